@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { permutation, philox, random } from './random.ts';
+
+test('philox gives the known answers of its authors (Random123, kat_vectors)', () => {
+  const out = new Uint32Array(4);
+  philox(Uint32Array.of(0, 0, 0, 0), 0, 0, out);
+  expect([...out]).toEqual([0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+  const ones = 0xffffffff;
+  philox(Uint32Array.of(ones, ones, ones, ones), ones, ones, out);
+  expect([...out]).toEqual([0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+  philox(Uint32Array.of(0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344), 0xa4093822, 0x299f31d0, out);
+  expect([...out]).toEqual([0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+});
+
+test('a stream depends on its key alone', () => {
+  const first = random(7, 3, 1, 2);
+  const again = random(7, 3, 1, 2);
+  expect(Array.from({ length: 9 }, () => first.uniform())).toEqual(
+    Array.from({ length: 9 }, () => again.uniform()),
+  );
+  expect(random(7, 3, 1, 2).uniform()).not.toBe(random(7, 3, 1, 3).uniform());
+  expect(random(7, 3).uniform()).not.toBe(random(7 + 2 ** 32, 3).uniform());
+});
+
+test('normal has mean 0 and deviation 1', () => {
+  const source = random(1, 1);
+  const values = Array.from({ length: 20_000 }, () => source.normal());
+  const mean = values.reduce((sum, x) => sum + x) / values.length;
+  const variance = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length;
+  expect(Math.abs(mean)).toBeLessThan(0.03);
+  expect(Math.abs(variance - 1)).toBeLessThan(0.05);
+});
+
+test('permutation holds every number once', () => {
+  const order = permutation(1000, random(5, 2));
+  expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
+  expect(order[0] === 0 && order[1] === 1).toBe(false);
+});
