@@ -32,11 +32,20 @@ export interface LayerGradients {
   readonly parameters: readonly Float64Array[];
 }
 
+/** Where a layer stands, for messages. */
+export interface LayerPlace {
+  /** 1 for the first layer. */
+  readonly position: number;
+  readonly name?: string;
+  /** Whether a max-pool comes before it. */
+  readonly pooledBefore: boolean;
+}
+
 /** The behaviour of one kind of layer. `Spec` is its plain data. */
 export interface LayerKind<Spec extends { readonly kind: string }> {
   readonly kind: Spec['kind'];
-  /** @throws ShapeError where the layer does not fit its input. */
-  outputShape(spec: Spec, input: Shape): Shape;
+  /** `place` is for the message alone. @throws ShapeError where the layer does not fit its input. */
+  outputShape(spec: Spec, input: Shape, place?: LayerPlace): Shape;
   parameters(spec: Spec, input: Shape): readonly ParameterSpec[];
   /** Multiply-adds for one image. */
   multiplyAdds(spec: Spec, input: Shape): number;

@@ -1,0 +1,124 @@
+/**
+ * What the layer constructors and shape rules share: checks of a user's arguments (`UsageError`), the side pairs
+ * that kernels, strides and paddings are, and the words for a layer's place in a network (`ShapeError`).
+ */
+import { ShapeError, UsageError } from '../../errors.ts';
+import type { LayerPlace, Shape } from '../layer.ts';
+
+/** Height and width: one number means both. */
+export type Sides = number | readonly [height: number, width: number];
+export type Pair = readonly [number, number];
+
+/** `value` as a whole number ≥ `least`. @throws UsageError */
+export function wholeNumber(layer: string, argument: string, value: unknown, least: number): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least) return value;
+  const found = typeof value === 'string' ? `"${value}"` : String(value);
+  throw new UsageError(`${layer}: ${argument} ${found} is not a whole number ≥ ${least}`);
+}
+
+/** One number for both sides, or [height, width]. @throws UsageError */
+export function sides(layer: string, argument: string, value: unknown, least: number): Pair {
+  if (!Array.isArray(value)) {
+    const side = wholeNumber(layer, argument, value, least);
+    return [side, side];
+  }
+  if (value.length !== 2) {
+    throw new UsageError(
+      `${layer}: ${argument} [${value.join(', ')}] is neither a number nor [height, width]`,
+    );
+  }
+  return [wholeNumber(layer, argument, value[0], least), wholeNumber(layer, argument, value[1], least)];
+}
+
+/** Refuses argument names that a constructor does not know, which JavaScript would pass over. @throws UsageError */
+export function knownArguments(layer: string, given: object, known: readonly string[]): void {
+  for (const name of Object.keys(given)) {
+    if (!known.includes(name)) {
+      throw new UsageError(`${layer}: no argument is named "${name}"; there are ${known.join(', ')}`);
+    }
+  }
+}
+
+/** The optional name as a part of a spec. @throws UsageError */
+export function named(layer: string, name: unknown): { readonly name?: string } {
+  if (name === undefined) return {};
+  if (typeof name !== 'string' || name === '') {
+    throw new UsageError(`${layer}: name ${JSON.stringify(name)} is not a text of at least one character`);
+  }
+  return { name };
+}
+
+/** A shape in words: `3×32×32`. */
+export function formatShape(shape: Shape): string {
+  return shape.join('×');
+}
+
+/** For instance `input of layer 7 (conv4)`, or `input` where the place is not known. */
+export function inputOf(place: LayerPlace | undefined): string {
+  if (place === undefined) return 'input';
+  return `input of layer ${place.position}${place.name === undefined ? '' : ` (${place.name})`}`;
+}
+
+/** `shape` as a feature map. @throws ShapeError */
+export function featureMap(
+  layer: string,
+  shape: Shape,
+  place: LayerPlace | undefined,
+): readonly [channels: number, height: number, width: number] {
+  const [channels, height, width] = shape;
+  if (shape.length !== 3 || channels === undefined || height === undefined || width === undefined) {
+    throw new ShapeError(
+      `${layer}: the ${inputOf(place)} is a vector of ${formatShape(shape)} values, not a feature map; ` +
+        'put it before flatten()',
+    );
+  }
+  return [channels, height, width];
+}
+
+/**
+ * Height and width of the places where a window fits into a padded map, rounded down as PyTorch does.
+ * @throws ShapeError where it fits nowhere.
+ */
+export function windowPlaces(
+  layer: string,
+  window: { readonly kernel: Pair; readonly stride: Pair; readonly padding: Pair },
+  map: Pair,
+  place: LayerPlace | undefined,
+): Pair {
+  const { kernel, stride, padding } = window;
+  const room = [map[0] + 2 * padding[0] - kernel[0], map[1] + 2 * padding[1] - kernel[1]] as const;
+  const missing = -Math.min(...room);
+  if (missing > 0) {
+    const padded = padding[0] || padding[1] ? ` padded by ${formatPair(padding)}` : '';
+    // A pool cannot be padded by more than half its kernel, so for a pool more padding is no way out.
+    const more = Math.ceil(missing / 2) + Math.max(...padding);
+    const padEnough = layer === 'conv2d' ? `pad by ${more}` : 'use a smaller kernel';
+    const orDrop = place?.pooledBefore ? ' or drop the max-pool before it' : '';
+    throw new ShapeError(
+      `${layer}: kernel ${formatShape(kernel)} does not fit the ${formatShape(map)} ${inputOf(place)}${padded}; ` +
+        `${padEnough}${orDrop}`,
+    );
+  }
+  return [Math.floor(room[0] / stride[0]) + 1, Math.floor(room[1] / stride[1]) + 1];
+}
+
+/** A pair as users write it: `2` for both sides, else `2×1`. */
+export function formatPair(pair: Pair): string {
+  return pair[0] === pair[1] ? String(pair[0]) : formatShape(pair);
+}
+
+/**
+ * The outputs whose window has its element `tap` inside the map rather than in the padding: from ≤ index < to,
+ * along one axis with `size` inputs and `places` outputs.
+ */
+export function insideMap(
+  tap: number,
+  size: number,
+  places: number,
+  stride: number,
+  padding: number,
+): readonly [from: number, to: number] {
+  const from = Math.max(0, Math.ceil((padding - tap) / stride));
+  const to = Math.min(places, Math.floor((size - 1 + padding - tap) / stride) + 1);
+  return [from, to];
+}

@@ -1,0 +1,26 @@
+/**
+ * From a feature map [C, H, W] to a vector [C·H·W], channel by channel and row by row, as torch.flatten orders it:
+ * the weights of a linear layer behind it have PyTorch's order on every backend, whatever layout its maps have.
+ */
+import type { FlattenSpec, LayerKind } from '../layer.ts';
+import { named } from './arguments.ts';
+
+/** [C, H, W] → [C·H·W]. */
+export function flatten(options: { readonly name?: string } = {}): FlattenSpec {
+  return { kind: 'flatten', ...named('flatten', options.name) };
+}
+
+export const flattenKind: LayerKind<FlattenSpec> = {
+  kind: 'flatten',
+  outputShape: (_spec, input) => [input.reduce((size, side) => size * side, 1)],
+  parameters: () => [],
+  multiplyAdds: () => 0,
+  forward(_spec, { shape, data }) {
+    const [batch = 0, ...sides] = shape;
+    return { shape: [batch, sides.reduce((size, side) => size * side, 1)], data };
+  },
+  backward: (_spec, input, _parameters, outputGradient) => ({
+    input: { shape: input.shape, data: outputGradient.data },
+    parameters: [],
+  }),
+};

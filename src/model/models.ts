@@ -1,0 +1,112 @@
+/**
+ * The registry of models that have a name: `--model vgg7 --model-option channels=64,128` and `createModel('vgg7',
+ * { classes: 10 })`. A model's options are data beside its builder, so that the command line can list, parse and
+ * check them.
+ */
+import { closest } from 'fastest-levenshtein';
+import { UsageError } from '../errors.ts';
+import type { Sequential } from './network.ts';
+import { simplified, vgg7 } from './vgg.ts';
+
+/** An option's value: whole numbers ≥ 1, one or a list. */
+export type OptionValue = number | readonly number[];
+
+/** One option of a model. Its default has as many numbers as the option takes. */
+export interface ModelOption {
+  readonly default: OptionValue;
+  readonly description: string;
+}
+
+export interface ModelDescription {
+  readonly description: string;
+  readonly options: Readonly<Record<string, ModelOption>>;
+  /** `options` are complete and checked against the table. */
+  readonly build: (classes: number, options: Readonly<Record<string, OptionValue>>) => Sequential;
+}
+
+const pair = (value: OptionValue | undefined): readonly [number, number] =>
+  value as readonly [number, number];
+
+export const models: Readonly<Record<string, ModelDescription>> = {
+  simplified: {
+    description: "the lecture's network: two 3×3 convolutions, max-pool 4, linear",
+    options: {},
+    build: (classes) => simplified({ classes }),
+  },
+  vgg7: {
+    description: 'seven layers: two 3×3 convolutions, max-pool, three 3×3 convolutions, max-pool, two linear',
+    options: {
+      channels: { default: [64, 128], description: 'channels of the first and the second block' },
+      poolKernels: { default: [2, 2], description: 'kernels of the two max-pools' },
+      poolStrides: { default: [2, 2], description: 'strides of the two max-pools' },
+      hidden: { default: 512, description: 'hidden units of the classifier' },
+    },
+    build: (classes, { channels, poolKernels, poolStrides, hidden }) =>
+      vgg7({
+        classes,
+        channels: pair(channels),
+        poolKernels: pair(poolKernels),
+        poolStrides: pair(poolStrides),
+        hidden: hidden as number,
+      }),
+  },
+};
+
+/**
+ * The model called `name`. Options may be numbers, lists or the command line's text (`'64,128'`).
+ * @throws UsageError for an unknown model or option (with the nearest known one) or a value of the wrong form.
+ */
+export function createModel(
+  name: string,
+  settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
+): Sequential {
+  const model = Object.hasOwn(models, name) ? models[name] : undefined;
+  if (model === undefined) throw new UsageError(unknown('model', name, Object.keys(models)));
+  const known = Object.keys(model.options);
+  const values: Record<string, OptionValue> = {};
+  for (const [option, { default: standard }] of Object.entries(model.options)) values[option] = standard;
+  for (const [option, value] of Object.entries(settings.options ?? {})) {
+    const description = Object.hasOwn(model.options, option) ? model.options[option] : undefined;
+    if (description === undefined) throw new UsageError(`${name}: ${unknown('option', option, known)}`);
+    values[option] = parseOption(name, option, value, description);
+  }
+  return model.build(settings.classes, values);
+}
+
+/**
+ * `['channels=64,128', 'hidden=256']` as a record.
+ * @throws UsageError where one is not of the form name=value or a name comes twice.
+ */
+export function parseAssignments(assignments: readonly string[]): Readonly<Record<string, string>> {
+  const parsed = new Map<string, string>();
+  for (const assignment of assignments) {
+    const equals = assignment.indexOf('=');
+    if (equals < 1) throw new UsageError(`model option "${assignment}" is not of the form name=value`);
+    const name = assignment.slice(0, equals).trim();
+    if (parsed.has(name)) throw new UsageError(`model option "${name}" is given twice`);
+    parsed.set(name, assignment.slice(equals + 1).trim());
+  }
+  return Object.fromEntries(parsed);
+}
+
+function parseOption(
+  model: string,
+  option: string,
+  value: OptionValue | string,
+  { default: standard }: ModelOption,
+): OptionValue {
+  const count = typeof standard === 'number' ? 1 : standard.length;
+  const form = count === 1 ? 'a whole number ≥ 1' : `${count} whole numbers ≥ 1 with commas between`;
+  const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
+  const numbers = texts.map((text) => (/^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN));
+  if (numbers.length !== count || !numbers.every((number) => Number.isSafeInteger(number) && number >= 1)) {
+    const example = `${option}=${[standard].flat().join(',')}`;
+    throw new UsageError(`${model}: option ${option}=${texts.join(',')} is not ${form}, as in ${example}`);
+  }
+  return typeof standard === 'number' ? numbers[0]! : numbers;
+}
+
+function unknown(what: string, name: string, known: readonly string[]): string {
+  if (known.length === 0) return `there is no ${what} "${name}"; it has none`;
+  return `there is no ${what} "${name}"; did you mean "${closest(name, known)}"? There are ${known.join(', ')}`;
+}

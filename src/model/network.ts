@@ -1,0 +1,88 @@
+/**
+ * From layers to a network: `sequential` collects specs, `buildNetwork` infers every shape from the input's and gives
+ * parameters their full names. Both results are plain data. Nothing is allocated here.
+ */
+import { ShapeError, UsageError } from '../errors.ts';
+import type { LayerSpec, Network, NetworkLayer, Shape } from './layer.ts';
+import { formatShape, wholeNumber } from './layers/arguments.ts';
+import { kindOf } from './layers/index.ts';
+
+/** A chain of layers whose input is not known yet. */
+export interface Sequential {
+  /** Used in messages and summaries. */
+  readonly name: string;
+  readonly layers: readonly LayerSpec[];
+}
+
+/**
+ * A chain of layers: `sequential([conv2d({ out: 16, kernel: 3 }), relu(), flatten(), linear(10)])`.
+ * Input sizes are inferred later, from the data.
+ */
+export function sequential(
+  layers: readonly LayerSpec[],
+  options: { readonly name?: string } = {},
+): Sequential {
+  return { name: options.name ?? 'sequential', layers };
+}
+
+/**
+ * The network that `model` is for pictures of shape [C, H, W] (or vectors [F]). Layers without a name are called by
+ * their position, as in torch.nn.Sequential.
+ * @throws ShapeError where a layer does not fit its input or the output is not a vector of class scores.
+ * @throws UsageError where two parameters have one name.
+ */
+export function buildNetwork(model: Sequential, input: Shape): Network {
+  if (input.length !== 1 && input.length !== 3) {
+    throw new ShapeError(
+      `${model.name}: input [${input.join(', ')}] is neither [channels, height, width] nor [features]`,
+    );
+  }
+  for (const side of input) wholeNumber(model.name, 'input size', side, 1);
+  const layers: NetworkLayer[] = [];
+  const owners = new Map<string, number>();
+  let shape = input;
+  for (const [index, spec] of model.layers.entries()) {
+    const kind = kindOf(spec);
+    const position = index + 1;
+    const output = kind.outputShape(spec, shape, {
+      position,
+      ...(spec.name === undefined ? {} : { name: spec.name }),
+      pooledBefore: model.layers.slice(0, index).some((layer) => layer.kind === 'maxPool2d'),
+    });
+    const name = spec.name ?? String(index);
+    const parameters = kind.parameters(spec, shape).map((p) => ({ ...p, name: `${name}.${p.name}` }));
+    for (const parameter of parameters) {
+      const owner = owners.get(parameter.name);
+      if (owner !== undefined) {
+        throw new UsageError(
+          `${model.name}: layers ${owner} and ${position} both have a parameter ${parameter.name}; ` +
+            'give them different names',
+        );
+      }
+      owners.set(parameter.name, position);
+    }
+    const multiplyAdds = kind.multiplyAdds(spec, shape);
+    layers.push({ spec, name, input: shape, output, parameters, multiplyAdds });
+    shape = output;
+  }
+  if (shape.length !== 1) {
+    throw new ShapeError(
+      `${model.name}: ends in a ${formatShape(shape)} feature map, not in one score for each class; ` +
+        'end it with flatten() and linear(classes)',
+    );
+  }
+  const parameterCount = layers
+    .flatMap((layer) => layer.parameters)
+    .reduce((sum, parameter) => sum + sizeOf(parameter.shape), 0);
+  return { name: model.name, input, output: shape, layers, parameterCount };
+}
+
+/** Number of values of a shape. */
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((size, side) => size * side, 1);
+}
+
+/** All parameters, in the order of the layers. */
+export function parametersOf(network: Network): NetworkLayer['parameters'] {
+  return network.layers.flatMap((layer) => layer.parameters);
+}

@@ -1,0 +1,96 @@
+/**
+ * The VGG family (Simonyan & Zisserman, ICLR 2015) as a table, keyed by the paper's letters as in torchvision: a
+ * number is a 3×3 convolution with padding 1 and that many channels, then ReLU; 'M' is a max-pool of 2.
+ * And the two networks of the lecture that are made from the same parts. Names are those of torchvision's VGG, so
+ * weight files fit both.
+ */
+import type { LayerSpec } from './layer.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
+import { type Sequential, sequential } from './network.ts';
+
+export type VggLetter = 'A' | 'B' | 'D' | 'E';
+
+/** Table 1 of the paper: A has 11 weight layers with its three linear ones, B 13, D 16, E 19. */
+export const configurations: Readonly<Record<VggLetter, readonly (number | 'M')[]>> = {
+  A: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
+  B: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
+  D: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],
+  E: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 256, 'M', 512, 512, 512, 512, 'M', 512, 512, 512, 512, 'M'],
+};
+
+/** A max-pool's settings where they are not the paper's. */
+export interface PoolSettings {
+  readonly kernel: number;
+  readonly stride: number;
+}
+
+/**
+ * The convolutional part of a VGG network, named `features.0`, `features.1`, …:
+ * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 pictures.
+ * `pools` are the max-pools in their order, by default kernel 2 and stride 2.
+ */
+export function vggFeatures(
+  configuration: readonly (number | 'M')[],
+  pools: readonly PoolSettings[] = [],
+): readonly LayerSpec[] {
+  const layers: LayerSpec[] = [];
+  const name = (): string => `features.${layers.length}`;
+  let pool = 0;
+  for (const entry of configuration) {
+    if (entry === 'M') {
+      layers.push(maxPool2d({ ...(pools[pool++] ?? { kernel: 2, stride: 2 }), name: name() }));
+    } else {
+      layers.push(conv2d({ out: entry, kernel: 3, padding: 1, name: name() }));
+      layers.push(relu({ name: name() }));
+    }
+  }
+  return layers;
+}
+
+/** The lecture's network: one block of two convolutions; 20,778 parameters on 3×32×32 with ten classes. */
+export function simplified(options: { readonly classes: number }): Sequential {
+  return sequential(
+    [
+      conv2d({ out: 16, kernel: 3, name: 'conv1' }),
+      relu(),
+      conv2d({ out: 32, kernel: 3, name: 'conv2' }),
+      relu(),
+      maxPool2d(4),
+      flatten(),
+      linear({ out: options.classes, name: 'fc' }),
+    ],
+    { name: 'simplified' },
+  );
+}
+
+export interface Vgg7Options {
+  readonly classes: number;
+  /** Channels of the first and of the second block; 64 and 128 by default. */
+  readonly channels?: readonly [number, number];
+  /** Kernels of the two max-pools; 2 and 2 by default. */
+  readonly poolKernels?: readonly [number, number];
+  /** Strides of the two max-pools; 2 and 2 by default. */
+  readonly poolStrides?: readonly [number, number];
+  /** Hidden units of the classifier; 512 by default. */
+  readonly hidden?: number;
+}
+
+/** The lecture's third exercise: a block of two convolutions, a block of three, and two linear layers. */
+export function vgg7(options: Vgg7Options): Sequential {
+  const { classes, channels = [64, 128], poolKernels = [2, 2], poolStrides = [2, 2], hidden = 512 } = options;
+  const [first, second] = channels;
+  const pools = [
+    { kernel: poolKernels[0], stride: poolStrides[0] },
+    { kernel: poolKernels[1], stride: poolStrides[1] },
+  ];
+  return sequential(
+    [
+      ...vggFeatures([first, first, 'M', second, second, second, 'M'], pools),
+      flatten(),
+      linear({ out: hidden, name: 'classifier.0' }),
+      relu({ name: 'classifier.1' }),
+      linear({ out: classes, name: 'classifier.2' }),
+    ],
+    { name: 'vgg7' },
+  );
+}
