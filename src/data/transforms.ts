@@ -1,11 +1,18 @@
 /**
- * Transforms of pictures, under torchvision's names and with its meaning: `pad` fills with 0 before `toTensor`,
- * `toTensor` scales bytes to 0–1, `normalize` subtracts the mean and divides by the deviation of each channel.
- * A known transform is data, so a chain of known ones compiles into one fused kernel (`fuseTransform`); any function of an
- * image and a random source is a transform, too, and runs in plain TypeScript.
+ * Transforms of pictures, under torchvision's names and with its meaning: `pad` fills with 0, `toTensor` scales bytes
+ * to 0–1, `normalize` subtracts the mean and divides by the deviation of each channel. A known transform is data, so
+ * a chain of known ones compiles into one fused kernel (`fuse.ts`); any function of an image and a random source is a
+ * transform, too, and runs in plain TypeScript.
+ *
+ * Random transforms belong to the training set only; a test set gets `toTensor` (and `normalize`) alone. Draws follow
+ * the order of the chain: a flip draws once (`uniform() < probability`), a crop twice (top, then left), always.
  */
+import { UsageError } from '../errors.ts';
 import type { ImageShape } from './dataset.ts';
-import type { Random } from './random.ts';
+import { type Random, random, streams } from './random.ts';
+
+export type { FusedTransform, GeometricTransform, Placement } from './fuse.ts';
+export { applyFused, fuseTransform, place } from './fuse.ts';
 
 /** A picture on its way through the transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
 export interface Image {
@@ -13,6 +20,10 @@ export interface Image {
   readonly values: Float32Array;
 }
 
+/**
+ * A transform of your own. It must not change the image that it is given, must take all randomness from `random`
+ * (or results depend on the order of work), and must return pictures of one shape.
+ */
 export type ImageFunction = (image: Image, random: Random) => Image;
 
 export type Transform =
@@ -24,22 +35,214 @@ export type Transform =
   | { readonly kind: 'compose'; readonly transforms: readonly Transform[] }
   | ImageFunction;
 
-/**
- * A chain of known transforms as one pass over the bytes, as plain data (it is sent to workers):
- * out[c][y][x] = byte(c, y', x') · scale[c] + offset[c], where byte is 0 outside the source picture.
- */
-export interface FusedTransform {
-  readonly source: ImageShape;
-  readonly output: ImageShape;
-  readonly scale: readonly number[];
-  readonly offset: readonly number[];
-  /** The geometric transforms, in order; they draw from the sample's random stream in this order. */
-  readonly geometry: readonly Transform[];
+/** One link of a flattened chain. */
+export type SimpleTransform = Exclude<Transform, { readonly kind: 'compose' }>;
+
+/** Adds `padding` rows and columns of zeros on all four sides. */
+export function pad(padding: number): Transform {
+  if (!Number.isInteger(padding) || padding < 0) {
+    throw new UsageError(`pad: ${padding} is not a whole number of pixels ≥ 0`);
+  }
+  return { kind: 'pad', padding };
 }
 
-/** Where one sample's output lies in its source: y' = y + top; x' = x + left, or left − x when flipped. */
-export interface Placement {
-  readonly top: number;
-  readonly left: number;
-  readonly flip: boolean;
+/** Mirrors left and right with the given probability. */
+export function randomHorizontalFlip(probability = 0.5): Transform {
+  if (!(probability >= 0 && probability <= 1)) {
+    throw new UsageError(`randomHorizontalFlip: probability ${probability} is not between 0 and 1`);
+  }
+  return { kind: 'randomHorizontalFlip', probability };
+}
+
+/** Cuts out a window of `size` (a side, or height and width) at a random place, each place equally likely. */
+export function randomCrop(size: number | readonly [height: number, width: number]): Transform {
+  const sides = typeof size === 'number' ? ([size, size] as const) : size;
+  if (sides.length !== 2 || sides.some((side) => !Number.isInteger(side) || side < 1)) {
+    throw new UsageError(`randomCrop: size ${sides.join('×')} is not a whole number of pixels ≥ 1`);
+  }
+  return { kind: 'randomCrop', size: [sides[0], sides[1]] };
+}
+
+/** Scales 0–255 to 0–1. */
+export function toTensor(): Transform {
+  return { kind: 'toTensor' };
+}
+
+/**
+ * (value − mean) / std for each channel, after `toTensor`: mean and std are those of pixels scaled to 0–1, as
+ * `channelStatistics` gives them. One value serves all channels.
+ */
+export function normalize(mean: number | readonly number[], std: number | readonly number[]): Transform {
+  const means = typeof mean === 'number' ? [mean] : [...mean];
+  const stds = typeof std === 'number' ? [std] : [...std];
+  if (means.length !== stds.length || means.length === 0) {
+    throw new UsageError(
+      `normalize: ${means.length} means and ${stds.length} deviations; give one of each for a channel`,
+    );
+  }
+  for (const value of means) {
+    if (!Number.isFinite(value)) throw new UsageError(`normalize: mean ${value} is not a finite number`);
+  }
+  for (const value of stds) {
+    if (!(Number.isFinite(value) && value > 0)) {
+      throw new UsageError(`normalize: deviation ${value} is not a finite number > 0`);
+    }
+  }
+  return { kind: 'normalize', mean: means, std: stds };
+}
+
+/** The transforms one after the other. Nested chains are flattened. */
+export function compose(transforms: readonly Transform[]): Transform {
+  const chain = transforms.flatMap(flatten);
+  const scaled = chain.findIndex((link) => kindOf(link) === 'toTensor');
+  if (chain.some((link, i) => i > scaled && scaled >= 0 && kindOf(link) === 'toTensor')) {
+    throw new UsageError('compose: toTensor stands in the chain twice; pixels are scaled to 0–1 only once');
+  }
+  if (chain.some((link, i) => i < scaled && kindOf(link) === 'normalize')) {
+    throw new UsageError('compose: normalize stands before toTensor; put it after, where pixels are 0–1');
+  }
+  return { kind: 'compose', transforms: chain };
+}
+
+/** The links of a chain in order, with no `compose` left. */
+export function flatten(transform: Transform): readonly SimpleTransform[] {
+  return isCompose(transform) ? transform.transforms.flatMap(flatten) : [transform];
+}
+
+/** @throws UsageError where a chain of known transforms cannot yield the float values that a network takes. */
+export function requireTensor(transform: Transform): void {
+  const chain = flatten(transform);
+  if (!chain.some((link) => typeof link === 'function' || link.kind === 'toTensor')) {
+    const kinds = chain.map(kindOf).join(', ') || 'nothing';
+    throw new UsageError(`transform: the chain (${kinds}) does not scale bytes to 0–1; add toTensor() to it`);
+  }
+}
+
+/** A picture of a data set, [C, H, W] bytes, as the start of a chain of transforms. */
+export function imageFromBytes(bytes: Uint8Array, shape: ImageShape): Image {
+  return { shape, values: Float32Array.from(bytes) };
+}
+
+/** Runs any transform, user functions included, on one image. Draws from `random` in the order of the chain. */
+export function applyTransform(transform: Transform, image: Image, random: Random): Image {
+  return flatten(transform).reduce((current, link) => applyLink(link, current, random), image);
+}
+
+/** The shape that a transform makes of `shape`; user functions are tried on a black picture. */
+export function transformedShape(transform: Transform, shape: ImageShape): ImageShape {
+  const [channels, height, width] = shape;
+  const blank = { shape, values: new Float32Array(channels * height * width) };
+  return applyTransform(transform, blank, random(0, streams.transform)).shape;
+}
+
+function applyLink(link: SimpleTransform, image: Image, random: Random): Image {
+  if (typeof link === 'function') return checkedImage(link(image, random));
+  switch (link.kind) {
+    case 'pad':
+      return window(image, -link.padding, -link.padding, paddedShape(image.shape, link.padding));
+    case 'randomHorizontalFlip':
+      return random.uniform() < link.probability ? mirrored(image) : image;
+    case 'randomCrop': {
+      const output = croppedShape(image.shape, link.size);
+      const top = random.integer(image.shape[1] - output[1] + 1);
+      const left = random.integer(image.shape[2] - output[2] + 1);
+      return window(image, top, left, output);
+    }
+    case 'toTensor':
+      return { shape: image.shape, values: image.values.map((value) => value / 255) };
+    case 'normalize':
+      return normalized(image, link.mean, link.std);
+    default:
+      return link satisfies never;
+  }
+}
+
+export function paddedShape([channels, height, width]: ImageShape, padding: number): ImageShape {
+  return [channels, height + 2 * padding, width + 2 * padding];
+}
+
+/** @throws UsageError where the window is larger than the picture. */
+export function croppedShape(shape: ImageShape, size: readonly [height: number, width: number]): ImageShape {
+  const [channels, height, width] = shape;
+  if (size[0] > height || size[1] > width) {
+    throw new UsageError(
+      `randomCrop: the window of ${size.join('×')} is larger than the picture of ${height}×${width}; ` +
+        'crop less, or pad the picture first',
+    );
+  }
+  return [channels, size[0], size[1]];
+}
+
+/** The value for `channel` of a list with one value for all channels or one for each. */
+export function perChannel(values: readonly number[], channel: number, channels: number): number {
+  if (values.length !== 1 && values.length !== channels) {
+    throw new UsageError(
+      `normalize: ${values.length} means and deviations for pictures of ${channels} channels; ` +
+        'give one for each channel, or one for all',
+    );
+  }
+  return values.length === 1 ? values[0]! : values[channel]!;
+}
+
+/** The part of `image` that starts at (top, left); 0 outside the picture. */
+function window(image: Image, top: number, left: number, shape: ImageShape): Image {
+  const [channels, height, width] = shape;
+  const [, sourceHeight, sourceWidth] = image.shape;
+  const values = new Float32Array(channels * height * width);
+  const from = Math.max(left, 0);
+  const to = Math.min(left + width, sourceWidth);
+  for (let c = 0; c < channels; c++) {
+    for (let y = Math.max(0, -top); y < height && y + top < sourceHeight; y++) {
+      const row = (c * sourceHeight + y + top) * sourceWidth;
+      values.set(image.values.subarray(row + from, row + to), (c * height + y) * width + from - left);
+    }
+  }
+  return { shape, values };
+}
+
+function mirrored(image: Image): Image {
+  const width = image.shape[2];
+  const values = image.values.slice();
+  for (let row = 0; row < values.length; row += width) values.subarray(row, row + width).reverse();
+  return { shape: image.shape, values };
+}
+
+function normalized(image: Image, mean: readonly number[], std: readonly number[]): Image {
+  const [channels, height, width] = image.shape;
+  const values = new Float32Array(image.values.length);
+  for (let c = 0; c < channels; c++) {
+    const m = perChannel(mean, c, channels);
+    const s = perChannel(std, c, channels);
+    const end = (c + 1) * height * width;
+    for (let i = c * height * width; i < end; i++) values[i] = (image.values[i]! - m) / s;
+  }
+  return { shape: image.shape, values };
+}
+
+/** Checks what a user's function returned; it may come from untyped JavaScript. */
+function checkedImage(image: Image): Image {
+  const shape: unknown = image?.shape;
+  const valid =
+    Array.isArray(shape) && shape.length === 3 && shape.every((side) => Number.isInteger(side) && side > 0);
+  if (!valid || !(image.values instanceof Float32Array)) {
+    throw new UsageError(
+      'transform: a function did not return an image { shape: [channels, height, width], values: Float32Array }',
+    );
+  }
+  const [channels, height, width] = image.shape;
+  if (image.values.length !== channels * height * width) {
+    throw new UsageError(
+      `transform: a function returned ${image.values.length} values for the shape ` +
+        `[${image.shape.join(', ')}], which needs ${channels * height * width}`,
+    );
+  }
+  return image;
+}
+
+function isCompose(transform: Transform): transform is Extract<Transform, { readonly kind: 'compose' }> {
+  return typeof transform !== 'function' && transform.kind === 'compose';
+}
+
+function kindOf(transform: Transform): string {
+  return typeof transform === 'function' ? 'function' : transform.kind;
 }

@@ -1,0 +1,156 @@
+/**
+ * A chain of known transforms as one pass over the bytes of a picture: geometry becomes an offset and a mirror
+ * (`place`), values become one multiply and one add for each channel. This is what fast kernels run; `applyFused` is
+ * their plain reference.
+ *
+ * Against `applyTransform` the draws are the same and the values differ by rounding alone: with at most one
+ * `normalize` by no more than 2⁻²² · max(|out|, |offset|), so by 2 ulp where nothing is normalised.
+ */
+import type { ImageShape } from './dataset.ts';
+import type { Random } from './random.ts';
+import {
+  croppedShape,
+  flatten,
+  paddedShape,
+  perChannel,
+  type SimpleTransform,
+  type Transform,
+} from './transforms.ts';
+
+/** The transforms that only move pixels. */
+export type GeometricTransform = Extract<
+  Exclude<SimpleTransform, (...args: never) => unknown>,
+  { readonly kind: 'pad' | 'randomHorizontalFlip' | 'randomCrop' }
+>;
+
+/**
+ * A chain of known transforms as one pass over the bytes, as plain data (it is sent to workers):
+ * out[c][y][x] = byte(c, y', x') · scale[c] + offset[c], where byte is 0 outside the source picture.
+ */
+export interface FusedTransform {
+  readonly source: ImageShape;
+  readonly output: ImageShape;
+  /** For each channel; float32 values. */
+  readonly scale: readonly number[];
+  readonly offset: readonly number[];
+  /** The geometric transforms, in order; they draw from the sample's random stream in this order. */
+  readonly geometry: readonly GeometricTransform[];
+}
+
+/** Where one sample's output lies in its source: y' = y + top; x' = x + left, or left − x when flipped. */
+export interface Placement {
+  readonly top: number;
+  readonly left: number;
+  readonly flip: boolean;
+}
+
+/**
+ * The chain as one pass over pictures of `shape`; undefined where it holds a user's function or is no such pass: a
+ * `pad` after `randomCrop` must blank what the crop cut off, a `pad` after `normalize` fills with 0, not with black.
+ * @throws UsageError where a link does not fit the picture, as `applyTransform` does.
+ */
+export function fuseTransform(transform: Transform, shape: ImageShape): FusedTransform | undefined {
+  const channels = shape[0];
+  const scale = new Array<number>(channels).fill(1);
+  const offset = new Array<number>(channels).fill(0);
+  const geometry: GeometricTransform[] = [];
+  let output = shape;
+  let cropped = false;
+  let normalized = false;
+  for (const link of flatten(transform)) {
+    if (typeof link === 'function') return undefined;
+    switch (link.kind) {
+      case 'pad':
+        if (link.padding > 0 && (cropped || normalized)) return undefined;
+        output = paddedShape(output, link.padding);
+        geometry.push(link);
+        break;
+      case 'randomHorizontalFlip':
+        geometry.push(link);
+        break;
+      case 'randomCrop':
+        output = croppedShape(output, link.size);
+        geometry.push(link);
+        cropped = true;
+        break;
+      case 'toTensor':
+        for (let c = 0; c < channels; c++) {
+          scale[c] = scale[c]! / 255;
+          offset[c] = offset[c]! / 255;
+        }
+        break;
+      case 'normalize':
+        for (let c = 0; c < channels; c++) {
+          const std = perChannel(link.std, c, channels);
+          scale[c] = scale[c]! / std;
+          offset[c] = (offset[c]! - perChannel(link.mean, c, channels)) / std;
+        }
+        normalized = true;
+        break;
+      default:
+        return link satisfies never;
+    }
+  }
+  return { source: shape, output, scale: scale.map(Math.fround), offset: offset.map(Math.fround), geometry };
+}
+
+/** Draws one sample's place. The same draws in the same order as `applyTransform`. */
+export function place(fused: Pick<FusedTransform, 'source' | 'geometry'>, random: Random): Placement {
+  let [, height, width] = fused.source;
+  let top = 0;
+  let left = 0;
+  let step = 1; // −1 when flipped: x' = left + step · x
+  for (const link of fused.geometry) {
+    switch (link.kind) {
+      case 'pad':
+        top -= link.padding;
+        left -= step * link.padding;
+        height += 2 * link.padding;
+        width += 2 * link.padding;
+        break;
+      case 'randomHorizontalFlip':
+        if (random.uniform() < link.probability) {
+          left += step * (width - 1);
+          step = -step;
+        }
+        break;
+      case 'randomCrop':
+        top += random.integer(height - link.size[0] + 1);
+        left += step * random.integer(width - link.size[1] + 1);
+        [height, width] = link.size;
+        break;
+      default:
+        link satisfies never;
+    }
+  }
+  return { top, left, flip: step < 0 };
+}
+
+/**
+ * The pass itself: `bytes` is one source picture [C, H, W], `out` its output [C, H, W]. Multiply and add round to
+ * float32 one after the other, as the vector kernels do.
+ */
+export function applyFused(
+  fused: FusedTransform,
+  bytes: Uint8Array,
+  placement: Placement,
+  out: Float32Array,
+): void {
+  const [channels, height, width] = fused.output;
+  const [, sourceHeight, sourceWidth] = fused.source;
+  const step = placement.flip ? -1 : 1;
+  for (let c = 0; c < channels; c++) {
+    const scale = fused.scale[c]!;
+    const offset = fused.offset[c]!;
+    for (let y = 0; y < height; y++) {
+      const sourceY = y + placement.top;
+      const insideRow = sourceY >= 0 && sourceY < sourceHeight;
+      for (let x = 0; x < width; x++) {
+        const sourceX = placement.left + step * x;
+        const inside = insideRow && sourceX >= 0 && sourceX < sourceWidth;
+        const byte = inside ? bytes[(c * sourceHeight + sourceY) * sourceWidth + sourceX]! : 0;
+        out[(c * height + y) * width + x] = Math.fround(byte * scale) + offset;
+      }
+    }
+  }
+}

@@ -1,0 +1,225 @@
+import { expect, test } from 'vitest';
+import { UsageError } from '../errors.ts';
+import type { ImageShape } from './dataset.ts';
+import { type Random, random, streams } from './random.ts';
+import {
+  applyFused,
+  applyTransform,
+  compose,
+  fuseTransform,
+  type Image,
+  imageFromBytes,
+  normalize,
+  pad,
+  place,
+  randomCrop,
+  randomHorizontalFlip,
+  requireTensor,
+  type Transform,
+  toTensor,
+  transformedShape,
+} from './transforms.ts';
+
+const never: Random = {
+  uniform: () => expect.unreachable('drew from the random source'),
+  integer: () => expect.unreachable('drew from the random source'),
+  normal: () => expect.unreachable('drew from the random source'),
+};
+
+/** A source that yields the given numbers and records the bounds of integers. */
+function scripted(...draws: number[]): Random & { readonly bounds: number[] } {
+  const bounds: number[] = [];
+  const next = (): number => draws.shift() ?? expect.unreachable('drew too often');
+  return {
+    bounds,
+    uniform: next,
+    integer: (bound) => {
+      bounds.push(bound);
+      return next();
+    },
+    normal: next,
+  };
+}
+
+const image = (shape: ImageShape, values: number[]): Image => ({ shape, values: Float32Array.from(values) });
+
+test('pad adds zeros on all sides', () => {
+  const padded = applyTransform(pad(1), image([2, 1, 2], [1, 2, 3, 4]), never);
+  expect(padded.shape).toEqual([2, 3, 4]);
+  expect([...padded.values]).toEqual([
+    ...[0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0],
+    ...[0, 0, 0, 0, 0, 3, 4, 0, 0, 0, 0, 0],
+  ]);
+});
+
+test('randomHorizontalFlip mirrors when the draw is below the probability', () => {
+  const source = image([1, 2, 3], [1, 2, 3, 4, 5, 6]);
+  const flip = randomHorizontalFlip(0.3);
+  expect([...applyTransform(flip, source, scripted(0.29)).values]).toEqual([3, 2, 1, 6, 5, 4]);
+  expect([...applyTransform(flip, source, scripted(0.3)).values]).toEqual([1, 2, 3, 4, 5, 6]);
+  expect([...source.values]).toEqual([1, 2, 3, 4, 5, 6]);
+});
+
+test('randomCrop draws top, then left, from the places there are', () => {
+  const source = image([1, 3, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  const draws = scripted(1, 2);
+  const cropped = applyTransform(randomCrop([2, 2]), source, draws);
+  expect(cropped.shape).toEqual([1, 2, 2]);
+  expect([...cropped.values]).toEqual([7, 8, 11, 12]);
+  expect(draws.bounds).toEqual([2, 3]);
+});
+
+test('toTensor divides by 255, normalize subtracts the mean and divides by the deviation', () => {
+  const chain = compose([toTensor(), normalize([0.5, 0.25], [0.5, 0.1])]);
+  const { values } = applyTransform(chain, image([2, 1, 2], [0, 255, 51, 102]), never);
+  for (const [i, expected] of [-1, 1, -0.5, 1.5].entries()) expect(values[i]).toBeCloseTo(expected, 6);
+  expect(applyTransform(toTensor(), image([1, 1, 1], [7]), never).values[0]).toBe(Math.fround(7 / 255));
+});
+
+test('normalize takes one value for all channels', () => {
+  const { values } = applyTransform(normalize(2, 4), image([2, 1, 1], [10, -2]), never);
+  expect([...values]).toEqual([2, -1]);
+});
+
+test('nested chains are flattened in order', () => {
+  const mine = (x: Image): Image => x;
+  const chain = compose([pad(1), compose([randomCrop(3), compose([mine])]), toTensor()]);
+  expect(chain).toEqual({ kind: 'compose', transforms: [pad(1), randomCrop(3), mine, toTensor()] });
+});
+
+test('a function of an image and a random source is a transform', () => {
+  const jitter = (x: Image, source: Random): Image => {
+    const shift = source.integer(9);
+    return { shape: x.shape, values: x.values.map((value) => value + shift) };
+  };
+  const chain = compose([randomHorizontalFlip(), jitter]);
+  expect([...applyTransform(chain, image([1, 1, 2], [1, 2]), scripted(0, 5)).values]).toEqual([7, 6]);
+  expect(fuseTransform(chain, [1, 1, 2])).toBeUndefined();
+});
+
+test('transformedShape follows the chain, user functions included', () => {
+  const top = (x: Image): Image => ({
+    shape: [1, x.shape[1], x.shape[2]],
+    values: x.values.slice(0, x.shape[1] * x.shape[2]),
+  });
+  expect(transformedShape(compose([pad(4), randomCrop([30, 20]), top]), [3, 32, 32])).toEqual([1, 30, 20]);
+  expect(transformedShape(toTensor(), [3, 5, 7])).toEqual([3, 5, 7]);
+});
+
+test('the lecture‘s chain is one pass with byte/255', () => {
+  const fused = fuseTransform(
+    compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]),
+    [3, 32, 32],
+  );
+  expect(fused).toEqual({
+    source: [3, 32, 32],
+    output: [3, 32, 32],
+    scale: Array(3).fill(Math.fround(1 / 255)),
+    offset: [0, 0, 0],
+    geometry: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+  });
+  // Padded, mirrored, cropped at the top left: x = 0 shows the padding right of the source.
+  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true });
+  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false });
+});
+
+test('chains that are no single pass do not fuse', () => {
+  const shape: ImageShape = [1, 8, 8];
+  expect(fuseTransform(compose([randomCrop(4), pad(2)]), shape)).toBeUndefined();
+  expect(fuseTransform(compose([toTensor(), normalize(0.5, 1), pad(2)]), shape)).toBeUndefined();
+  expect(fuseTransform(compose([toTensor(), pad(2)]), shape)).toBeDefined();
+  expect(fuseTransform(compose([randomCrop(4), pad(0)]), shape)).toBeDefined();
+});
+
+test('fused and general path agree on random chains: same draws, same values', () => {
+  let fusedChains = 0;
+  let compared = 0;
+  for (let round = 0; round < 400; round++) {
+    const dice = random(11, streams.transform, round);
+    const shape: ImageShape = [1 + dice.integer(3), 1 + dice.integer(9), 1 + dice.integer(9)];
+    const chain = randomChain(dice, shape);
+    const fused = fuseTransform(chain, shape);
+    expect(transformedShape(chain, shape)).toEqual(fused?.output ?? transformedShape(chain, shape));
+    if (fused === undefined) continue;
+    fusedChains++;
+    const bytes = Uint8Array.from({ length: shape[0] * shape[1] * shape[2] }, () => dice.integer(256));
+    const generalSource = random(3, streams.transform, 1, round);
+    const fusedSource = random(3, streams.transform, 1, round);
+    const general = applyTransform(chain, imageFromBytes(bytes, shape), generalSource);
+    const out = new Float32Array(general.values.length).fill(Number.NaN);
+    applyFused(fused, bytes, place(fused, fusedSource), out);
+    expect(general.shape).toEqual(fused.output);
+    expect(fusedSource.uniform()).toBe(generalSource.uniform());
+    const perChannel = fused.output[1] * fused.output[2];
+    for (let i = 0; i < out.length; i++) {
+      const offset = Math.abs(fused.offset[Math.floor(i / perChannel)]!);
+      const bound = 2 ** -22 * Math.max(Math.abs(general.values[i]!), offset);
+      const difference = Math.abs(out[i]! - general.values[i]!);
+      if (!(difference <= bound))
+        expect.unreachable(`round ${round}, value ${i}: ${out[i]} is not ${general.values[i]}`);
+      compared++;
+    }
+  }
+  expect(fusedChains).toBeGreaterThan(200);
+  expect(compared).toBeGreaterThan(20_000);
+});
+
+function randomChain(dice: Random, shape: ImageShape): Transform {
+  let [channels, height, width] = shape;
+  const links: Transform[] = [];
+  let scaled = false;
+  let normalized = false;
+  for (let i = dice.integer(7); i > 0; i--) {
+    const kind = dice.integer(5);
+    if (kind === 0) {
+      const padding = dice.integer(4);
+      links.push(pad(padding));
+      height += 2 * padding;
+      width += 2 * padding;
+    } else if (kind === 1) links.push(randomHorizontalFlip(dice.uniform()));
+    else if (kind === 2) {
+      height = 1 + dice.integer(height);
+      width = 1 + dice.integer(width);
+      links.push(randomCrop([height, width]));
+    } else if (kind === 3 && !scaled) {
+      links.push(toTensor());
+      scaled = true;
+    } else if (kind === 4 && scaled && !normalized) {
+      normalized = true;
+      const list = (): number[] => Array.from({ length: channels }, () => 0.1 + dice.uniform());
+      links.push(normalize(list(), list()));
+    }
+  }
+  return compose(links);
+}
+
+test.each([
+  [() => pad(-1), 'pad: -1 is not'],
+  [() => pad(1.5), 'pad: 1.5 is not'],
+  [() => randomHorizontalFlip(1.1), 'randomHorizontalFlip: probability 1.1'],
+  [() => randomHorizontalFlip(Number.NaN), 'probability NaN'],
+  [() => randomCrop(0), 'randomCrop: size 0×0'],
+  [() => randomCrop([3, 2.5]), 'randomCrop: size 3×2.5'],
+  [() => normalize([0.5], [0.5, 0.5]), '1 means and 2 deviations'],
+  [() => normalize([], []), '0 means'],
+  [() => normalize([Number.NaN], [1]), 'mean NaN'],
+  [() => normalize([0], [0]), 'deviation 0'],
+  [() => compose([toTensor(), compose([toTensor()])]), 'toTensor stands in the chain twice'],
+  [() => compose([normalize(0, 1), toTensor()]), 'normalize stands before toTensor'],
+  [() => requireTensor(compose([pad(2)])), 'the chain (pad) does not scale bytes to 0–1; add toTensor()'],
+  [() => fuseTransform(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the picture of 4×6'],
+  [() => transformedShape(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the picture of 4×6'],
+  [
+    () => fuseTransform(normalize([1, 2], [1, 2]), [3, 2, 2]),
+    '2 means and deviations for pictures of 3 channels',
+  ],
+  [() => transformedShape(normalize([1, 2], [1, 2]), [3, 2, 2]), '2 means and deviations'],
+  [
+    () => transformedShape(() => ({ shape: [1, 2, 2], values: new Float32Array(3) }), [1, 2, 2]),
+    'returned 3 values for the shape [1, 2, 2], which needs 4',
+  ],
+  [() => transformedShape(() => undefined as unknown as Image, [1, 2, 2]), 'did not return an image'],
+])('wrong use %#', (call, message) => {
+  expect(call).toThrow(UsageError);
+  expect(call).toThrow(message);
+});
