@@ -4,7 +4,7 @@
  * their plain reference.
  *
  * Against `applyTransform` the draws are the same and the values differ by rounding alone: with at most one
- * `normalize` by no more than 2⁻²² · max(|out|, |offset|), so by 2 ulp where nothing is normalised.
+ * `normalize` by no more than 5 · 2⁻²⁴ · (|out| + |offset|), and by 1 ulp where nothing is normalised.
  */
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';

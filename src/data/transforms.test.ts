@@ -153,7 +153,7 @@ test('fused and general path agree on random chains: same draws, same values', (
     const perChannel = fused.output[1] * fused.output[2];
     for (let i = 0; i < out.length; i++) {
       const offset = Math.abs(fused.offset[Math.floor(i / perChannel)]!);
-      const bound = 2 ** -22 * Math.max(Math.abs(general.values[i]!), offset);
+      const bound = 5 * 2 ** -24 * (Math.abs(general.values[i]!) + offset);
       const difference = Math.abs(out[i]! - general.values[i]!);
       if (!(difference <= bound))
         expect.unreachable(`round ${round}, value ${i}: ${out[i]} is not ${general.values[i]}`);
