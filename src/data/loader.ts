@@ -1,0 +1,148 @@
+/**
+ * The loader: a data set cut into batches, in a seeded order, each picture through the transform. Usable by itself
+ * (`for await (const { images, labels } of loader)`); training hands `batchSource` to its backend instead, which does
+ * the same inside its workers. Order and draws are functions of (seed, epoch, picture) alone:
+ * `permutation(length, random(seed, streams.shuffle, epoch))` and `random(seed, streams.transform, epoch, index)`.
+ */
+import type { BatchSource } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import type { Dataset } from './dataset.ts';
+import { permutation, random, streams } from './random.ts';
+import {
+  applyFused,
+  applyTransform,
+  fuseTransform,
+  imageFromBytes,
+  place,
+  requireTensor,
+  type Transform,
+  toTensor,
+  transformedShape,
+} from './transforms.ts';
+
+export interface DataLoaderOptions {
+  readonly batchSize: number;
+  /** A new order for each epoch. Default: the data set's own order. */
+  readonly shuffle?: boolean;
+  /** Must end in float values. Default `toTensor()`. Random transforms are for the training set only. */
+  readonly transform?: Transform;
+  /** A whole number from 0 to 2⁵³ − 1. Default 0. */
+  readonly seed?: number;
+  /** Leaves out the last batch where it is smaller. Default false. */
+  readonly dropLast?: boolean;
+}
+
+/** One batch; its arrays are the receiver's to keep. */
+export interface Batch {
+  /** [N, C, H, W], after the transform. */
+  readonly images: Float32Array;
+  /** [N]. */
+  readonly labels: Uint16Array;
+  /** [N] positions in the data set. */
+  readonly indices: Uint32Array;
+  readonly shape: readonly [count: number, channels: number, height: number, width: number];
+}
+
+/** Each pass (`for await`) is an epoch: the first is epoch 1, the next epoch 2. */
+export interface DataLoader extends AsyncIterable<Batch> {
+  readonly dataset: Dataset;
+  readonly batchSize: number;
+  readonly shuffle: boolean;
+  readonly transform: Transform;
+  readonly seed: number;
+  readonly dropLast: boolean;
+  /** Number of batches in an epoch. */
+  readonly length: number;
+  /** The batches of one given epoch; leaves the count of passes alone. */
+  epoch(epoch: number): AsyncIterable<Batch>;
+}
+
+/** @throws UsageError where an option is out of its range or the transform does not fit the pictures. */
+export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
+  const { batchSize, shuffle = false, transform = toTensor(), seed = 0, dropLast = false } = options;
+  if (!Number.isInteger(batchSize) || batchSize < 1) {
+    throw new UsageError(`dataLoader: batch size ${batchSize} is not a whole number ≥ 1`);
+  }
+  if (batchSize > dataset.length) {
+    throw new UsageError(
+      `dataLoader: batch size ${batchSize} is larger than ${dataset.name} with its ${dataset.length} pictures; ` +
+        `use at most ${dataset.length}`,
+    );
+  }
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new UsageError(`dataLoader: seed ${seed} is not a whole number from 0 to 2^53 − 1`);
+  }
+  requireTensor(transform);
+  const batches = dataset.length / batchSize;
+  let passes = 0;
+  const loader: DataLoader = {
+    dataset,
+    batchSize,
+    shuffle,
+    transform,
+    seed,
+    dropLast,
+    length: dropLast ? Math.floor(batches) : Math.ceil(batches),
+    epoch: (epoch) => {
+      const source = batchSource(loader, epoch);
+      return { [Symbol.asyncIterator]: () => iterate(source) };
+    },
+    [Symbol.asyncIterator]: () => {
+      passes += 1;
+      return iterate(batchSource(loader, passes));
+    },
+  };
+  return loader;
+}
+
+/** One epoch of the loader as backends take it. */
+export function batchSource(loader: DataLoader, epoch: number): BatchSource {
+  if (!Number.isInteger(epoch) || epoch < 0 || epoch >= 2 ** 32) {
+    throw new UsageError(`dataLoader: epoch ${epoch} is not a whole number from 0 to 2^32 − 1`);
+  }
+  const { dataset, transform, batchSize, seed } = loader;
+  const all = loader.shuffle
+    ? permutation(dataset.length, random(seed, streams.shuffle, epoch))
+    : Uint32Array.from({ length: dataset.length }, (_, i) => i);
+  const order = all.subarray(0, Math.min(loader.length * batchSize, dataset.length));
+  return { dataset, transform, batchSize, order, seed, epoch };
+}
+
+async function* iterate(source: BatchSource): AsyncGenerator<Batch, void, undefined> {
+  const { dataset, order, batchSize } = source;
+  const write = sampleWriter(source);
+  const [channels, height, width] = write.shape;
+  const size = channels * height * width;
+  for (let start = 0; start < order.length; start += batchSize) {
+    const indices = order.slice(start, start + batchSize);
+    const images = new Float32Array(indices.length * size);
+    for (const [i, index] of indices.entries())
+      write.sample(index, images.subarray(i * size, (i + 1) * size));
+    const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
+    yield { images, labels, indices, shape: [indices.length, channels, height, width] };
+  }
+}
+
+/** Writes transformed pictures of a source one by one: by the fused pass where the transform is one. */
+function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
+  const size = dataset.shape[0] * dataset.shape[1] * dataset.shape[2];
+  const bytes = (index: number): Uint8Array => dataset.pixels.subarray(index * size, (index + 1) * size);
+  const fused = fuseTransform(transform, dataset.shape);
+  const shape = fused?.output ?? transformedShape(transform, dataset.shape);
+  const sample = (index: number, out: Float32Array): void => {
+    const source = random(seed, streams.transform, epoch, index);
+    if (fused !== undefined) {
+      applyFused(fused, bytes(index), place(fused, source), out);
+      return;
+    }
+    const image = applyTransform(transform, imageFromBytes(bytes(index), dataset.shape), source);
+    if (image.shape.some((side, axis) => side !== shape[axis])) {
+      throw new UsageError(
+        `dataLoader: the transform made picture ${index} [${image.shape.join(', ')}] and others ` +
+          `[${shape.join(', ')}]; all pictures of a batch need one shape`,
+      );
+    }
+    out.set(image.values);
+  };
+  return { shape, sample };
+}

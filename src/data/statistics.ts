@@ -1,0 +1,39 @@
+/**
+ * Mean and standard deviation of a data set's channels over all its pixels (the lecture's equation 5.9), for
+ * `normalize`. Bytes are counted into histograms first, so the sums are exact and in no particular order.
+ */
+import type { Dataset } from './dataset.ts';
+
+export interface ChannelStatistics {
+  /** For each channel, of pixels scaled to 0–1. */
+  readonly mean: readonly number[];
+  /** Population standard deviation (divided by N, not N − 1). */
+  readonly std: readonly number[];
+}
+
+/** How often each byte value occurs in each channel: 256 bins a channel. */
+export function channelHistograms(dataset: Dataset): Uint32Array[] {
+  const [channels, height, width] = dataset.shape;
+  const area = height * width;
+  const histograms = Array.from({ length: channels }, () => new Uint32Array(256));
+  const { pixels } = dataset;
+  let position = 0;
+  for (let picture = 0; picture < dataset.length; picture++) {
+    for (const histogram of histograms) {
+      const end = position + area;
+      for (; position < end; position++) histogram[pixels[position]!]!++;
+    }
+  }
+  return histograms;
+}
+
+/** Give it the training set: the test set is normalised with the training set's figures. */
+export function channelStatistics(dataset: Dataset): ChannelStatistics {
+  const moments = channelHistograms(dataset).map((histogram) => {
+    const count = histogram.reduce((sum, n) => sum + n, 0);
+    const mean = histogram.reduce((sum, n, value) => sum + n * value, 0) / count;
+    const variance = histogram.reduce((sum, n, value) => sum + n * (value - mean) ** 2, 0) / count;
+    return { mean: mean / 255, std: Math.sqrt(variance) / 255 };
+  });
+  return { mean: moments.map(({ mean }) => mean), std: moments.map(({ std }) => std) };
+}
