@@ -1,0 +1,4 @@
+import { Command } from 'commander';
+export function downloadCommand(..._: unknown[]): Command {
+  return new Command('download');
+}

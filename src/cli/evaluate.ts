@@ -1,0 +1,63 @@
+/** `vgg evaluate`: loss and accuracy of saved weights on the test pictures. */
+import { Command } from 'commander';
+import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
+import type { Interruption } from './interrupt.ts';
+import {
+  addDeviceOptions,
+  addModelOptions,
+  chosenModel,
+  type DeviceOptions,
+  type ModelOptions,
+} from './models.ts';
+import { print, printJson } from './output.ts';
+import { wholeNumberOption } from './values.ts';
+
+interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
+  readonly init: string;
+  readonly normalize?: true;
+  readonly batchSize: number;
+  readonly json?: true;
+}
+
+const examples = `
+Examples:
+  $ vgg evaluate --init simplified.safetensors
+  $ vgg evaluate --init vgg7.safetensors --model vgg7 --dataset cifar100 --normalize --json
+
+Give the options that shaped the training: --model, --model-option, --dataset, --labels and --normalize.`;
+
+export function evaluateCommand(interruption: Interruption): Command {
+  const command = new Command('evaluate').description('test saved weights');
+  command.requiredOption('--init <file>', 'weights as safetensors, from --save or from PyTorch');
+  addDatasetOptions(addModelOptions(command));
+  addDeviceOptions(command)
+    .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
+    .option('--normalize', 'as in training: by mean and deviation of the training pictures')
+    .option('--json', 'print {"loss":…,"accuracy":…,"correct":…,"images":…}');
+  return command
+    .addHelpText('after', examples)
+    .action((options: EvaluateOptions) => evaluate(options, interruption));
+}
+
+async function evaluate(options: EvaluateOptions, { signal }: Interruption): Promise<void> {
+  const { batchSize, device, threads } = options;
+  const splits = await loadDataset(options);
+  const [{ testLoaderFor }, { compile }, { accuracyLine }] = await Promise.all([
+    import('./loaders.ts'),
+    import('../train/model.ts'),
+    import('../train/reporters.ts'),
+  ]);
+  const loader = testLoaderFor(splits, { batchSize, normalize: options.normalize === true });
+  await using model = await compile(chosenModel(options, splits.test.classes.length), {
+    input: splits.test.shape,
+    batchSize: loader.batchSize,
+    device,
+    ...(threads !== undefined && { threads }),
+  });
+  await model.load(options.init);
+  const { loss, accuracy, correct, images } = await model.evaluate(loader, signal);
+  signal.throwIfAborted();
+  if (options.json) return printJson({ loss, accuracy, correct, images });
+  print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
+  print(accuracyLine(accuracy));
+}

@@ -1,0 +1,46 @@
+/**
+ * Ctrl-C and SIGTERM. The first one asks the command to stop: it ends its running step, keeps what it can and says
+ * what that was. It has less than a second; then, or at a second signal, the process ends as it is.
+ */
+import { constants } from 'node:os';
+
+/** Thrown where a command stops because of a signal: the reason of the abort signal. */
+export class Interrupted extends Error {
+  override name = 'Interrupted';
+  /** 128 + the signal's number, as shells have it. */
+  readonly exitCode: number;
+
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super(`interrupted by ${signal}`);
+    this.exitCode = 128 + constants.signals[signal];
+  }
+}
+
+export interface Interruption {
+  readonly signal: AbortSignal;
+  /** What an end at this moment leaves behind, as a sentence; the command keeps it true. */
+  kept: string;
+}
+
+const graceMilliseconds = 800;
+
+/** Listens for the signals from now on. */
+export function listenForInterrupts(): Interruption {
+  const controller = new AbortController();
+  const interruption: Interruption = { signal: controller.signal, kept: '' };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => {
+      const reason = new Interrupted(name);
+      if (controller.signal.aborted) process.exit(reason.exitCode);
+      controller.abort(reason);
+      setTimeout(() => endInterrupted(reason, interruption), graceMilliseconds).unref();
+    });
+  }
+  return interruption;
+}
+
+/** Says what was kept and ends the process. */
+export function endInterrupted(reason: Interrupted, { kept }: Interruption): never {
+  process.stderr.write(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}\n`);
+  process.exit(reason.exitCode);
+}

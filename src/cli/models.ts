@@ -1,0 +1,54 @@
+/** The options that choose a model and the device it runs on, shared by the commands. */
+import type { Command } from 'commander';
+import { type DeviceName, deviceNames } from '../engine/backend.ts';
+import { createModel, models, parseAssignments } from '../model/models.ts';
+import type { Sequential } from '../model/network.ts';
+import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
+
+export interface ModelOptions {
+  readonly model: string;
+  readonly modelOption: readonly string[];
+}
+
+/** Adds `--model` and `--model-option`. */
+export function addModelOptions(command: Command): Command {
+  return command
+    .addOption(choiceOption('--model <name>', 'network', Object.keys(models)).default('simplified'))
+    .addOption(modelOptionOption());
+}
+
+/** `--model-option`, with what each model takes. */
+export function modelOptionOption(): ReturnType<typeof repeatedOption> {
+  const known = Object.entries(models).flatMap(([model, { options }]) =>
+    Object.entries(options).map(
+      ([name, option]) => `${name}=${[option.default].flat().join(',')} (${model})`,
+    ),
+  );
+  return repeatedOption('--model-option <name=value>', `may be repeated; defaults: ${known.join(', ')}`);
+}
+
+/** The chosen model for so many classes. @throws UsageError for an unknown name or a wrong option. */
+export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
+  return createModel(model, { classes, options: parseAssignments(modelOption) });
+}
+
+export interface DeviceOptions {
+  readonly device: DeviceName;
+  readonly threads?: number;
+}
+
+/** Adds `--device` and `--threads`. */
+export function addDeviceOptions(command: Command): Command {
+  return command
+    .addOption(choiceOption('--device <name>', 'what computes', deviceNames).default('auto'))
+    .addOption(
+      wholeNumberOption(
+        '--threads <n>',
+        'worker threads (default: one for each core); the results do not depend on it',
+        { most: maxThreads },
+      ),
+    );
+}
+
+/** More than any machine has cores; each thread costs memory of its own. */
+const maxThreads = 256;

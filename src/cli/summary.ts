@@ -1,0 +1,4 @@
+import { Command } from 'commander';
+export function summaryCommand(..._: unknown[]): Command {
+  return new Command('summary');
+}

@@ -1,0 +1,66 @@
+/**
+ * Parsers of option values for Commander: each takes the text and gives the value, or throws a UsageError that
+ * names the option, the text and the rule.
+ */
+import { Option } from 'commander';
+import { UsageError } from '../errors.ts';
+import { unknownName } from '../suggest.ts';
+
+/** An option whose value is a whole number from `least` to `most`. */
+export function wholeNumberOption(
+  flags: string,
+  description: string,
+  { least = 1, most = Number.MAX_SAFE_INTEGER }: { readonly least?: number; readonly most?: number } = {},
+): Option {
+  const rule = `a whole number ${most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`}`;
+  return parsedOption(flags, description, rule, (text) => {
+    const value = /^[+]?\d+$/.test(text) ? Number(text) : Number.NaN;
+    return value >= least && value <= most ? value : undefined;
+  });
+}
+
+/** An option whose value is a number above 0; with `fraction`, `1/3` is one, too. */
+export function positiveNumberOption(
+  flags: string,
+  description: string,
+  { fraction = false }: { readonly fraction?: boolean } = {},
+): Option {
+  const rule = `a number above 0${fraction ? ', such as 0.1 or 1/3' : ''}`;
+  return parsedOption(flags, description, rule, (text) => {
+    const parts = text.split('/');
+    if (parts.length > (fraction ? 2 : 1) || parts.some((part) => part.trim() === '')) return undefined;
+    const [numerator = Number.NaN, denominator = 1] = parts.map(Number);
+    const value = numerator / denominator;
+    return value > 0 && value < Infinity ? value : undefined;
+  });
+}
+
+/** An option whose value is one of a few words. */
+export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
+  const option = new Option(flags, `${description}: ${choices.join(', ')}`);
+  return option.argParser((text: string) => {
+    if (!choices.includes(text)) throw new UsageError(unknownName(option.name(), text, choices));
+    return text;
+  });
+}
+
+/** An option that may be given several times; its values are collected. */
+export function repeatedOption(flags: string, description: string): Option {
+  return new Option(flags, description)
+    .default([], 'none')
+    .argParser((text: string, before: readonly string[]) => [...before, text]);
+}
+
+function parsedOption(
+  flags: string,
+  description: string,
+  rule: string,
+  parse: (text: string) => number | undefined,
+): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => {
+    const value = parse(text);
+    if (value === undefined) throw new UsageError(`${option.long} ${text} is not ${rule}`);
+    return value;
+  });
+}

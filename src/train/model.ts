@@ -1,0 +1,229 @@
+/**
+ * The compiled model: a network whose shapes are known, with its weights on one device. Everything a user does with a
+ * network goes through it: train, evaluate, predict, read and write weights. It is written against the one interface
+ * of the devices (`engine/backend.ts`); a device's code is loaded only when it is chosen.
+ *
+ * Calls may overlap: they are done one after the other, in the order in which they were made.
+ */
+import type { ImageShape } from '../data/dataset.ts';
+import { batchSource, type DataLoader } from '../data/loader.ts';
+import {
+  type AdamOptions,
+  type DeviceName,
+  deviceNames,
+  type EvaluateResult,
+  type OpenSession,
+  type Session,
+  type StepReport,
+  type TrainResult,
+} from '../engine/backend.ts';
+import { UsageError, VggError } from '../errors.ts';
+import { initialWeights } from '../model/initialize.ts';
+import type { Network, Weights } from '../model/layer.ts';
+import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
+import { checkWeights } from '../model/safetensors.ts';
+
+export interface CompileOptions {
+  /** [channels, height, width] of one picture as the network sees it, after the transforms. */
+  readonly input: ImageShape;
+  /** `auto` takes the fastest device of this machine. */
+  readonly device?: DeviceName;
+  /** Worker threads; all cores by default. The results do not depend on it. */
+  readonly threads?: number;
+  /** The largest batch that will be trained with; 100 by default. */
+  readonly batchSize?: number;
+  /** Of the initial weights; 0 by default. */
+  readonly seed?: number;
+}
+
+export interface TrainOptions {
+  readonly optimizer: AdamOptions;
+  /** Counted from 1; decides the order of the pictures and their random transforms. */
+  readonly epoch: number;
+  /** At most this many steps of the epoch; all by default. */
+  readonly steps?: number;
+  /** Called for the finished steps, in order, several times a second. */
+  readonly onSteps?: (reports: readonly StepReport[]) => void;
+  /** Ends the epoch after the running step; the result then tells how far it came. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Prediction {
+  /** What the last layer yields, [N, classes]. */
+  readonly logits: Float32Array;
+  /** Softmax of the logits, [N, classes]. */
+  readonly probabilities: Float32Array;
+  /** The likeliest class of each picture, [N]; the first of equals. */
+  readonly labels: Uint32Array;
+}
+
+/**
+ * Lays a network out on a device, with PyTorch's default initialisation.
+ * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
+ */
+export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
+  const { input, device = 'auto', threads, batchSize = 100, seed = 0 } = options;
+  const network = buildNetwork(model, input);
+  const open = await openerOf(device);
+  const session = await open(network, { batchSize, ...(threads === undefined ? {} : { threads }) });
+  const compiled = new Model(network, session, batchSize);
+  await compiled.setWeights(initialWeights(network, seed));
+  return compiled;
+}
+
+async function openerOf(device: DeviceName): Promise<OpenSession> {
+  switch (device) {
+    case 'auto':
+    case 'wasm':
+      return (await import('../engine/cpu/session.ts')).openWasm;
+    case 'reference':
+      return (await import('../engine/reference.ts')).openReference;
+    default:
+      throw new UsageError(`device "${device satisfies never}" is not one of ${deviceNames.join(', ')}`);
+  }
+}
+
+/** A network with its weights on a device; made by `compile`. Close it, or declare it with `await using`. */
+export class Model implements AsyncDisposable {
+  readonly network: Network;
+  /** The largest batch that it trains with. */
+  readonly batchSize: number;
+  readonly #session: Session;
+  /** The end of the last call made: the next one waits for it. */
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(network: Network, session: Session, batchSize: number) {
+    this.network = network;
+    this.batchSize = batchSize;
+    this.#session = session;
+  }
+
+  get device(): Session['device'] {
+    return this.#session.device;
+  }
+
+  get threads(): number {
+    return this.#session.threads;
+  }
+
+  /** The device in words, for instance `wasm, 2 threads`. */
+  get description(): string {
+    return this.#session.description;
+  }
+
+  /**
+   * One epoch, or its first `steps` steps: for each batch the mean cross-entropy, its gradients and an optimizer step.
+   * @throws VggError where a loss is not finite; it names epoch and step.
+   */
+  async train(loader: DataLoader, options: TrainOptions): Promise<TrainResult> {
+    const { epoch, optimizer, steps = loader.length, onSteps, signal } = options;
+    if (loader.batchSize > this.batchSize) {
+      throw new UsageError(
+        `train: the loader's batches of ${loader.batchSize} are larger than the ${this.batchSize} that the model ` +
+          `was compiled for; pass batchSize: ${loader.batchSize} to compile`,
+      );
+    }
+    return this.#inTurn(async () => {
+      const result = await this.#session.train({
+        source: batchSource(loader, epoch),
+        optimizer,
+        from: 0,
+        to: Math.min(steps, loader.length),
+        ...(onSteps && { onSteps }),
+        ...(signal && { signal }),
+      });
+      const loss = result.losses.at(-1) ?? 0;
+      if (!Number.isFinite(loss)) {
+        throw new VggError(
+          `the loss became ${loss} in epoch ${epoch}, step ${result.steps}: training cannot go on; ` +
+            `lower the learning rate (${optimizer.lr} now), or check the data and the initial weights`,
+        );
+      }
+      return result;
+    });
+  }
+
+  /** Mean loss and accuracy over all pictures of the loader. */
+  evaluate(loader: DataLoader, signal?: AbortSignal): Promise<EvaluateResult> {
+    return this.#inTurn(() => this.#session.evaluate(batchSource(loader, 0), signal));
+  }
+
+  /**
+   * Classes of any number of pictures: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
+   * @throws UsageError where the length is not that of whole pictures.
+   */
+  async predict(images: Float32Array): Promise<Prediction> {
+    const size = sizeOf(this.network.input);
+    const count = images.length / size;
+    if (!Number.isInteger(count) || count < 1) {
+      throw new UsageError(
+        `predict: ${images.length} values are not whole pictures of ${this.network.input.join('×')} = ${size} values`,
+      );
+    }
+    return this.#inTurn(async () => prediction(await this.#session.predict(images, count), count));
+  }
+
+  /** Mean loss and gradients of one batch, `images` [N, C, H, W], without an optimizer step. */
+  gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }> {
+    return this.#inTurn(() => this.#session.gradients(images, labels));
+  }
+
+  /** A copy of the parameters under PyTorch's names, shapes and orders. */
+  weights(): Promise<Weights> {
+    return this.#inTurn(() => this.#session.weights());
+  }
+
+  /** Also starts the optimizer afresh. @throws DataError where a parameter is missing, unknown or of another shape. */
+  setWeights(weights: Weights): Promise<void> {
+    return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  }
+
+  /** Writes the parameters as safetensors (Node only). */
+  async save(path: string): Promise<void> {
+    const weights = await this.weights();
+    await (await import('../model/weight-files.ts')).saveWeights(path, weights);
+  }
+
+  /** Reads parameters from a safetensors file (Node only). @throws DataError where it does not fit the network. */
+  async load(path: string): Promise<void> {
+    await this.setWeights(await (await import('../model/weight-files.ts')).loadWeights(path, this.network));
+  }
+
+  /** Ends the workers and releases the memory; may be called twice. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#last;
+    await this.#session.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new UsageError('the model is closed; compile it again to use it');
+    const result = this.#last.then(call);
+    this.#last = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function prediction(logits: Float32Array, count: number): Prediction {
+  const classes = logits.length / count;
+  const probabilities = new Float32Array(logits.length);
+  const labels = new Uint32Array(count);
+  for (let n = 0; n < count; n++) {
+    const row = logits.subarray(n * classes, (n + 1) * classes);
+    const largest = row.reduce((a, b) => Math.max(a, b));
+    const exponentials = row.map((logit) => Math.exp(logit - largest));
+    const sum = exponentials.reduce((a, b) => a + b);
+    probabilities.set(
+      exponentials.map((e) => e / sum),
+      n * classes,
+    );
+    labels[n] = row.indexOf(largest);
+  }
+  return { logits, probabilities, labels };
+}

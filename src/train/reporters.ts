@@ -1,0 +1,71 @@
+/**
+ * What a training tells while it runs, and the lecture's way of writing it down. A reporter hears every step and
+ * every epoch and decides itself what to show; the terminal's bar and the JSON stream are others (`cli/progress.ts`).
+ */
+
+export interface StepEvent {
+  /** Both count from 1. */
+  readonly epoch: number;
+  readonly step: number;
+  /** How many there will be: epochs of the training, steps of an epoch. */
+  readonly epochs: number;
+  readonly steps: number;
+  /** Mean loss of this step's own batch. */
+  readonly loss: number;
+}
+
+export interface EpochEvent {
+  readonly epoch: number;
+  readonly epochs: number;
+  readonly trainLoss: number;
+  readonly testLoss: number;
+  /** 0–1. */
+  readonly testAccuracy: number;
+  readonly trainSeconds: number;
+  readonly testSeconds: number;
+  /** Of training alone. */
+  readonly imagesPerSecond: number;
+}
+
+export interface Reporter {
+  step(event: StepEvent): void;
+  epoch(event: EpochEvent): void;
+}
+
+export interface LineOptions {
+  /** Where a line goes; `console.log` by default. */
+  readonly print?: (line: string) => void;
+  /** A line each this many steps of an epoch; 100 by default, as in the lecture. */
+  readonly logEvery?: number;
+}
+
+/** The lecture's own line each 100 steps, then one line an epoch. */
+export function lectureLines(options: LineOptions = {}): Reporter {
+  const { print = console.log, logEvery = 100 } = options;
+  return {
+    step(event) {
+      if (event.step % logEvery === 0) print(stepLine(event));
+    },
+    epoch(event) {
+      print(epochLine(event));
+    },
+  };
+}
+
+/** `Epoch [1/80], step [100/500] Loss: 1.2345`, as the lecture prints it. */
+export function stepLine({ epoch, epochs, step, steps, loss }: StepEvent): string {
+  return `Epoch [${epoch}/${epochs}], step [${step}/${steps}] Loss: ${loss.toFixed(4)}`;
+}
+
+export function epochLine(event: EpochEvent): string {
+  const { epoch, epochs, trainLoss, testLoss, testAccuracy, trainSeconds, testSeconds } = event;
+  return (
+    `Epoch [${epoch}/${epochs}] Train loss: ${trainLoss.toFixed(4)}, Test loss: ${testLoss.toFixed(4)}, ` +
+    `Test accuracy: ${(100 * testAccuracy).toFixed(2)} %, ${(trainSeconds + testSeconds).toFixed(1)} s`
+  );
+}
+
+/** `Accuracy of the model on the test images: 70.85 %`, the lecture's last line. */
+export function accuracyLine(accuracy: number): string {
+  return `Accuracy of the model on the test images: ${(100 * accuracy).toFixed(2)} %`;
+}

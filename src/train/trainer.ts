@@ -1,0 +1,114 @@
+/**
+ * The training loop, in the form of the lecture's first exercise:
+ *
+ *     for (let epoch = 1; epoch <= epochs; epoch++) {
+ *       await train(epoch);
+ *       await test();
+ *     }
+ *
+ * Learning rate, order and random transforms of an epoch follow from its number alone, so a loop may begin anywhere.
+ */
+import type { DataLoader } from '../data/loader.ts';
+import type { AdamOptions, EvaluateResult, StepReport } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import type { Model } from './model.ts';
+import type { Reporter } from './reporters.ts';
+import { stepSchedule } from './schedules.ts';
+
+export interface TrainerOptions {
+  readonly model: Model;
+  readonly trainLoader: DataLoader;
+  readonly testLoader: DataLoader;
+  /** Its `lr` is that of the first epoch. */
+  readonly optimizer: AdamOptions;
+  /** 80 by default, as in the lecture. */
+  readonly epochs?: number;
+  /** The learning rate is multiplied by `lrGamma` (1/3) after each `lrStep` (20) epochs. */
+  readonly lrStep?: number;
+  readonly lrGamma?: number;
+  /** Ends after this many steps in all, inside an epoch too. */
+  readonly steps?: number;
+  readonly reporter?: Reporter;
+  /** Stops after the running step: `train` and `test` then throw its reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface EpochResult {
+  /** Mean loss over the pictures of the epoch, each as its batch was seen. */
+  readonly loss: number;
+  readonly steps: number;
+  readonly images: number;
+  /** Seconds of training alone. */
+  readonly seconds: number;
+}
+
+export interface Trainer {
+  /** The number of the last epoch: fewer than asked for where `steps` end before. */
+  readonly epochs: number;
+  readonly train: (epoch: number) => Promise<EpochResult>;
+  readonly test: () => Promise<EvaluateResult>;
+}
+
+/** The functions `train(epoch)` and `test()` for a model and its data. Epochs count from 1. */
+export function trainer(options: TrainerOptions): Trainer {
+  const { model, trainLoader, testLoader, optimizer, reporter, signal } = options;
+  const { epochs = 80, lrStep = 20, lrGamma = 1 / 3, steps = Infinity } = options;
+  const learningRate = stepSchedule(optimizer.lr, lrStep, lrGamma);
+  const lastEpoch = Math.min(epochs, Math.ceil(steps / trainLoader.length));
+  let last: (EpochResult & { epoch: number }) | undefined;
+
+  async function train(epoch: number): Promise<EpochResult> {
+    if (!Number.isInteger(epoch) || epoch < 1) {
+      throw new UsageError(`train: epoch ${epoch} is not a whole number ≥ 1; epochs count from 1`);
+    }
+    signal?.throwIfAborted();
+    optimizer.lr = learningRate(epoch);
+    const onSteps = (reports: readonly StepReport[]): void => {
+      for (const { step, loss } of reports)
+        reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss });
+    };
+    const stepsLeft = steps - (epoch - 1) * trainLoader.length;
+    const result = await model.train(trainLoader, {
+      epoch,
+      optimizer,
+      steps: Math.max(0, Math.min(trainLoader.length, stepsLeft)),
+      onSteps,
+      ...(signal && { signal }),
+    });
+    signal?.throwIfAborted();
+    last = { epoch, loss: meanLoss(result.losses, trainLoader), ...result };
+    return last;
+  }
+
+  async function test(): Promise<EvaluateResult> {
+    const result = await model.evaluate(testLoader, signal);
+    signal?.throwIfAborted();
+    if (last) {
+      reporter?.epoch({
+        epoch: last.epoch,
+        epochs,
+        trainLoss: last.loss,
+        testLoss: result.loss,
+        testAccuracy: result.accuracy,
+        trainSeconds: last.seconds,
+        testSeconds: result.seconds,
+        imagesPerSecond: last.images / last.seconds,
+      });
+    }
+    return result;
+  }
+
+  return { epochs: lastEpoch, train, test };
+}
+
+/** Mean over the pictures: the last batch of an epoch may be smaller than the others. */
+function meanLoss(losses: Float64Array, { batchSize, dataset }: DataLoader): number {
+  let sum = 0;
+  let images = 0;
+  for (const [i, loss] of losses.entries()) {
+    const batch = Math.min(batchSize, dataset.length - i * batchSize);
+    sum += loss * batch;
+    images += batch;
+  }
+  return sum / images;
+}
