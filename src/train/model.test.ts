@@ -1,0 +1,168 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { type Dataset, fromArrays } from '../data/dataset.ts';
+import { dataLoader } from '../data/loader.ts';
+import { random } from '../data/random.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
+import { sequential } from '../model/network.ts';
+import { compile, type Model } from './model.ts';
+import { adam } from './optimizers.ts';
+
+const network = sequential(
+  [
+    conv2d({ out: 2, kernel: 3, name: 'conv1' }),
+    relu(),
+    maxPool2d(2),
+    flatten(),
+    linear({ out: 3, name: 'fc' }),
+  ],
+  { name: 'small' },
+);
+
+/** 10 pictures of 1×6×6 whose class is their brightness. */
+function smallSet(): Dataset {
+  const source = random(1, 100);
+  const labels = Array.from({ length: 10 }, (_, i) => i % 3);
+  const pixels = labels.flatMap((label) => Array.from({ length: 36 }, () => 80 * label + source.integer(60)));
+  return fromArrays(Uint8Array.from(pixels), labels, [1, 6, 6]);
+}
+
+const compileSmall = (options: { seed?: number; batchSize?: number } = {}): Promise<Model> =>
+  compile(network, { input: [1, 6, 6], device: 'reference', batchSize: 4, ...options });
+
+test('training lowers the loss; steps, images and reports agree', async () => {
+  await using model = await compileSmall();
+  const loader = dataLoader(smallSet(), { batchSize: 4, shuffle: true });
+  const optimizer = adam({ lr: 0.02 });
+  const before = await model.evaluate(loader);
+  const seen: number[] = [];
+  for (let epoch = 1; epoch <= 20; epoch++) {
+    const result = await model.train(loader, {
+      epoch,
+      optimizer,
+      onSteps: (reports) => seen.push(...reports.map(({ step }) => step)),
+    });
+    expect(result).toMatchObject({ steps: 3, images: 10 });
+    expect(seen.splice(0)).toEqual([1, 2, 3]);
+  }
+  expect((await model.evaluate(loader)).loss).toBeLessThan(0.5 * before.loss);
+});
+
+test('a model that is trained in two calls is the model that is trained in one', async () => {
+  const loader = dataLoader(smallSet(), { batchSize: 4, shuffle: true });
+  const after = async (calls: readonly number[]): Promise<unknown> => {
+    await using model = await compileSmall();
+    for (const epoch of calls) await model.train(loader, { epoch, optimizer: adam(), steps: 2 });
+    return model.weights();
+  };
+  expect(await after([1, 2])).toEqual(await after([1, 2]));
+  expect(await after([1, 2])).not.toEqual(await after([2, 1]));
+});
+
+test('overlapping calls are done in the order in which they were made', async () => {
+  await using model = await compileSmall();
+  const loader = dataLoader(smallSet(), { batchSize: 4 });
+  const [before, , after] = await Promise.all([
+    model.weights(),
+    model.train(loader, { epoch: 1, optimizer: adam({ lr: 0.1 }) }),
+    model.weights(),
+  ]);
+  expect(before).not.toEqual(after);
+  expect(await model.weights()).toEqual(after);
+});
+
+test('a failed call does not stop the next one', async () => {
+  await using model = await compileSmall();
+  await expect(model.setWeights(new Map())).rejects.toThrow(DataError);
+  expect((await model.weights()).size).toBe(4);
+});
+
+test('the seed decides the initial weights', async () => {
+  await using a = await compileSmall({ seed: 1 });
+  await using b = await compileSmall({ seed: 1 });
+  await using c = await compileSmall({ seed: 2 });
+  expect(await a.weights()).toEqual(await b.weights());
+  expect(await a.weights()).not.toEqual(await c.weights());
+});
+
+test('predict takes one picture or many, and its classes are those that evaluate counts', async () => {
+  await using model = await compileSmall();
+  const loader = dataLoader(smallSet(), { batchSize: 10 });
+  for await (const { images, labels } of loader) {
+    const all = await model.predict(images);
+    const one = await model.predict(images.subarray(36, 72));
+    expect(one.logits).toEqual(all.logits.subarray(3, 6));
+    expect(all.labels).toHaveLength(10);
+    const row = [...all.probabilities.subarray(0, 3)];
+    expect(row.reduce((sum, p) => sum + p)).toBeCloseTo(1, 6);
+    expect(row.indexOf(Math.max(...row))).toBe(all.labels[0]);
+    const right = all.labels.filter((label, i) => label === labels[i]).length;
+    expect((await model.evaluate(loader)).correct).toBe(right);
+  }
+  await expect(model.predict(new Float32Array(35))).rejects.toThrow(
+    '35 values are not whole pictures of 1×6×6 = 36',
+  );
+  await expect(model.predict(new Float32Array(0))).rejects.toThrow(UsageError);
+});
+
+test('a loss that is no number stops, and names epoch, step and learning rate', async () => {
+  await using model = await compileSmall();
+  const loader = dataLoader(smallSet(), { batchSize: 4 });
+  const training = model.train(loader, { epoch: 7, optimizer: adam({ lr: 1e300 }) });
+  await expect(training).rejects.toThrow(VggError);
+  await expect(training).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 7, step [23]: .*1e\+300/);
+});
+
+test('a loader whose batches are too large is refused', async () => {
+  await using model = await compileSmall({ batchSize: 2 });
+  const loader = dataLoader(smallSet(), { batchSize: 4 });
+  await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(
+    'pass batchSize: 4 to compile',
+  );
+});
+
+test('an aborted epoch tells how far it came', async () => {
+  await using model = await compileSmall();
+  const loader = dataLoader(smallSet(), { batchSize: 1 });
+  const controller = new AbortController();
+  const { steps } = await model.train(loader, {
+    epoch: 1,
+    optimizer: adam(),
+    signal: controller.signal,
+    onSteps: (reports) => {
+      if (reports.some(({ step }) => step === 3)) controller.abort();
+    },
+  });
+  expect(steps).toBeGreaterThanOrEqual(3);
+  expect(steps).toBeLessThan(10);
+});
+
+test('weights survive a file', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'vggnet-'));
+  try {
+    await using trained = await compileSmall({ seed: 3 });
+    await using other = await compileSmall({ seed: 4 });
+    await trained.save(join(folder, 'weights.safetensors'));
+    await other.load(join(folder, 'weights.safetensors'));
+    expect(await other.weights()).toEqual(await trained.weights());
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test('a closed model can be closed again and refuses everything else', async () => {
+  const model = await compileSmall();
+  await model.close();
+  await model.close();
+  await expect(model.weights()).rejects.toThrow('the model is closed');
+});
+
+test('an unknown device is refused', async () => {
+  const device = 'gpu' as 'wasm';
+  await expect(compile(network, { input: [1, 6, 6], device })).rejects.toThrow(
+    'device "gpu" is not one of auto, wasm',
+  );
+});

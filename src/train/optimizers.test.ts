@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest';
+import { adam } from './optimizers.ts';
+
+test("the defaults are PyTorch's", () => {
+  expect(adam()).toEqual({ kind: 'adam', lr: 0.001, betas: [0.9, 0.999], epsilon: 1e-8 });
+});
+
+test.each([
+  [{ lr: 0 }, 'lr = 0'],
+  [{ lr: Number.NaN }, 'lr = NaN'],
+  [{ lr: Infinity }, 'lr = Infinity'],
+  [{ betas: [0.9, 1] as const }, 'betas = [0.9, 1]'],
+  [{ betas: [-0.1, 0.9] as const }, 'betas = [-0.1, 0.9]'],
+  [{ epsilon: 0 }, 'epsilon = 0'],
+])('%j is refused by name and value', (options, message) => {
+  expect(() => adam(options)).toThrow(message);
+});
