@@ -1,0 +1,226 @@
+/**
+ * Weight files in the safetensors format (huggingface.co/docs/safetensors): the header's length (8 bytes, little
+ * endian), a JSON header with dtype, shape and offsets of each tensor, then the values, without gaps.
+ * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
+ */
+import { DataError } from '../errors.ts';
+import type { Network, Shape, Weight, Weights } from './layer.ts';
+import { parametersOf, sizeOf } from './network.ts';
+
+export interface SafetensorsFile {
+  /** In the order of the file. Other float types are converted to float32. */
+  readonly tensors: Weights;
+  /** The free texts under `__metadata__`. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** The format's own bound on the header. */
+const maxHeaderLength = 100_000_000;
+
+type Dtype = 'F64' | 'F32' | 'F16' | 'BF16';
+const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
+const isDtype = (name: unknown): name is Dtype =>
+  typeof name === 'string' && Object.hasOwn(bytesPerValue, name);
+
+/** A file's bytes: float32, in the order of `weights`. Equal weights and metadata give equal bytes. */
+export function writeSafetensors(
+  weights: Weights,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
+  let end = 0;
+  for (const [name, { shape, data }] of weights) {
+    const begin = end;
+    end += data.byteLength;
+    entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
+  }
+  // Spaces behind the JSON bring the values to a multiple of 8 bytes, as the official writer does.
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const headerLength = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + headerLength + end);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, BigInt(headerLength), true);
+  bytes.fill(0x20, 8, 8 + headerLength);
+  bytes.set(json, 8);
+  let at = 8 + headerLength;
+  for (const { data } of weights.values()) {
+    for (const value of data) {
+      view.setFloat32(at, value, true);
+      at += 4;
+    }
+  }
+  return bytes;
+}
+
+/** @throws DataError that names the tensor, the value and the rule it breaks. */
+export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
+  if (bytes.length < 8) fail(`${bytes.length} bytes are too few; the header's length alone has 8`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const headerLength = view.getBigUint64(0, true);
+  if (headerLength > maxHeaderLength)
+    fail(`a header of ${headerLength} bytes; ${maxHeaderLength} are allowed`);
+  const dataStart = 8 + Number(headerLength);
+  if (dataStart > bytes.length) {
+    fail(`a header of ${headerLength} bytes, but the file ends ${bytes.length - 8} bytes behind its length`);
+  }
+  const header = parseHeader(bytes.subarray(8, dataStart));
+  const metadata = readMetadata(header);
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, entry]) => readEntry(name, entry, bytes.length - dataStart));
+  assertNoGaps(entries, bytes.length - dataStart);
+  const tensors = entries.map(({ name, dtype, shape, begin }): [string, Weight] => [
+    name,
+    { shape, data: readValues(view, dataStart + begin, sizeOf(shape), dtype) },
+  ]);
+  return { tensors: new Map(tensors), metadata };
+}
+
+/**
+ * The weights of `network` out of a file's tensors, in the network's order.
+ * @throws DataError that lists what is missing, not expected, or of another shape.
+ */
+export function checkWeights(network: Network, tensors: Weights): Weights {
+  const expected = parametersOf(network);
+  const names = new Set(expected.map(({ name }) => name));
+  const problems = expected.flatMap(({ name, shape }) => {
+    const found = tensors.get(name);
+    if (found === undefined) return [`${name} [${shape.join(', ')}] is missing`];
+    if (found.shape.join() === shape.join()) return [];
+    return [`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
+  });
+  for (const name of tensors.keys()) if (!names.has(name)) problems.push(`${name} is not expected`);
+  if (problems.length > 0) {
+    const shown = problems.slice(0, 6).join('; ');
+    const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
+    throw new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
+  }
+  return new Map(expected.map(({ name }) => [name, tensors.get(name)!]));
+}
+
+interface Entry {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: Shape;
+  readonly begin: number;
+  readonly end: number;
+}
+
+function fail(problem: string): never {
+  throw new DataError(`not a safetensors file: ${problem}`);
+}
+
+function parseHeader(bytes: Uint8Array): Record<string, unknown> {
+  let header: unknown;
+  let text = '';
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch (error) {
+    fail(`its header is not JSON in UTF-8 (${(error as Error).message})`);
+  }
+  if (!isRecord(header)) fail('its header is not a JSON object');
+  assertNoDuplicateKeys(text);
+  return header;
+}
+
+/** JSON.parse keeps the last of equal keys silently. `text` is known to be valid JSON. */
+function assertNoDuplicateKeys(text: string): void {
+  const open: Set<string>[] = [];
+  for (const [token, string, colon] of text.matchAll(/("(?:[^"\\]|\\.)*")\s*(:)?|[{}]/g)) {
+    if (token === '{') open.push(new Set());
+    else if (token === '}') open.pop();
+    else if (colon !== undefined) {
+      const key = JSON.parse(string!) as string;
+      if (open.at(-1)?.has(key)) fail(`its header names ${JSON.stringify(key)} twice`);
+      open.at(-1)?.add(key);
+    }
+  }
+}
+
+function readMetadata(header: Record<string, unknown>): Record<string, string> {
+  if (!Object.hasOwn(header, '__metadata__')) return {};
+  const metadata = header.__metadata__;
+  if (!isRecord(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of texts`);
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== 'string') fail(`__metadata__.${key} is ${show(value)}, not a text`);
+  }
+  return metadata as Record<string, string>;
+}
+
+function readEntry(name: string, entry: unknown, dataLength: number): Entry {
+  const bad = (problem: string): never => fail(`tensor ${JSON.stringify(name)}: ${problem}`);
+  if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (!isDtype(dtype)) return bad(`dtype ${show(dtype)} is none of ${Object.keys(bytesPerValue).join(', ')}`);
+  if (!isNaturals(shape)) return bad(`shape ${show(shape)} is not a list of whole numbers ≥ 0`);
+  if (!isNaturals(offsets) || offsets.length !== 2) {
+    return bad(`data_offsets ${show(offsets)} are not two whole numbers ≥ 0`);
+  }
+  const [begin, end] = offsets as [number, number];
+  if (begin > end || end > dataLength) {
+    return bad(`data_offsets ${show(offsets)} do not lie in order within the ${dataLength} bytes of values`);
+  }
+  // A product beyond 2⁵³ is inexact, but then it is no file's length either.
+  const needed = sizeOf(shape) * bytesPerValue[dtype];
+  if (needed !== end - begin) {
+    return bad(`shape ${show(shape)} of ${dtype} needs ${needed} bytes, data_offsets give ${end - begin}`);
+  }
+  return { name, dtype, shape, begin, end };
+}
+
+function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
+  let end = 0;
+  for (const entry of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
+    if (entry.begin !== end) {
+      const relation = entry.begin < end ? 'overlaps the tensor before it' : 'leaves a gap';
+      fail(
+        `tensor ${JSON.stringify(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`,
+      );
+    }
+    end = entry.end;
+  }
+  if (end !== dataLength) fail(`its tensors end at byte ${end} of ${dataLength} bytes of values`);
+}
+
+function readValues(view: DataView, start: number, count: number, dtype: Dtype): Float32Array {
+  const at = (i: number): number => start + i * bytesPerValue[dtype];
+  const read: Readonly<Record<Dtype, (i: number) => number>> = {
+    F64: (i) => view.getFloat64(at(i), true),
+    F32: (i) => view.getFloat32(at(i), true),
+    F16: (i) => fromHalf(view.getUint16(at(i), true)),
+    BF16: (i) => fromBrainFloat(view.getUint16(at(i), true)),
+  };
+  const value = read[dtype];
+  const data = new Float32Array(count);
+  for (let i = 0; i < count; i++) data[i] = value(i);
+  return data;
+}
+
+/** IEEE 754 binary16. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** The upper half of a float32. */
+function fromBrainFloat(bits: number): number {
+  return new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isNaturals(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
+}
+
+/** A header's value in a message, cut short. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'missing';
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}
