@@ -42,8 +42,8 @@ export interface TrainOptions {
   readonly epoch: number;
   /** At most this many steps of the epoch; all by default. */
   readonly steps?: number;
-  /** Called for the finished steps, in order, several times a second. */
-  readonly onSteps?: (reports: readonly StepReport[]) => void;
+  /** Called for each finished step, in order; a device may hand over several steps at once. */
+  readonly onStep?: (report: StepReport) => void;
   /** Ends the epoch after the running step; the result then tells how far it came. */
   readonly signal?: AbortSignal;
 }
@@ -117,7 +117,7 @@ export class Model implements AsyncDisposable {
    * @throws VggError where a loss is not finite; it names epoch and step.
    */
   async train(loader: DataLoader, options: TrainOptions): Promise<TrainResult> {
-    const { epoch, optimizer, steps = loader.length, onSteps, signal } = options;
+    const { epoch, optimizer, steps = loader.length, onStep, signal } = options;
     if (loader.batchSize > this.batchSize) {
       throw new UsageError(
         `train: the loader's batches of ${loader.batchSize} are larger than the ${this.batchSize} that the model ` +
@@ -130,7 +130,9 @@ export class Model implements AsyncDisposable {
         optimizer,
         from: 0,
         to: Math.min(steps, loader.length),
-        ...(onSteps && { onSteps }),
+        onSteps: (reports) => {
+          for (const report of reports) onStep?.(report);
+        },
         ...(signal && { signal }),
       });
       const loss = result.losses.at(-1) ?? 0;

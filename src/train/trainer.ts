@@ -9,7 +9,7 @@
  * Learning rate, order and random transforms of an epoch follow from its number alone, so a loop may begin anywhere.
  */
 import type { DataLoader } from '../data/loader.ts';
-import type { AdamOptions, EvaluateResult, StepReport } from '../engine/backend.ts';
+import type { AdamOptions, EvaluateResult } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from './model.ts';
 import type { Reporter } from './reporters.ts';
@@ -63,16 +63,12 @@ export function trainer(options: TrainerOptions): Trainer {
     }
     signal?.throwIfAborted();
     optimizer.lr = learningRate(epoch);
-    const onSteps = (reports: readonly StepReport[]): void => {
-      for (const { step, loss } of reports)
-        reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss });
-    };
     const stepsLeft = steps - (epoch - 1) * trainLoader.length;
     const result = await model.train(trainLoader, {
       epoch,
       optimizer,
       steps: Math.max(0, Math.min(trainLoader.length, stepsLeft)),
-      onSteps,
+      onStep: ({ step, loss }) => reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss }),
       ...(signal && { signal }),
     });
     signal?.throwIfAborted();

@@ -1,0 +1,73 @@
+import { expect, test } from 'vitest';
+import { bar, clock } from './progress.ts';
+
+test('times are short', () => {
+  expect([0, 7.4, 754, 3723, -1].map(clock)).toEqual(['0:00', '0:07', '12:34', '1:02:03', '0:00']);
+});
+
+/** A bar on a made-up terminal with a clock of our own, in milliseconds. */
+function onTerminal(columns: number) {
+  let written = '';
+  let time = 0;
+  const progress = bar(
+    { batchSize: 100, totalSteps: 1000 },
+    { columns, write: (text) => (written += text) },
+    () => time,
+  );
+  return {
+    progress,
+    take: (): string => {
+      const taken = written;
+      written = '';
+      return taken;
+    },
+    advance: (milliseconds: number): void => {
+      time += milliseconds;
+    },
+  };
+}
+
+test('the bar shows epoch, step, loss, speed and time left', () => {
+  const { progress, take, advance } = onTerminal(120);
+  advance(1000);
+  progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1.23456 });
+  expect(take()).toBe(
+    `\r\x1b[2KEpoch [1/10] ${'█'.repeat(12)}${'░'.repeat(12)} step [50/100]  ` +
+      'Loss: 1.2346  5,000 images/s  0:19 left',
+  );
+});
+
+test('it is drawn a few times a second, and always for the last step', () => {
+  const { progress, take, advance } = onTerminal(120);
+  const at = (step: number): string => {
+    advance(10);
+    progress.step({ epoch: 1, epochs: 1, step, steps: 100, loss: 1 });
+    return take();
+  };
+  expect(at(1)).toContain('step [1/100]');
+  expect(at(2)).toBe('');
+  expect(at(100)).toContain('step [100/100]');
+});
+
+test('it never wraps', () => {
+  const { progress, take } = onTerminal(40);
+  progress.step({ epoch: 1, epochs: 1, step: 1, steps: 100, loss: 1 });
+  expect(take().replace('\r\x1b[2K', '')).toHaveLength(39);
+});
+
+test('a finished epoch takes the place of the bar', () => {
+  const { progress, take } = onTerminal(120);
+  progress.epoch({
+    epoch: 1,
+    epochs: 3,
+    trainLoss: 1,
+    testLoss: 1,
+    testAccuracy: 0.5,
+    trainSeconds: 1,
+    testSeconds: 1,
+    imagesPerSecond: 1,
+  });
+  expect(take()).toBe(
+    '\r\x1b[2KEpoch [1/3] Train loss: 1.0000, Test loss: 1.0000, Test accuracy: 50.00 %, 2.0 s\n',
+  );
+});

@@ -1,0 +1,235 @@
+/**
+ * The command line as a user meets it: the real `vgg` in a process of its own. What it prints, its exit codes,
+ * its files bit by bit, and how it ends when it is interrupted.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { jsonLines, vgg } from './run-vgg.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-cli-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+describe('vgg train', () => {
+  const steps = ['train', '--steps', '4', '--log-every', '2', '--threads', '2'];
+
+  test("without a terminal it prints the lecture's lines; notes go to standard error", async () => {
+    const { code, stdout, stderr } = await vgg(steps);
+    expect(stdout).toMatch(
+      new RegExp(
+        String.raw`^Epoch \[1/80\], step \[2/100\] Loss: \d\.\d{4}\n` +
+          String.raw`Epoch \[1/80\], step \[4/100\] Loss: \d\.\d{4}\n` +
+          String.raw`Epoch \[1/80\] Train loss: \d\.\d{4}, Test loss: \d\.\d{4}, Test accuracy: \d+\.\d\d %, \d+\.\d s\n` +
+          String.raw`Accuracy of the model on the test images: \d+\.\d\d %\n$`,
+      ),
+    );
+    expect(stderr).toMatch(
+      /^simplified, 20,778 parameters, on shapes: 10,000 training and 2,000 test images; /,
+    );
+    expect(stderr).toContain('Next: ');
+    expect(code).toBe(0);
+  });
+
+  test('--json prints one compact object a line and nothing else', async () => {
+    const run = await vgg([...steps, '--json']);
+    const events = jsonLines(run);
+    expect(run.stdout.trimEnd().split('\n')).toEqual(events.map((event) => JSON.stringify(event)));
+    expect(events.map(({ event }) => event)).toEqual(['start', 'step', 'step', 'epoch', 'end']);
+    const [start, first, second, epoch, end] = events;
+    expect(start).toMatchObject({
+      model: 'simplified',
+      dataset: 'shapes',
+      parameters: 20778,
+      threads: 2,
+      seed: 0,
+    });
+    expect(first).toEqual({ event: 'step', epoch: 1, step: 2, loss: expect.any(Number) });
+    expect(second).toEqual({ event: 'step', epoch: 1, step: 4, loss: expect.any(Number) });
+    const numbers = [
+      'trainLoss',
+      'testLoss',
+      'testAccuracy',
+      'trainSeconds',
+      'testSeconds',
+      'imagesPerSecond',
+    ];
+    expect(Object.keys(epoch!)).toEqual(['event', 'epoch', ...numbers]);
+    for (const name of numbers) expect(epoch![name]).toBeGreaterThan(0);
+    expect(epoch!.testAccuracy).toBeLessThan(1);
+    expect(end).toMatchObject({ reason: 'finished', testAccuracy: epoch!.testAccuracy, saved: null });
+    expect(run.stderr).toContain('Next: ');
+    expect(run.code).toBe(0);
+  });
+
+  test('--steps goes over the end of an epoch', async () => {
+    const args = ['train', '--batch-size', '4000', '--steps', '4', '--log-every', '1', '--json'];
+    const events = jsonLines(await vgg(args));
+    const steps = events.filter(({ event }) => event === 'step').map(({ epoch, step }) => [epoch, step]);
+    expect(steps).toEqual([
+      [1, 1],
+      [1, 2],
+      [1, 3],
+      [2, 1],
+    ]);
+    expect(events.filter(({ event }) => event === 'epoch')).toHaveLength(2);
+  });
+
+  test('the same seed gives the same file, run after run and for any number of threads', async () => {
+    const digest = async (name: string, ...args: string[]): Promise<string> => {
+      const file = join(folder, `${name}.safetensors`);
+      const { code } = await vgg(['train', '--steps', '6', '--batch-size', '37', '--save', file, ...args]);
+      expect(code).toBe(0);
+      return createHash('sha256')
+        .update(await readFile(file))
+        .digest('hex');
+    };
+    const first = await digest('first', '--threads', '1');
+    for (const threads of ['1', '2', '3', '5']) {
+      expect(await digest(`threads${threads}`, '--threads', threads), `${threads} threads`).toBe(first);
+    }
+    expect(await digest('seed', '--seed', '1')).not.toBe(first);
+  });
+
+  test('--save, --init and evaluate fit together', async () => {
+    const file = join(folder, 'trained.safetensors');
+    const args = ['--normalize', '--json'];
+    const trained = jsonLines(await vgg(['train', '--epochs', '1', '--save', file, ...args])).at(-1)!;
+    expect(trained.saved).toBe(file);
+    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, ...args]))[0]!;
+    expect(evaluated.accuracy).toBe(trained.testAccuracy);
+    expect(evaluated.loss).toBeCloseTo(trained.testLoss as number, 6);
+    expect(evaluated.images).toBe(2000);
+    const further = await vgg(['train', '--init', file, '--steps', '1', '--log-every', '1', ...args]);
+    expect(jsonLines(further).find(({ event }) => event === 'step')!.loss).toBeLessThan(2);
+  });
+});
+
+describe('bad input', () => {
+  const cases: readonly (readonly [args: string, code: number, message: string])[] = [
+    ['trian', 2, 'Did you mean train?'],
+    ['train --epoch 3', 2, 'Did you mean --epochs?'],
+    ['train --model vgg8', 2, 'there is no model "vgg8"; did you mean "vgg7"?'],
+    ['train --dataset cifar', 2, 'there is no dataset "cifar"; did you mean "cifar10"?'],
+    ['train --device webgpu', 2, 'there is no device "webgpu"; did you mean'],
+    ['train --dataset cifar100 --labels course', 2, 'did you mean "coarse"?'],
+    ['train --labels fine', 2, '--labels fine is for cifar100'],
+    ['train --data /tmp', 2, 'shapes is built in and reads no files'],
+    ['train --model vgg7 --model-option chanels=8,8', 2, 'did you mean "channels"?'],
+    ['train --model vgg7 --model-option channels=8', 2, 'channels=8 is not 2 whole numbers ≥ 1'],
+    ['train --model vgg7 --model-option channels', 2, '"channels" is not of the form name=value'],
+    ['train --epochs 0', 2, '--epochs 0 is not a whole number ≥ 1'],
+    ['train --epochs -3', 2, '--epochs -3 is not a whole number ≥ 1'],
+    ['train --epochs 1.5', 2, '--epochs 1.5 is not a whole number ≥ 1'],
+    ['train --steps many', 2, '--steps many is not a whole number ≥ 1'],
+    ['train --steps 0', 2, '--steps 0 is not'],
+    ['train --log-every 0', 2, '--log-every 0 is not'],
+    ['train --batch-size -100', 2, '--batch-size -100 is not a whole number ≥ 1'],
+    ['train --batch-size 1e2', 2, '--batch-size 1e2 is not a whole number ≥ 1'],
+    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 pictures'],
+    ['train --lr 0', 2, '--lr 0 is not a number above 0'],
+    ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
+    ['train --lr fast', 2, '--lr fast is not a number above 0'],
+    ['train --lr Infinity', 2, '--lr Infinity is not a number above 0'],
+    ['train --lr 1/3', 2, '--lr 1/3 is not a number above 0'],
+    ['train --lr-gamma 1/0', 2, '--lr-gamma 1/0 is not a number above 0, such as 0.1 or 1/3'],
+    ['train --lr-gamma 1/3/3', 2, '--lr-gamma 1/3/3 is not'],
+    ['train --lr-gamma 0', 2, '--lr-gamma 0 is not'],
+    ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
+    ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
+    ['train --threads 0', 2, '--threads 0 is not a whole number from 1 to'],
+    ['train --threads two', 2, '--threads two is not'],
+    ['train --epochs', 2, "option '--epochs <n>' argument missing"],
+    ['train shapes', 2, 'too many arguments'],
+    ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
+    ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
+    ['train --save /', 1, '--save / is a folder'],
+    ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
+    ['evaluate', 2, "required option '--init <file>' not specified"],
+    ['summary', 2, "missing required argument 'model'"],
+    ['summary vgg17', 2, 'there is no model "vgg17"'],
+    ['download cifar11', 2, 'did you mean "cifar10"?'],
+    ['kernels gem', 2, 'did you mean "gemm'],
+    ['stats --dataset mnist', 2, 'there is no dataset "mnist"'],
+  ];
+  test.for(cases)('vgg %s', async ([args, code, message]) => {
+    const run = await vgg(args.split(' '));
+    expect(run.stderr).toContain(message);
+    expect(run.stderr).toMatch(/^error: /);
+    expect(run.stderr).not.toMatch(/^\s+at /m);
+    expect(run.stdout).toBe('');
+    expect(run.code).toBe(code);
+  });
+
+  test('a kernel larger than its input', async () => {
+    const run = await vgg(['train', '--model', 'vgg7', '--model-option', 'poolKernels=40,2']);
+    expect(run.stderr).toMatch(/^error: maxPool2d: kernel 40×40 does not fit the 32×32 input/);
+    expect(run.code).toBe(2);
+  });
+
+  test('a loss that is no number stops the training and names epoch and step', async () => {
+    const run = await vgg(['train', '--lr', '1e30', '--json']);
+    expect(run.stderr).toMatch(/error: the loss became (NaN|-?Infinity) in epoch 1, step \d+: /);
+    expect(run.code).toBe(1);
+    expect(jsonLines(run).map(({ event }) => event)).toEqual(['start']);
+  });
+
+  test('a weight file that is none, and one of another network', async () => {
+    const none = join(folder, 'none.safetensors');
+    await writeFile(none, 'this is no weight file');
+    const notWeights = await vgg(['evaluate', '--init', none]);
+    expect(notWeights.stderr).toMatch(/^error: .*none\.safetensors: not a safetensors file/);
+    expect(notWeights.code).toBe(1);
+
+    const other = join(folder, 'other.safetensors');
+    await vgg(['train', '--steps', '1', '--save', other]);
+    const vgg7 = await vgg(['evaluate', '--model', 'vgg7', '--init', other]);
+    expect(vgg7.stderr).toMatch(
+      /^error: .*other\.safetensors: weights do not fit vgg7 .*features\.0\.weight/,
+    );
+    expect(vgg7.code).toBe(1);
+  });
+});
+
+describe('interrupting', () => {
+  const train = ['train', '--log-every', '1'];
+
+  test.for(['SIGINT', 'SIGTERM'] as const)(
+    '%s ends without a trace and says that nothing was saved',
+    async (signal) => {
+      const run = await vgg(train, { onOutput: (_, child) => child.kill(signal) });
+      expect(run.stderr).toMatch(/\nInterrupted\. Nothing of epoch \d+, step \d+ was saved; --save FILE/);
+      expect(run.stderr).not.toMatch(/^\s+at /m);
+      expect(run.stdout).not.toContain('Accuracy');
+      expect(run.code).toBe(signal === 'SIGINT' ? 130 : 143);
+    },
+  );
+
+  test('with --save the weights so far are kept and can be trained further', async () => {
+    const file = join(folder, 'interrupted.safetensors');
+    const run = await vgg([...train, '--json', '--save', file], {
+      onOutput: (stdout, child) => {
+        if (stdout.includes('"step":20,')) child.kill('SIGINT');
+      },
+    });
+    expect(run.code).toBe(130);
+    expect(run.stderr).toMatch(
+      /The weights after epoch \d+, step \d+ are in .*interrupted\.safetensors; --init/,
+    );
+    expect(jsonLines(run).at(-1)).toMatchObject({ event: 'end', reason: 'interrupted', saved: file });
+    expect((await vgg(['evaluate', '--init', file])).code).toBe(0);
+  });
+});
+
+test('a reader that leaves early ends the command quietly', async () => {
+  const script = `"${process.execPath}" bin/vgg.js train --log-every 1 --json | head -n 2; exit "\${PIPESTATUS[0]}"`;
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script]);
+  expect(stdout.split('\n')).toHaveLength(3);
+  expect(stderr).not.toMatch(/EPIPE|^\s+at /m);
+});
