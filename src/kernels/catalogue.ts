@@ -1,0 +1,111 @@
+/** Every kernel there is, in the order in which a training step meets them. Adding one: write it, list it here. */
+import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
+import type { Kernel, KernelRecipe, Target } from './language.ts';
+import {
+  addBias,
+  col2im,
+  fill,
+  im2col,
+  loadImage,
+  peak,
+  relu,
+  reluBackward,
+  sumRows,
+  transpose,
+} from './maps.ts';
+import { adam, reduceSlots } from './optimizer.ts';
+import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
+import { sparseCollect, sparseInputGradient, sparseWeightGradient } from './sparse.ts';
+import {
+  winogradGradient,
+  winogradInput,
+  winogradOutput,
+  winogradOutputMasked,
+  winogradOutputPool2,
+  winogradOutputPool4,
+  winogradWeightGradient,
+  winogradWeights,
+  winogradWeightsBackward,
+} from './winograd.ts';
+
+export const kernelNames = [
+  'loadImage',
+  'im2col',
+  'gemmNN',
+  'gemmNNRelu',
+  'gemmTN',
+  'gemmNT',
+  'winogradInput',
+  'winogradOutput',
+  'winogradOutputPool2',
+  'winogradOutputPool4',
+  'maxPool',
+  'relu',
+  'addBias',
+  'reluBackward',
+  'maxPoolBackward',
+  'unpool2',
+  'unpool4',
+  'sparseCollect',
+  'sparseWeightGradient',
+  'sparseInputGradient',
+  'winogradGradient',
+  'winogradOutputMasked',
+  'winogradWeightGradient',
+  'col2im',
+  'sumRows',
+  'fill',
+  'reduceSlots',
+  'adam',
+  'transpose',
+  'winogradWeights',
+  'winogradWeightsBackward',
+  'peak',
+] as const;
+
+export type KernelName = (typeof kernelNames)[number];
+
+const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
+  loadImage,
+  im2col,
+  gemmNN,
+  gemmNNRelu,
+  gemmTN,
+  gemmNT,
+  winogradInput,
+  winogradOutput,
+  winogradOutputPool2,
+  winogradOutputPool4,
+  maxPool,
+  relu,
+  addBias,
+  reluBackward,
+  maxPoolBackward,
+  unpool2,
+  unpool4,
+  sparseCollect,
+  sparseWeightGradient,
+  sparseInputGradient,
+  winogradGradient,
+  winogradOutputMasked,
+  winogradWeightGradient,
+  col2im,
+  sumRows,
+  fill,
+  reduceSlots,
+  adam,
+  transpose,
+  winogradWeights,
+  winogradWeightsBackward,
+  peak,
+};
+
+/** WebAssembly's vectors, and the register tile that its sixteen registers hold without spilling. */
+export const wasmTarget: Target = { lanes: 4, tile: [4, 2] };
+
+/** Records every kernel for a target. */
+export const recordKernels = (target: Target): Kernel[] =>
+  kernelNames.map((name) => recipes[name].record(target));
+
+/** Records one kernel. */
+export const recordKernel = (name: KernelName, target: Target): Kernel => recipes[name].record(target);

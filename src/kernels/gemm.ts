@@ -1,0 +1,195 @@
+/**
+ * Matrix products, the kernels in which nearly all time goes. Names are BLAS's: N takes an operand as it lies, T
+ * transposed. All matrices are row-major with a stride between rows; columns (and for `gemmNT` the depth) are a
+ * multiple of the lanes. `planes` repeats the product at plane distances: the 36 products of a Winograd convolution,
+ * or the rows of a picture.
+ *
+ * The loop is the classical one: a register tile of `rows` × `vectors` sums, all of the depth inside it; the panel of
+ * the right matrix that a tile column needs stays in the first-level cache while the rows go by. Tiles at the edges
+ * are narrower.
+ */
+import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+
+/** Calls `body` so that tiles of rows × vectors, and narrower ones at the edges, cover rows × columns. */
+function tiles(
+  k: Recorder,
+  rows: Value,
+  columns: Value,
+  largest: readonly [rows: number, vectors: number],
+  body: (tile: readonly [rows: number, vectors: number], row: Value, column: Value) => void,
+): void {
+  const part = (count: Value, step: number, each: (at: Value, size: number) => void): void => {
+    if (step === 1) {
+      k.loop(count, (i) => each(i, 1));
+      return;
+    }
+    const whole = count.div(step);
+    k.loop(whole, (i) => each(i.mul(step), step));
+    const done = whole.mul(step);
+    k.loop(count.sub(done), (i) => each(done.add(i), 1));
+  };
+  part(columns.div(k.lanes), largest[1], (vector, vectors) =>
+    part(rows, largest[0], (row, tileRows) => body([tileRows, vectors], row, vector.mul(k.lanes))),
+  );
+}
+
+interface Tile {
+  readonly sums: Value[][];
+  /** Stores the sums, after `finish`. */
+  store(finish?: (sum: Value) => Value): void;
+}
+
+/** A register tile of sums, from zero or, where `accumulate` is not 0, from what `out` holds. */
+function sumTile(
+  k: Recorder,
+  [rows, vectors]: readonly [number, number],
+  out: Value,
+  outStride: Value,
+  accumulate: Value,
+): Tile {
+  const places = range(rows).map((i) => out.plus(outStride.scale(i)));
+  const zero = k.vector(0);
+  const sums = grid(rows, vectors, () => k.variable(zero));
+  k.if(accumulate, () => {
+    sums.forEach((row, i) => {
+      row.forEach((sum, j) => void sum.set(k.load(places[i]!, j * k.lanes)));
+    });
+  });
+  return {
+    sums,
+    store(finish = (sum) => sum) {
+      sums.forEach((row, i) => {
+        row.forEach((sum, j) => void k.store(places[i]!, finish(sum), j * k.lanes));
+      });
+    },
+  };
+}
+
+const operands = {
+  out: 'pointer',
+  outStride: 'offset',
+  outPlane: 'offset',
+  left: 'pointer',
+  leftStride: 'offset',
+  leftPlane: 'offset',
+  right: 'pointer',
+  rightStride: 'offset',
+  rightPlane: 'offset',
+  planes: 'i32',
+  rows: 'i32',
+  columns: 'i32',
+  depth: 'i32',
+  accumulate: 'i32',
+} as const;
+
+const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
+  kernel(name, summary, operands, (k, p) => {
+    const zero = k.vector(0);
+    k.loop(p.planes, (plane) => {
+      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
+      const planeRight = p.right.plus(p.rightPlane.scale(plane));
+      const planeOut = p.out.plus(p.outPlane.scale(plane));
+      tiles(k, p.rows, p.columns, k.tile, (tile, row, column) => {
+        const first = planeLeft.plus(p.leftStride.scale(row));
+        const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
+        const right = k.variable(planeRight.plus(column.toOffset()));
+        const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
+        const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
+        const unroll = 4;
+        k.loop(p.depth.div(unroll), () => {
+          for (const depth of range(unroll)) {
+            const rightRow = range(tile[1]).map((j) => k.load(right, j * k.lanes));
+            for (const i of range(tile[0])) {
+              const scalar = k.loadSplat(left[i]!, depth);
+              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+            }
+            right.advance(p.rightStride);
+          }
+          for (const pointer of left) pointer.advance(unroll);
+        });
+        store(relu ? (sum) => sum.max(zero) : undefined);
+      });
+    });
+  });
+
+/** The depth must be a multiple of 4. */
+export const gemmNN: KernelRecipe = normal(
+  'gemmNN',
+  'out[rows][columns] (+)= left[rows][depth] · right[depth][columns]',
+  false,
+);
+
+export const gemmNNRelu: KernelRecipe = normal(
+  'gemmNNRelu',
+  'out[rows][columns] = max(0, left[rows][depth] · right[depth][columns])',
+  true,
+);
+
+export const gemmTN: KernelRecipe = kernel(
+  'gemmTN',
+  'out[rows][columns] (+)= left[depth][rows]ᵀ · right[depth][columns]',
+  operands,
+  (k, p) => {
+    k.loop(p.planes, (plane) => {
+      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
+      const planeRight = p.right.plus(p.rightPlane.scale(plane));
+      const planeOut = p.out.plus(p.outPlane.scale(plane));
+      tiles(k, p.rows, p.columns, k.tile, (tile, row, column) => {
+        const left = k.variable(planeLeft.plus(row.toOffset()));
+        const right = k.variable(planeRight.plus(column.toOffset()));
+        const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
+        const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
+        k.loop(p.depth, () => {
+          const rightRow = range(tile[1]).map((j) => k.load(right, j * k.lanes));
+          for (const i of range(tile[0])) {
+            const scalar = k.loadSplat(left, i);
+            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+          }
+          left.advance(p.leftStride);
+          right.advance(p.rightStride);
+        });
+        store();
+      });
+    });
+  },
+);
+
+/** Here `columns` is the number of rows of `right`, any number, and the depth a multiple of the lanes. */
+export const gemmNT: KernelRecipe = kernel(
+  'gemmNT',
+  'out[rows][columns] (+)= left[rows][depth] · right[columns][depth]ᵀ',
+  operands,
+  (k, p) => {
+    const [tileRows, tileColumns] = k.tile;
+    k.loop(p.planes, (plane) => {
+      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
+      const planeRight = p.right.plus(p.rightPlane.scale(plane));
+      const planeOut = p.out.plus(p.outPlane.scale(plane));
+      tiles(k, p.rows, p.columns.mul(k.lanes), [tileRows, tileColumns], (tile, row, column) => {
+        const dot = column.div(k.lanes);
+        const firstLeft = planeLeft.plus(p.leftStride.scale(row));
+        const firstRight = planeRight.plus(p.rightStride.scale(dot));
+        const left = range(tile[0]).map((i) => k.variable(firstLeft.plus(p.leftStride.scale(i))));
+        const right = range(tile[1]).map((j) => k.variable(firstRight.plus(p.rightStride.scale(j))));
+        const sums = grid(tile[0], tile[1], () => k.variable(k.vector(0)));
+        k.loop(p.depth.div(k.lanes), () => {
+          const rightVectors = right.map((pointer) => k.load(pointer));
+          for (const i of range(tile[0])) {
+            const vector = k.load(left[i]!);
+            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(vector, rightVectors[j]!);
+          }
+          for (const pointer of [...left, ...right]) pointer.advance(k.lanes);
+        });
+        const out = planeOut.plus(p.outStride.scale(row)).plus(dot.toOffset());
+        for (const i of range(tile[0])) {
+          const place = out.plus(p.outStride.scale(i));
+          for (const j of range(tile[1])) {
+            const total = k.variable(sums[i]![j]!.sum());
+            k.if(p.accumulate, () => total.set(total.add(k.loadFloat(place, j))));
+            k.store(place, total, j);
+          }
+        }
+      });
+    });
+  },
+);

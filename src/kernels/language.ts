@@ -1,0 +1,340 @@
+/**
+ * The kernel language: loops, scalars, vectors of `lanes` floats, loads, stores and multiply-adds. A kernel is an
+ * ordinary TypeScript function that is run once and records what it does; TypeScript's own loops unroll (register
+ * tiles, transforms), `k.loop` loops when the kernel runs. What is recorded is a small typed program (`Kernel`),
+ * independent of the target: printers turn it into WebAssembly (`wasm.ts`) or other code.
+ *
+ * Every operation is recorded at once and yields a value that never changes; `k.variable` makes one that does.
+ * Memory is one flat space of float32. A pointer is a place in it, an `offset` a distance in floats; a printer is
+ * free to hold either in bytes. Kernels receive plain numbers: pointers as byte addresses, offsets as float counts.
+ */
+
+export type Type = 'i32' | 'f32' | 'vector' | 'mask' | 'pointer' | 'offset';
+
+/** Types of a kernel's parameters, in order. */
+export type ParameterTypes = Readonly<Record<string, 'i32' | 'f32' | 'pointer' | 'offset'>>;
+
+export type Operator =
+  | 'add'
+  | 'sub'
+  | 'mul'
+  | 'div'
+  | 'sqrt'
+  | 'max'
+  | 'floor' // i32, f32, vector; max(a, b) is a < b ? b : a
+  | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused where the target does so
+  | 'greater'
+  | 'unequal'
+  | 'or'
+  | 'select' // masks; i32 truth values are 0 and 1
+  | 'splat'
+  | 'sum'
+  | 'toInteger'
+  | 'toFloat'
+  | 'toOffset'
+  | 'scale'
+  | 'advance'
+  | 'advanceBytes';
+
+export type Operand = Value | number;
+
+export type Statement =
+  | {
+      readonly kind: 'define';
+      readonly target: Value;
+      readonly operator: Operator;
+      readonly operands: readonly Operand[];
+    }
+  | { readonly kind: 'constant'; readonly target: Value; readonly value: number }
+  | {
+      readonly kind: 'load';
+      readonly target: Value;
+      readonly form: LoadForm;
+      readonly pointer: Value;
+      readonly at: number;
+    }
+  | { readonly kind: 'store'; readonly value: Value; readonly pointer: Value; readonly at: number }
+  | { readonly kind: 'scatter'; readonly value: Value; readonly pointer: Value; readonly step: Value }
+  | { readonly kind: 'assign'; readonly target: Value; readonly value: Value }
+  | {
+      readonly kind: 'loop';
+      readonly counter: Value;
+      readonly count: Value;
+      readonly body: readonly Statement[];
+    }
+  | {
+      readonly kind: 'if';
+      readonly condition: Value;
+      readonly yes: readonly Statement[];
+      readonly no: readonly Statement[];
+    };
+
+/**
+ * `vector`: `lanes` adjacent floats; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
+ * `offset`: an offset that a kernel has stored.
+ */
+export type LoadForm = 'vector' | 'splat' | 'float' | 'byte' | 'offset';
+
+/** A recorded program. */
+export interface Kernel {
+  readonly name: string;
+  /** One line of documentation. */
+  readonly summary: string;
+  readonly lanes: number;
+  readonly parameters: readonly Value[];
+  readonly parameterNames: readonly string[];
+  readonly body: readonly Statement[];
+  /** Number of values, parameters included; their ids are 0 … count − 1. */
+  readonly valueCount: number;
+  readonly types: readonly Type[];
+}
+
+/** What a kernel file exports: a recipe that is recorded for a target's number of lanes. */
+export interface KernelRecipe {
+  readonly name: string;
+  readonly summary: string;
+  readonly parameters: ParameterTypes;
+  record(target: Target): Kernel;
+}
+
+/** What a kernel may know of the machine. */
+export interface Target {
+  /** Floats in a vector; a power of two, at least 4. */
+  readonly lanes: number;
+  /** Register tile of the matrix products: rows × vectors. */
+  readonly tile: readonly [rows: number, vectors: number];
+}
+
+/** A value of the recorded program. Arithmetic with plain numbers is allowed wherever the type is scalar or vector. */
+export class Value {
+  readonly recorder: Recorder;
+  readonly type: Type;
+  readonly id: number;
+
+  constructor(recorder: Recorder, type: Type, id: number) {
+    this.recorder = recorder;
+    this.type = type;
+    this.id = id;
+  }
+
+  add(other: Operand): Value {
+    return this.recorder.define('add', this.type, [this, other]);
+  }
+  sub(other: Operand): Value {
+    return this.recorder.define('sub', this.type, [this, other]);
+  }
+  mul(other: Operand): Value {
+    return this.recorder.define('mul', this.type, [this, other]);
+  }
+  div(other: Operand): Value {
+    return this.recorder.define('div', this.type, [this, other]);
+  }
+  sqrt(): Value {
+    return this.recorder.define('sqrt', this.type, [this]);
+  }
+  /** this < other ? other : this, so that a NaN in `this` stays. */
+  max(other: Operand): Value {
+    return this.recorder.define('max', this.type, [this, other]);
+  }
+  /** A mask for vectors, 0 or 1 for i32. */
+  greater(other: Operand): Value {
+    return this.recorder.define('greater', this.type === 'vector' ? 'mask' : 'i32', [this, other]);
+  }
+  unequal(other: Operand): Value {
+    return this.recorder.define('unequal', this.type === 'vector' ? 'mask' : 'i32', [this, other]);
+  }
+  or(other: Value): Value {
+    return this.recorder.define('or', this.type, [this, other]);
+  }
+  /** For masks and i32 truth values: this ? yes : no, lane by lane. */
+  select(yes: Value, no: Value): Value {
+    return this.recorder.define('select', yes.type, [this, yes, no]);
+  }
+  /** One float in every lane. */
+  splat(): Value {
+    return this.recorder.define('splat', 'vector', [this]);
+  }
+  /** The sum of a vector's lanes: halves are added until one is left. */
+  sum(): Value {
+    return this.recorder.define('sum', 'f32', [this]);
+  }
+  /** f32 → i32, towards zero. */
+  toInteger(): Value {
+    return this.recorder.define('toInteger', 'i32', [this]);
+  }
+  toFloat(): Value {
+    return this.recorder.define('toFloat', 'f32', [this]);
+  }
+  /** i32 number of floats → offset. */
+  toOffset(): Value {
+    return this.recorder.define('toOffset', 'offset', [this]);
+  }
+  /** offset · i32. */
+  scale(count: Operand): Value {
+    return this.recorder.define('scale', 'offset', [this, count]);
+  }
+  /** pointer + offset; a plain number counts floats. */
+  plus(offset: Operand): Value {
+    return offset === 0 ? this : this.recorder.define('advance', 'pointer', [this, offset]);
+  }
+
+  /** pointer + i32 bytes. */
+  plusBytes(bytes: Operand): Value {
+    return this.recorder.define('advanceBytes', 'pointer', [this, bytes]);
+  }
+
+  /** For variables: takes a new value. */
+  set(value: Operand): void {
+    this.recorder.assign(this, value);
+  }
+  /** For pointer variables: moves by an offset; a plain number counts floats. */
+  advance(offset: Operand): void {
+    this.set(this.plus(offset));
+  }
+  /** For variables: this += a · b. */
+  multiplyAdd(a: Value, b: Value): void {
+    this.set(this.recorder.define('multiplyAdd', this.type, [this, a, b]));
+  }
+}
+
+/** Records what a kernel does; `k` in the kernels. */
+export class Recorder {
+  readonly lanes: number;
+  readonly tile: readonly [rows: number, vectors: number];
+  readonly types: Type[] = [];
+  block: Statement[] = [];
+
+  constructor(target: Target) {
+    this.lanes = target.lanes;
+    this.tile = target.tile;
+  }
+
+  fresh(type: Type): Value {
+    this.types.push(type);
+    return new Value(this, type, this.types.length - 1);
+  }
+
+  define(operator: Operator, type: Type, operands: readonly Operand[]): Value {
+    const target = this.fresh(type);
+    this.block.push({ kind: 'define', target, operator, operands });
+    return target;
+  }
+
+  constant(type: Type, value: number): Value {
+    const target = this.fresh(type);
+    this.block.push({ kind: 'constant', target, value });
+    return target;
+  }
+
+  integer(value: number): Value {
+    return this.constant('i32', value);
+  }
+
+  /** A vector with one number in every lane. */
+  vector(value: number): Value {
+    return this.constant('vector', value);
+  }
+
+  /** A value that changes, first equal to `initial`. */
+  variable(initial: Value): Value {
+    const target = this.fresh(initial.type);
+    this.assign(target, initial);
+    return target;
+  }
+
+  assign(target: Value, value: Operand): void {
+    const source = typeof value === 'number' ? this.constant(target.type, value) : value;
+    this.block.push({ kind: 'assign', target, value: source });
+  }
+
+  #load(form: LoadForm, type: Type, pointer: Value, at: number): Value {
+    const target = this.fresh(type);
+    this.block.push({ kind: 'load', target, form, pointer, at });
+    return target;
+  }
+
+  /** `lanes` floats from `at` floats behind the pointer. */
+  load(pointer: Value, at = 0): Value {
+    return this.#load('vector', 'vector', pointer, at);
+  }
+  /** The float `at` floats behind the pointer, in every lane. */
+  loadSplat(pointer: Value, at = 0): Value {
+    return this.#load('splat', 'vector', pointer, at);
+  }
+  loadFloat(pointer: Value, at = 0): Value {
+    return this.#load('float', 'f32', pointer, at);
+  }
+  /** The unsigned byte `at` BYTES behind the pointer. */
+  loadByte(pointer: Value, at = 0): Value {
+    return this.#load('byte', 'i32', pointer, at);
+  }
+  /** The offset that a kernel stored `at` words behind the pointer. */
+  loadOffset(pointer: Value, at = 0): Value {
+    return this.#load('offset', 'offset', pointer, at);
+  }
+  /** Stores a vector, a float or (one word long) an offset. */
+  store(pointer: Value, value: Value, at = 0): void {
+    this.block.push({ kind: 'store', value, pointer, at });
+  }
+  /** Stores lane l of a vector at pointer + l · step. */
+  scatter(pointer: Value, value: Value, step: Value): void {
+    this.block.push({ kind: 'scatter', value, pointer, step });
+  }
+
+  #record(body: () => void): Statement[] {
+    const outer = this.block;
+    this.block = [];
+    body();
+    const recorded = this.block;
+    this.block = outer;
+    return recorded;
+  }
+
+  /** Runs the body `count` times; the counter goes 0, 1, … count − 1. */
+  loop(count: Value, body: (counter: Value) => void): void {
+    const counter = this.fresh('i32');
+    this.block.push({ kind: 'loop', counter, count, body: this.#record(() => body(counter)) });
+  }
+
+  if(condition: Value, yes: () => void, no: () => void = () => {}): void {
+    this.block.push({ kind: 'if', condition, yes: this.#record(yes), no: this.#record(no) });
+  }
+}
+
+/** Declares a kernel. The body runs once for each target, to be recorded. */
+export function kernel<P extends ParameterTypes>(
+  name: string,
+  summary: string,
+  parameters: P,
+  body: (k: Recorder, parameters: { readonly [K in keyof P]: Value }) => void,
+): KernelRecipe {
+  return {
+    name,
+    summary,
+    parameters,
+    record(target) {
+      const recorder = new Recorder(target);
+      const values = Object.fromEntries(
+        Object.entries(parameters).map(([key, type]) => [key, recorder.fresh(type)]),
+      ) as { readonly [K in keyof P]: Value };
+      body(recorder, values);
+      return {
+        name,
+        summary,
+        lanes: target.lanes,
+        parameters: Object.values(values),
+        parameterNames: Object.keys(values),
+        body: recorder.block,
+        valueCount: recorder.types.length,
+        types: recorder.types,
+      };
+    },
+  };
+}
+
+/** 0, 1, … count − 1. */
+export const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** A table of values, for register tiles. */
+export const grid = <T>(rows: number, columns: number, cell: (row: number, column: number) => T): T[][] =>
+  range(rows).map((row) => range(columns).map((column) => cell(row, column)));

@@ -1,0 +1,285 @@
+/**
+ * Kernels over feature maps [rows][columns][channels], stored with a stride between rows and between pixels (a map may
+ * have a frame of zeros around it, which is the padding of the convolution that reads it). Channels are a multiple of
+ * the lanes, except in the picture that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
+ */
+import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+
+/** Loops over `length` floats (a multiple of the lanes) of each of `rows` rows. */
+function forRowVectors(k: Recorder, rows: Value, length: Value, body: (row: Value, at: Value) => void): void {
+  k.loop(rows, (row) => k.loop(length.div(k.lanes), (vector) => body(row, vector.mul(k.lanes).toOffset())));
+}
+
+export const fill: KernelRecipe = kernel(
+  'fill',
+  'out[rows][length] = value',
+  { out: 'pointer', outRow: 'offset', rows: 'i32', length: 'i32', value: 'f32' },
+  (k, p) => {
+    const value = p.value.splat();
+    forRowVectors(k, p.rows, p.length, (row, at) => k.store(p.out.plus(p.outRow.scale(row)).plus(at), value));
+  },
+);
+
+export const relu: KernelRecipe = kernel(
+  'relu',
+  'out[rows][length] = max(floor, map)',
+  {
+    out: 'pointer',
+    outRow: 'offset',
+    map: 'pointer',
+    mapRow: 'offset',
+    rows: 'i32',
+    length: 'i32',
+    floor: 'f32',
+  },
+  (k, p) => {
+    const floor = p.floor.splat();
+    forRowVectors(k, p.rows, p.length, (row, at) =>
+      k.store(
+        p.out.plus(p.outRow.scale(row)).plus(at),
+        k.load(p.map.plus(p.mapRow.scale(row)).plus(at)).max(floor),
+      ),
+    );
+  },
+);
+
+export const reluBackward: KernelRecipe = kernel(
+  'reluBackward',
+  'out[rows][length] = gradient where activation > floor, else 0',
+  {
+    out: 'pointer',
+    outRow: 'offset',
+    gradient: 'pointer',
+    gradientRow: 'offset',
+    activation: 'pointer',
+    activationRow: 'offset',
+    rows: 'i32',
+    length: 'i32',
+    floor: 'f32',
+  },
+  (k, p) => {
+    const zero = k.vector(0);
+    const floor = p.floor.splat();
+    forRowVectors(k, p.rows, p.length, (row, at) => {
+      const gradient = k.load(p.gradient.plus(p.gradientRow.scale(row)).plus(at));
+      const activation = k.load(p.activation.plus(p.activationRow.scale(row)).plus(at));
+      k.store(p.out.plus(p.outRow.scale(row)).plus(at), activation.greater(floor).select(gradient, zero));
+    });
+  },
+);
+
+export const addBias: KernelRecipe = kernel(
+  'addBias',
+  'out[rows][columns] = max(floor, out + bias[columns])',
+  { out: 'pointer', outRow: 'offset', rows: 'i32', columns: 'i32', bias: 'pointer', floor: 'f32' },
+  (k, p) => {
+    const floor = p.floor.splat();
+    forRowVectors(k, p.rows, p.columns, (row, at) => {
+      const place = p.out.plus(p.outRow.scale(row)).plus(at);
+      k.store(
+        place,
+        k
+          .load(place)
+          .add(k.load(p.bias.plus(at)))
+          .max(floor),
+      );
+    });
+  },
+);
+
+export const sumRows: KernelRecipe = kernel(
+  'sumRows',
+  'out[columns] (+)= Σ over rows of matrix[rows][columns]',
+  { out: 'pointer', matrix: 'pointer', matrixRow: 'offset', rows: 'i32', columns: 'i32', accumulate: 'i32' },
+  (k, p) => {
+    k.loop(p.columns.div(k.lanes), (vector) => {
+      const at = vector.mul(k.lanes).toOffset();
+      const out = p.out.plus(at);
+      const sum = k.variable(k.vector(0));
+      k.if(p.accumulate, () => sum.set(k.load(out)));
+      const place = k.variable(p.matrix.plus(at));
+      k.loop(p.rows, () => {
+        sum.set(sum.add(k.load(place)));
+        place.advance(p.matrixRow);
+      });
+      k.store(out, sum);
+    });
+  },
+);
+
+export const transpose: KernelRecipe = kernel(
+  'transpose',
+  'out[columns][rows] = matrix[rows][columns]',
+  { out: 'pointer', outRow: 'offset', matrix: 'pointer', matrixRow: 'offset', rows: 'i32', columns: 'i32' },
+  (k, p) => {
+    k.loop(p.rows, (row) => {
+      const place = p.matrix.plus(p.matrixRow.scale(row));
+      const out = p.out.plus(row.toOffset());
+      k.loop(p.columns.div(k.lanes), (vector) => {
+        const column = vector.mul(k.lanes);
+        k.scatter(out.plus(p.outRow.scale(column)), k.load(place.plus(column.toOffset())), p.outRow);
+      });
+    });
+  },
+);
+
+/** Adds or copies a run of floats of any length. */
+function forRun(k: Recorder, length: Value, vector: (at: Value) => void, single: (at: Value) => void): void {
+  const vectors = length.div(k.lanes);
+  k.loop(vectors, (i) => vector(i.mul(k.lanes).toOffset()));
+  const done = vectors.mul(k.lanes);
+  k.loop(length.sub(done), (i) => single(done.add(i).toOffset()));
+}
+
+const patches = {
+  columns: 'pointer',
+  columnStride: 'offset',
+  /** The first patch's corner: the map's, less the padding. */
+  map: 'pointer',
+  mapRow: 'offset',
+  /** Distance between patches: the convolution's stride. */
+  stepRow: 'offset',
+  stepPixel: 'offset',
+  outRows: 'i32',
+  outColumns: 'i32',
+  kernelRows: 'i32',
+  /** Floats of a patch's row: kernel width · channels; any number. */
+  run: 'i32',
+} as const;
+
+function forPatchRows(
+  k: Recorder,
+  p: { readonly [K in keyof typeof patches]: Value },
+  body: (column: Value, place: Value) => void,
+): void {
+  const run = p.run.toOffset();
+  k.loop(p.outRows, (y) => {
+    k.loop(p.outColumns, (x) => {
+      const column = k.variable(p.columns.plus(p.columnStride.scale(y.mul(p.outColumns).add(x))));
+      const place = k.variable(p.map.plus(p.stepRow.scale(y)).plus(p.stepPixel.scale(x)));
+      k.loop(p.kernelRows, () => {
+        body(column, place);
+        column.advance(run);
+        place.advance(p.mapRow);
+      });
+    });
+  });
+}
+
+export const im2col: KernelRecipe = kernel(
+  'im2col',
+  'columns[outRows · outColumns][kernelRows · run] = the patches of a map',
+  patches,
+  (k, p) => {
+    forPatchRows(k, p, (column, place) =>
+      forRun(
+        k,
+        p.run,
+        (at) => k.store(column.plus(at), k.load(place.plus(at))),
+        (at) => k.store(column.plus(at), k.loadFloat(place.plus(at))),
+      ),
+    );
+  },
+);
+
+export const col2im: KernelRecipe = kernel(
+  'col2im',
+  'map += the patches in columns, each at its place',
+  patches,
+  (k, p) => {
+    forPatchRows(k, p, (column, place) =>
+      forRun(
+        k,
+        p.run,
+        (at) => k.store(place.plus(at), k.load(place.plus(at)).add(k.load(column.plus(at)))),
+        (at) => k.store(place.plus(at), k.loadFloat(place.plus(at)).add(k.loadFloat(column.plus(at)))),
+      ),
+    );
+  },
+);
+
+/** A picture's bytes, planar, become floats: value = byte · scale[c] + shift[c], placed by crop and flip. */
+export const loadImage: KernelRecipe = kernel(
+  'loadImage',
+  'map[rows][columns][channels] = bytes[channels][…] · scale + shift, flipped and cropped; shift alone outside',
+  {
+    map: 'pointer',
+    mapRow: 'offset',
+    mapPixel: 'offset',
+    bytes: 'pointer',
+    /** Bytes of a channel and of a row; bytes from one pixel to the next (−1 when flipped). */
+    planeBytes: 'i32',
+    rowBytes: 'i32',
+    stepBytes: 'i32',
+    /** Byte of output row 0, column 0 in channel 0; may lie outside. */
+    firstByte: 'i32',
+    channels: 'i32',
+    rows: 'i32',
+    columns: 'i32',
+    /** The output rows and columns that lie inside the picture. */
+    rowFrom: 'i32',
+    rowTo: 'i32',
+    columnFrom: 'i32',
+    columnTo: 'i32',
+    scale: 'pointer',
+    shift: 'pointer',
+  },
+  (k, p) => {
+    k.loop(p.channels, (channel) => {
+      const scale = k.loadFloat(p.scale.plus(channel.toOffset()));
+      const shift = k.loadFloat(p.shift.plus(channel.toOffset()));
+      const first = p.map.plus(channel.toOffset());
+      k.loop(p.rows, (y) => {
+        const row = first.plus(p.mapRow.scale(y));
+        const outside = (from: Value, count: Value): void => {
+          const place = k.variable(row.plus(p.mapPixel.scale(from)));
+          k.loop(count, () => {
+            k.store(place, shift);
+            place.advance(p.mapPixel);
+          });
+        };
+        const inside = y.greater(p.rowFrom.sub(1)).mul(p.rowTo.greater(y));
+        k.if(
+          inside,
+          () => {
+            outside(k.integer(0), p.columnFrom);
+            outside(p.columnTo, p.columns.sub(p.columnTo));
+            const byte = k.variable(
+              p.bytes.plusBytes(
+                p.firstByte
+                  .add(channel.mul(p.planeBytes))
+                  .add(y.mul(p.rowBytes))
+                  .add(p.columnFrom.mul(p.stepBytes)),
+              ),
+            );
+            const place = k.variable(row.plus(p.mapPixel.scale(p.columnFrom)));
+            k.loop(p.columnTo.sub(p.columnFrom), () => {
+              k.store(place, k.loadByte(byte).toFloat().mul(scale).add(shift));
+              byte.set(byte.plusBytes(p.stepBytes));
+              place.advance(p.mapPixel);
+            });
+          },
+          () => outside(k.integer(0), p.columns),
+        );
+      });
+    });
+  },
+);
+
+/** Keeps eight sums busy for `rounds`: what one core can do at most, for benchmarks. */
+export const peak: KernelRecipe = kernel(
+  'peak',
+  'multiply-adds on registers alone: rounds · 16 · lanes of them',
+  { out: 'pointer', rounds: 'i32' },
+  (k, p) => {
+    const factor = k.load(p.out);
+    const sums = range(8).map(() => k.variable(factor));
+    k.loop(p.rounds, () => {
+      for (const _ of range(2)) for (const sum of sums) sum.multiplyAdd(factor, factor);
+    });
+    k.store(
+      p.out,
+      sums.reduce((total, sum) => total.add(sum)),
+    );
+  },
+);

@@ -1,0 +1,176 @@
+/**
+ * Max-pooling with any window, stride and padding. The forward pass keeps, beside the pooled map, the winner of each
+ * window: its position in the window (row · width + column) as a float. Of equal values the first wins and NaN always
+ * does, as in PyTorch; padded places never win. In the backward pass only winners have a gradient, and only where the
+ * pooled value is above `floor` (0 where a ReLU stands before the pool, −∞ where none does).
+ */
+import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+
+const windows = {
+  pooled: 'pointer',
+  pooledRow: 'offset',
+  pooledPixel: 'offset',
+  winners: 'pointer',
+  winnerRow: 'offset',
+  winnerPixel: 'offset',
+  map: 'pointer',
+  mapRow: 'offset',
+  mapPixel: 'offset',
+  /** Of the map. */
+  height: 'i32',
+  width: 'i32',
+  pooledHeight: 'i32',
+  pooledWidth: 'i32',
+  channels: 'i32',
+  kernelHeight: 'i32',
+  kernelWidth: 'i32',
+  strideY: 'i32',
+  strideX: 'i32',
+  paddingY: 'i32',
+  paddingX: 'i32',
+} as const;
+
+type Parameters = { readonly [K in keyof typeof windows]: Value };
+
+interface Window {
+  /** Places of this window and channel vector in the pooled map and in the winners. */
+  readonly pooled: Value;
+  readonly winner: Value;
+  readonly row: Value;
+  readonly column: Value;
+  readonly channel: Value;
+  /** Position of the first place inside the map. */
+  readonly firstPosition: Value;
+  /** Calls `body` for each place of the window that lies inside the map. */
+  forEach(body: (place: Value, position: Value) => void): void;
+}
+
+function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void): void {
+  const clip = (start: Value, kernelSize: Value, size: Value): { from: Value; count: Value } => {
+    const from = k.integer(0).max(k.integer(0).sub(start));
+    const beyond = start.add(kernelSize).sub(size).max(0);
+    return { from, count: kernelSize.sub(beyond).sub(from) };
+  };
+  k.loop(p.pooledHeight, (y) => {
+    const top = y.mul(p.strideY).sub(p.paddingY);
+    const rows = clip(top, p.kernelHeight, p.height);
+    k.loop(p.pooledWidth, (x) => {
+      const left = x.mul(p.strideX).sub(p.paddingX);
+      const columns = clip(left, p.kernelWidth, p.width);
+      k.loop(p.channels.div(k.lanes), (vector) => {
+        const channel = vector.mul(k.lanes).toOffset();
+        body({
+          pooled: p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x)).plus(channel),
+          winner: p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x)).plus(channel),
+          row: y,
+          column: x,
+          channel,
+          firstPosition: rows.from.mul(p.kernelWidth).add(columns.from),
+          forEach(each) {
+            k.loop(rows.count, (i) => {
+              const ky = rows.from.add(i);
+              const row = p.map.plus(p.mapRow.scale(top.add(ky))).plus(channel);
+              k.loop(columns.count, (j) => {
+                const kx = columns.from.add(j);
+                each(row.plus(p.mapPixel.scale(left.add(kx))), ky.mul(p.kernelWidth).add(kx));
+              });
+            });
+          },
+        });
+      });
+    });
+  });
+}
+
+export const maxPool: KernelRecipe = kernel(
+  'maxPool',
+  'pooled and winners = the largest of each window of a map, and where it is',
+  windows,
+  (k, p) => {
+    forWindows(k, p, (window) => {
+      const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
+      const winner = k.variable(window.firstPosition.toFloat().splat());
+      window.forEach((place, position) => {
+        const value = k.load(place);
+        const wins = value.greater(largest).or(value.unequal(value));
+        largest.set(wins.select(value, largest));
+        winner.set(wins.select(position.toFloat().splat(), winner));
+      });
+      k.store(window.pooled, largest);
+      k.store(window.winner, winner);
+    });
+  },
+);
+
+const gradients = {
+  ...windows,
+  /** Gradient of the pooled map. */
+  gradient: 'pointer',
+  gradientRow: 'offset',
+  gradientPixel: 'offset',
+  floor: 'f32',
+} as const;
+
+const gatedGradient = (
+  k: Recorder,
+  p: { readonly [K in keyof typeof gradients]: Value },
+  window: Window,
+  floor: Value,
+): Value => {
+  const place = p.gradient
+    .plus(p.gradientRow.scale(window.row))
+    .plus(p.gradientPixel.scale(window.column))
+    .plus(window.channel);
+  return k.load(window.pooled).greater(floor).select(k.load(place), k.vector(0));
+};
+
+export const maxPoolBackward: KernelRecipe = kernel(
+  'maxPoolBackward',
+  'map (the gradient, zero at first) += the gradient of each window at its winner',
+  gradients,
+  (k, p) => {
+    const floor = p.floor.splat();
+    const zero = k.vector(0);
+    forWindows(k, p, (window) => {
+      const gradient = gatedGradient(k, p, window, floor);
+      const winner = k.load(window.winner);
+      window.forEach((place, position) => {
+        const loses = winner.unequal(position.toFloat().splat());
+        k.store(place, k.load(place).add(loses.select(zero, gradient)));
+      });
+    });
+  },
+);
+
+/** For windows that do not overlap and lie inside the map: writes every place of each window. */
+const unpool = (name: string, size: number): KernelRecipe =>
+  kernel(
+    name,
+    `map = the gradient of each window of ${size}×${size} at its winner, 0 elsewhere`,
+    gradients,
+    (k, p) => {
+      const floor = p.floor.splat();
+      const zero = k.vector(0);
+      const windowRow = p.mapRow.scale(size);
+      const windowColumn = p.mapPixel.scale(size);
+      forWindows(k, p, (window) => {
+        const gradient = gatedGradient(k, p, window, floor);
+        const winner = k.load(window.winner);
+        let row = p.map
+          .plus(windowRow.scale(window.row))
+          .plus(windowColumn.scale(window.column))
+          .plus(window.channel);
+        for (const y of range(size)) {
+          if (y > 0) row = row.plus(p.mapRow);
+          let place = row;
+          for (const x of range(size)) {
+            if (x > 0) place = place.plus(p.mapPixel);
+            k.store(place, winner.unequal(k.vector(y * size + x)).select(zero, gradient));
+          }
+        }
+      });
+    },
+  );
+
+export const unpool2: KernelRecipe = unpool('unpool2', 2);
+export const unpool4: KernelRecipe = unpool('unpool4', 4);

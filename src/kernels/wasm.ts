@@ -1,0 +1,531 @@
+/**
+ * Prints kernels as WebAssembly with 128-bit SIMD: `assembleModule` yields the bytes of a module, `formatWat` the same
+ * instructions as text. A module imports one memory (`env.memory`) and exports each kernel by name; pointers are byte
+ * addresses, offsets arrive in floats and are turned into bytes on entry.
+ *
+ * A value that is used once, in the block that defines it, and whose operands never change is printed where it is
+ * used, so that code reads as nested expressions and needs few locals; all others get a local.
+ */
+import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
+
+/** One instruction: its mnemonic and immediates. */
+interface Instruction {
+  readonly name: Mnemonic;
+  readonly immediates: readonly number[];
+}
+
+type Encoding = 'plain' | 'index' | 'blocktype' | 'i32' | 'f32' | 'v128' | 'memory' | 'lane' | 'memory-lane';
+
+const simd = (opcode: number, encoding: Encoding = 'plain'): readonly [number[], Encoding] => [
+  [0xfd, ...unsignedLeb(opcode)],
+  encoding,
+];
+
+const instructions = {
+  block: [[0x02], 'blocktype'],
+  loop: [[0x03], 'blocktype'],
+  if: [[0x04], 'blocktype'],
+  else: [[0x05], 'plain'],
+  end: [[0x0b], 'plain'],
+  br_if: [[0x0d], 'index'],
+  select: [[0x1b], 'plain'],
+  'local.get': [[0x20], 'index'],
+  'local.set': [[0x21], 'index'],
+  'local.tee': [[0x22], 'index'],
+  'f32.load': [[0x2a], 'memory'],
+  'i32.load': [[0x28], 'memory'],
+  'i32.load8_u': [[0x2d], 'memory'],
+  'i32.store': [[0x36], 'memory'],
+  'f32.store': [[0x38], 'memory'],
+  'i32.const': [[0x41], 'i32'],
+  'f32.const': [[0x43], 'f32'],
+  'i32.eqz': [[0x45], 'plain'],
+  'i32.ne': [[0x47], 'plain'],
+  'i32.gt_s': [[0x4a], 'plain'],
+  'f32.ne': [[0x5c], 'plain'],
+  'f32.lt': [[0x5d], 'plain'],
+  'f32.gt': [[0x5e], 'plain'],
+  'i32.add': [[0x6a], 'plain'],
+  'i32.sub': [[0x6b], 'plain'],
+  'i32.mul': [[0x6c], 'plain'],
+  'i32.div_s': [[0x6d], 'plain'],
+  'i32.or': [[0x72], 'plain'],
+  'i32.shl': [[0x74], 'plain'],
+  'f32.floor': [[0x8e], 'plain'],
+  'f32.sqrt': [[0x91], 'plain'],
+  'f32.add': [[0x92], 'plain'],
+  'f32.sub': [[0x93], 'plain'],
+  'f32.mul': [[0x94], 'plain'],
+  'f32.div': [[0x95], 'plain'],
+  'f32.convert_i32_s': [[0xb2], 'plain'],
+  'i32.trunc_sat_f32_s': [[0xfc, 0x00], 'plain'],
+  'v128.load': simd(0x00, 'memory'),
+  'v128.load32_splat': simd(0x09, 'memory'),
+  'v128.store': simd(0x0b, 'memory'),
+  'v128.const': simd(0x0c, 'v128'),
+  'f32x4.splat': simd(0x13),
+  'f32x4.extract_lane': simd(0x1f, 'lane'),
+  'f32x4.ne': simd(0x42),
+  'f32x4.gt': simd(0x44),
+  'v128.or': simd(0x50),
+  'v128.bitselect': simd(0x52),
+  'v128.store32_lane': simd(0x5a, 'memory-lane'),
+  'f32x4.floor': simd(0x68),
+  'f32x4.sqrt': simd(0xe3),
+  'f32x4.add': simd(0xe4),
+  'f32x4.sub': simd(0xe5),
+  'f32x4.mul': simd(0xe6),
+  'f32x4.div': simd(0xe7),
+  'f32x4.pmax': simd(0xeb),
+} as const satisfies Record<string, readonly [readonly number[], Encoding]>;
+
+type Mnemonic = keyof typeof instructions;
+
+const arithmetic = {
+  add: { i32: 'i32.add', f32: 'f32.add', vector: 'f32x4.add' },
+  sub: { i32: 'i32.sub', f32: 'f32.sub', vector: 'f32x4.sub' },
+  mul: { i32: 'i32.mul', f32: 'f32.mul', vector: 'f32x4.mul' },
+  div: { i32: 'i32.div_s', f32: 'f32.div', vector: 'f32x4.div' },
+  sqrt: { f32: 'f32.sqrt', vector: 'f32x4.sqrt' },
+  floor: { f32: 'f32.floor', vector: 'f32x4.floor' },
+  max: { vector: 'f32x4.pmax' },
+  greater: { i32: 'i32.gt_s', f32: 'f32.gt', vector: 'f32x4.gt' },
+  unequal: { i32: 'i32.ne', f32: 'f32.ne', vector: 'f32x4.ne' },
+} as const satisfies Partial<Record<Operator, Partial<Record<Type, Mnemonic>>>>;
+
+const loads = {
+  vector: 'v128.load',
+  splat: 'v128.load32_splat',
+  float: 'f32.load',
+  byte: 'i32.load8_u',
+  offset: 'i32.load',
+} as const satisfies Record<LoadForm, Mnemonic>;
+
+const stores = { v128: 'v128.store', f32: 'f32.store', i32: 'i32.store' } as const;
+
+/** Which values change, how often each is used, and where each is defined. */
+function analyse(kernel: Kernel): { inline: (Statement | undefined)[] } {
+  const uses = new Int32Array(kernel.valueCount);
+  const changes = new Uint8Array(kernel.valueCount);
+  const home = new Array<readonly Statement[] | undefined>(kernel.valueCount);
+  const elsewhere = new Uint8Array(kernel.valueCount);
+  const visit = (block: readonly Statement[]): void => {
+    const use = (operand: Operand): void => {
+      if (typeof operand === 'number') return;
+      uses[operand.id]!++;
+      if (home[operand.id] !== block) elsewhere[operand.id] = 1;
+    };
+    for (const statement of block) {
+      switch (statement.kind) {
+        case 'define':
+          home[statement.target.id] = block;
+          statement.operands.forEach(use);
+          break;
+        case 'constant':
+          home[statement.target.id] = block;
+          break;
+        case 'load':
+          use(statement.pointer);
+          break;
+        case 'store':
+          use(statement.pointer);
+          use(statement.value);
+          break;
+        case 'scatter':
+          use(statement.pointer);
+          for (let lane = 0; lane < kernel.lanes; lane++) use(statement.value);
+          use(statement.step);
+          break;
+        case 'assign':
+          changes[statement.target.id] = 1;
+          use(statement.value);
+          break;
+        case 'loop':
+          changes[statement.counter.id] = 1;
+          use(statement.count);
+          visit(statement.body);
+          break;
+        case 'if':
+          use(statement.condition);
+          visit(statement.yes);
+          visit(statement.no);
+          break;
+        default:
+          statement satisfies never;
+      }
+    }
+  };
+  visit(kernel.body);
+  const inline = new Array<Statement | undefined>(kernel.valueCount);
+  const mark = (block: readonly Statement[]): void => {
+    for (const statement of block) {
+      if (statement.kind === 'loop') mark(statement.body);
+      if (statement.kind === 'if') {
+        mark(statement.yes);
+        mark(statement.no);
+      }
+      if (statement.kind === 'constant' && statement.target.type !== 'vector') {
+        inline[statement.target.id] = statement;
+      }
+      if (statement.kind !== 'define' || statement.operator === 'sum') continue;
+      const id = statement.target.id;
+      const steady = statement.operands.every((o) => typeof o === 'number' || !changes[o.id]);
+      if (uses[id] === 1 && !elsewhere[id] && steady) inline[id] = statement;
+    }
+  };
+  mark(kernel.body);
+  return { inline };
+}
+
+const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
+  type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
+
+interface Assembly {
+  readonly code: readonly Instruction[];
+  /** Types of the locals behind the parameters. */
+  readonly locals: readonly ('i32' | 'f32' | 'v128')[];
+}
+
+/** Turns the recorded program into instructions. */
+function assemble(kernel: Kernel): Assembly {
+  if (kernel.lanes !== 4)
+    throw new RangeError(`wasm: kernel ${kernel.name} has ${kernel.lanes} lanes, not 4`);
+  const { inline } = analyse(kernel);
+  const code: Instruction[] = [];
+  const locals: ('i32' | 'f32' | 'v128')[] = [];
+  const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
+  const emit = (name: Mnemonic, ...immediates: number[]): void => void code.push({ name, immediates });
+  const newLocal = (type: Type): number => {
+    locals.push(wasmType(type));
+    return kernel.parameters.length + locals.length - 1;
+  };
+  const localOf = (value: Value): number => {
+    let index = slot.get(value.id);
+    if (index === undefined) {
+      index = newLocal(value.type);
+      slot.set(value.id, index);
+    }
+    return index;
+  };
+  const constant = (type: Type, value: number): void => {
+    const kind = wasmType(type);
+    if (kind === 'v128') emit('v128.const', value);
+    else if (kind === 'f32') emit('f32.const', value);
+    else emit('i32.const', type === 'offset' ? value * 4 : value);
+  };
+  const push = (value: Value): void => {
+    const definition = inline[value.id];
+    if (definition?.kind === 'constant') constant(value.type, definition.value);
+    else if (definition?.kind === 'define')
+      operation(definition.operator, definition.target, definition.operands);
+    else emit('local.get', localOf(value));
+  };
+  const pushAs = (operand: Operand, type: Type): void =>
+    typeof operand === 'number' ? constant(type, operand) : push(operand);
+
+  const operation = (operator: Operator, target: Value, operands: readonly Operand[]): void => {
+    const [first, second, third] = operands as readonly [Value, Operand, Operand];
+    const type = first.type;
+    switch (operator) {
+      case 'multiplyAdd':
+        push(first);
+        push(second as Value);
+        push(third as Value);
+        emit(type === 'vector' ? 'f32x4.mul' : 'f32.mul');
+        emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
+        return;
+      case 'or':
+        push(first);
+        push(second as Value);
+        emit(type === 'mask' ? 'v128.or' : 'i32.or');
+        return;
+      case 'select':
+        push(second as Value);
+        push(third as Value);
+        push(first);
+        emit(type === 'mask' ? 'v128.bitselect' : 'select');
+        return;
+      case 'splat':
+        push(first);
+        emit('f32x4.splat');
+        return;
+      case 'sum':
+        for (const half of [0, 1]) {
+          for (const lane of [half, half + 2]) {
+            push(first);
+            emit('f32x4.extract_lane', lane);
+          }
+          emit('f32.add');
+        }
+        emit('f32.add');
+        return;
+      case 'toInteger':
+        push(first);
+        emit('i32.trunc_sat_f32_s');
+        return;
+      case 'toFloat':
+        push(first);
+        emit('f32.convert_i32_s');
+        return;
+      case 'toOffset':
+        push(first);
+        emit('i32.const', 2);
+        emit('i32.shl');
+        return;
+      case 'scale':
+        push(first);
+        pushAs(second, 'i32');
+        emit('i32.mul');
+        return;
+      case 'advance':
+        push(first);
+        pushAs(second, 'offset');
+        emit('i32.add');
+        return;
+      case 'advanceBytes':
+        push(first);
+        pushAs(second, 'i32');
+        emit('i32.add');
+        return;
+      case 'max':
+        if (type !== 'vector') {
+          pushAs(second, type);
+          push(first);
+          if (type === 'f32') {
+            push(first);
+            pushAs(second, type);
+            emit('f32.lt');
+          } else {
+            pushAs(second, type);
+            push(first);
+            emit('i32.gt_s');
+          }
+          emit('select');
+          return;
+        }
+        break;
+      case 'add':
+      case 'sub':
+        if (type === 'offset') {
+          push(first);
+          pushAs(second, 'offset');
+          emit(operator === 'add' ? 'i32.add' : 'i32.sub');
+          return;
+        }
+        break;
+      default:
+    }
+    const mnemonic = (arithmetic as Partial<Record<Operator, Partial<Record<Type, Mnemonic>>>>)[operator]?.[
+      type
+    ];
+    if (!mnemonic)
+      throw new TypeError(`wasm: no ${operator} of ${type} (kernel ${kernel.name}, value ${target.id})`);
+    push(first);
+    if (operands.length > 1) pushAs(second, type);
+    emit(mnemonic);
+  };
+
+  const block = (statements: readonly Statement[]): void => {
+    for (const statement of statements) {
+      switch (statement.kind) {
+        case 'define':
+          if (inline[statement.target.id]) break;
+          operation(statement.operator, statement.target, statement.operands);
+          emit('local.set', localOf(statement.target));
+          break;
+        case 'constant':
+          if (inline[statement.target.id]) break;
+          constant(statement.target.type, statement.value);
+          emit('local.set', localOf(statement.target));
+          break;
+        case 'load':
+          push(statement.pointer);
+          emit(loads[statement.form], statement.form === 'byte' ? statement.at : statement.at * 4);
+          emit('local.set', localOf(statement.target));
+          break;
+        case 'store':
+          push(statement.pointer);
+          push(statement.value);
+          emit(stores[wasmType(statement.value.type)], statement.at * 4);
+          break;
+        case 'scatter': {
+          const pointer = newLocal('pointer');
+          push(statement.pointer);
+          emit('local.set', pointer);
+          for (let lane = 0; lane < kernel.lanes; lane++) {
+            if (lane > 0) {
+              emit('local.get', pointer);
+              push(statement.step);
+              emit('i32.add');
+              emit('local.set', pointer);
+            }
+            emit('local.get', pointer);
+            push(statement.value);
+            emit('v128.store32_lane', 0, lane);
+          }
+          break;
+        }
+        case 'assign':
+          push(statement.value);
+          emit('local.set', localOf(statement.target));
+          break;
+        case 'loop': {
+          const counter = localOf(statement.counter);
+          const count = newLocal('i32');
+          push(statement.count);
+          emit('local.set', count);
+          emit('i32.const', 0);
+          emit('local.set', counter);
+          emit('local.get', count);
+          emit('i32.const', 0);
+          emit('i32.gt_s');
+          emit('if');
+          emit('loop');
+          block(statement.body);
+          emit('local.get', count);
+          emit('local.get', counter);
+          emit('i32.const', 1);
+          emit('i32.add');
+          emit('local.tee', counter);
+          emit('i32.gt_s');
+          emit('br_if', 0);
+          emit('end');
+          emit('end');
+          break;
+        }
+        case 'if':
+          push(statement.condition);
+          emit('if');
+          block(statement.yes);
+          if (statement.no.length > 0) {
+            emit('else');
+            block(statement.no);
+          }
+          emit('end');
+          break;
+        default:
+          statement satisfies never;
+      }
+    }
+  };
+  kernel.parameters.forEach((parameter, index) => {
+    if (parameter.type !== 'offset') return;
+    emit('local.get', index);
+    emit('i32.const', 2);
+    emit('i32.shl');
+    emit('local.set', index);
+  });
+  block(kernel.body);
+  return { code, locals };
+}
+
+function unsignedLeb(value: number): number[] {
+  const bytes: number[] = [];
+  do {
+    const low = value & 0x7f;
+    value >>>= 7;
+    bytes.push(value ? low | 0x80 : low);
+  } while (value);
+  return bytes;
+}
+
+function signedLeb(value: number): number[] {
+  const bytes: number[] = [];
+  for (;;) {
+    const low = value & 0x7f;
+    value >>= 7;
+    if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) return [...bytes, low];
+    bytes.push(low | 0x80);
+  }
+}
+
+const float32Bytes = (value: number): number[] => [...new Uint8Array(Float32Array.of(value).buffer)];
+
+function encode({ name, immediates }: Instruction): number[] {
+  const [opcode, encoding] = instructions[name];
+  const [first = 0, second = 0] = immediates;
+  switch (encoding as Encoding) {
+    case 'plain':
+      return [...opcode];
+    case 'index':
+      return [...opcode, ...unsignedLeb(first)];
+    case 'blocktype':
+      return [...opcode, 0x40];
+    case 'i32':
+      return [...opcode, ...signedLeb(first | 0)];
+    case 'f32':
+      return [...opcode, ...float32Bytes(first)];
+    case 'v128':
+      return [...opcode, ...[0, 1, 2, 3].flatMap(() => float32Bytes(first))];
+    case 'memory':
+      return [...opcode, 0, ...unsignedLeb(first)];
+    case 'lane':
+      return [...opcode, first];
+    case 'memory-lane':
+      return [...opcode, 0, ...unsignedLeb(first), second];
+  }
+}
+
+const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
+
+/** The bytes of a module with these kernels. `shared` says which kind of memory it is to import. */
+export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uint8Array<ArrayBuffer> {
+  const vector = (items: readonly (readonly number[])[]): number[] => [
+    ...unsignedLeb(items.length),
+    ...items.flat(),
+  ];
+  const text = (string: string): number[] => {
+    const bytes = [...new TextEncoder().encode(string)];
+    return [...unsignedLeb(bytes.length), ...bytes];
+  };
+  const section = (id: number, content: readonly number[]): number[] => [
+    id,
+    ...unsignedLeb(content.length),
+    ...content,
+  ];
+  const maximumPages = 65_536;
+  const limits = [shared ? 0x03 : 0x01, 0, ...unsignedLeb(maximumPages)];
+  const bodies = kernels.map((kernel) => {
+    const { code, locals } = assemble(kernel);
+    const bytes = [...vector(locals.map((type) => [1, typeCode[type]]))];
+    for (const instruction of code) bytes.push(...encode(instruction));
+    bytes.push(0x0b);
+    return [...unsignedLeb(bytes.length), ...bytes];
+  });
+  return Uint8Array.from([
+    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
+    ...section(
+      1,
+      vector(kernels.map((k) => [0x60, ...vector(k.parameters.map((p) => [typeCode[wasmType(p.type)]])), 0])),
+    ),
+    ...section(2, vector([[...text('env'), ...text('memory'), 0x02, ...limits]])),
+    ...section(3, vector(kernels.map((_, i) => unsignedLeb(i)))),
+    ...section(7, vector(kernels.map((k, i) => [...text(k.name), 0x00, ...unsignedLeb(i)]))),
+    ...section(10, vector(bodies)),
+  ]);
+}
+
+/** A kernel's code in WebAssembly's text format, one instruction a line. */
+export function formatWat(kernel: Kernel): string {
+  const { code, locals } = assemble(kernel);
+  const lines = [
+    `;; ${kernel.summary}`,
+    `(func $${kernel.name} (export "${kernel.name}")`,
+    `  (param ${kernel.parameters.map((p) => wasmType(p.type)).join(' ')})`,
+    `  (local ${locals.join(' ')})`,
+  ];
+  let depth = 1;
+  for (const { name, immediates } of code) {
+    if (name === 'end' || name === 'else') depth--;
+    const encoding = instructions[name][1] as Encoding;
+    const words =
+      encoding === 'v128'
+        ? ['f32x4', ...[0, 1, 2, 3].map(() => String(immediates[0]))]
+        : encoding === 'memory' || encoding === 'memory-lane'
+          ? [...(immediates[0] ? [`offset=${immediates[0]}`] : []), ...immediates.slice(1).map(String)]
+          : immediates.map(String);
+    lines.push(`${'  '.repeat(depth)}${[name, ...words].join(' ')}`);
+    if (name === 'block' || name === 'loop' || name === 'if' || name === 'else') depth++;
+  }
+  return `${lines.join('\n')})\n`;
+}

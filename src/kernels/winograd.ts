@@ -1,0 +1,453 @@
+/**
+ * The transforms of Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray, "Fast Algorithms for Convolutional Neural
+ * Networks", CVPR 2016, with the points 0, ±1, ±2, ∞). A 3×3 convolution of stride 1 becomes, for each tile of 4×4
+ * outputs, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A; over many tiles and channels ⊙ is 36 matrix products (`gemm.ts`).
+ * The same bilinear form, transposed, gives the gradient of the weights: dg = Gᵀ[(Bᵀ d B) ⊙ (A dY Aᵀ)]G.
+ *
+ * In the transform domain a matrix is [36 planes][tiles][channels] or [36][channels][channels]; a plane's row of
+ * A is all ones at plane 7 = (1, 1), so that the sum over the tiles of A dY Aᵀ there is the gradient of the bias.
+ */
+import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+
+/** Outputs of a tile's side. */
+export const tileSize = 4;
+/** Inputs of a tile's side. */
+const patch = 6;
+/** Planes of the transform domain. */
+export const planes: number = patch * patch;
+/** The plane of A dY Aᵀ that holds each tile's sum. */
+export const sumPlane: number = patch + 1;
+
+type Transform1d = (k: Recorder, values: readonly Value[]) => Value[];
+
+/** Bᵀ d: 6 → 6. */
+const transformInput: Transform1d = (_, [d0, d1, d2, d3, d4, d5]) => {
+  const even = d4!.sub(d2!.mul(4));
+  const odd = d3!.sub(d1!.mul(4));
+  const even2 = d4!.sub(d2!);
+  const odd2 = d3!.sub(d1!).mul(2);
+  return [
+    d0!.mul(4).add(d4!).sub(d2!.mul(5)),
+    even.add(odd),
+    even.sub(odd),
+    even2.add(odd2),
+    even2.sub(odd2),
+    d1!.mul(4).add(d5!).sub(d3!.mul(5)),
+  ];
+};
+
+/** G g: 3 → 6. */
+const transformWeights: Transform1d = (_, [g0, g1, g2]) => {
+  const outer = g0!.add(g2!).mul(-1 / 6);
+  const middle = g1!.mul(1 / 6);
+  const outer2 = g0!.mul(1 / 24).add(g2!.mul(1 / 6));
+  const middle2 = g1!.mul(1 / 12);
+  return [
+    g0!.mul(1 / 4),
+    outer.sub(middle),
+    outer.add(middle),
+    outer2.add(middle2),
+    outer2.sub(middle2),
+    g2!,
+  ];
+};
+
+/** Gᵀ u: 6 → 3. */
+const transformWeightGradient: Transform1d = (_, [u0, u1, u2, u3, u4, u5]) => {
+  const sum1 = u1!.add(u2!).mul(1 / 6);
+  const sum2 = u3!.add(u4!);
+  return [
+    u0!
+      .mul(1 / 4)
+      .sub(sum1)
+      .add(sum2.mul(1 / 24)),
+    u2!
+      .sub(u1!)
+      .mul(1 / 6)
+      .add(u3!.sub(u4!).mul(1 / 12)),
+    sum2
+      .mul(1 / 6)
+      .sub(sum1)
+      .add(u5!),
+  ];
+};
+
+/** A y: 4 → 6. */
+const transformGradient: Transform1d = (_, [y0, y1, y2, y3]) => {
+  const even = y0!.add(y2!);
+  const odd = y1!.add(y3!);
+  const even2 = y0!.add(y2!.mul(4));
+  const odd2 = y1!.add(y3!.mul(4)).mul(2);
+  return [y0!, even.add(odd), even.sub(odd), even2.add(odd2), even2.sub(odd2), y3!];
+};
+
+/** Aᵀ m: 6 → 4. */
+const transformOutput: Transform1d = (_, [m0, m1, m2, m3, m4, m5]) => {
+  const sum1 = m1!.add(m2!);
+  const difference1 = m1!.sub(m2!);
+  const sum2 = m3!.add(m4!);
+  const difference2 = m3!.sub(m4!);
+  return [
+    m0!.add(sum1).add(sum2),
+    difference1.add(difference2.mul(2)),
+    sum1.add(sum2.mul(4)),
+    difference1.add(difference2.mul(8)).add(m5!),
+  ];
+};
+
+/** transform · values · transformᵀ of a square table. */
+function transform2d(k: Recorder, transform: Transform1d, values: readonly (readonly Value[])[]): Value[][] {
+  const columns = range(values[0]!.length).map((x) =>
+    transform(
+      k,
+      values.map((row) => row[x]!),
+    ),
+  );
+  return range(columns[0]!.length).map((y) =>
+    transform(
+      k,
+      columns.map((column) => column[y]!),
+    ),
+  );
+}
+
+/** Loads a table of vectors, `step` apart in a row and `stride` between rows. */
+function loadSquare(k: Recorder, size: number, first: Value, stride: Value, step: Value): Value[][] {
+  let row = first;
+  return range(size).map((y) => {
+    if (y > 0) row = row.plus(stride);
+    let place = row;
+    return range(size).map((x) => {
+      if (x > 0) place = place.plus(step);
+      return k.load(place);
+    });
+  });
+}
+
+/** Calls `each` for the place of every plane, in order. */
+function forPlanes(
+  first: Value,
+  planeStride: Value,
+  each: (place: Value, y: number, x: number) => void,
+): void {
+  let place = first;
+  for (const y of range(patch)) {
+    for (const x of range(patch)) {
+      if (y + x > 0) place = place.plus(planeStride);
+      each(place, y, x);
+    }
+  }
+}
+
+/** Loops over the tiles of a picture and their channel vectors. */
+function forTiles(
+  k: Recorder,
+  p: { readonly tileRows: Value; readonly tileColumns: Value; readonly channels: Value },
+  body: (tile: Value, y: Value, x: Value, channel: Value) => void,
+): void {
+  k.loop(p.tileRows, (y) => {
+    k.loop(p.tileColumns, (x) => {
+      const tile = y.mul(p.tileColumns).add(x);
+      k.loop(p.channels.div(k.lanes), (vector) => body(tile, y, x, vector.mul(k.lanes)));
+    });
+  });
+}
+
+const mapToPlanes = (name: string, summary: string, size: number, transform: Transform1d): KernelRecipe =>
+  kernel(
+    name,
+    summary,
+    {
+      out: 'pointer',
+      planeStride: 'offset',
+      tileStride: 'offset',
+      map: 'pointer',
+      rowStride: 'offset',
+      pixelStride: 'offset',
+      tileRows: 'i32',
+      tileColumns: 'i32',
+      channels: 'i32',
+    },
+    (k, p) => {
+      const tileRow = p.rowStride.scale(tileSize);
+      const tileColumn = p.pixelStride.scale(tileSize);
+      forTiles(k, p, (tile, y, x, channel) => {
+        const at = channel.toOffset();
+        const first = p.map.plus(tileRow.scale(y)).plus(tileColumn.scale(x)).plus(at);
+        const values = transform2d(k, transform, loadSquare(k, size, first, p.rowStride, p.pixelStride));
+        const out = p.out.plus(p.tileStride.scale(tile)).plus(at);
+        forPlanes(out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
+      });
+    },
+  );
+
+export const winogradInput: KernelRecipe = mapToPlanes(
+  'winogradInput',
+  'planes[36][tile][channel] = Bᵀ d B of each 6×6 patch of a map',
+  patch,
+  transformInput,
+);
+
+export const winogradGradient: KernelRecipe = mapToPlanes(
+  'winogradGradient',
+  'planes[36][tile][channel] = A dY Aᵀ of each 4×4 tile of a gradient',
+  tileSize,
+  transformGradient,
+);
+
+const planesToMap = {
+  planes: 'pointer',
+  planeStride: 'offset',
+  tileStride: 'offset',
+  map: 'pointer',
+  rowStride: 'offset',
+  pixelStride: 'offset',
+  tileRows: 'i32',
+  tileColumns: 'i32',
+  channels: 'i32',
+  /** Rows and columns of the map that exist; tiles may reach beyond. */
+  height: 'i32',
+  width: 'i32',
+} as const;
+
+interface MapParameters {
+  readonly planes: Value;
+  readonly planeStride: Value;
+  readonly tileStride: Value;
+  readonly tileRows: Value;
+  readonly tileColumns: Value;
+  readonly channels: Value;
+  readonly height: Value;
+  readonly width: Value;
+}
+
+/**
+ * For each tile: Aᵀ m A, then `finish` on its 4×4 values, then `store` for each of the size×size results that lie
+ * inside the map.
+ */
+function outputTiles<R>(
+  k: Recorder,
+  p: MapParameters,
+  size: number,
+  finish: (values: Value[][], channelOffset: Value) => R[][],
+  store: (result: R, row: Value, column: Value, channelOffset: Value) => void,
+): void {
+  forTiles(k, p, (tile, y, x, channel) => {
+    const at = channel.toOffset();
+    const planesOfTile: Value[][] = grid(patch, patch, () => at);
+    forPlanes(p.planes.plus(p.tileStride.scale(tile)).plus(at), p.planeStride, (place, i, j) => {
+      planesOfTile[i]![j] = k.load(place);
+    });
+    const results = finish(transform2d(k, transformOutput, planesOfTile), at);
+    const top = y.mul(size);
+    const left = x.mul(size);
+    const rowsInside = p.height.sub(top);
+    const columnsInside = p.width.sub(left);
+    const inside = rowsInside.greater(size - 1).mul(columnsInside.greater(size - 1));
+    const storeAll = (guard: (condition: () => Value, body: () => void) => void): void => {
+      for (const i of range(size)) {
+        guard(
+          () => rowsInside.greater(i),
+          () => {
+            for (const j of range(size)) {
+              guard(
+                () => columnsInside.greater(j),
+                () => store(results[i]![j]!, top.add(i), left.add(j), at),
+              );
+            }
+          },
+        );
+      }
+    };
+    k.if(
+      inside,
+      () => storeAll((_, body) => body()),
+      () => storeAll((condition, body) => k.if(condition(), body)),
+    );
+  });
+}
+
+export const winogradOutput: KernelRecipe = kernel(
+  'winogradOutput',
+  'map = max(floor, Aᵀ m A + bias); floor is 0 for ReLU, −∞ for none',
+  { ...planesToMap, bias: 'pointer', floor: 'f32' },
+  (k, p) => {
+    const floor = p.floor.splat();
+    outputTiles(
+      k,
+      p,
+      tileSize,
+      (values, at) => {
+        const bias = k.load(p.bias.plus(at));
+        return values.map((row) => row.map((value) => value.add(bias).max(floor)));
+      },
+      (value, row, column, at) =>
+        k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
+    );
+  },
+);
+
+export const winogradOutputMasked: KernelRecipe = kernel(
+  'winogradOutputMasked',
+  'map = Aᵀ m A where the activation is above floor, else 0: the gradient through a ReLU (floor −∞: all)',
+  {
+    ...planesToMap,
+    activation: 'pointer',
+    activationRow: 'offset',
+    activationPixel: 'offset',
+    floor: 'f32',
+  },
+  (k, p) => {
+    const zero = k.vector(0);
+    const floor = p.floor.splat();
+    outputTiles(
+      k,
+      p,
+      tileSize,
+      (values) => values,
+      (value, row, column, at) => {
+        const activation = k.load(
+          p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
+        );
+        const place = p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at);
+        k.store(place, activation.greater(floor).select(value, zero));
+      },
+    );
+  },
+);
+
+/** Largest of a window and its position in the window; of equal values the first wins, NaN always (as in PyTorch). */
+export function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
+  let largest = values[0]!;
+  let winner = k.vector(0);
+  values.forEach((value, index) => {
+    if (index === 0) return;
+    const wins = value.greater(largest).or(value.unequal(value));
+    largest = wins.select(value, largest);
+    winner = wins.select(k.vector(index), winner);
+  });
+  return { largest, winner };
+}
+
+/** Convolution, bias, floor and a max-pool of 2 or 4 whose stride is its size, in one pass over the tiles. */
+const pooled = (name: string, pool: 2 | 4): KernelRecipe =>
+  kernel(
+    name,
+    `pooled map and winners of max(floor, Aᵀ m A + bias), windows of ${pool}×${pool}; height and width are the pooled ones`,
+    {
+      ...planesToMap,
+      winners: 'pointer',
+      winnerRow: 'offset',
+      winnerPixel: 'offset',
+      bias: 'pointer',
+      floor: 'f32',
+    },
+    (k, p) => {
+      const floor = p.floor.splat();
+      const windows = tileSize / pool;
+      outputTiles(
+        k,
+        p,
+        windows,
+        (values, at) => {
+          const bias = k.load(p.bias.plus(at));
+          return grid(windows, windows, (wy, wx) => {
+            const window = range(pool * pool).map(
+              (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
+            );
+            const { largest, winner } = poolWindow(k, window);
+            return { largest: largest.add(bias).max(floor), winner };
+          });
+        },
+        ({ largest, winner }, row, column, at) => {
+          k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), largest);
+          k.store(p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column)).plus(at), winner);
+        },
+      );
+    },
+  );
+
+export const winogradOutputPool2: KernelRecipe = pooled('winogradOutputPool2', 2);
+export const winogradOutputPool4: KernelRecipe = pooled('winogradOutputPool4', 4);
+
+const weightParameters = {
+  out: 'pointer',
+  planeStride: 'offset',
+  rowStride: 'offset',
+  /** [filters][3][3][channels], `filterStride` apart. */
+  weights: 'pointer',
+  filterStride: 'offset',
+  filters: 'i32',
+  channels: 'i32',
+} as const;
+
+function forFilters(
+  k: Recorder,
+  p: {
+    readonly weights: Value;
+    readonly filterStride: Value;
+    readonly filters: Value;
+    readonly channels: Value;
+  },
+  body: (filter: Value, channel: Value, taps: () => Value[][], first: Value, tapStride: Value) => void,
+): void {
+  const tapStride = p.channels.toOffset();
+  const row = tapStride.scale(3);
+  k.loop(p.filters, (filter) => {
+    k.loop(p.channels.div(k.lanes), (vector) => {
+      const channel = vector.mul(k.lanes);
+      const first = p.weights.plus(p.filterStride.scale(filter)).plus(channel.toOffset());
+      body(filter, channel, () => loadSquare(k, 3, first, row, tapStride), first, tapStride);
+    });
+  });
+}
+
+export const winogradWeights: KernelRecipe = kernel(
+  'winogradWeights',
+  'planes[36][channel][filter] = G g Gᵀ, the right matrix of the forward products',
+  weightParameters,
+  (k, p) => {
+    forFilters(k, p, (filter, channel, taps) => {
+      const values = transform2d(k, transformWeights, taps());
+      const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
+      forPlanes(out, p.planeStride, (place, i, j) => k.scatter(place, values[i]![j]!, p.rowStride));
+    });
+  },
+);
+
+export const winogradWeightsBackward: KernelRecipe = kernel(
+  'winogradWeightsBackward',
+  'planes[36][filter][channel] = G g′ Gᵀ of the kernel turned by 180°, the right matrix of the input gradient',
+  weightParameters,
+  (k, p) => {
+    forFilters(k, p, (filter, channel, taps) => {
+      const turned = taps()
+        .map((row) => row.toReversed())
+        .toReversed();
+      const values = transform2d(k, transformWeights, turned);
+      const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
+      forPlanes(out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
+    });
+  },
+);
+
+export const winogradWeightGradient: KernelRecipe = kernel(
+  'winogradWeightGradient',
+  'weights[filter][3][3][channel] = Gᵀ u G of planes[36][filter][channel]',
+  weightParameters,
+  (k, p) => {
+    forFilters(k, p, (filter, channel, _, first, tapStride) => {
+      const table: Value[][] = grid(patch, patch, () => first);
+      const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
+      forPlanes(source, p.planeStride, (place, i, j) => {
+        table[i]![j] = k.load(place);
+      });
+      const taps = transform2d(k, transformWeightGradient, table).flat();
+      let place = first;
+      taps.forEach((tap, index) => {
+        if (index > 0) place = place.plus(tapStride);
+        k.store(place, tap);
+      });
+    });
+  },
+);
