@@ -1,0 +1,58 @@
+/**
+ * The library: `import { compile, sequential, … } from 'vggnet'`. What is listed here is what users may rely on;
+ * everything else may change. Grouped as a program uses it: data, network, training, errors.
+ */
+
+export { cifar10, cifar100 } from './data/cifar.ts';
+export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './data/dataset.ts';
+export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
+export { type Random, random } from './data/random.ts';
+export { shapes } from './data/shapes.ts';
+export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
+export {
+  compose,
+  type Image,
+  type ImageFunction,
+  normalize,
+  pad,
+  randomCrop,
+  randomHorizontalFlip,
+  type Transform,
+  toTensor,
+} from './data/transforms.ts';
+export {
+  type AdamOptions,
+  type DeviceName,
+  deviceNames,
+  type EvaluateResult,
+  type StepReport,
+  type TrainResult,
+} from './engine/backend.ts';
+export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
+export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
+export {
+  type Conv2dOptions,
+  conv2d,
+  flatten,
+  type LinearOptions,
+  linear,
+  type MaxPool2dOptions,
+  maxPool2d,
+  relu,
+} from './model/layers/index.ts';
+export { createModel, models } from './model/models.ts';
+export { buildNetwork, type Sequential, sequential } from './model/network.ts';
+export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
+export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
+export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
+export { adam } from './train/optimizers.ts';
+export {
+  accuracyLine,
+  type EpochEvent,
+  type LineOptions,
+  lectureLines,
+  type Reporter,
+  type StepEvent,
+} from './train/reporters.ts';
+export { stepSchedule } from './train/schedules.ts';
+export { type EpochResult, type Trainer, type TrainerOptions, trainer } from './train/trainer.ts';

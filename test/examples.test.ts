@@ -1,0 +1,24 @@
+/** Each example runs to its end on its small budget. */
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const examples = readdirSync('examples').filter((name) => name.endsWith('.ts'));
+
+const run = async (name: string): Promise<string> => {
+  const { stdout } = await promisify(execFile)(process.execPath, [`examples/${name}`, '--small']);
+  return stdout;
+};
+
+test('the lecture and its first two exercises have an example each', () => {
+  expect(examples.map((name) => name.slice(0, 2))).toEqual(expect.arrayContaining(['01', '02', '03']));
+});
+
+test.for(examples)('examples/%s', async (name) => {
+  const output = await run(name);
+  expect(output).toMatch(/^Epoch \[1\/\d+\], step \[100\/100\] Loss: \d\.\d{4}$/m);
+  const accuracies = [...output.matchAll(/(\d+(?:\.\d+)?) %/g)].map((match) => Number(match[1]));
+  // Guessing gives 10 %.
+  expect(accuracies.at(-1)).toBeGreaterThan(50);
+});

@@ -1,0 +1,96 @@
+/**
+ * The published package: what `npm pack` makes, installed into an empty project, gives a working `vgg`, workers
+ * included, and an import with types.
+ */
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const program = `
+import { adam, compile, conv2d, dataLoader, flatten, linear, type Model, maxPool2d, relu, sequential, shapes } from 'vggnet';
+
+const { train, test } = shapes();
+const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), maxPool2d(4), flatten(), linear(10)]);
+const model: Model = await compile(network, { input: train.shape, threads: 2 });
+const { steps } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
+const { accuracy } = await model.evaluate(dataLoader(test, { batchSize: 100 }));
+const rounded: number = accuracy;
+console.log(steps, rounded > 0);
+await model.close();
+`;
+
+const wrong = `
+import { conv2d } from 'vggnet';
+conv2d({ out: 'many', kernel: 3 });
+`;
+
+const settings = {
+  compilerOptions: {
+    target: 'ES2024',
+    lib: ['ES2024', 'ESNext.Disposable', 'DOM'],
+    module: 'NodeNext',
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    types: [],
+  },
+  files: ['program.ts'],
+};
+
+let project: string;
+beforeAll(async () => {
+  project = await mkdtemp(join(tmpdir(), 'vggnet-package-'));
+  await run('npm', ['pack', '--pack-destination', project], process.cwd());
+  await writeFile(
+    join(project, 'package.json'),
+    JSON.stringify({ name: 'project', type: 'module', private: true }),
+  );
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', `vggnet-${version}.tgz`]);
+}, 300_000);
+afterAll(() => rm(project, { recursive: true, force: true }));
+
+/** A command in the project, with this Node and the project's own commands first on the path. */
+async function run(command: string, args: readonly string[], cwd: string = project): Promise<string> {
+  const path = [dirname(process.execPath), join(project, 'node_modules', '.bin'), process.env.PATH].join(
+    delimiter,
+  );
+  const { stdout } = await promisify(execFile)(command, args, { cwd, env: { ...process.env, PATH: path } });
+  return stdout;
+}
+
+test('vgg --version', async () => {
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  expect(await run('vgg', ['--version'])).toBe(`${version}\n`);
+});
+
+test('vgg train, with two worker threads', async () => {
+  const output = await run('vgg', ['train', '--steps', '3', '--log-every', '1', '--threads', '2']);
+  expect(output).toMatch(/step \[3\/100\] Loss: \d\.\d{4}\n/);
+  expect(output).toMatch(/Accuracy of the model on the test images: \d+\.\d\d %\n$/);
+});
+
+test('a typed program is checked against the package and runs', async () => {
+  const tsc = resolve('node_modules/typescript/bin/tsc');
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify(settings));
+  await writeFile(join(project, 'program.ts'), program);
+  await run(process.execPath, [tsc, '--noEmit']);
+  expect(await run(process.execPath, ['program.ts'])).toBe('3 true\n');
+
+  await writeFile(join(project, 'program.ts'), wrong);
+  await expect(run(process.execPath, [tsc, '--noEmit'])).rejects.toMatchObject({
+    stdout: expect.stringContaining("Type 'string' is not assignable to type 'number'"),
+  });
+});
+
+test('it holds what is needed to run and nothing else', async () => {
+  const files = await readFile(join(project, 'node_modules/.package-lock.json'), 'utf8');
+  const { packages } = JSON.parse(files) as { packages: Record<string, unknown> };
+  expect(Object.keys(packages).sort()).toEqual([
+    'node_modules/commander',
+    'node_modules/fastest-levenshtein',
+    'node_modules/vggnet',
+  ]);
+});
