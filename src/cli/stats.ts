@@ -1,7 +1,9 @@
 /** `vgg stats`: what the lecture's normalisation (equation 5.9) needs to know of a data set. */
+import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import { DataError } from '../errors.ts';
 import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
-import { print, printJson } from './output.ts';
+import { note, print, printJson } from './output.ts';
 
 interface StatsOptions extends DatasetOptions {
   readonly json?: true;
@@ -28,14 +30,29 @@ export function statsCommand(): Command {
 
 async function stats(options: StatsOptions): Promise<void> {
   const { train } = await loadDataset(options);
-  const { channelStatistics, channelHistograms } = await import('../data/statistics.ts');
+  const { channelHistograms, channelStatistics } = await import('../data/statistics.ts');
   const { mean, std } = channelStatistics(train);
-  if (options.json) printJson({ mean, std });
-  else {
-    print('channel  mean          standard deviation');
-    for (const [c, name] of channelNames(mean.length).entries()) {
-      print(`${name.padEnd(9)}${mean[c]!.toFixed(10).padEnd(14)}${std[c]!.toFixed(10)}`);
-    }
+  if (options.plot !== undefined) {
+    const { histogramsSvg } = await import('../report/histograms.ts');
+    const picture = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
+    await writePicture(options.plot, picture);
+    note(`The histograms are in ${options.plot}.`);
   }
-  if (options.plot === undefined) return;
+  if (options.json) return printJson({ mean, std });
+  print('channel  mean          standard deviation');
+  for (const [c, channelMean] of mean.entries()) {
+    const name = channelNames[c] ?? `channel ${c + 1}`;
+    print(`${name.padEnd(9)}${channelMean.toFixed(10)}  ${std[c]!.toFixed(10)}`);
+  }
+}
+
+/** Every data set of the command line has these. */
+const channelNames = ['red', 'green', 'blue'];
+
+async function writePicture(path: string, picture: string): Promise<void> {
+  try {
+    await writeFile(path, picture);
+  } catch (error) {
+    throw new DataError(`--plot ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
+  }
 }
