@@ -5,7 +5,7 @@ import type { Interruption } from './interrupt.ts';
 import {
   addDeviceOptions,
   addModelOptions,
-  chosenModel,
+  compileChosen,
   type DeviceOptions,
   type ModelOptions,
 } from './models.ts';
@@ -40,20 +40,13 @@ export function evaluateCommand(interruption: Interruption): Command {
 }
 
 async function evaluate(options: EvaluateOptions, { signal }: Interruption): Promise<void> {
-  const { batchSize, device, threads } = options;
   const splits = await loadDataset(options);
-  const [{ testLoaderFor }, { compile }, { accuracyLine }] = await Promise.all([
+  const [{ testLoaderFor }, { accuracyLine }] = await Promise.all([
     import('./loaders.ts'),
-    import('../train/model.ts'),
     import('../train/reporters.ts'),
   ]);
-  const loader = testLoaderFor(splits, { batchSize, normalize: options.normalize === true });
-  await using model = await compile(chosenModel(options, splits.test.classes.length), {
-    input: splits.test.shape,
-    batchSize: loader.batchSize,
-    device,
-    ...(threads !== undefined && { threads }),
-  });
+  const loader = testLoaderFor(splits, { ...options, normalize: options.normalize === true });
+  await using model = await compileChosen(options, splits.test, { batchSize: loader.batchSize });
   await model.load(options.init);
   const { loss, accuracy, correct, images } = await model.evaluate(loader, signal);
   signal.throwIfAborted();

@@ -23,15 +23,20 @@ export interface Interruption {
 }
 
 const graceMilliseconds = 800;
+/** Under npm one Ctrl-C comes twice: from the terminal, and forwarded by npm. */
+const echoMilliseconds = 100;
 
 /** Listens for the signals from now on. */
 export function listenForInterrupts(): Interruption {
   const controller = new AbortController();
   const interruption: Interruption = { signal: controller.signal, kept: '' };
+  let first = Infinity;
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
       const reason = new Interrupted(name);
-      if (controller.signal.aborted) process.exit(reason.exitCode);
+      if (performance.now() - first > echoMilliseconds) process.exit(reason.exitCode);
+      if (controller.signal.aborted) return;
+      first = performance.now();
       controller.abort(reason);
       setTimeout(() => endInterrupted(reason, interruption), graceMilliseconds).unref();
     });

@@ -1,8 +1,10 @@
-/** The options that choose a model and the device it runs on, shared by the commands. */
+/** The options that choose a network and the device it runs on, shared by the commands, and what they make. */
 import type { Command } from 'commander';
+import type { Dataset } from '../data/dataset.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
+import type { Model } from '../train/model.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
@@ -27,11 +29,6 @@ export function modelOptionOption(): ReturnType<typeof repeatedOption> {
   return repeatedOption('--model-option <name=value>', `may be repeated; defaults: ${known.join(', ')}`);
 }
 
-/** The chosen model for so many classes. @throws UsageError for an unknown name or a wrong option. */
-export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
-  return createModel(model, { classes, options: parseAssignments(modelOption) });
-}
-
 export interface DeviceOptions {
   readonly device: DeviceName;
   readonly threads?: number;
@@ -52,3 +49,24 @@ export function addDeviceOptions(command: Command): Command {
 
 /** More than any machine has cores; each thread costs memory of its own. */
 const maxThreads = 256;
+
+/** Compiles the chosen network for the pictures of a data set. Without a seed its weights are yet to be loaded. */
+export async function compileChosen(
+  options: ModelOptions & DeviceOptions,
+  dataset: Dataset,
+  settings: { readonly batchSize: number; readonly seed?: number },
+): Promise<Model> {
+  const { compile } = await import('../train/model.ts');
+  const { device, threads } = options;
+  return compile(chosenModel(options, dataset.classes.length), {
+    ...settings,
+    input: dataset.shape,
+    device,
+    ...(threads !== undefined && { threads }),
+  });
+}
+
+/** The chosen network for so many classes. @throws UsageError for an unknown name or a wrong option. */
+export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
+  return createModel(model, { classes, options: parseAssignments(modelOption) });
+}

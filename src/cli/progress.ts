@@ -103,6 +103,7 @@ export interface Terminal {
 }
 
 const redrawMilliseconds = 80;
+/** The bar's largest width in columns. */
 const barWidth = 24;
 const clearLine = '\r\x1b[2K';
 
@@ -127,11 +128,12 @@ export function bar(
       if (time - drawn < redrawMilliseconds && event.step < event.steps) return;
       drawn = time;
       const done = (event.epoch - 1) * event.steps + event.step;
-      const line = barLine(event, {
+      const figures = {
         imagesPerSecond: (event.step * batchSize * 1000) / (time - epochBegun),
         secondsLeft: ((time - begun) / 1000) * (totalSteps / done - 1),
-      });
-      terminal.write(clearLine + line.slice(0, (terminal.columns ?? 80) - 1));
+      };
+      // The last column stays free: some terminals would wrap.
+      terminal.write(clearLine + barLine(event, figures, (terminal.columns ?? 80) - 1));
     },
     epoch(event: EpochEvent) {
       clear();
@@ -145,15 +147,19 @@ export function bar(
   };
 }
 
+/** The bar itself takes the room that the figures leave. */
 function barLine(
   { epoch, epochs, step, steps, loss }: StepEvent,
   { imagesPerSecond, secondsLeft }: { readonly imagesPerSecond: number; readonly secondsLeft: number },
+  columns: number,
 ): string {
-  const filled = Math.round((barWidth * step) / steps);
-  return (
-    `Epoch [${epoch}/${epochs}] ${'█'.repeat(filled)}${'░'.repeat(barWidth - filled)} step [${step}/${steps}]` +
-    `  Loss: ${loss.toFixed(4)}  ${grouped(imagesPerSecond)} images/s  ${clock(secondsLeft)} left`
-  );
+  const before = `Epoch [${epoch}/${epochs}] `;
+  const after =
+    ` step [${step}/${steps}]  Loss: ${loss.toFixed(4)}  ${grouped(imagesPerSecond)} images/s` +
+    `  ${clock(secondsLeft)} left`;
+  const width = Math.max(0, Math.min(barWidth, columns - before.length - after.length));
+  const filled = Math.round((width * step) / steps);
+  return (before + '█'.repeat(filled) + '░'.repeat(width - filled) + after).slice(0, columns);
 }
 
 /** Seconds as 0:07, 12:34 or 1:02:03. */

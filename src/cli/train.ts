@@ -1,20 +1,17 @@
 /**
- * `vgg train`: the lecture's program. The loop itself is `train/trainer.ts`; here the options become its parts, and
- * the weights are kept: at the end, after each epoch, and when the user interrupts.
+ * `vgg train`: the lecture's program. `train(epoch)` and `test()` are `train/trainer.ts`; here the options become
+ * its parts, and the weights are kept.
  */
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { EvaluateResult } from '../engine/backend.ts';
-import { DataError } from '../errors.ts';
 import type { Reporter } from '../train/reporters.ts';
 import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
+import { checkWritable, keeperOf } from './keep.ts';
 import {
   addDeviceOptions,
   addModelOptions,
-  chosenModel,
+  compileChosen,
   type DeviceOptions,
   type ModelOptions,
 } from './models.ts';
@@ -80,33 +77,21 @@ export function trainCommand(interruption: Interruption): Command {
 }
 
 async function train(options: TrainCommandOptions, interruption: Interruption): Promise<void> {
-  const { save, batchSize, seed, device, threads } = options;
+  const { save, batchSize, seed } = options;
   const { signal } = interruption;
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   if (save !== undefined) await checkWritable(save);
 
   const splits = await loadDataset(options);
-  const { loadersOf } = await import('./loaders.ts');
-  const { trainLoader, testLoader } = loadersOf(splits, {
-    ...options,
-    normalize: options.normalize === true,
-  });
-  signal.throwIfAborted();
-
-  const [{ compile }, { adam }, { trainer }, { progressFor }] = await Promise.all([
-    import('../train/model.ts'),
+  const [{ loadersOf }, { adam }, { trainer }, { progressFor }] = await Promise.all([
+    import('./loaders.ts'),
     import('../train/optimizers.ts'),
     import('../train/trainer.ts'),
     import('./progress.ts'),
   ]);
-  const { train: trainSet } = splits;
-  await using model = await compile(chosenModel(options, trainSet.classes.length), {
-    input: trainSet.shape,
-    batchSize,
-    seed,
-    device,
-    ...(threads !== undefined && { threads }),
-  });
+  const normalize = options.normalize === true;
+  const { trainLoader, testLoader } = loadersOf(splits, { ...options, normalize });
+  await using model = await compileChosen(options, splits.train, { batchSize, seed });
   if (options.init !== undefined) await model.load(options.init);
   signal.throwIfAborted();
 
@@ -116,6 +101,7 @@ async function train(options: TrainCommandOptions, interruption: Interruption): 
     batchSize,
     totalSteps: Math.min(options.steps ?? Infinity, options.epochs * trainLoader.length),
   });
+  const keeper = keeperOf(model, save, interruption);
   let position = { epoch: 1, step: 0 };
   const reporter: Reporter = {
     step(event) {
@@ -124,60 +110,36 @@ async function train(options: TrainCommandOptions, interruption: Interruption): 
     },
     epoch: (event) => progress.epoch(event),
   };
+  const optimizer = adam({ lr: options.lr });
   const { epochs, train, test } = trainer({
     ...options,
     model,
     trainLoader,
     testLoader,
-    optimizer: adam({ lr: options.lr }),
+    optimizer,
     reporter,
     signal,
   });
   progress.start({ model, splits, seed });
-  let result: EvaluateResult | undefined;
   try {
+    let result: EvaluateResult | undefined;
     for (let epoch = 1; epoch <= epochs; epoch++) {
       await train(epoch);
       result = await test();
-      if (save === undefined) continue;
-      await model.save(save);
-      interruption.kept = `The weights after epoch ${epoch} are in ${save}.`;
+      await keeper.afterEpoch(epoch);
     }
+    if (result) progress.end({ test: result, saved: save });
   } catch (error) {
     if (error instanceof Interrupted) {
-      const where = `epoch ${position.epoch}, step ${position.step}`;
-      if (save === undefined) {
-        interruption.kept = `Nothing of ${where} was saved; --save FILE.safetensors keeps the weights.`;
-      } else {
-        await model.save(save);
-        interruption.kept = `The weights after ${where} are in ${save}; --init ${save} goes on from them.`;
-      }
+      await keeper.whenInterrupted(position);
       progress.interrupt({ ...position, saved: save });
     }
     throw error;
   }
-  if (result) progress.end({ test: result, saved: save });
   if (options.dataset === 'shapes') note(nextHint);
 }
 
 const nextHint = `
-Next: vgg summary simplified             what was just trained, layer by layer
-      vgg download cifar10               then: vgg train --dataset cifar10, the lecture's whole program
-      vgg train --save weights.safetensors   keeps the weights; vgg evaluate and PyTorch read them`;
-
-/** Refuses a --save that cannot be written before hours are spent on what it is to hold. */
-async function checkWritable(path: string): Promise<void> {
-  const folder = dirname(resolve(path));
-  try {
-    await access(folder, constants.W_OK);
-  } catch (error) {
-    throw new DataError(
-      `--save ${path}: the folder ${folder} ${isMissing(error) ? 'does not exist' : 'cannot be written'}; ` +
-        'make it, or name a file elsewhere',
-    );
-  }
-  const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory()) throw new DataError(`--save ${path} is a folder; name a file in it`);
-}
-
-const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
+Next: npx vgg summary simplified                 what was just trained, layer by layer
+      npx vgg train --save weights.safetensors   keeps the weights; vgg evaluate and PyTorch read them
+      npx vgg download cifar10                   then: npx vgg train --dataset cifar10, the lecture's program`;
