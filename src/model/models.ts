@@ -3,8 +3,8 @@
  * { classes: 10 })`. A model's options are data beside its builder, so that the command line can list, parse and
  * check them.
  */
-import { closest } from 'fastest-levenshtein';
 import { UsageError } from '../errors.ts';
+import { unknownName } from '../suggest.ts';
 import type { Sequential } from './network.ts';
 import { simplified, vgg7 } from './vgg.ts';
 
@@ -61,13 +61,13 @@ export function createModel(
   settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
 ): Sequential {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;
-  if (model === undefined) throw new UsageError(unknown('model', name, Object.keys(models)));
+  if (model === undefined) throw new UsageError(unknownName('model', name, Object.keys(models)));
   const known = Object.keys(model.options);
   const values: Record<string, OptionValue> = {};
   for (const [option, { default: standard }] of Object.entries(model.options)) values[option] = standard;
   for (const [option, value] of Object.entries(settings.options ?? {})) {
     const description = Object.hasOwn(model.options, option) ? model.options[option] : undefined;
-    if (description === undefined) throw new UsageError(`${name}: ${unknown('option', option, known)}`);
+    if (description === undefined) throw new UsageError(`${name}: ${unknownName('option', option, known)}`);
     values[option] = parseOption(name, option, value, description);
   }
   return model.build(settings.classes, values);
@@ -104,9 +104,4 @@ function parseOption(
     throw new UsageError(`${model}: option ${option}=${texts.join(',')} is not ${form}, as in ${example}`);
   }
   return typeof standard === 'number' ? numbers[0]! : numbers;
-}
-
-function unknown(what: string, name: string, known: readonly string[]): string {
-  if (known.length === 0) return `there is no ${what} "${name}"; it has none`;
-  return `there is no ${what} "${name}"; did you mean "${closest(name, known)}"? There are ${known.join(', ')}`;
 }
