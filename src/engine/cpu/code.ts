@@ -1,0 +1,173 @@
+/**
+ * What plans are made of: regions of memory, maps in them, and flat lists of instructions. Places are counted in
+ * floats; a region's base is known when all of it has been laid out, so code is emitted after that.
+ */
+import { type KernelName, kernelParameters } from '../../kernels/catalogue.ts';
+import { type MapShape, roundUp, unevenStride } from './operations.ts';
+
+/** A stretch of memory that is laid out by allocating from it. */
+export class Region {
+  /** Floats before the region; set once its place is known. */
+  base = 0;
+  length = 0;
+  readonly #reserved = new Map<string, { place: Place; floats: number }>();
+
+  /** The next `floats`, from a cache line's start on. */
+  allocate(floats: number): Place {
+    const place = new Place(this, this.length);
+    this.length = roundUp(this.length + floats, 16);
+    return place;
+  }
+
+  /** Working memory that is used for a moment only: all that ask for one `purpose` share the largest request. */
+  reserve(purpose: string, floats: number): Place {
+    const entry = this.#reserved.get(purpose) ?? { place: new Place(this, 0), floats: 0 };
+    entry.floats = Math.max(entry.floats, floats);
+    this.#reserved.set(purpose, entry);
+    return entry.place;
+  }
+
+  /** Places what was reserved; to be called once, after all requests. */
+  settle(): void {
+    for (const { place, floats } of this.#reserved.values()) place.offset = this.allocate(floats).offset;
+  }
+}
+
+/** A place in a region. */
+export class Place {
+  readonly region: Region;
+  offset: number;
+
+  constructor(region: Region, offset: number) {
+    this.region = region;
+    this.offset = offset;
+  }
+
+  /** Floats from the start of memory. */
+  get at(): number {
+    return this.region.base + this.offset;
+  }
+}
+
+/** Zeros that a map keeps around it. */
+export interface Frame {
+  readonly top: number;
+  readonly left: number;
+  readonly bottom: number;
+  readonly right: number;
+}
+
+export const noFrame: Frame = { top: 0, left: 0, bottom: 0, right: 0 };
+
+/** Images that are taken through the network together. */
+export interface Chunk {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** The maps of several images: all of the batch's, or those of the chunk that a worker has in hand. */
+export class MapBuffer {
+  readonly shape: MapShape;
+  readonly rowStride: number;
+  readonly pixelStride: number;
+  readonly imageStride: number;
+  readonly #place: Place;
+  readonly #corner: number;
+  readonly #wholeBatch: boolean;
+
+  constructor(region: Region, shape: MapShape, frame: Frame, images: number, wholeBatch: boolean) {
+    const { top, left, bottom, right } = frame;
+    this.shape = shape;
+    this.pixelStride = shape.stored;
+    this.rowStride = (left + shape.width + right) * shape.stored;
+    this.imageStride = unevenStride(roundUp((top + shape.height + bottom) * this.rowStride, 4));
+    this.#corner = top * this.rowStride + left * shape.stored;
+    this.#wholeBatch = wholeBatch;
+    this.#place = region.allocate(images * this.imageStride + 16);
+  }
+
+  /** Whether rows lie one behind the other without a gap. */
+  get contiguous(): boolean {
+    return this.rowStride === this.shape.width * this.shape.stored;
+  }
+
+  /** Floats of a row that count. */
+  get rowLength(): number {
+    return this.shape.width * this.shape.stored;
+  }
+
+  /** The place of a pixel of the chunk's image `index`; rows and columns in the frame are negative or beyond. */
+  at(chunk: Chunk, index: number, row = 0, column = 0): number {
+    const image = this.#wholeBatch ? chunk.first + index : index;
+    return (
+      this.#place.at +
+      this.#corner +
+      image * this.imageStride +
+      row * this.rowStride +
+      column * this.pixelStride
+    );
+  }
+}
+
+/** A matrix, or `planes` of them, that is derived from parameters or used as working memory. */
+export interface Matrix {
+  readonly place: Place;
+  readonly rowStride: number;
+  readonly planeStride: number;
+}
+
+/** One instruction: a kernel and its arguments as the kernel takes them. */
+export interface Call {
+  readonly kernel: KernelName;
+  readonly arguments: readonly number[];
+}
+
+/** What is not a kernel: reading pictures and computing the loss. Places are byte addresses. */
+export type HostCall =
+  | {
+      readonly host: 'loadImages';
+      readonly first: number;
+      readonly count: number;
+      readonly map: number;
+      readonly imageStride: number;
+      readonly rowStride: number;
+      readonly pixelStride: number;
+    }
+  | {
+      readonly host: 'loss';
+      readonly first: number;
+      readonly count: number;
+      readonly logits: number;
+      readonly logitStride: number;
+      readonly gradient: number;
+      readonly gradientStride: number;
+      readonly classes: number;
+    }
+  | { readonly host: 'setOnes'; readonly place: number; readonly stride: number; readonly count: number };
+
+export type Instruction = Call | HostCall;
+
+/** A list of instructions in the making. Arguments are given by name; pointers are counted in floats here. */
+export class Code {
+  readonly instructions: Instruction[] = [];
+
+  call(kernel: KernelName, named: Readonly<Record<string, number>>): void {
+    const parameters = kernelParameters[kernel];
+    const names = Object.keys(parameters);
+    const values = names.map((name) => {
+      const value = named[name];
+      if (value === undefined) throw new TypeError(`${kernel}: argument ${name} is missing`);
+      return parameters[name] === 'pointer' ? value * 4 : value;
+    });
+    for (const name in named)
+      if (!(name in parameters)) throw new TypeError(`${kernel}: no argument ${name}`);
+    this.instructions.push({ kernel, arguments: values });
+  }
+
+  host(call: HostCall): void {
+    this.instructions.push(call);
+  }
+}
+
+/** Whether a ReLU's gradient still has to be applied to what is written: activations above it pass. */
+export const floorOf = (relu: boolean): number => (relu ? 0 : Number.NEGATIVE_INFINITY);

@@ -1,0 +1,453 @@
+/**
+ * Runs plans on one thread: alone, or as one of several workers that share a memory. Items of a phase are claimed one
+ * by one from a counter; at the end of a phase all workers meet, and the last to arrive does what must be done once.
+ */
+import { place } from '../../data/fuse.ts';
+import { random, streams } from '../../data/random.ts';
+import type { FusedTransform } from '../../data/transforms.ts';
+import { kernelNames } from '../../kernels/catalogue.ts';
+import { adamSettings } from '../../kernels/optimizer.ts';
+import type { AdamOptions } from '../backend.ts';
+import type { Call, HostCall, Instruction } from './code.ts';
+import { compilePlan, deriveAll, type Phase, type Plan, type SessionMemory } from './plan.ts';
+import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
+
+/** Words of the control block. */
+const arrived = 0;
+const generation = 1;
+const claimed = 2;
+const abortAsked = 3;
+const stopped = 4;
+export const controlWords = 16;
+
+/** Where a pass's pictures come from. */
+export type PictureSource =
+  | {
+      readonly kind: 'dataset';
+      /** Of the whole data set, [N, C, H, W] and [N]. */
+      readonly pixels: Uint8Array;
+      readonly labels: Uint16Array;
+      readonly fused: FusedTransform;
+      readonly order: Uint32Array;
+      readonly seed: number;
+      readonly epoch: number;
+    }
+  | {
+      readonly kind: 'values';
+      /** Transformed pictures [N, C, H, W] and labels [N] of just this pass. */
+      readonly values: Float32Array;
+      readonly labels: Uint16Array;
+    };
+
+/** One thing to do, the same for all workers. Typed arrays lie in shared memory. */
+export type Command =
+  | { readonly kind: 'derive' }
+  | {
+      readonly kind: 'train';
+      readonly source: PictureSource;
+      readonly batchSize: number;
+      readonly from: number;
+      readonly to: number;
+      readonly optimizer: AdamOptions;
+      /** Optimizer steps done before. */
+      readonly optimizerSteps: number;
+      /** A loss for each step, from `from` on. */
+      readonly losses: Float64Array;
+    }
+  | {
+      readonly kind: 'evaluate';
+      readonly source: PictureSource;
+      readonly batchSize: number;
+      readonly images: number;
+      /** Receives the sum of the losses and the number of right answers. */
+      readonly totals: Float64Array;
+      /** Receives logits [images][classes]; may be empty. */
+      readonly logits: Float32Array;
+    }
+  | {
+      readonly kind: 'gradients';
+      readonly source: PictureSource;
+      readonly batchSize: number;
+      readonly totals: Float64Array;
+    };
+
+/** What all workers of a session share. */
+export interface SharedState {
+  readonly memory: WasmMemory;
+  readonly control: Int32Array;
+  /** Loss and right answer of each image of a batch. */
+  readonly losses: Float64Array;
+  readonly correct: Int32Array;
+}
+
+type Kernels = Readonly<Record<string, (...values: number[]) => void>>;
+
+/** A plan with its kernels bound. */
+interface BoundPlan {
+  readonly plan: Plan;
+  readonly setup: readonly Bound[];
+  readonly phases: readonly (readonly (readonly Bound[])[])[];
+  readonly update: readonly (readonly Bound[])[];
+  readonly reduce: readonly Bound[];
+}
+
+type Bound = (() => void) | HostCall;
+
+export class Executor {
+  readonly #session: SessionMemory;
+  readonly #shared: SharedState;
+  readonly #kernels: Kernels;
+  readonly #threads: number;
+  readonly #worker: number;
+  readonly #plans = new Map<string, BoundPlan>();
+  #current: BoundPlan | undefined;
+  #floats: Float32Array = new Float32Array(0);
+  #bytes: Uint8Array = new Uint8Array(0);
+  #source: PictureSource | undefined;
+  /** Of the running step in its source. */
+  #firstImage = 0;
+  #gradientScale = 1;
+
+  constructor(
+    session: SessionMemory,
+    module: WasmModule,
+    shared: SharedState,
+    threads: number,
+    worker: number,
+  ) {
+    const instance = new webAssembly.Instance(module, { env: { memory: shared.memory } });
+    this.#session = session;
+    this.#shared = shared;
+    this.#kernels = instance.exports as unknown as Kernels;
+    for (const name of kernelNames) {
+      if (!this.#kernels[name]) throw new TypeError(`the kernel module lacks ${name}`);
+    }
+    this.#threads = threads;
+    this.#worker = worker;
+  }
+
+  /** Runs a command; yields after each step, so that a caller may breathe. The number is that of steps done. */
+  *run(command: Command): Generator<number, number, void> {
+    // The memory may have grown since the last command.
+    this.#floats = new Float32Array(this.#shared.memory.buffer);
+    this.#bytes = new Uint8Array(this.#shared.memory.buffer);
+    switch (command.kind) {
+      case 'derive':
+        if (this.#worker === 0) this.#runAll(deriveAll(this.#session).map((i) => this.#bind(i)));
+        this.#meet();
+        return 1;
+      case 'train':
+        return yield* this.#train(command);
+      case 'evaluate':
+        return yield* this.#evaluate(command);
+      case 'gradients': {
+        this.#begin(command.source, 'train', command.batchSize, 0);
+        const { plan, phases, reduce } = this.#current!;
+        for (const items of phases) {
+          this.#runItems(items);
+          this.#meet();
+        }
+        if (this.#worker === 0) this.#runAll(reduce);
+        this.#meet(() => this.#addTotals(command.totals, plan.batch));
+        return 1;
+      }
+    }
+  }
+
+  *#train(command: Extract<Command, { kind: 'train' }>): Generator<number, number, void> {
+    const { source, batchSize, from, to, optimizer, losses } = command;
+    const images = source.labels.length;
+    const total = source.kind === 'dataset' ? source.order.length : images;
+    for (let step = from; step < to; step++) {
+      const first = step * batchSize;
+      const count = Math.min(batchSize, total - first);
+      this.#begin(source, 'train', count, first);
+      this.#writeSettings(optimizer, command.optimizerSteps + step - from + 1);
+      const { phases, update } = this.#current!;
+      phases.forEach((items, index) => {
+        this.#runItems(items);
+        const last = index === phases.length - 1;
+        this.#meet(last ? () => this.#recordLoss(losses, step - from, count) : undefined);
+      });
+      if (this.#control(stopped)) return step - from + 1;
+      this.#runItems(update);
+      this.#meet(() => this.#decideToStop());
+      yield step - from + 1;
+      if (this.#control(stopped)) return step - from + 1;
+    }
+    return to - from;
+  }
+
+  *#evaluate(command: Extract<Command, { kind: 'evaluate' }>): Generator<number, number, void> {
+    const { source, batchSize, images, totals, logits } = command;
+    let batches = 0;
+    for (let first = 0; first < images; first += batchSize) {
+      const count = Math.min(batchSize, images - first);
+      this.#begin(source, 'evaluate', count, first);
+      const { plan, phases } = this.#current!;
+      phases.forEach((items, index) => {
+        this.#runItems(items);
+        if (index < phases.length - 1) this.#meet();
+        else {
+          this.#meet(() => {
+            this.#addTotals(totals, count);
+            this.#copyLogits(plan, logits, first, count);
+            this.#decideToStop();
+          });
+        }
+      });
+      yield ++batches;
+      if (this.#control(stopped)) return batches;
+    }
+    return batches;
+  }
+
+  /** Makes the plan for this batch the current one. A plan finds its part of memory clear. */
+  #begin(source: PictureSource, mode: 'train' | 'evaluate', batch: number, firstImage: number): void {
+    const key = `${mode} ${batch}`;
+    let bound = this.#plans.get(key);
+    if (!bound) {
+      const plan = compilePlan(this.#session, batch, mode, this.#threads, this.#worker);
+      const bindItems = (phase: Phase) => phase.items.map((item) => item.map((i) => this.#bind(i)));
+      bound = {
+        plan,
+        setup: plan.setup.map((i) => this.#bind(i)),
+        phases: plan.phases.map(bindItems),
+        update: bindItems(plan.update),
+        reduce: plan.reduce.map((i) => this.#bind(i)),
+      };
+      this.#plans.set(key, bound);
+    }
+    if (this.#current !== bound) {
+      this.#current = bound;
+      if (this.#worker === 0) this.#floats.fill(0, bound.plan.workspace, bound.plan.memoryFloats);
+      this.#meet();
+      this.#runAll(bound.setup);
+    }
+    this.#firstImage = firstImage;
+    this.#gradientScale = 1 / batch;
+    if (this.#source !== source) {
+      this.#source = source;
+      if (source.kind === 'dataset') this.#writeValueRange(source.fused);
+    }
+  }
+
+  #bind(instruction: Instruction): Bound {
+    if ('host' in instruction) return instruction;
+    const { kernel, arguments: values }: Call = instruction;
+    const call = this.#kernels[kernel]!;
+    return () => call(...values);
+  }
+
+  #runAll(bound: readonly Bound[]): void {
+    for (const instruction of bound) {
+      if (typeof instruction === 'function') instruction();
+      else this.#runHost(instruction);
+    }
+  }
+
+  #runItems(items: readonly (readonly Bound[])[]): void {
+    const { control } = this.#shared;
+    if (this.#threads === 1) {
+      for (const item of items) this.#runAll(item);
+      return;
+    }
+    for (;;) {
+      const index = Atomics.add(control, claimed, 1);
+      const item = items[index];
+      if (!item) return;
+      this.#runAll(item);
+    }
+  }
+
+  /** Waits for all workers; the last to arrive runs `last` before the others go on. */
+  #meet(last?: () => void): void {
+    if (this.#threads === 1) {
+      last?.();
+      return;
+    }
+    const { control } = this.#shared;
+    const current = Atomics.load(control, generation);
+    if (Atomics.add(control, arrived, 1) === this.#threads - 1) {
+      last?.();
+      Atomics.store(control, arrived, 0);
+      Atomics.store(control, claimed, 0);
+      Atomics.store(control, generation, current + 1);
+      Atomics.notify(control, generation);
+      return;
+    }
+    for (let spin = 0; spin < 4000; spin++) if (Atomics.load(control, generation) !== current) return;
+    while (Atomics.load(control, generation) === current) Atomics.wait(control, generation, current);
+  }
+
+  #control(word: number): number {
+    return Atomics.load(this.#shared.control, word);
+  }
+
+  #decideToStop(): void {
+    if (this.#control(abortAsked)) Atomics.store(this.#shared.control, stopped, 1);
+  }
+
+  #recordLoss(losses: Float64Array, index: number, count: number): void {
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += this.#shared.losses[i]!;
+    losses[index] = sum / count;
+    if (!Number.isFinite(sum)) Atomics.store(this.#shared.control, stopped, 1);
+  }
+
+  #addTotals(totals: Float64Array, count: number): void {
+    for (let i = 0; i < count; i++) {
+      totals[0]! += this.#shared.losses[i]!;
+      totals[1]! += this.#shared.correct[i]!;
+    }
+  }
+
+  #copyLogits(plan: Plan, logits: Float32Array, first: number, count: number): void {
+    if (logits.length === 0) return;
+    const { network } = this.#session.operations;
+    const classes = network.output[0]!;
+    for (let i = 0; i < count; i++) {
+      const at = plan.logits.at + i * plan.logits.stride;
+      logits.set(this.#floats.subarray(at, at + classes), (first + i) * classes);
+    }
+  }
+
+  #writeSettings({ lr, betas, epsilon }: AdamOptions, step: number): void {
+    const [beta1, beta2] = betas;
+    const values: Record<(typeof adamSettings)[number], number> = {
+      stepSize: lr / (1 - beta1 ** step),
+      beta1,
+      oneMinusBeta1: 1 - beta1,
+      beta2,
+      oneMinusBeta2: 1 - beta2,
+      rootCorrection2: Math.sqrt(1 - beta2 ** step),
+      epsilon,
+    };
+    const at = this.#session.settings(this.#worker);
+    adamSettings.forEach((name, i) => {
+      this.#floats[at + i] = values[name];
+    });
+  }
+
+  #writeValueRange({ scale, offset }: FusedTransform): void {
+    const at = this.#session.valueRange(this.#worker);
+    this.#floats.set(scale, at);
+    this.#floats.set(offset, at + scale.length);
+  }
+
+  #runHost(call: HostCall): void {
+    switch (call.host) {
+      case 'loadImages':
+        for (let i = 0; i < call.count; i++) {
+          const source = this.#source!;
+          if (source.kind === 'dataset') this.#loadPicture(call, source, i);
+          else this.#loadValues(call, source, i);
+        }
+        return;
+      case 'loss':
+        this.#loss(call);
+        return;
+      case 'setOnes':
+        for (let i = 0; i < call.count; i++) this.#floats[call.place / 4 + i * call.stride] = 1;
+        return;
+    }
+  }
+
+  #loadPicture(
+    call: Extract<HostCall, { host: 'loadImages' }>,
+    source: Extract<PictureSource, { kind: 'dataset' }>,
+    i: number,
+  ): void {
+    const { fused, order, pixels, seed, epoch } = source;
+    const [channels, height, width] = fused.source;
+    const [, rows, columns] = fused.output;
+    const index = order[this.#firstImage + call.first + i]!;
+    const { top, left, flip } = place(fused, random(seed, streams.transform, epoch, index));
+    const size = channels * height * width;
+    const bytes = this.#current!.plan.memoryFloats * 4 + this.#worker * pictureBytes(size);
+    this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), bytes);
+    const clamp = (value: number, most: number): number => Math.min(Math.max(value, 0), most);
+    const columnFrom = clamp(flip ? left - width + 1 : -left, columns);
+    const columnTo = Math.max(columnFrom, clamp(flip ? left + 1 : width - left, columns));
+    const rowFrom = clamp(-top, rows);
+    const range = this.#session.valueRange(this.#worker) * 4;
+    this.#kernels.loadImage!(
+      call.map + i * call.imageStride * 4,
+      call.rowStride,
+      call.pixelStride,
+      bytes,
+      height * width,
+      width,
+      flip ? -1 : 1,
+      top * width + left,
+      channels,
+      rows,
+      columns,
+      rowFrom,
+      Math.max(rowFrom, clamp(height - top, rows)),
+      columnFrom,
+      columnTo,
+      range,
+      range + channels * 4,
+    );
+  }
+
+  #loadValues(
+    call: Extract<HostCall, { host: 'loadImages' }>,
+    source: Extract<PictureSource, { kind: 'values' }>,
+    i: number,
+  ): void {
+    const { channels, height, width } = this.#session.operations.input;
+    const from = (this.#firstImage + call.first + i) * channels * height * width;
+    const to = call.map / 4 + i * call.imageStride;
+    for (let c = 0; c < channels; c++) {
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          this.#floats[to + y * call.rowStride + x * call.pixelStride + c] =
+            source.values[from + (c * height + y) * width + x]!;
+        }
+      }
+    }
+  }
+
+  /** Softmax cross-entropy of each image, in float64, and the gradient of the batch's mean. */
+  #loss(call: Extract<HostCall, { host: 'loss' }>): void {
+    const { classes, first, count } = call;
+    const source = this.#source!;
+    const floats = this.#floats;
+    for (let i = 0; i < count; i++) {
+      const at = call.logits / 4 + i * call.logitStride;
+      const picture = this.#firstImage + first + i;
+      const label = source.labels[source.kind === 'dataset' ? source.order[picture]! : picture]!;
+      let best = 0;
+      let largest = Number.NEGATIVE_INFINITY;
+      for (let c = 0; c < classes; c++) {
+        const logit = floats[at + c]!;
+        if (logit > largest) {
+          largest = logit;
+          best = c;
+        }
+      }
+      let sum = 0;
+      for (let c = 0; c < classes; c++) sum += Math.exp(floats[at + c]! - largest);
+      const logSum = Math.log(sum) + largest;
+      this.#shared.losses[first + i] = logSum - floats[at + label]!;
+      this.#shared.correct[first + i] = best === label ? 1 : 0;
+      if (!call.gradient) continue;
+      const gradient = call.gradient / 4 + i * call.gradientStride;
+      for (let c = 0; c < classes; c++) {
+        const probability = Math.exp(floats[at + c]! - logSum);
+        floats[gradient + c] = (probability - (c === label ? 1 : 0)) * this.#gradientScale;
+      }
+    }
+  }
+}
+
+/** Bytes that a worker needs for a picture of `size` bytes. */
+export const pictureBytes = (size: number): number => Math.ceil(size / 64) * 64;
+
+/** Asks running workers to stop after their step, or clears that wish before the next command. */
+export function setAbort(control: Int32Array, abort: boolean): void {
+  Atomics.store(control, abortAsked, abort ? 1 : 0);
+  if (!abort) Atomics.store(control, stopped, 0);
+}

@@ -1,0 +1,158 @@
+/**
+ * A linear layer with the ReLU behind it. Weights lie as rows of one output each, [out][features], in the order in
+ * which the input map lies in memory, so that no product needs a transposed copy: the forward pass is a product with
+ * the transposed (dot products along both rows), the input's gradient a plain one.
+ *
+ * A small layer is computed by image like everything else. A large one (`split`) would need its weights once for each
+ * worker and a gradient slot as large as itself; it is computed for the whole batch at once, and split over the
+ * threads by output in the forward pass and by input in the backward pass.
+ */
+import { type Chunk, type Code, floorOf } from './code.ts';
+import type { Lowered, LoweringContext } from './lowering.ts';
+import type { Linear } from './operations.ts';
+
+/** Outputs of a piece of a split forward pass, inputs of a piece of a split backward pass. */
+const outputBlock = 32;
+const inputBlock = 256;
+/** Floats of the depth that a product takes at once, so that a batch of such rows stays in the second-level cache. */
+const depthBlock = 1024;
+
+export interface LoweredLinear extends Lowered {
+  /** Pieces of the backward pass of a whole batch; `gradients` is where the parameters' gradients start, in floats. */
+  backwardPieces(chunk: Chunk, gradients: number): ((code: Code) => void)[];
+}
+
+export function lowerLinear(operation: Linear, context: LoweringContext): LoweredLinear {
+  const { matrix, relu, spec } = operation;
+  const { x, y, dx, dy, parameters } = context;
+  const features = matrix.taps * matrix.stored;
+  const floor = floorOf(relu);
+
+  /** Outputs `from` … `from + count` of a chunk. */
+  const outputs = (code: Code, chunk: Chunk, from: number, count: number): void => {
+    for (let depth = 0; depth < features; depth += depthBlock) {
+      code.call('gemmNT', {
+        out: y.at(chunk, 0) + from,
+        outStride: y.imageStride,
+        outPlane: 0,
+        left: x.at(chunk, 0) + depth,
+        leftStride: x.imageStride,
+        leftPlane: 0,
+        right: parameters.at + matrix.offset + from * matrix.rowStride + depth,
+        rightStride: matrix.rowStride,
+        rightPlane: 0,
+        planes: 1,
+        rows: chunk.count,
+        columns: count,
+        depth: Math.min(depthBlock, features - depth),
+        accumulate: Number(depth > 0),
+      });
+    }
+    code.call('addBias', {
+      out: y.at(chunk, 0) + from,
+      outRow: y.imageStride,
+      rows: chunk.count,
+      columns: count,
+      bias: parameters.at + matrix.bias + from,
+      floor,
+    });
+  };
+
+  /** Weight gradients and input gradients of features `from` … `from + count`. */
+  const gradients = (
+    code: Code,
+    chunk: Chunk,
+    slot: number,
+    first: boolean,
+    from: number,
+    count: number,
+  ): void => {
+    code.call('gemmTN', {
+      out: slot + matrix.offset + from,
+      outStride: matrix.rowStride,
+      outPlane: 0,
+      left: dy!.at(chunk, 0),
+      leftStride: dy!.imageStride,
+      leftPlane: 0,
+      right: x.at(chunk, 0) + from,
+      rightStride: x.imageStride,
+      rightPlane: 0,
+      planes: 1,
+      rows: matrix.storedOut,
+      columns: count,
+      depth: chunk.count,
+      accumulate: Number(!first),
+    });
+    if (!dx) return;
+    code.call('gemmNN', {
+      out: dx.at(chunk, 0) + from,
+      outStride: dx.imageStride,
+      outPlane: 0,
+      left: dy!.at(chunk, 0),
+      leftStride: dy!.imageStride,
+      leftPlane: 0,
+      right: parameters.at + matrix.offset + from,
+      rightStride: matrix.rowStride,
+      rightPlane: 0,
+      planes: 1,
+      rows: chunk.count,
+      columns: count,
+      depth: matrix.storedOut,
+      accumulate: 0,
+    });
+    if (context.inputFloor === 0) {
+      code.call('reluBackward', {
+        out: dx.at(chunk, 0) + from,
+        outRow: dx.imageStride,
+        gradient: dx.at(chunk, 0) + from,
+        gradientRow: dx.imageStride,
+        activation: x.at(chunk, 0) + from,
+        activationRow: x.imageStride,
+        rows: chunk.count,
+        length: count,
+        floor: 0,
+      });
+    }
+  };
+
+  const biasGradient = (code: Code, chunk: Chunk, slot: number, first: boolean): void => {
+    if (!spec.bias) return;
+    code.call('sumRows', {
+      out: slot + matrix.bias,
+      matrix: dy!.at(chunk, 0),
+      matrixRow: dy!.imageStride,
+      rows: chunk.count,
+      columns: matrix.storedOut,
+      accumulate: Number(!first),
+    });
+  };
+
+  const cut = (total: number, size: number): { from: number; count: number }[] =>
+    Array.from({ length: Math.ceil(total / size) }, (_, i) => ({
+      from: i * size,
+      count: Math.min(size, total - i * size),
+    }));
+
+  return {
+    forward: (code, chunk) => outputs(code, chunk, 0, matrix.storedOut),
+    forwardStages: (chunk) => [
+      cut(matrix.storedOut, outputBlock).map(
+        ({ from, count }) =>
+          (code: Code) =>
+            outputs(code, chunk, from, count),
+      ),
+    ],
+    backward(code, chunk, slot, first) {
+      gradients(code, chunk, slot, first, 0, features);
+      biasGradient(code, chunk, slot, first);
+    },
+    backwardPieces: (chunk, slot) => [
+      (code) => biasGradient(code, chunk, slot, true),
+      ...cut(features, inputBlock).map(
+        ({ from, count }) =>
+          (code: Code) =>
+            gradients(code, chunk, slot, true, from, count),
+      ),
+    ],
+  };
+}

@@ -1,0 +1,311 @@
+/**
+ * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer its ReLU;
+ * flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
+ * which depend on the network alone, so that all plans of a session share them.
+ *
+ * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
+ * multiples of the lanes, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
+ */
+import { tileSize } from '../../kernels/winograd.ts';
+import type {
+  Conv2dSpec,
+  LinearSpec,
+  MaxPool2dSpec,
+  Network,
+  NetworkLayer,
+  Shape,
+} from '../../model/layer.ts';
+
+/** Size of a map; `stored` channels lie in memory, the first `channels` of them count. */
+export interface MapShape {
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  readonly stored: number;
+}
+
+/**
+ * Where a layer's parameters lie, in floats from the start of the parameters: one row for each output,
+ * [out][taps][stored input channels], rows `rowStride` apart; biases start at `bias`, `biasStep` apart.
+ */
+export interface MatrixLayout {
+  readonly weightName: string;
+  readonly biasName: string | undefined;
+  readonly offset: number;
+  readonly rowStride: number;
+  /** Rows with the surplus ones, a multiple of the lanes. */
+  readonly storedOut: number;
+  readonly out: number;
+  /** Kernel positions; for a linear layer those of the map that it reads. */
+  readonly taps: number;
+  readonly channels: number;
+  readonly stored: number;
+  readonly bias: number;
+  readonly biasStep: number;
+}
+
+interface Shared {
+  /** Of the layers that it covers, for messages: `features.0`. */
+  readonly name: string;
+  readonly input: MapShape;
+  readonly output: MapShape;
+  /** Indices of the network's layers that it covers. */
+  readonly layers: readonly number[];
+}
+
+export interface Convolution extends Shared {
+  readonly kind: 'convolution';
+  readonly spec: Conv2dSpec;
+  /** The convolution's own output, before the pool. */
+  readonly full: MapShape;
+  readonly relu: boolean;
+  readonly pool: MaxPool2dSpec | undefined;
+  readonly forward: 'winograd' | 'im2col';
+  /** `sparse` visits the winners of the pool alone. */
+  readonly backward: 'winograd' | 'im2col' | 'sparse';
+  readonly matrix: MatrixLayout;
+}
+
+export interface Linear extends Shared {
+  readonly kind: 'linear';
+  readonly spec: LinearSpec;
+  readonly relu: boolean;
+  /** Split over the threads by output instead of by image. */
+  readonly split: boolean;
+  readonly matrix: MatrixLayout;
+}
+
+export interface Pool extends Shared {
+  readonly kind: 'pool';
+  readonly spec: MaxPool2dSpec;
+}
+
+export interface Relu extends Shared {
+  readonly kind: 'relu';
+}
+
+export type Operation = Convolution | Linear | Pool | Relu;
+
+export interface Operations {
+  readonly network: Network;
+  readonly lanes: number;
+  readonly input: MapShape;
+  readonly list: readonly Operation[];
+  /** Floats of all parameters; those of split linear layers come last, from `slotLength` on. */
+  readonly parameterLength: number;
+  /** Floats of the parameters whose gradients are summed in slots. */
+  readonly slotLength: number;
+}
+
+/** From this number of weights on, a linear layer is split by output: a gradient slot of it would cost too much. */
+const splitFrom = 131_072;
+
+/** Rows a multiple of four cache lines apart crowd into few sets of the cache; such strides get one line more. */
+export const unevenStride = (floats: number): number => (floats % 64 === 0 ? floats + 16 : floats);
+
+export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
+
+export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2dSpec {
+  if (!pool) return false;
+  const [size] = pool.kernel;
+  return (
+    [...pool.kernel, ...pool.stride].every((value) => value === size) &&
+    pool.padding.every((value) => value === 0)
+  );
+}
+
+function chooseAlgorithms(
+  spec: Conv2dSpec,
+  pool: MaxPool2dSpec | undefined,
+  stored: number,
+  { height, width }: MapShape,
+  lanes: number,
+): Pick<Convolution, 'forward' | 'backward'> {
+  const aligned = stored % lanes === 0;
+  const tiles = Math.ceil(height / tileSize) * Math.ceil(width / tileSize);
+  const winograd =
+    aligned &&
+    spec.kernel.every((size) => size === 3) &&
+    spec.stride.every((step) => step === 1) &&
+    spec.padding.every((padding) => padding <= 2) &&
+    // A tile costs 36 multiplications, direct convolution 9 for each output: it must be filled to be worth it.
+    height * width > tiles * 4;
+  const dense = winograd ? 'winograd' : 'im2col';
+  // Of a window of n values one has a gradient, and Winograd saves about a factor of 3 on all of them, more where
+  // there are many channels.
+  const sparse = aligned && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
+  return { forward: dense, backward: sparse ? 'sparse' : dense };
+}
+
+/** Groups the layers of a network into operations for vectors of `lanes` floats. */
+export function planOperations(network: Network, lanes: number): Operations {
+  const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
+    channels,
+    height,
+    width,
+    stored: roundUp(channels, lanes),
+  });
+  const { layers } = network;
+  const startsWithConvolution = layers[0]?.spec.kind === 'conv2d';
+  const input = mapOf(network.input);
+  let current: MapShape = startsWithConvolution ? { ...input, stored: input.channels } : input;
+  const pending: ((offset: number) => { operation: Operation; length: number })[] = [];
+
+  const layOut = (
+    layer: NetworkLayer,
+    from: MapShape,
+    storedOut: number,
+    taps: number,
+    bias: 'column' | 'vector',
+    offset: number,
+  ): { matrix: MatrixLayout; length: number } => {
+    const weight = layer.parameters[0]!;
+    const values = taps * from.stored;
+    const rowStride = bias === 'column' ? roundUp(values + 1, lanes) : unevenStride(values);
+    const matrixLength = storedOut * rowStride;
+    return {
+      matrix: {
+        weightName: weight.name,
+        biasName: layer.parameters[1]?.name,
+        offset,
+        rowStride,
+        storedOut,
+        out: weight.shape[0]!,
+        taps,
+        channels: from.channels,
+        stored: from.stored,
+        bias: bias === 'column' ? offset + values : offset + matrixLength,
+        biasStep: bias === 'column' ? rowStride : 1,
+      },
+      length: matrixLength + (bias === 'column' ? 0 : storedOut),
+    };
+  };
+
+  for (let i = 0; i < layers.length; ) {
+    const layer = layers[i]!;
+    const from = current;
+    const first = i++;
+    const next = <K extends NetworkLayer['spec']['kind']>(kind: K) => {
+      const spec = layers[i]?.spec;
+      if (spec?.kind !== kind) return undefined;
+      i++;
+      return spec as Extract<NetworkLayer['spec'], { kind: K }>;
+    };
+    const shared = (): Shared => ({
+      name: layer.name,
+      input: from,
+      output: mapOf(layers[i - 1]!.output),
+      layers: Array.from({ length: i - first }, (_, k) => first + k),
+    });
+    const { spec } = layer;
+    switch (spec.kind) {
+      case 'conv2d': {
+        const relu = next('relu') !== undefined;
+        const pool = next('maxPool2d');
+        const full = mapOf(layer.output);
+        const algorithms = chooseAlgorithms(spec, pool, from.stored, full, lanes);
+        const base = shared();
+        const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
+        const taps = spec.kernel[0] * spec.kernel[1];
+        pending.push((offset) => {
+          const { matrix, length } = layOut(layer, from, full.stored, taps, bias, offset);
+          return {
+            operation: { kind: 'convolution', ...base, spec, full, relu, pool, ...algorithms, matrix },
+            length,
+          };
+        });
+        break;
+      }
+      case 'linear': {
+        const relu = next('relu') !== undefined;
+        const base = shared();
+        const taps = from.height * from.width;
+        const storedOut = roundUp(spec.out, lanes);
+        const split = storedOut * taps * from.stored >= splitFrom;
+        pending.push((offset) => {
+          const { matrix, length } = layOut(layer, from, storedOut, taps, 'vector', offset);
+          return { operation: { kind: 'linear', ...base, spec, relu, split, matrix }, length };
+        });
+        break;
+      }
+      case 'maxPool2d': {
+        const base = shared();
+        pending.push(() => ({ operation: { kind: 'pool', ...base, spec }, length: 0 }));
+        break;
+      }
+      case 'relu': {
+        const base: Shared = { ...shared(), output: from };
+        pending.push(() => ({ operation: { kind: 'relu', ...base }, length: 0 }));
+        continue;
+      }
+      case 'flatten':
+        // A view: the map stays as it is, and the next layer's weights are stored in its order.
+        continue;
+      default:
+        spec satisfies never;
+    }
+    current = mapOf(layers[i - 1]!.output);
+  }
+
+  // Parameters whose gradients need slots come first, those of split layers last.
+  const isSplit = (make: (offset: number) => { operation: Operation }): boolean => {
+    const { operation } = make(0);
+    return operation.kind === 'linear' && operation.split;
+  };
+  const offsets = new Map<number, number>();
+  let length = 0;
+  let slotLength = 0;
+  for (const last of [false, true]) {
+    pending.forEach((make, index) => {
+      if (isSplit(make) !== last) return;
+      offsets.set(index, length);
+      length = roundUp(length + make(0).length, 16);
+    });
+    if (!last) slotLength = length;
+  }
+  return {
+    network,
+    lanes,
+    input: startsWithConvolution ? { ...input, stored: input.channels } : input,
+    list: pending.map((make, index) => make(offsets.get(index)!).operation),
+    parameterLength: length,
+    slotLength,
+  };
+}
+
+/** Copies between PyTorch's order [out][channels][taps] and a row-major matrix in `memory`. */
+function visitMatrix(layout: MatrixLayout, visit: (weight: number, place: number) => void): void {
+  const { out, channels, taps, stored, rowStride, offset } = layout;
+  for (let o = 0; o < out; o++) {
+    for (let c = 0; c < channels; c++) {
+      const weight = (o * channels + c) * taps;
+      const place = offset + o * rowStride + c;
+      for (let tap = 0; tap < taps; tap++) visit(weight + tap, place + tap * stored);
+    }
+  }
+}
+
+/** Writes a layer's weights and biases into `memory`, which starts at the parameters. */
+export function storeMatrix(
+  memory: Float32Array,
+  layout: MatrixLayout,
+  weights: Float32Array,
+  bias: Float32Array | undefined,
+): void {
+  visitMatrix(layout, (weight, place) => {
+    memory[place] = weights[weight]!;
+  });
+  bias?.forEach((value, o) => {
+    memory[layout.bias + o * layout.biasStep] = value;
+  });
+}
+
+/** Reads them back: [weights, biases]; the biases are empty where the layer has none. */
+export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32Array, Float32Array] {
+  const weights = new Float32Array(layout.out * layout.channels * layout.taps);
+  visitMatrix(layout, (weight, place) => {
+    weights[weight] = memory[place]!;
+  });
+  const biases = new Float32Array(layout.biasName === undefined ? 0 : layout.out);
+  return [weights, biases.map((_, o) => memory[layout.bias + o * layout.biasStep]!)];
+}

@@ -1,0 +1,403 @@
+/**
+ * A network compiled for one batch size: all of its memory laid out, and for each worker a flat list of instructions.
+ * This file is the whole path from operations to code.
+ *
+ * A plan is a row of phases; between two phases all workers meet. A phase's items may run anywhere and in any order,
+ * since each writes places of its own: maps of its images, a gradient slot, a range of parameters. Sums across items
+ * are formed in the next phase in a fixed order, so results depend neither on timing nor on the number of threads.
+ * Most networks need two phases for a training step: images (forward and backward, each group of images into a slot
+ * of its own) and parameters (slots summed, optimizer, matrices derived from the weights). A split linear layer needs
+ * all images at once, which adds a phase before and after it in either direction.
+ */
+import {
+  type Chunk,
+  Code,
+  type Frame,
+  floorOf,
+  type Instruction,
+  MapBuffer,
+  noFrame,
+  type Place,
+  Region,
+} from './code.ts';
+import {
+  type ConvolutionWeights,
+  convolutionGradientFrame,
+  convolutionInputFrame,
+  convolutionWeights,
+  deriveConvolution,
+  lowerConvolution,
+} from './convolution.ts';
+import { type LoweredLinear, lowerLinear } from './linear.ts';
+import type { Lowered, LoweringContext } from './lowering.ts';
+import { type MapShape, type MatrixLayout, type Operation, type Operations, roundUp } from './operations.ts';
+import { lowerPool, lowerRelu } from './pool.ts';
+
+/** What runs between two meetings of the workers. */
+export interface Phase {
+  readonly items: readonly (readonly Instruction[])[];
+}
+
+export interface Plan {
+  readonly batch: number;
+  /** To be run by each worker after memory was cleared. */
+  readonly setup: readonly Instruction[];
+  /** Forward pass and, in training, gradients. */
+  readonly phases: readonly Phase[];
+  /** Training: sums the slots and applies the optimizer. */
+  readonly update: Phase;
+  /** Training: sums the slots alone, into the first. */
+  readonly reduce: readonly Instruction[];
+  /** Floats of all memory, and where the part begins that this plan has to itself. */
+  readonly memoryFloats: number;
+  readonly workspace: number;
+  /** Places of the logits, [batch][classes], in floats. */
+  readonly logits: { readonly at: number; readonly stride: number };
+}
+
+/** Gradient slots: enough to keep many threads busy, few enough to keep their sum cheap. */
+export function slotCount(batch: number, slotLength: number): number {
+  const affordable = Math.max(4, Math.floor(64_000_000 / Math.max(1, slotLength)));
+  return Math.min(batch, 16, affordable);
+}
+
+/** Images that go through the network together: deep maps are small, and several fill a block of tiles. */
+const chunkImages = 4;
+/** Fewer images than this are split by rows and outputs instead of by image. */
+const fewImages = 8;
+/** Pieces of an image where images are few. */
+const partsOfImage = 8;
+/** Floats of an item of the parameters' phase. */
+const updateFloats = 16_384;
+
+/** A cache line for each worker. */
+const settingsFloats = 16;
+
+/** Memory that lasts for a whole session: it depends on the network and the largest batch alone. */
+export class SessionMemory {
+  readonly operations: Operations;
+  readonly training: boolean;
+  readonly #settings: Place;
+  readonly #valueRange: Place;
+  readonly parameters: Place;
+  readonly firstMoments: Place;
+  readonly secondMoments: Place;
+  readonly slots: Place;
+  readonly splitGradients: Place;
+  /** For each operation that is a convolution. */
+  readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
+  /** Floats of it. */
+  readonly length: number;
+
+  constructor(operations: Operations, largestBatch: number, training: boolean, threads: number) {
+    const region = new Region();
+    // Address 0 stays unused.
+    region.base = 16;
+    this.#settings = region.allocate(threads * settingsFloats);
+    this.#valueRange = region.allocate(threads * 2 * roundUp(operations.input.channels, 16));
+    const { list, parameterLength, slotLength } = operations;
+    this.operations = operations;
+    this.training = training;
+    this.parameters = region.allocate(parameterLength);
+    this.firstMoments = region.allocate(training ? parameterLength : 0);
+    this.secondMoments = region.allocate(training ? parameterLength : 0);
+    // A smaller batch may have more slots than the largest: never more than 16.
+    const slots = Math.max(
+      ...Array.from({ length: Math.min(16, largestBatch) }, (_, i) => slotCount(i + 1, slotLength)),
+    );
+    this.slots = region.allocate(training ? slots * slotLength : 0);
+    this.splitGradients = region.allocate(training ? parameterLength - slotLength : 0);
+    this.derived = new Map(
+      list.flatMap((operation, i) =>
+        operation.kind === 'convolution'
+          ? [[operation, convolutionWeights(operation, region, training && i > 0)]]
+          : [],
+      ),
+    );
+    this.length = region.base + region.length;
+  }
+
+  /** Where a worker keeps the optimizer's settings for the running step, in floats. */
+  settings(worker: number): number {
+    return this.#settings.at + worker * settingsFloats;
+  }
+
+  /** Where a worker keeps scale and shift of each input channel, one behind the other. */
+  valueRange(worker: number): number {
+    return this.#valueRange.at + worker * 2 * roundUp(this.operations.input.channels, 16);
+  }
+
+  /** Where a slot's gradients start, as if they held all parameters. */
+  slot(index: number): number {
+    return this.slots.at + index * this.operations.slotLength;
+  }
+
+  get splitSlot(): number {
+    return this.splitGradients.at - this.operations.slotLength;
+  }
+
+  /** Where the summed gradient of a layer's parameters lies. */
+  gradientOf(operation: Operation): number {
+    return operation.kind === 'linear' && operation.split ? this.splitSlot : this.slot(0);
+  }
+}
+
+const matrixOf = (operation: Operation): MatrixLayout | undefined =>
+  operation.kind === 'convolution' || operation.kind === 'linear' ? operation.matrix : undefined;
+
+const hasOwnRelu = (operation: Operation | undefined): boolean =>
+  (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
+  (operation?.kind === 'linear' && operation.relu);
+
+const isSplit = (operation: Operation | undefined): boolean =>
+  operation?.kind === 'linear' && operation.split;
+
+const inputFrame = (operation: Operation | undefined): Frame =>
+  operation?.kind === 'convolution' ? convolutionInputFrame(operation) : noFrame;
+
+/** Computes all matrices that are derived from the weights; to be run whenever weights were set. */
+export function deriveAll(memory: SessionMemory): Instruction[] {
+  const code = new Code();
+  for (const [operation, derived] of memory.derived) {
+    if (operation.kind !== 'convolution') continue;
+    deriveConvolution(code, operation, derived, memory.parameters.at, 0, operation.matrix.storedOut);
+  }
+  return code.instructions;
+}
+
+/** Compiles a network's operations for a batch, as worker `worker` of `threads` sees it. */
+export function compilePlan(
+  memory: SessionMemory,
+  batch: number,
+  mode: 'train' | 'evaluate',
+  threads: number,
+  worker: number,
+): Plan {
+  const { operations } = memory;
+  const { list } = operations;
+  const training = mode === 'train';
+  const stages = !training && batch < fewImages;
+  const wholeBatch = stages || list.some(isSplit);
+  const shared = new Region();
+  const scratch = new Region();
+
+  // Maps between the operations, and their gradients.
+  const outputs: MapShape[] = list.map((operation) => operation.output);
+  const shapes = [operations.input, ...outputs];
+  const allocate = (shape: MapShape, frame: Frame, whole: boolean): MapBuffer =>
+    new MapBuffer(whole ? shared : scratch, shape, frame, whole ? batch : chunkImages, whole);
+  const maps = shapes.map((shape, i) =>
+    allocate(shape, inputFrame(list[i]), wholeBatch || i === list.length),
+  );
+  const gradients = shapes.map((shape, i) => {
+    if (!training || i === 0) return undefined;
+    const producer = list[i - 1]!;
+    const framed = producer.kind === 'convolution' && !producer.pool && list[i]?.kind !== 'linear';
+    const frame = framed ? convolutionGradientFrame(producer, i > 1) : noFrame;
+    return allocate(shape, frame, isSplit(list[i]) || isSplit(producer));
+  });
+  const lower = (operation: Operation, i: number): Lowered => {
+    const context: LoweringContext = {
+      scratch,
+      images: chunkImages,
+      training,
+      x: maps[i]!,
+      y: maps[i + 1]!,
+      dx: gradients[i],
+      dy: gradients[i + 1],
+      dyFramed: list[i + 1]?.kind !== 'linear',
+      inputFloor: floorOf(hasOwnRelu(list[i - 1])),
+      parameters: memory.parameters,
+      allocate: (shape, frame) => allocate(shape, frame, wholeBatch),
+    };
+    switch (operation.kind) {
+      case 'convolution':
+        return lowerConvolution(operation, memory.derived.get(operation)!, context);
+      case 'linear':
+        return lowerLinear(operation, context);
+      case 'pool':
+        return lowerPool(operation, context);
+      case 'relu':
+        return lowerRelu(operation, context);
+    }
+  };
+  const lowered = list.map(lower);
+
+  // All memory is laid out now.
+  scratch.settle();
+  shared.base = memory.length;
+  scratch.base = shared.base + shared.length + worker * scratch.length;
+  const memoryFloats = shared.base + shared.length + threads * scratch.length;
+
+  const emit = (...parts: ((code: Code) => void)[]): readonly Instruction[] => {
+    const code = new Code();
+    for (const part of parts) part(code);
+    return code.instructions;
+  };
+  const all: Chunk = { first: 0, count: batch };
+  const cut = ({ first, count }: Chunk, size: number): Chunk[] =>
+    Array.from({ length: Math.ceil(count / size) }, (_, i) => ({
+      first: first + i * size,
+      count: Math.min(size, count - i * size),
+    }));
+  const loadImages = (code: Code, chunk: Chunk): void => {
+    const map = maps[0]!;
+    code.host({
+      host: 'loadImages',
+      first: chunk.first,
+      count: chunk.count,
+      map: map.at(chunk, 0) * 4,
+      imageStride: map.imageStride,
+      rowStride: map.rowStride,
+      pixelStride: map.pixelStride,
+    });
+  };
+  const logits = maps.at(-1)!;
+  const loss = (code: Code, chunk: Chunk): void => {
+    const gradient = gradients.at(-1);
+    code.host({
+      host: 'loss',
+      first: chunk.first,
+      count: chunk.count,
+      logits: logits.at(chunk, 0) * 4,
+      logitStride: logits.imageStride,
+      gradient: gradient ? gradient.at(chunk, 0) * 4 : 0,
+      gradientStride: gradient?.imageStride ?? 0,
+      classes: logits.shape.channels,
+    });
+  };
+
+  // Runs of operations between the split ones.
+  const segments: number[][] = [[]];
+  const splits: number[] = [];
+  list.forEach((operation, i) => {
+    if (isSplit(operation)) {
+      splits.push(i);
+      segments.push([]);
+    } else segments.at(-1)!.push(i);
+  });
+
+  const phases: Phase[] = [];
+  if (stages) {
+    phases.push({ items: cut(all, 1).map((chunk) => emit((code) => loadImages(code, chunk))) });
+    for (const operation of lowered) {
+      for (const stage of operation.forwardStages(all, partsOfImage)) {
+        phases.push({ items: stage.map((part) => emit(part)) });
+      }
+    }
+    phases.push({ items: [emit((code) => loss(code, all))] });
+  } else {
+    const slots = training ? slotCount(batch, operations.slotLength) : 0;
+    const slotChunks = Array.from({ length: slots }, (_, slot): Chunk[] => {
+      const first = Math.floor((slot * batch) / slots);
+      return cut({ first, count: Math.floor(((slot + 1) * batch) / slots) - first }, chunkImages);
+    });
+    const forward = (code: Code, chunk: Chunk, segment: number): void => {
+      if (segment === 0) loadImages(code, chunk);
+      for (const i of segments[segment]!) lowered[i]!.forward(code, chunk);
+      if (segment === splits.length) loss(code, chunk);
+    };
+    const groups = training ? slotChunks : cut(all, chunkImages).map((chunk) => [chunk]);
+    for (let segment = 0; segment <= splits.length; segment++) {
+      const backwardToo = training && segment === splits.length;
+      phases.push({
+        items: groups.map((chunks, slot) =>
+          emit((code) => {
+            chunks.forEach((chunk, index) => {
+              forward(code, chunk, segment);
+              if (backwardToo) backward(code, chunk, segment, slot, index === 0);
+            });
+            if (backwardToo) finish(code, segment, slot);
+          }),
+        ),
+      });
+      const split = splits[segment];
+      if (split !== undefined) {
+        for (const stage of lowered[split]!.forwardStages(all, partsOfImage)) {
+          phases.push({ items: stage.map((part) => emit(part)) });
+        }
+      }
+    }
+    function backward(code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void {
+      for (const i of segments[segment]!.toReversed()) {
+        lowered[i]!.backward(code, chunk, memory.slot(slot), first);
+      }
+    }
+    function finish(code: Code, segment: number, slot: number): void {
+      for (const i of segments[segment]!) lowered[i]!.finish?.(code, memory.slot(slot));
+    }
+    for (let segment = splits.length - 1; training && segment >= 0; segment--) {
+      const split = lowered[splits[segment]!] as LoweredLinear;
+      phases.push({
+        items: split.backwardPieces(all, memory.splitSlot).map((part) => emit(part)),
+      });
+      if (segments[segment]!.length === 0) continue;
+      phases.push({
+        items: slotChunks.map((chunks, slot) =>
+          emit((code) => {
+            chunks.forEach((chunk, index) => void backward(code, chunk, segment, slot, index === 0));
+            finish(code, segment, slot);
+          }),
+        ),
+      });
+    }
+  }
+
+  return {
+    batch,
+    setup: emit(...lowered.map((operation) => (code: Code) => operation.setup?.(code))),
+    phases,
+    update: { items: training ? updateItems(memory, batch, worker) : [] },
+    reduce: training ? emit((code) => reduce(code, memory, batch, 0, operations.slotLength)) : [],
+    memoryFloats,
+    workspace: memory.length,
+    logits: { at: logits.at(all, 0), stride: logits.imageStride },
+  };
+}
+
+/** Sums the slots of parameters `from` … `to` into the first slot. */
+function reduce(code: Code, memory: SessionMemory, batch: number, from: number, length: number): void {
+  if (length === 0) return;
+  code.call('reduceSlots', {
+    gradient: memory.slot(0) + from,
+    slots: memory.slot(0) + from,
+    slotStride: memory.operations.slotLength,
+    slotCount: slotCount(batch, memory.operations.slotLength),
+    length,
+  });
+}
+
+/** Slots → gradient → optimizer → derived matrices, by ranges of parameters. */
+function updateItems(memory: SessionMemory, batch: number, worker: number): (readonly Instruction[])[] {
+  const items: (readonly Instruction[])[] = [];
+  const range = (operation: Operation, from: number, length: number, derive?: (code: Code) => void): void => {
+    const code = new Code();
+    const gradient = memory.gradientOf(operation);
+    if (!isSplit(operation)) reduce(code, memory, batch, from, length);
+    code.call('adam', {
+      parameters: memory.parameters.at + from,
+      firstMoment: memory.firstMoments.at + from,
+      secondMoment: memory.secondMoments.at + from,
+      gradient: gradient + from,
+      length,
+      settings: memory.settings(worker),
+    });
+    derive?.(code);
+    items.push(code.instructions);
+  };
+  for (const operation of memory.operations.list) {
+    const matrix = matrixOf(operation);
+    if (!matrix) continue;
+    // Ranges of 16 outputs never share a cache line of a derived matrix.
+    const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
+    for (let from = 0; from < matrix.storedOut; from += rows) {
+      const to = Math.min(from + rows, matrix.storedOut);
+      range(operation, matrix.offset + from * matrix.rowStride, (to - from) * matrix.rowStride, (code) => {
+        if (operation.kind !== 'convolution') return;
+        deriveConvolution(code, operation, memory.derived.get(operation)!, memory.parameters.at, from, to);
+      });
+    }
+    if (matrix.biasStep === 1) range(operation, matrix.bias, matrix.storedOut);
+  }
+  return items;
+}

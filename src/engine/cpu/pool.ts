@@ -1,0 +1,145 @@
+/** Max-pools and ReLUs that no convolution swallowed, and the pooling code that convolutions share with them. */
+import type { MaxPool2dSpec } from '../../model/layer.ts';
+import { type Chunk, type Code, floorOf, type MapBuffer, noFrame } from './code.ts';
+import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
+import { isPoolOfTiles, type MapShape, type Pool, type Relu } from './operations.ts';
+
+/** The windows' arguments of the pooling kernels; `map` is the larger map, or its gradient. */
+export function poolWindows(
+  pool: MaxPool2dSpec,
+  map: MapBuffer,
+  pooled: MapShape,
+  winners: MapBuffer,
+  chunk: Chunk,
+  image: number,
+): Record<string, number> {
+  return {
+    winners: winners.at(chunk, image),
+    winnerRow: winners.rowStride,
+    winnerPixel: winners.pixelStride,
+    map: map.at(chunk, image),
+    mapRow: map.rowStride,
+    mapPixel: map.pixelStride,
+    height: map.shape.height,
+    width: map.shape.width,
+    pooledHeight: pooled.height,
+    pooledWidth: pooled.width,
+    channels: pooled.stored,
+    kernelHeight: pool.kernel[0],
+    kernelWidth: pool.kernel[1],
+    strideY: pool.stride[0],
+    strideX: pool.stride[1],
+    paddingY: pool.padding[0],
+    paddingX: pool.padding[1],
+  };
+}
+
+/** The gradient of a pool's input from the windows' arguments. */
+export function poolBackward(
+  code: Code,
+  pool: MaxPool2dSpec,
+  full: MapShape,
+  windows: Record<string, number>,
+): void {
+  const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
+  if (size === 2 || size === 4) {
+    // Places that no window covers are never written and stay zero.
+    code.call(size === 2 ? 'unpool2' : 'unpool4', windows);
+    return;
+  }
+  code.call('fill', {
+    out: windows.map!,
+    outRow: windows.mapRow!,
+    rows: full.height,
+    length: full.width * full.stored,
+    value: 0,
+  });
+  code.call('maxPoolBackward', windows);
+}
+
+export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
+  const { spec, output } = operation;
+  const { x, y, dx, dy } = context;
+  const winners = context.allocate(output, noFrame);
+  const windows = (map: MapBuffer, chunk: Chunk, image: number): Record<string, number> => ({
+    ...poolWindows(spec, map, output, winners, chunk, image),
+    pooled: y.at(chunk, image),
+    pooledRow: y.rowStride,
+    pooledPixel: y.pixelStride,
+  });
+  const lowered: Lowered = {
+    forward(code, chunk) {
+      for (let image = 0; image < chunk.count; image++) code.call('maxPool', windows(x, chunk, image));
+    },
+    forwardStages: (chunk) => imageStages(lowered, chunk),
+    backward(code, chunk) {
+      if (!dx) return;
+      for (let image = 0; image < chunk.count; image++) {
+        poolBackward(code, spec, operation.input, {
+          ...windows(dx, chunk, image),
+          gradient: dy!.at(chunk, image),
+          gradientRow: dy!.rowStride,
+          gradientPixel: dy!.pixelStride,
+          floor: Number.NEGATIVE_INFINITY,
+        });
+        applyInputRelu(code, context, chunk, image);
+      }
+    },
+  };
+  return lowered;
+}
+
+/** Applies the ReLU of the input to its gradient, where it is the reader's to apply. */
+export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chunk, image: number): void {
+  const { x, dx, inputFloor } = context;
+  if (!dx || inputFloor !== 0) return;
+  code.call('reluBackward', {
+    out: dx.at(chunk, image),
+    outRow: dx.rowStride,
+    gradient: dx.at(chunk, image),
+    gradientRow: dx.rowStride,
+    activation: x.at(chunk, image),
+    activationRow: x.rowStride,
+    rows: x.shape.height,
+    length: x.rowLength,
+    floor: 0,
+  });
+}
+
+export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
+  const { x, y, dx, dy } = context;
+  const lowered: Lowered = {
+    forward(code, chunk) {
+      for (let image = 0; image < chunk.count; image++) {
+        code.call('relu', {
+          out: y.at(chunk, image),
+          outRow: y.rowStride,
+          map: x.at(chunk, image),
+          mapRow: x.rowStride,
+          rows: x.shape.height,
+          length: x.rowLength,
+          floor: floorOf(true),
+        });
+      }
+    },
+    forwardStages: (chunk) => imageStages(lowered, chunk),
+    backward(code, chunk) {
+      if (!dx) return;
+      for (let image = 0; image < chunk.count; image++) {
+        code.call('reluBackward', {
+          out: dx.at(chunk, image),
+          outRow: dx.rowStride,
+          gradient: dy!.at(chunk, image),
+          gradientRow: dy!.rowStride,
+          activation: y.at(chunk, image),
+          activationRow: y.rowStride,
+          rows: x.shape.height,
+          length: x.rowLength,
+          floor: 0,
+        });
+        applyInputRelu(code, context, chunk, image);
+      }
+    },
+  };
+  return lowered;
+}

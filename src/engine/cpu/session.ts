@@ -1,0 +1,546 @@
+/**
+ * A session on the CPU: WebAssembly kernels on worker threads that share one memory, or, where memory cannot be
+ * shared (a page without cross-origin isolation), on the calling thread alone. Whole passes run inside the workers;
+ * this side sends commands, reads parameters and hears how far they are.
+ */
+import type { Dataset } from '../../data/dataset.ts';
+import { random, streams } from '../../data/random.ts';
+import { applyTransform, fuseTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
+import { UsageError, VggError } from '../../errors.ts';
+import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
+import { assembleModule } from '../../kernels/wasm.ts';
+import type { Network, Weights } from '../../model/layer.ts';
+import { parametersOf, sizeOf } from '../../model/network.ts';
+import type {
+  BatchSource,
+  EvaluateResult,
+  OpenSession,
+  Session,
+  SessionOptions,
+  StepReport,
+  TrainRequest,
+  TrainResult,
+} from '../backend.ts';
+import {
+  type Command,
+  controlWords,
+  Executor,
+  type PictureSource,
+  pictureBytes,
+  type SharedState,
+  setAbort,
+} from './executor.ts';
+import { type MatrixLayout, type Operations, planOperations, readMatrix, storeMatrix } from './operations.ts';
+import { compilePlan, SessionMemory } from './plan.ts';
+import { processorCount, startThread, type Thread } from './threads.ts';
+import { type WasmMemory, webAssembly } from './webassembly.ts';
+import type { WorkerMessage, WorkerStart } from './worker.ts';
+
+const pageBytes = 65_536;
+/** What 32-bit addresses reach. */
+const largestPages = 65_536;
+/** Pictures that an evaluation takes at once. */
+const evaluationBatch = 100;
+/** Milliseconds that the calling thread works before it lets others run, where there are no workers. */
+const breath = 20;
+
+export interface WasmOptions extends SessionOptions {
+  /** Whether to use shared memory and workers; by default where the platform has it. */
+  readonly shared?: boolean;
+}
+
+/** The runner of commands: all workers, or this thread. */
+interface Crew {
+  run(command: Command, onProgress?: (steps: number) => void): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** Opens a session with WebAssembly kernels. @throws VggError where the network needs more than 4 GiB. */
+export const openWasm: OpenSession = (network, options) => openWasmSession(network, options);
+
+export async function openWasmSession(network: Network, options: WasmOptions): Promise<Session> {
+  const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
+  const threads = shared ? (options.threads ?? (await processorCount())) : 1;
+  const { lanes } = wasmTarget;
+  const operations = planOperations(network, lanes);
+  const session = new SessionMemory(operations, options.batchSize, true, threads);
+  const needed = memoryNeeded(session, options.batchSize, threads);
+  const initial = Math.ceil((needed * 4) / pageBytes);
+  if (initial > largestPages) {
+    throw new VggError(
+      `${network.name}: training with batches of ${options.batchSize} on ${threads} threads needs ` +
+        `${(needed / 2 ** 28).toFixed(1)} GiB, and a WebAssembly memory holds 4 GiB at most; ` +
+        'choose a smaller batch, fewer channels or hidden units, or smaller pictures',
+    );
+  }
+  let memory: WasmMemory;
+  try {
+    memory = new webAssembly.Memory({ initial, maximum: largestPages, shared });
+  } catch {
+    throw new VggError(
+      `${network.name}: this machine does not grant the ${(needed / 2 ** 28).toFixed(1)} GiB that training with ` +
+        `batches of ${options.batchSize} needs; choose a smaller batch or free some memory`,
+    );
+  }
+  const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
+    shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+  const largest = Math.max(options.batchSize, evaluationBatch);
+  const state: SharedState = {
+    memory,
+    control: new Int32Array(buffer(controlWords * 4)),
+    losses: new Float64Array(buffer(largest * 8)),
+    correct: new Int32Array(buffer(largest * 4)),
+  };
+  const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), shared));
+  const crew = shared
+    ? await startWorkers({ network, lanes, largestBatch: options.batchSize, module, shared: state, threads })
+    : callingThread(new Executor(session, module, state, 1, 0));
+  return new WasmSession(network, operations, session, state, crew, threads, options.batchSize, buffer);
+}
+
+/** Floats that a session's plans need at most for a batch size. */
+function memoryNeeded(session: SessionMemory, batch: number, threads: number): number {
+  const plans = [
+    compilePlan(session, batch, 'train', threads, 0),
+    compilePlan(session, evaluationBatch, 'evaluate', threads, 0),
+  ];
+  return Math.max(...plans.map((plan) => plan.memoryFloats));
+}
+
+/** Bytes of memory that training with this batch size needs. */
+export function trainingMemory(network: Network, batchSize: number, threads: number): number {
+  const operations = planOperations(network, wasmTarget.lanes);
+  return 4 * memoryNeeded(new SessionMemory(operations, batchSize, true, threads), batchSize, threads);
+}
+
+function callingThread(executor: Executor): Crew {
+  return {
+    async run(command, onProgress) {
+      const steps = executor.run(command);
+      let rested = performance.now();
+      for (;;) {
+        const { value, done } = steps.next();
+        if (done) return value;
+        if (performance.now() - rested < breath) continue;
+        onProgress?.(value);
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        rested = performance.now();
+      }
+    },
+    async stop() {},
+  };
+}
+
+async function startWorkers(start: Omit<WorkerStart, 'worker'>): Promise<Crew> {
+  const workers: Thread[] = await Promise.all(Array.from({ length: start.threads }, startThread));
+  let onProgress: ((steps: number) => void) | undefined;
+  const stop = async (): Promise<void> => {
+    await Promise.all(workers.map((worker) => worker.stop()));
+  };
+  /** Sends a message to each worker and waits for all answers. One failure ends them all, since the rest would wait. */
+  const ask = async (messageFor: (worker: number) => unknown): Promise<number> => {
+    try {
+      const steps = await Promise.all(
+        workers.map(
+          (worker, i) =>
+            new Promise<number>((resolve, reject) => {
+              worker.onMessage = (message: WorkerMessage) => {
+                switch (message.kind) {
+                  case 'ready':
+                    resolve(0);
+                    break;
+                  case 'done':
+                    resolve(message.steps);
+                    break;
+                  case 'progress':
+                    onProgress?.(message.steps);
+                    break;
+                  case 'failed':
+                    reject(new VggError(`a worker failed: ${message.message}`));
+                    break;
+                }
+              };
+              worker.post(messageFor(i));
+            }),
+        ),
+      );
+      return steps[0]!;
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  };
+  await ask((worker) => ({ ...start, worker }) satisfies WorkerStart);
+  return {
+    async run(command, report) {
+      onProgress = report;
+      return await ask(() => command);
+    },
+    stop,
+  };
+}
+
+class WasmSession implements Session {
+  readonly description: string;
+  readonly device = 'wasm';
+  readonly threads: number;
+  readonly #network: Network;
+  readonly #operations: Operations;
+  readonly #memory: SessionMemory;
+  readonly #state: SharedState;
+  readonly #crew: Crew;
+  readonly #largestBatch: number;
+  readonly #buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
+  /** Memory of each plan, by mode and batch. */
+  readonly #planFloats = new Map<string, number>();
+  #optimizerSteps = 0;
+  #closed = false;
+
+  constructor(
+    network: Network,
+    operations: Operations,
+    memory: SessionMemory,
+    state: SharedState,
+    crew: Crew,
+    threads: number,
+    largestBatch: number,
+    buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer,
+  ) {
+    this.#network = network;
+    this.#operations = operations;
+    this.#memory = memory;
+    this.#state = state;
+    this.#crew = crew;
+    this.#largestBatch = largestBatch;
+    this.#buffer = buffer;
+    this.threads = threads;
+    this.description = `wasm, ${threads} thread${threads === 1 ? '' : 's'}`;
+  }
+
+  /** Also starts the optimizer afresh. */
+  async setWeights(weights: Weights): Promise<void> {
+    this.#assertOpen();
+    const { parameters, firstMoments, secondMoments } = this.#memory;
+    const length = this.#operations.parameterLength;
+    const view = this.#floats(parameters.at, length);
+    for (const layout of this.#layouts()) {
+      const data = (name: string, values: number): Float32Array => {
+        const weight = weights.get(name);
+        if (weight?.data.length !== values) {
+          throw new UsageError(
+            `${name}: ${weight?.data.length ?? 'no'} values where the network has ${values}`,
+          );
+        }
+        return weight.data;
+      };
+      storeMatrix(
+        view,
+        layout,
+        data(layout.weightName, layout.out * layout.channels * layout.taps),
+        layout.biasName === undefined ? undefined : data(layout.biasName, layout.out),
+      );
+    }
+    this.#floats(firstMoments.at, length).fill(0);
+    this.#floats(secondMoments.at, length).fill(0);
+    this.#optimizerSteps = 0;
+    await this.#crew.run({ kind: 'derive' });
+  }
+
+  async weights(): Promise<Weights> {
+    this.#assertOpen();
+    return this.#read(() => this.#memory.parameters.at);
+  }
+
+  async train(request: TrainRequest): Promise<TrainResult> {
+    this.#assertOpen();
+    const { source, optimizer, from, to, onSteps, signal } = request;
+    this.#checkBatch(source.batchSize);
+    this.#checkDataset(source.dataset);
+    const fused = fuseTransform(source.transform, source.dataset.shape);
+    const losses = new Float64Array(this.#buffer(Math.max(1, to - from) * 8));
+    const start = performance.now();
+    let reported = 0;
+    const report = (steps: number): void => {
+      if (steps <= reported) return;
+      const reports: StepReport[] = [];
+      for (; reported < steps; reported++) {
+        reports.push({ step: from + reported + 1, loss: losses[reported]! });
+      }
+      onSteps?.(reports);
+    };
+    const command = { kind: 'train', batchSize: source.batchSize, optimizer: { ...optimizer } } as const;
+    const done = await this.#abortable(signal, async () => {
+      if (fused) {
+        const pictures = this.#fusedSource(source, fused);
+        this.#reserve('train', source.order.length, source.batchSize, pictures);
+        return await this.#crew.run(
+          {
+            ...command,
+            source: pictures,
+            from,
+            to,
+            optimizerSteps: this.#optimizerSteps,
+            losses,
+          },
+          report,
+        );
+      }
+      let steps = 0;
+      for (let step = from; step < to && !signal?.aborted; step++) {
+        const values = this.#transformed(source, step * source.batchSize, source.batchSize);
+        this.#reserve('train', values.labels.length, values.labels.length, values);
+        await this.#crew.run({
+          ...command,
+          source: values,
+          batchSize: values.labels.length,
+          from: 0,
+          to: 1,
+          optimizerSteps: this.#optimizerSteps + steps,
+          losses: losses.subarray(steps, steps + 1),
+        });
+        report(++steps);
+        if (!Number.isFinite(losses[steps - 1])) break;
+      }
+      return steps;
+    });
+    report(done);
+    this.#optimizerSteps += done;
+    const total = source.order.length;
+    return {
+      steps: done,
+      losses: losses.slice(0, done),
+      images: Math.min(total, (from + done) * source.batchSize) - Math.min(total, from * source.batchSize),
+      seconds: (performance.now() - start) / 1000,
+    };
+  }
+
+  async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
+    this.#assertOpen();
+    this.#checkDataset(source.dataset);
+    const fused = fuseTransform(source.transform, source.dataset.shape);
+    const totals = new Float64Array(this.#buffer(16));
+    const logits = new Float32Array(this.#buffer(0));
+    const start = performance.now();
+    const total = source.order.length;
+    const part = fused ? total : evaluationBatch;
+    let images = 0;
+    await this.#abortable(signal, async () => {
+      for (let first = 0; first < total && !signal?.aborted; first += part) {
+        const pictures = fused ? this.#fusedSource(source, fused) : this.#transformed(source, first, part);
+        const count = Math.min(part, total - first);
+        this.#reserve('evaluate', count, evaluationBatch, pictures);
+        const batches = await this.#crew.run({
+          kind: 'evaluate',
+          source: pictures,
+          batchSize: evaluationBatch,
+          images: count,
+          totals,
+          logits,
+        });
+        images += Math.min(count, batches * evaluationBatch);
+      }
+    });
+    const [lossSum = 0, correct = 0] = totals;
+    return {
+      loss: lossSum / images,
+      accuracy: correct / images,
+      correct,
+      images,
+      seconds: (performance.now() - start) / 1000,
+    };
+  }
+
+  async gradients(
+    images: Float32Array,
+    labels: ArrayLike<number>,
+  ): Promise<{ loss: number; gradients: Weights }> {
+    this.#assertOpen();
+    this.#checkBatch(labels.length);
+    const totals = new Float64Array(this.#buffer(16));
+    const source = this.#values(images, labels.length, labels);
+    this.#reserve('train', labels.length, labels.length, source);
+    await this.#crew.run({ kind: 'gradients', source, batchSize: labels.length, totals });
+    const memory = this.#memory;
+    const gradients = this.#read((index) => memory.gradientOf(this.#operations.list[index]!));
+    return { loss: totals[0]! / labels.length, gradients };
+  }
+
+  async predict(images: Float32Array, count: number): Promise<Float32Array> {
+    this.#assertOpen();
+    const classes = this.#network.output[0]!;
+    const logits = new Float32Array(this.#buffer(count * classes * 4));
+    const source = this.#values(images, count);
+    this.#reserve('evaluate', count, evaluationBatch, source);
+    await this.#crew.run({
+      kind: 'evaluate',
+      source,
+      batchSize: evaluationBatch,
+      images: count,
+      totals: new Float64Array(this.#buffer(16)),
+      logits,
+    });
+    return logits.slice();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#crew.stop();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new VggError('this session is closed; open another one');
+  }
+
+  #checkBatch(batch: number): void {
+    if (batch <= this.#largestBatch) return;
+    throw new UsageError(
+      `a batch of ${batch} images is larger than the ${this.#largestBatch} that this session was opened for`,
+    );
+  }
+
+  #checkDataset({ name, classes }: Dataset): void {
+    const outputs = this.#network.output[0]!;
+    if (classes.length <= outputs) return;
+    throw new UsageError(
+      `${this.#network.name} ends in ${outputs} classes, and ${name} has ${classes.length}; ` +
+        `build the network with ${classes.length} classes`,
+    );
+  }
+
+  #floats(from: number, length: number): Float32Array {
+    return new Float32Array(this.#state.memory.buffer, from * 4, length);
+  }
+
+  #layouts(): MatrixLayout[] {
+    return this.#operations.list.flatMap((operation) => ('matrix' in operation ? [operation.matrix] : []));
+  }
+
+  /** Reads all parameters, or what lies in their layout elsewhere: `at` gives its start for an operation. */
+  #read(at: (operation: number) => number): Weights {
+    const values = new Map<string, Float32Array>();
+    this.#operations.list.forEach((operation, index) => {
+      if (!('matrix' in operation)) return;
+      const { matrix } = operation;
+      const view = this.#floats(0, this.#state.memory.buffer.byteLength / 4).subarray(at(index));
+      const [weights, biases] = readMatrix(view, matrix);
+      values.set(matrix.weightName, weights);
+      if (matrix.biasName !== undefined) values.set(matrix.biasName, biases);
+    });
+    return new Map(
+      parametersOf(this.#network).map(({ name, shape }) => [name, { shape, data: values.get(name)! }]),
+    );
+  }
+
+  #fusedSource(source: BatchSource, fused: NonNullable<ReturnType<typeof fuseTransform>>): PictureSource {
+    const { dataset, order, seed, epoch } = source;
+    this.#checkShape(fused.output, source);
+    return {
+      kind: 'dataset',
+      pixels: this.#shareable(dataset.pixels),
+      labels: this.#shareable(dataset.labels),
+      fused,
+      order: this.#shareable(order),
+      seed,
+      epoch,
+    };
+  }
+
+  /** Makes sure that memory holds the plans of these batches, and behind them a picture's bytes for each worker. */
+  #reserve(mode: 'train' | 'evaluate', images: number, batchSize: number, source: PictureSource): void {
+    const pictures = source.kind === 'dataset' ? this.threads * pictureBytes(sizeOf(source.fused.source)) : 0;
+    for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
+      if (batch === 0) continue;
+      const key = `${mode} ${batch}`;
+      let floats = this.#planFloats.get(key);
+      if (floats === undefined) {
+        floats = compilePlan(this.#memory, batch, mode, this.threads, 0).memoryFloats;
+        this.#planFloats.set(key, floats);
+      }
+      const bytes = floats * 4 + pictures;
+      const missing = Math.ceil((bytes - this.#state.memory.buffer.byteLength) / pageBytes);
+      if (missing <= 0) continue;
+      try {
+        this.#state.memory.grow(missing);
+      } catch {
+        throw new VggError(
+          `${this.#network.name}: batches of ${batch} need ${(bytes / 2 ** 30).toFixed(1)} GiB, more than this ` +
+            'machine grants to WebAssembly; choose a smaller batch',
+        );
+      }
+    }
+  }
+
+  #checkShape(shape: readonly number[], source: BatchSource): void {
+    const { input, name } = this.#network;
+    if (shape.join() === input.join()) return;
+    throw new UsageError(
+      `${name} reads pictures of ${input.join('×')}, and the transforms make ${shape.join('×')} of ` +
+        `${source.dataset.name}'s ${source.dataset.shape.join('×')}; change the transforms or the input`,
+    );
+  }
+
+  /** A batch through transforms that only plain TypeScript can do. */
+  #transformed(source: BatchSource, first: number, most: number): PictureSource {
+    const { dataset, transform, order, seed, epoch } = source;
+    const size = sizeOf(dataset.shape);
+    const indices = order.subarray(first, first + most);
+    this.#checkShape(transformedShape(transform, dataset.shape), source);
+    const values = new Float32Array(this.#buffer(indices.length * sizeOf(this.#network.input) * 4));
+    indices.forEach((index, i) => {
+      const image = imageFromBytes(dataset.pixels.subarray(index * size, (index + 1) * size), dataset.shape);
+      const result = applyTransform(transform, image, random(seed, streams.transform, epoch, index));
+      values.set(result.values, i * sizeOf(this.#network.input));
+    });
+    const labels = new Uint16Array(this.#buffer(indices.length * 2));
+    labels.set(Array.from(indices, (index) => dataset.labels[index]!));
+    return { kind: 'values', values, labels };
+  }
+
+  #values(images: Float32Array, count: number, labels?: ArrayLike<number>): PictureSource {
+    const size = sizeOf(this.#network.input);
+    if (images.length !== count * size) {
+      throw new UsageError(
+        `${this.#network.name}: ${images.length} values for ${count} images; each has ` +
+          `${this.#network.input.join('×')} = ${size}`,
+      );
+    }
+    const shared = new Uint16Array(this.#buffer(count * 2));
+    if (labels) shared.set(Array.from(labels));
+    return { kind: 'values', values: this.#shareable(images), labels: shared };
+  }
+
+  /** The same values in memory that workers can read without a copy each. */
+  #shareable<T extends Uint8Array | Uint16Array | Uint32Array | Float32Array>(values: T): T {
+    if (this.threads === 1 && this.#crewIsHere) return values;
+    if (typeof SharedArrayBuffer !== 'undefined' && values.buffer instanceof SharedArrayBuffer) return values;
+    let copy = copies.get(values);
+    if (!copy) {
+      copy = new (values.constructor as new (buffer: ArrayBufferLike) => T)(this.#buffer(values.byteLength));
+      (copy as Uint8Array).set(values as Uint8Array);
+      copies.set(values, copy);
+    }
+    return copy as T;
+  }
+
+  get #crewIsHere(): boolean {
+    return !(
+      typeof SharedArrayBuffer !== 'undefined' && this.#state.control.buffer instanceof SharedArrayBuffer
+    );
+  }
+
+  async #abortable<T>(signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+    setAbort(this.#state.control, false);
+    const abort = (): void => setAbort(this.#state.control, true);
+    if (signal?.aborted) abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await body();
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      setAbort(this.#state.control, false);
+    }
+  }
+}
+
+/** Shared copies of a caller's own arrays. */
+const copies = new WeakMap<object, Uint8Array | Uint16Array | Uint32Array | Float32Array>();

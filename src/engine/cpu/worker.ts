@@ -1,0 +1,63 @@
+/** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
+import type { Network } from '../../model/layer.ts';
+import { type Command, Executor, type SharedState } from './executor.ts';
+import { planOperations } from './operations.ts';
+import { SessionMemory } from './plan.ts';
+import type { WasmModule } from './webassembly.ts';
+
+/** The first message to a worker. */
+export interface WorkerStart {
+  readonly network: Network;
+  readonly lanes: number;
+  readonly largestBatch: number;
+  readonly module: WasmModule;
+  readonly shared: SharedState;
+  readonly threads: number;
+  readonly worker: number;
+}
+
+export type WorkerMessage =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'progress'; readonly steps: number }
+  | { readonly kind: 'done'; readonly steps: number }
+  | { readonly kind: 'failed'; readonly message: string };
+
+/** Milliseconds between two reports of progress. */
+const progressInterval = 50;
+
+/** Returns what answers a worker's messages. */
+export function serve(post: (message: WorkerMessage) => void): (message: WorkerStart | Command) => void {
+  let executor: Executor | undefined;
+  let reports = false;
+  return (message) => {
+    try {
+      if (!('kind' in message)) {
+        const { network, lanes, largestBatch, module, shared, threads, worker } = message;
+        const memory = new SessionMemory(planOperations(network, lanes), largestBatch, true, threads);
+        executor = new Executor(memory, module, shared, threads, worker);
+        reports = worker === 0;
+        post({ kind: 'ready' });
+        return;
+      }
+      const steps = executor!.run(message);
+      let reported = performance.now();
+      for (;;) {
+        const { value, done } = steps.next();
+        if (done) {
+          post({ kind: 'done', steps: value });
+          return;
+        }
+        const now = performance.now();
+        if (reports && now - reported >= progressInterval) {
+          reported = now;
+          post({ kind: 'progress', steps: value });
+        }
+      }
+    } catch (error) {
+      post({
+        kind: 'failed',
+        message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+    }
+  };
+}
