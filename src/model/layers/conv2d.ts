@@ -53,7 +53,7 @@ function geometry(spec: Conv2dSpec, input: Shape) {
 }
 
 /**
- * Calls `visit` for each weight and each row of outputs that it touches: the products
+ * Calls `visit` for each row of outputs and each weight that touches it: the products
  * weight · in[inRow + i·stride] → out[outRow + i], i < count.
  */
 function visitRows(
@@ -64,27 +64,30 @@ function visitRows(
 ): void {
   const { channels, height, width, outHeight, outWidth } = geometry(spec, input);
   const { out, kernel, stride, padding } = spec;
-  let weight = 0;
-  for (let o = 0; o < out; o++) {
-    for (let c = 0; c < channels; c++) {
-      for (let ky = 0; ky < kernel[0]; ky++) {
-        const [top, bottom] = insideMap(ky, height, outHeight, stride[0], padding[0]);
-        for (let kx = 0; kx < kernel[1]; kx++, weight++) {
-          const [left, right] = insideMap(kx, width, outWidth, stride[1], padding[1]);
-          if (left >= right) continue;
-          for (let n = 0; n < batch; n++) {
+  const rows = range(kernel[0]).map((ky) => insideMap(ky, height, outHeight, stride[0], padding[0]));
+  const columns = range(kernel[1]).map((kx) => insideMap(kx, width, outWidth, stride[1], padding[1]));
+  for (let n = 0; n < batch; n++) {
+    let weight = 0;
+    for (let o = 0; o < out; o++) {
+      for (let c = 0; c < channels; c++) {
+        for (const [ky, [top, bottom]] of rows.entries()) {
+          for (const [kx, [left, right]] of columns.entries()) {
             for (let y = top; y < bottom; y++) {
               const inY = y * stride[0] + ky - padding[0];
-              const inRow = ((n * channels + c) * height + inY) * width + left * stride[1] + kx - padding[1];
+              const inX = left * stride[1] + kx - padding[1];
+              const inRow = ((n * channels + c) * height + inY) * width + inX;
               const outRow = ((n * out + o) * outHeight + y) * outWidth + left;
               visit(weight, inRow, outRow, right - left, stride[1]);
             }
+            weight++;
           }
         }
       }
     }
   }
 }
+
+const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
 
 export const conv2dKind: LayerKind<Conv2dSpec> = {
   kind: 'conv2d',

@@ -1,0 +1,163 @@
+import { describe, expect, test } from 'vitest';
+import { ShapeError, UsageError } from '../errors.ts';
+import { initialWeights } from './initialize.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
+import { createModel, models, parseAssignments } from './models.ts';
+import { buildNetwork, parametersOf, sequential } from './network.ts';
+import { configurations, type VggLetter, vggFeatures } from './vgg.ts';
+
+const build = (...layers: Parameters<typeof sequential>[0][number][]): (() => unknown) => {
+  return () => buildNetwork(sequential(layers), [3, 32, 32]);
+};
+
+describe('buildNetwork', () => {
+  test('infers shapes and names layers by position', () => {
+    const network = buildNetwork(
+      sequential([
+        conv2d({ out: 4, kernel: 3 }),
+        relu(),
+        maxPool2d(4),
+        flatten(),
+        linear({ out: 5, name: 'fc' }),
+      ]),
+      [3, 32, 32],
+    );
+    expect(network.layers.map((layer) => layer.output)).toEqual([
+      [4, 30, 30],
+      [4, 30, 30],
+      [4, 7, 7],
+      [196],
+      [5],
+    ]);
+    expect(parametersOf(network).map((p) => p.name)).toEqual(['0.weight', '0.bias', 'fc.weight', 'fc.bias']);
+    expect(network.parameterCount).toBe(4 * 27 + 4 + 5 * 196 + 5);
+    expect(JSON.parse(JSON.stringify(network))).toEqual(network);
+  });
+
+  test('names the layer where a kernel does not fit, and the way out', () => {
+    const faulty = build(
+      conv2d({ out: 2, kernel: 3, padding: 1 }),
+      maxPool2d(8),
+      conv2d({ out: 2, kernel: 5, name: 'conv4' }),
+      flatten(),
+      linear(10),
+    );
+    expect(faulty).toThrow(ShapeError);
+    expect(faulty).toThrow(
+      'conv2d: kernel 5×5 does not fit the 4×4 input of layer 3 (conv4); pad by 1 or drop the max-pool before it',
+    );
+  });
+
+  test('refuses a network that ends in a map', () => {
+    expect(build(conv2d({ out: 2, kernel: 3 }))).toThrow(
+      /ends in a 2×30×30 feature map.*flatten\(\) and linear/,
+    );
+  });
+
+  test('refuses equal names, an input of two sides, and sides below 1', () => {
+    const twice = build(flatten(), linear({ out: 2, name: 'fc' }), linear({ out: 2, name: 'fc' }));
+    expect(twice).toThrow(UsageError);
+    expect(twice).toThrow(/layers 2 and 3 both have a parameter fc.weight/);
+    expect(() => buildNetwork(sequential([flatten()]), [3, 32])).toThrow(
+      /neither \[channels, height, width\]/,
+    );
+    expect(() => buildNetwork(sequential([flatten()]), [3, 0, 32])).toThrow(/input size 0 is not/);
+  });
+});
+
+describe('models', () => {
+  test('simplified is the lecture’s network', () => {
+    const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);
+    expect(network.parameterCount).toBe(20_778);
+    expect(Object.fromEntries(parametersOf(network).map(({ name, shape }) => [name, shape]))).toEqual({
+      'conv1.weight': [16, 3, 3, 3],
+      'conv1.bias': [16],
+      'conv2.weight': [32, 16, 3, 3],
+      'conv2.bias': [32],
+      'fc.weight': [10, 1568],
+      'fc.bias': [10],
+    });
+  });
+
+  test('vgg7 counts modules as torchvision does', () => {
+    const network = buildNetwork(createModel('vgg7', { classes: 100 }), [3, 32, 32]);
+    expect(parametersOf(network).filter(({ name }) => name.endsWith('weight'))).toMatchObject([
+      { name: 'features.0.weight', shape: [64, 3, 3, 3] },
+      { name: 'features.2.weight', shape: [64, 64, 3, 3] },
+      { name: 'features.5.weight', shape: [128, 64, 3, 3] },
+      { name: 'features.7.weight', shape: [128, 128, 3, 3] },
+      { name: 'features.9.weight', shape: [128, 128, 3, 3] },
+      { name: 'classifier.0.weight', shape: [512, 8192] },
+      { name: 'classifier.2.weight', shape: [100, 512] },
+    ]);
+  });
+
+  test('vgg7 takes its options as numbers and as text', () => {
+    const options = { channels: '8, 12', poolKernels: '3,2', poolStrides: [1, 2], hidden: '20' };
+    const network = buildNetwork(createModel('vgg7', { classes: 4, options }), [3, 32, 32]);
+    expect(network.layers.map(({ output }) => output.join('×'))).toEqual(
+      '8×32×32 8×32×32 8×32×32 8×32×32 8×30×30 12×30×30 12×30×30 12×30×30 12×30×30 12×30×30 12×30×30 12×15×15 2700 20 20 4'.split(
+        ' ',
+      ),
+    );
+  });
+
+  test.each<[VggLetter, number]>([
+    ['A', 9_220_480],
+    ['B', 9_404_992],
+    ['D', 14_714_688],
+    ['E', 20_024_384],
+  ])('configuration %s has the parameters of torchvision’s', (letter, parameters) => {
+    const model = sequential([...vggFeatures(configurations[letter]), flatten(), linear(10)]);
+    expect(buildNetwork(model, [3, 32, 32]).parameterCount).toBe(parameters + 5130);
+  });
+
+  test.each(Object.keys(models))('%s can be built with its defaults', (name) => {
+    expect(buildNetwork(createModel(name, { classes: 7 }), [3, 32, 32]).output).toEqual([7]);
+  });
+
+  test.each<[string, Record<string, string>, string]>([
+    ['vgg8', {}, 'there is no model "vgg8"; did you mean "vgg7"?'],
+    ['toString', {}, 'there is no model "toString"'],
+    ['vgg7', { chanels: '1,2' }, 'there is no option "chanels"; did you mean "channels"?'],
+    [
+      'vgg7',
+      { channels: '64' },
+      'option channels=64 is not 2 whole numbers ≥ 1 with commas between, as in channels=64,128',
+    ],
+    ['vgg7', { channels: '64,0' }, 'option channels=64,0 is not'],
+    ['vgg7', { hidden: '1e3' }, 'option hidden=1e3 is not a whole number ≥ 1'],
+    ['vgg7', { hidden: '-5' }, 'option hidden=-5 is not'],
+    ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; it has none'],
+  ])('%s with %j is refused', (name, options, message) => {
+    const create = (): unknown => createModel(name, { classes: 10, options });
+    expect(create).toThrow(UsageError);
+    expect(create).toThrow(message);
+  });
+
+  test('assignments of the command line', () => {
+    expect(parseAssignments(['channels=64,128', 'hidden = 5'])).toEqual({ channels: '64,128', hidden: '5' });
+    expect(() => parseAssignments(['channels'])).toThrow(/not of the form name=value/);
+    expect(() => parseAssignments(['a=1', 'a=2'])).toThrow(/given twice/);
+  });
+});
+
+describe('initialWeights', () => {
+  const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);
+
+  test('fills ±1/√fanIn evenly', () => {
+    const { data } = initialWeights(network, 1).get('fc.weight')!;
+    const bound = 1 / Math.sqrt(1568);
+    expect(Math.max(...data)).toBeLessThan(bound);
+    expect(Math.max(...data)).toBeGreaterThan(0.999 * bound);
+    expect(Math.min(...data)).toBeLessThan(-0.999 * bound);
+    // The variance of a uniform distribution in ±b is b²/3.
+    const variance = data.reduce((sum, value) => sum + value * value, 0) / data.length;
+    expect(variance / (bound ** 2 / 3)).toBeCloseTo(1, 1);
+  });
+
+  test('depends on the seed alone', () => {
+    expect(initialWeights(network, 2)).toEqual(initialWeights(network, 2));
+    expect(initialWeights(network, 3)).not.toEqual(initialWeights(network, 2));
+  });
+});

@@ -1,0 +1,180 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DataError, UsageError } from '../errors.ts';
+import { initialWeights } from './initialize.ts';
+import type { Weight } from './layer.ts';
+import { flatten, linear } from './layers/index.ts';
+import { buildNetwork, sequential } from './network.ts';
+import { checkWeights, readSafetensors, writeSafetensors } from './safetensors.ts';
+import { loadWeights, saveWeights } from './weight-files.ts';
+
+const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
+const weights = initialWeights(network, 1);
+
+/** A file of any header and so many bytes of values, each byte its own index. */
+function file(header: unknown, dataLength: number, headerLength?: number): Uint8Array {
+  const json = new TextEncoder().encode(typeof header === 'string' ? header : JSON.stringify(header));
+  const bytes = new Uint8Array(8 + json.length + dataLength);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(headerLength ?? json.length), true);
+  bytes.set(json, 8);
+  for (let i = 0; i < dataLength; i++) bytes[8 + json.length + i] = i;
+  return bytes;
+}
+
+const f32 = (shape: readonly number[], begin: number, end: number): Record<string, unknown> => ({
+  dtype: 'F32',
+  shape,
+  data_offsets: [begin, end],
+});
+
+describe('safetensors', () => {
+  test('reads what it wrote, at any alignment', () => {
+    const bytes = writeSafetensors(weights, { model: 'test' });
+    expect(readSafetensors(bytes)).toEqual({ tensors: weights, metadata: { model: 'test' } });
+    const shifted = new Uint8Array(bytes.length + 3);
+    shifted.set(bytes, 3);
+    expect(readSafetensors(shifted.subarray(3)).tensors).toEqual(weights);
+  });
+
+  test('writes equal bytes for equal weights, with the values at a multiple of 8', () => {
+    const bytes = writeSafetensors(weights);
+    expect(writeSafetensors(initialWeights(network, 1))).toEqual(bytes);
+    expect(Number(new DataView(bytes.buffer).getBigUint64(0, true)) % 8).toBe(0);
+    const text = new TextDecoder().decode(bytes.subarray(8, 8 + 60));
+    expect(text).toBe('{"fc.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,');
+  });
+
+  test('converts F64, F16 and BF16', () => {
+    const bytes = file(
+      {
+        double: { dtype: 'F64', shape: [1], data_offsets: [0, 8] },
+        half: { dtype: 'F16', shape: [5], data_offsets: [8, 18] },
+        brain: { dtype: 'BF16', shape: [], data_offsets: [18, 20] },
+      },
+      20,
+    );
+    const view = new DataView(bytes.buffer, bytes.length - 20);
+    view.setFloat64(0, Math.PI, true);
+    for (const [i, bits] of [0x3c00, 0xc000, 0x0001, 0x7c00, 0x3555].entries())
+      view.setUint16(8 + 2 * i, bits, true);
+    view.setUint16(18, 0xbfc0, true);
+    const { tensors } = readSafetensors(bytes);
+    expect(tensors.get('double')).toEqual({ shape: [1], data: Float32Array.of(Math.PI) });
+    const halves = Float32Array.of(1, -2, 2 ** -24, Number.POSITIVE_INFINITY, 0.333251953125);
+    expect(tensors.get('half')).toEqual({ shape: [5], data: halves });
+    expect(tensors.get('brain')).toEqual({ shape: [], data: Float32Array.of(-1.5) });
+  });
+
+  test.each<[string, Uint8Array, string]>([
+    ['an empty file', new Uint8Array(0), '0 bytes are too few'],
+    ['a header beyond the file', file({}, 0, 50), 'a header of 50 bytes, but the file ends 2 bytes behind'],
+    [
+      'a header of 2⁶⁰ bytes',
+      file({}, 0, 2 ** 60),
+      'a header of 1152921504606846976 bytes; 100000000 are allowed',
+    ],
+    ['no JSON', file('{"a":', 0), 'its header is not JSON in UTF-8'],
+    ['a list', file([], 0), 'its header is not a JSON object'],
+    ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header names "a" twice'],
+    ['a twofold key', file('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header names "dtype" twice'],
+    ['a number for a tensor', file({ a: 1 }, 0), 'tensor "a": its entry is 1, not an object'],
+    [
+      'an unknown dtype',
+      file({ a: { ...f32([1], 0, 4), dtype: 'I64' } }, 4),
+      'tensor "a": dtype "I64" is none of F64',
+    ],
+    ['no dtype', file({ a: { shape: [], data_offsets: [0, 4] } }, 4), 'tensor "a": dtype missing'],
+    [
+      'a negative side',
+      file({ a: f32([-1], 0, 4) }, 4),
+      'tensor "a": shape [-1] is not a list of whole numbers ≥ 0',
+    ],
+    ['half a side', file({ a: f32([0.5], 0, 4) }, 4), 'tensor "a": shape [0.5]'],
+    [
+      'sides beyond all numbers',
+      file({ a: f32([2 ** 50, 2 ** 50], 0, 4) }, 4),
+      'needs 5.070602400912918e+30 bytes',
+    ],
+    ['one offset', file({ a: { ...f32([1], 0, 4), data_offsets: [0] } }, 4), 'data_offsets [0] are not two'],
+    ['offsets beyond the file', file({ a: f32([2], 0, 8) }, 4), 'do not lie in order within the 4 bytes'],
+    ['offsets in disorder', file({ a: f32([1], 4, 0) }, 4), 'do not lie in order'],
+    [
+      'a shape that does not fill its bytes',
+      file({ a: f32([3], 0, 8) }, 8),
+      'shape [3] of F32 needs 12 bytes, data_offsets give 8',
+    ],
+    [
+      'overlapping tensors',
+      file({ a: f32([2], 0, 8), b: f32([2], 4, 12) }, 12),
+      'tensor "b": begins at byte 4 and overlaps',
+    ],
+    [
+      'a gap',
+      file({ a: f32([1], 0, 4), b: f32([1], 8, 12) }, 12),
+      'tensor "b": begins at byte 8 and leaves a gap (expected 4)',
+    ],
+    ['values that belong to none', file({ a: f32([1], 0, 4) }, 8), 'its tensors end at byte 4 of 8'],
+    ['metadata that is no text', file({ __metadata__: { a: 1 } }, 0), '__metadata__.a is 1, not a text'],
+  ])('refuses %s', (_name, bytes, message) => {
+    expect(() => readSafetensors(bytes)).toThrow(DataError);
+    expect(() => readSafetensors(bytes)).toThrow(message);
+  });
+
+  test('names with the parts of a JSON text in them are read as names', () => {
+    const names = ['a"{b', '__proto__', '{"a":1}', 'end\\'];
+    const tensors = new Map(
+      names.map((name): [string, Weight] => [name, { shape: [1], data: Float32Array.of(1) }]),
+    );
+    expect([...readSafetensors(writeSafetensors(tensors)).tensors.keys()]).toEqual(names);
+  });
+});
+
+describe('checkWeights', () => {
+  test('gives the weights in the order of the network', () => {
+    expect([...checkWeights(network, new Map([...weights].reverse())).keys()]).toEqual([
+      'fc.weight',
+      'fc.bias',
+    ]);
+  });
+
+  test('names what is missing, not expected, and of another shape', () => {
+    const wrong = new Map<string, Weight>([
+      ['fc.weight', { shape: [3, 2], data: new Float32Array(6) }],
+      ['head.bias', { shape: [2], data: new Float32Array(2) }],
+    ]);
+    expect(() => checkWeights(network, wrong)).toThrow(
+      'weights do not fit sequential on 1×1×3: fc.weight is [3, 2], expected [2, 3]; fc.bias [2] is missing; ' +
+        'head.bias is not expected',
+    );
+  });
+});
+
+describe('weight files', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'vggnet-weights-'));
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  test('load what was saved and leave no temporary file', async () => {
+    const path = join(folder, 'weights.safetensors');
+    await writeFile(path, 'an older file');
+    await saveWeights(path, weights);
+    expect(await loadWeights(path, network)).toEqual(weights);
+    expect(await readdir(folder)).toEqual(['weights.safetensors']);
+  });
+
+  test('say which file is wrong, and why', async () => {
+    const path = join(folder, 'wrong.safetensors');
+    await writeFile(path, file({ 'fc.weight': f32([7], 0, 4) }, 4));
+    await expect(loadWeights(path, network)).rejects.toThrow(DataError);
+    await expect(loadWeights(path, network)).rejects.toThrow(
+      /wrong\.safetensors: .*tensor "fc.weight": shape \[7\]/,
+    );
+    await expect(loadWeights(join(folder, 'none'), network)).rejects.toThrow(/none: no such file/);
+    await expect(saveWeights(join(folder, 'none', 'file'), weights)).rejects.toThrow(UsageError);
+    await expect(saveWeights(folder, weights)).rejects.toThrow(UsageError);
+  });
+});
