@@ -1,6 +1,6 @@
 /** Every kernel there is, in the order in which a training step meets them. Adding one: write it, list it here. */
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
-import type { Kernel, KernelRecipe, Target } from './language.ts';
+import type { Kernel, KernelRecipe, ParameterTypes, Target } from './language.ts';
 import {
   addBias,
   col2im,
@@ -109,3 +109,8 @@ export const recordKernels = (target: Target): Kernel[] =>
 
 /** Records one kernel. */
 export const recordKernel = (name: KernelName, target: Target): Kernel => recipes[name].record(target);
+
+/** Names and types of each kernel's parameters, in order. */
+export const kernelParameters: Readonly<Record<KernelName, ParameterTypes>> = Object.fromEntries(
+  kernelNames.map((name) => [name, recipes[name].parameters]),
+) as Record<KernelName, ParameterTypes>;

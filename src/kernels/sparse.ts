@@ -16,13 +16,15 @@ export const sparseCollect: KernelRecipe = kernel(
     listStride: 'offset',
     counts: 'pointer',
     bias: 'pointer',
+    biasStep: 'offset',
     accumulate: 'i32',
     pooled: 'pointer',
+    pooledRow: 'offset',
     winners: 'pointer',
     gradient: 'pointer',
-    /** Strides of pooled map, winners and gradient alike. */
-    pooledRow: 'offset',
-    pooledPixel: 'offset',
+    /** Of the winners and the gradient alike. */
+    gradientRow: 'offset',
+    pixel: 'offset',
     pooledHeight: 'i32',
     pooledWidth: 'i32',
     filters: 'i32',
@@ -42,22 +44,23 @@ export const sparseCollect: KernelRecipe = kernel(
       const first = p.lists.plus(p.listStride.scale(filter));
       const entry = k.variable(first);
       const count = k.variable(k.integer(0));
-      const bias = p.bias.plus(at);
+      const bias = p.bias.plus(p.biasStep.scale(filter));
       const sum = k.variable(zero);
       k.if(p.accumulate, () => sum.set(k.loadFloat(bias)));
       k.loop(p.pooledHeight, (y) => {
         k.loop(p.pooledWidth, (x) => {
-          const place = p.pooledRow.scale(y).add(p.pooledPixel.scale(x)).add(at);
+          const column = p.pixel.scale(x).add(at);
+          const place = p.gradientRow.scale(y).add(column);
           const gradient = k
-            .loadFloat(p.pooled.plus(place))
+            .loadFloat(p.pooled.plus(p.pooledRow.scale(y)).plus(column))
             .greater(p.floor)
             .select(k.loadFloat(p.gradient.plus(place)), zero);
           const winner = k.loadFloat(p.winners.plus(place)).toInteger();
           const winnerRow = winner.div(p.pool);
           const row = y.mul(p.pool).add(winnerRow);
-          const column = x.mul(p.pool).add(winner.sub(winnerRow.mul(p.pool)));
-          k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(column)), 0);
-          k.store(entry, p.gradientStepRow.scale(row).add(p.gradientStepPixel.scale(column)), 1);
+          const pixel = x.mul(p.pool).add(winner.sub(winnerRow.mul(p.pool)));
+          k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(pixel)), 0);
+          k.store(entry, p.gradientStepRow.scale(row).add(p.gradientStepPixel.scale(pixel)), 1);
           k.store(entry, gradient, 2);
           const live = gradient.unequal(zero);
           count.set(count.add(live));
