@@ -10,7 +10,7 @@ import {
   peak,
   relu,
   reluBackward,
-  sumRows,
+  sumPixels,
   transpose,
 } from './maps.ts';
 import { adam, reduceSlots } from './optimizer.ts';
@@ -53,7 +53,7 @@ export const kernelNames = [
   'winogradOutputMasked',
   'winogradWeightGradient',
   'col2im',
-  'sumRows',
+  'sumPixels',
   'fill',
   'reduceSlots',
   'adam',
@@ -90,7 +90,7 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   winogradOutputMasked,
   winogradWeightGradient,
   col2im,
-  sumRows,
+  sumPixels,
   fill,
   reduceSlots,
   adam,

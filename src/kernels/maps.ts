@@ -87,20 +87,31 @@ export const addBias: KernelRecipe = kernel(
   },
 );
 
-export const sumRows: KernelRecipe = kernel(
-  'sumRows',
-  'out[columns] (+)= Σ over rows of matrix[rows][columns]',
-  { out: 'pointer', matrix: 'pointer', matrixRow: 'offset', rows: 'i32', columns: 'i32', accumulate: 'i32' },
+export const sumPixels: KernelRecipe = kernel(
+  'sumPixels',
+  'out[channels] (+)= Σ over rows and columns of a map',
+  {
+    out: 'pointer',
+    map: 'pointer',
+    mapRow: 'offset',
+    mapPixel: 'offset',
+    rows: 'i32',
+    columns: 'i32',
+    channels: 'i32',
+    accumulate: 'i32',
+  },
   (k, p) => {
-    k.loop(p.columns.div(k.lanes), (vector) => {
+    k.loop(p.channels.div(k.lanes), (vector) => {
       const at = vector.mul(k.lanes).toOffset();
       const out = p.out.plus(at);
       const sum = k.variable(k.vector(0));
       k.if(p.accumulate, () => sum.set(k.load(out)));
-      const place = k.variable(p.matrix.plus(at));
-      k.loop(p.rows, () => {
-        sum.set(sum.add(k.load(place)));
-        place.advance(p.matrixRow);
+      k.loop(p.rows, (row) => {
+        const place = k.variable(p.map.plus(at).plus(p.mapRow.scale(row)));
+        k.loop(p.columns, () => {
+          sum.set(sum.add(k.load(place)));
+          place.advance(p.mapPixel);
+        });
       });
       k.store(out, sum);
     });

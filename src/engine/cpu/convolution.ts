@@ -10,7 +10,7 @@
  * applies the ReLU of the activation it belongs to, while that is at hand); behind a pool it is applied here.
  */
 import { entryWords } from '../../kernels/sparse.ts';
-import { planes, sumPlane, tileSize } from '../../kernels/winograd.ts';
+import { planes, tileSize } from '../../kernels/winograd.ts';
 import {
   type Chunk,
   type Code,
@@ -315,17 +315,19 @@ export function lowerConvolution(
         depth: block.size,
         accumulate,
       });
-      if (spec.bias) {
-        code.call('sumRows', {
-          out: slot + matrix.bias,
-          matrix: outputPlanes!.place.at + sumPlane * outputPlanes!.planeStride,
-          matrixRow: outputPlanes!.rowStride,
-          rows: block.size,
-          columns: full.stored,
-          accumulate,
-        });
-      }
     });
+    for (let image = 0; spec.bias && image < chunk.count; image++) {
+      code.call('sumPixels', {
+        out: slot + matrix.bias,
+        map: fullGradient!.at(chunk, image),
+        mapRow: fullGradient!.rowStride,
+        mapPixel: fullGradient!.pixelStride,
+        rows: full.height,
+        columns: full.width,
+        channels: full.stored,
+        accumulate: Number(!first || image > 0),
+      });
+    }
   };
 
   const winogradInputGradient = (code: Code, chunk: Chunk): void => {

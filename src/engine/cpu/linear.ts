@@ -117,12 +117,14 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
 
   const biasGradient = (code: Code, chunk: Chunk, slot: number, first: boolean): void => {
     if (!spec.bias) return;
-    code.call('sumRows', {
+    code.call('sumPixels', {
       out: slot + matrix.bias,
-      matrix: dy!.at(chunk, 0),
-      matrixRow: dy!.imageStride,
-      rows: chunk.count,
-      columns: matrix.storedOut,
+      map: dy!.at(chunk, 0),
+      mapRow: 0,
+      mapPixel: dy!.imageStride,
+      rows: 1,
+      columns: chunk.count,
+      channels: matrix.storedOut,
       accumulate: Number(!first),
     });
   };

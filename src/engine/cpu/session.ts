@@ -270,6 +270,7 @@ class WasmSession implements Session {
     };
     const command = { kind: 'train', batchSize: source.batchSize, optimizer: { ...optimizer } } as const;
     const done = await this.#abortable(signal, async () => {
+      if (signal?.aborted) return 0;
       if (fused) {
         const pictures = this.#fusedSource(source, fused);
         this.#reserve('train', source.order.length, source.batchSize, pictures);
@@ -322,7 +323,7 @@ class WasmSession implements Session {
     const logits = new Float32Array(this.#buffer(0));
     const start = performance.now();
     const total = source.order.length;
-    const part = fused ? total : evaluationBatch;
+    const part = fused ? Math.max(1, total) : evaluationBatch;
     let images = 0;
     await this.#abortable(signal, async () => {
       for (let first = 0; first < total && !signal?.aborted; first += part) {

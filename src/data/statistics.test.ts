@@ -1,0 +1,33 @@
+import { expect, test } from 'vitest';
+import { cifar100 } from './cifar-files.ts';
+import { fromArrays } from './dataset.ts';
+import { channelHistograms, channelStatistics } from './statistics.ts';
+
+const twoPictures = fromArrays(Uint8Array.of(0, 255, 51, 51, 255, 255, 51, 153), [0, 0], [2, 1, 2]);
+
+test('histograms count each channel of every picture', () => {
+  const [red, green] = channelHistograms(twoPictures);
+  expect([red![0], red![255], red!.reduce((a, b) => a + b)]).toEqual([1, 3, 4]);
+  expect([green![51], green![153], green!.reduce((a, b) => a + b)]).toEqual([3, 1, 4]);
+});
+
+test('mean and population deviation of pixels scaled to 0–1', () => {
+  const { mean, std } = channelStatistics(twoPictures);
+  expect(mean[0]).toBeCloseTo(0.75, 12);
+  expect(mean[1]).toBeCloseTo(0.3, 12);
+  expect(std[0]).toBeCloseTo(Math.sqrt(3) / 4, 12);
+  expect(std[1]).toBeCloseTo((Math.sqrt(3) / 4) * 0.4, 12);
+});
+
+test.skipIf(!process.env.VGGNET_TEST_CIFAR)('CIFAR-100 has the known statistics', async () => {
+  const { train } = await cifar100({ data: process.env.VGGNET_TEST_CIFAR! });
+  const { mean, std } = channelStatistics(train);
+  const expected = {
+    mean: [0.5070751592, 0.4865488733, 0.4409178434],
+    std: [0.2673342859, 0.2564384629, 0.2761504713],
+  };
+  for (let c = 0; c < 3; c++) {
+    expect(Math.abs(mean[c]! - expected.mean[c]!)).toBeLessThan(1e-8);
+    expect(Math.abs(std[c]! - expected.std[c]!)).toBeLessThan(1e-8);
+  }
+});

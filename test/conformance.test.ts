@@ -1,0 +1,289 @@
+/**
+ * One suite over all devices: what a session computes must agree with PyTorch (golden files), with the float64
+ * reference on odd shapes, and with what the interface in `src/engine/backend.ts` promises.
+ */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { fromArrays } from '../src/data/dataset.ts';
+import {
+  compose,
+  normalize,
+  pad,
+  randomCrop,
+  randomHorizontalFlip,
+  toTensor,
+} from '../src/data/transforms.ts';
+import type { AdamOptions, BatchSource, Session, TrainRequest } from '../src/engine/backend.ts';
+import { openReference } from '../src/engine/reference.ts';
+import { initialWeights } from '../src/model/initialize.ts';
+import type { Weights } from '../src/model/layer.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
+import { createModel } from '../src/model/models.ts';
+import { buildNetwork, sequential } from '../src/model/network.ts';
+import { expectAllClose } from './allclose.ts';
+import { compareWithReference, randomCase, randomImages } from './compare.ts';
+import { devices } from './devices.ts';
+import {
+  curveDataset,
+  type GoldenCase,
+  goldenCases,
+  goldenCurves,
+  goldenImages,
+  goldenLabels,
+  goldenMargin,
+  goldenNetwork,
+  goldenTensor,
+  goldenWeights,
+} from './golden.ts';
+import { decisionMargin } from './margin.ts';
+
+const multiplyAdds = (golden: GoldenCase): number =>
+  golden.batch * goldenNetwork(golden).layers.reduce((sum, layer) => sum + layer.multiplyAdds, 0);
+
+const adam = (lr = 0.001): AdamOptions => ({ kind: 'adam', lr, betas: [0.9, 0.999], epsilon: 1e-8 });
+
+describe('golden cases', () => {
+  // The script asserts the margin on its side; here it also shows that both sides draw the same network. The distinct
+  // pictures take all decisions there are, so one of each is enough.
+  const affordable = goldenCases.filter((golden) => multiplyAdds(golden) / golden.batch < 2e7);
+  test.each(affordable)('$name: decisions have a margin', (golden) => {
+    const images = goldenImages({ ...golden, batch: golden.distinct });
+    expect(decisionMargin(goldenNetwork(golden), goldenWeights(golden), images)).toBeGreaterThan(
+      goldenMargin,
+    );
+  });
+});
+
+describe.each(devices)('$name', ({ open, threads, curveSteps, multiplyAdds: limit }) => {
+  describe('gradients agree with PyTorch', () => {
+    for (const golden of goldenCases) {
+      test.skipIf(multiplyAdds(golden) > limit)(golden.name, { timeout: 120_000 }, async () => {
+        const session = await open(goldenNetwork(golden), { batchSize: golden.batch, threads });
+        try {
+          await session.setWeights(goldenWeights(golden));
+          await expectGolden(session, golden);
+        } finally {
+          await session.close();
+        }
+      });
+    }
+  });
+
+  describe('Adam follows the losses of PyTorch', () => {
+    // Adam amplifies rounding, so the bound widens with the steps.
+    const close = { simplified: { first: 20, last: 100 }, vgg7: { first: 5, last: 20 } } as const;
+    for (const { model, seed, losses } of goldenCurves) {
+      const { first, last } = close[model];
+      const steps = Math.min(last, curveSteps[model]);
+      test.skipIf(steps === 0)(`${model}, ${steps} of ${last} steps`, { timeout: 240_000 }, async () => {
+        const dataset = curveDataset(seed);
+        const network = buildNetwork(createModel(model, { classes: 10 }), dataset.shape);
+        const session = await open(network, { batchSize: 100, threads });
+        try {
+          await session.setWeights(initialWeights(network, seed));
+          const order = Uint32Array.from(dataset.labels, (_, i) => i);
+          const source = { dataset, transform: toTensor(), batchSize: 100, order, seed, epoch: 1 };
+          const actual: number[] = [];
+          while (actual.length < steps) {
+            const to = Math.min(20, steps - actual.length);
+            const result = await session.train({ source, optimizer: adam(), from: 0, to });
+            actual.push(...result.losses);
+          }
+          for (const [step, loss] of actual.entries()) {
+            const apart = Math.abs(loss / losses[step]! - 1);
+            const message = `step ${step + 1}: loss ${loss} instead of ${losses[step]}`;
+            expect(apart, message).toBeLessThan(step < first ? 1e-3 : 2e-2);
+          }
+        } finally {
+          await session.close();
+        }
+      });
+    }
+  });
+
+  // The reference compared with itself would show nothing; its layers are tested against finite differences.
+  describe.skipIf(open === openReference)('agrees with the reference', () => {
+    test.each(Array.from({ length: 60 }, (_, i) => randomCase(i + 1)))(
+      '$model.name',
+      ({ model, input, batch }) => compareWithReference(open, model, input, { batch, threads }),
+    );
+  });
+
+  describe('a session', () => {
+    const network = buildNetwork(
+      sequential([
+        conv2d({ out: 5, kernel: 3, padding: 1 }),
+        relu(),
+        maxPool2d(2),
+        conv2d({ out: 6, kernel: 3 }),
+        relu(),
+        flatten(),
+        linear(4),
+      ]),
+      [3, 10, 9],
+    );
+    const images = randomImages([3, 10, 9], 23, 5);
+    const dataset = fromArrays(
+      Uint8Array.from(randomImages([3, 12, 11], 23, 6), (value) => (value + 1) * 128),
+      Array.from({ length: 23 }, (_, i) => (i * i) % 4),
+      [3, 12, 11],
+    );
+    const augment = compose([
+      pad(2),
+      randomHorizontalFlip(),
+      randomCrop([10, 9]),
+      toTensor(),
+      normalize([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]),
+    ]);
+    const order = Uint32Array.from({ length: 23 }, (_, i) => (i * 5) % 23);
+    const source: BatchSource = { dataset, transform: augment, batchSize: 7, order, seed: 3, epoch: 2 };
+    const request: TrainRequest = { source, optimizer: adam(0.01), from: 0, to: 4 };
+    let weights: Weights;
+    beforeAll(() => {
+      weights = initialWeights(network, 1);
+    });
+    const withSession = async <T>(use: (session: Session) => Promise<T>): Promise<T> => {
+      const session = await open(network, { batchSize: 7, threads });
+      try {
+        await session.setWeights(weights);
+        return await use(session);
+      } finally {
+        await session.close();
+      }
+    };
+
+    test('gives back the weights it was given', () =>
+      withSession(async (session) => {
+        expect(await session.weights()).toEqual(weights);
+      }));
+
+    test('predicts batches of any size down to one, and larger than the training batch', () =>
+      withSession(async (session) => {
+        const all = await session.predict(images, 23);
+        expect(all.length).toBe(23 * 4);
+        for (const [from, count] of [
+          [0, 1],
+          [22, 1],
+          [3, 2],
+          [5, 7],
+          [0, 9],
+        ] as const) {
+          const some = await session.predict(images.slice(from * 270, (from + count) * 270), count);
+          expectAllClose(some, all.slice(from * 4, (from + count) * 4), 1e-5, `${count} images`);
+        }
+      }));
+
+    test('refuses images of another size', () =>
+      withSession(async (session) => {
+        await expect(session.predict(images.slice(1), 23)).rejects.toThrow(/270/);
+      }));
+
+    test('computes gradients without changing the weights', () =>
+      withSession(async (session) => {
+        const labels = [0, 1, 2, 3, 0, 1, 2];
+        const batch = images.slice(0, 7 * 270);
+        const first = await session.gradients(batch, labels);
+        expect(await session.gradients(batch, labels)).toEqual(first);
+        expect(await session.weights()).toEqual(weights);
+      }));
+
+    test('evaluates what it predicts, the smaller last batch included', () =>
+      withSession(async (session) => {
+        const result = await session.evaluate(source);
+        const reference = await openReference(network, { batchSize: 7 });
+        await reference.setWeights(weights);
+        const expected = await reference.evaluate(source);
+        expect(result.images).toBe(23);
+        expect(result.correct).toBe(expected.correct);
+        expect(result.accuracy).toBe(expected.correct / 23);
+        expectAllClose([result.loss], [expected.loss], 1e-5, 'loss');
+        expect((await session.evaluate({ ...source, order: order.slice(0, 1) })).images).toBe(1);
+      }));
+
+    test('trains as the reference does, with augmentation and a smaller last batch', () =>
+      withSession(async (session) => {
+        const reference = await openReference(network, { batchSize: 7 });
+        await reference.setWeights(weights);
+        const reports: number[] = [];
+        const result = await session.train({
+          ...request,
+          onSteps: (steps) => reports.push(...steps.map(({ step }) => step)),
+        });
+        const expected = await reference.train(request);
+        expect(reports).toEqual([1, 2, 3, 4]);
+        expect(result.steps).toBe(4);
+        expect(result.images).toBe(23);
+        expectAllClose(result.losses, expected.losses, 1e-4, 'losses');
+        const trained = await session.weights();
+        for (const [name, { data }] of await reference.weights()) {
+          expectAllClose(trained.get(name)!.data, data, 1e-3, name);
+        }
+      }));
+
+    test('goes on where the last call ended', () =>
+      withSession(async (session) => {
+        const whole = await session.train(request);
+        const wholeWeights = await session.weights();
+        await session.setWeights(weights);
+        const first = await session.train({ ...request, to: 1 });
+        const second = await session.train({ ...request, from: 1 });
+        expect([...first.losses, ...second.losses]).toEqual([...whole.losses]);
+        expect(await session.weights()).toEqual(wholeWeights);
+      }));
+
+    test('stops when asked to, and keeps the steps done', () =>
+      withSession(async (session) => {
+        const aborter = new AbortController();
+        aborter.abort();
+        expect((await session.train({ ...request, signal: aborter.signal })).steps).toBe(0);
+        expect(await session.weights()).toEqual(weights);
+        expect((await session.evaluate(source, aborter.signal)).images).toBe(0);
+      }));
+
+    test('stops at a loss that is not finite', () =>
+      withSession(async (session) => {
+        const broken = new Map(weights);
+        broken.set('6.bias', { shape: [4], data: Float32Array.of(0, Number.NaN, 0, 0) });
+        await session.setWeights(broken);
+        const result = await session.train(request);
+        expect(result.steps).toBe(1);
+        expect(result.losses[0]).toBeNaN();
+      }));
+
+    test('cannot be used once closed', async () => {
+      const session = await open(network, { batchSize: 7, threads });
+      await session.close();
+      await expect(session.predict(images, 23)).rejects.toThrow(/closed/);
+    });
+  });
+});
+
+/** Logits, loss and gradients of a golden case, each within 1e-4 of the tensor's largest value. */
+async function expectGolden(session: Session, golden: GoldenCase): Promise<void> {
+  const images = goldenImages(golden);
+  const logits = await session.predict(images, golden.batch);
+  expectAllClose(logits, goldenTensor(golden, 'logits'), 1e-4, 'logits');
+  const { loss, gradients } = await session.gradients(images, goldenLabels(golden));
+  expectAllClose([loss], goldenTensor(golden, 'loss'), 1e-4, 'loss');
+  for (const [name, { data }] of gradients) {
+    if (golden.sample === undefined) {
+      expectAllClose(data, goldenTensor(golden, `gradient/${name}`), 1e-4, `gradient of ${name}`);
+      continue;
+    }
+    const stride = golden.sample;
+    const [largest = 0, mean = 0, norm = 0] = goldenTensor(golden, `summary/${name}`);
+    // With the tensor's largest value in both lists, the difference is relative to it and not to the sample's.
+    const sample = [...data.filter((_, i) => i % stride === 0), largest];
+    expectAllClose(sample, [...goldenTensor(golden, `sample/${name}`), largest], 1e-4, `gradient of ${name}`);
+    const found = { largest: 0, sum: 0, squares: 0 };
+    for (const value of data) {
+      found.largest = Math.max(found.largest, Math.abs(value));
+      found.sum += value;
+      found.squares += value * value;
+    }
+    expect(Math.abs(found.largest / largest - 1), `largest gradient of ${name}`).toBeLessThan(1e-4);
+    expect(Math.abs(found.sum / data.length - mean) / largest, `mean gradient of ${name}`).toBeLessThan(1e-4);
+    expect(Math.abs(Math.sqrt(found.squares) / norm - 1), `norm of the gradient of ${name}`).toBeLessThan(
+      1e-4,
+    );
+  }
+}
