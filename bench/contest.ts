@@ -1,0 +1,70 @@
+/**
+ * Takes turns: one burst of each contestant a round (A B C D, then B C D A, …), so that what disturbs the machine
+ * disturbs all alike. A burst is a few steps, as training does them back to back; its result is seconds for one step.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export interface Contestant {
+  readonly name: string;
+  readonly threads: number;
+  /** PyTorch's contestants are compared with ours. */
+  readonly side: 'ours' | 'torch';
+  /** Does one burst; seconds of one step. */
+  readonly burst: () => Promise<number>;
+}
+
+/** Median with quartiles. */
+export interface Summary {
+  readonly median: number;
+  readonly lower: number;
+  readonly upper: number;
+  readonly n: number;
+}
+
+export interface Score extends Summary {
+  readonly name: string;
+  readonly threads: number;
+  readonly side: Contestant['side'];
+  /** Seconds of one step, a value a round. */
+  readonly seconds: readonly number[];
+}
+
+export function summarize(values: readonly number[]): Summary {
+  const sorted = values.toSorted((a, b) => a - b);
+  const quantile = (share: number): number => {
+    const place = share * (sorted.length - 1);
+    const below = sorted[Math.floor(place)]!;
+    return below + (sorted[Math.ceil(place)]! - below) * (place % 1);
+  };
+  return { median: quantile(0.5), lower: quantile(0.25), upper: quantile(0.75), n: values.length };
+}
+
+/** How often faster `b` is than `a`, round by round: neighbours in time saw the same machine. */
+export function speedup(a: Score, b: Score): Summary {
+  return summarize(a.seconds.map((seconds, round) => seconds / b.seconds[round]!));
+}
+
+/** The score with the lowest median. */
+export function fastest(scores: readonly Score[]): Score | undefined {
+  return scores.toSorted((a, b) => a.median - b.median)[0];
+}
+
+/** Rounds that do not count: V8 optimises WebAssembly while it runs. */
+const warmups = 2;
+
+/** `rounds` counted rounds. */
+export async function contest(contestants: readonly Contestant[], rounds: number): Promise<Score[]> {
+  const seconds = contestants.map((): number[] => []);
+  for (let round = -warmups; round < rounds; round++) {
+    for (let turn = 0; turn < contestants.length; turn++) {
+      const place = (turn + round + warmups) % contestants.length;
+      // Threads of the one before may still spin for a few milliseconds, waiting for work.
+      await sleep(20);
+      const result = await contestants[place]!.burst();
+      if (round >= 0) seconds[place]!.push(result);
+    }
+  }
+  return contestants.map(({ name, threads, side }, place) => {
+    return { name, threads, side, seconds: seconds[place]!, ...summarize(seconds[place]!) };
+  });
+}

@@ -1,0 +1,97 @@
+/** Our side, through the same interfaces that training uses: sessions for steps, data set to test for an epoch. */
+import { loadDataset } from '../src/cli/datasets.ts';
+import { loadersOf } from '../src/cli/loaders.ts';
+import { batchSource, dataLoader } from '../src/data/loader.ts';
+import { shapes } from '../src/data/shapes.ts';
+import type { DeviceName, OpenSession, Session } from '../src/engine/backend.ts';
+import { initialWeights } from '../src/model/initialize.ts';
+import type { Network } from '../src/model/layer.ts';
+import { buildNetwork } from '../src/model/network.ts';
+import { simplified, vgg7 } from '../src/model/vgg.ts';
+import { compile } from '../src/train/model.ts';
+import { adam } from '../src/train/optimizers.ts';
+import type { EpochTimes, ModelName } from './peer.ts';
+
+export type BenchDevice = Exclude<DeviceName, 'auto'>;
+
+const sequentials = { simplified, vgg7 };
+
+export function networkOf(model: ModelName): Network {
+  return buildNetwork(sequentials[model]({ classes: 10 }), [3, 32, 32]);
+}
+
+/**
+ * Floating-point operations for one image, counted as direct convolution, a multiply-add as two: forward, and in
+ * training the gradients of weights and of inputs as well, but for the first layer's input, which needs none.
+ */
+export function operationsOf(network: Network, training: boolean): number {
+  const layers = network.layers.filter(({ parameters }) => parameters.length > 0);
+  return layers.reduce((sum, { multiplyAdds }, index) => {
+    return sum + 2 * multiplyAdds * (training ? (index === 0 ? 2 : 3) : 1);
+  }, 0);
+}
+
+async function opener(device: BenchDevice): Promise<OpenSession> {
+  return device === 'wasm'
+    ? (await import('../src/engine/cpu/session.ts')).openWasm
+    : (await import('../src/engine/reference.ts')).openReference;
+}
+
+export interface Ours {
+  readonly session: Session;
+  /** Seconds of one training step, mean of `steps` in a row, reading and scaling the bytes of the batch included. */
+  step(steps: number): Promise<number>;
+  /** Seconds of one forward pass of a batch, mean of `passes`. */
+  predict(passes: number): Promise<number>;
+}
+
+export async function openOurs(
+  model: ModelName,
+  options: { readonly device: BenchDevice; readonly threads: number; readonly batchSize: number },
+): Promise<Ours> {
+  const { device, threads, batchSize } = options;
+  const network = networkOf(model);
+  const session = await (await opener(device))(network, { batchSize, threads });
+  await session.setWeights(initialWeights(network, 0));
+  const source = batchSource(dataLoader(shapes().train, { batchSize, shuffle: true }), 1);
+  const optimizer = adam({ lr: 0.001 });
+  const images = new Float32Array(batchSize * 3 * 32 * 32).fill(0.5);
+  const timed = async (count: number, work: () => Promise<unknown>): Promise<number> => {
+    const start = performance.now();
+    await work();
+    return (performance.now() - start) / 1000 / count;
+  };
+  return {
+    session,
+    step: (steps) => timed(steps, () => session.train({ source, optimizer, from: 0, to: steps })),
+    predict: (passes) =>
+      timed(passes, async () => {
+        for (let pass = 0; pass < passes; pass++) await session.predict(images, batchSize);
+      }),
+  };
+}
+
+/** The lecture's program for one epoch, from reading the files to the end of the test. */
+export async function lectureEpoch(data: string, device: BenchDevice, threads: number): Promise<EpochTimes> {
+  const start = performance.now();
+  const splits = await loadDataset({ dataset: 'cifar10', data });
+  const { trainLoader, testLoader } = loadersOf(splits, {
+    batchSize: 100,
+    normalize: false,
+    augment: true,
+    shuffle: true,
+    seed: 0,
+  });
+  await using model = await compile(simplified({ classes: 10 }), {
+    input: [3, 32, 32],
+    batchSize: 100,
+    device,
+    threads,
+  });
+  const { seconds: trainSeconds } = await model.train(trainLoader, {
+    epoch: 1,
+    optimizer: adam({ lr: 0.001 }),
+  });
+  const { seconds: testSeconds, accuracy } = await model.evaluate(testLoader);
+  return { seconds: (performance.now() - start) / 1000, trainSeconds, testSeconds, testAccuracy: accuracy };
+}
