@@ -15,6 +15,8 @@ export const sparseCollect: KernelRecipe = kernel(
     lists: 'pointer',
     listStride: 'offset',
     counts: 'pointer',
+    /** Working memory of 2 · pool² words. */
+    table: 'pointer',
     bias: 'pointer',
     biasStep: 'offset',
     accumulate: 'i32',
@@ -39,33 +41,44 @@ export const sparseCollect: KernelRecipe = kernel(
   },
   (k, p) => {
     const zero = k.constant('f32', 0);
+    // Where a winner's patch begins, from its window's, in the input and in the gradient.
+    k.loop(p.pool, (row) => {
+      k.loop(p.pool, (column) => {
+        const entry = p.table.plus(row.mul(p.pool).add(column).mul(2).toOffset());
+        k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(column)), 0);
+        k.store(entry, p.gradientStepRow.scale(row).add(p.gradientStepPixel.scale(column)), 1);
+      });
+    });
+    const windowRow = p.stepRow.scale(p.pool);
+    const windowPixel = p.stepPixel.scale(p.pool);
+    const gradientWindowRow = p.gradientStepRow.scale(p.pool);
+    const gradientWindowPixel = p.gradientStepPixel.scale(p.pool);
     k.loop(p.filters, (filter) => {
       const at = filter.toOffset();
-      const first = p.lists.plus(p.listStride.scale(filter));
-      const entry = k.variable(first);
+      const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
       const count = k.variable(k.integer(0));
       const bias = p.bias.plus(p.biasStep.scale(filter));
       const sum = k.variable(zero);
       k.if(p.accumulate, () => sum.set(k.loadFloat(bias)));
       k.loop(p.pooledHeight, (y) => {
-        k.loop(p.pooledWidth, (x) => {
-          const column = p.pixel.scale(x).add(at);
-          const place = p.gradientRow.scale(y).add(column);
-          const gradient = k
-            .loadFloat(p.pooled.plus(p.pooledRow.scale(y)).plus(column))
-            .greater(p.floor)
-            .select(k.loadFloat(p.gradient.plus(place)), zero);
-          const winner = k.loadFloat(p.winners.plus(place)).toInteger();
-          const winnerRow = winner.div(p.pool);
-          const row = y.mul(p.pool).add(winnerRow);
-          const pixel = x.mul(p.pool).add(winner.sub(winnerRow.mul(p.pool)));
-          k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(pixel)), 0);
-          k.store(entry, p.gradientStepRow.scale(row).add(p.gradientStepPixel.scale(pixel)), 1);
+        const pooled = k.variable(p.pooled.plus(p.pooledRow.scale(y)).plus(at));
+        const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
+        const gradientPlace = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
+        const patch = k.variable(windowRow.scale(y));
+        const gradientPatch = k.variable(gradientWindowRow.scale(y));
+        k.loop(p.pooledWidth, () => {
+          const gradient = k.loadFloat(pooled).greater(p.floor).select(k.loadFloat(gradientPlace), zero);
+          const inWindow = p.table.plus(k.loadFloat(winner).toInteger().mul(2).toOffset());
+          k.store(entry, patch.add(k.loadOffset(inWindow, 0)), 0);
+          k.store(entry, gradientPatch.add(k.loadOffset(inWindow, 1)), 1);
           k.store(entry, gradient, 2);
           const live = gradient.unequal(zero);
           count.set(count.add(live));
           entry.advance(live.mul(entryWords).toOffset());
           sum.set(sum.add(gradient));
+          for (const place of [pooled, winner, gradientPlace]) place.advance(p.pixel);
+          patch.set(patch.add(windowPixel));
+          gradientPatch.set(gradientPatch.add(gradientWindowPixel));
         });
       });
       k.store(bias, sum);

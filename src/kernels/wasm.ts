@@ -421,48 +421,68 @@ function assemble(kernel: Kernel): Assembly {
 
 function unsignedLeb(value: number): number[] {
   const bytes: number[] = [];
-  do {
-    const low = value & 0x7f;
-    value >>>= 7;
-    bytes.push(value ? low | 0x80 : low);
-  } while (value);
+  pushUnsigned(bytes, value);
   return bytes;
 }
 
-function signedLeb(value: number): number[] {
-  const bytes: number[] = [];
+function pushUnsigned(bytes: number[], value: number): void {
+  for (; value > 0x7f; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
+  bytes.push(value);
+}
+
+function pushSigned(bytes: number[], value: number): void {
   for (;;) {
     const low = value & 0x7f;
     value >>= 7;
-    if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) return [...bytes, low];
+    if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) {
+      bytes.push(low);
+      return;
+    }
     bytes.push(low | 0x80);
   }
 }
 
-const float32Bytes = (value: number): number[] => [...new Uint8Array(Float32Array.of(value).buffer)];
+const scratch = new DataView(new ArrayBuffer(4));
 
-function encode({ name, immediates }: Instruction): number[] {
+function pushFloat(bytes: number[], value: number): void {
+  scratch.setFloat32(0, value, true);
+  for (let i = 0; i < 4; i++) bytes.push(scratch.getUint8(i));
+}
+
+function pushInstruction(bytes: number[], { name, immediates }: Instruction): void {
   const [opcode, encoding] = instructions[name];
   const [first = 0, second = 0] = immediates;
+  for (const byte of opcode) bytes.push(byte);
   switch (encoding as Encoding) {
     case 'plain':
-      return [...opcode];
+      return;
     case 'index':
-      return [...opcode, ...unsignedLeb(first)];
+      pushUnsigned(bytes, first);
+      return;
     case 'blocktype':
-      return [...opcode, 0x40];
+      bytes.push(0x40);
+      return;
     case 'i32':
-      return [...opcode, ...signedLeb(first | 0)];
+      pushSigned(bytes, first | 0);
+      return;
     case 'f32':
-      return [...opcode, ...float32Bytes(first)];
+      pushFloat(bytes, first);
+      return;
     case 'v128':
-      return [...opcode, ...[0, 1, 2, 3].flatMap(() => float32Bytes(first))];
+      for (let lane = 0; lane < 4; lane++) pushFloat(bytes, first);
+      return;
     case 'memory':
-      return [...opcode, 0, ...unsignedLeb(first)];
+      bytes.push(0);
+      pushUnsigned(bytes, first);
+      return;
     case 'lane':
-      return [...opcode, first];
+      bytes.push(first);
+      return;
     case 'memory-lane':
-      return [...opcode, 0, ...unsignedLeb(first), second];
+      bytes.push(0);
+      pushUnsigned(bytes, first);
+      bytes.push(second);
+      return;
   }
 }
 
@@ -470,39 +490,47 @@ const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
 
 /** The bytes of a module with these kernels. `shared` says which kind of memory it is to import. */
 export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uint8Array<ArrayBuffer> {
-  const vector = (items: readonly (readonly number[])[]): number[] => [
-    ...unsignedLeb(items.length),
-    ...items.flat(),
+  const maximumPages = 65_536;
+  const list = (items: readonly (readonly number[])[]): (readonly number[])[] => [
+    unsignedLeb(items.length),
+    ...items,
   ];
   const text = (string: string): number[] => {
     const bytes = [...new TextEncoder().encode(string)];
     return [...unsignedLeb(bytes.length), ...bytes];
   };
-  const section = (id: number, content: readonly number[]): number[] => [
-    id,
-    ...unsignedLeb(content.length),
-    ...content,
-  ];
-  const maximumPages = 65_536;
-  const limits = [shared ? 0x03 : 0x01, 0, ...unsignedLeb(maximumPages)];
   const bodies = kernels.map((kernel) => {
     const { code, locals } = assemble(kernel);
-    const bytes = [...vector(locals.map((type) => [1, typeCode[type]]))];
-    for (const instruction of code) bytes.push(...encode(instruction));
+    const bytes: number[] = [];
+    pushUnsigned(bytes, locals.length);
+    for (const type of locals) bytes.push(1, typeCode[type]);
+    for (const instruction of code) pushInstruction(bytes, instruction);
     bytes.push(0x0b);
-    return [...unsignedLeb(bytes.length), ...bytes];
+    return [unsignedLeb(bytes.length), bytes];
   });
-  return Uint8Array.from([
-    ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
-    ...section(
-      1,
-      vector(kernels.map((k) => [0x60, ...vector(k.parameters.map((p) => [typeCode[wasmType(p.type)]])), 0])),
-    ),
-    ...section(2, vector([[...text('env'), ...text('memory'), 0x02, ...limits]])),
-    ...section(3, vector(kernels.map((_, i) => unsignedLeb(i)))),
-    ...section(7, vector(kernels.map((k, i) => [...text(k.name), 0x00, ...unsignedLeb(i)]))),
-    ...section(10, vector(bodies)),
-  ]);
+  const signatures = kernels.map((kernel) => {
+    const types = kernel.parameters.map((parameter) => typeCode[wasmType(parameter.type)]);
+    return [0x60, ...unsignedLeb(types.length), ...types, 0];
+  });
+  const limits = [shared ? 0x03 : 0x01, 0, ...unsignedLeb(maximumPages)];
+  const sections: readonly (readonly [id: number, content: (readonly number[])[]])[] = [
+    [1, list(signatures)],
+    [2, list([[...text('env'), ...text('memory'), 0x02, ...limits]])],
+    [3, list(kernels.map((_, i) => unsignedLeb(i)))],
+    [7, list(kernels.map(({ name }, i) => [...text(name), 0x00, ...unsignedLeb(i)]))],
+    [10, [unsignedLeb(bodies.length), ...bodies.flat()]],
+  ];
+  const chunks: (readonly number[])[] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
+  for (const [id, content] of sections) {
+    chunks.push([id], unsignedLeb(content.reduce((sum, chunk) => sum + chunk.length, 0)), ...content);
+  }
+  const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
 }
 
 /** A kernel's code in WebAssembly's text format, one instruction a line. */

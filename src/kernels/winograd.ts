@@ -90,12 +90,20 @@ const transformOutput: Transform1d = (_, [m0, m1, m2, m3, m4, m5]) => {
   ];
 };
 
-/** transform · values · transformᵀ of a square table. */
-function transform2d(k: Recorder, transform: Transform1d, values: readonly (readonly Value[])[]): Value[][] {
-  const columns = range(values[0]!.length).map((x) =>
+/**
+ * transform · values · transformᵀ of a square table. Values are loaded column by column as they are needed, so that
+ * few are alive at a time.
+ */
+function transform2d(
+  k: Recorder,
+  transform: Transform1d,
+  size: number,
+  load: (row: number, column: number) => Value,
+): Value[][] {
+  const columns = range(size).map((x) =>
     transform(
       k,
-      values.map((row) => row[x]!),
+      range(size).map((y) => load(y, x)),
     ),
   );
   return range(columns[0]!.length).map((y) =>
@@ -106,18 +114,25 @@ function transform2d(k: Recorder, transform: Transform1d, values: readonly (read
   );
 }
 
-/** Loads a table of vectors, `step` apart in a row and `stride` between rows. */
-function loadSquare(k: Recorder, size: number, first: Value, stride: Value, step: Value): Value[][] {
-  let row = first;
-  return range(size).map((y) => {
-    if (y > 0) row = row.plus(stride);
-    let place = row;
-    return range(size).map((x) => {
-      if (x > 0) place = place.plus(step);
-      return k.load(place);
-    });
-  });
+/** Loads of a table of vectors, `step` apart in a row and `stride` between rows; to be called column by column. */
+function tableLoads(
+  k: Recorder,
+  size: number,
+  first: Value,
+  stride: Value,
+  step: Value,
+): (row: number, column: number) => Value {
+  const places = [first];
+  for (let y = 1; y < size; y++) places.push(places[y - 1]!.plus(stride));
+  return (row, column) => {
+    if (column > 0) places[row] = places[row]!.plus(step);
+    return k.load(places[row]!);
+  };
 }
+
+/** Loads of a tile's planes. */
+const planeLoads = (k: Recorder, first: Value, planeStride: Value, planeRow: Value) =>
+  tableLoads(k, patch, first, planeRow, planeStride);
 
 /** Calls `each` for the place of every plane, in order. */
 function forPlanes(
@@ -169,7 +184,12 @@ const mapToPlanes = (name: string, summary: string, size: number, transform: Tra
       forTiles(k, p, (tile, y, x, channel) => {
         const at = channel.toOffset();
         const first = p.map.plus(tileRow.scale(y)).plus(tileColumn.scale(x)).plus(at);
-        const values = transform2d(k, transform, loadSquare(k, size, first, p.rowStride, p.pixelStride));
+        const values = transform2d(
+          k,
+          transform,
+          size,
+          tableLoads(k, size, first, p.rowStride, p.pixelStride),
+        );
         const out = p.out.plus(p.tileStride.scale(tile)).plus(at);
         forPlanes(out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
       });
@@ -227,13 +247,12 @@ function outputTiles<R>(
   finish: (values: Value[][], channelOffset: Value) => R[][],
   store: (result: R, row: Value, column: Value, channelOffset: Value) => void,
 ): void {
+  const planeRow = p.planeStride.scale(patch);
   forTiles(k, p, (tile, y, x, channel) => {
     const at = channel.toOffset();
-    const planesOfTile: Value[][] = grid(patch, patch, () => at);
-    forPlanes(p.planes.plus(p.tileStride.scale(tile)).plus(at), p.planeStride, (place, i, j) => {
-      planesOfTile[i]![j] = k.load(place);
-    });
-    const results = finish(transform2d(k, transformOutput, planesOfTile), at);
+    const first = p.planes.plus(p.tileStride.scale(tile)).plus(at);
+    const loads = planeLoads(k, first, p.planeStride, planeRow);
+    const results = finish(transform2d(k, transformOutput, patch, loads), at);
     const top = y.mul(size);
     const left = x.mul(size);
     const rowsInside = p.height.sub(top);
@@ -311,17 +330,23 @@ export const winogradOutputMasked: KernelRecipe = kernel(
   },
 );
 
-/** Largest of a window and its position in the window; of equal values the first wins, NaN always (as in PyTorch). */
-export function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
-  let largest = values[0]!;
-  let winner = k.vector(0);
-  values.forEach((value, index) => {
-    if (index === 0) return;
-    const wins = value.greater(largest).or(value.unequal(value));
-    largest = wins.select(value, largest);
-    winner = wins.select(k.vector(index), winner);
-  });
-  return { largest, winner };
+/**
+ * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins, and
+ * NaN always does (as in PyTorch).
+ */
+function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
+  let contenders = values.map((largest, position) => ({ largest, winner: k.vector(position) }));
+  while (contenders.length > 1) {
+    contenders = range(contenders.length / 2).map((i) => {
+      const [first, second] = [contenders[2 * i]!, contenders[2 * i + 1]!];
+      const wins = second.largest.greater(first.largest).or(second.largest.unequal(second.largest));
+      return {
+        largest: wins.select(second.largest, first.largest),
+        winner: wins.select(second.winner, first.winner),
+      };
+    });
+  }
+  return contenders[0]!;
 }
 
 /** Convolution, bias, floor and a max-pool of 2 or 4 whose stride is its size, in one pass over the tiles. */
@@ -384,7 +409,13 @@ function forFilters(
     readonly filters: Value;
     readonly channels: Value;
   },
-  body: (filter: Value, channel: Value, taps: () => Value[][], first: Value, tapStride: Value) => void,
+  body: (
+    filter: Value,
+    channel: Value,
+    taps: (row: number, column: number) => Value,
+    first: Value,
+    tapStride: Value,
+  ) => void,
 ): void {
   const tapStride = p.channels.toOffset();
   const row = tapStride.scale(3);
@@ -392,7 +423,7 @@ function forFilters(
     k.loop(p.channels.div(k.lanes), (vector) => {
       const channel = vector.mul(k.lanes);
       const first = p.weights.plus(p.filterStride.scale(filter)).plus(channel.toOffset());
-      body(filter, channel, () => loadSquare(k, 3, first, row, tapStride), first, tapStride);
+      body(filter, channel, tableLoads(k, 3, first, row, tapStride), first, tapStride);
     });
   });
 }
@@ -403,7 +434,7 @@ export const winogradWeights: KernelRecipe = kernel(
   weightParameters,
   (k, p) => {
     forFilters(k, p, (filter, channel, taps) => {
-      const values = transform2d(k, transformWeights, taps());
+      const values = transform2d(k, transformWeights, 3, taps);
       const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
       forPlanes(out, p.planeStride, (place, i, j) => k.scatter(place, values[i]![j]!, p.rowStride));
     });
@@ -416,10 +447,9 @@ export const winogradWeightsBackward: KernelRecipe = kernel(
   weightParameters,
   (k, p) => {
     forFilters(k, p, (filter, channel, taps) => {
-      const turned = taps()
-        .map((row) => row.toReversed())
-        .toReversed();
-      const values = transform2d(k, transformWeights, turned);
+      const table = grid(3, 3, () => channel);
+      for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
+      const values = transform2d(k, transformWeights, 3, (y, x) => table[y]![x]!);
       const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
       forPlanes(out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
     });
@@ -432,12 +462,9 @@ export const winogradWeightGradient: KernelRecipe = kernel(
   weightParameters,
   (k, p) => {
     forFilters(k, p, (filter, channel, _, first, tapStride) => {
-      const table: Value[][] = grid(patch, patch, () => first);
       const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-      forPlanes(source, p.planeStride, (place, i, j) => {
-        table[i]![j] = k.load(place);
-      });
-      const taps = transform2d(k, transformWeightGradient, table).flat();
+      const loads = planeLoads(k, source, p.planeStride, p.planeStride.scale(patch));
+      const taps = transform2d(k, transformWeightGradient, patch, loads).flat();
       let place = first;
       taps.forEach((tap, index) => {
         if (index > 0) place = place.plus(tapStride);

@@ -19,7 +19,6 @@ import {
   MapBuffer,
   type Matrix,
   noFrame,
-  type Place,
   type Region,
 } from './code.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';
@@ -365,7 +364,13 @@ export function lowerConvolution(
   const largestRows = Math.max(1, Math.floor(columnFloats / (full.width * columnStride)));
   const usesColumns = operation.forward === 'im2col' || operation.backward === 'im2col';
   const columnPatches = full.width * Math.min(full.height, largestRows);
-  const columns = usesColumns ? scratch.allocate(columnPatches * columnStride) : undefined;
+  /** Where forward and backward pass follow each other, whole images' patches are kept for the latter. */
+  const keepsColumns =
+    training && operation.backward === 'im2col' && !context.wholeBatch && largestRows >= full.height;
+  const columnImages = keepsColumns ? images : 1;
+  const columns = usesColumns ? scratch.allocate(columnImages * columnPatches * columnStride) : undefined;
+  const columnsOf = (image: number): number =>
+    columns!.at + (keepsColumns ? image * columnPatches * columnStride : 0);
   const columnGradients =
     operation.backward === 'im2col' && dx
       ? scratch.reserve('column gradients', columnPatches * columnStride)
@@ -378,8 +383,8 @@ export function lowerConvolution(
       }),
     ).flat();
 
-  const patches = (map: MapBuffer, chunk: Chunk, { image, row, rows }: Piece, place: Place) => ({
-    columns: place.at,
+  const patches = (map: MapBuffer, chunk: Chunk, { image, row, rows }: Piece, place: number) => ({
+    columns: place,
     columnStride,
     map: map.at(chunk, image, row * spec.stride[0] - paddingY, -paddingX),
     mapRow: map.rowStride,
@@ -394,13 +399,13 @@ export function lowerConvolution(
   const im2colForward = (code: Code, chunk: Chunk, block: Block): void => {
     const piece = block.pieces[0]!;
     const target = fullMap!;
-    code.call('im2col', patches(x, chunk, piece, columns!));
+    code.call('im2col', patches(x, chunk, piece, columnsOf(piece.image)));
     const planeRows = target.contiguous ? 1 : piece.rows;
     code.call(relu ? 'gemmNNRelu' : 'gemmNN', {
       out: target.at(chunk, piece.image, piece.row),
       outStride: target.pixelStride,
       outPlane: target.rowStride,
-      left: columns!.at,
+      left: columnsOf(piece.image),
       leftStride: columnStride,
       leftPlane: full.width * columnStride,
       right: derived.forward.place.at,
@@ -417,7 +422,7 @@ export function lowerConvolution(
   const im2colWeightGradient = (code: Code, chunk: Chunk, slot: number, first: boolean): void => {
     columnBlocks(chunk.count, largestRows).forEach((block, index) => {
       const piece = block.pieces[0]!;
-      code.call('im2col', patches(x, chunk, piece, columns!));
+      if (!keepsColumns) code.call('im2col', patches(x, chunk, piece, columnsOf(piece.image)));
       const gradient = fullGradient!;
       const calls = gradient.contiguous ? 1 : piece.rows;
       for (let i = 0; i < calls; i++) {
@@ -428,7 +433,7 @@ export function lowerConvolution(
           left: gradient.at(chunk, piece.image, piece.row + i),
           leftStride: gradient.pixelStride,
           leftPlane: 0,
-          right: columns!.at + i * full.width * columnStride,
+          right: columnsOf(piece.image) + i * full.width * columnStride,
           rightStride: columnStride,
           rightPlane: 0,
           planes: 1,
@@ -505,7 +510,7 @@ export function lowerConvolution(
             depth: full.stored,
             accumulate: 0,
           });
-          code.call('col2im', patches(map, of, piece, columnGradients!));
+          code.call('col2im', patches(map, of, piece, columnGradients!.at));
         }
       });
     }
@@ -515,6 +520,7 @@ export function lowerConvolution(
   const listStride = output.height * output.width * entryWords + entryWords;
   const lists = training && !dense ? scratch.reserve('lists', full.stored * listStride) : undefined;
   const counts = training && !dense ? scratch.reserve('counts', full.stored) : undefined;
+  const table = training && !dense ? scratch.reserve('table', 2 * pool!.kernel[0] ** 2) : undefined;
   /** Takes the place of the bias gradient where there is no bias. */
   const unused = training && !dense && !spec.bias ? scratch.reserve('unused', full.stored) : undefined;
 
@@ -526,6 +532,7 @@ export function lowerConvolution(
         lists: lists!.at,
         listStride,
         counts: counts!.at,
+        table: table!.at,
         bias: unused ? unused.at : slot + matrix.bias,
         biasStep: unused ? 1 : matrix.biasStep,
         accumulate,
@@ -618,7 +625,7 @@ export function lowerConvolution(
           host: 'setOnes',
           place: (columns.at + spec.kernel[0] * run) * 4,
           stride: columnStride,
-          count: columnPatches,
+          count: columnImages * columnPatches,
         });
       }
     },

@@ -9,6 +9,8 @@ export interface LoweringContext {
   readonly images: number;
   /** Whether a backward pass follows. */
   readonly training: boolean;
+  /** Whether all images pass one operation before the next, rather than one chunk all operations. */
+  readonly wholeBatch: boolean;
   /** Input and output, and their gradients where there is a backward pass; `dx` only where someone needs it. */
   readonly x: MapBuffer;
   readonly y: MapBuffer;

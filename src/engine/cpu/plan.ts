@@ -201,6 +201,7 @@ export function compilePlan(
       scratch,
       images: chunkImages,
       training,
+      wholeBatch,
       x: maps[i]!,
       y: maps[i + 1]!,
       dx: gradients[i],

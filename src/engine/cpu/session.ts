@@ -91,9 +91,18 @@ export async function openWasmSession(network: Network, options: WasmOptions): P
     losses: new Float64Array(buffer(largest * 8)),
     correct: new Int32Array(buffer(largest * 4)),
   };
+  // Workers start up while the kernels are printed.
+  const workers = shared ? Array.from({ length: threads }, startThread) : [];
   const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), shared));
   const crew = shared
-    ? await startWorkers({ network, lanes, largestBatch: options.batchSize, module, shared: state, threads })
+    ? await workerCrew(await Promise.all(workers), {
+        network,
+        lanes,
+        largestBatch: options.batchSize,
+        module,
+        shared: state,
+        threads,
+      })
     : callingThread(new Executor(session, module, state, 1, 0));
   return new WasmSession(network, operations, session, state, crew, threads, options.batchSize, buffer);
 }
@@ -131,8 +140,7 @@ function callingThread(executor: Executor): Crew {
   };
 }
 
-async function startWorkers(start: Omit<WorkerStart, 'worker'>): Promise<Crew> {
-  const workers: Thread[] = await Promise.all(Array.from({ length: start.threads }, startThread));
+async function workerCrew(workers: readonly Thread[], start: Omit<WorkerStart, 'worker'>): Promise<Crew> {
   let onProgress: ((steps: number) => void) | undefined;
   const stop = async (): Promise<void> => {
     await Promise.all(workers.map((worker) => worker.stop()));
