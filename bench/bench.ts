@@ -29,31 +29,39 @@ const usage = `npm run bench -- [options]
   --only PART          one of ${parts.join(', ')}; may be repeated (default: all)
   --repetitions N      bursts of each contestant in step and predict (default 20)
   --epochs N           epochs of each contestant (default 3)
-  --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); epoch and memory need them
+  --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
+                       the epoch is left out, and memory is that of training on shapes
   --batch-size N       images in a step (default 100)
   --device D           wasm or reference (default wasm)
   --json FILE          also write all measurements to FILE
-  --no-torch           ours alone`;
+  --no-torch           ours alone\nPyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
 
-const { values: options } = parseArgs({
-  allowNegative: true,
-  options: {
-    only: { type: 'string', multiple: true, default: [...parts] },
-    repetitions: { type: 'string', default: '20' },
-    epochs: { type: 'string', default: '3' },
-    data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
-    'batch-size': { type: 'string', default: '100' },
-    device: { type: 'string', default: 'wasm' },
-    json: { type: 'string', default: '' },
-    torch: { type: 'boolean', default: true },
-    help: { type: 'boolean', default: false },
-  },
-});
+const optionTypes = {
+  only: { type: 'string', multiple: true },
+  repetitions: { type: 'string', default: '20' },
+  epochs: { type: 'string', default: '3' },
+  data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
+  'batch-size': { type: 'string', default: '100' },
+  device: { type: 'string', default: 'wasm' },
+  json: { type: 'string', default: '' },
+  torch: { type: 'boolean', default: true },
+  help: { type: 'boolean', default: false },
+} as const;
 
 function fail(message: string): never {
   console.error(`${message}\n\n${usage}`);
   process.exit(2);
 }
+
+function parseOptions() {
+  try {
+    return parseArgs({ allowNegative: true, options: optionTypes }).values;
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const options = parseOptions();
 
 function wholeNumber(name: 'repetitions' | 'epochs' | 'batch-size'): number {
   const value = Number(options[name]);
@@ -65,7 +73,8 @@ if (options.help) {
   console.log(usage);
   process.exit();
 }
-for (const part of options.only) {
+const only: readonly string[] = options.only ?? parts;
+for (const part of only) {
   if (!(parts as readonly string[]).includes(part)) fail(`--only ${part} is not one of ${parts.join(', ')}`);
 }
 if (options.device !== 'wasm' && options.device !== 'reference') fail(`unknown --device ${options.device}`);
@@ -73,7 +82,7 @@ const device: BenchDevice = options.device;
 const repetitions = wholeNumber('repetitions');
 const epochs = wholeNumber('epochs');
 const batchSize = wholeNumber('batch-size');
-const wanted = (part: Part): boolean => options.only.includes(part);
+const wanted = (part: Part): boolean => only.includes(part);
 
 /** Steps done back to back before the next contestant's turn: some tenths of a second. */
 const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 10, vgg7: 2 };
@@ -209,6 +218,7 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
       ...(peer === undefined ? [] : [timed('torch', peer.threads, () => peer.epoch(folder!))]),
     ],
     epochs,
+    0,
   );
   for (const { name, median, lower, upper } of scores) {
     log(`${name.padEnd(18)}${fixed(median, 2).padStart(7)} s (${fixed(lower, 2)}–${fixed(upper, 2)})`);
@@ -244,7 +254,8 @@ async function benchStart(data: string | undefined) {
 }
 
 async function openPeers(): Promise<Peer[]> {
-  if (!options.torch || !(['step', 'predict', 'epoch'] as const).some(wanted)) return [];
+  const compares = wanted('step') || wanted('predict') || (wanted('epoch') && data !== undefined);
+  if (!options.torch || !compares) return [];
   const peers: Peer[] = [];
   for (const threads of threadCounts) {
     const peer = await openPeer(threads);

@@ -49,11 +49,12 @@ export function fastest(scores: readonly Score[]): Score | undefined {
   return scores.toSorted((a, b) => a.median - b.median)[0];
 }
 
-/** Rounds that do not count: V8 optimises WebAssembly while it runs. */
-const warmups = 2;
-
-/** `rounds` counted rounds. */
-export async function contest(contestants: readonly Contestant[], rounds: number): Promise<Score[]> {
+/** `rounds` rounds after some that do not count: V8 optimises WebAssembly while it runs. */
+export async function contest(
+  contestants: readonly Contestant[],
+  rounds: number,
+  warmups = 2,
+): Promise<Score[]> {
   const seconds = contestants.map((): number[] => []);
   for (let round = -warmups; round < rounds; round++) {
     for (let turn = 0; turn < contestants.length; turn++) {

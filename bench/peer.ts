@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-export const python = '/usr/bin/python3';
+export const python: string = process.env.PYTHON ?? '/usr/bin/python3';
 
 /** Keep glibc from giving memory back after each step: PyTorch loses up to four times its speed to page faults else. */
 const allocator = {
