@@ -17,12 +17,7 @@ const inputBlock = 256;
 /** Floats of the depth that a product takes at once, so that a batch of such rows stays in the second-level cache. */
 const depthBlock = 1024;
 
-export interface LoweredLinear extends Lowered {
-  /** Pieces of the backward pass of a whole batch; `gradients` is where the parameters' gradients start, in floats. */
-  backwardPieces(chunk: Chunk, gradients: number): ((code: Code) => void)[];
-}
-
-export function lowerLinear(operation: Linear, context: LoweringContext): LoweredLinear {
+export function lowerLinear(operation: Linear, context: LoweringContext): Lowered {
   const { matrix, relu, spec } = operation;
   const { x, y, dx, dy, parameters } = context;
   const features = matrix.taps * matrix.stored;
@@ -148,13 +143,18 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
       gradients(code, chunk, slot, first, 0, features);
       biasGradient(code, chunk, slot, first);
     },
-    backwardPieces: (chunk, slot) => [
-      (code) => biasGradient(code, chunk, slot, true),
-      ...cut(features, inputBlock).map(
-        ({ from, count }) =>
-          (code: Code) =>
-            gradients(code, chunk, slot, true, from, count),
-      ),
-    ],
+    backwardStages: (chunk, _, slot) => ({
+      stages: [
+        [
+          (code) => biasGradient(code, chunk, slot(0), true),
+          ...cut(features, inputBlock).map(
+            ({ from, count }) =>
+              (code: Code) =>
+                gradients(code, chunk, slot(0), true, from, count),
+          ),
+        ],
+      ],
+      slots: 1,
+    }),
   };
 }

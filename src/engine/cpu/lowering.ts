@@ -23,7 +23,12 @@ export interface LoweringContext {
   readonly parameters: Place;
   /** A map that must last from the forward to the backward pass. */
   allocate(shape: MapShape, frame: Frame): MapBuffer;
+  /** A map for use within the backward pass of this operation. */
+  allocateGradient(shape: MapShape, frame: Frame): MapBuffer;
 }
+
+/** Stages that need each other's results, each in pieces that do not. */
+export type Stages = ((code: Code) => void)[][];
 
 /** One operation of a plan. `slot` is where the parameters' gradients of a group of images are summed, in floats. */
 export interface Lowered {
@@ -34,17 +39,33 @@ export interface Lowered {
    * The forward pass of a few images in stages that need each other's results, each stage in about `parts` pieces
    * an image that do not.
    */
-  forwardStages(chunk: Chunk, parts: number): ((code: Code) => void)[][];
+  forwardStages(chunk: Chunk, parts: number): Stages;
   /** Gradients of the parameters are added to the slot, or replace it where the chunk is the slot's first. */
   backward(code: Code, chunk: Chunk, slot: number, first: boolean): void;
   /** After the slot's last chunk. */
   finish?(code: Code, slot: number): void;
+  /**
+   * The backward pass of a few images likewise. `slot` gives the place of slots 0 … `parts` − 1; the result says how
+   * many of them hold a part of the gradient.
+   */
+  backwardStages(
+    chunk: Chunk,
+    parts: number,
+    slot: (index: number) => number,
+  ): { readonly stages: Stages; readonly slots: number };
 }
 
-/** Stages of an operation whose images are its only pieces. */
-export const imageStages = (lowered: Pick<Lowered, 'forward'>, chunk: Chunk): ((code: Code) => void)[][] => [
-  Array.from(
-    { length: chunk.count },
-    (_, i) => (code: Code) => lowered.forward(code, { first: chunk.first + i, count: 1 }),
-  ),
-];
+/** The stages of an operation without parameters: its images are its only pieces. */
+export function imageStages(
+  lowered: Pick<Lowered, 'forward' | 'backward'>,
+): Pick<Lowered, 'forwardStages' | 'backwardStages'> {
+  const images = (chunk: Chunk): Chunk[] =>
+    Array.from({ length: chunk.count }, (_, i) => ({ first: chunk.first + i, count: 1 }));
+  return {
+    forwardStages: (chunk) => [images(chunk).map((image) => (code) => lowered.forward(code, image))],
+    backwardStages: (chunk) => ({
+      stages: [images(chunk).map((image) => (code) => lowered.backward(code, image, 0, true))],
+      slots: 0,
+    }),
+  };
+}

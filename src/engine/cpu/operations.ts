@@ -42,6 +42,8 @@ export interface MatrixLayout {
   readonly stored: number;
   readonly bias: number;
   readonly biasStep: number;
+  /** Floats in all, biases included. */
+  readonly length: number;
 }
 
 interface Shared {
@@ -158,25 +160,23 @@ export function planOperations(network: Network, lanes: number): Operations {
     taps: number,
     bias: 'column' | 'vector',
     offset: number,
-  ): { matrix: MatrixLayout; length: number } => {
+  ): MatrixLayout => {
     const weight = layer.parameters[0]!;
     const values = taps * from.stored;
     const rowStride = bias === 'column' ? roundUp(values + 1, lanes) : unevenStride(values);
     const matrixLength = storedOut * rowStride;
     return {
-      matrix: {
-        weightName: weight.name,
-        biasName: layer.parameters[1]?.name,
-        offset,
-        rowStride,
-        storedOut,
-        out: weight.shape[0]!,
-        taps,
-        channels: from.channels,
-        stored: from.stored,
-        bias: bias === 'column' ? offset + values : offset + matrixLength,
-        biasStep: bias === 'column' ? rowStride : 1,
-      },
+      weightName: weight.name,
+      biasName: layer.parameters[1]?.name,
+      offset,
+      rowStride,
+      storedOut,
+      out: weight.shape[0]!,
+      taps,
+      channels: from.channels,
+      stored: from.stored,
+      bias: bias === 'column' ? offset + values : offset + matrixLength,
+      biasStep: bias === 'column' ? rowStride : 1,
       length: matrixLength + (bias === 'column' ? 0 : storedOut),
     };
   };
@@ -208,10 +208,10 @@ export function planOperations(network: Network, lanes: number): Operations {
         const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
         const taps = spec.kernel[0] * spec.kernel[1];
         pending.push((offset) => {
-          const { matrix, length } = layOut(layer, from, full.stored, taps, bias, offset);
+          const matrix = layOut(layer, from, full.stored, taps, bias, offset);
           return {
             operation: { kind: 'convolution', ...base, spec, full, relu, pool, ...algorithms, matrix },
-            length,
+            length: matrix.length,
           };
         });
         break;
@@ -223,8 +223,8 @@ export function planOperations(network: Network, lanes: number): Operations {
         const storedOut = roundUp(spec.out, lanes);
         const split = storedOut * taps * from.stored >= splitFrom;
         pending.push((offset) => {
-          const { matrix, length } = layOut(layer, from, storedOut, taps, 'vector', offset);
-          return { operation: { kind: 'linear', ...base, spec, relu, split, matrix }, length };
+          const matrix = layOut(layer, from, storedOut, taps, 'vector', offset);
+          return { operation: { kind: 'linear', ...base, spec, relu, split, matrix }, length: matrix.length };
         });
         break;
       }

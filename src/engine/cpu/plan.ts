@@ -22,14 +22,13 @@ import {
 } from './code.ts';
 import {
   type ConvolutionWeights,
-  convolutionGradientFrame,
-  convolutionInputFrame,
   convolutionWeights,
   deriveConvolution,
   lowerConvolution,
 } from './convolution.ts';
-import { type LoweredLinear, lowerLinear } from './linear.ts';
-import type { Lowered, LoweringContext } from './lowering.ts';
+import { convolutionGradientFrame, convolutionInputFrame } from './geometry.ts';
+import { lowerLinear } from './linear.ts';
+import type { Lowered, LoweringContext, Stages } from './lowering.ts';
 import { type MapShape, type MatrixLayout, type Operation, type Operations, roundUp } from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
 
@@ -61,12 +60,13 @@ export function slotCount(batch: number, slotLength: number): number {
   return Math.min(batch, 16, affordable);
 }
 
+/** Parts into which a few images are split, each with a slot. */
+const stageParts = (slotLength: number): number => slotCount(8, slotLength);
+
 /** Images that go through the network together: deep maps are small, and several fill a block of tiles. */
 const chunkImages = 4;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 const fewImages = 8;
-/** Pieces of an image where images are few. */
-const partsOfImage = 8;
 /** Floats of an item of the parameters' phase. */
 const updateFloats = 16_384;
 
@@ -101,10 +101,7 @@ export class SessionMemory {
     this.parameters = region.allocate(parameterLength);
     this.firstMoments = region.allocate(training ? parameterLength : 0);
     this.secondMoments = region.allocate(training ? parameterLength : 0);
-    // A smaller batch may have more slots than the largest: never more than 16.
-    const slots = Math.max(
-      ...Array.from({ length: Math.min(16, largestBatch) }, (_, i) => slotCount(i + 1, slotLength)),
-    );
+    const slots = Math.max(slotCount(largestBatch, slotLength), stageParts(slotLength));
     this.slots = region.allocate(training ? slots * slotLength : 0);
     this.splitGradients = region.allocate(training ? parameterLength - slotLength : 0);
     this.derived = new Map(
@@ -176,7 +173,7 @@ export function compilePlan(
   const { operations } = memory;
   const { list } = operations;
   const training = mode === 'train';
-  const stages = !training && batch < fewImages;
+  const stages = batch < fewImages;
   const wholeBatch = stages || list.some(isSplit);
   const shared = new Region();
   const scratch = new Region();
@@ -194,7 +191,7 @@ export function compilePlan(
     const producer = list[i - 1]!;
     const framed = producer.kind === 'convolution' && !producer.pool && list[i]?.kind !== 'linear';
     const frame = framed ? convolutionGradientFrame(producer, i > 1) : noFrame;
-    return allocate(shape, frame, isSplit(list[i]) || isSplit(producer));
+    return allocate(shape, frame, stages || isSplit(list[i]) || isSplit(producer));
   });
   const lower = (operation: Operation, i: number): Lowered => {
     const context: LoweringContext = {
@@ -210,6 +207,7 @@ export function compilePlan(
       inputFloor: floorOf(hasOwnRelu(list[i - 1])),
       parameters: memory.parameters,
       allocate: (shape, frame) => allocate(shape, frame, wholeBatch),
+      allocateGradient: (shape, frame) => allocate(shape, frame, stages),
     };
     switch (operation.kind) {
       case 'convolution':
@@ -279,14 +277,27 @@ export function compilePlan(
   });
 
   const phases: Phase[] = [];
+  const push = (stagesOf: Stages): void => {
+    for (const stage of stagesOf) phases.push({ items: stage.map((part) => emit(part)) });
+  };
+  const parts = stageParts(operations.slotLength);
+  const slotOf = (operation: Operation) => (index: number) =>
+    isSplit(operation) ? memory.splitSlot : memory.slot(index);
+  /** How many slots hold a part of each operation's gradient. */
+  let usedSlots = list.map(() => slotCount(batch, operations.slotLength));
   if (stages) {
-    phases.push({ items: cut(all, 1).map((chunk) => emit((code) => loadImages(code, chunk))) });
-    for (const operation of lowered) {
-      for (const stage of operation.forwardStages(all, partsOfImage)) {
-        phases.push({ items: stage.map((part) => emit(part)) });
+    push([cut(all, 1).map((chunk) => (code) => loadImages(code, chunk))]);
+    for (const operation of lowered) push(operation.forwardStages(all, parts));
+    push([[(code) => loss(code, all)]]);
+    if (training) {
+      usedSlots = list.map((operation, i) => {
+        const { slots } = lowered[i]!.backwardStages(all, parts, slotOf(operation));
+        return slots;
+      });
+      for (const [i, operation] of [...list.entries()].toReversed()) {
+        push(lowered[i]!.backwardStages(all, parts, slotOf(operation)).stages);
       }
     }
-    phases.push({ items: [emit((code) => loss(code, all))] });
   } else {
     const slots = training ? slotCount(batch, operations.slotLength) : 0;
     const slotChunks = Array.from({ length: slots }, (_, slot): Chunk[] => {
@@ -313,11 +324,7 @@ export function compilePlan(
         ),
       });
       const split = splits[segment];
-      if (split !== undefined) {
-        for (const stage of lowered[split]!.forwardStages(all, partsOfImage)) {
-          phases.push({ items: stage.map((part) => emit(part)) });
-        }
-      }
+      if (split !== undefined) push(lowered[split]!.forwardStages(all, parts));
     }
     function backward(code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void {
       for (const i of segments[segment]!.toReversed()) {
@@ -328,10 +335,8 @@ export function compilePlan(
       for (const i of segments[segment]!) lowered[i]!.finish?.(code, memory.slot(slot));
     }
     for (let segment = splits.length - 1; training && segment >= 0; segment--) {
-      const split = lowered[splits[segment]!] as LoweredLinear;
-      phases.push({
-        items: split.backwardPieces(all, memory.splitSlot).map((part) => emit(part)),
-      });
+      const split = splits[segment]!;
+      push(lowered[split]!.backwardStages(all, parts, slotOf(list[split]!)).stages);
       if (segments[segment]!.length === 0) continue;
       phases.push({
         items: slotChunks.map((chunks, slot) =>
@@ -348,57 +353,74 @@ export function compilePlan(
     batch,
     setup: emit(...lowered.map((operation) => (code: Code) => operation.setup?.(code))),
     phases,
-    update: { items: training ? updateItems(memory, batch, worker) : [] },
-    reduce: training ? emit((code) => reduce(code, memory, batch, 0, operations.slotLength)) : [],
+    update: { items: training ? updateItems(memory, usedSlots, worker) : [] },
+    reduce: emit((code) => {
+      list.forEach((operation, i) => {
+        const matrix = matrixOf(operation);
+        if (!training || !matrix) return;
+        reduce(code, memory, operation, usedSlots[i]!, matrix.offset, matrix.length);
+      });
+    }),
     memoryFloats,
     workspace: memory.length,
     logits: { at: logits.at(all, 0), stride: logits.imageStride },
   };
 }
 
-/** Sums the slots of parameters `from` … `to` into the first slot. */
-function reduce(code: Code, memory: SessionMemory, batch: number, from: number, length: number): void {
-  if (length === 0) return;
+/** Sums the slots of parameters `from` … `from + length` of an operation into the first slot. */
+function reduce(
+  code: Code,
+  memory: SessionMemory,
+  operation: Operation,
+  slots: number,
+  from: number,
+  length: number,
+): void {
+  if (isSplit(operation) || slots < 2) return;
   code.call('reduceSlots', {
     gradient: memory.slot(0) + from,
     slots: memory.slot(0) + from,
     slotStride: memory.operations.slotLength,
-    slotCount: slotCount(batch, memory.operations.slotLength),
+    slotCount: slots,
     length,
   });
 }
 
 /** Slots → gradient → optimizer → derived matrices, by ranges of parameters. */
-function updateItems(memory: SessionMemory, batch: number, worker: number): (readonly Instruction[])[] {
+function updateItems(
+  memory: SessionMemory,
+  usedSlots: readonly number[],
+  worker: number,
+): (readonly Instruction[])[] {
   const items: (readonly Instruction[])[] = [];
-  const range = (operation: Operation, from: number, length: number, derive?: (code: Code) => void): void => {
+  const range = (index: number, from: number, length: number, derive?: (code: Code) => void): void => {
     const code = new Code();
-    const gradient = memory.gradientOf(operation);
-    if (!isSplit(operation)) reduce(code, memory, batch, from, length);
+    const operation = memory.operations.list[index]!;
+    reduce(code, memory, operation, usedSlots[index]!, from, length);
     code.call('adam', {
       parameters: memory.parameters.at + from,
       firstMoment: memory.firstMoments.at + from,
       secondMoment: memory.secondMoments.at + from,
-      gradient: gradient + from,
+      gradient: memory.gradientOf(operation) + from,
       length,
       settings: memory.settings(worker),
     });
     derive?.(code);
     items.push(code.instructions);
   };
-  for (const operation of memory.operations.list) {
+  for (const [index, operation] of memory.operations.list.entries()) {
     const matrix = matrixOf(operation);
     if (!matrix) continue;
     // Ranges of 16 outputs never share a cache line of a derived matrix.
     const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
     for (let from = 0; from < matrix.storedOut; from += rows) {
       const to = Math.min(from + rows, matrix.storedOut);
-      range(operation, matrix.offset + from * matrix.rowStride, (to - from) * matrix.rowStride, (code) => {
+      range(index, matrix.offset + from * matrix.rowStride, (to - from) * matrix.rowStride, (code) => {
         if (operation.kind !== 'convolution') return;
         deriveConvolution(code, operation, memory.derived.get(operation)!, memory.parameters.at, from, to);
       });
     }
-    if (matrix.biasStep === 1) range(operation, matrix.bias, matrix.storedOut);
+    if (matrix.biasStep === 1) range(index, matrix.bias, matrix.storedOut);
   }
   return items;
 }

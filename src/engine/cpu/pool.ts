@@ -67,11 +67,10 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
     pooledRow: y.rowStride,
     pooledPixel: y.pixelStride,
   });
-  const lowered: Lowered = {
+  const lowered: Pick<Lowered, 'forward' | 'backward'> = {
     forward(code, chunk) {
       for (let image = 0; image < chunk.count; image++) code.call('maxPool', windows(x, chunk, image));
     },
-    forwardStages: (chunk) => imageStages(lowered, chunk),
     backward(code, chunk) {
       if (!dx) return;
       for (let image = 0; image < chunk.count; image++) {
@@ -86,7 +85,7 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
       }
     },
   };
-  return lowered;
+  return { ...lowered, ...imageStages(lowered) };
 }
 
 /** Applies the ReLU of the input to its gradient, where it is the reader's to apply. */
@@ -108,7 +107,7 @@ export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chun
 
 export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
   const { x, y, dx, dy } = context;
-  const lowered: Lowered = {
+  const lowered: Pick<Lowered, 'forward' | 'backward'> = {
     forward(code, chunk) {
       for (let image = 0; image < chunk.count; image++) {
         code.call('relu', {
@@ -122,7 +121,6 @@ export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
         });
       }
     },
-    forwardStages: (chunk) => imageStages(lowered, chunk),
     backward(code, chunk) {
       if (!dx) return;
       for (let image = 0; image < chunk.count; image++) {
@@ -141,5 +139,5 @@ export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
       }
     },
   };
-  return lowered;
+  return { ...lowered, ...imageStages(lowered) };
 }

@@ -1,0 +1,53 @@
+/** Gradients of an input that are scattered patch by patch, as `im2col` and `sparse` do. */
+import { type Chunk, type Code, MapBuffer, noFrame } from './code.ts';
+import { convolutionInputFrame } from './geometry.ts';
+import type { LoweringContext } from './lowering.ts';
+import type { Convolution } from './operations.ts';
+
+export interface InputScatter {
+  /** The map that is scattered to: the input's gradient, or one with room for the padding. */
+  readonly map: MapBuffer;
+  /** Clears the map, has `scatter` add to it, and passes the result to the input's gradient through its ReLU. */
+  run(
+    code: Code,
+    chunk: Chunk,
+    image: number,
+    scatter: (map: MapBuffer, chunk: Chunk, image: number) => void,
+  ): void;
+}
+
+export function inputScatter(operation: Convolution, context: LoweringContext): InputScatter {
+  const { input, spec } = operation;
+  const { scratch, x, inputFloor } = context;
+  const dx = context.dx!;
+  const padded = spec.padding.some((padding) => padding > 0);
+  const frame = padded ? convolutionInputFrame(operation) : noFrame;
+  const map = padded ? new MapBuffer(scratch, input, frame, 1, false) : dx;
+  const one: Chunk = { first: 0, count: 1 };
+  return {
+    map,
+    run(code, chunk, image, scatter) {
+      const [of, index] = padded ? [one, 0] : [chunk, image];
+      code.call('fill', {
+        out: map.at(of, index, -frame.top, -frame.left),
+        outRow: map.rowStride,
+        rows: frame.top + input.height + frame.bottom,
+        length: (frame.left + input.width + frame.right) * input.stored,
+        value: 0,
+      });
+      scatter(map, of, index);
+      if (!padded && inputFloor !== 0) return;
+      code.call('reluBackward', {
+        out: dx.at(chunk, image),
+        outRow: dx.rowStride,
+        gradient: map.at(of, index),
+        gradientRow: map.rowStride,
+        activation: x.at(chunk, image),
+        activationRow: x.rowStride,
+        rows: input.height,
+        length: input.width * input.stored,
+        floor: inputFloor,
+      });
+    },
+  };
+}

@@ -1,0 +1,83 @@
+/**
+ * The gradients of a convolution behind a max-pool by visiting the pool's winners alone (`kernels/sparse.ts`). Weight
+ * and input gradient of an image are found from the same lists, so both are computed together.
+ */
+import { entryWords } from '../../kernels/sparse.ts';
+import { cutImages } from './blocks.ts';
+import { floorOf } from './code.ts';
+import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
+import { inputScatter } from './scatter.ts';
+
+export function sparseGradients({ operation, context, winners }: ConvolutionMaps): ConvolutionGradients {
+  const { spec, input, full, relu, matrix, output } = operation;
+  const { scratch, x, y, dx, dy, parameters } = context;
+  const [paddingY, paddingX] = spec.padding;
+  const pool = operation.pool!.kernel[0];
+  const listStride = output.height * output.width * entryWords + entryWords;
+  const lists = scratch.reserve('lists', full.stored * listStride);
+  const counts = scratch.reserve('counts', full.stored);
+  const table = scratch.reserve('table', 2 * pool ** 2);
+  /** Takes the bias gradient where there is no bias. */
+  const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
+  const scatter = dx ? inputScatter(operation, context) : undefined;
+
+  return {
+    weightBlocks: (images) => cutImages(images, output.height),
+    weightGradient(code, chunk, blocks, slot, first) {
+      blocks.forEach(({ pieces }, index) => {
+        const { image } = pieces[0]!;
+        const accumulate = Number(!first || index > 0);
+        code.call('sparseCollect', {
+          lists: lists.at,
+          listStride,
+          counts: counts.at,
+          table: table.at,
+          bias: unused ? unused.at : slot + matrix.bias,
+          biasStep: unused ? 1 : matrix.biasStep,
+          accumulate,
+          pooled: y.at(chunk, image),
+          pooledRow: y.rowStride,
+          winners: winners!.at(chunk, image),
+          gradient: dy!.at(chunk, image),
+          gradientRow: dy!.rowStride,
+          pixel: dy!.pixelStride,
+          pooledHeight: output.height,
+          pooledWidth: output.width,
+          filters: full.stored,
+          pool,
+          stepRow: spec.stride[0] * x.rowStride,
+          stepPixel: spec.stride[1] * x.pixelStride,
+          gradientStepRow: spec.stride[0] * (scatter?.map.rowStride ?? 0),
+          gradientStepPixel: spec.stride[1] * (scatter?.map.pixelStride ?? 0),
+          floor: floorOf(relu),
+        });
+        const walk = {
+          lists: lists.at,
+          listStride,
+          counts: counts.at,
+          filterStride: matrix.rowStride,
+          filters: full.stored,
+          kernelRows: spec.kernel[0],
+          run: spec.kernel[1] * input.stored,
+        };
+        code.call('sparseWeightGradient', {
+          ...walk,
+          weights: slot + matrix.offset,
+          map: x.at(chunk, image, -paddingY, -paddingX),
+          mapRow: x.rowStride,
+          accumulate,
+        });
+        scatter?.run(code, chunk, image, (map, of, i) =>
+          code.call('sparseInputGradient', {
+            ...walk,
+            weights: parameters.at + matrix.offset,
+            map: map.at(of, i, -paddingY, -paddingX),
+            mapRow: map.rowStride,
+          }),
+        );
+      });
+    },
+    inputBlocks: () => [],
+    inputGradient() {},
+  };
+}

@@ -1,0 +1,219 @@
+/**
+ * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd.ts`): tiles of 4×4 outputs in blocks that
+ * fit the second-level cache, 36 matrix products between two transforms. ReLU and a pool of 2 or 4 happen in the
+ * output transform. Both gradients are the same scheme.
+ */
+import { planes, tileSize } from '../../kernels/winograd.ts';
+import { type Block, cutBlocks } from './blocks.ts';
+import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from './code.ts';
+import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
+import { forwardTiles, poolsInTransform, tilesOf } from './geometry.ts';
+import { unevenStride } from './operations.ts';
+
+/** Floats that a block's transformed inputs and outputs may take: about half of a second-level cache. */
+const blockFloats = 150_000;
+
+export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
+  const { operation, context, derived, fullMap, fullGradient, winners } = maps;
+  const { spec, input, full, pool, matrix } = operation;
+  const { scratch, training, x, y, dx, inputFloor, parameters } = context;
+  const [paddingY, paddingX] = spec.padding;
+  const floor = floorOf(operation.relu);
+  const fused = poolsInTransform(operation);
+  const tiles = forwardTiles(operation);
+  const inputTiles = { rows: tilesOf(input.height), columns: tilesOf(input.width) };
+  const blockTiles = Math.max(4, Math.floor(blockFloats / (planes * (input.stored + full.stored)) / 4) * 4);
+  const largestBlock = Math.max(blockTiles, tiles.columns, inputTiles.columns);
+
+  /** Working memory [36][tiles][channels], one of two. */
+  const tilePlanes = (purpose: string, channels: number): Matrix => {
+    const rowStride = unevenStride(channels);
+    const planeStride = largestBlock * rowStride + 16;
+    return { place: scratch.reserve(purpose, planes * planeStride), rowStride, planeStride };
+  };
+  const inputPlanes = tilePlanes('planes 1', input.stored);
+  const outputPlanes = tilePlanes('planes 2', full.stored);
+  const gradientPlanes = tilePlanes('planes 1', full.stored);
+  const inputGradientPlanes = tilePlanes('planes 2', input.stored);
+  const backward = training && operation.backward === 'winograd';
+  const weightStride = unevenStride(input.stored);
+  const weightPlaneStride = full.stored * weightStride + 16;
+  /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [36][filters][channels], until a slot is finished. */
+  const weightPlanes = backward ? scratch.allocate(planes * weightPlaneStride) : undefined;
+
+  const toPlanes = (
+    code: Code,
+    kernel: 'winogradInput' | 'winogradGradient',
+    planesOf: Matrix,
+    map: MapBuffer,
+    chunk: Chunk,
+    block: Block,
+    columns: number,
+    offsetY: number,
+    offsetX: number,
+  ): void => {
+    for (const { image, row, rows, before } of block.pieces) {
+      code.call(kernel, {
+        out: planesOf.place.at + before * planesOf.rowStride,
+        planeStride: planesOf.planeStride,
+        tileStride: planesOf.rowStride,
+        map: map.at(chunk, image, row * tileSize - offsetY, -offsetX),
+        rowStride: map.rowStride,
+        pixelStride: map.pixelStride,
+        tileRows: rows,
+        tileColumns: columns,
+        channels: map.shape.stored,
+      });
+    }
+  };
+
+  return {
+    forwardBlocks: (images, parts) =>
+      cutBlocks(
+        images,
+        tiles.rows,
+        tiles.columns,
+        Math.min(blockTiles, Math.ceil(tiles.rows / parts) * tiles.columns),
+      ),
+    forward(code, chunk, block) {
+      const [from, to] = [inputPlanes, outputPlanes];
+      toPlanes(code, 'winogradInput', from, x, chunk, block, tiles.columns, paddingY, paddingX);
+      multiply(code, from, derived.forward, to, block.size, full.stored, input.stored);
+      for (const { image, row, rows, before } of block.pieces) {
+        const size = fused ? pool!.kernel[0] : 1;
+        const target = fused ? y : fullMap!;
+        const firstRow = (row * tileSize) / size;
+        code.call(fused ? (size === 2 ? 'winogradOutputPool2' : 'winogradOutputPool4') : 'winogradOutput', {
+          planes: to.place.at + before * to.rowStride,
+          planeStride: to.planeStride,
+          tileStride: to.rowStride,
+          map: target.at(chunk, image, firstRow),
+          rowStride: target.rowStride,
+          pixelStride: target.pixelStride,
+          tileRows: rows,
+          tileColumns: tiles.columns,
+          channels: full.stored,
+          height: target.shape.height - firstRow,
+          width: target.shape.width,
+          ...(fused && {
+            winners: winners!.at(chunk, image, firstRow),
+            winnerRow: winners!.rowStride,
+            winnerPixel: winners!.pixelStride,
+          }),
+          bias: parameters.at + matrix.bias,
+          floor,
+        });
+      }
+    },
+    weightBlocks(images, parts) {
+      return this.forwardBlocks(images, parts);
+    },
+    weightGradient(code, chunk, blocks, slot, first) {
+      blocks.forEach((block, index) => {
+        toPlanes(code, 'winogradInput', inputPlanes, x, chunk, block, tiles.columns, paddingY, paddingX);
+        toPlanes(code, 'winogradGradient', outputPlanes, fullGradient!, chunk, block, tiles.columns, 0, 0);
+        code.call('gemmTN', {
+          out: weightPlanes!.at,
+          outStride: weightStride,
+          outPlane: weightPlaneStride,
+          left: outputPlanes.place.at,
+          leftStride: outputPlanes.rowStride,
+          leftPlane: outputPlanes.planeStride,
+          right: inputPlanes.place.at,
+          rightStride: inputPlanes.rowStride,
+          rightPlane: inputPlanes.planeStride,
+          planes,
+          rows: full.stored,
+          columns: input.stored,
+          depth: block.size,
+          accumulate: Number(!first || index > 0),
+        });
+        block.pieces.forEach(({ image, row, rows }, piece) => {
+          if (!spec.bias) return;
+          const gradient = fullGradient!;
+          code.call('sumPixels', {
+            out: slot + matrix.bias,
+            map: gradient.at(chunk, image, row * tileSize),
+            mapRow: gradient.rowStride,
+            mapPixel: gradient.pixelStride,
+            rows: Math.min(rows * tileSize, full.height - row * tileSize),
+            columns: full.width,
+            channels: full.stored,
+            accumulate: Number(!first || index > 0 || piece > 0),
+          });
+        });
+      });
+    },
+    finish(code, slot) {
+      code.call('winogradWeightGradient', {
+        out: weightPlanes!.at,
+        planeStride: weightPlaneStride,
+        rowStride: weightStride,
+        weights: slot + matrix.offset,
+        filterStride: matrix.rowStride,
+        filters: full.stored,
+        channels: input.stored,
+      });
+    },
+    inputBlocks: (images, parts) =>
+      cutBlocks(
+        images,
+        inputTiles.rows,
+        inputTiles.columns,
+        Math.min(blockTiles, Math.ceil(inputTiles.rows / parts) * inputTiles.columns),
+      ),
+    inputGradient(code, chunk, block) {
+      const [from, to] = [gradientPlanes, inputGradientPlanes];
+      const { columns } = inputTiles;
+      toPlanes(code, 'winogradInput', from, fullGradient!, chunk, block, columns, 2 - paddingY, 2 - paddingX);
+      multiply(code, from, derived.backward!, to, block.size, input.stored, full.stored);
+      for (const { image, row, rows, before } of block.pieces) {
+        code.call('winogradOutputMasked', {
+          planes: to.place.at + before * to.rowStride,
+          planeStride: to.planeStride,
+          tileStride: to.rowStride,
+          map: dx!.at(chunk, image, row * tileSize),
+          rowStride: dx!.rowStride,
+          pixelStride: dx!.pixelStride,
+          tileRows: rows,
+          tileColumns: columns,
+          channels: input.stored,
+          height: input.height - row * tileSize,
+          width: input.width,
+          activation: x.at(chunk, image, row * tileSize),
+          activationRow: x.rowStride,
+          activationPixel: x.pixelStride,
+          floor: inputFloor,
+        });
+      }
+    },
+  };
+}
+
+/** The 36 products [tiles][depth] · [depth][columns]. */
+function multiply(
+  code: Code,
+  left: Matrix,
+  right: Matrix,
+  out: Matrix,
+  rows: number,
+  columns: number,
+  depth: number,
+): void {
+  code.call('gemmNN', {
+    out: out.place.at,
+    outStride: out.rowStride,
+    outPlane: out.planeStride,
+    left: left.place.at,
+    leftStride: left.rowStride,
+    leftPlane: left.planeStride,
+    right: right.place.at,
+    rightStride: right.rowStride,
+    rightPlane: right.planeStride,
+    planes,
+    rows,
+    columns,
+    depth,
+    accumulate: 0,
+  });
+}
