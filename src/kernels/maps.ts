@@ -134,14 +134,6 @@ export const transpose: KernelRecipe = kernel(
   },
 );
 
-/** Adds or copies a run of floats of any length. */
-function forRun(k: Recorder, length: Value, vector: (at: Value) => void, single: (at: Value) => void): void {
-  const vectors = length.div(k.lanes);
-  k.loop(vectors, (i) => vector(i.mul(k.lanes).toOffset()));
-  const done = vectors.mul(k.lanes);
-  k.loop(length.sub(done), (i) => single(done.add(i).toOffset()));
-}
-
 const patches = {
   columns: 'pointer',
   columnStride: 'offset',
@@ -158,38 +150,49 @@ const patches = {
   run: 'i32',
 } as const;
 
-function forPatchRows(
+function forPatches(
   k: Recorder,
   p: { readonly [K in keyof typeof patches]: Value },
   body: (column: Value, place: Value) => void,
 ): void {
-  const run = p.run.toOffset();
   k.loop(p.outRows, (y) => {
     k.loop(p.outColumns, (x) => {
       const column = k.variable(p.columns.plus(p.columnStride.scale(y.mul(p.outColumns).add(x))));
       const place = k.variable(p.map.plus(p.stepRow.scale(y)).plus(p.stepPixel.scale(x)));
-      k.loop(p.kernelRows, () => {
-        body(column, place);
-        column.advance(run);
-        place.advance(p.mapRow);
-      });
+      body(column, place);
     });
   });
 }
 
+/**
+ * Whole vectors are copied, so that up to lanes − 1 floats behind a run are touched: the next run, or the next patch,
+ * overwrites them. Behind the last patch there must be room for a vector.
+ */
 export const im2col: KernelRecipe = kernel(
   'im2col',
-  'columns[outRows · outColumns][kernelRows · run] = the patches of a map',
-  patches,
+  'columns[outRows · outColumns][kernelRows · run] = the patches of a map; behind each: one, then zeros',
+  { ...patches, one: 'f32' },
   (k, p) => {
-    forPatchRows(k, p, (column, place) =>
-      forRun(
-        k,
-        p.run,
-        (at) => k.store(column.plus(at), k.load(place.plus(at))),
-        (at) => k.store(column.plus(at), k.loadFloat(place.plus(at))),
-      ),
-    );
+    const vectors = p.run.add(k.lanes - 1).div(k.lanes);
+    const run = p.run.toOffset();
+    const zero = k.vector(0);
+    forPatches(k, p, (column, place) => {
+      k.loop(p.kernelRows, () => {
+        const [from, to] = [k.variable(place), k.variable(column)];
+        const copy = (count: number): void => {
+          for (const i of range(count)) k.store(to, k.load(from, i * k.lanes), i * k.lanes);
+          from.advance(count * k.lanes);
+          to.advance(count * k.lanes);
+        };
+        const triples = vectors.div(3);
+        k.loop(triples, () => copy(3));
+        k.loop(vectors.sub(triples.mul(3)), () => copy(1));
+        column.advance(run);
+        place.advance(p.mapRow);
+      });
+      k.store(column, zero);
+      k.store(column, p.one);
+    });
   },
 );
 
@@ -198,14 +201,19 @@ export const col2im: KernelRecipe = kernel(
   'map += the patches in columns, each at its place',
   patches,
   (k, p) => {
-    forPatchRows(k, p, (column, place) =>
-      forRun(
-        k,
-        p.run,
-        (at) => k.store(place.plus(at), k.load(place.plus(at)).add(k.load(column.plus(at)))),
-        (at) => k.store(place.plus(at), k.loadFloat(place.plus(at)).add(k.loadFloat(column.plus(at)))),
-      ),
-    );
+    const vectors = p.run.div(k.lanes);
+    const done = vectors.mul(k.lanes);
+    const run = p.run.toOffset();
+    forPatches(k, p, (column, place) => {
+      k.loop(p.kernelRows, () => {
+        const add = (at: Value, load: (pointer: Value) => Value): void =>
+          k.store(place.plus(at), load(place.plus(at)).add(load(column.plus(at))));
+        k.loop(vectors, (i) => add(i.mul(k.lanes).toOffset(), (pointer) => k.load(pointer)));
+        k.loop(p.run.sub(done), (i) => add(done.add(i).toOffset(), (pointer) => k.loadFloat(pointer)));
+        column.advance(run);
+        place.advance(p.mapRow);
+      });
+    });
   },
 );
 

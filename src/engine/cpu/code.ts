@@ -142,8 +142,7 @@ export type HostCall =
       readonly gradient: number;
       readonly gradientStride: number;
       readonly classes: number;
-    }
-  | { readonly host: 'setOnes'; readonly place: number; readonly stride: number; readonly count: number };
+    };
 
 export type Instruction = Call | HostCall;
 

@@ -41,7 +41,6 @@ export interface ConvolutionGradients {
 
 /** A whole algorithm. `parts` asks for at least so many blocks an image, where it has rows for them. */
 export interface ConvolutionAlgorithm extends ConvolutionGradients {
-  setup?(code: Code): void;
   forwardBlocks(images: number, parts: number): Block[];
   forward(code: Code, chunk: Chunk, block: Block): void;
 }
@@ -182,7 +181,6 @@ export function lowerConvolution(
   const imagesOf = (chunk: Chunk): number[] => Array.from({ length: chunk.count }, (_, i) => i);
 
   return {
-    setup: (code) => algorithm.setup?.(code),
     forward(code, chunk) {
       for (const block of algorithm.forwardBlocks(chunk.count, 1)) algorithm.forward(code, chunk, block);
       if (pools) for (const image of imagesOf(chunk)) poolForward(code, chunk, image);

@@ -85,7 +85,6 @@ type Kernels = Readonly<Record<string, (...values: number[]) => void>>;
 /** A plan with its kernels bound. */
 interface BoundPlan {
   readonly plan: Plan;
-  readonly setup: readonly Bound[];
   readonly phases: readonly (readonly (readonly Bound[])[])[];
   readonly update: readonly (readonly Bound[])[];
   readonly reduce: readonly Bound[];
@@ -211,7 +210,6 @@ export class Executor {
       const bindItems = (phase: Phase) => phase.items.map((item) => item.map((i) => this.#bind(i)));
       bound = {
         plan,
-        setup: plan.setup.map((i) => this.#bind(i)),
         phases: plan.phases.map(bindItems),
         update: bindItems(plan.update),
         reduce: plan.reduce.map((i) => this.#bind(i)),
@@ -222,7 +220,6 @@ export class Executor {
       this.#current = bound;
       if (this.#worker === 0) this.#floats.fill(0, bound.plan.workspace, bound.plan.memoryFloats);
       this.#meet();
-      this.#runAll(bound.setup);
     }
     this.#firstImage = firstImage;
     this.#gradientScale = 1 / batch;
@@ -346,9 +343,6 @@ export class Executor {
         return;
       case 'loss':
         this.#loss(call);
-        return;
-      case 'setOnes':
-        for (let i = 0; i < call.count; i++) this.#floats[call.place / 4 + i * call.stride] = 1;
         return;
     }
   }

@@ -26,7 +26,9 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const backward = training && operation.backward === 'im2col';
   const keeps = backward && !context.wholeBatch && largestRows === full.height;
   const keptImages = keeps ? images : 1;
-  const columns = scratch.allocate(keptImages * blockPatches * columnStride);
+  // Copies of whole vectors may reach a little beyond the end.
+  const columns = scratch.allocate(keptImages * blockPatches * columnStride + 16);
+  const one = spec.bias ? 1 : 0;
   const columnsOf = (image: number): number => columns.at + (keeps ? image * blockPatches * columnStride : 0);
   const gradientColumns =
     backward && dx ? scratch.reserve('column gradients', blockPatches * columnStride) : undefined;
@@ -54,20 +56,11 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     cutRows(count, full.height, full.width, Math.min(largestRows, Math.ceil(full.height / parts)));
 
   return {
-    setup(code) {
-      if (!spec.bias) return;
-      code.host({
-        host: 'setOnes',
-        place: (columns.at + spec.kernel[0] * run) * 4,
-        stride: columnStride,
-        count: keptImages * blockPatches,
-      });
-    },
     forwardBlocks: blocksOf,
     forward(code, chunk, block) {
       const piece = block.pieces[0]!;
       const target = fullMap!;
-      code.call('im2col', patches(x, chunk, piece.image, piece, columnsOf(piece.image)));
+      code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one });
       // Where the map has a frame, its rows are the planes of the product.
       const planes = target.contiguous ? 1 : piece.rows;
       code.call(relu ? 'gemmNNRelu' : 'gemmNN', {
@@ -91,7 +84,8 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     weightGradient(code, chunk, blocks, slot, first) {
       blocks.forEach((block, index) => {
         const piece = block.pieces[0]!;
-        if (!keeps) code.call('im2col', patches(x, chunk, piece.image, piece, columnsOf(piece.image)));
+        if (!keeps)
+          code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one });
         const gradient = fullGradient!;
         const products = gradient.contiguous ? 1 : piece.rows;
         for (let i = 0; i < products; i++) {

@@ -32,8 +32,6 @@ export type Stages = ((code: Code) => void)[][];
 
 /** One operation of a plan. `slot` is where the parameters' gradients of a group of images are summed, in floats. */
 export interface Lowered {
-  /** Once, after memory was cleared. */
-  setup?(code: Code): void;
   forward(code: Code, chunk: Chunk): void;
   /**
    * The forward pass of a few images in stages that need each other's results, each stage in about `parts` pieces

@@ -39,8 +39,6 @@ export interface Phase {
 
 export interface Plan {
   readonly batch: number;
-  /** To be run by each worker after memory was cleared. */
-  readonly setup: readonly Instruction[];
   /** Forward pass and, in training, gradients. */
   readonly phases: readonly Phase[];
   /** Training: sums the slots and applies the optimizer. */
@@ -54,10 +52,12 @@ export interface Plan {
   readonly logits: { readonly at: number; readonly stride: number };
 }
 
-/** Gradient slots: enough to keep many threads busy, few enough to keep their sum cheap. */
+/**
+ * Gradient slots: enough to keep many threads busy and to share the images evenly, few enough to keep their sum cheap.
+ */
 export function slotCount(batch: number, slotLength: number): number {
   const affordable = Math.max(4, Math.floor(64_000_000 / Math.max(1, slotLength)));
-  return Math.min(batch, 16, affordable);
+  return Math.min(batch, slotLength < 100_000 ? 32 : 16, affordable);
 }
 
 /** Parts into which a few images are split, each with a slot. */
@@ -351,7 +351,6 @@ export function compilePlan(
 
   return {
     batch,
-    setup: emit(...lowered.map((operation) => (code: Code) => operation.setup?.(code))),
     phases,
     update: { items: training ? updateItems(memory, usedSlots, worker) : [] },
     reduce: emit((code) => {
