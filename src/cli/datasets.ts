@@ -1,11 +1,20 @@
 /** The data sets by the names that the command line knows, and the options that choose one. */
 import { type Command, Option } from 'commander';
-import type { DatasetSplits } from '../data/dataset.ts';
+import type { DatasetSplits, ImageShape } from '../data/dataset.ts';
 import { UsageError } from '../errors.ts';
 import { choiceOption } from './values.ts';
 
 export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
 export type DatasetName = (typeof datasetNames)[number];
+
+/** Pictures and classes of each, for commands that need no pictures. */
+export const datasetShapes: Readonly<
+  Record<DatasetName, { readonly shape: ImageShape; readonly classes: number }>
+> = {
+  shapes: { shape: [3, 32, 32], classes: 10 },
+  cifar10: { shape: [3, 32, 32], classes: 10 },
+  cifar100: { shape: [3, 32, 32], classes: 100 },
+};
 
 export interface DatasetOptions {
   readonly dataset: DatasetName;

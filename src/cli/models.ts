@@ -48,7 +48,7 @@ export function addDeviceOptions(command: Command): Command {
 }
 
 /** More than any machine has cores; each thread costs memory of its own. */
-const maxThreads = 256;
+export const maxThreads = 256;
 
 /** Compiles the chosen network for the pictures of a data set. Without a seed its weights are yet to be loaded. */
 export async function compileChosen(

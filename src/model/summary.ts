@@ -1,0 +1,129 @@
+/**
+ * A network as a table: for each layer its settings, output shape, parameters, multiply-adds and the memory of its
+ * output. All figures are for one picture; memory counts float32 values as PyTorch would keep them, one map for each
+ * layer, while a device may fuse layers and keep fewer.
+ */
+import type { LayerSpec, Network, Shape } from './layer.ts';
+import { formatPair, formatShape } from './layers/arguments.ts';
+import { sizeOf } from './network.ts';
+
+export interface SummaryRow {
+  readonly name: string;
+  readonly kind: LayerSpec['kind'];
+  /** For instance `3×3, stride 2, padding 1`. */
+  readonly settings: string;
+  readonly output: Shape;
+  readonly parameters: number;
+  readonly multiplyAdds: number;
+  /** Of the output of one picture, in bytes; 0 for `flatten`, which moves nothing. */
+  readonly activationBytes: number;
+}
+
+export interface Summary {
+  readonly model: string;
+  readonly input: Shape;
+  readonly layers: readonly SummaryRow[];
+  readonly total: {
+    readonly parameters: number;
+    readonly multiplyAdds: number;
+    readonly activationBytes: number;
+  };
+}
+
+/** The table of `network` as plain data. */
+export function summarize(network: Network): Summary {
+  const layers = network.layers.map(({ spec, name, output, parameters, multiplyAdds }) => ({
+    name,
+    kind: spec.kind,
+    settings: settingsOf(spec),
+    output,
+    parameters: parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    multiplyAdds,
+    activationBytes: spec.kind === 'flatten' ? 0 : 4 * sizeOf(output),
+  }));
+  const total = (column: 'parameters' | 'multiplyAdds' | 'activationBytes'): number =>
+    layers.reduce((sum, row) => sum + row[column], 0);
+  return {
+    model: network.name,
+    input: network.input,
+    layers,
+    total: {
+      parameters: total('parameters'),
+      multiplyAdds: total('multiplyAdds'),
+      activationBytes: total('activationBytes'),
+    },
+  };
+}
+
+/** The table as text, one line for each layer, between a header and the totals. */
+export function formatSummary({ model, input, layers, total }: Summary): string {
+  const cells = [
+    ['layer', 'kind', 'output', 'parameters', 'multiply-adds', 'memory'],
+    ['input', '', formatShape(input), '', '', formatBytes(4 * sizeOf(input))],
+    ...layers.map((row) => [
+      row.name,
+      row.settings === '' ? row.kind : `${row.kind} ${row.settings}`,
+      formatShape(row.output),
+      formatCount(row.parameters),
+      formatCount(row.multiplyAdds),
+      row.activationBytes === 0 ? '' : formatBytes(row.activationBytes),
+    ]),
+    [
+      model,
+      '',
+      '',
+      grouped(total.parameters),
+      grouped(total.multiplyAdds),
+      formatBytes(total.activationBytes),
+    ],
+  ];
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  // Text stands left, numbers right.
+  const lines = cells.map((row) =>
+    row
+      .map((cell, column) => (column < 3 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('  ')
+      .trimEnd(),
+  );
+  const rule = '─'.repeat(Math.max(...lines.map((line) => line.length)));
+  return [lines[0], rule, ...lines.slice(1, -1), rule, lines.at(-1)].join('\n');
+}
+
+/** Bytes in binary units: `1.5 MiB`. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+function settingsOf(spec: LayerSpec): string {
+  const window = (stride: number): string[] => {
+    if (spec.kind !== 'conv2d' && spec.kind !== 'maxPool2d') return [];
+    const parts = [formatShape(spec.kernel)];
+    if (spec.stride.some((side) => side !== stride)) parts.push(`stride ${formatPair(spec.stride)}`);
+    if (spec.padding.some((side) => side !== 0)) parts.push(`padding ${formatPair(spec.padding)}`);
+    return parts;
+  };
+  const withBias = (bias: boolean): string[] => (bias ? [] : ['no bias']);
+  switch (spec.kind) {
+    case 'conv2d':
+      return [...window(1), ...withBias(spec.bias)].join(', ');
+    case 'maxPool2d':
+      return window(0).join(', ');
+    case 'linear':
+      return withBias(spec.bias).join(', ');
+    case 'relu':
+    case 'flatten':
+      return '';
+    default:
+      return spec satisfies never;
+  }
+}
+
+const grouped = (value: number): string => value.toLocaleString('en-US');
+const formatCount = (value: number): string => (value === 0 ? '' : grouped(value));
