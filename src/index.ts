@@ -3,7 +3,7 @@
  * everything else may change. Grouped as a program uses it: data, network, training, errors.
  */
 
-export { cifar10, cifar100 } from './data/cifar.ts';
+export { cifar10, cifar100 } from './data/cifar-files.ts';
 export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './data/dataset.ts';
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';

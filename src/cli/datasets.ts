@@ -46,9 +46,9 @@ export async function loadDataset({ dataset, data, labels }: DatasetOptions): Pr
       if (data !== undefined) throw new UsageError(`--data ${data}: shapes is built in and reads no files`);
       return (await import('../data/shapes.ts')).shapes();
     case 'cifar10':
-      return (await import('../data/cifar.ts')).cifar10(from);
+      return (await import('../data/cifar-files.ts')).cifar10(from);
     case 'cifar100':
-      return (await import('../data/cifar.ts')).cifar100({ ...from, ...(labels && { labels }) });
+      return (await import('../data/cifar-files.ts')).cifar100({ ...from, ...(labels && { labels }) });
     default:
       throw new UsageError(`unknown data set ${dataset satisfies never}`);
   }

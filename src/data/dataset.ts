@@ -20,6 +20,8 @@ export interface Dataset {
   readonly labels: Uint16Array;
   /** Number of pictures, N. */
   readonly length: number;
+  /** Where classes come in groups, as CIFAR-100's do: the groups' names, and each class's group. */
+  readonly superclasses?: { readonly names: readonly string[]; readonly of: readonly number[] };
 }
 
 /** A data set with its official division. */

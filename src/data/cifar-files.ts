@@ -1,0 +1,200 @@
+/**
+ * CIFAR from disk: the official binary files, the official python archive's files, or either archive as it was
+ * downloaded. `data` names the folder with the files, its parent, or the archive; it is then the only place looked
+ * in. Otherwise it is `$VGGNET_DATA`, otherwise the cache directory.
+ */
+import { closeSync, createReadStream, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { createGunzip } from 'node:zlib';
+import { DataError } from '../errors.ts';
+import { exactly, parse } from './byte-parser.ts';
+import { dataDirectory } from './cache.ts';
+import {
+  allocateCifar,
+  binaryFileBytes,
+  type CifarFile,
+  type CifarFormat,
+  type CifarLayout,
+  type CifarTarget,
+  cifarFormats,
+  cifarParser,
+  cifarSplits,
+} from './cifar.ts';
+import type { DatasetSplits } from './dataset.ts';
+import { readTar, tarLimits } from './tar.ts';
+
+export interface CifarOptions {
+  /** Folder with the files, its parent, or the archive: the only place looked in. */
+  readonly data?: string;
+}
+
+/** CIFAR-10: 50,000 training and 10,000 test pictures of 10 classes. @throws DataError where the files are not right. */
+export function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
+  return load(cifarFormats.cifar10, options.data, 'fine');
+}
+
+/** CIFAR-100, with its 100 fine classes or its 20 coarse ones. @throws DataError where the files are not right. */
+export function cifar100(
+  options: CifarOptions & { readonly labels?: 'fine' | 'coarse' } = {},
+): Promise<DatasetSplits> {
+  return load(cifarFormats.cifar100, options.data, options.labels ?? 'fine');
+}
+
+const layouts: readonly CifarLayout[] = ['binary', 'python'];
+
+async function load(
+  format: CifarFormat,
+  data: string | undefined,
+  labels: 'fine' | 'coarse',
+): Promise<DatasetSplits> {
+  const place = locate(format, data ?? dataDirectory(), data !== undefined);
+  const target = allocateCifar(format);
+  if (place.kind === 'archive') await readArchive(format, place.path, target);
+  else for (const file of format.files) await readFile(format, place.layout, file, place.path, target);
+  return cifarSplits(format, target, labels);
+}
+
+type Location =
+  | { readonly kind: 'archive'; readonly path: string }
+  | { readonly kind: 'folder'; readonly path: string; readonly layout: CifarLayout };
+
+/** Finds the files in `root`, which is their folder, its parent, or an archive. */
+function locate(format: CifarFormat, root: string, explicit: boolean): Location {
+  const waysOut = `get them with: vgg download ${format.name}, or name their folder or archive with --data`;
+  if (!existsSync(root)) {
+    if (explicit) throw new DataError(`${format.name}: ${root} does not exist; ${waysOut}`);
+  } else if (statSync(root).isFile()) return { kind: 'archive', path: root };
+  const tried: string[] = [];
+  for (const folder of [root, ...layouts.map((layout) => join(root, format.folders[layout]))]) {
+    for (const layout of layouts) {
+      // Its own folder of the other layout cannot hold this one.
+      if (folder !== root && folder !== join(root, format.folders[layout])) continue;
+      const present = format.files.filter((file) => existsSync(join(folder, file[layout])));
+      tried.push(join(folder, format.files[0]![layout]));
+      if (present.length === format.files.length) return { kind: 'folder', path: folder, layout };
+      if (present.length > 0 && basename(folder) === format.folders[layout]) {
+        const missing = format.files.find((file) => !present.includes(file))!;
+        throw new DataError(`${format.name}: ${join(folder, missing[layout])} is missing; ${waysOut}`);
+      }
+    }
+  }
+  for (const layout of layouts) {
+    const path = join(root, format.archives[layout]);
+    tried.push(path);
+    if (existsSync(path)) return { kind: 'archive', path };
+  }
+  throw new DataError(
+    `${format.name}: no files of it in ${root}; ${waysOut}.\nLooked for ${tried.join(', ')}`,
+  );
+}
+
+const chunkBytes = 1 << 20;
+
+function* chunksOf(descriptor: number): Generator<Uint8Array, void, void> {
+  const buffer = new Uint8Array(chunkBytes);
+  for (;;) {
+    const read = readSync(descriptor, buffer);
+    if (read === 0) return;
+    yield buffer.subarray(0, read);
+  }
+}
+
+async function readFile(
+  format: CifarFormat,
+  layout: CifarLayout,
+  file: CifarFile,
+  folder: string,
+  target: CifarTarget,
+): Promise<void> {
+  const path = join(folder, file[layout]);
+  const descriptor = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(descriptor);
+    const expected = binaryFileBytes(format, file);
+    if (layout === 'binary' && size !== expected) {
+      throw new DataError(
+        `${path} has ${size} bytes and is ${size < expected ? 'truncated' : 'too long'}; ` +
+          `${file.records} records take ${expected}`,
+      );
+    }
+    const parser = cifarParser(format, layout, file, target, path);
+    await parse(exactly(parser, size, path), chunksOf(descriptor), path);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** The file of the data set that a member of an archive is, by its folder and name. */
+export function memberFile(
+  format: CifarFormat,
+  path: string,
+): { readonly file: CifarFile; readonly layout: CifarLayout } | undefined {
+  for (const layout of layouts) {
+    const file = format.files.find(
+      (candidate) => path.replace(/^\.\//, '') === `${format.folders[layout]}/${candidate[layout]}`,
+    );
+    if (file) return { file, layout };
+  }
+  return undefined;
+}
+
+/**
+ * Chunks of an archive's content. It is unpacked to its end, so that its checksum is checked, too, but no further than
+ * the limit.
+ */
+export async function readGzippedTar(path: string, visit: Parameters<typeof readTar>[1]): Promise<void> {
+  const file = createReadStream(path, { highWaterMark: chunkBytes });
+  const unpacked = createGunzip({ chunkSize: chunkBytes });
+  file.on('error', (error) => unpacked.destroy(error));
+  const chunks = file.pipe(unpacked)[Symbol.asyncIterator]();
+  try {
+    await parse(
+      readTar(path, visit),
+      { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) },
+      path,
+    );
+    let rest = 0;
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+      rest += (next.value as Uint8Array).length;
+      if (rest > tarLimits.bytes)
+        throw new DataError(`${path} goes on behind its last file; this is no CIFAR archive`);
+    }
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new DataError(
+      code?.startsWith('Z_')
+        ? `${path} is no whole .tar.gz archive: ${message}; download it again`
+        : `${path}: ${message}`,
+    );
+  } finally {
+    file.destroy();
+    unpacked.destroy();
+  }
+}
+
+async function readArchive(format: CifarFormat, path: string, target: CifarTarget): Promise<void> {
+  const missing = new Set(format.files);
+  await readGzippedTar(path, (member) => {
+    const found = memberFile(format, member.path);
+    if (!found) return undefined;
+    const { file, layout } = found;
+    const name = `${member.path} in ${path}`;
+    const expected = binaryFileBytes(format, file);
+    if (layout === 'binary' && member.size !== expected) {
+      throw new DataError(
+        `${name} has ${member.size} bytes and is ${member.size < expected ? 'truncated' : 'too long'}; ` +
+          `${file.records} records take ${expected}`,
+      );
+    }
+    missing.delete(file);
+    return cifarParser(format, layout, file, target, name);
+  });
+  const [first] = missing;
+  if (first) {
+    throw new DataError(
+      `${path} lacks ${first.binary} (or ${first.python}) of ${format.name}; expected ${format.archives.binary} or ` +
+        `${format.archives.python} as it is downloaded`,
+    );
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * The layouts of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009):
+ * official names and sizes, and parsers of their record files and pickles, as pure code. Every file is checked for
+ * its exact size and every label for its range; pixels go straight to their place in the data set.
+ */
+import { DataError } from '../errors.ts';
+import type { Parser } from './byte-parser.ts';
+import { allocateBytes, type Dataset, type DatasetSplits, type ImageShape } from './dataset.ts';
+import { checkByteArray, dictionary, type PickleValue, unpickle } from './pickle.ts';
+
+const tenClasses = 'airplane automobile bird cat deer dog frog horse ship truck';
+const fineClasses =
+  'apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly ' +
+  'camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup ' +
+  'dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower ' +
+  'leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid ' +
+  'otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray ' +
+  'road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar ' +
+  'sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle ' +
+  'wardrobe whale willow_tree wolf woman worm';
+const coarseClasses =
+  'aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices ' +
+  'household_furniture insects large_carnivores large_man-made_outdoor_things ' +
+  'large_natural_outdoor_scenes large_omnivores_and_herbivores medium_mammals non-insect_invertebrates ' +
+  'people reptiles small_mammals trees vehicles_1 vehicles_2';
+
+const shape: ImageShape = [3, 32, 32];
+const pixelBytes = 3072;
+
+export type CifarName = 'cifar10' | 'cifar100';
+/** How a folder of the data set stores its records. */
+export type CifarLayout = 'binary' | 'python';
+
+/** One file of records. */
+export interface CifarFile {
+  readonly binary: string;
+  readonly python: string;
+  readonly split: 'train' | 'test';
+  /** Its first record's place in the split. */
+  readonly first: number;
+  readonly records: number;
+}
+
+export interface CifarFormat {
+  readonly name: CifarName;
+  readonly folders: Readonly<Record<CifarLayout, string>>;
+  readonly archives: Readonly<Record<CifarLayout, string>>;
+  readonly files: readonly CifarFile[];
+  /** Label bytes in front of a binary record: the last is the (fine) class, one before it the superclass. */
+  readonly labelBytes: 1 | 2;
+  readonly classes: readonly string[];
+  readonly superclasses: readonly string[] | undefined;
+}
+
+export const cifarFormats: Readonly<Record<CifarName, CifarFormat>> = {
+  cifar10: {
+    name: 'cifar10',
+    folders: { binary: 'cifar-10-batches-bin', python: 'cifar-10-batches-py' },
+    archives: { binary: 'cifar-10-binary.tar.gz', python: 'cifar-10-python.tar.gz' },
+    files: [
+      ...[1, 2, 3, 4, 5].map(
+        (n): CifarFile => ({
+          binary: `data_batch_${n}.bin`,
+          python: `data_batch_${n}`,
+          split: 'train',
+          first: (n - 1) * 10_000,
+          records: 10_000,
+        }),
+      ),
+      { binary: 'test_batch.bin', python: 'test_batch', split: 'test', first: 0, records: 10_000 },
+    ],
+    labelBytes: 1,
+    classes: tenClasses.split(' '),
+    superclasses: undefined,
+  },
+  cifar100: {
+    name: 'cifar100',
+    folders: { binary: 'cifar-100-binary', python: 'cifar-100-python' },
+    archives: { binary: 'cifar-100-binary.tar.gz', python: 'cifar-100-python.tar.gz' },
+    files: [
+      { binary: 'train.bin', python: 'train', split: 'train', first: 0, records: 50_000 },
+      { binary: 'test.bin', python: 'test', split: 'test', first: 0, records: 10_000 },
+    ],
+    labelBytes: 2,
+    classes: fineClasses.split(' '),
+    superclasses: coarseClasses.split(' '),
+  },
+};
+
+/** Bytes of a binary record file. */
+export const binaryFileBytes = ({ labelBytes }: CifarFormat, { records }: CifarFile): number =>
+  records * (labelBytes + pixelBytes);
+
+/** The memory that files are read into. */
+export interface CifarTarget {
+  readonly pixels: Readonly<Record<'train' | 'test', Uint8Array>>;
+  /** Fine labels, and coarse ones where there are any. */
+  readonly labels: Readonly<Record<'train' | 'test', Uint16Array>>;
+  readonly coarse: Readonly<Record<'train' | 'test', Uint16Array>>;
+}
+
+export function allocateCifar({ files }: CifarFormat): CifarTarget {
+  const count = (split: 'train' | 'test'): number =>
+    files.reduce((sum, file) => sum + (file.split === split ? file.records : 0), 0);
+  const both = <T>(make: (records: number) => T): { train: T; test: T } => ({
+    train: make(count('train')),
+    test: make(count('test')),
+  });
+  return {
+    pixels: both((records) => allocateBytes(records * pixelBytes)),
+    labels: both((records) => new Uint16Array(allocateBytes(records * 2).buffer)),
+    coarse: both((records) => new Uint16Array(records)),
+  };
+}
+
+/** Parses one file of a layout into its place. `path` is for messages. */
+export function cifarParser(
+  format: CifarFormat,
+  layout: CifarLayout,
+  file: CifarFile,
+  target: CifarTarget,
+  path: string,
+): Parser<void> {
+  return layout === 'binary'
+    ? parseRecords(format, file, target, path)
+    : parsePickle(format, file, target, path);
+}
+
+function checkLabel(label: unknown, names: readonly string[], record: number, path: string): number {
+  if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < names.length)
+    return label;
+  throw new DataError(
+    `${path}: record ${record} has label ${String(label)}; expected 0 to ${names.length - 1}. ` +
+      'The file is corrupt, or no file of this data set',
+  );
+}
+
+function* parseRecords(
+  format: CifarFormat,
+  file: CifarFile,
+  target: CifarTarget,
+  path: string,
+): Parser<void> {
+  const pixels = target.pixels[file.split];
+  for (let record = 0; record < file.records; record++) {
+    const at = file.first + record;
+    const labels = yield format.labelBytes;
+    const fine = labels[format.labelBytes - 1]!;
+    const coarse = labels[0]!;
+    target.labels[file.split][at] = checkLabel(fine, format.classes, record, path);
+    if (format.superclasses) {
+      target.coarse[file.split][at] = checkLabel(coarse, format.superclasses, record, path);
+    }
+    yield pixels.subarray(at * pixelBytes, (at + 1) * pixelBytes);
+  }
+}
+
+function* parsePickle(format: CifarFormat, file: CifarFile, target: CifarTarget, path: string): Parser<void> {
+  const { records, first, split } = file;
+  const pixels = target.pixels[split].subarray(first * pixelBytes, (first + records) * pixelBytes);
+  const entries = dictionary(yield* unpickle(pixels, path), path);
+  checkByteArray(entries.get('data'), pixels, [records, pixelBytes], path);
+  const labelsOf = (key: string, names: readonly string[], into: Uint16Array): void => {
+    const labels: PickleValue | undefined = entries.get(key);
+    if (!Array.isArray(labels) || labels.length !== records) {
+      throw new DataError(
+        `${path}: "${key}" has ${Array.isArray(labels) ? labels.length : 'no'} labels; expected ${records}`,
+      );
+    }
+    labels.forEach((label, record) => {
+      into[first + record] = checkLabel(label, names, record, path);
+    });
+  };
+  labelsOf(format.superclasses ? 'fine_labels' : 'labels', format.classes, target.labels[split]);
+  if (format.superclasses) labelsOf('coarse_labels', format.superclasses, target.coarse[split]);
+}
+
+/** The data set that was read, with its fine or coarse labels. */
+export function cifarSplits(
+  format: CifarFormat,
+  target: CifarTarget,
+  labels: 'fine' | 'coarse',
+): DatasetSplits {
+  const coarse = labels === 'coarse' && format.superclasses !== undefined;
+  const split = (name: 'train' | 'test'): Dataset => {
+    const values = (coarse ? target.coarse : target.labels)[name];
+    return {
+      name: format.name,
+      shape,
+      classes: coarse ? format.superclasses! : format.classes,
+      pixels: target.pixels[name],
+      labels: values,
+      length: values.length,
+      ...(!coarse && format.superclasses && { superclasses: superclassesOf(format, target) }),
+    };
+  };
+  return { train: split('train'), test: split('test') };
+}
+
+/** The superclass of each class, as the records say. */
+function superclassesOf({ classes, superclasses }: CifarFormat, { labels, coarse }: CifarTarget) {
+  const of = new Array<number>(classes.length).fill(0);
+  labels.train.forEach((label, i) => {
+    of[label] = coarse.train[i]!;
+  });
+  return { names: superclasses!, of };
+}
