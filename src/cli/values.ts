@@ -38,10 +38,18 @@ export function positiveNumberOption(
 /** An option whose value is one of a few words. */
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   const option = new Option(flags, `${description}: ${choices.join(', ')}`);
-  return option.argParser((text: string) => {
-    if (!choices.includes(text)) throw new UsageError(unknownName(option.name(), text, choices));
-    return text;
-  });
+  return option.argParser((text: string) => checkChoice(option.name(), text, choices));
+}
+
+/** `text` where it is one of `choices`. @throws UsageError with the nearest one where it is not. */
+export function checkChoice<Choice extends string>(
+  what: string,
+  text: string,
+  choices: readonly Choice[],
+): Choice {
+  const choice = choices.find((known) => known === text);
+  if (choice === undefined) throw new UsageError(unknownName(what, text, choices));
+  return choice;
 }
 
 /** An option that may be given several times; its values are collected. */
