@@ -7,14 +7,19 @@ import { choiceOption } from './values.ts';
 export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
 export type DatasetName = (typeof datasetNames)[number];
 
-/** Pictures and classes of each, for commands that need no pictures. */
-export const datasetShapes: Readonly<
-  Record<DatasetName, { readonly shape: ImageShape; readonly classes: number }>
-> = {
-  shapes: { shape: [3, 32, 32], classes: 10 },
-  cifar10: { shape: [3, 32, 32], classes: 10 },
-  cifar100: { shape: [3, 32, 32], classes: 100 },
-};
+/** What is known of a data set before its pictures are there. */
+export interface DatasetFacts {
+  readonly name: DatasetName;
+  readonly shape: ImageShape;
+  readonly classes: number;
+  /** Training pictures. */
+  readonly length: number;
+}
+
+export function datasetFacts({ dataset, labels }: Pick<DatasetOptions, 'dataset' | 'labels'>): DatasetFacts {
+  const classes = dataset === 'cifar100' ? (labels === 'coarse' ? 20 : 100) : 10;
+  return { name: dataset, shape: [3, 32, 32], classes, length: dataset === 'shapes' ? 10_000 : 50_000 };
+}
 
 export interface DatasetOptions {
   readonly dataset: DatasetName;

@@ -1,6 +1,6 @@
 /** `vgg evaluate`: loss and accuracy of saved weights on the test pictures. */
 import { Command } from 'commander';
-import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
+import { addDatasetOptions, type DatasetOptions, datasetFacts, loadDataset } from './datasets.ts';
 import type { Interruption } from './interrupt.ts';
 import {
   addDeviceOptions,
@@ -46,7 +46,7 @@ async function evaluate(options: EvaluateOptions, { signal }: Interruption): Pro
     import('../train/reporters.ts'),
   ]);
   const loader = testLoaderFor(splits, { ...options, normalize: options.normalize === true });
-  await using model = await compileChosen(options, splits.test, { batchSize: loader.batchSize });
+  await using model = await compileChosen(options, datasetFacts(options), { batchSize: loader.batchSize });
   await model.load(options.init);
   const { loss, accuracy, correct, images } = await model.evaluate(loader, signal);
   signal.throwIfAborted();

@@ -1,10 +1,10 @@
 /** The options that choose a network and the device it runs on, shared by the commands, and what they make. */
 import type { Command } from 'commander';
-import type { Dataset } from '../data/dataset.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import type { Model } from '../train/model.ts';
+import type { DatasetFacts } from './datasets.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
@@ -53,14 +53,14 @@ export const maxThreads = 256;
 /** Compiles the chosen network for the pictures of a data set. Without a seed its weights are yet to be loaded. */
 export async function compileChosen(
   options: ModelOptions & DeviceOptions,
-  dataset: Dataset,
+  { shape, classes }: Pick<DatasetFacts, 'shape' | 'classes'>,
   settings: { readonly batchSize: number; readonly seed?: number },
 ): Promise<Model> {
   const { compile } = await import('../train/model.ts');
   const { device, threads } = options;
-  return compile(chosenModel(options, dataset.classes.length), {
+  return compile(chosenModel(options, classes), {
     ...settings,
-    input: dataset.shape,
+    input: shape,
     device,
     ...(threads !== undefined && { threads }),
   });

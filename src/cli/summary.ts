@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, formatSummary, summarize } from '../model/summary.ts';
-import { type DatasetName, datasetNames, datasetShapes } from './datasets.ts';
+import { type DatasetName, datasetFacts, datasetNames } from './datasets.ts';
 import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
 import { print, printJson } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -44,7 +44,7 @@ export function summaryCommand(): Command {
 }
 
 async function summary(model: string, options: SummaryOptions): Promise<void> {
-  const { shape, classes } = datasetShapes[options.dataset];
+  const { shape, classes } = datasetFacts(options);
   const network = buildNetwork(chosenModel({ model, modelOption: options.modelOption }, classes), shape);
   const table = summarize(network);
   const { batchSize, threads = availableParallelism() } = options;

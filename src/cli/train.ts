@@ -5,7 +5,7 @@
 import { Command, Option } from 'commander';
 import type { EvaluateResult } from '../engine/backend.ts';
 import type { Reporter } from '../train/reporters.ts';
-import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
+import { addDatasetOptions, type DatasetOptions, datasetFacts, loadDataset } from './datasets.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
 import {
@@ -82,16 +82,22 @@ async function train(options: TrainCommandOptions, interruption: Interruption): 
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   if (save !== undefined) await checkWritable(save);
 
-  const splits = await loadDataset(options);
-  const [{ loadersOf }, { adam }, { trainer }, { progressFor }] = await Promise.all([
+  // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
+  const facts = datasetFacts(options);
+  const loading = loadDataset(options);
+  loading.catch(() => undefined);
+  const [{ checkBatchSize }, { loadersOf }, { adam }, { trainer }, { progressFor }] = await Promise.all([
+    import('../data/loader.ts'),
     import('./loaders.ts'),
     import('../train/optimizers.ts'),
     import('../train/trainer.ts'),
     import('./progress.ts'),
   ]);
+  checkBatchSize(batchSize, facts);
+  await using model = await compileChosen(options, facts, { batchSize, seed });
+  const splits = await loading;
   const normalize = options.normalize === true;
   const { trainLoader, testLoader } = loadersOf(splits, { ...options, normalize });
-  await using model = await compileChosen(options, splits.train, { batchSize, seed });
   if (options.init !== undefined) await model.load(options.init);
   signal.throwIfAborted();
 

@@ -3,10 +3,11 @@
  * downloaded. `data` names the folder with the files, its parent, or the archive; it is then the only place looked
  * in. Otherwise it is `$VGGNET_DATA`, otherwise the cache directory.
  */
-import { closeSync, createReadStream, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { DataError } from '../errors.ts';
+import { DataError, VggError } from '../errors.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import {
@@ -63,13 +64,13 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
   const waysOut = `get them with: vgg download ${format.name}, or name their folder or archive with --data`;
   if (!existsSync(root)) {
     if (explicit) throw new DataError(`${format.name}: ${root} does not exist; ${waysOut}`);
-  } else if (statSync(root).isFile()) return { kind: 'archive', path: root };
+  } else if (isFile(root)) return { kind: 'archive', path: root };
   const tried: string[] = [];
   for (const folder of [root, ...layouts.map((layout) => join(root, format.folders[layout]))]) {
     for (const layout of layouts) {
       // Its own folder of the other layout cannot hold this one.
       if (folder !== root && folder !== join(root, format.folders[layout])) continue;
-      const present = format.files.filter((file) => existsSync(join(folder, file[layout])));
+      const present = format.files.filter((file) => isFile(join(folder, file[layout])));
       tried.push(join(folder, format.files[0]![layout]));
       if (present.length === format.files.length) return { kind: 'folder', path: folder, layout };
       if (present.length > 0 && basename(folder) === format.folders[layout]) {
@@ -81,21 +82,24 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
   for (const layout of layouts) {
     const path = join(root, format.archives[layout]);
     tried.push(path);
-    if (existsSync(path)) return { kind: 'archive', path };
+    if (isFile(path)) return { kind: 'archive', path };
   }
   throw new DataError(
     `${format.name}: no files of it in ${root}; ${waysOut}.\nLooked for ${tried.join(', ')}`,
   );
 }
 
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+
 const chunkBytes = 1 << 20;
 
-function* chunksOf(descriptor: number): Generator<Uint8Array, void, void> {
+/** The file's bytes, each chunk in the place of the one before. */
+async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array, void, void> {
   const buffer = new Uint8Array(chunkBytes);
   for (;;) {
-    const read = readSync(descriptor, buffer);
-    if (read === 0) return;
-    yield buffer.subarray(0, read);
+    const { bytesRead } = await handle.read(buffer);
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
   }
 }
 
@@ -107,9 +111,14 @@ async function readFile(
   target: CifarTarget,
 ): Promise<void> {
   const path = join(folder, file[layout]);
-  const descriptor = openSync(path, 'r');
+  let handle: FileHandle;
   try {
-    const { size } = fstatSync(descriptor);
+    handle = await open(path);
+  } catch (error) {
+    throw new DataError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+  try {
+    const { size } = await handle.stat();
     const expected = binaryFileBytes(format, file);
     if (layout === 'binary' && size !== expected) {
       throw new DataError(
@@ -118,9 +127,9 @@ async function readFile(
       );
     }
     const parser = cifarParser(format, layout, file, target, path);
-    await parse(exactly(parser, size, path), chunksOf(descriptor), path);
+    await parse(exactly(parser, size, path), chunksOf(handle), path);
   } finally {
-    closeSync(descriptor);
+    await handle.close();
   }
 }
 
@@ -160,7 +169,7 @@ export async function readGzippedTar(path: string, visit: Parameters<typeof read
         throw new DataError(`${path} goes on behind its last file; this is no CIFAR archive`);
     }
   } catch (error) {
-    if (error instanceof DataError) throw error;
+    if (error instanceof VggError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     throw new DataError(
       code?.startsWith('Z_')

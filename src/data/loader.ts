@@ -60,15 +60,7 @@ export interface DataLoader extends AsyncIterable<Batch> {
 /** @throws UsageError where an option is out of its range or the transform does not fit the pictures. */
 export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
   const { batchSize, shuffle = false, transform = toTensor(), seed = 0, dropLast = false } = options;
-  if (!Number.isInteger(batchSize) || batchSize < 1) {
-    throw new UsageError(`dataLoader: batch size ${batchSize} is not a whole number ≥ 1`);
-  }
-  if (batchSize > dataset.length) {
-    throw new UsageError(
-      `dataLoader: batch size ${batchSize} is larger than ${dataset.name} with its ${dataset.length} pictures; ` +
-        `use at most ${dataset.length}`,
-    );
-  }
+  checkBatchSize(batchSize, dataset);
   if (!Number.isSafeInteger(seed) || seed < 0) {
     throw new UsageError(`dataLoader: seed ${seed} is not a whole number from 0 to 2^53 − 1`);
   }
@@ -145,4 +137,16 @@ function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
     out.set(image.values);
   };
   return { shape, sample };
+}
+
+/** @throws UsageError for a batch that is larger than the data set, or no batch at all. */
+export function checkBatchSize(batchSize: number, { name, length }: Pick<Dataset, 'name' | 'length'>): void {
+  if (!Number.isInteger(batchSize) || batchSize < 1) {
+    throw new UsageError(`dataLoader: batch size ${batchSize} is not a whole number ≥ 1`);
+  }
+  if (batchSize > length) {
+    throw new UsageError(
+      `dataLoader: batch size ${batchSize} is larger than ${name} with its ${length} pictures; use at most ${length}`,
+    );
+  }
 }
