@@ -80,7 +80,7 @@ export interface SharedState {
   readonly correct: Int32Array;
 }
 
-type Kernels = Readonly<Record<string, (...values: number[]) => void>>;
+export type Kernels = Readonly<Record<string, (...values: number[]) => void>>;
 
 /** A plan with its kernels bound. */
 interface BoundPlan {
@@ -113,11 +113,13 @@ export class Executor {
     shared: SharedState,
     threads: number,
     worker: number,
+    // A profiler puts a clock around each kernel.
+    around: (kernels: Kernels) => Kernels = (kernels) => kernels,
   ) {
     const instance = new webAssembly.Instance(module, { env: { memory: shared.memory } });
     this.#session = session;
     this.#shared = shared;
-    this.#kernels = instance.exports as unknown as Kernels;
+    this.#kernels = around(instance.exports as unknown as Kernels);
     for (const name of kernelNames) {
       if (!this.#kernels[name]) throw new TypeError(`the kernel module lacks ${name}`);
     }
