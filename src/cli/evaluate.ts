@@ -1,7 +1,6 @@
 /** `vgg evaluate`: loss and accuracy of saved weights on the test pictures. */
 import { Command } from 'commander';
 import { addDatasetOptions, type DatasetOptions, datasetFacts, loadDataset } from './datasets.ts';
-import type { Interruption } from './interrupt.ts';
 import {
   addDeviceOptions,
   addModelOptions,
@@ -26,7 +25,7 @@ Examples:
 
 Give the options that shaped the training: --model, --model-option, --dataset, --labels and --normalize.`;
 
-export function evaluateCommand(interruption: Interruption): Command {
+export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test saved weights');
   command.requiredOption('--init <file>', 'weights as safetensors, from --save or from PyTorch');
   addDatasetOptions(addModelOptions(command));
@@ -34,12 +33,10 @@ export function evaluateCommand(interruption: Interruption): Command {
     .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
     .option('--normalize', 'as in training: by mean and deviation of the training pictures')
     .option('--json', 'print {"loss":…,"accuracy":…,"correct":…,"images":…}');
-  return command
-    .addHelpText('after', examples)
-    .action((options: EvaluateOptions) => evaluate(options, interruption));
+  return command.addHelpText('after', examples).action(evaluate);
 }
 
-async function evaluate(options: EvaluateOptions, { signal }: Interruption): Promise<void> {
+async function evaluate(options: EvaluateOptions): Promise<void> {
   const splits = await loadDataset(options);
   const [{ testLoaderFor }, { accuracyLine }] = await Promise.all([
     import('./loaders.ts'),
@@ -48,8 +45,7 @@ async function evaluate(options: EvaluateOptions, { signal }: Interruption): Pro
   const loader = testLoaderFor(splits, { ...options, normalize: options.normalize === true });
   await using model = await compileChosen(options, datasetFacts(options), { batchSize: loader.batchSize });
   await model.load(options.init);
-  const { loss, accuracy, correct, images } = await model.evaluate(loader, signal);
-  signal.throwIfAborted();
+  const { loss, accuracy, correct, images } = await model.evaluate(loader);
   if (options.json) return printJson({ loss, accuracy, correct, images });
   print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
   print(accuracyLine(accuracy));

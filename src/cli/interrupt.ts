@@ -1,6 +1,7 @@
 /**
- * Ctrl-C and SIGTERM. The first one asks the command to stop: it ends its running step, keeps what it can and says
- * what that was. It has less than a second; then, or at a second signal, the process ends as it is.
+ * Ctrl-C and SIGTERM. Where the command has something to keep, the first one asks it to stop: it ends its running
+ * step, keeps what it can and says what that was. It has less than a second; then, or at a second signal, the process
+ * ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
 
@@ -20,6 +21,8 @@ export interface Interruption {
   readonly signal: AbortSignal;
   /** What an end at this moment leaves behind, as a sentence; the command keeps it true. */
   kept: string;
+  /** Whether the command minds `signal` now, and stops by itself. */
+  stopsItself: boolean;
 }
 
 const graceMilliseconds = 800;
@@ -29,13 +32,14 @@ const echoMilliseconds = 100;
 /** Listens for the signals from now on. */
 export function listenForInterrupts(): Interruption {
   const controller = new AbortController();
-  const interruption: Interruption = { signal: controller.signal, kept: '' };
+  const interruption: Interruption = { signal: controller.signal, kept: '', stopsItself: false };
   let first = Infinity;
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
       const reason = new Interrupted(name);
       if (performance.now() - first > echoMilliseconds) process.exit(reason.exitCode);
       if (controller.signal.aborted) return;
+      if (!interruption.stopsItself) endInterrupted(reason, interruption);
       first = performance.now();
       controller.abort(reason);
       setTimeout(() => endInterrupted(reason, interruption), graceMilliseconds).unref();

@@ -19,6 +19,7 @@ const howToSave = '--save FILE.safetensors keeps the weights.';
 
 /** Saves the weights of `model` to `path`, or only says how to where there is none. */
 export function keeperOf(model: Model, path: string | undefined, interruption: Interruption): Keeper {
+  interruption.stopsItself = true;
   if (path === undefined) {
     interruption.kept = `Nothing was saved; ${howToSave}`;
     return {

@@ -37,7 +37,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .addHelpText('after', examples);
   program
     .addCommand(trainCommand(interruption))
-    .addCommand(evaluateCommand(interruption))
+    .addCommand(evaluateCommand())
     .addCommand(summaryCommand())
     .addCommand(statsCommand())
     .addCommand(downloadCommand(interruption))

@@ -99,7 +99,6 @@ async function train(options: TrainCommandOptions, interruption: Interruption): 
   const normalize = options.normalize === true;
   const { trainLoader, testLoader } = loadersOf(splits, { ...options, normalize });
   if (options.init !== undefined) await model.load(options.init);
-  signal.throwIfAborted();
 
   const progress = progressFor({
     json: options.json === true,
