@@ -5,13 +5,17 @@
 import { expect } from 'vitest';
 
 export interface Difference {
-  /** Largest difference over the expected values' largest; 0 for equal tensors. */
+  /** Largest difference over the scale, the expected values' largest by default; 0 for equal tensors. */
   readonly relative: number;
   /** Where the largest difference is. */
   readonly index: number;
 }
 
-export function difference(actual: ArrayLike<number>, expected: ArrayLike<number>): Difference {
+export function difference(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  scale?: number,
+): Difference {
   let largest = 0;
   let worst = -1;
   let index = 0;
@@ -24,18 +28,22 @@ export function difference(actual: ArrayLike<number>, expected: ArrayLike<number
       index = i;
     }
   }
-  return { relative: worst <= 0 ? 0 : worst / largest, index };
+  return { relative: worst <= 0 ? 0 : worst / (scale ?? largest), index };
 }
 
-/** Fails with the place of the largest difference where it is above `tolerance` (relative to the largest value). */
+/**
+ * Fails with the place of the largest difference where it is above `tolerance`, relative to the largest expected value
+ * or to `scale`.
+ */
 export function expectAllClose(
   actual: ArrayLike<number>,
   expected: ArrayLike<number>,
   tolerance: number,
   what: string,
+  scale?: number,
 ): void {
   expect(actual.length, `${what}: number of values`).toBe(expected.length);
-  const { relative, index } = difference(actual, expected);
+  const { relative, index } = difference(actual, expected, scale);
   const found = `${what}: differs by ${relative.toExponential(1)} of the largest value at index ${index}`;
   expect(relative, `${found} (${actual[index]} instead of ${expected[index]})`).toBeLessThanOrEqual(
     tolerance,

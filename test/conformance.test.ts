@@ -71,11 +71,12 @@ describe.each(devices)('$name', ({ open, threads, curveSteps, multiplyAdds: limi
   describe('Adam follows the losses of PyTorch', () => {
     // Adam amplifies rounding, so the bound widens with the steps.
     const close = { simplified: { first: 20, last: 100 }, vgg7: { first: 5, last: 20 } } as const;
-    for (const { model, seed, losses } of goldenCurves) {
+    for (const curve of goldenCurves) {
+      const { model, seed, losses } = curve;
       const { first, last } = close[model];
       const steps = Math.min(last, curveSteps[model]);
       test.skipIf(steps === 0)(`${model}, ${steps} of ${last} steps`, { timeout: 240_000 }, async () => {
-        const dataset = curveDataset(seed);
+        const dataset = curveDataset(curve);
         const network = buildNetwork(createModel(model, { classes: 10 }), dataset.shape);
         const session = await open(network, { batchSize: 100, threads });
         try {

@@ -30,6 +30,9 @@ export interface GoldenCase {
 export interface GoldenCurve {
   readonly model: 'simplified' | 'vgg7';
   readonly seed: number;
+  /** Strength of the classes' patterns and of the noise over them, in steps of a byte. */
+  readonly pattern: number;
+  readonly noise: number;
   readonly losses: readonly number[];
 }
 
@@ -99,13 +102,13 @@ export function goldenLabels(golden: GoldenCase): readonly number[] {
 const curveImages = 2000;
 const curveClasses = 10;
 
-/** The pictures of the loss curves: a faint coarse pattern for each class under strong noise. */
-export function curveDataset(seed: number): Dataset {
+/** The pictures of a loss curve: a coarse pattern for each class under noise. */
+export function curveDataset({ seed, pattern: strength, noise }: GoldenCurve): Dataset {
   const labelSource = random(seed, streams.labels);
   const labels = Uint16Array.from({ length: curveImages }, () => labelSource.integer(curveClasses));
   const patterns = Array.from({ length: curveClasses }, (_, label) => {
     const source = random(seed, streams.patterns, 0, label);
-    return Uint8Array.from({ length: 3 * 8 * 8 }, () => source.integer(96));
+    return Uint8Array.from({ length: 3 * 8 * 8 }, () => source.integer(strength));
   });
   const pixels = new Uint8Array(curveImages * 3 * 32 * 32);
   let at = 0;
@@ -115,7 +118,7 @@ export function curveDataset(seed: number): Dataset {
     for (let channel = 0; channel < 3; channel++) {
       for (let y = 0; y < 32; y++) {
         for (let x = 0; x < 32; x++) {
-          pixels[at++] = pattern[(channel * 8 + (y >> 2)) * 8 + (x >> 2)]! + source.integer(160);
+          pixels[at++] = pattern[(channel * 8 + (y >> 2)) * 8 + (x >> 2)]! + source.integer(noise);
         }
       }
     }

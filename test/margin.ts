@@ -1,7 +1,12 @@
 /**
- * How sure the decisions of a network are: the smallest distance between a ReLU's input and 0, or between the first
- * and the second value of a pooling window, over the largest value of the layer before. Above rounding, all devices
- * take the same decisions and their gradients can be compared. Computed with the reference layers.
+ * How sure the decisions of a network are: the smallest distance between a ReLU's input and 0, or between the largest
+ * and the next smaller value of a pooling window, over the largest value of the layer before. Above rounding, all
+ * devices take the same decisions and their gradients can be compared. Computed with the reference layers.
+ *
+ * Exact ties count for nothing. With random weights, two values are equal in float64 only where they come from equal
+ * receptive fields (areas of padding alone, values that a ReLU clamped to 0, one value seen through two windows), and a
+ * ReLU's input is 0 only where its whole patch is 0. Then either choice gives all parameters the same gradients: the
+ * values are the same function of the parameters. Ties whose choice matters have tests of their own, on whole numbers.
  */
 import type { MaxPool2dSpec, Network, Tensor, Weights } from '../src/model/layer.ts';
 import { kindOf } from '../src/model/layers/index.ts';
@@ -13,21 +18,15 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
   };
   let smallest = Number.POSITIVE_INFINITY;
   let scale = largest(value.data);
-  let rectified = false;
   for (const { spec, parameters } of network.layers) {
     if (spec.kind === 'relu') {
-      for (const x of value.data)
-        if (!(rectified && x === 0)) smallest = Math.min(smallest, Math.abs(x) / scale);
-      rectified = true;
+      for (const x of value.data) if (x !== 0) smallest = Math.min(smallest, Math.abs(x) / scale);
     } else if (spec.kind === 'maxPool2d') {
-      smallest = Math.min(smallest, poolMargin(spec, value, rectified) / scale);
+      smallest = Math.min(smallest, poolMargin(spec, value) / scale);
     }
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
     value = kindOf(spec).forward(spec, value, values);
-    if (parameters.length > 0) {
-      scale = largest(value.data);
-      rectified = false;
-    }
+    if (parameters.length > 0) scale = largest(value.data);
   }
   return smallest;
 }
@@ -36,27 +35,26 @@ function largest(values: Float64Array): number {
   return values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
 }
 
-/** Windows whose winner a ReLU has clamped take no decision that matters: nothing flows back through them. */
-function poolMargin(spec: MaxPool2dSpec, { shape, data }: Tensor, rectified: boolean): number {
+function poolMargin(spec: MaxPool2dSpec, { shape, data }: Tensor): number {
   const [batch = 0, channels = 0, height = 0, width = 0] = shape;
   const [, outHeight = 0, outWidth = 0] = kindOf(spec).outputShape(spec, shape.slice(1));
   let smallest = Number.POSITIVE_INFINITY;
   for (let plane = 0; plane < batch * channels; plane++) {
     for (let y = 0; y < outHeight; y++) {
       for (let x = 0; x < outWidth; x++) {
-        const window: number[] = [];
+        let first = Number.NEGATIVE_INFINITY;
+        let second = Number.NEGATIVE_INFINITY;
         for (let ky = 0; ky < spec.kernel[0]; ky++) {
           for (let kx = 0; kx < spec.kernel[1]; kx++) {
             const inY = y * spec.stride[0] - spec.padding[0] + ky;
             const inX = x * spec.stride[1] - spec.padding[1] + kx;
-            if (inY >= 0 && inY < height && inX >= 0 && inX < width) {
-              window.push(data[(plane * height + inY) * width + inX]!);
-            }
+            if (inY < 0 || inY >= height || inX < 0 || inX >= width) continue;
+            const value = data[(plane * height + inY) * width + inX]!;
+            if (value > first) [first, second] = [value, first];
+            else if (value < first) second = Math.max(second, value);
           }
         }
-        const [first, second] = window.sort((a, b) => b - a);
-        if (second !== undefined && !(rectified && first! <= 0))
-          smallest = Math.min(smallest, first! - second);
+        smallest = Math.min(smallest, first - second);
       }
     }
   }

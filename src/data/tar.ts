@@ -40,8 +40,9 @@ export function* readTar(
     const block = (yield blockSize).slice();
     if (block.every((byte) => byte === 0)) return;
     const header = parseHeader(block, file);
-    const path = extended.path ?? header.path;
-    const size = extended.size ?? header.size;
+    const meta = header.type === 'x' || header.type === 'g';
+    const path = (meta ? undefined : extended.path) ?? header.path;
+    const size = (meta ? undefined : extended.size) ?? header.size;
     members += 1;
     bytes += size;
     if (members > limits.members) {
@@ -52,8 +53,9 @@ export function* readTar(
         `${file} unpacks to more than ${limits.bytes} bytes (at ${path}); this is no CIFAR archive`,
       );
     }
-    if (header.type === 'x' || header.type === 'g') {
-      const records = parsePax((yield header.size).slice(), file);
+    if (meta) {
+      if (size > 65_536) throw new DataError(`${file}: an extended (pax) header has ${size} bytes`);
+      const records = parsePax((yield size).slice(), file);
       if (header.type === 'x') extended = records;
     } else {
       extended = {};
