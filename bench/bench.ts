@@ -8,6 +8,16 @@ import { writeFile } from 'node:fs/promises';
 import { arch, cpus, loadavg, platform } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import {
+  type Bar,
+  formatBar,
+  isMet,
+  leastEpoch,
+  leastStep,
+  leastTwoThreads,
+  mostMegabytes,
+  mostSecondsToStep,
+} from './bars.ts';
 import { firstStep, peakMemory } from './command.ts';
 import {
   type Contestant,
@@ -89,6 +99,7 @@ const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 10, vgg7: 
 const threadCounts = device === 'reference' || cpus().length === 1 ? [1] : [1, 2];
 
 const log = (line = ''): void => console.log(line);
+const bars: Bar[] = [];
 const fixed = (value: number, digits: number): string => value.toFixed(digits);
 /** `2.31× (2.25–2.38)`: median and quartiles. */
 const ratio = ({ median, lower, upper }: Summary): string =>
@@ -98,20 +109,30 @@ const ratio = ({ median, lower, upper }: Summary): string =>
 const contestantName = (side: Contestant['side'], threads: number): string =>
   `${side === 'ours' ? 'vggnet' : 'PyTorch'}, ${threads} thread${threads === 1 ? '' : 's'}`;
 
+/** Keeps what was measured for the verdicts at the end. */
+function addBar(
+  what: string,
+  value: number | undefined,
+  unit: Bar['unit'],
+  limit: Pick<Bar, 'least' | 'most'>,
+): void {
+  if (value !== undefined) bars.push({ what, value, unit, ...limit });
+}
+
 function printScores(
   scores: readonly Score[],
   operations: number,
   images: number,
   peak: Peak | undefined,
 ): void {
-  log('                       ms   quartiles            images/s   GFLOP/s   of peak');
-  for (const { name, threads, median, lower, upper } of scores) {
+  log('                       ms   quartiles            fastest   images/s   GFLOP/s   of peak');
+  for (const { name, threads, median, lower, upper, least } of scores) {
     const speed = (operations * images) / median / 1e9;
     const share = peak === undefined ? '' : `${fixed((100 * speed) / (peak.best * threads), 0)} %`;
     const quartiles = `${fixed(1000 * lower, 2)}–${fixed(1000 * upper, 2)}`;
     log(
       `${name.padEnd(18)}${fixed(1000 * median, 2).padStart(7)}   ${quartiles.padEnd(18)}` +
-        `${fixed(images / median, 0).padStart(11)}${fixed(speed, 1).padStart(10)}${share.padStart(10)}`,
+        `${fixed(1000 * least, 2).padStart(10)}${fixed(images / median, 0).padStart(11)}${fixed(speed, 1).padStart(10)}${share.padStart(10)}`,
     );
   }
 }
@@ -124,8 +145,10 @@ function printRatios(scores: readonly Score[]): { toTorch?: Summary; twoThreads?
   const [one, two] = ours;
   const toTorch = torch && speedup(torch, best);
   const twoThreads = two && speedup(one!, two);
-  if (toTorch) log(`${best.name}, is ${ratio(toTorch)} as fast as ${torch.name}`);
-  if (twoThreads) log(`two threads are ${ratio(twoThreads)} as fast as one`);
+  /** What remains where other work disturbs every median. */
+  const undisturbed = (a: Score, b: Score): string => `; fastest to fastest ${fixed(a.least / b.least, 2)}×`;
+  if (toTorch) log(`${best.name}: ${ratio(toTorch)} the speed of ${torch.name}${undisturbed(torch, best)}`);
+  if (twoThreads) log(`two threads: ${ratio(twoThreads)} the speed of one${undisturbed(one!, two)}`);
   return { ...(toTorch && { toTorch }), ...(twoThreads && { twoThreads }) };
 }
 
@@ -168,7 +191,13 @@ async function benchBatches(
       repetitions,
     );
     printScores(scores, operations, batchSize, peak);
-    return { model, command, batchSize, burst, operations, scores, ...printRatios(scores) };
+    const ratios = printRatios(scores);
+    if (command === 'step') {
+      const step = `training step of ${model}`;
+      addBar(`${step}, PyTorch's to ours`, ratios.toTorch?.median, '×', { least: leastStep[model] });
+      addBar(`${step}, two threads to one`, ratios.twoThreads?.median, '×', { least: leastTwoThreads });
+    }
+    return { model, command, batchSize, burst, operations, scores, ...ratios };
   } finally {
     for (const { session } of ours) await session.close();
   }
@@ -223,7 +252,9 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
   for (const { name, median, lower, upper } of scores) {
     log(`${name.padEnd(18)}${fixed(median, 2).padStart(7)} s (${fixed(lower, 2)}–${fixed(upper, 2)})`);
   }
-  return { scores, details, ...printRatios(scores) };
+  const ratios = printRatios(scores);
+  addBar("lecture's epoch, PyTorch's to ours", ratios.toTorch?.median, '×', { least: leastEpoch });
+  return { scores, details, ...ratios };
 }
 
 async function benchMemory(data: string | undefined) {
@@ -232,6 +263,7 @@ async function benchMemory(data: string | undefined) {
   const amount =
     bytes === undefined ? 'not measured: this system has no /proc' : `${fixed(bytes / 1e6, 0)} MB`;
   log(`\nPeak resident memory of vgg train on ${dataset[1]}: ${amount}`);
+  addBar(`peak memory, ${dataset[1]}`, bytes && bytes / 1e6, ' MB', { most: mostMegabytes });
   return { dataset: dataset[1], bytes };
 }
 
@@ -248,6 +280,7 @@ async function benchStart(data: string | undefined) {
     log(
       `${dataset.padEnd(9)}${fixed(median, 2)} s (${fixed(lower, 2)}–${fixed(upper, 2)}, n = ${seconds.length})`,
     );
+    addBar(`command to first step, ${dataset}`, median, ' s', { most: mostSecondsToStep });
     results.push({ dataset, ...summary });
   }
   return results;
@@ -284,8 +317,11 @@ const measured: Record<string, unknown> = { machine, torch: peers[0]?.version, l
 let peak: Peak | undefined;
 if (wanted('peak') || wanted('step') || wanted('predict')) {
   peak = await measurePeak();
-  const wide = peak.wide === undefined ? 'no 256-bit vectors' : `${fixed(peak.wide, 0)} with 256-bit vectors`;
-  log(`fused multiply-add peak of one core in WebAssembly: ${fixed(peak.narrow, 0)} GFLOP/s, ${wide}`);
+  const wide = peak.wide === undefined ? 'no 256-bit vectors' : `${fixed(peak.wide, 0)} with 256 bits`;
+  log(
+    `multiply-add peak of one core in WebAssembly, GFLOP/s: ${fixed(peak.separate, 0)} apart in 128 bits (what our ` +
+      `kernels use), ${fixed(peak.narrow, 0)} fused in 128 bits, ${wide}; shares below are of the largest`,
+  );
   measured.peak = peak;
 }
 try {
@@ -308,6 +344,8 @@ try {
 if (wanted('memory')) measured.memory = await benchMemory(data);
 if (wanted('start')) measured.start = await benchStart(data);
 measured.loadAfter = loadavg()[0];
+if (bars.length > 0) log(`\nload after: ${fixed(loadavg()[0]!, 2)}\n${bars.map(formatBar).join('\n')}`);
+measured.bars = bars.map((bar) => ({ ...bar, met: isMet(bar) }));
 if (options.json !== '') {
   await writeFile(options.json, `${JSON.stringify(measured, null, 2)}\n`);
   log(`\nwritten to ${options.json}`);

@@ -13,11 +13,12 @@ export interface Contestant {
   readonly burst: () => Promise<number>;
 }
 
-/** Median with quartiles. */
+/** Median with quartiles and the least value. */
 export interface Summary {
   readonly median: number;
   readonly lower: number;
   readonly upper: number;
+  readonly least: number;
   readonly n: number;
 }
 
@@ -36,7 +37,13 @@ export function summarize(values: readonly number[]): Summary {
     const below = sorted[Math.floor(place)]!;
     return below + (sorted[Math.ceil(place)]! - below) * (place % 1);
   };
-  return { median: quantile(0.5), lower: quantile(0.25), upper: quantile(0.75), n: values.length };
+  return {
+    median: quantile(0.5),
+    lower: quantile(0.25),
+    upper: quantile(0.75),
+    least: quantile(0),
+    n: values.length,
+  };
 }
 
 /** How often faster `b` is than `a`, round by round: neighbours in time saw the same machine. */
