@@ -126,11 +126,11 @@ export function cifarParser(
     : parsePickle(format, file, target, path);
 }
 
-function checkLabel(label: unknown, names: readonly string[], record: number, path: string): number {
+function checkLabel(label: PickleValue, names: readonly string[], record: number, path: string): number {
   if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < names.length)
     return label;
   throw new DataError(
-    `${path}: record ${record} has label ${String(label)}; expected 0 to ${names.length - 1}. ` +
+    `${path}: record ${record} has ${typeof label === 'number' ? `label ${label}` : 'no number as its label'}; expected 0 to ${names.length - 1}. ` +
       'The file is corrupt, or no file of this data set',
   );
 }

@@ -138,7 +138,7 @@ async function transfer(
   try {
     for (let fruitless = 0; ; ) {
       const before = (await file.stat()).size;
-      const outcome = await attempt(url, file, byHand, onProgress, signal);
+      const outcome = await attempt(url, part, file, byHand, onProgress, signal);
       if (outcome === 'done') return;
       fruitless = (await file.stat()).size > before ? 0 : fruitless + 1;
       if (fruitless === fruitlessAttempts) {
@@ -150,13 +150,16 @@ async function transfer(
       signal?.throwIfAborted();
     }
   } finally {
+    const { size } = await file.stat();
     await file.close();
+    if (size === 0) rmSync(part, { force: true });
   }
 }
 
 /** One request. Returns 'done', or why the transfer broke off. */
 async function attempt(
   url: string,
+  part: string,
   file: FileHandle,
   byHand: string,
   onProgress: DownloadOptions['onProgress'],
@@ -203,7 +206,7 @@ async function attempt(
       try {
         await file.appendFile(chunk);
       } catch (error) {
-        throw diskError(url, error);
+        throw diskError(part, error);
       }
       bytes += chunk.length;
       onProgress?.({ phase: 'transfer', bytes, total });

@@ -196,9 +196,7 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
       case 'c': {
         const name = `${yield* line()} ${yield* line()}`;
         if (!knownNames.has(name)) {
-          throw new DataError(
-            `${file} refers to "${name}", which CIFAR's files do not; it is not read any further`,
-          );
+          throw corrupt(`it refers to "${name}", which those files do not`);
         }
         stack.push(new PickleObject(name));
         break;
@@ -256,11 +254,14 @@ export function checkByteArray(
     throw new DataError(`${file}: "data" is not a NumPy array; expected ${expected}`);
   }
   const [, stored, dtype, fortran, bytes] = state as readonly PickleValue[];
-  const type =
+  const code =
     dtype instanceof PickleObject && dtype.name === 'numpy dtype' && Array.isArray(dtype.args)
-      ? String(dtype.args[0])
-      : 'unknown';
-  const sides = Array.isArray(stored) ? stored.map(String).join(', ') : 'unknown';
+      ? (dtype.args[0] as PickleValue | undefined)
+      : undefined;
+  const type = typeof code === 'string' ? code : 'unknown';
+  // Only of numbers: the text of a list that holds itself many times over has no bound.
+  const sides =
+    Array.isArray(stored) && stored.every((side) => typeof side === 'number') ? stored.join(', ') : 'unknown';
   if (type !== 'u1' || sides !== shape.join(', ') || bytes !== target) {
     throw new DataError(
       `${file}: "data" is a NumPy array of type ${type} and shape [${sides}]; expected ${expected}`,
