@@ -79,5 +79,5 @@ export function* skip(size: number): Parser<void> {
 
 /** A text file of `size` bytes. */
 export function* text(size: number): Parser<string> {
-  return new TextDecoder().decode((yield size).slice());
+  return new TextDecoder().decode(yield size);
 }

@@ -130,7 +130,7 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
       case 'X': {
         const length = unsigned(yield 4);
         if (length > 4096) throw corrupt(`it holds a text of ${length} bytes`);
-        stack.push(new TextDecoder().decode((yield length).slice()));
+        stack.push(new TextDecoder().decode(yield length));
         break;
       }
       case 'T': {

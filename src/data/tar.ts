@@ -37,7 +37,7 @@ export function* readTar(
   let bytes = 0;
   let extended: Partial<TarMember> = {};
   for (;;) {
-    const block = (yield blockSize).slice();
+    const block = yield blockSize;
     if (block.every((byte) => byte === 0)) return;
     const header = parseHeader(block, file);
     const meta = header.type === 'x' || header.type === 'g';
@@ -55,7 +55,7 @@ export function* readTar(
     }
     if (meta) {
       if (size > 65_536) throw new DataError(`${file}: an extended (pax) header has ${size} bytes`);
-      const records = parsePax((yield size).slice(), file);
+      const records = parsePax(yield size, file);
       if (header.type === 'x') extended = records;
     } else {
       extended = {};
