@@ -38,18 +38,19 @@ type Part = (typeof parts)[number];
 const usage = `npm run bench -- [options]
   --only PART          one of ${parts.join(', ')}; may be repeated (default: all)
   --repetitions N      bursts of each contestant in step and predict (default 20)
-  --epochs N           epochs of each contestant (default 3)
+  --epochs N           epochs of each contestant (default 20: ten minutes)
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
                        the epoch is left out, and memory is that of training on shapes
   --batch-size N       images in a step (default 100)
   --device D           wasm or reference (default wasm)
   --json FILE          also write all measurements to FILE
-  --no-torch           ours alone\nPyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
+  --no-torch           ours alone
+PyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
 
 const optionTypes = {
   only: { type: 'string', multiple: true },
   repetitions: { type: 'string', default: '20' },
-  epochs: { type: 'string', default: '3' },
+  epochs: { type: 'string', default: '20' },
   data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
   'batch-size': { type: 'string', default: '100' },
   device: { type: 'string', default: 'wasm' },
