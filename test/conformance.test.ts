@@ -15,12 +15,13 @@ import {
 import type { AdamOptions, BatchSource, Session, TrainRequest } from '../src/engine/backend.ts';
 import { openReference } from '../src/engine/reference.ts';
 import { initialWeights } from '../src/model/initialize.ts';
-import type { Weights } from '../src/model/layer.ts';
+import type { LayerSpec, Weight, Weights } from '../src/model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
 import { createModel } from '../src/model/models.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
-import { compareWithReference, randomCase, randomImages } from './compare.ts';
+import { listedCases, randomCase } from './cases.ts';
+import { compareWithReference, randomImages } from './compare.ts';
 import { devices } from './devices.ts';
 import {
   curveDataset,
@@ -39,6 +40,8 @@ import { decisionMargin } from './margin.ts';
 const multiplyAdds = (golden: GoldenCase): number =>
   golden.batch * goldenNetwork(golden).layers.reduce((sum, layer) => sum + layer.multiplyAdds, 0);
 
+const largestOf = (values: Float32Array): number => values.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+
 const adam = (lr = 0.001): AdamOptions => ({ kind: 'adam', lr, betas: [0.9, 0.999], epsilon: 1e-8 });
 
 describe('golden cases', () => {
@@ -53,9 +56,11 @@ describe('golden cases', () => {
   });
 });
 
-describe.each(devices)('$name', ({ open, threads, curveSteps, multiplyAdds: limit }) => {
+describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdds: limit }) => {
+  const someOf = <T>(cases: readonly T[]): T[] => cases.filter((_, i) => i % every === 0);
+
   describe('gradients agree with PyTorch', () => {
-    for (const golden of goldenCases) {
+    for (const golden of someOf(goldenCases)) {
       test.skipIf(multiplyAdds(golden) > limit)(golden.name, { timeout: 120_000 }, async () => {
         const session = await open(goldenNetwork(golden), { batchSize: golden.batch, threads });
         try {
@@ -103,10 +108,63 @@ describe.each(devices)('$name', ({ open, threads, curveSteps, multiplyAdds: limi
 
   // The reference compared with itself would show nothing; its layers are tested against finite differences.
   describe.skipIf(open === openReference)('agrees with the reference', () => {
-    test.each(Array.from({ length: 60 }, (_, i) => randomCase(i + 1)))(
-      '$model.name',
-      ({ model, input, batch }) => compareWithReference(open, model, input, { batch, threads }),
+    const randomCases = Array.from({ length: 80 }, (_, i) => randomCase(i + 1));
+    test.each(someOf([...listedCases, ...randomCases]))('$model.name', ({ model, input, batch }) =>
+      compareWithReference(open, model, input, { batch, threads }),
     );
+
+    // A few images take another way through the layers than many.
+    test('batches of 1 to 9 images', async () => {
+      const model = sequential([
+        conv2d({ out: 8, kernel: 3, padding: 1 }),
+        relu(),
+        conv2d({ out: 9, kernel: 3, padding: 1 }),
+        relu(),
+        maxPool2d(4),
+        conv2d({ out: 6, kernel: 3, padding: 1 }),
+        relu(),
+        maxPool2d(2),
+        flatten(),
+        linear(5),
+      ]);
+      for (let batch = 1; batch <= 9; batch++) {
+        await compareWithReference(open, model, [3, 17, 18], { batch, threads });
+      }
+    });
+
+    // On small whole numbers every sum is exact, so that values of different patches are truly equal.
+    describe('of equal values the first wins, and at 0 a ReLU is off', () => {
+      const whole = (values: Float32Array): Float32Array => values.map((value) => Math.round(1.4 * value));
+      test.each<[string, LayerSpec[], LayerSpec]>([
+        ['pool 2', [conv2d({ out: 4, kernel: 1 })], maxPool2d(2)],
+        ['pool 2 behind a ReLU', [conv2d({ out: 5, kernel: 1 }), relu()], maxPool2d(2)],
+        ['padded pool 3', [conv2d({ out: 4, kernel: 1 })], maxPool2d({ kernel: 3, stride: 2, padding: 1 })],
+        ['pool 4', [conv2d({ out: 4, kernel: 5, padding: 2 })], maxPool2d(4)],
+        [
+          'pool 4 behind a ReLU',
+          [conv2d({ out: 3, kernel: 1 }), conv2d({ out: 4, kernel: 1 }), relu()],
+          maxPool2d(4),
+        ],
+      ])('%s', async (name, convolutions, pool) => {
+        const model = sequential([...convolutions, pool, flatten(), linear(3)], { name });
+        const input = [2, 8, 8];
+        const drawn = initialWeights(buildNetwork(model, input), 1);
+        const weights = new Map(
+          [...drawn].map(([parameter, { shape, data }]): [string, Weight] => [
+            parameter,
+            {
+              shape,
+              data: shape.length === 4 ? whole(data.map((x) => x / largestOf(data))) : data.map(Math.round),
+            },
+          ]),
+        );
+        weights.set(`${convolutions.length + 2}.weight`, drawn.get(`${convolutions.length + 2}.weight`)!);
+        for (const batch of [2, 8]) {
+          const images = whole(randomImages(input, batch, 3));
+          await compareWithReference(open, model, input, { batch, threads, weights, images });
+        }
+      });
+    });
   });
 
   describe('a session', () => {
