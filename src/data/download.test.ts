@@ -115,6 +115,13 @@ describe('a download', () => {
     expect(existsSync(join(directory, 'cifar-100-binary', 'train.bin'))).toBe(true);
   });
 
+  test('starts again where an earlier one left the start of another archive', async () => {
+    writeFileSync(part(), new Uint8Array(1000).fill(7));
+    await fetchIt();
+    expect(ranges).toEqual(['bytes=1000-', undefined]);
+    expect(existsSync(join(directory, 'cifar-100-binary', 'train.bin'))).toBe(true);
+  });
+
   test('follows a redirect', async () => {
     answer = (request, response) => {
       if (request.url === '/moved') whole(request, response);
@@ -140,6 +147,12 @@ describe('a download fails', () => {
     answer = (_, response) => response.writeHead(404).end('no');
     await expect(fetchIt()).rejects.toThrow(/the server answers 404 Not Found/);
     await expect(fetchIt()).rejects.toThrow(byHand);
+  });
+
+  test('with an empty answer', async () => {
+    answer = (_, response) => response.writeHead(200).end();
+    await expect(fetchIt()).rejects.toThrow(/broke off again and again \(the server sent nothing\)/);
+    expect(readdirSync(directory)).toEqual([]);
   });
 
   test('without a network, saying how to do it by hand', async () => {

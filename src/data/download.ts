@@ -12,7 +12,7 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -84,14 +84,18 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const byHand =
     `Fetch ${url} by hand (MD5 ${md5}),\n` + `put it at ${archive}, and train with: --data ${directory}`;
 
-  await transfer(url, part, byHand, onProgress, signal);
-  onProgress?.({ phase: 'check', bytes: 0, total: undefined });
-  const found = await md5Of(part);
-  if (found !== md5) {
+  // What an earlier run left may be of another archive: a wrong sum then means to start over, once.
+  for (let resumed = sizeOf(part) > 0; ; resumed = false) {
+    await transfer(url, part, byHand, onProgress, signal);
+    onProgress?.({ phase: 'check', bytes: 0, total: undefined });
+    const found = await md5Of(part);
+    if (found === md5) break;
     rmSync(part, { force: true });
-    throw new DataError(
-      `${url}: the archive has MD5 ${found}, and the official one ${md5}. It was deleted; try again.\n${byHand}`,
-    );
+    if (!resumed) {
+      throw new DataError(
+        `${url}: the archive has MD5 ${found}, and the official one ${md5}. It was deleted; try again.\n${byHand}`,
+      );
+    }
   }
   onProgress?.({ phase: 'unpack', bytes: 0, total: undefined });
   await unpack(format, part, folder);
@@ -102,9 +106,12 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
 function isComplete(format: CifarFormat, folder: string): boolean {
   return format.files.every((file) => {
     const path = join(folder, file.binary);
-    return statSync(path, { throwIfNoEntry: false })?.size === binaryFileBytes(format, file);
+    return sizeOf(path) === binaryFileBytes(format, file);
   });
 }
+
+/** 0 where there is no file. */
+const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 /** Runs what needs the disk, and says what is to be done where it refuses. */
 function onDisk<T>(directory: string, body: () => T): T {
@@ -216,6 +223,7 @@ async function attempt(
     if (error instanceof VggError) throw error;
     return causeOf(error);
   }
+  if (bytes === 0) return 'the server sent nothing';
   return total === undefined || bytes === total ? 'done' : `it ended after ${bytes} of ${total} bytes`;
 }
 
@@ -268,7 +276,8 @@ function* writeMember(path: string, size: number): Parser<void> {
   try {
     for (let left = size; left > 0; ) {
       const chunk = yield Math.min(left, 1 << 16);
-      onDisk(path, () => writeSync(descriptor, chunk));
+      // `writeSync` may stop short on a full disk and say nothing.
+      onDisk(path, () => writeFileSync(descriptor, chunk));
       left -= chunk.length;
     }
   } finally {
