@@ -14,10 +14,15 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Called with all of standard output so far, each time there is more. */
   readonly onOutput?: (stdout: string, child: ChildProcess) => void;
+  /** The same for standard error. */
+  readonly onErrorOutput?: (stderr: string, child: ChildProcess) => void;
 }
 
 /** `vgg` with these arguments; resolves when it has ended. */
-export function vgg(args: readonly string[], { env = {}, onOutput }: RunOptions = {}): Promise<Run> {
+export function vgg(
+  args: readonly string[],
+  { env = {}, onOutput, onErrorOutput }: RunOptions = {},
+): Promise<Run> {
   const child = spawn(process.execPath, [bin, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -31,6 +36,7 @@ export function vgg(args: readonly string[], { env = {}, onOutput }: RunOptions 
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
+      onErrorOutput?.(stderr, child);
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
