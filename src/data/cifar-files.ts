@@ -20,6 +20,7 @@ import {
   cifarFormats,
   cifarParser,
   cifarSplits,
+  recordBlocks,
 } from './cifar.ts';
 import type { DatasetSplits } from './dataset.ts';
 import { readTar, tarLimits } from './tar.ts';
@@ -51,7 +52,10 @@ async function load(
   const place = locate(format, data ?? dataDirectory(), data !== undefined);
   const target = allocateCifar(format);
   if (place.kind === 'archive') await readArchive(format, place.path, target);
-  else for (const file of format.files) await readFile(format, place.layout, file, place.path, target);
+  else {
+    const { layout, path } = place;
+    await Promise.all(format.files.map((file) => readFile(format, layout, file, path, target)));
+  }
   return cifarSplits(format, target, labels);
 }
 
@@ -103,6 +107,20 @@ async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array, void, v
   }
 }
 
+/**
+ * Fills the arrays one after the other with the file's next bytes. The bytes go from the system to their place in
+ * another thread: the first touch of that much memory costs most of the reading, and this one has other work.
+ */
+async function fill(arrays: Uint8Array[], handle: FileHandle, path: string): Promise<void> {
+  for (let first = 0; first < arrays.length; ) {
+    let { bytesRead } = await handle.readv(arrays.slice(first));
+    if (bytesRead === 0) throw new DataError(`${path} is truncated: it became shorter while it was read`);
+    for (; first < arrays.length && bytesRead >= arrays[first]!.length; first++)
+      bytesRead -= arrays[first]!.length;
+    if (bytesRead > 0) arrays[first] = arrays[first]!.subarray(bytesRead);
+  }
+}
+
 async function readFile(
   format: CifarFormat,
   layout: CifarLayout,
@@ -111,13 +129,9 @@ async function readFile(
   target: CifarTarget,
 ): Promise<void> {
   const path = join(folder, file[layout]);
-  let handle: FileHandle;
+  let handle: FileHandle | undefined;
   try {
     handle = await open(path);
-  } catch (error) {
-    throw new DataError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
-  try {
     const { size } = await handle.stat();
     const expected = binaryFileBytes(format, file);
     if (layout === 'binary' && size !== expected) {
@@ -126,10 +140,18 @@ async function readFile(
           `${file.records} records take ${expected}`,
       );
     }
-    const parser = cifarParser(format, layout, file, target, path);
-    await parse(exactly(parser, size, path), chunksOf(handle), path);
+    if (layout === 'binary') {
+      for (const arrays of recordBlocks(format, file, target, path)) await fill(arrays, handle, path);
+    } else {
+      const parser = cifarParser(format, layout, file, target, path);
+      await parse(exactly(parser, size, path), chunksOf(handle), path);
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    throw new DataError(`${path} cannot be read (${code})`);
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }
 
