@@ -6,7 +6,7 @@
 import type { Dataset } from '../../data/dataset.ts';
 import { random, streams } from '../../data/random.ts';
 import { applyTransform, fuseTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
-import { UsageError, VggError } from '../../errors.ts';
+import { DataError, UsageError, VggError } from '../../errors.ts';
 import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
 import type { Network, Weights } from '../../model/layer.ts';
@@ -365,6 +365,7 @@ class WasmSession implements Session {
   ): Promise<{ loss: number; gradients: Weights }> {
     this.#assertOpen();
     this.#checkBatch(labels.length);
+    this.#checkLabels(labels);
     const totals = new Float64Array(this.#buffer(16));
     const source = this.#values(images, labels.length, labels);
     this.#reserve('train', labels.length, labels.length, source);
@@ -404,6 +405,17 @@ class WasmSession implements Session {
     if (batch <= this.#largestBatch) return;
     throw new UsageError(
       `a batch of ${batch} images is larger than the ${this.#largestBatch} that this session was opened for`,
+    );
+  }
+
+  #checkLabels(labels: ArrayLike<number>): void {
+    const classes = this.#network.output[0]!;
+    const wrong = Array.from(labels).findIndex(
+      (label) => !(Number.isInteger(label) && label >= 0 && label < classes),
+    );
+    if (wrong < 0) return;
+    throw new DataError(
+      `label ${labels[wrong]} of image ${wrong} of the batch is not one of the network's ${classes} classes`,
     );
   }
 
@@ -515,7 +527,10 @@ class WasmSession implements Session {
     }
     const shared = new Uint16Array(this.#buffer(count * 2));
     if (labels) shared.set(Array.from(labels));
-    return { kind: 'values', values: this.#shareable(images), labels: shared };
+    // A fresh copy each time: the caller may have filled the same array again.
+    const values = this.#crewIsHere ? images : new Float32Array(this.#buffer(images.byteLength));
+    if (values !== images) values.set(images);
+    return { kind: 'values', values, labels: shared };
   }
 
   /** The same values in memory that workers can read without a copy each. */
@@ -551,5 +566,5 @@ class WasmSession implements Session {
   }
 }
 
-/** Shared copies of a caller's own arrays. */
+/** Shared copies of data sets and orders in memory of the caller's own, which are not expected to change. */
 const copies = new WeakMap<object, Uint8Array | Uint16Array | Uint32Array | Float32Array>();

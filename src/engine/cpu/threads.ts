@@ -39,7 +39,10 @@ export async function startThread(): Promise<Thread> {
     ]);
     // Workers take part in the compile cache where the program uses one: they start in a third of the time.
     const cache = getCompileCacheDir();
+    // A worker inherits the options of `node --input-type=module --eval …`, but may not have them: it runs a file.
+    const evaluates = process.execArgv.some((option) => option.startsWith('--input-type'));
     const worker = new Worker(new URL(`./worker-node.${extension}`, import.meta.url), {
+      ...(evaluates && { execArgv: [] }),
       ...(cache !== undefined && { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
     });
     let stopping = false;
