@@ -1,0 +1,243 @@
+/**
+ * What only the CPU engine promises: the same bits for any number of threads, the two ways of reading pictures, limits
+ * of memory, and that nothing is left running. That its numbers are right is shown in `test/conformance.test.ts`.
+ */
+import { spawn } from 'node:child_process';
+import { describe, expect, test } from 'vitest';
+import { expectAllClose } from '../../../test/allclose.ts';
+import { compareWithReference, randomImages } from '../../../test/compare.ts';
+import { fromArrays } from '../../data/dataset.ts';
+import {
+  compose,
+  normalize,
+  pad,
+  randomCrop,
+  randomHorizontalFlip,
+  type Transform,
+  toTensor,
+} from '../../data/transforms.ts';
+import { VggError } from '../../errors.ts';
+import { initialWeights } from '../../model/initialize.ts';
+import type { Network } from '../../model/layer.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
+import { createModel, type OptionValue } from '../../model/models.ts';
+import { buildNetwork, sequential } from '../../model/network.ts';
+import { writeSafetensors } from '../../model/safetensors.ts';
+import type { Session, TrainRequest } from '../backend.ts';
+import { planOperations } from './operations.ts';
+import { openWasm, openWasmSession, trainingMemory } from './session.ts';
+
+const classes = 10;
+
+function networkOf(model: string, options: Readonly<Record<string, OptionValue>> = {}): Network {
+  return buildNetwork(createModel(model, { classes, options }), [3, 32, 32]);
+}
+
+/** Small enough for a test, and its first linear layer is still split. */
+const narrowVgg7 = networkOf('vgg7', { channels: [6, 12], hidden: 180 });
+
+const noise = (count: number): ReturnType<typeof fromArrays> =>
+  fromArrays(
+    Uint8Array.from(randomImages([3, 32, 32], count, 1), (value) => (value + 1) * 128),
+    Array.from({ length: count }, (_, i) => (i * 7) % classes),
+    [3, 32, 32],
+  );
+
+const augment = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
+
+/** All steps of an epoch over `images` pictures; the last batch is smaller where they do not divide. */
+function epochOf(images: number, batchSize: number, seed: number, transform: Transform): TrainRequest {
+  const dataset = noise(images);
+  const order = Uint32Array.from({ length: images }, (_, i) => (i * 11 + seed) % images);
+  return {
+    source: { dataset, transform, batchSize, order, seed, epoch: 1 },
+    optimizer: { kind: 'adam', lr: 0.003, betas: [0.9, 0.999], epsilon: 1e-8 },
+    from: 0,
+    to: Math.ceil(images / batchSize),
+  };
+}
+
+async function use<T>(session: Session, body: (session: Session) => Promise<T>): Promise<T> {
+  try {
+    return await body(session);
+  } finally {
+    await session.close();
+  }
+}
+
+describe('same seed, same bits, for any number of threads', () => {
+  test.each([
+    ['simplified, batches of 20 and 10', networkOf('simplified'), 20],
+    ['vgg7 with a split linear layer, batches of 20 and 10', narrowVgg7, 20],
+    ['vgg7, batches of 6 and 2: split by rows', narrowVgg7, 6],
+  ] as const)('%s', { timeout: 120_000 }, async (_name, network, batchSize) => {
+    const run = async (threads: number, seed: number, shared = true): Promise<string> => {
+      const session = await openWasmSession(network, { batchSize, threads, shared });
+      return use(session, async () => {
+        await session.setWeights(initialWeights(network, seed));
+        const { losses } = await session.train(epochOf(50, batchSize, seed, augment));
+        const file = writeSafetensors(await session.weights());
+        return `${[...losses].join()} ${Buffer.from(file).toString('base64')}`;
+      });
+    };
+    const first = await run(1, 1);
+    // Strings of a whole file: on failure the name is enough.
+    const same = async (name: string, other: Promise<string>): Promise<void> =>
+      expect((await other) === first, name).toBe(true);
+    await same('again', run(1, 1));
+    for (const threads of [2, 3, 5]) await same(`${threads} threads`, run(threads, 1));
+    await same('unshared memory', run(1, 1, false));
+    expect((await run(2, 2)) === first, 'another seed').toBe(false);
+  });
+
+  test('the narrow vgg7 has a split layer', () => {
+    expect(planOperations(narrowVgg7, 4).list.some((o) => o.kind === 'linear' && o.split)).toBe(true);
+  });
+});
+
+describe.each([3, 5])('%i threads on fewer images', (threads) => {
+  const model = sequential([
+    conv2d({ out: 8, kernel: 3, padding: 1 }),
+    relu(),
+    maxPool2d(2),
+    conv2d({ out: 9, kernel: 3, padding: 1 }),
+    relu(),
+    flatten(),
+    linear(240),
+    relu(),
+    linear(4),
+  ]);
+  test.each([1, 2, 4, 9])('%i images', (batch) =>
+    compareWithReference(openWasm, model, [2, 16, 15], { batch, threads }),
+  );
+});
+
+describe('pictures', () => {
+  const network = networkOf('simplified');
+  const open = (threads: number, batchSize = 16): Promise<Session> =>
+    openWasmSession(network, { batchSize, threads, shared: threads > 1 });
+
+  test.each([1, 2])(
+    'predictions of 1, 7, 100 and 101 images are those of each by itself, %i threads',
+    (threads) =>
+      open(threads).then((opened) =>
+        use(opened, async (session) => {
+          await session.setWeights(initialWeights(network, 1));
+          const images = randomImages([3, 32, 32], 101, 2);
+          const size = 3 * 32 * 32;
+          const rows: number[] = [];
+          for (const i of [0, 1, 6, 7, 99, 100]) {
+            rows.push(...(await session.predict(images.slice(i * size, (i + 1) * size), 1)));
+          }
+          for (const count of [1, 7, 100, 101]) {
+            const logits = await session.predict(images.slice(0, count * size), count);
+            expect(logits.length).toBe(count * classes);
+            [0, 1, 6, 7, 99, 100].forEach((image, at) => {
+              if (image >= count) return;
+              const found = logits.subarray(image * classes, (image + 1) * classes);
+              expectAllClose(
+                found,
+                rows.slice(at * classes, (at + 1) * classes),
+                1e-5,
+                `image ${image} of ${count}`,
+              );
+            });
+          }
+        }),
+      ),
+  );
+
+  test('an array that is filled again is read again', () =>
+    open(2).then((opened) =>
+      use(opened, async (session) => {
+        await session.setWeights(initialWeights(network, 1));
+        const images = randomImages([3, 32, 32], 2, 3);
+        const before = await session.predict(images, 2);
+        images.reverse();
+        const after = await session.predict(images, 2);
+        expect(after).not.toEqual(before);
+        expect(await session.predict(images.slice(), 2)).toEqual(after);
+      }),
+    ));
+
+  test.each([1, 2])(
+    'a transform of the user’s own trains as the fused one does, %i threads',
+    async (threads) => {
+      const fused = compose([
+        pad(4),
+        randomHorizontalFlip(),
+        randomCrop(32),
+        toTensor(),
+        normalize(0.5, 0.25),
+      ]);
+      const own = compose([
+        pad(4),
+        randomHorizontalFlip(),
+        randomCrop(32),
+        toTensor(),
+        ({ shape, values }) => ({ shape, values: values.map((value) => (value - 0.5) / 0.25) }),
+      ]);
+      const train = (transform: Transform): Promise<Float64Array> =>
+        open(threads).then((opened) =>
+          use(opened, async (session) => {
+            await session.setWeights(initialWeights(network, 1));
+            // The last batch has 9 images.
+            const { losses, images } = await session.train(epochOf(57, 16, 5, transform));
+            expect(images).toBe(57);
+            const { loss } = await session.evaluate(epochOf(57, 16, 5, transform).source);
+            return Float64Array.of(...losses, loss);
+          }),
+        );
+      const losses = await train(own);
+      expect(losses.length).toBe(5);
+      expectAllClose(losses, await train(fused), 1e-5, 'losses');
+    },
+  );
+});
+
+describe('memory', () => {
+  test('a network that is too large is refused at once, with what it needs and what to change', async () => {
+    const network = networkOf('vgg7', { hidden: 200_000 });
+    // Parameters, two moments and a gradient of a layer of 8192 × 200,000 weights take 24.4 GiB.
+    expect(trainingMemory(network, 100, 2) / 2 ** 30).toBeGreaterThan(24.4);
+    const before = process.memoryUsage().arrayBuffers;
+    const opening = openWasm(network, { batchSize: 100, threads: 2 });
+    await expect(opening).rejects.toThrow(VggError);
+    await expect(opening).rejects.toThrow(
+      /^vgg7: training with batches of 100 on 2 threads needs 2\d\.\d GiB, and a WebAssembly memory holds 4 GiB at most; choose a smaller batch, fewer channels or hidden units, or smaller pictures$/,
+    );
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
+  });
+});
+
+describe('the end', () => {
+  const script = (body: string): Promise<{ code: number | null; output: string }> => {
+    const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
+    const source = `
+      import { compile } from ${url('../../train/model.ts')};
+      import { createModel } from ${url('../../model/models.ts')};
+      const model = await compile(createModel('simplified', { classes: 10 }), { input: [3, 32, 32], threads: 2 });
+      const { labels } = await model.predict(new Float32Array(2 * 3072));
+      console.log(labels.length, 'labels');
+      ${body}`;
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', source], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    return new Promise((resolve, reject) => {
+      let output = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+      child.on('error', reject);
+      child.on('close', (code) => resolve({ code, output }));
+    });
+  };
+
+  test('a closed model lets the process end', async () => {
+    expect(await script('await model.close();')).toEqual({ code: 0, output: '2 labels\n' });
+  });
+
+  test('a model that is used no more when it is declared with `await using` does, too', async () => {
+    expect(await script('{ await using closing = model; }')).toEqual({ code: 0, output: '2 labels\n' });
+  });
+});
