@@ -280,7 +280,7 @@ describe('vgg download', () => {
         response.write(new Uint8Array(200_000));
       },
       ['cifar10', '--directory', directory],
-      { onErrorOutput: (stderr, child) => stderr.includes('0.2 of 1.0 MB') && child.kill('SIGINT') },
+      { interrupt: { signal: 'SIGINT', after: '0.2 of 1.0 MB' } },
     );
     expect(run.stderr).toMatch(
       /\nInterrupted\. What was transferred is kept, and the next vgg download goes on from there\.\n$/,

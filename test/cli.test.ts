@@ -203,7 +203,7 @@ describe('interrupting', () => {
   test.for(['SIGINT', 'SIGTERM'] as const)(
     '%s ends without a trace and says that nothing was saved',
     async (signal) => {
-      const run = await vgg(train, { onOutput: (_, child) => child.kill(signal) });
+      const run = await vgg(train, { interrupt: { signal, after: 'Loss: ' } });
       expect(run.stderr).toMatch(/\nInterrupted\. Nothing of epoch \d+, step \d+ was saved; --save FILE/);
       expect(run.stderr).not.toMatch(/^\s+at /m);
       expect(run.stdout).not.toContain('Accuracy');
@@ -214,9 +214,7 @@ describe('interrupting', () => {
   test('with --save the weights so far are kept and can be trained further', async () => {
     const file = join(folder, 'interrupted.safetensors');
     const run = await vgg([...train, '--json', '--save', file], {
-      onOutput: (stdout, child) => {
-        if (stdout.includes('"step":20,')) child.kill('SIGINT');
-      },
+      interrupt: { signal: 'SIGINT', after: '"step":20,' },
     });
     expect(run.code).toBe(130);
     expect(run.stderr).toMatch(

@@ -1,5 +1,5 @@
 /** Runs the real `vgg` in a process of its own, for the tests of the command line. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const bin = fileURLToPath(new URL('../bin/vgg.js', import.meta.url));
@@ -12,17 +12,12 @@ export interface Run {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** Called with all of standard output so far, each time there is more. */
-  readonly onOutput?: (stdout: string, child: ChildProcess) => void;
-  /** The same for standard error. */
-  readonly onErrorOutput?: (stderr: string, child: ChildProcess) => void;
+  /** Sends this signal, once, as soon as either output holds `after`. A second one would end the command at once. */
+  readonly interrupt?: { readonly signal: NodeJS.Signals; readonly after: string };
 }
 
 /** `vgg` with these arguments; resolves when it has ended. */
-export function vgg(
-  args: readonly string[],
-  { env = {}, onOutput, onErrorOutput }: RunOptions = {},
-): Promise<Run> {
+export function vgg(args: readonly string[], { env = {}, interrupt }: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [bin, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -30,13 +25,19 @@ export function vgg(
   return new Promise((resolve, reject) => {
     let stdout = '';
     let stderr = '';
+    let interrupted = interrupt === undefined;
+    const look = (output: string): void => {
+      if (interrupted || !output.includes(interrupt!.after)) return;
+      interrupted = true;
+      child.kill(interrupt!.signal);
+    };
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text;
-      onOutput?.(stdout, child);
+      look(stdout);
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
-      onErrorOutput?.(stderr, child);
+      look(stderr);
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
