@@ -3,7 +3,7 @@
  * included, and an import with types.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -43,12 +43,18 @@ let project: string;
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'vggnet-package-'));
   await run('npm', ['pack', '--pack-destination', project], process.cwd());
+  const { dependencies } = JSON.parse(await readFile('package.json', 'utf8')) as {
+    dependencies: Record<string, string>;
+  };
+  // What it depends on is packed, too, from what is installed here: nothing is asked of a registry.
+  const installed = Object.keys(dependencies).map((name) => resolve('node_modules', name));
+  await run('npm', ['pack', '--ignore-scripts', '--pack-destination', project, ...installed]);
   await writeFile(
     join(project, 'package.json'),
     JSON.stringify({ name: 'project', type: 'module', private: true }),
   );
-  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
-  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', `vggnet-${version}.tgz`]);
+  const archives = (await readdir(project)).filter((name) => name.endsWith('.tgz'));
+  await run('npm', ['install', '--offline', '--no-audit', '--no-fund', ...archives]);
 }, 300_000);
 afterAll(() => rm(project, { recursive: true, force: true }));
 
@@ -93,4 +99,9 @@ test('it holds what is needed to run and nothing else', async () => {
     'node_modules/fastest-levenshtein',
     'node_modules/vggnet',
   ]);
+  const folder = join(project, 'node_modules/vggnet');
+  expect((await readdir(folder)).sort()).toEqual(['LICENSE', 'README.md', 'bin', 'dist', 'package.json']);
+  const built = await readdir(join(folder, 'dist'), { recursive: true });
+  expect(built.filter((name) => /\.\w+$/.test(name) && !/\.(js|d\.ts)$/.test(name))).toEqual([]);
+  expect(built.filter((name) => name.includes('.test.'))).toEqual([]);
 });
