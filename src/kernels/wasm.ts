@@ -533,6 +533,10 @@ export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uin
   return bytes;
 }
 
+/** A number in WebAssembly's text format. */
+const number = (value: number): string =>
+  Object.is(value, -0) ? '-0' : String(value).replace('Infinity', 'inf').replace('NaN', 'nan');
+
 /** A kernel's code in WebAssembly's text format, one instruction a line. */
 export function formatWat(kernel: Kernel): string {
   const { code, locals } = assemble(kernel);
@@ -548,10 +552,10 @@ export function formatWat(kernel: Kernel): string {
     const encoding = instructions[name][1] as Encoding;
     const words =
       encoding === 'v128'
-        ? ['f32x4', ...[0, 1, 2, 3].map(() => String(immediates[0]))]
+        ? ['f32x4', ...[0, 1, 2, 3].map(() => number(immediates[0]!))]
         : encoding === 'memory' || encoding === 'memory-lane'
           ? [...(immediates[0] ? [`offset=${immediates[0]}`] : []), ...immediates.slice(1).map(String)]
-          : immediates.map(String);
+          : immediates.map(number);
     lines.push(`${'  '.repeat(depth)}${[name, ...words].join(' ')}`);
     if (name === 'block' || name === 'loop' || name === 'if' || name === 'else') depth++;
   }

@@ -1,0 +1,63 @@
+import {
+  type Arguments,
+  checkKernel,
+  combinations,
+  inWords,
+  type KernelCheck,
+} from '../../test/kernel-harness.ts';
+
+type Product = 'NN' | 'TN' | 'NT';
+
+const plainProduct =
+  (form: Product, relu = false) =>
+  (m: Float64Array, a: Arguments): void => {
+    for (let plane = 0; plane < a.planes!; plane++) {
+      const left = a.left! + plane * a.leftPlane!;
+      const right = a.right! + plane * a.rightPlane!;
+      for (let i = 0; i < a.rows!; i++) {
+        for (let j = 0; j < a.columns!; j++) {
+          const out = a.out! + plane * a.outPlane! + i * a.outStride! + j;
+          let sum = a.accumulate ? m[out]! : 0;
+          for (let d = 0; d < a.depth!; d++) {
+            const x = m[left + (form === 'TN' ? d * a.leftStride! + i : i * a.leftStride! + d)]!;
+            const y = m[right + (form === 'NT' ? j * a.rightStride! + d : d * a.rightStride! + j)]!;
+            sum += x * y;
+          }
+          m[out] = relu ? Math.max(0, sum) : sum;
+        }
+      }
+    }
+  };
+
+/** Rows and columns below, at and beyond the register tile; strides with gaps; planes that share an operand. */
+function checks(
+  form: Product,
+  sizes: Readonly<Record<'rows' | 'columns' | 'depth', readonly number[]>>,
+  relu = false,
+): KernelCheck[] {
+  const plain = plainProduct(form, relu);
+  const single = combinations({ ...sizes, accumulate: relu ? [0] : [0, 1] }).map((size): KernelCheck => {
+    const leftWidth = form === 'TN' ? size.rows : size.depth;
+    const rightWidth = form === 'NT' ? size.depth : size.columns;
+    const strides = { outStride: size.columns + 3, leftStride: leftWidth + 1, rightStride: rightWidth + 5 };
+    const flat = { planes: 1, outPlane: 0, leftPlane: 0, rightPlane: 0 };
+    return {
+      title: inWords(size),
+      arguments: { out: 1000, left: 12_000, right: 24_000, ...strides, ...flat, ...size },
+      plain,
+    };
+  });
+  const planes: Arguments = {
+    ...{ out: 1001, outStride: 14, outPlane: 101 },
+    ...{ left: 12_003, leftStride: 11, leftPlane: 130 },
+    ...{ right: 24_002, rightStride: 13, rightPlane: 0 },
+    ...{ planes: 3, rows: 5, columns: 12, depth: 8, accumulate: relu ? 0 : 1 },
+  };
+  return [...single, { title: '3 planes, one right matrix', arguments: planes, plain }];
+}
+
+const columns = [4, 8, 20];
+checkKernel('gemmNN', checks('NN', { rows: [1, 4, 7], columns, depth: [4, 12] }));
+checkKernel('gemmNNRelu', checks('NN', { rows: [1, 4, 7], columns, depth: [4, 12] }, true));
+checkKernel('gemmTN', checks('TN', { rows: [1, 4, 7], columns, depth: [1, 6] }));
+checkKernel('gemmNT', checks('NT', { rows: [1, 4, 7], columns: [1, 2, 5], depth: [4, 12] }));

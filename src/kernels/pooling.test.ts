@@ -1,0 +1,151 @@
+import { type Arguments, checkKernel, type KernelCheck, type Views } from '../../test/kernel-harness.ts';
+
+interface Pooling {
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly padding: readonly [number, number];
+  readonly size: readonly [height: number, width: number];
+}
+
+const channels = 12;
+
+/** Every kind of overlap: apart, side by side, overlapping, beyond the map on each side; one window; one pixel. */
+const poolings: readonly Pooling[] = [
+  { kernel: [2, 2], stride: [2, 2], padding: [0, 0], size: [5, 6] },
+  { kernel: [4, 4], stride: [4, 4], padding: [0, 0], size: [9, 4] },
+  { kernel: [3, 3], stride: [2, 2], padding: [1, 1], size: [6, 5] },
+  { kernel: [3, 3], stride: [1, 1], padding: [1, 1], size: [1, 3] },
+  { kernel: [2, 3], stride: [3, 1], padding: [1, 0], size: [7, 4] },
+  { kernel: [1, 2], stride: [2, 4], padding: [0, 1], size: [4, 9] },
+  { kernel: [4, 2], stride: [1, 1], padding: [2, 1], size: [1, 1] },
+];
+
+const inWords = ({ kernel, stride, padding, size }: Pooling): string =>
+  `${kernel.join('×')}, stride ${stride.join('×')}, padding ${padding.join('×')} on ${size.join('×')}`;
+
+function windowArguments({ kernel, stride, padding, size }: Pooling): Record<string, number> {
+  const places = [0, 1].map((i) => Math.floor((size[i]! + 2 * padding[i]! - kernel[i]!) / stride[i]!) + 1);
+  return {
+    ...{ pooled: 1001, pooledRow: 250, pooledPixel: 13 },
+    ...{ winners: 8002, winnerRow: 240, winnerPixel: 14 },
+    ...{ map: 16_003, mapRow: 300, mapPixel: 15 },
+    ...{ height: size[0], width: size[1], pooledHeight: places[0]!, pooledWidth: places[1]!, channels },
+    ...{ kernelHeight: kernel[0], kernelWidth: kernel[1] },
+    ...{ strideY: stride[0], strideX: stride[1], paddingY: padding[0], paddingX: padding[1] },
+  };
+}
+
+/** Calls `body` for each window and channel with the places that it has in the map, by position in the window. */
+function eachWindow(
+  a: Arguments,
+  body: (y: number, x: number, c: number, places: ReadonlyMap<number, number>) => void,
+): void {
+  for (let y = 0; y < a.pooledHeight!; y++) {
+    for (let x = 0; x < a.pooledWidth!; x++) {
+      for (let c = 0; c < a.channels!; c++) {
+        const places = new Map<number, number>();
+        for (let ky = 0; ky < a.kernelHeight!; ky++) {
+          for (let kx = 0; kx < a.kernelWidth!; kx++) {
+            const row = y * a.strideY! - a.paddingY! + ky;
+            const column = x * a.strideX! - a.paddingX! + kx;
+            if (row < 0 || row >= a.height! || column < 0 || column >= a.width!) continue;
+            places.set(ky * a.kernelWidth! + kx, a.map! + row * a.mapRow! + column * a.mapPixel! + c);
+          }
+        }
+        body(y, x, c, places);
+      }
+    }
+  }
+}
+
+const pooledAt = (a: Arguments, y: number, x: number, c: number): number =>
+  a.pooled! + y * a.pooledRow! + x * a.pooledPixel! + c;
+const winnerAt = (a: Arguments, y: number, x: number, c: number): number =>
+  a.winners! + y * a.winnerRow! + x * a.winnerPixel! + c;
+const gradientAt = (a: Arguments, y: number, x: number, c: number): number =>
+  a.gradient! + y * a.gradientRow! + x * a.gradientPixel! + c;
+
+checkKernel(
+  'maxPool',
+  poolings.map((pooling) => ({
+    title: inWords(pooling),
+    arguments: windowArguments(pooling),
+    prepare({ floats }, a) {
+      // Few different values, so that there are ties; all below 0, so that padding would win; some NaN and −∞.
+      eachWindow(a, (_y, _x, c, places) => {
+        for (const at of places.values()) {
+          floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
+          if (c === 2 && at % 3 === 0) floats[at] = Number.NaN;
+        }
+      });
+    },
+    plain(m, a) {
+      eachWindow(a, (y, x, c, places) => {
+        let best = -1;
+        for (const [position, at] of places) {
+          const wins = best < 0 || m[at]! > m[places.get(best)!]! || Number.isNaN(m[at]!);
+          if (wins) best = position;
+        }
+        m[pooledAt(a, y, x, c)] = m[places.get(best)!]!;
+        m[winnerAt(a, y, x, c)] = best;
+      });
+    },
+  })),
+);
+
+const gradients = { gradient: 30_001, gradientRow: 260, gradientPixel: 16 } as const;
+
+/** Winners that lie in the map, and some pooled values that a ReLU has clamped. */
+function prepareWinners({ floats }: Views, a: Arguments): void {
+  eachWindow(a, (y, x, c, places) => {
+    const positions = [...places.keys()];
+    floats[winnerAt(a, y, x, c)] = positions[(y + 2 * x + c) % positions.length]!;
+    if ((x + c) % 3 === 0) floats[pooledAt(a, y, x, c)] = 0;
+  });
+}
+
+function flowing(m: Float64Array, a: Arguments, y: number, x: number, c: number): number {
+  return m[pooledAt(a, y, x, c)]! > a.floor! ? m[gradientAt(a, y, x, c)]! : 0;
+}
+
+checkKernel(
+  'maxPoolBackward',
+  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+    poolings.map((pooling) => ({
+      title: `${inWords(pooling)}, floor ${floor}`,
+      arguments: { ...windowArguments(pooling), ...gradients, floor },
+      prepare: prepareWinners,
+      plain(m, a) {
+        eachWindow(a, (y, x, c, places) => {
+          m[places.get(m[winnerAt(a, y, x, c)]!)!]! += flowing(m, a, y, x, c);
+        });
+      },
+    })),
+  ),
+);
+
+const unpoolChecks = (size: number): KernelCheck[] =>
+  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+    [
+      [size, size],
+      [3 * size + 1, 2 * size + size - 1],
+    ].map(([height = 0, width = 0]): KernelCheck => {
+      const sides = [size, size] as const;
+      const pooling: Pooling = { kernel: sides, stride: sides, padding: [0, 0], size: [height, width] };
+      return {
+        title: `on ${height}×${width}, floor ${floor}`,
+        arguments: { ...windowArguments(pooling), ...gradients, floor },
+        prepare: prepareWinners,
+        plain(m, a) {
+          eachWindow(a, (y, x, c, places) => {
+            const winner = m[winnerAt(a, y, x, c)]!;
+            const gradient = flowing(m, a, y, x, c);
+            for (const [position, at] of places) m[at] = position === winner ? gradient : 0;
+          });
+        },
+      };
+    }),
+  );
+
+checkKernel('unpool2', unpoolChecks(2));
+checkKernel('unpool4', unpoolChecks(4));
