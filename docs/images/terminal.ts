@@ -76,7 +76,11 @@ const lasting = (entry: Shown): boolean => entry.until === Number.POSITIVE_INFIN
 const styles = shown.map((entry, i) => {
   const begin = entry.from === 0 ? '' : `0%{opacity:0}${percent(entry.from)}{opacity:1}`;
   const finish = lasting(entry) ? '' : `${percent(entry.until)}{opacity:0}`;
-  return `#t${i}{opacity:${lasting(entry) ? 1 : 0};animation:k${i} ${total.toFixed(2)}s step-end infinite}@keyframes k${i}{${begin || '0%{opacity:1}'}${finish}}`;
+  const moving = `#t${i}{animation:k${i} ${total.toFixed(2)}s step-end infinite}`;
+  return (
+    `#t${i}{opacity:${lasting(entry) ? 1 : 0}}@media(prefers-reduced-motion:no-preference){${moving}}` +
+    `@keyframes k${i}{${begin || '0%{opacity:1}'}${finish}}`
+  );
 });
 const texts = shown.map(
   ({ row, text }, i) =>
@@ -87,8 +91,7 @@ const height = Math.ceil((Math.max(...shown.map(({ row }) => row)) + 1) * lineHe
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
 <title>${command}: a VGG network learns ten classes of pictures</title>
 <style>text{font:13px/1 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre}
-${styles.join('\n')}
-@media(prefers-reduced-motion){text{animation:none!important}}</style>
+${styles.join('\n')}</style>
 <rect width="100%" height="100%" rx="8" fill="#0d1117"/>
 <g fill="#e6edf3">
 ${texts.join('\n')}
