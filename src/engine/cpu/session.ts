@@ -201,6 +201,8 @@ class WasmSession implements Session {
   readonly #buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
   /** Memory of each plan, by mode and batch. */
   readonly #planFloats = new Map<string, number>();
+  /** Shared memory for a caller's pictures. */
+  #pictures: Float32Array = new Float32Array(0);
   #optimizerSteps = 0;
   #closed = false;
 
@@ -527,9 +529,14 @@ class WasmSession implements Session {
     }
     const shared = new Uint16Array(this.#buffer(count * 2));
     if (labels) shared.set(Array.from(labels));
-    // A fresh copy each time: the caller may have filled the same array again.
-    const values = this.#crewIsHere ? images : new Float32Array(this.#buffer(images.byteLength));
-    if (values !== images) values.set(images);
+    if (this.#crewIsHere) return { kind: 'values', values: images, labels: shared };
+    // Copied each time, since the caller may have filled the same array again; into memory that is kept, since fresh
+    // pages cost more than the copy.
+    if (this.#pictures.length < images.length) {
+      this.#pictures = new Float32Array(this.#buffer(images.byteLength));
+    }
+    const values = this.#pictures.subarray(0, images.length);
+    values.set(images);
     return { kind: 'values', values, labels: shared };
   }
 
