@@ -16,7 +16,7 @@ import {
   type SharedState,
 } from '../src/engine/cpu/executor.ts';
 import { planOperations, storeMatrix } from '../src/engine/cpu/operations.ts';
-import { compilePlan, SessionMemory } from '../src/engine/cpu/plan.ts';
+import { planFloats, SessionMemory } from '../src/engine/cpu/plan.ts';
 import { webAssembly } from '../src/engine/cpu/webassembly.ts';
 import {
   type KernelName,
@@ -111,11 +111,11 @@ function operationsIn(call: Timed): number {
 function runSteps(model: ModelName): { calls: Timed[][]; milliseconds: number[] } {
   const network = networkOf(model);
   const operations = planOperations(network, wasmTarget.lanes);
-  const session = new SessionMemory(operations, batchSize, true, 1);
+  const session = new SessionMemory(operations, batchSize, 1);
   const source = batchSource(dataLoader(shapes().train, { batchSize, shuffle: true }), 1);
   const { dataset, order, seed, epoch } = source;
   const fused = fuseTransform(source.transform, dataset.shape)!;
-  const bytes = compilePlan(session, batchSize, 'train', 1, 0).memoryFloats * 4 + pictureBytes(3 * 32 * 32);
+  const bytes = planFloats(session, batchSize, 'train', 1) * 4 + pictureBytes(3 * 32 * 32);
   const pages = Math.ceil(bytes / 65_536);
   const memory = new webAssembly.Memory({ initial: pages, maximum: pages, shared: false });
   const shared: SharedState = {

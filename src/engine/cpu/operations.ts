@@ -47,12 +47,8 @@ export interface MatrixLayout {
 }
 
 interface Shared {
-  /** Of the layers that it covers, for messages: `features.0`. */
-  readonly name: string;
   readonly input: MapShape;
   readonly output: MapShape;
-  /** Indices of the network's layers that it covers. */
-  readonly layers: readonly number[];
 }
 
 export interface Convolution extends Shared {
@@ -90,7 +86,6 @@ export type Operation = Convolution | Linear | Pool | Relu;
 
 export interface Operations {
   readonly network: Network;
-  readonly lanes: number;
   readonly input: MapShape;
   readonly list: readonly Operation[];
   /** Floats of all parameters; those of split linear layers come last, from `slotLength` on. */
@@ -148,18 +143,16 @@ export function planOperations(network: Network, lanes: number): Operations {
     stored: roundUp(channels, lanes),
   });
   const { layers } = network;
-  const startsWithConvolution = layers[0]?.spec.kind === 'conv2d';
-  const input = mapOf(network.input);
-  let current: MapShape = startsWithConvolution ? { ...input, stored: input.channels } : input;
-  const pending: ((offset: number) => { operation: Operation; length: number })[] = [];
+  const picture = mapOf(network.input);
+  const input = layers[0]?.spec.kind === 'conv2d' ? { ...picture, stored: picture.channels } : picture;
 
+  /** The layout of a layer's parameters as if they came first. */
   const layOut = (
     layer: NetworkLayer,
     from: MapShape,
     storedOut: number,
     taps: number,
     bias: 'column' | 'vector',
-    offset: number,
   ): MatrixLayout => {
     const weight = layer.parameters[0]!;
     const values = taps * from.stored;
@@ -168,35 +161,29 @@ export function planOperations(network: Network, lanes: number): Operations {
     return {
       weightName: weight.name,
       biasName: layer.parameters[1]?.name,
-      offset,
+      offset: 0,
       rowStride,
       storedOut,
       out: weight.shape[0]!,
       taps,
       channels: from.channels,
       stored: from.stored,
-      bias: bias === 'column' ? offset + values : offset + matrixLength,
+      bias: bias === 'column' ? values : matrixLength,
       biasStep: bias === 'column' ? rowStride : 1,
       length: matrixLength + (bias === 'column' ? 0 : storedOut),
     };
   };
 
+  const list: Operation[] = [];
+  let from = input;
   for (let i = 0; i < layers.length; ) {
-    const layer = layers[i]!;
-    const from = current;
-    const first = i++;
+    const layer = layers[i++]!;
     const next = <K extends NetworkLayer['spec']['kind']>(kind: K) => {
       const spec = layers[i]?.spec;
       if (spec?.kind !== kind) return undefined;
       i++;
       return spec as Extract<NetworkLayer['spec'], { kind: K }>;
     };
-    const shared = (): Shared => ({
-      name: layer.name,
-      input: from,
-      output: mapOf(layers[i - 1]!.output),
-      layers: Array.from({ length: i - first }, (_, k) => first + k),
-    });
     const { spec } = layer;
     switch (spec.kind) {
       case 'conv2d': {
@@ -204,74 +191,75 @@ export function planOperations(network: Network, lanes: number): Operations {
         const pool = next('maxPool2d');
         const full = mapOf(layer.output);
         const algorithms = chooseAlgorithms(spec, pool, from.stored, full, lanes);
-        const base = shared();
         const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
-        const taps = spec.kernel[0] * spec.kernel[1];
-        pending.push((offset) => {
-          const matrix = layOut(layer, from, full.stored, taps, bias, offset);
-          return {
-            operation: { kind: 'convolution', ...base, spec, full, relu, pool, ...algorithms, matrix },
-            length: matrix.length,
-          };
+        const matrix = layOut(layer, from, full.stored, spec.kernel[0] * spec.kernel[1], bias);
+        const output = mapOf(layers[i - 1]!.output);
+        list.push({
+          kind: 'convolution',
+          input: from,
+          output,
+          spec,
+          full,
+          relu,
+          pool,
+          ...algorithms,
+          matrix,
         });
         break;
       }
       case 'linear': {
         const relu = next('relu') !== undefined;
-        const base = shared();
+        const output = mapOf(layer.output);
         const taps = from.height * from.width;
-        const storedOut = roundUp(spec.out, lanes);
-        const split = storedOut * taps * from.stored >= splitFrom;
-        pending.push((offset) => {
-          const matrix = layOut(layer, from, storedOut, taps, 'vector', offset);
-          return { operation: { kind: 'linear', ...base, spec, relu, split, matrix }, length: matrix.length };
-        });
+        const split = output.stored * taps * from.stored >= splitFrom;
+        const matrix = layOut(layer, from, output.stored, taps, 'vector');
+        list.push({ kind: 'linear', input: from, output, spec, relu, split, matrix });
         break;
       }
-      case 'maxPool2d': {
-        const base = shared();
-        pending.push(() => ({ operation: { kind: 'pool', ...base, spec }, length: 0 }));
+      case 'maxPool2d':
+        list.push({ kind: 'pool', input: from, output: mapOf(layer.output), spec });
         break;
-      }
-      case 'relu': {
-        const base: Shared = { ...shared(), output: from };
-        pending.push(() => ({ operation: { kind: 'relu', ...base }, length: 0 }));
-        continue;
-      }
+      case 'relu':
+        list.push({ kind: 'relu', input: from, output: from });
+        break;
       case 'flatten':
         // A view: the map stays as it is, and the next layer's weights are stored in its order.
         continue;
       default:
         spec satisfies never;
     }
-    current = mapOf(layers[i - 1]!.output);
+    from = list.at(-1)!.output;
   }
 
   // Parameters whose gradients need slots come first, those of split layers last.
-  const isSplit = (make: (offset: number) => { operation: Operation }): boolean => {
-    const { operation } = make(0);
-    return operation.kind === 'linear' && operation.split;
-  };
-  const offsets = new Map<number, number>();
+  const offsets = new Map<Operation, number>();
   let length = 0;
   let slotLength = 0;
   for (const last of [false, true]) {
-    pending.forEach((make, index) => {
-      if (isSplit(make) !== last) return;
-      offsets.set(index, length);
-      length = roundUp(length + make(0).length, 16);
-    });
+    for (const operation of list) {
+      const matrix = matrixOf(operation);
+      if (!matrix || isSplit(operation) !== last) continue;
+      offsets.set(operation, length);
+      length = roundUp(length + matrix.length, 16);
+    }
     if (!last) slotLength = length;
   }
-  return {
-    network,
-    lanes,
-    input: startsWithConvolution ? { ...input, stored: input.channels } : input,
-    list: pending.map((make, index) => make(offsets.get(index)!).operation),
-    parameterLength: length,
-    slotLength,
+  const place = <T extends Operation>(operation: T): T => {
+    const matrix = matrixOf(operation);
+    if (!matrix) return operation;
+    const offset = offsets.get(operation)!;
+    return { ...operation, matrix: { ...matrix, offset, bias: matrix.bias + offset } };
   };
+  return { network, input, list: list.map(place), parameterLength: length, slotLength };
 }
+
+/** Where an operation's parameters lie, if it has any. */
+export const matrixOf = (operation: Operation): MatrixLayout | undefined =>
+  'matrix' in operation ? operation.matrix : undefined;
+
+/** Whether an operation is a linear layer that takes the whole batch at once. */
+export const isSplit = (operation: Operation | undefined): boolean =>
+  operation?.kind === 'linear' && operation.split;
 
 /** Copies between PyTorch's order [out][channels][taps] and a row-major matrix in `memory`. */
 function visitMatrix(layout: MatrixLayout, visit: (weight: number, place: number) => void): void {

@@ -29,7 +29,7 @@ import {
 import { convolutionGradientFrame, convolutionInputFrame } from './geometry.ts';
 import { lowerLinear } from './linear.ts';
 import type { Lowered, LoweringContext, Stages } from './lowering.ts';
-import { type MapShape, type MatrixLayout, type Operation, type Operations, roundUp } from './operations.ts';
+import { isSplit, type MapShape, matrixOf, type Operation, type Operations, roundUp } from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
 
 /** What runs between two meetings of the workers. */
@@ -76,7 +76,6 @@ const settingsFloats = 16;
 /** Memory that lasts for a whole session: it depends on the network and the largest batch alone. */
 export class SessionMemory {
   readonly operations: Operations;
-  readonly training: boolean;
   readonly #settings: Place;
   readonly #valueRange: Place;
   readonly parameters: Place;
@@ -89,7 +88,7 @@ export class SessionMemory {
   /** Floats of it. */
   readonly length: number;
 
-  constructor(operations: Operations, largestBatch: number, training: boolean, threads: number) {
+  constructor(operations: Operations, largestBatch: number, threads: number) {
     const region = new Region();
     // Address 0 stays unused.
     region.base = 16;
@@ -97,18 +96,15 @@ export class SessionMemory {
     this.#valueRange = region.allocate(threads * 2 * roundUp(operations.input.channels, 16));
     const { list, parameterLength, slotLength } = operations;
     this.operations = operations;
-    this.training = training;
     this.parameters = region.allocate(parameterLength);
-    this.firstMoments = region.allocate(training ? parameterLength : 0);
-    this.secondMoments = region.allocate(training ? parameterLength : 0);
+    this.firstMoments = region.allocate(parameterLength);
+    this.secondMoments = region.allocate(parameterLength);
     const slots = Math.max(slotCount(largestBatch, slotLength), stageParts(slotLength));
-    this.slots = region.allocate(training ? slots * slotLength : 0);
-    this.splitGradients = region.allocate(training ? parameterLength - slotLength : 0);
+    this.slots = region.allocate(slots * slotLength);
+    this.splitGradients = region.allocate(parameterLength - slotLength);
     this.derived = new Map(
       list.flatMap((operation, i) =>
-        operation.kind === 'convolution'
-          ? [[operation, convolutionWeights(operation, region, training && i > 0)]]
-          : [],
+        operation.kind === 'convolution' ? [[operation, convolutionWeights(operation, region, i > 0)]] : [],
       ),
     );
     this.length = region.base + region.length;
@@ -135,19 +131,13 @@ export class SessionMemory {
 
   /** Where the summed gradient of a layer's parameters lies. */
   gradientOf(operation: Operation): number {
-    return operation.kind === 'linear' && operation.split ? this.splitSlot : this.slot(0);
+    return isSplit(operation) ? this.splitSlot : this.slot(0);
   }
 }
-
-const matrixOf = (operation: Operation): MatrixLayout | undefined =>
-  operation.kind === 'convolution' || operation.kind === 'linear' ? operation.matrix : undefined;
 
 const hasOwnRelu = (operation: Operation | undefined): boolean =>
   (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
   (operation?.kind === 'linear' && operation.relu);
-
-const isSplit = (operation: Operation | undefined): boolean =>
-  operation?.kind === 'linear' && operation.split;
 
 const inputFrame = (operation: Operation | undefined): Frame =>
   operation?.kind === 'convolution' ? convolutionInputFrame(operation) : noFrame;
@@ -162,14 +152,24 @@ export function deriveAll(memory: SessionMemory): Instruction[] {
   return code.instructions;
 }
 
-/** Compiles a network's operations for a batch, as worker `worker` of `threads` sees it. */
-export function compilePlan(
+/** A plan's memory, laid out, and the operations that will emit its code. */
+interface LaidOut {
+  /** Few images pass operation by operation in small parts. */
+  readonly stages: boolean;
+  readonly maps: readonly MapBuffer[];
+  /** Gradients of the maps; none of the pictures, and none at all without training. */
+  readonly gradients: readonly (MapBuffer | undefined)[];
+  readonly lowered: readonly Lowered[];
+  readonly memoryFloats: number;
+}
+
+function layOut(
   memory: SessionMemory,
   batch: number,
   mode: 'train' | 'evaluate',
   threads: number,
   worker: number,
-): Plan {
+): LaidOut {
   const { operations } = memory;
   const { list } = operations;
   const training = mode === 'train';
@@ -222,11 +222,33 @@ export function compilePlan(
   };
   const lowered = list.map(lower);
 
-  // All memory is laid out now.
   scratch.settle();
   shared.base = memory.length;
   scratch.base = shared.base + shared.length + worker * scratch.length;
   const memoryFloats = shared.base + shared.length + threads * scratch.length;
+  return { stages, maps, gradients, lowered, memoryFloats };
+}
+
+/** Floats of all memory that a plan needs. */
+export const planFloats = (
+  memory: SessionMemory,
+  batch: number,
+  mode: 'train' | 'evaluate',
+  threads: number,
+): number => layOut(memory, batch, mode, threads, 0).memoryFloats;
+
+/** Compiles a network's operations for a batch, as worker `worker` of `threads` sees it. */
+export function compilePlan(
+  memory: SessionMemory,
+  batch: number,
+  mode: 'train' | 'evaluate',
+  threads: number,
+  worker: number,
+): Plan {
+  const { stages, maps, gradients, lowered, memoryFloats } = layOut(memory, batch, mode, threads, worker);
+  const { operations } = memory;
+  const { list } = operations;
+  const training = mode === 'train';
 
   const emit = (...parts: ((code: Code) => void)[]): readonly Instruction[] => {
     const code = new Code();
@@ -290,13 +312,9 @@ export function compilePlan(
     for (const operation of lowered) push(operation.forwardStages(all, parts));
     push([[(code) => loss(code, all)]]);
     if (training) {
-      usedSlots = list.map((operation, i) => {
-        const { slots } = lowered[i]!.backwardStages(all, parts, slotOf(operation));
-        return slots;
-      });
-      for (const [i, operation] of [...list.entries()].toReversed()) {
-        push(lowered[i]!.backwardStages(all, parts, slotOf(operation)).stages);
-      }
+      const backward = list.map((operation, i) => lowered[i]!.backwardStages(all, parts, slotOf(operation)));
+      usedSlots = backward.map(({ slots }) => slots);
+      for (const { stages: stagesOf } of backward.toReversed()) push(stagesOf);
     }
   } else {
     const slots = training ? slotCount(batch, operations.slotLength) : 0;

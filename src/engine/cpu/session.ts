@@ -30,8 +30,15 @@ import {
   type SharedState,
   setAbort,
 } from './executor.ts';
-import { type MatrixLayout, type Operations, planOperations, readMatrix, storeMatrix } from './operations.ts';
-import { compilePlan, SessionMemory } from './plan.ts';
+import {
+  type MatrixLayout,
+  matrixOf,
+  type Operations,
+  planOperations,
+  readMatrix,
+  storeMatrix,
+} from './operations.ts';
+import { planFloats, SessionMemory } from './plan.ts';
 import { processorCount, startThread, type Thread } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 import type { WorkerMessage, WorkerStart } from './worker.ts';
@@ -63,7 +70,7 @@ export async function openWasmSession(network: Network, options: WasmOptions): P
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
   const { lanes } = wasmTarget;
   const operations = planOperations(network, lanes);
-  const session = new SessionMemory(operations, options.batchSize, true, threads);
+  const session = new SessionMemory(operations, options.batchSize, threads);
   const needed = memoryNeeded(session, options.batchSize, threads);
   const initial = Math.ceil((needed * 4) / pageBytes);
   if (initial > largestPages) {
@@ -109,17 +116,16 @@ export async function openWasmSession(network: Network, options: WasmOptions): P
 
 /** Floats that a session's plans need at most for a batch size. */
 function memoryNeeded(session: SessionMemory, batch: number, threads: number): number {
-  const plans = [
-    compilePlan(session, batch, 'train', threads, 0),
-    compilePlan(session, evaluationBatch, 'evaluate', threads, 0),
-  ];
-  return Math.max(...plans.map((plan) => plan.memoryFloats));
+  return Math.max(
+    planFloats(session, batch, 'train', threads),
+    planFloats(session, evaluationBatch, 'evaluate', threads),
+  );
 }
 
 /** Bytes of memory that training with this batch size needs. */
 export function trainingMemory(network: Network, batchSize: number, threads: number): number {
   const operations = planOperations(network, wasmTarget.lanes);
-  return 4 * memoryNeeded(new SessionMemory(operations, batchSize, true, threads), batchSize, threads);
+  return 4 * memoryNeeded(new SessionMemory(operations, batchSize, threads), batchSize, threads);
 }
 
 function callingThread(executor: Executor): Crew {
@@ -435,15 +441,15 @@ class WasmSession implements Session {
   }
 
   #layouts(): MatrixLayout[] {
-    return this.#operations.list.flatMap((operation) => ('matrix' in operation ? [operation.matrix] : []));
+    return this.#operations.list.flatMap((operation) => matrixOf(operation) ?? []);
   }
 
   /** Reads all parameters, or what lies in their layout elsewhere: `at` gives its start for an operation. */
   #read(at: (operation: number) => number): Weights {
     const values = new Map<string, Float32Array>();
     this.#operations.list.forEach((operation, index) => {
-      if (!('matrix' in operation)) return;
-      const { matrix } = operation;
+      const matrix = matrixOf(operation);
+      if (!matrix) return;
       const view = this.#floats(0, this.#state.memory.buffer.byteLength / 4).subarray(at(index));
       const [weights, biases] = readMatrix(view, matrix);
       values.set(matrix.weightName, weights);
@@ -476,7 +482,7 @@ class WasmSession implements Session {
       const key = `${mode} ${batch}`;
       let floats = this.#planFloats.get(key);
       if (floats === undefined) {
-        floats = compilePlan(this.#memory, batch, mode, this.threads, 0).memoryFloats;
+        floats = planFloats(this.#memory, batch, mode, this.threads);
         this.#planFloats.set(key, floats);
       }
       const bytes = floats * 4 + pictures;

@@ -33,7 +33,7 @@ export function serve(post: (message: WorkerMessage) => void): (message: WorkerS
     try {
       if (!('kind' in message)) {
         const { network, lanes, largestBatch, module, shared, threads, worker } = message;
-        const memory = new SessionMemory(planOperations(network, lanes), largestBatch, true, threads);
+        const memory = new SessionMemory(planOperations(network, lanes), largestBatch, threads);
         executor = new Executor(memory, module, shared, threads, worker);
         reports = worker === 0;
         post({ kind: 'ready' });
