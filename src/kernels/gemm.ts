@@ -10,13 +10,13 @@
  */
 import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Calls `body` so that tiles of rows × vectors, and narrower ones at the edges, cover rows × columns. */
+/** Calls `body` so that tiles of at most `largest`, narrower ones at the edges, cover rows × columns. */
 function tiles(
   k: Recorder,
   rows: Value,
   columns: Value,
-  largest: readonly [rows: number, vectors: number],
-  body: (tile: readonly [rows: number, vectors: number], row: Value, column: Value) => void,
+  largest: readonly [rows: number, columns: number],
+  body: (tile: readonly [rows: number, columns: number], row: Value, column: Value) => void,
 ): void {
   const part = (count: Value, step: number, each: (at: Value, size: number) => void): void => {
     if (step === 1) {
@@ -28,8 +28,8 @@ function tiles(
     const done = whole.mul(step);
     k.loop(count.sub(done), (i) => each(done.add(i), 1));
   };
-  part(columns.div(k.lanes), largest[1], (vector, vectors) =>
-    part(rows, largest[0], (row, tileRows) => body([tileRows, vectors], row, vector.mul(k.lanes))),
+  part(columns, largest[1], (column, tileColumns) =>
+    part(rows, largest[0], (row, tileRows) => body([tileRows, tileColumns], row, column)),
   );
 }
 
@@ -89,7 +89,8 @@ const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
       const planeLeft = p.left.plus(p.leftPlane.scale(plane));
       const planeRight = p.right.plus(p.rightPlane.scale(plane));
       const planeOut = p.out.plus(p.outPlane.scale(plane));
-      tiles(k, p.rows, p.columns, k.tile, (tile, row, column) => {
+      tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
+        const column = vector.mul(k.lanes);
         const first = planeLeft.plus(p.leftStride.scale(row));
         const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
         const right = k.variable(planeRight.plus(column.toOffset()));
@@ -134,7 +135,8 @@ export const gemmTN: KernelRecipe = kernel(
       const planeLeft = p.left.plus(p.leftPlane.scale(plane));
       const planeRight = p.right.plus(p.rightPlane.scale(plane));
       const planeOut = p.out.plus(p.outPlane.scale(plane));
-      tiles(k, p.rows, p.columns, k.tile, (tile, row, column) => {
+      tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
+        const column = vector.mul(k.lanes);
         const left = k.variable(planeLeft.plus(row.toOffset()));
         const right = k.variable(planeRight.plus(column.toOffset()));
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
@@ -160,13 +162,11 @@ export const gemmNT: KernelRecipe = kernel(
   'out[rows][columns] (+)= left[rows][depth] · right[columns][depth]ᵀ',
   operands,
   (k, p) => {
-    const [tileRows, tileColumns] = k.tile;
     k.loop(p.planes, (plane) => {
       const planeLeft = p.left.plus(p.leftPlane.scale(plane));
       const planeRight = p.right.plus(p.rightPlane.scale(plane));
       const planeOut = p.out.plus(p.outPlane.scale(plane));
-      tiles(k, p.rows, p.columns.mul(k.lanes), [tileRows, tileColumns], (tile, row, column) => {
-        const dot = column.div(k.lanes);
+      tiles(k, p.rows, p.columns, k.tile, (tile, row, dot) => {
         const firstLeft = planeLeft.plus(p.leftStride.scale(row));
         const firstRight = planeRight.plus(p.rightStride.scale(dot));
         const left = range(tile[0]).map((i) => k.variable(firstLeft.plus(p.leftStride.scale(i))));

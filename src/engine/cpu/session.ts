@@ -21,8 +21,8 @@ import type {
   TrainRequest,
   TrainResult,
 } from '../backend.ts';
+import { type Crew, callingThread, workerCrew } from './crew.ts';
 import {
-  type Command,
   controlWords,
   Executor,
   type PictureSource,
@@ -39,27 +39,18 @@ import {
   storeMatrix,
 } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { processorCount, startThread, type Thread } from './threads.ts';
+import { processorCount, startThread } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
-import type { WorkerMessage, WorkerStart } from './worker.ts';
 
 const pageBytes = 65_536;
 /** What 32-bit addresses reach. */
 const largestPages = 65_536;
 /** Pictures that an evaluation takes at once. */
 const evaluationBatch = 100;
-/** Milliseconds that the calling thread works before it lets others run, where there are no workers. */
-const breath = 20;
 
 export interface WasmOptions extends SessionOptions {
   /** Whether to use shared memory and workers; by default where the platform has it. */
   readonly shared?: boolean;
-}
-
-/** The runner of commands: all workers, or this thread. */
-interface Crew {
-  run(command: Command, onProgress?: (steps: number) => void): Promise<number>;
-  stop(): Promise<void>;
 }
 
 /** Opens a session with WebAssembly kernels. @throws VggError where the network needs more than 4 GiB. */
@@ -126,72 +117,6 @@ function memoryNeeded(session: SessionMemory, batch: number, threads: number): n
 export function trainingMemory(network: Network, batchSize: number, threads: number): number {
   const operations = planOperations(network, wasmTarget.lanes);
   return 4 * memoryNeeded(new SessionMemory(operations, batchSize, threads), batchSize, threads);
-}
-
-function callingThread(executor: Executor): Crew {
-  return {
-    async run(command, onProgress) {
-      const steps = executor.run(command);
-      let rested = performance.now();
-      for (;;) {
-        const { value, done } = steps.next();
-        if (done) return value;
-        if (performance.now() - rested < breath) continue;
-        onProgress?.(value);
-        await new Promise((resolve) => setTimeout(resolve, 0));
-        rested = performance.now();
-      }
-    },
-    async stop() {},
-  };
-}
-
-async function workerCrew(workers: readonly Thread[], start: Omit<WorkerStart, 'worker'>): Promise<Crew> {
-  let onProgress: ((steps: number) => void) | undefined;
-  const stop = async (): Promise<void> => {
-    await Promise.all(workers.map((worker) => worker.stop()));
-  };
-  /** Sends a message to each worker and waits for all answers. One failure ends them all, since the rest would wait. */
-  const ask = async (messageFor: (worker: number) => unknown): Promise<number> => {
-    try {
-      const steps = await Promise.all(
-        workers.map(
-          (worker, i) =>
-            new Promise<number>((resolve, reject) => {
-              worker.onMessage = (message: WorkerMessage) => {
-                switch (message.kind) {
-                  case 'ready':
-                    resolve(0);
-                    break;
-                  case 'done':
-                    resolve(message.steps);
-                    break;
-                  case 'progress':
-                    onProgress?.(message.steps);
-                    break;
-                  case 'failed':
-                    reject(new VggError(`a worker failed: ${message.message}`));
-                    break;
-                }
-              };
-              worker.post(messageFor(i));
-            }),
-        ),
-      );
-      return steps[0]!;
-    } catch (error) {
-      await stop();
-      throw error;
-    }
-  };
-  await ask((worker) => ({ ...start, worker }) satisfies WorkerStart);
-  return {
-    async run(command, report) {
-      onProgress = report;
-      return await ask(() => command);
-    },
-    stop,
-  };
 }
 
 class WasmSession implements Session {
