@@ -82,13 +82,23 @@ const operands = {
   accumulate: 'i32',
 } as const;
 
+/** Calls `body` with the places of each plane's matrices. */
+function forPlanes(
+  k: Recorder,
+  p: { readonly [K in keyof typeof operands]: Value },
+  body: (left: Value, right: Value, out: Value) => void,
+): void {
+  k.loop(p.planes, (plane) => {
+    const left = p.left.plus(p.leftPlane.scale(plane));
+    const right = p.right.plus(p.rightPlane.scale(plane));
+    body(left, right, p.out.plus(p.outPlane.scale(plane)));
+  });
+}
+
 const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
   kernel(name, summary, operands, (k, p) => {
     const zero = k.vector(0);
-    k.loop(p.planes, (plane) => {
-      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
-      const planeRight = p.right.plus(p.rightPlane.scale(plane));
-      const planeOut = p.out.plus(p.outPlane.scale(plane));
+    forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
         const column = vector.mul(k.lanes);
         const first = planeLeft.plus(p.leftStride.scale(row));
@@ -131,10 +141,7 @@ export const gemmTN: KernelRecipe = kernel(
   'out[rows][columns] (+)= left[depth][rows]ᵀ · right[depth][columns]',
   operands,
   (k, p) => {
-    k.loop(p.planes, (plane) => {
-      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
-      const planeRight = p.right.plus(p.rightPlane.scale(plane));
-      const planeOut = p.out.plus(p.outPlane.scale(plane));
+    forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
         const column = vector.mul(k.lanes);
         const left = k.variable(planeLeft.plus(row.toOffset()));
@@ -162,10 +169,7 @@ export const gemmNT: KernelRecipe = kernel(
   'out[rows][columns] (+)= left[rows][depth] · right[columns][depth]ᵀ',
   operands,
   (k, p) => {
-    k.loop(p.planes, (plane) => {
-      const planeLeft = p.left.plus(p.leftPlane.scale(plane));
-      const planeRight = p.right.plus(p.rightPlane.scale(plane));
-      const planeOut = p.out.plus(p.outPlane.scale(plane));
+    forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       tiles(k, p.rows, p.columns, k.tile, (tile, row, dot) => {
         const firstLeft = planeLeft.plus(p.leftStride.scale(row));
         const firstRight = planeRight.plus(p.rightStride.scale(dot));
