@@ -42,7 +42,7 @@ const usage = `npm run bench -- [options]
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
                        the epoch is left out, and memory is that of training on shapes
   --batch-size N       images in a step (default 100)
-  --device D           wasm or reference (default wasm)
+  --device D           native, wasm or reference (default wasm)
   --json FILE          also write all measurements to FILE
   --no-torch           ours alone
 PyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
@@ -88,7 +88,8 @@ const only: readonly string[] = options.only ?? parts;
 for (const part of only) {
   if (!(parts as readonly string[]).includes(part)) fail(`--only ${part} is not one of ${parts.join(', ')}`);
 }
-if (options.device !== 'wasm' && options.device !== 'reference') fail(`unknown --device ${options.device}`);
+if (options.device !== 'wasm' && options.device !== 'native' && options.device !== 'reference')
+  fail(`unknown --device ${options.device}`);
 const device: BenchDevice = options.device;
 const repetitions = wholeNumber('repetitions');
 const epochs = wholeNumber('epochs');

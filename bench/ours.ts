@@ -3,7 +3,8 @@ import { loadDataset } from '../src/cli/datasets.ts';
 import { loadersOf } from '../src/cli/loaders.ts';
 import { batchSource, dataLoader } from '../src/data/loader.ts';
 import { shapes } from '../src/data/shapes.ts';
-import type { DeviceName, OpenSession, Session } from '../src/engine/backend.ts';
+import type { DeviceName, Session } from '../src/engine/backend.ts';
+import { openerOf } from '../src/engine/open.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
 import { buildNetwork } from '../src/model/network.ts';
@@ -31,12 +32,6 @@ export function operationsOf(network: Network, training: boolean): number {
   }, 0);
 }
 
-async function opener(device: BenchDevice): Promise<OpenSession> {
-  return device === 'wasm'
-    ? (await import('../src/engine/cpu/session.ts')).openWasm
-    : (await import('../src/engine/reference.ts')).openReference;
-}
-
 export interface Ours {
   readonly session: Session;
   /** Seconds of one training step, mean of `steps` in a row, reading and scaling the bytes of the batch included. */
@@ -51,7 +46,7 @@ export async function openOurs(
 ): Promise<Ours> {
   const { device, threads, batchSize } = options;
   const network = networkOf(model);
-  const session = await (await opener(device))(network, { batchSize, threads });
+  const session = await (await openerOf(device))(network, { batchSize, threads });
   await session.setWeights(initialWeights(network, 0));
   const source = batchSource(dataLoader(shapes().train, { batchSize, shuffle: true }), 1);
   const optimizer = adam({ lr: 0.001 });

@@ -1,5 +1,5 @@
 /**
- * `npm run profile [MODEL …]`: where a training step's time goes, kernel by kernel and shape by shape, on one thread.
+ * `npm run profile -- [--device D] [MODEL …]`: where a training step's time goes, kernel by kernel and shape by shape, on one thread.
  * The real executor runs with a clock around each kernel. A step calls the same kernels in the same order each time,
  * so each call counts with its median over the steps: what disturbs the machine for a moment drops out. GFLOP/s are
  * the multiply-adds that a matrix product really does; the step as a whole is counted as direct convolution.
@@ -8,24 +8,13 @@ import { parseArgs } from 'node:util';
 import { batchSource, dataLoader } from '../src/data/loader.ts';
 import { shapes } from '../src/data/shapes.ts';
 import { fuseTransform } from '../src/data/transforms.ts';
-import {
-  controlWords,
-  Executor,
-  type Kernels,
-  pictureBytes,
-  type SharedState,
-} from '../src/engine/cpu/executor.ts';
+import { controlWords, Executor, pictureBytes, type SharedState } from '../src/engine/cpu/executor.ts';
+import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
+import { type KernelLibrary, openLibrary } from '../src/engine/cpu/library.ts';
 import { planOperations, storeMatrix } from '../src/engine/cpu/operations.ts';
 import { planFloats, SessionMemory } from '../src/engine/cpu/plan.ts';
 import { webAssembly } from '../src/engine/cpu/webassembly.ts';
-import {
-  type KernelName,
-  kernelNames,
-  kernelParameters,
-  recordKernels,
-  wasmTarget,
-} from '../src/kernels/catalogue.ts';
-import { assembleModule } from '../src/kernels/wasm.ts';
+import { type KernelName, kernelParameters } from '../src/kernels/catalogue.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import { adam } from '../src/train/optimizers.ts';
 import { summarize } from './contest.ts';
@@ -37,14 +26,21 @@ const { values: options, positionals } = parseArgs({
   options: {
     'batch-size': { type: 'string', default: '100' },
     steps: { type: 'string', default: '20' },
+    device: { type: 'string', default: 'native' },
   },
 });
 const batchSize = Number(options['batch-size']);
 const steps = Number(options.steps);
 const warmups = 5;
+const providers = { native: nativeKernels, wasm: wasmKernels, 'wasm-plain': plainWasmKernels };
 const models: readonly string[] = positionals.length > 0 ? positionals : ['simplified', 'vgg7'];
-if (!(batchSize >= 1 && steps >= 1) || models.some((model) => model !== 'simplified' && model !== 'vgg7')) {
-  console.error('npm run profile -- [--batch-size N] [--steps N] [simplified] [vgg7]');
+if (
+  !(batchSize >= 1 && steps >= 1 && options.device in providers) ||
+  models.some((model) => model !== 'simplified' && model !== 'vgg7')
+) {
+  console.error(
+    'npm run profile -- [--device native|wasm|wasm-plain] [--batch-size N] [--steps N] [simplified] [vgg7]',
+  );
   process.exit(2);
 }
 
@@ -54,21 +50,22 @@ interface Timed {
   readonly milliseconds: number;
 }
 
-/** Each kernel with a clock around it. */
-function clocked(kernels: Kernels, log: (call: Timed) => void): Kernels {
-  return Object.fromEntries(
-    kernelNames.map((kernel) => {
-      const run = kernels[kernel]!;
-      return [
-        kernel,
-        (...values: number[]) => {
-          const start = performance.now();
-          run(...values);
-          log({ kernel, values, milliseconds: performance.now() - start });
-        },
-      ];
-    }),
-  );
+/** Each kernel call with a clock around it. */
+function clocked(library: KernelLibrary, log: (call: Timed) => void): KernelLibrary {
+  const timed = (kernel: KernelName, values: readonly number[], run: () => void): void => {
+    const start = performance.now();
+    run();
+    log({ kernel, values, milliseconds: performance.now() - start });
+  };
+  return {
+    bind(calls) {
+      const bound = calls.map((call) => ({ call, run: library.bind([call]) }));
+      return () => {
+        for (const { call, run } of bound) timed(call.kernel, call.arguments, run);
+      };
+    },
+    call: (kernel, values) => timed(kernel, values, () => library.call(kernel, values)),
+  };
 }
 
 /** A kernel's counting argument; undefined where it has none of this name. */
@@ -108,9 +105,9 @@ function operationsIn(call: Timed): number {
 }
 
 /** The calls of each step, and milliseconds of each whole step. */
-function runSteps(model: ModelName): { calls: Timed[][]; milliseconds: number[] } {
+async function runSteps(model: ModelName): Promise<{ calls: Timed[][]; milliseconds: number[] }> {
   const network = networkOf(model);
-  const operations = planOperations(network, wasmTarget.lanes);
+  const operations = planOperations(network);
   const session = new SessionMemory(operations, batchSize, 1);
   const source = batchSource(dataLoader(shapes().train, { batchSize, shuffle: true }), 1);
   const { dataset, order, seed, epoch } = source;
@@ -133,9 +130,16 @@ function runSteps(model: ModelName): { calls: Timed[][]; milliseconds: number[] 
     storeMatrix(floats, matrix, weights.get(matrix.weightName)!.data, bias);
   }
   let calls: Timed[] = [];
-  const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), false));
-  const executor = new Executor(session, module, shared, 1, 0, (kernels) =>
+  const kernels = await openLibrary(
+    await providers[options.device as keyof typeof providers](false, console.warn),
+    memory,
+  );
+  const executor = new Executor(
+    session,
     clocked(kernels, (call) => calls.push(call)),
+    shared,
+    1,
+    0,
   );
   for (const _ of executor.run({ kind: 'derive' }));
   const training = executor.run({
@@ -166,8 +170,8 @@ interface Line {
   operations: number;
 }
 
-function print(model: ModelName): void {
-  const { calls, milliseconds } = runSteps(model);
+async function print(model: ModelName): Promise<void> {
+  const { calls, milliseconds } = await runSteps(model);
   const whole = summarize(milliseconds).median;
   const rests = milliseconds.map(
     (step, i) => step - calls[i]!.reduce((sum, call) => sum + call.milliseconds, 0),
@@ -197,4 +201,4 @@ function print(model: ModelName): void {
   }
 }
 
-for (const model of models) print(model as ModelName);
+for (const model of models) await print(model as ModelName);

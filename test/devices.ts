@@ -1,7 +1,10 @@
 /** The devices that the conformance suite runs on. A new backend adds its line here and nothing else. */
-import type { OpenSession } from '../src/engine/backend.ts';
-import { openWasm, openWasmSession } from '../src/engine/cpu/session.ts';
+import type { OpenSession, SessionOptions } from '../src/engine/backend.ts';
+import { plainWasmKernels } from '../src/engine/cpu/kernels.ts';
+import { openCpuSession, openWasm } from '../src/engine/cpu/session.ts';
 import { openReference } from '../src/engine/reference.ts';
+import type { Network } from '../src/model/layer.ts';
+import { nativeOf, targetsHere } from './native.ts';
 
 export interface Device {
   readonly name: string;
@@ -28,7 +31,8 @@ export const devices: readonly Device[] = [
   {
     // As in a page without cross-origin isolation. The kernels and plans of one thread, without starting a worker.
     name: 'wasm, unshared memory',
-    open: (network, options) => openWasmSession(network, { ...options, shared: false }),
+    open: (network, options) =>
+      openCpuSession(network, { ...options, shared: false, kernels: plainWasmKernels }),
     threads: 1,
     every: 1,
     curveSteps: { simplified: 100, vgg7: 2 },
@@ -44,6 +48,16 @@ export const devices: readonly Device[] = [
     curveSteps: { simplified: 100, vgg7: 20 },
     multiplyAdds: Number.POSITIVE_INFINITY,
   },
+  // The narrower vectors of the same machine on fewer cases.
+  ...targetsHere.map((target, i) => ({
+    name: `native, ${target}, 2 threads`,
+    open: (network: Network, options: SessionOptions) =>
+      openCpuSession(network, { ...options, kernels: nativeOf(target) }),
+    threads: 2,
+    every: i === 0 ? 3 : 12,
+    curveSteps: { simplified: 100, vgg7: i === 0 ? 20 : 2 },
+    multiplyAdds: Number.POSITIVE_INFINITY,
+  })),
   ...[1, 5].map((threads) => ({
     name: `wasm, ${threads} thread${threads === 1 ? '' : 's'}`,
     open: openWasm,

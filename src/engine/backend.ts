@@ -8,7 +8,7 @@ import type { Transform } from '../data/transforms.ts';
 import type { Network, Weights } from '../model/layer.ts';
 
 /** Names of the devices a user can ask for. */
-export const deviceNames = ['auto', 'wasm', 'reference'] as const;
+export const deviceNames = ['auto', 'native', 'wasm', 'reference'] as const;
 export type DeviceName = (typeof deviceNames)[number];
 
 /** The optimizer's settings; its state (moments, step count) belongs to the session. PyTorch's Adam and defaults. */
@@ -74,7 +74,7 @@ export interface EvaluateResult {
 }
 
 export interface Session {
-  /** What runs, in words: for instance `wasm, 2 threads`. */
+  /** What runs, in words: for instance `native (AVX-512), 2 threads`. */
   readonly description: string;
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
@@ -97,4 +97,6 @@ export type OpenSession = (network: Network, options: SessionOptions) => Promise
 export interface SessionOptions {
   readonly batchSize: number;
   readonly threads?: number;
+  /** Told what a user should know about the device, a line each: that kernels are being compiled, or why not. */
+  readonly onNotice?: (line: string) => void;
 }

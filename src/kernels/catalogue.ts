@@ -101,7 +101,32 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
 };
 
 /** WebAssembly's vectors, and the register tile that its sixteen registers hold without spilling. */
-export const wasmTarget: Target = { lanes: 4, tile: [4, 2] };
+export const wasmTarget: Target = { widths: [{ lanes: 4, tile: [4, 2] }] };
+
+/** The same for an engine that pairs adjacent vectors. It begins at stores, and dot products end elsewhere. */
+export const wasmPairsTarget: Target = {
+  widths: [{ lanes: 8, tile: [4, 2] }, ...wasmTarget.widths],
+  dotWidths: wasmTarget.widths,
+};
+
+/** What a C compiler's vectors may be; register tiles for 32 registers of AVX-512 and NEON, 16 of AVX and SSE. */
+export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', Target>> = {
+  avx512: {
+    widths: [
+      { lanes: 16, tile: [8, 2] },
+      { lanes: 8, tile: [8, 2] },
+      { lanes: 4, tile: [8, 2] },
+    ],
+  },
+  avx: {
+    widths: [
+      { lanes: 8, tile: [6, 2] },
+      { lanes: 4, tile: [6, 2] },
+    ],
+  },
+  sse: { widths: [{ lanes: 4, tile: [4, 2] }] },
+  neon: { widths: [{ lanes: 4, tile: [8, 2] }] },
+};
 
 /** Records every kernel for a target. */
 export const recordKernels = (target: Target): Kernel[] =>

@@ -1,35 +1,54 @@
 /**
  * Matrix products, the kernels in which nearly all time goes. Names are BLAS's: N takes an operand as it lies, T
  * transposed. All matrices are row-major with a stride between rows; columns (and for `gemmNT` the depth) are a
- * multiple of the lanes. `planes` repeats the product at plane distances: the 36 products of a Winograd convolution,
+ * multiple of the granule. `planes` repeats the product at plane distances: the 36 products of a Winograd convolution,
  * or the rows of a picture.
  *
  * The loop is the classical one: a register tile of `rows` × `vectors` sums, all of the depth inside it; the panel of
  * the right matrix that a tile column needs stays in the first-level cache while the rows go by. Tiles at the edges
  * are narrower.
  */
-import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { granule, grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Calls `body` so that tiles of at most `largest`, narrower ones at the edges, cover rows × columns. */
-function tiles(
+/** Cuts `count` into parts of `largest`, a power of two, and of half as many down to 1 at the end. */
+function parts(k: Recorder, count: Value, largest: number, body: (at: Value, size: number) => void): void {
+  let done: Value | undefined;
+  for (let size = largest; size >= 1; size = Math.floor(size / 2)) {
+    const whole = (done ? count.sub(done) : count).div(size);
+    const before = done;
+    k.loop(whole, (i) => body(before ? before.add(i.mul(size)) : i.mul(size), size));
+    done = before ? before.add(whole.mul(size)) : whole.mul(size);
+  }
+}
+
+type Size = readonly [rows: number, columns: number];
+
+/** Calls `body` so that register tiles of rows × vectors cover rows × columns. */
+function vectorTiles(
   k: Recorder,
   rows: Value,
   columns: Value,
-  largest: readonly [rows: number, columns: number],
-  body: (tile: readonly [rows: number, columns: number], row: Value, column: Value) => void,
+  body: (tile: Size, row: Value, column: Value) => void,
 ): void {
-  const part = (count: Value, step: number, each: (at: Value, size: number) => void): void => {
-    if (step === 1) {
-      k.loop(count, (i) => each(i, 1));
-      return;
-    }
-    const whole = count.div(step);
-    k.loop(whole, (i) => each(i.mul(step), step));
-    const done = whole.mul(step);
-    k.loop(count.sub(done), (i) => each(done.add(i), 1));
-  };
-  part(columns, largest[1], (column, tileColumns) =>
-    part(rows, largest[0], (row, tileRows) => body([tileRows, tileColumns], row, column)),
+  k.forWidths(columns, (vectors, from, { lanes, tile: [tileRows, tileVectors] }) =>
+    parts(k, vectors, tileVectors, (vector, vectorCount) =>
+      parts(k, rows, tileRows, (row, rowCount) =>
+        body([rowCount, vectorCount], row, from.add(vector.mul(lanes))),
+      ),
+    ),
+  );
+}
+
+/** The same for tiles of rows × dot products. */
+function dotTiles(
+  k: Recorder,
+  rows: Value,
+  columns: Value,
+  body: (tile: Size, row: Value, dot: Value) => void,
+): void {
+  const [tileRows, tileDots] = k.dotWidths[0]!.tile;
+  parts(k, columns, tileDots, (dot, dots) =>
+    parts(k, rows, tileRows, (row, rowCount) => body([rowCount, dots], row, dot)),
   );
 }
 
@@ -40,13 +59,7 @@ interface Tile {
 }
 
 /** A register tile of sums, from zero or, where `accumulate` is not 0, from what `out` holds. */
-function sumTile(
-  k: Recorder,
-  [rows, vectors]: readonly [number, number],
-  out: Value,
-  outStride: Value,
-  accumulate: Value,
-): Tile {
+function sumTile(k: Recorder, [rows, vectors]: Size, out: Value, outStride: Value, accumulate: Value): Tile {
   const places = range(rows).map((i) => out.plus(outStride.scale(i)));
   const zero = k.vector(0);
   const sums = grid(rows, vectors, () => k.variable(zero));
@@ -97,10 +110,8 @@ function forPlanes(
 
 const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
   kernel(name, summary, operands, (k, p) => {
-    const zero = k.vector(0);
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
-        const column = vector.mul(k.lanes);
+      vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
         const first = planeLeft.plus(p.leftStride.scale(row));
         const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
         const right = k.variable(planeRight.plus(column.toOffset()));
@@ -118,7 +129,7 @@ const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
           }
           for (const pointer of left) pointer.advance(unroll);
         });
-        store(relu ? (sum) => sum.max(zero) : undefined);
+        store(relu ? (sum) => sum.max(k.vector(0)) : undefined);
       });
     });
   });
@@ -142,8 +153,7 @@ export const gemmTN: KernelRecipe = kernel(
   operands,
   (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      tiles(k, p.rows, p.columns.div(k.lanes), k.tile, (tile, row, vector) => {
-        const column = vector.mul(k.lanes);
+      vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
         const left = k.variable(planeLeft.plus(row.toOffset()));
         const right = k.variable(planeRight.plus(column.toOffset()));
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
@@ -163,27 +173,38 @@ export const gemmTN: KernelRecipe = kernel(
   },
 );
 
-/** Here `columns` is the number of rows of `right`, any number, and the depth a multiple of the lanes. */
+/** Here `columns` is the number of rows of `right`, any number, and the depth a multiple of the granule. */
 export const gemmNT: KernelRecipe = kernel(
   'gemmNT',
   'out[rows][columns] (+)= left[rows][depth] · right[columns][depth]ᵀ',
   operands,
   (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      tiles(k, p.rows, p.columns, k.tile, (tile, row, dot) => {
+      dotTiles(k, p.rows, p.columns, (tile, row, dot) => {
         const firstLeft = planeLeft.plus(p.leftStride.scale(row));
         const firstRight = planeRight.plus(p.rightStride.scale(dot));
         const left = range(tile[0]).map((i) => k.variable(firstLeft.plus(p.leftStride.scale(i))));
         const right = range(tile[1]).map((j) => k.variable(firstRight.plus(p.rightStride.scale(j))));
-        const sums = grid(tile[0], tile[1], () => k.variable(k.vector(0)));
-        k.loop(p.depth.div(k.lanes), () => {
-          const rightVectors = right.map((pointer) => k.load(pointer));
-          for (const i of range(tile[0])) {
-            const vector = k.load(left[i]!);
-            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(vector, rightVectors[j]!);
-          }
-          for (const pointer of [...left, ...right]) pointer.advance(k.lanes);
-        });
+        // Wide sums are folded in half before the narrower vectors of the tail are added.
+        let folded: Value[][] | undefined;
+        let sums: Value[][] = [];
+        k.forWidths(
+          p.depth,
+          (vectors) => {
+            const start = folded;
+            sums = grid(tile[0], tile[1], (i, j) => k.variable(start ? start[i]![j]! : k.vector(0)));
+            k.loop(vectors, () => {
+              const rightVectors = right.map((pointer) => k.load(pointer));
+              for (const i of range(tile[0])) {
+                const vector = k.load(left[i]!);
+                for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(vector, rightVectors[j]!);
+              }
+              for (const pointer of [...left, ...right]) pointer.advance(k.lanes);
+            });
+            if (k.lanes > granule) folded = sums.map((line) => line.map((sum) => sum.halve()));
+          },
+          k.dotWidths,
+        );
         const out = planeOut.plus(p.outStride.scale(row)).plus(dot.toOffset());
         for (const i of range(tile[0])) {
           const place = out.plus(p.outStride.scale(i));

@@ -1,8 +1,11 @@
 /**
  * The kernel language: loops, scalars, vectors of `lanes` floats, loads, stores and multiply-adds. A kernel is an
  * ordinary TypeScript function that is run once and records what it does; TypeScript's own loops unroll (register
- * tiles, transforms), `k.loop` loops when the kernel runs. What is recorded is a small typed program (`Kernel`),
- * independent of the target: printers turn it into WebAssembly (`wasm.ts`) or other code.
+ * tiles, transforms), `k.loop` loops when the kernel runs. What is recorded is a small typed program (`Kernel`):
+ * printers turn it into WebAssembly (`wasm.ts`) or C (`c.ts`).
+ *
+ * Lengths in memory are multiples of `granule` floats, however wide a target's vectors are. `k.vectors` walks a length
+ * with the widest vectors and its tail with narrower ones: its body is recorded once for each width.
  *
  * Every operation is recorded at once and yields a value that never changes; `k.variable` makes one that does.
  * Memory is one flat space of float32. A pointer is a place in it, an `offset` a distance in floats; a printer is
@@ -29,6 +32,7 @@ export type Operator =
   | 'select' // masks; i32 truth values are 0 and 1
   | 'splat'
   | 'sum'
+  | 'halve' // a vector's lower half + its upper half
   | 'toInteger'
   | 'toFloat'
   | 'toOffset'
@@ -80,7 +84,6 @@ export interface Kernel {
   readonly name: string;
   /** One line of documentation. */
   readonly summary: string;
-  readonly lanes: number;
   readonly parameters: readonly Value[];
   readonly parameterNames: readonly string[];
   readonly body: readonly Statement[];
@@ -97,12 +100,22 @@ export interface KernelRecipe {
   record(target: Target): Kernel;
 }
 
-/** What a kernel may know of the machine. */
-export interface Target {
-  /** Floats in a vector; a power of two, at least 4. */
+/** Floats that every length in memory is a multiple of, and the narrowest vector. */
+export const granule = 4;
+
+/** A kind of vector. */
+export interface Width {
+  /** Floats in a vector. */
   readonly lanes: number;
   /** Register tile of the matrix products: rows × vectors. */
   readonly tile: readonly [rows: number, vectors: number];
+}
+
+/** What a kernel may know of the machine: its vectors, the widest first, each half as wide as the one before, down to `granule`. */
+export interface Target {
+  readonly widths: readonly Width[];
+  /** Those of them that dot products use; by default all. */
+  readonly dotWidths?: readonly Width[];
 }
 
 /** A value of the recorded program. Arithmetic with plain numbers is allowed wherever the type is scalar or vector. */
@@ -110,11 +123,14 @@ export class Value {
   readonly recorder: Recorder;
   readonly type: Type;
   readonly id: number;
+  /** Floats (or truth values) of a vector or mask; 1 for all other types. */
+  readonly lanes: number;
 
-  constructor(recorder: Recorder, type: Type, id: number) {
+  constructor(recorder: Recorder, type: Type, id: number, lanes: number) {
     this.recorder = recorder;
     this.type = type;
     this.id = id;
+    this.lanes = lanes;
   }
 
   add(other: Operand): Value {
@@ -153,6 +169,10 @@ export class Value {
   /** One float in every lane. */
   splat(): Value {
     return this.recorder.define('splat', 'vector', [this]);
+  }
+  /** A vector of half as many lanes: the lower half + the upper half. */
+  halve(): Value {
+    return this.recorder.define('halve', 'vector', [this], this.lanes / 2);
   }
   /** The sum of a vector's lanes: halves are added until one is left. */
   sum(): Value {
@@ -197,31 +217,59 @@ export class Value {
   }
 }
 
+const isVector = (type: Type): boolean => type === 'vector' || type === 'mask';
+
 /** Records what a kernel does; `k` in the kernels. */
 export class Recorder {
-  readonly lanes: number;
-  readonly tile: readonly [rows: number, vectors: number];
+  readonly widths: readonly Width[];
+  readonly dotWidths: readonly Width[];
+  #width: Width;
+  /** Of each value, by its id. */
   readonly types: Type[] = [];
   block: Statement[] = [];
 
-  constructor(target: Target) {
-    this.lanes = target.lanes;
-    this.tile = target.tile;
+  constructor({ widths, dotWidths = widths }: Target) {
+    const [widest] = widths;
+    if (!widest || widths.some(({ lanes }, i) => lanes !== granule * 2 ** (widths.length - 1 - i))) {
+      throw new RangeError(
+        `a target's vectors halve down to ${granule} lanes, not ${widths.map(({ lanes }) => lanes).join(', ')}`,
+      );
+    }
+    this.widths = widths;
+    this.dotWidths = dotWidths;
+    this.#width = widest;
   }
 
-  fresh(type: Type): Value {
+  /** Floats of the vectors that are being recorded. */
+  get lanes(): number {
+    return this.#width.lanes;
+  }
+
+  /** Their register tile. */
+  get tile(): readonly [rows: number, vectors: number] {
+    return this.#width.tile;
+  }
+
+  fresh(type: Type, lanes: number = this.lanes): Value {
     this.types.push(type);
-    return new Value(this, type, this.types.length - 1);
+    return new Value(this, type, this.types.length - 1, isVector(type) ? lanes : 1);
   }
 
-  define(operator: Operator, type: Type, operands: readonly Operand[]): Value {
-    const target = this.fresh(type);
+  define(operator: Operator, type: Type, operands: readonly Operand[], lanes?: number): Value {
+    const vectors = operands.filter((o): o is Value => typeof o !== 'number' && isVector(o.type));
+    const width = vectors[0]?.lanes ?? this.lanes;
+    if (vectors.some((vector) => vector.lanes !== width)) {
+      throw new TypeError(
+        `${operator} of vectors of ${vectors.map((vector) => vector.lanes).join(' and ')} lanes`,
+      );
+    }
+    const target = this.fresh(type, lanes ?? width);
     this.block.push({ kind: 'define', target, operator, operands });
     return target;
   }
 
-  constant(type: Type, value: number): Value {
-    const target = this.fresh(type);
+  constant(type: Type, value: number, lanes: number = this.lanes): Value {
+    const target = this.fresh(type, lanes);
     this.block.push({ kind: 'constant', target, value });
     return target;
   }
@@ -231,19 +279,22 @@ export class Recorder {
   }
 
   /** A vector with one number in every lane. */
-  vector(value: number): Value {
-    return this.constant('vector', value);
+  vector(value: number, lanes: number = this.lanes): Value {
+    return this.constant('vector', value, lanes);
   }
 
   /** A value that changes, first equal to `initial`. */
   variable(initial: Value): Value {
-    const target = this.fresh(initial.type);
+    const target = this.fresh(initial.type, initial.lanes);
     this.assign(target, initial);
     return target;
   }
 
   assign(target: Value, value: Operand): void {
-    const source = typeof value === 'number' ? this.constant(target.type, value) : value;
+    const source = typeof value === 'number' ? this.constant(target.type, value, target.lanes) : value;
+    if (source.lanes !== target.lanes) {
+      throw new TypeError(`a variable of ${target.lanes} lanes cannot hold ${source.lanes}`);
+    }
     this.block.push({ kind: 'assign', target, value: source });
   }
 
@@ -296,6 +347,34 @@ export class Recorder {
     this.block.push({ kind: 'loop', counter, count, body: this.#record(() => body(counter)) });
   }
 
+  /**
+   * Walks `length` floats, a multiple of `granule`: the body is recorded for each width, with `vectors` as the number of
+   * whole vectors that are left for it and `from` as the place of the first, in floats.
+   */
+  forWidths(
+    length: Value,
+    body: (vectors: Value, from: Value, width: Width) => void,
+    widths: readonly Width[] = this.widths,
+  ): void {
+    const before = this.#width;
+    let from = this.integer(0);
+    widths.forEach((width, i) => {
+      this.#width = width;
+      const vectors = (i === 0 ? length : length.sub(from)).div(width.lanes);
+      body(vectors, from, width);
+      if (i < widths.length - 1) from = from.add(vectors.mul(width.lanes));
+    });
+    this.#width = before;
+  }
+
+  /** Calls `body` for each vector of `length` floats, a multiple of `granule`, with its place in floats. */
+  vectors(length: Value, body: (at: Value) => void): void {
+    this.forWidths(length, (vectors, from, { lanes }) => {
+      const first = lanes === this.widths[0]!.lanes;
+      this.loop(vectors, (i) => body(first ? i.mul(lanes) : from.add(i.mul(lanes))));
+    });
+  }
+
   if(condition: Value, yes: () => void, no: () => void = () => {}): void {
     this.block.push({ kind: 'if', condition, yes: this.#record(yes), no: this.#record(no) });
   }
@@ -321,7 +400,6 @@ export function kernel<P extends ParameterTypes>(
       return {
         name,
         summary,
-        lanes: target.lanes,
         parameters: Object.values(values),
         parameterNames: Object.keys(values),
         body: recorder.block,

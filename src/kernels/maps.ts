@@ -1,13 +1,13 @@
 /**
  * Kernels over feature maps [rows][columns][channels], stored with a stride between rows and between pixels (a map may
  * have a frame of zeros around it, which is the padding of the convolution that reads it). Channels are a multiple of
- * the lanes, except in the picture that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
+ * the granule, except in the picture that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { granule, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Loops over `length` floats (a multiple of the lanes) of each of `rows` rows. */
+/** Loops over `length` floats (a multiple of the granule) of each of `rows` rows. */
 function forRowVectors(k: Recorder, rows: Value, length: Value, body: (row: Value, at: Value) => void): void {
-  k.loop(rows, (row) => k.loop(length.div(k.lanes), (vector) => body(row, vector.mul(k.lanes).toOffset())));
+  k.loop(rows, (row) => k.vectors(length, (at) => body(row, at.toOffset())));
 }
 
 export const fill: KernelRecipe = kernel(
@@ -15,8 +15,9 @@ export const fill: KernelRecipe = kernel(
   'out[rows][length] = value',
   { out: 'pointer', outRow: 'offset', rows: 'i32', length: 'i32', value: 'f32' },
   (k, p) => {
-    const value = p.value.splat();
-    forRowVectors(k, p.rows, p.length, (row, at) => k.store(p.out.plus(p.outRow.scale(row)).plus(at), value));
+    forRowVectors(k, p.rows, p.length, (row, at) =>
+      k.store(p.out.plus(p.outRow.scale(row)).plus(at), p.value.splat()),
+    );
   },
 );
 
@@ -33,11 +34,10 @@ export const relu: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    const floor = p.floor.splat();
     forRowVectors(k, p.rows, p.length, (row, at) =>
       k.store(
         p.out.plus(p.outRow.scale(row)).plus(at),
-        k.load(p.map.plus(p.mapRow.scale(row)).plus(at)).max(floor),
+        k.load(p.map.plus(p.mapRow.scale(row)).plus(at)).max(p.floor.splat()),
       ),
     );
   },
@@ -58,12 +58,10 @@ export const reluBackward: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    const zero = k.vector(0);
-    const floor = p.floor.splat();
     forRowVectors(k, p.rows, p.length, (row, at) => {
       const gradient = k.load(p.gradient.plus(p.gradientRow.scale(row)).plus(at));
-      const activation = k.load(p.activation.plus(p.activationRow.scale(row)).plus(at));
-      k.store(p.out.plus(p.outRow.scale(row)).plus(at), activation.greater(floor).select(gradient, zero));
+      const passes = k.load(p.activation.plus(p.activationRow.scale(row)).plus(at)).greater(p.floor.splat());
+      k.store(p.out.plus(p.outRow.scale(row)).plus(at), passes.select(gradient, k.vector(0)));
     });
   },
 );
@@ -73,16 +71,10 @@ export const addBias: KernelRecipe = kernel(
   'out[rows][columns] = max(floor, out + bias[columns])',
   { out: 'pointer', outRow: 'offset', rows: 'i32', columns: 'i32', bias: 'pointer', floor: 'f32' },
   (k, p) => {
-    const floor = p.floor.splat();
     forRowVectors(k, p.rows, p.columns, (row, at) => {
       const place = p.out.plus(p.outRow.scale(row)).plus(at);
-      k.store(
-        place,
-        k
-          .load(place)
-          .add(k.load(p.bias.plus(at)))
-          .max(floor),
-      );
+      const sum = k.load(place).add(k.load(p.bias.plus(at)));
+      k.store(place, sum.max(p.floor.splat()));
     });
   },
 );
@@ -101,8 +93,8 @@ export const sumPixels: KernelRecipe = kernel(
     accumulate: 'i32',
   },
   (k, p) => {
-    k.loop(p.channels.div(k.lanes), (vector) => {
-      const at = vector.mul(k.lanes).toOffset();
+    k.vectors(p.channels, (channel) => {
+      const at = channel.toOffset();
       const out = p.out.plus(at);
       const sum = k.variable(k.vector(0));
       k.if(p.accumulate, () => sum.set(k.load(out)));
@@ -126,10 +118,9 @@ export const transpose: KernelRecipe = kernel(
     k.loop(p.rows, (row) => {
       const place = p.matrix.plus(p.matrixRow.scale(row));
       const out = p.out.plus(row.toOffset());
-      k.loop(p.columns.div(k.lanes), (vector) => {
-        const column = vector.mul(k.lanes);
-        k.scatter(out.plus(p.outRow.scale(column)), k.load(place.plus(column.toOffset())), p.outRow);
-      });
+      k.vectors(p.columns, (column) =>
+        k.scatter(out.plus(p.outRow.scale(column)), k.load(place.plus(column.toOffset())), p.outRow),
+      );
     });
   },
 );
@@ -171,11 +162,15 @@ function forPatches(
 export const im2col: KernelRecipe = kernel(
   'im2col',
   'columns[outRows · outColumns][kernelRows · run] = the patches of a map; behind each: one, then zeros',
-  { ...patches, one: 'f32' },
+  {
+    ...patches,
+    one: 'f32',
+    /** Floats from a patch's end to the next. */
+    tail: 'i32',
+  },
   (k, p) => {
     const vectors = p.run.add(k.lanes - 1).div(k.lanes);
     const run = p.run.toOffset();
-    const zero = k.vector(0);
     forPatches(k, p, (column, place) => {
       k.loop(p.kernelRows, () => {
         const [from, to] = [k.variable(place), k.variable(column)];
@@ -190,7 +185,11 @@ export const im2col: KernelRecipe = kernel(
         column.advance(run);
         place.advance(p.mapRow);
       });
-      k.store(column, zero);
+      const end = k.variable(column);
+      k.loop(p.tail.add(granule - 1).div(granule), () => {
+        k.store(end, k.vector(0, granule));
+        end.advance(granule);
+      });
       k.store(column, p.one);
     });
   },
@@ -201,15 +200,14 @@ export const col2im: KernelRecipe = kernel(
   'map += the patches in columns, each at its place',
   patches,
   (k, p) => {
-    const vectors = p.run.div(k.lanes);
-    const done = vectors.mul(k.lanes);
+    const whole = p.run.div(granule).mul(granule);
     const run = p.run.toOffset();
     forPatches(k, p, (column, place) => {
       k.loop(p.kernelRows, () => {
         const add = (at: Value, load: (pointer: Value) => Value): void =>
           k.store(place.plus(at), load(place.plus(at)).add(load(column.plus(at))));
-        k.loop(vectors, (i) => add(i.mul(k.lanes).toOffset(), (pointer) => k.load(pointer)));
-        k.loop(p.run.sub(done), (i) => add(done.add(i).toOffset(), (pointer) => k.loadFloat(pointer)));
+        k.vectors(whole, (at) => add(at.toOffset(), (pointer) => k.load(pointer)));
+        k.loop(p.run.sub(whole), (i) => add(whole.add(i).toOffset(), (pointer) => k.loadFloat(pointer)));
         column.advance(run);
         place.advance(p.mapRow);
       });
@@ -292,7 +290,8 @@ export const peak: KernelRecipe = kernel(
   { out: 'pointer', rounds: 'i32' },
   (k, p) => {
     const factor = k.load(p.out);
-    const sums = range(8).map(() => k.variable(factor));
+    // Different from each other, lest a compiler makes one of them.
+    const sums = range(8).map((i) => k.variable(k.load(p.out, i * k.lanes)));
     k.loop(p.rounds, () => {
       for (const _ of range(2)) for (const sum of sums) sum.multiplyAdd(factor, factor);
     });

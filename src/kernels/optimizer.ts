@@ -1,5 +1,5 @@
 /**
- * The optimizer's kernels, over flat ranges of parameters (lengths are multiples of the lanes). Adam is PyTorch's
+ * The optimizer's kernels, over flat ranges of parameters (lengths are multiples of the granule). Adam is PyTorch's
  * (Kingma & Ba, ICLR 2015), operation by operation.
  */
 import { type KernelRecipe, kernel } from './language.ts';
@@ -9,8 +9,8 @@ export const reduceSlots: KernelRecipe = kernel(
   'gradient[length] = Σ over the slots, in their order',
   { gradient: 'pointer', slots: 'pointer', slotStride: 'offset', slotCount: 'i32', length: 'i32' },
   (k, p) => {
-    k.loop(p.length.div(k.lanes), (vector) => {
-      const at = vector.mul(k.lanes).toOffset();
+    k.vectors(p.length, (first) => {
+      const at = first.toOffset();
       const place = k.variable(p.slots.plus(at));
       const sum = k.variable(k.load(place));
       k.loop(p.slotCount.sub(1), () => {
@@ -47,26 +47,28 @@ export const adam: KernelRecipe = kernel(
   (k, p) => {
     const setting = (name: (typeof adamSettings)[number]) =>
       k.loadSplat(p.settings, adamSettings.indexOf(name));
-    const stepSize = setting('stepSize');
-    const beta1 = setting('beta1');
-    const oneMinusBeta1 = setting('oneMinusBeta1');
-    const beta2 = setting('beta2');
-    const oneMinusBeta2 = setting('oneMinusBeta2');
-    const rootCorrection2 = setting('rootCorrection2');
-    const epsilon = setting('epsilon');
-    k.loop(p.length.div(k.lanes), (vector) => {
-      const at = vector.mul(k.lanes).toOffset();
-      const gradient = k.load(p.gradient.plus(at));
-      const first = k.load(p.firstMoment.plus(at)).mul(beta1).add(gradient.mul(oneMinusBeta1));
-      const second = k
-        .load(p.secondMoment.plus(at))
-        .mul(beta2)
-        .add(gradient.mul(gradient).mul(oneMinusBeta2));
-      k.store(p.firstMoment.plus(at), first);
-      k.store(p.secondMoment.plus(at), second);
-      const denominator = second.sqrt().div(rootCorrection2).add(epsilon);
-      const place = p.parameters.plus(at);
-      k.store(place, k.load(place).sub(first.div(denominator).mul(stepSize)));
+    k.forWidths(p.length, (vectors, from) => {
+      const stepSize = setting('stepSize');
+      const beta1 = setting('beta1');
+      const oneMinusBeta1 = setting('oneMinusBeta1');
+      const beta2 = setting('beta2');
+      const oneMinusBeta2 = setting('oneMinusBeta2');
+      const rootCorrection2 = setting('rootCorrection2');
+      const epsilon = setting('epsilon');
+      k.loop(vectors, (vector) => {
+        const at = from.add(vector.mul(k.lanes)).toOffset();
+        const gradient = k.load(p.gradient.plus(at));
+        const first = k.load(p.firstMoment.plus(at)).mul(beta1).add(gradient.mul(oneMinusBeta1));
+        const second = k
+          .load(p.secondMoment.plus(at))
+          .mul(beta2)
+          .add(gradient.mul(gradient).mul(oneMinusBeta2));
+        k.store(p.firstMoment.plus(at), first);
+        k.store(p.secondMoment.plus(at), second);
+        const denominator = second.sqrt().div(rootCorrection2).add(epsilon);
+        const place = p.parameters.plus(at);
+        k.store(place, k.load(place).sub(first.div(denominator).mul(stepSize)));
+      });
     });
   },
 );

@@ -57,8 +57,8 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
     k.loop(p.pooledWidth, (x) => {
       const left = x.mul(p.strideX).sub(p.paddingX);
       const columns = clip(left, p.kernelWidth, p.width);
-      k.loop(p.channels.div(k.lanes), (vector) => {
-        const channel = vector.mul(k.lanes).toOffset();
+      k.vectors(p.channels, (at) => {
+        const channel = at.toOffset();
         body({
           pooled: p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x)).plus(channel),
           winner: p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x)).plus(channel),
@@ -115,13 +115,12 @@ const gatedGradient = (
   k: Recorder,
   p: { readonly [K in keyof typeof gradients]: Value },
   window: Window,
-  floor: Value,
 ): Value => {
   const place = p.gradient
     .plus(p.gradientRow.scale(window.row))
     .plus(p.gradientPixel.scale(window.column))
     .plus(window.channel);
-  return k.load(window.pooled).greater(floor).select(k.load(place), k.vector(0));
+  return k.load(window.pooled).greater(p.floor.splat()).select(k.load(place), k.vector(0));
 };
 
 export const maxPoolBackward: KernelRecipe = kernel(
@@ -129,10 +128,9 @@ export const maxPoolBackward: KernelRecipe = kernel(
   'map (the gradient, zero at first) += the gradient of each window at its winner',
   gradients,
   (k, p) => {
-    const floor = p.floor.splat();
-    const zero = k.vector(0);
     forWindows(k, p, (window) => {
-      const gradient = gatedGradient(k, p, window, floor);
+      const zero = k.vector(0);
+      const gradient = gatedGradient(k, p, window);
       const winner = k.load(window.winner);
       window.forEach((place, position) => {
         const loses = winner.unequal(position.toFloat().splat());
@@ -149,12 +147,11 @@ const unpool = (name: string, size: number): KernelRecipe =>
     `map = the gradient of each window of ${size}×${size} at its winner, 0 elsewhere`,
     gradients,
     (k, p) => {
-      const floor = p.floor.splat();
-      const zero = k.vector(0);
       const windowRow = p.mapRow.scale(size);
       const windowColumn = p.mapPixel.scale(size);
       forWindows(k, p, (window) => {
-        const gradient = gatedGradient(k, p, window, floor);
+        const zero = k.vector(0);
+        const gradient = gatedGradient(k, p, window);
         const winner = k.load(window.winner);
         let row = p.map
           .plus(windowRow.scale(window.row))

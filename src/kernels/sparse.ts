@@ -87,16 +87,17 @@ export const sparseCollect: KernelRecipe = kernel(
   },
 );
 
-/** Cuts a run (a multiple of the lanes) into blocks of 12, 4 and 1 vectors. */
+/** Cuts a run (a multiple of the granule) into blocks of 48 floats, of 4 vectors and of 1. */
 function forBlocks(k: Recorder, run: Value, body: (at: Value, vectors: number) => void): void {
-  const done = k.variable(k.integer(0));
-  const total = run.div(k.lanes);
-  for (const size of [12, 4, 1]) {
-    k.loop(total.sub(done).div(size), () => {
-      body(done.mul(k.lanes).toOffset(), size);
-      done.set(done.add(size));
-    });
-  }
+  k.forWidths(run, (vectors, from, { lanes }) => {
+    const done = k.variable(k.integer(0));
+    for (const size of new Set([48 / lanes, Math.min(4, 48 / lanes), 1])) {
+      k.loop(vectors.sub(done).div(size), () => {
+        body(from.add(done.mul(lanes)).toOffset(), size);
+        done.set(done.add(size));
+      });
+    }
+  });
 }
 
 const walk = {
@@ -150,8 +151,8 @@ export const sparseWeightGradient: KernelRecipe = kernel(
   'weights (+)= Σ over the list: gradient · patch of the input',
   { ...walk, accumulate: 'i32' },
   (k, p) => {
-    const zero = k.vector(0);
     forWalk(k, p, (weights, vectors, forEntries) => {
+      const zero = k.vector(0);
       const sums = range(vectors).map(() => k.variable(zero));
       k.if(p.accumulate, () => sums.forEach((sum, i) => void sum.set(k.load(weights, i * k.lanes))));
       forEntries((entry, base) => {

@@ -3,9 +3,13 @@
  * instructions as text. A module imports one memory (`env.memory`) and exports each kernel by name; pointers are byte
  * addresses, offsets arrive in floats and are turned into bytes on entry.
  *
+ * A vector of more than four lanes is printed as adjacent quads, each operation once for each quad, side by side: the
+ * form in which V8's `--experimental-wasm-revectorize` finds pairs for 256-bit instructions.
+ *
  * A value that is used once, in the block that defines it, and whose operands never change is printed where it is
  * used, so that code reads as nested expressions and needs few locals; all others get a local.
  */
+import { analyse } from './analysis.ts';
 import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
 
 /** One instruction: its mnemonic and immediates. */
@@ -103,79 +107,8 @@ const loads = {
 
 const stores = { v128: 'v128.store', f32: 'f32.store', i32: 'i32.store' } as const;
 
-/** Which values change, how often each is used, and where each is defined. */
-function analyse(kernel: Kernel): { inline: (Statement | undefined)[] } {
-  const uses = new Int32Array(kernel.valueCount);
-  const changes = new Uint8Array(kernel.valueCount);
-  const home = new Array<readonly Statement[] | undefined>(kernel.valueCount);
-  const elsewhere = new Uint8Array(kernel.valueCount);
-  const visit = (block: readonly Statement[]): void => {
-    const use = (operand: Operand): void => {
-      if (typeof operand === 'number') return;
-      uses[operand.id]!++;
-      if (home[operand.id] !== block) elsewhere[operand.id] = 1;
-    };
-    for (const statement of block) {
-      switch (statement.kind) {
-        case 'define':
-          home[statement.target.id] = block;
-          statement.operands.forEach(use);
-          break;
-        case 'constant':
-          home[statement.target.id] = block;
-          break;
-        case 'load':
-          use(statement.pointer);
-          break;
-        case 'store':
-          use(statement.pointer);
-          use(statement.value);
-          break;
-        case 'scatter':
-          use(statement.pointer);
-          for (let lane = 0; lane < kernel.lanes; lane++) use(statement.value);
-          use(statement.step);
-          break;
-        case 'assign':
-          changes[statement.target.id] = 1;
-          use(statement.value);
-          break;
-        case 'loop':
-          changes[statement.counter.id] = 1;
-          use(statement.count);
-          visit(statement.body);
-          break;
-        case 'if':
-          use(statement.condition);
-          visit(statement.yes);
-          visit(statement.no);
-          break;
-        default:
-          statement satisfies never;
-      }
-    }
-  };
-  visit(kernel.body);
-  const inline = new Array<Statement | undefined>(kernel.valueCount);
-  const mark = (block: readonly Statement[]): void => {
-    for (const statement of block) {
-      if (statement.kind === 'loop') mark(statement.body);
-      if (statement.kind === 'if') {
-        mark(statement.yes);
-        mark(statement.no);
-      }
-      if (statement.kind === 'constant' && statement.target.type !== 'vector') {
-        inline[statement.target.id] = statement;
-      }
-      if (statement.kind !== 'define' || statement.operator === 'sum') continue;
-      const id = statement.target.id;
-      const steady = statement.operands.every((o) => typeof o === 'number' || !changes[o.id]);
-      if (uses[id] === 1 && !elsewhere[id] && steady) inline[id] = statement;
-    }
-  };
-  mark(kernel.body);
-  return { inline };
-}
+/** Quads of a vector or mask; 1 for scalars. */
+const quadsOf = ({ lanes }: Value): number => Math.max(1, lanes / 4);
 
 const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
@@ -188,24 +121,29 @@ interface Assembly {
 
 /** Turns the recorded program into instructions. */
 function assemble(kernel: Kernel): Assembly {
-  if (kernel.lanes !== 4)
-    throw new RangeError(`wasm: kernel ${kernel.name} has ${kernel.lanes} lanes, not 4`);
-  const { inline } = analyse(kernel);
+  const { inline, uniform } = analyse(kernel, quadsOf);
   const code: Instruction[] = [];
   const locals: ('i32' | 'f32' | 'v128')[] = [];
+  /** The first of each value's locals; those of its quads are adjacent. */
   const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
   const emit = (name: Mnemonic, ...immediates: number[]): void => void code.push({ name, immediates });
   const newLocal = (type: Type): number => {
     locals.push(wasmType(type));
     return kernel.parameters.length + locals.length - 1;
   };
-  const localOf = (value: Value): number => {
-    let index = slot.get(value.id);
-    if (index === undefined) {
-      index = newLocal(value.type);
-      slot.set(value.id, index);
+  /** Quads that have a local each. */
+  const quadCount = (value: Value): number => (uniform[value.id] ? 1 : quadsOf(value));
+  const localOf = (value: Value, quad: number): number => {
+    let first = slot.get(value.id);
+    if (first === undefined) {
+      first = newLocal(value.type);
+      for (let i = 1; i < quadCount(value); i++) newLocal(value.type);
+      slot.set(value.id, first);
     }
-    return index;
+    return uniform[value.id] ? first : first + quad;
+  };
+  const quads = (value: Value, each: (quad: number) => void): void => {
+    for (let quad = 0; quad < quadCount(value); quad++) each(quad);
   };
   const constant = (type: Type, value: number): void => {
     const kind = wasmType(type);
@@ -213,19 +151,20 @@ function assemble(kernel: Kernel): Assembly {
     else if (kind === 'f32') emit('f32.const', value);
     else emit('i32.const', type === 'offset' ? value * 4 : value);
   };
-  const push = (value: Value): void => {
+  const pushQuad = (value: Value, quad: number): void => {
     const definition = inline[value.id];
     if (definition?.kind === 'constant') constant(value.type, definition.value);
     else if (definition?.kind === 'define')
-      operation(definition.operator, definition.target, definition.operands);
-    else emit('local.get', localOf(value));
+      operation(definition.operator, definition.target, definition.operands, quad);
+    else emit('local.get', localOf(value, quad));
   };
-  const pushAs = (operand: Operand, type: Type): void =>
-    typeof operand === 'number' ? constant(type, operand) : push(operand);
 
-  const operation = (operator: Operator, target: Value, operands: readonly Operand[]): void => {
+  const operation = (operator: Operator, target: Value, operands: readonly Operand[], quad: number): void => {
     const [first, second, third] = operands as readonly [Value, Operand, Operand];
     const type = first.type;
+    const push = (value: Value): void => pushQuad(value, quad);
+    const pushAs = (operand: Operand, of: Type): void =>
+      typeof operand === 'number' ? constant(of, operand) : push(operand);
     switch (operator) {
       case 'multiplyAdd':
         push(first);
@@ -249,7 +188,13 @@ function assemble(kernel: Kernel): Assembly {
         push(first);
         emit('f32x4.splat');
         return;
+      case 'halve':
+        pushQuad(first, quad);
+        pushQuad(first, quad + quadsOf(target));
+        emit('f32x4.add');
+        return;
       case 'sum':
+        if (first.lanes !== 4) throw new TypeError(`wasm: sum of ${first.lanes} lanes; halve them first`);
         for (const half of [0, 1]) {
           for (const lane of [half, half + 2]) {
             push(first);
@@ -325,34 +270,44 @@ function assemble(kernel: Kernel): Assembly {
     emit(mnemonic);
   };
 
+  const push = (value: Value): void => pushQuad(value, 0);
   const block = (statements: readonly Statement[]): void => {
     for (const statement of statements) {
       switch (statement.kind) {
         case 'define':
           if (inline[statement.target.id]) break;
-          operation(statement.operator, statement.target, statement.operands);
-          emit('local.set', localOf(statement.target));
+          quads(statement.target, (quad) => {
+            operation(statement.operator, statement.target, statement.operands, quad);
+            emit('local.set', localOf(statement.target, quad));
+          });
           break;
         case 'constant':
           if (inline[statement.target.id]) break;
           constant(statement.target.type, statement.value);
-          emit('local.set', localOf(statement.target));
+          emit('local.set', localOf(statement.target, 0));
           break;
         case 'load':
-          push(statement.pointer);
-          emit(loads[statement.form], statement.form === 'byte' ? statement.at : statement.at * 4);
-          emit('local.set', localOf(statement.target));
+          quads(statement.target, (quad) => {
+            push(statement.pointer);
+            emit(
+              loads[statement.form],
+              statement.form === 'byte' ? statement.at : statement.at * 4 + quad * 16,
+            );
+            emit('local.set', localOf(statement.target, quad));
+          });
           break;
         case 'store':
-          push(statement.pointer);
-          push(statement.value);
-          emit(stores[wasmType(statement.value.type)], statement.at * 4);
+          for (let quad = 0; quad < quadsOf(statement.value); quad++) {
+            push(statement.pointer);
+            pushQuad(statement.value, quad);
+            emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
+          }
           break;
         case 'scatter': {
           const pointer = newLocal('pointer');
           push(statement.pointer);
           emit('local.set', pointer);
-          for (let lane = 0; lane < kernel.lanes; lane++) {
+          for (let lane = 0; lane < statement.value.lanes; lane++) {
             if (lane > 0) {
               emit('local.get', pointer);
               push(statement.step);
@@ -360,17 +315,19 @@ function assemble(kernel: Kernel): Assembly {
               emit('local.set', pointer);
             }
             emit('local.get', pointer);
-            push(statement.value);
-            emit('v128.store32_lane', 0, lane);
+            pushQuad(statement.value, lane >> 2);
+            emit('v128.store32_lane', 0, lane & 3);
           }
           break;
         }
         case 'assign':
-          push(statement.value);
-          emit('local.set', localOf(statement.target));
+          quads(statement.target, (quad) => {
+            pushQuad(statement.value, quad);
+            emit('local.set', localOf(statement.target, quad));
+          });
           break;
         case 'loop': {
-          const counter = localOf(statement.counter);
+          const counter = localOf(statement.counter, 0);
           const count = newLocal('i32');
           push(statement.count);
           emit('local.set', count);

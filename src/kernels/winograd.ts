@@ -158,7 +158,7 @@ function forTiles(
   k.loop(p.tileRows, (y) => {
     k.loop(p.tileColumns, (x) => {
       const tile = y.mul(p.tileColumns).add(x);
-      k.loop(p.channels.div(k.lanes), (vector) => body(tile, y, x, vector.mul(k.lanes)));
+      k.vectors(p.channels, (channel) => body(tile, y, x, channel));
     });
   });
 }
@@ -236,23 +236,28 @@ interface MapParameters {
   readonly width: Value;
 }
 
+interface OutputSteps<R> {
+  readonly finish: (values: Value[][]) => R[][];
+  readonly store: (result: R, row: Value, column: Value) => void;
+}
+
 /**
- * For each tile: Aᵀ m A, then `finish` on its 4×4 values, then `store` for each of the size×size results that lie
- * inside the map.
+ * For each tile and its channel vectors: Aᵀ m A, then `finish` on its 4×4 values, then `store` for each of the
+ * size×size results that lie inside the map.
  */
 function outputTiles<R>(
   k: Recorder,
   p: MapParameters,
   size: number,
-  finish: (values: Value[][], channelOffset: Value) => R[][],
-  store: (result: R, row: Value, column: Value, channelOffset: Value) => void,
+  steps: (channelOffset: Value) => OutputSteps<R>,
 ): void {
   const planeRow = p.planeStride.scale(patch);
   forTiles(k, p, (tile, y, x, channel) => {
     const at = channel.toOffset();
     const first = p.planes.plus(p.tileStride.scale(tile)).plus(at);
     const loads = planeLoads(k, first, p.planeStride, planeRow);
-    const results = finish(transform2d(k, transformOutput, patch, loads), at);
+    const { finish, store } = steps(at);
+    const results = finish(transform2d(k, transformOutput, patch, loads));
     const top = y.mul(size);
     const left = x.mul(size);
     const rowsInside = p.height.sub(top);
@@ -266,7 +271,7 @@ function outputTiles<R>(
             for (const j of range(size)) {
               guard(
                 () => columnsInside.greater(j),
-                () => store(results[i]![j]!, top.add(i), left.add(j), at),
+                () => store(results[i]![j]!, top.add(i), left.add(j)),
               );
             }
           },
@@ -286,18 +291,15 @@ export const winogradOutput: KernelRecipe = kernel(
   'map = max(floor, Aᵀ m A + bias); floor is 0 for ReLU, −∞ for none',
   { ...planesToMap, bias: 'pointer', floor: 'f32' },
   (k, p) => {
-    const floor = p.floor.splat();
-    outputTiles(
-      k,
-      p,
-      tileSize,
-      (values, at) => {
-        const bias = k.load(p.bias.plus(at));
-        return values.map((row) => row.map((value) => value.add(bias).max(floor)));
-      },
-      (value, row, column, at) =>
-        k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
-    );
+    outputTiles(k, p, tileSize, (at) => {
+      const floor = p.floor.splat();
+      const bias = k.load(p.bias.plus(at));
+      return {
+        finish: (values) => values.map((row) => row.map((value) => value.add(bias).max(floor))),
+        store: (value, row, column) =>
+          k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
+      };
+    });
   },
 );
 
@@ -312,21 +314,20 @@ export const winogradOutputMasked: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    const zero = k.vector(0);
-    const floor = p.floor.splat();
-    outputTiles(
-      k,
-      p,
-      tileSize,
-      (values) => values,
-      (value, row, column, at) => {
-        const activation = k.load(
-          p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
-        );
-        const place = p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at);
-        k.store(place, activation.greater(floor).select(value, zero));
-      },
-    );
+    outputTiles(k, p, tileSize, (at) => {
+      const zero = k.vector(0);
+      const floor = p.floor.splat();
+      return {
+        finish: (values) => values,
+        store(value, row, column) {
+          const activation = k.load(
+            p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
+          );
+          const place = p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at);
+          k.store(place, activation.greater(floor).select(value, zero));
+        },
+      };
+    });
   },
 );
 
@@ -363,27 +364,28 @@ const pooled = (name: string, pool: 2 | 4): KernelRecipe =>
       floor: 'f32',
     },
     (k, p) => {
-      const floor = p.floor.splat();
       const windows = tileSize / pool;
-      outputTiles(
-        k,
-        p,
-        windows,
-        (values, at) => {
-          const bias = k.load(p.bias.plus(at));
-          return grid(windows, windows, (wy, wx) => {
-            const window = range(pool * pool).map(
-              (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
+      outputTiles(k, p, windows, (at) => {
+        const floor = p.floor.splat();
+        const bias = k.load(p.bias.plus(at));
+        return {
+          finish: (values) =>
+            grid(windows, windows, (wy, wx) => {
+              const window = range(pool * pool).map(
+                (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
+              );
+              const { largest, winner } = poolWindow(k, window);
+              return { largest: largest.add(bias).max(floor), winner };
+            }),
+          store({ largest, winner }, row, column) {
+            k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), largest);
+            k.store(
+              p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column)).plus(at),
+              winner,
             );
-            const { largest, winner } = poolWindow(k, window);
-            return { largest: largest.add(bias).max(floor), winner };
-          });
-        },
-        ({ largest, winner }, row, column, at) => {
-          k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), largest);
-          k.store(p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column)).plus(at), winner);
-        },
-      );
+          },
+        };
+      });
     },
   );
 
@@ -420,8 +422,7 @@ function forFilters(
   const tapStride = p.channels.toOffset();
   const row = tapStride.scale(3);
   k.loop(p.filters, (filter) => {
-    k.loop(p.channels.div(k.lanes), (vector) => {
-      const channel = vector.mul(k.lanes);
+    k.vectors(p.channels, (channel) => {
       const first = p.weights.plus(p.filterStride.scale(filter)).plus(channel.toOffset());
       body(filter, channel, tableLoads(k, 3, first, row, tapStride), first, tapStride);
     });

@@ -7,16 +7,15 @@
  */
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
-import {
-  type AdamOptions,
-  type DeviceName,
-  deviceNames,
-  type EvaluateResult,
-  type OpenSession,
-  type Session,
-  type StepReport,
-  type TrainResult,
+import type {
+  AdamOptions,
+  DeviceName,
+  EvaluateResult,
+  Session,
+  StepReport,
+  TrainResult,
 } from '../engine/backend.ts';
+import { openerOf } from '../engine/open.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
@@ -34,6 +33,8 @@ export interface CompileOptions {
   readonly batchSize?: number;
   /** Of the initial weights; 0 by default. */
   readonly seed?: number;
+  /** Told what is worth knowing about the device, a line each; `console.warn` by default. */
+  readonly onNotice?: (line: string) => void;
 }
 
 export interface TrainOptions {
@@ -62,25 +63,17 @@ export interface Prediction {
  * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
-  const { input, device = 'auto', threads, batchSize = 100, seed = 0 } = options;
+  const { input, device = 'auto', threads, batchSize = 100, seed = 0, onNotice = console.warn } = options;
   const network = buildNetwork(model, input);
   const open = await openerOf(device);
-  const session = await open(network, { batchSize, ...(threads === undefined ? {} : { threads }) });
+  const session = await open(network, {
+    batchSize,
+    onNotice,
+    ...(threads === undefined ? {} : { threads }),
+  });
   const compiled = new Model(network, session, batchSize);
   await compiled.setWeights(initialWeights(network, seed));
   return compiled;
-}
-
-async function openerOf(device: DeviceName): Promise<OpenSession> {
-  switch (device) {
-    case 'auto':
-    case 'wasm':
-      return (await import('../engine/cpu/session.ts')).openWasm;
-    case 'reference':
-      return (await import('../engine/reference.ts')).openReference;
-    default:
-      throw new UsageError(`device "${device satisfies never}" is not one of ${deviceNames.join(', ')}`);
-  }
 }
 
 /** A network with its weights on a device; made by `compile`. Close it, or declare it with `await using`. */
@@ -107,7 +100,7 @@ export class Model implements AsyncDisposable {
     return this.#session.threads;
   }
 
-  /** The device in words, for instance `wasm, 2 threads`. */
+  /** The device in words, for instance `native (AVX-512), 2 threads`. */
   get description(): string {
     return this.#session.description;
   }

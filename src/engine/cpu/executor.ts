@@ -5,12 +5,12 @@
 import { place } from '../../data/fuse.ts';
 import { random, streams } from '../../data/random.ts';
 import type { FusedTransform } from '../../data/transforms.ts';
-import { kernelNames } from '../../kernels/catalogue.ts';
 import { adamSettings } from '../../kernels/optimizer.ts';
 import type { AdamOptions } from '../backend.ts';
 import type { Call, HostCall, Instruction } from './code.ts';
+import type { KernelLibrary } from './library.ts';
 import { compilePlan, deriveAll, type Phase, type Plan, type SessionMemory } from './plan.ts';
-import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
+import type { WasmMemory } from './webassembly.ts';
 
 /** Words of the control block. */
 const arrived = 0;
@@ -80,8 +80,6 @@ export interface SharedState {
   readonly correct: Int32Array;
 }
 
-export type Kernels = Readonly<Record<string, (...values: number[]) => void>>;
-
 /** A plan with its kernels bound. */
 interface BoundPlan {
   readonly plan: Plan;
@@ -95,7 +93,7 @@ type Bound = (() => void) | HostCall;
 export class Executor {
   readonly #session: SessionMemory;
   readonly #shared: SharedState;
-  readonly #kernels: Kernels;
+  readonly #kernels: KernelLibrary;
   readonly #threads: number;
   readonly #worker: number;
   readonly #plans = new Map<string, BoundPlan>();
@@ -109,20 +107,14 @@ export class Executor {
 
   constructor(
     session: SessionMemory,
-    module: WasmModule,
+    kernels: KernelLibrary,
     shared: SharedState,
     threads: number,
     worker: number,
-    // A profiler puts a clock around each kernel.
-    around: (kernels: Kernels) => Kernels = (kernels) => kernels,
   ) {
-    const instance = new webAssembly.Instance(module, { env: { memory: shared.memory } });
     this.#session = session;
     this.#shared = shared;
-    this.#kernels = around(instance.exports as unknown as Kernels);
-    for (const name of kernelNames) {
-      if (!this.#kernels[name]) throw new TypeError(`the kernel module lacks ${name}`);
-    }
+    this.#kernels = kernels;
     this.#threads = threads;
     this.#worker = worker;
   }
@@ -134,7 +126,7 @@ export class Executor {
     this.#bytes = new Uint8Array(this.#shared.memory.buffer);
     switch (command.kind) {
       case 'derive':
-        if (this.#worker === 0) this.#runAll(deriveAll(this.#session).map((i) => this.#bind(i)));
+        if (this.#worker === 0) this.#runAll(this.#bind(deriveAll(this.#session)));
         this.#meet();
         return 1;
       case 'train':
@@ -209,12 +201,12 @@ export class Executor {
     let bound = this.#plans.get(key);
     if (!bound) {
       const plan = compilePlan(this.#session, batch, mode, this.#threads, this.#worker);
-      const bindItems = (phase: Phase) => phase.items.map((item) => item.map((i) => this.#bind(i)));
+      const bindItems = (phase: Phase) => phase.items.map((item) => this.#bind(item));
       bound = {
         plan,
         phases: plan.phases.map(bindItems),
         update: bindItems(plan.update),
-        reduce: plan.reduce.map((i) => this.#bind(i)),
+        reduce: this.#bind(plan.reduce),
       };
       this.#plans.set(key, bound);
     }
@@ -231,11 +223,22 @@ export class Executor {
     }
   }
 
-  #bind(instruction: Instruction): Bound {
-    if ('host' in instruction) return instruction;
-    const { kernel, arguments: values }: Call = instruction;
-    const call = this.#kernels[kernel]!;
-    return () => call(...values);
+  /** Kernel calls that follow each other become one function. */
+  #bind(instructions: readonly Instruction[]): readonly Bound[] {
+    const bound: Bound[] = [];
+    let calls: Call[] = [];
+    const flush = (): void => {
+      if (calls.length > 0) bound.push(this.#kernels.bind(calls));
+      calls = [];
+    };
+    for (const instruction of instructions) {
+      if ('host' in instruction) {
+        flush();
+        bound.push(instruction);
+      } else calls.push(instruction);
+    }
+    flush();
+    return bound;
   }
 
   #runAll(bound: readonly Bound[]): void {
@@ -367,7 +370,7 @@ export class Executor {
     const columnTo = Math.max(columnFrom, clamp(flip ? left + 1 : width - left, columns));
     const rowFrom = clamp(-top, rows);
     const range = this.#session.valueRange(this.#worker) * 4;
-    this.#kernels.loadImage!(
+    this.#kernels.call('loadImage', [
       call.map + i * call.imageStride * 4,
       call.rowStride,
       call.pixelStride,
@@ -385,7 +388,7 @@ export class Executor {
       columnTo,
       range,
       range + channels * 4,
-    );
+    ]);
   }
 
   #loadValues(

@@ -29,6 +29,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   // Copies of whole vectors may reach a little beyond the end.
   const columns = scratch.allocate(keptImages * blockPatches * columnStride + 16);
   const one = spec.bias ? 1 : 0;
+  const tail = columnStride - spec.kernel[0] * run;
   const columnsOf = (image: number): number => columns.at + (keeps ? image * blockPatches * columnStride : 0);
   const gradientColumns =
     backward && dx ? scratch.reserve('column gradients', blockPatches * columnStride) : undefined;
@@ -60,7 +61,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     forward(code, chunk, block) {
       const piece = block.pieces[0]!;
       const target = fullMap!;
-      code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one });
+      code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one, tail });
       // Where the map has a frame, its rows are the planes of the product.
       const planes = target.contiguous ? 1 : piece.rows;
       code.call(relu ? 'gemmNNRelu' : 'gemmNN', {
@@ -85,7 +86,11 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       blocks.forEach((block, index) => {
         const piece = block.pieces[0]!;
         if (!keeps)
-          code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one });
+          code.call('im2col', {
+            ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)),
+            one,
+            tail,
+          });
         const gradient = fullGradient!;
         const products = gradient.contiguous ? 1 : piece.rows;
         for (let i = 0; i < products; i++) {

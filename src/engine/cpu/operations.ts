@@ -4,8 +4,9 @@
  * which depend on the network alone, so that all plans of a session share them.
  *
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
- * multiples of the lanes, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
+ * multiples of the granule, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
  */
+import { granule } from '../../kernels/language.ts';
 import { tileSize } from '../../kernels/winograd.ts';
 import type {
   Conv2dSpec,
@@ -33,7 +34,7 @@ export interface MatrixLayout {
   readonly biasName: string | undefined;
   readonly offset: number;
   readonly rowStride: number;
-  /** Rows with the surplus ones, a multiple of the lanes. */
+  /** Rows with the surplus ones, a multiple of the granule. */
   readonly storedOut: number;
   readonly out: number;
   /** Kernel positions; for a linear layer those of the map that it reads. */
@@ -97,6 +98,9 @@ export interface Operations {
 /** From this number of weights on, a linear layer is split by output: a gradient slot of it would cost too much. */
 const splitFrom = 131_072;
 
+/** Rows of patches, and of the weights that they meet, are this long a multiple, lest the widest vectors have a tail. */
+const columnMultiple = 16;
+
 /** Rows a multiple of four cache lines apart crowd into few sets of the cache; such strides get one line more. */
 export const unevenStride = (floats: number): number => (floats % 64 === 0 ? floats + 16 : floats);
 
@@ -116,9 +120,8 @@ function chooseAlgorithms(
   pool: MaxPool2dSpec | undefined,
   stored: number,
   { height, width }: MapShape,
-  lanes: number,
 ): Pick<Convolution, 'forward' | 'backward'> {
-  const aligned = stored % lanes === 0;
+  const aligned = stored % granule === 0;
   const tiles = Math.ceil(height / tileSize) * Math.ceil(width / tileSize);
   const winograd =
     aligned &&
@@ -134,13 +137,13 @@ function chooseAlgorithms(
   return { forward: dense, backward: sparse ? 'sparse' : dense };
 }
 
-/** Groups the layers of a network into operations for vectors of `lanes` floats. */
-export function planOperations(network: Network, lanes: number): Operations {
+/** Groups the layers of a network into operations. */
+export function planOperations(network: Network): Operations {
   const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
     channels,
     height,
     width,
-    stored: roundUp(channels, lanes),
+    stored: roundUp(channels, granule),
   });
   const { layers } = network;
   const picture = mapOf(network.input);
@@ -156,7 +159,7 @@ export function planOperations(network: Network, lanes: number): Operations {
   ): MatrixLayout => {
     const weight = layer.parameters[0]!;
     const values = taps * from.stored;
-    const rowStride = bias === 'column' ? roundUp(values + 1, lanes) : unevenStride(values);
+    const rowStride = bias === 'column' ? roundUp(values + 1, columnMultiple) : unevenStride(values);
     const matrixLength = storedOut * rowStride;
     return {
       weightName: weight.name,
@@ -190,7 +193,7 @@ export function planOperations(network: Network, lanes: number): Operations {
         const relu = next('relu') !== undefined;
         const pool = next('maxPool2d');
         const full = mapOf(layer.output);
-        const algorithms = chooseAlgorithms(spec, pool, from.stored, full, lanes);
+        const algorithms = chooseAlgorithms(spec, pool, from.stored, full);
         const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
         const matrix = layOut(layer, from, full.stored, spec.kernel[0] * spec.kernel[1], bias);
         const output = mapOf(layers[i - 1]!.output);

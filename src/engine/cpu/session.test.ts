@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { expectAllClose } from '../../../test/allclose.ts';
 import { compareWithReference, randomImages } from '../../../test/compare.ts';
+import { nativeOf, targetsHere } from '../../../test/native.ts';
 import { fromArrays } from '../../data/dataset.ts';
 import {
   compose,
@@ -24,8 +25,9 @@ import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
 import type { Session, TrainRequest } from '../backend.ts';
+import { plainWasmKernels, wasmKernels } from './kernels.ts';
 import { planOperations } from './operations.ts';
-import { openWasm, openWasmSession, trainingMemory } from './session.ts';
+import { openCpuSession, openWasm, trainingMemory } from './session.ts';
 
 const classes = 10;
 
@@ -65,14 +67,18 @@ async function use<T>(session: Session, body: (session: Session) => Promise<T>):
   }
 }
 
-describe('same seed, same bits, for any number of threads', () => {
+describe.each([
+  ['wasm', plainWasmKernels],
+  ['wasm, revectorised where it can be', wasmKernels],
+  ...targetsHere.map((target) => [`native, ${target}`, nativeOf(target)] as const),
+] as const)('same seed, same bits, for any number of threads: %s', (_device, kernels) => {
   test.each([
     ['simplified, batches of 20 and 10', networkOf('simplified'), 20],
     ['vgg7 with a split linear layer, batches of 20 and 10', narrowVgg7, 20],
     ['vgg7, batches of 6 and 2: split by rows', narrowVgg7, 6],
   ] as const)('%s', { timeout: 120_000 }, async (_name, network, batchSize) => {
     const run = async (threads: number, seed: number, shared = true): Promise<string> => {
-      const session = await openWasmSession(network, { batchSize, threads, shared });
+      const session = await openCpuSession(network, { batchSize, threads, shared, kernels });
       return use(session, async () => {
         await session.setWeights(initialWeights(network, seed));
         const { losses } = await session.train(epochOf(50, batchSize, seed, augment));
@@ -91,7 +97,7 @@ describe('same seed, same bits, for any number of threads', () => {
   });
 
   test('the narrow vgg7 has a split layer', () => {
-    expect(planOperations(narrowVgg7, 4).list.some((o) => o.kind === 'linear' && o.split)).toBe(true);
+    expect(planOperations(narrowVgg7).list.some((o) => o.kind === 'linear' && o.split)).toBe(true);
   });
 });
 
@@ -115,7 +121,7 @@ describe.each([3, 5])('%i threads on fewer images', (threads) => {
 describe('pictures', () => {
   const network = networkOf('simplified');
   const open = (threads: number, batchSize = 16): Promise<Session> =>
-    openWasmSession(network, { batchSize, threads, shared: threads > 1 });
+    openCpuSession(network, { batchSize, threads, shared: threads > 1, kernels: wasmKernels });
 
   test.each([1, 2])(
     'predictions of 1, 7, 100 and 101 images are those of each by itself, %i threads',

@@ -1,5 +1,5 @@
 /**
- * A session on the CPU: WebAssembly kernels on worker threads that share one memory, or, where memory cannot be
+ * A session on the CPU: kernels (`kernels.ts`) on worker threads that share one memory, or, where memory cannot be
  * shared (a page without cross-origin isolation), on the calling thread alone. Whole passes run inside the workers;
  * this side sends commands, reads parameters and hears how far they are.
  */
@@ -7,8 +7,6 @@ import type { Dataset } from '../../data/dataset.ts';
 import { random, streams } from '../../data/random.ts';
 import { applyTransform, fuseTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../../errors.ts';
-import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
-import { assembleModule } from '../../kernels/wasm.ts';
 import type { Network, Weights } from '../../model/layer.ts';
 import { parametersOf, sizeOf } from '../../model/network.ts';
 import type {
@@ -30,6 +28,8 @@ import {
   type SharedState,
   setAbort,
 } from './executor.ts';
+import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels.ts';
+import { describeKernels, type KernelSource, openLibrary } from './library.ts';
 import {
   type MatrixLayout,
   matrixOf,
@@ -48,19 +48,30 @@ const largestPages = 65_536;
 /** Pictures that an evaluation takes at once. */
 const evaluationBatch = 100;
 
-export interface WasmOptions extends SessionOptions {
+export interface CpuOptions extends SessionOptions {
   /** Whether to use shared memory and workers; by default where the platform has it. */
   readonly shared?: boolean;
+  readonly kernels: KernelProvider;
 }
 
-/** Opens a session with WebAssembly kernels. @throws VggError where the network needs more than 4 GiB. */
-export const openWasm: OpenSession = (network, options) => openWasmSession(network, options);
+const opener =
+  (kernels: KernelProvider): OpenSession =>
+  (network, options) =>
+    openCpuSession(network, { ...options, kernels });
 
-export async function openWasmSession(network: Network, options: WasmOptions): Promise<Session> {
+/** Opens a session with native kernels, or WebAssembly where there can be none. */
+export const openCpu: OpenSession = opener(anyKernels);
+/** Opens a session with WebAssembly kernels. */
+export const openWasm: OpenSession = opener(wasmKernels);
+/** Opens a session with native kernels. @throws VggError where there can be none. */
+export const openNative: OpenSession = opener(nativeKernels);
+
+/** Opens a session on the CPU. @throws VggError where the network needs more than 4 GiB. */
+export async function openCpuSession(network: Network, options: CpuOptions): Promise<Session> {
+  const { onNotice = () => {} } = options;
   const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
-  const { lanes } = wasmTarget;
-  const operations = planOperations(network, lanes);
+  const operations = planOperations(network);
   const session = new SessionMemory(operations, options.batchSize, threads);
   const needed = memoryNeeded(session, options.batchSize, threads);
   const initial = Math.ceil((needed * 4) / pageBytes);
@@ -89,20 +100,35 @@ export async function openWasmSession(network: Network, options: WasmOptions): P
     losses: new Float64Array(buffer(largest * 8)),
     correct: new Int32Array(buffer(largest * 4)),
   };
-  // Workers start up while the kernels are printed.
+  // Workers start up while the kernels are made.
   const workers = shared ? Array.from({ length: threads }, startThread) : [];
-  const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), shared));
+  let kernels: KernelSource;
+  try {
+    kernels = await options.kernels(shared, onNotice);
+  } catch (error) {
+    for (const worker of workers) await (await worker).stop();
+    throw error;
+  }
   const crew = shared
     ? await workerCrew(await Promise.all(workers), {
         network,
-        lanes,
         largestBatch: options.batchSize,
-        module,
+        kernels,
         shared: state,
         threads,
       })
-    : callingThread(new Executor(session, module, state, 1, 0));
-  return new WasmSession(network, operations, session, state, crew, threads, options.batchSize, buffer);
+    : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
+  return new CpuSession(
+    network,
+    operations,
+    session,
+    state,
+    crew,
+    kernels,
+    threads,
+    options.batchSize,
+    buffer,
+  );
 }
 
 /** Floats that a session's plans need at most for a batch size. */
@@ -115,13 +141,13 @@ function memoryNeeded(session: SessionMemory, batch: number, threads: number): n
 
 /** Bytes of memory that training with this batch size needs. */
 export function trainingMemory(network: Network, batchSize: number, threads: number): number {
-  const operations = planOperations(network, wasmTarget.lanes);
+  const operations = planOperations(network);
   return 4 * memoryNeeded(new SessionMemory(operations, batchSize, threads), batchSize, threads);
 }
 
-class WasmSession implements Session {
+class CpuSession implements Session {
   readonly description: string;
-  readonly device = 'wasm';
+  readonly device: Session['device'];
   readonly threads: number;
   readonly #network: Network;
   readonly #operations: Operations;
@@ -143,6 +169,7 @@ class WasmSession implements Session {
     memory: SessionMemory,
     state: SharedState,
     crew: Crew,
+    kernels: KernelSource,
     threads: number,
     largestBatch: number,
     buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer,
@@ -155,7 +182,8 @@ class WasmSession implements Session {
     this.#largestBatch = largestBatch;
     this.#buffer = buffer;
     this.threads = threads;
-    this.description = `wasm, ${threads} thread${threads === 1 ? '' : 's'}`;
+    this.device = kernels.kind;
+    this.description = `${describeKernels(kernels)}, ${threads} thread${threads === 1 ? '' : 's'}`;
   }
 
   /** Also starts the optimizer afresh. */

@@ -15,7 +15,8 @@ interface WebWorker {
   onerror: (event: { message: string }) => void;
 }
 
-const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
+/** Whether this is Node rather than a browser. */
+export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
 
 /** Number of processors that may be used. */
 export async function processorCount(): Promise<number> {

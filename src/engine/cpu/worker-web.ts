@@ -6,4 +6,4 @@ const scope = globalThis as unknown as {
   onmessage: (event: { data: never }) => void;
 };
 const answer = serve((message) => scope.postMessage(message));
-scope.onmessage = (event) => answer(event.data);
+scope.onmessage = (event) => void answer(event.data);

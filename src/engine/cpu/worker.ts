@@ -1,16 +1,15 @@
 /** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
 import type { Network } from '../../model/layer.ts';
 import { type Command, Executor, type SharedState } from './executor.ts';
+import { type KernelSource, openLibrary } from './library.ts';
 import { planOperations } from './operations.ts';
 import { SessionMemory } from './plan.ts';
-import type { WasmModule } from './webassembly.ts';
 
 /** The first message to a worker. */
 export interface WorkerStart {
   readonly network: Network;
-  readonly lanes: number;
   readonly largestBatch: number;
-  readonly module: WasmModule;
+  readonly kernels: KernelSource;
   readonly shared: SharedState;
   readonly threads: number;
   readonly worker: number;
@@ -26,15 +25,18 @@ export type WorkerMessage =
 const progressInterval = 50;
 
 /** Returns what answers a worker's messages. */
-export function serve(post: (message: WorkerMessage) => void): (message: WorkerStart | Command) => void {
+export function serve(
+  post: (message: WorkerMessage) => void,
+): (message: WorkerStart | Command) => Promise<void> {
   let executor: Executor | undefined;
   let reports = false;
-  return (message) => {
+  return async (message) => {
     try {
       if (!('kind' in message)) {
-        const { network, lanes, largestBatch, module, shared, threads, worker } = message;
-        const memory = new SessionMemory(planOperations(network, lanes), largestBatch, threads);
-        executor = new Executor(memory, module, shared, threads, worker);
+        const { network, largestBatch, kernels, shared, threads, worker } = message;
+        const memory = new SessionMemory(planOperations(network), largestBatch, threads);
+        const library = await openLibrary(kernels, shared.memory);
+        executor = new Executor(memory, library, shared, threads, worker);
         reports = worker === 0;
         post({ kind: 'ready' });
         return;

@@ -1,10 +1,4 @@
-import {
-  type Arguments,
-  checkKernel,
-  combinations,
-  inWords,
-  type KernelCheck,
-} from '../../test/kernel-harness.ts';
+import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
 type Product = 'NN' | 'TN' | 'NT';
 
@@ -56,8 +50,11 @@ function checks(
   return [...single, { title: '3 planes, one right matrix', arguments: planes, plain }];
 }
 
-const columns = [4, 8, 20];
-checkKernel('gemmNN', checks('NN', { rows: [1, 4, 7], columns, depth: [4, 12] }));
-checkKernel('gemmNNRelu', checks('NN', { rows: [1, 4, 7], columns, depth: [4, 12] }, true));
-checkKernel('gemmTN', checks('TN', { rows: [1, 4, 7], columns, depth: [1, 6] }));
-checkKernel('gemmNT', checks('NT', { rows: [1, 4, 7], columns: [1, 2, 5], depth: [4, 12] }));
+const [rows, columns] = [
+  [1, 4, 7, 27],
+  [4, 8, 20, 60],
+];
+export const gemmNN: readonly KernelCheck[] = checks('NN', { rows, columns, depth: [4, 12] });
+export const gemmNNRelu: readonly KernelCheck[] = checks('NN', { rows, columns, depth: [4, 12] }, true);
+export const gemmTN: readonly KernelCheck[] = checks('TN', { rows, columns, depth: [1, 6] });
+export const gemmNT: readonly KernelCheck[] = checks('NT', { rows, columns: [1, 2, 5], depth: [4, 12, 60] });

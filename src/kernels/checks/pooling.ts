@@ -1,4 +1,4 @@
-import { type Arguments, checkKernel, type KernelCheck, type Views } from '../../test/kernel-harness.ts';
+import type { Arguments, KernelCheck, Views } from './check.ts';
 
 interface Pooling {
   readonly kernel: readonly [number, number];
@@ -7,7 +7,7 @@ interface Pooling {
   readonly size: readonly [height: number, width: number];
 }
 
-const channels = 12;
+const channels = 28;
 
 /** Every kind of overlap: apart, side by side, overlapping, beyond the map on each side; one window; one pixel. */
 const poolings: readonly Pooling[] = [
@@ -26,9 +26,9 @@ const inWords = ({ kernel, stride, padding, size }: Pooling): string =>
 function windowArguments({ kernel, stride, padding, size }: Pooling): Record<string, number> {
   const places = [0, 1].map((i) => Math.floor((size[i]! + 2 * padding[i]! - kernel[i]!) / stride[i]!) + 1);
   return {
-    ...{ pooled: 1001, pooledRow: 250, pooledPixel: 13 },
-    ...{ winners: 8002, winnerRow: 240, winnerPixel: 14 },
-    ...{ map: 16_003, mapRow: 300, mapPixel: 15 },
+    ...{ pooled: 1001, pooledRow: 290, pooledPixel: 29 },
+    ...{ winners: 8002, winnerRow: 310, winnerPixel: 30 },
+    ...{ map: 16_003, mapRow: 400, mapPixel: 31 },
     ...{ height: size[0], width: size[1], pooledHeight: places[0]!, pooledWidth: places[1]!, channels },
     ...{ kernelHeight: kernel[0], kernelWidth: kernel[1] },
     ...{ strideY: stride[0], strideX: stride[1], paddingY: padding[0], paddingX: padding[1] },
@@ -65,35 +65,32 @@ const winnerAt = (a: Arguments, y: number, x: number, c: number): number =>
 const gradientAt = (a: Arguments, y: number, x: number, c: number): number =>
   a.gradient! + y * a.gradientRow! + x * a.gradientPixel! + c;
 
-checkKernel(
-  'maxPool',
-  poolings.map((pooling) => ({
-    title: inWords(pooling),
-    arguments: windowArguments(pooling),
-    prepare({ floats }, a) {
-      // Few different values, so that there are ties; all below 0, so that padding would win; some NaN and −∞.
-      eachWindow(a, (_y, _x, c, places) => {
-        for (const at of places.values()) {
-          floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
-          if (c === 2 && at % 3 === 0) floats[at] = Number.NaN;
-        }
-      });
-    },
-    plain(m, a) {
-      eachWindow(a, (y, x, c, places) => {
-        let best = -1;
-        for (const [position, at] of places) {
-          const wins = best < 0 || m[at]! > m[places.get(best)!]! || Number.isNaN(m[at]!);
-          if (wins) best = position;
-        }
-        m[pooledAt(a, y, x, c)] = m[places.get(best)!]!;
-        m[winnerAt(a, y, x, c)] = best;
-      });
-    },
-  })),
-);
+export const maxPool: readonly KernelCheck[] = poolings.map((pooling) => ({
+  title: inWords(pooling),
+  arguments: windowArguments(pooling),
+  prepare({ floats }, a) {
+    // Few different values, so that there are ties; all below 0, so that padding would win; some NaN and −∞.
+    eachWindow(a, (_y, _x, c, places) => {
+      for (const at of places.values()) {
+        floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
+        if (c === 2 && at % 3 === 0) floats[at] = Number.NaN;
+      }
+    });
+  },
+  plain(m, a) {
+    eachWindow(a, (y, x, c, places) => {
+      let best = -1;
+      for (const [position, at] of places) {
+        const wins = best < 0 || m[at]! > m[places.get(best)!]! || Number.isNaN(m[at]!);
+        if (wins) best = position;
+      }
+      m[pooledAt(a, y, x, c)] = m[places.get(best)!]!;
+      m[winnerAt(a, y, x, c)] = best;
+    });
+  },
+}));
 
-const gradients = { gradient: 30_001, gradientRow: 260, gradientPixel: 16 } as const;
+const gradients = { gradient: 30_001, gradientRow: 330, gradientPixel: 32 } as const;
 
 /** Winners that lie in the map, and some pooled values that a ReLU has clamped. */
 function prepareWinners({ floats }: Views, a: Arguments): void {
@@ -108,20 +105,17 @@ function flowing(m: Float64Array, a: Arguments, y: number, x: number, c: number)
   return m[pooledAt(a, y, x, c)]! > a.floor! ? m[gradientAt(a, y, x, c)]! : 0;
 }
 
-checkKernel(
-  'maxPoolBackward',
-  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
-    poolings.map((pooling) => ({
-      title: `${inWords(pooling)}, floor ${floor}`,
-      arguments: { ...windowArguments(pooling), ...gradients, floor },
-      prepare: prepareWinners,
-      plain(m, a) {
-        eachWindow(a, (y, x, c, places) => {
-          m[places.get(m[winnerAt(a, y, x, c)]!)!]! += flowing(m, a, y, x, c);
-        });
-      },
-    })),
-  ),
+export const maxPoolBackward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+  poolings.map((pooling) => ({
+    title: `${inWords(pooling)}, floor ${floor}`,
+    arguments: { ...windowArguments(pooling), ...gradients, floor },
+    prepare: prepareWinners,
+    plain(m, a) {
+      eachWindow(a, (y, x, c, places) => {
+        m[places.get(m[winnerAt(a, y, x, c)]!)!]! += flowing(m, a, y, x, c);
+      });
+    },
+  })),
 );
 
 const unpoolChecks = (size: number): KernelCheck[] =>
@@ -147,5 +141,5 @@ const unpoolChecks = (size: number): KernelCheck[] =>
     }),
   );
 
-checkKernel('unpool2', unpoolChecks(2));
-checkKernel('unpool4', unpoolChecks(4));
+export const unpool2: readonly KernelCheck[] = unpoolChecks(2);
+export const unpool4: readonly KernelCheck[] = unpoolChecks(4);

@@ -1,0 +1,58 @@
+/**
+ * What runs kernel calls: a WebAssembly module or a native library, bound to one memory. Both have the same kernels,
+ * called with the same numbers; a session chooses one when it opens and keeps it.
+ */
+import type { KernelName } from '../../kernels/catalogue.ts';
+import type { Call } from './code.ts';
+import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
+
+/** Where kernels come from; it can be sent to workers. */
+export type KernelSource =
+  | {
+      readonly kind: 'wasm';
+      /** What it is, beyond its kind: `''` for plain WebAssembly. */
+      readonly variant: string;
+      readonly module: WasmModule;
+    }
+  | {
+      readonly kind: 'native';
+      /** Its vectors, for instance `AVX-512`. */
+      readonly variant: string;
+      /** The shared library. */
+      readonly file: string;
+    };
+
+/** In words: `wasm`, `wasm (revectorised)`, `native (AVX-512)`. */
+export const describeKernels = ({ kind, variant }: KernelSource): string =>
+  variant === '' ? kind : `${kind} (${variant})`;
+
+export interface KernelLibrary {
+  /** Prepares calls; the result makes them one after the other. */
+  bind(calls: readonly Call[]): () => void;
+  /** Makes one call. */
+  call(kernel: KernelName, values: readonly number[]): void;
+}
+
+/** Binds kernels to a memory. */
+export async function openLibrary(source: KernelSource, memory: WasmMemory): Promise<KernelLibrary> {
+  if (source.kind === 'native') return (await import('./native-node.ts')).openNative(source.file, memory);
+  return openModule(source.module, memory);
+}
+
+/** Kernels of a WebAssembly module. */
+export function openModule(module: WasmModule, memory: WasmMemory): KernelLibrary {
+  const { exports } = new webAssembly.Instance(module, { env: { memory } });
+  const kernels = exports as Readonly<Record<KernelName, (...values: readonly number[]) => void>>;
+  return {
+    bind(calls) {
+      const bound = calls.map(({ kernel, arguments: values }) => {
+        const run = kernels[kernel];
+        return () => run(...values);
+      });
+      return () => {
+        for (const call of bound) call();
+      };
+    },
+    call: (kernel, values) => kernels[kernel](...values),
+  };
+}

@@ -1,0 +1,300 @@
+/**
+ * Native kernels: the C that `kernels/c.ts` prints, compiled once by the machine's own compiler, kept in the user's
+ * cache and called through koffi. A library enters the cache only after its self-test, under a temporary name first;
+ * its name holds the hash of what it was made from and of its content, so that neither a change of compiler, processor
+ * or kernels nor a damaged file goes unnoticed.
+ */
+import { execFile } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import { chmod, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { cacheDirectory } from '../../data/cache.ts';
+import { VggError } from '../../errors.ts';
+import { formatSources } from '../../kernels/c.ts';
+import {
+  type KernelName,
+  kernelNames,
+  kernelParameters,
+  nativeTargets,
+  recordKernels,
+} from '../../kernels/catalogue.ts';
+import type { Call } from './code.ts';
+import type { KernelLibrary, KernelSource } from './library.ts';
+import { checkMemory, testAgainstPlain } from './self-test.ts';
+import type { WasmMemory } from './webassembly.ts';
+
+const execute = promisify(execFile);
+
+/** A compiler's vectors: the target to record for, and what it is called. */
+export type NativeTarget = keyof typeof nativeTargets;
+const targetNames: Readonly<Record<NativeTarget, string>> = {
+  avx512: 'AVX-512',
+  avx: 'AVX2',
+  sse: 'SSE',
+  neon: 'NEON',
+};
+
+export interface Compiler {
+  /** The command and its own arguments. */
+  readonly command: readonly string[];
+  /** Flags that say what to compile for. */
+  readonly machine: readonly string[];
+  /** All that it defines, which tells its version and the processor's features. */
+  readonly macros: string;
+  /** `gcc 12.2.0`, for instance. */
+  readonly version: string;
+  readonly target: NativeTarget;
+}
+
+export interface NativeOptions {
+  /** Vectors narrower than the machine's best; for tests. */
+  readonly target?: NativeTarget;
+  /** Environment with `VGGNET_CC` or `CC`. */
+  readonly environment?: NodeJS.ProcessEnv;
+  /** Where libraries are kept; the user's cache by default. */
+  readonly directory?: string;
+  /** Told what takes long. */
+  readonly onNotice?: (line: string) => void;
+}
+
+const flags = [
+  '-std=gnu11',
+  '-O2',
+  '-fPIC',
+  '-fno-math-errno',
+  '-fno-strict-aliasing',
+  '-fvisibility=hidden',
+];
+
+/** Makes narrower vectors than the processor's. */
+const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
+  avx: ['-mno-avx512f'],
+  sse: ['-mno-avx'],
+};
+
+/** Folder of the compiled libraries. */
+export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
+
+const macro = (macros: string, name: string): string | undefined =>
+  new RegExp(`^#define ${name} (.*)$`, 'm').exec(macros)?.[1];
+
+/**
+ * The machine's C compiler: `$VGGNET_CC`, `$CC`, `cc`, `gcc` or `clang`, the first that runs.
+ * @throws VggError where there is none, with the reason.
+ */
+export async function findCompiler(options: NativeOptions = {}): Promise<Compiler> {
+  const { environment = process.env, target: wanted } = options;
+  if (environment.VGGNET_CC === '') throw new VggError('turned off by VGGNET_CC');
+  const named = environment.VGGNET_CC ?? environment.CC;
+  const candidates = named === undefined || named === '' ? ['cc', 'gcc', 'clang'] : [named];
+  let failure = '';
+  for (const candidate of candidates) {
+    const command = candidate.trim().split(/\s+/);
+    for (const machine of [['-march=native'], ['-mcpu=native'], []]) {
+      const narrower = (wanted && narrowing[wanted]) ?? [];
+      const all = [...command.slice(1), ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'];
+      try {
+        const running = execute(command[0]!, all, { maxBuffer: 1 << 24 });
+        running.child.stdin?.on('error', () => {}).end();
+        const { stdout: macros } = await running;
+        const has = (name: string): boolean => macro(macros, name) !== undefined;
+        const found: NativeTarget | undefined = has('__AVX512F__')
+          ? 'avx512'
+          : has('__AVX2__') && has('__FMA__')
+            ? 'avx'
+            : has('__SSE2__')
+              ? 'sse'
+              : has('__ARM_NEON')
+                ? 'neon'
+                : undefined;
+        if (!found)
+          throw new VggError(`${candidate} compiles for a processor whose vectors are not known here`);
+        if (wanted && wanted !== found)
+          throw new VggError(`${candidate} does not compile for ${targetNames[wanted]} here`);
+        const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
+        return {
+          command,
+          machine: [...machine, ...narrower],
+          macros,
+          version: has('__clang__') ? version : `gcc ${version}`,
+          target: found,
+        };
+      } catch (error) {
+        if (error instanceof VggError) throw error;
+        const { code, stderr } = error as { code?: unknown; stderr?: string };
+        failure = code === 'ENOENT' ? '' : (stderr?.trim().split('\n')[0] ?? String(error));
+        if (code === 'ENOENT') break;
+      }
+    }
+  }
+  const tried = candidates.join(', ');
+  throw new VggError(failure ? `${tried} does not compile: ${failure}` : `no C compiler: ${tried} not found`);
+}
+
+/** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
+async function ownDirectory(directory: string): Promise<void> {
+  const made = await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (made !== undefined) await chmod(directory, 0o700);
+  const { mode, uid } = await lstat(directory).then((stat) => {
+    if (!stat.isDirectory()) throw new VggError(`${directory} is not a folder; remove it`);
+    return stat;
+  });
+  if (process.getuid && uid !== process.getuid()) {
+    throw new VggError(`${directory} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME`);
+  }
+  if (process.getuid && (mode & 0o077) !== 0) {
+    throw new VggError(`others may enter ${directory} (mode ${(mode & 0o777).toString(8)}); chmod 700 it`);
+  }
+}
+
+const hash = (...parts: (string | Uint8Array)[]): string => {
+  const sum = createHash('sha256');
+  for (const part of parts) sum.update(part).update('\0');
+  return sum.digest('hex').slice(0, 32);
+};
+
+/** Finds the library in the cache, or compiles it. @throws VggError with the reason where there can be none. */
+export async function nativeKernels(options: NativeOptions = {}): Promise<KernelSource> {
+  const { directory = nativeDirectory(), onNotice } = options;
+  const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
+  const { target, command, machine, macros } = compiler;
+  await ownDirectory(directory);
+  const { widths } = nativeTargets[target];
+  const lanes = widths.map((width) => width.lanes);
+  const sources = formatSources(recordKernels(nativeTargets[target]), lanes);
+  const key = hash(...sources, [...command, ...flags, ...machine].join(' '), macros);
+  const source = (file: string): KernelSource => ({ kind: 'native', variant: targetNames[target], file });
+  const kept = (await readdir(directory)).filter((name) => name.startsWith(`${key}-`));
+  for (const name of kept) {
+    const file = join(directory, name);
+    const content = await readFile(file);
+    if (name.endsWith('.failed')) throw new VggError(`${content.toString('utf8').trim()} (kept in ${file})`);
+    if (name === libraryName(key, content)) return source(file);
+    onNotice?.(`${file} is damaged and is compiled again`);
+    await rm(file, { force: true });
+  }
+  onNotice?.(
+    `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
+  );
+  const work = join(directory, `.${randomUUID()}`);
+  await mkdir(work, { mode: 0o700 });
+  try {
+    const file = await compileLibrary(compiler, sources, work);
+    const memory = checkMemory(false);
+    const complaint = testAgainstPlain(await openNative(file, memory), memory, lanes[0]!);
+    if (complaint !== undefined) {
+      const reason = `native kernels of ${compiler.version} failed their self-test: ${complaint}`;
+      await writeFile(join(work, 'failed'), `${reason}\n`);
+      await rename(join(work, 'failed'), join(directory, `${key}-.failed`));
+      throw new VggError(reason);
+    }
+    const final = join(directory, libraryName(key, await readFile(file)));
+    await rename(file, final);
+    return source(final);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+const libraryName = (key: string, content: Uint8Array): string => `${key}-${hash(content)}.so`;
+
+/** Compiles the parts side by side and links them. */
+async function compileLibrary(compiler: Compiler, sources: readonly string[], work: string): Promise<string> {
+  const [program = '', ...own] = compiler.command;
+  const run = async (...rest: readonly string[]): Promise<void> => {
+    try {
+      await execute(program, [...own, ...flags, ...compiler.machine, ...rest], {
+        cwd: work,
+        maxBuffer: 1 << 24,
+      });
+    } catch (error) {
+      const { stderr = '' } = error as { stderr?: string };
+      const line = stderr.split('\n').find((text) => /error/i.test(text)) ?? stderr.split('\n')[0];
+      throw new VggError(`${compiler.command.join(' ')} fails on the kernels: ${line || String(error)}`);
+    }
+  };
+  await Promise.all(sources.map((source, i) => writeFile(join(work, `${i}.c`), source)));
+  const queue = sources.map((_, i) => i);
+  const compileNext = async (): Promise<void> => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      await run('-c', `${next}.c`, '-o', `${next}.o`);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(sources.length, availableParallelism()) }, compileNext));
+  await run('-shared', ...sources.map((_, i) => `${i}.o`), '-o', 'kernels.so');
+  return join(work, 'kernels.so');
+}
+
+interface Koffi {
+  readonly version: string;
+  load(file: string): { func(prototype: string): (...values: unknown[]) => void };
+}
+
+/** koffi is an optional dependency. @throws VggError where it is not installed or does not run here. */
+export async function loadKoffi(): Promise<Koffi> {
+  try {
+    return (await import('koffi')).default as unknown as Koffi;
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    throw new VggError(
+      code === 'ERR_MODULE_NOT_FOUND'
+        ? 'the npm package koffi is not installed'
+        : `the npm package koffi does not run here: ${message.split('\n')[0]}`,
+    );
+  }
+}
+
+const kernelNumbers = new Map(kernelNames.map((name, number) => [name, number]));
+const floatPlaces = new Map(
+  kernelNames.map((name) => [name, Object.values(kernelParameters[name]).map((type) => type === 'f32')]),
+);
+
+/** Writes a call as \`vggnet_run\` reads it; returns the place behind it. */
+function encode(
+  words: Int32Array,
+  floats: Float32Array,
+  at: number,
+  kernel: KernelName,
+  values: readonly number[],
+): number {
+  words[at++] = kernelNumbers.get(kernel)!;
+  const isFloat = floatPlaces.get(kernel)!;
+  for (let i = 0; i < values.length; i++, at++) {
+    if (isFloat[i]) floats[at] = values[i]!;
+    else words[at] = values[i]!;
+  }
+  return at;
+}
+
+/** Kernels of a compiled library. */
+export async function openNative(file: string, memory: WasmMemory): Promise<KernelLibrary> {
+  const koffi = await loadKoffi();
+  const run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');
+  let { buffer } = memory;
+  let bytes = new Uint8Array(buffer);
+  /** The whole memory, which may have grown. */
+  const base = (): Uint8Array => {
+    if (memory.buffer !== buffer) {
+      buffer = memory.buffer;
+      bytes = new Uint8Array(buffer);
+    }
+    return bytes;
+  };
+  const single = new Int32Array(64);
+  const singleFloats = new Float32Array(single.buffer);
+  return {
+    bind(calls: readonly Call[]) {
+      const program = new Int32Array(calls.reduce((sum, call) => sum + 1 + call.arguments.length, 0));
+      const floats = new Float32Array(program.buffer);
+      let at = 0;
+      for (const { kernel, arguments: values } of calls) at = encode(program, floats, at, kernel, values);
+      return () => run(base(), program, calls.length);
+    },
+    call(kernel, values) {
+      encode(single, singleFloats, 0, kernel, values);
+      run(base(), single, 1);
+    },
+  };
+}

@@ -1,0 +1,68 @@
+/**
+ * WebAssembly with 256-bit vectors. V8 has an experimental pass that pairs adjacent 128-bit operations
+ * (`--experimental-wasm-revectorize`); kernels are printed in pairs for it. Since it is experimental, its code has to
+ * yield the same bits as V8's plain code for the same module, kernel by kernel, before it is used.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { recordKernels, wasmPairsTarget } from '../../kernels/catalogue.ts';
+import { assembleModule } from '../../kernels/wasm.ts';
+import { openModule } from './library.ts';
+import { processorFeatures } from './processor-node.ts';
+import { callAll, checkMemory, testAgainstEachOther } from './self-test.ts';
+import { type WasmModule, webAssembly } from './webassembly.ts';
+
+export type Revectorized =
+  | { readonly module: WasmModule }
+  /** Why plain WebAssembly has to do; `failed` where it should not have come to that. */
+  | { readonly reason: string; readonly failed: boolean };
+
+/** The environment variable that turns it off. */
+export const revectorizeVariable = 'VGGNET_REVECTORIZE';
+
+const kept = new Map<boolean, Revectorized>();
+
+/** The module of all kernels for memory that is shared or not. Made and tested once in a process. */
+export function revectorizedModule(shared: boolean): Revectorized {
+  let result = kept.get(shared);
+  if (!result) {
+    result = make(shared);
+    kept.set(shared, result);
+  }
+  return result;
+}
+
+function make(shared: boolean): Revectorized {
+  if (/^(0|off|false|no)$/i.test(process.env[revectorizeVariable] ?? '')) {
+    return { reason: `turned off by ${revectorizeVariable}`, failed: false };
+  }
+  if (process.arch !== 'x64') {
+    return { reason: `V8 revectorises for x64 alone, not for ${process.arch}`, failed: false };
+  }
+  if (!processorFeatures().has('avx2')) {
+    return { reason: 'no AVX2 on this processor, as far as the system tells', failed: false };
+  }
+  const bytes = assembleModule(recordKernels(wasmPairsTarget), shared);
+  const plain = new webAssembly.Module(bytes);
+  // V8 keeps compiled code by a module's bytes: with a custom section more, these are other ones.
+  const module = new webAssembly.Module(new Uint8Array([...bytes, 0, 2, 1, 'r'.charCodeAt(0)]));
+  const memories = [checkMemory(shared), checkMemory(shared)] as const;
+  const plainKernels = openModule(plain, memories[0]);
+  // A function is compiled when it is called first: the plain ones here by the baseline compiler, which knows no pairs,
+  // the others in the test, while these flags are set, by the optimising one at once.
+  callAll(plainKernels, memories[0]);
+  let complaint: string | undefined;
+  setFlagsFromString('--experimental-wasm-revectorize');
+  setFlagsFromString('--no-liftoff');
+  try {
+    complaint = testAgainstEachOther(
+      [plainKernels, memories[0]],
+      [openModule(module, memories[1]), memories[1]],
+    );
+  } finally {
+    setFlagsFromString('--liftoff');
+    setFlagsFromString('--no-experimental-wasm-revectorize');
+  }
+  return complaint === undefined
+    ? { module }
+    : { reason: `its self-test failed: ${complaint}`, failed: true };
+}

@@ -1,0 +1,19 @@
+/** Which engine serves a device. */
+import { UsageError } from '../errors.ts';
+import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
+
+/** @throws UsageError for an unknown device. */
+export async function openerOf(device: DeviceName): Promise<OpenSession> {
+  switch (device) {
+    case 'auto':
+      return (await import('./cpu/session.ts')).openCpu;
+    case 'native':
+      return (await import('./cpu/session.ts')).openNative;
+    case 'wasm':
+      return (await import('./cpu/session.ts')).openWasm;
+    case 'reference':
+      return (await import('./reference.ts')).openReference;
+    default:
+      throw new UsageError(`device "${device satisfies never}" is not one of ${deviceNames.join(', ')}`);
+  }
+}

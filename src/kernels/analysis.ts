@@ -1,0 +1,96 @@
+/** What printers need to know of a recorded kernel: which values are printed where they are used. */
+import type { Kernel, Operand, Statement, Value } from './language.ts';
+
+export interface Analysis {
+  /** Definitions that are printed where they are used. */
+  readonly inline: readonly (Statement | undefined)[];
+  /** Vectors whose parts are all the same, so that one stands for all. */
+  readonly uniform: Uint8Array;
+}
+
+/**
+ * Finds which values change, how often each is used, and where each is defined. `partsOf` says in how many parts a
+ * printer handles a value, one after the other: a scalar that such a value needs is printed once for each of them.
+ */
+export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Analysis {
+  const uses = new Int32Array(kernel.valueCount);
+  const changes = new Uint8Array(kernel.valueCount);
+  const uniform = new Uint8Array(kernel.valueCount);
+  const home = new Array<readonly Statement[] | undefined>(kernel.valueCount);
+  const elsewhere = new Uint8Array(kernel.valueCount);
+  const visit = (block: readonly Statement[]): void => {
+    /** A value that has no parts of its own is printed once for each part of its user. */
+    const use = (operand: Operand, parts: number): void => {
+      if (typeof operand === 'number') return;
+      uses[operand.id]! += partsOf(operand) > 1 && !uniform[operand.id] ? 1 : parts;
+      if (home[operand.id] !== block) elsewhere[operand.id] = 1;
+    };
+    for (const statement of block) {
+      switch (statement.kind) {
+        case 'define': {
+          const { target, operator, operands } = statement;
+          home[target.id] = block;
+          if (operator === 'splat') uniform[target.id] = 1;
+          const parts = operator === 'sum' || operator === 'splat' ? 1 : partsOf(target);
+          for (const operand of operands) use(operand, parts);
+          break;
+        }
+        case 'constant':
+          home[statement.target.id] = block;
+          if (statement.target.type === 'vector') uniform[statement.target.id] = 1;
+          break;
+        case 'load':
+          if (statement.form === 'splat') uniform[statement.target.id] = 1;
+          use(statement.pointer, statement.form === 'splat' ? 1 : partsOf(statement.target));
+          break;
+        case 'store':
+          use(statement.pointer, partsOf(statement.value));
+          use(statement.value, partsOf(statement.value));
+          break;
+        case 'scatter':
+          use(statement.pointer, 1);
+          for (let lane = 0; lane < statement.value.lanes; lane++) {
+            use(statement.value, 1);
+            use(statement.step, 1);
+          }
+          break;
+        case 'assign':
+          changes[statement.target.id] = 1;
+          use(statement.value, partsOf(statement.target));
+          break;
+        case 'loop':
+          changes[statement.counter.id] = 1;
+          use(statement.count, 1);
+          visit(statement.body);
+          break;
+        case 'if':
+          use(statement.condition, 1);
+          visit(statement.yes);
+          visit(statement.no);
+          break;
+        default:
+          statement satisfies never;
+      }
+    }
+  };
+  visit(kernel.body);
+  const inline = new Array<Statement | undefined>(kernel.valueCount);
+  const mark = (block: readonly Statement[]): void => {
+    for (const statement of block) {
+      if (statement.kind === 'loop') mark(statement.body);
+      if (statement.kind === 'if') {
+        mark(statement.yes);
+        mark(statement.no);
+      }
+      if (statement.kind === 'constant' && statement.target.type !== 'vector') {
+        inline[statement.target.id] = statement;
+      }
+      if (statement.kind !== 'define' || statement.operator === 'sum') continue;
+      const id = statement.target.id;
+      const steady = statement.operands.every((o) => typeof o === 'number' || !changes[o.id]);
+      if (uses[id] === 1 && !elsewhere[id] && steady) inline[id] = statement;
+    }
+  };
+  mark(kernel.body);
+  return { inline, uniform };
+}

@@ -1,0 +1,313 @@
+/**
+ * Prints kernels as C with the vector extensions of GCC and Clang. Pointers are byte addresses and offsets are held in
+ * bytes, as in WebAssembly, so that both printers' kernels work on the same memory and on each other's data.
+ *
+ * `formatC` prints one kernel, `formatSources` a library: kernels behind a few lines that say what vectors are on this
+ * machine, and `vggnet_run`, which makes a list of kernel calls one after the other.
+ */
+import { analyse } from './analysis.ts';
+import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
+
+const cType = ({ type, lanes }: Value): string => {
+  switch (type) {
+    case 'i32':
+      return 'int';
+    case 'f32':
+      return 'float';
+    case 'vector':
+      return `v${lanes}`;
+    case 'mask':
+      return `m${lanes}`;
+    case 'pointer':
+      return 'char *';
+    case 'offset':
+      return 'intptr_t';
+  }
+};
+
+const declaration = (value: Value, name: string): string => {
+  const type = cType(value);
+  return type.endsWith('*') ? `${type}${name}` : `${type} ${name}`;
+};
+
+function literal(type: Type, value: number): string {
+  if (type === 'i32') return String(value);
+  if (type === 'offset') return String(value * 4);
+  if (Number.isNaN(value)) return '__builtin_nanf("")';
+  if (!Number.isFinite(value)) return value > 0 ? '__builtin_inff()' : '-__builtin_inff()';
+  const digits = Object.is(value, -0) ? '-0' : String(Math.fround(value));
+  return /[.e]/.test(digits) ? `${digits}f` : `${digits}.0f`;
+}
+
+const infix: Partial<Record<Operator, string>> = { add: '+', sub: '-', mul: '*', div: '/' };
+const comparisons: Partial<Record<Operator, string>> = { greater: '>', unequal: '!=', or: '|' };
+
+const signature = ({ name, parameters, parameterNames }: Kernel): string =>
+  `void ${name}(${parameters.map((value, i) => declaration(value, parameterNames[i]!)).join(', ')})`;
+
+/** One kernel as a C function. */
+export function formatC(kernel: Kernel): string {
+  const { inline } = analyse(kernel, () => 1);
+  const names = new Map(kernel.parameters.map((value, i) => [value.id, kernel.parameterNames[i]!]));
+  const declared = new Set<number>();
+  const lines: string[] = [];
+  let depth = 1;
+  const line = (text: string): void => void lines.push(`${'  '.repeat(depth)}${text}`);
+  const nameOf = (value: Value): string => names.get(value.id) ?? `x${value.id}`;
+
+  const expression = (value: Value): string => {
+    const definition = inline[value.id];
+    if (definition?.kind === 'constant') return literal(value.type, definition.value);
+    if (definition?.kind === 'define') return operation(definition);
+    return nameOf(value);
+  };
+  const operation = ({ operator, target, operands }: Extract<Statement, { kind: 'define' }>): string => {
+    const [first, second, third] = operands as readonly [Value, Operand, Operand];
+    const { type, lanes } = first;
+    const vector = type === 'vector' || type === 'mask';
+    const a = expression(first);
+    const as = (operand: Operand, of: Type): string =>
+      typeof operand === 'number' ? literal(of, operand) : expression(operand);
+    const call = (name: string, ...rest: Operand[]): string =>
+      `${name}${lanes}(${[a, ...rest.map((operand) => as(operand, type))].join(', ')})`;
+    const sign = infix[operator];
+    if (sign) {
+      const of = vector ? 'f32' : type;
+      return `(${a} ${sign} ${as(second, of)})`;
+    }
+    switch (operator) {
+      case 'multiplyAdd':
+        return `(${a} + ${as(second, type)} * ${as(third, type)})`;
+      case 'sqrt':
+        return vector ? call('sqrt') : `__builtin_sqrtf(${a})`;
+      case 'max': {
+        if (vector) return call('max', second);
+        const b = as(second, type);
+        return `(${a} < ${b} ? ${b} : ${a})`;
+      }
+      case 'greater':
+      case 'unequal':
+      case 'or':
+        return vector ? call(operator, second) : `(${a} ${comparisons[operator]} ${as(second, type)})`;
+      case 'select':
+        return vector
+          ? `select${lanes}(${a}, ${as(second, 'vector')}, ${as(third, 'vector')})`
+          : `(${a} ? ${as(second, target.type)} : ${as(third, target.type)})`;
+      case 'splat':
+        return `splat${target.lanes}(${a})`;
+      case 'sum':
+      case 'halve':
+        return call(operator);
+      case 'toInteger':
+        return `(int)(${a})`;
+      case 'toFloat':
+        return `(float)(${a})`;
+      case 'toOffset':
+        return `((intptr_t)(${a}) * 4)`;
+      case 'scale':
+        return `(${a} * ${as(second, 'i32')})`;
+      case 'advance':
+        return `(${a} + ${as(second, 'offset')})`;
+      case 'advanceBytes':
+        return `(${a} + ${as(second, 'i32')})`;
+      default:
+        throw new TypeError(`c: no ${operator} of ${type} (kernel ${kernel.name}, value ${target.id})`);
+    }
+  };
+  const loads: Readonly<Record<LoadForm, (place: string, at: number, lanes: number) => string>> = {
+    vector: (place, at, lanes) => `load${lanes}(${place}, ${at})`,
+    splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
+    float: (place, at) => `load1(${place}, ${at})`,
+    byte: (place, at) => `loadByte(${place}, ${at})`,
+    offset: (place, at) => `loadOffset(${place}, ${at})`,
+  };
+  /** Declares a value where it is met first. */
+  const set = (value: Value, source: string, changes: boolean): void => {
+    const known = declared.has(value.id);
+    declared.add(value.id);
+    const left = known ? nameOf(value) : declaration(value, nameOf(value));
+    line(
+      `${known || changes ? left : `const ${left}`.replace(/^const char \*/, 'char *const ')} = ${source};`,
+    );
+  };
+  const block = (statements: readonly Statement[]): void => {
+    depth++;
+    for (const statement of statements) {
+      switch (statement.kind) {
+        case 'define':
+          if (!inline[statement.target.id]) set(statement.target, operation(statement), false);
+          break;
+        case 'constant': {
+          if (inline[statement.target.id]) break;
+          const { target, value } = statement;
+          const scalar = literal(target.type === 'vector' ? 'f32' : target.type, value);
+          set(target, target.type === 'vector' ? `splat${target.lanes}(${scalar})` : scalar, false);
+          break;
+        }
+        case 'load': {
+          const { target, form, pointer, at } = statement;
+          set(target, loads[form](expression(pointer), at, target.lanes), false);
+          break;
+        }
+        case 'store': {
+          const { value, pointer, at } = statement;
+          const form = value.type === 'vector' ? String(value.lanes) : value.type === 'f32' ? '1' : 'Word';
+          line(`store${form}(${expression(pointer)}, ${at}, ${expression(value)});`);
+          break;
+        }
+        case 'scatter': {
+          const { value, pointer, step } = statement;
+          line(`scatter${value.lanes}(${expression(pointer)}, ${expression(step)}, ${expression(value)});`);
+          break;
+        }
+        case 'assign':
+          set(statement.target, expression(statement.value), true);
+          break;
+        case 'loop': {
+          const counter = nameOf(statement.counter);
+          declared.add(statement.counter.id);
+          line(
+            `for (int ${counter} = 0, n${counter} = ${expression(statement.count)}; ${counter} < n${counter}; ${counter}++) {`,
+          );
+          block(statement.body);
+          line('}');
+          break;
+        }
+        case 'if':
+          line(`if (${expression(statement.condition)}) {`);
+          block(statement.yes);
+          if (statement.no.length > 0) {
+            line('} else {');
+            block(statement.no);
+          }
+          line('}');
+          break;
+        default:
+          statement satisfies never;
+      }
+    }
+    depth--;
+  };
+  depth = 0;
+  line(`/* ${kernel.summary} */`);
+  line(`${signature(kernel)} {`);
+  block(kernel.body);
+  line('}');
+  return `${lines.join('\n')}\n`;
+}
+
+/** What vectors of a width are: for all processors, with the instructions of x86 where the compiler has none of its own. */
+const vectorHeader = (lanes: number): string => {
+  const all = (item: (lane: number) => string, separator = ', '): string =>
+    Array.from({ length: lanes }, (_, lane) => item(lane)).join(separator);
+  const [prefix, feature, register] =
+    lanes === 16
+      ? ['_mm512', '__AVX512F__', '__m512']
+      : lanes === 8
+        ? ['_mm256', '__AVX__', '__m256']
+        : ['_mm', '__SSE2__', '__m128'];
+  // Masks of AVX-512 have registers of their own, for narrower vectors, too, where there is AVX512VL.
+  const maskFeature = lanes === 16 ? '__AVX512F__' : '__AVX512VL__';
+  return `
+typedef float v${lanes} __attribute__((vector_size(${lanes * 4})));
+typedef float u${lanes} __attribute__((vector_size(${lanes * 4}), aligned(4), may_alias));
+typedef int i${lanes} __attribute__((vector_size(${lanes * 4})));
+#define load${lanes}(place, at) ((v${lanes}) * (const u${lanes} *)((place) + 4 * (at)))
+#define store${lanes}(place, at, value) (*(u${lanes} *)((place) + 4 * (at)) = (value))
+inline_ v${lanes} splat${lanes}(float x) { return (v${lanes}){${all(() => 'x')}}; }
+static __attribute__((noinline)) void scatter${lanes}(char *place, intptr_t step, v${lanes} x) {
+  ${all((lane) => `store1(place + ${lane} * step, 0, x[${lane}]);`, '\n  ')}
+}
+#if defined(${maskFeature})
+typedef __mmask${Math.max(8, lanes)} m${lanes};
+inline_ m${lanes} greater${lanes}(v${lanes} a, v${lanes} b) { return ${prefix}_cmp_ps_mask((${register})a, (${register})b, _CMP_GT_OQ); }
+inline_ m${lanes} unequal${lanes}(v${lanes} a, v${lanes} b) { return ${prefix}_cmp_ps_mask((${register})a, (${register})b, _CMP_NEQ_UQ); }
+inline_ m${lanes} or${lanes}(m${lanes} a, m${lanes} b) { return a | b; }
+inline_ v${lanes} select${lanes}(m${lanes} mask, v${lanes} yes, v${lanes} no) { return (v${lanes})${prefix}_mask_blend_ps(mask, (${register})no, (${register})yes); }
+#else
+typedef i${lanes} m${lanes};
+inline_ m${lanes} greater${lanes}(v${lanes} a, v${lanes} b) { return (m${lanes})(a > b); }
+inline_ m${lanes} unequal${lanes}(v${lanes} a, v${lanes} b) { return (m${lanes})(a != b); }
+inline_ m${lanes} or${lanes}(m${lanes} a, m${lanes} b) { return a | b; }
+inline_ v${lanes} select${lanes}(m${lanes} mask, v${lanes} yes, v${lanes} no) { return (v${lanes})((mask & (i${lanes})yes) | (~mask & (i${lanes})no)); }
+#endif
+/* a < b ? b : a, so that a NaN in a stays. */
+#if defined(${feature})
+inline_ v${lanes} max${lanes}(v${lanes} a, v${lanes} b) { return (v${lanes})${prefix}_max_ps((${register})b, (${register})a); }
+inline_ v${lanes} sqrt${lanes}(v${lanes} a) { return (v${lanes})${prefix}_sqrt_ps((${register})a); }
+#else
+inline_ v${lanes} max${lanes}(v${lanes} a, v${lanes} b) { return select${lanes}(greater${lanes}(b, a), b, a); }
+inline_ v${lanes} sqrt${lanes}(v${lanes} a) { return (v${lanes}){${all((lane) => `__builtin_sqrtf(a[${lane}])`)}}; }
+#endif
+${
+  lanes === 4
+    ? 'inline_ float sum4(v4 a) { return (a[0] + a[2]) + (a[1] + a[3]); }'
+    : `inline_ v${lanes / 2} halve${lanes}(v${lanes} a) {
+  union { v${lanes} whole; v${lanes / 2} halves[2]; } both = {a};
+  return both.halves[0] + both.halves[1];
+}`
+}
+`;
+};
+
+/** Source files of a library, compiled side by side. */
+const sourceFiles = 4;
+
+/**
+ * A library as files that are compiled and linked together: the kernels, and `vggnet_run`, to which a kernel is a
+ * number, its place in the list.
+ */
+export function formatSources(kernels: readonly Kernel[], lanes: readonly number[]): string[] {
+  // Neighbours are alike and take equally long to compile: dealt out, the files do, too.
+  const dealt = Array.from({ length: sourceFiles }, (_, file) =>
+    kernels.filter((__, i) => i % sourceFiles === file),
+  );
+  return [...dealt.map((own) => formatKernels(own, lanes)), formatRun(kernels)];
+}
+
+const formatKernels = (kernels: readonly Kernel[], lanes: readonly number[]): string => `\
+/* Kernels for vectors of ${lanes.join(', ')} floats. */
+#include <stdint.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#define inline_ static inline __attribute__((always_inline))
+#define load1(place, at) (*(const float *)((place) + 4 * (at)))
+#define store1(place, at, value) (*(float *)((place) + 4 * (at)) = (value))
+#define storeWord(place, at, value) (*(int32_t *)((place) + 4 * (at)) = (int32_t)(value))
+#define loadByte(place, at) ((int)*(const unsigned char *)((place) + (at)))
+#define loadOffset(place, at) ((intptr_t) * (const int32_t *)((place) + 4 * (at)))
+${lanes.toReversed().map(vectorHeader).join('')}
+${kernels.map(formatC).join('\n')}`;
+
+function formatRun(kernels: readonly Kernel[]): string {
+  const cases = kernels.map(({ name, parameters }, number) => {
+    const values = parameters.map(({ type }, i) => {
+      switch (type) {
+        case 'pointer':
+          return `memory + (uint32_t)p[${i}]`;
+        case 'offset':
+          return `(intptr_t)p[${i}] * 4`;
+        case 'f32':
+          return `*(const float *)(p + ${i})`;
+        default:
+          return `p[${i}]`;
+      }
+    });
+    return `    case ${number}: ${name}(${values.join(', ')}); p += ${parameters.length}; break;`;
+  });
+  return `/* Kernel calls from a list. */
+#include <stdint.h>
+
+${kernels.map((kernel) => `${signature(kernel)};`).join('\n')}
+
+/* Makes \`calls\` kernel calls: each is a kernel's number and its arguments, one word each. */
+__attribute__((visibility("default"))) void vggnet_run(char *memory, const int32_t *p, int32_t calls) {
+  while (calls-- > 0) {
+    switch (*p++) {
+${cases.join('\n')}
+    }
+  }
+}
+`;
+}

@@ -1,0 +1,18 @@
+/** The checks of every kernel: tests and `vgg doctor` run all of them, a device's self-test at start-up a few. */
+import type { KernelName } from '../catalogue.ts';
+import type { KernelCheck } from './check.ts';
+import * as gemm from './gemm.ts';
+import * as maps from './maps.ts';
+import * as optimizer from './optimizer.ts';
+import * as pooling from './pooling.ts';
+import * as sparse from './sparse.ts';
+import * as winograd from './winograd.ts';
+
+export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
+  ...gemm,
+  ...maps,
+  ...optimizer,
+  ...pooling,
+  ...sparse,
+  ...winograd,
+};

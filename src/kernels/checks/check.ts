@@ -1,0 +1,137 @@
+/**
+ * Kernels against plain loops in float64. A kernel runs on a small memory full of random values; the plain version works
+ * on a copy of all of it in float64, and then the two memories are compared place by place: what the plain version
+ * changed must agree within rounding, and all else must be untouched to the bit.
+ */
+import { random } from '../../data/random.ts';
+import type { ParameterTypes } from '../language.ts';
+
+/** By name; pointers are counted in floats here. */
+export type Arguments = Readonly<Record<string, number>>;
+
+/** Views of one memory. */
+export interface Views {
+  readonly floats: Float32Array;
+  readonly words: Int32Array;
+  readonly bytes: Uint8Array;
+}
+
+export interface KernelCheck {
+  /** What is particular about the arguments. */
+  readonly title: string;
+  readonly arguments: Arguments;
+  /**
+   * What the kernel should do, on all of memory. `before` is the memory as the kernel finds it, `lanes` its widest
+   * vector.
+   */
+  readonly plain: (memory: Float64Array, a: Arguments, before: Views, lanes: number) => void;
+  /** Puts more than random values where they are needed. */
+  readonly prepare?: (views: Views, a: Arguments) => void;
+  /** Ranges of working memory, [from, to), whose content is no part of the result. */
+  readonly ignored?: readonly (readonly [from: number, to: number])[];
+  /** What else must hold afterwards: a complaint where it does not. */
+  readonly inspect?: (views: Views, a: Arguments, before: Views) => string | undefined;
+}
+
+/** Floats of the memory that checks work on. */
+export const checkFloats = 65_536;
+/** Largest difference over the largest value that the kernel should write. */
+export const tolerance = 2e-6;
+
+let noise: Float32Array | undefined;
+
+export const viewsOf = (buffer: ArrayBufferLike, floats: number = checkFloats): Views => ({
+  floats: new Float32Array(buffer, 0, floats),
+  words: new Int32Array(buffer, 0, floats),
+  bytes: new Uint8Array(buffer, 0, 4 * floats),
+});
+
+/** Fills memory as a check wants it. */
+export function prepareCheck(check: KernelCheck, views: Views): void {
+  if (!noise) {
+    const source = random(1, 1200);
+    noise = Float32Array.from({ length: checkFloats }, () => 2 * source.uniform() - 1);
+  }
+  views.floats.set(noise);
+  check.prepare?.(views, check.arguments);
+}
+
+/** A check's arguments as the kernel takes them, in order. @throws TypeError where names do not fit the kernel. */
+export function argumentsOf(check: KernelCheck, parameters: ParameterTypes): number[] {
+  const names = Object.keys(parameters);
+  const unknown = Object.keys(check.arguments).filter((name) => !names.includes(name));
+  if (unknown.length > 0) throw new TypeError(`${check.title}: no argument ${unknown.join(', ')}`);
+  return names.map((name) => {
+    const value = check.arguments[name];
+    if (value === undefined) throw new TypeError(`${check.title}: argument ${name} is missing`);
+    return parameters[name] === 'pointer' ? 4 * value : value;
+  });
+}
+
+export interface CheckResult {
+  /** Largest difference over the largest value. */
+  readonly error: number;
+  /** What is wrong, if anything. */
+  readonly complaint?: string;
+}
+
+/** Runs a kernel, through `call`, on the memory behind `views` and compares. */
+export function runCheck(
+  check: KernelCheck,
+  parameters: ParameterTypes,
+  views: Views,
+  lanes: number,
+  call: (values: readonly number[]) => void,
+): CheckResult {
+  const { arguments: named, plain, ignored = [], inspect } = check;
+  const values = argumentsOf(check, parameters);
+  prepareCheck(check, views);
+  const before = viewsOf(views.floats.slice().buffer);
+  const expected = Float64Array.from(before.floats);
+  plain(expected, named, before, lanes);
+  call(values);
+  let written = 0;
+  let scale = 1e-3;
+  expected.forEach((value, at) => {
+    if (Object.is(value, before.floats[at])) return;
+    written++;
+    if (Number.isFinite(value)) scale = Math.max(scale, Math.abs(value));
+  });
+  if (written === 0) return { error: 0, complaint: `${check.title}: the plain version writes nothing` };
+  let error = 0;
+  for (let at = 0; at < expected.length; at++) {
+    const value = expected[at]!;
+    const found = views.floats[at]!;
+    if (Object.is(value, found) || ignored.some(([from, to]) => at >= from && at < to)) continue;
+    const touched = value !== before.floats[at];
+    const difference = Math.abs(found - value) / scale;
+    // A difference of NaN is no agreement either.
+    if (!(touched && difference <= tolerance)) {
+      const complaint = `place ${at}: ${found} instead of ${value}${touched ? '' : ', which was to stay'}`;
+      return {
+        error: touched ? difference : Number.POSITIVE_INFINITY,
+        complaint: `${check.title}: ${complaint}`,
+      };
+    }
+    error = Math.max(error, difference);
+  }
+  const complaint = inspect?.(views, named, before);
+  return { error, ...(complaint !== undefined && { complaint: `${check.title}: ${complaint}` }) };
+}
+
+/** All combinations of the values given for each name. */
+export function combinations<K extends string>(
+  choices: Readonly<Record<K, readonly number[]>>,
+): Record<K, number>[] {
+  let rows = [{} as Record<K, number>];
+  for (const [name, values] of Object.entries(choices) as [K, readonly number[]][]) {
+    rows = rows.flatMap((row) => values.map((value) => ({ ...row, [name]: value })));
+  }
+  return rows;
+}
+
+/** A combination in words. */
+export const inWords = (named: Arguments): string =>
+  Object.entries(named)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(', ');

@@ -1,0 +1,172 @@
+import { entryWords } from '../sparse.ts';
+import { type Arguments, combinations, inWords, type KernelCheck, type Views } from './check.ts';
+
+/** Kernels store offsets in bytes. */
+const offsetBytes = 4;
+
+/** Each winner with a gradient: filter by filter, window by window. */
+function winnersOf(
+  { floats }: Views,
+  a: Arguments,
+): { filter: number; offset: number; gradientOffset: number; gradient: number }[] {
+  const list = [];
+  for (let filter = 0; filter < a.filters!; filter++) {
+    for (let y = 0; y < a.pooledHeight!; y++) {
+      for (let x = 0; x < a.pooledWidth!; x++) {
+        const at = y * a.gradientRow! + x * a.pixel! + filter;
+        const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.floor!;
+        const gradient = open ? floats[a.gradient! + at]! : 0;
+        if (gradient === 0) continue;
+        const winner = floats[a.winners! + at]!;
+        const row = y * a.pool! + Math.floor(winner / a.pool!);
+        const column = x * a.pool! + (winner % a.pool!);
+        list.push({
+          filter,
+          offset: row * a.stepRow! + column * a.stepPixel!,
+          gradientOffset: row * a.gradientStepRow! + column * a.gradientStepPixel!,
+          gradient,
+        });
+      }
+    }
+  }
+  return list;
+}
+
+export const sparseCollect: readonly KernelCheck[] = combinations({
+  pool: [2, 3, 4],
+  filters: [1, 8],
+  pooledWidth: [1, 5],
+  biasStep: [1, 9],
+  floor: [0, Number.NEGATIVE_INFINITY],
+}).map((size): KernelCheck => {
+  const [lists, listStride, table] = [20_000, 15 * entryWords + entryWords + 2, 30_000];
+  return {
+    title: inWords(size),
+    arguments: {
+      ...{
+        lists,
+        listStride,
+        counts: 31_000,
+        table,
+        bias: 32_000,
+        accumulate: size.biasStep === 1 ? 1 : 0,
+      },
+      ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 140, pixel: 13 },
+      ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4, gradientStepRow: 130, gradientStepPixel: 7 },
+      ...size,
+    },
+    prepare({ floats }, a) {
+      for (let y = 0; y < a.pooledHeight!; y++) {
+        for (let i = 0; i < a.pooledWidth! * a.pixel!; i++) {
+          const at = y * a.gradientRow! + i;
+          floats[a.winners! + at] = (5 * i + y) % size.pool ** 2;
+          if (i % 4 === 1) floats[a.gradient! + at] = 0;
+        }
+      }
+    },
+    plain(m, a, before) {
+      const list = winnersOf(before, a);
+      for (let filter = 0; filter < a.filters!; filter++) {
+        const own = list.filter((entry) => entry.filter === filter);
+        const bias = a.bias! + filter * a.biasStep!;
+        m[bias] = own.reduce((sum, { gradient }) => sum + gradient, a.accumulate ? m[bias]! : 0);
+        m[a.counts! + filter] = own.length;
+      }
+    },
+    ignored: [
+      [lists, lists + size.filters * listStride],
+      [table, table + 2 * size.pool ** 2],
+    ],
+    inspect({ floats, words }, a, before) {
+      const expected = winnersOf(before, a);
+      const found = expected.map(({ filter }, i) => {
+        const position = expected.slice(0, i).filter((entry) => entry.filter === filter).length;
+        const at = lists + filter * listStride + position * entryWords;
+        return {
+          filter,
+          offset: words[at]! / offsetBytes,
+          gradientOffset: words[at + 1]! / offsetBytes,
+          gradient: floats[at + 2]!,
+        };
+      });
+      return JSON.stringify(found) === JSON.stringify(expected) ? undefined : 'the lists differ';
+    },
+  };
+});
+
+/** Lists of 0, 1, 2 … entries; patches overlap. Runs need blocks of each size. */
+const walks = combinations({ filters: [1, 4], kernelRows: [1, 3], run: [4, 20, 68, 124] }).map((size) => ({
+  title: inWords(size),
+  arguments: {
+    ...{ lists: 20_000, listStride: 20, counts: 21_000, weights: 1001, filterStride: 3 * 124 + 5 },
+    ...{ map: 10_002, mapRow: 301, ...size },
+  },
+}));
+
+function prepareLists({ floats, words }: Views, a: Arguments): void {
+  for (let filter = 0; filter < a.filters!; filter++) {
+    const count = (filter + 1) % 4;
+    floats[a.counts! + filter] = count;
+    for (let i = 0; i < count; i++) {
+      const at = a.lists! + filter * a.listStride! + i * entryWords;
+      words[at] = offsetBytes * (4 * i + 13 * filter);
+      words[at + 1] = offsetBytes * (6 * i + 17 * filter);
+    }
+  }
+}
+
+/** For each weight and each entry of its filter's list: the weight's place, the map's without the patch, the entry. */
+function eachEntry(
+  { floats, words }: Views,
+  a: Arguments,
+  body: (
+    weight: number,
+    map: number,
+    entry: readonly [offset: number, gradientOffset: number, gradient: number],
+  ) => void,
+): void {
+  for (let filter = 0; filter < a.filters!; filter++) {
+    for (let row = 0; row < a.kernelRows!; row++) {
+      for (let i = 0; i < a.run!; i++) {
+        for (let n = 0; n < floats[a.counts! + filter]!; n++) {
+          const at = a.lists! + filter * a.listStride! + n * entryWords;
+          body(a.weights! + filter * a.filterStride! + row * a.run! + i, a.map! + row * a.mapRow! + i, [
+            words[at]! / offsetBytes,
+            words[at + 1]! / offsetBytes,
+            floats[at + 2]!,
+          ]);
+        }
+      }
+    }
+  }
+}
+
+export const sparseWeightGradient: readonly KernelCheck[] = walks.flatMap(({ title, arguments: named }) =>
+  [0, 1].map(
+    (accumulate): KernelCheck => ({
+      title: `${title}, accumulate ${accumulate}`,
+      arguments: { ...named, accumulate },
+      prepare: prepareLists,
+      plain(m, a, before) {
+        for (let filter = 0; filter < a.filters!; filter++) {
+          const weights = a.weights! + filter * a.filterStride!;
+          if (!accumulate) m.fill(0, weights, weights + a.kernelRows! * a.run!);
+        }
+        eachEntry(before, a, (weight, map, [offset, , gradient]) => {
+          m[weight]! += gradient * m[map + offset]!;
+        });
+      },
+    }),
+  ),
+);
+
+export const sparseInputGradient: readonly KernelCheck[] = walks.map(({ title, arguments: named }) => ({
+  title,
+  arguments: named,
+  prepare: prepareLists,
+  plain(m, a, before) {
+    eachEntry(before, a, (weight, map, [, gradientOffset, gradient]) => {
+      m[map + gradientOffset]! += gradient * m[weight]!;
+    });
+  },
+}));

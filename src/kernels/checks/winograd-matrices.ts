@@ -1,0 +1,40 @@
+/**
+ * The matrices of F(4×4, 3×3) by definition: they follow from the points 0, ±√½, ±√2 and ∞ by Lagrange's interpolation
+ * (Lavin & Gray 2015; Barabasz et al. 2020).
+ */
+export type Matrix = readonly (readonly number[])[];
+
+const points = [0, Math.SQRT1_2, -Math.SQRT1_2, Math.SQRT2, -Math.SQRT2];
+const others = (point: number): number[] => points.filter((p) => p !== point);
+const powers = (point: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => point ** i);
+/** A row of 1 for the point ∞. */
+const last = (count: number): number[] => Array.from({ length: count }, (_, i) => (i === count - 1 ? 1 : 0));
+/** Coefficients of Π (x − root), from the constant on. */
+function polynomial(roots: readonly number[]): number[] {
+  let coefficients = [1];
+  for (const root of roots) {
+    coefficients = [0, ...coefficients].map((shifted, i) => shifted - root * (coefficients[i] ?? 0));
+  }
+  return coefficients;
+}
+
+/** 6×4. */
+export const A: Matrix = [...points.map((point) => powers(point, 4)), last(4)];
+/** 6×3. */
+export const G: Matrix = [
+  ...points.map((point) => {
+    const normalizer = others(point).reduce((product, other) => product * (point - other), 1);
+    return powers(point, 3).map((power) => power / normalizer);
+  }),
+  last(3),
+];
+/** 6×6. */
+export const Bt: Matrix = [...points.map((point) => [...polynomial(others(point)), 0]), polynomial(points)];
+
+export const transposed: (matrix: Matrix) => Matrix = (matrix) =>
+  matrix[0]!.map((_, j) => matrix.map((row) => row[j]!));
+const product = (left: Matrix, right: Matrix): Matrix =>
+  left.map((row) => right[0]!.map((_, j) => row.reduce((sum, x, k) => sum + x * right[k]![j]!, 0)));
+export const both: (left: Matrix, middle: Matrix) => Matrix = (left, middle) =>
+  product(product(left, middle), transposed(left));

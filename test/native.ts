@@ -1,0 +1,28 @@
+/** Native kernels for tests: each width of vector that this machine's compiler and processor have. */
+
+import type { KernelProvider } from '../src/engine/cpu/kernels.ts';
+import { findCompiler, type NativeTarget, nativeKernels } from '../src/engine/cpu/native-node.ts';
+
+const narrower: Readonly<Record<NativeTarget, readonly NativeTarget[]>> = {
+  avx512: ['avx512', 'avx', 'sse'],
+  avx: ['avx', 'sse'],
+  sse: ['sse'],
+  neon: ['neon'],
+};
+
+/** Why there are none here, if so. */
+export let noNative: string | undefined;
+
+/** From the widest on; none where there is no compiler. */
+export const targetsHere: readonly NativeTarget[] = await findCompiler().then(
+  ({ target }) => narrower[target],
+  (error: Error) => {
+    noNative = error.message;
+    return [];
+  },
+);
+
+export const nativeOf =
+  (target: NativeTarget): KernelProvider =>
+  () =>
+    nativeKernels({ target });
