@@ -114,14 +114,14 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
   avx512: {
     widths: [
       { lanes: 16, tile: [8, 2] },
-      { lanes: 8, tile: [8, 2] },
-      { lanes: 4, tile: [8, 2] },
+      { lanes: 8, tile: [8, 1] },
+      { lanes: 4, tile: [8, 1] },
     ],
   },
   avx: {
     widths: [
       { lanes: 8, tile: [6, 2] },
-      { lanes: 4, tile: [6, 2] },
+      { lanes: 4, tile: [6, 1] },
     ],
   },
   sse: { widths: [{ lanes: 4, tile: [4, 2] }] },

@@ -31,7 +31,8 @@ function vectorTiles(
   body: (tile: Size, row: Value, column: Value) => void,
 ): void {
   k.forWidths(columns, (vectors, from, { lanes, tile: [tileRows, tileVectors] }) =>
-    parts(k, vectors, tileVectors, (vector, vectorCount) =>
+    // Of narrower vectors there is one at most.
+    parts(k, vectors, lanes === k.widths[0]!.lanes ? tileVectors : 1, (vector, vectorCount) =>
       parts(k, rows, tileRows, (row, rowCount) =>
         body([rowCount, vectorCount], row, from.add(vector.mul(lanes))),
       ),

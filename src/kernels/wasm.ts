@@ -12,16 +12,17 @@
 import { analyse } from './analysis.ts';
 import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
 
-/** One instruction: its mnemonic and immediates. */
-interface Instruction {
-  readonly name: Mnemonic;
-  readonly immediates: readonly number[];
+/** Instructions: the mnemonic and the immediates of each. Lists of numbers, since a module has many thousands. */
+interface Code {
+  readonly names: Mnemonic[];
+  readonly first: number[];
+  readonly second: number[];
 }
 
 type Encoding = 'plain' | 'index' | 'blocktype' | 'i32' | 'f32' | 'v128' | 'memory' | 'lane' | 'memory-lane';
 
 const simd = (opcode: number, encoding: Encoding = 'plain'): readonly [number[], Encoding] => [
-  [0xfd, ...unsignedLeb(opcode)],
+  opcode < 0x80 ? [0xfd, opcode] : [0xfd, (opcode & 0x7f) | 0x80, opcode >> 7],
   encoding,
 ];
 
@@ -114,7 +115,7 @@ const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
 
 interface Assembly {
-  readonly code: readonly Instruction[];
+  readonly code: Code;
   /** Types of the locals behind the parameters. */
   readonly locals: readonly ('i32' | 'f32' | 'v128')[];
 }
@@ -122,11 +123,15 @@ interface Assembly {
 /** Turns the recorded program into instructions. */
 function assemble(kernel: Kernel): Assembly {
   const { inline, uniform } = analyse(kernel, quadsOf);
-  const code: Instruction[] = [];
+  const code: Code = { names: [], first: [], second: [] };
   const locals: ('i32' | 'f32' | 'v128')[] = [];
   /** The first of each value's locals; those of its quads are adjacent. */
   const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
-  const emit = (name: Mnemonic, ...immediates: number[]): void => void code.push({ name, immediates });
+  const emit = (name: Mnemonic, first = 0, second = 0): void => {
+    code.names.push(name);
+    code.first.push(first);
+    code.second.push(second);
+  };
   const newLocal = (type: Type): number => {
     locals.push(wasmType(type));
     return kernel.parameters.length + locals.length - 1;
@@ -376,70 +381,100 @@ function assemble(kernel: Kernel): Assembly {
   return { code, locals };
 }
 
-function unsignedLeb(value: number): number[] {
-  const bytes: number[] = [];
-  pushUnsigned(bytes, value);
-  return bytes;
-}
+/** Bytes in the making. */
+class Bytes {
+  length = 0;
+  #bytes = new Uint8Array(4096);
+  readonly #scratch = new DataView(new ArrayBuffer(4));
 
-function pushUnsigned(bytes: number[], value: number): void {
-  for (; value > 0x7f; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
-  bytes.push(value);
-}
-
-function pushSigned(bytes: number[], value: number): void {
-  for (;;) {
-    const low = value & 0x7f;
-    value >>= 7;
-    if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) {
-      bytes.push(low);
-      return;
-    }
-    bytes.push(low | 0x80);
+  get view(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.length);
   }
-}
 
-const scratch = new DataView(new ArrayBuffer(4));
+  push(byte: number): void {
+    if (this.length === this.#bytes.length) this.#grow(1);
+    this.#bytes[this.length++] = byte;
+  }
 
-function pushFloat(bytes: number[], value: number): void {
-  scratch.setFloat32(0, value, true);
-  for (let i = 0; i < 4; i++) bytes.push(scratch.getUint8(i));
-}
+  append(bytes: ArrayLike<number>): void {
+    if (this.length + bytes.length > this.#bytes.length) this.#grow(bytes.length);
+    this.#bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
 
-function pushInstruction(bytes: number[], { name, immediates }: Instruction): void {
-  const [opcode, encoding] = instructions[name];
-  const [first = 0, second = 0] = immediates;
-  for (const byte of opcode) bytes.push(byte);
-  switch (encoding as Encoding) {
-    case 'plain':
-      return;
-    case 'index':
-      pushUnsigned(bytes, first);
-      return;
-    case 'blocktype':
-      bytes.push(0x40);
-      return;
-    case 'i32':
-      pushSigned(bytes, first | 0);
-      return;
-    case 'f32':
-      pushFloat(bytes, first);
-      return;
-    case 'v128':
-      for (let lane = 0; lane < 4; lane++) pushFloat(bytes, first);
-      return;
-    case 'memory':
-      bytes.push(0);
-      pushUnsigned(bytes, first);
-      return;
-    case 'lane':
-      bytes.push(first);
-      return;
-    case 'memory-lane':
-      bytes.push(0);
-      pushUnsigned(bytes, first);
-      bytes.push(second);
-      return;
+  /** Variable-length integers (LEB128). */
+  unsigned(value: number): void {
+    for (; value > 0x7f; value >>>= 7) this.push((value & 0x7f) | 0x80);
+    this.push(value);
+  }
+
+  signed(value: number): void {
+    for (;;) {
+      const low = value & 0x7f;
+      value >>= 7;
+      if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) {
+        this.push(low);
+        return;
+      }
+      this.push(low | 0x80);
+    }
+  }
+
+  float(value: number): void {
+    this.#scratch.setFloat32(0, value, true);
+    for (let i = 0; i < 4; i++) this.push(this.#scratch.getUint8(i));
+  }
+
+  text(string: string): void {
+    this.sized(new TextEncoder().encode(string));
+  }
+
+  /** Behind their number. */
+  sized(bytes: Uint8Array): void {
+    this.unsigned(bytes.length);
+    this.append(bytes);
+  }
+
+  instruction(name: Mnemonic, first: number, second: number): void {
+    const [opcode, encoding] = instructions[name];
+    this.append(opcode);
+    switch (encoding as Encoding) {
+      case 'plain':
+        return;
+      case 'index':
+        this.unsigned(first);
+        return;
+      case 'blocktype':
+        this.push(0x40);
+        return;
+      case 'i32':
+        this.signed(first | 0);
+        return;
+      case 'f32':
+        this.float(first);
+        return;
+      case 'v128':
+        for (let lane = 0; lane < 4; lane++) this.float(first);
+        return;
+      case 'memory':
+        this.push(0);
+        this.unsigned(first);
+        return;
+      case 'lane':
+        this.push(first);
+        return;
+      case 'memory-lane':
+        this.push(0);
+        this.unsigned(first);
+        this.push(second);
+        return;
+    }
+  }
+
+  #grow(room: number): void {
+    const larger = new Uint8Array(2 * (this.length + room));
+    larger.set(this.view);
+    this.#bytes = larger;
   }
 }
 
@@ -448,51 +483,77 @@ const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
 /** The bytes of a module with these kernels. `shared` says which kind of memory it is to import. */
 export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uint8Array<ArrayBuffer> {
   const maximumPages = 65_536;
-  const list = (items: readonly (readonly number[])[]): (readonly number[])[] => [
-    unsignedLeb(items.length),
-    ...items,
-  ];
-  const text = (string: string): number[] => {
-    const bytes = [...new TextEncoder().encode(string)];
-    return [...unsignedLeb(bytes.length), ...bytes];
+  const module = new Bytes();
+  const section = (id: number, items: number, write: (bytes: Bytes) => void): void => {
+    const content = new Bytes();
+    content.unsigned(items);
+    write(content);
+    module.push(id);
+    module.sized(content.view);
   };
-  const bodies = kernels.map((kernel) => {
-    const { code, locals } = assemble(kernel);
-    const bytes: number[] = [];
-    pushUnsigned(bytes, locals.length);
-    for (const type of locals) bytes.push(1, typeCode[type]);
-    for (const instruction of code) pushInstruction(bytes, instruction);
-    bytes.push(0x0b);
-    return [unsignedLeb(bytes.length), bytes];
+  module.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+  // Types, one for each kernel.
+  section(1, kernels.length, (bytes) => {
+    for (const { parameters } of kernels) {
+      bytes.push(0x60);
+      bytes.unsigned(parameters.length);
+      for (const parameter of parameters) bytes.push(typeCode[wasmType(parameter.type)]);
+      bytes.push(0);
+    }
   });
-  const signatures = kernels.map((kernel) => {
-    const types = kernel.parameters.map((parameter) => typeCode[wasmType(parameter.type)]);
-    return [0x60, ...unsignedLeb(types.length), ...types, 0];
+  // The imported memory.
+  section(2, 1, (bytes) => {
+    bytes.text('env');
+    bytes.text('memory');
+    bytes.append([0x02, shared ? 0x03 : 0x01, 0]);
+    bytes.unsigned(maximumPages);
   });
-  const limits = [shared ? 0x03 : 0x01, 0, ...unsignedLeb(maximumPages)];
-  const sections: readonly (readonly [id: number, content: (readonly number[])[]])[] = [
-    [1, list(signatures)],
-    [2, list([[...text('env'), ...text('memory'), 0x02, ...limits]])],
-    [3, list(kernels.map((_, i) => unsignedLeb(i)))],
-    [7, list(kernels.map(({ name }, i) => [...text(name), 0x00, ...unsignedLeb(i)]))],
-    [10, [unsignedLeb(bodies.length), ...bodies.flat()]],
-  ];
-  const chunks: (readonly number[])[] = [[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]];
-  for (const [id, content] of sections) {
-    chunks.push([id], unsignedLeb(content.reduce((sum, chunk) => sum + chunk.length, 0)), ...content);
-  }
-  const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
+  // Functions, by their types; what they are exported as; their code.
+  section(3, kernels.length, (bytes) => {
+    kernels.forEach((_, i) => void bytes.unsigned(i));
+  });
+  section(7, kernels.length, (bytes) => {
+    kernels.forEach(({ name }, i) => {
+      bytes.text(name);
+      bytes.push(0x00);
+      bytes.unsigned(i);
+    });
+  });
+  section(10, kernels.length, (bytes) => {
+    for (const kernel of kernels) {
+      const { code, locals } = assemble(kernel);
+      const body = new Bytes();
+      body.unsigned(locals.length);
+      for (const type of locals) body.append([1, typeCode[type]]);
+      const { names, first, second } = code;
+      for (let i = 0; i < names.length; i++) body.instruction(names[i]!, first[i]!, second[i]!);
+      body.push(0x0b);
+      bytes.sized(body.view);
+    }
+  });
+  return module.view.slice();
 }
 
 /** A number in WebAssembly's text format. */
 const number = (value: number): string =>
   Object.is(value, -0) ? '-0' : String(value).replace('Infinity', 'inf').replace('NaN', 'nan');
+
+function immediateWords(encoding: Encoding, first: number, second: number): string[] {
+  const offset = first === 0 ? [] : [`offset=${first}`];
+  switch (encoding) {
+    case 'plain':
+    case 'blocktype':
+      return [];
+    case 'v128':
+      return ['f32x4', ...[0, 1, 2, 3].map(() => number(first))];
+    case 'memory':
+      return offset;
+    case 'memory-lane':
+      return [...offset, String(second)];
+    default:
+      return [number(first)];
+  }
+}
 
 /** A kernel's code in WebAssembly's text format, one instruction a line. */
 export function formatWat(kernel: Kernel): string {
@@ -504,17 +565,12 @@ export function formatWat(kernel: Kernel): string {
     `  (local ${locals.join(' ')})`,
   ];
   let depth = 1;
-  for (const { name, immediates } of code) {
+  code.names.forEach((name, i) => {
     if (name === 'end' || name === 'else') depth--;
-    const encoding = instructions[name][1] as Encoding;
-    const words =
-      encoding === 'v128'
-        ? ['f32x4', ...[0, 1, 2, 3].map(() => number(immediates[0]!))]
-        : encoding === 'memory' || encoding === 'memory-lane'
-          ? [...(immediates[0] ? [`offset=${immediates[0]}`] : []), ...immediates.slice(1).map(String)]
-          : immediates.map(number);
-    lines.push(`${'  '.repeat(depth)}${[name, ...words].join(' ')}`);
+    const [first, second] = [code.first[i]!, code.second[i]!];
+    const words = [name, ...immediateWords(instructions[name][1], first, second)];
+    lines.push(`${'  '.repeat(depth)}${words.join(' ')}`);
     if (name === 'block' || name === 'loop' || name === 'if' || name === 'else') depth++;
-  }
+  });
   return `${lines.join('\n')})\n`;
 }

@@ -44,7 +44,10 @@ function make(shared: boolean): Revectorized {
   const bytes = assembleModule(recordKernels(wasmPairsTarget), shared);
   const plain = new webAssembly.Module(bytes);
   // V8 keeps compiled code by a module's bytes: with a custom section more, these are other ones.
-  const module = new webAssembly.Module(new Uint8Array([...bytes, 0, 2, 1, 'r'.charCodeAt(0)]));
+  const marked = new Uint8Array(bytes.length + 4);
+  marked.set(bytes);
+  marked.set([0, 2, 1, 'r'.charCodeAt(0)], bytes.length);
+  const module = new webAssembly.Module(marked);
   const memories = [checkMemory(shared), checkMemory(shared)] as const;
   const plainKernels = openModule(plain, memories[0]);
   // A function is compiled when it is called first: the plain ones here by the baseline compiler, which knows no pairs,
