@@ -278,7 +278,7 @@ export class Executor {
       Atomics.notify(control, generation);
       return;
     }
-    for (let spin = 0; spin < 4000; spin++) if (Atomics.load(control, generation) !== current) return;
+    for (let spin = 0; spin < 40_000; spin++) if (Atomics.load(control, generation) !== current) return;
     while (Atomics.load(control, generation) === current) Atomics.wait(control, generation, current);
   }
 

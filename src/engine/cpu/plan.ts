@@ -63,8 +63,8 @@ export function slotCount(batch: number, slotLength: number): number {
 /** Parts into which a few images are split, each with a slot. */
 const stageParts = (slotLength: number): number => slotCount(8, slotLength);
 
-/** Images that go through the network together: deep maps are small, and several fill a block of tiles. */
-const chunkImages = 4;
+/** Images that go through the network together, about as many as a slot has: small maps share a block of tiles. */
+const chunkImages = 8;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 const fewImages = 8;
 /** Floats of an item of the parameters' phase. */
