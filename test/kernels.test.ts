@@ -1,7 +1,8 @@
 /** Every kernel against plain float64 loops (`src/kernels/checks/`), through each printer and at each width of vector. */
 import { describe, expect, test } from 'vitest';
 import { type KernelLibrary, openModule } from '../src/engine/cpu/library.ts';
-import { nativeKernels, openNative } from '../src/engine/cpu/native-node.ts';
+import { openNative } from '../src/engine/cpu/native-library-node.ts';
+import { nativeKernels } from '../src/engine/cpu/native-node.ts';
 import { revectorizedModule } from '../src/engine/cpu/revectorize-node.ts';
 import { checkMemory } from '../src/engine/cpu/self-test.ts';
 import { type WasmMemory, webAssembly } from '../src/engine/cpu/webassembly.ts';

@@ -35,7 +35,8 @@ export interface KernelLibrary {
 
 /** Binds kernels to a memory. */
 export async function openLibrary(source: KernelSource, memory: WasmMemory): Promise<KernelLibrary> {
-  if (source.kind === 'native') return (await import('./native-node.ts')).openNative(source.file, memory);
+  if (source.kind === 'native')
+    return (await import('./native-library-node.ts')).openNative(source.file, memory);
   return openModule(source.module, memory);
 }
 

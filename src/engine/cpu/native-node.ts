@@ -13,17 +13,10 @@ import { promisify } from 'node:util';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
 import { formatSources } from '../../kernels/c.ts';
-import {
-  type KernelName,
-  kernelNames,
-  kernelParameters,
-  nativeTargets,
-  recordKernels,
-} from '../../kernels/catalogue.ts';
-import type { Call } from './code.ts';
-import type { KernelLibrary, KernelSource } from './library.ts';
+import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import type { KernelSource } from './library.ts';
+import { loadKoffi, openNative } from './native-library-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
-import type { WasmMemory } from './webassembly.ts';
 
 const execute = promisify(execFile);
 
@@ -249,76 +242,4 @@ async function compileLibrary(compiler: Compiler, sources: readonly string[], wo
   await Promise.all(Array.from({ length: Math.min(sources.length, availableParallelism()) }, compileNext));
   await run('-shared', ...sources.map((_, i) => `${i}.o`), '-o', 'kernels.so');
   return join(work, 'kernels.so');
-}
-
-interface Koffi {
-  readonly version: string;
-  load(file: string): { func(prototype: string): (...values: unknown[]) => void };
-}
-
-/** koffi is an optional dependency. @throws VggError where it is not installed or does not run here. */
-export async function loadKoffi(): Promise<Koffi> {
-  try {
-    return (await import('koffi')).default as unknown as Koffi;
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    throw new VggError(
-      code === 'ERR_MODULE_NOT_FOUND'
-        ? 'the npm package koffi is not installed'
-        : `the npm package koffi does not run here: ${message.split('\n')[0]}`,
-    );
-  }
-}
-
-const kernelNumbers = new Map(kernelNames.map((name, number) => [name, number]));
-const floatPlaces = new Map(
-  kernelNames.map((name) => [name, Object.values(kernelParameters[name]).map((type) => type === 'f32')]),
-);
-
-/** Writes a call as \`vggnet_run\` reads it; returns the place behind it. */
-function encode(
-  words: Int32Array,
-  floats: Float32Array,
-  at: number,
-  kernel: KernelName,
-  values: readonly number[],
-): number {
-  words[at++] = kernelNumbers.get(kernel)!;
-  const isFloat = floatPlaces.get(kernel)!;
-  for (let i = 0; i < values.length; i++, at++) {
-    if (isFloat[i]) floats[at] = values[i]!;
-    else words[at] = values[i]!;
-  }
-  return at;
-}
-
-/** Kernels of a compiled library. */
-export async function openNative(file: string, memory: WasmMemory): Promise<KernelLibrary> {
-  const koffi = await loadKoffi();
-  const run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');
-  let { buffer } = memory;
-  let bytes = new Uint8Array(buffer);
-  /** The whole memory, which may have grown. */
-  const base = (): Uint8Array => {
-    if (memory.buffer !== buffer) {
-      buffer = memory.buffer;
-      bytes = new Uint8Array(buffer);
-    }
-    return bytes;
-  };
-  const single = new Int32Array(64);
-  const singleFloats = new Float32Array(single.buffer);
-  return {
-    bind(calls: readonly Call[]) {
-      const program = new Int32Array(calls.reduce((sum, call) => sum + 1 + call.arguments.length, 0));
-      const floats = new Float32Array(program.buffer);
-      let at = 0;
-      for (const { kernel, arguments: values } of calls) at = encode(program, floats, at, kernel, values);
-      return () => run(base(), program, calls.length);
-    },
-    call(kernel, values) {
-      encode(single, singleFloats, 0, kernel, values);
-      run(base(), single, 1);
-    },
-  };
 }

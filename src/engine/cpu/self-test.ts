@@ -40,16 +40,6 @@ export function testAgainstPlain(
   return undefined;
 }
 
-/** Calls each kernel. */
-export function callAll(library: KernelLibrary, memory: WasmMemory): void {
-  const views = viewsOf(memory.buffer);
-  for (const name of kernelNames) {
-    const [check] = someChecks(name);
-    prepareCheck(check!, views);
-    library.call(name, argumentsOf(check!, kernelParameters[name]));
-  }
-}
-
 /** Compares two libraries, each with a memory of its own, to the bit. Returns what is wrong, if anything. */
 export function testAgainstEachOther(
   first: readonly [library: KernelLibrary, memory: WasmMemory],
