@@ -1,18 +1,26 @@
 /** `vgg summary`: a network layer by layer, and the memory that training it needs, before anything is allocated. */
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
+import type { PlanDescription } from '../engine/cpu/describe.ts';
+import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
-import { formatBytes, formatSummary, summarize } from '../model/summary.ts';
+import { formatBytes, formatSummary, formatTable, summarize } from '../model/summary.ts';
 import { type DatasetName, datasetFacts, datasetNames } from './datasets.ts';
 import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
-import { print, printJson } from './output.ts';
+import { note, print, printJson } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
+
+const profiledDevices = ['auto', 'native', 'wasm'] as const;
+type ProfiledDevice = (typeof profiledDevices)[number];
 
 interface SummaryOptions {
   readonly modelOption: readonly string[];
   readonly dataset: DatasetName;
   readonly batchSize: number;
   readonly threads?: number;
+  readonly plan?: true;
+  readonly profile?: true;
+  readonly device: ProfiledDevice;
   readonly json?: true;
 }
 
@@ -20,6 +28,7 @@ const examples = `
 Examples:
   $ vgg summary simplified
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
+  $ vgg summary simplified --plan --profile
 
 Layers are counted for one picture, each with memory for its output. Training memory is what the kernels allocate for
 a whole batch: parameters, optimizer, gradients and the maps of the pictures in work; they fuse layers and share maps.`;
@@ -38,6 +47,11 @@ export function summaryCommand(): Command {
     .addOption(
       wholeNumberOption('--threads <n>', 'worker threads (default: one for each core)', { most: maxThreads }),
     )
+    .option('--plan', "also what the CPU's planner chooses for each layer")
+    .option('--profile', 'also train a few steps on one thread, and show where their time goes')
+    .addOption(
+      choiceOption('--device <name>', 'whose kernels --profile times', profiledDevices).default('auto'),
+    )
     .option('--json', 'print one object with the layers and totals')
     .addHelpText('after', examples)
     .action(summary);
@@ -49,11 +63,130 @@ async function summary(model: string, options: SummaryOptions): Promise<void> {
   const table = summarize(network);
   const { batchSize, threads = availableParallelism() } = options;
   const { trainingMemory } = await import('../engine/cpu/session.ts');
-  const trainingBytes = trainingMemory(network, batchSize, threads);
-  if (options.json) return printJson({ ...table, training: { batchSize, threads, bytes: trainingBytes } });
+  const trainingBytes = await trainingMemory(network, batchSize, threads);
+  const plan = options.plan || options.profile ? await planOf(network, options) : undefined;
+  if (options.json) {
+    return printJson({
+      ...table,
+      training: { batchSize, threads, bytes: trainingBytes },
+      ...(plan && { plan }),
+    });
+  }
   print(formatSummary(table));
   print(
     `Training with batches of ${batchSize} on ${threads} thread${threads === 1 ? '' : 's'} takes ` +
       `${formatBytes(trainingBytes)}.`,
   );
+  if (plan) print(`\n${formatPlan(plan)}`);
+}
+
+interface Plan extends PlanDescription {
+  readonly profile?: PlanProfile;
+}
+
+interface PlanProfile {
+  /** `native (AVX-512)`, for instance. */
+  readonly kernels: string;
+  /** Of a training step, on one thread. */
+  readonly milliseconds: number;
+  readonly batchSize: number;
+  /** For each row of the plan. */
+  readonly rows: readonly {
+    readonly milliseconds: number;
+    readonly share: number;
+    /** Counted as direct convolution: what PyTorch would compute. */
+    readonly gflops: number;
+  }[];
+  /** Share of the time that is no layer's: reading pictures, the loss. */
+  readonly rest: number;
+}
+
+/** Steps that are timed. */
+const profiledSteps = 10;
+
+async function planOf(network: Network, { batchSize, profile, device }: SummaryOptions): Promise<Plan> {
+  const [{ describePlan }, { planOperations }, { cacheSize }] = await Promise.all([
+    import('../engine/cpu/describe.ts'),
+    import('../engine/cpu/operations.ts'),
+    import('../engine/cpu/threads.ts'),
+  ]);
+  const description = describePlan(planOperations(network, await cacheSize()), batchSize);
+  if (!profile) return description;
+  const [providers, { describeKernels }, { profileTraining }] = await Promise.all([
+    import('../engine/cpu/kernels.ts'),
+    import('../engine/cpu/library.ts'),
+    import('../engine/cpu/profile.ts'),
+  ]);
+  const provider = {
+    auto: providers.anyKernels,
+    native: providers.nativeKernels,
+    wasm: providers.wasmKernels,
+  }[device];
+  const kernels = await provider(false, note);
+  const { calls, milliseconds } = await profileTraining(network, kernels, {
+    batchSize,
+    steps: profiledSteps,
+  });
+  const direct = new Map(
+    network.layers.map((layer, i) => [layer.name, 2 * layer.multiplyAdds * batchSize * (i === 0 ? 2 : 3)]),
+  );
+  const rows = description.rows.map(({ layers }, index) => {
+    const own = calls.filter(({ operation }) => operation === index);
+    const time = own.reduce((sum, call) => sum + call.milliseconds, 0);
+    const flops = layers.reduce((sum, name) => sum + direct.get(name)!, 0);
+    return { milliseconds: time, share: time / milliseconds, gflops: flops / time / 1e6 };
+  });
+  const rest = 1 - rows.reduce((sum, { share }) => sum + share, 0);
+  return {
+    ...description,
+    profile: { kernels: describeKernels(kernels), milliseconds, batchSize, rows, rest },
+  };
+}
+
+function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+  const cells = [
+    ['layers', 'forward', 'backward', 'blocks', ...(profile ? ['ms', 'share', 'GFLOP/s'] : [])],
+    ...rows.map((row, i) => {
+      const timed = profile?.rows[i];
+      return [
+        row.layers.join(' '),
+        row.forward,
+        row.backward,
+        row.blocks,
+        ...(timed
+          ? [
+              timed.milliseconds.toFixed(2),
+              percent(timed.share),
+              timed.gflops > 0 ? timed.gflops.toFixed(0) : '',
+            ]
+          : []),
+      ];
+    }),
+    ...(profile
+      ? [
+          [
+            'pictures, loss',
+            '',
+            '',
+            '',
+            (profile.rest * profile.milliseconds).toFixed(2),
+            percent(profile.rest),
+            '',
+          ],
+        ]
+      : []),
+  ];
+  const lines = [
+    formatTable(cells, 4),
+    `${chunk} images go through the network together; gradients are summed in ${slots} slots; blocks fit a cache of ` +
+      `${formatBytes(cacheBytes)}.`,
+  ];
+  if (profile) {
+    lines.push(
+      `A step of ${profile.batchSize} takes ${profile.milliseconds.toFixed(2)} ms with ${profile.kernels} on one ` +
+        'thread; GFLOP/s are counted as direct convolution.',
+    );
+  }
+  return lines.join('\n');
 }

@@ -77,16 +77,22 @@ export function formatSummary({ model, input, layers, total }: Summary): string 
       formatBytes(total.activationBytes),
     ],
   ];
+  return formatTable(cells, 3, true);
+}
+
+/** Rows of cells under a header, the first `texts` columns to the left, numbers to the right; `total` sets off the last row. */
+export function formatTable(cells: readonly (readonly string[])[], texts: number, total = false): string {
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  // Text stands left, numbers right.
   const lines = cells.map((row) =>
     row
-      .map((cell, column) => (column < 3 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .map((cell, column) => (column < texts ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
       .join('  ')
       .trimEnd(),
   );
   const rule = '─'.repeat(Math.max(...lines.map((line) => line.length)));
-  return [lines[0], rule, ...lines.slice(1, -1), rule, lines.at(-1)].join('\n');
+  return [lines[0], rule, ...(total ? [...lines.slice(1, -1), rule, lines.at(-1)] : lines.slice(1))].join(
+    '\n',
+  );
 }
 
 /** Bytes in binary units: `1.5 MiB`. */

@@ -120,6 +120,8 @@ export interface Matrix {
 export interface Call {
   readonly kernel: KernelName;
   readonly arguments: readonly number[];
+  /** The operation that it is a part of, by its place in the list. */
+  readonly operation: number | undefined;
 }
 
 /** What is not a kernel: reading pictures and computing the loss. Places are byte addresses. */
@@ -149,6 +151,14 @@ export type Instruction = Call | HostCall;
 /** A list of instructions in the making. Arguments are given by name; pointers are counted in floats here. */
 export class Code {
   readonly instructions: Instruction[] = [];
+  #operation: number | undefined;
+
+  /** What `body` emits is a part of this operation. */
+  within(operation: number, body: () => void): void {
+    this.#operation = operation;
+    body();
+    this.#operation = undefined;
+  }
 
   call(kernel: KernelName, named: Readonly<Record<string, number>>): void {
     const parameters = kernelParameters[kernel];
@@ -160,7 +170,7 @@ export class Code {
     });
     for (const name in named)
       if (!(name in parameters)) throw new TypeError(`${kernel}: no argument ${name}`);
-    this.instructions.push({ kernel, arguments: values });
+    this.instructions.push({ kernel, arguments: values, operation: this.#operation });
   }
 
   host(call: HostCall): void {

@@ -6,10 +6,15 @@
 import { type Block, cutImages, cutRows, type Piece } from './blocks.ts';
 import type { Chunk, MapBuffer } from './code.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
+import type { Convolution } from './operations.ts';
 import { inputScatter } from './scatter.ts';
 
 /** Floats of a block of patches. */
 const columnFloats = 32_768;
+
+/** Rows of output pixels whose patches make a block. */
+export const columnRows = ({ full, matrix }: Convolution): number =>
+  Math.min(full.height, Math.max(1, Math.floor(columnFloats / (full.width * matrix.rowStride))));
 
 export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient } = maps;
@@ -18,10 +23,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const [paddingY, paddingX] = spec.padding;
   const columnStride = matrix.rowStride;
   const run = spec.kernel[1] * input.stored;
-  const largestRows = Math.min(
-    full.height,
-    Math.max(1, Math.floor(columnFloats / (full.width * columnStride))),
-  );
+  const largestRows = columnRows(operation);
   const blockPatches = full.width * largestRows;
   const backward = training && operation.backward === 'im2col';
   const keeps = backward && !context.wholeBatch && largestRows === full.height;

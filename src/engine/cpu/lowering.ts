@@ -21,6 +21,8 @@ export interface LoweringContext {
   /** 0 where the input is a ReLU's output whose gradient is to be applied to `dx`, −∞ where not. */
   readonly inputFloor: number;
   readonly parameters: Place;
+  /** Floats of a core's second-level cache. */
+  readonly cacheFloats: number;
   /** A map that must last from the forward to the backward pass. */
   allocate(shape: MapShape, frame: Frame): MapBuffer;
   /** A map for use within the backward pass of this operation. */
@@ -51,6 +53,24 @@ export interface Lowered {
     parts: number,
     slot: (index: number) => number,
   ): { readonly stages: Stages; readonly slots: number };
+}
+
+/** The same, with what is emitted marked as a part of operation `index`. */
+export function marked(lowered: Lowered, index: number): Lowered {
+  const { finish } = lowered;
+  const mark = (stages: Stages): Stages =>
+    stages.map((pieces) => pieces.map((piece) => (code) => code.within(index, () => piece(code))));
+  return {
+    forward: (code, chunk) => code.within(index, () => lowered.forward(code, chunk)),
+    forwardStages: (chunk, parts) => mark(lowered.forwardStages(chunk, parts)),
+    backward: (code, chunk, slot, first) =>
+      code.within(index, () => lowered.backward(code, chunk, slot, first)),
+    ...(finish && { finish: (code, slot) => code.within(index, () => finish(code, slot)) }),
+    backwardStages(chunk, parts, slot) {
+      const { stages, slots } = lowered.backwardStages(chunk, parts, slot);
+      return { stages: mark(stages), slots };
+    },
+  };
 }
 
 /** The stages of an operation without parameters: its images are its only pieces. */

@@ -116,19 +116,25 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
         };
       } catch (error) {
         if (error instanceof VggError) throw error;
-        const { code, stderr } = error as { code?: unknown; stderr?: string };
-        failure = code === 'ENOENT' ? '' : (stderr?.trim().split('\n')[0] ?? String(error));
+        const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
         if (code === 'ENOENT') break;
+        failure = `${candidate} does not compile: ${(stderr?.trim() || message).split('\n')[0]}`;
       }
     }
   }
-  const tried = candidates.join(', ');
-  throw new VggError(failure ? `${tried} does not compile: ${failure}` : `no C compiler: ${tried} not found`);
+  throw new VggError(failure || `no C compiler: ${candidates.join(', ')} not found`);
 }
+
+/** Makes an error of the system with this code no error. */
+const unless =
+  (expected: string) =>
+  (error: NodeJS.ErrnoException): undefined => {
+    if (error.code !== expected) throw error;
+  };
 
 /** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
 async function ownDirectory(directory: string): Promise<void> {
-  const made = await mkdir(directory, { recursive: true, mode: 0o700 });
+  const made = await mkdir(directory, { recursive: true, mode: 0o700 }).catch(unless('EEXIST'));
   if (made !== undefined) await chmod(directory, 0o700);
   const { mode, uid } = await lstat(directory).then((stat) => {
     if (!stat.isDirectory()) throw new VggError(`${directory} is not a folder; remove it`);
@@ -150,6 +156,16 @@ const hash = (...parts: (string | Uint8Array)[]): string => {
 
 /** Finds the library in the cache, or compiles it. @throws VggError with the reason where there can be none. */
 export async function nativeKernels(options: NativeOptions = {}): Promise<KernelSource> {
+  try {
+    return await findOrCompile(options);
+  } catch (error) {
+    // A folder that cannot be written, for instance, or a full disk.
+    if (error instanceof Error && 'syscall' in error) throw new VggError(error.message);
+    throw error;
+  }
+}
+
+async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   const { directory = nativeDirectory(), onNotice } = options;
   const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
   const { target, command, machine, macros } = compiler;
@@ -170,7 +186,8 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
   const kept = (await readdir(directory)).filter((name) => name.startsWith(`${key}-`));
   for (const name of kept) {
     const file = join(directory, name);
-    const content = await readFile(file);
+    const content = await readFile(file).catch(unless('ENOENT'));
+    if (!content) continue; // Another process found it damaged first.
     if (name.endsWith('.failed')) throw new VggError(`${content.toString('utf8').trim()} (kept in ${file})`);
     if (name === libraryName(key, content)) return source(file);
     onNotice?.(`${file} is damaged and is compiled again`);
@@ -185,7 +202,10 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     const file = await compileLibrary(compiler, print(), work);
     const memory = checkMemory(false);
     const { lanes } = nativeTargets[target].widths[0]!;
-    const complaint = testAgainstPlain(await openNative(file, memory), memory, lanes);
+    const library = await openNative(file, memory).catch((error: Error) => {
+      throw new VggError(`what ${compiler.version} made does not load: ${error.message}`);
+    });
+    const complaint = testAgainstPlain(library, memory, lanes);
     if (complaint !== undefined) {
       const reason = `native kernels of ${compiler.version} failed their self-test: ${complaint}`;
       await writeFile(join(work, 'failed'), `${reason}\n`);

@@ -48,6 +48,8 @@ export interface MatrixLayout {
 }
 
 interface Shared {
+  /** Names of the network's layers that it computes, in order. */
+  readonly layers: readonly string[];
   readonly input: MapShape;
   readonly output: MapShape;
 }
@@ -93,7 +95,12 @@ export interface Operations {
   readonly parameterLength: number;
   /** Floats of the parameters whose gradients are summed in slots. */
   readonly slotLength: number;
+  /** Floats of a core's second-level cache: blocks of work are cut to fit. */
+  readonly cacheFloats: number;
 }
+
+/** Where the machine does not tell: 1 MiB. */
+export const usualCacheBytes: number = 1 << 20;
 
 /** From this number of weights on, a linear layer is split by output: a gradient slot of it would cost too much. */
 const splitFrom = 131_072;
@@ -138,7 +145,7 @@ function chooseAlgorithms(
 }
 
 /** Groups the layers of a network into operations. */
-export function planOperations(network: Network): Operations {
+export function planOperations(network: Network, cacheBytes: number = usualCacheBytes): Operations {
   const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
     channels,
     height,
@@ -180,7 +187,9 @@ export function planOperations(network: Network): Operations {
   const list: Operation[] = [];
   let from = input;
   for (let i = 0; i < layers.length; ) {
+    const first = i;
     const layer = layers[i++]!;
+    const named = (): string[] => layers.slice(first, i).map(({ name }) => name);
     const next = <K extends NetworkLayer['spec']['kind']>(kind: K) => {
       const spec = layers[i]?.spec;
       if (spec?.kind !== kind) return undefined;
@@ -199,6 +208,7 @@ export function planOperations(network: Network): Operations {
         const output = mapOf(layers[i - 1]!.output);
         list.push({
           kind: 'convolution',
+          layers: named(),
           input: from,
           output,
           spec,
@@ -216,14 +226,14 @@ export function planOperations(network: Network): Operations {
         const taps = from.height * from.width;
         const split = output.stored * taps * from.stored >= splitFrom;
         const matrix = layOut(layer, from, output.stored, taps, 'vector');
-        list.push({ kind: 'linear', input: from, output, spec, relu, split, matrix });
+        list.push({ kind: 'linear', layers: named(), input: from, output, spec, relu, split, matrix });
         break;
       }
       case 'maxPool2d':
-        list.push({ kind: 'pool', input: from, output: mapOf(layer.output), spec });
+        list.push({ kind: 'pool', layers: named(), input: from, output: mapOf(layer.output), spec });
         break;
       case 'relu':
-        list.push({ kind: 'relu', input: from, output: from });
+        list.push({ kind: 'relu', layers: named(), input: from, output: from });
         break;
       case 'flatten':
         // A view: the map stays as it is, and the next layer's weights are stored in its order.
@@ -253,7 +263,14 @@ export function planOperations(network: Network): Operations {
     const offset = offsets.get(operation)!;
     return { ...operation, matrix: { ...matrix, offset, bias: matrix.bias + offset } };
   };
-  return { network, input, list: list.map(place), parameterLength: length, slotLength };
+  return {
+    network,
+    input,
+    list: list.map(place),
+    parameterLength: length,
+    slotLength,
+    cacheFloats: cacheBytes / 4,
+  };
 }
 
 /** Where an operation's parameters lie, if it has any. */

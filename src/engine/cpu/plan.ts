@@ -28,7 +28,7 @@ import {
 } from './convolution.ts';
 import { convolutionGradientFrame, convolutionInputFrame } from './geometry.ts';
 import { lowerLinear } from './linear.ts';
-import type { Lowered, LoweringContext, Stages } from './lowering.ts';
+import { type Lowered, type LoweringContext, marked, type Stages } from './lowering.ts';
 import { isSplit, type MapShape, matrixOf, type Operation, type Operations, roundUp } from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
 
@@ -64,7 +64,7 @@ export function slotCount(batch: number, slotLength: number): number {
 const stageParts = (slotLength: number): number => slotCount(8, slotLength);
 
 /** Images that go through the network together, about as many as a slot has: small maps share a block of tiles. */
-const chunkImages = 8;
+export const chunkImages = 8;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 const fewImages = 8;
 /** Floats of an item of the parameters' phase. */
@@ -206,6 +206,7 @@ function layOut(
       dyFramed: list[i + 1]?.kind !== 'linear',
       inputFloor: floorOf(hasOwnRelu(list[i - 1])),
       parameters: memory.parameters,
+      cacheFloats: operations.cacheFloats,
       allocate: (shape, frame) => allocate(shape, frame, wholeBatch),
       allocateGradient: (shape, frame) => allocate(shape, frame, stages),
     };
@@ -220,7 +221,7 @@ function layOut(
         return lowerRelu(operation, context);
     }
   };
-  const lowered = list.map(lower);
+  const lowered = list.map((operation, i) => marked(lower(operation, i), i));
 
   scratch.settle();
   shared.base = memory.length;
@@ -413,16 +414,18 @@ function updateItems(
   const range = (index: number, from: number, length: number, derive?: (code: Code) => void): void => {
     const code = new Code();
     const operation = memory.operations.list[index]!;
-    reduce(code, memory, operation, usedSlots[index]!, from, length);
-    code.call('adam', {
-      parameters: memory.parameters.at + from,
-      firstMoment: memory.firstMoments.at + from,
-      secondMoment: memory.secondMoments.at + from,
-      gradient: memory.gradientOf(operation) + from,
-      length,
-      settings: memory.settings(worker),
+    code.within(index, () => {
+      reduce(code, memory, operation, usedSlots[index]!, from, length);
+      code.call('adam', {
+        parameters: memory.parameters.at + from,
+        firstMoment: memory.firstMoments.at + from,
+        secondMoment: memory.secondMoments.at + from,
+        gradient: memory.gradientOf(operation) + from,
+        length,
+        settings: memory.settings(worker),
+      });
+      derive?.(code);
     });
-    derive?.(code);
     items.push(code.instructions);
   };
   for (const [index, operation] of memory.operations.list.entries()) {

@@ -19,3 +19,18 @@ export function processorFeatures(): ReadonlySet<string> {
     return new Set();
   }
 }
+
+/** Bytes of a core's second-level cache, where the system tells. */
+export function secondLevelCache(): number | undefined {
+  try {
+    if (process.platform === 'darwin') {
+      const bytes = Number(execFileSync('sysctl', ['-n', 'hw.l2cachesize'], { encoding: 'utf8' }));
+      return bytes > 0 ? bytes : undefined;
+    }
+    const text = readFileSync('/sys/devices/system/cpu/cpu0/cache/index2/size', 'utf8').trim();
+    const [, number, unit] = /^(\d+)([KM])$/.exec(text) ?? [];
+    return number === undefined ? undefined : Number(number) * (unit === 'M' ? 1 << 20 : 1 << 10);
+  } catch {
+    return undefined;
+  }
+}

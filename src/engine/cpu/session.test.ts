@@ -205,7 +205,7 @@ describe('memory', () => {
   test('a network that is too large is refused at once, with what it needs and what to change', async () => {
     const network = networkOf('vgg7', { hidden: 200_000 });
     // Parameters, two moments and a gradient of a layer of 8192 × 200,000 weights take 24.4 GiB.
-    expect(trainingMemory(network, 100, 2) / 2 ** 30).toBeGreaterThan(24.4);
+    expect((await trainingMemory(network, 100, 2)) / 2 ** 30).toBeGreaterThan(24.4);
     const before = process.memoryUsage().arrayBuffers;
     const opening = openWasm(network, { batchSize: 100, threads: 2 });
     await expect(opening).rejects.toThrow(VggError);

@@ -39,7 +39,7 @@ import {
   storeMatrix,
 } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { processorCount, startThread } from './threads.ts';
+import { cacheSize, processorCount, startThread } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 
 const pageBytes = 65_536;
@@ -71,7 +71,8 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   const { onNotice = () => {} } = options;
   const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
-  const operations = planOperations(network);
+  const cacheBytes = await cacheSize();
+  const operations = planOperations(network, cacheBytes);
   const session = new SessionMemory(operations, options.batchSize, threads);
   const needed = memoryNeeded(session, options.batchSize, threads);
   const initial = Math.ceil((needed * 4) / pageBytes);
@@ -113,6 +114,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     ? await workerCrew(await Promise.all(workers), {
         network,
         largestBatch: options.batchSize,
+        cacheBytes,
         kernels,
         shared: state,
         threads,
@@ -140,8 +142,8 @@ function memoryNeeded(session: SessionMemory, batch: number, threads: number): n
 }
 
 /** Bytes of memory that training with this batch size needs. */
-export function trainingMemory(network: Network, batchSize: number, threads: number): number {
-  const operations = planOperations(network);
+export async function trainingMemory(network: Network, batchSize: number, threads: number): Promise<number> {
+  const operations = planOperations(network, await cacheSize());
   return 4 * memoryNeeded(new SessionMemory(operations, batchSize, threads), batchSize, threads);
 }
 

@@ -1,4 +1,5 @@
 /** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
+import { usualCacheBytes } from './operations.ts';
 import type { WorkerMessage } from './worker.ts';
 
 export interface Thread {
@@ -17,6 +18,12 @@ interface WebWorker {
 
 /** Whether this is Node rather than a browser. */
 export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
+
+/** Bytes of a core's second-level cache, or a usual number where nobody tells. */
+export async function cacheSize(): Promise<number> {
+  if (!inNode()) return usualCacheBytes;
+  return (await import('./processor-node.ts')).secondLevelCache() ?? usualCacheBytes;
+}
 
 /** Number of processors that may be used. */
 export async function processorCount(): Promise<number> {

@@ -8,10 +8,14 @@ import { type Block, cutBlocks } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from './code.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 import { forwardTiles, poolsInTransform, tilesOf } from './geometry.ts';
-import { unevenStride } from './operations.ts';
+import { type Convolution, unevenStride } from './operations.ts';
 
-/** Floats that a block's transformed inputs and outputs may take: about half of a second-level cache. */
-const blockFloats = 150_000;
+/** What a block's transformed inputs and outputs may take of a second-level cache. */
+const cacheShare = 0.57;
+
+/** Tiles of a block: as many as stay in the second-level cache between the transforms. */
+export const winogradBlock = ({ input, full }: Convolution, cacheFloats: number): number =>
+  Math.max(4, Math.floor((cacheShare * cacheFloats) / (planes * (input.stored + full.stored)) / 4) * 4);
 
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient, winners } = maps;
@@ -22,7 +26,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
   const inputTiles = { rows: tilesOf(input.height), columns: tilesOf(input.width) };
-  const blockTiles = Math.max(4, Math.floor(blockFloats / (planes * (input.stored + full.stored)) / 4) * 4);
+  const blockTiles = winogradBlock(operation, context.cacheFloats);
   const largestBlock = Math.max(blockTiles, tiles.columns, inputTiles.columns);
 
   /** Working memory [36][tiles][channels], one of two. */

@@ -9,6 +9,7 @@ import { SessionMemory } from './plan.ts';
 export interface WorkerStart {
   readonly network: Network;
   readonly largestBatch: number;
+  readonly cacheBytes: number;
   readonly kernels: KernelSource;
   readonly shared: SharedState;
   readonly threads: number;
@@ -33,8 +34,8 @@ export function serve(
   return async (message) => {
     try {
       if (!('kind' in message)) {
-        const { network, largestBatch, kernels, shared, threads, worker } = message;
-        const memory = new SessionMemory(planOperations(network), largestBatch, threads);
+        const { network, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
+        const memory = new SessionMemory(planOperations(network, cacheBytes), largestBatch, threads);
         const library = await openLibrary(kernels, shared.memory);
         executor = new Executor(memory, library, shared, threads, worker);
         reports = worker === 0;

@@ -1,0 +1,72 @@
+/** A plan in words: what the planner has chosen for each operation of a network, and why it could. */
+import { poolsInTransform } from './geometry.ts';
+import { columnRows } from './im2col.ts';
+import type { Convolution, Operation, Operations } from './operations.ts';
+import { chunkImages, slotCount } from './plan.ts';
+import { winogradBlock } from './winograd.ts';
+
+export interface PlanRow {
+  /** Names of the network's layers that this operation computes. */
+  readonly layers: readonly string[];
+  readonly kind: Operation['kind'];
+  readonly forward: string;
+  readonly backward: string;
+  /** How the work is cut. */
+  readonly blocks: string;
+}
+
+const algorithms: Readonly<Record<Convolution['backward'], string>> = {
+  winograd: 'Winograd F(4×4, 3×3)',
+  im2col: 'im2col',
+  sparse: 'sparse: winners of the pool',
+};
+
+function rowOf(operation: Operation, index: number, operations: Operations): PlanRow {
+  const { layers, kind } = operation;
+  switch (kind) {
+    case 'convolution': {
+      const { forward, backward, relu, pool } = operation;
+      const fused = [...(relu ? ['ReLU'] : []), ...(pool && poolsInTransform(operation) ? ['pool'] : [])];
+      const after = pool && !poolsInTransform(operation) ? ', then pool' : '';
+      const gradients = index === 0 ? ' (weights alone)' : '';
+      return {
+        layers,
+        kind,
+        forward: `${algorithms[forward]}${fused.length > 0 ? ` with ${fused.join(' and ')}` : ''}${after}`,
+        backward: `${algorithms[backward]}${gradients}`,
+        blocks:
+          forward === 'winograd'
+            ? `${winogradBlock(operation, operations.cacheFloats)} tiles of 4×4`
+            : `${columnRows(operation)} rows of patches`,
+      };
+    }
+    case 'linear':
+      return {
+        layers,
+        kind,
+        forward: `dot products${operation.relu ? ' with ReLU' : ''}`,
+        backward: 'matrix products',
+        blocks: operation.split ? 'whole batch, split by outputs' : 'by image',
+      };
+    case 'pool':
+      return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
+    case 'relu':
+      return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
+  }
+}
+
+export interface PlanDescription {
+  readonly rows: readonly PlanRow[];
+  /** Images that go through the network together, and parts of a batch whose gradients are summed apart. */
+  readonly chunk: number;
+  readonly slots: number;
+  /** Second-level cache that blocks are cut for. */
+  readonly cacheBytes: number;
+}
+
+export const describePlan = (operations: Operations, batchSize: number): PlanDescription => ({
+  rows: operations.list.map((operation, index) => rowOf(operation, index, operations)),
+  chunk: Math.min(chunkImages, batchSize),
+  slots: slotCount(batchSize, operations.slotLength),
+  cacheBytes: operations.cacheFloats * 4,
+});

@@ -1,0 +1,293 @@
+/** The loader of native kernels: its cache, what it does where a file, a folder or a compiler is no good, and what it says. */
+import { execFile } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { noNative, targetsHere } from '../../../test/native.ts';
+import { jsonLines, vgg } from '../../../test/run-vgg.ts';
+import { VggError } from '../../errors.ts';
+import { nativeTargets } from '../../kernels/catalogue.ts';
+import { anyKernels, nativeKernels as nativeProvider } from './kernels.ts';
+import { openNative } from './native-library-node.ts';
+import { type Compiler, findCompiler, type NativeOptions, nativeKernels } from './native-node.ts';
+import { checkMemory, testAgainstPlain } from './self-test.ts';
+
+/** The narrowest vectors, which compile fastest. */
+const target = targetsHere.at(-1)!;
+const missing = '/nowhere/vggnet-cc';
+
+let scratch: string;
+let directory: string;
+let notices: string[];
+beforeEach(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'vggnet-native-'));
+  directory = join(scratch, 'cache', 'native');
+  notices = [];
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(scratch, { recursive: true, force: true });
+});
+
+/** The library that a start with this folder finds or makes. */
+async function load(options: NativeOptions = {}): Promise<string> {
+  const onNotice = (line: string): void => void notices.push(line);
+  const source = await nativeKernels({ target, directory, onNotice, ...options });
+  if (source.kind !== 'native') throw new TypeError('not native');
+  return source.file;
+}
+
+/** The error of a start that must fail. */
+async function failure(options: NativeOptions = {}): Promise<VggError> {
+  const error = await load(options).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(VggError);
+  return error as VggError;
+}
+
+async function expectRight(file: string): Promise<void> {
+  const memory = checkMemory(false);
+  const { lanes } = nativeTargets[target].widths[0]!;
+  expect(testAgainstPlain(await openNative(file, memory), memory, lanes)).toBeUndefined();
+}
+
+describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
+  let compiler: Compiler;
+  let home: string;
+  /** Of a first start: what it made, which later tests copy, and what it told. */
+  let library: string;
+  let firstNotices: readonly string[];
+  beforeAll(async () => {
+    compiler = await findCompiler({ target });
+    home = mkdtempSync(join(tmpdir(), 'vggnet-native-'));
+    const lines: string[] = [];
+    library = await load({ directory: join(home, 'cache', 'native'), onNotice: (line) => lines.push(line) });
+    firstNotices = lines;
+  });
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+  const compiling = (): string => `compiling native kernels with ${compiler.version} for `;
+  /** A folder such as a first start leaves, and the library in it. */
+  const filled = (): string => {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const copy = join(directory, basename(library));
+    copyFileSync(library, copy);
+    return copy;
+  };
+  /** A compiler that is a shell script, with `$cc` for the real one; it tells its macros as the real one does. */
+  const script = (...lines: readonly string[]): NativeOptions => {
+    const file = join(scratch, 'script-cc');
+    const head = [
+      `#!/bin/sh`,
+      `cc='${compiler.command.join(' ')}'`,
+      'case "$*" in *-E*) exec $cc "$@";; esac',
+    ];
+    writeFileSync(file, [...head, ...lines, ''].join('\n'), { mode: 0o755 });
+    return { environment: { VGGNET_CC: file } };
+  };
+
+  test('the first start compiles and says so in one line; the second finds the library and says nothing', async () => {
+    expect(firstNotices).toEqual([expect.stringContaining(compiling())]);
+    expect(firstNotices[0]).not.toContain('\n');
+    const folder = join(home, 'cache', 'native');
+    expect(readdirSync(folder)).toEqual([basename(library)]);
+    expect(await load({ directory: folder })).toBe(library);
+    expect(notices).toEqual([]);
+    expect(readdirSync(folder)).toEqual([basename(library)]);
+    await expectRight(library);
+  });
+
+  test.skipIf(!process.getuid)('the folder is for its user alone', () => {
+    expect(statSync(join(home, 'cache', 'native')).mode & 0o777).toBe(0o700);
+  });
+
+  test('a deleted folder is made again', async () => {
+    const file = filled();
+    expect(await load()).toBe(file);
+    rmSync(directory, { recursive: true });
+    const again = await load();
+    expect(notices).toEqual([expect.stringContaining(compiling())]);
+    expect(readdirSync(directory)).toEqual([basename(again)]);
+    await expectRight(again);
+  });
+
+  test.for([
+    [
+      'with one byte changed',
+      (content: Buffer) =>
+        content.fill(content[content.length >> 1]! ^ 0xff, content.length >> 1, (content.length >> 1) + 1),
+    ],
+    ['cut off after 100 bytes', (content: Buffer) => content.subarray(0, 100)],
+  ] as const)('a library %s is compiled again', async ([, damage]) => {
+    const file = filled();
+    writeFileSync(file, damage(readFileSync(file)));
+    const again = await load();
+    expect(notices).toEqual([
+      `${file} is damaged and is compiled again`,
+      expect.stringContaining(compiling()),
+    ]);
+    expect(readdirSync(directory)).toEqual([basename(again)]);
+    await expectRight(again);
+  });
+
+  test('two processes that start at once with an empty folder both get a library that works', async () => {
+    const url = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
+    const program = `
+      const { nativeKernels } = await import(${url('./native-node.ts')});
+      const { openNative } = await import(${url('./native-library-node.ts')});
+      const { checkMemory, testAgainstPlain } = await import(${url('./self-test.ts')});
+      const [target, directory, lanes] = process.argv.slice(1);
+      let compiled = false;
+      const onNotice = (line) => (compiled ||= line.startsWith('compiling'));
+      const { file } = await nativeKernels({ target, directory, onNotice });
+      const memory = checkMemory(false);
+      const complaint = testAgainstPlain(await openNative(file, memory), memory, Number(lanes));
+      console.log(JSON.stringify({ file, complaint: complaint ?? null, compiled }));`;
+    const lanes = String(nativeTargets[target].widths[0]!.lanes);
+    const args = ['--input-type=module', '--eval', program, target, directory, lanes];
+    const runs = await Promise.all([0, 1].map(() => promisify(execFile)(process.execPath, args)));
+    const results = runs.map(({ stdout }) => JSON.parse(stdout) as { file: string });
+    for (const result of results) {
+      expect(result).toEqual({ file: expect.any(String), complaint: null, compiled: true });
+    }
+    const files = [...new Set(results.map(({ file }) => basename(file)))].sort();
+    expect(readdirSync(directory).sort()).toEqual(files);
+    expect(files.every((name) => name.endsWith('.so'))).toBe(true);
+    expect(readdirSync(directory)).toContain(basename(await load()));
+    expect(notices).toEqual([]);
+  });
+
+  describe('refuses a compiler', () => {
+    test('that does not even start to compile', async () => {
+      const { message } = await failure({ environment: { VGGNET_CC: '/bin/false' } });
+      expect(message).toMatch(/^\/bin\/false does not compile: ./);
+      expect(existsSync(directory)).toBe(false);
+    });
+
+    test('that fails, with its name and its first error', async () => {
+      const options = script('echo "0.c: warning: dust" >&2', 'echo "0.c:1: error: boom" >&2', 'exit 1');
+      const { message } = await failure(options);
+      expect(message).toBe(`${options.environment!.VGGNET_CC} fails on the kernels: 0.c:1: error: boom`);
+      expect(readdirSync(directory)).toEqual([]);
+    });
+
+    test('whose library does not load', async () => {
+      const options = script('case "$*" in *-shared*) echo garbage > kernels.so;; esac');
+      expect((await failure(options)).message).toMatch(/ made does not load: /);
+      expect(readdirSync(directory)).toEqual([]);
+    });
+
+    test('whose code is wrong, and remembers it', async () => {
+      const log = join(scratch, 'log');
+      // Adam returns at once. Each source file is compiled once, so that none is changed under another's hands.
+      const options = script(
+        `echo "$*" >> '${log}'`,
+        'for file; do case $file in',
+        `  *.c) sed '/^void adam(.*{$/s/$/ return;/' "$file" > "$file.wrong" && mv "$file.wrong" "$file";;`,
+        'esac; done',
+        'exec $cc "$@"',
+      );
+      const { message } = await failure(options);
+      expect(message).toMatch(/^native kernels of .* failed their self-test: adam, /);
+      expect(notices).toHaveLength(1);
+      const kept = readdirSync(directory);
+      expect(kept).toEqual([expect.stringMatching(/-\.failed$/)]);
+      const compiled = readFileSync(log, 'utf8');
+      expect((await failure(options)).message).toBe(`${message} (kept in ${join(directory, kept[0]!)})`);
+      expect(notices).toHaveLength(1);
+      expect(readFileSync(log, 'utf8')).toBe(compiled);
+      expect(readdirSync(directory)).toEqual(kept);
+    });
+  });
+
+  describe('refuses a folder', () => {
+    test.skipIf(!process.getuid).for([0o755, 0o777])('that others may enter (mode %o)', async (mode) => {
+      filled();
+      chmodSync(directory, mode);
+      const { message } = await failure();
+      expect(message).toContain(directory);
+      expect(message).toContain(`(mode ${mode.toString(8)}); chmod 700`);
+      expect(notices).toEqual([]);
+    });
+
+    test.skipIf(process.getuid?.() !== 0)('that belongs to another user', async () => {
+      filled();
+      chownSync(directory, 12_345, 12_345);
+      expect((await failure()).message).toContain(`${directory} belongs to another user (12345)`);
+      expect(notices).toEqual([]);
+    });
+
+    test('that is a file', async () => {
+      mkdirSync(join(scratch, 'cache'));
+      writeFileSync(directory, '');
+      expect((await failure()).message).toBe(`${directory} is not a folder; remove it`);
+    });
+
+    test('that cannot be made', async () => {
+      writeFileSync(join(scratch, 'cache'), '');
+      expect((await failure()).message).toContain(directory);
+    });
+  });
+});
+
+describe('without a compiler', () => {
+  const unfound = `no C compiler: ${missing} not found`;
+
+  test('the loader says which one it looked for', async () => {
+    const looking = findCompiler({ environment: { VGGNET_CC: missing } });
+    await expect(looking).rejects.toThrow(new VggError(unfound));
+    await expect(findCompiler({ environment: { CC: missing } })).rejects.toThrow(new VggError(unfound));
+  });
+
+  test('an empty VGGNET_CC turns native kernels off', async () => {
+    const looking = findCompiler({ environment: { VGGNET_CC: '', CC: 'cc' } });
+    await expect(looking).rejects.toThrow(new VggError('turned off by VGGNET_CC'));
+  });
+
+  test('any kernels are WebAssembly, with the reason', async () => {
+    vi.stubEnv('VGGNET_CC', missing);
+    const { kind } = await anyKernels(false, (line) => notices.push(line));
+    expect(kind).toBe('wasm');
+    expect(notices).toContainEqual(expect.stringMatching(/^no native kernels, so WebAssembly runs: ./));
+  });
+
+  test('native kernels that were asked for are an error', async () => {
+    vi.stubEnv('VGGNET_CC', missing);
+    const asking = nativeProvider(false, (line) => notices.push(line));
+    await expect(asking).rejects.toThrow(/^--device native: ./);
+    await expect(asking).rejects.toBeInstanceOf(VggError);
+    expect(notices).toEqual([]);
+  });
+
+  const train = ['train', '--steps', '3', '--json', '--threads', '2', '--device'];
+
+  test('vgg train --device native ends with the reason', async () => {
+    const run = await vgg([...train, 'native'], { env: { VGGNET_CC: '' } });
+    expect(run.stderr).toMatch(/^error: --device native: .+; --device wasm needs nothing\n$/);
+    expect(run.stdout).toBe('');
+    expect(run.code).toBe(1);
+  });
+
+  test('vgg train --device auto trains on WebAssembly; VGGNET_CC= asks for it, so that nothing is said', async () => {
+    const run = await vgg([...train, 'auto'], { env: { VGGNET_CC: '' } });
+    expect(jsonLines(run)[0]!.device).toMatch(/^wasm/);
+    expect(run.stderr).not.toContain('native');
+    expect(run.code).toBe(0);
+  });
+});

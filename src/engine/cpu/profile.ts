@@ -1,0 +1,152 @@
+/**
+ * Where a training step's time goes, call by call, on one thread. The real executor runs with a clock around each kernel
+ * call. A step makes the same calls in the same order each time, so each call counts with its median over the steps:
+ * what disturbs the machine for a moment drops out.
+ */
+import type { ImageShape } from '../../data/dataset.ts';
+import { fuseTransform, toTensor } from '../../data/transforms.ts';
+import { type KernelName, kernelNames, recordKernel, wasmTarget } from '../../kernels/catalogue.ts';
+import { countOperations } from '../../kernels/count.ts';
+import { initialWeights } from '../../model/initialize.ts';
+import type { Network } from '../../model/layer.ts';
+import { sizeOf } from '../../model/network.ts';
+import { adam } from '../../train/optimizers.ts';
+import { controlWords, Executor, pictureBytes, type SharedState } from './executor.ts';
+import { type KernelLibrary, type KernelSource, openLibrary } from './library.ts';
+import { type Operations, planOperations, storeMatrix } from './operations.ts';
+import { planFloats, SessionMemory } from './plan.ts';
+import { cacheSize } from './threads.ts';
+import { webAssembly } from './webassembly.ts';
+
+export interface ProfiledCall {
+  readonly kernel: KernelName;
+  readonly values: readonly number[];
+  /** The operation that it is a part of, by its place in `operations.list`; none for reading pictures. */
+  readonly operation: number | undefined;
+  /** Median over the steps. */
+  readonly milliseconds: number;
+  /** Floating-point operations, a multiply-add as two. */
+  readonly flops: number;
+}
+
+export interface Profile {
+  readonly operations: Operations;
+  /** All kernel calls of a step. */
+  readonly calls: readonly ProfiledCall[];
+  /** Of a whole step, median. */
+  readonly milliseconds: number;
+  /** Of it, outside kernels: reading pictures, the loss, and the clocks themselves. */
+  readonly outside: number;
+}
+
+const warmups = 3;
+
+const median = (values: readonly number[]): number => {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+};
+
+/** Trains `steps` steps on random pictures and looks at the clock. Takes ten to a hundred steps' time. */
+export async function profileTraining(
+  network: Network,
+  source: KernelSource,
+  { batchSize, steps }: { readonly batchSize: number; readonly steps: number },
+): Promise<Profile> {
+  const operations = planOperations(network, await cacheSize());
+  const session = new SessionMemory(operations, batchSize, 1);
+  const shape = network.input as ImageShape;
+  const classes = network.output[0]!;
+  const total = batchSize * (warmups + steps);
+  const pixels = Uint8Array.from(
+    { length: total * sizeOf(shape) },
+    (_, i) => Math.imul(i, 2_654_435_761) >>> 24,
+  );
+  const bytes = planFloats(session, batchSize, 'train', 1) * 4 + pictureBytes(sizeOf(shape));
+  const pages = Math.ceil(bytes / 65_536);
+  const memory = new webAssembly.Memory({ initial: pages, maximum: 65_536, shared: false });
+  const shared: SharedState = {
+    memory,
+    control: new Int32Array(controlWords),
+    losses: new Float64Array(batchSize),
+    correct: new Int32Array(batchSize),
+  };
+  const floats = new Float32Array(memory.buffer);
+  const words = new Int32Array(memory.buffer);
+  const parameters = floats.subarray(session.parameters.at);
+  const weights = initialWeights(network, 0);
+  for (const operation of operations.list) {
+    if (!('matrix' in operation)) continue;
+    const { matrix } = operation;
+    const bias = matrix.biasName === undefined ? undefined : weights.get(matrix.biasName)!.data;
+    storeMatrix(parameters, matrix, weights.get(matrix.weightName)!.data, bias);
+  }
+
+  const recorded = new Map(kernelNames.map((name) => [name, recordKernel(name, wasmTarget)]));
+  let step = -1;
+  const calls: Omit<ProfiledCall, 'milliseconds'>[] = [];
+  const times: number[][] = Array.from({ length: steps }, () => []);
+  const library = await openLibrary(source, memory);
+  const timed = (
+    kernel: KernelName,
+    values: readonly number[],
+    operation: number | undefined,
+    run: () => void,
+  ): void => {
+    const start = performance.now();
+    run();
+    const milliseconds = performance.now() - start;
+    if (step < warmups) return;
+    times[step - warmups]!.push(milliseconds);
+    if (step > warmups) return;
+    calls.push({
+      kernel,
+      values,
+      operation,
+      flops: countOperations(recorded.get(kernel)!, values, floats, words),
+    });
+  };
+  const clocked: KernelLibrary = {
+    bind(list) {
+      const bound = list.map((call) => ({ call, run: library.bind([call]) }));
+      return () => {
+        for (const { call, run } of bound) timed(call.kernel, call.arguments, call.operation, run);
+      };
+    },
+    call: (kernel, values) => timed(kernel, values, undefined, () => library.call(kernel, values)),
+  };
+  const executor = new Executor(session, clocked, shared, 1, 0);
+  for (const _ of executor.run({ kind: 'derive' }));
+  const training = executor.run({
+    kind: 'train',
+    source: {
+      kind: 'dataset',
+      pixels,
+      labels: Uint16Array.from({ length: total }, (_, i) => i % classes),
+      fused: fuseTransform(toTensor(), shape)!,
+      order: Uint32Array.from({ length: total }, (_, i) => i),
+      seed: 0,
+      epoch: 1,
+    },
+    batchSize,
+    from: 0,
+    to: warmups + steps,
+    optimizer: adam({ lr: 0.001 }),
+    optimizerSteps: 0,
+    losses: new Float64Array(warmups + steps),
+  });
+  const milliseconds: number[] = [];
+  for (step = 0; step < warmups + steps; step++) {
+    const start = performance.now();
+    training.next();
+    if (step >= warmups) milliseconds.push(performance.now() - start);
+  }
+  // Calls are counted in the first of the steps, which makes it too long.
+  const rests = times.map((own, i) => milliseconds[i]! - own.reduce((sum, time) => sum + time, 0)).slice(1);
+  return {
+    operations,
+    calls: calls.map((call, i) => ({ ...call, milliseconds: median(times.map((own) => own[i]!)) })),
+    milliseconds: median(milliseconds.slice(1)),
+    outside: median(rests),
+  };
+}
