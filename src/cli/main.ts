@@ -3,9 +3,9 @@
  * 0 done; 1 failed (files, memory, a loss that is no number); 2 used wrongly; 130 and 143 interrupted.
  * A command's heavy modules are loaded only when it runs, so that the first training step comes soon.
  */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
+import { doctorCommand } from './doctor.ts';
 import { downloadCommand } from './download.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { endInterrupted, Interrupted, listenForInterrupts } from './interrupt.ts';
@@ -13,6 +13,7 @@ import { kernelsCommand } from './kernels.ts';
 import { statsCommand } from './stats.ts';
 import { summaryCommand } from './summary.ts';
 import { trainCommand } from './train.ts';
+import { packageVersion } from './version.ts';
 
 const examples = `
 Examples:
@@ -20,6 +21,7 @@ Examples:
   $ vgg download cifar10                   fetch CIFAR-10 once
   $ vgg train --dataset cifar10            the lecture's whole program: 80 epochs
   $ vgg summary vgg7 --dataset cifar100    layers, parameters, memory
+  $ vgg doctor                             what this machine has; whether its kernels are right and fast
 Each command explains its options: vgg train --help`;
 
 /** Runs the command line `argv` (with the program's own two words in front). */
@@ -32,7 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   const interruption = listenForInterrupts();
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')
-    .version(version(), '-V, --version', 'print the version')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .addHelpText('after', examples);
   program
@@ -41,7 +43,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     .addCommand(summaryCommand())
     .addCommand(statsCommand())
     .addCommand(downloadCommand(interruption))
-    .addCommand(kernelsCommand());
+    .addCommand(kernelsCommand())
+    .addCommand(doctorCommand());
   for (const command of [program, ...program.commands]) {
     command.exitOverride().showHelpAfterError('(--help lists the options)').showSuggestionAfterError();
   }
@@ -65,9 +68,4 @@ function report(error: unknown): number {
     `${stack}\nThis is a mistake in vgg itself: please report it with the command used.\n`,
   );
   return 1;
-}
-
-function version(): string {
-  const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(file) as { version: string }).version;
 }

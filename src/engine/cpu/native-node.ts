@@ -29,6 +29,9 @@ const targetNames: Readonly<Record<NativeTarget, string>> = {
   neon: 'NEON',
 };
 
+/** What a target's vectors are called: `AVX-512`, for instance. */
+export const vectorsOf = (target: NativeTarget): string => targetNames[target];
+
 export interface Compiler {
   /** The command and its own arguments. */
   readonly command: readonly string[];

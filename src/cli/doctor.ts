@@ -1,0 +1,222 @@
+/** `vgg doctor`: what this machine has, which devices run, and whether each kernel is right and fast. */
+import { readdir, stat } from 'node:fs/promises';
+import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { cacheDirectory, dataDirectory } from '../data/cache.ts';
+import type { KernelsReport } from '../engine/cpu/examine.ts';
+import type { KernelSource } from '../engine/cpu/library.ts';
+import { VggError } from '../errors.ts';
+import { kernelNames, nativeTargets } from '../kernels/catalogue.ts';
+import { formatBytes, formatTable } from '../model/summary.ts';
+import { note, print, printJson } from './output.ts';
+import { packageVersion } from './version.ts';
+
+const help = `
+Each device's kernels are compared with plain float64 loops and timed on one core. What it prints belongs into a bug
+report. Exit code 1 where a kernel is wrong.
+
+Environment:
+  VGGNET_CC           the C compiler of the native kernels; empty: no native kernels
+  VGGNET_REVECTORIZE  0: WebAssembly without 256-bit vectors
+  VGGNET_DATA         folder of the data sets (default: the cache)`;
+
+export function doctorCommand(): Command {
+  return new Command('doctor')
+    .description('examine this machine: compiler, caches, devices, and every kernel on each of them')
+    .option('--json', 'print one object')
+    .addHelpText('after', help)
+    .action(doctor);
+}
+
+/** A part that is there, or why it is not. */
+type Found<T> = T | { readonly missing: string };
+
+interface Folder {
+  readonly path: string;
+  readonly entries: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+interface DeviceReport extends KernelsReport {
+  /** `native (AVX-512)`, for instance. */
+  readonly device: string;
+  readonly right: boolean;
+}
+
+interface Machine {
+  readonly vggnet: string;
+  readonly node: string;
+  readonly v8: string;
+  readonly system: string;
+  readonly processor: string;
+  readonly features: readonly string[];
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly freeBytes: number;
+  readonly cacheBytes: number;
+  readonly compiler: Found<{ readonly command: string; readonly version: string; readonly vectors: string }>;
+  readonly koffi: Found<{ readonly version: string }>;
+  readonly revectorised: Found<{ readonly on: true }>;
+  readonly cache: Folder;
+  readonly data: Folder;
+}
+
+/** Features that decide which vectors there are. */
+const telling = ['sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512vl', 'asimd', 'sve'];
+
+async function doctor({ json }: { readonly json?: true }): Promise<void> {
+  const machine = await examineMachine();
+  if (!json) print(formatMachine(machine));
+  const devices: DeviceReport[] = [];
+  for await (const [device, source, lanes] of sources()) {
+    const [{ examineKernels }, { describeKernels }] = await Promise.all([
+      import('../engine/cpu/examine.ts'),
+      import('../engine/cpu/library.ts'),
+    ]);
+    if (!json && process.stderr.isTTY) note(`examining ${device} …`);
+    const report = await examineKernels(source, lanes);
+    const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
+    devices.push({ device: describeKernels(source), right, ...report });
+  }
+  if (json) printJson({ ...machine, devices });
+  else print(formatDevices(devices));
+  if (devices.some(({ right }) => !right)) process.exitCode = 1;
+}
+
+/** Kernels that can run here. */
+async function* sources(): AsyncGenerator<readonly [device: string, source: KernelSource, lanes: number]> {
+  const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
+  const { nativeKernels, vectorsOf } = await import('../engine/cpu/native-node.ts');
+  try {
+    const source = await nativeKernels({ onNotice: note });
+    const target = Object.keys(nativeTargets).find((name) => vectorsOf(name as never) === source.variant);
+    yield ['native', source, nativeTargets[target as keyof typeof nativeTargets].widths[0]!.lanes];
+  } catch (error) {
+    // Why not is told with the compiler.
+    if (!(error instanceof VggError)) throw error;
+  }
+  const { revectorizedModule } = await import('../engine/cpu/revectorize-node.ts');
+  const revectorized = revectorizedModule(false);
+  if ('module' in revectorized) {
+    yield ['wasm, revectorised', { kind: 'wasm', variant: 'revectorised', module: revectorized.module }, 8];
+  }
+  yield ['wasm', await plainWasmKernels(false, note), 4];
+}
+
+async function examineMachine(): Promise<Machine> {
+  const { findCompiler, vectorsOf } = await import('../engine/cpu/native-node.ts');
+  const { loadKoffi } = await import('../engine/cpu/native-library-node.ts');
+  const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
+  const { cacheSize } = await import('../engine/cpu/threads.ts');
+  const { revectorizedModule } = await import('../engine/cpu/revectorize-node.ts');
+  const found = async <T>(look: () => Promise<T>): Promise<Found<T>> => {
+    try {
+      return await look();
+    } catch (error) {
+      if (error instanceof VggError) return { missing: error.message };
+      throw error;
+    }
+  };
+  const features = processorFeatures();
+  const revectorized = revectorizedModule(false);
+  return {
+    vggnet: packageVersion(),
+    node: process.versions.node,
+    v8: process.versions.v8,
+    system: `${process.platform} ${process.arch} (${release()})`,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    features: telling.filter((name) => features.has(name)),
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+    freeBytes: freemem(),
+    cacheBytes: await cacheSize(),
+    compiler: await found(async () => {
+      const { command, version, target } = await findCompiler();
+      return { command: command.join(' '), version, vectors: vectorsOf(target) };
+    }),
+    koffi: await found(async () => ({ version: (await loadKoffi()).version })),
+    revectorised: 'module' in revectorized ? { on: true } : { missing: revectorized.reason },
+    cache: await folder(cacheDirectory()),
+    data: await folder(dataDirectory()),
+  };
+}
+
+async function folder(path: string): Promise<Folder> {
+  const names = await readdir(path).catch(() => [] as string[]);
+  const entries = await Promise.all(
+    names.sort().map(async (name) => ({ name, bytes: await bytesOf(join(path, name)) })),
+  );
+  return { path, entries };
+}
+
+/** Of a file, or of all files in a folder. */
+async function bytesOf(path: string): Promise<number> {
+  const facts = await stat(path).catch(() => undefined);
+  if (!facts?.isDirectory()) return facts?.size ?? 0;
+  const names = await readdir(path).catch(() => [] as string[]);
+  const sizes = await Promise.all(names.map((name) => bytesOf(join(path, name))));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+function formatMachine(machine: Machine): string {
+  const { compiler, koffi, revectorised } = machine;
+  const list = ({ path, entries }: Folder): string =>
+    `${path}: ${entries.length === 0 ? 'nothing yet' : entries.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(', ')}`;
+  const lines: readonly (readonly [string, string])[] = [
+    ['vggnet', machine.vggnet],
+    ['Node', `${machine.node}, V8 ${machine.v8}`],
+    ['system', machine.system],
+    [
+      'processor',
+      `${machine.processor}, ${machine.cores} cores; ${machine.features.join(', ') || 'features unknown'}`,
+    ],
+    [
+      'memory',
+      `${formatBytes(machine.memoryBytes)}, ${formatBytes(machine.freeBytes)} free; second-level cache taken as ${formatBytes(machine.cacheBytes)}`,
+    ],
+    [
+      'compiler',
+      'missing' in compiler
+        ? `none: ${compiler.missing}`
+        : `${compiler.command}, ${compiler.version}, for ${compiler.vectors}`,
+    ],
+    ['koffi', 'missing' in koffi ? `none: ${koffi.missing}` : koffi.version],
+    ['revectorised', 'missing' in revectorised ? `off: ${revectorised.missing}` : 'on'],
+    ['cache', list(machine.cache)],
+    ['data', list(machine.data)],
+  ];
+  return lines.map(([name, text]) => `${name.padEnd(13)} ${text}`).join('\n');
+}
+
+function formatDevices(devices: readonly DeviceReport[]): string {
+  const errors = (value: number): string => (value === 0 ? '0' : value.toExponential(0));
+  const cells = [
+    ['kernel', ...devices.flatMap(({ device }) => [device, 'GFLOP/s', 'of peak'])],
+    ...kernelNames.map((name) => [
+      name,
+      ...devices.flatMap(({ kernels }) => {
+        const { error, complaint, gflops, share } = kernels[name];
+        return [
+          complaint === undefined ? errors(error) : 'WRONG',
+          gflops === undefined ? '' : gflops.toFixed(1),
+          share === undefined ? '' : `${(100 * share).toFixed(0)} %`,
+        ];
+      }),
+    ]),
+  ];
+  const lines = [
+    '',
+    'Largest error of each kernel against float64, and its speed on one core:',
+    '',
+    formatTable(cells, 1),
+    '',
+  ];
+  for (const { device, right, peakGflops, kernels } of devices) {
+    const wrong = Object.entries(kernels).filter(([, { complaint }]) => complaint !== undefined);
+    lines.push(
+      `${device}: ${right ? `all ${kernelNames.length} kernels right` : `${wrong.length} kernels WRONG`}, peak ${peakGflops.toFixed(0)} GFLOP/s on one core`,
+      ...wrong.map(([name, { complaint }]) => `  ${name}: ${complaint}`),
+    );
+  }
+  return lines.join('\n');
+}

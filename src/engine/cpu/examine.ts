@@ -1,0 +1,107 @@
+/** All that can be said of a set of kernels on this machine: whether each is right, and how fast it is. */
+import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
+import { kernelChecks } from '../../kernels/checks/all.ts';
+import { runCheck, viewsOf } from '../../kernels/checks/check.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
+import { buildNetwork, type Sequential, sequential } from '../../model/network.ts';
+import { simplified, vgg7 } from '../../model/vgg.ts';
+import { type KernelSource, openLibrary } from './library.ts';
+import { profileTraining } from './profile.ts';
+import { checkMemory } from './self-test.ts';
+
+export interface KernelReport {
+  /** Largest difference from float64 over the largest value, over all checks. */
+  readonly error: number;
+  readonly checks: number;
+  /** What is wrong, if anything. */
+  readonly complaint?: string;
+  /** On one core, in training steps of three networks; none where a kernel only moves data. */
+  readonly gflops?: number;
+  /** Of the measured peak. */
+  readonly share?: number;
+}
+
+export interface KernelsReport {
+  /** Multiply-adds on registers alone, on one core, counted as two operations. */
+  readonly peakGflops: number;
+  readonly kernels: Readonly<Record<KernelName, KernelReport>>;
+}
+
+/** Networks that need every kernel: the lecture's, a deep one, and one of odd windows. */
+const networks: readonly (readonly [network: Sequential, batchSize: number])[] = [
+  [simplified({ classes: 10 }), 16],
+  [vgg7({ classes: 10 }), 8],
+  [
+    sequential([
+      conv2d({ out: 16, kernel: 5, stride: 2, padding: 2 }),
+      relu(),
+      conv2d({ out: 72, kernel: 5, padding: 2 }),
+      relu(),
+      maxPool2d(4),
+      conv2d({ out: 16, kernel: 1 }),
+      maxPool2d({ kernel: 3, stride: 1, padding: 1 }),
+      relu(),
+      flatten(),
+      linear(10),
+    ]),
+    8,
+  ],
+];
+
+const peakRounds = 20_000;
+
+/** Checks and times every kernel. `lanes` is the widest vector of the kernels. Takes a few seconds. */
+export async function examineKernels(source: KernelSource, lanes: number): Promise<KernelsReport> {
+  const memory = checkMemory(false);
+  const library = await openLibrary(source, memory);
+  const checked = new Map<KernelName, { error: number; checks: number; complaint?: string }>();
+  for (const name of kernelNames) {
+    let error = 0;
+    let complaint: string | undefined;
+    for (const check of kernelChecks[name]) {
+      const call = (values: readonly number[]): void => library.call(name, values);
+      const result = runCheck(check, kernelParameters[name], viewsOf(memory.buffer), lanes, call);
+      error = Math.max(error, result.error);
+      complaint ??= result.complaint;
+    }
+    const checks = kernelChecks[name].length;
+    checked.set(name, { error, checks, ...(complaint !== undefined && { complaint }) });
+  }
+
+  const peakFlops = peakRounds * 16 * lanes * 2;
+  let fastest = Number.POSITIVE_INFINITY;
+  for (let run = 0; run < 60; run++) {
+    viewsOf(memory.buffer).floats.fill(0.5, 1000, 2000);
+    const start = performance.now();
+    library.call('peak', [4000, peakRounds]);
+    fastest = Math.min(fastest, performance.now() - start);
+  }
+  const peakGflops = peakFlops / fastest / 1e6;
+
+  const work = new Map<KernelName, { flops: number; milliseconds: number }>();
+  for (const [network, batchSize] of networks) {
+    const { calls } = await profileTraining(buildNetwork(network, [3, 32, 32]), source, {
+      batchSize,
+      steps: 8,
+    });
+    for (const { kernel, flops, milliseconds } of calls) {
+      const sum = work.get(kernel) ?? { flops: 0, milliseconds: 0 };
+      work.set(kernel, { flops: sum.flops + flops, milliseconds: sum.milliseconds + milliseconds });
+    }
+  }
+  work.set('peak', { flops: peakFlops, milliseconds: fastest });
+  const kernels = Object.fromEntries(
+    kernelNames.map((name): [KernelName, KernelReport] => {
+      const { flops = 0, milliseconds = 0 } = work.get(name) ?? {};
+      const gflops = flops / milliseconds / 1e6;
+      return [
+        name,
+        {
+          ...checked.get(name)!,
+          ...(flops > 0 && milliseconds > 0 && { gflops, share: gflops / peakGflops }),
+        },
+      ];
+    }),
+  ) as Record<KernelName, KernelReport>;
+  return { peakGflops, kernels };
+}
