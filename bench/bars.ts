@@ -10,10 +10,21 @@ export interface Bar {
   readonly most?: number;
 }
 
-/** Least speed of a training step against PyTorch's, both at their best. */
-export const leastStep = { simplified: 2, vgg7: 0.9 } as const;
+/** Least speed against PyTorch's, both at their best. */
+export interface Bars {
+  readonly step: Readonly<Record<'simplified' | 'vgg7', number>>;
+  /** Of `vgg7`, by batch. */
+  readonly predict: Readonly<Record<number, number>>;
+  readonly epoch: number;
+  /** Of a step of `vgg7`, counted as direct convolution, of the peak of all its cores. */
+  readonly peakShare?: number;
+}
+
+export const leastSpeed: Readonly<Record<'native' | 'wasm', Bars>> = {
+  native: { step: { simplified: 4, vgg7: 2.5 }, predict: { 100: 3, 1: 2 }, epoch: 10, peakShare: 1.5 },
+  wasm: { step: { simplified: 2.5, vgg7: 1.1 }, predict: {}, epoch: 7 },
+};
 export const leastTwoThreads = 1.8;
-export const leastEpoch = 4.5;
 export const mostMegabytes = 700;
 export const mostSecondsToStep = 1.5;
 

@@ -9,12 +9,12 @@ import { enableCompileCache } from 'node:module';
 import { arch, cpus, loadavg, platform } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Session } from '../src/engine/backend.ts';
 import {
   type Bar,
   formatBar,
   isMet,
-  leastEpoch,
-  leastStep,
+  leastSpeed,
   leastTwoThreads,
   mostMegabytes,
   mostSecondsToStep,
@@ -30,7 +30,7 @@ import {
   summarize,
 } from './contest.ts';
 import { type BenchDevice, lectureEpoch, networkOf, openOurs, operationsOf } from './ours.ts';
-import { measurePeak, type Peak } from './peak.ts';
+import { measurePeaks, type Peak } from './peak.ts';
 import { type ModelName, openPeer, type Peer, python } from './peer.ts';
 
 // As the command does: workers start sooner.
@@ -46,7 +46,7 @@ const usage = `npm run bench -- [options]
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
                        the epoch is left out, and memory is that of training on shapes
   --batch-size N       images in a step (default 100)
-  --device D           native, wasm or reference (default wasm)
+  --device D           native, wasm or reference; may be repeated (default: native and wasm)
   --json FILE          also write all measurements to FILE
   --no-torch           ours alone
 PyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
@@ -57,7 +57,7 @@ const optionTypes = {
   epochs: { type: 'string', default: '20' },
   data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
   'batch-size': { type: 'string', default: '100' },
-  device: { type: 'string', default: 'wasm' },
+  device: { type: 'string', multiple: true },
   json: { type: 'string', default: '' },
   torch: { type: 'boolean', default: true },
   help: { type: 'boolean', default: false },
@@ -92,9 +92,10 @@ const only: readonly string[] = options.only ?? parts;
 for (const part of only) {
   if (!(parts as readonly string[]).includes(part)) fail(`--only ${part} is not one of ${parts.join(', ')}`);
 }
-if (options.device !== 'wasm' && options.device !== 'native' && options.device !== 'reference')
-  fail(`unknown --device ${options.device}`);
-const device: BenchDevice = options.device;
+const known: readonly BenchDevice[] = ['native', 'wasm', 'reference'];
+const devices = (options.device ?? ['native', 'wasm']).map(
+  (name) => known.find((device) => device === name) ?? fail(`unknown --device ${name}`),
+);
 const repetitions = wholeNumber('repetitions');
 const epochs = wholeNumber('epochs');
 const batchSize = wholeNumber('batch-size');
@@ -102,7 +103,8 @@ const wanted = (part: Part): boolean => only.includes(part);
 
 /** Steps done back to back before the next contestant's turn: some tenths of a second. */
 const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 10, vgg7: 2 };
-const threadCounts = device === 'reference' || cpus().length === 1 ? [1] : [1, 2];
+const threadCounts = cpus().length === 1 ? [1] : [1, 2];
+const threadsOf = (device: BenchDevice): readonly number[] => (device === 'reference' ? [1] : threadCounts);
 
 const log = (line = ''): void => console.log(line);
 const bars: Bar[] = [];
@@ -113,7 +115,7 @@ const ratio = ({ median, lower, upper }: Summary): string =>
 
 /** Threads and side in words. */
 const contestantName = (side: Contestant['side'], threads: number): string =>
-  `${side === 'ours' ? 'vggnet' : 'PyTorch'}, ${threads} thread${threads === 1 ? '' : 's'}`;
+  `${side === 'torch' ? 'PyTorch' : side}, ${threads} thread${threads === 1 ? '' : 's'}`;
 
 /** Keeps what was measured for the verdicts at the end. */
 function addBar(
@@ -129,12 +131,12 @@ function printScores(
   scores: readonly Score[],
   operations: number,
   images: number,
-  peak: Peak | undefined,
+  peak: number | undefined,
 ): void {
   log('                       ms   quartiles            fastest   images/s   GFLOP/s   of peak');
   for (const { name, threads, median, lower, upper, least } of scores) {
     const speed = (operations * images) / median / 1e9;
-    const share = peak === undefined ? '' : `${fixed((100 * speed) / (peak.best * threads), 0)} %`;
+    const share = peak === undefined ? '' : `${fixed((100 * speed) / (peak * threads), 0)} %`;
     const quartiles = `${fixed(1000 * lower, 2)}–${fixed(1000 * upper, 2)}`;
     log(
       `${name.padEnd(18)}${fixed(1000 * median, 2).padStart(7)}   ${quartiles.padEnd(18)}` +
@@ -143,69 +145,96 @@ function printScores(
   }
 }
 
-/** The two ratios that matter: ours to PyTorch, both at their best, and our two threads to one. */
-function printRatios(scores: readonly Score[]): { toTorch?: Summary; twoThreads?: Summary } {
-  const ours = scores.filter(({ side }) => side === 'ours');
-  const best = fastest(ours)!;
-  const torch = fastest(scores.filter(({ side }) => side === 'torch'));
-  const [one, two] = ours;
-  const toTorch = torch && speedup(torch, best);
-  const twoThreads = two && speedup(one!, two);
+interface Ratios {
+  readonly device: BenchDevice;
+  /** The faster of its thread counts, and PyTorch's likewise. */
+  readonly best: Score;
+  readonly toTorch?: Summary;
+  readonly twoThreads?: Summary;
+}
+
+/** The two ratios that matter, of each device: its speed to PyTorch's, both at their best, and two threads to one. */
+function printRatios(scores: readonly Score[]): Ratios[] {
   /** What remains where other work disturbs every median. */
   const undisturbed = (a: Score, b: Score): string => `; fastest to fastest ${fixed(a.least / b.least, 2)}×`;
-  if (toTorch) log(`${best.name}: ${ratio(toTorch)} the speed of ${torch.name}${undisturbed(torch, best)}`);
-  if (twoThreads) log(`two threads: ${ratio(twoThreads)} the speed of one${undisturbed(one!, two)}`);
-  return { ...(toTorch && { toTorch }), ...(twoThreads && { twoThreads }) };
+  const torch = fastest(scores.filter(({ side }) => side === 'torch'));
+  return devices.flatMap((device) => {
+    const ours = scores.filter(({ side }) => side === device);
+    const best = fastest(ours);
+    if (!best) return [];
+    const [one, two] = ours;
+    const toTorch = torch && speedup(torch, best);
+    const twoThreads = two && speedup(one!, two);
+    if (toTorch) log(`${best.name}: ${ratio(toTorch)} the speed of ${torch.name}${undisturbed(torch, best)}`);
+    if (twoThreads)
+      log(`${device}, two threads: ${ratio(twoThreads)} the speed of one${undisturbed(one!, two)}`);
+    return [{ device, best, ...(toTorch && { toTorch }), ...(twoThreads && { twoThreads }) }];
+  });
 }
+
+const barsOf = (device: BenchDevice) => (device === 'reference' ? undefined : leastSpeed[device]);
 
 async function benchBatches(
   command: 'step' | 'predict',
   model: ModelName,
+  batchSize: number,
   peers: readonly Peer[],
-  peak?: Peak,
+  peak: number | undefined,
 ) {
-  const burst = burstSteps[model];
+  // A picture alone takes so little time that a burst needs many.
+  const burst = burstSteps[model] * (batchSize === 1 ? 20 : 1);
   const work = command === 'step' ? 'Training step' : 'Inference';
   log(`\n${work} of ${model}, batch ${batchSize} (n = ${repetitions} bursts of ${burst}, taking turns)`);
   const operations = operationsOf(networkOf(model), command === 'step');
-  const ours = [];
-  for (const threads of threadCounts) ours.push(await openOurs(model, { device, threads, batchSize }));
+  const contestants: Contestant[] = [];
+  const sessions: Session[] = [];
   try {
-    const scores = await contest(
-      [
-        ...ours.map((our, i): Contestant => {
-          const threads = threadCounts[i]!;
-          return {
-            name: contestantName('ours', threads),
-            threads,
-            side: 'ours',
-            burst: () => (command === 'step' ? our.step(burst) : our.predict(burst)),
-          };
-        }),
-        ...peers.map((peer): Contestant => {
-          return {
-            name: contestantName('torch', peer.threads),
-            threads: peer.threads,
-            side: 'torch',
-            burst: async () => {
-              const seconds = await peer.time(command, model, batchSize, burst);
-              return seconds.reduce((sum, value) => sum + value, 0) / burst;
-            },
-          };
-        }),
-      ],
-      repetitions,
-    );
+    for (const device of devices) {
+      for (const threads of threadsOf(device)) {
+        const our = await openOurs(model, { device, threads, batchSize });
+        sessions.push(our.session);
+        contestants.push({
+          name: contestantName(device, threads),
+          threads,
+          side: device,
+          burst: () => (command === 'step' ? our.step(burst) : our.predict(burst)),
+        });
+      }
+    }
+    for (const peer of peers) {
+      contestants.push({
+        name: contestantName('torch', peer.threads),
+        threads: peer.threads,
+        side: 'torch',
+        burst: async () => {
+          const seconds = await peer.time(command, model, batchSize, burst);
+          return seconds.reduce((sum, value) => sum + value, 0) / burst;
+        },
+      });
+    }
+    const scores = await contest(contestants, repetitions);
     printScores(scores, operations, batchSize, peak);
     const ratios = printRatios(scores);
-    if (command === 'step') {
-      const step = `training step of ${model}`;
-      addBar(`${step}, PyTorch's to ours`, ratios.toTorch?.median, '×', { least: leastStep[model] });
-      addBar(`${step}, two threads to one`, ratios.twoThreads?.median, '×', { least: leastTwoThreads });
+    for (const { device, best, toTorch, twoThreads } of ratios) {
+      const least = barsOf(device);
+      if (!least) continue;
+      if (command === 'predict') {
+        const bar = model === 'vgg7' ? least.predict[batchSize] : undefined;
+        const what = `${device}: inference of ${model}, batch ${batchSize}, to PyTorch`;
+        if (bar !== undefined) addBar(what, toTorch?.median, '×', { least: bar });
+        continue;
+      }
+      const step = `${device}: step of ${model}`;
+      addBar(`${step}, to PyTorch`, toTorch?.median, '×', { least: least.step[model] });
+      addBar(`${step}, two threads to one`, twoThreads?.median, '×', { least: leastTwoThreads });
+      if (model === 'vgg7' && least.peakShare !== undefined && peak !== undefined) {
+        const share = (operations * batchSize) / best.median / 1e9 / (peak * best.threads);
+        addBar(`${step}, direct rate to the cores' peak`, share, '×', { least: least.peakShare });
+      }
     }
-    return { model, command, batchSize, burst, operations, scores, ...ratios };
+    return { model, command, batchSize, burst, operations, scores, ratios };
   } finally {
-    for (const { session } of ours) await session.close();
+    for (const session of sessions) await session.close();
   }
 }
 
@@ -224,7 +253,6 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
   if (folder === undefined && peers.length > 0) {
     log(`PyTorch is left out: it reads the unpacked binary files, and ${data} has none`);
   }
-  const threads = threadCounts.at(-1)!;
   // PyTorch's loader works in one thread, so that two are not always better: the first epoch decides.
   const trials = [];
   for (const peer of folder === undefined ? [] : peers)
@@ -249,7 +277,12 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
   });
   const scores = await contest(
     [
-      timed('ours', threads, () => lectureEpoch(data, device, threads)),
+      ...devices
+        .filter((device) => device !== 'reference')
+        .map((device) => {
+          const threads = threadCounts.at(-1)!;
+          return timed(device, threads, () => lectureEpoch(data, device, threads));
+        }),
       ...(peer === undefined ? [] : [timed('torch', peer.threads, () => peer.epoch(folder!))]),
     ],
     epochs,
@@ -259,22 +292,26 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
     log(`${name.padEnd(18)}${fixed(median, 2).padStart(7)} s (${fixed(lower, 2)}–${fixed(upper, 2)})`);
   }
   const ratios = printRatios(scores);
-  addBar("lecture's epoch, PyTorch's to ours", ratios.toTorch?.median, '×', { least: leastEpoch });
-  return { scores, details, ...ratios };
+  for (const { device, toTorch } of ratios) {
+    const least = barsOf(device)?.epoch;
+    if (least !== undefined)
+      addBar(`${device}: the lecture's epoch, to PyTorch`, toTorch?.median, '×', { least });
+  }
+  return { scores, details, ratios };
 }
 
-async function benchMemory(data: string | undefined) {
+async function benchMemory(data: string | undefined, device: BenchDevice) {
   const dataset = data === undefined ? ['--dataset', 'shapes'] : ['--dataset', 'cifar10', '--data', data];
   const bytes = await peakMemory(['--model', 'simplified', ...dataset, '--epochs', '1', '--device', device]);
   const amount =
     bytes === undefined ? 'not measured: this system has no /proc' : `${fixed(bytes / 1e6, 0)} MB`;
-  log(`\nPeak resident memory of vgg train on ${dataset[1]}: ${amount}`);
-  addBar(`peak memory, ${dataset[1]}`, bytes && bytes / 1e6, ' MB', { most: mostMegabytes });
-  return { dataset: dataset[1], bytes };
+  log(`\n${device}: peak resident memory of vgg train on ${dataset[1]}: ${amount}`);
+  addBar(`${device}: peak memory, ${dataset[1]}`, bytes && bytes / 1e6, ' MB', { most: mostMegabytes });
+  return { device, dataset: dataset[1], bytes };
 }
 
-async function benchStart(data: string | undefined) {
-  log('\nFrom the command to its first training step, simplified');
+async function benchStart(data: string | undefined, device: BenchDevice) {
+  log(`\n${device}: from the command to its first training step, simplified`);
   const results = [];
   for (const dataset of ['shapes', ...(data === undefined ? [] : ['cifar10'])]) {
     const arguments_ = ['--model', 'simplified', '--dataset', dataset, '--device', device];
@@ -286,8 +323,8 @@ async function benchStart(data: string | undefined) {
     log(
       `${dataset.padEnd(9)}${fixed(median, 2)} s (${fixed(lower, 2)}–${fixed(upper, 2)}, n = ${seconds.length})`,
     );
-    addBar(`command to first step, ${dataset}`, median, ' s', { most: mostSecondsToStep });
-    results.push({ dataset, ...summary });
+    addBar(`${device}: command to first step, ${dataset}`, median, ' s', { most: mostSecondsToStep });
+    results.push({ device, dataset, ...summary });
   }
   return results;
 }
@@ -320,23 +357,22 @@ const data = options.data === '' ? undefined : options.data;
 const peers = await openPeers();
 const measured: Record<string, unknown> = { machine, torch: peers[0]?.version, loadBefore };
 
-let peak: Peak | undefined;
+let peaks: Peak[] = [];
 if (wanted('peak') || wanted('step') || wanted('predict')) {
-  peak = await measurePeak();
-  const wide = peak.wide === undefined ? 'no 256-bit vectors' : `${fixed(peak.wide, 0)} with 256 bits`;
-  log(
-    `multiply-add peak of one core in WebAssembly, GFLOP/s: ${fixed(peak.separate, 0)} apart in 128 bits (what our ` +
-      `kernels use), ${fixed(peak.narrow, 0)} fused in 128 bits, ${wide}; shares below are of the largest`,
-  );
-  measured.peak = peak;
+  peaks = await measurePeaks();
+  const each = peaks.map(({ kernels, gflops }) => `${fixed(gflops, 0)} with ${kernels}`).join(', ');
+  log(`multiply-add peak of one core, GFLOP/s: ${each}; shares below are of the largest`);
+  measured.peaks = peaks;
 }
+const peak = peaks.length === 0 ? undefined : Math.max(...peaks.map(({ gflops }) => gflops));
 try {
   for (const command of ['step', 'predict'] as const) {
     if (!wanted(command)) continue;
     const results = [];
     for (const model of ['simplified', 'vgg7'] as const) {
-      results.push(await benchBatches(command, model, peers, peak));
+      results.push(await benchBatches(command, model, batchSize, peers, peak));
     }
+    if (command === 'predict') results.push(await benchBatches(command, 'vgg7', 1, peers, peak));
     measured[command] = results;
   }
   if (wanted('epoch')) {
@@ -347,8 +383,14 @@ try {
 } finally {
   for (const peer of peers) await peer.close();
 }
-if (wanted('memory')) measured.memory = await benchMemory(data);
-if (wanted('start')) measured.start = await benchStart(data);
+const memory = [];
+const start = [];
+for (const device of devices) {
+  if (device === 'reference') continue;
+  if (wanted('memory')) memory.push(await benchMemory(data, device));
+  if (wanted('start')) start.push(await benchStart(data, device));
+}
+Object.assign(measured, { memory, start });
 measured.loadAfter = loadavg()[0];
 if (bars.length > 0) log(`\nload after: ${fixed(loadavg()[0]!, 2)}\n${bars.map(formatBar).join('\n')}`);
 measured.bars = bars.map((bar) => ({ ...bar, met: isMet(bar) }));

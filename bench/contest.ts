@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface Contestant {
   readonly name: string;
   readonly threads: number;
-  /** PyTorch's contestants are compared with ours. */
-  readonly side: 'ours' | 'torch';
+  /** Our devices' contestants are compared with PyTorch's. */
+  readonly side: 'native' | 'wasm' | 'reference' | 'torch';
   /** Does one burst; seconds of one step. */
   readonly burst: () => Promise<number>;
 }

@@ -7,7 +7,7 @@ import { cacheDirectory, dataDirectory } from '../data/cache.ts';
 import type { KernelsReport } from '../engine/cpu/examine.ts';
 import type { KernelSource } from '../engine/cpu/library.ts';
 import { VggError } from '../errors.ts';
-import { kernelNames, nativeTargets } from '../kernels/catalogue.ts';
+import { kernelNames } from '../kernels/catalogue.ts';
 import { formatBytes, formatTable } from '../model/summary.ts';
 import { note, print, printJson } from './output.ts';
 import { packageVersion } from './version.ts';
@@ -68,13 +68,13 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
   const machine = await examineMachine();
   if (!json) print(formatMachine(machine));
   const devices: DeviceReport[] = [];
-  for await (const [device, source, lanes] of sources()) {
+  for await (const source of sources()) {
     const [{ examineKernels }, { describeKernels }] = await Promise.all([
       import('../engine/cpu/examine.ts'),
       import('../engine/cpu/library.ts'),
     ]);
-    if (!json && process.stderr.isTTY) note(`examining ${device} …`);
-    const report = await examineKernels(source, lanes);
+    if (!json && process.stderr.isTTY) note(`examining ${describeKernels(source)} …`);
+    const report = await examineKernels(source);
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
@@ -84,23 +84,19 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
 }
 
 /** Kernels that can run here. */
-async function* sources(): AsyncGenerator<readonly [device: string, source: KernelSource, lanes: number]> {
+async function* sources(): AsyncGenerator<KernelSource> {
   const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
-  const { nativeKernels, vectorsOf } = await import('../engine/cpu/native-node.ts');
+  const { nativeKernels } = await import('../engine/cpu/native-node.ts');
+  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
   try {
-    const source = await nativeKernels({ onNotice: note });
-    const target = Object.keys(nativeTargets).find((name) => vectorsOf(name as never) === source.variant);
-    yield ['native', source, nativeTargets[target as keyof typeof nativeTargets].widths[0]!.lanes];
+    yield await nativeKernels({ onNotice: note });
   } catch (error) {
     // Why not is told with the compiler.
     if (!(error instanceof VggError)) throw error;
   }
-  const { revectorizedModule } = await import('../engine/cpu/revectorize-node.ts');
-  const revectorized = revectorizedModule(false);
-  if ('module' in revectorized) {
-    yield ['wasm, revectorised', { kind: 'wasm', variant: 'revectorised', module: revectorized.module }, 8];
-  }
-  yield ['wasm', await plainWasmKernels(false, note), 4];
+  const revectorized = revectorizedKernels(false);
+  if ('source' in revectorized) yield revectorized.source;
+  yield await plainWasmKernels(false, note);
 }
 
 async function examineMachine(): Promise<Machine> {
@@ -108,7 +104,7 @@ async function examineMachine(): Promise<Machine> {
   const { loadKoffi } = await import('../engine/cpu/native-library-node.ts');
   const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
   const { cacheSize } = await import('../engine/cpu/threads.ts');
-  const { revectorizedModule } = await import('../engine/cpu/revectorize-node.ts');
+  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
   const found = async <T>(look: () => Promise<T>): Promise<Found<T>> => {
     try {
       return await look();
@@ -118,7 +114,7 @@ async function examineMachine(): Promise<Machine> {
     }
   };
   const features = processorFeatures();
-  const revectorized = revectorizedModule(false);
+  const revectorized = revectorizedKernels(false);
   return {
     vggnet: packageVersion(),
     node: process.versions.node,
@@ -135,7 +131,7 @@ async function examineMachine(): Promise<Machine> {
       return { command: command.join(' '), version, vectors: vectorsOf(target) };
     }),
     koffi: await found(async () => ({ version: (await loadKoffi()).version })),
-    revectorised: 'module' in revectorized ? { on: true } : { missing: revectorized.reason },
+    revectorised: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
     cache: await folder(cacheDirectory()),
     data: await folder(dataDirectory()),
   };

@@ -128,6 +128,9 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
   neon: { widths: [{ lanes: 4, tile: [8, 2] }] },
 };
 
+/** Floats of a target's widest vectors. */
+export const lanesOf = ({ widths }: Target): number => widths[0]!.lanes;
+
 /** Records every kernel for a target. */
 export const recordKernels = (target: Target): Kernel[] =>
   kernelNames.map((name) => recipes[name].record(target));

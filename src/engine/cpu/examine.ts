@@ -6,6 +6,7 @@ import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/ind
 import { buildNetwork, type Sequential, sequential } from '../../model/network.ts';
 import { simplified, vgg7 } from '../../model/vgg.ts';
 import { type KernelSource, openLibrary } from './library.ts';
+import { measurePeak } from './peak.ts';
 import { profileTraining } from './profile.ts';
 import { checkMemory } from './self-test.ts';
 
@@ -48,10 +49,8 @@ const networks: readonly (readonly [network: Sequential, batchSize: number])[] =
   ],
 ];
 
-const peakRounds = 20_000;
-
-/** Checks and times every kernel. `lanes` is the widest vector of the kernels. Takes a few seconds. */
-export async function examineKernels(source: KernelSource, lanes: number): Promise<KernelsReport> {
+/** Checks and times every kernel. Takes a few seconds. */
+export async function examineKernels(source: KernelSource): Promise<KernelsReport> {
   const memory = checkMemory(false);
   const library = await openLibrary(source, memory);
   const checked = new Map<KernelName, { error: number; checks: number; complaint?: string }>();
@@ -60,7 +59,7 @@ export async function examineKernels(source: KernelSource, lanes: number): Promi
     let complaint: string | undefined;
     for (const check of kernelChecks[name]) {
       const call = (values: readonly number[]): void => library.call(name, values);
-      const result = runCheck(check, kernelParameters[name], viewsOf(memory.buffer), lanes, call);
+      const result = runCheck(check, kernelParameters[name], viewsOf(memory.buffer), source.lanes, call);
       error = Math.max(error, result.error);
       complaint ??= result.complaint;
     }
@@ -68,16 +67,7 @@ export async function examineKernels(source: KernelSource, lanes: number): Promi
     checked.set(name, { error, checks, ...(complaint !== undefined && { complaint }) });
   }
 
-  const peakFlops = peakRounds * 16 * lanes * 2;
-  let fastest = Number.POSITIVE_INFINITY;
-  for (let run = 0; run < 60; run++) {
-    viewsOf(memory.buffer).floats.fill(0.5, 1000, 2000);
-    const start = performance.now();
-    library.call('peak', [4000, peakRounds]);
-    fastest = Math.min(fastest, performance.now() - start);
-  }
-  const peakGflops = peakFlops / fastest / 1e6;
-
+  const peakGflops = await measurePeak(source);
   const work = new Map<KernelName, { flops: number; milliseconds: number }>();
   for (const [network, batchSize] of networks) {
     const { calls } = await profileTraining(buildNetwork(network, [3, 32, 32]), source, {
@@ -89,7 +79,7 @@ export async function examineKernels(source: KernelSource, lanes: number): Promi
       work.set(kernel, { flops: sum.flops + flops, milliseconds: sum.milliseconds + milliseconds });
     }
   }
-  work.set('peak', { flops: peakFlops, milliseconds: fastest });
+  work.set('peak', { flops: peakGflops * 1e6, milliseconds: 1 });
   const kernels = Object.fromEntries(
     kernelNames.map((name): [KernelName, KernelReport] => {
       const { flops = 0, milliseconds = 0 } = work.get(name) ?? {};

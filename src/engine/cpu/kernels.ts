@@ -1,6 +1,6 @@
 /** Which kernels a session uses: native ones where there is a compiler, otherwise WebAssembly, as fast as V8 makes it. */
 import { VggError } from '../../errors.ts';
-import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
+import { lanesOf, recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
 import type { KernelSource } from './library.ts';
 import { inNode } from './threads.ts';
@@ -16,7 +16,7 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
   let source = plainModules.get(shared);
   if (!source) {
     const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), shared));
-    source = { kind: 'wasm', variant: '', module };
+    source = { kind: 'wasm', variant: '', lanes: lanesOf(wasmTarget), module };
     plainModules.set(shared, source);
   }
   return source;
@@ -25,9 +25,9 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
 /** WebAssembly, revectorised where V8 and the processor can and a self-test agrees. */
 export const wasmKernels: KernelProvider = async (shared, notice) => {
   if (inNode()) {
-    const { revectorizedModule } = await import('./revectorize-node.ts');
-    const result = revectorizedModule(shared);
-    if ('module' in result) return { kind: 'wasm', variant: 'revectorised', module: result.module };
+    const { revectorizedKernels } = await import('./revectorize-node.ts');
+    const result = revectorizedKernels(shared);
+    if ('source' in result) return result.source;
     if (result.failed) notice(`WebAssembly is not revectorised: ${result.reason}`);
   }
   return plainWasmKernels(shared, notice);

@@ -12,12 +12,15 @@ export type KernelSource =
       readonly kind: 'wasm';
       /** What it is, beyond its kind: `''` for plain WebAssembly. */
       readonly variant: string;
+      /** Floats of its widest vectors. */
+      readonly lanes: number;
       readonly module: WasmModule;
     }
   | {
       readonly kind: 'native';
       /** Its vectors, for instance `AVX-512`. */
       readonly variant: string;
+      readonly lanes: number;
       /** The shared library. */
       readonly file: string;
     };

@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
 import { formatSources } from '../../kernels/c.ts';
-import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
 import type { KernelSource } from './library.ts';
 import { loadKoffi, openNative } from './native-library-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
@@ -185,7 +185,13 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     JSON.stringify([target, command, flags, machine]),
     macros,
   );
-  const source = (file: string): KernelSource => ({ kind: 'native', variant: targetNames[target], file });
+  const lanes = lanesOf(nativeTargets[target]);
+  const source = (file: string): KernelSource => ({
+    kind: 'native',
+    variant: targetNames[target],
+    lanes,
+    file,
+  });
   const kept = (await readdir(directory)).filter((name) => name.startsWith(`${key}-`));
   for (const name of kept) {
     const file = join(directory, name);
@@ -204,7 +210,6 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   try {
     const file = await compileLibrary(compiler, print(), work);
     const memory = checkMemory(false);
-    const { lanes } = nativeTargets[target].widths[0]!;
     const library = await openNative(file, memory).catch((error: Error) => {
       throw new VggError(`what ${compiler.version} made does not load: ${error.message}`);
     });

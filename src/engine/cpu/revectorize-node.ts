@@ -5,15 +5,15 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
-import { recordKernels, wasmPairsTarget } from '../../kernels/catalogue.ts';
+import { lanesOf, recordKernels, wasmPairsTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
-import { openModule } from './library.ts';
+import { type KernelSource, openModule } from './library.ts';
 import { processorFeatures } from './processor-node.ts';
 import { checkMemory, testAgainstEachOther } from './self-test.ts';
-import { type WasmModule, webAssembly } from './webassembly.ts';
+import { webAssembly } from './webassembly.ts';
 
 export type Revectorized =
-  | { readonly module: WasmModule }
+  | { readonly source: KernelSource }
   /** Why plain WebAssembly has to do; `failed` where it should not have come to that. */
   | { readonly reason: string; readonly failed: boolean };
 
@@ -22,8 +22,8 @@ export const revectorizeVariable = 'VGGNET_REVECTORIZE';
 
 const kept = new Map<boolean, Revectorized>();
 
-/** The module of all kernels for memory that is shared or not. Made and tested once in a process. */
-export function revectorizedModule(shared: boolean): Revectorized {
+/** All kernels, for memory that is shared or not. Made and tested once in a process. */
+export function revectorizedKernels(shared: boolean): Revectorized {
   let result = kept.get(shared);
   if (!result) {
     result = make(shared);
@@ -68,6 +68,6 @@ function make(shared: boolean): Revectorized {
     [openModule(module, memories[1]), memories[1]],
   );
   return complaint === undefined
-    ? { module }
+    ? { source: { kind: 'wasm', variant: 'revectorised', lanes: lanesOf(wasmPairsTarget), module } }
     : { reason: `its self-test failed: ${complaint}`, failed: true };
 }
