@@ -102,7 +102,7 @@ const batchSize = wholeNumber('batch-size');
 const wanted = (part: Part): boolean => only.includes(part);
 
 /** Steps done back to back before the next contestant's turn: some tenths of a second. */
-const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 10, vgg7: 2 };
+const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 50, vgg7: 3 };
 const threadCounts = cpus().length === 1 ? [1] : [1, 2];
 const threadsOf = (device: BenchDevice): readonly number[] => (device === 'reference' ? [1] : threadCounts);
 

@@ -23,6 +23,7 @@ import {
   recordBlocks,
 } from './cifar.ts';
 import type { DatasetSplits } from './dataset.ts';
+import { wishHugePages } from './huge-pages-node.ts';
 import { readTar, tarLimits } from './tar.ts';
 
 export interface CifarOptions {
@@ -51,6 +52,7 @@ async function load(
 ): Promise<DatasetSplits> {
   const place = locate(format, data ?? dataDirectory(), data !== undefined);
   const target = allocateCifar(format);
+  await Promise.all(Object.values(target.pixels).map(wishHugePages));
   if (place.kind === 'archive') await readArchive(format, place.path, target);
   else {
     const { layout, path } = place;

@@ -162,10 +162,11 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     const lanes = String(nativeTargets[target].widths[0]!.lanes);
     const args = ['--input-type=module', '--eval', program, target, directory, lanes];
     const runs = await Promise.all([0, 1].map(() => promisify(execFile)(process.execPath, args)));
-    const results = runs.map(({ stdout }) => JSON.parse(stdout) as { file: string });
+    const results = runs.map(({ stdout }) => JSON.parse(stdout) as { file: string; compiled: boolean });
     for (const result of results) {
-      expect(result).toEqual({ file: expect.any(String), complaint: null, compiled: true });
+      expect(result).toEqual({ file: expect.any(String), complaint: null, compiled: expect.any(Boolean) });
     }
+    expect(results.some(({ compiled }) => compiled)).toBe(true);
     const files = [...new Set(results.map(({ file }) => basename(file)))].sort();
     expect(readdirSync(directory).sort()).toEqual(files);
     expect(files.every((name) => name.endsWith('.so'))).toBe(true);
@@ -217,12 +218,12 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   });
 
   describe('refuses a folder', () => {
-    test.skipIf(!process.getuid).for([0o755, 0o777])('that others may enter (mode %o)', async (mode) => {
+    test.skipIf(!process.getuid).for(['755', '777'])('that others may enter (mode %s)', async (mode) => {
       filled();
       chmodSync(directory, mode);
       const { message } = await failure();
       expect(message).toContain(directory);
-      expect(message).toContain(`(mode ${mode.toString(8)}); chmod 700`);
+      expect(message).toContain(`(mode ${mode}); chmod 700`);
       expect(notices).toEqual([]);
     });
 

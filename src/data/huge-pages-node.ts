@@ -1,0 +1,23 @@
+/**
+ * Asks Linux for huge pages behind a large array that is about to be filled. The system hands out memory page by page as
+ * it is touched first; with pages of 2 MiB instead of 4 KiB, reading a data set takes half the time. Only a wish: where
+ * it cannot be said or is not granted, nothing changes.
+ */
+
+/** MADV_HUGEPAGE of <sys/mman.h>. */
+const hugePage = 14;
+const pageBytes = 4096;
+
+export async function wishHugePages(array: Uint8Array): Promise<void> {
+  if (process.platform !== 'linux') return;
+  try {
+    const { address, load } = (await import('koffi')).default;
+    const madvise = load('libc.so.6').func('int madvise(uintptr_t address, size_t length, int advice)');
+    const from = Number(address(array));
+    const first = Math.ceil(from / pageBytes) * pageBytes;
+    const length = Math.floor((from + array.byteLength - first) / pageBytes) * pageBytes;
+    if (length > 0) madvise(first, length, hugePage);
+  } catch {
+    // koffi is optional, and not every system has this library.
+  }
+}

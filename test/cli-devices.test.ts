@@ -1,0 +1,109 @@
+/** The commands that look into the machine: `doctor`, `kernels`, and what `summary` knows of plans. */
+import { describe, expect, test } from 'vitest';
+import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
+import { kernelNames } from '../src/kernels/catalogue.ts';
+import { targetsHere } from './native.ts';
+import { vgg } from './run-vgg.ts';
+
+describe('vgg doctor', () => {
+  interface Report {
+    readonly revectorised: object;
+    readonly compiler: object;
+    readonly devices: readonly {
+      readonly device: string;
+      readonly right: boolean;
+      readonly peakGflops: number;
+      readonly kernels: Readonly<
+        Record<
+          string,
+          {
+            readonly error: number;
+            readonly checks: number;
+            readonly gflops?: number;
+            readonly share?: number;
+          }
+        >
+      >;
+    }[];
+  }
+
+  test('--json tells every kernel of every device that runs here', async () => {
+    const { code, stdout } = await vgg(['doctor', '--json']);
+    const report = JSON.parse(stdout) as Report;
+    expect(code).toBe(0);
+    const revectorised = 'source' in revectorizedKernels(false);
+    expect(report.devices.map(({ device }) => device.replace(/ \((?!rev).*/, ''))).toEqual([
+      ...(targetsHere.length > 0 ? ['native'] : []),
+      ...(revectorised ? ['wasm (revectorised)'] : []),
+      'wasm',
+    ]);
+    for (const { kernels, right, peakGflops } of report.devices) {
+      expect(right).toBe(true);
+      expect(peakGflops).toBeGreaterThan(0);
+      expect(Object.keys(kernels)).toEqual([...kernelNames]);
+      for (const { error, checks } of Object.values(kernels)) {
+        expect(error).toBeLessThan(2e-6);
+        expect(checks).toBeGreaterThan(0);
+      }
+      expect(kernels.gemmNN!.gflops! / peakGflops).toBeCloseTo(kernels.gemmNN!.share!, 6);
+    }
+  });
+
+  test('without compiler and revectorising it says so, and examines plain WebAssembly', async () => {
+    const off = { VGGNET_CC: '', VGGNET_REVECTORIZE: '0' };
+    const { code, stdout } = await vgg(['doctor'], { env: off });
+    expect(code).toBe(0);
+    expect(stdout).toContain('compiler      none: turned off by VGGNET_CC');
+    expect(stdout).toContain('revectorised  off: turned off by VGGNET_REVECTORIZE');
+    expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n$/);
+    expect(stdout).not.toContain('native (');
+  });
+});
+
+describe('vgg kernels', () => {
+  test('--wat prints WebAssembly, --target C for other vectors', async () => {
+    const wat = await vgg(['kernels', 'relu', '--wat']);
+    expect(wat.stdout).toContain('(func $relu (export "relu")');
+    const neon = await vgg(['kernels', 'relu', '--target', 'neon']);
+    expect(neon.stdout).toContain('void relu(char *out, intptr_t outRow,');
+    expect(neon.stdout).not.toContain('load8(');
+    const wide = await vgg(['kernels', 'relu', '--c', '--target', 'avx512']);
+    for (const lanes of [16, 8, 4]) expect(wide.stdout).toContain(`load${lanes}(`);
+  });
+
+  test('one form at a time', async () => {
+    const { code, stderr } = await vgg(['kernels', 'relu', '--c', '--wat']);
+    expect(code).toBe(2);
+    expect(stderr).toContain("cannot be used with option '--wat'");
+  });
+});
+
+describe('vgg summary', () => {
+  test('--plan shows what was chosen for each layer', async () => {
+    const { stdout, code } = await vgg(['summary', 'simplified', '--plan']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/0 1 +im2col with ReLU +im2col \(weights alone\) +\d+ rows of patches\n/);
+    expect(stdout).toMatch(
+      /2 3 4 +Winograd F\(4×4, 3×3\) with ReLU and pool +sparse: winners of the pool +\d+ tiles of 4×4\n/,
+    );
+    expect(stdout).not.toContain('share');
+  });
+
+  test('--profile adds shares that make up the whole step', async () => {
+    const { stdout, code } = await vgg([
+      ...['summary', 'simplified', '--profile', '--batch-size', '20', '--device', 'wasm', '--json'],
+    ]);
+    expect(code).toBe(0);
+    const { plan } = JSON.parse(stdout) as {
+      plan: {
+        rows: readonly object[];
+        profile: { rows: readonly { share: number; gflops: number }[]; rest: number; kernels: string };
+      };
+    };
+    expect(plan.profile.rows).toHaveLength(plan.rows.length);
+    const shares = plan.profile.rows.map(({ share }) => share);
+    for (const share of shares) expect(share).toBeGreaterThan(0);
+    expect(shares.reduce((sum, share) => sum + share, plan.profile.rest)).toBeCloseTo(1, 6);
+    expect(plan.profile.kernels).toMatch(/^wasm/);
+  });
+});
