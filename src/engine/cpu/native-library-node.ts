@@ -49,7 +49,12 @@ function encode(
 /** Kernels of a compiled library. */
 export async function openNative(file: string, memory: WasmMemory): Promise<KernelLibrary> {
   const koffi = await loadKoffi();
-  const run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');
+  let run: (...values: unknown[]) => void;
+  try {
+    run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');
+  } catch (error) {
+    throw new VggError(`${file} does not load: ${(error as Error).message}`);
+  }
   let { buffer } = memory;
   let bytes = new Uint8Array(buffer);
   /** The whole memory, which may have grown. */

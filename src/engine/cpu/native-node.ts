@@ -6,7 +6,8 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -128,21 +129,15 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
   throw new VggError(failure || `no C compiler: ${candidates.join(', ')} not found`);
 }
 
-/** Makes an error of the system with this code no error. */
-const unless =
-  (expected: string) =>
-  (error: NodeJS.ErrnoException): undefined => {
-    if (error.code !== expected) throw error;
-  };
-
 /** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
 async function ownDirectory(directory: string): Promise<void> {
-  const made = await mkdir(directory, { recursive: true, mode: 0o700 }).catch(unless('EEXIST'));
-  if (made !== undefined) await chmod(directory, 0o700);
-  const { mode, uid } = await lstat(directory).then((stat) => {
-    if (!stat.isDirectory()) throw new VggError(`${directory} is not a folder; remove it`);
-    return stat;
-  });
+  if (!existsSync(directory)) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chmod(directory, 0o700);
+  }
+  const stat = lstatSync(directory);
+  if (!stat.isDirectory()) throw new VggError(`${directory} is not a folder; remove it`);
+  const { mode, uid } = stat;
   if (process.getuid && uid !== process.getuid()) {
     throw new VggError(`${directory} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME`);
   }
@@ -180,11 +175,7 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
       widths.map(({ lanes }) => lanes),
     );
   };
-  const key = hash(
-    ...((await kernelFiles()) ?? print()),
-    JSON.stringify([target, command, flags, machine]),
-    macros,
-  );
+  const key = hash(...(kernelFiles() ?? print()), JSON.stringify([target, command, flags, machine]), macros);
   const lanes = lanesOf(nativeTargets[target]);
   const source = (file: string): KernelSource => ({
     kind: 'native',
@@ -192,11 +183,11 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     lanes,
     file,
   });
-  const kept = (await readdir(directory)).filter((name) => name.startsWith(`${key}-`));
+  const kept = readdirSync(directory).filter((name) => name.startsWith(`${key}-`));
   for (const name of kept) {
     const file = join(directory, name);
-    const content = await readFile(file).catch(unless('ENOENT'));
-    if (!content) continue; // Another process found it damaged first.
+    if (!existsSync(file)) continue; // Another process found it damaged first.
+    const content = readFileSync(file);
     if (name.endsWith('.failed')) throw new VggError(`${content.toString('utf8').trim()} (kept in ${file})`);
     if (name === libraryName(key, content)) return source(file);
     onNotice?.(`${file} is damaged and is compiled again`);
@@ -205,6 +196,12 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   onNotice?.(
     `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
   );
+  // What a process left behind that was ended while it compiled.
+  for (const name of readdirSync(directory).filter((entry) => entry.startsWith('.'))) {
+    const left = statSync(join(directory, name), { throwIfNoEntry: false });
+    if (left && Date.now() - left.mtimeMs > 3_600_000)
+      await rm(join(directory, name), { recursive: true, force: true });
+  }
   const work = join(directory, `.${randomUUID()}`);
   await mkdir(work, { mode: 0o700 });
   try {
@@ -232,11 +229,14 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
  * What the C is made from: the files of the kernels, their language and its printers. They tell a change as well as the C
  * itself, which takes a tenth of a second to print. Undefined where the program was bundled and they are not there.
  */
-async function kernelFiles(): Promise<readonly string[] | undefined> {
+function kernelFiles(): readonly string[] | undefined {
   const folder = new URL('../../kernels/', import.meta.url);
   try {
-    const names = (await readdir(folder)).filter((name) => /(?<!\.test|\.d)\.[jt]s$/.test(name)).sort();
-    const files = await Promise.all(names.map((name) => readFile(new URL(name, folder), 'utf8')));
+    // At once, since a data set that is being read keeps the threads of asynchronous reading busy.
+    const names = readdirSync(folder)
+      .filter((name) => /(?<!\.test|\.d)\.[jt]s$/.test(name))
+      .sort();
+    const files = names.map((name) => readFileSync(new URL(name, folder), 'utf8'));
     return names.includes(import.meta.url.endsWith('.ts') ? 'c.ts' : 'c.js') ? files : undefined;
   } catch {
     return undefined;
