@@ -48,6 +48,8 @@ describe('vgg train', () => {
       dataset: 'shapes',
       parameters: 20778,
       threads: 2,
+      // Which kernels ran: `native (AVX-512), 2 threads`.
+      description: expect.stringMatching(/^(native|wasm)( \(.+\))?, 2 threads$/),
       seed: 0,
     });
     expect(first).toEqual({ event: 'step', epoch: 1, step: 2, loss: expect.any(Number) });

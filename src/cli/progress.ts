@@ -62,6 +62,7 @@ function jsonStream({ logEvery }: ProgressOptions): Progress {
         testImages: splits.test.length,
         parameters: model.network.parameterCount,
         device: model.device,
+        description: model.description,
         threads: model.threads,
         seed,
       });
