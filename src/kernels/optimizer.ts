@@ -33,6 +33,26 @@ export const adamSettings = [
   'epsilon',
 ] as const;
 
+/** These settings for a step, counted from 1. */
+export function adamValues(
+  {
+    lr,
+    betas: [beta1, beta2],
+    epsilon,
+  }: { readonly lr: number; readonly betas: readonly [number, number]; readonly epsilon: number },
+  step: number,
+): Record<(typeof adamSettings)[number], number> {
+  return {
+    stepSize: lr / (1 - beta1 ** step),
+    beta1,
+    oneMinusBeta1: 1 - beta1,
+    beta2,
+    oneMinusBeta2: 1 - beta2,
+    rootCorrection2: Math.sqrt(1 - beta2 ** step),
+    epsilon,
+  };
+}
+
 export const adam: KernelRecipe = kernel(
   'adam',
   'm = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; parameters −= stepSize · m / (√v / √(1−β₂ᵗ) + ε)',

@@ -5,7 +5,7 @@
 import { place } from '../../data/fuse.ts';
 import { random, streams } from '../../data/random.ts';
 import type { FusedTransform } from '../../data/transforms.ts';
-import { adamSettings } from '../../kernels/optimizer.ts';
+import { adamSettings, adamValues } from '../../kernels/optimizer.ts';
 import type { AdamOptions } from '../backend.ts';
 import type { Call, HostCall, Instruction } from './code.ts';
 import type { KernelLibrary } from './library.ts';
@@ -314,17 +314,8 @@ export class Executor {
     }
   }
 
-  #writeSettings({ lr, betas, epsilon }: AdamOptions, step: number): void {
-    const [beta1, beta2] = betas;
-    const values: Record<(typeof adamSettings)[number], number> = {
-      stepSize: lr / (1 - beta1 ** step),
-      beta1,
-      oneMinusBeta1: 1 - beta1,
-      beta2,
-      oneMinusBeta2: 1 - beta2,
-      rootCorrection2: Math.sqrt(1 - beta2 ** step),
-      epsilon,
-    };
+  #writeSettings(optimizer: AdamOptions, step: number): void {
+    const values = adamValues(optimizer, step);
     const at = this.#session.settings(this.#worker);
     adamSettings.forEach((name, i) => {
       this.#floats[at + i] = values[name];

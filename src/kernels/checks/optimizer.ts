@@ -1,4 +1,4 @@
-import { adamSettings } from '../optimizer.ts';
+import { adamSettings, adamValues } from '../optimizer.ts';
 import type { KernelCheck } from './check.ts';
 
 export const reduceSlots: readonly KernelCheck[] = [
@@ -31,15 +31,7 @@ export const reduceSlots: readonly KernelCheck[] = [
 ];
 
 const [lr, beta1, beta2, epsilon, step] = [0.001, 0.9, 0.999, 1e-8, 3];
-const settings: Record<(typeof adamSettings)[number], number> = {
-  stepSize: lr / (1 - beta1 ** step),
-  beta1,
-  oneMinusBeta1: 1 - beta1,
-  beta2,
-  oneMinusBeta2: 1 - beta2,
-  rootCorrection2: Math.sqrt(1 - beta2 ** step),
-  epsilon,
-};
+const settings = adamValues({ lr, betas: [beta1, beta2], epsilon }, step);
 
 export const adam: readonly KernelCheck[] = [4, 60].map((length) => ({
   title: `${length} parameters`,
