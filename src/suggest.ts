@@ -4,5 +4,10 @@ import { closest } from 'fastest-levenshtein';
 /** `there is no model "vgg8"; did you mean "vgg7"? There are simplified, vgg7`. */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
   if (known.length === 0) return `there is no ${what} "${name}"; it has none`;
-  return `there is no ${what} "${name}"; did you mean "${closest(name, known)}"? There are ${known.join(', ')}`;
+  return `${nearest(what, name, known)} There are ${known.join(', ')}`;
+}
+
+/** The same where the known names are too many to list. */
+export function nearest(what: string, name: string, known: readonly string[]): string {
+  return `there is no ${what} "${name}"; did you mean "${closest(name, known)}"?`;
 }

@@ -1,0 +1,177 @@
+/**
+ * What a training is: one flat record whose keys are the options of `vgg train`, the keys of a config file and of a
+ * run's `config.json`, and the names that a search space may vary. The table below is the only place that knows an
+ * option's type, default and meaning; the command line's flags are made from it.
+ */
+import * as z from 'zod';
+import { type DeviceName, deviceNames } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import { models } from '../model/models.ts';
+import { nearest } from '../suggest.ts';
+
+const whole = (least: number) => z.int().min(least);
+const positive = z.number().positive();
+const share = z.number().min(0).lt(1);
+
+const modelNames = Object.keys(models) as [string, ...string[]];
+export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
+export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
+export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
+
+const numbersOrText = z.union([z.number(), z.array(z.number()), z.string()]);
+
+/** Every option; `describe` gives its meaning and unit. Optional keys have no default. */
+const schema = z.strictObject({
+  model: z.enum(modelNames).default('simplified').describe('network'),
+  modelOptions: z
+    .record(z.string(), numbersOrText)
+    .default({})
+    .describe("the network's own options, by name"),
+  dataset: z.enum(datasetNames).default('shapes').describe('data set'),
+  data: z.string().optional().describe('folder or archive with the files of CIFAR: the only place looked in'),
+  labels: z.enum(['fine', 'coarse']).optional().describe('classes of cifar100'),
+  validation: share
+    .default(0)
+    .describe('share of the training pictures kept apart to choose the best weights by'),
+  normalize: z.boolean().default(false).describe('subtract mean and divide by deviation of each channel'),
+  augment: z.boolean().default(true).describe('pad, flip and crop training pictures at random'),
+  cutout: whole(0)
+    .default(0)
+    .describe('side of a square blanked in each training picture, in pixels; 0: none'),
+  mixup: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('α of the Beta distribution that mixes pairs of pictures; 0: none'),
+  shuffle: z.boolean().default(true).describe('a new order of the training pictures for each epoch'),
+  batchSize: whole(1).default(100).describe('pictures for each step'),
+  accumulate: whole(1).default(1).describe('batches whose gradients make one step of the optimizer'),
+  epochs: whole(1).default(80).describe('passes over the training pictures'),
+  steps: whole(1).optional().describe('end after this many batches in all, inside an epoch too'),
+  optimizer: z.enum(optimizerNames).default('adam').describe('optimizer'),
+  lr: positive.default(0.001).describe('learning rate'),
+  beta1: share.default(0.9).describe('decay of the first moment (adam, adamw)'),
+  beta2: share.default(0.999).describe('decay of the second moment (adam, adamw)'),
+  epsilon: positive.default(1e-8).describe('added to the denominator (adam, adamw)'),
+  momentum: share.default(0.9).describe('momentum (sgd)'),
+  nesterov: z.boolean().default(false).describe("Nesterov's momentum (sgd)"),
+  weightDecay: z.number().min(0).default(0).describe('L2 penalty; decoupled from the gradient with adamw'),
+  schedule: z.enum(scheduleNames).default('step').describe('course of the learning rate'),
+  lrStep: whole(1).default(20).describe('epochs between changes of the learning rate (step)'),
+  lrGamma: positive
+    .default(1 / 3)
+    .describe('factor of the learning rate at each change (step, multiStep, plateau)'),
+  milestones: z
+    .array(whole(1))
+    .default([])
+    .describe('epochs after which the learning rate changes (multiStep)'),
+  patience: whole(0)
+    .default(10)
+    .describe('epochs without progress before the learning rate changes (plateau)'),
+  minLr: z.number().min(0).default(0).describe('lowest learning rate (cosine, plateau)'),
+  warmup: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('epochs over which the learning rate rises from 0; may be a part'),
+  labelSmoothing: share.default(0).describe('share of the target spread evenly over all classes'),
+  clipNorm: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe('largest norm of the gradient; longer ones are scaled; 0: any'),
+  averageDecay: share
+    .default(0)
+    .describe('decay of the moving average of the weights that is tested; 0: none'),
+  earlyStopping: whole(0)
+    .default(0)
+    .describe('end after so many epochs without progress, with the best weights; 0: never'),
+  seed: whole(0).default(0).describe('of initial weights, order, augmentation and dropout'),
+  init: z.string().optional().describe('start from the weights of this safetensors file'),
+  device: z.enum(deviceNames).default('auto').describe('what computes'),
+  threads: whole(1).optional().describe('worker threads; one for each core by default'),
+});
+
+/** A complete training; see the table above for meanings and defaults. */
+export interface TrainConfig {
+  readonly model: string;
+  readonly modelOptions: Readonly<Record<string, number | readonly number[] | string>>;
+  readonly dataset: (typeof datasetNames)[number];
+  readonly data?: string;
+  readonly labels?: 'fine' | 'coarse';
+  readonly validation: number;
+  readonly normalize: boolean;
+  readonly augment: boolean;
+  readonly cutout: number;
+  readonly mixup: number;
+  readonly shuffle: boolean;
+  readonly batchSize: number;
+  readonly accumulate: number;
+  readonly epochs: number;
+  readonly steps?: number;
+  readonly optimizer: (typeof optimizerNames)[number];
+  readonly lr: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+  readonly schedule: (typeof scheduleNames)[number];
+  readonly lrStep: number;
+  readonly lrGamma: number;
+  readonly milestones: readonly number[];
+  readonly patience: number;
+  readonly minLr: number;
+  readonly warmup: number;
+  readonly labelSmoothing: number;
+  readonly clipNorm: number;
+  readonly averageDecay: number;
+  readonly earlyStopping: number;
+  readonly seed: number;
+  readonly init?: string;
+  readonly device: DeviceName;
+  readonly threads?: number;
+}
+
+/** A training as a user writes it: what is left out takes its default. */
+export type TrainConfigInput = Partial<TrainConfig>;
+
+/** What there is to know of an option. */
+export interface TrainOption {
+  readonly description: string;
+  /** Absent where the option may be left out altogether. */
+  readonly default?: unknown;
+  /** The schema that checks its values. */
+  readonly schema: z.ZodType;
+}
+
+/** All options by name. */
+export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Object.fromEntries(
+  Object.entries(schema.shape).map(([name, option]) => [
+    name,
+    {
+      description: option.description ?? '',
+      ...(option instanceof z.ZodDefault && { default: option.def.defaultValue }),
+      schema: option,
+    },
+  ]),
+) as unknown as Record<keyof TrainConfig, TrainOption>;
+
+/**
+ * `input` checked and completed. `where` names its source in messages.
+ * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one.
+ */
+export function parseConfig(input: unknown, where: string): TrainConfig {
+  const result = schema.safeParse(input, { reportInput: true });
+  if (result.success) return result.data as TrainConfig;
+  const problems = result.error.issues.map((issue) => {
+    const path = issue.path.join('.');
+    if (issue.code === 'unrecognized_keys') {
+      return issue.keys.map((key) => nearest('option', key, Object.keys(trainOptions))).join('; ');
+    }
+    const value = issue.input === undefined ? '' : ` ${JSON.stringify(issue.input)}`;
+    return `${path === '' ? 'the config' : path}${value}: ${issue.message}`;
+  });
+  throw new UsageError(`${where}: ${problems.join('; ')}`);
+}
