@@ -25,7 +25,11 @@ export {
   type DeviceName,
   deviceNames,
   type EvaluateResult,
+  type OptimizerOptions,
+  type SgdOptions,
+  type StepOptions,
   type StepReport,
+  type TrainingState,
   type TrainResult,
 } from './engine/backend.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
@@ -45,7 +49,7 @@ export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
-export { adam } from './train/optimizers.ts';
+export { adam, adamw, sgd } from './train/optimizers.ts';
 export {
   accuracyLine,
   type EpochEvent,

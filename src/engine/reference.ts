@@ -1,22 +1,26 @@
 /**
  * The plain reference: the layers' own naive loops in float64, on the calling thread. It is the oracle of the tests
- * and far too slow for anything else. Parameters, moments and activations stay in float64 from step to step; only
- * what is given out is rounded to float32. Adam is PyTorch's (Kingma & Ba 2015, with epsilon outside the root).
+ * and far too slow for anything else. All arithmetic is float64; what lasts from step to step (parameters, moments)
+ * is rounded to float32 at the end of a step, so that a saved state is the whole state. The optimizers are PyTorch's.
  */
 
+import { mixupShare } from '../data/mixup.ts';
 import { random, streams } from '../data/random.ts';
 import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { UsageError, VggError } from '../errors.ts';
+import { averageShare, clippingScale } from '../kernels/optimizer.ts';
 import type { Network, Tensor, Weights } from '../model/layer.ts';
 import { kindOf } from '../model/layers/index.ts';
-import { crossEntropy } from '../model/loss.ts';
+import { crossEntropy, type SoftTargets } from '../model/loss.ts';
 import { parametersOf, sizeOf } from '../model/network.ts';
 import type {
-  AdamOptions,
   BatchSource,
   EvaluateResult,
+  MomentName,
   OpenSession,
+  OptimizerOptions,
   Session,
+  TrainingState,
   TrainRequest,
   TrainResult,
 } from './backend.ts';
@@ -33,31 +37,20 @@ class ReferenceSession implements Session {
   readonly threads = 1;
   readonly #network: Network;
   #parameters: ByLayer;
-  /** Adam's first and second moments and its step count. */
-  #moments: readonly [ByLayer, ByLayer];
+  /** The optimizer's moments and the weights' average, those in use. */
+  #moments: Partial<Record<MomentName, ByLayer>> = {};
+  /** Steps of the optimizer. */
   #steps = 0;
   #closed = false;
 
   constructor(network: Network) {
     this.#network = network;
     this.#parameters = zeros(network);
-    this.#moments = [zeros(network), zeros(network)];
   }
 
   /** Also starts the optimizer afresh. */
   async setWeights(weights: Weights): Promise<void> {
-    this.#assertOpen();
-    this.#parameters = this.#network.layers.map((layer) =>
-      layer.parameters.map(({ name, shape }) => {
-        const weight = weights.get(name);
-        if (weight?.data.length !== sizeOf(shape)) {
-          throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values for [${shape.join(', ')}]`);
-        }
-        return Float64Array.from(weight.data);
-      }),
-    );
-    this.#moments = [zeros(this.#network), zeros(this.#network)];
-    this.#steps = 0;
+    await this.setState({ weights, optimizerSteps: 0, moments: {} });
   }
 
   async weights(): Promise<Weights> {
@@ -65,26 +58,84 @@ class ReferenceSession implements Session {
     return this.#asWeights(this.#parameters);
   }
 
-  async train({ source, optimizer, from, to, onSteps, signal }: TrainRequest): Promise<TrainResult> {
+  async state(): Promise<TrainingState> {
     this.#assertOpen();
+    const moments = Object.entries(this.#moments).map(([name, values]) => [name, this.#asWeights(values)]);
+    return {
+      weights: this.#asWeights(this.#parameters),
+      optimizerSteps: this.#steps,
+      moments: Object.fromEntries(moments),
+    };
+  }
+
+  async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
+    this.#assertOpen();
+    this.#parameters = this.#fromWeights(weights);
+    this.#moments = {};
+    for (const [name, values] of Object.entries(moments) as [MomentName, Weights][]) {
+      this.#moments[name] = this.#fromWeights(values);
+    }
+    this.#steps = optimizerSteps;
+  }
+
+  async swapAverage(): Promise<void> {
+    this.#assertOpen();
+    if (!this.#moments.average) return;
+    [this.#parameters, this.#moments.average] = [this.#moments.average, this.#parameters];
+  }
+
+  async train(request: TrainRequest): Promise<TrainResult> {
+    this.#assertOpen();
+    const { source, optimizer, from, to, rates, onSteps, signal } = request;
+    const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = request;
     const start = performance.now();
+    const { batchSize, order } = source;
+    const epochSteps = Math.ceil(order.length / batchSize);
     const losses: number[] = [];
+    const correct: number[] = [];
     let images = 0;
+    let sum = zeros(this.#network);
+    if (averageDecay > 0) {
+      this.#moments.average ??= this.#parameters.map((tensors) => tensors.map((values) => values.slice()));
+    }
     for (let step = from; step < to; step++) {
-      if (signal?.aborted) break;
+      const position = step % accumulate;
+      if (signal?.aborted && position === 0) break;
       const { input, labels } = readBatch(this.#network, source, step);
-      const { loss, gradients } = this.#backward(input, labels);
-      losses.push(loss);
+      const targets = { smoothing: labelSmoothing };
+      const ownShare = mixup > 0 ? mixupShare(mixup, source.seed, source.epoch, step) : 1;
+      const batch = this.#backward(
+        ownShare === 1 ? input : mixed(input, ownShare),
+        labels,
+        ownShare === 1 ? targets : { ...targets, others: { labels: labels.toReversed(), ownShare } },
+      );
+      losses.push(batch.loss);
+      correct.push(batch.correct);
       images += labels.length;
-      onSteps?.([{ step: step + 1, loss }]);
+      onSteps?.([{ step: step + 1, loss: batch.loss }]);
       // A step that went wrong is not applied, so that the parameters before it can still be looked at.
-      if (!Number.isFinite(loss)) break;
-      this.#adam(gradients, optimizer);
+      if (!Number.isFinite(batch.loss)) break;
+      // Together the batches count as one of all their pictures.
+      const first = (step - position) * batchSize;
+      const share = labels.length / (Math.min(order.length, first + accumulate * batchSize) - first);
+      addScaled(sum, batch.gradients, share);
+      if (position === accumulate - 1 || step === epochSteps - 1) {
+        this.#steps++;
+        if (clipNorm > 0) {
+          const squares = sum.flat().map((values) => values.reduce((total, g) => total + g * g, 0));
+          const norm = Math.sqrt(squares.reduce((total, square) => total + square, 0));
+          addScaled(sum, sum, clippingScale(norm, clipNorm) - 1);
+        }
+        this.#apply(sum, { ...optimizer, lr: rates?.[step - from] ?? optimizer.lr });
+        if (averageDecay > 0) this.#moveAverage(averageShare(averageDecay, this.#steps));
+        sum = zeros(this.#network);
+      }
       await eventLoop();
     }
     return {
       steps: losses.length,
       losses: Float64Array.from(losses),
+      correct: Uint32Array.from(correct),
       images,
       seconds: (performance.now() - start) / 1000,
     };
@@ -95,6 +146,7 @@ class ReferenceSession implements Session {
     const start = performance.now();
     let lossSum = 0;
     let correct = 0;
+    let topFive = 0;
     let images = 0;
     for (let step = 0; step * source.batchSize < source.order.length; step++) {
       if (signal?.aborted) break;
@@ -102,11 +154,13 @@ class ReferenceSession implements Session {
       const batch = crossEntropy(this.#forward(input), labels);
       lossSum += batch.loss * labels.length;
       correct += batch.correct;
+      topFive += batch.topFive;
       images += labels.length;
       await eventLoop();
     }
     const seconds = (performance.now() - start) / 1000;
-    return { loss: lossSum / images, accuracy: correct / images, correct, images, seconds };
+    const [loss, accuracy] = [lossSum / images, correct / images];
+    return { loss, accuracy, topFive: topFive / images, correct, images, seconds };
   }
 
   async gradients(
@@ -126,7 +180,7 @@ class ReferenceSession implements Session {
   async close(): Promise<void> {
     this.#closed = true;
     this.#parameters = [];
-    this.#moments = [[], []];
+    this.#moments = {};
   }
 
   #assertOpen(): void {
@@ -141,13 +195,18 @@ class ReferenceSession implements Session {
     );
   }
 
-  #backward(input: Tensor, labels: ArrayLike<number>): { loss: number; gradients: ByLayer } {
+  #backward(
+    input: Tensor,
+    labels: ArrayLike<number>,
+    targets?: SoftTargets,
+  ): { loss: number; correct: number; gradients: ByLayer } {
     const { layers } = this.#network;
     const values = [input];
     for (const [i, { spec }] of layers.entries()) {
       values.push(kindOf(spec).forward(spec, values[i]!, this.#parameters[i]!));
     }
-    let { loss, gradient } = crossEntropy(values[layers.length]!, labels);
+    const { loss, correct, gradient: first } = crossEntropy(values[layers.length]!, labels, targets);
+    let gradient = first;
     const gradients: (readonly Float64Array[])[] = layers.map(() => []);
     for (let i = layers.length - 1; i >= 0; i--) {
       const { spec } = layers[i]!;
@@ -155,26 +214,85 @@ class ReferenceSession implements Session {
       gradients[i] = result.parameters;
       gradient = result.input;
     }
-    return { loss, gradients };
+    return { loss, correct, gradients };
   }
 
-  #adam(gradients: ByLayer, { lr, betas: [beta1, beta2], epsilon }: AdamOptions): void {
-    this.#steps++;
+  /** One step of the optimizer. */
+  #apply(gradients: ByLayer, optimizer: OptimizerOptions): void {
+    const { lr, weightDecay } = optimizer;
+    if (optimizer.kind === 'sgd') {
+      const { momentum, nesterov } = optimizer;
+      this.#update(gradients, ['momentum'], (parameter, gradient, [moved]) => {
+        const g = gradient + weightDecay * parameter;
+        const m = momentum * moved! + g;
+        return [parameter - lr * (nesterov ? g + momentum * m : m), m];
+      });
+      return;
+    }
+    const { kind, epsilon } = optimizer;
+    const [beta1, beta2] = optimizer.betas;
     const stepSize = lr / (1 - beta1 ** this.#steps);
     const correction2 = Math.sqrt(1 - beta2 ** this.#steps);
+    this.#update(gradients, ['firstMoment', 'secondMoment'], (parameter, gradient, [first, second]) => {
+      const g = kind === 'adam' ? gradient + weightDecay * parameter : gradient;
+      const kept = kind === 'adamw' ? parameter * (1 - lr * weightDecay) : parameter;
+      const m = beta1 * first! + (1 - beta1) * g;
+      const v = beta2 * second! + (1 - beta2) * g * g;
+      return [kept - (stepSize * m) / (Math.sqrt(v) / correction2 + epsilon), m, v];
+    });
+  }
+
+  /** Gives each parameter and its moments the values that `rule` makes of them and the gradient. */
+  #update(
+    gradients: ByLayer,
+    moments: readonly MomentName[],
+    rule: (parameter: number, gradient: number, moments: readonly number[]) => readonly number[],
+  ): void {
+    const { average } = this.#moments;
+    // Another optimizer's moments and steps are forgotten (in `train`).
+    const kept = moments.map((name): [MomentName, ByLayer] => [
+      name,
+      this.#moments[name] ?? zeros(this.#network),
+    ]);
+    this.#moments = { ...Object.fromEntries(kept), ...(average && { average }) };
     for (const [i, tensors] of gradients.entries()) {
       for (const [j, gradient] of tensors.entries()) {
         const parameter = this.#parameters[i]![j]!;
-        const first = this.#moments[0][i]![j]!;
-        const second = this.#moments[1][i]![j]!;
+        const own = kept.map(([, values]) => values[i]![j]!);
         for (let k = 0; k < gradient.length; k++) {
-          const g = gradient[k]!;
-          first[k] = beta1 * first[k]! + (1 - beta1) * g;
-          second[k] = beta2 * second[k]! + (1 - beta2) * g * g;
-          parameter[k]! -= (stepSize * first[k]!) / (Math.sqrt(second[k]!) / correction2 + epsilon);
+          const [value, ...after] = rule(
+            parameter[k]!,
+            gradient[k]!,
+            own.map((values) => values[k]!),
+          );
+          parameter[k] = Math.fround(value!);
+          for (const [m, values] of own.entries()) values[k] = Math.fround(after[m]!);
         }
       }
     }
+  }
+
+  #moveAverage(share: number): void {
+    for (const [i, tensors] of this.#moments.average!.entries()) {
+      for (const [j, average] of tensors.entries()) {
+        const parameter = this.#parameters[i]![j]!;
+        for (let k = 0; k < average.length; k++) {
+          average[k] = Math.fround(average[k]! + (parameter[k]! - average[k]!) * share);
+        }
+      }
+    }
+  }
+
+  #fromWeights(weights: Weights): ByLayer {
+    return this.#network.layers.map((layer) =>
+      layer.parameters.map(({ name, shape }) => {
+        const weight = weights.get(name);
+        if (weight?.data.length !== sizeOf(shape)) {
+          throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values for [${shape.join(', ')}]`);
+        }
+        return Float64Array.from(weight.data);
+      }),
+    );
   }
 
   #asWeights(values: ByLayer): Weights {
@@ -190,6 +308,29 @@ class ReferenceSession implements Session {
 
 function zeros(network: Network): ByLayer {
   return network.layers.map((layer) => layer.parameters.map(({ shape }) => new Float64Array(sizeOf(shape))));
+}
+
+/** sum += gradients · scale. */
+function addScaled(sum: ByLayer, gradients: ByLayer, scale: number): void {
+  for (const [i, tensors] of gradients.entries()) {
+    for (const [j, gradient] of tensors.entries()) {
+      const total = sum[i]![j]!;
+      for (let k = 0; k < total.length; k++) total[k]! += gradient[k]! * scale;
+    }
+  }
+}
+
+/** Each picture with the one that is as far from the batch's end as it is from its start. */
+function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
+  const [batch = 1] = shape;
+  const size = data.length / batch;
+  return {
+    shape,
+    data: data.map((value, i) => {
+      const other = (batch - 1 - Math.floor(i / size)) * size + (i % size);
+      return value * ownShare + data[other]! * (1 - ownShare);
+    }),
+  };
 }
 
 /** `count` pictures as the network's input. @throws UsageError where the number of values does not fit. */

@@ -13,7 +13,7 @@ import {
   sumPixels,
   transpose,
 } from './maps.ts';
-import { adam, reduceSlots } from './optimizer.ts';
+import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
 import { sparseCollect, sparseInputGradient, sparseWeightGradient } from './sparse.ts';
 import {
@@ -56,7 +56,10 @@ export const kernelNames = [
   'sumPixels',
   'fill',
   'reduceSlots',
+  'sumSquares',
   'adam',
+  'sgd',
+  'moveAverage',
   'transpose',
   'winogradWeights',
   'winogradWeightsBackward',
@@ -93,7 +96,10 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   sumPixels,
   fill,
   reduceSlots,
+  sumSquares,
   adam,
+  sgd,
+  moveAverage,
   transpose,
   winogradWeights,
   winogradWeightsBackward,

@@ -1,8 +1,8 @@
 /**
- * The optimizer's kernels, over flat ranges of parameters (lengths are multiples of the granule). Adam is PyTorch's
- * (Kingma & Ba, ICLR 2015), operation by operation.
+ * The optimizers' kernels, over flat ranges of parameters (lengths are multiples of the granule). Their rules are
+ * PyTorch's, operation by operation.
  */
-import { type KernelRecipe, kernel } from './language.ts';
+import { granule, type KernelRecipe, kernel, type Value } from './language.ts';
 
 export const reduceSlots: KernelRecipe = kernel(
   'reduceSlots',
@@ -22,7 +22,34 @@ export const reduceSlots: KernelRecipe = kernel(
   },
 );
 
-/** Floats that `adam` reads at `settings`, in this order. */
+export const sumSquares: KernelRecipe = kernel(
+  'sumSquares',
+  'out[0] = Σ values[length]²',
+  { out: 'pointer', values: 'pointer', length: 'i32' },
+  (k, p) => {
+    let folded: Value | undefined;
+    k.forWidths(
+      p.length,
+      (vectors, from) => {
+        const place = k.variable(p.values.plus(from.toOffset()));
+        const sum = k.variable(folded ?? k.vector(0));
+        k.loop(vectors, () => {
+          const value = k.load(place);
+          sum.multiplyAdd(value, value);
+          place.advance(k.lanes);
+        });
+        if (k.lanes > granule) folded = sum.halve();
+        else k.store(p.out, sum.sum());
+      },
+      k.dotWidths,
+    );
+  },
+);
+
+/**
+ * Floats that `adam` reads at `settings`, in this order. Without weight decay, clipping and averaging the last four
+ * are 1, 0, 1 and do not change a bit.
+ */
 export const adamSettings = [
   'stepSize', // lr / (1 − β₁ᵗ)
   'beta1',
@@ -31,16 +58,24 @@ export const adamSettings = [
   'oneMinusBeta2',
   'rootCorrection2', // √(1 − β₂ᵗ)
   'epsilon',
+  'gradientScale', // of clipping
+  'penalty', // weight decay that is added to the gradient
+  'keep', // 1 − lr · weight decay, of AdamW
 ] as const;
+
+interface AdamRule {
+  readonly kind?: 'adam' | 'adamw';
+  readonly lr: number;
+  readonly betas: readonly [number, number];
+  readonly epsilon: number;
+  readonly weightDecay?: number;
+}
 
 /** These settings for a step, counted from 1. */
 export function adamValues(
-  {
-    lr,
-    betas: [beta1, beta2],
-    epsilon,
-  }: { readonly lr: number; readonly betas: readonly [number, number]; readonly epsilon: number },
+  { kind = 'adam', lr, betas: [beta1, beta2], epsilon, weightDecay = 0 }: AdamRule,
   step: number,
+  gradientScale = 1,
 ): Record<(typeof adamSettings)[number], number> {
   return {
     stepSize: lr / (1 - beta1 ** step),
@@ -50,12 +85,15 @@ export function adamValues(
     oneMinusBeta2: 1 - beta2,
     rootCorrection2: Math.sqrt(1 - beta2 ** step),
     epsilon,
+    gradientScale,
+    penalty: kind === 'adam' ? weightDecay : 0,
+    keep: kind === 'adamw' ? 1 - lr * weightDecay : 1,
   };
 }
 
 export const adam: KernelRecipe = kernel(
   'adam',
-  'm = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; parameters −= stepSize · m / (√v / √(1−β₂ᵗ) + ε)',
+  'p = keep·p; g = scale·g + penalty·p; m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p −= stepSize · m / (√v / √(1−β₂ᵗ) + ε)',
   {
     parameters: 'pointer',
     firstMoment: 'pointer',
@@ -75,9 +113,14 @@ export const adam: KernelRecipe = kernel(
       const oneMinusBeta2 = setting('oneMinusBeta2');
       const rootCorrection2 = setting('rootCorrection2');
       const epsilon = setting('epsilon');
+      const gradientScale = setting('gradientScale');
+      const penalty = setting('penalty');
+      const keep = setting('keep');
       k.loop(vectors, (vector) => {
         const at = from.add(vector.mul(k.lanes)).toOffset();
-        const gradient = k.load(p.gradient.plus(at));
+        const place = p.parameters.plus(at);
+        const parameter = k.load(place);
+        const gradient = k.load(p.gradient.plus(at)).mul(gradientScale).add(parameter.mul(penalty));
         const first = k.load(p.firstMoment.plus(at)).mul(beta1).add(gradient.mul(oneMinusBeta1));
         const second = k
           .load(p.secondMoment.plus(at))
@@ -86,9 +129,97 @@ export const adam: KernelRecipe = kernel(
         k.store(p.firstMoment.plus(at), first);
         k.store(p.secondMoment.plus(at), second);
         const denominator = second.sqrt().div(rootCorrection2).add(epsilon);
-        const place = p.parameters.plus(at);
-        k.store(place, k.load(place).sub(first.div(denominator).mul(stepSize)));
+        k.store(place, parameter.mul(keep).sub(first.div(denominator).mul(stepSize)));
       });
     });
   },
 );
+
+/** Floats that `sgd` reads at `settings`, in this order. */
+export const sgdSettings = [
+  'lr',
+  'momentum',
+  'gradientShare', // of the gradient in the direction: 1 with Nesterov's rule, else 0
+  'momentumShare', // of the momentum in it: μ with Nesterov's rule, else 1
+  'gradientScale', // of clipping
+  'penalty', // weight decay
+] as const;
+
+interface SgdRule {
+  readonly lr: number;
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly weightDecay: number;
+}
+
+/** These settings for a step. */
+export function sgdValues(
+  { lr, momentum, nesterov, weightDecay }: SgdRule,
+  gradientScale = 1,
+): Record<(typeof sgdSettings)[number], number> {
+  return {
+    lr,
+    momentum,
+    gradientShare: nesterov ? 1 : 0,
+    momentumShare: nesterov ? momentum : 1,
+    gradientScale,
+    penalty: weightDecay,
+  };
+}
+
+export const sgd: KernelRecipe = kernel(
+  'sgd',
+  'g = scale·g + penalty·p; m = μm + g; p −= lr · (gradientShare·g + momentumShare·m)',
+  {
+    parameters: 'pointer',
+    momentum: 'pointer',
+    gradient: 'pointer',
+    length: 'i32',
+    settings: 'pointer',
+  },
+  (k, p) => {
+    const setting = (name: (typeof sgdSettings)[number]) =>
+      k.loadSplat(p.settings, sgdSettings.indexOf(name));
+    k.forWidths(p.length, (vectors, from) => {
+      const lr = setting('lr');
+      const momentum = setting('momentum');
+      const gradientShare = setting('gradientShare');
+      const momentumShare = setting('momentumShare');
+      const gradientScale = setting('gradientScale');
+      const penalty = setting('penalty');
+      k.loop(vectors, (vector) => {
+        const at = from.add(vector.mul(k.lanes)).toOffset();
+        const place = p.parameters.plus(at);
+        const parameter = k.load(place);
+        const gradient = k.load(p.gradient.plus(at)).mul(gradientScale).add(parameter.mul(penalty));
+        const moved = k.load(p.momentum.plus(at)).mul(momentum).add(gradient);
+        k.store(p.momentum.plus(at), moved);
+        const direction = gradient.mul(gradientShare).add(moved.mul(momentumShare));
+        k.store(place, parameter.sub(direction.mul(lr)));
+      });
+    });
+  },
+);
+
+export const moveAverage: KernelRecipe = kernel(
+  'moveAverage',
+  'average[length] += (parameters − average) · settings[0]',
+  { average: 'pointer', parameters: 'pointer', length: 'i32', settings: 'pointer' },
+  (k, p) => {
+    k.forWidths(p.length, (vectors, from) => {
+      const share = k.loadSplat(p.settings, 0);
+      k.loop(vectors, (vector) => {
+        const at = from.add(vector.mul(k.lanes)).toOffset();
+        const average = k.load(p.average.plus(at));
+        k.store(p.average.plus(at), average.add(k.load(p.parameters.plus(at)).sub(average).mul(share)));
+      });
+    });
+  },
+);
+
+/** What brings a gradient of this norm down to `largest`, as torch's clip_grad_norm_ has it. */
+export const clippingScale = (norm: number, largest: number): number => Math.min(1, largest / (norm + 1e-6));
+
+/** How much of the weights after step `step` (from 1) enters their moving average. */
+export const averageShare = (decay: number, step: number): number =>
+  1 - Math.min(decay, (1 + step) / (10 + step));

@@ -12,14 +12,29 @@ export interface CrossEntropy {
   readonly gradient: Tensor;
   /** Images whose largest logit is their label's; of equal logits the first counts. */
   readonly correct: number;
+  /** Images whose label's logit is among the five largest. */
+  readonly topFive: number;
+}
+
+/** Targets that are not one class alone. */
+export interface SoftTargets {
+  /** Share that is spread evenly over all classes (Szegedy et al. 2016). */
+  readonly smoothing?: number;
+  /** Mixed pictures: the other label of each, and how much of a picture is its own. */
+  readonly others?: { readonly labels: ArrayLike<number>; readonly ownShare: number };
 }
 
 /** @throws DataError where a label is no class of `logits` [N, classes]. */
-export function crossEntropy(logits: Tensor, labels: ArrayLike<number>): CrossEntropy {
+export function crossEntropy(
+  logits: Tensor,
+  labels: ArrayLike<number>,
+  { smoothing = 0, others }: SoftTargets = {},
+): CrossEntropy {
   const [batch = 0, classes = 0] = logits.shape;
   const gradient = new Float64Array(batch * classes);
   let sum = 0;
   let correct = 0;
+  let topFive = 0;
   for (let n = 0; n < batch; n++) {
     const scores = logits.data.subarray(n * classes, (n + 1) * classes);
     const label = labels[n]!;
@@ -30,12 +45,19 @@ export function crossEntropy(logits: Tensor, labels: ArrayLike<number>): CrossEn
     }
     const largest = scores.reduce((a, b) => Math.max(a, b));
     const normalizer = scores.reduce((total, score) => total + Math.exp(score - largest), 0);
-    sum += Math.log(normalizer) + largest - scores[label]!;
-    if (scores.indexOf(largest) === label) correct++;
+    const logSum = Math.log(normalizer) + largest;
+    const likelier = scores.filter(
+      (score, c) => score > scores[label]! || (score === scores[label] && c < label),
+    );
+    if (likelier.length === 0 && !Number.isNaN(scores[label])) correct++;
+    if (likelier.length < 5 && !Number.isNaN(scores[label])) topFive++;
     for (let c = 0; c < classes; c++) {
-      const probability = Math.exp(scores[c]! - largest) / normalizer;
-      gradient[n * classes + c] = (probability - (c === label ? 1 : 0)) / batch;
+      const own = (c === label ? 1 : 0) * (others?.ownShare ?? 1);
+      const other = others && c === others.labels[n] ? 1 - others.ownShare : 0;
+      const target = (1 - smoothing) * (own + other) + smoothing / classes;
+      if (target > 0) sum += target * (logSum - scores[c]!);
+      gradient[n * classes + c] = (Math.exp(scores[c]! - largest) / normalizer - target) / batch;
     }
   }
-  return { loss: sum / batch, gradient: { shape: logits.shape, data: gradient }, correct };
+  return { loss: sum / batch, gradient: { shape: logits.shape, data: gradient }, correct, topFive };
 }

@@ -8,11 +8,13 @@
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
 import type {
-  AdamOptions,
   DeviceName,
   EvaluateResult,
+  OptimizerOptions,
   Session,
+  StepOptions,
   StepReport,
+  TrainingState,
   TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
@@ -37,12 +39,16 @@ export interface CompileOptions {
   readonly onNotice?: (line: string) => void;
 }
 
-export interface TrainOptions {
-  readonly optimizer: AdamOptions;
+export interface TrainOptions extends StepOptions {
+  readonly optimizer: OptimizerOptions;
   /** Counted from 1; decides the order of the pictures and their random transforms. */
   readonly epoch: number;
-  /** At most this many steps of the epoch; all by default. */
+  /** Steps of the epoch that were done before; 0 by default. */
+  readonly from?: number;
+  /** The step (counted from 0) to end before; by default all of the epoch's are done. */
   readonly steps?: number;
+  /** Learning rates of the steps from `from` on, where they are not all the optimizer's. */
+  readonly rates?: Float64Array;
   /** Called for each finished step, in order; a device may hand over several steps at once. */
   readonly onStep?: (report: StepReport) => void;
   /** Ends the epoch after the running step; the result then tells how far it came. */
@@ -110,7 +116,7 @@ export class Model implements AsyncDisposable {
    * @throws VggError where a loss is not finite; it names epoch and step.
    */
   async train(loader: DataLoader, options: TrainOptions): Promise<TrainResult> {
-    const { epoch, optimizer, steps = loader.length, onStep, signal } = options;
+    const { epoch, from = 0, steps = loader.length, onStep, signal, ...request } = options;
     if (loader.batchSize > this.batchSize) {
       throw new UsageError(
         `train: the loader's batches of ${loader.batchSize} are larger than the ${this.batchSize} that the model ` +
@@ -119,9 +125,9 @@ export class Model implements AsyncDisposable {
     }
     return this.#inTurn(async () => {
       const result = await this.#session.train({
+        ...request,
         source: batchSource(loader, epoch),
-        optimizer,
-        from: 0,
+        from,
         to: Math.min(steps, loader.length),
         onSteps: (reports) => {
           for (const report of reports) onStep?.(report);
@@ -131,8 +137,8 @@ export class Model implements AsyncDisposable {
       const loss = result.losses.at(-1) ?? 0;
       if (!Number.isFinite(loss)) {
         throw new VggError(
-          `the loss became ${loss} in epoch ${epoch}, step ${result.steps}: training cannot go on; ` +
-            `lower the learning rate (${optimizer.lr} now), or check the data and the initial weights`,
+          `the loss became ${loss} in epoch ${epoch}, step ${from + result.steps}: training cannot go on; ` +
+            `lower the learning rate (${request.rates?.[result.steps - 1] ?? request.optimizer.lr} now), or check the data and the initial weights`,
         );
       }
       return result;
@@ -172,6 +178,24 @@ export class Model implements AsyncDisposable {
   /** Also starts the optimizer afresh. @throws DataError where a parameter is missing, unknown or of another shape. */
   setWeights(weights: Weights): Promise<void> {
     return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  }
+
+  /** Everything that the next step depends on, apart from its data: for a checkpoint. */
+  state(): Promise<TrainingState> {
+    return this.#inTurn(() => this.#session.state());
+  }
+
+  /** Goes on from a state. @throws DataError where a tensor is missing, unknown or of another shape. */
+  setState(state: TrainingState): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const moment of Object.values(state.moments)) checkWeights(this.network, moment);
+      await this.#session.setState({ ...state, weights: checkWeights(this.network, state.weights) });
+    });
+  }
+
+  /** Exchanges the weights with their moving average (`averageDecay`), to test it; a second call changes them back. */
+  swapAverage(): Promise<void> {
+    return this.#inTurn(() => this.#session.swapAverage());
   }
 
   /** Writes the parameters as safetensors (Node only). */

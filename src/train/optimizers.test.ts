@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { adam } from './optimizers.ts';
 
 test("the defaults are PyTorch's", () => {
-  expect(adam()).toEqual({ kind: 'adam', lr: 0.001, betas: [0.9, 0.999], epsilon: 1e-8 });
+  expect(adam()).toEqual({ kind: 'adam', lr: 0.001, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 });
 });
 
 test.each([

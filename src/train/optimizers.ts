@@ -2,20 +2,65 @@
  * Optimizers as a user makes them. The state (moments, step count) lives in the session on the device; what a user
  * holds are the settings, and `lr` may be changed between epochs, as the lecture's `update_lr` does.
  */
-import type { AdamOptions } from '../engine/backend.ts';
+import type { AdamOptions, SgdOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+
+export type AdamSettings = Partial<Omit<AdamOptions, 'kind'>>;
+export type SgdSettings = Partial<Omit<SgdOptions, 'kind'>>;
 
 /**
  * Adam (Kingma & Ba, ICLR 2015) with PyTorch's defaults and its order of operations.
  * @throws UsageError where a setting is out of its range.
  */
-export function adam(options: Partial<Omit<AdamOptions, 'kind'>> = {}): AdamOptions {
-  const { lr = 0.001, betas = [0.9, 0.999], epsilon = 1e-8 } = options;
-  if (!(lr > 0 && lr < Infinity))
-    throw new UsageError(`adam: learning rate lr = ${lr} is not a number above 0`);
+export function adam(options: AdamSettings = {}): AdamOptions {
+  return adamLike('adam', { weightDecay: 0, ...options });
+}
+
+/**
+ * Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019), PyTorch's defaults: weightDecay 0.01.
+ * @throws UsageError where a setting is out of its range.
+ */
+export function adamw(options: AdamSettings = {}): AdamOptions {
+  return adamLike('adamw', { weightDecay: 0.01, ...options });
+}
+
+function adamLike(
+  kind: AdamOptions['kind'],
+  options: AdamSettings & { readonly weightDecay: number },
+): AdamOptions {
+  const { lr = 0.001, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay } = options;
+  checkRate(kind, lr);
   if (!betas.every((beta) => beta >= 0 && beta < 1)) {
-    throw new UsageError(`adam: betas = [${betas.join(', ')}] are not both at least 0 and below 1`);
+    throw new UsageError(`${kind}: betas = [${betas.join(', ')}] are not both at least 0 and below 1`);
   }
-  if (!(epsilon > 0)) throw new UsageError(`adam: epsilon = ${epsilon} is not a number above 0`);
-  return { kind: 'adam', lr, betas, epsilon };
+  if (!(epsilon > 0)) throw new UsageError(`${kind}: epsilon = ${epsilon} is not a number above 0`);
+  checkDecay(kind, weightDecay);
+  return { kind, lr, betas, epsilon, weightDecay };
+}
+
+/**
+ * Stochastic gradient descent as torch.optim.SGD: momentum 0.9 here by default, no dampening.
+ * @throws UsageError where a setting is out of its range, and for Nesterov's rule without momentum.
+ */
+export function sgd(options: SgdSettings = {}): SgdOptions {
+  const { lr = 0.1, momentum = 0.9, nesterov = false, weightDecay = 0 } = options;
+  checkRate('sgd', lr);
+  if (!(momentum >= 0 && momentum < 1)) {
+    throw new UsageError(`sgd: momentum = ${momentum} is not at least 0 and below 1`);
+  }
+  if (nesterov && momentum === 0) throw new UsageError('sgd: nesterov needs a momentum above 0');
+  checkDecay('sgd', weightDecay);
+  return { kind: 'sgd', lr, momentum, nesterov, weightDecay };
+}
+
+function checkRate(kind: string, lr: number): void {
+  if (!(lr > 0 && lr < Infinity)) {
+    throw new UsageError(`${kind}: learning rate lr = ${lr} is not a number above 0`);
+  }
+}
+
+function checkDecay(kind: string, weightDecay: number): void {
+  if (!(weightDecay >= 0 && weightDecay < Infinity)) {
+    throw new UsageError(`${kind}: weightDecay = ${weightDecay} is not a number of at least 0`);
+  }
 }

@@ -9,7 +9,7 @@
  * Learning rate, order and random transforms of an epoch follow from its number alone, so a loop may begin anywhere.
  */
 import type { DataLoader } from '../data/loader.ts';
-import type { AdamOptions, EvaluateResult } from '../engine/backend.ts';
+import type { EvaluateResult, OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from './model.ts';
 import type { Reporter } from './reporters.ts';
@@ -20,7 +20,7 @@ export interface TrainerOptions {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
   /** Its `lr` is that of the first epoch. */
-  readonly optimizer: AdamOptions;
+  readonly optimizer: OptimizerOptions;
   /** 80 by default, as in the lecture. */
   readonly epochs?: number;
   /** The learning rate is multiplied by `lrGamma` (1/3) after each `lrStep` (20) epochs. */

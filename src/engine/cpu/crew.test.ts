@@ -23,7 +23,7 @@ test('after a worker has failed, a session refuses at once instead of waiting fo
       epoch: 1,
     },
     // No such optimizer: the workers find no betas in it.
-    optimizer: { kind: 'adam', lr: 0.1, epsilon: 1e-8 } as never,
+    optimizer: { kind: 'adam', lr: 0.1, epsilon: 1e-8, weightDecay: 0 } as never,
     from: 0,
     to: 1,
   };

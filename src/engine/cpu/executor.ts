@@ -3,13 +3,30 @@
  * by one from a counter; at the end of a phase all workers meet, and the last to arrive does what must be done once.
  */
 import { place } from '../../data/fuse.ts';
+import { mixupShare } from '../../data/mixup.ts';
 import { random, streams } from '../../data/random.ts';
 import type { FusedTransform } from '../../data/transforms.ts';
-import { adamSettings, adamValues } from '../../kernels/optimizer.ts';
-import type { AdamOptions } from '../backend.ts';
+import {
+  adamSettings,
+  adamValues,
+  averageShare,
+  clippingScale,
+  sgdSettings,
+  sgdValues,
+} from '../../kernels/optimizer.ts';
+import type { OptimizerOptions, StepOptions } from '../backend.ts';
 import type { Call, HostCall, Instruction } from './code.ts';
 import type { KernelLibrary } from './library.ts';
-import { compilePlan, deriveAll, type Phase, type Plan, type SessionMemory } from './plan.ts';
+import {
+  averageSetting,
+  compilePlan,
+  deriveAll,
+  type Phase,
+  type Plan,
+  type SessionMemory,
+  squareCount,
+  type Update,
+} from './plan.ts';
 import type { WasmMemory } from './webassembly.ts';
 
 /** Words of the control block. */
@@ -37,6 +54,8 @@ export type PictureSource =
       /** Transformed pictures [N, C, H, W] and labels [N] of just this pass. */
       readonly values: Float32Array;
       readonly labels: Uint16Array;
+      readonly seed: number;
+      readonly epoch: number;
     };
 
 /** One thing to do, the same for all workers. Typed arrays lie in shared memory. */
@@ -48,18 +67,28 @@ export type Command =
       readonly batchSize: number;
       readonly from: number;
       readonly to: number;
-      readonly optimizer: AdamOptions;
+      readonly optimizer: OptimizerOptions;
+      readonly options: Required<StepOptions>;
+      /** Learning rate of each step, from `from` on. */
+      readonly rates: Float64Array;
       /** Optimizer steps done before. */
       readonly optimizerSteps: number;
-      /** A loss for each step, from `from` on. */
+      /** What the first step of the source is in its epoch: not 0 where a source holds one step's pictures alone. */
+      readonly stepOffset: number;
+      /** Steps of the whole epoch. */
+      readonly epochSteps: number;
+      /** Receive a loss and a number of right answers for each step, from `from` on. */
       readonly losses: Float64Array;
+      readonly correct: Uint32Array;
     }
+  /** Exchanges the weights with their moving average. */
+  | { readonly kind: 'swap' }
   | {
       readonly kind: 'evaluate';
       readonly source: PictureSource;
       readonly batchSize: number;
       readonly images: number;
-      /** Receives the sum of the losses and the number of right answers. */
+      /** Receives the sum of the losses, the number of right answers, and of those among the five likeliest. */
       readonly totals: Float64Array;
       /** Receives logits [images][classes]; may be empty. */
       readonly logits: Float32Array;
@@ -75,20 +104,22 @@ export type Command =
 export interface SharedState {
   readonly memory: WasmMemory;
   readonly control: Int32Array;
-  /** Loss and right answer of each image of a batch. */
+  /** Loss of each image of a batch, and how many classes are likelier than its label. */
   readonly losses: Float64Array;
-  readonly correct: Int32Array;
+  readonly ranks: Int32Array;
 }
 
 /** A plan with its kernels bound. */
 interface BoundPlan {
   readonly plan: Plan;
   readonly phases: readonly (readonly (readonly Bound[])[])[];
-  readonly update: readonly (readonly Bound[])[];
+  /** By the kind of update. */
+  readonly updates: Map<string, readonly (readonly (readonly Bound[])[])[]>;
   readonly reduce: readonly Bound[];
 }
 
 type Bound = (() => void) | HostCall;
+type LoadImages = Extract<HostCall, { host: 'loadImages' }>;
 
 export class Executor {
   readonly #session: SessionMemory;
@@ -104,6 +135,11 @@ export class Executor {
   /** Of the running step in its source. */
   #firstImage = 0;
   #gradientScale = 1;
+  #labelSmoothing = 0;
+  /** Share of its own picture and label in a mixed one. */
+  #ownShare = 1;
+  /** A picture that is mixed with another. */
+  #partner: Float32Array = new Float32Array(0);
 
   constructor(
     session: SessionMemory,
@@ -129,12 +165,17 @@ export class Executor {
         if (this.#worker === 0) this.#runAll(this.#bind(deriveAll(this.#session)));
         this.#meet();
         return 1;
+      case 'swap':
+        if (this.#worker === 0) this.#swapAverage();
+        this.#meet();
+        return 1;
       case 'train':
         return yield* this.#train(command);
       case 'evaluate':
         return yield* this.#evaluate(command);
       case 'gradients': {
         this.#begin(command.source, 'train', command.batchSize, 0);
+        this.#prepareLoss(1 / command.batchSize);
         const { plan, phases, reduce } = this.#current!;
         for (const items of phases) {
           this.#runItems(items);
@@ -148,27 +189,65 @@ export class Executor {
   }
 
   *#train(command: Extract<Command, { kind: 'train' }>): Generator<number, number, void> {
-    const { source, batchSize, from, to, optimizer, losses } = command;
+    const { source, batchSize, from, to, optimizer, options, rates, losses, correct } = command;
+    const { accumulate, labelSmoothing, averageDecay, clipNorm, mixup } = options;
     const images = source.labels.length;
     const total = source.kind === 'dataset' ? source.order.length : images;
+    let { optimizerSteps } = command;
     for (let step = from; step < to; step++) {
       const first = step * batchSize;
       const count = Math.min(batchSize, total - first);
       this.#begin(source, 'train', count, first);
-      this.#writeSettings(optimizer, command.optimizerSteps + step - from + 1);
-      const { phases, update } = this.#current!;
+      // Batches that are accumulated, and the pictures in them.
+      const epochStep = command.stepOffset + step;
+      const position = epochStep % accumulate;
+      const last = position === accumulate - 1 || epochStep === command.epochSteps - 1;
+      const start = first - position * batchSize;
+      const group = accumulate === 1 ? count : Math.min(total, start + accumulate * batchSize) - start;
+      this.#prepareLoss(1 / group, labelSmoothing);
+      if (mixup > 0) this.#ownShare = mixupShare(mixup, source.seed, source.epoch, epochStep);
+      const { phases } = this.#current!;
       phases.forEach((items, index) => {
         this.#runItems(items);
-        const last = index === phases.length - 1;
-        this.#meet(last ? () => this.#recordLoss(losses, step - from, count) : undefined);
+        const end = index === phases.length - 1;
+        this.#meet(end ? () => this.#recordStep(losses, correct, step - from, count) : undefined);
       });
       if (this.#control(stopped)) return step - from + 1;
-      this.#runItems(update);
-      this.#meet(() => this.#decideToStop());
+      if (last) {
+        optimizerSteps++;
+        this.#writeSettings({ ...optimizer, lr: rates[step - from]! }, optimizerSteps);
+        if (averageDecay > 0) this.#writeAverageShare(averageDecay, optimizerSteps);
+      }
+      const update = this.#update({
+        rule: last ? (optimizer.kind === 'sgd' ? 'sgd' : 'adam') : undefined,
+        accumulated: accumulate === 1 ? undefined : position === 0 ? 'first' : 'more',
+        clip: clipNorm > 0,
+        average: averageDecay > 0,
+      });
+      update.forEach((items, index) => {
+        if (index > 0) {
+          const scale = this.#clippingScale(clipNorm);
+          this.#writeSettings({ ...optimizer, lr: rates[step - from]! }, optimizerSteps, scale);
+        }
+        this.#runItems(items);
+        this.#meet(last && index === update.length - 1 ? () => this.#decideToStop() : undefined);
+      });
       yield step - from + 1;
       if (this.#control(stopped)) return step - from + 1;
     }
     return to - from;
+  }
+
+  /** The current plan's update of a kind, with its kernels bound. */
+  #update(update: Update): readonly (readonly (readonly Bound[])[])[] {
+    const { plan, updates } = this.#current!;
+    const key = Object.values(update).join();
+    let bound = updates.get(key);
+    if (!bound) {
+      bound = plan.update(update).map(({ items }) => items.map((item) => this.#bind(item)));
+      updates.set(key, bound);
+    }
+    return bound;
   }
 
   *#evaluate(command: Extract<Command, { kind: 'evaluate' }>): Generator<number, number, void> {
@@ -177,6 +256,7 @@ export class Executor {
     for (let first = 0; first < images; first += batchSize) {
       const count = Math.min(batchSize, images - first);
       this.#begin(source, 'evaluate', count, first);
+      this.#prepareLoss(0);
       const { plan, phases } = this.#current!;
       phases.forEach((items, index) => {
         this.#runItems(items);
@@ -205,7 +285,7 @@ export class Executor {
       bound = {
         plan,
         phases: plan.phases.map(bindItems),
-        update: bindItems(plan.update),
+        updates: new Map(),
         reduce: this.#bind(plan.reduce),
       };
       this.#plans.set(key, bound);
@@ -216,7 +296,6 @@ export class Executor {
       this.#meet();
     }
     this.#firstImage = firstImage;
-    this.#gradientScale = 1 / batch;
     if (this.#source !== source) {
       this.#source = source;
       if (source.kind === 'dataset') this.#writeValueRange(source.fused);
@@ -290,18 +369,43 @@ export class Executor {
     if (this.#control(abortAsked)) Atomics.store(this.#shared.control, stopped, 1);
   }
 
-  #recordLoss(losses: Float64Array, index: number, count: number): void {
+  /** How the loss counts; pictures are not mixed. */
+  #prepareLoss(gradientScale: number, labelSmoothing = 0): void {
+    this.#gradientScale = gradientScale;
+    this.#labelSmoothing = labelSmoothing;
+    this.#ownShare = 1;
+  }
+
+  #recordStep(losses: Float64Array, correct: Uint32Array, index: number, count: number): void {
     let sum = 0;
-    for (let i = 0; i < count; i++) sum += this.#shared.losses[i]!;
+    let right = 0;
+    for (let i = 0; i < count; i++) {
+      sum += this.#shared.losses[i]!;
+      if (this.#shared.ranks[i] === 0) right++;
+    }
     losses[index] = sum / count;
+    correct[index] = right;
     if (!Number.isFinite(sum)) Atomics.store(this.#shared.control, stopped, 1);
   }
 
   #addTotals(totals: Float64Array, count: number): void {
     for (let i = 0; i < count; i++) {
+      const rank = this.#shared.ranks[i]!;
       totals[0]! += this.#shared.losses[i]!;
-      totals[1]! += this.#shared.correct[i]!;
+      if (rank === 0) totals[1]!++;
+      if (rank < 5) totals[2]!++;
     }
+  }
+
+  #swapAverage(): void {
+    const { parameters, averages, operations } = this.#session;
+    const [a, b] = [parameters, averages].map(({ at }) =>
+      this.#floats.subarray(at, at + operations.parameterLength),
+    ) as [Float32Array, Float32Array];
+    const kept = a.slice();
+    a.set(b);
+    b.set(kept);
+    this.#runAll(this.#bind(deriveAll(this.#session)));
   }
 
   #copyLogits(plan: Plan, logits: Float32Array, first: number, count: number): void {
@@ -314,12 +418,32 @@ export class Executor {
     }
   }
 
-  #writeSettings(optimizer: AdamOptions, step: number): void {
-    const values = adamValues(optimizer, step);
+  /** Each worker has settings of its own, so that none has to wait for them. */
+  #writeSettings(optimizer: OptimizerOptions, step: number, gradientScale = 1): void {
     const at = this.#session.settings(this.#worker);
+    if (optimizer.kind === 'sgd') {
+      const values = sgdValues(optimizer, gradientScale);
+      sgdSettings.forEach((name, i) => {
+        this.#floats[at + i] = values[name];
+      });
+      return;
+    }
+    const values = adamValues(optimizer, step, gradientScale);
     adamSettings.forEach((name, i) => {
       this.#floats[at + i] = values[name];
     });
+  }
+
+  #writeAverageShare(decay: number, step: number): void {
+    this.#floats[this.#session.settings(this.#worker) + averageSetting] = averageShare(decay, step);
+  }
+
+  /** What brings the gradient's norm down to `largest`, as torch's clip_grad_norm_; the same in every worker. */
+  #clippingScale(largest: number): number {
+    const { squares, operations } = this.#session;
+    let sum = 0;
+    for (let i = 0; i < squareCount(operations); i++) sum += this.#floats[squares.at + i]!;
+    return clippingScale(Math.sqrt(sum), largest);
   }
 
   #writeValueRange({ scale, offset }: FusedTransform): void {
@@ -332,9 +456,8 @@ export class Executor {
     switch (call.host) {
       case 'loadImages':
         for (let i = 0; i < call.count; i++) {
-          const source = this.#source!;
-          if (source.kind === 'dataset') this.#loadPicture(call, source, i);
-          else this.#loadValues(call, source, i);
+          if (this.#ownShare === 1) this.#load(call, i, call.first + i);
+          else this.#loadMixed(call, i);
         }
         return;
       case 'loss':
@@ -343,15 +466,46 @@ export class Executor {
     }
   }
 
+  /** Puts picture `picture` of the batch into the map's place `i`. */
+  #load(call: LoadImages, i: number, picture: number): void {
+    const source = this.#source!;
+    if (source.kind === 'dataset') this.#loadPicture(call, source, i, picture);
+    else this.#loadValues(call, source, i, picture);
+  }
+
+  /** The same, mixed with its partner. What surrounds the picture in the map is 0 in both. */
+  #loadMixed(call: LoadImages, i: number): void {
+    const { batch } = this.#current!.plan;
+    const picture = call.first + i;
+    this.#load(call, i, batch - 1 - picture);
+    const { height, width, stored } = this.#session.operations.input;
+    const row = width * stored;
+    if (this.#partner.length < height * row) this.#partner = new Float32Array(height * row);
+    const at = call.map / 4 + i * call.imageStride;
+    for (let y = 0; y < height; y++) {
+      const start = at + y * call.rowStride;
+      this.#partner.set(this.#floats.subarray(start, start + row), y * row);
+    }
+    this.#load(call, i, picture);
+    for (let y = 0; y < height; y++) {
+      const start = at + y * call.rowStride;
+      for (let x = 0; x < row; x++) {
+        const own = this.#floats[start + x]!;
+        this.#floats[start + x] = own * this.#ownShare + this.#partner[y * row + x]! * (1 - this.#ownShare);
+      }
+    }
+  }
+
   #loadPicture(
-    call: Extract<HostCall, { host: 'loadImages' }>,
+    call: LoadImages,
     source: Extract<PictureSource, { kind: 'dataset' }>,
     i: number,
+    picture: number,
   ): void {
     const { fused, order, pixels, seed, epoch } = source;
     const [channels, height, width] = fused.source;
     const [, rows, columns] = fused.output;
-    const index = order[this.#firstImage + call.first + i]!;
+    const index = order[this.#firstImage + picture]!;
     const { top, left, flip } = place(fused, random(seed, streams.transform, epoch, index));
     const size = channels * height * width;
     const bytes = this.#current!.plan.memoryFloats * 4 + this.#worker * pictureBytes(size);
@@ -383,12 +537,13 @@ export class Executor {
   }
 
   #loadValues(
-    call: Extract<HostCall, { host: 'loadImages' }>,
+    call: LoadImages,
     source: Extract<PictureSource, { kind: 'values' }>,
     i: number,
+    picture: number,
   ): void {
     const { channels, height, width } = this.#session.operations.input;
-    const from = (this.#firstImage + call.first + i) * channels * height * width;
+    const from = (this.#firstImage + picture) * channels * height * width;
     const to = call.map / 4 + i * call.imageStride;
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < height; y++) {
@@ -403,33 +558,49 @@ export class Executor {
   /** Softmax cross-entropy of each image, in float64, and the gradient of the batch's mean. */
   #loss(call: Extract<HostCall, { host: 'loss' }>): void {
     const { classes, first, count } = call;
-    const source = this.#source!;
     const floats = this.#floats;
+    const spread = this.#labelSmoothing / classes;
     for (let i = 0; i < count; i++) {
       const at = call.logits / 4 + i * call.logitStride;
-      const picture = this.#firstImage + first + i;
-      const label = source.labels[source.kind === 'dataset' ? source.order[picture]! : picture]!;
-      let best = 0;
+      const picture = first + i;
+      const label = this.#labelOf(picture);
+      const other = this.#ownShare === 1 ? label : this.#labelOf(this.#current!.plan.batch - 1 - picture);
+      const own = (1 - this.#labelSmoothing) * this.#ownShare;
+      const others = (1 - this.#labelSmoothing) * (1 - this.#ownShare);
       let largest = Number.NEGATIVE_INFINITY;
+      let total = 0;
+      // Of equal logits the first counts as the larger one. What is no number is never right.
+      const score = floats[at + label]!;
+      let rank = Number.isNaN(score) ? classes : 0;
       for (let c = 0; c < classes; c++) {
         const logit = floats[at + c]!;
-        if (logit > largest) {
-          largest = logit;
-          best = c;
-        }
+        total += logit;
+        if (logit > largest) largest = logit;
+        if (logit > score || (logit === score && c < label)) rank++;
       }
       let sum = 0;
       for (let c = 0; c < classes; c++) sum += Math.exp(floats[at + c]! - largest);
       const logSum = Math.log(sum) + largest;
-      this.#shared.losses[first + i] = logSum - floats[at + label]!;
-      this.#shared.correct[first + i] = best === label ? 1 : 0;
+      this.#shared.losses[picture] =
+        logSum -
+        own * score -
+        (others > 0 ? others * floats[at + other]! : 0) -
+        (spread > 0 ? spread * total : 0);
+      this.#shared.ranks[picture] = rank;
       if (!call.gradient) continue;
       const gradient = call.gradient / 4 + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
-        const probability = Math.exp(floats[at + c]! - logSum);
-        floats[gradient + c] = (probability - (c === label ? 1 : 0)) * this.#gradientScale;
+        const target = (c === label ? own : 0) + (c === other ? others : 0) + spread;
+        floats[gradient + c] = (Math.exp(floats[at + c]! - logSum) - target) * this.#gradientScale;
       }
     }
+  }
+
+  /** Of a picture of the batch. */
+  #labelOf(picture: number): number {
+    const source = this.#source!;
+    const index = this.#firstImage + picture;
+    return source.labels[source.kind === 'dataset' ? source.order[index]! : index]!;
   }
 }
 

@@ -37,12 +37,24 @@ export interface Phase {
   readonly items: readonly (readonly Instruction[])[];
 }
 
+/** What follows a batch's gradients. */
+export interface Update {
+  /** Which rule changes the weights now; none while gradients are still accumulated. */
+  readonly rule: 'adam' | 'sgd' | undefined;
+  /** Whether gradients of several batches are accumulated, and whether this batch is the first of them. */
+  readonly accumulated: 'first' | 'more' | undefined;
+  /** Whether the gradient's norm has to be known first. */
+  readonly clip: boolean;
+  /** Whether the weights' moving average follows. */
+  readonly average: boolean;
+}
+
 export interface Plan {
   readonly batch: number;
   /** Forward pass and, in training, gradients. */
   readonly phases: readonly Phase[];
-  /** Training: sums the slots and applies the optimizer. */
-  readonly update: Phase;
+  /** Training: sums the slots and applies the optimizer, in the phases that an update of this kind needs. */
+  readonly update: (update: Update) => readonly Phase[];
   /** Training: sums the slots alone, into the first. */
   readonly reduce: readonly Instruction[];
   /** Floats of all memory, and where the part begins that this plan has to itself. */
@@ -70,8 +82,9 @@ const fewImages = 8;
 /** Floats of an item of the parameters' phase. */
 const updateFloats = 16_384;
 
-/** A cache line for each worker. */
+/** A cache line for each worker: the rule's settings, and behind them the share of new weights in the average. */
 const settingsFloats = 16;
+export const averageSetting = 15;
 
 /** Memory that lasts for a whole session: it depends on the network and the largest batch alone. */
 export class SessionMemory {
@@ -80,7 +93,14 @@ export class SessionMemory {
   readonly #valueRange: Place;
   readonly parameters: Place;
   readonly firstMoments: Place;
+  /** Adam's; SGD has the first alone, as its momentum. */
   readonly secondMoments: Place;
+  /** The weights' moving average. */
+  readonly averages: Place;
+  /** Gradients of several batches. */
+  readonly accumulated: Place;
+  /** The sum of squares of each update item's gradients. */
+  readonly squares: Place;
   readonly slots: Place;
   readonly splitGradients: Place;
   /** For each operation that is a convolution. */
@@ -99,6 +119,9 @@ export class SessionMemory {
     this.parameters = region.allocate(parameterLength);
     this.firstMoments = region.allocate(parameterLength);
     this.secondMoments = region.allocate(parameterLength);
+    this.averages = region.allocate(parameterLength);
+    this.accumulated = region.allocate(parameterLength);
+    this.squares = region.allocate(updateRanges(operations).length);
     const slots = Math.max(slotCount(largestBatch, slotLength), stageParts(slotLength));
     this.slots = region.allocate(slots * slotLength);
     this.splitGradients = region.allocate(parameterLength - slotLength);
@@ -371,7 +394,7 @@ export function compilePlan(
   return {
     batch,
     phases,
-    update: { items: training ? updateItems(memory, usedSlots, worker) : [] },
+    update: (update) => updatePhases(memory, usedSlots, worker, update),
     reduce: emit((code) => {
       list.forEach((operation, i) => {
         const matrix = matrixOf(operation);
@@ -404,43 +427,120 @@ function reduce(
   });
 }
 
-/** Slots → gradient → optimizer → derived matrices, by ranges of parameters. */
-function updateItems(
+/** Parameters that one item updates: a part of an operation's matrix by whole outputs, or its biases. */
+interface UpdateRange {
+  /** The operation, by its place in the list. */
+  readonly index: number;
+  /** Floats from the start of the parameters. */
+  readonly from: number;
+  readonly length: number;
+  /** The outputs, where they are a convolution's: matrices are derived from them. */
+  readonly outputs?: readonly [from: number, to: number];
+}
+
+function updateRanges({ list }: Operations): UpdateRange[] {
+  return list.flatMap((operation, index): UpdateRange[] => {
+    const matrix = matrixOf(operation);
+    if (!matrix) return [];
+    // Ranges of 16 outputs never share a cache line of a derived matrix.
+    const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
+    const ranges: UpdateRange[] = [];
+    for (let from = 0; from < matrix.storedOut; from += rows) {
+      const to = Math.min(from + rows, matrix.storedOut);
+      ranges.push({
+        index,
+        from: matrix.offset + from * matrix.rowStride,
+        length: (to - from) * matrix.rowStride,
+        ...(operation.kind === 'convolution' && { outputs: [from, to] as const }),
+      });
+    }
+    if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: matrix.storedOut });
+    return ranges;
+  });
+}
+
+/**
+ * Slots → gradient → optimizer → derived matrices, by ranges of parameters. Where the gradient's norm decides how far
+ * a step goes, the workers meet between the gradient and the optimizer.
+ */
+function updatePhases(
   memory: SessionMemory,
   usedSlots: readonly number[],
   worker: number,
-): (readonly Instruction[])[] {
-  const items: (readonly Instruction[])[] = [];
-  const range = (index: number, from: number, length: number, derive?: (code: Code) => void): void => {
-    const code = new Code();
-    const operation = memory.operations.list[index]!;
-    code.within(index, () => {
-      reduce(code, memory, operation, usedSlots[index]!, from, length);
-      code.call('adam', {
-        parameters: memory.parameters.at + from,
-        firstMoment: memory.firstMoments.at + from,
-        secondMoment: memory.secondMoments.at + from,
-        gradient: memory.gradientOf(operation) + from,
-        length,
-        settings: memory.settings(worker),
-      });
-      derive?.(code);
+  { rule, accumulated, clip, average }: Update,
+): readonly Phase[] {
+  const { operations } = memory;
+  /** Where a range's gradient ends up. */
+  const gradientOf = ({ index, from }: UpdateRange): number =>
+    (accumulated ? memory.accumulated.at : memory.gradientOf(operations.list[index]!)) + from;
+
+  const gradient = (code: Code, range: UpdateRange): void => {
+    const { index, from, length } = range;
+    const operation = operations.list[index]!;
+    reduce(code, memory, operation, usedSlots[index]!, from, length);
+    if (!accumulated) return;
+    const own = memory.gradientOf(operation) + from;
+    const all = gradientOf(range);
+    code.call('reduceSlots', {
+      gradient: all,
+      slots: accumulated === 'first' ? own : all,
+      slotStride: own - all,
+      slotCount: accumulated === 'first' ? 1 : 2,
+      length,
     });
-    items.push(code.instructions);
   };
-  for (const [index, operation] of memory.operations.list.entries()) {
-    const matrix = matrixOf(operation);
-    if (!matrix) continue;
-    // Ranges of 16 outputs never share a cache line of a derived matrix.
-    const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
-    for (let from = 0; from < matrix.storedOut; from += rows) {
-      const to = Math.min(from + rows, matrix.storedOut);
-      range(index, matrix.offset + from * matrix.rowStride, (to - from) * matrix.rowStride, (code) => {
-        if (operation.kind !== 'convolution') return;
-        deriveConvolution(code, operation, memory.derived.get(operation)!, memory.parameters.at, from, to);
+
+  const step = (code: Code, range: UpdateRange): void => {
+    const { index, from, length, outputs } = range;
+    const operation = operations.list[index]!;
+    const settings = memory.settings(worker);
+    const common = { parameters: memory.parameters.at + from, gradient: gradientOf(range), length, settings };
+    switch (rule) {
+      case 'adam':
+        code.call('adam', {
+          ...common,
+          firstMoment: memory.firstMoments.at + from,
+          secondMoment: memory.secondMoments.at + from,
+        });
+        break;
+      case 'sgd':
+        code.call('sgd', { ...common, momentum: memory.firstMoments.at + from });
+        break;
+      case undefined:
+        return;
+      default:
+        rule satisfies never;
+    }
+    if (average) {
+      code.call('moveAverage', {
+        average: memory.averages.at + from,
+        parameters: memory.parameters.at + from,
+        length,
+        settings: settings + averageSetting,
       });
     }
-    if (matrix.biasStep === 1) range(index, matrix.bias, matrix.storedOut);
-  }
-  return items;
+    if (operation.kind === 'convolution' && outputs) {
+      deriveConvolution(code, operation, memory.derived.get(operation)!, memory.parameters.at, ...outputs);
+    }
+  };
+
+  const phase = (...parts: ((code: Code, range: UpdateRange, item: number) => void)[]): Phase => ({
+    items: updateRanges(operations).map((range, item) => {
+      const code = new Code();
+      code.within(range.index, () => {
+        for (const part of parts) part(code, range, item);
+      });
+      return code.instructions;
+    }),
+  });
+  const squares = (code: Code, range: UpdateRange, item: number): void =>
+    code.call('sumSquares', {
+      out: memory.squares.at + item,
+      values: gradientOf(range),
+      length: range.length,
+    });
+  return rule && clip ? [phase(gradient, squares), phase(step)] : [phase(gradient, step)];
 }
+
+/** How many sums of squares there are. */
+export const squareCount = (operations: Operations): number => updateRanges(operations).length;

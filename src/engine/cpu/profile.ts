@@ -69,7 +69,7 @@ export async function profileTraining(
     memory,
     control: new Int32Array(controlWords),
     losses: new Float64Array(batchSize),
-    correct: new Int32Array(batchSize),
+    ranks: new Int32Array(batchSize),
   };
   const floats = new Float32Array(memory.buffer);
   const words = new Int32Array(memory.buffer);
@@ -132,8 +132,13 @@ export async function profileTraining(
     from: 0,
     to: warmups + steps,
     optimizer: adam({ lr: 0.001 }),
+    options: { accumulate: 1, labelSmoothing: 0, clipNorm: 0, averageDecay: 0, mixup: 0 },
+    rates: new Float64Array(warmups + steps).fill(0.001),
     optimizerSteps: 0,
+    stepOffset: 0,
+    epochSteps: warmups + steps,
     losses: new Float64Array(warmups + steps),
+    correct: new Uint32Array(warmups + steps),
   });
   const milliseconds: number[] = [];
   for (step = 0; step < warmups + steps; step++) {

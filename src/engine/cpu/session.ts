@@ -12,10 +12,13 @@ import { parametersOf, sizeOf } from '../../model/network.ts';
 import type {
   BatchSource,
   EvaluateResult,
+  MomentName,
   OpenSession,
+  OptimizerOptions,
   Session,
   SessionOptions,
   StepReport,
+  TrainingState,
   TrainRequest,
   TrainResult,
 } from '../backend.ts';
@@ -99,7 +102,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     memory,
     control: new Int32Array(buffer(controlWords * 4)),
     losses: new Float64Array(buffer(largest * 8)),
-    correct: new Int32Array(buffer(largest * 4)),
+    ranks: new Int32Array(buffer(largest * 4)),
   };
   // Workers start up while the kernels are made.
   const workers = shared ? Array.from({ length: threads }, startThread) : [];
@@ -163,6 +166,8 @@ class CpuSession implements Session {
   /** Shared memory for a caller's pictures. */
   #pictures: Float32Array = new Float32Array(0);
   #optimizerSteps = 0;
+  /** Which moments are in use. */
+  #moments: ReadonlySet<MomentName> = new Set();
   #closed = false;
 
   constructor(
@@ -190,10 +195,70 @@ class CpuSession implements Session {
 
   /** Also starts the optimizer afresh. */
   async setWeights(weights: Weights): Promise<void> {
+    await this.setState({ weights, optimizerSteps: 0, moments: {} });
+  }
+
+  async weights(): Promise<Weights> {
     this.#assertOpen();
-    const { parameters, firstMoments, secondMoments } = this.#memory;
-    const length = this.#operations.parameterLength;
-    const view = this.#floats(parameters.at, length);
+    return this.#read(() => this.#memory.parameters.at);
+  }
+
+  async state(): Promise<TrainingState> {
+    const moments: Partial<Record<MomentName, Weights>> = {};
+    for (const name of this.#moments) moments[name] = this.#read(() => this.#placeOf(name));
+    return { weights: await this.weights(), optimizerSteps: this.#optimizerSteps, moments };
+  }
+
+  async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
+    this.#assertOpen();
+    this.#store(this.#memory.parameters.at, weights);
+    const { parameterLength } = this.#operations;
+    for (const { at } of [this.#memory.firstMoments, this.#memory.secondMoments]) {
+      this.#floats(at, parameterLength).fill(0);
+    }
+    const names = Object.keys(moments) as MomentName[];
+    for (const name of names) this.#store(this.#placeOf(name), moments[name]!);
+    this.#moments = new Set(names);
+    this.#optimizerSteps = optimizerSteps;
+    await this.#crew.run({ kind: 'derive' });
+  }
+
+  async swapAverage(): Promise<void> {
+    this.#assertOpen();
+    if (this.#moments.has('average')) await this.#crew.run({ kind: 'swap' });
+  }
+
+  /** Notes which moments a training uses; another optimizer's are forgotten. */
+  #useMoments(optimizer: OptimizerOptions, average: boolean): void {
+    const { parameterLength } = this.#operations;
+    const names: MomentName[] = optimizer.kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
+    if (this.#moments.size > 0 && !this.#moments.has(names[0]!)) {
+      for (const { at } of [this.#memory.firstMoments, this.#memory.secondMoments]) {
+        this.#floats(at, parameterLength).fill(0);
+      }
+      this.#optimizerSteps = 0;
+    }
+    // An average begins as the weights are now.
+    if (average && !this.#moments.has('average')) {
+      const { averages, parameters } = this.#memory;
+      this.#floats(averages.at, parameterLength).set(this.#floats(parameters.at, parameterLength));
+    }
+    this.#moments = new Set(average ? [...names, 'average'] : names);
+  }
+
+  #placeOf(name: MomentName): number {
+    const { firstMoments, secondMoments, averages } = this.#memory;
+    return {
+      firstMoment: firstMoments,
+      momentum: firstMoments,
+      secondMoment: secondMoments,
+      average: averages,
+    }[name].at;
+  }
+
+  /** Writes a tensor for each parameter into a stretch of memory that is laid out as the parameters are. */
+  #store(at: number, weights: Weights): void {
+    const view = this.#floats(at, this.#operations.parameterLength);
     for (const layout of this.#layouts()) {
       const data = (name: string, values: number): Float32Array => {
         const weight = weights.get(name);
@@ -211,24 +276,29 @@ class CpuSession implements Session {
         layout.biasName === undefined ? undefined : data(layout.biasName, layout.out),
       );
     }
-    this.#floats(firstMoments.at, length).fill(0);
-    this.#floats(secondMoments.at, length).fill(0);
-    this.#optimizerSteps = 0;
-    await this.#crew.run({ kind: 'derive' });
-  }
-
-  async weights(): Promise<Weights> {
-    this.#assertOpen();
-    return this.#read(() => this.#memory.parameters.at);
   }
 
   async train(request: TrainRequest): Promise<TrainResult> {
     this.#assertOpen();
-    const { source, optimizer, from, to, onSteps, signal } = request;
+    const { source, optimizer, from, to, onSteps, signal, rates } = request;
+    const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = request;
+    const options = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
     this.#checkBatch(source.batchSize);
     this.#checkDataset(source.dataset);
+    this.#useMoments(optimizer, averageDecay > 0);
     const fused = fuseTransform(source.transform, source.dataset.shape);
-    const losses = new Float64Array(this.#buffer(Math.max(1, to - from) * 8));
+    const count = Math.max(1, to - from);
+    const losses = new Float64Array(this.#buffer(count * 8));
+    const correct = new Uint32Array(this.#buffer(count * 4));
+    const allRates = new Float64Array(this.#buffer(count * 8));
+    allRates.fill(optimizer.lr);
+    if (rates) allRates.set(rates.subarray(0, count));
+    const epochSteps = Math.ceil(source.order.length / source.batchSize);
+    /** Steps of the optimizer among steps `a` … `b` of the epoch. */
+    const updates = (a: number, b: number): number =>
+      Math.floor(b / accumulate) -
+      Math.floor(a / accumulate) +
+      Number(b === epochSteps && b % accumulate > 0);
     const start = performance.now();
     let reported = 0;
     const report = (steps: number): void => {
@@ -239,7 +309,7 @@ class CpuSession implements Session {
       }
       onSteps?.(reports);
     };
-    const command = { kind: 'train', batchSize: source.batchSize, optimizer: { ...optimizer } } as const;
+    const command = { kind: 'train', optimizer: { ...optimizer }, options, epochSteps } as const;
     const done = await this.#abortable(signal, async () => {
       if (signal?.aborted) return 0;
       if (fused) {
@@ -249,16 +319,22 @@ class CpuSession implements Session {
           {
             ...command,
             source: pictures,
+            batchSize: source.batchSize,
             from,
             to,
+            rates: allRates,
             optimizerSteps: this.#optimizerSteps,
+            stepOffset: 0,
             losses,
+            correct,
           },
           report,
         );
       }
       let steps = 0;
-      for (let step = from; step < to && !signal?.aborted; step++) {
+      // An abort takes effect where the optimizer has made its step, as it does in the workers.
+      const mayStop = (step: number): boolean => step % accumulate === 0;
+      for (let step = from; step < to && !(signal?.aborted && mayStop(step)); step++) {
         const values = this.#transformed(source, step * source.batchSize, source.batchSize);
         this.#reserve('train', values.labels.length, values.labels.length, values);
         await this.#crew.run({
@@ -267,8 +343,11 @@ class CpuSession implements Session {
           batchSize: values.labels.length,
           from: 0,
           to: 1,
-          optimizerSteps: this.#optimizerSteps + steps,
+          rates: allRates.subarray(steps, steps + 1),
+          optimizerSteps: this.#optimizerSteps + updates(from, step),
+          stepOffset: step,
           losses: losses.subarray(steps, steps + 1),
+          correct: correct.subarray(steps, steps + 1),
         });
         report(++steps);
         if (!Number.isFinite(losses[steps - 1])) break;
@@ -276,11 +355,13 @@ class CpuSession implements Session {
       return steps;
     });
     report(done);
-    this.#optimizerSteps += done;
+    const finite = done === 0 || Number.isFinite(losses[done - 1]);
+    this.#optimizerSteps += updates(from, finite ? from + done : from + done - 1);
     const total = source.order.length;
     return {
       steps: done,
       losses: losses.slice(0, done),
+      correct: correct.slice(0, done),
       images: Math.min(total, (from + done) * source.batchSize) - Math.min(total, from * source.batchSize),
       seconds: (performance.now() - start) / 1000,
     };
@@ -290,7 +371,7 @@ class CpuSession implements Session {
     this.#assertOpen();
     this.#checkDataset(source.dataset);
     const fused = fuseTransform(source.transform, source.dataset.shape);
-    const totals = new Float64Array(this.#buffer(16));
+    const totals = new Float64Array(this.#buffer(24));
     const logits = new Float32Array(this.#buffer(0));
     const start = performance.now();
     const total = source.order.length;
@@ -312,10 +393,11 @@ class CpuSession implements Session {
         images += Math.min(count, batches * evaluationBatch);
       }
     });
-    const [lossSum = 0, correct = 0] = totals;
+    const [lossSum = 0, correct = 0, topFive = 0] = totals;
     return {
       loss: lossSum / images,
       accuracy: correct / images,
+      topFive: topFive / images,
       correct,
       images,
       seconds: (performance.now() - start) / 1000,
@@ -329,7 +411,7 @@ class CpuSession implements Session {
     this.#assertOpen();
     this.#checkBatch(labels.length);
     this.#checkLabels(labels);
-    const totals = new Float64Array(this.#buffer(16));
+    const totals = new Float64Array(this.#buffer(24));
     const source = this.#values(images, labels.length, labels);
     this.#reserve('train', labels.length, labels.length, source);
     await this.#crew.run({ kind: 'gradients', source, batchSize: labels.length, totals });
@@ -349,7 +431,7 @@ class CpuSession implements Session {
       source,
       batchSize: evaluationBatch,
       images: count,
-      totals: new Float64Array(this.#buffer(16)),
+      totals: new Float64Array(this.#buffer(24)),
       logits,
     });
     return logits.slice();
@@ -477,7 +559,7 @@ class CpuSession implements Session {
     });
     const labels = new Uint16Array(this.#buffer(indices.length * 2));
     labels.set(Array.from(indices, (index) => dataset.labels[index]!));
-    return { kind: 'values', values, labels };
+    return { kind: 'values', values, labels, seed, epoch };
   }
 
   #values(images: Float32Array, count: number, labels?: ArrayLike<number>): PictureSource {
@@ -490,7 +572,7 @@ class CpuSession implements Session {
     }
     const shared = new Uint16Array(this.#buffer(count * 2));
     if (labels) shared.set(Array.from(labels));
-    if (this.#crewIsHere) return { kind: 'values', values: images, labels: shared };
+    if (this.#crewIsHere) return { kind: 'values', values: images, labels: shared, ...noDraws };
     // Copied each time, since the caller may have filled the same array again; into memory that is kept, since fresh
     // pages cost more than the copy.
     if (this.#pictures.length < images.length) {
@@ -498,7 +580,7 @@ class CpuSession implements Session {
     }
     const values = this.#pictures.subarray(0, images.length);
     values.set(images);
-    return { kind: 'values', values, labels: shared };
+    return { kind: 'values', values, labels: shared, ...noDraws };
   }
 
   /** The same values in memory that workers can read without a copy each. */
@@ -533,6 +615,9 @@ class CpuSession implements Session {
     }
   }
 }
+
+/** Pictures that a caller gives have no place in an epoch. */
+const noDraws = { seed: 0, epoch: 0 };
 
 /** Shared copies of data sets and orders in memory of the caller's own, which are not expected to change. */
 const copies = new WeakMap<object, Uint8Array | Uint16Array | Uint32Array | Float32Array>();
