@@ -1,0 +1,87 @@
+/**
+ * What a run folder holds, as types: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
+ * `metrics.csv` a `StepRecord` or an `EpochRecord`. Losses are mean cross-entropies, accuracies lie between 0 and 1,
+ * epochs and steps count from 1, steps are those of the whole run.
+ */
+
+/** Where a run was made. */
+export interface RunEnvironment {
+  readonly vggnet: string;
+  readonly node: string;
+  readonly v8: string;
+  readonly platform: string;
+  readonly processor: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly hostname: string;
+  /** For instance `native`, and in words `native (AVX-512), 2 threads`. */
+  readonly device: string;
+  readonly description: string;
+  readonly threads: number;
+  /** Commit of the user's project, where there is one; `dirty` when files differ from it. */
+  readonly git?: { readonly commit: string; readonly dirty: boolean };
+  /** The command line, and the folder it was given in. */
+  readonly command: readonly string[];
+  readonly folder: string;
+  /** ISO 8601, UTC. */
+  readonly started: string;
+  /** One entry for each time that the run was resumed. */
+  readonly resumed?: readonly {
+    readonly at: string;
+    readonly epoch: number;
+    readonly step: number;
+    readonly description: string;
+    /** Why the bits may differ from those of an uninterrupted run, where they may. */
+    readonly differs?: string;
+  }[];
+}
+
+/** One training step. */
+export interface StepRecord {
+  readonly epoch: number;
+  readonly step: number;
+  readonly lr: number;
+  readonly trainLoss: number;
+}
+
+/** The end of an epoch. */
+export interface EpochRecord {
+  readonly epoch: number;
+  readonly step: number;
+  /** Of the epoch's last step. */
+  readonly lr: number;
+  /** Over the epoch's pictures as they were seen, random transforms and dropout included. */
+  readonly trainLoss: number;
+  readonly trainAccuracy: number;
+  /** Only where pictures were kept apart. */
+  readonly validationLoss?: number;
+  readonly validationAccuracy?: number;
+  readonly testLoss: number;
+  readonly testAccuracy: number;
+  /** Share of pictures whose label is among the five likeliest. */
+  readonly testTopFive: number;
+  readonly trainSeconds: number;
+  readonly testSeconds: number;
+  readonly imagesPerSecond: number;
+}
+
+/** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */
+export const metricsColumns = [
+  'kind',
+  'epoch',
+  'step',
+  'lr',
+  'trainLoss',
+  'trainAccuracy',
+  'validationLoss',
+  'validationAccuracy',
+  'testLoss',
+  'testAccuracy',
+  'testTopFive',
+  'trainSeconds',
+  'testSeconds',
+  'imagesPerSecond',
+] as const;
+
+/** How a run stands. */
+export type RunState = 'running' | 'finished' | 'interrupted' | 'failed';
