@@ -134,7 +134,7 @@ export async function readWhole(path: string, most: number): Promise<Uint8Array<
     }
   } catch (error) {
     if (error instanceof DataError) throw error;
-    throw new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });
+    throw cannotRead(path, error);
   }
 }
 
@@ -195,6 +195,9 @@ export function reason(error: unknown): string {
 
 export const cannotWrite = (path: string, error: unknown): VggError =>
   new VggError(`${path} cannot be written: ${reason(error)}`, { cause: error });
+
+export const cannotRead = (path: string, error: unknown): DataError =>
+  new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });
 
 const pieceBytes = 1 << 28;
 
