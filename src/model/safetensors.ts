@@ -50,7 +50,9 @@ export function safetensorsPieces(
     entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
   }
   // Spaces behind the JSON bring the values to a multiple of 8 bytes, as the official writer does.
-  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  // (An object would put names such as `7` in front.)
+  const members = entries.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`);
+  const json = new TextEncoder().encode(`{${members.join(',')}}`);
   const headerLength = Math.ceil(json.length / 8) * 8;
   const header = new Uint8Array(8 + headerLength);
   new DataView(header.buffer).setBigUint64(0, BigInt(headerLength), true);

@@ -1,5 +1,6 @@
 /** Weight files on disk (Node only). A file appears whole or not at all. */
 import { DataError, UsageError } from '../errors.ts';
+import { isCheckpoint, parseCheckpoint } from '../runs/checkpoint.ts';
 import { readWhole, reason, writeWhole } from '../runs/files.ts';
 import type { Network, Weights } from './layer.ts';
 import { checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
@@ -18,11 +19,15 @@ export async function saveWeights(
   }
 }
 
-/** The weights of `network` from a safetensors file. @throws DataError where it cannot be read or does not fit. */
+/**
+ * The weights of `network` from a safetensors file; those of a checkpoint without the rest of the training.
+ * @throws DataError where it cannot be read or does not fit.
+ */
 export async function loadWeights(path: string, network: Network): Promise<Weights> {
   const bytes = await readWhole(path, Infinity);
   try {
-    return checkWeights(network, readSafetensors(bytes).tensors);
+    const tensors = isCheckpoint(bytes) ? parseCheckpoint(bytes).weights : readSafetensors(bytes).tensors;
+    return checkWeights(network, tensors);
   } catch (error) {
     throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
   }

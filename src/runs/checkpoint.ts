@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { DataError } from '../errors.ts';
-import type { Weights } from '../model/layer.ts';
+import type { Weight, Weights } from '../model/layer.ts';
 import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
 import { cannotWrite, isMissing, readWhole, temporaryBeside, writeWhole } from './files.ts';
 
@@ -165,7 +165,7 @@ export function parseCheckpoint(bytes: Uint8Array): Checkpoint {
   const { loop, extra, training } = checkState(parseJson(metadata.state ?? ''));
   const own = new Set(training);
   const weights = new Map([...tensors].filter(([name]) => !own.has(name)));
-  const others = training.map((name): [string, Weights extends ReadonlyMap<string, infer T> ? T : never] => {
+  const others = training.map((name): [string, Weight] => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new DataError(`its tensor ${JSON.stringify(name)} is missing`);
     return [name, tensor];

@@ -1,8 +1,8 @@
-import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { DataError, VggError } from '../errors.ts';
 import { openAppend, readJson, readWhole, removeLeftovers, temporaryBeside, writeWhole } from './files.ts';
 
@@ -66,21 +66,12 @@ test('readWhole and readJson name the file and the rule', async () => {
   await expect(readWhole(join(folder, 'none'), 4)).rejects.toThrow(/none cannot be read: no such file/);
 });
 
-// Mounting needs the superuser.
-const mounts = process.platform === 'linux' && canMount();
-
-function canMount(): boolean {
-  const probe = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', '/mnt']);
-  return probe.status === 0;
-}
-
-describe.skipIf(!mounts)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+  let unmount: () => void;
   beforeEach(() => {
-    expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]).status).toBe(0);
+    unmount = mountSmallDisk(folder, '256k');
   });
-  afterEach(() => {
-    expect(spawnSync('umount', [folder]).status).toBe(0);
-  });
+  afterEach(() => unmount());
 
   test('writeWhole leaves the old file, openAppend the complete writes', async () => {
     const path = join(folder, 'a');

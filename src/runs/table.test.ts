@@ -2,6 +2,7 @@ import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { DataError } from '../errors.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 import { type MetricsRow, openMetrics, readMetrics, truncateAfter } from './table.ts';
@@ -115,5 +116,25 @@ describe('metrics.csv', () => {
       /does not begin with the columns kind,epoch.* but with "a,b"/,
     );
     await expect(readMetrics(join(folder, 'none'))).rejects.toThrow(/none cannot be read: no such file/);
+  });
+});
+
+describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+  let unmount: () => void;
+  beforeEach(() => {
+    unmount = mountSmallDisk(folder, '64k');
+  });
+  afterEach(() => unmount());
+
+  test('the rows that were there stay whole', async () => {
+    const table = await openMetrics(path);
+    await table.append([stepRow(1), epochRow(1)]);
+    const tooMany = Array.from({ length: 3000 }, (_, i) => stepRow(i + 2));
+    await expect(table.append(tooMany)).rejects.toThrow(
+      /metrics\.csv cannot be written: no space left on the disk/,
+    );
+    await table.append([stepRow(2)]);
+    await table.close();
+    expect(await readMetrics(path)).toEqual({ steps: [step(1), step(2)], epochs: [epoch(1)] });
   });
 });
