@@ -1,0 +1,253 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
+import { random } from '../data/random.ts';
+import { DataError } from '../errors.ts';
+import { initialWeights } from '../model/initialize.ts';
+import type { Weight, Weights } from '../model/layer.ts';
+import { flatten, linear } from '../model/layers/index.ts';
+import { buildNetwork, sequential } from '../model/network.ts';
+import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
+import { loadWeights } from '../model/weight-files.ts';
+import {
+  type Checkpoint,
+  checkpointPieces,
+  type LoopState,
+  lastGoodCheckpoint,
+  parseCheckpoint,
+  readCheckpoint,
+  writeCheckpoint,
+} from './checkpoint.ts';
+
+const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
+const weights = initialWeights(network, 1);
+const training: Weights = new Map(
+  [...weights].map(([name, { shape, data }]): [string, Weight] => [
+    `optimizer.exp_avg.${name}`,
+    { shape, data: data.map((value) => value / 3) },
+  ]),
+);
+const loop: LoopState = {
+  epoch: 3,
+  step: 17,
+  totalSteps: 1017,
+  optimizerSteps: 508,
+  running: { lossSum: 0.1 + 0.2, correct: 12, images: 1700 },
+  best: { epoch: 2, value: 2 / 3 },
+  counters: { plateau: 1, earlyStopping: 0 },
+  finished: false,
+};
+const checkpoint: Checkpoint = {
+  weights,
+  training,
+  loop,
+  extra: { b: [1, null, { y: 'ü', x: 1e-300 }], a: true },
+};
+const at = (totalSteps: number): Checkpoint => ({ ...checkpoint, loop: { ...loop, totalSteps } });
+const bytesOf = (state: Checkpoint): Buffer => Buffer.concat(checkpointPieces(state));
+
+let folder: string;
+let last: string;
+let previous: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-checkpoint-'));
+  last = join(folder, 'last.safetensors');
+  previous = join(folder, 'last.previous.safetensors');
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+describe('a checkpoint', () => {
+  test('gives back what was written', async () => {
+    await writeCheckpoint(last, checkpoint);
+    expect(await readCheckpoint(last)).toEqual(checkpoint);
+    expect(await readdir(folder)).toEqual(['last.safetensors']);
+  });
+
+  test('has equal bytes for equal state, in whatever order its keys were set', () => {
+    const shuffled: Checkpoint = {
+      extra: { a: true, b: [1, null, { x: 1e-300, y: 'ü' }] },
+      loop: {
+        ...loop,
+        counters: { earlyStopping: 0, plateau: 1 },
+        running: { images: 1700, correct: 12, lossSum: 0.1 + 0.2 },
+      },
+      training: new Map(training),
+      weights: new Map(weights),
+    };
+    expect(bytesOf(shuffled)).toEqual(bytesOf(checkpoint));
+    expect(bytesOf(parseCheckpoint(bytesOf(checkpoint)))).toEqual(bytesOf(checkpoint));
+    expect(bytesOf(at(1018))).not.toEqual(bytesOf(checkpoint));
+  });
+
+  test('is a safetensors file with the weights in front', () => {
+    const { tensors, metadata } = readSafetensors(bytesOf(checkpoint));
+    expect([...tensors]).toEqual([...weights, ...training]);
+    expect(Object.keys(metadata)).toEqual(['format', 'checksum', 'state']);
+    expect(metadata.format).toBe('vggnet checkpoint 1');
+    expect(metadata.checksum).toMatch(/^crc32:[0-9a-f]{8}$/);
+  });
+
+  test('cut short at any length is found out', () => {
+    const bytes = bytesOf(checkpoint);
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => parseCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(DataError);
+    }
+    expect(() => parseCheckpoint(Buffer.concat([bytes, Buffer.from([0])]))).toThrow(DataError);
+  });
+
+  test('with any bit flipped is found out', () => {
+    const bytes = bytesOf(checkpoint);
+    for (let bit = 0; bit < 8 * bytes.length; bit++) {
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+      // Not `expect` for each of thousands.
+      let error: unknown;
+      try {
+        parseCheckpoint(bytes);
+      } catch (thrown) {
+        error = thrown;
+      }
+      if (!(error instanceof DataError)) expect.fail(`bit ${bit}: ${error}`);
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+    }
+    expect(parseCheckpoint(bytes)).toEqual(checkpoint);
+  });
+
+  test('with a random run of bytes overwritten is found out', () => {
+    const bytes = bytesOf(checkpoint);
+    const { next } = generator(5);
+    for (let i = 0; i < 2000; i++) {
+      const damaged = Buffer.from(bytes);
+      const start = next(bytes.length);
+      for (let j = start; j < Math.min(bytes.length, start + 1 + next(64)); j++) damaged[j] = next(256);
+      if (damaged.equals(bytes)) continue;
+      expect(() => parseCheckpoint(damaged)).toThrow(DataError);
+    }
+  });
+
+  test('refuses a state that is none, on both ways', () => {
+    const bad = (changes: object): Checkpoint => ({ ...checkpoint, loop: { ...loop, ...changes } });
+    expect(() => checkpointPieces(bad({ step: -1 }))).toThrow(
+      /its state is not one of a training: loop.step -1: /,
+    );
+    expect(() => checkpointPieces(bad({ best: { epoch: 1, value: Number.NaN } }))).toThrow(
+      /loop.best.value NaN: /,
+    );
+    expect(() => checkpointPieces(bad({ finished: 1 }))).toThrow(/loop.finished 1: /);
+    expect(() => checkpointPieces({ ...checkpoint, training: weights })).toThrow(/fc.weight is a weight/);
+  });
+});
+
+/** Whole numbers below a bound, the same in each run. */
+function generator(seed: number): { readonly next: (bound: number) => number } {
+  const numbers = random(seed, 0);
+  return { next: (bound) => numbers.integer(bound) };
+}
+
+describe('keeping', () => {
+  test('the one before stays, the one before that does not', async () => {
+    for (const steps of [1, 2, 3]) await writeCheckpoint(last, at(steps));
+    expect((await readCheckpoint(last)).loop.totalSteps).toBe(3);
+    expect((await readCheckpoint(previous)).loop.totalSteps).toBe(2);
+    expect((await readdir(folder)).sort()).toEqual(['last.previous.safetensors', 'last.safetensors']);
+  });
+
+  test('lastGoodCheckpoint falls back, and says in a line why', async () => {
+    const notices: string[] = [];
+    const find = async (): Promise<number | undefined> =>
+      (await lastGoodCheckpoint(folder, 'last', (line) => notices.push(line)))?.loop.totalSteps;
+    expect(await find()).toBeUndefined();
+    for (const steps of [1, 2]) await writeCheckpoint(last, at(steps));
+    expect(await find()).toBe(2);
+    expect(notices).toEqual([]);
+
+    const good = await readFile(last);
+    await truncate(last, good.length - 1);
+    expect(await find()).toBe(1);
+    expect(notices.pop()).toMatch(/last\.safetensors: damaged or cut short: .*; going on from .*previous/);
+    await writeFile(last, 'weights?');
+    expect(await find()).toBe(1);
+    expect(notices.pop()).toMatch(/last\.safetensors: not a checkpoint/);
+    await rm(last);
+    expect(await find()).toBe(1);
+    expect(notices).toEqual([]);
+
+    good[good.length - 1]! ^= 1;
+    await writeFile(previous, good);
+    await writeFile(last, good);
+    await expect(find()).rejects.toThrow(/no checkpoint in .* is whole: .*last\.safetensors: .*previous/);
+  });
+
+  test('a damaged one never pushes out the only good one', async () => {
+    for (const steps of [1, 2]) await writeCheckpoint(last, at(steps));
+    await writeFile(last, 'damaged');
+    await writeCheckpoint(last, at(3));
+    expect((await readCheckpoint(last)).loop.totalSteps).toBe(3);
+  });
+
+  test('a killed writer leaves a whole one', async () => {
+    const url = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
+    const program = `
+      import { parseCheckpoint, writeCheckpoint } from ${url('checkpoint.ts')};
+      import { readFileSync } from 'node:fs';
+      const start = parseCheckpoint(readFileSync(process.argv[1]));
+      const weights = new Map([...start.weights, ['big', { shape: [500000], data: new Float32Array(500000) }]]);
+      setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(process.argv[2]));
+      for (let totalSteps = 2; ; totalSteps++) {
+        await writeCheckpoint(process.argv[1], { ...start, weights, loop: { ...start.loop, totalSteps } });
+      }`;
+    for (const milliseconds of [5, 17, 31, 47]) {
+      await writeCheckpoint(last, at(1));
+      const run = spawnSync(process.execPath, [
+        '--input-type=module',
+        '--eval',
+        program,
+        last,
+        `${milliseconds}`,
+      ]);
+      expect(run.signal).toBe('SIGKILL');
+      expect(await lastGoodCheckpoint(folder, 'last', expect.fail)).toBeDefined();
+    }
+  });
+});
+
+describe('weights from a checkpoint', () => {
+  test('come without the rest of the training', async () => {
+    await writeCheckpoint(last, checkpoint);
+    expect(await loadWeights(last, network)).toEqual(weights);
+    const bytes = await readFile(last);
+    bytes[bytes.length - 1]! ^= 1;
+    await writeFile(last, bytes);
+    await expect(loadWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
+  });
+
+  test('the same tensors in another file are not expected', async () => {
+    await writeFile(last, writeSafetensors(new Map([...weights, ...training]), { format: 'pt' }));
+    await expect(loadWeights(last, network)).rejects.toThrow(
+      /optimizer\.exp_avg\.fc\.weight is not expected/,
+    );
+  });
+});
+
+describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+  let unmount: () => void;
+  beforeEach(() => {
+    unmount = mountSmallDisk(folder, '2m');
+  });
+  afterEach(() => unmount());
+
+  test('the one before stays whole', async () => {
+    const large = (steps: number): Checkpoint => ({
+      ...at(steps),
+      weights: new Map([['big', { shape: [300_000], data: new Float32Array(300_000).fill(steps) }]]),
+    });
+    await writeCheckpoint(last, large(1));
+    await expect(writeCheckpoint(last, large(2))).rejects.toThrow(
+      /last\.safetensors cannot be written: no space left on the disk/,
+    );
+    expect(await readCheckpoint(last)).toEqual(large(1));
+    expect(await readdir(folder)).toEqual(['last.safetensors']);
+  });
+});

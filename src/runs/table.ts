@@ -1,0 +1,157 @@
+/**
+ * `metrics.csv` (Node only): one row for each step and each epoch, appended in whole lines. Numbers are written so that
+ * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
+ */
+import { writeFile } from 'node:fs/promises';
+import { DataError } from '../errors.ts';
+import { cannotWrite, isMissing, openAppend, readWhole, writeWhole } from './files.ts';
+import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
+
+export type MetricsRow =
+  | ({ readonly kind: 'step' } & StepRecord)
+  | ({ readonly kind: 'epoch' } & EpochRecord);
+
+export interface Metrics {
+  readonly steps: readonly StepRecord[];
+  readonly epochs: readonly EpochRecord[];
+}
+
+export interface MetricsTable {
+  /**
+   * All rows in one write.
+   * @throws VggError where they do not fit; the table then ends with the rows before them.
+   */
+  readonly append: (rows: readonly MetricsRow[]) => Promise<void>;
+  /** Forces the rows to the disk; before a checkpoint of the same step, for instance. */
+  readonly sync: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+const header = `${metricsColumns.join(',')}\n`;
+/** A million steps have about 60 MB. */
+const mostBytes = 1 << 28;
+
+/** Opens a table for appending: a new one, or one whose torn end is cut off. */
+export async function openMetrics(path: string): Promise<MetricsTable> {
+  const found = await read(path);
+  if (found === undefined) await create(path);
+  else if (found.goodText.length < found.length) await writeWhole(path, found.goodText);
+  const file = await openAppend(path);
+  return {
+    append: (rows) => (rows.length === 0 ? Promise.resolve() : file.append(rows.map(formatRow).join(''))),
+    sync: file.sync,
+    close: file.close,
+  };
+}
+
+/**
+ * Keeps what belongs to the first `step` steps and the first `epochs` whole epochs: a run that is resumed from there
+ * writes the other rows again. Not while the table is open.
+ */
+export async function truncateAfter(path: string, epochs: number, step: number): Promise<void> {
+  const found = await read(path);
+  if (found === undefined) return;
+  const kept = found.rows.filter((row) => row.step <= step && (row.kind === 'step' || row.epoch <= epochs));
+  const text = header + kept.map(formatRow).join('');
+  if (text.length < found.length) await writeWhole(path, text);
+}
+
+/** The rows of a table; a torn end is left out. @throws DataError that names the file, the line and the rule. */
+export async function readMetrics(path: string): Promise<Metrics> {
+  const found = await read(path);
+  if (found === undefined) throw new DataError(`${path} cannot be read: no such file or folder`);
+  const steps: StepRecord[] = [];
+  const epochs: EpochRecord[] = [];
+  for (const { kind, ...row } of found.rows) {
+    if (kind === 'step') steps.push(row as StepRecord);
+    else epochs.push(row as EpochRecord);
+  }
+  return { steps, epochs };
+}
+
+async function create(path: string): Promise<void> {
+  try {
+    await writeFile(path, header, { flag: 'wx' });
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
+interface Found {
+  readonly rows: readonly MetricsRow[];
+  /** Header and rows as they stand in the file. */
+  readonly goodText: string;
+  /** Of the file, in characters. */
+  readonly length: number;
+}
+
+/** Undefined where there is no file. */
+async function read(path: string): Promise<Found | undefined> {
+  let text: string;
+  try {
+    text = new TextDecoder().decode(await readWhole(path, mostBytes));
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  if (header.startsWith(text))
+    return { rows: [], goodText: header, length: text === header ? text.length : Infinity };
+  if (!text.startsWith(header)) {
+    const [first = ''] = text.split('\n', 1);
+    throw new DataError(
+      `${path} does not begin with the columns ${metricsColumns.join(',')}, but with ` +
+        `${JSON.stringify(first.slice(0, 60))}; move it away, and the run writes a new one`,
+    );
+  }
+  const lines = text.slice(header.length).split('\n');
+  // Behind the last newline stands nothing, or a torn line.
+  lines.pop();
+  const rows: MetricsRow[] = [];
+  let end = header.length;
+  for (const [i, line] of lines.entries()) {
+    const row = parseRow(line);
+    if (typeof row === 'string') {
+      if (i === lines.length - 1) break;
+      throw new DataError(`${path}, line ${i + 2}: ${row}; mend or delete the line`);
+    }
+    rows.push(row);
+    end += line.length + 1;
+  }
+  return { rows, goodText: text.slice(0, end), length: text.length };
+}
+
+type Column = (typeof metricsColumns)[number];
+const numberColumns = metricsColumns.slice(1) as Exclude<Column, 'kind'>[];
+const counts: readonly Column[] = ['epoch', 'step'];
+const optional: readonly Column[] = ['validationLoss', 'validationAccuracy'];
+const ofSteps: readonly Column[] = ['epoch', 'step', 'lr', 'trainLoss'];
+
+function formatRow(row: MetricsRow): string {
+  const cells: Readonly<Partial<Record<Column, string | number>>> = row;
+  return `${metricsColumns.map((column) => cells[column] ?? '').join(',')}\n`;
+}
+
+/** The row, or what is wrong with it. */
+function parseRow(line: string): MetricsRow | string {
+  const [kind, ...cells] = line.split(',');
+  if (cells.length !== numberColumns.length) {
+    return `${cells.length + 1} cells, expected ${metricsColumns.length}`;
+  }
+  if (kind !== 'step' && kind !== 'epoch') return `kind ${show(kind)} is neither step nor epoch`;
+  const row: Partial<Record<Column, string | number>> = { kind };
+  for (const [i, column] of numberColumns.entries()) {
+    const cell = cells[i]!;
+    const needed = kind === 'epoch' ? !optional.includes(column) : ofSteps.includes(column);
+    if (cell === '' && !needed) continue;
+    if (!/^(?:-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Infinity)|NaN)$/.test(cell))
+      return `${column} ${show(cell)} is no number`;
+    const value = Number(cell);
+    if (counts.includes(column) && !(Number.isSafeInteger(value) && value >= 0)) {
+      return `${column} ${show(cell)} is not a whole number ≥ 0`;
+    }
+    row[column] = value;
+  }
+  return row as unknown as MetricsRow;
+}
+
+const show = (cell: string | undefined): string => JSON.stringify((cell ?? '').slice(0, 40));
