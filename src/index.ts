@@ -8,9 +8,11 @@ export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from '.
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
+export { keepApart } from './data/split.ts';
 export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
 export {
   compose,
+  cutout,
   type Image,
   type ImageFunction,
   normalize,

@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { fromArrays } from '../src/data/dataset.ts';
 import {
   compose,
+  cutout,
   normalize,
   pad,
   randomCrop,
@@ -306,6 +307,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         ['with a rate for each step', { optimizer: sgd, rates: Float64Array.of(0.001, 0.01, 0.02, 0.005) }],
         ['with label smoothing', { optimizer: sgd, labelSmoothing: 0.2 }],
         ['with mixup', { optimizer: sgd, mixup: 0.4 }],
+        ['with cutout', { optimizer: sgd, source: { ...source, transform: compose([augment, cutout(5)]) } }],
         ['with clipped gradients', { clipNorm: 0.05, optimizer: sgd }],
         ['with accumulated gradients', { optimizer: sgd, accumulate: 3 }],
         ['with a moving average', { optimizer: sgd, averageDecay: 0.9 }],

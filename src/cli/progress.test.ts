@@ -30,7 +30,7 @@ function onTerminal(columns: number) {
 test('the bar shows epoch, step, loss, speed and time left', () => {
   const { progress, take, advance } = onTerminal(120);
   advance(1000);
-  progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1.23456 });
+  progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1.23456, lr: 0.1 });
   expect(take()).toBe(
     `\r\x1b[2KEpoch [1/10] ${'█'.repeat(12)}${'░'.repeat(12)} step [50/100]  ` +
       'Loss: 1.2346  5,000 images/s  0:19 left',
@@ -41,7 +41,7 @@ test('it is drawn a few times a second, and always for the last step', () => {
   const { progress, take, advance } = onTerminal(120);
   const at = (step: number): string => {
     advance(10);
-    progress.step({ epoch: 1, epochs: 1, step, steps: 100, loss: 1 });
+    progress.step({ epoch: 1, epochs: 1, step, steps: 100, loss: 1, lr: 0.1 });
     return take();
   };
   expect(at(1)).toContain('step [1/100]');
@@ -51,7 +51,7 @@ test('it is drawn a few times a second, and always for the last step', () => {
 
 test('it never wraps', () => {
   const { progress, take } = onTerminal(40);
-  progress.step({ epoch: 1, epochs: 1, step: 1, steps: 100, loss: 1 });
+  progress.step({ epoch: 1, epochs: 1, step: 1, steps: 100, loss: 1, lr: 0.1 });
   expect(take().replace('\r\x1b[2K', '')).toHaveLength(39);
 });
 
@@ -60,6 +60,10 @@ test('a finished epoch takes the place of the bar', () => {
   progress.epoch({
     epoch: 1,
     epochs: 3,
+    step: 100,
+    lr: 0.1,
+    trainAccuracy: 0.5,
+    testTopFive: 0.9,
     trainLoss: 1,
     testLoss: 1,
     testAccuracy: 0.5,

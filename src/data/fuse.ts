@@ -35,6 +35,14 @@ export interface FusedTransform {
   readonly offset: readonly number[];
   /** The geometric transforms, in order; they draw from the sample's random stream in this order. */
   readonly geometry: readonly GeometricTransform[];
+  /** Side of a square that is blanked at the end; 0: none. */
+  readonly cutout: number;
+}
+
+/** A rectangle of the output, rows and columns from … to. */
+export interface Hole {
+  readonly rows: readonly [from: number, to: number];
+  readonly columns: readonly [from: number, to: number];
 }
 
 /** Where one sample's output lies in its source: y' = y + top; x' = x + left, or left − x when flipped. */
@@ -42,6 +50,8 @@ export interface Placement {
   readonly top: number;
   readonly left: number;
   readonly flip: boolean;
+  /** What is blanked. */
+  readonly hole: Hole | undefined;
 }
 
 /**
@@ -57,8 +67,11 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
   let output = shape;
   let cropped = false;
   let normalized = false;
+  let scaled = false;
+  let cutout = 0;
   for (const link of flatten(transform)) {
-    if (typeof link === 'function') return undefined;
+    // A hole is blanked last, and in float values.
+    if (typeof link === 'function' || cutout > 0) return undefined;
     switch (link.kind) {
       case 'pad':
         if (link.padding > 0 && (cropped || normalized)) return undefined;
@@ -73,7 +86,12 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
         geometry.push(link);
         cropped = true;
         break;
+      case 'cutout':
+        if (!scaled) return undefined;
+        cutout = link.size;
+        break;
       case 'toTensor':
+        scaled = true;
         for (let c = 0; c < channels; c++) {
           scale[c] = scale[c]! / 255;
           offset[c] = offset[c]! / 255;
@@ -91,11 +109,21 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
         return link satisfies never;
     }
   }
-  return { source: shape, output, scale: scale.map(Math.fround), offset: offset.map(Math.fround), geometry };
+  return {
+    source: shape,
+    output,
+    scale: scale.map(Math.fround),
+    offset: offset.map(Math.fround),
+    geometry,
+    cutout,
+  };
 }
 
 /** Draws one sample's place. The same draws in the same order as `applyTransform`. */
-export function place(fused: Pick<FusedTransform, 'source' | 'geometry'>, random: Random): Placement {
+export function place(
+  fused: Pick<FusedTransform, 'source' | 'output' | 'geometry' | 'cutout'>,
+  random: Random,
+): Placement {
   let [, height, width] = fused.source;
   let top = 0;
   let left = 0;
@@ -123,7 +151,31 @@ export function place(fused: Pick<FusedTransform, 'source' | 'geometry'>, random
         link satisfies never;
     }
   }
-  return { top, left, flip: step < 0 };
+  const hole = fused.cutout > 0 ? drawHole(fused.cutout, fused.output, random) : undefined;
+  return { top, left, flip: step < 0, hole };
+}
+
+/** Draws the middle of a square, row and then column, and cuts the square to the picture. */
+export function drawHole(size: number, [, height, width]: ImageShape, random: Random): Hole {
+  const span = (side: number): [number, number] => {
+    const from = random.integer(side) - Math.floor(size / 2);
+    return [Math.max(0, from), Math.min(side, from + size)];
+  };
+  return { rows: span(height), columns: span(width) };
+}
+
+/** Sets a rectangle of a picture [C, H, W] to 0. */
+export function blank(
+  values: Float32Array,
+  [channels, height, width]: ImageShape,
+  { rows, columns }: Hole,
+): void {
+  for (let c = 0; c < channels; c++) {
+    for (let y = rows[0]; y < rows[1]; y++) {
+      const row = (c * height + y) * width;
+      values.fill(0, row + columns[0], row + columns[1]);
+    }
+  }
 }
 
 /**
@@ -153,4 +205,5 @@ export function applyFused(
       }
     }
   }
+  if (placement.hole) blank(out, fused.output, placement.hole);
 }

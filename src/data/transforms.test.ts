@@ -6,6 +6,7 @@ import {
   applyFused,
   applyTransform,
   compose,
+  cutout,
   fuseTransform,
   type Image,
   imageFromBytes,
@@ -117,18 +118,30 @@ test('the lecture‘s chain is one pass with byte/255', () => {
     scale: Array(3).fill(Math.fround(1 / 255)),
     offset: [0, 0, 0],
     geometry: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+    cutout: 0,
   });
   // Padded, mirrored, cropped at the top left: x = 0 shows the padding right of the source.
-  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true });
-  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false });
+  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true, hole: undefined });
+  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false, hole: undefined });
 });
 
 test('chains that are no single pass do not fuse', () => {
   const shape: ImageShape = [1, 8, 8];
   expect(fuseTransform(compose([randomCrop(4), pad(2)]), shape)).toBeUndefined();
   expect(fuseTransform(compose([toTensor(), normalize(0.5, 1), pad(2)]), shape)).toBeUndefined();
+  expect(fuseTransform(compose([toTensor(), cutout(2), pad(2)]), shape)).toBeUndefined();
+  expect(fuseTransform(compose([cutout(2), toTensor()]), shape)).toBeUndefined();
   expect(fuseTransform(compose([toTensor(), pad(2)]), shape)).toBeDefined();
   expect(fuseTransform(compose([randomCrop(4), pad(0)]), shape)).toBeDefined();
+});
+
+test('cutout blanks a square around a place, and what of it lies outside is lost', () => {
+  const ones = image([2, 3, 4], Array(24).fill(1));
+  // Row 0, column 2 of the picture is the square's middle.
+  expect([...applyTransform(cutout(2), ones, scripted(0, 2)).values]).toEqual(
+    [1, 2].flatMap(() => [1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+  );
+  expect(() => cutout(0)).toThrow('size 0 is not a whole number of pixels ≥ 1');
 });
 
 test('fused and general path agree on random chains: same draws, same values', () => {
@@ -190,6 +203,7 @@ function randomChain(dice: Random, shape: ImageShape): Transform {
       links.push(normalize(list(), list()));
     }
   }
+  if (scaled && dice.integer(3) === 0) links.push(cutout(1 + dice.integer(5)));
   return compose(links);
 }
 

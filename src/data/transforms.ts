@@ -9,9 +9,10 @@
  */
 import { UsageError } from '../errors.ts';
 import type { ImageShape } from './dataset.ts';
+import { blank, drawHole } from './fuse.ts';
 import { type Random, random, streams } from './random.ts';
 
-export type { FusedTransform, GeometricTransform, Placement } from './fuse.ts';
+export type { FusedTransform, GeometricTransform, Hole, Placement } from './fuse.ts';
 export { applyFused, fuseTransform, place } from './fuse.ts';
 
 /** A picture on its way through the transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
@@ -32,6 +33,7 @@ export type Transform =
   | { readonly kind: 'randomCrop'; readonly size: readonly [height: number, width: number] }
   | { readonly kind: 'toTensor' }
   | { readonly kind: 'normalize'; readonly mean: readonly number[]; readonly std: readonly number[] }
+  | { readonly kind: 'cutout'; readonly size: number }
   | { readonly kind: 'compose'; readonly transforms: readonly Transform[] }
   | ImageFunction;
 
@@ -89,6 +91,17 @@ export function normalize(mean: number | readonly number[], std: number | readon
     }
   }
   return { kind: 'normalize', mean: means, std: stds };
+}
+
+/**
+ * Blanks a square of `size` pixels around a random place (DeVries & Taylor 2017): its middle is any pixel, and what
+ * of it lies outside the picture is lost. Blank is 0: the mean after `normalize`, black before it.
+ */
+export function cutout(size: number): Transform {
+  if (!Number.isInteger(size) || size < 1) {
+    throw new UsageError(`cutout: size ${size} is not a whole number of pixels ≥ 1`);
+  }
+  return { kind: 'cutout', size };
 }
 
 /** The transforms one after the other. Nested chains are flattened. */
@@ -152,6 +165,11 @@ function applyLink(link: SimpleTransform, image: Image, random: Random): Image {
       return { shape: image.shape, values: image.values.map((value) => value / 255) };
     case 'normalize':
       return normalized(image, link.mean, link.std);
+    case 'cutout': {
+      const values = image.values.slice();
+      blank(values, image.shape, drawHole(link.size, image.shape, random));
+      return { shape: image.shape, values };
+    }
     default:
       return link satisfies never;
   }

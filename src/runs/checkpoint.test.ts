@@ -12,10 +12,10 @@ import { flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { loadWeights } from '../model/weight-files.ts';
+import type { LoopState } from '../train/fit.ts';
 import {
   type Checkpoint,
   checkpointPieces,
-  type LoopState,
   lastGoodCheckpoint,
   parseCheckpoint,
   readCheckpoint,

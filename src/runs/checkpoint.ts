@@ -16,29 +16,10 @@ import * as z from 'zod';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
+import type { LoopState } from '../train/fit.ts';
 import { cannotWrite, isMissing, readWhole, temporaryBeside, writeWhole } from './files.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
-
-/** Where the training loop stands. */
-export interface LoopState {
-  /** Counts from 1: the epoch under way, or the last one where all are done. */
-  readonly epoch: number;
-  /** Batches done inside the epoch. */
-  readonly step: number;
-  /** Batches done in the whole run. */
-  readonly totalSteps: number;
-  /** Steps of the optimizer, fewer than batches where gradients are accumulated. */
-  readonly optimizerSteps: number;
-  /** Sums over the pictures of the epoch so far. */
-  readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };
-  /** The best epoch so far and what it was chosen by; null before the first. */
-  readonly best: { readonly epoch: number; readonly value: number } | null;
-  /** Named counters of the schedule and of early stopping, such as epochs without progress. */
-  readonly counters: Readonly<Record<string, number>>;
-  /** The training has come to its end. */
-  readonly finished: boolean;
-}
 
 export interface Checkpoint {
   readonly weights: Weights;

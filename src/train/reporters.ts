@@ -3,6 +3,8 @@
  * every epoch and decides itself what to show; the terminal's bar and the JSON stream are others (`cli/progress.ts`).
  */
 
+import type { EpochRecord } from '../runs/records.ts';
+
 export interface StepEvent {
   /** Both count from 1. */
   readonly epoch: number;
@@ -12,19 +14,13 @@ export interface StepEvent {
   readonly steps: number;
   /** Mean loss of this step's own batch. */
   readonly loss: number;
+  /** Learning rate of this step. */
+  readonly lr: number;
 }
 
-export interface EpochEvent {
-  readonly epoch: number;
+/** The end of an epoch, and how many there will be. */
+export interface EpochEvent extends EpochRecord {
   readonly epochs: number;
-  readonly trainLoss: number;
-  readonly testLoss: number;
-  /** 0–1. */
-  readonly testAccuracy: number;
-  readonly trainSeconds: number;
-  readonly testSeconds: number;
-  /** Of training alone. */
-  readonly imagesPerSecond: number;
 }
 
 export interface Reporter {

@@ -1,16 +1,138 @@
-/** Learning rates as functions of the epoch's number alone, so that a training can be resumed anywhere. */
+/**
+ * Courses of the learning rate: functions of the place in the training alone, so that a training can be resumed
+ * anywhere. Each may be given a warm-up, and a schedule is any function of the same form.
+ */
 import { UsageError } from '../errors.ts';
 
-/**
- * Multiplied by `gamma` after each `stepSize` epochs, as torch's StepLR: the lecture divides by 3 every 20 epochs.
- * Epochs count from 1.
- */
-export function stepSchedule(lr: number, stepSize: number, gamma: number): (epoch: number) => number {
+/** Where in the training a step stands. */
+export interface SchedulePlace {
+  /** Counts from 1. */
+  readonly epoch: number;
+  /** Batches of the epoch before this one. */
+  readonly step: number;
+  readonly stepsPerEpoch: number;
+  /** Epochs of the whole training. */
+  readonly epochs: number;
+  /** How often the loss stopped to fall, see `plateauSchedule`. */
+  readonly plateaus: number;
+}
+
+/** The learning rate at a place. */
+export type Schedule = (place: SchedulePlace) => number;
+
+/** The same rate all along. */
+export const constantSchedule =
+  (lr: number): Schedule =>
+  () =>
+    lr;
+
+/** Multiplied by `gamma` after each `stepSize` epochs, as torch's StepLR: the lecture divides by 3 every 20 epochs. */
+export function stepSchedule(lr: number, stepSize: number, gamma: number): Schedule {
   if (!Number.isInteger(stepSize) || stepSize < 1) {
     throw new UsageError(`learning rate schedule: a step of ${stepSize} epochs is not a whole number ≥ 1`);
   }
+  checkGamma(gamma);
+  return ({ epoch }) => lr * gamma ** Math.floor((epoch - 1) / stepSize);
+}
+
+/** Multiplied by `gamma` after each of the epochs `milestones`, as torch's MultiStepLR. */
+export function multiStepSchedule(lr: number, milestones: readonly number[], gamma: number): Schedule {
+  if (milestones.length === 0) {
+    throw new UsageError('learning rate schedule: multiStep has no milestones; name the epochs, as in 30,60');
+  }
+  for (const [i, milestone] of milestones.entries()) {
+    if (!Number.isInteger(milestone) || milestone < 1 || milestone <= (milestones[i - 1] ?? 0)) {
+      throw new UsageError(
+        `learning rate schedule: milestones ${milestones.join(', ')} are not rising whole numbers ≥ 1`,
+      );
+    }
+  }
+  checkGamma(gamma);
+  return ({ epoch }) => lr * gamma ** milestones.filter((milestone) => epoch > milestone).length;
+}
+
+/**
+ * Half a cosine from `lr` down to `minLr` over the whole training, step by step (Loshchilov & Hutter, "SGDR", ICLR
+ * 2017, without restarts): torch's CosineAnnealingLR, stepped after each batch.
+ */
+export function cosineSchedule(lr: number, minLr = 0): Schedule {
+  checkMinimum(lr, minLr);
+  return ({ epoch, step, stepsPerEpoch, epochs }) => {
+    const share = (epoch - 1 + step / stepsPerEpoch) / epochs;
+    return minLr + ((lr - minLr) * (1 + Math.cos(Math.PI * share))) / 2;
+  };
+}
+
+/**
+ * Up from lr / 25 to `lr` in the first 30 % of all steps and down to lr / 250,000, both along half a cosine
+ * (Smith & Topin, "Super-convergence", 2019): torch's OneCycleLR with its defaults, the momentum left as it is.
+ */
+export function oneCycleSchedule(lr: number): Schedule {
+  const [first, last] = [lr / 25, lr / 25 / 1e4];
+  const anneal = (from: number, to: number, share: number): number =>
+    to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
+  return ({ epoch, step, stepsPerEpoch, epochs }) => {
+    const position = (epoch - 1) * stepsPerEpoch + step;
+    const total = epochs * stepsPerEpoch;
+    const top = Math.max(0.3 * total - 1, 0);
+    if (position <= top) return anneal(first, lr, top === 0 ? 1 : position / top);
+    return anneal(lr, last, Math.min(1, (position - top) / (total - 1 - top)));
+  };
+}
+
+/**
+ * Multiplied by `gamma` each time that the loss has not fallen for more than a number of epochs, but not below
+ * `minLr`: torch's ReduceLROnPlateau. The training loop counts the plateaus (`plateauCounter`).
+ */
+export function plateauSchedule(lr: number, gamma: number, minLr = 0): Schedule {
+  checkGamma(gamma);
+  if (gamma >= 1) throw new UsageError(`learning rate schedule: plateau's gamma = ${gamma} is not below 1`);
+  checkMinimum(lr, minLr);
+  return ({ plateaus }) => Math.max(lr * gamma ** plateaus, Math.min(lr, minLr));
+}
+
+/** What is known of plateaus after an epoch; torch's threshold of a ten-thousandth. */
+export interface PlateauState {
+  readonly lowest: number;
+  readonly waited: number;
+  readonly plateaus: number;
+}
+
+/** The state after an epoch with this loss: a plateau is more than `patience` epochs without a lower one. */
+export function nextPlateau(
+  { lowest, waited, plateaus }: PlateauState,
+  loss: number,
+  patience: number,
+): PlateauState {
+  if (loss < lowest * (1 - 1e-4)) return { lowest: loss, waited: 0, plateaus };
+  return waited + 1 > patience
+    ? { lowest, waited: 0, plateaus: plateaus + 1 }
+    : { lowest, waited: waited + 1, plateaus };
+}
+
+/** A schedule whose rate rises evenly from 0 over the first `epochs` epochs, which need not be whole. */
+export function withWarmup(schedule: Schedule, epochs: number): Schedule {
+  if (!(epochs >= 0 && epochs < Infinity)) {
+    throw new UsageError(
+      `learning rate schedule: a warm-up of ${epochs} epochs is not a number of at least 0`,
+    );
+  }
+  if (epochs === 0) return schedule;
+  return (place) => {
+    const position = (place.epoch - 1) * place.stepsPerEpoch + place.step;
+    const steps = Math.max(1, Math.round(epochs * place.stepsPerEpoch));
+    return schedule(place) * Math.min(1, (position + 1) / steps);
+  };
+}
+
+function checkGamma(gamma: number): void {
   if (!(gamma > 0 && gamma < Infinity)) {
     throw new UsageError(`learning rate schedule: the factor gamma = ${gamma} is not a number above 0`);
   }
-  return (epoch) => lr * gamma ** Math.floor((epoch - 1) / stepSize);
+}
+
+function checkMinimum(lr: number, minLr: number): void {
+  if (!(minLr >= 0 && minLr <= lr)) {
+    throw new UsageError(`learning rate schedule: minLr = ${minLr} is not between 0 and the rate ${lr}`);
+  }
 }

@@ -113,10 +113,14 @@ test("the lines are the lecture's", () => {
   const printed: string[] = [];
   const { step, epoch } = lectureLines({ print: (line) => printed.push(line) });
   for (const number of [99, 100, 101])
-    step({ epoch: 1, epochs: 80, step: number, steps: 500, loss: 1.23456 });
+    step({ epoch: 1, epochs: 80, step: number, steps: 500, loss: 1.23456, lr: 0.1 });
   epoch({
     epoch: 1,
     epochs: 80,
+    step: 500,
+    lr: 0.1,
+    trainAccuracy: 0.5,
+    testTopFive: 0.9,
     trainLoss: 1.5,
     testLoss: 1.25,
     testAccuracy: 0.5678,

@@ -34,8 +34,9 @@ export interface TrainerOptions {
 }
 
 export interface EpochResult {
-  /** Mean loss over the pictures of the epoch, each as its batch was seen. */
+  /** Mean loss over the pictures of the epoch, each as its batch was seen, and the share of right answers. */
   readonly loss: number;
+  readonly accuracy: number;
   readonly steps: number;
   readonly images: number;
   /** Seconds of training alone. */
@@ -62,17 +63,24 @@ export function trainer(options: TrainerOptions): Trainer {
       throw new UsageError(`train: epoch ${epoch} is not a whole number ≥ 1; epochs count from 1`);
     }
     signal?.throwIfAborted();
-    optimizer.lr = learningRate(epoch);
+    optimizer.lr = learningRate({ epoch, step: 0, stepsPerEpoch: trainLoader.length, epochs, plateaus: 0 });
     const stepsLeft = steps - (epoch - 1) * trainLoader.length;
     const result = await model.train(trainLoader, {
       epoch,
       optimizer,
       steps: Math.max(0, Math.min(trainLoader.length, stepsLeft)),
-      onStep: ({ step, loss }) => reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss }),
+      onStep: ({ step, loss }) =>
+        reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss, lr: optimizer.lr }),
       ...(signal && { signal }),
     });
     signal?.throwIfAborted();
-    last = { epoch, loss: meanLoss(result.losses, trainLoader), ...result };
+    const correct = result.correct.reduce((sum, right) => sum + right, 0);
+    last = {
+      epoch,
+      loss: meanLoss(result.losses, trainLoader),
+      accuracy: correct / result.images,
+      ...result,
+    };
     return last;
   }
 
@@ -83,9 +91,13 @@ export function trainer(options: TrainerOptions): Trainer {
       reporter?.epoch({
         epoch: last.epoch,
         epochs,
+        step: (last.epoch - 1) * trainLoader.length + last.steps,
+        lr: optimizer.lr,
         trainLoss: last.loss,
+        trainAccuracy: last.accuracy,
         testLoss: result.loss,
         testAccuracy: result.accuracy,
+        testTopFive: result.topFive,
         trainSeconds: last.seconds,
         testSeconds: result.seconds,
         imagesPerSecond: last.images / last.seconds,

@@ -506,7 +506,7 @@ export class Executor {
     const [channels, height, width] = fused.source;
     const [, rows, columns] = fused.output;
     const index = order[this.#firstImage + picture]!;
-    const { top, left, flip } = place(fused, random(seed, streams.transform, epoch, index));
+    const { top, left, flip, hole } = place(fused, random(seed, streams.transform, epoch, index));
     const size = channels * height * width;
     const bytes = this.#current!.plan.memoryFloats * 4 + this.#worker * pictureBytes(size);
     this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), bytes);
@@ -534,6 +534,13 @@ export class Executor {
       range,
       range + channels * 4,
     ]);
+    if (!hole) return;
+    const at = call.map / 4 + i * call.imageStride;
+    const [from, to] = hole.columns;
+    for (let y = hole.rows[0]; y < hole.rows[1]; y++) {
+      const row = at + y * call.rowStride;
+      this.#floats.fill(0, row + from * call.pixelStride, row + to * call.pixelStride);
+    }
   }
 
   #loadValues(

@@ -1,0 +1,39 @@
+/** Keeping pictures of a training set apart, to choose by. */
+import { UsageError } from '../errors.ts';
+import { allocateBytes, type Dataset } from './dataset.ts';
+import { permutation, random, streams } from './random.ts';
+
+/**
+ * The data set in two: a random share of its pictures (0–1) for validation, the rest to train with. The seed alone
+ * decides which; both keep the data set's order.
+ * @throws UsageError where one of them would be empty.
+ */
+export function keepApart(
+  dataset: Dataset,
+  share: number,
+  seed = 0,
+): { readonly train: Dataset; readonly validation: Dataset } {
+  const count = Math.round(dataset.length * share);
+  if (!(count >= 1 && count < dataset.length)) {
+    throw new UsageError(
+      `validation ${share} of ${dataset.name}'s ${dataset.length} pictures keeps ${count} apart; ` +
+        'both parts need at least one picture',
+    );
+  }
+  const order = permutation(dataset.length, random(seed, streams.validation));
+  return {
+    train: subset(dataset, order.subarray(count).toSorted()),
+    validation: subset(dataset, order.subarray(0, count).toSorted()),
+  };
+}
+
+/** The pictures with these indices, copied. */
+export function subset(dataset: Dataset, indices: Uint32Array): Dataset {
+  const size = dataset.shape.reduce((product, side) => product * side, 1);
+  const pixels = allocateBytes(indices.length * size);
+  for (const [i, index] of indices.entries()) {
+    pixels.set(dataset.pixels.subarray(index * size, (index + 1) * size), i * size);
+  }
+  const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
+  return { ...dataset, pixels, labels, length: indices.length };
+}

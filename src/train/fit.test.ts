@@ -1,0 +1,224 @@
+import { expect, test } from 'vitest';
+import { type Dataset, fromArrays } from '../data/dataset.ts';
+import { type DataLoader, dataLoader } from '../data/loader.ts';
+import { random } from '../data/random.ts';
+import { compose, cutout, pad, randomCrop, randomHorizontalFlip, toTensor } from '../data/transforms.ts';
+import { UsageError, VggError } from '../errors.ts';
+import type { Weights } from '../model/layer.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
+import { sequential } from '../model/network.ts';
+import { type Callback, type FitOptions, fit, type LoopState, type Snapshot } from './fit.ts';
+import { compile, type Model } from './model.ts';
+import { adam, sgd } from './optimizers.ts';
+import type { EpochEvent } from './reporters.ts';
+import { cosineSchedule, plateauSchedule, withWarmup } from './schedules.ts';
+
+const network = sequential(
+  [
+    conv2d({ out: 2, kernel: 3, name: 'conv1' }),
+    relu(),
+    maxPool2d(2),
+    flatten(),
+    linear({ out: 3, name: 'fc' }),
+  ],
+  { name: 'small' },
+);
+
+/** Pictures of 1×6×6 whose class is their brightness. */
+function brightness(count: number, seed: number): Dataset {
+  const source = random(seed, 100);
+  const labels = Array.from({ length: count }, (_, i) => i % 3);
+  const pixels = labels.flatMap((label) => Array.from({ length: 36 }, () => 80 * label + source.integer(60)));
+  return fromArrays(Uint8Array.from(pixels), labels, [1, 6, 6]);
+}
+
+const trainLoader = dataLoader(brightness(23, 1), {
+  batchSize: 4,
+  shuffle: true,
+  transform: compose([pad(1), randomHorizontalFlip(), randomCrop(6), toTensor(), cutout(2)]),
+});
+const testLoader: DataLoader = dataLoader(brightness(9, 2), { batchSize: 9 });
+
+const settings = {
+  trainLoader,
+  testLoader,
+  optimizer: adam({ lr: 0.02 }),
+  schedule: withWarmup(cosineSchedule(0.02), 1),
+  epochs: 4,
+  accumulate: 2,
+  averageDecay: 0.9,
+  labelSmoothing: 0.1,
+  mixup: 0.5,
+  clipNorm: 1,
+} satisfies Omit<FitOptions, 'model'>;
+
+const compileSmall = (): Promise<Model> =>
+  compile(network, { input: [1, 6, 6], device: 'reference', batchSize: 4, seed: 1 });
+
+interface Whole {
+  readonly weights: Weights;
+  readonly loop: LoopState;
+  readonly epochs: readonly Partial<EpochEvent>[];
+}
+
+/** Trains and leaves out what depends on time. */
+async function run(options: Partial<FitOptions> = {}, ...callbacks: Callback[]): Promise<Whole> {
+  await using model = await compileSmall();
+  const epochs: Partial<EpochEvent>[] = [];
+  const collect: Callback = {
+    epoch: ({ trainSeconds: _, testSeconds: __, imagesPerSecond: ___, ...event }) => {
+      epochs.push(event);
+    },
+  };
+  const { loop } = await fit({ ...settings, ...options, model, callbacks: [collect, ...callbacks] });
+  return { weights: await model.weights(), loop, epochs };
+}
+
+test('training lowers the loss; epochs, steps and rates are counted', async () => {
+  const { epochs, loop } = await run({ epochs: 20, mixup: 0 });
+  expect(epochs.map(({ epoch, step }) => [epoch, step])).toEqual(
+    Array.from({ length: 20 }, (_, i) => [i + 1, 6 * (i + 1)]),
+  );
+  expect(epochs.at(-1)!.testLoss).toBeLessThan(0.8 * epochs[0]!.testLoss!);
+  expect(epochs.at(-1)!.testTopFive).toBe(1);
+  expect(loop).toMatchObject({ epoch: 21, step: 0, totalSteps: 120, optimizerSteps: 60, finished: true });
+});
+
+test('taken up at any checkpoint it ends with the same bits', async () => {
+  const snapshots: Snapshot[] = [];
+  const keep: Callback = { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) };
+  const whole = await run({ checkpointEvery: { steps: 2 } }, keep);
+  expect(whole.epochs).toEqual((await run()).epochs);
+  expect(snapshots.map(({ loop: { totalSteps } }) => totalSteps)).toEqual([
+    2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,
+  ]);
+  for (const resume of snapshots.slice(0, -1)) {
+    const rest = await run({ resume });
+    expect(rest.weights).toEqual(whole.weights);
+    expect(rest.loop).toEqual(whole.loop);
+    expect(rest.epochs).toEqual(whole.epochs.slice(whole.epochs.length - rest.epochs.length));
+  }
+});
+
+test('2n epochs are n epochs and n more', async () => {
+  const options = { schedule: () => 0.02 };
+  const snapshots: Snapshot[] = [];
+  await run(
+    { ...options, epochs: 2 },
+    { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) },
+  );
+  const rest = await run({ ...options, epochs: 4, resume: snapshots.at(-1)! });
+  const whole = await run({ ...options, epochs: 4 });
+  expect(rest.weights).toEqual(whole.weights);
+  expect(rest.epochs).toEqual(whole.epochs.slice(2));
+});
+
+test('an interrupted training leaves a checkpoint to go on from', async () => {
+  const whole = await run();
+  const controller = new AbortController();
+  const snapshots: Snapshot[] = [];
+  const interrupted = run(
+    { signal: controller.signal },
+    {
+      step: ({ epoch, step }) => {
+        if (epoch === 2 && step === 3) controller.abort(new Error('enough'));
+      },
+      checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)),
+    },
+  );
+  await expect(interrupted).rejects.toThrow('enough');
+  // The group of accumulated batches was finished.
+  expect(snapshots.at(-1)!.loop).toMatchObject({ epoch: 2, step: 4, totalSteps: 10 });
+  expect((await run({ resume: snapshots.at(-1)! })).weights).toEqual(whole.weights);
+});
+
+test('interrupted while it is tested, it is tested when it goes on', async () => {
+  const whole = await run();
+  const controller = new AbortController();
+  const snapshots: Snapshot[] = [];
+  const interrupted = run(
+    { signal: controller.signal },
+    {
+      step: ({ epoch, step }) => {
+        if (epoch === 2 && step === 6) controller.abort(new Error('enough'));
+      },
+      checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)),
+    },
+  );
+  await expect(interrupted).rejects.toThrow('enough');
+  expect(snapshots.at(-1)!.loop).toMatchObject({ epoch: 2, step: 6, totalSteps: 12 });
+  const rest = await run({ resume: snapshots.at(-1)! });
+  expect(rest.epochs).toEqual(whole.epochs.slice(1));
+  expect(rest.weights).toEqual(whole.weights);
+});
+
+test('steps end it inside an epoch, tested all the same', async () => {
+  const { epochs, loop } = await run({ steps: 8 });
+  expect(epochs.map(({ epoch, step }) => [epoch, step])).toEqual([
+    [1, 6],
+    [2, 8],
+  ]);
+  expect(loop).toMatchObject({ epoch: 2, step: 2, totalSteps: 8, finished: true });
+});
+
+test('checkpoints by the clock', async () => {
+  let written = 0;
+  await run({ checkpointEvery: { seconds: 0.001 } }, { checkpoint: () => void written++ });
+  expect(written).toBeGreaterThan(4);
+});
+
+test('without progress it ends early, with the best weights', async () => {
+  await using model = await compileSmall();
+  let best: Weights | undefined;
+  const seen: number[] = [];
+  const result = await fit({
+    ...settings,
+    model,
+    averageDecay: 0,
+    // Much too fast, so that it gets worse soon.
+    optimizer: sgd({ lr: 3 }),
+    schedule: () => 3,
+    clipNorm: 0,
+    epochs: 100,
+    earlyStopping: 2,
+    callbacks: [
+      {
+        epoch: ({ testAccuracy }) => void seen.push(testAccuracy),
+        best: ({ state }) => {
+          best = state.weights;
+        },
+      },
+    ],
+  });
+  expect(result.reason).toBe('earlyStopped');
+  expect(seen).toHaveLength(result.best!.epoch + 2);
+  expect(Math.max(...seen)).toBe(result.best!.value);
+  expect(await model.weights()).toEqual(best);
+});
+
+test('validation pictures decide what is best', async () => {
+  const events: EpochEvent[] = [];
+  const { loop } = await run({ validationLoader: testLoader }, { epoch: (event) => void events.push(event) });
+  expect(events[0]!.validationLoss).toBe(events[0]!.testLoss);
+  expect(loop.best!.value).toBe(Math.max(...events.map(({ validationAccuracy }) => validationAccuracy!)));
+});
+
+test('plateaus lower the rate', async () => {
+  const events: EpochEvent[] = [];
+  await run(
+    // So slow that the loss does not fall by a ten-thousandth.
+    { schedule: plateauSchedule(1e-9, 0.5), optimizer: sgd({ lr: 1e-9 }), patience: 0, averageDecay: 0 },
+    { epoch: (event) => void events.push(event) },
+  );
+  expect(events.map(({ lr }) => lr)).toEqual([1e-9, 1e-9, 0.5e-9, 0.25e-9]);
+});
+
+test('a loss that is no number ends it, with the place and the rate', async () => {
+  const failing = run({ schedule: () => 1e300, clipNorm: 0, accumulate: 1, mixup: 0 });
+  await expect(failing).rejects.toThrow(VggError);
+  await expect(failing).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 1, step [23]: .*1e\+300/);
+});
+
+test('epochs are a whole number', async () => {
+  await expect(run({ epochs: 0.5 })).rejects.toThrow(UsageError);
+});

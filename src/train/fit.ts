@@ -1,0 +1,274 @@
+/**
+ * The whole training: epochs of steps, a test after each, checkpoints at any step, an end before its time where there
+ * is no progress. `trainer` is the lecture's loop; this one can be left and taken up again anywhere, with the same
+ * bits: all that it knows is in a `LoopState` and the session's `TrainingState`.
+ *
+ * What becomes of it (lines, files, pictures) is up to callbacks, which are awaited in order.
+ */
+import type { DataLoader } from '../data/loader.ts';
+import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import type { Weights } from '../model/layer.ts';
+import type { Model } from './model.ts';
+import type { EpochEvent, Reporter } from './reporters.ts';
+import { constantSchedule, nextPlateau, type Schedule } from './schedules.ts';
+
+/** Where a training stands. */
+export interface LoopState {
+  /** Counts from 1: the epoch under way, or the next one where all are done. */
+  readonly epoch: number;
+  /** Batches done inside the epoch. */
+  readonly step: number;
+  /** Batches done in the whole training. */
+  readonly totalSteps: number;
+  /** Steps of the optimizer, fewer than batches where gradients are accumulated. */
+  readonly optimizerSteps: number;
+  /** Sums over the pictures of the epoch so far. */
+  readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };
+  /** The best epoch so far and its accuracy; null before the first. */
+  readonly best: { readonly epoch: number; readonly value: number } | null;
+  /** `sinceBest`: epochs without a better one. `plateaus`, `lowestLoss`, `waited`: of the plateau schedule. */
+  readonly counters: Readonly<Record<string, number>>;
+  /** The training has come to its end. */
+  readonly finished: boolean;
+}
+
+/** What a callback may keep: enough to go on, or to use the network as it is now. */
+export interface Snapshot {
+  readonly loop: LoopState;
+  /** With the moving average in the weights' place where there is one and `tested` is set. */
+  readonly state: TrainingState;
+}
+
+export interface Callback {
+  readonly step?: Reporter['step'];
+  readonly epoch?: (event: EpochEvent) => void | Promise<void>;
+  /** Where the training can be taken up: after each epoch, each `checkpointEvery`, and where it is interrupted. */
+  readonly checkpoint?: (snapshot: Snapshot) => void | Promise<void>;
+  /** After the test of the best epoch so far, with the weights that were tested. */
+  readonly best?: (snapshot: Snapshot, event: EpochEvent) => void | Promise<void>;
+}
+
+export interface FitOptions extends StepOptions {
+  readonly model: Model;
+  readonly trainLoader: DataLoader;
+  readonly testLoader: DataLoader;
+  /**
+   * Pictures to choose the best epoch by and to see plateaus on; without them the test pictures serve, and the best
+   * accuracy is then a flattering one.
+   */
+  readonly validationLoader?: DataLoader;
+  readonly optimizer: OptimizerOptions;
+  /** The optimizer's own rate all along by default. */
+  readonly schedule?: Schedule;
+  /** Epochs without a lower loss that make a plateau; 10 by default, as torch's. */
+  readonly patience?: number;
+  readonly epochs: number;
+  /** Ends after this many batches in all, inside an epoch too; a test follows. */
+  readonly steps?: number;
+  /** Ends after this many epochs without a better accuracy, with the best weights. 0: never. */
+  readonly earlyStopping?: number;
+  readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
+  readonly callbacks?: readonly Callback[];
+  /** What a checkpoint held; `bestWeights` for early stopping, from the best one. */
+  readonly resume?: Snapshot & { readonly bestWeights?: Weights };
+  /** Stops after the running step: a checkpoint follows, and `fit` throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+export interface FitResult {
+  /** Why it ended. */
+  readonly reason: 'finished' | 'earlyStopped';
+  /** The last test; of the best epoch where it ended early. */
+  readonly last: EpochEvent | undefined;
+  readonly best: LoopState['best'];
+  readonly loop: LoopState;
+}
+
+const start: LoopState = {
+  epoch: 1,
+  step: 0,
+  totalSteps: 0,
+  optimizerSteps: 0,
+  running: { lossSum: 0, correct: 0, images: 0 },
+  best: null,
+  counters: {},
+  finished: false,
+};
+
+/**
+ * Trains until the end. The model then has the weights that were tested: the moving average where one was kept, the
+ * best ones where it stopped early.
+ * @throws VggError where a loss is not finite, the signal's reason where it was aborted.
+ */
+export async function fit(options: FitOptions): Promise<FitResult> {
+  const { model, trainLoader, testLoader, validationLoader, optimizer, epochs, signal } = options;
+  const { schedule = constantSchedule(optimizer.lr), patience = 10, earlyStopping = 0 } = options;
+  const { callbacks = [], checkpointEvery, resume, accumulate = 1 } = options;
+  const { labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = options;
+  const stepOptions = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
+  const stepsPerEpoch = trainLoader.length;
+  if (!Number.isInteger(epochs) || epochs < 1) {
+    throw new UsageError(`fit: epochs ${epochs} is not a whole number ≥ 1`);
+  }
+  const lastTotal = Math.min(options.steps ?? Infinity, epochs * stepsPerEpoch);
+
+  let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
+  let bestWeights = resume?.bestWeights;
+  let last: EpochEvent | undefined;
+  let reason: FitResult['reason'] = 'finished';
+  if (resume) await model.setState(resume.state);
+
+  const snapshot = async (): Promise<Snapshot> => ({ loop, state: await model.state() });
+  const checkpoint = async (): Promise<void> => {
+    if (!callbacks.some((callback) => callback.checkpoint)) return;
+    const now = await snapshot();
+    for (const callback of callbacks) await callback.checkpoint?.(now);
+  };
+  const stopIfAborted = async (): Promise<void> => {
+    if (!signal?.aborted) return;
+    await checkpoint();
+    signal.throwIfAborted();
+  };
+  /** The learning rate of a step of the epoch under way. */
+  const rateOf = (step: number): number =>
+    schedule({ epoch: loop.epoch, step, stepsPerEpoch, epochs, plateaus: loop.counters.plateaus ?? 0 });
+  /** The end of the group of accumulated batches that `step` is in. */
+  const groupEnd = (step: number): number =>
+    Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);
+
+  /** Steps of the optimizer in the first `step` batches of an epoch. */
+  const updatesIn = (step: number): number =>
+    step === stepsPerEpoch ? Math.ceil(step / accumulate) : Math.floor(step / accumulate);
+
+  /** Steps of the epoch under way up to `to`, or to the next checkpoint; true where one is due. */
+  async function trainPart(to: number): Promise<{ due: boolean; seconds: number; images: number }> {
+    const from = loop.step;
+    const due = new AbortController();
+    let end = to;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    if (checkpointEvery && 'steps' in checkpointEvery) {
+      const every = checkpointEvery.steps;
+      end = Math.min(to, groupEnd(from + every - (loop.totalSteps % every)));
+    } else if (checkpointEvery) timer = setTimeout(() => due.abort(), checkpointEvery.seconds * 1000);
+    const rates = Float64Array.from({ length: end - from }, (_, i) => rateOf(from + i));
+    const { epoch } = loop;
+    try {
+      const result = await model.train(trainLoader, {
+        ...stepOptions,
+        epoch,
+        optimizer,
+        from,
+        steps: end,
+        rates,
+        signal: signal ? AbortSignal.any([signal, due.signal]) : due.signal,
+        onStep: ({ step, loss }) => {
+          const lr = rates[step - from - 1]!;
+          const event = { epoch, epochs, step, steps: stepsPerEpoch, loss, lr };
+          for (const callback of callbacks) callback.step?.(event);
+        },
+      });
+      let { lossSum, correct, images } = loop.running;
+      for (const [i, loss] of result.losses.entries()) {
+        const batch = batchOf(trainLoader, from + i);
+        lossSum += loss * batch;
+        correct += result.correct[i]!;
+        images += batch;
+      }
+      loop = {
+        ...loop,
+        step: from + result.steps,
+        totalSteps: loop.totalSteps + result.steps,
+        optimizerSteps: loop.optimizerSteps + updatesIn(from + result.steps) - updatesIn(from),
+        running: { lossSum, correct, images },
+      };
+      return { due: from + result.steps < to, seconds: result.seconds, images: result.images };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  while (loop.totalSteps < lastTotal || loop.step > 0) {
+    // The epoch's steps.
+    const { epoch } = loop;
+    const to = groupEnd(Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch));
+    let [trainSeconds, images] = [0, 0];
+    while (loop.step < to) {
+      await stopIfAborted();
+      const part = await trainPart(to);
+      trainSeconds += part.seconds;
+      images += part.images;
+      if (part.due && !signal?.aborted) await checkpoint();
+    }
+    await stopIfAborted();
+
+    // Its test.
+    const lr = rateOf(Math.max(0, loop.step - 1));
+    if (averageDecay > 0) await model.swapAverage();
+    let test: EvaluateResult;
+    let validation: EvaluateResult | undefined;
+    try {
+      validation = validationLoader && (await model.evaluate(validationLoader, signal));
+      test = await model.evaluate(testLoader, signal);
+    } finally {
+      if (averageDecay > 0) await model.swapAverage();
+    }
+    await stopIfAborted();
+    const { lossSum, correct, images: seen } = loop.running;
+    last = {
+      epoch,
+      epochs,
+      step: loop.totalSteps,
+      lr,
+      trainLoss: lossSum / seen,
+      trainAccuracy: correct / seen,
+      ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
+      testLoss: test.loss,
+      testAccuracy: test.accuracy,
+      testTopFive: test.topFive,
+      trainSeconds,
+      testSeconds: test.seconds + (validation?.seconds ?? 0),
+      imagesPerSecond: trainSeconds > 0 ? images / trainSeconds : 0,
+    };
+
+    // What follows from it.
+    const chosenBy = validation ?? test;
+    const better = loop.best === null || chosenBy.accuracy > loop.best.value;
+    const { lowestLoss = Infinity, waited = 0, plateaus = 0 } = loop.counters;
+    const plateau = nextPlateau({ lowest: lowestLoss, waited, plateaus }, chosenBy.loss, patience);
+    const sinceBest = better ? 0 : (loop.counters.sinceBest ?? 0) + 1;
+    const whole = loop.step === stepsPerEpoch;
+    const stopped = earlyStopping > 0 && sinceBest >= earlyStopping;
+    loop = {
+      ...loop,
+      ...(whole && { epoch: epoch + 1, step: 0, running: start.running }),
+      best: better ? { epoch, value: chosenBy.accuracy } : loop.best,
+      counters: { sinceBest, plateaus: plateau.plateaus, waited: plateau.waited, lowestLoss: plateau.lowest },
+      finished: stopped || loop.totalSteps >= lastTotal,
+    };
+    for (const callback of callbacks) await callback.epoch?.(last);
+    if (better && (earlyStopping > 0 || callbacks.some((callback) => callback.best))) {
+      if (averageDecay > 0) await model.swapAverage();
+      const now = await snapshot();
+      if (earlyStopping > 0) bestWeights = now.state.weights;
+      for (const callback of callbacks) await callback.best?.(now, last);
+      if (averageDecay > 0) await model.swapAverage();
+    }
+    await checkpoint();
+    if (stopped) {
+      reason = 'earlyStopped';
+      break;
+    }
+    if (!whole) break;
+    await stopIfAborted();
+  }
+
+  if (reason === 'earlyStopped' && bestWeights) await model.setWeights(bestWeights);
+  else if (averageDecay > 0) await model.swapAverage();
+  return { reason, last, best: loop.best, loop };
+}
+
+/** Pictures of a step: the last one of an epoch may have fewer. */
+function batchOf({ batchSize, dataset }: DataLoader, step: number): number {
+  return Math.min(batchSize, dataset.length - step * batchSize);
+}
