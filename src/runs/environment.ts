@@ -1,6 +1,6 @@
 /** Where a run is made (Node only): versions, machine, command line, and the commit of the user's project. */
 import { execFile } from 'node:child_process';
-import { arch, availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
+import { availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { packageVersion } from '../cli/version.ts';
 import type { RunEnvironment } from './records.ts';
@@ -26,7 +26,7 @@ export async function captureEnvironment(options: EnvironmentOptions): Promise<R
     vggnet: packageVersion(),
     node: process.versions.node,
     v8: process.versions.v8,
-    platform: `${process.platform} ${release()} ${arch()}`,
+    platform: `${process.platform} ${process.arch} (${release()})`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
     cores: availableParallelism(),
     memoryBytes: totalmem(),
