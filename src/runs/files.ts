@@ -81,7 +81,7 @@ export interface AppendFile {
   readonly close: () => Promise<void>;
 }
 
-/** Opens a file for appending, and creates it where there is none. Calls must follow one another. */
+/** Opens a file for appending, and creates it where there is none. Appends are done one after the other. */
 export async function openAppend(path: string): Promise<AppendFile> {
   let file: FileHandle;
   let length: number;
@@ -91,16 +91,21 @@ export async function openAppend(path: string): Promise<AppendFile> {
   } catch (error) {
     throw cannotWrite(path, error);
   }
+  const append = async (content: string | Uint8Array): Promise<void> => {
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+    try {
+      await writeAll(file, bytes);
+    } catch (error) {
+      await file.truncate(length).catch(() => undefined);
+      throw cannotWrite(path, error);
+    }
+    length += bytes.length;
+  };
+  let queue: Promise<void> = Promise.resolve();
   return {
-    append: async (content) => {
-      const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-      try {
-        await writeAll(file, bytes);
-      } catch (error) {
-        await file.truncate(length).catch(() => undefined);
-        throw cannotWrite(path, error);
-      }
-      length += bytes.length;
+    append: (content) => {
+      queue = queue.catch(() => undefined).then(() => append(content));
+      return queue;
     },
     sync: async () => {
       try {

@@ -4,7 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { DataError } from '../errors.ts';
-import { cannotWrite, isMissing, openAppend, readWhole, writeWhole } from './files.ts';
+import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from './files.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 
 export type MetricsRow =
@@ -59,7 +59,7 @@ export async function truncateAfter(path: string, epochs: number, step: number):
 /** The rows of a table; a torn end is left out. @throws DataError that names the file, the line and the rule. */
 export async function readMetrics(path: string): Promise<Metrics> {
   const found = await read(path);
-  if (found === undefined) throw new DataError(`${path} cannot be read: no such file or folder`);
+  if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];
   for (const { kind, ...row } of found.rows) {

@@ -1,0 +1,311 @@
+/**
+ * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
+ * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
+ */
+import { type Dirent, existsSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import * as z from 'zod';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import { parseConfig, type TrainConfig } from '../train/config.ts';
+import {
+  type AppendFile,
+  cannotRead,
+  cannotWrite,
+  isMissing,
+  openAppend,
+  readJson,
+  removeLeftovers,
+  writeJson,
+} from './files.ts';
+
+import { lockHolder, lockRun } from './lock.ts';
+import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
+import { readMetrics } from './table.ts';
+
+/** The names of a run's files. */
+export const runFiles = {
+  config: 'config.json',
+  environment: 'env.json',
+  state: 'state.json',
+  metrics: 'metrics.csv',
+  log: 'log.txt',
+  /** The newest checkpoint, and the one before it. */
+  last: 'last.safetensors',
+  previous: 'last.previous.safetensors',
+  /** The weights of the best epoch. */
+  best: 'best.safetensors',
+} as const;
+
+/** What `state.json` holds. */
+export interface RunStatus {
+  readonly state: RunState;
+  /** Why it failed or was interrupted. */
+  readonly reason?: string | undefined;
+  /** The last epoch begun, the steps of the whole run, the seconds it took so far. */
+  readonly epoch: number;
+  readonly step: number;
+  readonly seconds: number;
+}
+
+/** A run that this process writes to. */
+export interface Run {
+  readonly name: string;
+  /** Absolute. */
+  readonly folder: string;
+  readonly config: TrainConfig;
+  /** The path of one of its files. */
+  readonly path: (file: keyof typeof runFiles) => string;
+  readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
+  readonly writeStatus: (status: RunStatus) => Promise<void>;
+  /** Appends lines to `log.txt`, each with the time. */
+  readonly log: (text: string) => Promise<void>;
+  /** Closes the log and lets the next writer in. */
+  readonly close: () => Promise<void>;
+}
+
+/** A run as it stands. */
+export interface RunRecord {
+  readonly name: string;
+  readonly folder: string;
+  readonly config: TrainConfig;
+  /** Absent where the run ended before its device was known. */
+  readonly env?: RunEnvironment;
+  /** Interrupted where nothing says how it ended. */
+  readonly state: RunState;
+  readonly status?: RunStatus;
+  readonly epochs: readonly EpochRecord[];
+}
+
+/** A folder that holds a run which cannot be read. */
+export interface DamagedRun {
+  readonly name: string;
+  readonly folder: string;
+  readonly problem: string;
+}
+
+/**
+ * Begins a run in `dir`, which is made where there is none.
+ * @throws UsageError where the folder holds a run, VggError where it cannot be written or another process writes to it.
+ */
+export async function createRun(
+  dir: string,
+  config: TrainConfig,
+  environment?: RunEnvironment,
+): Promise<Run> {
+  const folder = resolve(dir);
+  refuseUsed(dir, folder);
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw cannotWrite(folder, error);
+  }
+  return locked(folder, async (run) => {
+    // Another process may have begun and ended one meanwhile.
+    refuseUsed(dir, folder);
+    const created = run(config);
+    await writeJson(created.path('config'), config);
+    if (environment) await created.writeEnvironment(environment);
+    return created;
+  });
+}
+
+/**
+ * Opens a run to go on with it.
+ * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
+ */
+export async function openRun(dir: string): Promise<Run> {
+  const folder = resolve(dir);
+  await readConfig(folder);
+  return locked(folder, async (run) => {
+    const opened = run(await readConfig(folder));
+    await removeLeftovers(folder);
+    return opened;
+  });
+}
+
+/** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
+export async function readRun(dir: string): Promise<RunRecord> {
+  const folder = resolve(dir);
+  const config = await readConfig(folder);
+  // Before the state: a run that ends in between is then one that runs, not one that was interrupted.
+  const alive = (await lockHolder(folder)) !== undefined;
+  const [env, status, metrics] = await Promise.all([
+    optional(readChecked(join(folder, runFiles.environment), environmentSchema)),
+    optional(readChecked(join(folder, runFiles.state), statusSchema)),
+    optional(readMetrics(join(folder, runFiles.metrics))),
+  ]);
+  const ended = status === undefined || status.state === 'running' ? 'interrupted' : status.state;
+  return {
+    name: basename(folder),
+    folder,
+    config,
+    ...(env && { env }),
+    state: alive ? 'running' : ended,
+    ...(status && { status }),
+    epochs: metrics?.epochs ?? [],
+  };
+}
+
+/** The runs directly in `root`, in the order of their names; none where there is no such folder. */
+export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
+  let entries: readonly Dirent[];
+  try {
+    entries = await readdir(root, { withFileTypes: true });
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw cannotRead(root, error);
+  }
+  const folders = entries
+    .map(({ name }) => resolve(root, name))
+    .filter((folder) => existsSync(join(folder, runFiles.config)))
+    .sort();
+  return Promise.all(
+    folders.map((folder) =>
+      readRun(folder).catch((error: unknown): DamagedRun => {
+        if (!(error instanceof VggError)) throw error;
+        return { name: basename(folder), folder, problem: error.message };
+      }),
+    ),
+  );
+}
+
+/** `vgg7-cifar100-20261124-121530`, in local time. */
+export function defaultRunName({ model, dataset }: TrainConfig, date: Date): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
+  const time = `${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+  return `${model}-${dataset}-${day}-${time}`;
+}
+
+/** Makes a new folder of the default name in `root`, with `-2`, `-3`, … where the name is taken. Returns its path. */
+export async function newRunFolder(
+  root: string,
+  config: TrainConfig,
+  date: Date = new Date(),
+): Promise<string> {
+  const name = defaultRunName(config, date);
+  for (let i = 1; ; i++) {
+    const folder = join(root, i === 1 ? name : `${name}-${i}`);
+    try {
+      await mkdir(root, { recursive: true });
+      await mkdir(folder);
+      return folder;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !existsSync(folder))
+        throw cannotWrite(folder, error);
+    }
+  }
+}
+
+/** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */
+async function locked(
+  folder: string,
+  body: (run: (config: TrainConfig) => Run) => Promise<Run>,
+): Promise<Run> {
+  const lock = await lockRun(folder);
+  const path: Run['path'] = (file) => join(folder, runFiles[file]);
+  let log: Promise<AppendFile> | undefined;
+  try {
+    return await body((config) => ({
+      name: basename(folder),
+      folder,
+      config,
+      path,
+      writeEnvironment: (environment) => writeJson(path('environment'), environment),
+      writeStatus: (status) => writeJson(path('state'), status),
+      log: async (text) => {
+        log ??= openAppend(path('log'));
+        const time = new Date().toISOString();
+        const lines = text.split('\n').map((line) => `${time} ${line}\n`);
+        await (await log).append(lines.join(''));
+      },
+      close: async () => {
+        try {
+          await (await log)?.close();
+        } finally {
+          log = undefined;
+          await lock.release();
+        }
+      },
+    }));
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+function refuseUsed(dir: string, folder: string): void {
+  const found = Object.values(runFiles).find((file) => existsSync(join(folder, file)));
+  if (found === undefined) return;
+  throw new UsageError(
+    `${dir} already holds ${found}: go on with that run (--resume ${dir}), or name another folder (--run)`,
+  );
+}
+
+async function readConfig(folder: string): Promise<TrainConfig> {
+  const path = join(folder, runFiles.config);
+  try {
+    return parseConfig(await readJson(path), path);
+  } catch (error) {
+    if (isMissing(error)) throw new DataError(`${folder} holds no run: it has no ${runFiles.config}`);
+    throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;
+  }
+}
+
+const count = z.int().min(0);
+const statusSchema: z.ZodType<RunStatus> = z.object({
+  state: z.enum(['running', 'finished', 'interrupted', 'failed']),
+  reason: z.string().optional(),
+  epoch: count,
+  step: count,
+  seconds: z.number().min(0),
+});
+
+// Zod's optional keys may hold `undefined`, which JSON cannot: the types then differ in that alone.
+const environmentSchema = z.object({
+  vggnet: z.string(),
+  node: z.string(),
+  v8: z.string(),
+  platform: z.string(),
+  processor: z.string(),
+  cores: count,
+  memoryBytes: z.number().min(0),
+  hostname: z.string(),
+  device: z.string(),
+  description: z.string(),
+  threads: count,
+  git: z.object({ commit: z.string(), dirty: z.boolean() }).optional(),
+  command: z.array(z.string()),
+  folder: z.string(),
+  started: z.string(),
+  resumed: z
+    .array(
+      z.object({
+        at: z.string(),
+        epoch: count,
+        step: count,
+        description: z.string(),
+        differs: z.string().optional(),
+      }),
+    )
+    .optional(),
+}) as unknown as z.ZodType<RunEnvironment>;
+
+/** @throws DataError that names the file, the key and the rule. */
+async function readChecked<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+  const result = schema.safeParse(await readJson(path));
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(({ path: keys, message }) => `${keys.join('.')}: ${message}`);
+  throw new DataError(`${path} is damaged: ${problems.join('; ')}`);
+}
+
+/** Undefined where the file is missing. */
+async function optional<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}

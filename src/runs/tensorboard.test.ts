@@ -1,0 +1,131 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodePng } from '../report/png.ts';
+import { openEvents } from './tensorboard.ts';
+
+const python = '/usr/bin/python3';
+const hasProtobuf = spawnSync(python, ['-c', 'import google.protobuf']).status === 0;
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-events-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+/** The events of a file as Google's protobuf reads them, without their times. */
+function decode(path: string): readonly object[] {
+  const script = fileURLToPath(new URL('../../test/tensorboard.py', import.meta.url));
+  const { status, stdout, stderr } = spawnSync(python, [script, path], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+  const now = Date.now() / 1000;
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => {
+      const { wall_time: time, ...event } = JSON.parse(line) as { wall_time: number };
+      expect(Math.abs(now - time)).toBeLessThan(600);
+      return event;
+    });
+}
+
+describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without python3-protobuf)', () => {
+  test('holds the version, scalars and pictures', async () => {
+    const events = await openEvents(join(folder, 'new', 'folder'));
+    const png = encodePng(
+      Uint8Array.from({ length: 300 * 2 * 3 }, (_, i) => i % 251),
+      300,
+      2,
+    );
+    events.scalars(1, { 'loss/train': 0.1, größe: -1e-30 });
+    events.scalars(2 ** 40, { a: Number.NaN, b: Number.POSITIVE_INFINITY, c: 0 });
+    events.scalars(3, {});
+    await events.flush();
+    events.image(3, 'confusion', png, 300, 2);
+    await events.close();
+    expect(decode(events.path)).toEqual([
+      { file_version: 'brain.Event:2' },
+      {
+        step: '1',
+        summary: {
+          value: [
+            { tag: 'loss/train', simple_value: expect.closeTo(0.1, 7) },
+            { tag: 'größe', simple_value: expect.closeTo(-1e-30, 37) },
+          ],
+        },
+      },
+      {
+        step: String(2 ** 40),
+        summary: {
+          value: [
+            { tag: 'a', simple_value: 'NaN' },
+            { tag: 'b', simple_value: 'Infinity' },
+            { tag: 'c', simple_value: 0 },
+          ],
+        },
+      },
+      {
+        step: '3',
+        summary: {
+          value: [
+            {
+              tag: 'confusion',
+              image: { height: 2, width: 300, colorspace: 3, encoded_image_string: png.toString('base64') },
+            },
+          ],
+        },
+      },
+    ]);
+  });
+
+  test('of a resumed run makes TensorBoard forget what comes again', async () => {
+    await (await openEvents(folder)).close();
+    const resumed = await openEvents(folder, { startStep: 501 });
+    await resumed.close();
+    expect(decode(resumed.path)).toEqual([
+      { file_version: 'brain.Event:2' },
+      { step: '501', session_log: { status: 'START' } },
+    ]);
+  });
+
+  test('with a flipped bit is found out by the reader', async () => {
+    const events = await openEvents(folder);
+    events.scalars(1, { a: 1 });
+    await events.close();
+    const bytes = await readFile(events.path);
+    bytes[bytes.length - 5]! ^= 1;
+    await writeFile(events.path, bytes);
+    expect(() => decode(events.path)).toThrow(/checksum of the record/);
+  });
+});
+
+test('files are named so that their order is that of their opening', async () => {
+  const later = `events.out.tfevents.${Math.floor(Date.now() / 1000) + 100}.host.1.1`;
+  await writeFile(join(folder, later), '');
+  const paths: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const events = await openEvents(folder);
+    await events.close();
+    paths.push(events.path);
+  }
+  const names = (await readdir(folder)).sort();
+  expect(names.map((name) => join(folder, name))).toEqual([join(folder, later), ...paths]);
+  expect(names.at(-1)).toMatch(/^events\.out\.tfevents\.\d{10}\..+\.\d+\.\d+$/);
+  expect(names.at(-1)).toContain(`.${hostname()}.${process.pid}.`);
+});
+
+test('what is not flushed is not in the file, and what is stays there', async () => {
+  const events = await openEvents(folder);
+  const { length } = await readFile(events.path);
+  events.scalars(1, { a: 1 });
+  expect(await readFile(events.path)).toHaveLength(length);
+  await events.flush();
+  const flushed = await readFile(events.path);
+  expect(flushed.length).toBeGreaterThan(length);
+  events.scalars(2, { a: 2 });
+  await events.close();
+  expect((await readFile(events.path)).subarray(0, flushed.length)).toEqual(flushed);
+});

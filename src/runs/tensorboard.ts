@@ -1,0 +1,138 @@
+/**
+ * Event files for TensorBoard (Node only). A file is a chain of TFRecords (tensorflow/core/lib/io/record_writer.h),
+ * each a protobuf message `Event` (tensorboard/compat/proto/event.proto, summary.proto); the few fields that are needed
+ * are encoded by hand. Files only grow. A resumed run writes a new one, which begins by telling TensorBoard to forget
+ * what comes again.
+ */
+import { mkdir, readdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { cannotWrite, openAppend } from './files.ts';
+
+export interface EventWriter {
+  /** The file that is written. */
+  readonly path: string;
+  /** One point on each curve. */
+  readonly scalars: (step: number, values: Readonly<Record<string, number>>) => void;
+  /** `png` is a whole PNG file. */
+  readonly image: (step: number, tag: string, png: Uint8Array, width: number, height: number) => void;
+  /** Writes what came since the last time, in one write. @throws VggError where it does not fit. */
+  readonly flush: () => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+export interface EventOptions {
+  /** The first step that comes again, in a resumed run: TensorBoard then forgets all from there on. */
+  readonly startStep?: number;
+}
+
+let opened = 0;
+
+/** Opens a new event file in `folder`, which is made where there is none. */
+export async function openEvents(folder: string, { startStep }: EventOptions = {}): Promise<EventWriter> {
+  const names = await mkdir(folder, { recursive: true })
+    .then(() => readdir(folder))
+    .catch((error: unknown) => Promise.reject(cannotWrite(folder, error)));
+  // TensorBoard reads a folder's files in the order of their names.
+  const newest = Math.max(
+    0,
+    ...names.map((name) => Number(/^events\.out\.tfevents\.(\d{10})\./.exec(name)?.[1] ?? 0)),
+  );
+  const seconds = String(Math.max(Math.floor(Date.now() / 1000), newest + 1)).padStart(10, '0');
+  const host = hostname().replace(/[^\w.-]/g, '_');
+  opened += 1;
+  const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${opened}`);
+  const file = await openAppend(path);
+  let waiting: Uint8Array[] = [];
+  const add = (...fields: Uint8Array[]): void => {
+    waiting.push(record(message(double(1, Date.now() / 1000), ...fields)));
+  };
+  const flush = async (): Promise<void> => {
+    if (waiting.length === 0) return;
+    const bytes = Buffer.concat(waiting);
+    waiting = [];
+    await file.append(bytes);
+  };
+  add(text(3, 'brain.Event:2'));
+  if (startStep !== undefined) add(integer(2, startStep), bytes(7, integer(1, sessionStart)));
+  await flush();
+  return {
+    path,
+    scalars: (step, values) => {
+      const entries = Object.entries(values).map(([tag, value]) => {
+        return bytes(1, message(text(1, tag), float(2, value)));
+      });
+      if (entries.length > 0) add(integer(2, step), bytes(5, message(...entries)));
+    },
+    image: (step, tag, png, width, height) => {
+      const image = message(integer(1, height), integer(2, width), integer(3, rgb), bytes(4, png));
+      add(integer(2, step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
+    },
+    flush,
+    close: async () => {
+      try {
+        await flush();
+      } finally {
+        await file.close();
+      }
+    },
+  };
+}
+
+/** SessionLog.START, and Image.colorspace of red, green, blue. */
+const sessionStart = 1;
+const rgb = 3;
+
+/** Length, its checksum, the data, its checksum. */
+function record(data: Uint8Array): Uint8Array {
+  const out = Buffer.alloc(8 + 4 + data.length + 4);
+  out.writeBigUInt64LE(BigInt(data.length), 0);
+  out.writeUInt32LE(maskedCrc(out.subarray(0, 8)), 8);
+  out.set(data, 12);
+  out.writeUInt32LE(maskedCrc(data), 12 + data.length);
+  return out;
+}
+
+/** CRC-32C (Castagnoli), byte by byte; `node:zlib` has only the other CRC-32. */
+const table = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let value = byte;
+  for (let bit = 0; bit < 8; bit++) value = (value >>> 1) ^ (value & 1 ? 0x82f63b78 : 0);
+  return value;
+});
+
+function maskedCrc(data: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of data) crc = (crc >>> 8) ^ table[(crc ^ byte) & 0xff]!;
+  crc = ~crc;
+  // Rotated and shifted, as a checksum of data that holds its own checksum would be weak.
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
+
+// Protobuf's wire format: a field is its number and wire type, then its value.
+const message = (...fields: readonly Uint8Array[]): Uint8Array => Buffer.concat(fields);
+const key = (field: number, wireType: number): Uint8Array => Uint8Array.of((field << 3) | wireType);
+const text = (field: number, value: string): Uint8Array => bytes(field, Buffer.from(value));
+const integer = (field: number, value: number): Uint8Array => message(key(field, 0), varint(value));
+const bytes = (field: number, value: Uint8Array): Uint8Array =>
+  message(key(field, 2), varint(value.length), value);
+
+function double(field: number, value: number): Uint8Array {
+  const out = Buffer.alloc(8);
+  out.writeDoubleLE(value);
+  return message(key(field, 1), out);
+}
+
+function float(field: number, value: number): Uint8Array {
+  const out = Buffer.alloc(4);
+  out.writeFloatLE(value);
+  return message(key(field, 5), out);
+}
+
+/** Seven bits a byte, the lowest first; `value` is a whole number ≥ 0. */
+function varint(value: number): Uint8Array {
+  const out: number[] = [];
+  for (let rest = value; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) return Uint8Array.from([...out, rest]);
+    out.push((rest % 128) | 128);
+  }
+}
