@@ -1,6 +1,6 @@
 /** Our side, through the same interfaces that training uses: sessions for steps, data set to test for an epoch. */
-import { loadDataset } from '../src/cli/datasets.ts';
-import { loadersOf } from '../src/cli/loaders.ts';
+import { loadDataset } from '../src/data/named.ts';
+import { loadersOf } from '../src/runs/loaders.ts';
 import { batchSource, dataLoader } from '../src/data/loader.ts';
 import { shapes } from '../src/data/shapes.ts';
 import type { DeviceName, Session } from '../src/engine/backend.ts';

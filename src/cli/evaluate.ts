@@ -1,6 +1,7 @@
 /** `vgg evaluate`: loss and accuracy of saved weights on the test pictures. */
 import { Command } from 'commander';
-import { addDatasetOptions, type DatasetOptions, datasetFacts, loadDataset } from './datasets.ts';
+import { datasetFacts, loadDataset } from '../data/named.ts';
+import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import {
   addDeviceOptions,
   addModelOptions,
@@ -39,7 +40,7 @@ export function evaluateCommand(): Command {
 async function evaluate(options: EvaluateOptions): Promise<void> {
   const splits = await loadDataset(options);
   const [{ testLoaderFor }, { accuracyLine }] = await Promise.all([
-    import('./loaders.ts'),
+    import('../runs/loaders.ts'),
     import('../train/reporters.ts'),
   ]);
   const loader = testLoaderFor(splits, { ...options, normalize: options.normalize === true });

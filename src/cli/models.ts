@@ -1,10 +1,10 @@
 /** The options that choose a network and the device it runs on, shared by the commands, and what they make. */
 import type { Command } from 'commander';
+import type { DatasetFacts } from '../data/named.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import type { Model } from '../train/model.ts';
-import type { DatasetFacts } from './datasets.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {

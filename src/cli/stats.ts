@@ -1,8 +1,9 @@
 /** `vgg stats`: what the lecture's normalisation (equation 5.9) needs to know of a data set. */
 import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import { loadDataset } from '../data/named.ts';
 import { DataError } from '../errors.ts';
-import { addDatasetOptions, type DatasetOptions, loadDataset } from './datasets.ts';
+import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { note, print, printJson } from './output.ts';
 
 interface StatsOptions extends DatasetOptions {

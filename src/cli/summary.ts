@@ -1,11 +1,11 @@
 /** `vgg summary`: a network layer by layer, and the memory that training it needs, before anything is allocated. */
 import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
+import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { PlanDescription } from '../engine/cpu/describe.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, formatSummary, formatTable, summarize } from '../model/summary.ts';
-import { type DatasetName, datasetFacts, datasetNames } from './datasets.ts';
 import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';

@@ -19,19 +19,31 @@ export function wholeNumberOption(
   });
 }
 
-/** An option whose value is a number above 0; with `fraction`, `1/3` is one, too. */
-export function positiveNumberOption(
+/** An option whose value is a number above `above` or from `least` on, and below `below`; with `fraction`, `1/3` is one. */
+export function numberOption(
   flags: string,
   description: string,
-  { fraction = false }: { readonly fraction?: boolean } = {},
+  {
+    above,
+    least,
+    below = Infinity,
+    fraction = false,
+  }: {
+    readonly above?: number;
+    readonly least?: number;
+    readonly below?: number;
+    readonly fraction?: boolean;
+  } = {},
 ): Option {
-  const rule = `a number above 0${fraction ? ', such as 0.1 or 1/3' : ''}`;
+  const lower = above === undefined ? `of at least ${least}` : `above ${above}`;
+  const upper = below === Infinity ? '' : ` and below ${below}`;
+  const rule = `a number ${lower}${upper}${fraction ? ', such as 0.1 or 1/3' : ''}`;
   return parsedOption(flags, description, rule, (text) => {
     const parts = text.split('/');
     if (parts.length > (fraction ? 2 : 1) || parts.some((part) => part.trim() === '')) return undefined;
     const [numerator = Number.NaN, denominator = 1] = parts.map(Number);
     const value = numerator / denominator;
-    return value > 0 && value < Infinity ? value : undefined;
+    return (above === undefined ? value >= least! : value > above) && value < below ? value : undefined;
   });
 }
 

@@ -4,6 +4,7 @@
  * option's type, default and meaning; the command line's flags are made from it.
  */
 import * as z from 'zod';
+import { datasetNames } from '../data/named.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -14,7 +15,6 @@ const positive = z.number().positive();
 const share = z.number().min(0).lt(1);
 
 const modelNames = Object.keys(models) as [string, ...string[]];
-export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
@@ -142,8 +142,30 @@ export interface TrainOption {
   readonly description: string;
   /** Absent where the option may be left out altogether. */
   readonly default?: unknown;
-  /** The schema that checks its values. */
+  /** The form of its values. */
+  readonly kind: OptionKind;
+  /** The schema that checks them. */
   readonly schema: z.ZodType;
+}
+
+/** Forms of values, for flags and search spaces. `above` and `below` are not allowed themselves, `least` is. */
+export type OptionKind =
+  | { readonly type: 'switch' | 'text' | 'list' }
+  | { readonly type: 'whole'; readonly least: number }
+  | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
+  | { readonly type: 'choice'; readonly choices: readonly string[] };
+
+function kindOf(schema: z.ZodType): OptionKind {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) {
+    return kindOf(schema.def.innerType as z.ZodType);
+  }
+  if (schema instanceof z.ZodBoolean) return { type: 'switch' };
+  if (schema instanceof z.ZodEnum) return { type: 'choice', choices: schema.options.map(String) };
+  if (schema instanceof z.ZodNumberFormat) return { type: 'whole', least: schema.minValue ?? 0 };
+  if (schema === positive) return { type: 'number', above: 0 };
+  if (schema === share) return { type: 'number', least: 0, below: 1 };
+  if (schema instanceof z.ZodNumber) return { type: 'number', least: schema.minValue ?? -Infinity };
+  return { type: schema instanceof z.ZodString ? 'text' : 'list' };
 }
 
 /** All options by name. */
@@ -153,6 +175,7 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
     {
       description: option.description ?? '',
       ...(option instanceof z.ZodDefault && { default: option.def.defaultValue }),
+      kind: kindOf(option),
       schema: option,
     },
   ]),

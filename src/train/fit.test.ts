@@ -7,7 +7,7 @@ import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
-import { type Callback, type FitOptions, fit, type LoopState, type Snapshot } from './fit.ts';
+import { type Callback, type FitOptions, type LoopState, type Snapshot, fit as train } from './fit.ts';
 import { compile, type Model } from './model.ts';
 import { adam, sgd } from './optimizers.ts';
 import type { EpochEvent } from './reporters.ts';
@@ -70,7 +70,7 @@ async function run(options: Partial<FitOptions> = {}, ...callbacks: Callback[]):
       epochs.push(event);
     },
   };
-  const { loop } = await fit({ ...settings, ...options, model, callbacks: [collect, ...callbacks] });
+  const { loop } = await train({ ...settings, ...options, model, callbacks: [collect, ...callbacks] });
   return { weights: await model.weights(), loop, epochs };
 }
 
@@ -171,7 +171,7 @@ test('without progress it ends early, with the best weights', async () => {
   await using model = await compileSmall();
   let best: Weights | undefined;
   const seen: number[] = [];
-  const result = await fit({
+  const result = await train({
     ...settings,
     model,
     averageDecay: 0,

@@ -1,9 +1,11 @@
-/** From the data options to loaders: the lecture's transforms, for the training pictures alone where random. */
+/** From a config to loaders: the lecture's transforms, for the training pictures alone where random. */
 import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
+import { keepApart } from '../data/split.ts';
 import { channelStatistics } from '../data/statistics.ts';
 import {
   compose,
+  cutout,
   normalize,
   pad,
   randomCrop,
@@ -11,35 +13,36 @@ import {
   type Transform,
   toTensor,
 } from '../data/transforms.ts';
+import type { TrainConfig } from '../train/config.ts';
 
-export interface LoaderOptions {
-  readonly batchSize: number;
-  /** By mean and deviation of each channel over the training pictures. */
-  readonly normalize: boolean;
-  readonly augment: boolean;
-  readonly shuffle: boolean;
-  readonly seed: number;
-}
+export type LoaderOptions = Pick<
+  TrainConfig,
+  'batchSize' | 'normalize' | 'augment' | 'cutout' | 'shuffle' | 'seed' | 'validation'
+>;
 
 export interface Loaders {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
+  /** Pictures kept apart from the training's, where there are any. */
+  readonly validationLoader?: DataLoader;
 }
 
 /** @throws UsageError where a batch is larger than the training set. */
-export function loadersOf({ train, test }: DatasetSplits, options: LoaderOptions): Loaders {
+export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOptions): Loaders {
   const { batchSize, augment, shuffle, seed } = options;
+  const { train, validation } =
+    options.validation > 0 ? keepApart(all, options.validation, seed) : { train: all };
   const toFloats = floats(train, options.normalize);
   const [, height, width] = train.shape;
-  const augmentation = [pad(4), randomHorizontalFlip(), randomCrop([height, width])];
+  const transform = compose([
+    ...(augment ? [pad(4), randomHorizontalFlip(), randomCrop([height, width])] : []),
+    ...toFloats,
+    ...(options.cutout > 0 ? [cutout(options.cutout)] : []),
+  ]);
   return {
-    trainLoader: dataLoader(train, {
-      batchSize,
-      shuffle,
-      seed,
-      transform: compose(augment ? [...augmentation, ...toFloats] : toFloats),
-    }),
+    trainLoader: dataLoader(train, { batchSize, shuffle, seed, transform }),
     testLoader: testLoaderOf(test, batchSize, toFloats),
+    ...(validation && { validationLoader: testLoaderOf(validation, batchSize, toFloats) }),
   };
 }
 

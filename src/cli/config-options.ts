@@ -1,0 +1,134 @@
+/**
+ * A training's options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the one table in
+ * `train/config.ts`. A config is put together from defaults, a recipe, a file and flags; the later one wins.
+ */
+import { readFile } from 'node:fs/promises';
+import { extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { type Command, Option } from 'commander';
+import { DataError, UsageError } from '../errors.ts';
+import { models, parseAssignments } from '../model/models.ts';
+import { unknownName } from '../suggest.ts';
+import { parseConfig, type TrainConfig, type TrainOption, trainOptions } from '../train/config.ts';
+import { recipes } from '../train/recipes.ts';
+import { maxThreads, modelOptionOption } from './models.ts';
+import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
+
+/** `batchSize` → `batch-size`. */
+export const kebab = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** Adds a flag for each option of a training, `--recipe` and `--config`. */
+export function addConfigOptions(command: Command): Command {
+  for (const [name, option] of Object.entries(trainOptions)) command.addOption(flagOf(name, option));
+  const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
+  return command
+    .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
+    .addOption(new Option('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'));
+}
+
+function flagOf(name: string, { description, default: standard, kind }: TrainOption): Option {
+  const flag = `--${kebab(name)}`;
+  const shown = standard === undefined || kind.type === 'switch' ? '' : ` (default: ${show(standard)})`;
+  const words = description + shown;
+  if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
+  if (name === 'modelOptions') return modelOptionOption();
+  if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
+  if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
+  switch (kind.type) {
+    case 'switch':
+      return new Option(standard === true ? `--no-${kebab(name)}` : flag, words);
+    case 'whole':
+      return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
+    case 'number':
+      return numberOption(`${flag} <x>`, words, kind);
+    case 'choice':
+      return choiceOption(`${flag} <name>`, words, kind.choices);
+    case 'list':
+      return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
+        text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : part)),
+      );
+    case 'text':
+      return new Option(`${flag} <path>`, words);
+    default:
+      return kind satisfies never;
+  }
+}
+
+function show(value: unknown): string {
+  if (value === 1 / 3) return '1/3';
+  return Array.isArray(value) && value.length === 0 ? 'none' : String(value);
+}
+
+/** The options that a user gave as flags, by their names in a config. */
+export function givenOptions(command: Command): Partial<TrainConfig> {
+  const options = command.opts<Record<string, unknown>>();
+  const given = Object.keys(trainOptions).filter(
+    (name) => command.getOptionValueSource(name === 'modelOptions' ? 'modelOption' : name) === 'cli',
+  );
+  return Object.fromEntries(
+    given.map((name) => [
+      name,
+      name === 'modelOptions' ? parseAssignments(options.modelOption as readonly string[]) : options[name],
+    ]),
+  );
+}
+
+/** The whole config: defaults, recipe, file, flags. @throws UsageError, DataError that name the source. */
+export async function chosenConfig(command: Command): Promise<TrainConfig> {
+  const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
+  const given = givenOptions(command);
+  const base = recipe === undefined ? {} : recipeOf(recipe);
+  const fromFile = file === undefined ? {} : await readConfigFile(file);
+  // Each source by itself first, so that a message names the right one.
+  if (file !== undefined) parseConfig(fromFile, file);
+  const merged = { ...base, ...fromFile, ...given };
+  const named = { ...base, ...fromFile };
+  // Options of a model go together, as long as it is the same one.
+  if (given.modelOptions && (given.model ?? named.model) === named.model) {
+    merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  } else if (given.model !== undefined && given.model !== named.model && !given.modelOptions) {
+    merged.modelOptions = {};
+  }
+  return parseConfig(merged, 'options');
+}
+
+function recipeOf(name: string): Partial<TrainConfig> {
+  const recipe = Object.hasOwn(recipes, name) ? recipes[name] : undefined;
+  if (recipe === undefined) throw new UsageError(unknownName('recipe', name, Object.keys(recipes)));
+  return recipe.config;
+}
+
+/** What a file says, not yet checked. TypeScript files are programs, and run. */
+async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
+  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
+    try {
+      const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+      if (module.default === undefined) throw new Error('it has no default export');
+      return module.default as Partial<TrainConfig>;
+    } catch (error) {
+      throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Partial<TrainConfig>;
+  } catch (error) {
+    throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** The command line that repeats a config: the options that are not the defaults. */
+export function commandFor(config: TrainConfig): string {
+  const words = Object.entries(config).flatMap(([name, value]): string[] => {
+    const { default: standard, kind } = trainOptions[name as keyof TrainConfig];
+    if (value === undefined || JSON.stringify(value) === JSON.stringify(standard)) return [];
+    if (name === 'modelOptions') {
+      const options = Object.entries(value as TrainConfig['modelOptions']);
+      return options.map(([option, setting]) => `--model-option ${option}=${[setting].flat().join(',')}`);
+    }
+    if (kind.type === 'switch') return [`--${value === true ? '' : 'no-'}${kebab(name)}`];
+    const text = Array.isArray(value) ? value.join(',') : String(value);
+    return [`--${kebab(name)} ${/^[\w./,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`];
+  });
+  return ['vgg train', ...words].join(' ');
+}

@@ -1,0 +1,198 @@
+/**
+ * Writes down a training as it goes (Node only): a `Callback` of `fit` that keeps a run folder's metrics, events and
+ * checkpoints. Rows reach the disk before the checkpoint that follows them, so a run that is taken up from there has
+ * every row once.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DataLoader } from '../data/loader.ts';
+import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
+import { DataError } from '../errors.ts';
+import type { Weight, Weights } from '../model/layer.ts';
+import { encodePng } from '../report/png.ts';
+import type { Callback, Snapshot } from '../train/fit.ts';
+import { type Checkpoint, lastGoodCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { isMissing } from './files.ts';
+import { type Run, type RunStatus, runFiles } from './folder.ts';
+import type { RunState } from './records.ts';
+import { type MetricsRow, openMetrics, truncateAfter } from './table.ts';
+import { openEvents } from './tensorboard.ts';
+
+export interface RecorderOptions {
+  /** A row for each this many steps of an epoch. */
+  readonly stepInterval: number;
+  readonly trainLoader: DataLoader;
+  /** What the run goes on from. */
+  readonly from?: Snapshot;
+}
+
+export interface Recorder {
+  readonly callback: Callback;
+  /** Writes what is left and how the run ended. */
+  readonly close: (state: RunState, reason?: string) => Promise<void>;
+}
+
+/** @throws VggError where the run's files cannot be written. */
+export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
+  const { stepInterval, trainLoader, from } = options;
+  const begun = performance.now();
+  const before = await secondsBefore(run);
+  const metrics = run.path('metrics');
+  if (from) await truncateAfter(metrics, from.loop.epoch - 1, from.loop.totalSteps);
+  const table = await openMetrics(metrics);
+  const events = await openEvents(run.folder, from ? { startStep: from.loop.totalSteps + 1 } : {});
+  let rows: MetricsRow[] = [];
+  let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
+
+  const flush = async (): Promise<void> => {
+    const waiting = rows;
+    rows = [];
+    await table.append(waiting);
+    await events.flush();
+  };
+  const writeStatus = (state: RunState, reason?: string): Promise<void> =>
+    run.writeStatus({
+      state,
+      ...(reason !== undefined && { reason }),
+      ...position,
+      seconds: before + (performance.now() - begun) / 1000,
+    });
+
+  await writeStatus('running');
+  if (!from) await addPictures(events, trainLoader);
+  return {
+    callback: {
+      step({ epoch, step, steps, loss, lr }) {
+        position = { epoch, step: (epoch - 1) * steps + step };
+        if (step % stepInterval !== 0) return;
+        rows.push({ kind: 'step', ...position, lr, trainLoss: loss });
+        events.scalars(position.step, { 'step/loss': loss, 'step/lr': lr });
+      },
+      async epoch({ epochs: _, ...record }) {
+        rows.push({ kind: 'epoch', ...record });
+        const { trainLoss, trainAccuracy, validationLoss, validationAccuracy, testLoss, testAccuracy } =
+          record;
+        events.scalars(record.step, {
+          'loss/train': trainLoss,
+          'loss/test': testLoss,
+          'accuracy/train': trainAccuracy,
+          'accuracy/test': testAccuracy,
+          'accuracy/test top 5': record.testTopFive,
+          ...(validationLoss !== undefined && { 'loss/validation': validationLoss }),
+          ...(validationAccuracy !== undefined && { 'accuracy/validation': validationAccuracy }),
+          'learning rate': record.lr,
+          'images per second': record.imagesPerSecond,
+        });
+        await flush();
+        await writeStatus('running');
+        await run.log(
+          `epoch ${record.epoch}: train loss ${trainLoss.toFixed(4)}, test loss ${testLoss.toFixed(4)}, ` +
+            `test accuracy ${(100 * testAccuracy).toFixed(2)} %`,
+        );
+      },
+      async checkpoint(snapshot) {
+        await flush();
+        await table.sync();
+        await writeCheckpoint(run.path('last'), toCheckpoint(snapshot));
+      },
+      best: (snapshot) => writeCheckpoint(run.path('best'), toCheckpoint(snapshot)),
+    },
+    async close(state, reason) {
+      await flush();
+      await table.close();
+      await events.close();
+      await writeStatus(state, reason);
+      await run.log(reason === undefined ? state : `${state}: ${reason}`);
+    },
+  };
+}
+
+/**
+ * The newest whole checkpoint of a run and, for early stopping, its best weights; undefined where none was written yet.
+ * `onNotice` is told of damaged ones. @throws DataError where all are damaged.
+ */
+export async function readSnapshot(
+  run: Run,
+  onNotice: (line: string) => void,
+): Promise<(Snapshot & { readonly bestWeights?: Weights }) | undefined> {
+  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
+  if (!last) return undefined;
+  const snapshot = fromCheckpoint(last);
+  if (run.config.earlyStopping === 0) return snapshot;
+  const best = await readCheckpoint(join(run.folder, runFiles.best)).catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    if (!(error instanceof DataError)) throw error;
+    onNotice(`${error.message}; the best weights are those of epochs to come`);
+    return undefined;
+  });
+  return best ? { ...snapshot, bestWeights: best.weights } : snapshot;
+}
+
+/** What a checkpoint's tensors are called: `firstMoment/conv1.weight`. */
+const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;
+
+export function toCheckpoint({ loop, state }: Snapshot): Checkpoint {
+  const training = new Map<string, Weight>();
+  for (const moment of momentNames) {
+    for (const [parameter, values] of state.moments[moment] ?? []) {
+      training.set(tensorName(moment, parameter), values);
+    }
+  }
+  return { weights: state.weights, training, loop };
+}
+
+export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapshot {
+  const moments: Partial<Record<MomentName, Weights>> = {};
+  for (const moment of momentNames) {
+    const own = [...training].flatMap(([name, values]): [string, Weight][] =>
+      name.startsWith(`${moment}/`) ? [[name.slice(moment.length + 1), values]] : [],
+    );
+    if (own.length > 0) moments[moment] = new Map(own);
+  }
+  const state: TrainingState = { weights, optimizerSteps: loop.optimizerSteps, moments };
+  return { loop, state };
+}
+
+/** Seconds that the run took before it was taken up again. */
+async function secondsBefore(run: Run): Promise<number> {
+  try {
+    const { seconds } = JSON.parse(await readFile(run.path('state'), 'utf8')) as Partial<RunStatus>;
+    return typeof seconds === 'number' && seconds >= 0 ? seconds : 0;
+  } catch {
+    // No state yet, or a torn one: the time so far is not known.
+    return 0;
+  }
+}
+
+/** Training pictures of the first batch as the network sees them, for TensorBoard: up to 4 rows of 8. */
+async function addPictures(
+  events: Awaited<ReturnType<typeof openEvents>>,
+  loader: DataLoader,
+): Promise<void> {
+  for await (const { images, shape } of loader.epoch(1)) {
+    const [count, channels, height, width] = shape;
+    const [across, down] = [Math.min(8, count), Math.min(4, Math.ceil(count / 8))];
+    const rgb = new Uint8Array(across * width * down * height * 3);
+    const size = channels * height * width;
+    for (let i = 0; i < Math.min(across * down, count); i++) {
+      const picture = images.subarray(i * size, (i + 1) * size);
+      // Normalised pictures are brought back to what a screen shows.
+      const least = picture.reduce((a, b) => Math.min(a, b));
+      const most = picture.reduce((a, b) => Math.max(a, b));
+      for (let c = 0; c < 3; c++) {
+        for (let y = 0; y < height; y++) {
+          for (let x = 0; x < width; x++) {
+            const value = picture[(Math.min(c, channels - 1) * height + y) * width + x]!;
+            const row = Math.floor(i / across) * height + y;
+            const column = (i % across) * width + x;
+            rgb[(row * across * width + column) * 3 + c] = (255 * (value - least)) / (most - least || 1);
+          }
+        }
+      }
+    }
+    const png = encodePng(rgb, across * width, down * height);
+    events.image(0, 'training pictures', png, across * width, down * height);
+    await events.flush();
+    return;
+  }
+}

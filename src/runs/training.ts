@@ -1,0 +1,265 @@
+/**
+ * From a config to a trained network in a run folder (Node only): what `vgg train` and every trial of a search do.
+ * Everything that decides about bits is in the config; a run is begun from it or taken up again with it.
+ */
+import type { DatasetSplits } from '../data/dataset.ts';
+import { checkBatchSize } from '../data/loader.ts';
+import { datasetFacts, loadDataset } from '../data/named.ts';
+import type { OptimizerOptions } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import { createModel } from '../model/models.ts';
+import type { TrainConfig } from '../train/config.ts';
+import { type Callback, type FitOptions, type FitResult, fit, type Snapshot } from '../train/fit.ts';
+import { compile, type Model } from '../train/model.ts';
+import { adam, adamw, sgd } from '../train/optimizers.ts';
+import {
+  constantSchedule,
+  cosineSchedule,
+  multiStepSchedule,
+  oneCycleSchedule,
+  plateauSchedule,
+  type Schedule,
+  stepSchedule,
+  withWarmup,
+} from '../train/schedules.ts';
+import { captureEnvironment } from './environment.ts';
+import { createRun, openRun, type Run, readRun } from './folder.ts';
+import { type Loaders, loadersOf } from './loaders.ts';
+import { readSnapshot, recordRun } from './recorder.ts';
+import type { RunEnvironment } from './records.ts';
+
+/** All that a training consists of, ready to begin. */
+export interface Training extends Loaders {
+  readonly config: TrainConfig;
+  readonly model: Model;
+  readonly splits: DatasetSplits;
+}
+
+export interface TrainingOptions {
+  /** Begins a run in this folder. */
+  readonly folder?: string;
+  /** Or goes on with the run in this one; the config is then the run's own. */
+  readonly resume?: string;
+  /** Leaves out both: nothing is written. */
+  readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
+  /** A row of metrics for each this many steps of an epoch; 100 by default. */
+  readonly stepInterval?: number;
+  /** Hears of the training when all is ready, before its first step. */
+  readonly onStart?: (training: Training, from: Snapshot | undefined) => void;
+  readonly callbacks?: readonly Callback[];
+  readonly onNotice?: (line: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** @throws UsageError where an option is out of its range. */
+export function optimizerOf(config: TrainConfig): OptimizerOptions {
+  const { optimizer, lr, beta1, beta2, epsilon, momentum, nesterov, weightDecay } = config;
+  switch (optimizer) {
+    case 'adam':
+      return adam({ lr, betas: [beta1, beta2], epsilon, weightDecay });
+    case 'adamw':
+      return adamw({ lr, betas: [beta1, beta2], epsilon, weightDecay });
+    case 'sgd':
+      return sgd({ lr, momentum, nesterov, weightDecay });
+    default:
+      return optimizer satisfies never;
+  }
+}
+
+/** @throws UsageError where an option is out of its range. */
+export function scheduleOf(config: TrainConfig): Schedule {
+  const { schedule, lr, lrStep, lrGamma, milestones, minLr, warmup } = config;
+  const course = (): Schedule => {
+    switch (schedule) {
+      case 'constant':
+        return constantSchedule(lr);
+      case 'step':
+        return stepSchedule(lr, lrStep, lrGamma);
+      case 'multiStep':
+        return multiStepSchedule(lr, milestones, lrGamma);
+      case 'cosine':
+        return cosineSchedule(lr, minLr);
+      case 'oneCycle':
+        return oneCycleSchedule(lr);
+      case 'plateau':
+        return plateauSchedule(lr, lrGamma, minLr);
+      default:
+        return schedule satisfies never;
+    }
+  };
+  return withWarmup(course(), warmup);
+}
+
+/** Reads the pictures and lays out the network. @throws where the config does not fit together. */
+export async function prepareTraining(
+  config: TrainConfig,
+  onNotice: (line: string) => void = console.warn,
+): Promise<Training> {
+  const { batchSize, seed, device, threads } = config;
+  optimizerOf(config);
+  scheduleOf(config);
+  const facts = datasetFacts(config);
+  checkBatchSize(batchSize, facts);
+  // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
+  const loading = loadDataset(config);
+  loading.catch(() => undefined);
+  const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
+  const model = await compile(network, {
+    input: facts.shape,
+    batchSize,
+    seed,
+    device,
+    onNotice,
+    ...(threads !== undefined && { threads }),
+  });
+  try {
+    const splits = await loading;
+    const loaders = loadersOf(splits, config);
+    if (config.init !== undefined) await model.load(config.init);
+    return { config, model, splits, ...loaders };
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/** What `fit` needs to know of a config. */
+export function fitOptionsOf({ config, ...parts }: Training): Omit<FitOptions, 'callbacks'> {
+  return {
+    ...parts,
+    optimizer: optimizerOf(config),
+    schedule: scheduleOf(config),
+    patience: config.patience,
+    epochs: config.epochs,
+    ...(config.steps !== undefined && { steps: config.steps }),
+    earlyStopping: config.earlyStopping,
+    accumulate: config.accumulate,
+    labelSmoothing: config.labelSmoothing,
+    clipNorm: config.clipNorm,
+    averageDecay: config.averageDecay,
+    mixup: config.mixup,
+  };
+}
+
+export interface TrainingResult extends FitResult {
+  readonly training: Training;
+  /** The run's folder, where there is one. */
+  readonly folder: string | undefined;
+}
+
+/**
+ * Trains what `config` says. The caller closes `training.model`.
+ * @throws what `fit` throws; the run then says how it ended.
+ */
+export async function runTraining(
+  config: TrainConfig,
+  options: TrainingOptions = {},
+): Promise<TrainingResult> {
+  const { folder, resume, onStart, callbacks = [], onNotice = console.warn, signal } = options;
+  const run = resume !== undefined ? await openRun(resume) : folder && (await createRun(folder, config));
+  const notice = (line: string): void => {
+    onNotice(line);
+    if (run) void run.log(line);
+  };
+  let training: Training | undefined;
+  try {
+    training = await prepareTraining(config, notice);
+    signal?.throwIfAborted();
+    const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
+    if (run) await writeEnvironment(run, training, from, notice);
+    const recorder = run
+      ? await recordRun(run, {
+          stepInterval: options.stepInterval ?? 100,
+          trainLoader: training.trainLoader,
+          ...(from && { from }),
+        })
+      : undefined;
+    onStart?.(training, from);
+    try {
+      const result = await fit({
+        ...fitOptionsOf(training),
+        // What a run keeps comes first: it must not wait for what others make of it.
+        callbacks: [...(recorder ? [recorder.callback] : []), ...callbacks],
+        ...(from && { resume: from }),
+        ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
+        ...(signal && { signal }),
+      });
+      await recorder?.close('finished', result.reason === 'earlyStopped' ? 'no progress' : undefined);
+      return { ...result, training, folder: run ? run.folder : undefined };
+    } catch (error) {
+      const interrupted = signal?.aborted === true && error === signal.reason;
+      // What is wrong with the disk may be so again, and hides nothing.
+      await recorder
+        ?.close(
+          interrupted ? 'interrupted' : 'failed',
+          error instanceof Error ? error.message : String(error),
+        )
+        .catch(() => undefined);
+      throw error;
+    }
+  } catch (error) {
+    await training?.model.close();
+    throw error;
+  } finally {
+    if (run) await run.close();
+  }
+}
+
+/** `env.json`: as the run began, and each time that it was taken up again. */
+async function writeEnvironment(
+  run: Run,
+  { model }: Training,
+  from: Snapshot | undefined,
+  notice: (line: string) => void,
+): Promise<void> {
+  const { device, description, threads } = model;
+  const now = await captureEnvironment({ device, description, threads });
+  const { env } = await readRun(run.folder);
+  if (!env || !from) {
+    await run.writeEnvironment(now);
+    return;
+  }
+  const differs = differences(env, now);
+  const { epoch, step } = from.loop;
+  const entry = { at: now.started, epoch, step, description, ...(differs && { differs }) };
+  if (differs) {
+    notice(`The run began on other kernels, so its results may differ in their last bits: ${differs}.`);
+  }
+  // Later changes are measured against what computed last.
+  const { vggnet, node, v8, processor, hostname } = now;
+  await run.writeEnvironment({
+    ...env,
+    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    resumed: [...(env.resumed ?? []), entry],
+  });
+}
+
+/** Why bits may differ, in words; undefined where nothing is known that could change them. */
+function differences(before: RunEnvironment, now: RunEnvironment): string | undefined {
+  const kernels = ({ description }: RunEnvironment): string => description.replace(/, \d+ threads?$/, '');
+  const pairs: readonly (readonly [string, string, string])[] = [
+    ['kernels', kernels(before), kernels(now)],
+    ['vggnet', before.vggnet, now.vggnet],
+    // Its engine has the exponential and the logarithm of the loss.
+    ['V8', before.v8, now.v8],
+  ];
+  const changed = pairs.filter(([, old, fresh]) => old !== fresh);
+  return changed.length === 0
+    ? undefined
+    : changed.map(([what, old, fresh]) => `${what} ${old} before, ${fresh} now`).join('; ');
+}
+
+/**
+ * The config of a run with what may be changed when it is taken up again. @throws UsageError for what may not be.
+ */
+export function resumedConfig(config: TrainConfig, changes: Partial<TrainConfig>): TrainConfig {
+  const allowed = ['epochs', 'steps', 'device', 'threads', 'data'] as const;
+  const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
+  if (refused !== undefined) {
+    throw new UsageError(
+      `--resume goes on with the run's own ${refused}; only ${allowed.join(', ')} may be changed. ` +
+        'To train differently from here, start a new run with --init RUN/last.safetensors',
+    );
+  }
+  return { ...config, ...changes };
+}

@@ -1,0 +1,30 @@
+/** Options that go together, by name: `vgg train --recipe cifar100-vgg7`. What a user gives besides has its way. */
+import type { TrainConfigInput } from './config.ts';
+
+export interface Recipe {
+  readonly description: string;
+  readonly config: TrainConfigInput;
+}
+
+export const recipes: Readonly<Record<string, Recipe>> = {
+  lecture: {
+    description: "the lecture's program on CIFAR-10",
+    config: { model: 'simplified', dataset: 'cifar10' },
+  },
+  'cifar100-vgg7': {
+    description: 'the third exercise: seven layers, no batch normalisation',
+    config: {
+      model: 'vgg7',
+      modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },
+      dataset: 'cifar100',
+      normalize: true,
+      optimizer: 'sgd',
+      lr: 0.05,
+      nesterov: true,
+      weightDecay: 5e-4,
+      schedule: 'oneCycle',
+      labelSmoothing: 0.1,
+      epochs: 30,
+    },
+  },
+};
