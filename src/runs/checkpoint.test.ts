@@ -250,4 +250,16 @@ describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot 
     expect(await readCheckpoint(last)).toEqual(large(1));
     expect(await readdir(folder)).toEqual(['last.safetensors']);
   });
+
+  test('a damaged one does not push out the only good one', async () => {
+    for (const steps of [1, 2]) await writeCheckpoint(last, at(steps));
+    await writeFile(last, 'damaged');
+    const large = {
+      ...at(3),
+      weights: new Map([['big', { shape: [600_000], data: new Float32Array(600_000) }]]),
+    };
+    await expect(writeCheckpoint(last, large)).rejects.toThrow(/no space left/);
+    expect((await readCheckpoint(previous)).loop.totalSteps).toBe(1);
+    expect((await readdir(folder)).sort()).toEqual(['last.previous.safetensors', 'last.safetensors']);
+  });
 });

@@ -165,16 +165,15 @@ function checksumOf(pieces: readonly Uint8Array[]): string {
 
 const previousOf = (path: string): string => path.replace(/(?:\.safetensors)?$/, '.previous.safetensors');
 
-/** Gives the file `path` the second name `to`. False where there is no such file. */
+/** Gives the file `path` the second name `to`; on a file system without links, to a copy. False where there is none. */
 async function keep(path: string, to: string): Promise<boolean> {
   try {
-    await link(path, to);
+    await link(path, to).catch(() => copyFile(path, to));
+    return true;
   } catch (error) {
     if (isMissing(error)) return false;
-    // A file system without links.
-    await copyFile(path, to);
+    throw error;
   }
-  return true;
 }
 
 /** An untrusted state checked. @throws DataError that names key, value and rule. */

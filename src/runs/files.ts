@@ -2,19 +2,15 @@
  * Files that survive an end at any moment (Node only). `writeWhole` leaves the old file or the new one, never a part;
  * an `AppendFile` ends where its last complete write ended. Both hold for a killed process and for a full disk.
  */
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DataError, VggError } from '../errors.ts';
 
-/** `NAME.PID-COUNT.tmp`, beside `NAME`. */
-const temporaryName = /\.\d+-\d+\.tmp$/;
-let temporaries = 0;
+const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
-/** A name beside `path` that nothing else has; `removeLeftovers` knows it. */
-export function temporaryBeside(path: string): string {
-  temporaries += 1;
-  return `${path}.${process.pid}-${temporaries}.tmp`;
-}
+/** A name beside `path` that nothing else has, not even what a killed process left; `removeLeftovers` knows it. */
+export const temporaryBeside = (path: string): string => `${path}.${randomBytes(8).toString('hex')}.tmp`;
 
 /**
  * Writes a file whole or not at all: under a temporary name beside its own, forced to the disk, then renamed. Several

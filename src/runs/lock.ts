@@ -14,7 +14,7 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
 import { VggError } from '../errors.ts';
-import { cannotRead, cannotWrite, isMissing, readWhole } from './files.ts';
+import { cannotRead, cannotWrite, isMissing, readWhole, temporaryBeside } from './files.ts';
 
 export interface RunLock {
   /** Lets the next writer in. May be called twice. */
@@ -127,7 +127,7 @@ function parse(bytes: Uint8Array): unknown {
 
 /** False where `path` exists. */
 async function createExclusively(path: string, holder: LockHolder): Promise<boolean> {
-  const temporary = `${path}.${holder.id}.new`;
+  const temporary = temporaryBeside(path);
   const text = `${JSON.stringify(holder)}\n`;
   const write = async (to: string): Promise<void> => {
     const file = await open(to, 'wx');
