@@ -1,7 +1,7 @@
 /** Our side, through the same interfaces that training uses: sessions for steps, data set to test for an epoch. */
-import { loadDataset } from '../src/data/named.ts';
-import { loadersOf } from '../src/runs/loaders.ts';
+
 import { batchSource, dataLoader } from '../src/data/loader.ts';
+import { loadDataset } from '../src/data/named.ts';
 import { shapes } from '../src/data/shapes.ts';
 import type { DeviceName, Session } from '../src/engine/backend.ts';
 import { openerOf } from '../src/engine/open.ts';
@@ -9,6 +9,7 @@ import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
 import { buildNetwork } from '../src/model/network.ts';
 import { simplified, vgg7 } from '../src/model/vgg.ts';
+import { loadersOf } from '../src/runs/loaders.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
 import type { EpochTimes, ModelName } from './peer.ts';
@@ -83,6 +84,8 @@ export async function lectureEpoch(data: string, device: BenchDevice, threads: n
     batchSize: 100,
     normalize: false,
     augment: true,
+    cutout: 0,
+    validation: 0,
     shuffle: true,
     seed: 0,
   });

@@ -15,8 +15,7 @@ import { maxThreads, modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
 
 /** `batchSize` → `batch-size`. */
-export const kebab = (name: string): string =>
-  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
 export function addConfigOptions(command: Command): Command {
@@ -24,7 +23,9 @@ export function addConfigOptions(command: Command): Command {
   const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
   return command
     .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
-    .addOption(new Option('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'));
+    .addOption(
+      new Option('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'),
+    );
 }
 
 function flagOf(name: string, { description, default: standard, kind }: TrainOption): Option {
@@ -37,7 +38,7 @@ function flagOf(name: string, { description, default: standard, kind }: TrainOpt
   if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
-      return new Option(standard === true ? `--no-${kebab(name)}` : flag, words);
+      return standard === true ? new Option(`--no-${kebab(name)}`, `not: ${words}`) : new Option(flag, words);
     case 'whole':
       return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
     case 'number':

@@ -1,7 +1,7 @@
 /**
  * Ctrl-C and SIGTERM. Where the command has something to keep, the first one asks it to stop: it ends its running
- * step, keeps what it can and says what that was. It has less than a second; then, or at a second signal, the process
- * ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
+ * step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
+ * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
 
@@ -23,16 +23,23 @@ export interface Interruption {
   kept: string;
   /** Whether the command minds `signal` now, and stops by itself. */
   stopsItself: boolean;
+  /** How long it may take; less than a second, unless there is something to keep. */
+  graceMilliseconds: number;
 }
 
-const graceMilliseconds = 800;
+const shortGrace = 800;
 /** Under npm one Ctrl-C comes twice: from the terminal, and forwarded by npm. */
 const echoMilliseconds = 100;
 
 /** Listens for the signals from now on. */
 export function listenForInterrupts(): Interruption {
   const controller = new AbortController();
-  const interruption: Interruption = { signal: controller.signal, kept: '', stopsItself: false };
+  const interruption: Interruption = {
+    signal: controller.signal,
+    kept: '',
+    stopsItself: false,
+    graceMilliseconds: shortGrace,
+  };
   let first = Infinity;
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.on(name, () => {
@@ -42,7 +49,7 @@ export function listenForInterrupts(): Interruption {
       if (!interruption.stopsItself) endInterrupted(reason, interruption);
       first = performance.now();
       controller.abort(reason);
-      setTimeout(() => endInterrupted(reason, interruption), graceMilliseconds).unref();
+      setTimeout(() => endInterrupted(reason, interruption), interruption.graceMilliseconds).unref();
     });
   }
   return interruption;

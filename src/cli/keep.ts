@@ -1,43 +1,65 @@
 /**
- * Keeping the weights of a run in its --save file: after each epoch and where the user interrupts. `interruption.kept`
- * says at every moment what an end would leave behind.
+ * What a training leaves behind: the run folder's checkpoints, and the weights alone in the --save file, written
+ * after each epoch and where the user interrupts. `interruption.kept` says at every moment what an end would leave.
  */
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DataError } from '../errors.ts';
+import type { Callback } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import type { Interruption } from './interrupt.ts';
 
 export interface Keeper {
-  afterEpoch(epoch: number): Promise<void>;
+  readonly callback: Callback;
+  /** The model is there. */
+  begin(model: Model): void;
+  /** The weights that were tested last. */
+  finish(model: Model): Promise<void>;
   /** `step` of `epoch` is the last one done. */
-  whenInterrupted(at: { readonly epoch: number; readonly step: number }): Promise<void>;
+  interrupted(at: { readonly epoch: number; readonly step: number }): void;
 }
 
-const howToSave = '--save FILE.safetensors keeps the weights.';
+/** A step of a large network and its checkpoint may take this long; a second signal ends it at once. */
+const graceMilliseconds = 60_000;
 
-/** Saves the weights of `model` to `path`, or only says how to where there is none. */
-export function keeperOf(model: Model, path: string | undefined, interruption: Interruption): Keeper {
-  interruption.stopsItself = true;
-  if (path === undefined) {
-    interruption.kept = `Nothing was saved; ${howToSave}`;
-    return {
-      afterEpoch: async () => undefined,
-      whenInterrupted: async ({ epoch, step }) => {
-        interruption.kept = `Nothing of epoch ${epoch}, step ${step} was saved; ${howToSave}`;
-      },
-    };
-  }
-  interruption.kept = 'Nothing was saved: the running step did not end in time.';
+/** Keeps the weights in `save`, and says what is kept there and in `run`. */
+export function keeperOf(
+  { save, run }: { readonly save: string | undefined; readonly run: string | undefined },
+  interruption: Interruption,
+): Keeper {
+  let model: Model | undefined;
+  const say = (at: string): void => {
+    const places = [
+      ...(run === undefined
+        ? []
+        : [`The checkpoint after ${at} is in ${run}; vgg train --resume ${run} goes on.`]),
+      ...(save === undefined ? [] : [`The weights after ${at} are in ${save}.`]),
+    ];
+    interruption.kept =
+      places.length > 0
+        ? places.join(' ')
+        : `Nothing of ${at} was saved: a run folder (without --no-run) keeps it.`;
+  };
   return {
-    afterEpoch: async (epoch) => {
-      await model.save(path);
-      interruption.kept = `The weights after epoch ${epoch} are in ${path}.`;
+    callback: {
+      // Each checkpoint of the loop is a good moment, the one of an interruption among them.
+      async checkpoint({ loop }) {
+        if (save !== undefined) await model?.save(save);
+        say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
+      },
     },
-    whenInterrupted: async ({ epoch, step }) => {
-      await model.save(path);
-      interruption.kept = `The weights after epoch ${epoch}, step ${step} are in ${path}; --init ${path} goes on from them.`;
+    begin(opened) {
+      model = opened;
+      interruption.stopsItself = true;
+      if (run !== undefined || save !== undefined) interruption.graceMilliseconds = graceMilliseconds;
+      interruption.kept = 'Nothing was saved: the running step did not end in time.';
+    },
+    async finish(trained) {
+      if (save !== undefined) await trained.save(save);
+    },
+    interrupted({ epoch, step }) {
+      if (run === undefined && save === undefined) say(`epoch ${epoch}, step ${step}`);
     },
   };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bar, clock } from './progress.ts';
+import { bar, clock, type StartEvent } from './progress.ts';
 
 test('times are short', () => {
   expect([0, 7.4, 754, 3723, -1].map(clock)).toEqual(['0:00', '0:07', '12:34', '1:02:03', '0:00']);
@@ -9,11 +9,17 @@ test('times are short', () => {
 function onTerminal(columns: number) {
   let written = '';
   let time = 0;
-  const progress = bar(
-    { batchSize: 100, totalSteps: 1000 },
-    { columns, write: (text) => (written += text) },
-    () => time,
-  );
+  const progress = bar({ batchSize: 100 }, { columns, write: (text) => (written += text) }, () => time);
+  // 1,000 batches in all.
+  progress.start({
+    model: { network: { name: 'small', parameterCount: 1 }, description: 'made up' },
+    splits: { train: { name: 'none' }, test: { length: 1 } },
+    trainLoader: { length: 100, dataset: { length: 10_000 } },
+    config: { epochs: 10 },
+    seed: 0,
+    run: undefined,
+    from: undefined,
+  } as unknown as StartEvent);
   return {
     progress,
     take: (): string => {

@@ -3,7 +3,9 @@
  * with --json. All three hear the same events.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
-import type { EvaluateResult } from '../engine/backend.ts';
+import type { DataLoader } from '../data/loader.ts';
+import type { TrainConfig } from '../train/config.ts';
+import type { FitResult, LoopState } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import {
   accuracyLine,
@@ -18,12 +20,21 @@ import { grouped, note, print, printJson } from './output.ts';
 export interface StartEvent {
   readonly model: Model;
   readonly splits: DatasetSplits;
+  readonly trainLoader: DataLoader;
+  readonly config: TrainConfig;
   readonly seed: number;
+  /** The run's folder. */
+  readonly run: string | undefined;
+  /** Where it goes on from. */
+  readonly from: LoopState | undefined;
 }
 
 export interface EndEvent {
-  readonly test: EvaluateResult;
+  readonly last: EpochEvent;
+  readonly reason: FitResult['reason'];
+  readonly best: FitResult['best'];
   readonly saved: string | undefined;
+  readonly run: string | undefined;
 }
 
 /** A reporter of a whole run. */
@@ -35,6 +46,7 @@ export interface Progress extends Reporter {
     readonly epoch: number;
     readonly step: number;
     readonly saved: string | undefined;
+    readonly run: string | undefined;
   }): void;
 }
 
@@ -42,8 +54,6 @@ export interface ProgressOptions {
   readonly json: boolean;
   readonly logEvery: number;
   readonly batchSize: number;
-  /** Steps of the whole run, for the time left. */
-  readonly totalSteps: number;
 }
 
 export function progressFor(options: ProgressOptions): Progress {
@@ -53,18 +63,20 @@ export function progressFor(options: ProgressOptions): Progress {
 
 function jsonStream({ logEvery }: ProgressOptions): Progress {
   return {
-    start({ model, splits, seed }) {
+    start({ model, splits, trainLoader, seed, run = null, from }) {
       printJson({
         event: 'start',
         model: model.network.name,
         dataset: splits.train.name,
-        trainImages: splits.train.length,
+        trainImages: trainLoader.dataset.length,
         testImages: splits.test.length,
         parameters: model.network.parameterCount,
         device: model.device,
         description: model.description,
         threads: model.threads,
         seed,
+        run,
+        ...(from && { from: { epoch: from.epoch, step: from.step } }),
       });
     },
     step({ epoch, step, loss }) {
@@ -73,17 +85,11 @@ function jsonStream({ logEvery }: ProgressOptions): Progress {
     epoch({ epochs: _, ...event }) {
       printJson({ event: 'epoch', ...event });
     },
-    end({ test, saved = null }) {
-      printJson({
-        event: 'end',
-        reason: 'finished',
-        testLoss: test.loss,
-        testAccuracy: test.accuracy,
-        saved,
-      });
+    end({ last: { testLoss, testAccuracy, testTopFive }, reason, best, saved = null, run = null }) {
+      printJson({ event: 'end', reason, testLoss, testAccuracy, testTopFive, best, saved, run });
     },
-    interrupt({ epoch, step, saved = null }) {
-      printJson({ event: 'end', reason: 'interrupted', epoch, step, saved });
+    interrupt({ epoch, step, saved = null, run = null }) {
+      printJson({ event: 'end', reason: 'interrupted', epoch, step, saved, run });
     },
   };
 }
@@ -92,7 +98,7 @@ function lines({ logEvery }: ProgressOptions): Progress {
   return {
     ...lectureLines({ print, logEvery }),
     start: (event) => note(startLine(event)),
-    end: ({ test, saved }) => printEnd(test, saved),
+    end: printEnd,
     interrupt: () => undefined,
   };
 }
@@ -110,12 +116,16 @@ const clearLine = '\r\x1b[2K';
 
 /** One line that is drawn anew: epoch, step, loss, images/s, time left. Finished epochs stay above it. */
 export function bar(
-  { batchSize, totalSteps }: Pick<ProgressOptions, 'batchSize' | 'totalSteps'>,
+  { batchSize }: Pick<ProgressOptions, 'batchSize'>,
   terminal: Terminal,
   now: () => number = () => performance.now(),
 ): Progress {
   let begun = 0;
   let epochBegun = 0;
+  /** Batches of the whole training, and those that were done before this process began, in it and in the epoch. */
+  let totalSteps = 0;
+  let before = 0;
+  let beforeInEpoch = 0;
   let drawn = -Infinity;
   const clear = (): unknown => terminal.write(clearLine);
   return {
@@ -123,6 +133,10 @@ export function bar(
       note(startLine(event));
       begun = now();
       epochBegun = begun;
+      const { epochs, steps = Infinity } = event.config;
+      totalSteps = Math.min(steps, epochs * event.trainLoader.length);
+      before = event.from?.totalSteps ?? 0;
+      beforeInEpoch = event.from?.step ?? 0;
     },
     step(event) {
       const time = now();
@@ -130,8 +144,8 @@ export function bar(
       drawn = time;
       const done = (event.epoch - 1) * event.steps + event.step;
       const figures = {
-        imagesPerSecond: (event.step * batchSize * 1000) / (time - epochBegun),
-        secondsLeft: ((time - begun) / 1000) * (totalSteps / done - 1),
+        imagesPerSecond: ((event.step - beforeInEpoch) * batchSize * 1000) / (time - epochBegun),
+        secondsLeft: ((time - begun) / 1000) * ((totalSteps - done) / (done - before)),
       };
       // The last column stays free: some terminals would wrap.
       terminal.write(clearLine + barLine(event, figures, (terminal.columns ?? 80) - 1));
@@ -140,10 +154,9 @@ export function bar(
       clear();
       terminal.write(`${epochLine(event)}\n`);
       epochBegun = now();
+      beforeInEpoch = 0;
     },
-    end({ test, saved }) {
-      printEnd(test, saved);
-    },
+    end: printEnd,
     interrupt: clear,
   };
 }
@@ -171,15 +184,24 @@ export function clock(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-function startLine({ model, splits, seed }: StartEvent): string {
+function startLine({ model, splits, trainLoader, seed, run, from }: StartEvent): string {
   const { train, test } = splits;
-  return (
+  const line =
     `${model.network.name}, ${grouped(model.network.parameterCount)} parameters, on ${train.name}: ` +
-    `${grouped(train.length)} training and ${grouped(test.length)} test images; ${model.description}; seed ${seed}`
-  );
+    `${grouped(trainLoader.dataset.length)} training and ${grouped(test.length)} test images; ` +
+    `${model.description}; seed ${seed}`;
+  if (run === undefined) return line;
+  const place = from && ` from epoch ${from.epoch}${from.step > 0 ? `, step ${from.step + 1}` : ''}`;
+  return `${line}\nRun: ${run}${place ? `, going on${place}` : ''}`;
 }
 
-function printEnd(test: EvaluateResult, saved: string | undefined): void {
+function printEnd({ last, reason, best, saved, run }: EndEvent): void {
   if (saved !== undefined) note(`The weights are in ${saved}.`);
-  print(accuracyLine(test.accuracy));
+  if (reason === 'earlyStopped') {
+    note(`Ended early: no progress since epoch ${best?.epoch}, whose weights were taken back.`);
+  }
+  if (run !== undefined && best) {
+    note(`Best epoch: ${best.epoch}, ${(100 * best.value).toFixed(2)} %, in ${run}/best.safetensors`);
+  }
+  print(accuracyLine(last.testAccuracy));
 }

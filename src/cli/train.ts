@@ -1,150 +1,205 @@
 /**
- * `vgg train`: the lecture's program. `train(epoch)` and `test()` are `train/trainer.ts`; here the options become
- * its parts, and the weights are kept.
+ * `vgg train`: the lecture's program, and any other training. The options become a config (`config-options.ts`), the
+ * config a training in a run folder (`runs/training.ts`); here it is shown, kept and ended well.
  */
+import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import type { EvaluateResult } from '../engine/backend.ts';
-import type { Reporter } from '../train/reporters.ts';
-import { addDatasetOptions, type DatasetOptions, datasetFacts, loadDataset } from './datasets.ts';
+import { UsageError } from '../errors.ts';
+import type { TrainConfig } from '../train/config.ts';
+import type { Callback, FitOptions } from '../train/fit.ts';
+import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import {
-  addDeviceOptions,
-  addModelOptions,
-  compileChosen,
-  type DeviceOptions,
-  type ModelOptions,
-} from './models.ts';
-import { note } from './output.ts';
-import { positiveNumberOption, wholeNumberOption } from './values.ts';
+import { note, print } from './output.ts';
+import { wholeNumberOption } from './values.ts';
 
-interface TrainCommandOptions extends DatasetOptions, ModelOptions, DeviceOptions {
-  readonly epochs: number;
-  readonly steps?: number;
-  readonly batchSize: number;
-  readonly lr: number;
-  readonly lrStep: number;
-  readonly lrGamma: number;
-  readonly normalize?: true;
-  readonly augment: boolean;
-  readonly shuffle: boolean;
-  readonly seed: number;
-  readonly init?: string;
+interface TrainCommandOptions {
+  /** A folder, or false for --no-run. */
+  readonly run?: string | false;
+  readonly resume?: string;
+  readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
+  readonly report: boolean;
+  readonly seeds?: number;
   readonly save?: string;
   readonly logEvery: number;
+  readonly printConfig?: true;
   readonly json?: true;
 }
 
 const examples = `
 Examples:
-  $ vgg train --epochs 3                                    the lecture's network on the built-in shapes
-  $ vgg train --dataset cifar10 --save cifar10.safetensors  the lecture's whole program
-  $ vgg train --model vgg7 --model-option channels=64,128 --dataset cifar100 --normalize
-  $ vgg train --steps 20 --log-every 1 --json               each step as one JSON object
+  $ vgg train --epochs 3                        the lecture's network on the built-in shapes
+  $ vgg train --recipe lecture                  the lecture's whole program, on CIFAR-10
+  $ vgg train --recipe cifar100-vgg7            the third exercise
+  $ vgg train --resume runs/vgg7-cifar100-…     goes on where a run was left, with the same bits
+  $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
+  $ vgg train --epochs 5 --seeds 3              mean and deviation over three seeds
+  $ vgg train --steps 20 --log-every 1 --json   each step as one JSON object
 
-Training pictures are padded by 4, flipped at random and cropped to their size at random, as in the lecture;
---no-augment leaves them as they are. Press Ctrl-C to stop; with --save the weights are kept.`;
+A run folder holds config, metrics, checkpoints and a report; Ctrl-C writes a checkpoint, and --resume goes on. Training
+pictures are padded by 4, flipped at random and cropped to their size at random, as in the lecture; --no-augment leaves
+them as they are.`;
 
 export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
-  addDatasetOptions(addModelOptions(command));
-  command
-    .addOption(wholeNumberOption('--epochs <n>', 'passes over the training pictures').default(80))
-    .addOption(wholeNumberOption('--steps <n>', 'end after n steps in all, inside an epoch too'))
-    .addOption(wholeNumberOption('--batch-size <n>', 'pictures for each step').default(100))
-    .addOption(positiveNumberOption('--lr <x>', "Adam's learning rate").default(0.001))
-    .addOption(wholeNumberOption('--lr-step <n>', 'epochs between changes of the learning rate').default(20))
+  addConfigOptions(command)
     .addOption(
-      positiveNumberOption('--lr-gamma <x>', 'its factor at each change', { fraction: true }).default(
-        1 / 3,
-        '1/3',
-      ),
+      new Option('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
     )
-    .option('--normalize', 'subtract mean and divide by deviation of each channel of the training pictures')
-    .option('--no-augment', 'no padding, flips and crops')
-    .option('--no-shuffle', 'training pictures in the order of the files')
+    .option('--no-run', 'keep nothing')
+    .addOption(new Option('--resume <dir>', 'go on with the run in this folder'))
     .addOption(
-      wholeNumberOption('--seed <n>', 'of initial weights, order and augmentation', { least: 0 }).default(0),
-    );
-  addDeviceOptions(command)
-    .addOption(new Option('--init <file>', 'start from the weights of this safetensors file'))
-    .addOption(new Option('--save <file>', 'write the weights as safetensors, for PyTorch too'))
+      new Option(
+        '--checkpoint-every <n|Ns>',
+        'a checkpoint each n steps, or each N seconds, besides every epoch',
+      ).argParser(parseCheckpointEvery),
+    )
+    .option('--no-report', 'no report.html at the end')
+    .addOption(
+      wholeNumberOption('--seeds <k>', 'train k times with seeds that follow --seed; mean ± deviation'),
+    )
+    .addOption(new Option('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
     .addOption(wholeNumberOption('--log-every <k>', 'report a step each k steps of an epoch').default(100))
+    .option('--print-config', 'print the complete config as JSON and end')
     .option('--json', 'report one JSON object a line');
   return command
     .addHelpText('after', examples)
-    .action((options: TrainCommandOptions) => train(options, interruption));
+    .action((options: TrainCommandOptions) => train(command, options, interruption));
 }
 
-async function train(options: TrainCommandOptions, interruption: Interruption): Promise<void> {
-  const { save, batchSize, seed } = options;
-  const { signal } = interruption;
-  interruption.kept = 'Nothing was trained yet, so nothing was saved.';
-  if (save !== undefined) await checkWritable(save);
+function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?)(s?)$/.exec(text) ?? [];
+  const value = Number(digits);
+  if (unit === 's' && value > 0) return { seconds: value };
+  if (unit === '' && Number.isInteger(value) && value > 0) return { steps: value };
+  throw new UsageError(
+    `--checkpoint-every ${text} is neither a whole number of steps, as in 100, nor of seconds, as in 30s`,
+  );
+}
 
-  // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
-  const facts = datasetFacts(options);
-  const loading = loadDataset(options);
-  loading.catch(() => undefined);
-  const [{ checkBatchSize }, { loadersOf }, { adam }, { trainer }, { progressFor }] = await Promise.all([
-    import('../data/loader.ts'),
-    import('./loaders.ts'),
-    import('../train/optimizers.ts'),
-    import('../train/trainer.ts'),
+async function train(
+  command: Command,
+  options: TrainCommandOptions,
+  interruption: Interruption,
+): Promise<void> {
+  interruption.kept = 'Nothing was trained yet, so nothing was saved.';
+  const { resume, seeds, save } = options;
+  if (resume !== undefined) {
+    const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
+    const others = { recipe, config: file, seeds, run: options.run || undefined };
+    for (const [flag, given] of Object.entries(others)) {
+      if (given !== undefined)
+        throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
+    }
+    const [{ readRun }, { resumedConfig }] = await Promise.all([
+      import('../runs/folder.ts'),
+      import('../runs/training.ts'),
+    ]);
+    const config = resumedConfig((await readRun(resume)).config, givenOptions(command));
+    if (options.printConfig) return print(JSON.stringify(config, null, 2));
+    await trainOnce(config, { ...options, folder: resume }, interruption);
+    return;
+  }
+  const config = await chosenConfig(command);
+  if (options.printConfig) return print(JSON.stringify(config, null, 2));
+  if (save !== undefined) await checkWritable(save);
+  if (seeds === undefined) {
+    const folder = await folderOf(options, config);
+    await trainOnce(config, { ...options, ...(folder !== undefined && { folder }) }, interruption);
+    if (config.dataset === 'shapes') note(nextHint);
+    return;
+  }
+  if (save !== undefined)
+    throw new UsageError('--save keeps one network; with --seeds leave it out: each has a run');
+  const accuracies: number[] = [];
+  for (let seed = config.seed; seed < config.seed + seeds; seed++) {
+    const own = { ...config, seed };
+    const base = options.run || undefined;
+    const folder = base === undefined ? await folderOf(options, own) : join(base, `seed-${seed}`);
+    accuracies.push(
+      await trainOnce(own, { ...options, ...(folder !== undefined && { folder }) }, interruption),
+    );
+  }
+  reportSeeds(accuracies, options.json === true);
+}
+
+/** The run's folder; undefined with --no-run. */
+async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Promise<string | undefined> {
+  if (run === false) return undefined;
+  const { newRunFolder, runsRoot } = await import('../runs/folder.ts');
+  return typeof run === 'string' ? run : newRunFolder(runsRoot(), config);
+}
+
+/** One training from its start, or from where it was left, to its end. Yields its last test accuracy. */
+async function trainOnce(
+  config: TrainConfig,
+  options: TrainCommandOptions & { readonly folder?: string },
+  interruption: Interruption,
+): Promise<number> {
+  const { folder, resume, save, logEvery } = options;
+  const { signal } = interruption;
+  const [{ runTraining }, { progressFor }] = await Promise.all([
+    import('../runs/training.ts'),
     import('./progress.ts'),
   ]);
-  checkBatchSize(batchSize, facts);
-  await using model = await compileChosen(options, facts, { batchSize, seed });
-  const splits = await loading;
-  const normalize = options.normalize === true;
-  const { trainLoader, testLoader } = loadersOf(splits, { ...options, normalize });
-  if (options.init !== undefined) await model.load(options.init);
-
-  const progress = progressFor({
-    json: options.json === true,
-    logEvery: options.logEvery,
-    batchSize,
-    totalSteps: Math.min(options.steps ?? Infinity, options.epochs * trainLoader.length),
-  });
-  const keeper = keeperOf(model, save, interruption);
+  const progress = progressFor({ json: options.json === true, logEvery, batchSize: config.batchSize });
   let position = { epoch: 1, step: 0 };
-  const reporter: Reporter = {
+  const shown: Callback = {
     step(event) {
       position = event;
       progress.step(event);
     },
     epoch: (event) => progress.epoch(event),
   };
-  const optimizer = adam({ lr: options.lr });
-  const { epochs, train, test } = trainer({
-    ...options,
-    model,
-    trainLoader,
-    testLoader,
-    optimizer,
-    reporter,
-    signal,
-  });
-  progress.start({ model, splits, seed });
+  const keeper = keeperOf({ save, run: folder }, interruption);
   try {
-    let result: EvaluateResult | undefined;
-    for (let epoch = 1; epoch <= epochs; epoch++) {
-      await train(epoch);
-      result = await test();
-      await keeper.afterEpoch(epoch);
+    const result = await runTraining(config, {
+      ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
+      ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
+      stepInterval: logEvery,
+      signal,
+      onNotice: note,
+      callbacks: [shown, keeper.callback],
+      onStart(training, from) {
+        keeper.begin(training.model);
+        if (from) position = from.loop;
+        progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
+      },
+    });
+    await using model = result.training.model;
+    const { last, reason } = result;
+    if (!last) {
+      note(`${folder} is finished: nothing was left to do. A larger --epochs trains it further.`);
+      return result.best?.value ?? Number.NaN;
     }
-    if (result) progress.end({ test: result, saved: save });
+    await keeper.finish(model);
+    progress.end({ last, reason, best: result.best, saved: save, run: folder });
+    return last.testAccuracy;
   } catch (error) {
     if (error instanceof Interrupted) {
-      await keeper.whenInterrupted(position);
-      progress.interrupt({ ...position, saved: save });
+      keeper.interrupted(position);
+      progress.interrupt({ epoch: position.epoch, step: position.step, saved: save, run: folder });
     }
     throw error;
   }
-  if (options.dataset === 'shapes') note(nextHint);
+}
+
+function reportSeeds(accuracies: readonly number[], json: boolean): void {
+  const mean = accuracies.reduce((sum, value) => sum + value, 0) / accuracies.length;
+  const squares = accuracies.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  const deviation = accuracies.length > 1 ? Math.sqrt(squares / (accuracies.length - 1)) : 0;
+  if (json) {
+    print(JSON.stringify({ event: 'seeds', testAccuracy: accuracies, mean, deviation }));
+    return;
+  }
+  const percent = (value: number): string => (100 * value).toFixed(2);
+  print(
+    `Accuracy over ${accuracies.length} seeds: ${percent(mean)} ± ${percent(deviation)} % ` +
+      `(${accuracies.map(percent).join(', ')}; mean ± sample deviation)`,
+  );
 }
 
 const nextHint = `
 Next: npx vgg summary simplified                 what was just trained, layer by layer
-      npx vgg train --save weights.safetensors   keeps the weights; vgg evaluate and PyTorch read them
-      npx vgg download cifar10                   then: npx vgg train --dataset cifar10, the lecture's program`;
+      npx vgg runs                               what was trained so far
+      npx vgg download cifar10                   then: npx vgg train --recipe lecture, the lecture's program`;

@@ -3,7 +3,7 @@
  * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
  */
 import { type Dirent, existsSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
@@ -170,6 +170,9 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
   );
 }
 
+/** Where runs go by default. */
+export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
+
 /** `vgg7-cifar100-20261124-121530`, in local time. */
 export function defaultRunName({ model, dataset }: TrainConfig, date: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
@@ -196,6 +199,12 @@ export async function newRunFolder(
         throw cannotWrite(folder, error);
     }
   }
+}
+
+/** Removes the files of a run that never began, and its folder where nothing else is in it. */
+export async function removeFolder(folder: string): Promise<void> {
+  for (const file of Object.values(runFiles)) await rm(join(folder, file), { force: true });
+  await rmdir(folder).catch(() => undefined);
 }
 
 /** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */

@@ -23,7 +23,8 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { captureEnvironment } from './environment.ts';
-import { createRun, openRun, type Run, readRun } from './folder.ts';
+import { writeJson } from './files.ts';
+import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
 import { readSnapshot, recordRun } from './recorder.ts';
 import type { RunEnvironment } from './records.ts';
@@ -162,11 +163,17 @@ export async function runTraining(
     if (run) void run.log(line);
   };
   let training: Training | undefined;
+  let begun = false;
   try {
     training = await prepareTraining(config, notice);
     signal?.throwIfAborted();
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
-    if (run) await writeEnvironment(run, training, from, notice);
+    if (run) {
+      // What was changed, the number of epochs for instance, now belongs to the run.
+      if (resume !== undefined) await writeJson(run.path('config'), config);
+      await writeEnvironment(run, training, from, notice);
+    }
+    begun = true;
     const recorder = run
       ? await recordRun(run, {
           stepInterval: options.stepInterval ?? 100,
@@ -201,7 +208,11 @@ export async function runTraining(
     await training?.model.close();
     throw error;
   } finally {
-    if (run) await run.close();
+    if (run) {
+      await run.close();
+      // A run that never began leaves no folder behind.
+      if (!begun && resume === undefined) await removeFolder(run.folder);
+    }
   }
 }
 

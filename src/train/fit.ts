@@ -79,7 +79,7 @@ export interface FitOptions extends StepOptions {
 export interface FitResult {
   /** Why it ended. */
   readonly reason: 'finished' | 'earlyStopped';
-  /** The last test; of the best epoch where it ended early. */
+  /** The last epoch; where it ended early, with the test of the best weights. Undefined where nothing was left to do. */
   readonly last: EpochEvent | undefined;
   readonly best: LoopState['best'];
   readonly loop: LoopState;
@@ -263,8 +263,17 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     await stopIfAborted();
   }
 
-  if (reason === 'earlyStopped' && bestWeights) await model.setWeights(bestWeights);
-  else if (averageDecay > 0) await model.swapAverage();
+  if (reason === 'earlyStopped' && bestWeights) {
+    await model.setWeights(bestWeights);
+    const { loss, accuracy, topFive } = await model.evaluate(testLoader);
+    last = {
+      ...last!,
+      epoch: loop.best!.epoch,
+      testLoss: loss,
+      testAccuracy: accuracy,
+      testTopFive: topFive,
+    };
+  } else if (averageDecay > 0) await model.swapAverage();
   return { reason, last, best: loop.best, loop };
 }
 
