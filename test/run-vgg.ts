@@ -1,6 +1,14 @@
 /** Runs the real `vgg` in a process of its own, for the tests of the command line. */
 import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
+
+/** Where runs of the tests go that name no folder. */
+const runs = await mkdtemp(join(tmpdir(), 'vggnet-runs-'));
+afterAll(() => rm(runs, { recursive: true, force: true }));
 
 const bin = fileURLToPath(new URL('../bin/vgg.js', import.meta.url));
 
@@ -19,7 +27,7 @@ export interface RunOptions {
 /** `vgg` with these arguments; resolves when it has ended. */
 export function vgg(args: readonly string[], { env = {}, interrupt }: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [bin, ...args], {
-    env: { ...process.env, ...env },
+    env: { ...process.env, VGGNET_RUNS: runs, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   return new Promise((resolve, reject) => {

@@ -10,6 +10,7 @@ import { downloadCommand } from './download.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { endInterrupted, Interrupted, listenForInterrupts } from './interrupt.ts';
 import { kernelsCommand } from './kernels.ts';
+import { compareCommand, runsCommand } from './runs.ts';
 import { statsCommand } from './stats.ts';
 import { summaryCommand } from './summary.ts';
 import { trainCommand } from './train.ts';
@@ -40,6 +41,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   program
     .addCommand(trainCommand(interruption))
     .addCommand(evaluateCommand())
+    .addCommand(runsCommand())
+    .addCommand(compareCommand())
     .addCommand(summaryCommand())
     .addCommand(statsCommand())
     .addCommand(downloadCommand(interruption))

@@ -1,0 +1,128 @@
+/** `vgg runs` and `vgg compare`: what was trained, and how runs differ. */
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { UsageError } from '../errors.ts';
+import { formatTable } from '../model/summary.ts';
+import { note, print, printJson } from './output.ts';
+import { clock } from './progress.ts';
+
+const runsExamples = `
+Examples:
+  $ vgg runs                 the runs in runs/, or in $VGGNET_RUNS
+  $ vgg runs experiments     those in another folder
+  $ vgg runs --json          one JSON object a line`;
+
+export function runsCommand(): Command {
+  return new Command('runs')
+    .description('list runs: state, epochs, best accuracy, time')
+    .argument('[dir]', 'folder of run folders')
+    .option('--json', 'print one object a line')
+    .addHelpText('after', runsExamples)
+    .action(listCommand);
+}
+
+async function listCommand(dir: string | undefined, { json }: { readonly json?: true }): Promise<void> {
+  const { listRuns, runsRoot } = await import('../runs/folder.ts');
+  const root = dir ?? runsRoot();
+  const runs = await listRuns(root);
+  if (json) {
+    for (const run of runs) {
+      printJson('problem' in run ? run : { ...facts(run), folder: run.folder, config: run.config });
+    }
+    return;
+  }
+  if (runs.length === 0) return note(`There are no runs in ${root}; vgg train makes one.`);
+  const rows = runs.map((run) => {
+    if ('problem' in run) return [run.name, 'damaged', '', '', '', ''];
+    const { state, epochs, totalEpochs, bestAccuracy, testAccuracy, seconds } = facts(run);
+    return [
+      run.name,
+      state,
+      `${epochs}/${totalEpochs}`,
+      percent(testAccuracy),
+      percent(bestAccuracy),
+      seconds === undefined ? '' : clock(seconds),
+    ];
+  });
+  const head = ['run', 'state', 'epochs', 'test accuracy', 'best', 'time'];
+  print(formatTable([head, ...rows], 2));
+  for (const run of runs) if ('problem' in run) note(run.problem);
+}
+
+const compareExamples = `
+Examples:
+  $ vgg compare runs/a runs/b
+  $ vgg compare runs/* --json
+  $ vgg report runs/a runs/b --out both.html    the same with curves`;
+
+export function compareCommand(): Command {
+  return new Command('compare')
+    .description('how runs differ: options and results')
+    .argument('<run...>', 'run folders, two or more')
+    .option('--json', 'print one object')
+    .addHelpText('after', compareExamples)
+    .action(compare);
+}
+
+async function compare(folders: readonly string[], { json }: { readonly json?: true }): Promise<void> {
+  if (folders.length < 2)
+    throw new UsageError('compare: name two runs or more, as in vgg compare runs/a runs/b');
+  const { readRun, runsRoot } = await import('../runs/folder.ts');
+  const { existsSync } = await import('node:fs');
+  // A run's name is enough for those in the usual place.
+  const place = (folder: string): string =>
+    existsSync(join(folder, 'config.json'))
+      ? folder
+      : existsSync(join(runsRoot(), folder))
+        ? join(runsRoot(), folder)
+        : folder;
+  const runs = await Promise.all(folders.map((folder) => readRun(place(folder))));
+  const configs = runs.map(({ config }) => config as unknown as Record<string, unknown>);
+  const keys = [...new Set(configs.flatMap(Object.keys))].filter(
+    (key) => new Set(configs.map((config) => JSON.stringify(config[key]))).size > 1,
+  );
+  if (json) {
+    printJson({
+      runs: runs.map(({ name }) => name),
+      differences: Object.fromEntries(keys.map((key) => [key, configs.map((config) => config[key] ?? null)])),
+      results: runs.map(facts),
+    });
+    return;
+  }
+  const show = (value: unknown): string =>
+    value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
+  const results: readonly (readonly [string, (run: (typeof runs)[number]) => string])[] = [
+    ['state', ({ state }) => state],
+    ['epochs', (run) => `${facts(run).epochs}/${facts(run).totalEpochs}`],
+    ['test accuracy', (run) => percent(facts(run).testAccuracy)],
+    ['best test accuracy', (run) => percent(facts(run).bestAccuracy)],
+    ['top 5', (run) => percent(run.epochs.at(-1)?.testTopFive)],
+    ['test loss', (run) => run.epochs.at(-1)?.testLoss.toFixed(4) ?? ''],
+    ['train loss', (run) => run.epochs.at(-1)?.trainLoss.toFixed(4) ?? ''],
+    ['time', (run) => (facts(run).seconds === undefined ? '' : clock(facts(run).seconds!))],
+    ['device', ({ env }) => env?.description ?? ''],
+  ];
+  const rows = [
+    ...keys.map((key) => [key, ...configs.map((config) => show(config[key]))]),
+    ...results.map(([what, of]) => [what, ...runs.map(of)]),
+  ];
+  print(formatTable([['', ...runs.map(({ name }) => name)], ...rows], 1));
+}
+
+type ReadRun = Awaited<ReturnType<typeof import('../runs/folder.ts').readRun>>;
+
+function facts({ name, state, config, epochs, status }: ReadRun) {
+  const accuracies = epochs.map(({ testAccuracy }) => testAccuracy);
+  return {
+    name,
+    state,
+    epochs: epochs.length,
+    totalEpochs: config.epochs,
+    testAccuracy: accuracies.at(-1),
+    bestAccuracy: accuracies.length > 0 ? Math.max(...accuracies) : undefined,
+    seconds: status?.seconds,
+  };
+}
+
+const percent = (share: number | undefined): string =>
+  share === undefined ? '' : `${(100 * share).toFixed(2)} %`;
