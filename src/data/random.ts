@@ -15,7 +15,14 @@ export interface Random {
 }
 
 /** What a stream is for: the first part of its key, so that streams of one seed never overlap. */
-export const streams = { initialization: 1, shuffle: 2, transform: 3, shapes: 4, dropout: 5 } as const;
+export const streams = {
+  initialization: 1,
+  shuffle: 2,
+  transform: 3,
+  shapes: 4,
+  dropout: 5,
+  search: 16,
+} as const;
 
 const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff;

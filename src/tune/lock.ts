@@ -122,8 +122,8 @@ export class JournalLock {
   #removeDead(): boolean {
     const before = this.#look();
     if (before === undefined) return true;
-    const isDead =
-      before.liveness === 'dead' || (before.liveness === 'unknown' && this.#hasStoodStill(before));
+    const hasStoodStill = this.#hasStoodStill(before);
+    const isDead = before.liveness === 'dead' || (before.liveness === 'unknown' && hasStoodStill);
     if (!isDead) return false;
     const claims = this.#claim(before.key);
     if (claims === undefined) return false;
