@@ -21,7 +21,10 @@ export function gridSampler(): Sampler {
       const tried = new Set(trials.map(({ params }) => pointKey(space, params)));
       const wanted = Object.entries(fixed);
       for (const [key, point] of points) {
-        if (!tried.has(key) && wanted.every(([name, value]) => !Object.hasOwn(point, name) || point[name] === value)) {
+        if (
+          !tried.has(key) &&
+          wanted.every(([name, value]) => !Object.hasOwn(point, name) || point[name] === value)
+        ) {
           return point;
         }
       }
