@@ -2,6 +2,7 @@
 import json
 import math
 import sys
+import time
 import warnings
 
 import optuna
@@ -86,6 +87,7 @@ def write(study, count):
         size = trial.suggest_int("size", 16, 64, step=16)
         trial.report(size, 1)
         trial.set_user_attr("by", "optuna")
+        time.sleep(0.02)
         study.tell(trial, size)
 
 

@@ -6,6 +6,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -135,13 +136,14 @@ describe.skipIf(version === undefined)(`with Optuna ${version ?? '(not installed
 
   test('both write at the same time, and nothing is lost', async () => {
     const ours = await Promise.all([open(), open()]);
-    const each = 120;
+    const each = 90;
     // Asking, one value, one attribute and telling: more than a thousand operations in all.
     const run = (study: Study): Promise<void> =>
       study.optimize(
         async (trial) => {
           await trial.report(trial.number, 1);
           await trial.setUserAttr('by', 'us');
+          await sleep(20);
           return trial.number;
         },
         { trials: 3 * each },

@@ -3,6 +3,7 @@
  * that was accepted is there once. Ten seconds; VGGNET_STRESS_SECONDS sets another time.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +23,7 @@ test('kill -9 at random loses nothing', { timeout: (seconds + 60) * 1000 }, asyn
   const start = (role: string): ChildProcess =>
     spawn(process.execPath, [script, role, folder], { stdio: ['ignore', 'inherit', 'inherit'] });
   const drivers = [start('driver'), start('driver')];
+  const torn: Promise<unknown>[] = [];
   const kills = { driver: 0, worker: 0, torn: 0 };
   const ends = Date.now() + seconds * 1000;
   // A worker's name holds its process id; see process-identity.ts.
@@ -42,12 +44,13 @@ test('kill -9 at random loses nothing', { timeout: (seconds + 60) * 1000 }, asyn
         if (drivers[index]!.kill('SIGKILL')) kills.driver++;
         drivers[index] = start('driver');
       } else if (existsSync(path)) {
-        start('tear');
+        torn.push(once(start('tear'), 'exit'));
         kills.torn++;
       }
     }
   } finally {
     for (const driver of drivers) driver.kill('SIGKILL');
+    await Promise.all(torn);
     await expect.poll(workerPids, { timeout: 20_000 }).toEqual([]);
   }
 
