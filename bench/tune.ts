@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { categorical, distributionToJson, float, int, toInternal } from '../src/tune/distributions.ts';
+import { categorical, type Distribution, float, int, toInternal } from '../src/tune/distributions.ts';
 import {
   createStudyRecord,
   createTrialRecord,
@@ -35,15 +35,21 @@ const trials = Number(values.trials);
 const runs = Number(values.runs);
 const folder = mkdtempSync(join(values.folder, 'vgg-bench-tune-'));
 
-const distributions = {
+const distributions: Readonly<Record<string, Distribution>> = {
   lr: float(1e-4, 0.1, { log: true }),
   size: int(16, 256, { step: 16 }),
   depth: int(1, 64, { log: true }),
   rate: float(0, 0.5, { step: 0.1 }),
   kind: categorical(['a', 'b', 'c']),
 };
-const params = { lr: 0.0123456789, size: 64, depth: 5, rate: 0.3, kind: 'b' };
-const finite = { ...distributions, lr: float(0.01, 0.1, { step: 0.01 }) };
+const params: Readonly<Record<string, string | number>> = {
+  lr: 0.01,
+  size: 64,
+  depth: 5,
+  rate: 0.3,
+  kind: 'b',
+};
+const finite = { ...distributions, lr: float(0.01, 0.1, { step: 0.01 }), depth: int(1, 32) };
 
 function summary(milliseconds: readonly number[]): string {
   const sorted = milliseconds.toSorted((a, b) => a - b);
@@ -59,16 +65,15 @@ async function timed<T>(times: number[], action: () => T | Promise<T>): Promise<
 }
 
 /** Lines of a study whose trials have 5 values and 5 reports each. */
-function linesOf(count: number, way: 'optuna' | 'ours'): string {
+function linesOf(count: number, way: 'optuna' | 'ours', known = distributions): string {
   const lines = [formatLine(createStudyRecord('bench', 'minimize'), 'bench')];
   const write = (record: JournalRecord): void => void lines.push(formatLine(record, 'bench'));
   for (let id = 0; id < count; id++) {
-    if (way === 'ours') write(createTrialRecord(0, { state: 'running', params, distributions }));
+    if (way === 'ours') write(createTrialRecord(0, { state: 'running', params, distributions: known }));
     else {
       write({ op_code: 4, study_id: 0, datetime_start: '2026-01-01T00:00:00.000000' });
-      for (const [name, distribution] of Object.entries(distributions)) {
-        const value = params[name as keyof typeof params];
-        write(paramRecord(id, name, toInternal(distribution, value)!, distribution));
+      for (const [name, distribution] of Object.entries(known)) {
+        write(paramRecord(id, name, toInternal(distribution, params[name]!)!, distribution));
       }
     }
     for (let step = 1; step <= 5; step++) write(intermediateRecord(id, step, 1 / (id + step)));
@@ -79,8 +84,9 @@ function linesOf(count: number, way: 'optuna' | 'ours'): string {
 
 async function operations(sampler: Sampler): Promise<void> {
   const journal = join(folder, `${sampler.name}.log`);
-  const space = searchSpace(sampler.name === 'grid' ? finite : distributions);
-  writeFileSync(journal, linesOf(trials, 'ours'));
+  const known = sampler.name === 'grid' ? finite : distributions;
+  const space = searchSpace(known);
+  writeFileSync(journal, linesOf(trials, 'ours', known));
   using study = await createStudy({
     journal,
     name: 'bench',
