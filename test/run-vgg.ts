@@ -10,7 +10,7 @@ import { afterAll } from 'vitest';
 const runs = await mkdtemp(join(tmpdir(), 'vggnet-runs-'));
 afterAll(() => rm(runs, { recursive: true, force: true }));
 
-const bin = fileURLToPath(new URL('../bin/vgg.js', import.meta.url));
+export const bin: string = fileURLToPath(new URL('../bin/vgg.js', import.meta.url));
 
 export interface Run {
   readonly code: number | null;

@@ -23,6 +23,7 @@ export const streams = {
   dropout: 5,
   mixup: 6,
   validation: 7,
+  search: 16,
 } as const;
 
 const mulHigh = (a: number, b: number): number => {

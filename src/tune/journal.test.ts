@@ -1,0 +1,220 @@
+import {
+  appendFileSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { float, int } from './distributions.ts';
+import { Journal } from './journal.ts';
+import {
+  createStudyRecord,
+  createTrialRecord,
+  intermediateRecord,
+  paramRecord,
+  stateRecord,
+  trialUserAttrRecord,
+} from './records.ts';
+
+let folder: string;
+let path: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vgg-journal-'));
+  path = join(folder, 'journal.log');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const running = { state: 'running' } as const;
+const trialOf = (journal: Journal, id: number) => journal.state.trial(id)!;
+
+test('what one journal appends another reads', async () => {
+  using writer = new Journal(path);
+  using reader = new Journal(path);
+  await writer.append([
+    createStudyRecord('study', 'maximize'),
+    createTrialRecord(0, {
+      ...running,
+      params: { lr: 0.01 },
+      distributions: { lr: float(1e-4, 0.1, { log: true }) },
+      userAttrs: { worker: 'a' },
+    }),
+    paramRecord(0, 'size', 32, int(16, 64, { step: 16 })),
+    intermediateRecord(0, 1, Number.NaN),
+    intermediateRecord(0, 2, Number.NEGATIVE_INFINITY),
+    trialUserAttrRecord(0, 'note', 'NaN stays "NaN" in text'),
+    stateRecord(0, 'complete', [0.5]),
+  ]);
+  reader.sync();
+  expect(reader.state.studyNamed('study')).toMatchObject({ id: 0, directions: ['maximize'] });
+  expect(trialOf(reader, 0)).toMatchObject({ number: 0, state: 'complete', value: 0.5 });
+  expect({ ...trialOf(reader, 0).params }).toEqual({ lr: 0.01, size: 32 });
+  expect({ ...trialOf(reader, 0).userAttrs }).toEqual({ worker: 'a', note: 'NaN stays "NaN" in text' });
+  expect([...trialOf(reader, 0).intermediateValues]).toEqual([
+    [1, Number.NaN],
+    [2, Number.NEGATIVE_INFINITY],
+  ]);
+  expect(readFileSync(path, 'utf8')).toContain('"intermediate_value":-Infinity}');
+});
+
+test('a finished trial is frozen, and of two claims on a waiting trial the first stands', async () => {
+  using journal = new Journal(path);
+  await journal.append([createStudyRecord('s', 'minimize'), createTrialRecord(0, { state: 'waiting' })]);
+  const first = { ...stateRecord(0, 'running'), datetime_start: '2026-01-01T00:00:00.000000' };
+  await journal.append([first, { ...first, datetime_start: '2026-01-02T00:00:00.000000' }]);
+  expect(trialOf(journal, 0).started).toBe('2026-01-01T00:00:00.000000');
+  await journal.append([
+    stateRecord(0, 'complete', [1]),
+    stateRecord(0, 'fail'),
+    intermediateRecord(0, 1, 1),
+  ]);
+  expect(trialOf(journal, 0)).toMatchObject({ state: 'complete', value: 1 });
+  expect(trialOf(journal, 0).intermediateValues.size).toBe(0);
+});
+
+test('a parameter that contradicts the earlier distribution of its name is ignored', async () => {
+  using journal = new Journal(path);
+  const create = createTrialRecord(0, running);
+  await journal.append([createStudyRecord('s', 'minimize'), create, create, create]);
+  await journal.append([
+    paramRecord(1, 'x', 1, int(1, 8)),
+    paramRecord(2, 'x', 0.5, float(0, 1)),
+    paramRecord(0, 'x', 9, int(1, 16)),
+  ]);
+  expect([0, 1, 2].map((id) => trialOf(journal, id).params.x)).toEqual([9, 1, undefined]);
+});
+
+test('a torn last line is cut off before anything is appended, and is never read', async () => {
+  using journal = new Journal(path);
+  await journal.append([createStudyRecord('s', 'minimize')]);
+  const before = readFileSync(path, 'utf8');
+  appendFileSync(path, '{"op_code":4,"worker_id":"x","study_id":0,"datetime_start":nul');
+  journal.sync();
+  expect(new Journal(path).state.trialCount).toBe(0);
+  await journal.append([createTrialRecord(0, running)]);
+  expect(readFileSync(path, 'utf8').startsWith(`${before}{"op_code":4`)).toBe(true);
+  expect(new Journal(path).state.trialCount).toBe(1);
+});
+
+test('records of the wrong form and unknown operations are ignored and counted', () => {
+  const lines = [
+    { op_code: 0, study_name: 's', directions: [2] },
+    { op_code: 0, study_name: 7, directions: [2] },
+    { op_code: 0, study_name: 'x', directions: [9] },
+    { op_code: 99 },
+    [],
+    { op_code: 4, study_id: 0, datetime_start: null, state: 0 },
+    { op_code: 4, study_id: 12, datetime_start: null },
+    { op_code: 4, study_id: 0, datetime_start: null, state: 17 },
+    { op_code: 5, trial_id: 0, param_name: 'x', param_value_internal: 0, distribution: 'no JSON' },
+    { op_code: 5, trial_id: 0, param_name: '__proto__', param_value_internal: 1, distribution: intJson },
+    { op_code: 7, trial_id: 0, step: 'one', intermediate_value: 1 },
+    { op_code: 7, trial_id: 0, step: 1, intermediate_value: '1' },
+    { op_code: 6, trial_id: 5, state: 1, values: [1] },
+    { op_code: 8, trial_id: 0, user_attr: 'text' },
+  ];
+  writeFileSync(path, lines.map((line) => `${JSON.stringify({ worker_id: 'w', ...line })}\n`).join(''));
+  using journal = new Journal(path);
+  expect(journal.state.trialCount).toBe(1);
+  expect(Object.entries(trialOf(journal, 0).params)).toEqual([['__proto__', 1]]);
+  expect(({} as Record<string, unknown>).x).toBeUndefined();
+  expect(journal.state.malformed).toBe(9);
+});
+
+const intJson = '{"name":"IntDistribution","attributes":{"log":false,"step":1,"low":0,"high":4}}';
+
+test('what is no JSON is refused by line', () => {
+  writeFileSync(path, '{"op_code":0,"worker_id":"w","study_name":"s","directions":[1]}\nnonsense\n');
+  expect(() => new Journal(path)).toThrow('line 2 is no JSON ("nonsense")');
+});
+
+test('a journal that is not there is refused where it may not be created', () => {
+  expect(() => new Journal(path, { create: false })).toThrow('there is no such journal');
+});
+
+test('transactions that wait share the lock; each sees what those before it appended', async () => {
+  using journal = new Journal(path);
+  await journal.append([createStudyRecord('s', 'minimize')]);
+  const counts = await Promise.all(
+    Array.from({ length: 20 }, () =>
+      journal.transact((state, append) => {
+        const { trialCount } = state;
+        append(createTrialRecord(0, running));
+        return trialCount;
+      }),
+    ),
+  );
+  expect(counts).toEqual(Array.from({ length: 20 }, (_, i) => i));
+  expect(new Journal(path).state.trialCount).toBe(20);
+});
+
+test('a transaction that throws rejects alone', async () => {
+  using journal = new Journal(path);
+  const [failed, succeeded] = await Promise.allSettled([
+    journal.transact(() => {
+      throw new Error('no');
+    }),
+    journal.append([createStudyRecord('s', 'minimize')]),
+  ]);
+  expect(failed.status).toBe('rejected');
+  expect(succeeded.status).toBe('fulfilled');
+});
+
+test("the lock's link leads to the journal and names its holder", async () => {
+  using journal = new Journal(path);
+  await journal.transact(() => {
+    expect(readlinkSync(`${path}.lock`)).toContain(`+${process.pid}+`);
+    // Through the chain of links.
+    expect(readFileSync(`${path}.lock`, 'utf8')).toBe('');
+  });
+  expect(() => readlinkSync(`${path}.lock`)).toThrow('ENOENT');
+});
+
+test('a lock of a process that is gone is taken over at once', async () => {
+  using journal = new Journal(path);
+  // Our own identity with a start that no process has.
+  let holder = '';
+  await journal.transact(() => {
+    holder = readlinkSync(`${path}.lock`);
+  });
+  const dead = holder.replace(/\+\d+\+\d+$/, '+1+0');
+  symlinkSync(dead, `${path}.lock`);
+  // The claimer died, too.
+  const deadClaimer = dead.replace(/\+0$/, '+5');
+  symlinkSync(deadClaimer.split('/').at(-1)!, `${path}.holders/${dead.split('/').at(-1)}.taken`);
+  const started = performance.now();
+  await journal.append([createStudyRecord('s', 'minimize')]);
+  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(new Journal(path).state.studies.size).toBe(1);
+});
+
+test("Optuna's lock is waited for, and taken over when the journal stands still for the time of grace", async () => {
+  using journal = new Journal(path, { graceSeconds: 0.3 });
+  symlinkSync(path, `${path}.lock`);
+  const appended = journal.append([createStudyRecord('s', 'minimize')]);
+  const inTime = await Promise.race([
+    appended.then(() => true),
+    new Promise((done) => setTimeout(done, 200, false)),
+  ]);
+  expect(inTime).toBe(false);
+  await appended;
+  expect(journal.state.studies.size).toBe(1);
+});
+
+test('the other lock of Optuna, a plain file, is respected', async () => {
+  using journal = new Journal(path);
+  writeFileSync(`${path}.lock`, '');
+  const appended = journal.append([createStudyRecord('s', 'minimize')]);
+  const inTime = await Promise.race([
+    appended.then(() => true),
+    new Promise((done) => setTimeout(done, 100, false)),
+  ]);
+  expect(inTime).toBe(false);
+  rmSync(`${path}.lock`);
+  await appended;
+});

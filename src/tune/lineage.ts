@@ -1,0 +1,49 @@
+/**
+ * Families of trials. A finished trial is frozen, so what goes on with its parameters, a promotion or a retry, is a
+ * new trial that names its predecessor in the attribute `vgg:parent` and copies its intermediate values. A family is
+ * one configuration: it counts once, with its latest trial.
+ */
+import type { FrozenTrial } from './replay.ts';
+
+/** Our attributes of trials in the journal. */
+export const attributes = {
+  /** Number of the trial that this one goes on from. */
+  parent: 'vgg:parent',
+  /** Which attempt this is after failures: 1 for the first retry. */
+  retry: 'vgg:retry',
+  /** Which worker runs the trial. */
+  worker: 'vgg:worker',
+  /** Why a trial failed. */
+  reason: 'vgg:reason',
+} as const;
+
+/** The number of the trial that `trial` goes on from. */
+export function parentOf(trial: FrozenTrial): number | undefined {
+  const parent = trial.userAttrs[attributes.parent];
+  // Older trials only: the journal may say anything, and a circle would never end.
+  return typeof parent === 'number' && Number.isInteger(parent) && parent >= 0 && parent < trial.number
+    ? parent
+    : undefined;
+}
+
+/** How often the trial was retried after failures. */
+export function retriesOf(trial: FrozenTrial): number {
+  const retries = trial.userAttrs[attributes.retry];
+  return typeof retries === 'number' && retries > 0 ? retries : 0;
+}
+
+/** The latest trial of each family, by number. Where two go on from one trial, as only others can make, both count. */
+export function latestTrials(trials: readonly FrozenTrial[]): readonly FrozenTrial[] {
+  const continued = new Set(trials.map(parentOf));
+  return trials.filter(({ number }) => !continued.has(number));
+}
+
+/** How many configurations there are: trials that go on from no other. */
+export function configurationCount(trials: readonly FrozenTrial[]): number {
+  return trials.reduce((count, trial) => count + (parentOf(trial) === undefined ? 1 : 0), 0);
+}
+
+/** The largest step that was reported. */
+export function lastStep(trial: FrozenTrial): number | undefined {
+  return trial.intermediateValues.size === 0 ? undefined : Math.max(...trial.intermediateValues.keys());
+}

@@ -1,0 +1,170 @@
+/**
+ * When to end a trial early, and which to go on with. Values are compared in the study's direction; NaN is worse than
+ * everything.
+ *
+ * - `median`: Golovin et al., "Google Vizier", KDD 2017, section 3.2.2, with the options of Optuna's MedianPruner.
+ * - `asha`: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, algorithm 2. Rung k ends at
+ *   step r·ηᵏ. A trial that reaches the end of a rung goes on at once when it is among the best 1/η of those that have
+ *   been there; otherwise it is pruned, and promoted, by a new trial that goes on from it, as soon as later results
+ *   lift it into the best 1/η.
+ */
+import { UsageError } from '../errors.ts';
+import { latestTrials } from './lineage.ts';
+import type { Direction } from './records.ts';
+import type { FrozenTrial } from './replay.ts';
+
+/** What a pruner sees of a study. */
+export interface Standings {
+  readonly direction: Direction;
+  /** All, by number. */
+  readonly trials: readonly FrozenTrial[];
+}
+
+export interface Pruner {
+  readonly name: string;
+  /** Whether to end `trial`, a running one, after what it reported last. */
+  shouldPrune(standings: Standings, trial: FrozenTrial): boolean;
+  /** A pruned trial that has earned more steps. Called under the journal's lock. */
+  nextPromotion?(standings: Standings): FrozenTrial | undefined;
+}
+
+/** Lets every trial run to its end. */
+export function noPruner(): Pruner {
+  return { name: 'none', shouldPrune: () => false };
+}
+
+export interface MedianPrunerOptions {
+  /** No pruning before so many trials are complete; 5 by default. */
+  readonly startupTrials?: number;
+  /** No pruning up to this step; 0 by default. */
+  readonly warmupSteps?: number;
+  /** Steps between decisions; 1 by default. */
+  readonly interval?: number;
+}
+
+/** Prunes a trial whose best value so far is worse than the median of the complete trials' values at the same step. */
+export function medianPruner(options: MedianPrunerOptions = {}): Pruner {
+  const { startupTrials = 5, warmupSteps = 0, interval = 1 } = options;
+  checkWhole('median pruner', { startupTrials, warmupSteps }, 0);
+  checkWhole('median pruner', { interval }, 1);
+  return {
+    name: 'median',
+    shouldPrune({ direction, trials }, trial) {
+      const [step, earlier] = lastTwoSteps(trial);
+      if (step === undefined || step <= warmupSteps) return false;
+      const complete = trials.filter(({ state }) => state === 'complete');
+      if (complete.length < startupTrials) return false;
+      // Decided at the first report of each interval.
+      const intervalStart = Math.floor((step - warmupSteps - 1) / interval) * interval + warmupSteps + 1;
+      if (earlier !== undefined && earlier >= intervalStart) return false;
+      const values = complete
+        .map(({ intermediateValues }) => intermediateValues.get(step))
+        .filter((value) => value !== undefined && !Number.isNaN(value)) as number[];
+      if (values.length === 0) return false;
+      const losses = [...trial.intermediateValues.values()].map((value) => lossOf(value, direction));
+      return Math.min(...losses) > median(values.map((value) => lossOf(value, direction)));
+    },
+  };
+}
+
+export interface AshaPrunerOptions {
+  /** r: steps of the lowest rung; 1 by default. */
+  readonly minResource?: number;
+  /** η: of so many trials one goes on; 4 by default. */
+  readonly reductionFactor?: number;
+}
+
+/** Asynchronous successive halving. */
+export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
+  const { minResource = 1, reductionFactor = 4 } = options;
+  checkWhole('asha', { minResource }, 1);
+  checkWhole('asha', { reductionFactor }, 2);
+  const rungEnd = (rung: number): number => minResource * reductionFactor ** rung;
+  /** The highest rung whose end `step` reaches, −1 for none. */
+  const rungAt = (step: number | undefined): number => {
+    let rung = -1;
+    while (step !== undefined && rungEnd(rung + 1) <= step) rung++;
+    return rung;
+  };
+
+  /** The loss at the end of a rung: at its step, or at the first later one where steps are coarse. */
+  const lossAt = (trial: FrozenTrial, rung: number, direction: Direction): number | undefined => {
+    const step = firstStepFrom(trial, rungEnd(rung));
+    return step === undefined ? undefined : lossOf(trial.intermediateValues.get(step)!, direction);
+  };
+
+  /** The worst loss that still is among the best 1/η of a rung; −Infinity while too few have been there. */
+  const thresholdOf = (trials: readonly FrozenTrial[], rung: number, direction: Direction): number => {
+    const losses = trials.map((trial) => lossAt(trial, rung, direction)).filter((loss) => loss !== undefined);
+    const best = losses.sort((a, b) => a - b)[Math.floor(losses.length / reductionFactor) - 1];
+    return best ?? Number.NEGATIVE_INFINITY;
+  };
+
+  return {
+    name: 'asha',
+    shouldPrune({ direction, trials }, trial) {
+      const [step, earlier] = lastTwoSteps(trial);
+      const rung = rungAt(step);
+      if (rung < 0 || rungAt(earlier) === rung) return false;
+      const loss = lossAt(trial, rung, direction)!;
+      return loss === Number.POSITIVE_INFINITY || loss > thresholdOf(latestTrials(trials), rung, direction);
+    },
+    nextPromotion({ direction, trials }) {
+      const latest = latestTrials(trials);
+      const paused = latest.filter(({ state }) => state === 'pruned');
+      const rungs = paused.map((trial) => rungAt(lastTwoSteps(trial)[0]));
+      for (let rung = Math.max(-1, ...rungs); rung >= 0; rung--) {
+        const threshold = thresholdOf(latest, rung, direction);
+        let best: { readonly trial: FrozenTrial; readonly loss: number } | undefined;
+        for (const [index, trial] of paused.entries()) {
+          if (rungs[index] !== rung) continue;
+          const loss = lossAt(trial, rung, direction)!;
+          if (loss > threshold || loss === Number.POSITIVE_INFINITY) continue;
+          if (best === undefined || loss < best.loss) best = { trial, loss };
+        }
+        if (best !== undefined) return best.trial;
+      }
+      return undefined;
+    },
+  };
+}
+
+/** Smaller is better. */
+function lossOf(value: number, direction: Direction): number {
+  if (Number.isNaN(value)) return Number.POSITIVE_INFINITY;
+  return direction === 'minimize' ? value : -value;
+}
+
+/** The largest reported step and the one before it. */
+function lastTwoSteps({
+  intermediateValues,
+}: FrozenTrial): readonly [number | undefined, number | undefined] {
+  let last: number | undefined;
+  let earlier: number | undefined;
+  for (const step of intermediateValues.keys()) {
+    if (last === undefined || step > last) [last, earlier] = [step, last];
+    else if (earlier === undefined || step > earlier) earlier = step;
+  }
+  return [last, earlier];
+}
+
+function firstStepFrom({ intermediateValues }: FrozenTrial, least: number): number | undefined {
+  let first: number | undefined;
+  for (const step of intermediateValues.keys()) {
+    if (step >= least && (first === undefined || step < first)) first = step;
+  }
+  return first;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+function checkWhole(what: string, options: Readonly<Record<string, number>>, least: number): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (Number.isSafeInteger(value) && value >= least) continue;
+    throw new UsageError(`${what}: ${name} ${value} is not a whole number ≥ ${least}`);
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * The lines of Optuna's journal (optuna/storages/_journal/storage.py, 3.1 and later): one JSON object each, with
+ * `op_code`, `worker_id` and the operation's own fields. JSON is Python's: NaN and Infinity are written bare, times are
+ * local and carry no zone.
+ */
+import { type Distribution, distributionToJson, type Params, toInternal } from './distributions.ts';
+
+/** The operations and their codes. */
+export const operations = {
+  createStudy: 0,
+  deleteStudy: 1,
+  setStudyUserAttr: 2,
+  setStudySystemAttr: 3,
+  createTrial: 4,
+  setTrialParam: 5,
+  setTrialStateValues: 6,
+  setTrialIntermediateValue: 7,
+  setTrialUserAttr: 8,
+  setTrialSystemAttr: 9,
+} as const;
+
+/** A trial's states; the index is the journal's number. */
+export const trialStates = ['running', 'complete', 'pruned', 'fail', 'waiting'] as const;
+export type TrialState = (typeof trialStates)[number];
+
+/** The directions; the index is the journal's number. */
+export const directions = ['notSet', 'minimize', 'maximize'] as const;
+export type Direction = 'minimize' | 'maximize';
+
+/** Complete, pruned and failed trials are never changed again. */
+export const isFinished = (state: TrialState): boolean => state !== 'running' && state !== 'waiting';
+
+/** One line of the journal, before its writer's name is added. */
+export type JournalRecord = Readonly<Record<string, unknown>> & { readonly op_code: number };
+
+/** A trial to create. Without a state it is running. */
+export interface TrialTemplate {
+  readonly state: 'running' | 'waiting';
+  readonly params?: Params;
+  /** One for each of `params`. */
+  readonly distributions?: Readonly<Record<string, Distribution>>;
+  readonly intermediateValues?: ReadonlyMap<number, number>;
+  readonly userAttrs?: Readonly<Record<string, unknown>>;
+  readonly systemAttrs?: Readonly<Record<string, unknown>>;
+}
+
+export const createStudyRecord = (name: string, direction: Direction): JournalRecord => ({
+  op_code: operations.createStudy,
+  study_name: name,
+  directions: [directions.indexOf(direction)],
+});
+
+export const studyUserAttrRecord = (studyId: number, key: string, value: unknown): JournalRecord => ({
+  op_code: operations.setStudyUserAttr,
+  study_id: studyId,
+  user_attr: { [key]: value },
+});
+
+/** A whole trial in one line, as Optuna writes one that it is given. */
+export function createTrialRecord(studyId: number, template: TrialTemplate): JournalRecord {
+  const distributions = template.distributions ?? {};
+  const params: Record<string, number> = {};
+  const written: Record<string, string> = {};
+  for (const [name, value] of Object.entries(template.params ?? {})) {
+    const distribution = distributions[name]!;
+    params[name] = toInternal(distribution, value)!;
+    written[name] = distributionToJson(distribution);
+  }
+  return {
+    op_code: operations.createTrial,
+    study_id: studyId,
+    datetime_start: template.state === 'running' ? formatTime(new Date()) : null,
+    state: trialStates.indexOf(template.state),
+    value: null,
+    values: null,
+    distributions: written,
+    params,
+    user_attrs: template.userAttrs ?? {},
+    system_attrs: template.systemAttrs ?? {},
+    intermediate_values: Object.fromEntries(template.intermediateValues ?? []),
+  };
+}
+
+export const paramRecord = (
+  trialId: number,
+  name: string,
+  internal: number,
+  distribution: Distribution,
+): JournalRecord => ({
+  op_code: operations.setTrialParam,
+  trial_id: trialId,
+  param_name: name,
+  param_value_internal: internal,
+  distribution: distributionToJson(distribution),
+});
+
+export const stateRecord = (
+  trialId: number,
+  state: TrialState,
+  values: readonly number[] | null = null,
+): JournalRecord => ({
+  op_code: operations.setTrialStateValues,
+  trial_id: trialId,
+  state: trialStates.indexOf(state),
+  values,
+  ...(state === 'running' && { datetime_start: formatTime(new Date()) }),
+  ...(isFinished(state) && { datetime_complete: formatTime(new Date()) }),
+});
+
+export const intermediateRecord = (trialId: number, step: number, value: number): JournalRecord => ({
+  op_code: operations.setTrialIntermediateValue,
+  trial_id: trialId,
+  step,
+  intermediate_value: value,
+});
+
+export const trialUserAttrRecord = (trialId: number, key: string, value: unknown): JournalRecord => ({
+  op_code: operations.setTrialUserAttr,
+  trial_id: trialId,
+  user_attr: { [key]: value },
+});
+
+/** A mark that no text has, around what JSON has no number for. */
+const mark = '\u0000float:';
+const marked = /"\\u0000float:(NaN|-?Infinity)"/g;
+
+/** A record as a line, with its end. */
+export function formatLine(record: JournalRecord, workerId: string): string {
+  const { op_code, ...fields } = record;
+  let special = false;
+  const text = JSON.stringify({ op_code, worker_id: workerId, ...fields }, (_, value: unknown) => {
+    if (typeof value !== 'number' || Number.isFinite(value)) return value;
+    special = true;
+    return `${mark}${value}`;
+  });
+  return `${special ? text.replaceAll(marked, '$1') : text}\n`;
+}
+
+const stringOrSpecial = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
+
+/** Numbers that JSON reads as what Python wrote; NaN has none and becomes null. */
+const specials: Readonly<Record<string, string>> = { NaN: 'null', Infinity: '1e999', '-Infinity': '-1e999' };
+
+/**
+ * The JSON value of a line, with Python's NaN read as null.
+ * @throws SyntaxError for what is no JSON.
+ */
+export function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (error) {
+    if (!line.includes('NaN') && !line.includes('Infinity')) throw error;
+    return JSON.parse(line.replaceAll(stringOrSpecial, (token) => specials[token] ?? token));
+  }
+}
+
+const digits = (value: number, count = 2): string => String(value).padStart(count, '0');
+
+/** Local time without a zone, to the microsecond, as Python's `isoformat(timespec='microseconds')`. */
+export function formatTime(time: Date): string {
+  const date = `${time.getFullYear()}-${digits(time.getMonth() + 1)}-${digits(time.getDate())}`;
+  const clock = `${digits(time.getHours())}:${digits(time.getMinutes())}:${digits(time.getSeconds())}`;
+  return `${date}T${clock}.${digits(time.getMilliseconds(), 3)}000`;
+}
+
+/** A journal's time. @returns undefined for text that is none. */
+export function parseTime(text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined;
+  const time = new Date(text);
+  return Number.isNaN(time.getTime()) ? undefined : time;
+}

@@ -1,0 +1,302 @@
+/**
+ * What a journal's records add up to. Records are applied in the order of the file and by Optuna's rules
+ * (`JournalStorageReplayResult`), so that every reader arrives at the same studies and trials:
+ *
+ * - ids count up: a study's from 0, a trial's over all studies of the journal, a trial's number within its study;
+ * - a second study of one name is ignored, and so is whatever names a study or trial that does not exist;
+ * - a finished trial is frozen: later records about it are ignored. Of two workers that both set a waiting trial
+ *   running, or both finish one, the first in the file wins;
+ * - a parameter whose distribution contradicts the study's earlier one of that name is ignored.
+ *
+ * Records come from a file that anyone may have written: a record with a field of the wrong type, or with an operation
+ * that is not known, is ignored and counted.
+ */
+import {
+  areCompatible,
+  type Distribution,
+  distributionFromJson,
+  type Params,
+  type ParamValue,
+  toExternal,
+} from './distributions.ts';
+import {
+  type Direction,
+  directions,
+  isFinished,
+  operations,
+  type TrialState,
+  trialStates,
+} from './records.ts';
+
+/** A trial as the journal tells it. It grows while the journal does; once finished it never changes. */
+export interface FrozenTrial {
+  /** Unique in the journal. */
+  readonly id: number;
+  /** Counts from 0 in its study. */
+  readonly number: number;
+  readonly state: TrialState;
+  /** The objective's; a pruned trial's is its last intermediate value. */
+  readonly value?: number;
+  readonly params: Params;
+  readonly distributions: Readonly<Record<string, Distribution>>;
+  /** What was reported, by step. */
+  readonly intermediateValues: ReadonlyMap<number, number>;
+  readonly userAttrs: Readonly<Record<string, unknown>>;
+  readonly systemAttrs: Readonly<Record<string, unknown>>;
+  /** Local time without a zone; `parseTime` reads it. */
+  readonly started?: string;
+  readonly completed?: string;
+}
+
+/** A study as the journal tells it. */
+export interface StudyRecord {
+  readonly id: number;
+  readonly name: string;
+  /** More than one for studies of several objectives, which Optuna can make. */
+  readonly directions: readonly (Direction | 'notSet')[];
+  readonly userAttrs: Readonly<Record<string, unknown>>;
+  readonly systemAttrs: Readonly<Record<string, unknown>>;
+  /** By number. */
+  readonly trials: readonly FrozenTrial[];
+  /** Each parameter's distribution in the first trial that has it: what later ones must be compatible with. */
+  readonly distributions: ReadonlyMap<
+    string,
+    { readonly trial: number; readonly distribution: Distribution }
+  >;
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type Fields = Record<string, unknown>;
+
+interface GrowingTrial extends Mutable<Omit<FrozenTrial, 'params' | 'distributions' | 'intermediateValues'>> {
+  readonly study: GrowingStudy;
+  params: Record<string, ParamValue>;
+  distributions: Record<string, Distribution>;
+  intermediateValues: Map<number, number>;
+  userAttrs: Fields;
+  systemAttrs: Fields;
+}
+
+interface GrowingStudy extends Mutable<StudyRecord> {
+  trials: GrowingTrial[];
+  distributions: Map<string, { trial: number; distribution: Distribution }>;
+  userAttrs: Fields;
+  systemAttrs: Fields;
+}
+
+/** A record without inherited keys: names come from the file. */
+const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
+
+const isObject = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
+const isOptionalText = (value: unknown): value is string | null | undefined =>
+  value === undefined || value === null || typeof value === 'string';
+/** Python's NaN arrives as null. */
+const asNumber = (value: unknown): number | undefined =>
+  typeof value === 'number' ? value : value === null ? Number.NaN : undefined;
+
+/** The sum of a journal's records; `apply` adds one. */
+export class JournalState {
+  /** Studies that exist, by id. */
+  readonly studies: Map<number, StudyRecord> = new Map();
+  /** Records that were ignored for their form, not for what they say. */
+  malformed = 0;
+  readonly #trials: GrowingTrial[] = [];
+  #nextStudy = 0;
+  /** Distributions repeat with every trial; each text is read once. */
+  readonly #parsed = new Map<string, Distribution | undefined>();
+
+  /** The study called `name`. */
+  studyNamed(name: string): StudyRecord | undefined {
+    return this.studies.values().find((study) => study.name === name);
+  }
+
+  /** The trial with this id. */
+  trial(id: number): FrozenTrial | undefined {
+    return this.#trials[id];
+  }
+
+  /** Trials in all; the id of the next one. */
+  get trialCount(): number {
+    return this.#trials.length;
+  }
+
+  /** Adds what a parsed line says. */
+  apply(record: unknown): void {
+    if (!isObject(record) || !this.#apply(record)) this.malformed++;
+  }
+
+  /** @returns false for a record of the wrong form. */
+  #apply(record: Fields): boolean {
+    switch (record.op_code) {
+      case operations.createStudy:
+        return this.#createStudy(record);
+      case operations.deleteStudy:
+        if (!isWhole(record.study_id)) return false;
+        this.studies.delete(record.study_id);
+        return true;
+      case operations.setStudyUserAttr:
+      case operations.setStudySystemAttr:
+        return this.#setStudyAttr(record);
+      case operations.createTrial:
+        return this.#createTrial(record);
+      case operations.setTrialParam:
+      case operations.setTrialStateValues:
+      case operations.setTrialIntermediateValue:
+      case operations.setTrialUserAttr:
+      case operations.setTrialSystemAttr: {
+        if (!isWhole(record.trial_id)) return false;
+        const trial = this.#trials[record.trial_id];
+        return trial === undefined || isFinished(trial.state) || this.#change(trial, record);
+      }
+      default:
+        return false;
+    }
+  }
+
+  #createStudy({ study_name: name, directions: codes }: Fields): boolean {
+    if (typeof name !== 'string' || !Array.isArray(codes)) return false;
+    const named = codes.map((code) => (isWhole(code) ? directions[code] : undefined));
+    if (named.length === 0 || !named.every((direction) => direction !== undefined)) return false;
+    if (this.studyNamed(name) !== undefined) return true;
+    const study: GrowingStudy = {
+      id: this.#nextStudy++,
+      name,
+      directions: named,
+      userAttrs: emptyRecord(),
+      systemAttrs: emptyRecord(),
+      trials: [],
+      distributions: new Map(),
+    };
+    this.studies.set(study.id, study);
+    return true;
+  }
+
+  #setStudyAttr(record: Fields): boolean {
+    const isUser = record.op_code === operations.setStudyUserAttr;
+    const attrs = isUser ? record.user_attr : record.system_attr;
+    if (!isWhole(record.study_id) || !isObject(attrs)) return false;
+    const study = this.studies.get(record.study_id) as GrowingStudy | undefined;
+    if (study !== undefined) Object.assign(isUser ? study.userAttrs : study.systemAttrs, attrs);
+    return true;
+  }
+
+  #createTrial(record: Fields): boolean {
+    if (!isWhole(record.study_id)) return false;
+    const study = this.studies.get(record.study_id) as GrowingStudy | undefined;
+    if (study === undefined) return true;
+    const { datetime_start: started, datetime_complete: completed } = record;
+    const state = record.state === undefined ? 'running' : trialStates[record.state as number];
+    const value = record.value ?? (Array.isArray(record.values) ? record.values[0] : undefined) ?? undefined;
+    if (state === undefined || !isOptionalText(started) || !isOptionalText(completed)) return false;
+    if (value !== undefined && typeof value !== 'number') return false;
+    const trial: GrowingTrial = {
+      study,
+      id: this.#trials.length,
+      number: study.trials.length,
+      state,
+      params: emptyRecord(),
+      distributions: emptyRecord(),
+      intermediateValues: new Map(),
+      userAttrs: Object.assign(emptyRecord<unknown>(), isObject(record.user_attrs) && record.user_attrs),
+      systemAttrs: Object.assign(
+        emptyRecord<unknown>(),
+        isObject(record.system_attrs) && record.system_attrs,
+      ),
+      ...(value !== undefined && { value }),
+      ...(typeof started === 'string' && { started }),
+      ...(typeof completed === 'string' && { completed }),
+    };
+    if (isObject(record.params) && isObject(record.distributions)) {
+      for (const [name, internal] of Object.entries(record.params)) {
+        const distribution = this.#distribution(record.distributions[name]);
+        if (distribution === undefined || typeof internal !== 'number') return false;
+        if (!setParam(trial, name, distribution, internal)) return false;
+      }
+    }
+    if (isObject(record.intermediate_values)) {
+      for (const [step, reported] of Object.entries(record.intermediate_values)) {
+        const number = asNumber(reported);
+        if (number === undefined || !isWhole(Number(step))) return false;
+        trial.intermediateValues.set(Number(step), number);
+      }
+    }
+    this.#trials.push(trial);
+    study.trials.push(trial);
+    for (const [name, distribution] of Object.entries(trial.distributions))
+      remember(trial, name, distribution);
+    return true;
+  }
+
+  #change(trial: GrowingTrial, record: Fields): boolean {
+    switch (record.op_code) {
+      case operations.setTrialParam: {
+        const { param_name: name, param_value_internal: internal } = record;
+        const distribution = this.#distribution(record.distribution);
+        if (typeof name !== 'string' || typeof internal !== 'number' || distribution === undefined)
+          return false;
+        const earlier = trial.study.distributions.get(name);
+        if (earlier !== undefined && !areCompatible(earlier.distribution, distribution)) return true;
+        if (!setParam(trial, name, distribution, internal)) return false;
+        remember(trial, name, distribution);
+        return true;
+      }
+      case operations.setTrialStateValues:
+        return setState(trial, record);
+      case operations.setTrialIntermediateValue: {
+        const value = asNumber(record.intermediate_value);
+        if (!isWhole(record.step) || value === undefined) return false;
+        trial.intermediateValues.set(record.step, value);
+        return true;
+      }
+      case operations.setTrialUserAttr:
+        return isObject(record.user_attr) && Boolean(Object.assign(trial.userAttrs, record.user_attr));
+      case operations.setTrialSystemAttr:
+        return isObject(record.system_attr) && Boolean(Object.assign(trial.systemAttrs, record.system_attr));
+      default:
+        return false;
+    }
+  }
+
+  #distribution(text: unknown): Distribution | undefined {
+    if (typeof text !== 'string') return undefined;
+    const known = this.#parsed.get(text);
+    if (known !== undefined || this.#parsed.has(text)) return known;
+    const distribution = distributionFromJson(text);
+    this.#parsed.set(text, distribution);
+    return distribution;
+  }
+}
+
+function setParam(trial: GrowingTrial, name: string, distribution: Distribution, internal: number): boolean {
+  const value = toExternal(distribution, internal);
+  if (value === undefined) return false;
+  trial.params[name] = value;
+  trial.distributions[name] = distribution;
+  return true;
+}
+
+/** Keeps the distribution of the first trial, by number, that has the parameter. */
+function remember(trial: GrowingTrial, name: string, distribution: Distribution): void {
+  const { distributions } = trial.study;
+  const earlier = distributions.get(name);
+  if (earlier !== undefined && earlier.trial < trial.number) return;
+  distributions.set(name, { trial: trial.number, distribution });
+}
+
+function setState(trial: GrowingTrial, record: Fields): boolean {
+  const state = trialStates[record.state as number];
+  const { values = null, datetime_start: started, datetime_complete: completed } = record;
+  if (state === undefined || !isOptionalText(started) || !isOptionalText(completed)) return false;
+  if (values !== null && !(Array.isArray(values) && values.every((value) => asNumber(value) !== undefined))) {
+    return false;
+  }
+  if (state === 'running' && trial.state === 'running') return true;
+  trial.state = state;
+  if (state === 'running' && typeof started === 'string') trial.started = started;
+  if (isFinished(state) && typeof completed === 'string') trial.completed = completed;
+  const value = asNumber(values?.[0]);
+  if (value !== undefined) trial.value = value;
+  return true;
+}

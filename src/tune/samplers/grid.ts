@@ -1,0 +1,82 @@
+/**
+ * Grid search: every possible point once, in an order that the seed shuffles, so that a part of the grid is an even
+ * part. What has been tried is read from the journal: a grid goes on where it stopped, and processes share it.
+ */
+import { permutation, random, streams } from '../../data/random.ts';
+import { UsageError } from '../../errors.ts';
+import { describe, type Params, type ParamValue, sizeOf, valueAt } from '../distributions.ts';
+import { isActive, isPossible, pointKey, type SearchSpace } from '../search-space.ts';
+import type { Sampler } from './sampler.ts';
+
+const mostPoints = 100_000;
+
+/** Every possible point once. The space must be finite. */
+export function gridSampler(): Sampler {
+  const grids = new WeakMap<SearchSpace, ReadonlyMap<string, Params>>();
+  return {
+    name: 'grid',
+    sample({ space, trials, fixed, seed }) {
+      const points = grids.get(space) ?? shuffled(space, seed);
+      grids.set(space, points);
+      const tried = new Set(trials.map(({ params }) => pointKey(space, params)));
+      const wanted = Object.entries(fixed);
+      for (const [key, point] of points) {
+        if (
+          !tried.has(key) &&
+          wanted.every(([name, value]) => !Object.hasOwn(point, name) || point[name] === value)
+        ) {
+          return point;
+        }
+      }
+      return undefined;
+    },
+  };
+}
+
+/** How many possible points a space has. @throws UsageError where it is not finite or too large to list. */
+export const gridSize = (space: SearchSpace): number => pointsOf(space).length;
+
+function shuffled(space: SearchSpace, seed: number): ReadonlyMap<string, Params> {
+  const points = pointsOf(space);
+  if (points.length === 0) throw new UsageError('no point of the grid can work; see the space');
+  const order = permutation(points.length, random(seed, streams.search));
+  return new Map(
+    Array.from(order, (index) => {
+      const point = points[index]!;
+      return [pointKey(space, point), point];
+    }),
+  );
+}
+
+/** All possible points, the last parameter counting fastest. */
+function pointsOf(space: SearchSpace): readonly Params[] {
+  for (const { name, distribution } of space.parameters) {
+    if (sizeOf(distribution) < Number.POSITIVE_INFINITY) continue;
+    throw new UsageError(
+      `grid: ${name} is ${describe(distribution)} and has no end of values; give it choices or a step, or use another sampler`,
+    );
+  }
+  let points: Params[] = [{}];
+  for (const parameter of space.parameters) {
+    const { name, distribution } = parameter;
+    const values: readonly ParamValue[] | undefined =
+      sizeOf(distribution) > mostPoints
+        ? undefined
+        : Array.from({ length: sizeOf(distribution) }, (_, index) => valueAt(distribution, index));
+    const longer = (point: Params): readonly Params[] => {
+      if (!isActive(parameter, point)) return [point];
+      return values?.map((value) => ({ ...point, [name]: value })) ?? [];
+    };
+    const count = points.reduce(
+      (sum, point) => sum + (isActive(parameter, point) ? sizeOf(distribution) : 1),
+      0,
+    );
+    if (count > mostPoints) {
+      throw new UsageError(
+        `grid: the space has more than ${mostPoints} points; narrow it, or use another sampler`,
+      );
+    }
+    points = points.flatMap(longer);
+  }
+  return points.filter((point) => isPossible(space, point));
+}

@@ -1,0 +1,28 @@
+/** What a sampler is: a function of the history, so that equal histories yield equal proposals on every machine. */
+import type { Random } from '../../data/random.ts';
+import type { Params } from '../distributions.ts';
+import type { Direction } from '../records.ts';
+import type { FrozenTrial } from '../replay.ts';
+import type { SearchSpace } from '../search-space.ts';
+
+export interface SampleRequest {
+  readonly space: SearchSpace;
+  readonly direction: Direction;
+  /** All trials so far, by number; they do not change while the sampler looks. */
+  readonly trials: readonly FrozenTrial[];
+  /** Values that are decided already. */
+  readonly fixed: Params;
+  /** The study's. */
+  readonly seed: number;
+  /** A stream of the study's seed and the trial's number. */
+  readonly random: Random;
+}
+
+export interface Sampler {
+  readonly name: string;
+  /**
+   * A complete and possible point; undefined where all have been proposed. Called under the journal's lock.
+   * @throws UsageError where the space does not suit the sampler or has no possible point.
+   */
+  sample(request: SampleRequest): Params | undefined;
+}

@@ -1,0 +1,135 @@
+/**
+ * What is searched: named parameters with their distributions, of which some exist only where others have certain
+ * values. Samplers know nothing else of a space.
+ *
+ * Invariant: a condition names parameters that stand before the one it is for, so a point can be drawn in order.
+ */
+import { UsageError } from '../errors.ts';
+import {
+  areCompatible,
+  contains,
+  type Distribution,
+  describe,
+  type Params,
+  type ParamValue,
+} from './distributions.ts';
+
+/** One dimension of a space. */
+export interface Parameter {
+  readonly name: string;
+  readonly distribution: Distribution;
+  /** Exists only where each of these parameters exists and has one of these values. */
+  readonly when?: Readonly<Record<string, readonly ParamValue[]>>;
+}
+
+export interface SearchSpace {
+  /** In the order in which they are decided. */
+  readonly parameters: readonly Parameter[];
+  /** Why a complete point cannot work; undefined where it can. Such points are never proposed. */
+  readonly impossibility: (params: Params) => string | undefined;
+  /** What a study keeps of the space, so that others can read it from the journal; JSON. */
+  readonly source?: unknown;
+}
+
+/** Whether the parameter exists at a point whose earlier parameters are decided. */
+export function isActive({ when }: Parameter, params: Params): boolean {
+  return Object.entries(when ?? {}).every(
+    ([name, values]) => Object.hasOwn(params, name) && values.includes(params[name]!),
+  );
+}
+
+/** Whether the point may be proposed. */
+export const isPossible = (space: SearchSpace, params: Params): boolean =>
+  space.impossibility(params) === undefined;
+
+/**
+ * A space of plain distributions: `searchSpace({ x: float(0, 1), kind: categorical(['a', 'b']) })`.
+ * @throws UsageError where it is empty.
+ */
+export function searchSpace(
+  distributions: Readonly<Record<string, Distribution>>,
+  options: {
+    readonly when?: Readonly<Record<string, Parameter['when']>>;
+    readonly impossibility?: SearchSpace['impossibility'];
+  } = {},
+): SearchSpace {
+  const parameters = Object.entries(distributions).map(([name, distribution]) => {
+    const when = options.when?.[name];
+    return { name, distribution, ...(when !== undefined && { when }) };
+  });
+  if (parameters.length === 0) throw new UsageError('the space is empty; name at least one parameter');
+  return { parameters, impossibility: options.impossibility ?? (() => undefined) };
+}
+
+/** The distributions of the parameters that exist at a point. */
+export function distributionsOf(space: SearchSpace, params: Params): Readonly<Record<string, Distribution>> {
+  return Object.fromEntries(
+    space.parameters.filter(({ name }) => Object.hasOwn(params, name)).map((p) => [p.name, p.distribution]),
+  );
+}
+
+/** A point as text that is equal for equal points. */
+export const pointKey = (space: SearchSpace, params: Params): string =>
+  JSON.stringify(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
+
+/**
+ * What is wrong with values that a user or another program wants tried: unknown names, values outside of the
+ * distribution. Missing ones are no problem; the sampler chooses them.
+ */
+export function problemsOf(space: SearchSpace, params: Readonly<Record<string, unknown>>): readonly string[] {
+  return Object.entries(params).flatMap(([name, value]) => {
+    const parameter = space.parameters.find((known) => known.name === name);
+    if (parameter === undefined) return [`${name} is no parameter of the space`];
+    return contains(parameter.distribution, value)
+      ? []
+      : [`${name} = ${JSON.stringify(value)} is not ${describe(parameter.distribution)}`];
+  });
+}
+
+/**
+ * Draws a complete point: parameters in order, each that exists by `fixed` or else by `draw`.
+ * @returns undefined where no possible point came up in `attempts` draws.
+ */
+export function drawPossible(
+  space: SearchSpace,
+  fixed: Params,
+  draw: (parameter: Parameter, soFar: Params) => ParamValue,
+  attempts: number,
+): Params | undefined {
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const params: Record<string, ParamValue> = {};
+    for (const parameter of space.parameters) {
+      if (!isActive(parameter, params)) continue;
+      const { name } = parameter;
+      params[name] = Object.hasOwn(fixed, name) ? fixed[name]! : draw(parameter, params);
+    }
+    if (isPossible(space, params)) return params;
+  }
+  return undefined;
+}
+
+/** The point that `fixed` is; undefined where a parameter that would exist has no value. */
+export function pointOf(space: SearchSpace, fixed: Params): Params | undefined {
+  const params: Record<string, ParamValue> = {};
+  for (const parameter of space.parameters) {
+    if (!isActive(parameter, params)) continue;
+    if (!Object.hasOwn(fixed, parameter.name)) return undefined;
+    params[parameter.name] = fixed[parameter.name]!;
+  }
+  return params;
+}
+
+/** @throws UsageError where the space contradicts what a study's journal says of the same names. */
+export function checkCompatible(
+  space: SearchSpace,
+  known: ReadonlyMap<string, { readonly trial: number; readonly distribution: Distribution }>,
+): void {
+  for (const { name, distribution } of space.parameters) {
+    const earlier = known.get(name);
+    if (earlier === undefined || areCompatible(earlier.distribution, distribution)) continue;
+    throw new UsageError(
+      `${name} is ${describe(distribution)} in this space but ${describe(earlier.distribution)} in the study's ` +
+        `trial ${earlier.trial}; start a new study`,
+    );
+  }
+}

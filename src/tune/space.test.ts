@@ -1,0 +1,214 @@
+import { expect, test } from 'vitest';
+import { random } from '../data/random.ts';
+import { parseConfig } from '../train/config.ts';
+import { exerciseSpace } from './exercise-space.ts';
+import { gridSize } from './samplers/grid.ts';
+import { drawRandom } from './samplers/random.ts';
+import { isPossible } from './search-space.ts';
+import { configOf, parseSpace } from './space.ts';
+
+const vgg7 = { model: 'vgg7' };
+const lr = { float: [0.001, 0.1], log: true };
+
+test('candidates become parameters, the rest stays fixed, and a point becomes a config', () => {
+  const space = parseSpace(
+    {
+      model: 'vgg7',
+      epochs: 5,
+      lr,
+      batchSize: { int: [32, 128], step: 32 },
+      augment: { choices: [true, false] },
+      milestones: { choices: [[2, 3], []] },
+      'modelOptions.hidden': { choices: [256, 512] },
+      modelOptions: { channels: [{ int: [32, 96], step: 32 }, 128], poolKernels: [3, 2] },
+      optimizer: { choices: ['adam', 'sgd'] },
+      momentum: { float: [0.8, 0.99], when: { optimizer: ['sgd'] } },
+    },
+    'space.json',
+  );
+  expect(space.parameters.map(({ name }) => name)).toEqual([
+    'lr',
+    'batchSize',
+    'augment',
+    'milestones',
+    'modelOptions.hidden',
+    'modelOptions.channels[0]',
+    'optimizer',
+    'momentum',
+  ]);
+  const params = {
+    lr: 0.01,
+    batchSize: 64,
+    augment: false,
+    milestones: '2,3',
+    'modelOptions.hidden': 256,
+    'modelOptions.channels[0]': 96,
+    optimizer: 'adam',
+  };
+  expect(configOf(space, params)).toEqual({
+    model: 'vgg7',
+    epochs: 5,
+    lr: 0.01,
+    batchSize: 64,
+    augment: false,
+    milestones: [2, 3],
+    modelOptions: { hidden: 256, channels: [96, 128], poolKernels: [3, 2] },
+    optimizer: 'adam',
+  });
+  expect(isPossible(space, params)).toBe(true);
+  expect(() => configOf(space, { lrr: 1 })).toThrow('no parameter "lrr"; did you mean "lr"?');
+});
+
+test('a map smaller than the pool is recognised before it is run', () => {
+  const kernel = { choices: [2, 9, 20] };
+  const space = parseSpace({ model: 'vgg7', modelOptions: { poolKernels: [kernel, kernel] } }, 'space.json');
+  const point = (one: number, other: number) => ({
+    'modelOptions.poolKernels[0]': one,
+    'modelOptions.poolKernels[1]': other,
+  });
+  expect(isPossible(space, point(2, 9))).toBe(true);
+  expect(space.impossibility(point(2, 20))).toMatch(/pool/);
+  // After kernel 2 the map is 16 wide, after 9 it is 12, after 20 it is 7.
+  expect(gridSize(space)).toBe(5);
+});
+
+test.each<[string, unknown, string | RegExp]>([
+  ['no object', [], 'space.json: a space is an object of options'],
+  ['empty', {}, 'the space is empty'],
+  ['nothing varies', { lr: 0.1 }, 'the space is empty'],
+  ['unknown option', { learnRate: lr }, 'learnRate: there is no option "learnRate"; did you mean "'],
+  [
+    'unknown option of the model',
+    { ...vgg7, modelOptions: { chanels: { choices: [1] } } },
+    /modelOptions\.chanels.*"channels"/,
+  ],
+  [
+    'option of no candidate model',
+    { modelOptions: { hidden: { choices: [1] } } },
+    'there is no option "hidden"; it has none',
+  ],
+  [
+    'option of one of the models',
+    { model: { choices: ['simplified', 'vgg7'] }, modelOptions: { hidden: { choices: [64] } } },
+    'modelOptions.hidden.choices[0]: simplified has no such option; add "when": {"model": ["vgg7"]}',
+  ],
+  ['unknown model', { model: { choices: ['vgg7', 'vgg8'] } }, 'model.choices[1]: "vgg8"'],
+  ['fixed value that the option refuses', { lr, epochs: 0 }, 'epochs: 0:'],
+  [
+    'bounds that contradict each other',
+    { lr: { float: [0.1, 0.001] } },
+    'lr.float: low 0.1 is above high 0.001',
+  ],
+  [
+    'logarithm of zero',
+    { lr: { float: [0, 1], log: true } },
+    'lr.float: low 0: a logarithmic range starts above 0',
+  ],
+  ['logarithm with a step', { batchSize: { int: [1, 9], log: true, step: 2 } }, 'batchSize.int: step 2'],
+  ['a step of zero', { batchSize: { int: [1, 9], step: 0 } }, 'batchSize.int: step 0 is not above 0'],
+  ['three bounds', { lr: { float: [1, 2, 3] } }, 'lr.float: give [lowest, highest]'],
+  ['no whole bounds', { batchSize: { int: [1.5, 3] } }, 'batchSize.int[0]:'],
+  ['no choices', { lr: { choices: [] } }, 'lr.choices: give at least one choice'],
+  [
+    'a choice twice',
+    { 'modelOptions.channels': { choices: [[64, 128], '64,128'] }, ...vgg7 },
+    'choice "64,128" comes twice',
+  ],
+  [
+    'a choice of another type',
+    { optimizer: { choices: ['adam', { a: 1 }] } },
+    'optimizer.choices[1]: a choice is',
+  ],
+  [
+    'a choice that the option refuses',
+    { optimizer: { choices: ['adam', 'adamm'] } },
+    'optimizer.choices[1]: "adamm"',
+  ],
+  ['a bound that the option refuses', { batchSize: { int: [0, 8] } }, 'batchSize.int[0]: 0:'],
+  ['an end that the option excludes', { momentum: { float: [0.5, 1] } }, 'momentum.float[1]: 1:'],
+  ['floats for a whole number', { batchSize: { float: [16, 64] } }, 'batchSize.float: '],
+  [
+    'too few channels',
+    { ...vgg7, modelOptions: { channels: { choices: [[64]] } } },
+    'modelOptions.channels.choices[0]',
+  ],
+  [
+    'an element that the model refuses',
+    { ...vgg7, modelOptions: { channels: [{ int: [0, 64] }, 64] } },
+    'modelOptions.channels[0].int[0]',
+  ],
+  ['a misspelt key', { lr: { ...lr, setp: 1 } }, /lr: .*setp/],
+  ['two kinds at once', { lr: { choices: [1], float: [1, 2] } }, 'lr: candidates are one of'],
+  [
+    'given twice',
+    { ...vgg7, 'modelOptions.hidden': 64, modelOptions: { hidden: { choices: [1] } } },
+    'modelOptions.hidden: is given twice',
+  ],
+  [
+    'a condition on an unknown name',
+    { lr, momentum: { choices: [0.5], when: { lrr: [1] } } },
+    'momentum.when.lrr: there is no parameter "lrr"; did you mean "lr"?',
+  ],
+  [
+    'a condition on what is fixed',
+    { lr, optimizer: 'sgd', momentum: { choices: [0.5], when: { optimizer: ['sgd'] } } },
+    'optimizer is fixed to "sgd"',
+  ],
+  [
+    'a condition on a later name',
+    { momentum: { choices: [0.5], when: { optimizer: ['sgd'] } }, optimizer: { choices: ['sgd'] } },
+    'momentum.when.optimizer: stands after momentum; put optimizer before it',
+  ],
+  [
+    'a condition on itself',
+    { lr: { choices: [1], when: { lr: [1] } } },
+    'lr.when.lr: a parameter cannot depend on itself',
+  ],
+  [
+    'a circle of conditions',
+    { lr: { choices: [1], when: { momentum: [0.5] } }, momentum: { choices: [0.5], when: { lr: [1] } } },
+    'lr.when.momentum: a circle, since momentum depends on lr',
+  ],
+  [
+    'a condition that can never hold',
+    { optimizer: { choices: ['adam', 'sgd'] }, momentum: { choices: [0.5], when: { optimizer: ['sgdd'] } } },
+    'momentum.when.optimizer[0]: "sgdd" is never a value of optimizer, one of adam, sgd',
+  ],
+  [
+    'conditions that exclude each other',
+    {
+      optimizer: { choices: ['adam', 'sgd'] },
+      nesterov: { choices: [true, false], when: { optimizer: ['sgd'] } },
+      momentum: { choices: [0.5], when: { optimizer: ['adam'], nesterov: [true] } },
+    },
+    'momentum.when: can never hold, since it needs optimizer to have two values at once',
+  ],
+  [
+    'a condition on a continuous range',
+    { lr, momentum: { choices: [0.5], when: { lr: [0.01] } } },
+    'has no values to name',
+  ],
+  [
+    'a condition without values',
+    { lr, momentum: { choices: [0.5], when: { lr: [] } } },
+    'momentum.when.lr: name at least one value',
+  ],
+])('refused: %s', (_, input, message) => {
+  expect(() => parseSpace(input, 'space.json')).toThrow(message);
+});
+
+test('all problems are told at once', () => {
+  const input = { learnRate: lr, batchSize: { int: [0, 8] }, momentum: { float: [0.9, 0.1] } };
+  expect(() => parseSpace(input, 'space.json')).toThrow(
+    /space\.json: learnRate.*; momentum\.float.*; batchSize\.int\[0\]/,
+  );
+});
+
+test("exercise 4's space has points, and all of them are configs", () => {
+  const space = exerciseSpace();
+  for (let number = 0; number < 20; number++) {
+    const request = { space, direction: 'maximize', trials: [], fixed: {}, seed: 0 } as const;
+    const params = drawRandom({ ...request, random: random(0, 16, number) });
+    expect(parseConfig(configOf(space, params), 'point').model).toBe('vgg7');
+  }
+});

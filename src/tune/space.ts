@@ -1,0 +1,368 @@
+/**
+ * A search space as a user writes it: a config file (`train/config.ts`) in which some values are replaced by their
+ * candidates,
+ *
+ *     { "model": "vgg7", "epochs": 5, "lr": { "float": [1e-4, 1e-2], "log": true },
+ *       "modelOptions": { "hidden": { "choices": [256, 512] }, "channels": [{ "int": [32, 96], "step": 32 }, 128] },
+ *       "optimizer": { "choices": ["adam", "sgd"] },
+ *       "momentum": { "float": [0.8, 0.99], "when": { "optimizer": ["sgd"] } } }
+ *
+ * Parameters are called as a path: `lr`, `modelOptions.hidden`, `modelOptions.channels[0]`. Everything in the file is
+ * checked before a trial is run, each value by the option's own schema, and all problems are told at once.
+ */
+import * as z from 'zod';
+import { UsageError, VggError } from '../errors.ts';
+import { createModel, models, type OptionValue } from '../model/models.ts';
+import { buildNetwork } from '../model/network.ts';
+import { nearest, unknownName } from '../suggest.ts';
+import { parseConfig, type TrainConfigInput, trainOptions } from '../train/config.ts';
+import {
+  categorical,
+  type Distribution,
+  float,
+  int,
+  type Params,
+  type ParamValue,
+  sizeOf,
+} from './distributions.ts';
+import type { Parameter, SearchSpace } from './search-space.ts';
+import { conditionProblems } from './space-conditions.ts';
+
+/** A space over the options of a training. */
+export interface TuneSpace extends SearchSpace {
+  readonly parameters: readonly TuneParameter[];
+  /** The options that do not vary. */
+  readonly fixed: TrainConfigInput;
+}
+
+export interface TuneParameter extends Parameter {
+  /** Where the value goes in a config: `['modelOptions', 'channels', 0]`. */
+  readonly path: readonly (string | number)[];
+  /** What stands for choices that are lists, which the journal keeps as text. */
+  readonly lists?: ReadonlyMap<ParamValue, readonly number[]>;
+}
+
+const plain = z.union([z.number(), z.string(), z.boolean(), z.array(z.number())], {
+  error: 'a choice is a number, text, true, false or a list of numbers',
+});
+const when = z.record(z.string(), z.array(plain).min(1, 'name at least one value')).optional();
+const bounds = (number: z.ZodNumber) => z.tuple([number, number], { error: 'give [lowest, highest]' });
+
+/** The three ways to write candidates, by the key that tells them apart. */
+const candidates = {
+  choices: z.strictObject({ choices: z.array(plain).min(1, 'give at least one choice'), when }),
+  int: z.strictObject({
+    int: bounds(z.int()),
+    step: z.int().optional(),
+    log: z.boolean().optional(),
+    when,
+  }),
+  float: z.strictObject({
+    float: bounds(z.number()),
+    step: z.number().optional(),
+    log: z.boolean().optional(),
+    when,
+  }),
+};
+
+const kinds = Object.keys(candidates) as (keyof typeof candidates)[];
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Lists as the journal keeps them: `64,128`. */
+export const encodeChoice = (value: unknown): ParamValue =>
+  Array.isArray(value) ? value.join(',') : (value as ParamValue);
+
+/** Part of an option's value: given, or to be searched. `probes` stand for all candidates when values are checked. */
+type Part =
+  | { readonly kind: 'fixed'; readonly path: string; readonly value: unknown }
+  | {
+      readonly kind: 'searched';
+      readonly parameter: TuneParameter;
+      readonly probes: readonly { readonly path: string; readonly value: unknown }[];
+    };
+
+/** One option of the file, with several parts where it is a list with candidates in it. */
+interface Option {
+  readonly path: readonly [string] | readonly ['modelOptions', string];
+  readonly isList: boolean;
+  readonly parts: readonly Part[];
+}
+
+/**
+ * The space that `input`, parsed JSON, describes. `where` names its source in messages.
+ * @throws UsageError that lists every problem with its path in the file and the rule it breaks.
+ */
+export function parseSpace(input: unknown, where: string): TuneSpace {
+  const problems: string[] = [];
+  const options = optionsOf(input, problems);
+  const parameters = options.flatMap(({ parts }) =>
+    parts.flatMap((part) => (part.kind === 'searched' ? [part.parameter] : [])),
+  );
+  const fixed = fixedOf(options);
+  if (parameters.length === 0 && problems.length === 0) {
+    problems.push(
+      'the space is empty: give at least one option candidates, as "lr": {"float": [0.0001, 0.1], "log": true}',
+    );
+  }
+  problems.push(...conditionProblems(parameters, fixed));
+  for (const option of options) problems.push(...valueProblems(option, parameters, fixed));
+  if (problems.length > 0) throw new UsageError(`${where}: ${problems.join('; ')}`);
+  const space = { parameters, fixed };
+  return { ...space, impossibility: impossibilityOf(space), source: input };
+}
+
+/** The config of a point. @throws UsageError for a name that the space does not have. */
+export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params: Params): TrainConfigInput {
+  const config: Record<string, unknown> = structuredClone(space.fixed);
+  for (const [name, value] of Object.entries(params)) {
+    const parameter = space.parameters.find((known) => known.name === name);
+    if (parameter === undefined) {
+      throw new UsageError(
+        nearest(
+          'parameter',
+          name,
+          space.parameters.map((known) => known.name),
+        ),
+      );
+    }
+    setAt(config, parameter.path, parameter.lists?.get(value) ?? value);
+  }
+  return config;
+}
+
+/** Why a point cannot work: its network does not fit the pictures, or its options do not go together. */
+function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): SearchSpace['impossibility'] {
+  // Only the network takes time, and points share networks.
+  const known = new Map<string, string | undefined>();
+  return (params) => {
+    try {
+      const { model, modelOptions } = parseConfig(configOf(space, params), 'the point');
+      const key = JSON.stringify([model, modelOptions]);
+      if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
+      return known.get(key);
+    } catch (error) {
+      if (error instanceof VggError) return error.message;
+      throw error;
+    }
+  };
+}
+
+function networkProblem(model: string, options: Readonly<Record<string, OptionValue>>): string | undefined {
+  try {
+    // All data sets have pictures of this shape; the number of classes changes nothing here.
+    buildNetwork(createModel(model, { classes: 10, options }), [3, 32, 32]);
+    return undefined;
+  } catch (error) {
+    if (error instanceof VggError) return error.message;
+    throw error;
+  }
+}
+
+/** The file's options in its order, as far as they can be read. */
+function optionsOf(input: unknown, problems: string[]): readonly Option[] {
+  if (!isObject(input)) {
+    problems.push('a space is an object of options, as "lr": {"float": [0.0001, 0.1], "log": true}');
+    return [];
+  }
+  const options: Option[] = [];
+  const seen = new Set<string>();
+  const add = (path: Option['path'], value: unknown): void => {
+    const name = path.join('.');
+    if (seen.has(name)) problems.push(`${name}: is given twice`);
+    seen.add(name);
+    const isList = Array.isArray(value) && value.some(isObject);
+    const values = isList ? (value as readonly unknown[]) : [value];
+    const parts = values.map((part, index) =>
+      partOf(isList ? [...path, index] : path, part, (problem) => problems.push(problem)),
+    );
+    if (parts.every((part) => part !== undefined)) options.push({ path, isList, parts });
+  };
+  for (const [key, value] of Object.entries(input)) {
+    const dotted = /^modelOptions\.(.+)$/.exec(key)?.[1];
+    if (dotted !== undefined) add(['modelOptions', dotted], value);
+    else if (!Object.hasOwn(trainOptions, key)) {
+      problems.push(`${key}: ${nearest('option', key, Object.keys(trainOptions))}`);
+    } else if (key !== 'modelOptions') add([key], value);
+    else if (!isObject(value)) problems.push('modelOptions: is an object of options of the model');
+    else for (const [name, inner] of Object.entries(value)) add(['modelOptions', name], inner);
+  }
+  return options;
+}
+
+/** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
+const nameOf = (path: readonly (string | number)[]): string =>
+  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`)).join('');
+
+function partOf(
+  path: readonly (string | number)[],
+  value: unknown,
+  complain: (problem: string) => void,
+): Part | undefined {
+  const name = nameOf(path);
+  if (!isObject(value)) return { kind: 'fixed', path: name, value };
+  const kind = kinds.filter((known) => Object.hasOwn(value, known));
+  if (kind.length !== 1) {
+    complain(
+      `${name}: candidates are one of {"choices": […]}, {"int": [low, high]} and {"float": [low, high]}`,
+    );
+    return undefined;
+  }
+  const parsed = candidates[kind[0]!].safeParse(value);
+  if (!parsed.success) {
+    for (const issue of parsed.error.issues)
+      complain(`${nameOf([...path, ...(issue.path as string[])])}: ${issue.message}`);
+    return undefined;
+  }
+  const { data } = parsed;
+  try {
+    const { distribution, probes, lists } = readCandidates(data, name);
+    const condition =
+      data.when &&
+      Object.fromEntries(
+        Object.entries(data.when).map(([other, values]) => [other, values.map(encodeChoice)]),
+      );
+    return {
+      kind: 'searched',
+      probes,
+      parameter: { name, path, distribution, ...(lists && { lists }), ...(condition && { when: condition }) },
+    };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    complain(`${name}.${kind[0]}: ${error.message}`);
+    return undefined;
+  }
+}
+
+type Candidates = z.infer<(typeof candidates)[keyof typeof candidates]>;
+
+/** @throws UsageError where choices repeat or bounds contradict each other. */
+function readCandidates(
+  data: Candidates,
+  name: string,
+): {
+  readonly distribution: Distribution;
+  readonly probes: readonly { readonly path: string; readonly value: unknown }[];
+  readonly lists?: ReadonlyMap<ParamValue, readonly number[]>;
+} {
+  if ('choices' in data) {
+    const lists = new Map<ParamValue, readonly number[]>();
+    for (const choice of data.choices) if (Array.isArray(choice)) lists.set(encodeChoice(choice), choice);
+    return {
+      distribution: categorical(data.choices.map(encodeChoice)),
+      probes: data.choices.map((value, i) => ({ path: `${name}.choices[${i}]`, value })),
+      ...(lists.size > 0 && { lists }),
+    };
+  }
+  const { step, log = false } = data;
+  const options = { log, ...(step !== undefined && { step }) };
+  const kind = 'int' in data ? 'int' : 'float';
+  const distribution = 'int' in data ? int(...data.int, options) : float(...data.float, options);
+  const { low, high } = distribution;
+  const probes = [
+    { path: `${name}.${kind}[0]`, value: low },
+    { path: `${name}.${kind}[1]`, value: high },
+  ];
+  // An option of whole numbers accepts whole bounds, but not what lies between them.
+  if (kind === 'float' && sizeOf(distribution) > 1) {
+    probes.push({
+      path: `${name}.float`,
+      value: step === undefined ? low + (high - low) * 0.381966 : low + step,
+    });
+  }
+  return { distribution, probes };
+}
+
+/** The config of what does not vary. Lists in part keep their place for the values that do. */
+function fixedOf(options: readonly Option[]): TrainConfigInput {
+  const fixed: Record<string, unknown> = {};
+  for (const { path, isList, parts } of options) {
+    for (const [index, part] of parts.entries()) {
+      if (part.kind === 'fixed') setAt(fixed, isList ? [...path, index] : path, part.value);
+    }
+  }
+  return fixed;
+}
+
+function setAt(config: Record<string, unknown>, path: readonly (string | number)[], value: unknown): void {
+  let target: Record<string | number, unknown> = config;
+  for (const [depth, key] of path.slice(0, -1).entries()) {
+    if (!Object.hasOwn(target, key)) target[key] = typeof path[depth + 1] === 'number' ? [] : {};
+    target = target[key] as Record<string | number, unknown>;
+  }
+  target[path.at(-1)!] = value;
+}
+
+/** What an option's own schema, or its model, refuses. */
+function valueProblems(
+  { path, isList, parts }: Option,
+  parameters: readonly TuneParameter[],
+  fixed: TrainConfigInput,
+): readonly string[] {
+  // What stands for each part while the others are checked.
+  const first = parts.map((part) => (part.kind === 'fixed' ? part.value : part.probes[0]!.value));
+  const probes = parts.flatMap((part, index) =>
+    (part.kind === 'fixed' ? [part] : part.probes).map(({ path: where, value }) => ({
+      where,
+      index,
+      value: isList ? first.with(index, value) : value,
+    })),
+  );
+  const rankOf = (index: number): number => (parts[index]!.kind === 'fixed' ? 1 : 0);
+  const [key, option] = path;
+  const check = (index: number): ((value: unknown) => string | undefined) => {
+    if (option === undefined) return (value) => schemaProblem(key as keyof TrainConfigInput, value);
+    const part = parts[index]!;
+    const condition = part.kind === 'searched' ? part.parameter.when : undefined;
+    const candidates = modelsOf(parameters, fixed, condition?.model);
+    return (value) => modelProblem(option, value, candidates);
+  };
+  const problems = new Map<string, string>();
+  // Given parts last: in a list the message names the candidate that is wrong with them.
+  for (const { where, index, value } of probes.toSorted((a, b) => rankOf(a.index) - rankOf(b.index))) {
+    const problem = check(index)(value);
+    // A name that is not known is told once, and not for each of its values.
+    if (problem !== undefined && !problems.has(problem)) problems.set(problem, `${where}: ${problem}`);
+  }
+  return [...problems.values()];
+}
+
+function schemaProblem(key: keyof TrainConfigInput, value: unknown): string | undefined {
+  const result = trainOptions[key].schema.safeParse(value);
+  if (result.success) return undefined;
+  return `${JSON.stringify(value)}: ${result.error.issues.map(({ message }) => message).join(', ')}`;
+}
+
+/** The models that a point with this condition may have. */
+function modelsOf(
+  parameters: readonly TuneParameter[],
+  fixed: TrainConfigInput,
+  condition: readonly ParamValue[] | undefined,
+): readonly string[] {
+  const searched = parameters.find(({ name }) => name === 'model')?.distribution;
+  const names: readonly unknown[] =
+    searched?.kind === 'categorical'
+      ? (condition ?? searched.choices)
+      : [fixed.model ?? trainOptions.model.default];
+  return names.filter((name): name is string => typeof name === 'string' && Object.hasOwn(models, name));
+}
+
+function modelProblem(option: string, value: unknown, candidates: readonly string[]): string | undefined {
+  for (const model of candidates) {
+    const known = Object.keys(models[model]!.options);
+    if (!known.includes(option)) {
+      const others = candidates.filter((other) => Object.hasOwn(models[other]!.options, option));
+      return others.length === 0
+        ? `${model}: ${unknownName('option', option, known)}`
+        : `${model} has no such option; add "when": {"model": ${JSON.stringify(others)}}`;
+    }
+    try {
+      createModel(model, { classes: 10, options: { [option]: value as OptionValue | string } });
+    } catch (error) {
+      if (error instanceof VggError) return error.message;
+      throw error;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,180 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { categorical, float, int } from './distributions.ts';
+import { ashaPruner } from './pruners.ts';
+import { gridSampler } from './samplers/grid.ts';
+import { tpeSampler } from './samplers/tpe.ts';
+import { searchSpace } from './search-space.ts';
+import { createStudy, loadStudy, type StudyOptions } from './study.ts';
+import { TrialPruned } from './trial.ts';
+
+let folder: string;
+let journal: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'vgg-study-'));
+  journal = join(folder, 'journal.log');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const space = searchSpace({ x: float(-1, 1), kind: categorical(['a', 'b']) });
+const study = (options: Partial<StudyOptions> = {}) =>
+  createStudy({ journal, name: 's', direction: 'minimize', space, loadIfExists: true, ...options });
+
+test('optimize asks, runs and tells; the best trial is found', async () => {
+  using it = await study({ seed: 3 });
+  await it.optimize(({ params }) => (params.x as number) ** 2, { trials: 20, jobs: 4 });
+  expect(it.trials.length).toBe(20);
+  expect(it.trials.every(({ state }) => state === 'complete')).toBe(true);
+  expect(it.bestTrial?.value).toBe(Math.min(...it.trials.map(({ value }) => value!)));
+});
+
+test('equal seeds and histories lead to equal proposals', async () => {
+  const values = async (name: string, seed: number): Promise<unknown[]> => {
+    using it = await study({ name, seed, sampler: tpeSampler({ startupTrials: 4 }) });
+    await it.optimize(({ params }) => (params.x as number) ** 2, { trials: 12 });
+    return it.trials.map(({ params }) => params.x);
+  };
+  const first = await values('a', 1);
+  expect(await values('b', 1)).toEqual(first);
+  expect(await values('c', 2)).not.toEqual(first);
+});
+
+test('values are maximised where the study says so, and NaN fails a trial', async () => {
+  using it = await study({ direction: 'maximize' });
+  const values = [1, 3, Number.NaN, 2];
+  await it.optimize(({ number }) => values[number]!, { trials: 4 });
+  expect(it.bestTrial?.number).toBe(1);
+  expect(it.trials[2]).toMatchObject({ state: 'fail', userAttrs: { 'vgg:reason': 'the value is NaN' } });
+});
+
+test('a pruned trial keeps its last value; an error fails the trial and is thrown', async () => {
+  using it = await study();
+  await it.optimize(
+    async (trial) => {
+      await trial.report(5, 1);
+      await trial.report(4, 2);
+      throw new TrialPruned();
+    },
+    { trials: 1 },
+  );
+  expect(it.trials[0]).toMatchObject({ state: 'pruned', value: 4 });
+  const failing = it.optimize(
+    () => {
+      throw new Error('out of memory');
+    },
+    { trials: 5 },
+  );
+  await expect(failing).rejects.toThrow('out of memory');
+  expect(it.trials.map(({ state }) => state)).toEqual(['pruned', 'fail']);
+  expect(it.trials[1]?.userAttrs['vgg:reason']).toBe('out of memory');
+});
+
+test('a result comes once: what a trial is told after its end is not recorded', async () => {
+  using it = await study();
+  const trial = (await it.ask())!;
+  expect(await it.tell(trial, 1)).toBe(true);
+  expect(await it.tell(trial, 2)).toBe(false);
+  expect(it.trials[0]?.value).toBe(1);
+});
+
+test('enqueued points come first, completed by the sampler; impossible ones are refused', async () => {
+  using it = await study();
+  await it.enqueue({ x: 0.25 });
+  const trial = (await it.ask())!;
+  expect(trial.params.x).toBe(0.25);
+  expect(['a', 'b']).toContain(trial.params.kind);
+  await expect(it.enqueue({ x: 2 })).rejects.toThrow('x = 2 is not float -1 to 1');
+  await expect(it.enqueue({ y: 0 })).rejects.toThrow('y is no parameter');
+});
+
+test('several processes share a grid: each point once', async () => {
+  const grid = searchSpace(
+    { a: int(0, 3), b: categorical([true, false]), c: int(1, 2) },
+    { when: { c: { b: [true] } }, impossibility: ({ a }) => (a === 3 ? 'three is too many' : undefined) },
+  );
+  const studies = await Promise.all([0, 1, 2].map(() => study({ space: grid, sampler: gridSampler() })));
+  await Promise.all(
+    studies.map((it) =>
+      it.optimize(async () => {
+        await sleep(1);
+        return 0;
+      }),
+    ),
+  );
+  const points = studies[0]!.trials.map(({ params }) => JSON.stringify({ ...params }));
+  expect(points.length).toBe(9);
+  expect(new Set(points).size).toBe(9);
+  using later = await study({ space: grid, sampler: gridSampler() });
+  expect(await later.ask()).toBeUndefined();
+  for (const it of studies) it.close();
+});
+
+test('two processes promote a trial once; a promotion goes on from its parent', async () => {
+  const pruner = ashaPruner({ minResource: 1, reductionFactor: 2 });
+  using one = await study({ pruner, direction: 'maximize' });
+  using other = await study({ pruner, direction: 'maximize' });
+  const first = (await one.ask())!;
+  await first.report(0.9, 1);
+  // Nobody to compare with yet.
+  expect(first.shouldPrune()).toBe(true);
+  await one.tell(first, { state: 'pruned' });
+  const second = (await one.ask())!;
+  expect(second.parent).toBeUndefined();
+  await second.report(0.1, 1);
+  expect(second.shouldPrune()).toBe(true);
+  await one.tell(second, { state: 'pruned' });
+  const next = await Promise.all([one.ask(), other.ask()]);
+  const promoted = next.find((trial) => trial?.parent === 0)!;
+  expect(next.filter((trial) => trial?.parent !== undefined).length).toBe(1);
+  expect({ ...promoted.params }).toEqual({ ...first.params });
+  expect(promoted.lastStep).toBe(1);
+  // Promotions are no new configurations.
+  expect(await one.ask({ trials: 3 })).toBeUndefined();
+});
+
+test('trials of workers that are gone fail and are retried from where they were, so often and no more', async () => {
+  using gone = await study({ worker: 'w1' });
+  const trial = (await gone.ask())!;
+  await trial.report(1, 7);
+  using it = await study({ worker: 'w2' });
+  await it.ask();
+  const failed = await it.failTrialsOf((worker) => worker === 'w1', 'killed');
+  expect(failed.map(({ number }) => number)).toEqual([0]);
+  expect(await gone.tell(trial, 1)).toBe(false);
+  expect(await it.retry(failed[0]!, 1)).toBe(true);
+  expect(await it.retry(failed[0]!, 1)).toBe(false);
+  const again = (await it.ask())!;
+  expect(again).toMatchObject({ parent: 0, lastStep: 7 });
+  expect(again.userAttrs).toMatchObject({ 'vgg:retry': 1, 'vgg:worker': 'w2' });
+  expect({ ...again.params }).toEqual({ ...trial.params });
+  await it.tell(again, { state: 'fail' });
+  expect(await it.retry(again.frozen, 1)).toBe(false);
+});
+
+test('a signal ends the search after the running trials', async () => {
+  using it = await study();
+  const abort = new AbortController();
+  await it.optimize(
+    ({ number }) => {
+      if (number === 2) abort.abort();
+      return 0;
+    },
+    { signal: abort.signal, trials: 100 },
+  );
+  expect(it.trials.map(({ state }) => state)).toEqual(['complete', 'complete', 'complete']);
+});
+
+test('studies that are not there, exist, or contradict the options are refused', async () => {
+  using it = await study();
+  await it.optimize(() => 0, { trials: 1 });
+  expect(() => loadStudy({ journal, name: 'other' })).toThrow('there is no study "other"; it has s');
+  expect(() => loadStudy({ journal: `${journal}x`, name: 's' })).toThrow('no such journal');
+  await expect(study({ loadIfExists: false })).rejects.toThrow('study "s" exists');
+  await expect(study({ direction: 'maximize' })).rejects.toThrow('is to minimize, not to maximize');
+  const changed = searchSpace({ x: float(0.1, 1, { log: true }) });
+  await expect(study({ space: changed })).rejects.toThrow('x is float 0.1 to 1, log in this space');
+});

@@ -1,0 +1,75 @@
+/** A trial in the hands of the objective that runs it. */
+import { UsageError } from '../errors.ts';
+import type { Params } from './distributions.ts';
+import { lastStep, parentOf } from './lineage.ts';
+import type { Pruner } from './pruners.ts';
+import { intermediateRecord, trialUserAttrRecord } from './records.ts';
+import type { FrozenTrial } from './replay.ts';
+import type { Study } from './study.ts';
+
+/** Thrown by an objective that ends early. */
+export class TrialPruned extends Error {
+  override name = 'TrialPruned';
+}
+
+/** Made by `study.ask`. */
+export class Trial {
+  /** Unique in the journal. */
+  readonly id: number;
+  readonly #study: Study;
+  readonly #pruner: Pruner;
+
+  constructor(study: Study, pruner: Pruner, id: number) {
+    this.id = id;
+    this.#study = study;
+    this.#pruner = pruner;
+  }
+
+  /** Counts from 0 in its study. */
+  get number(): number {
+    return this.frozen.number;
+  }
+
+  /** The values to try. */
+  get params(): Params {
+    return this.frozen.params;
+  }
+
+  get userAttrs(): FrozenTrial['userAttrs'] {
+    return this.frozen.userAttrs;
+  }
+
+  /** The number of the trial that this one goes on from; its checkpoint is the place to start. */
+  get parent(): number | undefined {
+    return parentOf(this.frozen);
+  }
+
+  /** The last step that was reported, by a predecessor, too. */
+  get lastStep(): number | undefined {
+    return lastStep(this.frozen);
+  }
+
+  /** What the journal says of the trial. */
+  get frozen(): FrozenTrial {
+    return this.#study.frozen(this.id);
+  }
+
+  /** Tells the objective's value after `step`, a whole number ≥ 0 (epochs, mostly). */
+  async report(value: number, step: number): Promise<void> {
+    if (!Number.isSafeInteger(step) || step < 0) {
+      throw new UsageError(`report: step ${step} is not a whole number ≥ 0`);
+    }
+    await this.#study.journal.append([intermediateRecord(this.id, step, value)]);
+  }
+
+  /** Whether to end early, after what was reported last: then tell `{ state: 'pruned' }` or throw `TrialPruned`. */
+  shouldPrune(): boolean {
+    const { direction, trials } = this.#study;
+    return this.#pruner.shouldPrune({ direction, trials }, this.frozen);
+  }
+
+  /** Sets an attribute of the trial; values are JSON. */
+  async setUserAttr(key: string, value: unknown): Promise<void> {
+    await this.#study.journal.append([trialUserAttrRecord(this.id, key, value)]);
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * Runs that are killed and taken up again, as users meet them: the real `vgg` in processes of its own. However a run
+ * was cut into pieces, its last and best checkpoints have the bytes of one that was not cut.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { random } from '../src/data/random.ts';
+import { readRun } from '../src/runs/folder.ts';
+import { readMetrics } from '../src/runs/table.ts';
+import { bin, vgg } from './run-vgg.ts';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-resume-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** Everything that has a state: moments, an average, random transforms, accumulated gradients, a warm-up. */
+const options = [
+  ...['--epochs', '3', '--batch-size', '250', '--optimizer', 'sgd', '--lr', '0.05', '--schedule', 'cosine'],
+  ...['--warmup', '0.5', '--cutout', '6', '--mixup', '0.2', '--label-smoothing', '0.1', '--accumulate', '2'],
+  ...['--average-decay', '0.99', '--clip-norm', '1', '--log-every', '7', '--no-report', '--threads', '2'],
+];
+
+async function digests(run: string): Promise<Readonly<Record<string, string>>> {
+  const hash = async (name: string): Promise<string> =>
+    createHash('sha256')
+      .update(await readFile(join(run, name)))
+      .digest('hex');
+  return { last: await hash('last.safetensors'), best: await hash('best.safetensors') };
+}
+
+/** What of the metrics does not depend on time. */
+async function metricsOf(run: string): Promise<unknown> {
+  const { epochs, steps } = await readMetrics(join(run, 'metrics.csv'));
+  return {
+    steps,
+    epochs: epochs.map(({ trainSeconds: _, testSeconds: __, imagesPerSecond: ___, ...rest }) => rest),
+  };
+}
+
+/** Starts `vgg` in a process group of its own, kills all of it after a while, and makes sure that it is gone. */
+async function killed(args: readonly string[], milliseconds: number): Promise<'killed' | 'finished'> {
+  const child: ChildProcess = spawn(process.execPath, [bin, ...args], { detached: true, stdio: 'ignore' });
+  const ended = new Promise<NodeJS.Signals | null>((resolve) =>
+    child.on('close', (_, signal) => resolve(signal)),
+  );
+  const timer = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), milliseconds);
+  const signal = await ended;
+  clearTimeout(timer);
+  expect(() => process.kill(-child.pid!, 0)).toThrow('ESRCH');
+  return signal === 'SIGKILL' ? 'killed' : 'finished';
+}
+
+describe('a run in pieces', () => {
+  let whole: string;
+  beforeAll(async () => {
+    whole = join(folder, 'whole');
+    expect((await vgg(['train', ...options, '--run', whole])).code).toBe(0);
+  });
+
+  test('killed at random moments and taken up again it ends with the same bytes', {
+    timeout: 240_000,
+  }, async () => {
+    const dice = random(Date.now(), 1);
+    const run = join(folder, 'killed');
+    const every = ['--checkpoint-every', '6'];
+    let kills = 0;
+    for (let attempt = 0; kills < 10 && attempt < 40; attempt++) {
+      const begun = existsSync(join(run, 'config.json'));
+      const args = begun
+        ? ['train', '--resume', run, '--log-every', '7', '--no-report']
+        : ['train', ...options, '--run', run];
+      const way = await killed([...args, ...every], 300 + dice.integer(1500));
+      if (way === 'finished') break;
+      kills++;
+      if (!existsSync(join(run, 'config.json'))) {
+        await rm(run, { recursive: true, force: true });
+        continue;
+      }
+      const { state } = await readRun(run);
+      expect(state).toBe('interrupted');
+    }
+    expect(kills).toBeGreaterThanOrEqual(2);
+    const { code, stderr } = await vgg([
+      'train',
+      '--resume',
+      run,
+      '--log-every',
+      '7',
+      '--no-report',
+      ...every,
+    ]);
+    expect(code, stderr).toBe(0);
+    expect(await digests(run)).toEqual(await digests(whole));
+    expect(await metricsOf(run)).toEqual(await metricsOf(whole));
+    expect((await readRun(run)).state).toBe('finished');
+  });
+
+  test('interrupted by SIGTERM it writes a checkpoint, says so, and goes on', {
+    timeout: 60_000,
+  }, async () => {
+    const run = join(folder, 'interrupted');
+    const first = await vgg(['train', ...options, '--run', run], {
+      interrupt: { signal: 'SIGTERM', after: 'Epoch [2/3], step [14' },
+    });
+    expect(first.code).toBe(143);
+    expect(first.stderr).toMatch(
+      /The checkpoint after epoch 2, step \d+ is in .*interrupted; vgg train --resume/,
+    );
+    expect((await readRun(run)).state).toBe('interrupted');
+    const second = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+    expect(second.stderr).toMatch(/going on from epoch 2, step \d+/);
+    expect(second.code).toBe(0);
+    expect(await digests(run)).toEqual(await digests(whole));
+  });
+
+  test('on another number of threads it ends with the same bytes', { timeout: 60_000 }, async () => {
+    const run = join(folder, 'threads');
+    await vgg(['train', ...options, '--run', run], {
+      interrupt: { signal: 'SIGINT', after: 'Epoch [1/3], step [21' },
+    });
+    await vgg(['train', '--resume', run, '--threads', '3', '--log-every', '7', '--no-report']);
+    expect(await digests(run)).toEqual(await digests(whole));
+  });
+
+  test('2n epochs are n and n more', { timeout: 60_000 }, async () => {
+    const constant = ['train', '--schedule', 'constant', '--batch-size', '500', '--no-report', '--epochs'];
+    const [one, two] = [join(folder, 'four'), join(folder, 'twice')];
+    await vgg([...constant, '4', '--run', one]);
+    await vgg([...constant, '2', '--run', two]);
+    const { code } = await vgg(['train', '--resume', two, '--epochs', '4', '--no-report']);
+    expect(code).toBe(0);
+    expect(await digests(two)).toEqual(await digests(one));
+    expect((await readRun(two)).config.epochs).toBe(4);
+  });
+
+  test('a damaged checkpoint is found, and the one before it serves', { timeout: 60_000 }, async () => {
+    for (const [name, damage] of [
+      ['truncated', (path: string) => truncate(path, 100_000)],
+      ['empty', (path: string) => writeFile(path, '')],
+      [
+        'flipped',
+        async (path: string) => {
+          const bytes = await readFile(path);
+          bytes[50_000]! ^= 4;
+          await writeFile(path, bytes);
+        },
+      ],
+    ] as const) {
+      const run = join(folder, name);
+      await vgg(['train', ...options, '--run', run, '--checkpoint-every', '4'], {
+        interrupt: { signal: 'SIGTERM', after: 'Epoch [2/3], step [21' },
+      });
+      await damage(join(run, 'last.safetensors'));
+      const { code, stderr } = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+      expect(code, stderr).toBe(0);
+      expect(stderr).toMatch(/last\.safetensors.*; going on from .*last\.previous\.safetensors/);
+      expect(await digests(run)).toEqual(await digests(whole));
+      expect(await metricsOf(run)).toEqual(await metricsOf(whole));
+    }
+  });
+
+  test('a finished run says so', async () => {
+    const { code, stderr } = await vgg(['train', '--resume', whole, '--no-report']);
+    expect(stderr).toContain('is finished: nothing was left to do');
+    expect(code).toBe(0);
+  });
+
+  test('other kernels go on, say so and are recorded', { timeout: 60_000 }, async () => {
+    const run = join(folder, 'kernels');
+    const small = [
+      'train',
+      '--batch-size',
+      '500',
+      '--schedule',
+      'constant',
+      '--no-report',
+      '--device',
+      'wasm',
+    ];
+    await vgg([...small, '--epochs', '1', '--run', run], { env: { VGGNET_REVECTORIZE: '0' } });
+    const { code, stderr } = await vgg([
+      'train',
+      '--resume',
+      run,
+      '--epochs',
+      '2',
+      '--device',
+      'reference',
+      '--steps',
+      '21',
+      '--no-report',
+    ]);
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain('The run began on other kernels');
+    const { env } = await readRun(run);
+    expect(env!.resumed![0]!.differs).toContain('kernels wasm');
+  });
+});
+
+describe('wrong use', () => {
+  test('a run has one writer', { timeout: 60_000 }, async () => {
+    const run = join(folder, 'writer');
+    const child = spawn(process.execPath, [bin, 'train', '--run', run, '--log-every', '1'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    try {
+      const { code, stderr } = await vgg(['train', '--resume', run]);
+      expect(stderr).toContain(`process ${child.pid}`);
+      expect(code).toBe(1);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+
+  test.for([
+    [['--lr', '0.1'], "--resume goes on with the run's own lr"],
+    [['--seeds', '2'], 'leave out --seeds'],
+    [['--recipe', 'lecture'], 'leave out --recipe'],
+  ] as const)('--resume RUN %j', async ([args, message]) => {
+    const run = join(folder, 'wrong');
+    if (!existsSync(run)) await vgg(['train', '--steps', '1', '--no-report', '--run', run]);
+    const { code, stderr } = await vgg(['train', '--resume', run, ...args]);
+    expect(stderr).toContain(message);
+    expect(code).toBe(2);
+  });
+
+  test('a folder that holds a run is not used for another', async () => {
+    const run = join(folder, 'used');
+    await vgg(['train', '--steps', '1', '--no-report', '--run', run]);
+    const { code, stderr } = await vgg(['train', '--steps', '1', '--run', run]);
+    expect(stderr).toContain('--resume');
+    expect(code).toBe(2);
+  });
+
+  test('a training that never began leaves no folder', async () => {
+    const run = join(folder, 'never');
+    await vgg(['train', '--init', '/nowhere.safetensors', '--run', run]);
+    expect(existsSync(run)).toBe(false);
+  });
+});
