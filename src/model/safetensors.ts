@@ -27,6 +27,21 @@ export function writeSafetensors(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
+  const pieces = safetensorsPieces(weights, metadata);
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}
+
+/** The same bytes uncopied: the length with the header, then each tensor's own memory. */
+export function safetensorsPieces(
+  weights: Weights,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array[] {
   const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
   let end = 0;
   for (const [name, { shape, data }] of weights) {
@@ -37,19 +52,11 @@ export function writeSafetensors(
   // Spaces behind the JSON bring the values to a multiple of 8 bytes, as the official writer does.
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   const headerLength = Math.ceil(json.length / 8) * 8;
-  const bytes = new Uint8Array(8 + headerLength + end);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, BigInt(headerLength), true);
-  bytes.fill(0x20, 8, 8 + headerLength);
-  bytes.set(json, 8);
-  let at = 8 + headerLength;
-  for (const { data } of weights.values()) {
-    for (const value of data) {
-      view.setFloat32(at, value, true);
-      at += 4;
-    }
-  }
-  return bytes;
+  const header = new Uint8Array(8 + headerLength);
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerLength), true);
+  header.fill(0x20, 8);
+  header.set(json, 8);
+  return [header, ...weights.values().map(({ data }) => littleEndianBytes(data))];
 }
 
 /** @throws DataError that names the tensor, the value and the rule it breaks. */
@@ -184,6 +191,11 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
 }
 
 function readValues(view: DataView, start: number, count: number, dtype: Dtype): Float32Array {
+  if (dtype === 'F32' && machineIsLittleEndian) {
+    // A copy, for `start` may have any alignment. (`slice` of a Buffer would be none.)
+    const bytes = new Uint8Array(view.buffer, view.byteOffset + start, 4 * count);
+    return new Float32Array(bytes.slice().buffer);
+  }
   const at = (i: number): number => start + i * bytesPerValue[dtype];
   const read: Readonly<Record<Dtype, (i: number) => number>> = {
     F64: (i) => view.getFloat64(at(i), true),
@@ -195,6 +207,16 @@ function readValues(view: DataView, start: number, count: number, dtype: Dtype):
   const data = new Float32Array(count);
   for (let i = 0; i < count; i++) data[i] = value(i);
   return data;
+}
+
+const machineIsLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
+/** On a little-endian machine the values' own memory. */
+function littleEndianBytes(data: Float32Array): Uint8Array {
+  if (machineIsLittleEndian) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const view = new DataView(new ArrayBuffer(data.byteLength));
+  for (const [i, value] of data.entries()) view.setFloat32(4 * i, value, true);
+  return new Uint8Array(view.buffer);
 }
 
 /** IEEE 754 binary16. */

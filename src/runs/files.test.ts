@@ -1,0 +1,103 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { DataError, VggError } from '../errors.ts';
+import { openAppend, readJson, readWhole, removeLeftovers, temporaryBeside, writeWhole } from './files.ts';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-files-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+describe('writeWhole', () => {
+  test('replaces a file and leaves nothing beside it', async () => {
+    const path = join(folder, 'a.txt');
+    await writeFile(path, 'old');
+    await writeWhole(path, 'naïve');
+    expect(await readFile(path, 'utf8')).toBe('naïve');
+    await writeWhole(path, [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)]);
+    expect([...(await readFile(path))]).toEqual([1, 2, 3]);
+    expect(await readdir(folder)).toEqual(['a.txt']);
+  });
+
+  test('says why it cannot, and leaves no temporary file', async () => {
+    await mkdir(join(folder, 'taken'));
+    await writeFile(join(folder, 'file'), '');
+    await expect(writeWhole(join(folder, 'taken'), 'x')).rejects.toThrow(VggError);
+    await expect(writeWhole(join(folder, 'taken'), 'x')).rejects.toThrow(
+      /taken cannot be written: it is a folder/,
+    );
+    await expect(writeWhole(join(folder, 'none', 'x'), 'x')).rejects.toThrow(/no such file or folder/);
+    await expect(writeWhole(join(folder, 'file', 'x'), 'x')).rejects.toThrow(/is a file, not a folder/);
+    expect((await readdir(folder)).sort()).toEqual(['file', 'taken']);
+  });
+
+  test('what a killed process left is removed, and nothing else', async () => {
+    await writeFile(temporaryBeside(join(folder, 'last.safetensors')), 'half');
+    for (const name of ['notes.tmp', 'a.7.tmp', 'a.safetensors']) await writeFile(join(folder, name), '');
+    expect(await removeLeftovers(folder)).toHaveLength(1);
+    expect((await readdir(folder)).sort()).toEqual(['a.7.tmp', 'a.safetensors', 'notes.tmp']);
+  });
+});
+
+test('openAppend goes on behind what is there', async () => {
+  const path = join(folder, 'log');
+  await writeFile(path, 'a\n');
+  const file = await openAppend(path);
+  await file.append('b\n');
+  await file.append(Uint8Array.of(99, 10));
+  await file.sync();
+  await file.close();
+  expect(await readFile(path, 'utf8')).toBe('a\nb\nc\n');
+  await expect(openAppend(folder)).rejects.toThrow(/cannot be written: it is a folder/);
+});
+
+test('readWhole and readJson name the file and the rule', async () => {
+  const path = join(folder, 'x.json');
+  await writeFile(path, '{"a":');
+  await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes; at most 4 are read');
+  await expect(readJson(path)).rejects.toThrow(DataError);
+  await expect(readJson(path)).rejects.toThrow(/x\.json is damaged: no JSON/);
+  await writeFile(path, Uint8Array.of(0x22, 0xff, 0x22));
+  await expect(readJson(path)).rejects.toThrow(/x\.json is damaged/);
+  await expect(readWhole(join(folder, 'none'), 4)).rejects.toThrow(/none cannot be read: no such file/);
+});
+
+// Mounting needs the superuser.
+const mounts = process.platform === 'linux' && canMount();
+
+function canMount(): boolean {
+  const probe = spawnSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', '/mnt']);
+  return probe.status === 0;
+}
+
+describe.skipIf(!mounts)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+  beforeEach(() => {
+    expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', folder]).status).toBe(0);
+  });
+  afterEach(() => {
+    expect(spawnSync('umount', [folder]).status).toBe(0);
+  });
+
+  test('writeWhole leaves the old file, openAppend the complete writes', async () => {
+    const path = join(folder, 'a');
+    await writeWhole(path, 'old');
+    await expect(writeWhole(path, new Uint8Array(300_000))).rejects.toThrow(
+      /a cannot be written: no space left/,
+    );
+    expect(await readFile(path, 'utf8')).toBe('old');
+    const log = join(folder, 'log');
+    const file = await openAppend(log);
+    await file.append('first\n');
+    await expect(file.append(new Uint8Array(300_000))).rejects.toThrow(
+      /log cannot be written: no space left/,
+    );
+    await file.append('second\n');
+    await file.close();
+    expect(await readFile(log, 'utf8')).toBe('first\nsecond\n');
+    expect((await readdir(folder)).sort()).toEqual(['a', 'log']);
+  });
+});
