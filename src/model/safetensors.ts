@@ -4,6 +4,7 @@
  * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
  */
 import { DataError } from '../errors.ts';
+import { fromHalf } from './half.ts';
 import type { Network, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf } from './network.ts';
 
@@ -217,15 +218,6 @@ function littleEndianBytes(data: Float32Array): Uint8Array {
   const view = new DataView(new ArrayBuffer(data.byteLength));
   for (const [i, value] of data.entries()) view.setFloat32(4 * i, value, true);
   return new Uint8Array(view.buffer);
-}
-
-/** IEEE 754 binary16. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** The upper half of a float32. */
