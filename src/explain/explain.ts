@@ -62,7 +62,10 @@ export function networkUpTo(network: Network, last: number): Network {
   // Layers without a name are called by their place, which stays the same.
   const specs = layers.map(({ spec }) => spec);
   const vector = layers.at(-1)?.output.length === 1;
-  return buildNetwork(sequential(vector ? specs : [...specs, flatten()], { name: network.name }), network.input);
+  return buildNetwork(
+    sequential(vector ? specs : [...specs, flatten()], { name: network.name }),
+    network.input,
+  );
 }
 
 /** Those of `weights` that belong to these layers, whatever a layer keeps. */
@@ -79,7 +82,8 @@ export async function openPrefix(
   open: OpenSession,
 ): Promise<Prefix> {
   const shape = network.layers[last]?.output;
-  if (!shape) throw new UsageError(`layer ${last}: ${network.name} has layers 0 to ${network.layers.length - 1}`);
+  if (!shape)
+    throw new UsageError(`layer ${last}: ${network.name} has layers 0 to ${network.layers.length - 1}`);
   const prefix = networkUpTo(network, last);
   const session = await open(prefix, { batchSize: 1 });
   await session.setWeights(weightsOf(prefix.layers, weights));
@@ -125,7 +129,11 @@ export function tailBehind(network: Network, weights: Weights, last: number): Ta
 }
 
 /** Class scores for one picture's feature map, and their gradient by it for one class. */
-function scoreGradient(tail: Tail, map: Tensor, label: number): { logits: Float64Array; gradient: Float64Array } {
+function scoreGradient(
+  tail: Tail,
+  map: Tensor,
+  label: number,
+): { logits: Float64Array; gradient: Float64Array } {
   const inputs: Tensor[] = [];
   let current = map;
   for (const [i, { spec }] of tail.layers.entries()) {
@@ -149,9 +157,7 @@ function scoreGradient(tail: Tail, map: Tensor, label: number): { logits: Float6
 export function gradCam(tail: Tail, maps: FeatureMaps, index: number, label: number): HeatMap {
   const [channels = 0, height = 0, width = 0] = maps.shape;
   const area = height * width;
-  const data = Float64Array.from(
-    maps.data.subarray(index * channels * area, (index + 1) * channels * area),
-  );
+  const data = Float64Array.from(maps.data.subarray(index * channels * area, (index + 1) * channels * area));
   const { gradient } = scoreGradient(tail, { shape: [1, ...maps.shape], data }, label);
   const sums = new Float64Array(area);
   for (let c = 0; c < channels; c++) {

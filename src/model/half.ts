@@ -42,7 +42,10 @@ export function fromHalf(half: number): number {
 /** Each value rounded to a half and back. */
 export function roundedToHalf(weights: Weights): Weights {
   return new Map(
-    [...weights].map(([name, { shape, data }]) => [name, { shape, data: data.map((v) => fromHalf(toHalf(v))) }]),
+    [...weights].map(([name, { shape, data }]) => [
+      name,
+      { shape, data: data.map((v) => fromHalf(toHalf(v))) },
+    ]),
   );
 }
 
@@ -73,7 +76,9 @@ export function unpackHalves(tensors: TensorList, bytes: Uint8Array): Weights {
     }),
   );
   if (at !== bytes.length) {
-    throw new DataError(`weights: ${bytes.length} bytes where the tensors need ${at}; they are cut off or of another network`);
+    throw new DataError(
+      `weights: ${bytes.length} bytes where the tensors need ${at}; they are cut off or of another network`,
+    );
   }
   return weights;
 }

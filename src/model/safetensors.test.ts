@@ -173,7 +173,9 @@ describe('weight files', () => {
     await expect(loadWeights(path, network)).rejects.toThrow(
       /wrong\.safetensors: .*tensor "fc.weight": shape \[7\]/,
     );
-    await expect(loadWeights(join(folder, 'none'), network)).rejects.toThrow(/none cannot be read: no such file/);
+    await expect(loadWeights(join(folder, 'none'), network)).rejects.toThrow(
+      /none cannot be read: no such file/,
+    );
     await expect(saveWeights(join(folder, 'none', 'file'), weights)).rejects.toThrow(UsageError);
     await expect(saveWeights(folder, weights)).rejects.toThrow(UsageError);
   });

@@ -41,4 +41,5 @@ async function bundle(): Promise<string> {
 }
 
 const [, program, target] = process.argv;
-if (target !== undefined && program === fileURLToPath(import.meta.url)) await writeFile(target, await pageScript());
+if (target !== undefined && program === fileURLToPath(import.meta.url))
+  await writeFile(target, await pageScript());

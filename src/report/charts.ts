@@ -38,7 +38,10 @@ export const colourOf = (index: number): string => `var(--series-${(index % pale
 /** The chart with its legend as a figure; nothing where no series has a point. */
 export function lineChart(chart: Chart): Markup | undefined {
   const series = chart.series
-    .map((one) => ({ ...one, points: one.points.filter(({ y }) => Number.isFinite(y) && (!chart.logarithmic || y > 0)) }))
+    .map((one) => ({
+      ...one,
+      points: one.points.filter(({ y }) => Number.isFinite(y) && (!chart.logarithmic || y > 0)),
+    }))
     .filter(({ points }) => points.length > 0);
   if (series.length === 0) return undefined;
   return html`<figure class="chart">
@@ -100,10 +103,7 @@ function chartSvg(chart: Chart, series: readonly Series[]): string {
     .replaceAll(/ class="plot-[^"]*"/g, '')
     .replaceAll(/\bid="plot-/g, `id="${chart.id}-`)
     .replaceAll('url(#plot-', `url(#${chart.id}-`)
-    .replace(
-      '<svg ',
-      `<svg role="img" aria-labelledby="${chart.id} ${chart.id}-desc" `,
-    )
+    .replace('<svg ', `<svg role="img" aria-labelledby="${chart.id} ${chart.id}-desc" `)
     .replace('>', `><desc id="${chart.id}-desc">${escapeHtml(description(series, chart))}</desc>`);
 }
 

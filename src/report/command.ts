@@ -2,7 +2,8 @@
 import { type TrainConfig, trainOptions } from '../train/config.ts';
 
 /** An option's flag: `batchSize` → `--batch-size`. */
-export const flagOf = (key: string): string => `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+export const flagOf = (key: string): string =>
+  `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** Words as a POSIX shell needs them. */
 export function shellWord(word: string): string {
@@ -13,7 +14,8 @@ export function shellWord(word: string): string {
 export function changedOptions(config: TrainConfig): readonly (keyof TrainConfig)[] {
   const keys = Object.keys(trainOptions) as (keyof TrainConfig)[];
   return keys.filter(
-    (key) => config[key] !== undefined && JSON.stringify(config[key]) !== JSON.stringify(trainOptions[key].default),
+    (key) =>
+      config[key] !== undefined && JSON.stringify(config[key]) !== JSON.stringify(trainOptions[key].default),
   );
 }
 

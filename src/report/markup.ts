@@ -45,7 +45,12 @@ export function escapeHtml(text: string): string {
 
 /** JSON that may stand inside a `script` element: no `<`, so nothing in it can end the element. */
 export function scriptJson(value: unknown): Markup {
-  return raw(JSON.stringify(value).replaceAll('<', '\\u003c').replaceAll('\u2028', '\\u2028').replaceAll('\u2029', '\\u2029'));
+  return raw(
+    JSON.stringify(value)
+      .replaceAll('<', '\\u003c')
+      .replaceAll('\u2028', '\\u2028')
+      .replaceAll('\u2029', '\\u2029'),
+  );
 }
 
 /** A number with its thousands marked: 20,778. */

@@ -1,11 +1,12 @@
 /** What a report measures itself: the network's answers to all test pictures, with full and with half weights. */
-import { channelStatistics, type ChannelStatistics } from '../data/statistics.ts';
-import { applyTransform, imageFromBytes } from '../data/transforms.ts';
+
 import { random } from '../data/random.ts';
+import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
+import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { openerOf } from '../engine/open.ts';
 import {
-  featureLayers,
   type FeatureMaps,
+  featureLayers,
   gradCam,
   type HeatMap,
   lastFeatureLayer,

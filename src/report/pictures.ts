@@ -1,7 +1,8 @@
 /** The pictures of a report as rasters: samples, filters, feature maps, heat maps. */
+
+import type { Dataset } from '../data/dataset.ts';
 import { heatPixels, inferno } from '../explain/colours.ts';
 import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
-import type { Dataset } from '../data/dataset.ts';
 import type { Weight } from '../model/layer.ts';
 import type { Raster } from './png.ts';
 
@@ -80,7 +81,11 @@ export function strongestChannels({ shape, data }: FeatureMaps, count: number): 
 }
 
 /** Some channels of the first picture's feature map; each is stretched to its own largest value. */
-export function featureRaster({ shape, data }: FeatureMaps, channels: readonly number[], columns: number): Raster {
+export function featureRaster(
+  { shape, data }: FeatureMaps,
+  channels: readonly number[],
+  columns: number,
+): Raster {
   const [, height = 0, width = 0] = shape;
   const area = height * width;
   const ranges = channels.map((c) => {

@@ -37,7 +37,8 @@ export function encodePng({ width, height, channels, bytes }: Raster): Buffer {
 }
 
 /** A raster as the value of an `img` element's `src`. */
-export const pngUri = (raster: Raster): string => `data:image/png;base64,${encodePng(raster).toString('base64')}`;
+export const pngUri = (raster: Raster): string =>
+  `data:image/png;base64,${encodePng(raster).toString('base64')}`;
 
 function chunk(type: string, content: Buffer): Buffer {
   const body = Buffer.concat([Buffer.from(type, 'latin1'), content]);

@@ -59,12 +59,14 @@ export function startMatrix(data: PageData): void {
   if (largest) open(...largest);
 }
 
-function largestMistake(rows: readonly (readonly HTMLTableCellElement[])[]): readonly [number, number] | undefined {
+function largestMistake(
+  rows: readonly (readonly HTMLTableCellElement[])[],
+): readonly [number, number] | undefined {
   let best: readonly [number, number] | undefined;
   let most = 0;
   for (const [r, row] of rows.entries()) {
     for (const [c, cell] of row.entries()) {
-      const count = Number(cell.dataset['value'] ?? 0);
+      const count = Number(cell.dataset.value ?? 0);
       if (r !== c && count > most) [best, most] = [[r, c], count];
     }
   }

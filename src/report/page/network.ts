@@ -2,14 +2,15 @@
  * The report's network at work in the page: the same layers, kernels and transforms as in training, on this thread,
  * with the weights that the file carries.
  */
-import { applyTransform, imageFromBytes } from '../../data/transforms.ts';
+
 import { random } from '../../data/random.ts';
+import { applyTransform, imageFromBytes } from '../../data/transforms.ts';
 import type { OpenSession } from '../../engine/backend.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels.ts';
 import { openCpuSession } from '../../engine/cpu/session.ts';
 import {
-  gradCam,
   type FeatureMaps,
+  gradCam,
   type HeatMap,
   lastFeatureLayer,
   openPrefix,

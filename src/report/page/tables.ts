@@ -1,7 +1,8 @@
 /** Tables whose columns sort: each header of `table[data-sortable]` gets a button; cells may carry `data-value`. */
 
 export function startTables(): void {
-  for (const table of document.querySelectorAll<HTMLTableElement>('table[data-sortable]')) makeSortable(table);
+  for (const table of document.querySelectorAll<HTMLTableElement>('table[data-sortable]'))
+    makeSortable(table);
 }
 
 function makeSortable(table: HTMLTableElement): void {
@@ -30,7 +31,7 @@ function sort(table: HTMLTableElement, column: number, descending: boolean): voi
 }
 
 function valueOf(cell: HTMLTableCellElement | undefined): string | number {
-  const value = cell?.dataset['value'];
+  const value = cell?.dataset.value;
   return value === undefined ? (cell?.textContent ?? '') : Number(value);
 }
 

@@ -8,16 +8,16 @@ export function startTheme(): void {
   if (!button) return;
   const root = document.documentElement;
   const system = matchMedia('(prefers-color-scheme: dark)');
-  const dark = (): boolean => (root.dataset['theme'] ?? (system.matches ? 'dark' : 'light')) === 'dark';
+  const dark = (): boolean => (root.dataset.theme ?? (system.matches ? 'dark' : 'light')) === 'dark';
   const show = (): void => {
     button.textContent = dark() ? 'Light theme' : 'Dark theme';
   };
   const chosen = stored();
-  if (chosen === 'light' || chosen === 'dark') root.dataset['theme'] = chosen;
+  if (chosen === 'light' || chosen === 'dark') root.dataset.theme = chosen;
   button.hidden = false;
   button.addEventListener('click', () => {
-    root.dataset['theme'] = dark() ? 'light' : 'dark';
-    store(root.dataset['theme']);
+    root.dataset.theme = dark() ? 'light' : 'dark';
+    store(root.dataset.theme);
     show();
   });
   system.addEventListener('change', show);

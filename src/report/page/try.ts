@@ -51,7 +51,10 @@ export function startTry(data: PageData): void {
     const picture = button.querySelector('img');
     if (!picture) continue;
     button.addEventListener('click', () => {
-      void classify(`test picture ${picture.alt}`, picture.decode().then(() => picture));
+      void classify(
+        `test picture ${picture.alt}`,
+        picture.decode().then(() => picture),
+      );
     });
   }
   // A picture may be dropped anywhere; a missed target must not open it in place of the report.
@@ -106,7 +109,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
   });
   const select = (label: number): void => {
     for (const button of buttons)
-      button.setAttribute('aria-pressed', String(Number(button.dataset['label']) === label));
+      button.setAttribute('aria-pressed', String(Number(button.dataset.label) === label));
     const map = answer.heat(label);
     heat.hidden = map === undefined;
     if (map) paintHeat(heat, map);
@@ -118,7 +121,13 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
   };
   place.replaceChildren(
     make('div', {}, stack, caption),
-    make('div', {}, make('h3', {}, 'The five likeliest classes'), list, make('p', { class: 'note' }, 'Choose a class to see where its evidence lies.')),
+    make(
+      'div',
+      {},
+      make('h3', {}, 'The five likeliest classes'),
+      list,
+      make('p', { class: 'note' }, 'Choose a class to see where its evidence lies.'),
+    ),
   );
   select(best[0]!);
 }

@@ -1,7 +1,7 @@
 /** How the training went: curves over epochs, and their numbers as a table. */
 import type { EpochRecord } from '../../runs/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
-import { scroller, type Section } from '../document.ts';
+import { type Section, scroller } from '../document.ts';
 import { grouped, html, percent } from '../markup.ts';
 import type { ReportRun } from '../report.ts';
 import { type Cell, type Column, table } from '../table.ts';
@@ -62,7 +62,14 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
       fromZero: true,
       series: [{ name: 'training', colour: 0, dash: 0, points: thinned(steps) }],
     },
-    { id: 'chart-lr', title: 'Learning rate', x: 'epoch', y: 'learning rate', fromZero: true, series: [line('lr', 'learning rate', 0)] },
+    {
+      id: 'chart-lr',
+      title: 'Learning rate',
+      x: 'epoch',
+      y: 'learning rate',
+      fromZero: true,
+      series: [line('lr', 'learning rate', 0)],
+    },
     {
       id: 'chart-speed',
       title: 'Speed',

@@ -2,7 +2,7 @@
 import { formatShape } from '../../model/layers/arguments.ts';
 import { summarize } from '../../model/summary.ts';
 import { architectureSvg } from '../architecture.ts';
-import { scroller, type Section } from '../document.ts';
+import { type Section, scroller } from '../document.ts';
 import { grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
 import { type Cell, table } from '../table.ts';
@@ -27,7 +27,14 @@ export function networkSection({ run, network }: Measured): Section {
     { title: 'Multiply-adds', number: true },
     ...(shares ? [{ title: 'Share of time', number: true }] : []),
   ];
-  const totals = ['All', '', '', grouped(total.parameters), grouped(total.multiplyAdds), ...(shares ? [''] : [])];
+  const totals = [
+    'All',
+    '',
+    '',
+    grouped(total.parameters),
+    grouped(total.multiplyAdds),
+    ...(shares ? [''] : []),
+  ];
   return {
     id: 'network',
     title: 'Network',
@@ -43,5 +50,8 @@ ${scroller('Layers', table('Layers, counted for one picture', columns, rows, { t
 function timeShare(share: number | undefined): Cell {
   return share === undefined
     ? ''
-    : { show: html`<span class="meter" style="--v:${share.toFixed(3)}">${percent(share, 1)}</span>`, value: share };
+    : {
+        show: html`<span class="meter" style="--v:${share.toFixed(3)}">${percent(share, 1)}</span>`,
+        value: share,
+      };
 }

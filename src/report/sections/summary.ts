@@ -25,8 +25,11 @@ export function summarySection({ run, network, full, half }: Measured, runs: num
     body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${basename(run.name)}: `}${config.model}, a network of
 ${grouped(network.parameterCount)} parameters, was trained for ${count} epoch${count === 1 ? '' : 's'} in ${duration(seconds)}
 on ${environment.description} and classifies ${percent(full.correct / n)} of ${grouped(n)} test pictures of
-${config.dataset} rightly${five && html`; for ${percent(full.topFive / n)} the right one of
-${test.classes.length} classes is among its five likeliest`}.</p>
+${config.dataset} rightly${
+      five &&
+      html`; for ${percent(full.topFive / n)} the right one of
+${test.classes.length} classes is among its five likeliest`
+    }.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 <p class="note">Measured on the best weights when this report was made. The file carries them in half precision (IEEE
 binary16); tested in the same way, these classify ${percent(half.correct / n)} rightly, with a loss of ${half.loss.toFixed(4)}.
