@@ -25,12 +25,12 @@ function makeSortable(table: HTMLTableElement): void {
 function sort(table: HTMLTableElement, column: number, descending: boolean): void {
   const body = table.tBodies[0];
   if (!body) return;
-  const rows = [...body.rows].map((row) => ({ row, value: valueOf(row.cells[column]) }));
+  const rows = [...body.rows].map((row) => ({ row, value: sortValue(row.cells[column]) }));
   rows.sort((a, b) => (descending ? -1 : 1) * compare(a.value, b.value));
   body.append(...rows.map(({ row }) => row));
 }
 
-function valueOf(cell: HTMLTableCellElement | undefined): string | number {
+function sortValue(cell: HTMLTableCellElement | undefined): string | number {
   const value = cell?.dataset.value;
   return value === undefined ? (cell?.textContent ?? '') : Number(value);
 }
