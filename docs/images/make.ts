@@ -31,4 +31,7 @@ for (let row = 0; row < classCount; row++) {
     }
   }
 }
-writeFileSync(new URL('shapes.png', import.meta.url), encodePng(sheet, width, height));
+writeFileSync(
+  new URL('shapes.png', import.meta.url),
+  encodePng({ width, height, channels: 3, bytes: sheet }),
+);

@@ -4,7 +4,7 @@ import { encodePng } from './png.ts';
 
 test('a picture is its rows behind a filter byte each, in three chunks', () => {
   const rgb = Uint8Array.from({ length: 2 * 3 * 3 }, (_, i) => 10 * i);
-  const png = encodePng(rgb, 2, 3);
+  const png = encodePng({ width: 2, height: 3, channels: 3, bytes: rgb });
   expect(png.subarray(0, 8).toString('latin1')).toBe('\x89PNG\r\n\x1a\n');
   const chunks = new Map<string, Buffer>();
   for (let at = 8; at < png.length; ) {
@@ -15,14 +15,17 @@ test('a picture is its rows behind a filter byte each, in three chunks', () => {
   expect([...chunks.keys()]).toEqual(['IHDR', 'IDAT', 'IEND']);
   expect([...chunks.get('IHDR')!]).toEqual([0, 0, 0, 2, 0, 0, 0, 3, 8, 2, 0, 0, 0]);
   expect([...inflateSync(chunks.get('IDAT')!)]).toEqual([
-    ...[0, ...rgb.subarray(0, 6)],
-    ...[0, ...rgb.subarray(6, 12)],
-    ...[0, ...rgb.subarray(12)],
+    // Each row as its difference to the one above.
+    ...[2, ...rgb.subarray(0, 6)],
+    ...[2, ...Array(6).fill(60)],
+    ...[2, ...Array(6).fill(60)],
   ]);
   // As the standard's own IEND, checksum included.
   expect(png.subarray(-12).toString('hex')).toBe('0000000049454e44ae426082');
 });
 
 test('refuses bytes that are no picture of that size', () => {
-  expect(() => encodePng(new Uint8Array(12), 2, 3)).toThrow('12 bytes are not the RGB of a picture of 2×3');
+  expect(() => encodePng({ width: 2, height: 3, channels: 3, bytes: new Uint8Array(12) })).toThrow(
+    '12 bytes are not a picture of 2×3 with 3 channels',
+  );
 });

@@ -190,7 +190,7 @@ async function addPictures(
         }
       }
     }
-    const png = encodePng(rgb, across * width, down * height);
+    const png = encodePng({ width: across * width, height: down * height, channels: 3, bytes: rgb });
     events.image(0, 'training pictures', png, across * width, down * height);
     await events.flush();
     return;

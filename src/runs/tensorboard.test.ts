@@ -35,11 +35,12 @@ function decode(path: string): readonly object[] {
 describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without python3-protobuf)', () => {
   test('holds the version, scalars and pictures', async () => {
     const events = await openEvents(join(folder, 'new', 'folder'));
-    const png = encodePng(
-      Uint8Array.from({ length: 300 * 2 * 3 }, (_, i) => i % 251),
-      300,
-      2,
-    );
+    const png = encodePng({
+      width: 300,
+      height: 2,
+      channels: 3,
+      bytes: Uint8Array.from({ length: 300 * 2 * 3 }, (_, i) => i % 251),
+    });
     events.scalars(1, { 'loss/train': 0.1, größe: -1e-30 });
     events.scalars(2 ** 40, { a: Number.NaN, b: Number.POSITIVE_INFINITY, c: 0 });
     events.scalars(3, {});

@@ -410,11 +410,17 @@ export class Executor {
 
   #copyLogits(plan: Plan, logits: Float32Array, first: number, count: number): void {
     if (logits.length === 0) return;
-    const { network } = this.#session.operations;
-    const classes = network.output[0]!;
+    // A network that ends in flatten() yields a map, channel by channel as torch.flatten orders it.
+    const { channels, height, width } = plan.logits.shape;
+    const all = { first: 0, count };
+    let to = first * channels * height * width;
     for (let i = 0; i < count; i++) {
-      const at = plan.logits.at + i * plan.logits.stride;
-      logits.set(this.#floats.subarray(at, at + classes), (first + i) * classes);
+      for (let c = 0; c < channels; c++) {
+        for (let y = 0; y < height; y++) {
+          const row = plan.logits.at(all, i, y) + c;
+          for (let x = 0; x < width; x++) logits[to++] = this.#floats[row + x * plan.logits.pixelStride]!;
+        }
+      }
     }
   }
 

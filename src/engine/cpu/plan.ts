@@ -60,8 +60,8 @@ export interface Plan {
   /** Floats of all memory, and where the part begins that this plan has to itself. */
   readonly memoryFloats: number;
   readonly workspace: number;
-  /** Places of the logits, [batch][classes], in floats. */
-  readonly logits: { readonly at: number; readonly stride: number };
+  /** The last map, whose values are the logits. */
+  readonly logits: MapBuffer;
 }
 
 /**
@@ -404,7 +404,7 @@ export function compilePlan(
     }),
     memoryFloats,
     workspace: memory.length,
-    logits: { at: logits.at(all, 0), stride: logits.imageStride },
+    logits,
   };
 }
 

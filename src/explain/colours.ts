@@ -1,0 +1,33 @@
+/**
+ * The colours of heat maps: `inferno` of matplotlib (Smith and van der Walt, 2015) at nine stops, even in lightness and
+ * readable without colour vision.
+ */
+import type { HeatMap } from './explain.ts';
+
+const stops = [
+  [0, 0, 4],
+  [31, 12, 72],
+  [85, 15, 109],
+  [136, 34, 106],
+  [186, 54, 85],
+  [227, 89, 51],
+  [249, 140, 10],
+  [249, 201, 50],
+  [252, 255, 164],
+] as const;
+
+/** Red, green, blue (0–255) for a value from 0 to 1. */
+export function inferno(value: number): readonly [red: number, green: number, blue: number] {
+  const at = Math.min(Math.max(value, 0), 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(at), stops.length - 2);
+  const mix = (channel: 0 | 1 | 2): number =>
+    Math.round(stops[low]![channel] + (at - low) * (stops[low + 1]![channel] - stops[low]![channel]));
+  return [mix(0), mix(1), mix(2)];
+}
+
+/** A heat map as RGBA to lie over its picture: what counts is bright and covers, what does not is dark and clear. */
+export function heatPixels({ values }: HeatMap): Uint8ClampedArray<ArrayBuffer> {
+  const pixels = new Uint8ClampedArray(4 * values.length);
+  for (const [i, value] of values.entries()) pixels.set([...inferno(value), 70 + 130 * value], 4 * i);
+  return pixels;
+}

@@ -1,0 +1,171 @@
+/**
+ * What a trained network sees: the activations behind any layer, and Grad-CAM heat maps (Selvaraju et al., "Grad-CAM:
+ * Visual Explanations from Deep Networks via Gradient-Based Localization", ICCV 2017). Runtime-neutral: a report is
+ * built with it in Node, and the report's page explains a dropped picture with it.
+ *
+ * Activations come from a device: the layers up to one, with `flatten` behind them, are a network of their own. The
+ * gradient of one class's score by the last feature map runs through the few layers behind it, by their reference.
+ */
+import type { OpenSession, Session } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import type { LayerSpec, Network, NetworkLayer, Shape, Tensor, Weights } from '../model/layer.ts';
+import { flatten, kindOf } from '../model/layers/index.ts';
+import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
+
+/** Feature maps of several pictures, planar [N, C, H, W]. */
+export interface FeatureMaps {
+  readonly count: number;
+  /** [C, H, W] of one picture. */
+  readonly shape: Shape;
+  readonly data: Float32Array;
+}
+
+/** A heat map of one picture: where the network found evidence for a class. */
+export interface HeatMap {
+  readonly height: number;
+  readonly width: number;
+  /** [H, W], 0–1, the largest 1 unless all is 0. */
+  readonly values: Float32Array;
+}
+
+/** Kinds that leave places where they are: behind a convolution they belong to its feature map. */
+const pointwise: ReadonlySet<string> = new Set(['relu', 'batchNorm', 'dropout']);
+
+/** Whether a layer does nothing once training is over. */
+const idle = (spec: LayerSpec): boolean => (spec.kind as string) === 'dropout';
+
+/**
+ * Index of the layer whose output Grad-CAM looks at: the last convolution's, after its ReLU and before the pool that
+ * follows. Undefined where the network has no convolution.
+ */
+export function lastFeatureLayer({ layers }: Network): number | undefined {
+  let index = layers.findLastIndex(({ spec }) => spec.kind === 'conv2d');
+  if (index < 0) return undefined;
+  while (index + 1 < layers.length && pointwise.has(layers[index + 1]!.spec.kind)) index++;
+  return index;
+}
+
+/** Indices of the layers whose outputs are worth looking at: feature maps, each after what belongs to it. */
+export function featureLayers({ layers }: Network): readonly number[] {
+  const indices: number[] = [];
+  for (const [index, { output }] of layers.entries()) {
+    const next = layers[index + 1];
+    if (output.length !== 3 || (next && pointwise.has(next.spec.kind))) continue;
+    indices.push(index);
+  }
+  return indices;
+}
+
+/** The layers up to `last` as a network that yields their feature map, as one vector. */
+export function networkUpTo(network: Network, last: number): Network {
+  const layers = network.layers.slice(0, last + 1);
+  // Layers without a name are called by their place, which stays the same.
+  const specs = layers.map(({ spec }) => spec);
+  const vector = layers.at(-1)?.output.length === 1;
+  return buildNetwork(
+    sequential(vector ? specs : [...specs, flatten()], { name: network.name }),
+    network.input,
+  );
+}
+
+/** Those of `weights` that belong to these layers, whatever a layer keeps. */
+export function weightsOf(layers: readonly NetworkLayer[], weights: Weights): Weights {
+  const names = new Set(layers.map(({ name }) => name));
+  return new Map([...weights].filter(([name]) => names.has(name.slice(0, name.lastIndexOf('.')))));
+}
+
+/** A session for the layers up to `last`. Close it after use. */
+export async function openPrefix(
+  network: Network,
+  weights: Weights,
+  last: number,
+  open: OpenSession,
+): Promise<Prefix> {
+  const shape = network.layers[last]?.output;
+  if (!shape)
+    throw new UsageError(`layer ${last}: ${network.name} has layers 0 to ${network.layers.length - 1}`);
+  const prefix = networkUpTo(network, last);
+  const session = await open(prefix, { batchSize: 1 });
+  await session.setWeights(weightsOf(prefix.layers, weights));
+  return new Prefix(session, shape, sizeOf(network.input));
+}
+
+/** The first layers of a network on a device. */
+export class Prefix implements AsyncDisposable {
+  readonly shape: Shape;
+  readonly #session: Session;
+  readonly #pictureSize: number;
+
+  constructor(session: Session, shape: Shape, pictureSize: number) {
+    this.#session = session;
+    this.shape = shape;
+    this.#pictureSize = pictureSize;
+  }
+
+  /** `images` [N, C, H, W], transformed as in the test. */
+  async maps(images: Float32Array): Promise<FeatureMaps> {
+    const count = images.length / this.#pictureSize;
+    return { count, shape: this.shape, data: await this.#session.predict(images, count) };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#session.close();
+  }
+}
+
+/** The layers behind a feature map, ready for gradients of class scores. */
+export interface Tail {
+  readonly layers: readonly NetworkLayer[];
+  readonly parameters: readonly (readonly Float64Array[])[];
+}
+
+/** The layers of `network` behind layer `last`, without those that do nothing after training. */
+export function tailBehind(network: Network, weights: Weights, last: number): Tail {
+  const layers = network.layers.slice(last + 1).filter(({ spec }) => !idle(spec));
+  const parameters = layers.map((layer) =>
+    layer.parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
+  );
+  return { layers, parameters };
+}
+
+/** Class scores for one picture's feature map, and their gradient by it for one class. */
+function scoreGradient(
+  tail: Tail,
+  map: Tensor,
+  label: number,
+): { logits: Float64Array; gradient: Float64Array } {
+  const inputs: Tensor[] = [];
+  let current = map;
+  for (const [i, { spec }] of tail.layers.entries()) {
+    inputs.push(current);
+    current = kindOf(spec).forward(spec, current, tail.parameters[i]!);
+  }
+  const logits = current.data;
+  let gradient: Tensor = { shape: current.shape, data: new Float64Array(logits.length) };
+  gradient.data[label] = 1;
+  for (let i = tail.layers.length - 1; i >= 0; i--) {
+    const { spec } = tail.layers[i]!;
+    gradient = kindOf(spec).backward(spec, inputs[i]!, tail.parameters[i]!, gradient).input;
+  }
+  return { logits, gradient: gradient.data };
+}
+
+/**
+ * Grad-CAM for picture `index` of `maps` and class `label`: the maps weighted by their gradients' means, summed, and
+ * what speaks against the class cut off (the paper's equations 1 and 2).
+ */
+export function gradCam(tail: Tail, maps: FeatureMaps, index: number, label: number): HeatMap {
+  const [channels = 0, height = 0, width = 0] = maps.shape;
+  const area = height * width;
+  const data = Float64Array.from(maps.data.subarray(index * channels * area, (index + 1) * channels * area));
+  const { gradient } = scoreGradient(tail, { shape: [1, ...maps.shape], data }, label);
+  const sums = new Float64Array(area);
+  for (let c = 0; c < channels; c++) {
+    const plane = gradient.subarray(c * area, (c + 1) * area);
+    const weight = plane.reduce((sum, value) => sum + value, 0) / area;
+    for (let i = 0; i < area; i++) sums[i]! += weight * data[c * area + i]!;
+  }
+  const largest = sums.reduce((a, b) => Math.max(a, b), 0);
+  const values = Float32Array.from(sums, (value) => (largest > 0 ? Math.max(value, 0) / largest : 0));
+  return { height, width, values };
+}

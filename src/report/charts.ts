@@ -1,0 +1,127 @@
+/**
+ * Line charts over epochs as inline SVG, drawn by Observable Plot into a document of linkedom's. Colours are the page's
+ * CSS variables, so charts follow its theme; lines differ by dashes, too. Each chart has a title, a description and a
+ * legend, and the page puts the table of its numbers beside it.
+ */
+import { line, plot, ruleY } from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+import { escapeHtml, html, type Markup, raw } from './markup.ts';
+
+export interface Series {
+  readonly name: string;
+  readonly points: readonly { readonly x: number; readonly y: number }[];
+  /** Index into the page's palette, from 0. */
+  readonly colour: number;
+  /** Index into the dashes, from 0: solid. */
+  readonly dash: number;
+}
+
+export interface Chart {
+  /** Unique in the page. */
+  readonly id: string;
+  readonly title: string;
+  /** What stands at the axes, with units. */
+  readonly x: string;
+  readonly y: string;
+  readonly series: readonly Series[];
+  /** Whether the y axis starts at 0. */
+  readonly fromZero?: boolean;
+  readonly percent?: boolean;
+  readonly logarithmic?: boolean;
+}
+
+/** Number of colours in the page's palette (`--series-1` …). */
+export const paletteSize = 6;
+const dashes = ['', '6 4', '2 4', '9 3 2 3'];
+export const colourOf = (index: number): string => `var(--series-${(index % paletteSize) + 1})`;
+
+/** The chart with its legend as a figure; nothing where no series has a point. */
+export function lineChart(chart: Chart): Markup | undefined {
+  const series = chart.series
+    .map((one) => ({
+      ...one,
+      points: one.points.filter(({ y }) => Number.isFinite(y) && (!chart.logarithmic || y > 0)),
+    }))
+    .filter(({ points }) => points.length > 0);
+  if (series.length === 0) return undefined;
+  return html`<figure class="chart">
+    <figcaption id="${chart.id}">${chart.title}</figcaption>
+    ${raw(chartSvg(chart, series))}
+    ${legend(series)}
+  </figure>`;
+}
+
+function chartSvg(chart: Chart, series: readonly Series[]): string {
+  const { document } = parseHTML('<!doctype html><html><body></body></html>');
+  const epochs = series.flatMap(({ points }) => points.map(({ x }) => x));
+  const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
+  const most = Math.max(...series.flatMap(({ points }) => points.map(({ y }) => y)));
+  const element = plot({
+    document: document as unknown as NonNullable<Parameters<typeof plot>[0]>['document'],
+    width: 480,
+    height: 270,
+    marginLeft: 56,
+    marginTop: 28,
+    marginBottom: 40,
+    marginRight: 14,
+    x: {
+      label: chart.x,
+      labelArrow: 'none',
+      domain: first === last ? [first - 1, last + 1] : [first, last],
+      tickFormat: (value: number) => (Number.isInteger(value) ? String(value) : ''),
+      ticks: 6,
+    },
+    y: {
+      label: chart.y,
+      labelArrow: 'none',
+      grid: true,
+      ticks: 5,
+      nice: true,
+      percent: chart.percent ?? false,
+      ...(chart.logarithmic ? { type: 'log' as const } : {}),
+      ...(chart.fromZero ? { domain: [0, (most || 1) * (chart.percent ? 100 : 1)] } : {}),
+    },
+    marks: [
+      ...(chart.fromZero ? [ruleY([0])] : []),
+      ...series.map(({ points, colour, dash }) =>
+        line(points, {
+          x: 'x',
+          y: 'y',
+          stroke: colourOf(colour),
+          strokeWidth: 2,
+          strokeDasharray: dashes[dash % dashes.length]!,
+          ...(points.length <= 12 ? { marker: 'circle' as const } : {}),
+        }),
+      ),
+    ],
+  });
+  const svg = String((element as unknown as { readonly outerHTML: string }).outerHTML);
+  // The page has the style and the accessible name; Plot's own labels of parts would only be noise.
+  return svg
+    .replace(/<style>[\s\S]*?<\/style>/, '')
+    .replaceAll(/ aria-(?:label|hidden|describedby)="[^"]*"/g, '')
+    .replaceAll(/ class="plot-[^"]*"/g, '')
+    .replaceAll(/\bid="plot-/g, `id="${chart.id}-`)
+    .replaceAll('url(#plot-', `url(#${chart.id}-`)
+    .replace('<svg ', `<svg role="img" aria-labelledby="${chart.id} ${chart.id}-desc" `)
+    .replace('>', `><desc id="${chart.id}-desc">${escapeHtml(description(series, chart))}</desc>`);
+}
+
+/** What the lines show, in words: where each begins and ends, and its extremes. */
+function description(series: readonly Series[], chart: Chart): string {
+  const show = (value: number): string =>
+    chart.percent ? `${(100 * value).toFixed(1)} %` : String(Number(value.toPrecision(4)));
+  const lines = series.map(({ name, points }) => {
+    const values = points.map(({ y }) => y);
+    const span = `from ${show(values[0]!)} at ${points[0]!.x} to ${show(values.at(-1)!)} at ${points.at(-1)!.x}`;
+    return `${name}: ${span}, lowest ${show(Math.min(...values))}, highest ${show(Math.max(...values))}`;
+  });
+  return `${chart.y} by ${chart.x}. ${lines.join('; ')}.`;
+}
+
+function legend(series: readonly Series[]): Markup {
+  return html`<ul class="legend">${series.map(
+    ({ name, colour, dash }) =>
+      html`<li><svg aria-hidden="true" width="28" height="8"><line x1="1" x2="27" y1="4" y2="4" stroke="${colourOf(colour)}" stroke-width="2.5" stroke-dasharray="${dashes[dash % dashes.length]!}"/></svg>${name}</li>`,
+  )}</ul>`;
+}

@@ -1,0 +1,40 @@
+/** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
+import { type TrainConfig, trainOptions } from '../train/config.ts';
+
+/** An option's flag: `batchSize` → `--batch-size`. */
+export const flagOf = (key: string): string =>
+  `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+/** Words as a POSIX shell needs them. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/** The options whose values differ from their defaults, in the order of the table. */
+export function changedOptions(config: TrainConfig): readonly (keyof TrainConfig)[] {
+  const keys = Object.keys(trainOptions) as (keyof TrainConfig)[];
+  return keys.filter(
+    (key) =>
+      config[key] !== undefined && JSON.stringify(config[key]) !== JSON.stringify(trainOptions[key].default),
+  );
+}
+
+/** `vgg train --model vgg7 --dataset cifar100 …`; the model and the data set are always named. */
+export function trainCommand(config: TrainConfig): string {
+  const changed = new Set<keyof TrainConfig>(['model', 'dataset', ...changedOptions(config)]);
+  const words = ['vgg', 'train'];
+  for (const key of Object.keys(trainOptions) as (keyof TrainConfig)[]) {
+    if (!changed.has(key)) continue;
+    const value = config[key];
+    if (key === 'modelOptions') {
+      for (const [name, option] of Object.entries(config.modelOptions)) {
+        words.push('--model-option', `${name}=${[option].flat().join(',')}`);
+      }
+    } else if (typeof value === 'boolean') {
+      words.push(value ? flagOf(key) : `--no-${flagOf(key).slice(2)}`);
+    } else {
+      words.push(flagOf(key), [value].flat().join(','));
+    }
+  }
+  return words.map(shellWord).join(' ');
+}

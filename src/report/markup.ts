@@ -1,0 +1,72 @@
+/**
+ * HTML as text, with everything that is put into it escaped: class names and configs come from anywhere. What is
+ * markup already is of type `Markup`; only `html` and `raw` make it.
+ */
+
+/** Text that is markup. */
+export class Markup {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+export type Content = Markup | string | number | undefined | false | readonly Content[];
+
+/** A template whose values are escaped, unless they are markup; lists are joined, `undefined` and `false` are nothing. */
+export function html(strings: TemplateStringsArray, ...values: readonly Content[]): Markup {
+  return new Markup(strings.map((text, i) => text + (i < values.length ? markupOf(values[i]) : '')).join(''));
+}
+
+/** Declares text to be markup: only what this program made itself. */
+export const raw = (text: string): Markup => new Markup(text);
+
+function markupOf(value: Content): string {
+  if (value === undefined || value === false) return '';
+  if (value instanceof Markup) return value.text;
+  if (typeof value === 'object') return value.map(markupOf).join('');
+  return escapeHtml(String(value));
+}
+
+/** For text and for attributes in double or single quotes. */
+export function escapeHtml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;')
+    .replaceAll("'", '&#39;');
+}
+
+/** JSON that may stand inside a `script` element: no `<`, so nothing in it can end the element. */
+export function scriptJson(value: unknown): Markup {
+  return raw(
+    JSON.stringify(value)
+      .replaceAll('<', '\\u003c')
+      .replaceAll('\u2028', '\\u2028')
+      .replaceAll('\u2029', '\\u2029'),
+  );
+}
+
+/** A number with its thousands marked: 20,778. */
+export const grouped = (value: number): string => Math.round(value).toLocaleString('en-US');
+
+/** A share (0–1) in percent: `43.21 %`. */
+export const percent = (share: number, digits = 2): string => `${(100 * share).toFixed(digits)} %`;
+
+/** Seconds as people say them: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(seconds / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** A class's name as people read it. */
+export const spoken = (name: string): string => name.replaceAll('_', ' ');

@@ -1,0 +1,142 @@
+/** What a report measures itself: the network's answers to all test pictures, with full and with half weights. */
+
+import { random } from '../data/random.ts';
+import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
+import { applyTransform, imageFromBytes } from '../data/transforms.ts';
+import { openerOf } from '../engine/open.ts';
+import {
+  type FeatureMaps,
+  featureLayers,
+  gradCam,
+  type HeatMap,
+  lastFeatureLayer,
+  openPrefix,
+  tailBehind,
+} from '../explain/explain.ts';
+import { roundedToHalf } from '../model/half.ts';
+import type { Network } from '../model/layer.ts';
+import { createModel } from '../model/models.ts';
+import type { Sequential } from '../model/network.ts';
+import { checkWeights } from '../model/safetensors.ts';
+import { compile } from '../train/model.ts';
+import { testTransform } from './page-data.ts';
+import { kept, type Predictions, predictAll, surest } from './predictions.ts';
+import type { ReportOptions, ReportRun } from './report.ts';
+
+/** Feature maps of the sample behind one layer. */
+export interface LayerMaps {
+  readonly name: string;
+  readonly maps: FeatureMaps;
+}
+
+/** Where a picture's evidence lies. */
+export interface Explained {
+  /** Position in the test set. */
+  readonly index: number;
+  readonly label: number;
+  readonly answer: number;
+  readonly heatOfAnswer: HeatMap;
+  /** Only where the answer is wrong. */
+  readonly heatOfLabel?: HeatMap;
+}
+
+export interface Measured {
+  readonly run: ReportRun;
+  readonly model: Sequential;
+  readonly network: Network;
+  readonly normalization: ChannelStatistics | undefined;
+  readonly full: Predictions;
+  readonly half: Predictions;
+  /** Position of the picture whose feature maps are shown. */
+  readonly sample: number;
+  readonly layers: readonly LayerMaps[];
+  readonly right: readonly Explained[];
+  readonly wrong: readonly Explained[];
+}
+
+/** Pictures that are explained, right ones and wrong ones. */
+const explainedEach = 6;
+
+/** Evaluates a run's network and explains some of its answers. */
+export async function measure(run: ReportRun, options: ReportOptions): Promise<Measured> {
+  const { config, splits } = run;
+  const { device = 'auto', onProgress = () => {} } = options;
+  const { test } = splits;
+  const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
+  const normalization = config.normalize ? channelStatistics(splits.train) : undefined;
+  const transform = testTransform(normalization);
+  await using compiled = await compile(model, { input: test.shape, device, onNotice: onProgress });
+  const { network } = compiled;
+  const weights = checkWeights(network, run.weights);
+  onProgress(`testing ${run.name} on ${test.length} pictures, with full and with half weights`);
+  await compiled.setWeights(weights);
+  const full = await predictAll(compiled, test, transform);
+  await compiled.setWeights(roundedToHalf(weights));
+  const half = await predictAll(compiled, test, transform);
+
+  onProgress('looking into the network');
+  const right = ofDifferentClasses(full, surest(full, true), explainedEach);
+  const wrong = ofDifferentClasses(full, surest(full, false), explainedEach);
+  const sample = right[0] ?? wrong[0] ?? 0;
+  const values = (index: number): Float32Array => {
+    const size = test.shape.reduce((product, side) => product * side, 1);
+    const bytes = test.pixels.subarray(index * size, (index + 1) * size);
+    return applyTransform(transform, imageFromBytes(bytes, test.shape), random(0, 0)).values;
+  };
+  const open = await openerOf(device);
+  const layers: LayerMaps[] = [];
+  for (const index of featureLayers(network)) {
+    await using prefix = await openPrefix(network, weights, index, open);
+    layers.push({ name: network.layers[index]!.name, maps: await prefix.maps(values(sample)) });
+  }
+  const explain = async (indices: readonly number[]): Promise<readonly Explained[]> => {
+    const last = lastFeatureLayer(network);
+    if (last === undefined) return [];
+    const tail = tailBehind(network, weights, last);
+    await using prefix = await openPrefix(network, weights, last, open);
+    const explained: Explained[] = [];
+    for (const index of indices) {
+      const maps = await prefix.maps(values(index));
+      const label = test.labels[index]!;
+      const answer = full.classes[index * kept]!;
+      explained.push({
+        index,
+        label,
+        answer,
+        heatOfAnswer: gradCam(tail, maps, 0, answer),
+        ...(label !== answer && { heatOfLabel: gradCam(tail, maps, 0, label) }),
+      });
+    }
+    return explained;
+  };
+  return {
+    run,
+    model,
+    network,
+    normalization,
+    full,
+    half,
+    sample,
+    layers,
+    right: await explain(right),
+    wrong: await explain(wrong),
+  };
+}
+
+/** The first `count` pictures that have different labels; fewer where there are fewer classes. */
+export function ofDifferentClasses(
+  { dataset }: Predictions,
+  indices: readonly number[],
+  count: number,
+): readonly number[] {
+  const seen = new Set<number>();
+  const chosen: number[] = [];
+  for (const index of indices) {
+    const label = dataset.labels[index]!;
+    if (chosen.length === count) break;
+    if (seen.has(label)) continue;
+    seen.add(label);
+    chosen.push(index);
+  }
+  return chosen;
+}

@@ -1,0 +1,145 @@
+/** "Try the network": a sample, a chosen file or a dropped one is classified and explained, all in the page. */
+import { heatPixels } from '../../explain/colours.ts';
+import type { HeatMap } from '../../explain/explain.ts';
+import { type PageData, weightsId } from '../page-data.ts';
+import { likeliest } from '../predictions.ts';
+import { byId, make, percent } from './dom.ts';
+import { type Answer, type Classifier, openClassifier } from './network.ts';
+import { planarBytes, squarePixels } from './picture.ts';
+
+export function startTry(data: PageData): void {
+  const section = byId('try-panel', HTMLElement);
+  const input = byId('try-file', HTMLInputElement);
+  const status = byId('try-status', HTMLElement);
+  if (!section || !input || !status) return;
+  let opening: Promise<Classifier> | undefined;
+  let turn = 0;
+
+  const classify = async (name: string, source: Promise<ImageBitmap | HTMLImageElement>): Promise<void> => {
+    const mine = ++turn;
+    try {
+      status.textContent = opening ? `Looking at ${name} …` : 'Waking the network …';
+      // Lets the words be painted before this thread is busy.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      opening ??= openClassifier(data, embeddedBytes());
+      const pixels = squarePixels(await source, data.input);
+      const classifier = await opening;
+      const started = performance.now();
+      const answer = await classifier(planarBytes(pixels, data.input));
+      if (mine !== turn) return;
+      show(data, pixels, answer);
+      const best = likeliest(answer.probabilities, 1)[0]!;
+      status.textContent =
+        `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!)} ` +
+        `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
+    } catch (error) {
+      if (mine !== turn) return;
+      status.textContent = `${name} cannot be shown to the network: ${error instanceof Error ? error.message : error}`;
+    }
+  };
+  const file = (chosen: File | null | undefined): void => {
+    if (!chosen) return;
+    const bitmap = createImageBitmap(chosen).catch(() => {
+      throw new Error('it is no picture that this browser reads; choose a PNG, JPEG or WebP file');
+    });
+    void classify(chosen.name, bitmap);
+  };
+
+  input.addEventListener('change', () => file(input.files?.[0]));
+  byId('try-choose', HTMLButtonElement)?.addEventListener('click', () => input.click());
+  for (const button of section.querySelectorAll<HTMLButtonElement>('button.sample')) {
+    const picture = button.querySelector('img');
+    if (!picture) continue;
+    button.addEventListener('click', () => {
+      void classify(
+        `test picture ${picture.alt}`,
+        picture.decode().then(() => picture),
+      );
+    });
+  }
+  // A picture may be dropped anywhere; a missed target must not open it in place of the report.
+  addEventListener('dragover', (event) => {
+    event.preventDefault();
+    section.classList.add('dragging');
+  });
+  addEventListener('dragleave', (event) => {
+    if (event.relatedTarget === null) section.classList.remove('dragging');
+  });
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    section.classList.remove('dragging');
+    file(event.dataTransfer?.files[0]);
+  });
+}
+
+function embeddedBytes(): Uint8Array {
+  const text = document.getElementById(weightsId)?.textContent ?? '';
+  const binary = atob(text.trim());
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+function show(data: PageData, pixels: ImageData, answer: Answer): void {
+  const place = byId('try-result', HTMLElement);
+  if (!place) return;
+  const heat = make('canvas', { class: 'heat', 'aria-hidden': 'true' });
+  const stack = make('div', { class: 'stack large', role: 'img' }, canvasOf(pixels), heat);
+  const caption = make('p', { class: 'note' });
+  const list = make('ol', { class: 'bars' });
+  const best = likeliest(answer.probabilities, 5);
+  const buttons = best.map((label) => {
+    const probability = answer.probabilities[label]!;
+    const button = make(
+      'button',
+      {
+        type: 'button',
+        class: 'bar',
+        '--v': probability.toFixed(4),
+        'data-label': label,
+        'data-probability': probability,
+        'aria-pressed': 'false',
+      },
+      make('span', { class: 'name' }, data.classes[label]!),
+      make('span', { class: 'value' }, percent(probability)),
+    );
+    button.addEventListener('click', () => select(label));
+    list.append(make('li', {}, button));
+    return button;
+  });
+  const select = (label: number): void => {
+    for (const button of buttons)
+      button.setAttribute('aria-pressed', String(Number(button.dataset.label) === label));
+    const map = answer.heat(label);
+    heat.hidden = map === undefined;
+    if (map) paintHeat(heat, map);
+    const words = map
+      ? `Bright: where the network finds ${data.classes[label]!} (Grad-CAM).`
+      : 'The network as it sees the picture.';
+    stack.setAttribute('aria-label', `The picture at ${data.input[2]}×${data.input[1]} pixels. ${words}`);
+    caption.textContent = words;
+  };
+  place.replaceChildren(
+    make('div', {}, stack, caption),
+    make(
+      'div',
+      {},
+      make('h3', {}, 'The five likeliest classes'),
+      list,
+      make('p', { class: 'note' }, 'Choose a class to see where its evidence lies.'),
+    ),
+  );
+  select(best[0]!);
+}
+
+function canvasOf(pixels: ImageData): HTMLCanvasElement {
+  const canvas = make('canvas', { width: pixels.width, height: pixels.height, class: 'pixels' });
+  canvas.getContext('2d')?.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function paintHeat(canvas: HTMLCanvasElement, map: HeatMap): void {
+  canvas.width = map.width;
+  canvas.height = map.height;
+  canvas.getContext('2d')?.putImageData(new ImageData(heatPixels(map), map.width, map.height), 0, 0);
+}

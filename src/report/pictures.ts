@@ -1,0 +1,100 @@
+/** The pictures of a report as rasters: samples, filters, feature maps, heat maps. */
+
+import type { Dataset } from '../data/dataset.ts';
+import { heatPixels, inferno } from '../explain/colours.ts';
+import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
+import type { Weight } from '../model/layer.ts';
+import type { Raster } from './png.ts';
+
+/** Picture `index` of a data set; other than one or three channels are shown by their first. */
+export function sampleRaster(dataset: Dataset, index: number): Raster {
+  const [channels, height, width] = dataset.shape;
+  const area = height * width;
+  const source = dataset.pixels.subarray(index * channels * area, (index + 1) * channels * area);
+  const shown = channels === 3 ? 3 : 1;
+  const bytes = new Uint8Array(shown * area);
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < shown; c++) bytes[i * shown + c] = source[c * area + i]!;
+  }
+  return { width, height, channels: shown, bytes };
+}
+
+/** A heat map with its own transparency, a pixel for each place. */
+export function heatRaster(map: HeatMap): Raster {
+  return { width: map.width, height: map.height, channels: 4, bytes: new Uint8Array(heatPixels(map).buffer) };
+}
+
+/** Several tiles of one size in rows, a clear pixel between them. */
+function sheet(
+  tiles: number,
+  columns: number,
+  width: number,
+  height: number,
+  paint: (tile: number, x: number, y: number) => readonly [number, number, number],
+): Raster {
+  const rows = Math.ceil(tiles / columns);
+  const sheetWidth = columns * (width + 1) - 1;
+  const sheetHeight = rows * (height + 1) - 1;
+  const bytes = new Uint8Array(4 * sheetWidth * sheetHeight);
+  for (let tile = 0; tile < tiles; tile++) {
+    const left = (tile % columns) * (width + 1);
+    const top = Math.floor(tile / columns) * (height + 1);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        bytes.set([...paint(tile, x, y), 255], 4 * ((top + y) * sheetWidth + left + x));
+      }
+    }
+  }
+  return { width: sheetWidth, height: sheetHeight, channels: 4, bytes };
+}
+
+/**
+ * The filters of a first convolution, [out, C, kh, kw], as colour pictures (three channels) or grey ones. Each is
+ * stretched about 0, which is middle grey, since scales differ between filters.
+ */
+export function filterRaster({ shape, data }: Weight, columns: number): Raster {
+  const [out = 0, channels = 0, height = 0, width = 0] = shape;
+  const size = channels * height * width;
+  const largest = Array.from({ length: out }, (_, o) =>
+    data.subarray(o * size, (o + 1) * size).reduce((most, value) => Math.max(most, Math.abs(value)), 0),
+  );
+  return sheet(out, Math.min(columns, out), width, height, (o, x, y) => {
+    const value = (c: number): number => {
+      const weight = data[o * size + (c * height + y) * width + x]!;
+      return Math.round(127.5 + (127.5 * weight) / (largest[o]! || 1));
+    };
+    return channels === 3 ? [value(0), value(1), value(2)] : [value(0), value(0), value(0)];
+  });
+}
+
+/** Channels of a feature map, the strongest first. */
+export function strongestChannels({ shape, data }: FeatureMaps, count: number): readonly number[] {
+  const [channels = 0, height = 0, width = 0] = shape;
+  const area = height * width;
+  const strength = Array.from({ length: channels }, (_, c) =>
+    data.subarray(c * area, (c + 1) * area).reduce((sum, value) => sum + value, 0),
+  );
+  return strength
+    .map((_, c) => c)
+    .sort((a, b) => strength[b]! - strength[a]! || a - b)
+    .slice(0, count);
+}
+
+/** Some channels of the first picture's feature map; each is stretched to its own largest value. */
+export function featureRaster(
+  { shape, data }: FeatureMaps,
+  channels: readonly number[],
+  columns: number,
+): Raster {
+  const [, height = 0, width = 0] = shape;
+  const area = height * width;
+  const ranges = channels.map((c) => {
+    const plane = data.subarray(c * area, (c + 1) * area);
+    return [plane.reduce((a, b) => Math.min(a, b)), plane.reduce((a, b) => Math.max(a, b))] as const;
+  });
+  return sheet(channels.length, Math.min(columns, channels.length), width, height, (tile, x, y) => {
+    const [low, high] = ranges[tile]!;
+    const value = data[channels[tile]! * area + y * width + x]!;
+    return inferno(high > low ? (value - low) / (high - low) : 0);
+  });
+}

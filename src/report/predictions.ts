@@ -1,0 +1,130 @@
+/** What a network says to every test picture, and what follows from it: accuracy, confusions, the surest mistakes. */
+import type { Dataset } from '../data/dataset.ts';
+import { dataLoader } from '../data/loader.ts';
+import type { Transform } from '../data/transforms.ts';
+import type { Model } from '../train/model.ts';
+
+/** Pictures that are predicted at once. */
+const batch = 500;
+/** Likeliest classes that are kept for each picture. */
+export const kept = 5;
+
+export interface Predictions {
+  readonly dataset: Dataset;
+  /** The likeliest classes of each picture, [N][kept], the likeliest first; −1 where there are fewer classes. */
+  readonly classes: Int32Array;
+  /** Their probabilities. */
+  readonly probabilities: Float32Array;
+  readonly correct: number;
+  /** Pictures whose label is among the five likeliest. */
+  readonly topFive: number;
+  /** Mean cross-entropy. */
+  readonly loss: number;
+  readonly seconds: number;
+}
+
+/** Predicts every picture of `dataset`. */
+export async function predictAll(model: Model, dataset: Dataset, transform: Transform): Promise<Predictions> {
+  const started = performance.now();
+  const classes = new Int32Array(dataset.length * kept).fill(-1);
+  const probabilities = new Float32Array(dataset.length * kept);
+  let correct = 0;
+  let topFive = 0;
+  let loss = 0;
+  for await (const { images, labels, indices } of dataLoader(dataset, {
+    batchSize: Math.min(batch, dataset.length),
+    transform,
+  })) {
+    const answer = await model.predict(images);
+    const count = answer.probabilities.length / labels.length;
+    for (const [i, index] of indices.entries()) {
+      const row = answer.probabilities.subarray(i * count, (i + 1) * count);
+      const best = likeliest(row, kept);
+      for (const [rank, label] of best.entries()) {
+        classes[index * kept + rank] = label;
+        probabilities[index * kept + rank] = row[label]!;
+      }
+      const label = labels[i]!;
+      if (best[0] === label) correct++;
+      if (best.includes(label)) topFive++;
+      loss -= Math.log(Math.max(row[label]!, Number.MIN_VALUE));
+    }
+  }
+  const seconds = (performance.now() - started) / 1000;
+  return { dataset, classes, probabilities, correct, topFive, loss: loss / dataset.length, seconds };
+}
+
+/** The places of the largest values, the largest first; of equals the first. */
+export function likeliest(row: Float32Array, count: number): readonly number[] {
+  const best: number[] = [];
+  for (let i = 0; i < row.length; i++) {
+    if (best.length === count && !(row[i]! > row[best[count - 1]!]!)) continue;
+    let at = best.length;
+    while (at > 0 && row[i]! > row[best[at - 1]!]!) at--;
+    best.splice(at, 0, i);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
+
+/** Pictures by true class (row) and answer (column), [classes][classes]. */
+export function confusionMatrix({ dataset, classes }: Predictions): Uint32Array {
+  const count = dataset.classes.length;
+  const matrix = new Uint32Array(count * count);
+  for (let i = 0; i < dataset.length; i++) matrix[dataset.labels[i]! * count + classes[i * kept]!]!++;
+  return matrix;
+}
+
+export interface Confusion {
+  readonly label: number;
+  readonly answer: number;
+  readonly count: number;
+}
+
+/** The wrong answers that were given most often. */
+export function mostConfused(matrix: Uint32Array, classes: number, count: number): readonly Confusion[] {
+  return Array.from(matrix, (n, at) => ({ label: Math.floor(at / classes), answer: at % classes, count: n }))
+    .filter(({ label, answer, count: n }) => label !== answer && n > 0)
+    .sort((a, b) => b.count - a.count || a.label - b.label || a.answer - b.answer)
+    .slice(0, count);
+}
+
+/** Pictures by how sure the network was of its answer, right or wrong, the surest first. */
+export function surest({ dataset, classes, probabilities }: Predictions, right: boolean): readonly number[] {
+  return Array.from({ length: dataset.length }, (_, i) => i)
+    .filter((i) => (classes[i * kept] === dataset.labels[i]) === right)
+    .sort((a, b) => probabilities[b * kept]! - probabilities[a * kept]! || a - b);
+}
+
+export interface Groups {
+  readonly names: readonly string[];
+  /** Each class's group. */
+  readonly of: readonly number[];
+}
+
+/** How many classes one matrix shows. */
+const readable = 25;
+
+/**
+ * The groups in which classes are shown: the data set's own superclasses, none where all classes fit one matrix, and
+ * otherwise tens of neighbours.
+ */
+export function groupsOf({ classes, superclasses }: Dataset): Groups | undefined {
+  if (superclasses) return superclasses;
+  if (classes.length <= readable) return undefined;
+  const of = classes.map((_, label) => Math.floor(label / 10));
+  const names = Array.from({ length: of.at(-1)! + 1 }, (_, group) => {
+    const members = classes.filter((_, label) => of[label] === group);
+    return `${members[0]} … ${members.at(-1)}`;
+  });
+  return { names, of };
+}
+
+/** A matrix of classes summed to one of groups. */
+export function groupMatrix(matrix: Uint32Array, { names, of }: Groups): Uint32Array {
+  const sums = new Uint32Array(names.length ** 2);
+  for (const [at, count] of matrix.entries()) {
+    sums[of[Math.floor(at / of.length)]! * names.length + of[at % of.length]!]! += count;
+  }
+  return sums;
+}

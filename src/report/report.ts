@@ -1,0 +1,109 @@
+/**
+ * The report of a training: one HTML file that needs nothing else, with curves, network, results, explanations and the
+ * network itself, which classifies pictures in the page (Node only). Several runs are compared, and the best one is
+ * reported in full.
+ */
+import type { DatasetSplits } from '../data/dataset.ts';
+import type { DeviceName } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import { packHalves } from '../model/half.ts';
+import type { Weights } from '../model/layer.ts';
+import { writeWhole } from '../runs/files.ts';
+import type { EpochRecord, RunEnvironment, StepRecord } from '../runs/records.ts';
+import type { TrainConfig } from '../train/config.ts';
+import { pageScript } from './bundle.ts';
+import { page, type Section } from './document.ts';
+import { spoken } from './markup.ts';
+import { measure } from './measure.ts';
+import type { PageData } from './page-data.ts';
+import { confusionMatrix, groupsOf } from './predictions.ts';
+import { comparisonSections } from './sections/comparison.ts';
+import { curvesSection } from './sections/curves.ts';
+import { dataSection } from './sections/data.ts';
+import { explanationSection } from './sections/explanations.ts';
+import { networkSection } from './sections/network.ts';
+import { resultsSection } from './sections/results.ts';
+import { setupSection } from './sections/setup.ts';
+import { summarySection } from './sections/summary.ts';
+import { trySection } from './sections/try.ts';
+
+/** One training, as its run folder and its data set tell it. */
+export interface ReportRun {
+  readonly name: string;
+  readonly config: TrainConfig;
+  readonly environment: RunEnvironment;
+  readonly epochs: readonly EpochRecord[];
+  readonly steps: readonly StepRecord[];
+  /** The best ones: those that are reported. */
+  readonly weights: Weights;
+  readonly splits: DatasetSplits;
+  /** Share of a training step's time by layer name, 0–1, where it was measured. */
+  readonly layerShares?: ReadonlyMap<string, number>;
+}
+
+export interface ReportOptions {
+  /** What evaluates the network for the report; the fastest by default. */
+  readonly device?: DeviceName;
+  /** Told what is being done, a line each. */
+  readonly onProgress?: (line: string) => void;
+}
+
+/** Accuracy that a run is known by: of its best weights as they were tested in training. */
+export function bestAccuracy({ epochs }: ReportRun): number {
+  const validated = epochs.filter(({ validationAccuracy }) => validationAccuracy !== undefined);
+  if (validated.length === 0) return epochs.at(-1)?.testAccuracy ?? 0;
+  return validated.reduce((a, b) => (b.validationAccuracy! > a.validationAccuracy! ? b : a)).testAccuracy;
+}
+
+/**
+ * The report as HTML.
+ * @throws UsageError without runs, or where a run's weights and data set do not fit its network.
+ */
+export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
+  if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
+  const script = pageScript();
+  const run = runs.reduce((a, b) => (bestAccuracy(b) > bestAccuracy(a) ? b : a));
+  const measured = await measure(run, options);
+  const sections: Section[] = [
+    summarySection(measured, runs.length),
+    ...(runs.length > 1 ? comparisonSections(runs, run) : []),
+    curvesSection(run),
+    networkSection(measured),
+    resultsSection(measured),
+    trySection(measured),
+    explanationSection(measured),
+    dataSection(run),
+    setupSection(run),
+  ];
+  const { test } = run.splits;
+  const { tensors, bytes } = packHalves(run.weights);
+  const groups = groupsOf(test);
+  const data: PageData = {
+    network: measured.model,
+    input: test.shape,
+    classes: test.classes.map(spoken),
+    ...(measured.normalization && { normalization: measured.normalization }),
+    tensors,
+    ...(groups && {
+      groups: { names: groups.names.map(spoken), of: groups.of },
+      confusion: [...confusionMatrix(measured.full)],
+    }),
+  };
+  const names = runs.map(({ name }) => name).join(', ');
+  return page({
+    title: `${names}: ${run.config.model} on ${run.config.dataset}`,
+    sections,
+    data,
+    weights: Buffer.from(bytes).toString('base64'),
+    script: await script,
+  });
+}
+
+/** Writes the report whole or not at all. @throws VggError where the file cannot be written. */
+export async function writeReport(
+  path: string,
+  runs: readonly ReportRun[],
+  options: ReportOptions = {},
+): Promise<void> {
+  await writeWhole(path, await buildReport(runs, options));
+}

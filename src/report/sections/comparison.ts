@@ -1,0 +1,85 @@
+/** Several runs side by side: results, the options in which they differ, and their curves over each other. */
+import { type TrainConfig, trainOptions } from '../../train/config.ts';
+import { type Chart, lineChart } from '../charts.ts';
+import { type Section, scroller } from '../document.ts';
+import { duration, grouped, html, percent } from '../markup.ts';
+import { bestAccuracy, type ReportRun } from '../report.ts';
+import { type Cell, table } from '../table.ts';
+import { seriesOf } from './curves.ts';
+import { showValue } from './setup.ts';
+
+export function comparisonSections(runs: readonly ReportRun[], best: ReportRun): readonly Section[] {
+  const overlaid = (
+    id: string,
+    title: string,
+    y: string,
+    key: Parameters<typeof seriesOf>[1],
+    percentage = false,
+  ): Chart => ({
+    id: `compare-${id}`,
+    title,
+    x: 'epoch',
+    y,
+    fromZero: true,
+    percent: percentage,
+    series: runs.map((run, i) => seriesOf(run.epochs, key, run.name, i, i)),
+  });
+  const charts = [
+    overlaid('accuracy', 'Test accuracy', 'accuracy, %', 'testAccuracy', true),
+    overlaid('test', 'Test loss', 'loss', 'testLoss'),
+    overlaid('train', 'Training loss', 'loss', 'trainLoss'),
+    overlaid('lr', 'Learning rate', 'learning rate', 'lr'),
+  ];
+  return [
+    {
+      id: 'comparison',
+      title: 'Comparison',
+      body: html`<h3>Results</h3>${scroller('Results of all runs', resultsTable(runs, best))}
+<h3>What differs</h3>${differences(runs)}
+<h3>Curves</h3><div class="charts">${charts.map(lineChart)}</div>
+<p class="note">What follows is about ${best.name}, the run with the highest test accuracy.</p>`,
+    },
+  ];
+}
+
+function resultsTable(runs: readonly ReportRun[], best: ReportRun) {
+  const rows = runs.map((run): readonly Cell[] => {
+    const last = run.epochs.at(-1);
+    const seconds = run.epochs.reduce((sum, { trainSeconds }) => sum + trainSeconds, 0);
+    const accuracy = bestAccuracy(run);
+    return [
+      run === best ? html`<strong>${run.name}</strong> (best)` : run.name,
+      { show: percent(accuracy), value: accuracy },
+      { show: last ? percent(last.testTopFive) : '', value: last?.testTopFive ?? 0 },
+      { show: last?.testLoss.toFixed(4) ?? '', value: last?.testLoss ?? 0 },
+      { show: last?.epoch ?? 0, value: last?.epoch ?? 0 },
+      { show: duration(seconds), value: seconds },
+      { show: grouped(last?.imagesPerSecond ?? 0), value: last?.imagesPerSecond ?? 0 },
+      run.environment.description,
+    ];
+  });
+  const columns = [
+    { title: 'Run' },
+    { title: 'Test accuracy', number: true },
+    { title: 'Among five', number: true },
+    { title: 'Test loss', number: true },
+    { title: 'Epochs', number: true },
+    { title: 'Training', number: true },
+    { title: 'Pictures a second', number: true },
+    { title: 'Device' },
+  ];
+  return table('All runs as they were tested in training', columns, rows, { sortable: true });
+}
+
+function differences(runs: readonly ReportRun[]) {
+  const keys = (Object.keys(trainOptions) as (keyof TrainConfig)[]).filter(
+    (key) => new Set(runs.map(({ config }) => JSON.stringify(config[key]))).size > 1,
+  );
+  if (keys.length === 0) return html`<p>Nothing: all runs have the same options.</p>`;
+  const rows = keys.map((key): readonly Cell[] => [
+    key,
+    ...runs.map(({ config }) => showValue(config[key]) || '–'),
+  ]);
+  const columns = [{ title: 'Option' }, ...runs.map(({ name }) => ({ title: name }))];
+  return scroller('Options that differ', table('Options that are not the same in all runs', columns, rows));
+}

@@ -1,0 +1,128 @@
+/** How the training went: curves over epochs, and their numbers as a table. */
+import type { EpochRecord } from '../../runs/records.ts';
+import { type Chart, lineChart, type Series } from '../charts.ts';
+import { type Section, scroller } from '../document.ts';
+import { grouped, html, percent } from '../markup.ts';
+import type { ReportRun } from '../report.ts';
+import { type Cell, type Column, table } from '../table.ts';
+
+/** Most points of a line; more are averaged. */
+const mostPoints = 400;
+
+/** One column of the records as a line; nothing where no record has it. */
+export function seriesOf(
+  epochs: readonly EpochRecord[],
+  key: keyof EpochRecord,
+  name: string,
+  colour: number,
+  dash: number,
+): Series {
+  const points = epochs.flatMap((record) => {
+    const y = record[key];
+    return y === undefined ? [] : [{ x: record.epoch, y }];
+  });
+  return { name, points, colour, dash };
+}
+
+export function curvesSection({ epochs, steps }: ReportRun): Section {
+  const line = (key: keyof EpochRecord, name: string, place: number): Series =>
+    seriesOf(epochs, key, name, place, place);
+  const charts: readonly Chart[] = [
+    {
+      id: 'chart-loss',
+      title: 'Loss (cross-entropy)',
+      x: 'epoch',
+      y: 'loss',
+      fromZero: true,
+      series: [
+        line('trainLoss', 'training', 0),
+        line('validationLoss', 'validation', 2),
+        line('testLoss', 'test', 1),
+      ],
+    },
+    {
+      id: 'chart-accuracy',
+      title: 'Accuracy',
+      x: 'epoch',
+      y: 'accuracy, %',
+      percent: true,
+      fromZero: true,
+      series: [
+        line('trainAccuracy', 'training', 0),
+        line('validationAccuracy', 'validation', 2),
+        line('testAccuracy', 'test', 1),
+        line('testTopFive', 'test, among five', 3),
+      ],
+    },
+    {
+      id: 'chart-steps',
+      title: 'Training loss by step',
+      x: 'step',
+      y: 'loss',
+      fromZero: true,
+      series: [{ name: 'training', colour: 0, dash: 0, points: thinned(steps) }],
+    },
+    {
+      id: 'chart-lr',
+      title: 'Learning rate',
+      x: 'epoch',
+      y: 'learning rate',
+      fromZero: true,
+      series: [line('lr', 'learning rate', 0)],
+    },
+    {
+      id: 'chart-speed',
+      title: 'Speed',
+      x: 'epoch',
+      y: 'pictures a second',
+      fromZero: true,
+      series: [line('imagesPerSecond', 'training', 0)],
+    },
+  ];
+  return {
+    id: 'curves',
+    title: 'Training',
+    body: html`<div class="charts">${charts.map(lineChart)}</div>
+<p class="note">Training figures are of the pictures as they were seen, with their random transforms, while the weights
+still changed; test figures are of the weights at the end of the epoch.</p>
+<details><summary>The numbers, epoch by epoch</summary>${scroller('Numbers of each epoch', epochTable(epochs))}</details>`,
+  };
+}
+
+function epochTable(epochs: readonly EpochRecord[]) {
+  const validated = epochs.some(({ validationLoss }) => validationLoss !== undefined);
+  const columns: readonly Column[] = [
+    'Epoch',
+    'Learning rate',
+    'Training loss',
+    'Training accuracy',
+    ...(validated ? ['Validation loss', 'Validation accuracy'] : []),
+    'Test loss',
+    'Test accuracy',
+    'Among five',
+    'Pictures a second',
+  ].map((title) => ({ title, number: true }));
+  const share = (value: number | undefined): string => (value === undefined ? '' : percent(value));
+  const loss = (value: number | undefined): string => value?.toFixed(4) ?? '';
+  const rows = epochs.map((e): readonly Cell[] => [
+    e.epoch,
+    String(Number(e.lr.toPrecision(4))),
+    loss(e.trainLoss),
+    share(e.trainAccuracy),
+    ...(validated ? [loss(e.validationLoss), share(e.validationAccuracy)] : []),
+    loss(e.testLoss),
+    share(e.testAccuracy),
+    share(e.testTopFive),
+    grouped(e.imagesPerSecond),
+  ]);
+  return table('Each epoch of the training', columns, rows);
+}
+
+/** Losses of steps, averaged to at most `mostPoints`. */
+function thinned(steps: ReportRun['steps']): Series['points'] {
+  const size = Math.max(1, Math.ceil(steps.length / mostPoints));
+  return Array.from({ length: Math.ceil(steps.length / size) }, (_, i) => {
+    const part = steps.slice(i * size, (i + 1) * size);
+    return { x: part.at(-1)!.step, y: part.reduce((sum, { trainLoss }) => sum + trainLoss, 0) / part.length };
+  });
+}

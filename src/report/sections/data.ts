@@ -1,0 +1,36 @@
+/** The pictures: how many, and their channels before and after normalisation. */
+import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
+import { type Section, scroller } from '../document.ts';
+import { histogramsSvg } from '../histograms.ts';
+import { grouped, html, raw } from '../markup.ts';
+import type { ReportRun } from '../report.ts';
+import { table } from '../table.ts';
+
+export function dataSection({ config, splits }: ReportRun): Section {
+  const { train, test } = splits;
+  const statistics = channelStatistics(train);
+  const channel = (index: number): string =>
+    train.shape[0] === 3 ? ['red', 'green', 'blue'][index]! : `channel ${index + 1}`;
+  const rows = statistics.mean.map((mean, i) => [channel(i), mean.toFixed(4), statistics.std[i]!.toFixed(4)]);
+  const [channels, height, width] = train.shape;
+  const constant = statistics.std.some((std) => !(std > 0));
+  return {
+    id: 'data',
+    title: 'Data',
+    body: html`<p>${config.dataset}: ${grouped(train.length)} training and ${grouped(test.length)} test pictures of
+${channels}×${height}×${width} in ${test.classes.length} classes. ${
+      config.normalize
+        ? 'The network saw them normalised, x′ = (x − μ) / σ for each channel, by the training pictures’ figures.'
+        : 'The network saw them scaled to 0–1, not normalised; the histograms show what normalisation would make of them.'
+    }</p>
+${scroller(
+  'Mean and deviation of each channel',
+  table(
+    'Mean and standard deviation of each channel over the training pictures, scaled to 0–1',
+    [{ title: 'Channel' }, { title: 'μ', number: true }, { title: 'σ', number: true }],
+    rows,
+  ),
+)}
+${!constant && scroller('Histograms', raw(histogramsSvg(channelHistograms(train), statistics, { dataset: config.dataset })))}`,
+  };
+}

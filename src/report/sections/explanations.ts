@@ -1,0 +1,74 @@
+/** What the network sees: the first filters, feature maps through all layers, and Grad-CAM. */
+import type { HeatMap } from '../../explain/explain.ts';
+import { formatShape } from '../../model/layers/arguments.ts';
+import { type Section, scroller } from '../document.ts';
+import { html, type Markup, spoken } from '../markup.ts';
+import type { Explained, Measured } from '../measure.ts';
+import { featureRaster, filterRaster, heatRaster, sampleRaster, strongestChannels } from '../pictures.ts';
+import { pngUri } from '../png.ts';
+
+const shownChannels = 16;
+const columns = 8;
+const filterColumns = 16;
+/** Filters are drawn this many times as large. */
+const filterScale = 10;
+
+export function explanationSection(measured: Measured): Section {
+  return {
+    id: 'explanations',
+    title: 'What the network sees',
+    body: html`${filters(measured)}${featureMaps(measured)}${heatMaps(measured)}`,
+  };
+}
+
+function filters({ network, run }: Measured): Markup | undefined {
+  const first = network.layers.find(({ spec }) => spec.kind === 'conv2d');
+  const weight = first && run.weights.get(`${first.name}.weight`);
+  if (!weight) return undefined;
+  const raster = filterRaster(weight, filterColumns);
+  const [out = 0, channels = 0, height = 0, width = 0] = weight.shape;
+  return html`<h3>Filters of the first layer</h3>
+<p>All ${out} filters of ${first.name}, ${height}×${width}${channels === 3 && ', red, green and blue as they weigh in'}. Middle
+grey is 0; each filter is stretched to its own largest weight.</p>
+${scroller(
+  'Filters of the first layer',
+  html`<img class="pixels" alt="${out} filters of ${first.name}" width="${raster.width * filterScale}" height="${raster.height * filterScale}" src="${pngUri(raster)}">`,
+)}`;
+}
+
+function featureMaps({ run, sample, layers }: Measured): Markup | undefined {
+  if (layers.length === 0) return undefined;
+  const { test } = run.splits;
+  const name = spoken(test.classes[test.labels[sample]!]!);
+  return html`<h3>Feature maps</h3>
+<p>A test picture of class <strong>${name}</strong> on its way through the layers: the ${shownChannels} channels that answer
+most, each stretched from its smallest to its largest value (dark to bright).</p>
+<ul class="gallery maps"><li><figure class="card"><img class="pixels" width="128" height="128" alt="the test picture, of class ${name}" src="${pngUri(sampleRaster(test, sample))}"><figcaption>picture</figcaption></figure></li>
+${layers.map(({ name: layer, maps }) => {
+  const raster = featureRaster(maps, strongestChannels(maps, shownChannels), columns);
+  return html`<li><figure class="card wide"><img class="pixels sheet" width="${raster.width}" height="${raster.height}" alt="feature maps behind ${layer}" src="${pngUri(raster)}"><figcaption>behind ${layer}: ${formatShape(maps.shape)}</figcaption></figure></li>`;
+})}</ul>`;
+}
+
+function heatMaps(measured: Measured): Markup | undefined {
+  const { right, wrong } = measured;
+  if (right.length + wrong.length === 0) return undefined;
+  const list = (explained: readonly Explained[]): Markup =>
+    html`<ul class="gallery">${explained.map((one) => html`<li>${explainedCard(measured, one)}</li>`)}</ul>`;
+  return html`<h3>Where the evidence lies</h3>
+<p>Grad-CAM (<a href="https://arxiv.org/abs/1610.02391" rel="noreferrer">Selvaraju et al. 2017</a>): the last feature maps before the final pool,
+weighted by how much a class's score grows with them. Bright places speak for the class.</p>
+${right.length > 0 && html`<h4>Right answers</h4>${list(right)}`}
+${wrong.length > 0 && html`<h4>Wrong answers</h4>${list(wrong)}`}`;
+}
+
+function explainedCard({ run }: Measured, one: Explained): Markup {
+  const { test } = run.splits;
+  const name = (label: number): string => spoken(test.classes[label]!);
+  const picture = pngUri(sampleRaster(test, one.index));
+  const plain = html`<img class="pixels" width="88" height="88" alt="test picture ${one.index + 1}, of class ${name(one.label)}" src="${picture}">`;
+  const overlaid = (heat: HeatMap, label: number): Markup =>
+    html`<span class="stack"><img class="pixels" width="88" height="88" alt="" src="${picture}"><img class="heat" alt="evidence for ${name(label)}" src="${pngUri(heatRaster(heat))}"></span>`;
+  return html`<figure class="card"><span class="row">${plain}${overlaid(one.heatOfAnswer, one.answer)}${one.heatOfLabel && overlaid(one.heatOfLabel, one.label)}</span>
+<figcaption>${one.heatOfLabel ? html`is <strong>${name(one.label)}</strong>, answer ${name(one.answer)}; evidence for the answer, then for the truth` : html`<strong>${name(one.label)}</strong>`}</figcaption></figure>`;
+}

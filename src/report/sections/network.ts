@@ -1,0 +1,57 @@
+/** The network: its picture, and its layers as a table. */
+import { formatShape } from '../../model/layers/arguments.ts';
+import { summarize } from '../../model/summary.ts';
+import { architectureSvg } from '../architecture.ts';
+import { type Section, scroller } from '../document.ts';
+import { grouped, html, percent } from '../markup.ts';
+import type { Measured } from '../measure.ts';
+import { type Cell, table } from '../table.ts';
+
+export function networkSection({ run, network }: Measured): Section {
+  const { layers, total } = summarize(network);
+  const shares = run.layerShares;
+  const count = (value: number): Cell => ({ show: value === 0 ? '' : grouped(value), value });
+  const rows = layers.map((row): readonly Cell[] => [
+    row.name,
+    `${row.kind}${row.settings === '' ? '' : ` ${row.settings}`}`,
+    formatShape(row.output),
+    count(row.parameters),
+    count(row.multiplyAdds),
+    ...(shares ? [timeShare(shares.get(row.name))] : []),
+  ]);
+  const columns = [
+    { title: 'Layer' },
+    { title: 'Kind' },
+    { title: 'Output' },
+    { title: 'Parameters', number: true },
+    { title: 'Multiply-adds', number: true },
+    ...(shares ? [{ title: 'Share of time', number: true }] : []),
+  ];
+  const totals = [
+    'All',
+    '',
+    '',
+    grouped(total.parameters),
+    grouped(total.multiplyAdds),
+    ...(shares ? [''] : []),
+  ];
+  return {
+    id: 'network',
+    title: 'Network',
+    body: html`${scroller("The network's picture", architectureSvg(network))}
+<p class="key"><span class="swatch input"></span>picture <span class="swatch conv"></span>convolution and ReLU
+<span class="swatch pool"></span>max-pool <span class="swatch linear"></span>linear</p>
+<p class="note">Each box is a layer's output: sides go with the square root of H and W, lengths with the square root of
+the number of channels.</p>
+${scroller('Layers', table('Layers, counted for one picture', columns, rows, { totals }))}`,
+  };
+}
+
+function timeShare(share: number | undefined): Cell {
+  return share === undefined
+    ? ''
+    : {
+        show: html`<span class="meter" style="--v:${share.toFixed(3)}">${percent(share, 1)}</span>`,
+        value: share,
+      };
+}

@@ -1,0 +1,140 @@
+/** How the network answers: confusion matrix, classes, what it confuses, and its surest mistakes. */
+import { type Section, scroller } from '../document.ts';
+import { grouped, html, type Markup, percent, spoken } from '../markup.ts';
+import type { Measured } from '../measure.ts';
+import { sampleRaster } from '../pictures.ts';
+import { pngUri } from '../png.ts';
+import { confusionMatrix, groupMatrix, groupsOf, kept, mostConfused, surest } from '../predictions.ts';
+import { type Cell, table } from '../table.ts';
+
+const confusedPairs = 15;
+const shownMistakes = 12;
+
+export function resultsSection(measured: Measured): Section {
+  const { test } = measured.run.splits;
+  const matrix = confusionMatrix(measured.full);
+  const groups = groupsOf(test);
+  const names = (groups?.names ?? test.classes).map(spoken);
+  const shown = groups ? groupMatrix(matrix, groups) : matrix;
+  return {
+    id: 'results',
+    title: 'Results',
+    body: html`<h3>Confusion matrix</h3>
+<p>Rows are what pictures are, columns what the network answers; numbers count test pictures. Right answers lie on the
+diagonal. Move with the arrow keys${groups && ', and open a cell with Enter or a click to see its classes'}.</p>
+<div class="matrices">${scroller('Confusion matrix', matrixTable(names, shown, groups ? 'groups of classes' : 'classes'))}
+${groups && html`<div id="matrix-detail" aria-live="polite"></div>`}</div>
+<h3>Classes</h3>
+${scroller('Accuracy of each class', classTable(measured, matrix))}
+<h3>Most confused</h3>
+${scroller('Most confused classes', confusedTable(measured, matrix))}
+<h3>The surest mistakes</h3>
+${mistakes(measured)}`,
+  };
+}
+
+function matrixTable(names: readonly string[], matrix: Uint32Array, what: string): Markup {
+  const n = names.length;
+  const rows = names.map((name, row) => {
+    const counts = matrix.subarray(row * n, (row + 1) * n);
+    const total = counts.reduce((sum, count) => sum + count, 0) || 1;
+    const cells = Array.from(counts, (count, column) => {
+      const share = count / total;
+      const strength = row === column ? share : Math.sqrt(share);
+      const title = `${name} answered as ${names[column]}: ${count}`;
+      return html`<td class="${row === column ? 'right' : 'wrong'}" style="--v:${strength.toFixed(3)}" data-value="${count}" title="${title}">${count > 0 && count}</td>`;
+    });
+    return html`<tr><th scope="row">${name}</th>${cells}</tr>`;
+  });
+  return html`<table id="matrix" class="matrix"><caption>Test pictures by ${what} (rows) and answers (columns)</caption>
+<thead><tr><th scope="col">is ↓ answer →</th>${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+<tbody>${rows}</tbody></table>`;
+}
+
+function classTable({ run }: Measured, matrix: Uint32Array): Markup {
+  const { classes, superclasses } = run.splits.test;
+  const n = classes.length;
+  const rows = classes.map((name, label): readonly Cell[] => {
+    const counts = matrix.subarray(label * n, (label + 1) * n);
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const right = counts[label]!;
+    const answered = classes.reduce((sum, _, other) => sum + matrix[other * n + label]!, 0);
+    const accuracy = total > 0 ? right / total : 0;
+    const precision = answered > 0 ? right / answered : 0;
+    const wrong = counts.reduce(
+      (best, count, other) => (other !== label && count > (counts[best] ?? 0) ? other : best),
+      -1,
+    );
+    return [
+      spoken(name),
+      ...(superclasses ? [spoken(superclasses.names[superclasses.of[label]!]!)] : []),
+      {
+        show: html`<span class="meter" style="--v:${accuracy.toFixed(3)}">${percent(accuracy, 1)}</span>`,
+        value: accuracy,
+      },
+      { show: percent(precision, 1), value: precision },
+      { show: total, value: total },
+      mostTaken(wrong, counts, classes),
+    ];
+  });
+  const columns = [
+    { title: 'Class' },
+    ...(superclasses ? [{ title: 'Superclass' }] : []),
+    { title: 'Accuracy', number: true },
+    { title: 'Precision', number: true },
+    { title: 'Pictures', number: true },
+    { title: 'Most often taken for' },
+  ];
+  const caption =
+    'Accuracy: right answers among pictures of the class. Precision: right ones among such answers.';
+  return table(caption, columns, rows, { sortable: true });
+}
+
+function mostTaken(wrong: number, counts: Uint32Array, classes: readonly string[]): string {
+  return wrong < 0 || counts[wrong] === 0 ? '' : `${spoken(classes[wrong]!)} (${counts[wrong]})`;
+}
+
+function confusedTable({ run }: Measured, matrix: Uint32Array): Markup {
+  const { classes } = run.splits.test;
+  const rows = mostConfused(matrix, classes.length, confusedPairs).map(
+    ({ label, answer, count }): readonly Cell[] => {
+      const total = matrix
+        .subarray(label * classes.length, (label + 1) * classes.length)
+        .reduce((a, b) => a + b, 0);
+      return [
+        spoken(classes[label]!),
+        spoken(classes[answer]!),
+        { show: grouped(count), value: count },
+        percent(count / total, 1),
+      ];
+    },
+  );
+  return table(
+    'The wrong answers that were given most often',
+    [
+      { title: 'Is' },
+      { title: 'Answer' },
+      { title: 'Pictures', number: true },
+      { title: 'Of its class', number: true },
+    ],
+    rows,
+  );
+}
+
+function mistakes({ full }: Measured): Markup {
+  const { dataset, classes, probabilities } = full;
+  const chosen = surest(full, false).slice(0, shownMistakes);
+  if (chosen.length === 0) return html`<p>There are none: every test picture is classified rightly.</p>`;
+  const name = (label: number): string => spoken(dataset.classes[label]!);
+  const cards = chosen.map((index) => {
+    const label = dataset.labels[index]!;
+    const top = [0, 1, 2].filter((rank) => classes[index * kept + rank]! >= 0);
+    return html`<li><figure class="card"><img class="pixels" width="96" height="96" alt="test picture ${index + 1}, of class ${name(label)}" src="${pngUri(sampleRaster(dataset, index))}">
+<figcaption>is <strong>${name(label)}</strong></figcaption>
+<ol class="bars">${top.map((rank) => {
+      const probability = probabilities[index * kept + rank]!;
+      return html`<li class="bar" style="--v:${probability.toFixed(3)}"><span class="name">${name(classes[index * kept + rank]!)}</span> <span class="value">${percent(probability, 1)}</span></li>`;
+    })}</ol></figure></li>`;
+  });
+  return html`<p>Wrong answers that the network was surest of, with its three likeliest classes.</p><ul class="gallery">${cards}</ul>`;
+}

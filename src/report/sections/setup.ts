@@ -1,0 +1,69 @@
+/** How to repeat the run: command line, config, machine. */
+import { formatBytes } from '../../model/summary.ts';
+import { type TrainConfig, trainOptions } from '../../train/config.ts';
+import { changedOptions, shellWord, trainCommand } from '../command.ts';
+import { type Section, scroller } from '../document.ts';
+import { html } from '../markup.ts';
+import type { ReportRun } from '../report.ts';
+import { type Cell, table } from '../table.ts';
+
+export function setupSection({ config, environment }: ReportRun): Section {
+  const { git } = environment;
+  const machine: readonly (readonly Cell[])[] = [
+    ['vggnet', environment.vggnet],
+    ['Device', environment.description],
+    ['Threads', environment.threads],
+    ['Processor', environment.processor],
+    ['Cores', environment.cores],
+    ['Memory', formatBytes(environment.memoryBytes)],
+    ['Platform', environment.platform],
+    ['Node', `${environment.node} (V8 ${environment.v8})`],
+    ['Host', environment.hostname],
+    ...(git ? [['Commit', `${git.commit}${git.dirty ? ', with changes' : ''}`]] : []),
+    ['Started', environment.started],
+    ['Folder', environment.folder],
+    ['As it was called', html`<code>${environment.command.map(shellWord).join(' ')}</code>`],
+    ...(environment.resumed ?? []).map((one): readonly Cell[] => [
+      'Resumed',
+      `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}`,
+    ]),
+  ];
+  return {
+    id: 'setup',
+    title: 'Setup',
+    body: html`<h3>Again</h3>
+<p>This command repeats the run; options that it does not name have their defaults.</p>
+<pre class="command" tabindex="0"><code>${trainCommand(config)}</code></pre>
+<h3>Options</h3>
+${scroller('Options', optionTable(config))}
+<h3>Machine</h3>
+${scroller('Machine', table('Where the run was made', [{ title: 'What' }, { title: 'Value' }], machine))}`,
+  };
+}
+
+/** A config's value as text. */
+export function showValue(value: unknown): string {
+  if (value === undefined) return '';
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return Object.entries(value)
+      .map(([name, one]) => `${name}=${[one].flat().join(',')}`)
+      .join(' ');
+  }
+  return [value].flat().join(', ');
+}
+
+function optionTable(config: TrainConfig) {
+  const changed = new Set(changedOptions(config));
+  const keys = (Object.keys(trainOptions) as (keyof TrainConfig)[]).filter(
+    (key) => config[key] !== undefined,
+  );
+  const rows = keys.map((key): readonly Cell[] => {
+    const value = showValue(config[key]);
+    return [key, changed.has(key) ? html`<strong>${value}</strong>` : value, trainOptions[key].description];
+  });
+  return table(
+    'All options; bold where they differ from the default',
+    [{ title: 'Option' }, { title: 'Value' }, { title: 'Meaning' }],
+    rows,
+  );
+}

@@ -1,0 +1,38 @@
+/** The head of a report: what was trained, and how well, in one sentence and a few figures. */
+import { basename } from 'node:path';
+import type { Section } from '../document.ts';
+import { duration, grouped, html, percent } from '../markup.ts';
+import type { Measured } from '../measure.ts';
+
+export function summarySection({ run, network, full, half }: Measured, runs: number): Section {
+  const { config, environment, epochs, splits } = run;
+  const seconds = epochs.reduce((sum, { trainSeconds }) => sum + trainSeconds, 0);
+  const { test } = splits;
+  const n = test.length;
+  const five = test.classes.length > 5;
+  const count = epochs.at(-1)?.epoch ?? 0;
+  const facts: readonly (readonly [string, string])[] = [
+    ['Test accuracy', percent(full.correct / n)],
+    ...(five ? ([['Among the five likeliest', percent(full.topFive / n)]] as const) : []),
+    ['Test loss', full.loss.toFixed(4)],
+    ['Half-precision weights', percent(half.correct / n)],
+    ['Parameters', grouped(network.parameterCount)],
+    ['Training', `${count} epoch${count === 1 ? '' : 's'}, ${duration(seconds)}`],
+  ];
+  return {
+    id: 'summary',
+    title: `${config.model} on ${config.dataset}`,
+    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${basename(run.name)}: `}${config.model}, a network of
+${grouped(network.parameterCount)} parameters, was trained for ${count} epoch${count === 1 ? '' : 's'} in ${duration(seconds)}
+on ${environment.description} and classifies ${percent(full.correct / n)} of ${grouped(n)} test pictures of
+${config.dataset} rightly${
+      five &&
+      html`; for ${percent(full.topFive / n)} the right one of
+${test.classes.length} classes is among its five likeliest`
+    }.</p>
+<dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+<p class="note">Measured on the best weights when this report was made. The file carries them in half precision (IEEE
+binary16); tested in the same way, these classify ${percent(half.correct / n)} rightly, with a loss of ${half.loss.toFixed(4)}.
+Run: ${run.name}, started ${environment.started.slice(0, 16).replace('T', ' ')} UTC.</p>`,
+  };
+}
