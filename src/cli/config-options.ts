@@ -8,18 +8,16 @@ import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { DataError, UsageError } from '../errors.ts';
 import { models, parseAssignments } from '../model/models.ts';
+import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { parseConfig, type TrainConfig, type TrainOption, trainOptions } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import { maxThreads, modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
 
-/** `batchSize` → `batch-size`. */
-export const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
 export function addConfigOptions(command: Command): Command {
-  for (const [name, option] of Object.entries(trainOptions)) command.addOption(flagOf(name, option));
+  for (const [name, option] of Object.entries(trainOptions)) command.addOption(optionOf(name, option));
   const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
   return command
     .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
@@ -28,8 +26,8 @@ export function addConfigOptions(command: Command): Command {
     );
 }
 
-function flagOf(name: string, { description, default: standard, kind }: TrainOption): Option {
-  const flag = `--${kebab(name)}`;
+function optionOf(name: string, { description, default: standard, kind }: TrainOption): Option {
+  const flag = flagOf(name);
   const shown = standard === undefined || kind.type === 'switch' ? '' : ` (default: ${show(standard)})`;
   const words = description + shown;
   if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
@@ -38,7 +36,9 @@ function flagOf(name: string, { description, default: standard, kind }: TrainOpt
   if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
-      return standard === true ? new Option(`--no-${kebab(name)}`, `not: ${words}`) : new Option(flag, words);
+      return standard === true
+        ? new Option(`--no-${flag.slice(2)}`, `not: ${words}`)
+        : new Option(flag, words);
     case 'whole':
       return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
     case 'number':
@@ -116,20 +116,4 @@ async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
   } catch (error) {
     throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
   }
-}
-
-/** The command line that repeats a config: the options that are not the defaults. */
-export function commandFor(config: TrainConfig): string {
-  const words = Object.entries(config).flatMap(([name, value]): string[] => {
-    const { default: standard, kind } = trainOptions[name as keyof TrainConfig];
-    if (value === undefined || JSON.stringify(value) === JSON.stringify(standard)) return [];
-    if (name === 'modelOptions') {
-      const options = Object.entries(value as TrainConfig['modelOptions']);
-      return options.map(([option, setting]) => `--model-option ${option}=${[setting].flat().join(',')}`);
-    }
-    if (kind.type === 'switch') return [`--${value === true ? '' : 'no-'}${kebab(name)}`];
-    const text = Array.isArray(value) ? value.join(',') : String(value);
-    return [`--${kebab(name)} ${/^[\w./,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`}`];
-  });
-  return ['vgg train', ...words].join(' ');
 }

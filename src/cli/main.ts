@@ -10,6 +10,7 @@ import { downloadCommand } from './download.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { endInterrupted, Interrupted, listenForInterrupts } from './interrupt.ts';
 import { kernelsCommand } from './kernels.ts';
+import { reportCommand } from './report.ts';
 import { compareCommand, runsCommand } from './runs.ts';
 import { statsCommand } from './stats.ts';
 import { summaryCommand } from './summary.ts';
@@ -41,6 +42,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   program
     .addCommand(trainCommand(interruption))
     .addCommand(evaluateCommand())
+    .addCommand(reportCommand())
     .addCommand(runsCommand())
     .addCommand(compareCommand())
     .addCommand(summaryCommand())

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
-import { UsageError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import type { TrainConfig } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
@@ -174,6 +174,11 @@ async function trainOnce(
     }
     await keeper.finish(model);
     progress.end({ last, reason, best: result.best, saved: save, run: folder });
+    if (folder !== undefined && options.report) {
+      // The workers' memory is free before the report needs its own.
+      await model.close();
+      await writeReportOf(folder, config.device);
+    }
     return last.testAccuracy;
   } catch (error) {
     if (error instanceof Interrupted) {
@@ -181,6 +186,17 @@ async function trainOnce(
       progress.interrupt({ epoch: position.epoch, step: position.step, saved: save, run: folder });
     }
     throw error;
+  }
+}
+
+/** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
+async function writeReportOf(folder: string, device: TrainConfig['device']): Promise<void> {
+  try {
+    const { reportRuns } = await import('../report/from-run.ts');
+    note(`Report: ${await reportRuns([folder], { device })}`);
+  } catch (error) {
+    if (!(error instanceof VggError)) throw error;
+    note(`There is no report: ${error.message}. vgg report ${folder} tries again.`);
   }
 }
 

@@ -32,7 +32,8 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
   const { batchSize, augment, shuffle, seed } = options;
   const { train, validation } =
     options.validation > 0 ? keepApart(all, options.validation, seed) : { train: all };
-  const toFloats = floats(train, options.normalize);
+  // By all of them, so that anyone who has the data set and the config finds the same figures.
+  const toFloats = floats(all, options.normalize);
   const [, height, width] = train.shape;
   const transform = compose([
     ...(augment ? [pad(4), randomHorizontalFlip(), randomCrop([height, width])] : []),

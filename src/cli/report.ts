@@ -1,0 +1,43 @@
+/** `vgg report`: runs as one HTML file, with the network in it. */
+import { Command, Option } from 'commander';
+import type { DeviceName } from '../engine/backend.ts';
+import { deviceNames } from '../engine/backend.ts';
+import { note, print, printJson } from './output.ts';
+import { choiceOption } from './values.ts';
+
+interface ReportCommandOptions {
+  readonly out?: string;
+  readonly data?: string;
+  readonly device: DeviceName;
+  readonly json?: true;
+}
+
+const examples = `
+Examples:
+  $ vgg report runs/vgg7-cifar100-…                  writes report.html into the run's folder
+  $ vgg report runs/a runs/b --out comparison.html   several runs, compared
+
+The file needs no network and opens from disk. It holds the network itself: drop a picture on the page and it is
+classified there. vgg train makes the report at its end; this makes it anew, while a run is under way, too.`;
+
+export function reportCommand(): Command {
+  return new Command('report')
+    .description('one HTML file on a run, or several compared; the network in it classifies pictures')
+    .argument('<run...>', 'run folders')
+    .addOption(new Option('--out <file>', "the file (default: report.html in the first run's folder)"))
+    .addOption(
+      new Option('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
+    )
+    .addOption(choiceOption('--device <name>', 'what evaluates the network', deviceNames).default('auto'))
+    .option('--json', 'print {"report":…}')
+    .addHelpText('after', examples)
+    .action(report);
+}
+
+async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
+  const { json, ...rest } = options;
+  const { reportRuns } = await import('../report/from-run.ts');
+  const path = await reportRuns(folders, { ...rest, onProgress: note });
+  if (json) printJson({ report: path });
+  else print(`The report is in ${path}; open it in a browser.`);
+}

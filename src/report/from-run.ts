@@ -1,0 +1,84 @@
+/** From run folders to a report (Node only): what a run kept, its pictures, and where a step's time goes. */
+import { join } from 'node:path';
+import { loadDataset } from '../data/named.ts';
+import { DataError } from '../errors.ts';
+import type { Network } from '../model/layer.ts';
+import { createModel } from '../model/models.ts';
+import { buildNetwork } from '../model/network.ts';
+import { readCheckpoint } from '../runs/checkpoint.ts';
+import { readRun, runFiles } from '../runs/folder.ts';
+import { readMetrics } from '../runs/table.ts';
+import { type ReportOptions, type ReportRun, writeReport } from './report.ts';
+
+/** Steps that are timed for the layers' shares. */
+const timedSteps = 3;
+
+/** A run as a report needs it. @throws DataError where the run has no tested weights yet, or is damaged. */
+export async function reportRun(
+  folder: string,
+  { data, onProgress = () => {} }: ReportOptions & { readonly data?: string } = {},
+): Promise<ReportRun> {
+  const { name, config, env } = await readRun(folder);
+  if (!env) throw new DataError(`${folder}: its training never began, so there is nothing to report`);
+  const { epochs, steps } = await readMetrics(join(folder, runFiles.metrics));
+  if (epochs.length === 0) {
+    throw new DataError(
+      `${folder}: no epoch is finished yet, so there is nothing to report; try again after the first`,
+    );
+  }
+  const { weights } = await readCheckpoint(join(folder, runFiles.best));
+  const splits = await loadDataset({ ...config, ...(data !== undefined && { data }) });
+  const model = createModel(config.model, {
+    classes: splits.test.classes.length,
+    options: config.modelOptions,
+  });
+  onProgress('timing the layers');
+  const layerShares = await timeShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
+  return {
+    name,
+    config,
+    environment: env,
+    epochs,
+    steps,
+    weights,
+    splits,
+    ...(layerShares && { layerShares }),
+  };
+}
+
+/** Reports on runs. `out` is by default the first run's `report.html`. Yields the path. */
+export async function reportRuns(
+  folders: readonly string[],
+  { out, ...options }: ReportOptions & { readonly data?: string; readonly out?: string } = {},
+): Promise<string> {
+  const runs: ReportRun[] = [];
+  for (const folder of folders) runs.push(await reportRun(folder, options));
+  const path = out ?? join(folders[0]!, runFiles.report);
+  await writeReport(path, runs, options);
+  return path;
+}
+
+/** Each layer's share of a training step on one thread; none for the reference, whose layers are not fast ones. */
+async function timeShares(
+  network: Network,
+  batchSize: number,
+  device: string,
+): Promise<ReadonlyMap<string, number> | undefined> {
+  if (device === 'reference') return undefined;
+  const [{ anyKernels, wasmKernels }, { profileTraining }] = await Promise.all([
+    import('../engine/cpu/kernels.ts'),
+    import('../engine/cpu/profile.ts'),
+  ]);
+  const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
+  const { calls, operations, milliseconds } = await profileTraining(network, kernels, {
+    batchSize,
+    steps: timedSteps,
+  });
+  return new Map(
+    operations.list.map(({ layers }, index) => {
+      const own = calls.filter(({ operation }) => operation === index);
+      // Layers that are computed together share one time, which stands at the first.
+      return [layers[0]!, own.reduce((sum, call) => sum + call.milliseconds, 0) / milliseconds];
+    }),
+  );
+}
