@@ -123,6 +123,17 @@ function settingsOf(spec: LayerSpec): string {
       return window(0).join(', ');
     case 'linear':
       return withBias(spec.bias).join(', ');
+    case 'batchNorm': {
+      const { dimensions, momentum, epsilon, affine } = spec;
+      return [
+        `${dimensions}d`,
+        ...(momentum === 0.1 ? [] : [`momentum ${momentum}`]),
+        ...(epsilon === 1e-5 ? [] : [`epsilon ${epsilon}`]),
+        ...(affine ? [] : ['not affine']),
+      ].join(', ');
+    }
+    case 'dropout':
+      return String(spec.probability);
     case 'relu':
     case 'flatten':
       return '';

@@ -99,8 +99,8 @@ describe('conv2d', () => {
   test('has the bounds of PyTorch’s initialisation', () => {
     const spec = conv2d({ out: 7, kernel: [3, 2] });
     expect(kindOf(spec).parameters(spec, [4, 8, 8])).toEqual([
-      { name: 'weight', shape: [7, 4, 3, 2], bound: 1 / Math.sqrt(24) },
-      { name: 'bias', shape: [7], bound: 1 / Math.sqrt(24) },
+      { name: 'weight', shape: [7, 4, 3, 2], initial: { uniform: 1 / Math.sqrt(24) } },
+      { name: 'bias', shape: [7], initial: { uniform: 1 / Math.sqrt(24) } },
     ]);
   });
 });
