@@ -318,7 +318,6 @@ class ReferenceSession implements Session {
       }
     }
   }
-}
 
   #moveAverage(share: number): void {
     for (const [i, tensors] of this.#moments.average!.entries()) {

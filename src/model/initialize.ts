@@ -15,5 +15,7 @@ export function initialWeights(network: Network, seed: number): Weights {
     const source = random(seed, streams.initialization, positions.get(name)!);
     return Float32Array.from({ length: sizeOf(shape) }, () => (2 * source.uniform() - 1) * initial.uniform);
   };
-  return new Map(tensorsOf(network).map((tensor) => [tensor.name, { shape: tensor.shape, data: values(tensor) }]));
+  return new Map(
+    tensorsOf(network).map((tensor) => [tensor.name, { shape: tensor.shape, data: values(tensor) }]),
+  );
 }

@@ -82,8 +82,8 @@ describe('safetensors', () => {
     ['a number for a tensor', file({ a: 1 }, 0), 'tensor "a": its entry is 1, not an object'],
     [
       'an unknown dtype',
-      file({ a: { ...f32([1], 0, 4), dtype: 'I64' } }, 4),
-      'tensor "a": dtype "I64" is none of F64',
+      file({ a: { ...f32([1], 0, 4), dtype: 'I8' } }, 4),
+      'tensor "a": dtype "I8" is none of F64',
     ],
     ['no dtype', file({ a: { shape: [], data_offsets: [0, 4] } }, 4), 'tensor "a": dtype missing'],
     [

@@ -126,22 +126,24 @@ export const normalizeBackward: readonly KernelCheck[] = combinations({ floor: f
     const { mean, scale, offset, slope } = perChannel;
     const { gradient: place, gradientRow, gradientPixel } = gradient;
     const inPlace = { out: place, outRow: gradientRow, outPixel: gradientPixel };
-    return [out, inPlace].map((target): KernelCheck => ({
-      title: `${inWords(size)}${target === out ? '' : ', in place'}`,
-      arguments: { ...target, ...gradient, ...map, mean, scale, offset, slope, ...size },
-      plain(m, a) {
-        channels(
-          a,
-          (c, forEach) =>
-            forEach((to, of, from) => {
-              const free = m[of!]! - m[offset + c]! - (m[from!]! - m[mean + c]!) * m[slope + c]!;
-              m[to!] = m[from!]! > a.floor! ? free * m[scale + c]! : 0;
-            }),
-          'out',
-          'gradient',
-          'map',
-        );
-      },
-    }));
+    return [out, inPlace].map(
+      (target): KernelCheck => ({
+        title: `${inWords(size)}${target === out ? '' : ', in place'}`,
+        arguments: { ...target, ...gradient, ...map, mean, scale, offset, slope, ...size },
+        plain(m, a) {
+          channels(
+            a,
+            (c, forEach) =>
+              forEach((to, of, from) => {
+                const free = m[of!]! - m[offset + c]! - (m[from!]! - m[mean + c]!) * m[slope + c]!;
+                m[to!] = m[from!]! > a.floor! ? free * m[scale + c]! : 0;
+              }),
+            'out',
+            'gradient',
+            'map',
+          );
+        },
+      }),
+    );
   },
 );

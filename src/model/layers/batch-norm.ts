@@ -96,9 +96,7 @@ function momentsOf(input: Tensor): { readonly mean: Float64Array; readonly varia
 /** What a pass normalises by: mean, and 1 / √(variance + ε). */
 function normalizer(spec: BatchNormSpec, input: Tensor, { training, buffers }: LayerPass) {
   const [runningMean, runningVariance] = buffers;
-  const { mean, variance } = training
-    ? momentsOf(input)
-    : { mean: runningMean!, variance: runningVariance! };
+  const { mean, variance } = training ? momentsOf(input) : { mean: runningMean!, variance: runningVariance! };
   return { mean, inverse: variance.map((value) => 1 / Math.sqrt(value + spec.epsilon)) };
 }
 
