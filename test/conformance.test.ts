@@ -21,7 +21,7 @@ import { conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/in
 import { createModel } from '../src/model/models.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
-import { listedCases, randomCase } from './cases.ts';
+import { listedCases, normalizedCases, randomCase } from './cases.ts';
 import { compareWithReference, randomImages } from './compare.ts';
 import { devices } from './devices.ts';
 import {
@@ -116,8 +116,10 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
   // The reference compared with itself would show nothing; its layers are tested against finite differences.
   describe.skipIf(open === openReference)('agrees with the reference', () => {
     const randomCases = Array.from({ length: 80 }, (_, i) => randomCase(i + 1));
-    test.each(someOf([...listedCases, ...randomCases]))('$model.name', ({ model, input, batch }) =>
-      compareWithReference(open, model, input, { batch, threads }),
+    const withExtras = Array.from({ length: 40 }, (_, i) => randomCase(i + 1, true));
+    test.each(someOf([...listedCases, ...randomCases, ...normalizedCases, ...withExtras]))(
+      '$model.name',
+      ({ model, input, batch }) => compareWithReference(open, model, input, { batch, threads }),
     );
 
     // A few images take another way through the layers than many.

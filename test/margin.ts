@@ -25,6 +25,8 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
     } else if (spec.kind === 'maxPool2d') {
       smallest = Math.min(smallest, poolMargin(spec, value) / scale);
     }
+    // A normalisation enlarges the rounding of what it reads as it enlarges the values.
+    const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
     value = kindOf(spec).forward(spec, value, values, {
       training: true,
@@ -32,9 +34,24 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
       draws: { seed: 0, epoch: 0, layer },
       samples: Array.from({ length: value.shape[0]! }, (_, n) => n),
     });
-    if (parameters.length > 0) scale = largest(value.data);
+    if (spec.kind === 'batchNorm') scale = Math.max(largest(value.data), amplified);
+    else if (parameters.length > 0) scale = largest(value.data);
   }
   return smallest;
+}
+
+/** The largest |value| / √(variance + ε) of a channel. */
+function amplification(epsilon: number, { shape, data }: Tensor): number {
+  const [, channels = 0, ...sides] = shape;
+  const places = sides.reduce((a, b) => a * b, 1);
+  let found = 0;
+  for (let c = 0; c < channels; c++) {
+    const own = data.filter((_, i) => Math.floor(i / places) % channels === c);
+    const mean = own.reduce((sum, x) => sum + x, 0) / own.length;
+    const variance = own.reduce((sum, x) => sum + (x - mean) ** 2, 0) / own.length;
+    found = Math.max(found, largest(own) / Math.sqrt(variance + epsilon));
+  }
+  return found;
 }
 
 function largest(values: Float64Array): number {

@@ -9,7 +9,8 @@ import { sizeOf } from './network.ts';
 
 export interface SummaryRow {
   readonly name: string;
-  readonly kind: LayerSpec['kind'];
+  /** The name of its constructor, for instance `conv2d`. */
+  readonly kind: string;
   /** For instance `3×3, stride 2, padding 1`. */
   readonly settings: string;
   readonly output: Shape;
@@ -34,7 +35,7 @@ export interface Summary {
 export function summarize(network: Network): Summary {
   const layers = network.layers.map(({ spec, name, output, parameters, multiplyAdds }) => ({
     name,
-    kind: spec.kind,
+    kind: spec.kind === 'batchNorm' ? `batchNorm${spec.dimensions}d` : spec.kind,
     settings: settingsOf(spec),
     output,
     parameters: parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
@@ -124,9 +125,8 @@ function settingsOf(spec: LayerSpec): string {
     case 'linear':
       return withBias(spec.bias).join(', ');
     case 'batchNorm': {
-      const { dimensions, momentum, epsilon, affine } = spec;
+      const { momentum, epsilon, affine } = spec;
       return [
-        `${dimensions}d`,
         ...(momentum === 0.1 ? [] : [`momentum ${momentum}`]),
         ...(epsilon === 1e-5 ? [] : [`epsilon ${epsilon}`]),
         ...(affine ? [] : ['not affine']),
