@@ -55,7 +55,7 @@ export function checkMoments(network: Network, batch: number): void {
     if (spec.kind !== 'batchNorm' || batch * placesOf(input) > 1) continue;
     throw new UsageError(
       `${network.name}: ${wordOf(spec)} ${name} needs two values of each channel or more to train on, and a batch of ` +
-        `${batch} with ${formatShape(input)} has one; choose another batch size, so that no picture is left alone`,
+        `${batch} has one; choose a batch size that leaves no picture alone`,
     );
   }
 }
