@@ -1,7 +1,8 @@
 /**
  * Batch normalisation (Ioffe & Szegedy, ICML 2015) over maps [rows][columns][channels], in the four walks that a step of
- * training takes: moments, normalising, sums of the gradient, and the gradient behind them. A row of a map is small
- * enough for the first-level cache, so each walk goes row by row, and in a row by vectors of channels.
+ * training takes: moments, normalising, sums of the gradient, and the gradient behind them. Sums go row by row, since a
+ * row is small enough for the first-level cache, and keep a vector of channels in registers; what writes a map goes
+ * pixel by pixel, as memory lies.
  */
 import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
@@ -34,6 +35,28 @@ function sumRow(
   });
   k.loop(columns.sub(groups.mul(sideBySide)), () => add(0));
   return sums.map(([a, b, c, d]) => a!.add(b!).add(c!.add(d!)));
+}
+
+/**
+ * Pixel by pixel, so that memory is walked as it lies: calls `body` for each vector of channels with its place in the
+ * channels and in each of the maps.
+ */
+function forPixels(
+  k: Recorder,
+  { rows, columns, channels }: { readonly rows: Value; readonly columns: Value; readonly channels: Value },
+  maps: readonly (readonly [map: Value, row: Value, pixel: Value])[],
+  body: (at: Value, ...places: Value[]) => void,
+): void {
+  k.loop(rows, (y) => {
+    const pixels = maps.map(([map, row]) => k.variable(map.plus(row.scale(y))));
+    k.loop(columns, () => {
+      k.vectors(channels, (first) => {
+        const at = first.toOffset();
+        body(at, ...pixels.map((pixel) => pixel.plus(at)));
+      });
+      pixels.forEach((pixel, i) => void pixel.advance(maps[i]![2]));
+    });
+  });
 }
 
 /**
@@ -110,20 +133,18 @@ export const normalize: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    k.loop(p.rows, (row) => {
-      k.vectors(p.channels, (first) => {
-        const at = first.toOffset();
+    forPixels(
+      k,
+      p,
+      [
+        [p.map, p.mapRow, p.mapPixel],
+        [p.out, p.outRow, p.outPixel],
+      ],
+      (at, from, to) => {
         const [mean, scale, shift] = [p.mean, p.scale, p.shift].map((place) => k.load(place.plus(at)));
-        const floor = k.variable(p.floor.splat());
-        const from = k.variable(p.map.plus(p.mapRow.scale(row)).plus(at));
-        const to = k.variable(p.out.plus(p.outRow.scale(row)).plus(at));
-        k.loop(p.columns, () => {
-          k.store(to, k.load(from).sub(mean!).mul(scale!).add(shift!).max(floor));
-          from.advance(p.mapPixel);
-          to.advance(p.outPixel);
-        });
-      });
-    });
+        k.store(to!, k.load(from!).sub(mean!).mul(scale!).add(shift!).max(p.floor.splat()));
+      },
+    );
   },
 );
 
@@ -199,26 +220,22 @@ export const normalizeBackward: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    k.loop(p.rows, (row) => {
-      k.vectors(p.channels, (first) => {
-        const at = first.toOffset();
+    forPixels(
+      k,
+      p,
+      [
+        [p.gradient, p.gradientRow, p.gradientPixel],
+        [p.map, p.mapRow, p.mapPixel],
+        [p.out, p.outRow, p.outPixel],
+      ],
+      (at, gradient, from, to) => {
         const [mean, scale, offset, slope] = [p.mean, p.scale, p.offset, p.slope].map((place) =>
           k.load(place.plus(at)),
         );
-        const floor = k.variable(p.floor.splat());
-        const zero = k.vector(0);
-        const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(row)).plus(at));
-        const from = k.variable(p.map.plus(p.mapRow.scale(row)).plus(at));
-        const to = k.variable(p.out.plus(p.outRow.scale(row)).plus(at));
-        k.loop(p.columns, () => {
-          const value = k.load(from);
-          const free = k.load(gradient).sub(offset!).sub(value.sub(mean!).mul(slope!));
-          k.store(to, value.greater(floor).select(free.mul(scale!), zero));
-          gradient.advance(p.gradientPixel);
-          from.advance(p.mapPixel);
-          to.advance(p.outPixel);
-        });
-      });
-    });
+        const value = k.load(from!);
+        const free = k.load(gradient!).sub(offset!).sub(value.sub(mean!).mul(slope!));
+        k.store(to!, value.greater(p.floor.splat()).select(free.mul(scale!), k.vector(0)));
+      },
+    );
   },
 );
