@@ -37,8 +37,13 @@ export {
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
+  type BatchNormOptions,
+  batchNorm1d,
+  batchNorm2d,
   type Conv2dOptions,
   conv2d,
+  type DropoutOptions,
+  dropout,
   flatten,
   type LinearOptions,
   linear,

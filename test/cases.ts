@@ -5,11 +5,22 @@
 import { random } from '../src/data/random.ts';
 import type { LayerSpec, Shape } from '../src/model/layer.ts';
 import type { Sides } from '../src/model/layers/arguments.ts';
-import { conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
+import {
+  batchNorm1d,
+  batchNorm2d,
+  conv2d,
+  dropout,
+  flatten,
+  linear,
+  maxPool2d,
+  relu,
+} from '../src/model/layers/index.ts';
 import { buildNetwork, type Sequential, sequential } from '../src/model/network.ts';
 
 /** A stream of `random`, apart from the project's and the golden files'. */
 const networkStream = 1101;
+/** What a random network has beside its convolutions. */
+const extraStream = 1102;
 
 export interface Case {
   readonly model: Sequential;
@@ -206,12 +217,179 @@ export const listedCases: readonly Case[] = [
   ]),
 ];
 
+const bn = batchNorm2d;
+
+/** Networks with batch normalisation and dropout, between each pair of neighbours that a plan tells apart. */
+export const normalizedCases: readonly Case[] = [
+  ...[2, 7, 8, 9, 21].map((batch) =>
+    named(`convolution, normalisation, ReLU, pool, ${batch} images`, [3, 11, 10], batch, [
+      conv(6, 3, 1),
+      bn(),
+      relu(),
+      conv(9, 3, 1, { bias: false }),
+      bn({ momentum: 0.3, epsilon: 0.01 }),
+      relu(),
+      pool(2),
+      conv(7, 3),
+      bn({ affine: false }),
+      relu(),
+      pool(3, 2, 1),
+      flatten(),
+      linear(5),
+    ]),
+  ),
+  named('one image, normalised over its pixels', [3, 9, 7], 1, [
+    conv(5, 3, 1),
+    bn(),
+    relu(),
+    conv(6, 3, 1),
+    bn(),
+    flatten(),
+    linear(4),
+  ]),
+  named('starts with a normalisation', [3, 8, 7], 9, [bn(), conv(5, 3, 1), relu(), flatten(), linear(4)]),
+  named('starts with a normalised vector', [13], 10, [batchNorm1d(), linear(6), relu(), linear(3)]),
+  ...[3, 8, 18].map((batch) =>
+    named(`normalised vectors, ${batch} images`, [3, 5, 5], batch, [
+      flatten(),
+      linear(10),
+      batchNorm1d(),
+      relu(),
+      linear(7),
+      batchNorm1d({ affine: false }),
+      relu(),
+      linear(4),
+    ]),
+  ),
+  named('normalised classes', [2, 6, 6], 9, [
+    conv(5, 3),
+    relu(),
+    flatten(),
+    linear(6),
+    batchNorm1d({ epsilon: 0.1 }),
+  ]),
+  named('normalisation behind a ReLU, and twice in a row', [3, 9, 9], 8, [
+    conv(6, 3, 1),
+    relu(),
+    bn(),
+    bn({ epsilon: 0.5 }),
+    relu(),
+    conv(5, 3, 1),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  named('normalisation behind a pool and before one that leaves places out', [3, 15, 13], 8, [
+    conv(6, 3, 1),
+    relu(),
+    pool(2),
+    bn(),
+    pool(2),
+    bn(),
+    relu(),
+    pool(2, 1),
+    flatten(),
+    linear(4),
+  ]),
+  named('normalisation without ReLU before pools of 2 and 4 that leave places out', [3, 23, 21], 9, [
+    conv(6, 3, 1),
+    bn(),
+    pool(2),
+    conv(5, 3, 1),
+    bn(),
+    pool(4),
+    flatten(),
+    linear(4),
+  ]),
+  named('normalisation before a linear layer, 3×3', [3, 8, 8], 9, [
+    conv(6, 3, 1),
+    relu(),
+    conv(5, 3, 1),
+    bn(),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  named('normalisation behind 5×5 and stride 2', [3, 14, 13], 9, [
+    conv(5, 5, 2, { stride: 2 }),
+    bn(),
+    relu(),
+    conv(6, 2, 0, { bias: false }),
+    bn(),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  ...[4, 8, 19].map((batch) =>
+    named(`normalisations around split linear layers, ${batch} images`, [3, 16, 16], batch, [
+      conv(17, 3, 1),
+      bn(),
+      relu(),
+      flatten(),
+      linear(31),
+      batchNorm1d(),
+      relu(),
+      dropout(0.2),
+      linear(5),
+    ]),
+  ),
+  named('a pool of 4 behind 3×3 before and after normalised layers', [3, 20, 18], 8, [
+    conv(6, 3, 1),
+    relu(),
+    pool(4),
+    conv(8, 3, 1),
+    bn(),
+    relu(),
+    conv(6, 3, 1),
+    relu(),
+    pool(2),
+    flatten(),
+    linear(4),
+  ]),
+  ...[1, 7, 8, 20].map((batch) =>
+    named(`dropout everywhere, ${batch} images`, [3, 9, 7], batch, [
+      dropout(0.1),
+      conv(5, 3, 1),
+      dropout(0.3),
+      conv(6, 3, 1),
+      relu(),
+      dropout(0.25),
+      pool(2),
+      dropout(0),
+      flatten(),
+      linear(20),
+      relu(),
+      dropout(0.5),
+      linear(5),
+      dropout(0.01),
+    ]),
+  ),
+  named('dropout between convolution and normalisation', [3, 10, 9], 9, [
+    conv(6, 3, 1),
+    dropout(0.2),
+    bn(),
+    dropout(0.1),
+    relu(),
+    conv(5, 3, 1),
+    bn(),
+    relu(),
+    dropout(0.3),
+    flatten(),
+    linear(4),
+  ]),
+];
+
 /**
  * A small random network: one to three convolutions of any kernel, stride and padding, with or without ReLU and pool.
- * Twenty numbers in a row have 1 to 20 channels in their first layer.
+ * Twenty numbers in a row have 1 to 20 channels in their first layer. With `extras` the same network also has batch
+ * normalisation and dropout here and there, and more than one image.
  */
-export function randomCase(number: number): Case {
+export function randomCase(number: number, extras = false): Case {
   const source = random(number, networkStream);
+  const more = random(number, extraStream);
+  const extra = (share: number, spec: LayerSpec): void => {
+    if (extras && more.uniform() < share) layers.push(spec);
+  };
   const pick = <T>(...choices: readonly T[]): T => choices[source.integer(choices.length)]!;
   const channels = (): number => 1 + source.integer(pick(4, 20));
   const side = (): number => 1 + source.integer(pick(6, 14, 20));
@@ -239,7 +417,10 @@ export function randomCase(number: number): Case {
         bias: source.uniform() < 0.8,
       }),
     );
+    extra(0.6, bn({ affine: more.uniform() < 0.8 }));
     if (source.uniform() < 0.8) add(relu());
+    extra(0.15, bn());
+    extra(0.2, dropout(0.3 * more.uniform()));
     if (source.uniform() < 0.6) {
       const size = pick(2, 2, 3, 4, 4);
       add(pick(pool(size), pool(size, 1 + source.integer(4), pick(0, 0, Math.floor(size / 2)))));
@@ -247,11 +428,18 @@ export function randomCase(number: number): Case {
     }
   }
   layers.push(flatten());
-  if (source.uniform() < 0.3) layers.push(linear(1 + source.integer(30)), relu());
+  if (source.uniform() < 0.3) {
+    layers.push(linear(1 + source.integer(30)));
+    extra(0.5, batchNorm1d());
+    layers.push(relu());
+    extra(0.5, dropout(0.5));
+  }
   layers.push(linear({ out: classes, bias: source.uniform() < 0.8 }));
+  const batch = pick(1, 2, 3, 5, 7, 8, 13);
   return {
-    model: sequential(layers, { name: `random ${number}` }),
+    model: sequential(layers, { name: `random ${number}${extras ? ' with extras' : ''}` }),
     input,
-    batch: pick(1, 2, 3, 5, 7, 8, 13),
+    // Of two values, normalised ones are ±1 whatever they were, and their gradients are rounding.
+    batch: extras ? Math.max(batch, 3) : batch,
   };
 }

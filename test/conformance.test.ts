@@ -17,11 +17,20 @@ import type { AdamOptions, BatchSource, Session, SgdOptions, TrainRequest } from
 import { openReference } from '../src/engine/reference.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { LayerSpec, Weight, Weights } from '../src/model/layer.ts';
-import { conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
+import {
+  batchNorm1d,
+  batchNorm2d,
+  conv2d,
+  dropout,
+  flatten,
+  linear,
+  maxPool2d,
+  relu,
+} from '../src/model/layers/index.ts';
 import { createModel } from '../src/model/models.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
-import { listedCases, randomCase } from './cases.ts';
+import { listedCases, normalizedCases, randomCase } from './cases.ts';
 import { compareWithReference, randomImages } from './compare.ts';
 import { devices } from './devices.ts';
 import {
@@ -37,6 +46,14 @@ import {
   goldenWeights,
 } from './golden.ts';
 import { decisionMargin } from './margin.ts';
+import {
+  normalizedDataset,
+  normalizedGoldens,
+  normalizedNetwork,
+  normalizedRate,
+  normalizedTensor,
+  normalizedWeights,
+} from './normalized.ts';
 
 const multiplyAdds = (golden: GoldenCase): number =>
   golden.batch * goldenNetwork(golden).layers.reduce((sum, layer) => sum + layer.multiplyAdds, 0);
@@ -113,11 +130,176 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     }
   });
 
+  describe('batch normalisation and dropout train as PyTorch does', () => {
+    // Cases are few, and each takes another way through the plan.
+    const cases = every > 3 ? someOf(normalizedGoldens) : normalizedGoldens;
+    test.each(cases)('$name', async (golden) => {
+      const { batch, images, seed, losses } = golden;
+      const dataset = normalizedDataset(golden);
+      const values = Float32Array.from(dataset.pixels, (pixel) => pixel / 255);
+      const session = await open(normalizedNetwork(golden), { batchSize: batch, threads });
+      try {
+        await session.setWeights(normalizedWeights(golden, 'before'));
+        const before = await session.predict(values, images);
+        expectAllClose(before, normalizedTensor(golden, 'evaluated before'), 1e-4, 'logits before');
+        const first = values.slice(0, (values.length / images) * batch);
+        const { loss, gradients } = await session.gradients(first, dataset.labels.slice(0, batch));
+        expectAllClose([loss], normalizedTensor(golden, 'loss'), 1e-4, 'loss');
+        const expected = normalizedWeights(golden, 'gradient');
+        expect([...gradients.keys()]).toEqual([...expected.keys()]);
+        for (const [name, { data }] of expected) {
+          expectAllClose(gradients.get(name)!.data, data, 1e-4, `gradient of ${name}`);
+        }
+        const order = Uint32Array.from({ length: images }, (_, i) => i);
+        const source = { dataset, transform: toTensor(), batchSize: batch, order, seed, epoch: 1 };
+        const optimizer = adam(normalizedRate);
+        const result = await session.train({ source, optimizer, from: 0, to: losses.length });
+        expectAllClose(result.losses, losses, 1e-4, 'losses');
+        const trained = await session.weights();
+        const after = normalizedWeights(golden, 'after');
+        expect([...trained.keys()]).toEqual([...after.keys()]);
+        // Adam's first steps are as large for a gradient that is nothing but rounding.
+        for (const [name, { data }] of after) expectAllClose(trained.get(name)!.data, data, 1e-3, name);
+        const logits = await session.predict(values, images);
+        expectAllClose(logits, normalizedTensor(golden, 'evaluated after'), 1e-3, 'logits after');
+      } finally {
+        await session.close();
+      }
+    });
+  });
+
+  describe('a session of a network with batch normalisation and dropout', () => {
+    const network = buildNetwork(
+      sequential([
+        conv2d({ out: 5, kernel: 3, padding: 1, bias: false }),
+        batchNorm2d(),
+        relu(),
+        maxPool2d(2),
+        conv2d({ out: 6, kernel: 3, bias: false }),
+        batchNorm2d({ momentum: 0.4 }),
+        relu(),
+        dropout(0.2),
+        flatten(),
+        linear({ out: 12, bias: false }),
+        batchNorm1d(),
+        relu(),
+        dropout(0.4),
+        linear(4),
+      ]),
+      [3, 10, 9],
+    );
+    const dataset = fromArrays(
+      Uint8Array.from(randomImages([3, 10, 9], 30, 6), (value) => (value + 1) * 128),
+      Array.from({ length: 30 }, (_, i) => (i * i) % 4),
+      [3, 10, 9],
+    );
+    const order = Uint32Array.from({ length: 30 }, (_, i) => (i * 7) % 30);
+    const transform = compose([randomHorizontalFlip(), toTensor()]);
+    const source: BatchSource = { dataset, transform, batchSize: 8, order, seed: 3, epoch: 2 };
+    const request: TrainRequest = { source, optimizer: adam(0.003), from: 0, to: 4 };
+    const weights = initialWeights(network, 1);
+    const withSession = async (use: (session: Session) => Promise<void>): Promise<void> => {
+      const session = await open(network, { batchSize: 8, threads });
+      try {
+        await session.setWeights(weights);
+        await use(session);
+      } finally {
+        await session.close();
+      }
+    };
+    const values = randomImages([3, 10, 9], 30, 8);
+
+    test('trains and evaluates as the reference does, with a smaller last batch', () =>
+      withSession(async (session) => {
+        const reference = await openReference(network, { batchSize: 8 });
+        await reference.setWeights(weights);
+        const { losses } = await session.train(request);
+        expectAllClose(losses, (await reference.train(request)).losses, 1e-4, 'losses');
+        const trained = await session.weights();
+        for (const [name, { data }] of await reference.weights()) {
+          expectAllClose(trained.get(name)!.data, data, 1e-3, name);
+        }
+        await reference.setWeights(trained);
+        const expected = await reference.evaluate(source);
+        expectAllClose([(await session.evaluate(source)).loss], [expected.loss], 1e-5, 'loss');
+        const logits = await session.predict(values, 30);
+        expectAllClose(logits, await reference.predict(values, 30), 1e-4, 'logits');
+        // In evaluation a picture's logits do not depend on its neighbours.
+        for (const [from, count] of [
+          [0, 1],
+          [3, 2],
+          [5, 9],
+        ] as const) {
+          const some = await session.predict(values.slice(from * 270, (from + count) * 270), count);
+          expectAllClose(some, logits.slice(from * 4, (from + count) * 4), 1e-5, `${count} images`);
+        }
+      }));
+
+    test('goes on in the middle of an epoch as if it had not stopped', () =>
+      withSession(async (session) => {
+        const whole = await session.train(request);
+        const wholeWeights = await session.weights();
+        await session.setWeights(weights);
+        const first = await session.train({ ...request, to: 1 });
+        await session.evaluate(source);
+        const second = await session.train({ ...request, from: 1 });
+        expect([...first.losses, ...second.losses]).toEqual([...whole.losses]);
+        expect(await session.weights()).toEqual(wholeWeights);
+      }));
+
+    test('another epoch and another seed drop otherwise', () =>
+      withSession(async (session) => {
+        const firstLoss = async (change: Partial<BatchSource>): Promise<number> => {
+          await session.setWeights(weights);
+          const fixed = { ...source, transform: toTensor(), ...change };
+          return (await session.train({ ...request, source: fixed, to: 1 })).losses[0]!;
+        };
+        const loss = await firstLoss({});
+        expect(await firstLoss({})).toBe(loss);
+        expect(await firstLoss({ epoch: 3 })).not.toBe(loss);
+        expect(await firstLoss({ seed: 4 })).not.toBe(loss);
+      }));
+
+    test('computes gradients in training, and leaves the weights and running moments alone', () =>
+      withSession(async (session) => {
+        const labels = [0, 1, 2, 3, 0, 1, 2, 3];
+        const batch = values.slice(0, 8 * 270);
+        const first = await session.gradients(batch, labels);
+        expect([...first.gradients.keys()]).not.toContain('1.running_mean');
+        await session.predict(values, 30);
+        expect(await session.gradients(batch, labels)).toEqual(first);
+        expect(await session.weights()).toEqual(weights);
+      }));
+
+    test('refuses to train on one value of each channel, before the first step', () =>
+      withSession(async (session) => {
+        const alone = { ...source, order: order.slice(0, 9) };
+        await expect(session.gradients(values.slice(0, 270), [1])).rejects.toThrow(
+          'sequential: batchNorm1d 10 needs two values of each channel or more to train on, and a batch of 1 has one; choose a batch size that leaves no picture alone',
+        );
+        await expect(session.train({ ...request, source: alone, from: 1, to: 2 })).rejects.toThrow(
+          /batchNorm1d/,
+        );
+        expect(await session.weights()).toEqual(weights);
+      }));
+
+    test('a step that is not applied leaves the running moments as they were', () =>
+      withSession(async (session) => {
+        const broken = new Map(weights);
+        broken.set('13.bias', { shape: [4], data: Float32Array.of(0, Number.NaN, 0, 0) });
+        await session.setWeights(broken);
+        expect((await session.train(request)).steps).toBe(1);
+        expect(await session.weights()).toEqual(broken);
+      }));
+  });
+
   // The reference compared with itself would show nothing; its layers are tested against finite differences.
   describe.skipIf(open === openReference)('agrees with the reference', () => {
     const randomCases = Array.from({ length: 80 }, (_, i) => randomCase(i + 1));
-    test.each(someOf([...listedCases, ...randomCases]))('$model.name', ({ model, input, batch }) =>
-      compareWithReference(open, model, input, { batch, threads }),
+    const withExtras = Array.from({ length: 40 }, (_, i) => randomCase(i + 1, true));
+    test.each(someOf([...listedCases, ...randomCases, ...normalizedCases, ...withExtras]))(
+      '$model.name',
+      ({ model, input, batch }) => compareWithReference(open, model, input, { batch, threads }),
     );
 
     // A few images take another way through the layers than many.

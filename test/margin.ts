@@ -1,7 +1,8 @@
 /**
  * How sure the decisions of a network are: the smallest distance between a ReLU's input and 0, or between the largest
  * and the next smaller value of a pooling window, over the largest value of the layer before. Above rounding, all
- * devices take the same decisions and their gradients can be compared. Computed with the reference layers.
+ * devices take the same decisions and their gradients can be compared. Computed with the reference layers, in training
+ * and with the draws of `gradients`.
  *
  * Exact ties count for nothing. With random weights, two values are equal in float64 only where they come from equal
  * receptive fields (areas of padding alone, values that a ReLU clamped to 0, one value seen through two windows), and a
@@ -18,17 +19,39 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
   };
   let smallest = Number.POSITIVE_INFINITY;
   let scale = largest(value.data);
-  for (const { spec, parameters } of network.layers) {
+  for (const [layer, { spec, parameters }] of network.layers.entries()) {
     if (spec.kind === 'relu') {
       for (const x of value.data) if (x !== 0) smallest = Math.min(smallest, Math.abs(x) / scale);
     } else if (spec.kind === 'maxPool2d') {
       smallest = Math.min(smallest, poolMargin(spec, value) / scale);
     }
+    // A normalisation enlarges the rounding of what it reads as it enlarges the values.
+    const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
-    value = kindOf(spec).forward(spec, value, values);
-    if (parameters.length > 0) scale = largest(value.data);
+    value = kindOf(spec).forward(spec, value, values, {
+      training: true,
+      buffers: [],
+      draws: { seed: 0, epoch: 0, layer },
+      samples: Array.from({ length: value.shape[0]! }, (_, n) => n),
+    });
+    if (spec.kind === 'batchNorm') scale = Math.max(largest(value.data), amplified);
+    else if (parameters.length > 0) scale = largest(value.data);
   }
   return smallest;
+}
+
+/** The largest |value| / √(variance + ε) of a channel. */
+function amplification(epsilon: number, { shape, data }: Tensor): number {
+  const [, channels = 0, ...sides] = shape;
+  const places = sides.reduce((a, b) => a * b, 1);
+  let found = 0;
+  for (let c = 0; c < channels; c++) {
+    const own = data.filter((_, i) => Math.floor(i / places) % channels === c);
+    const mean = own.reduce((sum, x) => sum + x, 0) / own.length;
+    const variance = own.reduce((sum, x) => sum + (x - mean) ** 2, 0) / own.length;
+    found = Math.max(found, largest(own) / Math.sqrt(variance + epsilon));
+  }
+  return found;
 }
 
 function largest(values: Float64Array): number {

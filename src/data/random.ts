@@ -14,7 +14,10 @@ export interface Random {
   normal(): number;
 }
 
-/** What a stream is for: the first part of its key, so that streams of one seed never overlap. */
+/**
+ * What a stream is for: the first part of its key, so that streams of one seed never overlap. Each dropout layer has one
+ * of its own, 2¹⁶ apart.
+ */
 export const streams = {
   initialization: 1,
   shuffle: 2,
@@ -26,14 +29,15 @@ export const streams = {
   search: 16,
 } as const;
 
+/** The upper half of a product of 32-bit words, in 32-bit integers alone, which engines keep in registers. */
 const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
-  const middle2 = aLow * bHigh + (middle & 0xffff);
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + (middle2 >>> 16)) >>> 0;
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) >>> 0;
+  const middle2 = (Math.imul(aLow, bHigh) + (middle & 0xffff)) >>> 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (middle2 >>> 16)) >>> 0;
 };
 
 /** One Philox block: four 32-bit words from a counter of four words and a key of two, into `out`. */

@@ -9,10 +9,11 @@ import { random, streams } from '../data/random.ts';
 import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { averageShare, clippingScale } from '../kernels/optimizer.ts';
-import type { Network, Tensor, Weights } from '../model/layer.ts';
+import type { LayerPass, Network, ParameterSpec, Tensor, Weights } from '../model/layer.ts';
+import { checkMoments } from '../model/layers/batch-norm.ts';
 import { kindOf } from '../model/layers/index.ts';
 import { crossEntropy, type SoftTargets } from '../model/loss.ts';
-import { parametersOf, sizeOf } from '../model/network.ts';
+import { parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
 import type {
   BatchSource,
   EvaluateResult,
@@ -28,6 +29,14 @@ import type {
 /** Parameters, or anything with their sizes, layer by layer. */
 type ByLayer = readonly (readonly Float64Array[])[];
 
+/** What the random draws of a pass in training depend on. */
+interface Draws {
+  readonly seed: number;
+  readonly epoch: number;
+  /** Position in the data set of each image of the batch. */
+  readonly samples: ArrayLike<number>;
+}
+
 /** Opens the float64 reference. `batchSize` and `threads` do not matter to it. */
 export const openReference: OpenSession = async (network) => new ReferenceSession(network);
 
@@ -37,6 +46,8 @@ class ReferenceSession implements Session {
   readonly threads = 1;
   readonly #network: Network;
   #parameters: ByLayer;
+  /** Running moments of batch normalisations. */
+  #buffers: ByLayer;
   /** The optimizer's moments and the weights' average, those in use. */
   #moments: Partial<Record<MomentName, ByLayer>> = {};
   /** Steps of the optimizer. */
@@ -46,6 +57,7 @@ class ReferenceSession implements Session {
   constructor(network: Network) {
     this.#network = network;
     this.#parameters = zeros(network);
+    this.#buffers = network.layers.map(() => []);
   }
 
   /** Also starts the optimizer afresh. */
@@ -55,14 +67,21 @@ class ReferenceSession implements Session {
 
   async weights(): Promise<Weights> {
     this.#assertOpen();
-    return this.#asWeights(this.#parameters);
+    return asWeights(
+      tensorsOf(this.#network),
+      this.#parameters.map((own, i) => [...own, ...this.#buffers[i]!]),
+    );
   }
 
   async state(): Promise<TrainingState> {
     this.#assertOpen();
-    const moments = Object.entries(this.#moments).map(([name, values]) => [name, this.#asWeights(values)]);
+    const parameters = parametersOf(this.#network);
+    const moments = Object.entries(this.#moments).map(([name, values]) => [
+      name,
+      asWeights(parameters, values),
+    ]);
     return {
-      weights: this.#asWeights(this.#parameters),
+      weights: await this.weights(),
       optimizerSteps: this.#steps,
       moments: Object.fromEntries(moments),
     };
@@ -70,10 +89,12 @@ class ReferenceSession implements Session {
 
   async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
     this.#assertOpen();
-    this.#parameters = this.#fromWeights(weights);
+    const parameters = this.#network.layers.map((layer) => layer.parameters);
+    const buffers = this.#network.layers.map((layer) => layer.buffers);
+    [this.#parameters, this.#buffers] = [fromWeights(parameters, weights), fromWeights(buffers, weights)];
     this.#moments = {};
     for (const [name, values] of Object.entries(moments) as [MomentName, Weights][]) {
-      this.#moments[name] = this.#fromWeights(values);
+      this.#moments[name] = fromWeights(parameters, values);
     }
     this.#steps = optimizerSteps;
   }
@@ -101,12 +122,14 @@ class ReferenceSession implements Session {
     for (let step = from; step < to; step++) {
       const position = step % accumulate;
       if (signal?.aborted && position === 0) break;
-      const { input, labels } = readBatch(this.#network, source, step);
+      const { input, labels, samples } = readBatch(this.#network, source, step);
+      checkMoments(this.#network, labels.length);
       const targets = { smoothing: labelSmoothing };
       const ownShare = mixup > 0 ? mixupShare(mixup, source.seed, source.epoch, step) : 1;
       const batch = this.#backward(
         ownShare === 1 ? input : mixed(input, ownShare),
         labels,
+        { ...source, samples },
         ownShare === 1 ? targets : { ...targets, others: { labels: labels.toReversed(), ownShare } },
       );
       losses.push(batch.loss);
@@ -115,6 +138,7 @@ class ReferenceSession implements Session {
       onSteps?.([{ step: step + 1, loss: batch.loss }]);
       // A step that went wrong is not applied, so that the parameters before it can still be looked at.
       if (!Number.isFinite(batch.loss)) break;
+      this.#updateBuffers(batch.values);
       // Together the batches count as one of all their pictures.
       const first = (step - position) * batchSize;
       const share = labels.length / (Math.min(order.length, first + accumulate * batchSize) - first);
@@ -168,8 +192,11 @@ class ReferenceSession implements Session {
     labels: ArrayLike<number>,
   ): Promise<{ loss: number; gradients: Weights }> {
     this.#assertOpen();
-    const { loss, gradients } = this.#backward(asTensor(this.#network, images, labels.length), labels);
-    return { loss, gradients: this.#asWeights(gradients) };
+    checkMoments(this.#network, labels.length);
+    const samples = Array.from({ length: labels.length }, (_, i) => i);
+    const input = asTensor(this.#network, images, labels.length);
+    const { loss, gradients } = this.#backward(input, labels, { seed: 0, epoch: 0, samples });
+    return { loss, gradients: asWeights(parametersOf(this.#network), gradients) };
   }
 
   async predict(images: Float32Array, count: number): Promise<Float32Array> {
@@ -180,6 +207,7 @@ class ReferenceSession implements Session {
   async close(): Promise<void> {
     this.#closed = true;
     this.#parameters = [];
+    this.#buffers = [];
     this.#moments = {};
   }
 
@@ -187,34 +215,53 @@ class ReferenceSession implements Session {
     if (this.#closed) throw new VggError('this session is closed; open another one');
   }
 
+  /** How layer `layer` is passed: in training with draws, in evaluation without. */
+  #pass(layer: number, draws?: Draws): LayerPass {
+    const { seed, epoch, samples } = draws ?? { seed: 0, epoch: 0, samples: [] };
+    const buffers = this.#buffers[layer]!;
+    return { training: draws !== undefined, buffers, draws: { seed, epoch, layer }, samples };
+  }
+
   /** Logits. */
   #forward(input: Tensor): Tensor {
     return this.#network.layers.reduce(
-      (value, { spec }, i) => kindOf(spec).forward(spec, value, this.#parameters[i]!),
+      (value, { spec }, i) => kindOf(spec).forward(spec, value, this.#parameters[i]!, this.#pass(i)),
       input,
     );
   }
 
+  /** `values` are the layers' inputs, and the logits. */
   #backward(
     input: Tensor,
     labels: ArrayLike<number>,
+    draws: Draws,
     targets?: SoftTargets,
-  ): { loss: number; correct: number; gradients: ByLayer } {
+  ): { values: readonly Tensor[]; loss: number; correct: number; gradients: ByLayer } {
     const { layers } = this.#network;
     const values = [input];
     for (const [i, { spec }] of layers.entries()) {
-      values.push(kindOf(spec).forward(spec, values[i]!, this.#parameters[i]!));
+      values.push(kindOf(spec).forward(spec, values[i]!, this.#parameters[i]!, this.#pass(i, draws)));
     }
     const { loss, correct, gradient: first } = crossEntropy(values[layers.length]!, labels, targets);
     let gradient = first;
     const gradients: (readonly Float64Array[])[] = layers.map(() => []);
     for (let i = layers.length - 1; i >= 0; i--) {
       const { spec } = layers[i]!;
-      const result = kindOf(spec).backward(spec, values[i]!, this.#parameters[i]!, gradient);
+      const pass = this.#pass(i, draws);
+      const result = kindOf(spec).backward(spec, values[i]!, this.#parameters[i]!, gradient, pass);
       gradients[i] = result.parameters;
       gradient = result.input;
     }
-    return { loss, correct, gradients };
+    return { values, loss, correct, gradients };
+  }
+
+  /** `inputs` of the layers in the step that was done. Rounded as the parameters are. */
+  #updateBuffers(inputs: readonly Tensor[]): void {
+    this.#buffers = this.#network.layers.map(({ spec }, i) => {
+      const buffers = this.#buffers[i]!;
+      const updated = kindOf(spec).updatedBuffers?.(spec, inputs[i]!, buffers) ?? buffers;
+      return updated.map((values) => values.map(Math.fround));
+    });
   }
 
   /** One step of the optimizer. */
@@ -282,28 +329,24 @@ class ReferenceSession implements Session {
       }
     }
   }
+}
 
-  #fromWeights(weights: Weights): ByLayer {
-    return this.#network.layers.map((layer) =>
-      layer.parameters.map(({ name, shape }) => {
-        const weight = weights.get(name);
-        if (weight?.data.length !== sizeOf(shape)) {
-          throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values for [${shape.join(', ')}]`);
-        }
-        return Float64Array.from(weight.data);
-      }),
-    );
-  }
+/** The values of each layer's tensors out of `weights`. @throws UsageError where one is missing or of another size. */
+function fromWeights(tensors: readonly (readonly ParameterSpec[])[], weights: Weights): ByLayer {
+  return tensors.map((own) =>
+    own.map(({ name, shape }) => {
+      const weight = weights.get(name);
+      if (weight?.data.length !== sizeOf(shape)) {
+        throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values for [${shape.join(', ')}]`);
+      }
+      return Float64Array.from(weight.data);
+    }),
+  );
+}
 
-  #asWeights(values: ByLayer): Weights {
-    const flat = values.flat();
-    return new Map(
-      parametersOf(this.#network).map(({ name, shape }, i) => [
-        name,
-        { shape, data: Float32Array.from(flat[i]!) },
-      ]),
-    );
-  }
+function asWeights(tensors: readonly ParameterSpec[], values: ByLayer): Weights {
+  const flat = values.flat();
+  return new Map(tensors.map(({ name, shape }, i) => [name, { shape, data: Float32Array.from(flat[i]!) }]));
 }
 
 function zeros(network: Network): ByLayer {
@@ -345,7 +388,11 @@ function asTensor(network: Network, images: Float32Array, count: number): Tensor
 }
 
 /** The pictures of one step after the transforms, and their labels. The last batch may be smaller. */
-function readBatch(network: Network, source: BatchSource, step: number): { input: Tensor; labels: number[] } {
+function readBatch(
+  network: Network,
+  source: BatchSource,
+  step: number,
+): { input: Tensor; labels: number[]; samples: Uint32Array } {
   const { dataset, transform, batchSize, order, seed, epoch } = source;
   const samples = order.subarray(step * batchSize, (step + 1) * batchSize);
   if (samples.length === 0) {
@@ -369,7 +416,7 @@ function readBatch(network: Network, source: BatchSource, step: number): { input
     data.set(image.values, i * size);
   }
   const labels = Array.from(samples, (sample) => dataset.labels[sample]!);
-  return { input: { shape: [samples.length, ...network.input], data }, labels };
+  return { input: { shape: [samples.length, ...network.input], data }, labels, samples };
 }
 
 /** Lets timers and signals run. */

@@ -7,12 +7,14 @@ import {
   fill,
   im2col,
   loadImage,
+  multiply,
   peak,
   relu,
   reluBackward,
   sumPixels,
   transpose,
 } from './maps.ts';
+import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
 import { sparseCollect, sparseInputGradient, sparseWeightGradient } from './sparse.ts';
@@ -42,6 +44,11 @@ export const kernelNames = [
   'maxPool',
   'relu',
   'addBias',
+  'channelMoments',
+  'normalize',
+  'multiply',
+  'normalizeSums',
+  'normalizeBackward',
   'reluBackward',
   'maxPoolBackward',
   'unpool2',
@@ -82,6 +89,11 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   maxPool,
   relu,
   addBias,
+  channelMoments,
+  normalize,
+  multiply,
+  normalizeSums,
+  normalizeBackward,
   reluBackward,
   maxPoolBackward,
   unpool2,

@@ -43,6 +43,28 @@ export const relu: KernelRecipe = kernel(
   },
 );
 
+export const multiply: KernelRecipe = kernel(
+  'multiply',
+  'out[rows][length] = map · factors',
+  {
+    out: 'pointer',
+    outRow: 'offset',
+    map: 'pointer',
+    mapRow: 'offset',
+    factors: 'pointer',
+    factorRow: 'offset',
+    rows: 'i32',
+    length: 'i32',
+  },
+  (k, p) => {
+    forRowVectors(k, p.rows, p.length, (row, at) => {
+      const factor = k.load(p.factors.plus(p.factorRow.scale(row)).plus(at));
+      const value = k.load(p.map.plus(p.mapRow.scale(row)).plus(at));
+      k.store(p.out.plus(p.outRow.scale(row)).plus(at), value.mul(factor));
+    });
+  },
+);
+
 export const reluBackward: KernelRecipe = kernel(
   'reluBackward',
   'out[rows][length] = gradient where activation > floor, else 0',

@@ -10,13 +10,15 @@
 /** [C, H, W] of a feature map or [F] of a vector. */
 export type Shape = readonly number[];
 
-/** One tensor that is learnt, in PyTorch's shape and order. */
+/** What a tensor starts from: random values, uniform in ±`uniform`, or one value everywhere. PyTorch's defaults. */
+export type Initial = { readonly uniform: number } | { readonly constant: number };
+
+/** One tensor that a layer keeps, learnt (a parameter) or not (a buffer), in PyTorch's shape and order. */
 export interface ParameterSpec {
-  /** `weight` or `bias`; the network prefixes the layer's name. */
+  /** For instance `weight` or `bias`; the network prefixes the layer's name. */
   readonly name: string;
   readonly shape: Shape;
-  /** PyTorch's default initialisation: uniform in ±bound. */
-  readonly bound: number;
+  readonly initial: Initial;
 }
 
 /** A tensor of float64 values; the first axis is the batch. Maps are [N, C, H, W], vectors [N, F]. */
@@ -30,6 +32,25 @@ export interface LayerGradients {
   readonly input: Tensor;
   /** In the order of `parameters`. */
   readonly parameters: readonly Float64Array[];
+}
+
+/** What dropout draws by: the same numbers give the same mask on every device. */
+export interface DropoutDraws {
+  readonly seed: number;
+  readonly epoch: number;
+  /** The layer's place in the network, from 0. */
+  readonly layer: number;
+}
+
+/** What a reference pass needs beside input and parameters. */
+export interface LayerPass {
+  /** In training dropout drops, and batch normalisation goes by the batch's own moments. */
+  readonly training: boolean;
+  /** The layer's buffers, in the order of `buffers`; a pass leaves them as they are. */
+  readonly buffers: readonly Float64Array[];
+  readonly draws: DropoutDraws;
+  /** For each image of the batch its position in the data set. */
+  readonly samples: ArrayLike<number>;
 }
 
 /** Where a layer stands, for messages. */
@@ -47,21 +68,36 @@ export interface LayerKind<Spec extends { readonly kind: string }> {
   /** `place` is for the message alone. @throws ShapeError where the layer does not fit its input. */
   outputShape(spec: Spec, input: Shape, place?: LayerPlace): Shape;
   parameters(spec: Spec, input: Shape): readonly ParameterSpec[];
+  /** What it keeps beside its parameters: part of the weights, but not learnt by gradients. */
+  buffers?(spec: Spec, input: Shape): readonly ParameterSpec[];
   /** Multiply-adds for one image. */
   multiplyAdds(spec: Spec, input: Shape): number;
-  /** The reference: output for `input` [N, …]. */
-  forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[]): Tensor;
-  /** The reference: gradients from the gradient of the output, recomputing what it needs from the input. */
+  /** The reference: output for `input` [N, …]. Layers that do not need it ignore the pass. */
+  forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[], pass: LayerPass): Tensor;
+  /**
+   * The reference: gradients from the gradient of the output, recomputing what it needs from the input. Always of a
+   * pass in training.
+   */
   backward(
     spec: Spec,
     input: Tensor,
     parameters: readonly Float64Array[],
     outputGradient: Tensor,
+    pass: LayerPass,
   ): LayerGradients;
+  /** The reference: the buffers after a step of training on `input`. */
+  updatedBuffers?(spec: Spec, input: Tensor, buffers: readonly Float64Array[]): readonly Float64Array[];
 }
 
 /** The layers there are, as data. `name` prefixes parameter names in weight files (`conv1` → `conv1.weight`). */
-export type LayerSpec = Conv2dSpec | ReluSpec | MaxPool2dSpec | FlattenSpec | LinearSpec;
+export type LayerSpec =
+  | Conv2dSpec
+  | ReluSpec
+  | MaxPool2dSpec
+  | FlattenSpec
+  | LinearSpec
+  | BatchNormSpec
+  | DropoutSpec;
 
 export interface Conv2dSpec {
   readonly kind: 'conv2d';
@@ -101,13 +137,33 @@ export interface LinearSpec {
   readonly bias: boolean;
 }
 
-/** A parameter's values with its PyTorch shape. */
+export interface BatchNormSpec {
+  readonly kind: 'batchNorm';
+  readonly name?: string;
+  /** 2 for feature maps, 1 for vectors. */
+  readonly dimensions: 1 | 2;
+  /** Share of a batch's moments in the running ones. */
+  readonly momentum: number;
+  /** Added to the variance. */
+  readonly epsilon: number;
+  /** Whether a learnt weight and bias follow. */
+  readonly affine: boolean;
+}
+
+export interface DropoutSpec {
+  readonly kind: 'dropout';
+  readonly name?: string;
+  /** Of each value to be dropped: 0 ≤ probability < 1. */
+  readonly probability: number;
+}
+
+/** A tensor's values with its PyTorch shape. */
 export interface Weight {
   readonly shape: Shape;
   readonly data: Float32Array;
 }
 
-/** All parameters of a network by full name (`conv1.weight`), in the order of the layers. */
+/** All parameters and buffers of a network by full name (`conv1.weight`), in the order of the layers. */
 export type Weights = ReadonlyMap<string, Weight>;
 
 /** One layer of a network whose shapes are known. */
@@ -119,6 +175,8 @@ export interface NetworkLayer {
   readonly output: Shape;
   /** With full names (`conv1.weight`). */
   readonly parameters: readonly ParameterSpec[];
+  /** Likewise: running moments of a batch normalisation. */
+  readonly buffers: readonly ParameterSpec[];
   readonly multiplyAdds: number;
 }
 
@@ -129,6 +187,6 @@ export interface Network {
   readonly input: Shape;
   readonly output: Shape;
   readonly layers: readonly NetworkLayer[];
-  /** Number of learnt values. */
+  /** Number of learnt values; buffers do not count. */
   readonly parameterCount: number;
 }

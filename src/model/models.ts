@@ -6,13 +6,42 @@
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
 import type { Sequential } from './network.ts';
-import { simplified, vgg7 } from './vgg.ts';
+import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
 
-/** An option's value: whole numbers ≥ 1, one or a list. */
+/** An option's value: numbers of the option's kind, one or a list. */
 export type OptionValue = number | readonly number[];
+
+/** What numbers an option takes: `count` whole numbers ≥ 1, `share` numbers ≥ 0 and < 1. */
+type NumberKind = 'count' | 'share';
+
+const numberKinds: Readonly<
+  Record<
+    NumberKind,
+    {
+      readonly one: string;
+      readonly several: string;
+      readonly form: RegExp;
+      readonly accepts: (value: number) => boolean;
+    }
+  >
+> = {
+  count: {
+    one: 'a whole number ≥ 1',
+    several: 'whole numbers ≥ 1',
+    form: /^\d+$/,
+    accepts: (value) => Number.isSafeInteger(value) && value >= 1,
+  },
+  share: {
+    one: 'a number ≥ 0 and < 1',
+    several: 'numbers ≥ 0 and < 1',
+    form: /^(\d+(\.\d*)?|\.\d+)(e-?\d+)?$/i,
+    accepts: (value) => value >= 0 && value < 1,
+  },
+};
 
 /** One option of a model. Its default has as many numbers as the option takes. */
 export interface ModelOption {
+  readonly kind: NumberKind;
   readonly default: OptionValue;
   readonly description: string;
 }
@@ -27,6 +56,28 @@ export interface ModelDescription {
 const pair = (value: OptionValue | undefined): readonly [number, number] =>
   value as readonly [number, number];
 
+const vgg7Options: ModelDescription['options'] = {
+  channels: { kind: 'count', default: [64, 128], description: 'channels of the first and the second block' },
+  poolKernels: { kind: 'count', default: [2, 2], description: 'kernels of the two max-pools' },
+  poolStrides: { kind: 'count', default: [2, 2], description: 'strides of the two max-pools' },
+  hidden: { kind: 'count', default: 512, description: 'hidden units of the classifier' },
+  dropout: { kind: 'share', default: 0, description: 'probability that a hidden unit is dropped' },
+};
+
+const vgg7Settings = ({
+  channels,
+  poolKernels,
+  poolStrides,
+  hidden,
+  dropout,
+}: Readonly<Record<string, OptionValue>>): Omit<Vgg7Options, 'classes'> => ({
+  channels: pair(channels),
+  poolKernels: pair(poolKernels),
+  poolStrides: pair(poolStrides),
+  hidden: hidden as number,
+  dropout: dropout as number,
+});
+
 export const models: Readonly<Record<string, ModelDescription>> = {
   simplified: {
     description: "the lecture's network: two 3×3 convolutions, max-pool 4, linear",
@@ -35,20 +86,13 @@ export const models: Readonly<Record<string, ModelDescription>> = {
   },
   vgg7: {
     description: 'seven layers: two 3×3 convolutions, max-pool, three 3×3 convolutions, max-pool, two linear',
-    options: {
-      channels: { default: [64, 128], description: 'channels of the first and the second block' },
-      poolKernels: { default: [2, 2], description: 'kernels of the two max-pools' },
-      poolStrides: { default: [2, 2], description: 'strides of the two max-pools' },
-      hidden: { default: 512, description: 'hidden units of the classifier' },
-    },
-    build: (classes, { channels, poolKernels, poolStrides, hidden }) =>
-      vgg7({
-        classes,
-        channels: pair(channels),
-        poolKernels: pair(poolKernels),
-        poolStrides: pair(poolStrides),
-        hidden: hidden as number,
-      }),
+    options: vgg7Options,
+    build: (classes, options) => vgg7({ classes, ...vgg7Settings(options) }),
+  },
+  'vgg7-bn': {
+    description: 'vgg7 with batch normalisation behind each convolution',
+    options: vgg7Options,
+    build: (classes, options) => vgg7({ classes, ...vgg7Settings(options), batchNorm: true }),
   },
 };
 
@@ -93,13 +137,14 @@ function parseOption(
   model: string,
   option: string,
   value: OptionValue | string,
-  { default: standard }: ModelOption,
+  { kind, default: standard }: ModelOption,
 ): OptionValue {
   const count = typeof standard === 'number' ? 1 : standard.length;
-  const form = count === 1 ? 'a whole number ≥ 1' : `${count} whole numbers ≥ 1 with commas between`;
+  const { one, several, form: ofOne, accepts } = numberKinds[kind];
+  const form = count === 1 ? one : `${count} ${several} with commas between`;
   const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
-  const numbers = texts.map((text) => (/^\s*\d+\s*$/.test(text) ? Number(text) : Number.NaN));
-  if (numbers.length !== count || !numbers.every((number) => Number.isSafeInteger(number) && number >= 1)) {
+  const numbers = texts.map((text) => (ofOne.test(text.trim()) ? Number(text) : Number.NaN));
+  if (numbers.length !== count || !numbers.every(accepts)) {
     const example = `${option}=${[standard].flat().join(',')}`;
     throw new UsageError(`${model}: option ${option}=${texts.join(',')} is not ${form}, as in ${example}`);
   }

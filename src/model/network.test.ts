@@ -3,7 +3,7 @@ import { ShapeError, UsageError } from '../errors.ts';
 import { initialWeights } from './initialize.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
 import { createModel, models, parseAssignments } from './models.ts';
-import { buildNetwork, parametersOf, sequential } from './network.ts';
+import { buildNetwork, parametersOf, sequential, tensorsOf } from './network.ts';
 import { configurations, type VggLetter, vggFeatures } from './vgg.ts';
 
 const build = (...layers: Parameters<typeof sequential>[0][number][]): (() => unknown) => {
@@ -92,6 +92,39 @@ describe('models', () => {
     ]);
   });
 
+  test('vgg7-bn counts as torchvision’s vgg*_bn', () => {
+    const network = buildNetwork(createModel('vgg7-bn', { classes: 100 }), [3, 32, 32]);
+    expect(tensorsOf(network).slice(0, 8)).toMatchObject([
+      { name: 'features.0.weight', shape: [64, 3, 3, 3] },
+      { name: 'features.0.bias', shape: [64] },
+      { name: 'features.1.weight', shape: [64] },
+      { name: 'features.1.bias', shape: [64] },
+      { name: 'features.1.running_mean', shape: [64] },
+      { name: 'features.1.running_var', shape: [64] },
+      { name: 'features.3.weight', shape: [64, 64, 3, 3] },
+      { name: 'features.3.bias', shape: [64] },
+    ]);
+    const { parameterCount } = buildNetwork(createModel('vgg7', { classes: 100 }), [3, 32, 32]);
+    expect(network.parameterCount).toBe(parameterCount + 2 * (2 * 64 + 3 * 128));
+    expect(parametersOf(network).some(({ name }) => name.includes('running'))).toBe(false);
+    const weights = initialWeights(network, 1);
+    expect([...weights.keys()]).toEqual(tensorsOf(network).map(({ name }) => name));
+    expect(new Set(weights.get('features.14.weight')!.data)).toEqual(new Set([1]));
+    expect(new Set(weights.get('features.14.running_mean')!.data)).toEqual(new Set([0]));
+  });
+
+  test('dropout stands behind the hidden ReLU and changes no name of a tensor', () => {
+    const build = (dropout: number | string) =>
+      buildNetwork(createModel('vgg7', { classes: 5, options: { dropout } }), [3, 32, 32]);
+    expect(
+      build('.25')
+        .layers.slice(-3)
+        .map(({ spec }) => spec),
+    ).toMatchObject([{ kind: 'relu' }, { kind: 'dropout', probability: 0.25 }, { kind: 'linear' }]);
+    expect(build(0).layers.some(({ spec }) => spec.kind === 'dropout')).toBe(false);
+    expect(tensorsOf(build(0.5))).toEqual(tensorsOf(build(0)));
+  });
+
   test('vgg7 takes its options as numbers and as text', () => {
     const options = { channels: '8, 12', poolKernels: '3,2', poolStrides: [1, 2], hidden: '20' };
     const network = buildNetwork(createModel('vgg7', { classes: 4, options }), [3, 32, 32]);
@@ -128,6 +161,8 @@ describe('models', () => {
     ['vgg7', { channels: '64,0' }, 'option channels=64,0 is not'],
     ['vgg7', { hidden: '1e3' }, 'option hidden=1e3 is not a whole number ≥ 1'],
     ['vgg7', { hidden: '-5' }, 'option hidden=-5 is not'],
+    ['vgg7', { dropout: '1' }, 'option dropout=1 is not a number ≥ 0 and < 1, as in dropout=0'],
+    ['vgg7', { dropout: 'half' }, 'option dropout=half is not a number'],
     ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; it has none'],
   ])('%s with %j is refused', (name, options, message) => {
     const create = (): unknown => createModel(name, { classes: 10, options });

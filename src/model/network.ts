@@ -3,7 +3,7 @@
  * parameters their full names. Both results are plain data. Nothing is allocated here.
  */
 import { ShapeError, UsageError } from '../errors.ts';
-import type { LayerSpec, Network, NetworkLayer, Shape } from './layer.ts';
+import type { LayerSpec, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
 import { formatShape, wholeNumber } from './layers/arguments.ts';
 import { kindOf } from './layers/index.ts';
 
@@ -50,8 +50,11 @@ export function buildNetwork(model: Sequential, input: Shape): Network {
       pooledBefore: model.layers.slice(0, index).some((layer) => layer.kind === 'maxPool2d'),
     });
     const name = spec.name ?? String(index);
-    const parameters = kind.parameters(spec, shape).map((p) => ({ ...p, name: `${name}.${p.name}` }));
-    for (const parameter of parameters) {
+    const full = (tensors: readonly ParameterSpec[]): readonly ParameterSpec[] =>
+      tensors.map((tensor) => ({ ...tensor, name: `${name}.${tensor.name}` }));
+    const parameters = full(kind.parameters(spec, shape));
+    const buffers = full(kind.buffers?.(spec, shape) ?? []);
+    for (const parameter of [...parameters, ...buffers]) {
       const owner = owners.get(parameter.name);
       if (owner !== undefined) {
         throw new UsageError(
@@ -62,7 +65,7 @@ export function buildNetwork(model: Sequential, input: Shape): Network {
       owners.set(parameter.name, position);
     }
     const multiplyAdds = kind.multiplyAdds(spec, shape);
-    layers.push({ spec, name, input: shape, output, parameters, multiplyAdds });
+    layers.push({ spec, name, input: shape, output, parameters, buffers, multiplyAdds });
     shape = output;
   }
   if (shape.length !== 1) {
@@ -83,6 +86,11 @@ export function sizeOf(shape: Shape): number {
 }
 
 /** All parameters, in the order of the layers. */
-export function parametersOf(network: Network): NetworkLayer['parameters'] {
+export function parametersOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => layer.parameters);
+}
+
+/** All parameters and buffers, each layer's together: what weights consist of, in PyTorch's order. */
+export function tensorsOf(network: Network): readonly ParameterSpec[] {
+  return network.layers.flatMap((layer) => [...layer.parameters, ...layer.buffers]);
 }

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DataError, UsageError } from '../errors.ts';
 import { initialWeights } from './initialize.ts';
 import type { Weight } from './layer.ts';
-import { flatten, linear } from './layers/index.ts';
+import { batchNorm1d, flatten, linear } from './layers/index.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { checkWeights, readSafetensors, writeSafetensors } from './safetensors.ts';
 import { loadWeights, saveWeights } from './weight-files.ts';
@@ -82,8 +82,8 @@ describe('safetensors', () => {
     ['a number for a tensor', file({ a: 1 }, 0), 'tensor "a": its entry is 1, not an object'],
     [
       'an unknown dtype',
-      file({ a: { ...f32([1], 0, 4), dtype: 'I64' } }, 4),
-      'tensor "a": dtype "I64" is none of F64',
+      file({ a: { ...f32([1], 0, 4), dtype: 'I8' } }, 4),
+      'tensor "a": dtype "I8" is none of F64',
     ],
     ['no dtype', file({ a: { shape: [], data_offsets: [0, 4] } }, 4), 'tensor "a": dtype missing'],
     [
@@ -129,6 +129,32 @@ describe('safetensors', () => {
     );
     expect([...readSafetensors(writeSafetensors(tensors)).tensors.keys()]).toEqual(names);
   });
+});
+
+test('reads PyTorch’s count of batches and passes it over', () => {
+  const normalized = buildNetwork(sequential([batchNorm1d({ name: 'bn' })]), [2]);
+  const own = initialWeights(normalized, 1);
+  const bytes = writeSafetensors(own);
+  const view = new DataView(bytes.buffer);
+  const length = Number(view.getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+  const end = bytes.length - 8 - length;
+  header['bn.num_batches_tracked'] = { dtype: 'I64', shape: [], data_offsets: [end, end + 8] };
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const file = new Uint8Array(8 + json.length + end + 8);
+  new DataView(file.buffer).setBigUint64(0, BigInt(json.length), true);
+  file.set(json, 8);
+  file.set(bytes.subarray(8 + length), 8 + json.length);
+  new DataView(file.buffer).setBigInt64(file.length - 8, 500n, true);
+  const { tensors } = readSafetensors(file);
+  expect([...tensors.get('bn.num_batches_tracked')!.data]).toEqual([500]);
+  expect(checkWeights(normalized, tensors)).toEqual(own);
+  // Where there is no normalisation of that name, it is a tensor as any other.
+  const stray = new Map([
+    ...own,
+    ['fc.num_batches_tracked', { shape: [], data: Float32Array.of(1) }] as const,
+  ]);
+  expect(() => checkWeights(normalized, stray)).toThrow(/fc.num_batches_tracked is not expected/);
 });
 
 describe('checkWeights', () => {

@@ -5,10 +5,10 @@
  */
 import { DataError } from '../errors.ts';
 import type { Network, Shape, Weight, Weights } from './layer.ts';
-import { parametersOf, sizeOf } from './network.ts';
+import { sizeOf, tensorsOf } from './network.ts';
 
 export interface SafetensorsFile {
-  /** In the order of the file. Other float types are converted to float32. */
+  /** In the order of the file. Other types are converted to float32. */
   readonly tensors: Weights;
   /** The free texts under `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -17,8 +17,8 @@ export interface SafetensorsFile {
 /** The format's own bound on the header. */
 const maxHeaderLength = 100_000_000;
 
-type Dtype = 'F64' | 'F32' | 'F16' | 'BF16';
-const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2 };
+type Dtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32';
+const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4 };
 const isDtype = (name: unknown): name is Dtype =>
   typeof name === 'string' && Object.hasOwn(bytesPerValue, name);
 
@@ -86,12 +86,16 @@ export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
 }
 
 /**
- * The weights of `network` out of a file's tensors, in the network's order.
+ * The weights of `network` out of a file's tensors, in the network's order. The number of batches that PyTorch's batch
+ * normalisation counts beside its running moments has no use here and is passed over.
  * @throws DataError that lists what is missing, not expected, or of another shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {
-  const expected = parametersOf(network);
+  const expected = tensorsOf(network);
   const names = new Set(expected.map(({ name }) => name));
+  for (const { spec, name } of network.layers) {
+    if (spec.kind === 'batchNorm') names.add(`${name}.num_batches_tracked`);
+  }
   const problems = expected.flatMap(({ name, shape }) => {
     const found = tensors.get(name);
     if (found === undefined) return [`${name} [${shape.join(', ')}] is missing`];
@@ -203,6 +207,8 @@ function readValues(view: DataView, start: number, count: number, dtype: Dtype):
     F64: (i) => view.getFloat64(at(i), true),
     F32: (i) => view.getFloat32(at(i), true),
     F16: (i) => fromHalf(view.getUint16(at(i), true)),
+    I64: (i) => Number(view.getBigInt64(at(i), true)),
+    I32: (i) => view.getInt32(at(i), true),
     BF16: (i) => fromBrainFloat(view.getUint16(at(i), true)),
   };
   const value = read[dtype];

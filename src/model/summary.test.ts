@@ -1,5 +1,14 @@
 import { expect, test } from 'vitest';
-import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
+import {
+  batchNorm1d,
+  batchNorm2d,
+  conv2d,
+  dropout,
+  flatten,
+  linear,
+  maxPool2d,
+  relu,
+} from './layers/index.ts';
 import { createModel } from './models.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { formatBytes, formatSummary, summarize } from './summary.ts';
@@ -53,6 +62,30 @@ test('settings that differ from the usual are named', () => {
     multiplyAdds: 480 + 90,
     activationBytes: 128 + 128 + 120 + 12,
   });
+});
+
+test('batch normalisation and dropout: parameters without buffers, settings that are not the usual', () => {
+  const network = buildNetwork(
+    sequential([
+      conv2d({ out: 4, kernel: 3 }),
+      batchNorm2d(),
+      batchNorm2d({ momentum: 0.01, epsilon: 0.001, affine: false }),
+      dropout(0.25),
+      flatten(),
+      batchNorm1d(),
+      linear(3),
+    ]),
+    [1, 4, 4],
+  );
+  const { layers, total } = summarize(network);
+  expect(layers.slice(1, 6)).toMatchObject([
+    { kind: 'batchNorm2d', settings: '', parameters: 8, multiplyAdds: 16, activationBytes: 64 },
+    { kind: 'batchNorm2d', settings: 'momentum 0.01, epsilon 0.001, not affine', parameters: 0 },
+    { kind: 'dropout', settings: '0.25', parameters: 0, multiplyAdds: 0, activationBytes: 64 },
+    { kind: 'flatten' },
+    { kind: 'batchNorm1d', settings: '', parameters: 32 },
+  ]);
+  expect(total.parameters).toBe(40 + 8 + 32 + 51);
 });
 
 test.each([

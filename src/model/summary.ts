@@ -9,7 +9,8 @@ import { sizeOf } from './network.ts';
 
 export interface SummaryRow {
   readonly name: string;
-  readonly kind: LayerSpec['kind'];
+  /** The name of its constructor, for instance `conv2d`. */
+  readonly kind: string;
   /** For instance `3×3, stride 2, padding 1`. */
   readonly settings: string;
   readonly output: Shape;
@@ -34,7 +35,7 @@ export interface Summary {
 export function summarize(network: Network): Summary {
   const layers = network.layers.map(({ spec, name, output, parameters, multiplyAdds }) => ({
     name,
-    kind: spec.kind,
+    kind: spec.kind === 'batchNorm' ? `batchNorm${spec.dimensions}d` : spec.kind,
     settings: settingsOf(spec),
     output,
     parameters: parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
@@ -123,6 +124,16 @@ function settingsOf(spec: LayerSpec): string {
       return window(0).join(', ');
     case 'linear':
       return withBias(spec.bias).join(', ');
+    case 'batchNorm': {
+      const { momentum, epsilon, affine } = spec;
+      return [
+        ...(momentum === 0.1 ? [] : [`momentum ${momentum}`]),
+        ...(epsilon === 1e-5 ? [] : [`epsilon ${epsilon}`]),
+        ...(affine ? [] : ['not affine']),
+      ].join(', ');
+    }
+    case 'dropout':
+      return String(spec.probability);
     case 'relu':
     case 'flatten':
       return '';

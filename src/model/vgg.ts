@@ -5,7 +5,7 @@
  * weight files fit both.
  */
 import type { LayerSpec } from './layer.ts';
-import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
+import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from './layers/index.ts';
 import { type Sequential, sequential } from './network.ts';
 
 export type VggLetter = 'A' | 'B' | 'D' | 'E';
@@ -27,11 +27,13 @@ export interface PoolSettings {
 /**
  * The convolutional part of a VGG network, named `features.0`, `features.1`, …:
  * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 pictures.
- * `pools` are the max-pools in their order, by default kernel 2 and stride 2.
+ * `pools` are the max-pools in their order, by default kernel 2 and stride 2. With `batchNorm` each convolution has a
+ * batch normalisation behind it, as in torchvision's vgg16_bn.
  */
 export function vggFeatures(
   configuration: readonly (number | 'M')[],
   pools: readonly PoolSettings[] = [],
+  options: { readonly batchNorm?: boolean } = {},
 ): readonly LayerSpec[] {
   const layers: LayerSpec[] = [];
   const name = (): string => `features.${layers.length}`;
@@ -41,6 +43,7 @@ export function vggFeatures(
       layers.push(maxPool2d({ ...(pools[pool++] ?? { kernel: 2, stride: 2 }), name: name() }));
     } else {
       layers.push(conv2d({ out: entry, kernel: 3, padding: 1, name: name() }));
+      if (options.batchNorm) layers.push(batchNorm2d({ name: name() }));
       layers.push(relu({ name: name() }));
     }
   }
@@ -73,11 +76,16 @@ export interface Vgg7Options {
   readonly poolStrides?: readonly [number, number];
   /** Hidden units of the classifier; 512 by default. */
   readonly hidden?: number;
+  /** Probability that a hidden unit is dropped in training; 0 by default, which is no dropout. */
+  readonly dropout?: number;
+  /** Whether each convolution has a batch normalisation behind it; false by default. */
+  readonly batchNorm?: boolean;
 }
 
 /** The lecture's third exercise: a block of two convolutions, a block of three, and two linear layers. */
 export function vgg7(options: Vgg7Options): Sequential {
   const { classes, channels = [64, 128], poolKernels = [2, 2], poolStrides = [2, 2], hidden = 512 } = options;
+  const { dropout: probability = 0, batchNorm = false } = options;
   const [first, second] = channels;
   const pools = [
     { kernel: poolKernels[0], stride: poolStrides[0] },
@@ -85,12 +93,14 @@ export function vgg7(options: Vgg7Options): Sequential {
   ];
   return sequential(
     [
-      ...vggFeatures([first, first, 'M', second, second, second, 'M'], pools),
+      ...vggFeatures([first, first, 'M', second, second, second, 'M'], pools, { batchNorm }),
       flatten(),
       linear({ out: hidden, name: 'classifier.0' }),
       relu({ name: 'classifier.1' }),
+      // Named apart from the count, so that weight files fit with and without it.
+      ...(probability > 0 ? [dropout({ probability, name: 'classifier.dropout' })] : []),
       linear({ out: classes, name: 'classifier.2' }),
     ],
-    { name: 'vgg7' },
+    { name: batchNorm ? 'vgg7-bn' : 'vgg7' },
   );
 }

@@ -3,6 +3,8 @@
  * floats; a region's base is known when all of it has been laid out, so code is emitted after that.
  */
 import { type KernelName, kernelParameters } from '../../kernels/catalogue.ts';
+import type { BatchNormCall } from './batch-norm.ts';
+import type { DropoutCall } from './dropout.ts';
 import { type MapShape, roundUp, unevenStride } from './operations.ts';
 
 /** A stretch of memory that is laid out by allocating from it. */
@@ -124,7 +126,10 @@ export interface Call {
   readonly operation: number | undefined;
 }
 
-/** What is not a kernel: reading pictures and computing the loss. Places are byte addresses. */
+/**
+ * What is not a kernel: reading pictures and computing the loss, whose places are byte addresses, drawing what is
+ * dropped, and what a batch normalisation computes once for all.
+ */
 export type HostCall =
   | {
       readonly host: 'loadImages';
@@ -144,7 +149,9 @@ export type HostCall =
       readonly gradient: number;
       readonly gradientStride: number;
       readonly classes: number;
-    };
+    }
+  | DropoutCall
+  | BatchNormCall;
 
 export type Instruction = Call | HostCall;
 

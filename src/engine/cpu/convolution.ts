@@ -159,13 +159,14 @@ export function lowerConvolution(
   const expandGradient = (code: Code, chunk: Chunk, image: number): void => {
     const gradient = fullGradient!;
     if (pool) {
-      poolBackward(code, pool, full, {
+      const windows = {
         ...pooledWindows(chunk, image, gradient),
         gradient: dy!.at(chunk, image),
         gradientRow: dy!.rowStride,
         gradientPixel: dy!.pixelStride,
         floor: floorOf(relu),
-      });
+      };
+      poolBackward(code, pool, full, windows, false);
       return;
     }
     code.call('relu', {

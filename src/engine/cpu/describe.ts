@@ -48,6 +48,16 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
         backward: 'matrix products',
         blocks: operation.split ? 'whole batch, split by outputs' : 'by image',
       };
+    case 'batchNorm':
+      return {
+        layers,
+        kind,
+        forward: `moments, then normalised${operation.relu ? ' with ReLU' : ''}`,
+        backward: index === 0 ? 'sums' : 'sums, then in place',
+        blocks: 'by image, moments of the whole batch',
+      };
+    case 'dropout':
+      return { layers, kind, forward: 'drawn factors', backward: 'the same factors', blocks: 'by image' };
     case 'pool':
       return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
     case 'relu':

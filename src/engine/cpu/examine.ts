@@ -2,7 +2,7 @@
 import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
 import { kernelChecks } from '../../kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../../kernels/checks/check.ts';
-import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
+import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
 import { buildNetwork, type Sequential, sequential } from '../../model/network.ts';
 import { simplified, vgg7 } from '../../model/vgg.ts';
 import { type KernelSource, openLibrary } from './library.ts';
@@ -41,7 +41,9 @@ const networks: readonly (readonly [network: Sequential, batchSize: number])[] =
       maxPool2d(4),
       conv2d({ out: 16, kernel: 1 }),
       maxPool2d({ kernel: 3, stride: 1, padding: 1 }),
+      batchNorm2d(),
       relu(),
+      dropout(0.5),
       flatten(),
       linear(10),
     ]),

@@ -15,7 +15,9 @@ import {
   sgdValues,
 } from '../../kernels/optimizer.ts';
 import type { OptimizerOptions, StepOptions } from '../backend.ts';
+import { combineBatchNorm } from './batch-norm.ts';
 import type { Call, HostCall, Instruction } from './code.ts';
+import { type DropoutCall, drawFactors } from './dropout.ts';
 import type { KernelLibrary } from './library.ts';
 import {
   averageSetting,
@@ -54,6 +56,8 @@ export type PictureSource =
       /** Transformed pictures [N, C, H, W] and labels [N] of just this pass. */
       readonly values: Float32Array;
       readonly labels: Uint16Array;
+      /** What dropout draws by: position in the data set of each picture. */
+      readonly samples: Uint32Array;
       readonly seed: number;
       readonly epoch: number;
     };
@@ -112,10 +116,15 @@ export interface SharedState {
 /** A plan with its kernels bound. */
 interface BoundPlan {
   readonly plan: Plan;
-  readonly phases: readonly (readonly (readonly Bound[])[])[];
+  readonly phases: readonly BoundPhase[];
   /** By the kind of update. */
   readonly updates: Map<string, readonly (readonly (readonly Bound[])[])[]>;
   readonly reduce: readonly Bound[];
+}
+
+interface BoundPhase {
+  readonly items: readonly (readonly Bound[])[];
+  readonly once: readonly Bound[];
 }
 
 type Bound = (() => void) | HostCall;
@@ -177,10 +186,7 @@ export class Executor {
         this.#begin(command.source, 'train', command.batchSize, 0);
         this.#prepareLoss(1 / command.batchSize);
         const { plan, phases, reduce } = this.#current!;
-        for (const items of phases) {
-          this.#runItems(items);
-          this.#meet();
-        }
+        for (const phase of phases) this.#runPhase(phase);
         if (this.#worker === 0) this.#runAll(reduce);
         this.#meet(() => this.#addTotals(command.totals, plan.batch));
         return 1;
@@ -207,10 +213,9 @@ export class Executor {
       this.#prepareLoss(1 / group, labelSmoothing);
       if (mixup > 0) this.#ownShare = mixupShare(mixup, source.seed, source.epoch, epochStep);
       const { phases } = this.#current!;
-      phases.forEach((items, index) => {
-        this.#runItems(items);
+      phases.forEach((phase, index) => {
         const end = index === phases.length - 1;
-        this.#meet(end ? () => this.#recordStep(losses, correct, step - from, count) : undefined);
+        this.#runPhase(phase, end ? () => this.#recordStep(losses, correct, step - from, count) : undefined);
       });
       if (this.#control(stopped)) return step - from + 1;
       if (last) {
@@ -258,11 +263,10 @@ export class Executor {
       this.#begin(source, 'evaluate', count, first);
       this.#prepareLoss(0);
       const { plan, phases } = this.#current!;
-      phases.forEach((items, index) => {
-        this.#runItems(items);
-        if (index < phases.length - 1) this.#meet();
+      phases.forEach((phase, index) => {
+        if (index < phases.length - 1) this.#runPhase(phase);
         else {
-          this.#meet(() => {
+          this.#runPhase(phase, () => {
             this.#addTotals(totals, count);
             this.#copyLogits(plan, logits, first, count);
             this.#decideToStop();
@@ -281,10 +285,13 @@ export class Executor {
     let bound = this.#plans.get(key);
     if (!bound) {
       const plan = compilePlan(this.#session, batch, mode, this.#threads, this.#worker);
-      const bindItems = (phase: Phase) => phase.items.map((item) => this.#bind(item));
+      const bindPhase = ({ items, once = [] }: Phase): BoundPhase => ({
+        items: items.map((item) => this.#bind(item)),
+        once: this.#bind(once),
+      });
       bound = {
         plan,
-        phases: plan.phases.map(bindItems),
+        phases: plan.phases.map(bindPhase),
         updates: new Map(),
         reduce: this.#bind(plan.reduce),
       };
@@ -325,6 +332,15 @@ export class Executor {
       if (typeof instruction === 'function') instruction();
       else this.#runHost(instruction);
     }
+  }
+
+  /** Runs a phase to the end, where all workers meet; the last to arrive also runs `last`. */
+  #runPhase({ items, once }: BoundPhase, last?: () => void): void {
+    this.#runItems(items);
+    this.#meet(() => {
+      this.#runAll(once);
+      last?.();
+    });
   }
 
   #runItems(items: readonly (readonly Bound[])[]): void {
@@ -469,6 +485,12 @@ export class Executor {
       case 'loss':
         this.#loss(call);
         return;
+      case 'dropout':
+        this.#dropout(call);
+        return;
+      case 'batchNorm':
+        combineBatchNorm(call, this.#floats);
+        return;
     }
   }
 
@@ -565,6 +587,14 @@ export class Executor {
             source.values[from + (c * height + y) * width + x]!;
         }
       }
+    }
+  }
+
+  #dropout(call: DropoutCall): void {
+    const source = this.#source!;
+    const samples = source.kind === 'dataset' ? source.order : source.samples;
+    for (let i = 0; i < call.count; i++) {
+      drawFactors(call, this.#floats, i, source, samples[this.#firstImage + call.first + i]!);
     }
   }
 

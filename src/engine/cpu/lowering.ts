@@ -20,6 +20,8 @@ export interface LoweringContext {
   readonly dyFramed: boolean;
   /** 0 where the input is a ReLU's output whose gradient is to be applied to `dx`, −∞ where not. */
   readonly inputFloor: number;
+  /** Whether `dx` is written over behind this operation, so that nothing in it stays as it was. */
+  readonly dxChanges: boolean;
   readonly parameters: Place;
   /** Floats of a core's second-level cache. */
   readonly cacheFloats: number;

@@ -1,6 +1,6 @@
 /**
- * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer its ReLU;
- * flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
+ * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer and a batch
+ * normalisation their ReLU; flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
  * which depend on the network alone, so that all plans of a session share them.
  *
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
@@ -9,7 +9,9 @@
 import { granule } from '../../kernels/language.ts';
 import { tileSize } from '../../kernels/winograd.ts';
 import type {
+  BatchNormSpec,
   Conv2dSpec,
+  DropoutSpec,
   LinearSpec,
   MaxPool2dSpec,
   Network,
@@ -85,13 +87,30 @@ export interface Relu extends Shared {
   readonly kind: 'relu';
 }
 
-export type Operation = Convolution | Linear | Pool | Relu;
+export interface BatchNorm extends Shared {
+  readonly kind: 'batchNorm';
+  readonly spec: BatchNormSpec;
+  readonly relu: boolean;
+  /** Full names of its buffers. */
+  readonly running: readonly [mean: string, variance: string];
+  /** Weights as rows of one value, then biases; none where it is not affine. */
+  readonly matrix: MatrixLayout | undefined;
+}
+
+export interface Dropout extends Shared {
+  readonly kind: 'dropout';
+  readonly spec: DropoutSpec;
+  /** Place of the layer in the network, which its draws depend on. */
+  readonly layer: number;
+}
+
+export type Operation = Convolution | Linear | Pool | Relu | BatchNorm | Dropout;
 
 export interface Operations {
   readonly network: Network;
   readonly input: MapShape;
   readonly list: readonly Operation[];
-  /** Floats of all parameters; those of split linear layers come last, from `slotLength` on. */
+  /** Floats of all parameters; those of operations on the whole batch come last, from `slotLength` on. */
   readonly parameterLength: number;
   /** Floats of the parameters whose gradients are summed in slots. */
   readonly slotLength: number;
@@ -184,6 +203,22 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     };
   };
 
+  /** The same for a weight and a bias of each channel. */
+  const layOutVectors = (layer: NetworkLayer, { channels, stored }: MapShape): MatrixLayout => ({
+    weightName: layer.parameters[0]!.name,
+    biasName: layer.parameters[1]!.name,
+    offset: 0,
+    rowStride: 1,
+    storedOut: stored,
+    out: channels,
+    taps: 1,
+    channels: 1,
+    stored: 1,
+    bias: stored,
+    biasStep: 1,
+    length: 2 * stored,
+  });
+
   const list: Operation[] = [];
   let from = input;
   for (let i = 0; i < layers.length; ) {
@@ -235,6 +270,28 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
       case 'relu':
         list.push({ kind: 'relu', layers: named(), input: from, output: from });
         break;
+      case 'batchNorm': {
+        const relu = next('relu') !== undefined;
+        const [mean, variance] = layer.buffers;
+        const running = [mean!.name, variance!.name] as const;
+        const matrix = spec.affine ? layOutVectors(layer, from) : undefined;
+        list.push({
+          kind: 'batchNorm',
+          layers: named(),
+          input: from,
+          output: from,
+          spec,
+          relu,
+          running,
+          matrix,
+        });
+        break;
+      }
+      case 'dropout':
+        // What drops nothing is no operation.
+        if (spec.probability === 0) continue;
+        list.push({ kind: 'dropout', layers: named(), input: from, output: from, spec, layer: first });
+        break;
       case 'flatten':
         // A view: the map stays as it is, and the next layer's weights are stored in its order.
         continue;
@@ -244,14 +301,14 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     from = list.at(-1)!.output;
   }
 
-  // Parameters whose gradients need slots come first, those of split layers last.
+  // Parameters whose gradients need slots come first, those of operations on the whole batch last.
   const offsets = new Map<Operation, number>();
   let length = 0;
   let slotLength = 0;
   for (const last of [false, true]) {
     for (const operation of list) {
       const matrix = matrixOf(operation);
-      if (!matrix || isSplit(operation) !== last) continue;
+      if (!matrix || onWholeBatch(operation) !== last) continue;
       offsets.set(operation, length);
       length = roundUp(length + matrix.length, 16);
     }
@@ -280,6 +337,10 @@ export const matrixOf = (operation: Operation): MatrixLayout | undefined =>
 /** Whether an operation is a linear layer that takes the whole batch at once. */
 export const isSplit = (operation: Operation | undefined): boolean =>
   operation?.kind === 'linear' && operation.split;
+
+/** Whether an operation's gradients are formed for the whole batch at once, without slots. */
+export const onWholeBatch = (operation: Operation | undefined): boolean =>
+  isSplit(operation) || operation?.kind === 'batchNorm';
 
 /** Copies between PyTorch's order [out][channels][taps] and a row-major matrix in `memory`. */
 function visitMatrix(layout: MatrixLayout, visit: (weight: number, place: number) => void): void {

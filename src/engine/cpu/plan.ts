@@ -7,8 +7,18 @@
  * are formed in the next phase in a fixed order, so results depend neither on timing nor on the number of threads.
  * Most networks need two phases for a training step: images (forward and backward, each group of images into a slot
  * of its own) and parameters (slots summed, optimizer, matrices derived from the weights). A split linear layer needs
- * all images at once, which adds a phase before and after it in either direction.
+ * all images at once, which adds a phase before and after it in either direction. A batch normalisation needs all
+ * images' moments, which ends a phase in either direction; the last worker to arrive there combines them.
  */
+import {
+  type BatchNormMemory,
+  batchNormCall,
+  lowerBatchNorm,
+  type Meeting,
+  partFloats,
+  runningFloats,
+  vectorFloats,
+} from './batch-norm.ts';
 import {
   type Chunk,
   Code,
@@ -26,15 +36,27 @@ import {
   deriveConvolution,
   lowerConvolution,
 } from './convolution.ts';
+import { lowerDropout } from './dropout.ts';
 import { convolutionGradientFrame, convolutionInputFrame } from './geometry.ts';
 import { lowerLinear } from './linear.ts';
 import { type Lowered, type LoweringContext, marked, type Stages } from './lowering.ts';
-import { isSplit, type MapShape, matrixOf, type Operation, type Operations, roundUp } from './operations.ts';
+import {
+  type BatchNorm,
+  isSplit,
+  type MapShape,
+  matrixOf,
+  type Operation,
+  type Operations,
+  onWholeBatch,
+  roundUp,
+} from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
 
 /** What runs between two meetings of the workers. */
 export interface Phase {
   readonly items: readonly (readonly Instruction[])[];
+  /** What the last worker to arrive at the end does for all. */
+  readonly once?: readonly Instruction[];
 }
 
 /** What follows a batch's gradients. */
@@ -105,6 +127,11 @@ export class SessionMemory {
   readonly splitGradients: Place;
   /** For each operation that is a convolution. */
   readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
+  /** For each batch normalisation. */
+  readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
+  /** What groups of images gather for the normalisation that is being worked on. */
+  readonly parts: Place;
+  readonly partStride: number;
   /** Floats of it. */
   readonly length: number;
 
@@ -130,6 +157,18 @@ export class SessionMemory {
         operation.kind === 'convolution' ? [[operation, convolutionWeights(operation, region, i > 0)]] : [],
       ),
     );
+    const normalizations = list.filter((operation) => operation.kind === 'batchNorm');
+    this.normalizations = new Map(
+      normalizations.map((operation) => [
+        operation,
+        {
+          vectors: region.allocate(vectorFloats(operation)),
+          running: region.allocate(runningFloats(operation)),
+        },
+      ]),
+    );
+    this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
+    this.parts = region.allocate(Math.max(slots, fewImages) * this.partStride);
     this.length = region.base + region.length;
   }
 
@@ -154,13 +193,13 @@ export class SessionMemory {
 
   /** Where the summed gradient of a layer's parameters lies. */
   gradientOf(operation: Operation): number {
-    return isSplit(operation) ? this.splitSlot : this.slot(0);
+    return onWholeBatch(operation) ? this.splitSlot : this.slot(0);
   }
 }
 
 const hasOwnRelu = (operation: Operation | undefined): boolean =>
   (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
-  (operation?.kind === 'linear' && operation.relu);
+  ((operation?.kind === 'linear' || operation?.kind === 'batchNorm') && operation.relu);
 
 const inputFrame = (operation: Operation | undefined): Frame =>
   operation?.kind === 'convolution' ? convolutionInputFrame(operation) : noFrame;
@@ -179,6 +218,10 @@ export function deriveAll(memory: SessionMemory): Instruction[] {
 interface LaidOut {
   /** Few images pass operation by operation in small parts. */
   readonly stages: boolean;
+  /** The meetings of batch normalisations, by the operation's place; none where there is no training. */
+  readonly meetings: ReadonlyMap<number, Meeting>;
+  /** The normalisations whose output is made again for the backward pass, by their place. */
+  readonly remade: ReadonlySet<number>;
   readonly maps: readonly MapBuffer[];
   /** Gradients of the maps; none of the pictures, and none at all without training. */
   readonly gradients: readonly (MapBuffer | undefined)[];
@@ -197,7 +240,9 @@ function layOut(
   const { list } = operations;
   const training = mode === 'train';
   const stages = batch < fewImages;
-  const wholeBatch = stages || list.some(isSplit);
+  const meets = (operation: Operation | undefined): boolean =>
+    isSplit(operation) || (training && onWholeBatch(operation));
+  const wholeBatch = stages || list.some(meets);
   const shared = new Region();
   const scratch = new Region();
 
@@ -206,16 +251,42 @@ function layOut(
   const shapes = [operations.input, ...outputs];
   const allocate = (shape: MapShape, frame: Frame, whole: boolean): MapBuffer =>
     new MapBuffer(whole ? shared : scratch, shape, frame, whole ? batch : chunkImages, whole);
-  const maps = shapes.map((shape, i) =>
-    allocate(shape, inputFrame(list[i]), wholeBatch || i === list.length),
-  );
-  const gradients = shapes.map((shape, i) => {
-    if (!training || i === 0) return undefined;
+  /** Operations that work in their input's place: in evaluation nobody needs that any more. */
+  const inPlace = list.map(({ kind }) => !training && (kind === 'batchNorm' || kind === 'dropout'));
+  const remade = new Set<number>();
+  const maps: MapBuffer[] = [];
+  shapes.forEach((shape, i) => {
+    const producer = list[i - 1];
+    if (inPlace[i - 1]) {
+      maps.push(maps[i - 1]!);
+      return;
+    }
+    let reader = i;
+    while (inPlace[reader]) reader++;
+    const again = training && !stages && producer?.kind === 'batchNorm' && list[i] && !meets(list[i]);
+    if (again) remade.add(i - 1);
+    const whole = (wholeBatch && !again) || reader === list.length;
+    maps.push(allocate(shape, inputFrame(list[reader]), whole));
+  });
+  const gradients: (MapBuffer | undefined)[] = [];
+  /** Whether a normalisation writes the gradient of its input over that of its output, which has the same frame. */
+  const writesOver = (i: number): boolean =>
+    list[i]?.kind === 'batchNorm' && i > 0 && list[i + 1]?.kind !== 'linear';
+  shapes.forEach((shape, i) => {
+    if (!training || i === 0) {
+      gradients.push(undefined);
+      return;
+    }
+    if (writesOver(i - 1)) {
+      gradients.push(gradients[i - 1]);
+      return;
+    }
     const producer = list[i - 1]!;
     const framed = producer.kind === 'convolution' && !producer.pool && list[i]?.kind !== 'linear';
     const frame = framed ? convolutionGradientFrame(producer, i > 1) : noFrame;
-    return allocate(shape, frame, stages || isSplit(list[i]) || isSplit(producer));
+    gradients.push(allocate(shape, frame, stages || meets(list[i]) || meets(producer)));
   });
+  const meetings = new Map<number, Meeting>();
   const lower = (operation: Operation, i: number): Lowered => {
     const context: LoweringContext = {
       scratch,
@@ -228,6 +299,7 @@ function layOut(
       dy: gradients[i + 1],
       dyFramed: list[i + 1]?.kind !== 'linear',
       inputFloor: floorOf(hasOwnRelu(list[i - 1])),
+      dxChanges: writesOver(i - 1),
       parameters: memory.parameters,
       cacheFloats: operations.cacheFloats,
       allocate: (shape, frame) => allocate(shape, frame, wholeBatch),
@@ -242,6 +314,19 @@ function layOut(
         return lowerPool(operation, context);
       case 'relu':
         return lowerRelu(operation, context);
+      case 'dropout':
+        return lowerDropout(operation, context);
+      case 'batchNorm': {
+        const places = normalizationPlaces(memory, operation);
+        const normalization = lowerBatchNorm(
+          operation,
+          memory.normalizations.get(operation)!,
+          context,
+          places,
+        );
+        if (training) meetings.set(i, normalization.meeting);
+        return normalization;
+      }
     }
   };
   const lowered = list.map((operation, i) => marked(lower(operation, i), i));
@@ -250,8 +335,19 @@ function layOut(
   shared.base = memory.length;
   scratch.base = shared.base + shared.length + worker * scratch.length;
   const memoryFloats = shared.base + shared.length + threads * scratch.length;
-  return { stages, maps, gradients, lowered, memoryFloats };
+  return { stages, meetings, remade, maps, gradients, lowered, memoryFloats };
 }
+
+/** Where a batch normalisation's parameters, gradients and parts are. */
+const normalizationPlaces = (
+  memory: SessionMemory,
+  operation: BatchNorm,
+): Parameters<typeof batchNormCall>[3] => ({
+  parameters: memory.parameters.at,
+  gradients: memory.gradientOf(operation),
+  parts: memory.parts,
+  partStride: memory.partStride,
+});
 
 /** Floats of all memory that a plan needs. */
 export const planFloats = (
@@ -269,7 +365,8 @@ export function compilePlan(
   threads: number,
   worker: number,
 ): Plan {
-  const { stages, maps, gradients, lowered, memoryFloats } = layOut(memory, batch, mode, threads, worker);
+  const laidOut = layOut(memory, batch, mode, threads, worker);
+  const { stages, meetings, remade, maps, gradients, lowered, memoryFloats } = laidOut;
   const { operations } = memory;
   const { list } = operations;
   const training = mode === 'train';
@@ -312,15 +409,30 @@ export function compilePlan(
     });
   };
 
-  // Runs of operations between the split ones.
+  // Runs of operations between those where the workers meet.
   const segments: number[][] = [[]];
-  const splits: number[] = [];
+  const cuts: number[] = [];
   list.forEach((operation, i) => {
-    if (isSplit(operation)) {
-      splits.push(i);
+    if (isSplit(operation) || meetings.has(i)) {
+      cuts.push(i);
       segments.push([]);
     } else segments.at(-1)!.push(i);
   });
+  const normalizations = list.flatMap((operation, i) =>
+    operation.kind === 'batchNorm' ? [{ operation, i }] : [],
+  );
+  /** A call for each normalisation that needs no images but their numbers. */
+  const forNormalizations = (step: 'evaluation' | 'running', images: readonly number[]) =>
+    normalizations.map(({ operation, i }) =>
+      emit((code) =>
+        code.within(i, () => {
+          const { height, width } = operation.input;
+          const counts = images.map((count) => count * height * width);
+          const own = memory.normalizations.get(operation)!;
+          code.host(batchNormCall(operation, step, own, normalizationPlaces(memory, operation), counts));
+        }),
+      ),
+    );
 
   const phases: Phase[] = [];
   const push = (stagesOf: Stages): void => {
@@ -328,9 +440,10 @@ export function compilePlan(
   };
   const parts = stageParts(operations.slotLength);
   const slotOf = (operation: Operation) => (index: number) =>
-    isSplit(operation) ? memory.splitSlot : memory.slot(index);
+    onWholeBatch(operation) ? memory.splitSlot : memory.slot(index);
   /** How many slots hold a part of each operation's gradient. */
   let usedSlots = list.map(() => slotCount(batch, operations.slotLength));
+  if (!training && normalizations.length > 0) phases.push({ items: forNormalizations('evaluation', []) });
   if (stages) {
     push([cut(all, 1).map((chunk) => (code) => loadImages(code, chunk))]);
     for (const operation of lowered) push(operation.forwardStages(all, parts));
@@ -346,55 +459,92 @@ export function compilePlan(
       const first = Math.floor((slot * batch) / slots);
       return cut({ first, count: Math.floor(((slot + 1) * batch) / slots) - first }, chunkImages);
     });
-    const forward = (code: Code, chunk: Chunk, segment: number): void => {
-      if (segment === 0) loadImages(code, chunk);
-      for (const i of segments[segment]!) lowered[i]!.forward(code, chunk);
-      if (segment === splits.length) loss(code, chunk);
-    };
     const groups = training ? slotChunks : cut(all, chunkImages).map((chunk) => [chunk]);
-    for (let segment = 0; segment <= splits.length; segment++) {
-      const backwardToo = training && segment === splits.length;
-      phases.push({
-        items: groups.map((chunks, slot) =>
-          emit((code) => {
-            chunks.forEach((chunk, index) => {
-              forward(code, chunk, segment);
-              if (backwardToo) backward(code, chunk, segment, slot, index === 0);
-            });
-            if (backwardToo) finish(code, segment, slot);
-          }),
-        ),
-      });
-      const split = splits[segment];
-      if (split !== undefined) push(lowered[split]!.forwardStages(all, parts));
-    }
-    function backward(code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void {
-      for (const i of segments[segment]!.toReversed()) {
+    const groupSizes = groups.map((chunks) => chunks.reduce((sum, { count }) => sum + count, 0));
+    /** The normalisation between a segment and the next, if that is what is there. */
+    const meetingBehind = (
+      segment: number,
+    ): { readonly i: number; readonly meeting: Meeting } | undefined => {
+      const i = cuts[segment];
+      const meeting = i === undefined ? undefined : meetings.get(i);
+      return meeting && { i: i!, meeting };
+    };
+    const forward = (code: Code, chunk: Chunk, segment: number, slot: number): void => {
+      if (segment === 0) loadImages(code, chunk);
+      const [before, behind] = [meetingBehind(segment - 1), meetingBehind(segment)];
+      if (before) lowered[before.i]!.forward(code, chunk);
+      for (const i of segments[segment]!) lowered[i]!.forward(code, chunk);
+      if (behind) {
+        const seen = chunk.first - groups[slot]![0]!.first;
+        code.within(behind.i, () => behind.meeting.gather(code, chunk, slot, seen));
+      }
+      if (segment === cuts.length) loss(code, chunk);
+    };
+    const backward = (code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void => {
+      const [before, behind] = [meetingBehind(segment - 1), meetingBehind(segment)];
+      // In the last segment the forward pass has just made it.
+      if (before && remade.has(before.i) && segment < cuts.length) lowered[before.i]!.forward(code, chunk);
+      for (const i of [...(behind ? [behind.i] : []), ...segments[segment]!.toReversed()]) {
         lowered[i]!.backward(code, chunk, memory.slot(slot), first);
       }
-    }
-    function finish(code: Code, segment: number, slot: number): void {
+      if (before) code.within(before.i, () => before.meeting.gatherGradients(code, chunk, slot, first));
+    };
+    const finish = (code: Code, segment: number, slot: number): void => {
       for (const i of segments[segment]!) lowered[i]!.finish?.(code, memory.slot(slot));
+    };
+    const pushGroups = (
+      pass: (code: Code, chunk: Chunk, slot: number, first: boolean) => void,
+      end: (code: Code, slot: number) => void,
+      once: (code: Code) => void,
+    ): void => {
+      const items = groups.map((chunks, slot) =>
+        emit((code) => {
+          chunks.forEach((chunk, index) => void pass(code, chunk, slot, index === 0));
+          end(code, slot);
+        }),
+      );
+      phases.push({ items, once: emit(once) });
+    };
+    for (let segment = 0; segment <= cuts.length; segment++) {
+      const backwardToo = training && segment === cuts.length;
+      pushGroups(
+        (code, chunk, slot, first) => {
+          forward(code, chunk, segment, slot);
+          if (backwardToo) backward(code, chunk, segment, slot, first);
+        },
+        (code, slot) => {
+          if (backwardToo) finish(code, segment, slot);
+        },
+        (code) => {
+          meetingBehind(segment)?.meeting.combine(code, groupSizes);
+          if (backwardToo) meetingBehind(segment - 1)?.meeting.combineGradients(code, groupSizes);
+        },
+      );
+      const split = cuts[segment];
+      if (split !== undefined && !meetings.has(split)) push(lowered[split]!.forwardStages(all, parts));
     }
-    for (let segment = splits.length - 1; training && segment >= 0; segment--) {
-      const split = splits[segment]!;
-      push(lowered[split]!.backwardStages(all, parts, slotOf(list[split]!)).stages);
-      if (segments[segment]!.length === 0) continue;
-      phases.push({
-        items: slotChunks.map((chunks, slot) =>
-          emit((code) => {
-            chunks.forEach((chunk, index) => void backward(code, chunk, segment, slot, index === 0));
-            finish(code, segment, slot);
-          }),
-        ),
-      });
+    for (let segment = cuts.length - 1; training && segment >= 0; segment--) {
+      const behind = cuts[segment]!;
+      if (!meetings.has(behind))
+        push(lowered[behind]!.backwardStages(all, parts, slotOf(list[behind]!)).stages);
+      const before = meetingBehind(segment - 1);
+      if (segments[segment]!.length === 0 && !before && !meetings.has(behind)) continue;
+      pushGroups(
+        (code, chunk, slot, first) => backward(code, chunk, segment, slot, first),
+        (code, slot) => finish(code, segment, slot),
+        (code) => before?.meeting.combineGradients(code, groupSizes),
+      );
     }
   }
 
   return {
     batch,
     phases,
-    update: (update) => updatePhases(memory, usedSlots, worker, update),
+    update: (update) => {
+      const [first, ...rest] = updatePhases(memory, usedSlots, worker, update);
+      // Running moments follow each batch, as in PyTorch, also while gradients are still accumulated.
+      return [{ items: [...first!.items, ...forNormalizations('running', [batch])] }, ...rest];
+    },
     reduce: emit((code) => {
       list.forEach((operation, i) => {
         const matrix = matrixOf(operation);
@@ -417,7 +567,7 @@ function reduce(
   from: number,
   length: number,
 ): void {
-  if (isSplit(operation) || slots < 2) return;
+  if (onWholeBatch(operation) || slots < 2) return;
   code.call('reduceSlots', {
     gradient: memory.slot(0) + from,
     slots: memory.slot(0) + from,

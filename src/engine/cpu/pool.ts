@@ -40,21 +40,22 @@ export function poolBackward(
   pool: MaxPool2dSpec,
   full: MapShape,
   windows: Record<string, number>,
+  mapChanges: boolean,
 ): void {
   const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
-  if (size === 2 || size === 4) {
-    // Places that no window covers are never written and stay zero.
-    code.call(size === 2 ? 'unpool2' : 'unpool4', windows);
-    return;
+  const tiles = size === 2 || size === 4;
+  // Places that no window covers are never written, and stay zero where nobody else writes them.
+  const covered = tiles && full.height % size === 0 && full.width % size === 0;
+  if (!tiles || (mapChanges && !covered)) {
+    code.call('fill', {
+      out: windows.map!,
+      outRow: windows.mapRow!,
+      rows: full.height,
+      length: full.width * full.stored,
+      value: 0,
+    });
   }
-  code.call('fill', {
-    out: windows.map!,
-    outRow: windows.mapRow!,
-    rows: full.height,
-    length: full.width * full.stored,
-    value: 0,
-  });
-  code.call('maxPoolBackward', windows);
+  code.call(tiles ? (size === 2 ? 'unpool2' : 'unpool4') : 'maxPoolBackward', windows);
 }
 
 export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
@@ -74,14 +75,15 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
     backward(code, chunk) {
       if (!dx) return;
       for (let image = 0; image < chunk.count; image++) {
-        poolBackward(code, spec, operation.input, {
+        const gradient = {
           ...windows(dx, chunk, image),
           gradient: dy!.at(chunk, image),
           gradientRow: dy!.rowStride,
           gradientPixel: dy!.pixelStride,
-          floor: Number.NEGATIVE_INFINITY,
-        });
-        applyInputRelu(code, context, chunk, image);
+          // A winner's value is the pooled one, so a ReLU before the pool shows in that.
+          floor: context.inputFloor,
+        };
+        poolBackward(code, spec, operation.input, gradient, context.dxChanges);
       }
     },
   };

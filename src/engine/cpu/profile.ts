@@ -13,7 +13,7 @@ import { sizeOf } from '../../model/network.ts';
 import { adam } from '../../train/optimizers.ts';
 import { controlWords, Executor, pictureBytes, type SharedState } from './executor.ts';
 import { type KernelLibrary, type KernelSource, openLibrary } from './library.ts';
-import { type Operations, planOperations, storeMatrix } from './operations.ts';
+import { matrixOf, type Operations, planOperations, storeMatrix } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
 import { cacheSize } from './threads.ts';
 import { webAssembly } from './webassembly.ts';
@@ -76,8 +76,8 @@ export async function profileTraining(
   const parameters = floats.subarray(session.parameters.at);
   const weights = initialWeights(network, 0);
   for (const operation of operations.list) {
-    if (!('matrix' in operation)) continue;
-    const { matrix } = operation;
+    const matrix = matrixOf(operation);
+    if (!matrix) continue;
     const bias = matrix.biasName === undefined ? undefined : weights.get(matrix.biasName)!.data;
     storeMatrix(parameters, matrix, weights.get(matrix.weightName)!.data, bias);
   }

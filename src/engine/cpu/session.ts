@@ -7,8 +7,9 @@ import type { Dataset } from '../../data/dataset.ts';
 import { random, streams } from '../../data/random.ts';
 import { applyTransform, fuseTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../../errors.ts';
-import type { Network, Weights } from '../../model/layer.ts';
-import { parametersOf, sizeOf } from '../../model/network.ts';
+import type { Network, ParameterSpec, Weights } from '../../model/layer.ts';
+import { checkMoments } from '../../model/layers/batch-norm.ts';
+import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
 import type {
   BatchSource,
   EvaluateResult,
@@ -200,18 +201,28 @@ class CpuSession implements Session {
 
   async weights(): Promise<Weights> {
     this.#assertOpen();
-    return this.#read(() => this.#memory.parameters.at);
+    const values = this.#read(() => this.#memory.parameters.at);
+    for (const { name, at, length } of this.#buffers()) values.set(name, this.#floats(at, length).slice());
+    return named(tensorsOf(this.#network), values);
   }
 
   async state(): Promise<TrainingState> {
     const moments: Partial<Record<MomentName, Weights>> = {};
-    for (const name of this.#moments) moments[name] = this.#read(() => this.#placeOf(name));
+    for (const name of this.#moments) {
+      moments[name] = named(
+        parametersOf(this.#network),
+        this.#read(() => this.#placeOf(name)),
+      );
+    }
     return { weights: await this.weights(), optimizerSteps: this.#optimizerSteps, moments };
   }
 
   async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
     this.#assertOpen();
     this.#store(this.#memory.parameters.at, weights);
+    for (const { name, at, length } of this.#buffers()) {
+      this.#floats(at, length).set(valuesOf(weights, name, length));
+    }
     const { parameterLength } = this.#operations;
     for (const { at } of [this.#memory.firstMoments, this.#memory.secondMoments]) {
       this.#floats(at, parameterLength).fill(0);
@@ -260,20 +271,11 @@ class CpuSession implements Session {
   #store(at: number, weights: Weights): void {
     const view = this.#floats(at, this.#operations.parameterLength);
     for (const layout of this.#layouts()) {
-      const data = (name: string, values: number): Float32Array => {
-        const weight = weights.get(name);
-        if (weight?.data.length !== values) {
-          throw new UsageError(
-            `${name}: ${weight?.data.length ?? 'no'} values where the network has ${values}`,
-          );
-        }
-        return weight.data;
-      };
       storeMatrix(
         view,
         layout,
-        data(layout.weightName, layout.out * layout.channels * layout.taps),
-        layout.biasName === undefined ? undefined : data(layout.biasName, layout.out),
+        valuesOf(weights, layout.weightName, layout.out * layout.channels * layout.taps),
+        layout.biasName === undefined ? undefined : valuesOf(weights, layout.biasName, layout.out),
       );
     }
   }
@@ -286,6 +288,9 @@ class CpuSession implements Session {
     this.#checkBatch(source.batchSize);
     this.#checkDataset(source.dataset);
     this.#useMoments(optimizer, averageDecay > 0);
+    for (const count of batchSizes(source.order.length, source.batchSize, from, to)) {
+      checkMoments(this.#network, count);
+    }
     const fused = fuseTransform(source.transform, source.dataset.shape);
     const count = Math.max(1, to - from);
     const losses = new Float64Array(this.#buffer(count * 8));
@@ -410,14 +415,15 @@ class CpuSession implements Session {
   ): Promise<{ loss: number; gradients: Weights }> {
     this.#assertOpen();
     this.#checkBatch(labels.length);
+    checkMoments(this.#network, labels.length);
     this.#checkLabels(labels);
     const totals = new Float64Array(this.#buffer(24));
     const source = this.#values(images, labels.length, labels);
     this.#reserve('train', labels.length, labels.length, source);
     await this.#crew.run({ kind: 'gradients', source, batchSize: labels.length, totals });
     const memory = this.#memory;
-    const gradients = this.#read((index) => memory.gradientOf(this.#operations.list[index]!));
-    return { loss: totals[0]! / labels.length, gradients };
+    const values = this.#read((index) => memory.gradientOf(this.#operations.list[index]!));
+    return { loss: totals[0]! / labels.length, gradients: named(parametersOf(this.#network), values) };
   }
 
   async predict(images: Float32Array, count: number): Promise<Float32Array> {
@@ -482,7 +488,7 @@ class CpuSession implements Session {
   }
 
   /** Reads all parameters, or what lies in their layout elsewhere: `at` gives its start for an operation. */
-  #read(at: (operation: number) => number): Weights {
+  #read(at: (operation: number) => number): Map<string, Float32Array> {
     const values = new Map<string, Float32Array>();
     this.#operations.list.forEach((operation, index) => {
       const matrix = matrixOf(operation);
@@ -492,9 +498,16 @@ class CpuSession implements Session {
       values.set(matrix.weightName, weights);
       if (matrix.biasName !== undefined) values.set(matrix.biasName, biases);
     });
-    return new Map(
-      parametersOf(this.#network).map(({ name, shape }) => [name, { shape, data: values.get(name)! }]),
-    );
+    return values;
+  }
+
+  /** Where the running moments of batch normalisations lie. */
+  #buffers(): { readonly name: string; readonly at: number; readonly length: number }[] {
+    return [...this.#memory.normalizations].flatMap(([operation, { running }]) => {
+      if (operation.kind !== 'batchNorm') return [];
+      const { channels, stored } = operation.input;
+      return operation.running.map((name, i) => ({ name, at: running.at + i * stored, length: channels }));
+    });
   }
 
   #fusedSource(source: BatchSource, fused: NonNullable<ReturnType<typeof fuseTransform>>): PictureSource {
@@ -559,7 +572,7 @@ class CpuSession implements Session {
     });
     const labels = new Uint16Array(this.#buffer(indices.length * 2));
     labels.set(Array.from(indices, (index) => dataset.labels[index]!));
-    return { kind: 'values', values, labels, seed, epoch };
+    return { kind: 'values', values, labels, samples: indices.slice(), seed, epoch };
   }
 
   #values(images: Float32Array, count: number, labels?: ArrayLike<number>): PictureSource {
@@ -572,7 +585,9 @@ class CpuSession implements Session {
     }
     const shared = new Uint16Array(this.#buffer(count * 2));
     if (labels) shared.set(Array.from(labels));
-    if (this.#crewIsHere) return { kind: 'values', values: images, labels: shared, ...noDraws };
+    const samples = Uint32Array.from({ length: count }, (_, i) => i);
+    const source = { kind: 'values', labels: shared, samples, seed: 0, epoch: 0 } as const;
+    if (this.#crewIsHere) return { ...source, values: images };
     // Copied each time, since the caller may have filled the same array again; into memory that is kept, since fresh
     // pages cost more than the copy.
     if (this.#pictures.length < images.length) {
@@ -580,7 +595,7 @@ class CpuSession implements Session {
     }
     const values = this.#pictures.subarray(0, images.length);
     values.set(images);
-    return { kind: 'values', values, labels: shared, ...noDraws };
+    return { ...source, values };
   }
 
   /** The same values in memory that workers can read without a copy each. */
@@ -616,8 +631,25 @@ class CpuSession implements Session {
   }
 }
 
-/** Pictures that a caller gives have no place in an epoch. */
-const noDraws = { seed: 0, epoch: 0 };
+/** A tensor's values. @throws UsageError where there are not as many. */
+function valuesOf(weights: Weights, name: string, length: number): Float32Array {
+  const weight = weights.get(name);
+  if (weight?.data.length !== length) {
+    throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values where the network has ${length}`);
+  }
+  return weight.data;
+}
+
+/** The values of tensors with their shapes, in the tensors' order. */
+const named = (tensors: readonly ParameterSpec[], values: ReadonlyMap<string, Float32Array>): Weights =>
+  new Map(tensors.map(({ name, shape }) => [name, { shape, data: values.get(name)! }]));
+
+/** The different sizes of batches `from` … `to` of a pass; only the last of all may be smaller. */
+function batchSizes(images: number, batchSize: number, from: number, to: number): Set<number> {
+  return new Set(
+    [from, to - 1].map((step) => Math.min(batchSize, images - step * batchSize)).filter((count) => count > 0),
+  );
+}
 
 /** Shared copies of data sets and orders in memory of the caller's own, which are not expected to change. */
 const copies = new WeakMap<object, Uint8Array | Uint16Array | Uint32Array | Float32Array>();

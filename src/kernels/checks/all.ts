@@ -3,6 +3,7 @@ import type { KernelName } from '../catalogue.ts';
 import type { KernelCheck } from './check.ts';
 import * as gemm from './gemm.ts';
 import * as maps from './maps.ts';
+import * as normalization from './normalization.ts';
 import * as optimizer from './optimizer.ts';
 import * as pooling from './pooling.ts';
 import * as sparse from './sparse.ts';
@@ -11,6 +12,7 @@ import * as winograd from './winograd.ts';
 export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
   ...gemm,
   ...maps,
+  ...normalization,
   ...optimizer,
   ...pooling,
   ...sparse,

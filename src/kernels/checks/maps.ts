@@ -36,6 +36,19 @@ export const relu: readonly KernelCheck[] = combinations({
   },
 }));
 
+export const multiply: readonly KernelCheck[] = combinations({ rows: [1, 3], length: [4, 12, 44] }).map(
+  (size) => ({
+    title: inWords(size),
+    arguments: { out: 1001, outRow: 47, map: 2003, mapRow: 45, factors: 3000, factorRow: 44, ...size },
+    plain(m, a) {
+      each(a.rows!, a.length!, (y, x) => {
+        const factor = m[a.factors! + y * a.factorRow! + x]!;
+        m[a.out! + y * a.outRow! + x] = m[a.map! + y * a.mapRow! + x]! * factor;
+      });
+    },
+  }),
+);
+
 export const reluBackward: readonly KernelCheck[] = combinations({
   floor: floors,
   rows: [1, 3],

@@ -16,6 +16,19 @@ export function wholeNumber(layer: string, argument: string, value: unknown, lea
   throw new UsageError(`${layer}: ${argument} ${found} is not a whole number ≥ ${least}`);
 }
 
+/** `value` as a number from `least` to below `beyond`. @throws UsageError */
+export function numberBelow(
+  layer: string,
+  argument: string,
+  value: unknown,
+  least: number,
+  beyond: number,
+): number {
+  if (typeof value === 'number' && value >= least && value < beyond) return value;
+  const found = typeof value === 'string' ? `"${value}"` : String(value);
+  throw new UsageError(`${layer}: ${argument} ${found} is not a number ≥ ${least} and < ${beyond}`);
+}
+
 /** One number for both sides, or [height, width]. @throws UsageError */
 export function sides(layer: string, argument: string, value: unknown, least: number): Pair {
   if (!Array.isArray(value)) {

@@ -99,9 +99,9 @@ export const conv2dKind: LayerKind<Conv2dSpec> = {
 
   parameters(spec, input) {
     const { channels } = geometry(spec, input);
-    const bound = 1 / Math.sqrt(channels * spec.kernel[0] * spec.kernel[1]);
-    const weight = { name: 'weight', shape: [spec.out, channels, ...spec.kernel], bound };
-    return spec.bias ? [weight, { name: 'bias', shape: [spec.out], bound }] : [weight];
+    const initial = { uniform: 1 / Math.sqrt(channels * spec.kernel[0] * spec.kernel[1]) };
+    const weight = { name: 'weight', shape: [spec.out, channels, ...spec.kernel], initial };
+    return spec.bias ? [weight, { name: 'bias', shape: [spec.out], initial }] : [weight];
   },
 
   multiplyAdds(spec, input) {

@@ -1,10 +1,21 @@
 import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import { ShapeError, UsageError } from '../../errors.ts';
-import type { LayerSpec, Shape, Tensor } from '../layer.ts';
+import type { LayerPass, LayerSpec, Shape, Tensor } from '../layer.ts';
 import { crossEntropy } from '../loss.ts';
 import { sizeOf } from '../network.ts';
-import { conv2d, flatten, kindOf, linear, maxPool2d, relu } from './index.ts';
+import { drawKept } from './dropout.ts';
+import {
+  batchNorm1d,
+  batchNorm2d,
+  conv2d,
+  dropout,
+  flatten,
+  kindOf,
+  linear,
+  maxPool2d,
+  relu,
+} from './index.ts';
 
 function randomValues(length: number, seed: number): Float64Array {
   const source = random(seed, 1);
@@ -31,6 +42,14 @@ const tensor = (shape: Shape, values: readonly number[]): Tensor => ({
   data: Float64Array.from(values),
 });
 
+/** A pass in training over two images; without it in evaluation. */
+const pass = (training = true, buffers: readonly Float64Array[] = []): LayerPass => ({
+  training,
+  buffers,
+  draws: { seed: 3, epoch: 2, layer: 1 },
+  samples: [17, 4],
+});
+
 describe('backward agrees with finite differences of forward', () => {
   const cases: readonly [string, LayerSpec, Shape][] = [
     ['conv2d 3×3', conv2d({ out: 2, kernel: 3 }), [3, 5, 4]],
@@ -54,6 +73,10 @@ describe('backward agrees with finite differences of forward', () => {
     ['flatten', flatten(), [2, 3, 2]],
     ['linear', linear(3), [5]],
     ['linear without bias', linear({ out: 1, bias: false }), [4]],
+    ['batchNorm2d', batchNorm2d({ epsilon: 0.01 }), [3, 4, 3]],
+    ['batchNorm2d, not affine', batchNorm2d({ affine: false }), [2, 3, 5]],
+    ['batchNorm1d, two values of each', batchNorm1d({ epsilon: 0.5 }), [5]],
+    ['dropout', dropout(0.3), [3, 4, 3]],
   ];
   test.each(cases)('%s', (_name, spec, shape) => {
     const kind = kindOf(spec);
@@ -61,13 +84,16 @@ describe('backward agrees with finite differences of forward', () => {
     const parameters = kind
       .parameters(spec, shape)
       .map((parameter, i) => randomValues(sizeOf(parameter.shape), 2 + i));
-    const output = kind.forward(spec, input, parameters);
+    const output = kind.forward(spec, input, parameters, pass());
     expect(output.shape).toEqual([2, ...kind.outputShape(spec, shape)]);
     expect(output.data.length).toBe(sizeOf(output.shape));
     const weights = randomValues(output.data.length, 9);
     const loss = (): number =>
-      kind.forward(spec, input, parameters).data.reduce((sum, value, i) => sum + value * weights[i]!, 0);
-    const gradients = kind.backward(spec, input, parameters, { shape: output.shape, data: weights });
+      kind
+        .forward(spec, input, parameters, pass())
+        .data.reduce((sum, value, i) => sum + value * weights[i]!, 0);
+    const gradient = { shape: output.shape, data: weights };
+    const gradients = kind.backward(spec, input, parameters, gradient, pass());
     expectDerivatives(input.data, gradients.input.data, loss);
     expect(gradients.parameters.length).toBe(parameters.length);
     for (const [i, parameter] of parameters.entries()) {
@@ -86,7 +112,12 @@ describe('conv2d', () => {
   test('slides without turning the kernel', () => {
     const input = tensor([1, 1, 2, 3], [1, 2, 3, 4, 5, 6]);
     const spec = conv2d({ out: 1, kernel: [1, 2] });
-    const { shape, data } = kindOf(spec).forward(spec, input, [Float64Array.of(10, 1), Float64Array.of(100)]);
+    const { shape, data } = kindOf(spec).forward(
+      spec,
+      input,
+      [Float64Array.of(10, 1), Float64Array.of(100)],
+      pass(),
+    );
     expect(shape).toEqual([1, 1, 2, 2]);
     expect([...data]).toEqual([112, 123, 145, 156]);
   });
@@ -99,8 +130,8 @@ describe('conv2d', () => {
   test('has the bounds of PyTorch’s initialisation', () => {
     const spec = conv2d({ out: 7, kernel: [3, 2] });
     expect(kindOf(spec).parameters(spec, [4, 8, 8])).toEqual([
-      { name: 'weight', shape: [7, 4, 3, 2], bound: 1 / Math.sqrt(24) },
-      { name: 'bias', shape: [7], bound: 1 / Math.sqrt(24) },
+      { name: 'weight', shape: [7, 4, 3, 2], initial: { uniform: 1 / Math.sqrt(24) } },
+      { name: 'bias', shape: [7], initial: { uniform: 1 / Math.sqrt(24) } },
     ]);
   });
 });
@@ -112,19 +143,19 @@ describe('maxPool2d', () => {
 
   test('of equal values the first takes the gradient', () => {
     const input = tensor([1, 1, 2, 2], [0, 5, 5, 5]);
-    expect([...pool.backward(spec, input, [], ones([1, 1, 1, 1])).input.data]).toEqual([0, 1, 0, 0]);
+    expect([...pool.backward(spec, input, [], ones([1, 1, 1, 1]), pass()).input.data]).toEqual([0, 1, 0, 0]);
   });
 
   test('NaN wins, and the last of several', () => {
     const input = tensor([1, 1, 2, 2], [Number.NaN, 5, Number.NaN, 7]);
-    expect([...pool.forward(spec, input, []).data]).toEqual([Number.NaN]);
-    expect([...pool.backward(spec, input, [], ones([1, 1, 1, 1])).input.data]).toEqual([0, 0, 1, 0]);
+    expect([...pool.forward(spec, input, [], pass()).data]).toEqual([Number.NaN]);
+    expect([...pool.backward(spec, input, [], ones([1, 1, 1, 1]), pass()).input.data]).toEqual([0, 0, 1, 0]);
   });
 
   test('padded places never win', () => {
     const padded = maxPool2d({ kernel: 2, padding: 1 });
     const input = tensor([1, 1, 2, 2], [-1, -2, -3, -4]);
-    expect([...pool.forward(padded, input, []).data]).toEqual([-1, -2, -3, -4]);
+    expect([...pool.forward(padded, input, [], pass()).data]).toEqual([-1, -2, -3, -4]);
   });
 
   test('rows and columns that fill no window are passed over', () => {
@@ -134,10 +165,81 @@ describe('maxPool2d', () => {
 
 test('relu keeps NaN and passes no gradient at 0', () => {
   const input = tensor([1, 3], [Number.NaN, 0, 2]);
-  expect([...kindOf(relu()).forward(relu(), input, []).data]).toEqual([Number.NaN, 0, 2]);
-  expect([...kindOf(relu()).backward(relu(), input, [], tensor([1, 3], [1, 1, 1])).input.data]).toEqual([
-    1, 0, 1,
-  ]);
+  expect([...kindOf(relu()).forward(relu(), input, [], pass()).data]).toEqual([Number.NaN, 0, 2]);
+  expect([
+    ...kindOf(relu()).backward(relu(), input, [], tensor([1, 3], [1, 1, 1]), pass()).input.data,
+  ]).toEqual([1, 0, 1]);
+});
+
+describe('batchNorm', () => {
+  const spec = batchNorm2d({ momentum: 0.25, epsilon: 1 });
+  const kind = kindOf(spec);
+  const input = tensor([2, 2, 1, 2], [1, 3, 0, 0, 5, 7, 0, 8]);
+  const buffers = [Float64Array.of(8, 4), Float64Array.of(3, 2)];
+  const parameters = [Float64Array.of(2, 1), Float64Array.of(10, 0)];
+
+  test('normalises by the batch in training, by the running moments in evaluation', () => {
+    // Channel 0 has 1, 3, 5, 7: mean 4, variance 5.
+    const trained = kind.forward(spec, input, parameters, pass(true, buffers));
+    expect(trained.data[1]).toBeCloseTo(10 + (2 * (3 - 4)) / Math.sqrt(5 + 1), 12);
+    const evaluated = kind.forward(spec, input, parameters, pass(false, buffers));
+    expect(evaluated.data[1]).toBe(10 + (2 * (3 - 8)) / Math.sqrt(3 + 1));
+  });
+
+  test('running moments follow the batch’s, with the unbiased variance, and nothing is changed in place', () => {
+    const [mean, variance] = kind.updatedBuffers!(spec, input, buffers);
+    expect([...mean!]).toEqual([0.75 * 8 + 0.25 * 4, 0.75 * 4 + 0.25 * 2]);
+    expect(variance![0]).toBeCloseTo(0.75 * 3 + (0.25 * 20) / 3, 12);
+    expect(buffers[0]![0]).toBe(8);
+  });
+
+  test('starts as PyTorch’s', () => {
+    const constant = (value: number) => ({ shape: [2], initial: { constant: value } });
+    expect(kind.parameters(spec, [2, 1, 2])).toEqual([
+      { name: 'weight', ...constant(1) },
+      { name: 'bias', ...constant(0) },
+    ]);
+    expect(kind.buffers!(spec, [2, 1, 2])).toEqual([
+      { name: 'running_mean', ...constant(0) },
+      { name: 'running_var', ...constant(1) },
+    ]);
+    expect(kind.parameters(batchNorm2d({ affine: false }), [2, 1, 2])).toEqual([]);
+  });
+});
+
+describe('dropout', () => {
+  const kept = (probability: number, sample = 0, epoch = 1, layer = 2, size = 50_000): Uint8Array => {
+    const values = new Uint8Array(size);
+    drawKept(values, probability, { seed: 5, epoch, layer }, sample);
+    return values;
+  };
+
+  test('scales what stays and leaves evaluation alone', () => {
+    const input = tensor([2, 3], [1, 2, 3, 4, 5, 6]);
+    const spec = dropout(0.2);
+    const { data } = kindOf(spec).forward(spec, input, [], pass());
+    for (const [i, value] of data.entries()) expect([0, input.data[i]! / (1 - 0.2)]).toContainEqual(value);
+    expect(kindOf(spec).forward(spec, input, [], pass(false))).toEqual(input);
+  });
+
+  // 0.0009 is below the share of a byte, 0.998 above; 0.3 needs more than a byte.
+  test.each([0, 0.0009, 0.3, 0.5, 0.998])('drops a share of %d', (probability) => {
+    const size = 200_000;
+    const dropped = kept(probability, 0, 1, 2, size).reduce((sum, value) => sum + 1 - value, 0);
+    const deviation = Math.sqrt(size * probability * (1 - probability));
+    expect(Math.abs(dropped - size * probability)).toBeLessThanOrEqual(4 * deviation);
+  });
+
+  test('depends on picture, epoch and layer, and a longer mask begins as a shorter one', () => {
+    const first = kept(0.5);
+    expect(kept(0.5)).toEqual(first);
+    for (const other of [kept(0.5, 1), kept(0.5, 0, 2), kept(0.5, 0, 1, 3)]) {
+      // Independent masks agree in half of their values.
+      const equal = other.reduce((sum, value, i) => sum + Number(value === first[i]), 0);
+      expect(Math.abs(equal / other.length - 0.5)).toBeLessThan(0.02);
+    }
+    expect(kept(0.3, 0, 1, 2, 37)).toEqual(kept(0.3).subarray(0, 37));
+  });
 });
 
 describe('cross-entropy', () => {
@@ -171,6 +273,11 @@ describe('refuses', () => {
       () => conv2d({ out: 1, kernel: 3, pad: 1 } as never),
       'conv2d: no argument is named "pad"',
     ],
+    ['a probability of 1', () => dropout(1), 'dropout: probability 1 is not a number ≥ 0 and < 1'],
+    ['half a text', () => dropout('0.5' as never), 'dropout: probability "0.5" is not'],
+    ['a momentum beyond 1', () => batchNorm1d({ momentum: 1.5 }), 'batchNorm1d: momentum 1.5 is not'],
+    ['an epsilon of 0', () => batchNorm2d({ epsilon: 0 }), 'batchNorm2d: epsilon 0 is not above 0'],
+    ['eps', () => batchNorm2d({ eps: 1 } as never), 'batchNorm2d: no argument is named "eps"'],
     ['an empty name', () => relu({ name: '' }), 'relu: name "" is not'],
     [
       'too much padding',
@@ -191,6 +298,16 @@ describe('refuses', () => {
     ],
     [maxPool2d(3), [1, 2, 2], 'maxPool2d: kernel 3×3 does not fit the 2×2 input; use a smaller kernel'],
     [conv2d({ out: 1, kernel: 1 }), [9], 'conv2d: the input is a vector of 9 values, not a feature map'],
+    [
+      batchNorm2d(),
+      [9],
+      'batchNorm2d: the input is a vector of 9 values, not a feature map; use batchNorm1d',
+    ],
+    [
+      batchNorm1d(),
+      [1, 2, 2],
+      'batchNorm1d: the input is a 1×2×2 feature map, not a vector; use batchNorm2d',
+    ],
     [linear(1), [1, 2, 2], 'linear: the input is a 1×2×2 feature map, not a vector; put flatten() before it'],
   ])('$kind on %j', (spec, shape, message) => {
     const build = (): unknown => kindOf(spec).outputShape(spec, shape);

@@ -41,9 +41,9 @@ export const linearKind: LayerKind<LinearSpec> = {
   },
 
   parameters(spec, [features = 0]) {
-    const bound = 1 / Math.sqrt(features);
-    const weight = { name: 'weight', shape: [spec.out, features], bound };
-    return spec.bias ? [weight, { name: 'bias', shape: [spec.out], bound }] : [weight];
+    const initial = { uniform: 1 / Math.sqrt(features) };
+    const weight = { name: 'weight', shape: [spec.out, features], initial };
+    return spec.bias ? [weight, { name: 'bias', shape: [spec.out], initial }] : [weight];
   },
 
   multiplyAdds: (spec, [features = 0]) => spec.out * features,

@@ -1,0 +1,287 @@
+/**
+ * Batch normalisation with the ReLU behind it. In training it needs the moments of the whole batch, and in the backward
+ * pass two sums over it, so all workers meet on either way: each group of images gathers its part in a place of its own
+ * (`gather`), and one worker combines them, in their order and in float64 (`combineBatchNorm`). Then each image is
+ * normalised by itself. In evaluation the running moments are there beforehand.
+ *
+ * The output is not kept for the backward pass: it is normalised again from the input, which is kept anyway.
+ */
+import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from './code.ts';
+import type { Lowered, LoweringContext, Stages } from './lowering.ts';
+import type { BatchNorm } from './operations.ts';
+
+/** Vectors of a normalisation, each of `stored` floats, one behind the other. */
+const vectors = [
+  /** What is subtracted, what multiplies, and what is added: all that `normalize` needs. */
+  'mean',
+  'scale',
+  'shift',
+  /** Of the batch, divided by the number of values. */
+  'variance',
+  /** What the backward pass subtracts from a gradient, and times the distance from the mean. */
+  'offset',
+  'slope',
+] as const;
+
+/** A normalisation's own memory, for the whole session. */
+export interface BatchNormMemory {
+  readonly vectors: Place;
+  /** Running mean, then running variance. */
+  readonly running: Place;
+}
+
+export const vectorFloats = ({ input }: BatchNorm): number => vectors.length * input.stored;
+export const runningFloats = ({ input }: BatchNorm): number => 2 * input.stored;
+/** Floats of what a group of images gathers: two vectors. */
+export const partFloats = ({ input }: BatchNorm): number => 2 * input.stored;
+
+/** What one worker does for all. Places are counted in floats. */
+export interface BatchNormCall {
+  readonly host: 'batchNorm';
+  readonly step: 'moments' | 'gradients' | 'running' | 'evaluation';
+  readonly channels: number;
+  readonly stored: number;
+  readonly epsilon: number;
+  readonly momentum: number;
+  readonly vectors: number;
+  readonly running: number;
+  /** Weights and biases, and their gradients, [weights][biases]; none where it is not affine. */
+  readonly parameters: number | undefined;
+  readonly gradients: number;
+  /** What the groups of images gathered, `partStride` apart, and how many values of a channel each had. */
+  readonly parts: number;
+  readonly partStride: number;
+  readonly counts: readonly number[];
+}
+
+export function batchNormCall(
+  operation: BatchNorm,
+  step: BatchNormCall['step'],
+  memory: BatchNormMemory,
+  places: {
+    readonly parameters: number;
+    readonly gradients: number;
+    readonly parts: Place;
+    readonly partStride: number;
+  },
+  counts: readonly number[],
+): BatchNormCall {
+  const { spec, input, matrix } = operation;
+  return {
+    host: 'batchNorm',
+    step,
+    channels: input.channels,
+    stored: input.stored,
+    epsilon: spec.epsilon,
+    momentum: spec.momentum,
+    vectors: memory.vectors.at,
+    running: memory.running.at,
+    parameters: matrix && places.parameters + matrix.offset,
+    gradients: matrix ? places.gradients + matrix.offset : 0,
+    parts: places.parts.at,
+    partStride: places.partStride,
+    counts,
+  };
+}
+
+/** Runs such a call on the memory. */
+export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): void {
+  const { channels, stored, epsilon, momentum, parameters, gradients, counts } = call;
+  const place = (name: (typeof vectors)[number]): number => call.vectors + vectors.indexOf(name) * stored;
+  const [mean, scale, shift, variance] = [place('mean'), place('scale'), place('shift'), place('variance')];
+  const [offset, slope] = [place('offset'), place('slope')];
+  const [runningMean, runningVariance] = [call.running, call.running + stored];
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const normalizeBy = (c: number, center: number, spread: number): void => {
+    const weight = parameters === undefined ? 1 : floats[parameters + c]!;
+    floats[mean + c] = center;
+    floats[scale + c] = weight / Math.sqrt(spread + epsilon);
+    floats[shift + c] = parameters === undefined ? 0 : floats[parameters + stored + c]!;
+  };
+  for (let c = 0; c < channels; c++) {
+    switch (call.step) {
+      case 'moments': {
+        let [center, squares, before] = [0, 0, 0];
+        counts.forEach((count, group) => {
+          const at = call.parts + group * call.partStride + c;
+          const apart = floats[at]! - center;
+          const all = before + count;
+          center += (apart * count) / all;
+          squares += floats[at + stored]! + (apart ** 2 * before * count) / all;
+          before = all;
+        });
+        floats[variance + c] = squares / total;
+        normalizeBy(c, center, squares / total);
+        break;
+      }
+      case 'gradients': {
+        let [sum, product] = [0, 0];
+        counts.forEach((_, group) => {
+          const at = call.parts + group * call.partStride + c;
+          sum += floats[at]!;
+          product += floats[at + stored]!;
+        });
+        const spread = floats[variance + c]! + epsilon;
+        floats[offset + c] = sum / total;
+        floats[slope + c] = product / (spread * total);
+        if (parameters === undefined) break;
+        floats[gradients + c] = product / Math.sqrt(spread);
+        floats[gradients + stored + c] = sum;
+        break;
+      }
+      case 'running': {
+        const follow = (at: number, value: number): void => {
+          floats[at] = (1 - momentum) * floats[at]! + momentum * value;
+        };
+        follow(runningMean + c, floats[mean + c]!);
+        follow(runningVariance + c, (floats[variance + c]! * total) / (total - 1));
+        break;
+      }
+      case 'evaluation':
+        normalizeBy(c, floats[runningMean + c]!, floats[runningVariance + c]!);
+        break;
+    }
+  }
+}
+
+/** The meeting in the middle of a normalisation. `group` numbers the groups of images. */
+export interface Meeting {
+  /** Joins a chunk's values to its group's moments; `before` images of the group came before. */
+  gather(code: Code, chunk: Chunk, group: number, before: number): void;
+  combine(code: Code, images: readonly number[]): void;
+  /** The same for the sums of the backward pass. */
+  gatherGradients(code: Code, chunk: Chunk, group: number, first: boolean): void;
+  combineGradients(code: Code, images: readonly number[]): void;
+}
+
+export function lowerBatchNorm(
+  operation: BatchNorm,
+  memory: BatchNormMemory,
+  context: LoweringContext,
+  places: Parameters<typeof batchNormCall>[3],
+): Lowered & { readonly meeting: Meeting } {
+  const { input, relu } = operation;
+  const { x, y, dx, dy } = context;
+  const pixels = input.height * input.width;
+  const vector = (name: (typeof vectors)[number]): number =>
+    memory.vectors.at + vectors.indexOf(name) * input.stored;
+  const part = (group: number): number => places.parts.at + group * places.partStride;
+
+  /** The maps of a chunk, named as the kernels name them: image by image, or all at once where an image is a pixel. */
+  const walk = (
+    chunk: Chunk,
+    maps: Readonly<Record<string, MapBuffer>>,
+    body: (sizes: Record<string, number>, image: number) => void,
+  ): void => {
+    const together = pixels === 1;
+    for (let image = 0; image < (together ? 1 : chunk.count); image++) {
+      const sizes: Record<string, number> = {
+        rows: input.height,
+        columns: together ? chunk.count : input.width,
+        channels: input.stored,
+      };
+      for (const [name, map] of Object.entries(maps)) {
+        sizes[name] = map.at(chunk, image);
+        sizes[`${name}Row`] = map.rowStride;
+        sizes[`${name}Pixel`] = together ? map.imageStride : map.pixelStride;
+      }
+      body(sizes, image);
+    }
+  };
+
+  const meeting: Meeting = {
+    gather(code, chunk, group, before) {
+      walk(chunk, { map: x }, (sizes, image) =>
+        code.call('channelMoments', {
+          ...sizes,
+          mean: part(group),
+          squares: part(group) + input.stored,
+          before: (before + image) * pixels,
+        }),
+      );
+    },
+    combine: (code, images) =>
+      code.host(
+        batchNormCall(
+          operation,
+          'moments',
+          memory,
+          places,
+          images.map((count) => count * pixels),
+        ),
+      ),
+    gatherGradients(code, chunk, group, first) {
+      walk(chunk, { map: x, gradient: dy! }, (sizes, image) =>
+        code.call('normalizeSums', {
+          ...sizes,
+          sums: part(group),
+          products: part(group) + input.stored,
+          mean: vector('mean'),
+          accumulate: Number(!first || image > 0),
+        }),
+      );
+    },
+    combineGradients: (code, images) =>
+      code.host(
+        batchNormCall(
+          operation,
+          'gradients',
+          memory,
+          places,
+          images.map((count) => count * pixels),
+        ),
+      ),
+  };
+  const forward = (code: Code, chunk: Chunk): void =>
+    walk(chunk, { map: x, out: y }, (sizes) =>
+      code.call('normalize', {
+        ...sizes,
+        mean: vector('mean'),
+        scale: vector('scale'),
+        shift: vector('shift'),
+        floor: floorOf(relu),
+      }),
+    );
+  const backward = (code: Code, chunk: Chunk): void => {
+    if (!dx) return;
+    walk(chunk, { map: x, gradient: dy!, out: dx }, (sizes) =>
+      code.call('normalizeBackward', {
+        ...sizes,
+        mean: vector('mean'),
+        scale: vector('scale'),
+        offset: vector('offset'),
+        slope: vector('slope'),
+        floor: context.inputFloor,
+      }),
+    );
+  };
+  /** A stage with a piece for each image. */
+  const byImage = (chunk: Chunk, emit: (code: Code, image: Chunk, index: number) => void): Stages[number] =>
+    Array.from(
+      { length: chunk.count },
+      (_, i) => (code: Code) => emit(code, { first: chunk.first + i, count: 1 }, i),
+    );
+  const ones = (chunk: Chunk): number[] => new Array<number>(chunk.count).fill(1);
+  return {
+    meeting,
+    forward,
+    forwardStages: (chunk) => [
+      ...(context.training
+        ? [
+            byImage(chunk, (code, image, i) => meeting.gather(code, image, i, 0)),
+            [(code: Code) => meeting.combine(code, ones(chunk))],
+          ]
+        : []),
+      byImage(chunk, forward),
+    ],
+    backward,
+    backwardStages: (chunk) => ({
+      stages: [
+        byImage(chunk, (code, image, i) => meeting.gatherGradients(code, image, i, true)),
+        [(code) => meeting.combineGradients(code, ones(chunk))],
+        ...(dx ? [byImage(chunk, backward)] : []),
+      ],
+      slots: 1,
+    }),
+  };
+}

@@ -1,0 +1,104 @@
+/**
+ * Dropout (Srivastava et al., JMLR 2014), inverted as in PyTorch: in training each value becomes 0 with a probability p,
+ * and is multiplied by 1 / (1 − p) otherwise; in evaluation nothing happens.
+ *
+ * What is dropped is a function of seed, epoch, picture, layer and the value's place alone. Sixteen values share a block
+ * of Philox's: each has a byte of it, which decides against p · 256. Only where the byte equals the whole part of that, a
+ * number of the value's own decides against the rest, so that any p is met exactly.
+ */
+import { philox, streams } from '../../data/random.ts';
+import type { DropoutDraws, DropoutSpec, LayerKind, LayerPass, Tensor } from '../layer.ts';
+import { knownArguments, named, numberBelow } from './arguments.ts';
+
+export interface DropoutOptions {
+  /** Of each value to be dropped, 0 ≤ probability < 1; 0.5 by default. */
+  readonly probability?: number;
+  readonly name?: string;
+}
+
+/**
+ * Drops each value with a probability in training: `dropout(0.5)` or `dropout({ probability: 0.5, name: 'drop' })`.
+ * @throws UsageError where the probability is not one, or is 1, which would leave nothing.
+ */
+export function dropout(probabilityOrOptions: number | DropoutOptions = {}): DropoutSpec {
+  const options =
+    typeof probabilityOrOptions === 'object' ? probabilityOrOptions : { probability: probabilityOrOptions };
+  knownArguments('dropout', options, ['probability', 'name']);
+  return {
+    kind: 'dropout',
+    ...named('dropout', options.name),
+    probability: numberBelow('dropout', 'probability', options.probability ?? 0.5, 0, 1),
+  };
+}
+
+/** Layers of one network draw from streams that are so far apart. */
+const layerStep = 2 ** 16;
+/** Blocks from here on decide for one value each. */
+const ownBlocks = 2 ** 31;
+
+const counter = new Uint32Array(4);
+const block = new Uint32Array(4);
+const own = new Uint32Array(4);
+
+/**
+ * Fills `kept` with 1 where the values of a picture stay and 0 where they are dropped, in PyTorch's order [C, H, W].
+ * `sample` is the picture's position in the data set.
+ */
+export function drawKept(
+  kept: Uint8Array,
+  probability: number,
+  { seed, epoch, layer }: DropoutDraws,
+  sample: number,
+): void {
+  const key0 = seed >>> 0;
+  const key1 = Math.floor(seed / 2 ** 32) >>> 0;
+  const limit = probability * 256;
+  const whole = Math.floor(limit);
+  const rest = (limit - whole) * 2 ** 32;
+  counter[1] = streams.dropout + layerStep * layer;
+  counter[2] = epoch;
+  counter[3] = sample;
+  for (let first = 0; first < kept.length; first += 16) {
+    counter[0] = first >>> 4;
+    philox(counter, key0, key1, block);
+    const count = Math.min(16, kept.length - first);
+    for (let i = 0; i < count; i++) {
+      const byte = (block[i >> 2]! >>> (8 * (i & 3))) & 255;
+      let stays = byte >= whole;
+      if (byte === whole && rest > 0) {
+        counter[0] = ownBlocks + first + i;
+        philox(counter, key0, key1, own);
+        stays = own[0]! >= rest;
+      }
+      kept[first + i] = stays ? 1 : 0;
+    }
+  }
+}
+
+/** Each value times 1 / (1 − p) or 0, image by image. */
+function dropValues(spec: DropoutSpec, { shape, data }: Tensor, { draws, samples }: LayerPass): Tensor {
+  const [batch = 0] = shape;
+  const kept = new Uint8Array(data.length / batch);
+  const scale = 1 / (1 - spec.probability);
+  const result = new Float64Array(data.length);
+  for (let n = 0; n < batch; n++) {
+    drawKept(kept, spec.probability, draws, samples[n]!);
+    for (const [i, stays] of kept.entries()) {
+      const at = n * kept.length + i;
+      result[at] = data[at]! * (stays ? scale : 0);
+    }
+  }
+  return { shape, data: result };
+}
+
+export const dropoutKind: LayerKind<DropoutSpec> = {
+  kind: 'dropout',
+  outputShape: (_spec, input) => input,
+  parameters: () => [],
+  multiplyAdds: () => 0,
+  forward: (spec, input, _parameters, pass) => (pass.training ? dropValues(spec, input, pass) : input),
+  backward: (spec, _input, _parameters, outputGradient, pass) => ({
+    input: dropValues(spec, outputGradient, pass),
+    parameters: [],
+  }),
+};
