@@ -99,7 +99,12 @@ test('it holds what is needed to run and nothing else', async () => {
     Object.keys(packages)
       .filter((name) => !name.includes('koffi'))
       .sort(),
-  ).toEqual(['node_modules/commander', 'node_modules/fastest-levenshtein', 'node_modules/vggnet']);
+  ).toEqual([
+    'node_modules/commander',
+    'node_modules/fastest-levenshtein',
+    'node_modules/vggnet',
+    'node_modules/zod',
+  ]);
   const folder = join(project, 'node_modules/vggnet');
   expect((await readdir(folder)).sort()).toEqual(['LICENSE', 'README.md', 'bin', 'dist', 'package.json']);
   const built = await readdir(join(folder, 'dist'), { recursive: true });
