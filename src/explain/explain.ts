@@ -8,7 +8,7 @@
  */
 import type { OpenSession, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
-import type { LayerSpec, Network, NetworkLayer, Shape, Tensor, Weights } from '../model/layer.ts';
+import type { LayerPass, LayerSpec, Network, NetworkLayer, Shape, Tensor, Weights } from '../model/layer.ts';
 import { flatten, kindOf } from '../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
 
@@ -32,7 +32,7 @@ export interface HeatMap {
 const pointwise: ReadonlySet<string> = new Set(['relu', 'batchNorm', 'dropout']);
 
 /** Whether a layer does nothing once training is over. */
-const idle = (spec: LayerSpec): boolean => (spec.kind as string) === 'dropout';
+const idle = (spec: LayerSpec): boolean => spec.kind === 'dropout';
 
 /**
  * Index of the layer whose output Grad-CAM looks at: the last convolution's, after its ReLU and before the pool that
@@ -117,6 +117,7 @@ export class Prefix implements AsyncDisposable {
 export interface Tail {
   readonly layers: readonly NetworkLayer[];
   readonly parameters: readonly (readonly Float64Array[])[];
+  readonly passes: readonly LayerPass[];
 }
 
 /** The layers of `network` behind layer `last`, without those that do nothing after training. */
@@ -125,7 +126,15 @@ export function tailBehind(network: Network, weights: Weights, last: number): Ta
   const parameters = layers.map((layer) =>
     layer.parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
   );
-  return { layers, parameters };
+  const passes = layers.map(
+    ({ buffers }, layer): LayerPass => ({
+      training: false,
+      buffers: buffers.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
+      draws: { seed: 0, epoch: 0, layer },
+      samples: [0],
+    }),
+  );
+  return { layers, parameters, passes };
 }
 
 /** Class scores for one picture's feature map, and their gradient by it for one class. */
@@ -138,14 +147,14 @@ function scoreGradient(
   let current = map;
   for (const [i, { spec }] of tail.layers.entries()) {
     inputs.push(current);
-    current = kindOf(spec).forward(spec, current, tail.parameters[i]!);
+    current = kindOf(spec).forward(spec, current, tail.parameters[i]!, tail.passes[i]!);
   }
   const logits = current.data;
   let gradient: Tensor = { shape: current.shape, data: new Float64Array(logits.length) };
   gradient.data[label] = 1;
   for (let i = tail.layers.length - 1; i >= 0; i--) {
     const { spec } = tail.layers[i]!;
-    gradient = kindOf(spec).backward(spec, inputs[i]!, tail.parameters[i]!, gradient).input;
+    gradient = kindOf(spec).backward(spec, inputs[i]!, tail.parameters[i]!, gradient, tail.passes[i]!).input;
   }
   return { logits, gradient: gradient.data };
 }

@@ -9,7 +9,13 @@ import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
 import type { TrainConfig } from '../train/config.ts';
-import { type Callback, type FitOptions, type FitResult, fit, type Snapshot } from '../train/fit.ts';
+import {
+  type Callback,
+  type FitOptions,
+  type FitResult,
+  fit as fitModel,
+  type Snapshot,
+} from '../train/fit.ts';
 import { compile, type Model } from '../train/model.ts';
 import { adam, adamw, sgd } from '../train/optimizers.ts';
 import {
@@ -183,7 +189,7 @@ export async function runTraining(
       : undefined;
     onStart?.(training, from);
     try {
-      const result = await fit({
+      const result = await fitModel({
         ...fitOptionsOf(training),
         // What a run keeps comes first: it must not wait for what others make of it.
         callbacks: [...(recorder ? [recorder.callback] : []), ...callbacks],

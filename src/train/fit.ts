@@ -243,7 +243,13 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       ...loop,
       ...(whole && { epoch: epoch + 1, step: 0, running: start.running }),
       best: better ? { epoch, value: chosenBy.accuracy } : loop.best,
-      counters: { sinceBest, plateaus: plateau.plateaus, waited: plateau.waited, lowestLoss: plateau.lowest },
+      counters: {
+        sinceBest,
+        plateaus: plateau.plateaus,
+        waited: plateau.waited,
+        // JSON, and so a checkpoint, knows no infinity.
+        ...(plateau.lowest < Infinity && { lowestLoss: plateau.lowest }),
+      },
       finished: stopped || loop.totalSteps >= lastTotal,
     };
     for (const callback of callbacks) await callback.epoch?.(last);
