@@ -1,5 +1,5 @@
 /**
- * The processes of test/tune-stress.test.ts: `node tune-process.ts ROLE FOLDER`.
+ * The processes of test/tune-stress.test.ts: `node tune-process.ts ROLE FOLDER PARENT`.
  * - `driver` keeps two workers alive, fails the trials of dead ones and lets them be retried;
  * - `worker` runs trials and writes each result that `tell` accepted into `FOLDER/accepted.log`;
  * - `tear` dies in the middle of an append: half a line is written and the lock is left behind.
@@ -16,7 +16,7 @@ import { ashaPruner } from '../src/tune/pruners.ts';
 import { searchSpace } from '../src/tune/search-space.ts';
 import { createStudy, type Study } from '../src/tune/study.ts';
 
-const [role, folder] = process.argv.slice(2) as [string, string];
+const [role, folder, parent] = process.argv.slice(2) as [string, string, string];
 const journal = join(folder, 'journal.log');
 const workers = join(folder, 'workers');
 
@@ -31,14 +31,15 @@ const open = (worker?: string): Promise<Study> =>
     ...(worker !== undefined && { worker }),
   });
 
-/** A child whose parent is gone belongs to nobody. */
-const parent = process.ppid;
-const isOrphan = (): boolean => process.ppid !== parent;
+/** A child whose parent is gone, perhaps before the child came to ask, belongs to nobody. */
+const isOrphan = (): boolean => process.ppid !== Number(parent);
 
 async function driver(): Promise<void> {
   using study = await open();
   const start = (): ChildProcess =>
-    spawn(process.execPath, [fileURLToPath(import.meta.url), 'worker', folder], { stdio: 'inherit' });
+    spawn(process.execPath, [fileURLToPath(import.meta.url), 'worker', folder, String(process.pid)], {
+      stdio: 'inherit',
+    });
   const children = [start(), start()];
   while (!isOrphan()) {
     for (const [index, child] of children.entries()) {

@@ -21,7 +21,9 @@ test('kill -9 at random loses nothing', { timeout: (seconds + 60) * 1000 }, asyn
   const folder = mkdtempSync(join(tmpdir(), 'vgg-stress-'));
   const path = join(folder, 'journal.log');
   const start = (role: string): ChildProcess =>
-    spawn(process.execPath, [script, role, folder], { stdio: ['ignore', 'inherit', 'inherit'] });
+    spawn(process.execPath, [script, role, folder, String(process.pid)], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
   const drivers = [start('driver'), start('driver')];
   const torn: Promise<unknown>[] = [];
   const kills = { driver: 0, worker: 0, torn: 0 };
