@@ -64,18 +64,18 @@ export function keeperOf(
   };
 }
 
-/** Refuses a --save that cannot be written before hours are spent on what it is to hold. */
-export async function checkWritable(path: string): Promise<void> {
+/** Refuses a file that cannot be written before hours are spent on what it is to hold. */
+export async function checkWritable(path: string, option = '--save'): Promise<void> {
   const folder = dirname(resolve(path));
   try {
     await access(folder, constants.W_OK);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new DataError(
-      `--save ${path}: the folder ${folder} ${missing ? 'does not exist' : 'cannot be written'}; ` +
+      `${option} ${path}: the folder ${folder} ${missing ? 'does not exist' : 'cannot be written'}; ` +
         'make it, or name a file elsewhere',
     );
   }
   const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory()) throw new DataError(`--save ${path} is a folder; name a file in it`);
+  if (existing?.isDirectory()) throw new DataError(`${option} ${path} is a folder; name a file in it`);
 }

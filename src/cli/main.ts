@@ -10,6 +10,7 @@ import { downloadCommand } from './download.ts';
 import { evaluateCommand } from './evaluate.ts';
 import { endInterrupted, Interrupted, listenForInterrupts } from './interrupt.ts';
 import { kernelsCommand } from './kernels.ts';
+import { lrFindCommand } from './lr-find.ts';
 import { reportCommand } from './report.ts';
 import { compareCommand, runsCommand } from './runs.ts';
 import { statsCommand } from './stats.ts';
@@ -42,6 +43,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   program
     .addCommand(trainCommand(interruption))
     .addCommand(evaluateCommand())
+    .addCommand(lrFindCommand(interruption))
     .addCommand(reportCommand())
     .addCommand(runsCommand())
     .addCommand(compareCommand())

@@ -1,0 +1,118 @@
+/**
+ * The learning rate range test (Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017): the rate
+ * rises by the same factor each step, and the loss tells which rates train and which destroy.
+ */
+import type { DataLoader } from '../data/loader.ts';
+import type { OptimizerOptions, StepOptions } from '../engine/backend.ts';
+import { UsageError, VggError } from '../errors.ts';
+import type { Model } from './model.ts';
+
+export interface FindOptions extends StepOptions {
+  readonly model: Model;
+  readonly loader: DataLoader;
+  readonly optimizer: OptimizerOptions;
+  /** The first and the last rate; 1e-6 and 1 by default. */
+  readonly from?: number;
+  readonly to?: number;
+  /** Steps between them; 200 by default. */
+  readonly steps?: number;
+  readonly signal?: AbortSignal;
+  readonly onStep?: (step: number, point: RatePoint) => void;
+}
+
+export interface RatePoint {
+  readonly lr: number;
+  readonly loss: number;
+  /** Exponential moving average of the losses so far, without the bias of its start. */
+  readonly smoothed: number;
+}
+
+export interface FoundRates {
+  readonly points: readonly RatePoint[];
+  /** Where the smoothed loss falls fastest, by the logarithm of the rate; undefined where it never falls. */
+  readonly steepest: number | undefined;
+  /** A tenth of the rate at which the smoothed loss is lowest: the usual other choice. */
+  readonly tenthOfLowest: number;
+}
+
+/** Share of the past in the smoothed loss. */
+const smoothing = 0.95;
+/** The sweep ends where the smoothed loss is this many times the lowest. */
+const diverged = 4;
+
+/**
+ * Sweeps the rate; the model afterwards is as it was before.
+ * @throws UsageError where the rates do not rise or are too few.
+ */
+export async function findLearningRate(options: FindOptions): Promise<FoundRates> {
+  const { model, loader, optimizer, from = 1e-6, to = 1, steps = 200, signal, onStep } = options;
+  if (!(from > 0 && to > from && to < Infinity)) {
+    throw new UsageError(`lr-find: rates from ${from} to ${to} do not rise; both are numbers above 0`);
+  }
+  if (!Number.isInteger(steps) || steps < 10) {
+    throw new UsageError(`lr-find: ${steps} steps are too few to see a course; take 10 or more`);
+  }
+  const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, mixup = 0 } = options;
+  const rateOf = (step: number): number => from * (to / from) ** (step / (steps - 1));
+  const points: RatePoint[] = [];
+  const stop = new AbortController();
+  let average = 0;
+  let lowest = Infinity;
+  const before = await model.state();
+  try {
+    for (let done = 0, epoch = 1; done < steps && !stop.signal.aborted && !signal?.aborted; epoch++) {
+      const first = done;
+      const count = Math.min(loader.length, steps - done);
+      await model.train(loader, {
+        ...{ accumulate, labelSmoothing, clipNorm, mixup },
+        optimizer,
+        epoch,
+        steps: count,
+        rates: Float64Array.from({ length: count }, (_, i) => rateOf(first + i)),
+        signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+        onStep: ({ loss }) => {
+          // Some steps may still come after the one that was enough.
+          if (stop.signal.aborted) return;
+          average = smoothing * average + (1 - smoothing) * loss;
+          const smoothed = average / (1 - smoothing ** (done + 1));
+          const point = { lr: rateOf(done), loss, smoothed };
+          if (!Number.isFinite(smoothed) || (done >= 10 && smoothed > diverged * lowest)) {
+            stop.abort();
+            return;
+          }
+          lowest = Math.min(lowest, smoothed);
+          points.push(point);
+          done++;
+          onStep?.(done, point);
+        },
+      });
+    }
+  } catch (error) {
+    // A loss that is no number is an end of the sweep as good as any.
+    if (!(error instanceof VggError && stop.signal.aborted)) throw error;
+  } finally {
+    await model.setState(before);
+  }
+  signal?.throwIfAborted();
+  return { points, ...suggestions(points) };
+}
+
+/** From the courses of the loss. The first tenth is left out: its average is young. */
+function suggestions(points: readonly RatePoint[]): Pick<FoundRates, 'steepest' | 'tenthOfLowest'> {
+  const seen = points.slice(Math.floor(points.length / 10));
+  if (seen.length === 0) return { steepest: undefined, tenthOfLowest: points[0]?.lr ?? Number.NaN };
+  const lowest = seen.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
+  let steepest: number | undefined;
+  let fastest = 0;
+  // Slopes over a few steps, since single losses jump.
+  const reach = Math.max(1, Math.floor(seen.length / 40));
+  for (let i = reach; i < seen.length - reach; i++) {
+    const [a, b] = [seen[i - reach]!, seen[i + reach]!];
+    const slope = (b.smoothed - a.smoothed) / Math.log(b.lr / a.lr);
+    if (slope < fastest) {
+      fastest = slope;
+      steepest = seen[i]!.lr;
+    }
+  }
+  return { steepest, tenthOfLowest: lowest.lr / 10 };
+}
