@@ -66,9 +66,9 @@ tfoot th, tfoot td { font-weight: 650; border-bottom: 0 }
 details { margin: 1rem 0 }
 summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 .sort { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer }
-.sort::after { content: " ↕"; color: var(--soft) }
-[aria-sort="ascending"] .sort::after { content: " ↑" }
-[aria-sort="descending"] .sort::after { content: " ↓" }
+.sort::after { content: " ↕"; content: " ↕" / ""; color: var(--soft) }
+[aria-sort="ascending"] .sort::after { content: " ↑"; content: " ↑" / "" }
+[aria-sort="descending"] .sort::after { content: " ↓"; content: " ↓" / "" }
 #results .scroll:has([data-sortable]) { max-height: 30rem; overflow: auto; border: 1px solid var(--rule); border-radius: 10px; padding: .6rem }
 .meter { display: inline-block; min-width: 6.5rem; padding: 0 .4rem; border-radius: 4px;
   background: linear-gradient(to right, var(--meter) calc(var(--v) * 100%), transparent 0) }
