@@ -47,7 +47,7 @@ export function lineChart(chart: Chart): Markup | undefined {
   return html`<figure class="chart">
     <figcaption id="${chart.id}">${chart.title}</figcaption>
     ${raw(chartSvg(chart, series))}
-    ${legend(series)}
+    ${series.length > 1 && legend(series)}
   </figure>`;
 }
 

@@ -1,6 +1,8 @@
 /** What a report measures itself: the network's answers to all test pictures, with full and with half weights. */
 
+import type { Dataset } from '../data/dataset.ts';
 import { random } from '../data/random.ts';
+import { keepApart } from '../data/split.ts';
 import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
 import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { openerOf } from '../engine/open.ts';
@@ -63,7 +65,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { device = 'auto', onProgress = () => {} } = options;
   const { test } = splits;
   const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
-  const normalization = config.normalize ? channelStatistics(splits.train) : undefined;
+  const normalization = config.normalize ? channelStatistics(trainingPictures(run)) : undefined;
   const transform = testTransform(normalization);
   await using compiled = await compile(model, { input: test.shape, device, onNotice: onProgress });
   const { network } = compiled;
@@ -121,6 +123,11 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
     right: await explain(right),
     wrong: await explain(wrong),
   };
+}
+
+/** The pictures that were trained with: without those that were kept apart for validation. */
+export function trainingPictures({ config, splits }: ReportRun): Dataset {
+  return config.validation > 0 ? keepApart(splits.train, config.validation, config.seed).train : splits.train;
 }
 
 /** The first `count` pictures that have different labels; fewer where there are fewer classes. */

@@ -66,9 +66,9 @@ tfoot th, tfoot td { font-weight: 650; border-bottom: 0 }
 details { margin: 1rem 0 }
 summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 .sort { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer }
-.sort::after { content: " ↕"; color: var(--soft) }
-[aria-sort="ascending"] .sort::after { content: " ↑" }
-[aria-sort="descending"] .sort::after { content: " ↓" }
+.sort::after { content: " ↕"; content: " ↕" / ""; color: var(--soft) }
+[aria-sort="ascending"] .sort::after { content: " ↑"; content: " ↑" / "" }
+[aria-sort="descending"] .sort::after { content: " ↓"; content: " ↓" / "" }
 #results .scroll:has([data-sortable]) { max-height: 30rem; overflow: auto; border: 1px solid var(--rule); border-radius: 10px; padding: .6rem }
 .meter { display: inline-block; min-width: 6.5rem; padding: 0 .4rem; border-radius: 4px;
   background: linear-gradient(to right, var(--meter) calc(var(--v) * 100%), transparent 0) }
@@ -86,14 +86,14 @@ summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 .matrix td[tabindex] { cursor: pointer }
 .matrix td[aria-selected="true"] { outline: 2px solid var(--text); outline-offset: -1px }
 .matrix td:focus-visible { outline: 3px solid var(--focus); outline-offset: 0; position: relative }
-.gallery { display: flex; flex-wrap: wrap; gap: 1rem; list-style: none; margin: .6rem 0; padding: 0 }
-.gallery > li { max-width: 100% }
-.card { border: 1px solid var(--rule); border-radius: 10px; padding: .7rem; max-width: 100% }
-.gallery:not(.maps) .card { width: min(100%, 19rem) }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, var(--card-width, 12.8rem)), 1fr)); gap: 1rem;
+  list-style: none; margin: .6rem 0; padding: 0 }
+.gallery.wide { --card-width: 18.5rem } .gallery.maps { --card-width: 24rem }
+.card { border: 1px solid var(--rule); border-radius: 10px; padding: .7rem; height: 100% }
 .card figcaption { margin-top: .35rem }
 .card .row { display: flex; gap: .4rem; flex-wrap: wrap }
 .pixels { image-rendering: pixelated; border-radius: 4px; max-width: none }
-.sheet { width: min(100%, 33rem); height: auto }
+.sheet { width: 100%; height: auto }
 .stack { position: relative; display: inline-block; line-height: 0 }
 .stack .heat { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 4px }
 .stack.large canvas { width: min(18rem, 70vw); height: auto; aspect-ratio: 1 }
@@ -105,6 +105,7 @@ summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 button.bar { cursor: pointer; padding: .45rem .7rem; font-size: 1rem }
 button.bar[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 4px 0 var(--accent) }
 .value { font-variant-numeric: tabular-nums; white-space: nowrap }
+.picture { display: flex; gap: 1rem; align-items: center; margin: .6rem 0 1rem }
 .panel { border: 2px dashed var(--rule); border-radius: 12px; padding: 1.2rem }
 .panel.dragging { border-color: var(--accent) }
 .samples { display: flex; flex-wrap: wrap; gap: .5rem; list-style: none; margin: 0; padding: 0 }

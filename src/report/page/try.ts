@@ -15,14 +15,17 @@ export function startTry(data: PageData): void {
   let opening: Promise<Classifier> | undefined;
   let turn = 0;
 
-  const classify = async (name: string, source: Promise<ImageBitmap | HTMLImageElement>): Promise<void> => {
+  const classify = async (
+    name: string,
+    open: () => Promise<ImageBitmap | HTMLImageElement>,
+  ): Promise<void> => {
     const mine = ++turn;
     try {
       status.textContent = opening ? `Looking at ${name} …` : 'Waking the network …';
       // Lets the words be painted before this thread is busy.
       await new Promise((resolve) => setTimeout(resolve, 20));
       opening ??= openClassifier(data, embeddedBytes());
-      const pixels = squarePixels(await source, data.input);
+      const pixels = squarePixels(await open(), data.input);
       const classifier = await opening;
       const started = performance.now();
       const answer = await classifier(planarBytes(pixels, data.input));
@@ -39,10 +42,13 @@ export function startTry(data: PageData): void {
   };
   const file = (chosen: File | null | undefined): void => {
     if (!chosen) return;
-    const bitmap = createImageBitmap(chosen).catch(() => {
-      throw new Error('it is no picture that this browser reads; choose a PNG, JPEG or WebP file');
+    void classify(chosen.name, async () => {
+      try {
+        return await createImageBitmap(chosen);
+      } catch {
+        throw new Error('it is no picture that this browser reads; choose a PNG, JPEG or WebP file');
+      }
     });
-    void classify(chosen.name, bitmap);
   };
 
   input.addEventListener('change', () => file(input.files?.[0]));
@@ -51,10 +57,10 @@ export function startTry(data: PageData): void {
     const picture = button.querySelector('img');
     if (!picture) continue;
     button.addEventListener('click', () => {
-      void classify(
-        `test picture ${picture.alt}`,
-        picture.decode().then(() => picture),
-      );
+      void classify(`test picture ${picture.alt}`, async () => {
+        await picture.decode();
+        return picture;
+      });
     });
   }
   // A picture may be dropped anywhere; a missed target must not open it in place of the report.

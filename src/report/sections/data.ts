@@ -3,11 +3,15 @@ import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
 import { type Section, scroller } from '../document.ts';
 import { histogramsSvg } from '../histograms.ts';
 import { grouped, html, raw } from '../markup.ts';
+import { trainingPictures } from '../measure.ts';
 import type { ReportRun } from '../report.ts';
 import { table } from '../table.ts';
 
-export function dataSection({ config, splits }: ReportRun): Section {
-  const { train, test } = splits;
+export function dataSection(run: ReportRun): Section {
+  const { config, splits } = run;
+  const { test } = splits;
+  const train = trainingPictures(run);
+  const apart = splits.train.length - train.length;
   const statistics = channelStatistics(train);
   const channel = (index: number): string =>
     train.shape[0] === 3 ? ['red', 'green', 'blue'][index]! : `channel ${index + 1}`;
@@ -17,7 +21,7 @@ export function dataSection({ config, splits }: ReportRun): Section {
   return {
     id: 'data',
     title: 'Data',
-    body: html`<p>${config.dataset}: ${grouped(train.length)} training and ${grouped(test.length)} test pictures of
+    body: html`<p>${config.dataset}: ${grouped(train.length)} training pictures${apart > 0 && `, ${grouped(apart)} kept apart for validation,`} and ${grouped(test.length)} test pictures of
 ${channels}×${height}×${width} in ${test.classes.length} classes. ${
       config.normalize
         ? 'The network saw them normalised, x′ = (x − μ) / σ for each channel, by the training pictures’ figures.'

@@ -43,23 +43,23 @@ function featureMaps({ run, sample, layers }: Measured): Markup | undefined {
   return html`<h3>Feature maps</h3>
 <p>A test picture of class <strong>${name}</strong> on its way through the layers: the ${shownChannels} channels that answer
 most, each stretched from its smallest to its largest value (dark to bright).</p>
-<ul class="gallery maps"><li><figure class="card"><img class="pixels" width="128" height="128" alt="the test picture, of class ${name}" src="${pngUri(sampleRaster(test, sample))}"><figcaption>picture</figcaption></figure></li>
-${layers.map(({ name: layer, maps }) => {
-  const raster = featureRaster(maps, strongestChannels(maps, shownChannels), columns);
-  return html`<li><figure class="card wide"><img class="pixels sheet" width="${raster.width}" height="${raster.height}" alt="feature maps behind ${layer}" src="${pngUri(raster)}"><figcaption>behind ${layer}: ${formatShape(maps.shape)}</figcaption></figure></li>`;
-})}</ul>`;
+<figure class="picture"><img class="pixels" width="96" height="96" alt="the test picture, of class ${name}" src="${pngUri(sampleRaster(test, sample))}"><figcaption>the picture</figcaption></figure>
+<ul class="gallery maps">${layers.map(({ name: layer, maps }) => {
+    const raster = featureRaster(maps, strongestChannels(maps, shownChannels), columns);
+    return html`<li><figure class="card"><img class="pixels sheet" width="${raster.width}" height="${raster.height}" alt="feature maps behind ${layer}" src="${pngUri(raster)}"><figcaption>behind ${layer}: ${formatShape(maps.shape)}</figcaption></figure></li>`;
+  })}</ul>`;
 }
 
 function heatMaps(measured: Measured): Markup | undefined {
   const { right, wrong } = measured;
   if (right.length + wrong.length === 0) return undefined;
-  const list = (explained: readonly Explained[]): Markup =>
-    html`<ul class="gallery">${explained.map((one) => html`<li>${explainedCard(measured, one)}</li>`)}</ul>`;
+  const list = (explained: readonly Explained[], kind: string): Markup =>
+    html`<ul class="${kind}">${explained.map((one) => html`<li>${explainedCard(measured, one)}</li>`)}</ul>`;
   return html`<h3>Where the evidence lies</h3>
 <p>Grad-CAM (<a href="https://arxiv.org/abs/1610.02391" rel="noreferrer">Selvaraju et al. 2017</a>): the last feature maps before the final pool,
 weighted by how much a class's score grows with them. Bright places speak for the class.</p>
-${right.length > 0 && html`<h4>Right answers</h4>${list(right)}`}
-${wrong.length > 0 && html`<h4>Wrong answers</h4>${list(wrong)}`}`;
+${right.length > 0 && html`<h4>Right answers</h4>${list(right, 'gallery')}`}
+${wrong.length > 0 && html`<h4>Wrong answers</h4>${list(wrong, 'gallery wide')}`}`;
 }
 
 function explainedCard({ run }: Measured, one: Explained): Markup {
