@@ -22,6 +22,24 @@ console.log(steps, rounded > 0);
 await model.close();
 `;
 
+// Not a part of the interface: what `vgg report` does.
+const reporting = `
+import { compile, createModel, shapes } from 'vggnet';
+const { parseConfig } = await import('./node_modules/vggnet/dist/train/config.js');
+const { buildReport } = await import('./node_modules/vggnet/dist/report/report.js');
+const splits = shapes();
+const model = await compile(createModel('simplified', { classes: 10 }), { input: splits.test.shape });
+const environment = { vggnet: '', node: '', v8: '', platform: '', processor: '', cores: 1, memoryBytes: 1, hostname: '',
+  device: 'wasm', description: 'wasm', threads: 1, command: ['vgg'], folder: '', started: '' };
+const epoch = { epoch: 1, step: 1, lr: 0.1, trainLoss: 2, trainAccuracy: 0, testLoss: 2, testAccuracy: 0, testTopFive: 0,
+  trainSeconds: 1, testSeconds: 1, imagesPerSecond: 1 };
+const run = { name: 'run', config: parseConfig({}, 'test'), environment, epochs: [epoch], steps: [], splits,
+  weights: await model.weights() };
+await model.close();
+const html = await buildReport([run]);
+console.log(html.includes('<svg role="img"'), html.includes('WebAssembly'), html.length > 100_000);
+`;
+
 const wrong = `
 import { conv2d } from 'vggnet';
 conv2d({ out: 'many', kernel: 3 });
@@ -101,6 +119,11 @@ test('a typed program is checked against the package and runs', async () => {
   await expect(run(process.execPath, [tsc, '--noEmit'])).rejects.toMatchObject({
     stdout: expect.stringContaining("Type 'string' is not assignable to type 'number'"),
   });
+});
+
+test('it reports a run without a bundler or a chart library beside it', async () => {
+  await writeFile(join(project, 'report.mjs'), reporting);
+  expect(await run(process.execPath, ['report.mjs'])).toBe('true true true\n');
 });
 
 test('it holds what is needed to run and nothing else', async () => {

@@ -1,8 +1,10 @@
 /**
- * The page's script as one text (Node only). In the source tree it is bundled by Rolldown when it is first needed; a
- * build does so once (`node src/report/bundle.ts dist/report/page.txt`), and the published package reads the result.
+ * What is bundled for reports (Node only): the page's script as one text, and for the published package the chart
+ * library as one file. In the source tree the script is bundled by Rolldown when it is first needed; a build does so
+ * once (`node src/report/bundle.ts dist/report`), and the package reads the result.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 let bundled: Promise<string> | undefined;
@@ -40,6 +42,37 @@ async function bundle(): Promise<string> {
   return output[0].code.trim().replaceAll('</script', '<\\/script');
 }
 
-const [, program, target] = process.argv;
-if (target !== undefined && program === fileURLToPath(import.meta.url))
-  await writeFile(target, await pageScript());
+/** Writes the script, and in place of `plot.js` that module with all that it imports and their licences. */
+async function build(folder: string): Promise<void> {
+  await writeFile(join(folder, 'page-script.js'), await pageScript());
+  const { build } = await import('rolldown');
+  const { output } = await build({
+    input: fileURLToPath(new URL('./plot.ts', import.meta.url)),
+    platform: 'node',
+    write: false,
+    logLevel: 'warn',
+    output: { format: 'esm', minify: true, codeSplitting: false },
+  });
+  const licences = await licencesOf(output[0].moduleIds);
+  await writeFile(join(folder, 'plot.js'), `/*!\n${licences}\n*/\n${output[0].code}`);
+}
+
+/** The licences of the packages that these modules come from, each with its package's name. */
+async function licencesOf(modules: readonly string[]): Promise<string> {
+  const folders = new Set(modules.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id) ?? []));
+  const texts = await Promise.all(
+    [...folders].sort().map(async (folder) => {
+      const { name, license } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {
+        readonly name: string;
+        readonly license?: string;
+      };
+      const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
+      const text = file ? await readFile(join(folder, file), 'utf8') : (license ?? 'no licence named');
+      return `${name}\n\n${text.trim().replaceAll('*/', '* /')}`;
+    }),
+  );
+  return texts.join('\n\n---\n\n');
+}
+
+const [, program, folder] = process.argv;
+if (folder !== undefined && program === fileURLToPath(import.meta.url)) await build(folder);

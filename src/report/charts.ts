@@ -3,9 +3,8 @@
  * CSS variables, so charts follow its theme; lines differ by dashes, too. Each chart has a title, a description and a
  * legend, and the page puts the table of its numbers beside it.
  */
-import { line, plot, ruleY } from '@observablehq/plot';
-import { parseHTML } from 'linkedom';
 import { escapeHtml, html, type Markup, raw } from './markup.ts';
+import { line, parseHTML, plot, ruleY } from './plot.ts';
 
 export interface Series {
   readonly name: string;
