@@ -1,7 +1,6 @@
 /** The picture of a learning rate range test: the loss by the rate, as an SVG file by Observable Plot. */
-import { dot, line, plot, ruleX } from '@observablehq/plot';
-import { parseHTML } from 'linkedom';
 import type { FoundRates } from '../train/lr-find.ts';
+import { dot, line, parseHTML, plot, ruleX } from './plot.ts';
 
 export function rateChartSvg({ points, steepest, tenthOfLowest }: FoundRates, title: string): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
