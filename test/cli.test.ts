@@ -114,6 +114,80 @@ describe('vgg train', () => {
   });
 });
 
+describe('runs', () => {
+  test('are listed, compared, evaluated and reported', { timeout: 60_000 }, async () => {
+    const root = join(folder, 'runs');
+    const [a, b] = [join(root, 'a'), join(root, 'b')];
+    const train = ['train', '--steps', '30', '--batch-size', '200', '--no-report', '--json', '--run'];
+    const trained = jsonLines(await vgg([...train, a])).at(-1)!;
+    expect(trained.run).toBe(a);
+    await vgg([...train, b, '--lr', '0.003', '--seed', '2']);
+
+    const listed = await vgg(['runs', root]);
+    expect(listed.stdout).toMatch(/^run +state +epochs +test accuracy +best +time\n─+\na +finished +1\/80 /);
+    const [first, second] = jsonLines(await vgg(['runs', root, '--json']));
+    expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
+    expect(second).toMatchObject({ name: 'b', config: { lr: 0.003, seed: 2 } });
+
+    const compared = jsonLines(await vgg(['compare', a, b, '--json']))[0]!;
+    expect(compared.differences).toEqual({ lr: [0.001, 0.003], seed: [0, 2] });
+    expect((await vgg(['compare', a, b])).stdout).toMatch(/\nlr +0\.001 +0\.003\n/);
+
+    const evaluated = jsonLines(await vgg(['evaluate', a, '--json']))[0]!;
+    expect(evaluated.accuracy).toBe(trained.testAccuracy);
+    expect(evaluated.topFive).toBe(trained.testTopFive);
+
+    const out = join(root, 'report.html');
+    expect(jsonLines(await vgg(['report', a, b, '--out', out, '--json']))).toEqual([{ report: out }]);
+    expect(await readFile(out, 'utf8')).toContain('</html>');
+    expect((await vgg(['runs', join(folder, 'none')])).stderr).toContain('There are no runs in');
+  });
+
+  test('seeds are trained one after the other, with mean and deviation', { timeout: 60_000 }, async () => {
+    const root = join(folder, 'seeds');
+    const args = [
+      'train',
+      '--steps',
+      '5',
+      '--seeds',
+      '2',
+      '--seed',
+      '3',
+      '--no-report',
+      '--json',
+      '--run',
+      root,
+    ];
+    const { testAccuracy, mean, deviation } = jsonLines(await vgg(args)).at(-1)! as {
+      testAccuracy: number[];
+      mean: number;
+      deviation: number;
+    };
+    const [x, y] = testAccuracy;
+    expect(mean).toBeCloseTo((x! + y!) / 2, 12);
+    expect(deviation).toBeCloseTo(Math.abs(x! - y!) / Math.SQRT2, 12);
+    const names = jsonLines(await vgg(['runs', root, '--json'])).map(({ name }) => name);
+    expect(names).toEqual(['seed-3', 'seed-4']);
+  });
+
+  test('a config comes from a recipe, a file and flags, the later one wins', async () => {
+    const file = join(folder, 'config.ts');
+    await writeFile(
+      file,
+      "export default { model: 'vgg7', modelOptions: { hidden: 64 }, lr: 0.5, epochs: 2 };",
+    );
+    const args = ['train', '--recipe', 'cifar100-vgg7', '--config', file, '--epochs', '3', '--print-config'];
+    const config = JSON.parse((await vgg(args)).stdout) as Record<string, unknown>;
+    expect(config).toMatchObject({ dataset: 'cifar100', lr: 0.5, epochs: 3, modelOptions: { hidden: 64 } });
+
+    const wrong = join(folder, 'wrong.json');
+    await writeFile(wrong, '{"epoch": 3}');
+    const run = await vgg(['train', '--config', wrong]);
+    expect(run.stderr).toBe(`error: ${wrong}: there is no option "epoch"; did you mean "epochs"?\n`);
+    expect(run.code).toBe(2);
+  });
+});
+
 describe('bad input', () => {
   const cases: readonly (readonly [args: string, code: number, message: string])[] = [
     ['trian', 2, 'Did you mean train?'],
@@ -162,7 +236,13 @@ describe('bad input', () => {
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
     ['train --save /', 1, '--save / is a folder'],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
-    ['evaluate', 2, "required option '--init <file>' not specified"],
+    ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
+    ['evaluate /nowhere', 1, '/nowhere holds no run'],
+    ['evaluate runs/a --model vgg7', 2, 'runs/a knows its own model'],
+    ['report /nowhere', 1, '/nowhere holds no run'],
+    ['report', 2, "missing required argument 'run'"],
+    ['compare runs/a', 2, 'name two runs or more'],
+    ['lr-find --from 1 --to 0.1', 2, 'rates from 1 to 0.1 do not rise'],
     ['summary', 2, "missing required argument 'model'"],
     ['summary vgg17', 2, 'there is no model "vgg17"'],
     ['download cifar11', 2, 'did you mean "cifar10"?'],

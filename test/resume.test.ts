@@ -5,14 +5,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { random } from '../src/data/random.ts';
+import { readCheckpoint } from '../src/runs/checkpoint.ts';
 import { readRun } from '../src/runs/folder.ts';
 import { readMetrics } from '../src/runs/table.ts';
 import { bin, vgg } from './run-vgg.ts';
+import { canMountSmallDisk, mountSmallDisk } from './small-disk.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -203,6 +205,26 @@ describe('a run in pieces', () => {
     expect(env!.resumed![0]!.differs).toContain('kernels wasm');
   });
 });
+
+test.skipIf(!canMountSmallDisk)(
+  'a full disk stops a run, says so, and leaves the last checkpoint whole',
+  { timeout: 60_000 },
+  async () => {
+    const disk = join(folder, 'disk');
+    await mkdir(disk);
+    const unmount = mountSmallDisk(disk, '900k');
+    try {
+      const run = join(disk, 'run');
+      const { code, stderr } = await vgg(['train', ...options, '--run', run, '--checkpoint-every', '6']);
+      expect(stderr).toMatch(/^error: .*no space left/m);
+      expect(code).toBe(1);
+      const { loop } = await readCheckpoint(join(run, 'last.safetensors'));
+      expect(loop.totalSteps).toBeGreaterThan(0);
+    } finally {
+      unmount();
+    }
+  },
+);
 
 describe('wrong use', () => {
   test('a run has one writer', { timeout: 60_000 }, async () => {

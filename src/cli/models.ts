@@ -1,10 +1,8 @@
 /** The options that choose a network and the device it runs on, shared by the commands, and what they make. */
 import type { Command } from 'commander';
-import type { DatasetFacts } from '../data/named.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
-import type { Model } from '../train/model.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
@@ -49,22 +47,6 @@ export function addDeviceOptions(command: Command): Command {
 
 /** More than any machine has cores; each thread costs memory of its own. */
 export const maxThreads = 256;
-
-/** Compiles the chosen network for the pictures of a data set. Without a seed its weights are yet to be loaded. */
-export async function compileChosen(
-  options: ModelOptions & DeviceOptions,
-  { shape, classes }: Pick<DatasetFacts, 'shape' | 'classes'>,
-  settings: { readonly batchSize: number; readonly seed?: number },
-): Promise<Model> {
-  const { compile } = await import('../train/model.ts');
-  const { device, threads } = options;
-  return compile(chosenModel(options, classes), {
-    ...settings,
-    input: shape,
-    device,
-    ...(threads !== undefined && { threads }),
-  });
-}
 
 /** The chosen network for so many classes. @throws UsageError for an unknown name or a wrong option. */
 export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
