@@ -28,7 +28,7 @@ import {
   relu,
 } from '../src/model/layers/index.ts';
 import { createModel } from '../src/model/models.ts';
-import { buildNetwork, sequential } from '../src/model/network.ts';
+import { buildNetwork, parametersOf, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
 import { listedCases, normalizedCases, randomCase } from './cases.ts';
 import { compareWithReference, randomImages } from './compare.ts';
@@ -245,6 +245,33 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         const second = await session.train({ ...request, from: 1 });
         expect([...first.losses, ...second.losses]).toEqual([...whole.losses]);
         expect(await session.weights()).toEqual(wholeWeights);
+      }));
+
+    test('goes on from a state, with accumulated gradients and an average, as the reference does', () =>
+      withSession(async (session) => {
+        const ways = { ...request, accumulate: 2, averageDecay: 0.9, clipNorm: 1 };
+        const reference = await openReference(network, { batchSize: 8 });
+        await reference.setWeights(weights);
+        const { losses } = await session.train(ways);
+        const whole = await session.state();
+        // Running moments follow each batch, whether or not the optimizer makes its step behind it.
+        expectAllClose(losses, (await reference.train(ways)).losses, 1e-4, 'losses');
+        for (const [name, { data }] of await reference.weights()) {
+          expectAllClose(whole.weights.get(name)!.data, data, 1e-3, name);
+        }
+        await session.setWeights(weights);
+        await session.train({ ...ways, to: 2 });
+        const state = await session.state();
+        expect([...state.moments.firstMoment!.keys()]).toEqual(parametersOf(network).map(({ name }) => name));
+        await session.setWeights(initialWeights(network, 9));
+        await session.setState(state);
+        await session.train({ ...ways, from: 2 });
+        expect(await session.state()).toEqual(whole);
+        // The average is one of parameters; running moments stay what they are.
+        await session.swapAverage();
+        const averaged = await session.weights();
+        expect(averaged.get('1.running_mean')).toEqual(whole.weights.get('1.running_mean'));
+        expect(averaged.get('0.weight')).not.toEqual(whole.weights.get('0.weight'));
       }));
 
     test('another epoch and another seed drop otherwise', () =>

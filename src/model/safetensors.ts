@@ -4,8 +4,8 @@
  * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
  */
 import { DataError } from '../errors.ts';
-import type { Network, Shape, Weight, Weights } from './layer.ts';
-import { sizeOf, tensorsOf } from './network.ts';
+import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
+import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
 export interface SafetensorsFile {
   /** In the order of the file. Other types are converted to float32. */
@@ -91,11 +91,24 @@ export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
  * @throws DataError that lists what is missing, not expected, or of another shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {
-  const expected = tensorsOf(network);
-  const names = new Set(expected.map(({ name }) => name));
-  for (const { spec, name } of network.layers) {
-    if (spec.kind === 'batchNorm') names.add(`${name}.num_batches_tracked`);
-  }
+  const counts = network.layers.flatMap(({ spec, name }) =>
+    spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
+  );
+  return checkTensors(network, tensorsOf(network), tensors, counts);
+}
+
+/** The same for what only parameters have, an optimizer's moments for instance. @throws DataError */
+export function checkParameters(network: Network, tensors: Weights): Weights {
+  return checkTensors(network, parametersOf(network), tensors, []);
+}
+
+function checkTensors(
+  network: Network,
+  expected: readonly ParameterSpec[],
+  tensors: Weights,
+  passedOver: readonly string[],
+): Weights {
+  const names = new Set([...expected.map(({ name }) => name), ...passedOver]);
   const problems = expected.flatMap(({ name, shape }) => {
     const found = tensors.get(name);
     if (found === undefined) return [`${name} [${shape.join(', ')}] is missing`];

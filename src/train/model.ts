@@ -22,7 +22,7 @@ import { UsageError, VggError } from '../errors.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { checkWeights } from '../model/safetensors.ts';
+import { checkParameters, checkWeights } from '../model/safetensors.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one picture as the network sees it, after the transforms. */
@@ -188,7 +188,7 @@ export class Model implements AsyncDisposable {
   /** Goes on from a state. @throws DataError where a tensor is missing, unknown or of another shape. */
   setState(state: TrainingState): Promise<void> {
     return this.#inTurn(async () => {
-      for (const moment of Object.values(state.moments)) checkWeights(this.network, moment);
+      for (const moment of Object.values(state.moments)) checkParameters(this.network, moment);
       await this.#session.setState({ ...state, weights: checkWeights(this.network, state.weights) });
     });
   }
