@@ -34,18 +34,20 @@ export function drawFactors(
   draws: { readonly seed: number; readonly epoch: number },
   sample: number,
 ): void {
-  const { height, width, channels, probability, layer } = call;
+  const { height, width, channels, probability, layer, rowStride, pixelStride } = call;
   const size = channels * height * width;
   if (kept.length !== size) kept = new Uint8Array(size);
   drawKept(kept, probability, { seed: draws.seed, epoch: draws.epoch, layer }, sample);
   const scale = 1 / (1 - probability);
   const image = call.factors + index * call.imageStride;
-  let next = 0;
-  for (let c = 0; c < channels; c++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        floats[image + y * call.rowStride + x * call.pixelStride + c] = kept[next++] ? scale : 0;
-      }
+  const mask = kept;
+  const plane = height * width;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const to = image + y * rowStride + x * pixelStride;
+      const from = y * width + x;
+      // Along the channels, which lie side by side: a vector is one such run.
+      for (let c = 0; c < channels; c++) floats[to + c] = mask[from + c * plane]! * scale;
     }
   }
 }
