@@ -22,13 +22,17 @@ interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
 const examples = `
 Examples:
   $ vgg evaluate --init simplified.safetensors
+  $ vgg evaluate --init runs/simplified-shapes-…/best.safetensors
   $ vgg evaluate --init vgg7.safetensors --model vgg7 --dataset cifar100 --normalize --json
 
 Give the options that shaped the training: --model, --model-option, --dataset, --labels and --normalize.`;
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test saved weights');
-  command.requiredOption('--init <file>', 'weights as safetensors, from --save or from PyTorch');
+  command.requiredOption(
+    '--init <file>',
+    'weights as safetensors: of a run folder, from --save or from PyTorch',
+  );
   addDatasetOptions(addModelOptions(command));
   addDeviceOptions(command)
     .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
