@@ -72,6 +72,7 @@ export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
 export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun } from './report/report.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {
   createRun,
   type DamagedRun,
