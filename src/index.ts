@@ -1,6 +1,7 @@
 /**
  * The library: `import { compile, sequential, … } from 'vggnet'`. What is listed here is what users may rely on;
- * everything else may change. Grouped as a program uses it: data, network, training, errors.
+ * everything else may change. Modules stand in the order of their folders: data, devices, errors, explanations, networks,
+ * reports, run folders, training. Charts and reports are loaded when they are first made.
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
@@ -34,7 +35,20 @@ export {
   type TrainingState,
   type TrainResult,
 } from './engine/backend.ts';
+export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
+export { heatPixels, inferno } from './explain/colours.ts';
+export {
+  type FeatureMaps,
+  featureLayers,
+  gradCam,
+  type HeatMap,
+  lastFeatureLayer,
+  openPrefix,
+  type Prefix,
+  type Tail,
+  tailBehind,
+} from './explain/explain.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
   type BatchNormOptions,
@@ -55,8 +69,55 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
+export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
+export type { ReportOptions, ReportRun } from './report/report.ts';
+export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
+export {
+  createRun,
+  type DamagedRun,
+  listRuns,
+  newRunFolder,
+  openRun,
+  type Run,
+  type RunRecord,
+  type RunStatus,
+  readRun,
+  runFiles,
+  runsRoot,
+} from './runs/folder.ts';
+export {
+  fromCheckpoint,
+  type Recorder,
+  type RecorderOptions,
+  readSnapshot,
+  recordRun,
+  toCheckpoint,
+} from './runs/recorder.ts';
+export type { EpochRecord, RunEnvironment, RunState, StepRecord } from './runs/records.ts';
+export { type Metrics, readMetrics } from './runs/table.ts';
+export {
+  fitOptionsOf,
+  prepareTraining,
+  resumedConfig,
+  runTraining,
+  type Training,
+  type TrainingOptions,
+  type TrainingResult,
+} from './runs/training.ts';
+export { parseConfig, type TrainConfig, type TrainConfigInput, trainOptions } from './train/config.ts';
+export {
+  type Callback,
+  type FitOptions,
+  type FitResult,
+  fit,
+  type LoopState,
+  type Snapshot,
+} from './train/fit.ts';
+export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
-export { adam, adamw, sgd } from './train/optimizers.ts';
+export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
+export { type Recipe, recipes } from './train/recipes.ts';
 export {
   accuracyLine,
   type EpochEvent,
@@ -65,5 +126,15 @@ export {
   type Reporter,
   type StepEvent,
 } from './train/reporters.ts';
-export { stepSchedule } from './train/schedules.ts';
+export {
+  constantSchedule,
+  cosineSchedule,
+  multiStepSchedule,
+  oneCycleSchedule,
+  plateauSchedule,
+  type Schedule,
+  type SchedulePlace,
+  stepSchedule,
+  withWarmup,
+} from './train/schedules.ts';
 export { type EpochResult, type Trainer, type TrainerOptions, trainer } from './train/trainer.ts';

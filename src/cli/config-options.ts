@@ -37,7 +37,7 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
   switch (kind.type) {
     case 'switch':
       return standard === true
-        ? new Option(`--no-${flag.slice(2)}`, `not: ${words}`)
+        ? new Option(`--no-${flag.slice(2)}`, `do not ${words}`)
         : new Option(flag, words);
     case 'whole':
       return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
@@ -105,14 +105,23 @@ async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
     try {
       const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
-      if (module.default === undefined) throw new Error('it has no default export');
+      if (module.default === undefined) {
+        throw new Error('it has no default export; write export default { epochs: 3 }, for instance');
+      }
       return module.default as Partial<TrainConfig>;
     } catch (error) {
       throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
     }
   }
+  let text: string;
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Partial<TrainConfig>;
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    const { cannotRead } = await import('../runs/files.ts');
+    throw cannotRead(`--config ${path}`, error);
+  }
+  try {
+    return JSON.parse(text) as Partial<TrainConfig>;
   } catch (error) {
     throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
   }

@@ -22,7 +22,8 @@ const examples = `
 Examples:
   $ vgg train                              the lecture's network on the built-in shapes
   $ vgg download cifar10                   fetch CIFAR-10 once
-  $ vgg train --dataset cifar10            the lecture's whole program: 80 epochs
+  $ vgg train --recipe lecture             the lecture's whole program: 80 epochs
+  $ vgg train --resume runs/…              go on with a run that was interrupted
   $ vgg summary vgg7 --dataset cifar100    layers, parameters, memory
   $ vgg doctor                             what this machine has; whether its kernels are right and fast
 Each command explains its options: vgg train --help`;

@@ -19,12 +19,18 @@ export function addModelOptions(command: Command): Command {
 
 /** `--model-option`, with what each model takes. */
 export function modelOptionOption(): ReturnType<typeof repeatedOption> {
-  const known = Object.entries(models).flatMap(([model, { options }]) =>
-    Object.entries(options).map(
-      ([name, option]) => `${name}=${[option.default].flat().join(',')} (${model})`,
-    ),
+  const takers = new Map<string, string[]>();
+  for (const [model, { options }] of Object.entries(models)) {
+    for (const [name, option] of Object.entries(options)) {
+      const assignment = `${name}=${[option.default].flat().join(',')}`;
+      takers.set(assignment, [...(takers.get(assignment) ?? []), model]);
+    }
+  }
+  const known = [...takers].map(([assignment, names]) => `${assignment} (${names.join(', ')})`);
+  return repeatedOption(
+    '--model-option <name=value>',
+    `may be repeated; what there is, with its value by default: ${known.join(', ')}`,
   );
-  return repeatedOption('--model-option <name=value>', `may be repeated; defaults: ${known.join(', ')}`);
 }
 
 export interface DeviceOptions {

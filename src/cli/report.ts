@@ -15,7 +15,7 @@ interface ReportCommandOptions {
 const examples = `
 Examples:
   $ vgg report runs/vgg7-cifar100-…                  writes report.html into the run's folder
-  $ vgg report runs/a runs/b --out comparison.html   several runs, compared
+  $ vgg report runs/a runs/b --out comparison.html   several runs, compared; the best one in full
 
 The file needs no network and opens from disk. It holds the network itself: drop a picture on the page and it is
 classified there. vgg train makes the report at its end; this makes it anew, while a run is under way, too.`;
@@ -23,7 +23,7 @@ classified there. vgg train makes the report at its end; this makes it anew, whi
 export function reportCommand(): Command {
   return new Command('report')
     .description('one HTML file on a run, or several compared; the network in it classifies pictures')
-    .argument('<run...>', 'run folders')
+    .argument('<run...>', 'run folders, or names of runs in runs/')
     .addOption(new Option('--out <file>', "the file (default: report.html in the first run's folder)"))
     .addOption(
       new Option('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
@@ -36,8 +36,11 @@ export function reportCommand(): Command {
 
 async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
   const { json, ...rest } = options;
-  const { reportRuns } = await import('../report/from-run.ts');
-  const path = await reportRuns(folders, { ...rest, onProgress: note });
+  const [{ reportRuns }, { runPlace }] = await Promise.all([
+    import('../report/from-run.ts'),
+    import('../runs/folder.ts'),
+  ]);
+  const path = await reportRuns(folders.map(runPlace), { ...rest, onProgress: note });
   if (json) printJson({ report: path });
   else print(`The report is in ${path}; open it in a browser.`);
 }

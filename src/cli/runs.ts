@@ -1,8 +1,8 @@
 /** `vgg runs` and `vgg compare`: what was trained, and how runs differ. */
-import { join } from 'node:path';
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
+import type { EpochRecord } from '../runs/records.ts';
 import { note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -10,7 +10,10 @@ const runsExamples = `
 Examples:
   $ vgg runs                 the runs in runs/, or in $VGGNET_RUNS
   $ vgg runs experiments     those in another folder
-  $ vgg runs --json          one JSON object a line`;
+  $ vgg runs --json          one JSON object a line
+
+best is the test accuracy of the best epoch: chosen by the pictures that --validation keeps apart, otherwise by the test
+pictures themselves, and then flattering.`;
 
 export function runsCommand(): Command {
   return new Command('runs')
@@ -58,7 +61,7 @@ Examples:
 export function compareCommand(): Command {
   return new Command('compare')
     .description('how runs differ: options and results')
-    .argument('<run...>', 'run folders, two or more')
+    .argument('<run...>', 'run folders, or names of runs in runs/; two or more')
     .option('--json', 'print one object')
     .addHelpText('after', compareExamples)
     .action(compare);
@@ -67,16 +70,8 @@ export function compareCommand(): Command {
 async function compare(folders: readonly string[], { json }: { readonly json?: true }): Promise<void> {
   if (folders.length < 2)
     throw new UsageError('compare: name two runs or more, as in vgg compare runs/a runs/b');
-  const { readRun, runsRoot } = await import('../runs/folder.ts');
-  const { existsSync } = await import('node:fs');
-  // A run's name is enough for those in the usual place.
-  const place = (folder: string): string =>
-    existsSync(join(folder, 'config.json'))
-      ? folder
-      : existsSync(join(runsRoot(), folder))
-        ? join(runsRoot(), folder)
-        : folder;
-  const runs = await Promise.all(folders.map((folder) => readRun(place(folder))));
+  const { readRun, runPlace } = await import('../runs/folder.ts');
+  const runs = await Promise.all(folders.map((folder) => readRun(runPlace(folder))));
   const configs = runs.map(({ config }) => config as unknown as Record<string, unknown>);
   const keys = [...new Set(configs.flatMap(Object.keys))].filter(
     (key) => new Set(configs.map((config) => JSON.stringify(config[key]))).size > 1,
@@ -95,7 +90,7 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
     ['state', ({ state }) => state],
     ['epochs', (run) => `${facts(run).epochs}/${facts(run).totalEpochs}`],
     ['test accuracy', (run) => percent(facts(run).testAccuracy)],
-    ['best test accuracy', (run) => percent(facts(run).bestAccuracy)],
+    ['test accuracy, best epoch', (run) => percent(facts(run).bestAccuracy)],
     ['top 5', (run) => percent(run.epochs.at(-1)?.testTopFive)],
     ['test loss', (run) => run.epochs.at(-1)?.testLoss.toFixed(4) ?? ''],
     ['train loss', (run) => run.epochs.at(-1)?.trainLoss.toFixed(4) ?? ''],
@@ -112,14 +107,18 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
 type ReadRun = Awaited<ReturnType<typeof import('../runs/folder.ts').readRun>>;
 
 function facts({ name, state, config, epochs, status }: ReadRun) {
-  const accuracies = epochs.map(({ testAccuracy }) => testAccuracy);
+  const last = epochs.at(-1);
+  // As the best weights are chosen: by the pictures kept apart, where there are any.
+  const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
+    validationAccuracy ?? testAccuracy;
+  const best = last && epochs.reduce((a, b) => (value(b) > value(a) ? b : a));
   return {
     name,
     state,
     epochs: epochs.length,
     totalEpochs: config.epochs,
-    testAccuracy: accuracies.at(-1),
-    bestAccuracy: accuracies.length > 0 ? Math.max(...accuracies) : undefined,
+    testAccuracy: last?.testAccuracy,
+    bestAccuracy: best?.testAccuracy,
     seconds: status?.seconds,
   };
 }

@@ -47,7 +47,12 @@ export function trainCommand(interruption: Interruption): Command {
       new Option('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
     )
     .option('--no-run', 'keep nothing')
-    .addOption(new Option('--resume <dir>', 'go on with the run in this folder'))
+    .addOption(
+      new Option(
+        '--resume <dir>',
+        'go on with the run in this folder; a name alone is looked for in runs/, too',
+      ),
+    )
     .addOption(
       new Option(
         '--checkpoint-every <n|Ns>',
@@ -87,17 +92,23 @@ async function train(
   if (resume !== undefined) {
     const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
     const others = { recipe, config: file, seeds, run: options.run || undefined };
+    if (options.run === false) {
+      throw new UsageError(
+        '--resume goes on with a run, which --no-run would not keep; leave out one of them',
+      );
+    }
     for (const [flag, given] of Object.entries(others)) {
       if (given !== undefined)
         throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
     }
-    const [{ readRun }, { resumedConfig }] = await Promise.all([
+    const [{ readRun, runPlace }, { resumedConfig }] = await Promise.all([
       import('../runs/folder.ts'),
       import('../runs/training.ts'),
     ]);
-    const config = resumedConfig((await readRun(resume)).config, givenOptions(command));
+    const folder = runPlace(resume);
+    const config = resumedConfig((await readRun(folder)).config, givenOptions(command));
     if (options.printConfig) return print(JSON.stringify(config, null, 2));
-    await trainOnce(config, { ...options, folder: resume }, interruption);
+    await trainOnce(config, { ...options, resume: folder, folder }, interruption);
     return;
   }
   const config = await chosenConfig(command);

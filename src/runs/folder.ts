@@ -174,6 +174,13 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
 /** Where runs go by default. */
 export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
 
+/** The folder of a run that is named by it, or by its name alone where it is in the usual place. */
+export function runPlace(run: string): string {
+  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config));
+  const usual = join(runsRoot(), run);
+  return !holds(run) && holds(usual) ? usual : run;
+}
+
 /** `vgg7-cifar100-20261124-121530`, in local time. */
 export function defaultRunName({ model, dataset }: TrainConfig, date: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');

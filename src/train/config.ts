@@ -43,7 +43,7 @@ const schema = z.strictObject({
     .min(0)
     .default(0)
     .describe('α of the Beta distribution that mixes pairs of pictures; 0: none'),
-  shuffle: z.boolean().default(true).describe('a new order of the training pictures for each epoch'),
+  shuffle: z.boolean().default(true).describe('put the training pictures into a new order for each epoch'),
   batchSize: whole(1).default(100).describe('pictures for each step'),
   accumulate: whole(1).default(1).describe('batches whose gradients make one step of the optimizer'),
   epochs: whole(1).default(80).describe('passes over the training pictures'),
