@@ -18,6 +18,22 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },
       dataset: 'cifar100',
       normalize: true,
+      // Plain layers with PyTorch's initialisation hardly begin to learn under SGD with momentum; Adam's steps do.
+      optimizer: 'adamw',
+      lr: 0.001,
+      weightDecay: 0.05,
+      schedule: 'oneCycle',
+      labelSmoothing: 0.1,
+      epochs: 30,
+    },
+  },
+  'cifar100-vgg7-bn': {
+    description: 'the same with batch normalisation',
+    config: {
+      model: 'vgg7-bn',
+      modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },
+      dataset: 'cifar100',
+      normalize: true,
       optimizer: 'sgd',
       lr: 0.05,
       nesterov: true,
