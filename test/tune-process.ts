@@ -53,6 +53,8 @@ async function driver(): Promise<void> {
 }
 
 async function worker(): Promise<void> {
+  // Not even a sign of life then: the folder may be gone, too.
+  if (isOrphan()) return;
   using heartbeat = startHeartbeat(workers, { interval: 1 });
   using study = await open(heartbeat.worker);
   while (!isOrphan()) {

@@ -1,6 +1,6 @@
 /**
  * The space of the lecture's exercise 4: candidates for the channels of each block and for kernel and stride of each
- * max-pool of `vgg7`, and with them what depends on these: the width of the classifier and the learning rate.
+ * max-pool of `vgg7`, and with them what depends on these: the width of the classifier, its dropout and the learning rate.
  */
 import { parseSpace, type TuneSpace } from './space.ts';
 
@@ -19,7 +19,7 @@ export const exerciseSpaceSource: Readonly<Record<string, unknown>> = {
     poolKernels: [pool, pool],
     poolStrides: [stride, stride],
     hidden: { choices: [128, 256, 512] },
-    // Once vgg7 has the option: dropout: { float: [0, 0.5], step: 0.1 },
+    dropout: { float: [0, 0.5], step: 0.1 },
   },
   lr: { float: [0.0002, 0.005], log: true },
 };
