@@ -224,7 +224,7 @@ describe('bad input', () => {
     ['train --schedule multiStep', 2, 'multiStep has no milestones'],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
-    ['train --config /nowhere.json', 1, '--config /nowhere.json: ENOENT'],
+    ['train --config /nowhere.json', 1, '--config /nowhere.json cannot be read: no such file or folder'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
