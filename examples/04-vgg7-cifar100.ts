@@ -29,6 +29,7 @@ const smaller: TrainConfigInput = {
   modelOptions: { channels: [8, 16], hidden: 64 },
   optimizer: 'adam',
   lr: 0.005,
+  weightDecay: 0,
   epochs: 2,
 };
 

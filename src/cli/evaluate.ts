@@ -28,7 +28,7 @@ Without a run, give the options that shaped the training: --model, --model-optio
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test a run, or saved weights');
   command
-    .argument('[run]', 'run folder')
+    .argument('[run]', 'run folder, or the name of a run in runs/')
     .addOption(
       new Option(
         '--init <file>',
@@ -103,10 +103,11 @@ async function fromRun(
       `evaluate: ${run} knows its own ${given}; leave the option out, or give --init without a run`,
     );
   }
-  const { readRun, runFiles } = await import('../runs/folder.ts');
-  const { config } = await readRun(run);
+  const { readRun, runFiles, runPlace } = await import('../runs/folder.ts');
+  const folder = runPlace(run);
+  const { config } = await readRun(folder);
   return {
-    init: init ?? join(run, runFiles.best),
+    init: init ?? join(folder, runFiles.best),
     shape: { ...config, ...(data !== undefined && { data }) },
   };
 }
