@@ -153,10 +153,21 @@ function scoreGradient(
   let gradient: Tensor = { shape: current.shape, data: new Float64Array(logits.length) };
   gradient.data[label] = 1;
   for (let i = tail.layers.length - 1; i >= 0; i--) {
-    const { spec } = tail.layers[i]!;
-    gradient = kindOf(spec).backward(spec, inputs[i]!, tail.parameters[i]!, gradient, tail.passes[i]!).input;
+    gradient = inputGradient(tail, i, inputs[i]!, gradient);
   }
   return { logits, gradient: gradient.data };
+}
+
+/** The gradient by layer `i`'s input, once training is over. */
+function inputGradient(tail: Tail, i: number, input: Tensor, gradient: Tensor): Tensor {
+  const { spec } = tail.layers[i]!;
+  const [kind, parameters, pass] = [kindOf(spec), tail.parameters[i]!, tail.passes[i]!];
+  if (spec.kind !== 'batchNorm') return kind.backward(spec, input, parameters, gradient, pass).input;
+  // Its `backward` is that of a batch in training. By running moments it is x ↦ a·x + b, so a·g = f(g) − f(0).
+  const zero = { shape: gradient.shape, data: new Float64Array(gradient.data.length) };
+  const shift = kind.forward(spec, zero, parameters, pass).data;
+  const { data } = kind.forward(spec, gradient, parameters, pass);
+  return { shape: gradient.shape, data: data.map((value, at) => value - shift[at]!) };
 }
 
 /**

@@ -59,13 +59,16 @@ export const grouped = (value: number): string => Math.round(value).toLocaleStri
 /** A share (0–1) in percent: `43.21 %`. */
 export const percent = (share: number, digits = 2): string => `${(100 * share).toFixed(digits)} %`;
 
-/** Seconds as people say them: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
+/** Seconds as people say them, on one line: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-  const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const words = (): string => {
+    if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+    const whole = Math.round(seconds);
+    if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+    const minutes = Math.round(seconds / 60);
+    return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  };
+  return words().replaceAll(' ', '\u00a0');
 }
 
 /** A class's name as people read it. */

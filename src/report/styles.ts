@@ -56,7 +56,7 @@ figure { margin: 0 }
 .chart > svg { display: block; width: 100%; height: auto; font-size: 12px; overflow: visible }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: .2rem 0 0; padding: 0; list-style: none; font-size: .9rem }
 .legend svg { margin-right: .4rem; vertical-align: middle }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; min-width: min(100%, 26rem); font-size: .92rem; font-variant-numeric: tabular-nums }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .4rem }
 th, td { padding: .34rem .8rem .34rem 0; text-align: left; border-bottom: 1px solid var(--rule); vertical-align: top }
 thead th { border-bottom: 2px solid var(--rule); white-space: nowrap }
@@ -74,7 +74,7 @@ summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
   background: linear-gradient(to right, var(--meter) calc(var(--v) * 100%), transparent 0) }
 .matrices { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start }
 .matrices > * { min-width: 0; max-width: 100% }
-.matrix { font-size: .8rem; border-collapse: separate; border-spacing: 1px }
+.matrix { min-width: 0; font-size: .8rem; border-collapse: separate; border-spacing: 1px }
 .matrix th, .matrix td { border: 0; padding: 0 .2rem }
 .matrix thead th { vertical-align: bottom; text-align: left; font-weight: 500 }
 .matrix thead th span { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); padding: .3rem 0 }
@@ -126,13 +126,15 @@ td code { overflow-wrap: anywhere }
 .box.input { --c: var(--box-input) } .box.conv { --c: var(--box-conv) } .box.pool { --c: var(--box-pool) } .box.linear, .box.other { --c: var(--box-linear) }
 .box .front { fill: var(--c) } .box .lid { fill: color-mix(in oklab, var(--c) 65%, white) } .box .side { fill: color-mix(in oklab, var(--c) 72%, black) }
 .key { font-size: .9rem }
+.key span { white-space: nowrap }
 .swatch { display: inline-block; width: .9em; height: .9em; border-radius: 3px; vertical-align: -.08em; margin: 0 .35em 0 .9em }
 .swatch.input { background: var(--box-input); margin-left: 0 } .swatch.conv { background: var(--box-conv) } .swatch.pool { background: var(--box-pool) } .swatch.linear { background: var(--box-linear) }
 main svg.vgg-histograms { --ink: var(--text); --muted: var(--soft); --line: var(--rule); --paper: var(--card) }
 footer { color: var(--soft); font-size: .9rem; padding-bottom: 2rem }
 @media (max-width: 34rem) {
   section { border-radius: 10px }
-  .chart > svg { font-size: 14px }
+  .chart > svg { font-size: 16px }
+  .gallery { --card-width: 9.2rem }
   .matrix { font-size: .74rem }
 }
 @media print {

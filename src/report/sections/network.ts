@@ -39,8 +39,8 @@ export function networkSection({ run, network }: Measured): Section {
     id: 'network',
     title: 'Network',
     body: html`${scroller("The network's picture", architectureSvg(network))}
-<p class="key"><span class="swatch input"></span>picture <span class="swatch conv"></span>convolution and ReLU
-<span class="swatch pool"></span>max-pool <span class="swatch linear"></span>linear</p>
+<p class="key"><span><span class="swatch input"></span>picture</span> <span><span class="swatch conv"></span>convolution and ReLU</span>
+<span><span class="swatch pool"></span>max-pool</span> <span><span class="swatch linear"></span>linear</span></p>
 <p class="note">Each box is a layer's output: sides go with the square root of H and W, lengths with the square root of
 the number of channels.</p>
 ${scroller('Layers', table('Layers, counted for one picture', columns, rows, { totals }))}`,
