@@ -161,6 +161,23 @@ test('steps end it inside an epoch, tested all the same', async () => {
   expect(loop).toMatchObject({ epoch: 2, step: 2, totalSteps: 8, finished: true });
 });
 
+test('what came to its end stays there, until the end is moved', async () => {
+  const ends: readonly Partial<FitOptions>[] = [
+    { epochs: 2 },
+    { steps: 8 },
+    { schedule: () => 1e-12, averageDecay: 0, earlyStopping: 1, epochs: 9 },
+  ];
+  for (const options of ends) {
+    const snapshots: Snapshot[] = [];
+    const keep: Callback = { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) };
+    const whole = await run(options, keep);
+    expect(whole.loop.finished).toBe(true);
+    const again = await run({ ...options, resume: snapshots.at(-1)! }, keep);
+    expect(again.epochs).toEqual([]);
+    expect(again.loop).toEqual(whole.loop);
+  }
+});
+
 test('checkpoints by the clock', async () => {
   let written = 0;
   await run({ checkpointEvery: { seconds: 0.001 } }, { checkpoint: () => void written++ });

@@ -188,7 +188,13 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     }
   }
 
-  while (loop.totalSteps < lastTotal || loop.step > 0) {
+  // A training that came to its end goes on only where its end was moved.
+  const ended =
+    resume?.loop.finished === true &&
+    (loop.totalSteps >= lastTotal || (earlyStopping > 0 && (loop.counters.sinceBest ?? 0) >= earlyStopping));
+  if (ended) loop = resume.loop;
+
+  while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {
     // The epoch's steps.
     const { epoch } = loop;
     const to = groupEnd(Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch));
