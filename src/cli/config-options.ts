@@ -101,7 +101,7 @@ function recipeOf(name: string): Partial<TrainConfig> {
 }
 
 /** What a file says, not yet checked. TypeScript files are programs, and run. */
-async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
+export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
     try {
       const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };

@@ -16,6 +16,7 @@ import { compareCommand, runsCommand } from './runs.ts';
 import { statsCommand } from './stats.ts';
 import { summaryCommand } from './summary.ts';
 import { trainCommand } from './train.ts';
+import { tuneCommand } from './tune.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
@@ -45,6 +46,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .addCommand(trainCommand(interruption))
     .addCommand(evaluateCommand())
     .addCommand(lrFindCommand(interruption))
+    .addCommand(tuneCommand(interruption))
     .addCommand(reportCommand())
     .addCommand(runsCommand())
     .addCommand(compareCommand())

@@ -1,0 +1,144 @@
+/**
+ * A worker of a study (Node only): asks for a trial, trains it in a run folder of its own, reports each epoch and tells
+ * the end, until nothing is left. Any number of workers on any machines share a study's folder; one that ends in the
+ * middle of a trial, killed or told to, leaves a run that another takes up from its checkpoint.
+ */
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { VggError } from '../errors.ts';
+import { runFiles } from '../runs/folder.ts';
+import { runTraining } from '../runs/training.ts';
+import type { TrainConfig } from '../train/config.ts';
+import type { EpochEvent } from '../train/reporters.ts';
+import type { Params } from './distributions.ts';
+import type { StudyFolder } from './folder.ts';
+import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
+import type { Study } from './study.ts';
+import { type Trial, TrialPruned } from './trial.ts';
+
+export type WorkEvent =
+  | { readonly event: 'trial'; readonly trial: number; readonly params: Params; readonly parent?: number }
+  | { readonly event: 'epoch'; readonly trial: number; readonly epoch: number; readonly value: number }
+  | {
+      readonly event: 'told';
+      readonly trial: number;
+      readonly state: 'complete' | 'pruned' | 'fail';
+      readonly value?: number;
+      readonly reason?: string;
+    };
+
+export interface WorkOptions {
+  /** Threads of each training; the space's or all by default. */
+  readonly threads?: number;
+  /** Ends after the running step; its trial goes on elsewhere. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: WorkEvent) => void;
+  readonly onNotice?: (line: string) => void;
+  /** Milliseconds between two looks at a study whose last trials run elsewhere. */
+  readonly patience?: number;
+}
+
+/** What an epoch is worth: its accuracy on the pictures kept apart, or else on the test's. */
+const valueOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
+  validationAccuracy ?? testAccuracy;
+
+/** Works until nothing is left, here or elsewhere. */
+export async function workOn(folder: StudyFolder, options: WorkOptions = {}): Promise<void> {
+  const { signal, patience = 2000 } = options;
+  const { trials, retries } = folder.settings;
+  using heartbeat = startHeartbeat(folder.path('workers'));
+  using study = folder.open(heartbeat.worker);
+  while (!signal?.aborted) {
+    const gone = await study.failTrialsOf(goneWorkers(folder.path('workers')), 'its worker ended');
+    for (const trial of gone) await study.retry(trial, retries);
+    clearGoneWorkers(folder.path('workers'));
+    const trial = await study.ask({ trials });
+    if (trial) {
+      await runTrial(folder, study, trial, options);
+      continue;
+    }
+    // One that runs elsewhere may yet earn a promotion, or lose its worker.
+    if (!study.trials.some(({ state }) => state === 'running')) return;
+    await pause(patience, signal);
+  }
+}
+
+async function runTrial(
+  folder: StudyFolder,
+  study: Study,
+  trial: Trial,
+  { threads, signal, onEvent = () => {}, onNotice = () => {} }: WorkOptions,
+): Promise<void> {
+  const { number, params, parent } = trial;
+  onEvent({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
+  const stop = new AbortController();
+  const run = folder.runOf(number);
+  try {
+    const config: TrainConfig = {
+      ...folder.configOf(params),
+      ...(threads !== undefined && { threads }),
+    };
+    const goesOn = parent !== undefined && (await takeOver(folder.runOf(parent), run));
+    const { last, training } = await runTraining(config, {
+      ...(goesOn ? { resume: run } : { folder: run }),
+      onNotice,
+      signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
+      callbacks: [
+        {
+          async epoch(event) {
+            const value = valueOf(event);
+            await trial.report(value, event.epoch);
+            onEvent({ event: 'epoch', trial: number, epoch: event.epoch, value });
+            if (event.epoch < event.epochs && trial.shouldPrune()) stop.abort(new TrialPruned());
+          },
+        },
+      ],
+    });
+    await training.model.close();
+    const value = last ? valueOf(last) : lastValue(trial);
+    if (await study.tell(trial, value)) onEvent({ event: 'told', trial: number, state: 'complete', value });
+  } catch (error) {
+    if (error instanceof TrialPruned) {
+      if (await study.tell(trial, { state: 'pruned' })) {
+        onEvent({ event: 'told', trial: number, state: 'pruned', value: lastValue(trial) });
+      }
+      return;
+    }
+    // Told to end: the trial stays running, and whoever finds its worker gone goes on with it.
+    if (signal?.aborted) return;
+    if (!(error instanceof VggError)) throw error;
+    const reason = error.message;
+    if (await study.tell(trial, { state: 'fail', reason })) {
+      onEvent({ event: 'told', trial: number, state: 'fail', reason });
+    }
+  }
+}
+
+const lastValue = ({ lastStep, frozen }: Trial): number =>
+  (lastStep === undefined ? undefined : frozen.intermediateValues.get(lastStep)) ?? Number.NaN;
+
+/** Makes `to` a copy of a run that did not come to its end. False where that one never had a checkpoint. */
+async function takeOver(from: string, to: string): Promise<boolean> {
+  if (!existsSync(join(from, runFiles.last))) return false;
+  await mkdir(to, { recursive: true });
+  const { config, ...others } = runFiles;
+  // The config comes last: a folder is a run only with it.
+  for (const name of [...Object.values(others), config]) {
+    if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
+    await copyFile(join(from, name), join(to, name));
+  }
+  return true;
+}
+
+function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, milliseconds);
+    function done(): void {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    }
+    signal?.addEventListener('abort', done);
+  });
+}
