@@ -519,6 +519,14 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         ['with cutout', { optimizer: sgd, source: { ...source, transform: compose([augment, cutout(5)]) } }],
         ['with clipped gradients', { clipNorm: 0.05, optimizer: sgd }],
         ['with accumulated gradients', { optimizer: sgd, accumulate: 3 }],
+        [
+          'with accumulated gradients and a function among the transforms',
+          {
+            optimizer: sgd,
+            accumulate: 3,
+            source: { ...source, transform: compose([augment, (image) => image]) },
+          },
+        ],
         ['with a moving average', { optimizer: sgd, averageDecay: 0.9 }],
         [
           'with all of it',

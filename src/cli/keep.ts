@@ -13,7 +13,7 @@ import type { Interruption } from './interrupt.ts';
 export interface Keeper {
   readonly callback: Callback;
   /** The model is there. */
-  begin(model: Model): void;
+  begin(): void;
   /** The weights that were tested last. */
   finish(model: Model): Promise<void>;
   /** `step` of `epoch` is the last one done. */
@@ -28,7 +28,6 @@ export function keeperOf(
   { save, run }: { readonly save: string | undefined; readonly run: string | undefined },
   interruption: Interruption,
 ): Keeper {
-  let model: Model | undefined;
   const say = (at: string): void => {
     const places = [
       ...(run === undefined
@@ -44,13 +43,18 @@ export function keeperOf(
   return {
     callback: {
       // Each checkpoint of the loop is a good moment, the one of an interruption among them.
-      async checkpoint({ loop }) {
-        if (save !== undefined) await model?.save(save);
+      async checkpoint({ loop, state }) {
+        if (save !== undefined) {
+          const [{ testedWeights }, { saveWeights }] = await Promise.all([
+            import('../runs/recorder.ts'),
+            import('../model/weight-files.ts'),
+          ]);
+          await saveWeights(save, testedWeights(state));
+        }
         say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
       },
     },
-    begin(opened) {
-      model = opened;
+    begin() {
       interruption.stopsItself = true;
       if (run !== undefined || save !== undefined) interruption.graceMilliseconds = graceMilliseconds;
       interruption.kept = 'Nothing was saved: the running step did not end in time.';

@@ -89,6 +89,7 @@ async function train(
 ): Promise<void> {
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   const { resume, seeds, save } = options;
+  if (save !== undefined) await checkWritable(save);
   if (resume !== undefined) {
     const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
     const others = { recipe, config: file, seeds, run: options.run || undefined };
@@ -113,7 +114,6 @@ async function train(
   }
   const config = await chosenConfig(command);
   if (options.printConfig) return print(JSON.stringify(config, null, 2));
-  if (save !== undefined) await checkWritable(save);
   if (seeds === undefined) {
     const folder = await folderOf(options, config);
     await trainOnce(config, { ...options, ...(folder !== undefined && { folder }) }, interruption);
@@ -142,6 +142,8 @@ async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Prom
 }
 
 /** One training from its start, or from where it was left, to its end. Yields its last test accuracy. */
+const startGrace = 10_000;
+
 async function trainOnce(
   config: TrainConfig,
   options: TrainCommandOptions & { readonly folder?: string },
@@ -163,6 +165,9 @@ async function trainOnce(
     epoch: (event) => progress.epoch(event),
   };
   const keeper = keeperOf({ save, run: folder }, interruption);
+  // Until the first step there is a folder to be taken away again.
+  interruption.stopsItself = true;
+  interruption.graceMilliseconds = startGrace;
   try {
     const result = await runTraining(config, {
       ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
@@ -172,7 +177,7 @@ async function trainOnce(
       onNotice: note,
       callbacks: [shown, keeper.callback],
       onStart(training, from) {
-        keeper.begin(training.model);
+        keeper.begin();
         if (from) position = from.loop;
         progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
       },
@@ -180,11 +185,18 @@ async function trainOnce(
     await using model = result.training.model;
     const { last, reason } = result;
     if (!last) {
-      note(`${folder} is finished: nothing was left to do. A larger --epochs trains it further.`);
+      const wayOut =
+        reason === 'earlyStopped'
+          ? `it ended early; --init ${folder}/best.safetensors begins a new run from its best weights`
+          : `a larger --epochs${config.steps === undefined ? '' : ' and --steps'} trains it further`;
+      note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
+      await keeper.finish(model);
       return result.best?.value ?? Number.NaN;
     }
     await keeper.finish(model);
     progress.end({ last, reason, best: result.best, saved: save, run: folder });
+    interruption.stopsItself = false;
+    interruption.kept = `The run in ${folder} is finished; vgg report ${folder} makes its report.`;
     if (folder !== undefined && options.report) {
       // The workers' memory is free before the report needs its own.
       await model.close();

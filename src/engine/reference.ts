@@ -116,7 +116,14 @@ class ReferenceSession implements Session {
     const correct: number[] = [];
     let images = 0;
     let sum = zeros(this.#network);
-    if (averageDecay > 0) {
+    const [ownMoment] = Object.keys(this.#moments).filter((name) => name !== 'average');
+    if (ownMoment !== undefined && (ownMoment === 'momentum') !== (optimizer.kind === 'sgd')) {
+      // Another optimizer starts afresh.
+      this.#moments = {};
+      this.#steps = 0;
+    }
+    if (averageDecay === 0) delete this.#moments.average;
+    else {
       this.#moments.average ??= this.#parameters.map((tensors) => tensors.map((values) => values.slice()));
     }
     for (let step = from; step < to; step++) {
@@ -296,7 +303,7 @@ class ReferenceSession implements Session {
     rule: (parameter: number, gradient: number, moments: readonly number[]) => readonly number[],
   ): void {
     const { average } = this.#moments;
-    // Another optimizer's moments and steps are forgotten (in `train`).
+    // Another optimizer's moments are forgotten.
     const kept = moments.map((name): [MomentName, ByLayer] => [
       name,
       this.#moments[name] ?? zeros(this.#network),

@@ -5,7 +5,7 @@ import { DataError } from '../errors.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
-import { readCheckpoint } from '../runs/checkpoint.ts';
+import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
 import { type ReportOptions, type ReportRun, writeReport } from './report.ts';
@@ -26,7 +26,10 @@ export async function reportRun(
       `${folder}: no epoch is finished yet, so there is nothing to report; try again after the first`,
     );
   }
-  const { weights } = await readCheckpoint(join(folder, runFiles.best));
+  const best = await lastGoodCheckpoint(folder, 'best', onProgress);
+  if (!best)
+    throw new DataError(`${folder}: its ${runFiles.best} is missing, so there is no network to report`);
+  const { weights } = best;
   const splits = await loadDataset({ ...config, ...(data !== undefined && { data }) });
   const model = createModel(config.model, {
     classes: splits.test.classes.length,

@@ -48,11 +48,12 @@ export interface ReportOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-/** Accuracy that a run is known by: of its best weights as they were tested in training. */
+/** Accuracy that a run is known by: of its best weights, chosen as `fit` does, as they were tested in training. */
 export function bestAccuracy({ epochs }: ReportRun): number {
-  const validated = epochs.filter(({ validationAccuracy }) => validationAccuracy !== undefined);
-  if (validated.length === 0) return epochs.at(-1)?.testAccuracy ?? 0;
-  return validated.reduce((a, b) => (b.validationAccuracy! > a.validationAccuracy! ? b : a)).testAccuracy;
+  const chosenBy = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
+    validationAccuracy ?? testAccuracy;
+  if (epochs.length === 0) return 0;
+  return epochs.reduce((a, b) => (chosenBy(b) > chosenBy(a) ? b : a)).testAccuracy;
 }
 
 /**

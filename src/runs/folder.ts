@@ -35,6 +35,7 @@ export const runFiles = {
   previous: 'last.previous.safetensors',
   /** The weights of the best epoch. */
   best: 'best.safetensors',
+  previousBest: 'best.previous.safetensors',
   report: 'report.html',
 } as const;
 

@@ -4,16 +4,14 @@
  * every row once.
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { encodePng } from '../report/png.ts';
 import type { Callback, Snapshot } from '../train/fit.ts';
-import { type Checkpoint, lastGoodCheckpoint, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import { isMissing } from './files.ts';
-import { type Run, type RunStatus, runFiles } from './folder.ts';
+import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import type { Run, RunStatus } from './folder.ts';
 import type { RunState } from './records.ts';
 import { type MetricsRow, openMetrics, truncateAfter } from './table.ts';
 import { openEvents } from './tensorboard.ts';
@@ -22,7 +20,8 @@ export interface RecorderOptions {
   /** A row for each this many steps of an epoch. */
   readonly stepInterval: number;
   readonly trainLoader: DataLoader;
-  /** What the run goes on from. */
+  /** Whether the run was begun before, and what it goes on from where a checkpoint was written. */
+  readonly resumed: boolean;
   readonly from?: Snapshot;
 }
 
@@ -34,13 +33,14 @@ export interface Recorder {
 
 /** @throws VggError where the run's files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
-  const { stepInterval, trainLoader, from } = options;
+  const { stepInterval, trainLoader, resumed, from } = options;
   const begun = performance.now();
   const before = await secondsBefore(run);
   const metrics = run.path('metrics');
-  if (from) await truncateAfter(metrics, from.loop.epoch - 1, from.loop.totalSteps);
+  const done = from?.loop.totalSteps ?? 0;
+  if (resumed) await truncateAfter(metrics, (from?.loop.epoch ?? 1) - 1, done);
   const table = await openMetrics(metrics);
-  const events = await openEvents(run.folder, from ? { startStep: from.loop.totalSteps + 1 } : {});
+  const events = await openEvents(run.folder, resumed ? { startStep: done + 1 } : {});
   let rows: MetricsRow[] = [];
   let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
 
@@ -59,7 +59,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
     });
 
   await writeStatus('running');
-  if (!from) await addPictures(events, trainLoader);
+  if (!resumed) await addPictures(events, trainLoader);
   return {
     callback: {
       step({ epoch, step, steps, loss, lr }) {
@@ -98,10 +98,13 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       best: (snapshot) => writeCheckpoint(run.path('best'), toCheckpoint(snapshot)),
     },
     async close(state, reason) {
-      await flush();
-      await table.close();
-      await events.close();
-      await writeStatus(state, reason);
+      try {
+        await flush();
+      } finally {
+        await table.close();
+        await events.close();
+        await writeStatus(state, reason);
+      }
       await run.log(reason === undefined ? state : `${state}: ${reason}`);
     },
   };
@@ -119,8 +122,7 @@ export async function readSnapshot(
   if (!last) return undefined;
   const snapshot = fromCheckpoint(last);
   if (run.config.earlyStopping === 0) return snapshot;
-  const best = await readCheckpoint(join(run.folder, runFiles.best)).catch((error: unknown) => {
-    if (isMissing(error)) return undefined;
+  const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
     onNotice(`${error.message}; the best weights are those of epochs to come`);
     return undefined;
@@ -151,6 +153,11 @@ export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapsho
   }
   const state: TrainingState = { weights, optimizerSteps: loop.optimizerSteps, moments };
   return { loop, state };
+}
+
+/** The weights that a test of this state would see: the moving average where one is kept. */
+export function testedWeights({ weights, moments }: TrainingState): Weights {
+  return moments.average ? new Map([...weights, ...moments.average]) : weights;
 }
 
 /** Seconds that the run took before it was taken up again. */

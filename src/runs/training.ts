@@ -166,14 +166,17 @@ export async function runTraining(
   const run = resume !== undefined ? await openRun(resume) : folder && (await createRun(folder, config));
   const notice = (line: string): void => {
     onNotice(line);
-    if (run) void run.log(line);
+    // A log that cannot be written must not end what it is about.
+    if (run) run.log(line).catch(() => undefined);
   };
   let training: Training | undefined;
   let begun = false;
   try {
-    training = await prepareTraining(config, notice);
-    signal?.throwIfAborted();
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
+    // What a checkpoint holds takes the place of the weights that the run began with.
+    const { init: _, ...withoutInit } = config;
+    training = { ...(await prepareTraining(from ? withoutInit : config, notice)), config };
+    signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.
       if (resume !== undefined) await writeJson(run.path('config'), config);
@@ -184,11 +187,12 @@ export async function runTraining(
       ? await recordRun(run, {
           stepInterval: options.stepInterval ?? 100,
           trainLoader: training.trainLoader,
+          resumed: resume !== undefined,
           ...(from && { from }),
         })
       : undefined;
-    onStart?.(training, from);
     try {
+      onStart?.(training, from);
       const result = await fitModel({
         ...fitOptionsOf(training),
         // What a run keeps comes first: it must not wait for what others make of it.

@@ -152,6 +152,19 @@ test('interrupted while it is tested, it is tested when it goes on', async () =>
   expect(rest.weights).toEqual(whole.weights);
 });
 
+test('a part of an epoch that is tested counts for nothing when it is taken up again', async () => {
+  const options = { schedule: plateauSchedule(0.02, 0.5), patience: 0, averageDecay: 0 };
+  const snapshots: Snapshot[] = [];
+  const whole = await run(options);
+  await run(
+    { ...options, steps: 8 },
+    { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) },
+  );
+  const rest = await run({ ...options, resume: snapshots.at(-1)! });
+  expect(rest.weights).toEqual(whole.weights);
+  expect(rest.loop).toEqual(whole.loop);
+});
+
 test('steps end it inside an epoch, tested all the same', async () => {
   const { epochs, loop } = await run({ steps: 8 });
   expect(epochs.map(({ epoch, step }) => [epoch, step])).toEqual([
@@ -236,6 +249,12 @@ test('a loss that is no number ends it, with the place and the rate', async () =
   await expect(failing).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 1, step [23]: .*1e\+300/);
 });
 
-test('epochs are a whole number', async () => {
-  await expect(run({ epochs: 0.5 })).rejects.toThrow(UsageError);
+test.each([
+  [{ epochs: 0.5 }, 'epochs 0.5 is not a whole number ≥ 1'],
+  [{ accumulate: 0 }, 'accumulate 0 is not a whole number ≥ 1'],
+  [{ labelSmoothing: 1 }, 'labelSmoothing 1 is not a number of at least 0 and below 1'],
+  [{ clipNorm: -1 }, 'clipNorm -1 is not a number of at least 0'],
+])('%j is refused', async (options, message) => {
+  await expect(run(options)).rejects.toThrow(UsageError);
+  await expect(run(options)).rejects.toThrow(message);
 });

@@ -79,7 +79,7 @@ export interface FitOptions extends StepOptions {
 export interface FitResult {
   /** Why it ended. */
   readonly reason: 'finished' | 'earlyStopped';
-  /** The last epoch; where it ended early, with the test of the best weights. Undefined where nothing was left to do. */
+  /** The last epoch, or the best one where it ended early. Undefined where nothing was left to do. */
   readonly last: EpochEvent | undefined;
   readonly best: LoopState['best'];
   readonly loop: LoopState;
@@ -108,14 +108,16 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = options;
   const stepOptions = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
   const stepsPerEpoch = trainLoader.length;
-  if (!Number.isInteger(epochs) || epochs < 1) {
-    throw new UsageError(`fit: epochs ${epochs} is not a whole number ≥ 1`);
-  }
+  checkWhole({ epochs, accumulate, steps: options.steps ?? 1 }, 1);
+  checkWhole({ patience, earlyStopping }, 0);
+  checkRange({ labelSmoothing, averageDecay }, 1);
+  checkRange({ clipNorm, mixup }, Infinity);
   const lastTotal = Math.min(options.steps ?? Infinity, epochs * stepsPerEpoch);
 
   let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
   let bestWeights = resume?.bestWeights;
   let last: EpochEvent | undefined;
+  let bestEvent: EpochEvent | undefined;
   let reason: FitResult['reason'] = 'finished';
   if (resume) await model.setState(resume.state);
 
@@ -192,7 +194,10 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const ended =
     resume?.loop.finished === true &&
     (loop.totalSteps >= lastTotal || (earlyStopping > 0 && (loop.counters.sinceBest ?? 0) >= earlyStopping));
-  if (ended) loop = resume.loop;
+  if (ended) {
+    loop = resume.loop;
+    if (loop.totalSteps < lastTotal) reason = 'earlyStopped';
+  }
 
   while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {
     // The epoch's steps.
@@ -239,30 +244,34 @@ export async function fit(options: FitOptions): Promise<FitResult> {
 
     // What follows from it.
     const chosenBy = validation ?? test;
-    const better = loop.best === null || chosenBy.accuracy > loop.best.value;
+    const whole = loop.step === stepsPerEpoch;
+    // A part of an epoch counts for nothing: where it is taken up again, the whole epoch will.
+    const better = loop.best === null || (whole && chosenBy.accuracy > loop.best.value);
     const { lowestLoss = Infinity, waited = 0, plateaus = 0 } = loop.counters;
     const plateau = nextPlateau({ lowest: lowestLoss, waited, plateaus }, chosenBy.loss, patience);
     const sinceBest = better ? 0 : (loop.counters.sinceBest ?? 0) + 1;
-    const whole = loop.step === stepsPerEpoch;
-    const stopped = earlyStopping > 0 && sinceBest >= earlyStopping;
-    loop = {
-      ...loop,
-      ...(whole && { epoch: epoch + 1, step: 0, running: start.running }),
-      best: better ? { epoch, value: chosenBy.accuracy } : loop.best,
-      counters: {
-        sinceBest,
-        plateaus: plateau.plateaus,
-        waited: plateau.waited,
-        // JSON, and so a checkpoint, knows no infinity.
-        ...(plateau.lowest < Infinity && { lowestLoss: plateau.lowest }),
-      },
-      finished: stopped || loop.totalSteps >= lastTotal,
-    };
+    const stopped = whole && earlyStopping > 0 && sinceBest >= earlyStopping;
+    if (whole) {
+      loop = {
+        ...loop,
+        ...{ epoch: epoch + 1, step: 0, running: start.running },
+        best: better ? { epoch, value: chosenBy.accuracy } : loop.best,
+        counters: {
+          sinceBest,
+          plateaus: plateau.plateaus,
+          waited: plateau.waited,
+          // JSON, and so a checkpoint, knows no infinity.
+          ...(plateau.lowest < Infinity && { lowestLoss: plateau.lowest }),
+        },
+      };
+    }
+    loop = { ...loop, finished: stopped || loop.totalSteps >= lastTotal };
     for (const callback of callbacks) await callback.epoch?.(last);
     if (better && (earlyStopping > 0 || callbacks.some((callback) => callback.best))) {
       if (averageDecay > 0) await model.swapAverage();
       const now = await snapshot();
       if (earlyStopping > 0) bestWeights = now.state.weights;
+      bestEvent = last;
       for (const callback of callbacks) await callback.best?.(now, last);
       if (averageDecay > 0) await model.swapAverage();
     }
@@ -271,22 +280,36 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       reason = 'earlyStopped';
       break;
     }
-    if (!whole) break;
+    if (loop.finished) break;
     await stopIfAborted();
   }
 
   if (reason === 'earlyStopped' && bestWeights) {
     await model.setWeights(bestWeights);
-    const { loss, accuracy, topFive } = await model.evaluate(testLoader);
-    last = {
-      ...last!,
-      epoch: loop.best!.epoch,
-      testLoss: loss,
-      testAccuracy: accuracy,
-      testTopFive: topFive,
-    };
+    if (bestEvent) last = bestEvent;
+    else if (last) {
+      // The best epoch was before the training was taken up again.
+      const { loss, accuracy, topFive } = await model.evaluate(testLoader);
+      const { epoch } = loop.best!;
+      last = { ...last, epoch, testLoss: loss, testAccuracy: accuracy, testTopFive: topFive };
+    }
   } else if (averageDecay > 0) await model.swapAverage();
   return { reason, last, best: loop.best, loop };
+}
+
+function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (Number.isInteger(value) && value >= least) continue;
+    throw new UsageError(`fit: ${name} ${value} is not a whole number ≥ ${least}`);
+  }
+}
+
+function checkRange(options: Readonly<Record<string, number>>, below: number): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value >= 0 && value < below) continue;
+    const upper = below === Infinity ? '' : ` and below ${below}`;
+    throw new UsageError(`fit: ${name} ${value} is not a number of at least 0${upper}`);
+  }
 }
 
 /** Pictures of a step: the last one of an epoch may have fewer. */

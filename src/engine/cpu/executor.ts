@@ -79,8 +79,9 @@ export type Command =
       readonly optimizerSteps: number;
       /** What the first step of the source is in its epoch: not 0 where a source holds one step's pictures alone. */
       readonly stepOffset: number;
-      /** Steps of the whole epoch. */
-      readonly epochSteps: number;
+      /** Pictures of the whole epoch, and in each of its batches but the last. */
+      readonly epochImages: number;
+      readonly epochBatch: number;
       /** Receive a loss and a number of right answers for each step, from `from` on. */
       readonly losses: Float64Array;
       readonly correct: Uint32Array;
@@ -196,6 +197,7 @@ export class Executor {
 
   *#train(command: Extract<Command, { kind: 'train' }>): Generator<number, number, void> {
     const { source, batchSize, from, to, optimizer, options, rates, losses, correct } = command;
+    const { epochImages, epochBatch } = command;
     const { accumulate, labelSmoothing, averageDecay, clipNorm, mixup } = options;
     const images = source.labels.length;
     const total = source.kind === 'dataset' ? source.order.length : images;
@@ -207,9 +209,9 @@ export class Executor {
       // Batches that are accumulated, and the pictures in them.
       const epochStep = command.stepOffset + step;
       const position = epochStep % accumulate;
-      const last = position === accumulate - 1 || epochStep === command.epochSteps - 1;
-      const start = first - position * batchSize;
-      const group = accumulate === 1 ? count : Math.min(total, start + accumulate * batchSize) - start;
+      const start = (epochStep - position) * epochBatch;
+      const group = Math.min(epochImages - start, accumulate * epochBatch);
+      const last = position === accumulate - 1 || (epochStep + 1) * epochBatch >= epochImages;
       this.#prepareLoss(1 / group, labelSmoothing);
       if (mixup > 0) this.#ownShare = mixupShare(mixup, source.seed, source.epoch, epochStep);
       const { phases } = this.#current!;

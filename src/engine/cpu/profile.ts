@@ -136,7 +136,8 @@ export async function profileTraining(
     rates: new Float64Array(warmups + steps).fill(0.001),
     optimizerSteps: 0,
     stepOffset: 0,
-    epochSteps: warmups + steps,
+    epochImages: total,
+    epochBatch: batchSize,
     losses: new Float64Array(warmups + steps),
     correct: new Uint32Array(warmups + steps),
   });

@@ -314,7 +314,13 @@ class CpuSession implements Session {
       }
       onSteps?.(reports);
     };
-    const command = { kind: 'train', optimizer: { ...optimizer }, options, epochSteps } as const;
+    const command = {
+      kind: 'train',
+      optimizer: { ...optimizer },
+      options,
+      epochImages: source.order.length,
+      epochBatch: source.batchSize,
+    } as const;
     const done = await this.#abortable(signal, async () => {
       if (signal?.aborted) return 0;
       if (fused) {

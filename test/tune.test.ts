@@ -1,0 +1,165 @@
+/**
+ * Searches as users meet them: the real `vgg tune` with its workers, killed at bad moments. A trial is neither lost nor
+ * counted twice, and one that lost its worker goes on from its checkpoint.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readRun } from '../src/runs/folder.ts';
+import { openStudyFolder } from '../src/tune/folder.ts';
+import { bin, jsonLines, vgg } from './run-vgg.ts';
+
+let folder: string;
+let space: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vggnet-tune-'));
+  space = join(folder, 'space.json');
+  await writeFile(
+    space,
+    JSON.stringify({
+      model: 'simplified',
+      dataset: 'shapes',
+      epochs: 4,
+      batchSize: 500,
+      lr: { float: [0.0005, 0.02], log: true },
+      weightDecay: { choices: [0, 0.001] },
+    }),
+  );
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const sleep = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** Waits until `done`, at most a minute. */
+async function until(done: () => boolean): Promise<void> {
+  for (let waited = 0; !done(); waited += 50) {
+    if (waited > 60_000) throw new Error('it never came');
+    await sleep(50);
+  }
+}
+
+test('a study finds the best of its trials; each is a run', { timeout: 120_000 }, async () => {
+  const dir = join(folder, 'plain');
+  const args = ['tune', '--config', space, '--trials', '4', '--jobs', '2', '--threads', '1', '--study', dir];
+  const run = await vgg([...args, '--json']);
+  expect(run.code, run.stderr).toBe(0);
+  const told = jsonLines(run).filter(({ event }) => event === 'told');
+  expect(told.map(({ trial }) => trial).sort()).toEqual([0, 1, 2, 3]);
+  const [status] = jsonLines(await vgg(['tune', 'status', dir, '--json'])) as readonly [
+    { counts: unknown; best: { trial: number; value: number; command: string; run: string }[] },
+  ];
+  expect(status.counts).toEqual({ complete: 4 });
+  expect(status.best[0]!.value).toBe(Math.max(...told.map(({ value }) => value as number)));
+  expect(status.best[0]!.command).toMatch(/^vgg train --model simplified --dataset shapes .*--lr 0\.0/);
+  const { state, epochs } = await readRun(status.best[0]!.run);
+  expect(state).toBe('finished');
+  expect(epochs.at(-1)!.testAccuracy).toBe(status.best[0]!.value);
+  // Nothing is left to do, and more trials may be wanted.
+  expect(jsonLines(await vgg(['tune', 'status', dir, '--json']))).toEqual([status]);
+  const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2']);
+  expect(more.stdout).toContain('5 trials: 5 complete');
+});
+
+test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, async () => {
+  const dir = join(folder, 'killed');
+  const start = (args: readonly string[]) =>
+    spawn(process.execPath, [bin, 'tune', ...args, '--jobs', '2', '--threads', '1'], {
+      stdio: 'ignore',
+      detached: true,
+    });
+  const hasCheckpoint = (trial: number): boolean =>
+    existsSync(join(dir, 'runs', `trial-000${trial}`, 'last.safetensors'));
+
+  // All at once: the driver and its workers.
+  const first = start(['--config', space, '--trials', '6', '--sampler', 'random', '--study', dir]);
+  await until(() => hasCheckpoint(0) && hasCheckpoint(1));
+  process.kill(-first.pid!, 'SIGKILL');
+  // The driver alone: its workers go on, and a new driver's beside them.
+  const second = start(['--study', dir]);
+  await until(() => readdirSync(join(dir, 'runs')).length >= 4);
+  process.kill(second.pid!, 'SIGKILL');
+  const last = await vgg(['tune', '--study', dir, '--jobs', '1', '--threads', '1']);
+  expect(last.code, last.stderr).toBe(0);
+
+  const study = await openStudyFolder(dir);
+  using opened = study.open();
+  const { trials } = opened;
+  const complete = trials.filter(({ state }) => state === 'complete');
+  expect(complete).toHaveLength(6);
+  expect(trials.filter(({ state }) => state === 'running')).toEqual([]);
+  // What was killed is marked, and each has one successor with the same values.
+  const failed = trials.filter(({ state }) => state === 'fail');
+  expect(failed.length).toBeGreaterThanOrEqual(2);
+  for (const { number, params } of failed) {
+    const successors = trials.filter(({ userAttrs }) => userAttrs['vgg:parent'] === number);
+    expect(successors.map((trial) => trial.params)).toEqual([params]);
+  }
+  // Four epochs each, all of them reported, whoever trained them.
+  for (const { number, intermediateValues } of complete) {
+    expect([...intermediateValues.keys()]).toEqual([1, 2, 3, 4]);
+    expect((await readRun(study.runOf(number))).epochs).toHaveLength(4);
+  }
+  const resumed = await readRun(
+    study.runOf(complete.find(({ userAttrs }) => 'vgg:parent' in userAttrs)!.number),
+  );
+  expect(resumed.env!.resumed!.length).toBeGreaterThanOrEqual(1);
+});
+
+test('ASHA ends the worse ones early and goes on with the better', { timeout: 120_000 }, async () => {
+  const dir = join(folder, 'asha');
+  const args = ['tune', '--config', space, '--trials', '5', '--pruner', 'asha', '--study', dir, '--json'];
+  const events = jsonLines(await vgg([...args, '--threads', '2']));
+  const states = events.filter(({ event }) => event === 'told').map(({ state }) => state);
+  expect(states).toContain('pruned');
+  // A promotion begins where its parent ended.
+  for (const { trial } of events.filter(({ event, parent }) => event === 'trial' && parent !== undefined)) {
+    const own = events.filter((event) => event.event === 'epoch' && event.trial === trial);
+    expect(own[0]!.epoch).toBeGreaterThan(1);
+  }
+});
+
+describe('Slurm', () => {
+  test('--dry-run shows the script', async () => {
+    const dir = join(folder, 'script');
+    const args = [
+      'tune',
+      '--config',
+      space,
+      '--study',
+      dir,
+      '--launcher',
+      'slurm',
+      '--jobs',
+      '4',
+      '--dry-run',
+    ];
+    const { stdout, stderr } = await vgg([...args, '--slurm', '--partition=gpu --gres=gpu:1']);
+    expect(stdout).toContain('#SBATCH --array=0-3\n');
+    expect(stdout).toContain('#SBATCH --partition=gpu --gres=gpu:1\n');
+    expect(stdout).toMatch(/\nexec '.*' '.*vgg\.js' 'tune' 'work' '.*script'\n$/);
+    expect(stderr).toContain('asks for a GPU');
+  });
+});
+
+describe('wrong use', () => {
+  test.for([
+    ['--config SPACE --launcher local --dry-run', '--dry-run is for --launcher slurm'],
+    ['--study nowhere', 'nowhere holds no study'],
+    ['--config BAD', 'there is no option "lrr"'],
+  ] as const)('vgg tune %s', async ([args, message]) => {
+    const bad = join(folder, 'bad.json');
+    await writeFile(bad, '{"lrr": {"float": [0.1, 1]}}');
+    const words = args.replace('SPACE', space).replace('BAD', bad).split(' ');
+    const run = await vgg([
+      'tune',
+      ...words,
+      ...(args.includes('--study') ? [] : ['--study', join(folder, 'wrong')]),
+    ]);
+    expect(run.stderr).toContain(message);
+    expect(run.code).not.toBe(0);
+  });
+});
