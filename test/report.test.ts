@@ -228,6 +228,18 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       expect(Number(await first.getAttribute('data-value'))).toBeGreaterThan(least);
     }));
 
+  test('paper is light and has no border to scroll over', () =>
+    withPage(
+      async (page) => {
+        await page.emulateMedia({ media: 'print' });
+        expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe(
+          'rgb(255, 255, 255)',
+        );
+        expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(794);
+      },
+      { colorScheme: 'dark', viewport: { width: 794, height: 1123 } },
+    ));
+
   test('a phone scrolls down only', () =>
     withPage(
       async (page) => {

@@ -78,7 +78,7 @@ summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 .matrix th, .matrix td { border: 0; padding: 0 .2rem }
 .matrix thead th { vertical-align: bottom; text-align: left; font-weight: 500 }
 .matrix thead th span { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); padding: .3rem 0 }
-.matrix tbody th { text-align: right; white-space: nowrap; padding-right: .5rem }
+.matrix tbody th { text-align: right; vertical-align: middle; white-space: nowrap; padding-right: .5rem }
 .matrix td { width: 2.1rem; min-width: 2.1rem; height: 1.9rem; text-align: center; vertical-align: middle; border-radius: 3px;
   background: color-mix(in oklab, var(--shade) calc(var(--v) * 62%), var(--cell)) }
 .matrix td { --cell: color-mix(in oklab, var(--rule) 30%, var(--card)) }
@@ -138,15 +138,18 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 2rem }
   .matrix { font-size: .74rem }
 }
 @media print {
-  :root, :root[data-theme] { color-scheme: light; ${light} --paper: #fff }
+  :root:root:root { color-scheme: light; ${light} --paper: #fff }
   .bar-top, .skip, .actions, .samples, #try-samples-label, #try-status:empty { display: none }
   body { font-size: 10pt }
   section { border: 0; padding: 0; margin: 1.5rem 0 }
+  .charts { grid-template-columns: 1fr 1fr } .gallery.maps { --card-width: 18rem }
+  thead th, .number, .matrix tbody th { white-space: normal }
+  img:not(.heat, .stack *), table { max-width: 100%; min-width: 0; height: auto }
+  .architecture, main svg.vgg-histograms { width: 100%; max-width: 100%; height: auto }
   figure, tr, .card, pre { break-inside: avoid }
   h2, h3 { break-after: avoid }
   .scroll, #results .scroll:has([data-sortable]) { overflow: visible; max-height: none; border: 0 }
-  .architecture, .vgg-histograms { width: 100%; height: auto }
-  .matrix { font-size: 6.5pt } .matrix td { min-width: 0; width: auto }
+  .matrix { font-size: 5.5pt } .matrix td { min-width: 0; width: auto; height: auto; padding: 0 1px }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
 }
 `;
