@@ -51,6 +51,8 @@ p { max-width: 70ch; margin: .5rem 0 1rem }
 .facts dd { margin: .1rem 0 0; font-size: 1.3rem; font-weight: 650; font-variant-numeric: tabular-nums }
 .scroll { overflow-x: auto; max-width: 100%; padding: 2px }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.6rem }
+p, dd, li, figcaption, caption { overflow-wrap: anywhere }
+.gallery > li, .charts > figure { min-width: 0 }
 figure { margin: 0 }
 .chart figcaption { color: var(--text); font-weight: 600; font-size: 1rem; margin-bottom: .3rem }
 .chart > svg { display: block; width: 100%; height: auto; font-size: 12px; overflow: visible }
@@ -134,15 +136,18 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 2rem }
 @media (max-width: 34rem) {
   section { border-radius: 10px }
   .chart > svg { font-size: 16px }
-  .gallery { --card-width: 9.2rem }
+  .gallery { --card-width: 9.2rem; gap: .6rem }
+  .card { padding: .5rem } .card .bar { font-size: .78rem; gap: .3rem; padding: .15rem .35rem }
   .matrix { font-size: .74rem }
 }
 @media print {
   :root:root:root { color-scheme: light; ${light} --paper: #fff }
   .bar-top, .skip, .actions, .samples, #try-samples-label, #try-status:empty { display: none }
-  body { font-size: 10pt }
+  body { font-size: 10pt } table { font-size: 8.5pt } th, td { padding-right: .35rem }
+  .meter { min-width: 4.2rem }
   section { border: 0; padding: 0; margin: 1.5rem 0 }
   .charts { grid-template-columns: 1fr 1fr } .gallery.maps { --card-width: 18rem }
+  :is(th, td):not(.matrix *, .number) { overflow-wrap: anywhere }
   thead th, .number, .matrix tbody th { white-space: normal }
   img:not(.heat, .stack *), table { max-width: 100%; min-width: 0; height: auto }
   .architecture, main svg.vgg-histograms { width: 100%; max-width: 100%; height: auto }
