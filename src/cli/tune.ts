@@ -203,16 +203,18 @@ function showEvent(event: WorkEvent): void {
   switch (event.event) {
     case 'trial': {
       const params = Object.entries(event.params).map(([key, value]) => `${key}=${short(value)}`);
-      return print(
-        `${name}${event.parent === undefined ? '' : `, from trial ${event.parent}`}: ${params.join(' ')}`,
-      );
+      const origin = event.parent === undefined ? '' : `, from trial ${event.parent}`;
+      print(`${name}${origin}: ${params.join(' ')}`);
+      break;
     }
     case 'epoch':
-      return print(`${name}, epoch ${event.epoch}: ${percent(event.value)}`);
-    case 'told':
-      return print(
-        `${name} ${event.state}${event.value === undefined ? '' : `: ${percent(event.value)}`}${event.reason ? `: ${event.reason}` : ''}`,
-      );
+      print(`${name}, epoch ${event.epoch}: ${percent(event.value)}`);
+      break;
+    case 'told': {
+      const value = event.value === undefined ? '' : `: ${percent(event.value)}`;
+      print(`${name} ${event.state}${value}${event.reason ? `: ${event.reason}` : ''}`);
+      break;
+    }
     default:
       event satisfies never;
   }
@@ -238,7 +240,10 @@ function showStatus(folder: StudyFolder, json: boolean): void {
       run: folder.runOf(trial.number),
       command: trainCommand(folder.configOf(trial.params)),
     }));
-  if (json) return printJson({ study: folder.folder, wanted: folder.settings.trials, counts, best });
+  if (json) {
+    printJson({ study: folder.folder, wanted: folder.settings.trials, counts, best });
+    return;
+  }
   const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`);
   print(`${trials.length} trials: ${states.join(', ') || 'none yet'}`);
   if (best.length === 0) return;

@@ -40,7 +40,7 @@ export interface WorkOptions {
 }
 
 /** What an epoch is worth: its accuracy on the pictures kept apart, or else on the test's. */
-const valueOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
+const worthOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
   validationAccuracy ?? testAccuracy;
 
 /** Works until nothing is left, here or elsewhere. */
@@ -87,7 +87,7 @@ async function runTrial(
       callbacks: [
         {
           async epoch(event) {
-            const value = valueOf(event);
+            const value = worthOf(event);
             await trial.report(value, event.epoch);
             onEvent({ event: 'epoch', trial: number, epoch: event.epoch, value });
             if (event.epoch < event.epochs && trial.shouldPrune()) stop.abort(new TrialPruned());
@@ -96,7 +96,7 @@ async function runTrial(
       ],
     });
     await training.model.close();
-    const value = last ? valueOf(last) : lastValue(trial);
+    const value = last ? worthOf(last) : lastValue(trial);
     if (await study.tell(trial, value)) onEvent({ event: 'told', trial: number, state: 'complete', value });
   } catch (error) {
     if (error instanceof TrialPruned) {
