@@ -1,0 +1,79 @@
+/**
+ * Exercise 4 of the lecture: which channels and max-pool strides? A search over the network's own options, through the
+ * library: the sampler proposes, the objective trains, the pruner ends what is behind.
+ *
+ *     npx vgg download cifar100
+ *     node examples/05-tune.ts
+ *
+ * `--small` searches two options of the lecture's network on the built-in shapes, in a temporary folder. `vgg tune`
+ * does the same with several processes, or on a Slurm cluster, and goes on with what was interrupted.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  configOf,
+  createStudy,
+  exerciseSpace,
+  lectureLines,
+  medianPruner,
+  parseConfig,
+  parseSpace,
+  runTraining,
+  TrialPruned,
+  tpeSampler,
+} from '../src/index.ts';
+
+const small = process.argv.includes('--small');
+const space = small
+  ? parseSpace(
+      {
+        model: 'simplified',
+        dataset: 'shapes',
+        epochs: 1,
+        batchSize: 100,
+        weightDecay: { choices: [0, 0.001] },
+        lr: { float: [0.0005, 0.02], log: true },
+      },
+      'the small space',
+    )
+  : exerciseSpace();
+const folder = small ? await mkdtemp(join(tmpdir(), 'vggnet-exercise-4-')) : 'exercise-4';
+
+using study = await createStudy({
+  journal: join(folder, 'journal.log'),
+  name: 'exercise 4',
+  direction: 'maximize',
+  space,
+  sampler: tpeSampler(),
+  pruner: medianPruner(),
+  loadIfExists: true,
+});
+
+await study.optimize(
+  async (trial) => {
+    const config = parseConfig({ epochs: 4, ...configOf(space, trial.params) }, 'exercise 4');
+    const stop = new AbortController();
+    const { training, last } = await runTraining(config, {
+      signal: stop.signal,
+      callbacks: [
+        lectureLines(),
+        {
+          async epoch({ epoch, epochs, testAccuracy }) {
+            await trial.report(testAccuracy, epoch);
+            if (epoch < epochs && trial.shouldPrune()) stop.abort(new TrialPruned());
+          },
+        },
+      ],
+    });
+    await training.model.close();
+    console.log(`Trial ${trial.number}: ${(100 * last!.testAccuracy).toFixed(2)} %`, trial.params);
+    return last!.testAccuracy;
+  },
+  { trials: small ? 3 : 20 },
+);
+
+const { bestTrial } = study;
+console.log(bestTrial?.params);
+console.log(`The best of ${study.trials.length} trials: ${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`);
+if (small) await rm(folder, { recursive: true });
