@@ -246,7 +246,11 @@ function showStatus(folder: StudyFolder, json: boolean): void {
   }
   const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`);
   print(`${trials.length} trials: ${states.join(', ') || 'none yet'}`);
-  if (best.length === 0) return;
+  if (best.length === 0) {
+    if (counts.pruned)
+      print('None was trained to its end: of the few so far no one was promoted; take more --trials.');
+    return;
+  }
   const names = [...new Set(best.flatMap(({ params }) => Object.keys(params)))];
   const rows = best.map(({ trial, value, params }) => [
     String(trial),
