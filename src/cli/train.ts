@@ -37,8 +37,8 @@ Examples:
   $ vgg train --steps 20 --log-every 1 --json   each step as one JSON object
 
 A run folder holds config, metrics, checkpoints and a report; Ctrl-C writes a checkpoint, and --resume goes on. Training
-pictures are padded by 4, flipped at random and cropped to their size at random, as in the lecture; --no-augment leaves
-them as they are.`;
+pictures are padded by 4, flipped at random and cropped to their size at random, as in the lecture, unless
+--no-augment is given.`;
 
 export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');

@@ -82,13 +82,13 @@ export function oneCycleSchedule(lr: number): Schedule {
 
 /**
  * Multiplied by `gamma` each time that the loss has not fallen for more than a number of epochs, but not below
- * `minLr`: torch's ReduceLROnPlateau. The training loop counts the plateaus (`plateauCounter`).
+ * `minLr`: torch's ReduceLROnPlateau. The training loop counts the plateaus (`nextPlateau`).
  */
 export function plateauSchedule(lr: number, gamma: number, minLr = 0): Schedule {
   checkGamma(gamma);
   if (gamma >= 1) throw new UsageError(`learning rate schedule: plateau's gamma = ${gamma} is not below 1`);
   checkMinimum(lr, minLr);
-  return ({ plateaus }) => Math.max(lr * gamma ** plateaus, Math.min(lr, minLr));
+  return ({ plateaus }) => Math.max(lr * gamma ** plateaus, minLr);
 }
 
 /** What is known of plateaus after an epoch; torch's threshold of a ten-thousandth. */
