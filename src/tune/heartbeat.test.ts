@@ -25,6 +25,12 @@ test('a worker gives signs until it is stopped', async () => {
   expect(goneWorkers(folder)(beat.worker)).toBe(true);
 });
 
+test('a worker that began after the first look is not taken for gone', () => {
+  const isGone = goneWorkers(folder);
+  using beat = startHeartbeat(folder);
+  expect(isGone(beat.worker)).toBe(false);
+});
+
 test('a worker of another machine is gone when it gives no sign for long; files that are none do not matter', () => {
   using beat = startHeartbeat(folder);
   const path = join(folder, `${beat.worker}.json`);

@@ -87,8 +87,11 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
  * without a sign for `afterSeconds` (60 by default), and those without a file.
  */
 export function goneWorkers(folder: string, afterSeconds = 60): (worker: string) => boolean {
-  const signs = new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
+  const read = (): Map<string, WorkerSign> => new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
+  let signs = read();
   return (worker) => {
+    // One that began after the first look has a sign by now: it gives one before it asks for a trial.
+    if (!signs.has(worker)) signs = read();
     const sign = signs.get(worker);
     if (sign === undefined || sign.liveness === 'dead') return true;
     return sign.liveness === 'unknown' && sign.age > afterSeconds;
