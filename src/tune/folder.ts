@@ -48,6 +48,13 @@ export const studyFiles = {
   journal: 'journal.log',
   workers: 'workers',
   runs: 'runs',
+  /** What the workers of this machine said. */
+  logs: 'logs',
+  /** Asks all workers to end, wherever they are, while it is there. */
+  stop: 'stop',
+  /** The Slurm job that was submitted last. */
+  slurm: 'slurm.json',
+  report: 'report.html',
 } as const;
 
 /** The one study of a folder's journal. */

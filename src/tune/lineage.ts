@@ -15,6 +15,8 @@ export const attributes = {
   worker: 'vgg:worker',
   /** Why a trial failed. */
   reason: 'vgg:reason',
+  /** The last lines that a failed trial logged. */
+  log: 'vgg:log',
 } as const;
 
 /** The number of the trial that `trial` goes on from. */

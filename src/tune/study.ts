@@ -273,16 +273,38 @@ export class Study implements Disposable {
   }
 
   /**
-   * Fails the running trials of workers that are gone.
+   * Hands a running trial on, as a worker does that is told to end: a waiting trial goes on from it, and it counts as
+   * no retry.
+   * @returns false where it has ended before.
+   */
+  async release(trial: Trial | FrozenTrial, reason: string): Promise<boolean> {
+    return this.#transact((_, append) => {
+      const known = this.frozen(trial.id);
+      if (isFinished(known.state)) return false;
+      append(trialUserAttrRecord(known.id, attributes.reason, reason));
+      append(stateRecord(known.id, 'fail'));
+      append(this.#successor(known, 'waiting', {}));
+      return true;
+    });
+  }
+
+  /**
+   * Fails the running trials of workers that are gone. `logOf` yields what a trial left to read: kept as `vgg:log`.
    * @returns them, for `retry`.
    */
-  async failTrialsOf(isGone: (worker: string) => boolean, reason: string): Promise<readonly FrozenTrial[]> {
+  async failTrialsOf(
+    isGone: (worker: string) => boolean,
+    reason: string,
+    logOf: (trial: FrozenTrial) => string | undefined = () => undefined,
+  ): Promise<readonly FrozenTrial[]> {
     return this.#transact((record, append) => {
       const gone = record.trials.filter(({ state, userAttrs }) => {
         const worker = userAttrs[attributes.worker];
         return state === 'running' && typeof worker === 'string' && isGone(worker);
       });
       for (const trial of gone) {
+        const log = logOf(trial);
+        if (log !== undefined) append(trialUserAttrRecord(trial.id, attributes.log, log));
         append(trialUserAttrRecord(trial.id, attributes.reason, reason));
         append(stateRecord(trial.id, 'fail'));
       }

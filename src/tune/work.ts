@@ -3,8 +3,8 @@
  * the end, until nothing is left. Any number of workers on any machines share a study's folder; one that ends in the
  * middle of a trial, killed or told to, leaves a run that another takes up from its checkpoint.
  */
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VggError } from '../errors.ts';
 import { runFiles } from '../runs/folder.ts';
@@ -14,6 +14,7 @@ import type { EpochEvent } from '../train/reporters.ts';
 import type { Params } from './distributions.ts';
 import type { StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
+import { attributes, parentOf } from './lineage.ts';
 import type { Study } from './study.ts';
 import { type Trial, TrialPruned } from './trial.ts';
 
@@ -43,14 +44,32 @@ export interface WorkOptions {
 const worthOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
   validationAccuracy ?? testAccuracy;
 
-/** Works until nothing is left, here or elsewhere. */
+/** Works until nothing is left, here or elsewhere, or the study is stopped. */
 export async function workOn(folder: StudyFolder, options: WorkOptions = {}): Promise<void> {
+  const stopped = new AbortController();
+  const watch = setInterval(() => {
+    if (existsSync(folder.path('stop'))) stopped.abort(new Error('the study was stopped'));
+  }, 500).unref();
+  const signals = [stopped.signal, ...(options.signal ? [options.signal] : [])];
+  try {
+    await workUntil(folder, { ...options, signal: AbortSignal.any(signals) });
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<void> {
   const { signal, patience = 2000 } = options;
   const { trials, retries } = folder.settings;
-  using heartbeat = startHeartbeat(folder.path('workers'));
+  const { SLURM_JOB_ID: job } = process.env;
+  using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
   using study = folder.open(heartbeat.worker);
   while (!signal?.aborted) {
-    const gone = await study.failTrialsOf(goneWorkers(folder.path('workers')), 'its worker ended');
+    const gone = await study.failTrialsOf(
+      goneWorkers(folder.path('workers')),
+      'its worker ended',
+      ({ number }) => logTail(folder.runOf(number)),
+    );
     for (const trial of gone) await study.retry(trial, retries);
     clearGoneWorkers(folder.path('workers'));
     const trial = await study.ask({ trials });
@@ -79,7 +98,11 @@ async function runTrial(
       ...folder.configOf(params),
       ...(threads !== undefined && { threads }),
     };
-    const goesOn = parent !== undefined && (await takeOver(folder.runOf(parent), run));
+    // A predecessor may have ended before it had a checkpoint of its own.
+    let goesOn = false;
+    for (let from = parent; from !== undefined && !goesOn; from = parentOf(study.trials[from]!)) {
+      goesOn = await takeOver(folder.runOf(from), run);
+    }
     const { last, training } = await runTraining(config, {
       ...(goesOn ? { resume: run } : { folder: run }),
       onNotice,
@@ -105,10 +128,15 @@ async function runTrial(
       }
       return;
     }
-    // Told to end: the trial stays running, and whoever finds its worker gone goes on with it.
-    if (signal?.aborted) return;
+    // Told to end: the next one that asks goes on from the checkpoint.
+    if (signal?.aborted) {
+      await study.release(trial, 'its worker was told to end');
+      return;
+    }
     if (!(error instanceof VggError)) throw error;
     const reason = error.message;
+    const log = logTail(run);
+    if (log !== undefined) await trial.setUserAttr(attributes.log, log);
     if (await study.tell(trial, { state: 'fail', reason })) {
       onEvent({ event: 'told', trial: number, state: 'fail', reason });
     }
@@ -118,17 +146,30 @@ async function runTrial(
 const lastValue = ({ lastStep, frozen }: Trial): number =>
   (lastStep === undefined ? undefined : frozen.intermediateValues.get(lastStep)) ?? Number.NaN;
 
-/** Makes `to` a copy of a run that did not come to its end. False where that one never had a checkpoint. */
+/**
+ * Makes `to` a copy of a run that did not come to its end, whole or not at all. False where that one never had a
+ * checkpoint.
+ */
 async function takeOver(from: string, to: string): Promise<boolean> {
-  if (!existsSync(join(from, runFiles.last))) return false;
-  await mkdir(to, { recursive: true });
-  const { config, ...others } = runFiles;
-  // The config comes last: a folder is a run only with it.
-  for (const name of [...Object.values(others), config]) {
+  if (!existsSync(join(from, runFiles.last)) || !existsSync(join(from, runFiles.config))) return false;
+  const copy = `${to}.part`;
+  await rm(copy, { recursive: true, force: true });
+  await mkdir(copy, { recursive: true });
+  for (const name of Object.values(runFiles)) {
     if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
-    await copyFile(join(from, name), join(to, name));
+    await copyFile(join(from, name), join(copy, name));
   }
+  await rename(copy, to);
   return true;
+}
+
+/** The last lines of a run's log. */
+function logTail(run: string): string | undefined {
+  try {
+    return readFileSync(join(run, runFiles.log), 'utf8').trimEnd().split('\n').slice(-10).join('\n');
+  } catch {
+    return undefined;
+  }
 }
 
 function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {

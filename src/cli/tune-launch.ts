@@ -1,0 +1,221 @@
+/**
+ * Who works on a study: child processes here, or a Slurm job array. Workers do not need the one that started them: it
+ * may be killed, and started again finds those that still run.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, openSync, readFileSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import * as z from 'zod';
+import { UsageError, VggError } from '../errors.ts';
+import { writeJson } from '../runs/files.ts';
+import { parseConfig } from '../train/config.ts';
+import type { StudyFolder } from '../tune/folder.ts';
+import { readWorkers } from '../tune/heartbeat.ts';
+import type { Interruption } from './interrupt.ts';
+import { note, print, printJson } from './output.ts';
+import { viewOf } from './tune-progress.ts';
+
+export interface LaunchOptions {
+  readonly jobs: number;
+  readonly threads?: number;
+  readonly slurm?: string;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+/** Between two looks at a study. */
+const lookMilliseconds = 300;
+
+/** The words that start a worker. */
+function workerCommand(folder: StudyFolder, threads: number | undefined): readonly string[] {
+  const bin = fileURLToPath(new URL('../../bin/vgg.js', import.meta.url));
+  const own = threads === undefined ? [] : ['--threads', String(threads)];
+  return [process.execPath, bin, 'tune', 'work', folder.folder, ...own];
+}
+
+/**
+ * Keeps `jobs` workers on this machine until nothing is left, those of an earlier driver counted. One that dies is
+ * replaced. @throws VggError where they die again and again.
+ */
+export async function launchHere(
+  folder: StudyFolder,
+  { jobs, json, threads = Math.max(1, Math.floor(availableParallelism() / jobs)) }: LaunchOptions,
+  interruption: Interruption,
+): Promise<void> {
+  const { trials } = folder.settings;
+  if (!json) note(`Study: ${folder.folder}, ${trials} trials, ${jobs} at a time, ${threads} threads each`);
+  interruption.stopsItself = true;
+  interruption.graceMilliseconds = 60_000;
+  interruption.kept = `What was tried is in ${folder.folder}; vgg tune --study ${folder.folder} goes on.`;
+  await rm(folder.path('stop'), { force: true });
+  await mkdir(folder.path('logs'), { recursive: true });
+  const [program, ...args] = workerCommand(folder, threads);
+  const log = join(folder.path('logs'), `workers-${process.pid}.log`);
+  const output = openSync(log, 'a');
+  const running = new Set<ChildProcess>();
+  let nothingLeft = false;
+  let deaths = 0;
+  const start = (): void => {
+    const child = spawn(program!, args, { stdio: ['ignore', output, output] });
+    running.add(child);
+    child.once('close', (code) => {
+      running.delete(child);
+      if (code === 0) nothingLeft = true;
+      else deaths++;
+    });
+  };
+  const { signal } = interruption;
+  signal.addEventListener('abort', () => {
+    for (const child of running) child.kill('SIGTERM');
+  });
+  using study = folder.open();
+  const view = viewOf(folder, study, json === true);
+  let trialsBefore = 0;
+  for (;;) {
+    const own = new Set([...running].map(({ pid }) => pid));
+    const others = readWorkers(folder.path('workers')).filter(
+      ({ worker, liveness }) => liveness === 'alive' && !own.has(Number(worker.split('+')[2])),
+    );
+    const isOver = nothingLeft || signal.aborted || existsSync(folder.path('stop'));
+    if (isOver && running.size === 0 && (signal.aborted || others.length === 0)) break;
+    const ended = study.trials.filter(({ state }) => state === 'complete' || state === 'pruned').length;
+    if (ended > trialsBefore) deaths = 0;
+    trialsBefore = ended;
+    if (!isOver && deaths > 2 * jobs) {
+      for (const child of running) child.kill('SIGTERM');
+      throw new VggError(`the workers end before their time, see ${log}:\n${tailOf(log)}`);
+    }
+    for (let count = running.size + others.length; !isOver && count < jobs; count++) start();
+    view.update();
+    await sleep(lookMilliseconds);
+  }
+  view.update();
+  signal.throwIfAborted();
+}
+
+const tailOf = (path: string): string =>
+  readFileSync(path, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+
+/** Follows a study until nobody works on it any more. */
+export async function watchStudy(
+  folder: StudyFolder,
+  json: boolean,
+  interruption: Interruption,
+): Promise<void> {
+  interruption.kept = 'The study goes on without its watcher.';
+  using study = folder.open();
+  const view = viewOf(folder, study, json);
+  for (;;) {
+    view.update();
+    const signs = readWorkers(folder.path('workers')).filter(
+      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+    );
+    if (signs.length === 0 && !(await isQueued(await recordedJob(folder)))) return view.update();
+    await sleep(lookMilliseconds);
+  }
+}
+
+/** Asks all workers to end, and Slurm to forget their job; waits until they have. */
+export async function stopStudy(
+  folder: StudyFolder,
+): Promise<{ readonly workers: number; readonly job?: string }> {
+  const working = (): number =>
+    readWorkers(folder.path('workers')).filter(
+      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+    ).length;
+  await writeFile(folder.path('stop'), '');
+  const workers = working();
+  for (let waited = 0; working() > 0 && waited < 90_000; waited += lookMilliseconds)
+    await sleep(lookMilliseconds);
+  const job = await recordedJob(folder);
+  const wasQueued = await isQueued(job);
+  if (wasQueued) await run('scancel', [job!]);
+  return { workers, ...(wasQueued && { job: job! }) };
+}
+
+/** The job that was submitted last. */
+async function recordedJob(folder: StudyFolder): Promise<string | undefined> {
+  try {
+    const text = readFileSync(folder.path('slurm'), 'utf8');
+    return z.object({ job: z.string() }).parse(JSON.parse(text)).job;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether Slurm still has tasks of the job, by `squeue` alone: accounting is not needed. */
+async function isQueued(job: string | undefined): Promise<boolean> {
+  if (job === undefined) return false;
+  const { code, output } = await run('squeue', ['-h', '-j', job]);
+  return code === 0 && output.trim() !== '';
+}
+
+/** Runs a command of Slurm's. Where there is none, that is a code. */
+async function run(
+  command: string,
+  args: readonly string[],
+  input = '',
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  const child = spawn(command, args, {
+    stdio: ['pipe', 'pipe', command === 'sbatch' ? 'inherit' : 'ignore'],
+  });
+  let output = '';
+  child.stdout.on('data', (text) => (output += text));
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
+  const missing = once(child, 'error').then(() => [127]);
+  const [code] = (await Promise.race([once(child, 'close'), missing])) as [number | null];
+  return { code, output };
+}
+
+/** The job array's script: one worker a task. */
+export function slurmScript(folder: StudyFolder, { jobs, slurm = '', threads }: LaunchOptions): string {
+  const quoted = workerCommand(folder, threads).map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+  return [
+    '#!/bin/bash',
+    '#SBATCH --job-name=vgg-tune',
+    `#SBATCH --array=0-${jobs - 1}`,
+    `#SBATCH --output=${folder.folder}/slurm-%A-%a.log`,
+    '# A task that is preempted is told a minute before, and its trial goes on from its checkpoint.',
+    '#SBATCH --requeue',
+    '#SBATCH --signal=B:TERM@60',
+    ...(slurm.trim() === '' ? [] : [`#SBATCH ${slurm.trim()}`]),
+    // In the shell's place, so that it is the worker that gets the signal.
+    `exec ${quoted.join(' ')}`,
+    '',
+  ].join('\n');
+}
+
+/** Submits the job array, and ends. */
+export async function launchOnSlurm(folder: StudyFolder, options: LaunchOptions): Promise<void> {
+  const { jobs, slurm = '', dryRun, json } = options;
+  if (/--gres\S*gpu|--gpus/.test(slurm)) {
+    note(`--slurm asks for a GPU, which the device of these trials (${deviceOf(folder)}) leaves idle.`);
+  }
+  const script = slurmScript(folder, options);
+  if (dryRun) return print(script.trimEnd());
+  const earlier = await recordedJob(folder);
+  if (await isQueued(earlier)) {
+    throw new UsageError(
+      `job ${earlier} works on this study already; vgg tune watch ${folder.folder} follows it, vgg tune stop ends it`,
+    );
+  }
+  await rm(folder.path('stop'), { force: true });
+  const { code, output } = await run('sbatch', ['--parsable'], script);
+  if (code === 127) {
+    throw new UsageError('--launcher slurm needs sbatch on the path; --launcher local runs the trials here');
+  }
+  if (code !== 0) throw new UsageError(`sbatch refused the job (exit code ${code}); see its message above`);
+  const job = output.trim().split(';')[0]!;
+  await writeJson(folder.path('slurm'), { job });
+  if (json) return printJson({ event: 'submitted', job, study: folder.folder });
+  print(`Job ${job}: ${jobs} tasks. vgg tune watch ${folder.folder} follows them, vgg tune stop ends them,`);
+  print(`and vgg tune --study ${folder.folder} --launcher slurm --jobs ${jobs} goes on.`);
+}
+
+const deviceOf = (folder: StudyFolder): string => parseConfig(folder.space.fixed, 'the space').device;

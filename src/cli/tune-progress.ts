@@ -1,0 +1,174 @@
+/**
+ * What becomes of a study while it runs: a table on a terminal, sparse lines elsewhere, one JSON object a line with
+ * --json. All of it is read from the journal, so it does not matter who works on the study, or where.
+ */
+import { formatTable } from '../model/summary.ts';
+import type { StudyFolder } from '../tune/folder.ts';
+import { configurationCount, parentOf } from '../tune/lineage.ts';
+import { isFinished, type TrialState } from '../tune/records.ts';
+import type { FrozenTrial } from '../tune/replay.ts';
+import type { Study } from '../tune/study.ts';
+import type { WorkEvent } from '../tune/work.ts';
+import { print, printJson } from './output.ts';
+import { clock } from './progress.ts';
+
+export interface StudyView {
+  /** Shows what is new since the last call. */
+  update(): void;
+}
+
+/** What was in the study before is not told again. */
+export function viewOf(folder: StudyFolder, study: Study, json: boolean): StudyView {
+  if (!json && process.stdout.isTTY) return liveTable(folder, study, process.stdout);
+  const news = newsOf(study);
+  return {
+    update() {
+      for (const event of news()) {
+        if (json) printJson(event);
+        else printEvent(event);
+      }
+    },
+  };
+}
+
+interface Seen {
+  state: TrialState;
+  last: number;
+}
+
+/** A function that yields what happened since it was called last. */
+export function newsOf(study: Study): () => readonly WorkEvent[] {
+  const seen = new Map<number, Seen>();
+  for (const { number, state, intermediateValues } of study.trials) {
+    seen.set(number, { state, last: Math.max(0, ...intermediateValues.keys()) });
+  }
+  return () => {
+    const events: WorkEvent[] = [];
+    for (const trial of study.trials) {
+      if (trial.state === 'waiting') continue;
+      const { number, state, intermediateValues, params } = trial;
+      const parent = parentOf(trial);
+      let known = seen.get(number);
+      if (known === undefined || known.state === 'waiting') {
+        // What a parent reported was told with the parent.
+        const inherited = parent === undefined ? undefined : study.trials[parent]?.intermediateValues;
+        known = { state: 'running', last: Math.max(0, ...(inherited?.keys() ?? [])) };
+        seen.set(number, known);
+        events.push({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
+      }
+      for (const [epoch, value] of intermediateValues) {
+        if (epoch <= known.last) continue;
+        known.last = epoch;
+        events.push({ event: 'epoch', trial: number, epoch, value });
+      }
+      if (isFinished(known.state) || !isFinished(state)) continue;
+      known.state = state;
+      const reason = trial.userAttrs['vgg:reason'];
+      events.push({
+        event: 'told',
+        trial: number,
+        state: state as 'complete' | 'pruned' | 'fail',
+        ...(trial.value !== undefined && { value: trial.value }),
+        ...(typeof reason === 'string' && { reason }),
+      });
+    }
+    return events;
+  };
+}
+
+export const percent = (value: number): string => `${(100 * value).toFixed(2)} %`;
+
+/** A parameter's value with at most three digits behind the point that matter. */
+export const short = (value: unknown): string =>
+  typeof value === 'number' && !Number.isInteger(value)
+    ? String(Number(value.toPrecision(3)))
+    : String(value);
+
+const paramText = (params: FrozenTrial['params']): string =>
+  Object.entries(params)
+    .map(([key, value]) => `${key.replace('modelOptions.', '')}=${short(value)}`)
+    .join(' ');
+
+function printEvent(event: WorkEvent): void {
+  const name = `Trial ${event.trial}`;
+  switch (event.event) {
+    case 'trial':
+      print(
+        `${name}${event.parent === undefined ? '' : `, from trial ${event.parent}`}: ${paramText(event.params)}`,
+      );
+      break;
+    case 'epoch':
+      print(`${name}, epoch ${event.epoch}: ${percent(event.value)}`);
+      break;
+    case 'told': {
+      const value = event.value === undefined ? '' : `: ${percent(event.value)}`;
+      print(`${name} ${event.state}${value}${event.reason ? `: ${event.reason}` : ''}`);
+      break;
+    }
+    default:
+      event satisfies never;
+  }
+}
+
+/** What a table needs of a terminal. */
+export interface TableTerminal {
+  readonly columns?: number;
+  readonly rows?: number;
+  write(text: string): unknown;
+}
+
+/** A table that is drawn anew over itself: running trials, then the latest of the others. */
+export function liveTable(
+  folder: Pick<StudyFolder, 'settings'>,
+  study: Study,
+  terminal: TableTerminal,
+  now: () => number = () => performance.now(),
+): StudyView {
+  const begun = now();
+  const before = study.trials.filter(({ state }) => isFinished(state)).length;
+  let drawn = 0;
+  let last = '';
+  return {
+    update() {
+      const { trials } = study;
+      const elapsed = (now() - begun) / 1000;
+      const wanted = folder.settings.trials;
+      const done = trials.filter(({ state }) => isFinished(state)).length;
+      const open = wanted - configurationCount(trials) + (trials.length - done);
+      const left =
+        done > before && open > 0 ? `, about ${clock((elapsed / (done - before)) * open)} left` : '';
+      const best = study.bestTrial;
+      const head = `${configurationCount(trials)} of ${wanted} configurations${
+        best ? `; best: ${percent(best.value!)} (trial ${best.number})` : ''
+      }; ${clock(elapsed)}${left}`;
+      const room = Math.max(3, (terminal.rows ?? 24) - 4);
+      const shown = trials
+        .toSorted((a, b) => Number(isFinished(a.state)) - Number(isFinished(b.state)) || b.number - a.number)
+        .slice(0, room);
+      const table = formatTable(
+        [['trial', 'state', 'epoch', 'accuracy', 'parameters'], ...shown.map(row)],
+        5,
+      );
+      const columns = (terminal.columns ?? 80) - 1;
+      const lines = [head, ...table.split('\n')].map((line) => line.slice(0, columns));
+      const text = lines.join('\n');
+      if (text === last) return;
+      last = text;
+      // Up to where the table began, and clear to the end of the screen.
+      terminal.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}\r\x1b[J${text}\n`);
+      drawn = lines.length;
+    },
+  };
+}
+
+function row({ number, state, value, params, intermediateValues }: FrozenTrial): readonly string[] {
+  const epoch = Math.max(0, ...intermediateValues.keys());
+  const accuracy = value ?? intermediateValues.get(epoch);
+  return [
+    String(number),
+    state,
+    epoch === 0 ? '' : String(epoch),
+    accuracy === undefined ? '' : percent(accuracy),
+    paramText(params),
+  ];
+}
