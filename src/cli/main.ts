@@ -55,7 +55,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .addCommand(downloadCommand(interruption))
     .addCommand(kernelsCommand())
     .addCommand(doctorCommand());
-  for (const command of [program, ...program.commands]) {
+  for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) {
     command.exitOverride().showHelpAfterError('(--help lists the options)').showSuggestionAfterError();
   }
   try {

@@ -107,6 +107,21 @@ export function tuneCommand(interruption: Interruption): Command {
       print(`${stopped.workers} workers were told to end${job}; vgg tune --study ${dir} goes on.`);
     });
   command
+    .command('report')
+    .description('one HTML file: the answer, the best trials, what mattered, how the search went')
+    .argument('<dir>', 'folder of the study')
+    .addOption(new Option('--out <file>', "the file (default: report.html in the study's folder)"))
+    .option('--json', 'print {"report":…}')
+    .action(async (dir: string, { out }: { readonly out?: string }, own: Command) => {
+      const [{ openStudyFolder }, { reportStudy }] = await Promise.all([
+        import('../tune/folder.ts'),
+        import('../tune/report.ts'),
+      ]);
+      const report = await reportStudy(await openStudyFolder(dir), out);
+      if (own.optsWithGlobals<{ json?: true }>().json) printJson({ report });
+      else print(`The report is in ${report}; open it in a browser.`);
+    });
+  command
     .command('work')
     .description('one worker of a study, until nothing is left; started by the launchers')
     .argument('<dir>', 'folder of the study')

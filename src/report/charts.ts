@@ -45,24 +45,46 @@ export function lineChart(chart: Chart): Markup | undefined {
   if (series.length === 0) return undefined;
   return html`<figure class="chart">
     <figcaption id="${chart.id}">${chart.title}</figcaption>
-    ${raw(chartSvg(chart, series))}
+    ${chartSvg(chart, series)}
     ${series.length > 1 && legend(series)}
   </figure>`;
 }
 
-function chartSvg(chart: Chart, series: readonly Series[]): string {
+/** What Observable Plot draws. */
+export type Drawing = NonNullable<Parameters<typeof plot>[0]>;
+
+/** A drawing as inline SVG with a text alternative, labelled by the element `id`, which is unique in the page. */
+export function drawingSvg(id: string, description: string, drawing: Drawing): Markup {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
-  const epochs = series.flatMap(({ points }) => points.map(({ x }) => x));
-  const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
-  const most = Math.max(...series.flatMap(({ points }) => points.map(({ y }) => y)));
   const element = plot({
-    document: document as unknown as NonNullable<Parameters<typeof plot>[0]>['document'],
+    document: document as unknown as NonNullable<Drawing['document']>,
     width: 480,
     height: 270,
     marginLeft: 56,
     marginTop: 28,
     marginBottom: 40,
     marginRight: 14,
+    ...drawing,
+  });
+  const svg = String((element as unknown as { readonly outerHTML: string }).outerHTML);
+  // The page has the style and the accessible name; Plot's own labels of parts would only be noise.
+  return raw(
+    svg
+      .replace(/<style>[\s\S]*?<\/style>/, '')
+      .replaceAll(/ aria-(?:label|hidden|describedby)="[^"]*"/g, '')
+      .replaceAll(/ class="plot-[^"]*"/g, '')
+      .replaceAll(/\bid="plot-/g, `id="${id}-`)
+      .replaceAll('url(#plot-', `url(#${id}-`)
+      .replace('<svg ', `<svg role="img" aria-labelledby="${id} ${id}-desc" `)
+      .replace('>', () => `><desc id="${id}-desc">${escapeHtml(description)}</desc>`),
+  );
+}
+
+function chartSvg(chart: Chart, series: readonly Series[]): Markup {
+  const epochs = series.flatMap(({ points }) => points.map(({ x }) => x));
+  const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
+  const most = Math.max(...series.flatMap(({ points }) => points.map(({ y }) => y)));
+  return drawingSvg(chart.id, description(series, chart), {
     x: {
       label: chart.x,
       labelArrow: 'none',
@@ -94,16 +116,6 @@ function chartSvg(chart: Chart, series: readonly Series[]): string {
       ),
     ],
   });
-  const svg = String((element as unknown as { readonly outerHTML: string }).outerHTML);
-  // The page has the style and the accessible name; Plot's own labels of parts would only be noise.
-  return svg
-    .replace(/<style>[\s\S]*?<\/style>/, '')
-    .replaceAll(/ aria-(?:label|hidden|describedby)="[^"]*"/g, '')
-    .replaceAll(/ class="plot-[^"]*"/g, '')
-    .replaceAll(/\bid="plot-/g, `id="${chart.id}-`)
-    .replaceAll('url(#plot-', `url(#${chart.id}-`)
-    .replace('<svg ', `<svg role="img" aria-labelledby="${chart.id} ${chart.id}-desc" `)
-    .replace('>', `><desc id="${chart.id}-desc">${escapeHtml(description(series, chart))}</desc>`);
 }
 
 /** What the lines show, in words: where each begins and ends, and its extremes. */

@@ -18,17 +18,17 @@ export interface PageContent {
   readonly title: string;
   /** The first one is the head of the page: its title is the page's. */
   readonly sections: readonly Section[];
-  readonly data: PageData;
-  /** Base64. */
-  readonly weights: string;
-  readonly script: string;
+  /** What the page's script works with; without it the page is still. `weights` is base64. */
+  readonly live?: { readonly data: PageData; readonly weights: string; readonly script: string };
+  /** What made it. */
+  readonly command?: string;
 }
 
 /** The whole document. */
-export function page({ title, sections, data, weights, script }: PageContent): string {
-  const hash = createHash('sha256').update(script).digest('base64');
+export function page({ title, sections, live, command = 'vgg report' }: PageContent): string {
+  const hash = live && createHash('sha256').update(live.script).digest('base64');
   const policy =
-    `default-src 'none'; script-src 'sha256-${hash}' 'wasm-unsafe-eval'; style-src 'unsafe-inline'; ` +
+    `default-src 'none'; ${hash ? `script-src 'sha256-${hash}' 'wasm-unsafe-eval'; ` : ''}style-src 'unsafe-inline'; ` +
     "img-src data: blob:; base-uri 'none'; form-action 'none'";
   const [head, ...rest] = sections;
   return html`<!doctype html>
@@ -56,11 +56,14 @@ ${rest.map(
     html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${name}</h2>${body}</section>\n`,
 )}
 </main>
-<footer><p>Made by <code>vgg report</code>. The page works without a network; nothing in it leaves this computer.</p></footer>
-<script type="application/json" id="${dataId}">${scriptJson(data)}</script>
-<script type="application/octet-stream" id="${weightsId}">${raw(weights)}</script>
-<script>${raw(script)}</script>
-</body>
+<footer><p>Made by <code>${command}</code>. The page works without a network; nothing in it leaves this computer.</p></footer>
+${
+  live &&
+  html`<script type="application/json" id="${dataId}">${scriptJson(live.data)}</script>
+<script type="application/octet-stream" id="${weightsId}">${raw(live.weights)}</script>
+<script>${raw(live.script)}</script>
+`
+}</body>
 </html>
 `.text;
 }

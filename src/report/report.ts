@@ -94,9 +94,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
   return page({
     title: `${names}: ${run.config.model} on ${run.config.dataset}`,
     sections,
-    data,
-    weights: Buffer.from(bytes).toString('base64'),
-    script: await script,
+    live: { data, weights: Buffer.from(bytes).toString('base64'), script: await script },
   });
 }
 
