@@ -163,3 +163,46 @@ describe('wrong use', () => {
     expect(run.code).not.toBe(0);
   });
 });
+
+test('stop lets a trial go on later, at no cost; watch and report tell of it', {
+  timeout: 120_000,
+}, async () => {
+  const dir = join(folder, 'stopped');
+  const args = ['tune', '--config', space, '--trials', '3', '--sampler', 'random', '--retries', '0'];
+  const driver = vgg([...args, '--study', dir, '--json']);
+  await until(() => existsSync(join(dir, 'runs', 'trial-0000', 'last.safetensors')));
+  const stopped = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
+  expect(stopped).toEqual([{ event: 'stopped', workers: 1 }]);
+  expect((await driver).code).toBe(0);
+  const watched = vgg(['tune', 'watch', dir]);
+  expect((await watched).stdout).toContain('waiting');
+  const rest = await vgg(['tune', '--study', dir, '--json']);
+  expect(rest.code, rest.stderr).toBe(0);
+  // Handed on, and with no retries allowed still complete.
+  const study = await openStudyFolder(dir);
+  using opened = study.open();
+  const states = opened.trials.map(({ state }) => state);
+  expect(states.filter((state) => state === 'complete')).toHaveLength(3);
+  expect(opened.trials.some(({ userAttrs }) => userAttrs['vgg:parent'] === 0)).toBe(true);
+  const [{ report }] = jsonLines(await vgg(['tune', 'report', dir, '--json'])) as readonly [
+    { report: string },
+  ];
+  expect(existsSync(report)).toBe(true);
+});
+
+test('a worker that dies is replaced, and its trial tried again so often', { timeout: 120_000 }, async () => {
+  const dir = join(folder, 'replaced');
+  const args = ['tune', '--config', space, '--trials', '2', '--sampler', 'random', '--retries', '0'];
+  const driver = vgg([...args, '--study', dir, '--json']);
+  await until(() => existsSync(join(dir, 'runs', 'trial-0000', 'last.safetensors')));
+  const [worker] = readdirSync(join(dir, 'workers')).filter((name) => name.endsWith('.json'));
+  process.kill(Number(worker!.split('+')[2]), 'SIGKILL');
+  const { code, stderr } = await driver;
+  expect(code, stderr).toBe(0);
+  using opened = (await openStudyFolder(dir)).open();
+  expect(opened.trials.map(({ state }) => state)).toEqual(['fail', 'complete']);
+  expect(opened.trials[0]!.userAttrs).toMatchObject({
+    'vgg:reason': 'its worker ended',
+    'vgg:log': expect.stringContaining('epoch 1: train loss'),
+  });
+});

@@ -39,6 +39,8 @@ function figure(id: string, title: string, description: string, drawing: Drawing
 ${drawingSvg(id, description, drawing)}${note === undefined ? undefined : html`<p class="note">${note}</p>`}</figure>`;
 }
 
+/** A chart that has a section's whole width to itself. */
+const wide = { width: 960, height: 340 } as const;
 const accuracy = { label: 'accuracy, %', labelArrow: 'none', percent: true, grid: true, nice: true } as const;
 
 export function historyChart(points: readonly Point[], best: Point): Markup {
@@ -55,6 +57,7 @@ export function historyChart(points: readonly Point[], best: Point): Markup {
     `${points.length} trials; the best accuracy of complete ones rises from ${percent(bests[0]?.value ?? best.value)} ` +
       `at trial ${bests[0]?.number ?? best.number} to ${percent(best.value)} at trial ${best.number}.`,
     {
+      ...wide,
       x: { label: 'trial', labelArrow: 'none', tickFormat: wholeTick },
       y: accuracy,
       marks: [
@@ -82,6 +85,7 @@ export function importanceChart(found: readonly Importance[]): Markup {
     'Share of the variance that each parameter explains',
     rows.map(({ name, share }) => `${name}: ${percent(share, 0)}`).join('; '),
     {
+      width: 960,
       height: 60 + 30 * rows.length,
       marginLeft: 130,
       x: { label: 'share, %', labelArrow: 'none', percent: true, grid: true, domain: [0, 100] },
@@ -99,6 +103,7 @@ export function curvesChart(points: readonly Point[], best: Point): Markup {
     `${points.length} curves. The best one, trial ${best.number}: ` +
       best.curve.map(({ x, y }) => `epoch ${x} ${percent(y, 1)}`).join(', '),
     {
+      ...wide,
       x: { label: 'epoch', labelArrow: 'none', tickFormat: wholeTick },
       y: accuracy,
       marks: ordered.flatMap((point) => [
@@ -210,7 +215,9 @@ export function sliceChart(
           ? { type: 'point' as const, domain: values.map(shortValue) }
           : {
               type: distribution.log ? ('log' as const) : ('linear' as const),
-              ticks: 4,
+              ticks: 3,
+              // As they are written in a config: 0.002, and not 2m.
+              tickFormat: (value: number) => shortValue(value),
             }),
       },
       y: accuracy,

@@ -58,12 +58,12 @@ export function studyReport(folder: StudyFolder, trials: readonly FrozenTrial[])
   const sections: Section[] = [
     { id: 'summary', title: titleOf(folder), body: summary(folder, trials, points, best, found) },
     { id: 'best', title: 'The best trials', body: bestTrials(folder, points) },
-    { id: 'history', title: 'History', body: html`<div class="charts">${historyChart(points, best)}</div>` },
+    { id: 'history', title: 'History', body: scroller('History', historyChart(points, best)) },
     { id: 'importance', title: 'What mattered', body: importanceBody(found, measured.what) },
     {
       id: 'curves',
       title: 'Learning curves',
-      body: html`<div class="charts">${curvesChart(points, best)}</div>`,
+      body: scroller('Learning curves', curvesChart(points, best)),
     },
     {
       id: 'parallel',
@@ -190,7 +190,8 @@ function bestTrials(folder: StudyFolder, points: readonly Point[]): Markup {
   const best = shown[0]!;
   const config = folder.configOf(best.params);
   const { steps: _, ...whole } = config;
-  const run = relative(process.cwd(), folder.runOf(best.number)) || '.';
+  const inside = relative(process.cwd(), folder.runOf(best.number));
+  const run = inside.startsWith('..') ? folder.runOf(best.number) : inside;
   const toTheEnd = { ...whole, epochs: Math.max(config.epochs, trainOptions.epochs.default as number) };
   const commands: readonly (readonly [string, string])[] = [
     ['Repeat it', trainCommand(config)],
@@ -222,7 +223,7 @@ function importanceBody(found: readonly Importance[], what: string): Markup {
     { title: 'Trials', number: true },
   ];
   if (found.length === 0) return html`<p>No parameter has two values yet.</p>`;
-  return html`<div class="charts">${importanceChart(found)}</div>
+  return html`${scroller('Importance', importanceChart(found))}
 <p class="note">The share of the variance of ${what} that lies between groups of equal values (quarters of the trials for numbers
 with many values), estimated by ω². It looks at one parameter at a time, and with few trials it is rough.</p>
 <details><summary>Mean accuracy by value</summary>${scroller('Mean accuracy by value', table('Means', columns, groups))}</details>`;

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseHTML } from 'linkedom';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createStudyFolder, type StudyFolder } from './folder.ts';
+import { studyReport } from './report.ts';
+import { TrialPruned } from './trial.ts';
+
+let root: string;
+let folder: StudyFolder;
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'vgg-report-'));
+  folder = await createStudyFolder(join(root, 'study'), {
+    space: {
+      dataset: 'shapes',
+      epochs: 3,
+      lr: { float: [0.001, 0.1], log: true },
+      batchSize: { choices: [50, 100] },
+      optimizer: { choices: ['adam', 'sgd'] },
+      momentum: { float: [0.5, 0.99], when: { optimizer: ['sgd'] } },
+    },
+    sampler: 'random',
+    pruner: 'none',
+    seed: 1,
+    trials: 16,
+    retries: 1,
+  });
+});
+afterAll(() => rmSync(root, { recursive: true }));
+
+test('while no trial has ended there is nothing to report', () => {
+  expect(() => studyReport(folder, [])).toThrow('no trial has ended yet');
+});
+
+test('the answer comes first, and everything has its words', async () => {
+  using study = folder.open('here');
+  await study.optimize(
+    async (trial) => {
+      const value = trial.params.batchSize === 50 ? 0.6 + trial.number / 100 : 0.2;
+      await trial.report(value / 2, 1);
+      if (trial.number % 5 === 4) throw new TrialPruned();
+      if (trial.number === 3) throw new Error('<b>no disk</b>');
+      await trial.report(value, 2);
+      return value;
+    },
+    { trials: 16, shouldCatch: () => true },
+  );
+  const text = studyReport(folder, study.trials);
+  const { document } = parseHTML(text);
+  const best = study.bestTrial!;
+  const lead = document.querySelector('.lead')!.textContent!.replaceAll(/\s+/g, ' ');
+  expect(lead).toContain(`trial ${best.number}, reaches ${(100 * best.value!).toFixed(2)}`);
+  expect(lead).toContain('batchSize mattered most');
+  const ids = [...document.querySelectorAll('main > section')].map(({ id }) => id);
+  expect(ids.slice(0, 3)).toEqual(['summary', 'best', 'history']);
+  expect(ids).toEqual(
+    expect.arrayContaining(['importance', 'curves', 'parallel', 'slices', 'pair', 'timeline']),
+  );
+  const commands = [...document.querySelectorAll('pre.command')].map(({ textContent }) => textContent);
+  expect(commands[0]).toMatch(/^vgg train --model simplified --dataset shapes .*--epochs 3/);
+  expect(commands[2]).toMatch(/^vgg train --resume .*trial-00\d\d --epochs 80$/);
+  for (const svg of document.querySelectorAll('svg[role=img]')) {
+    const [title, description] = svg.getAttribute('aria-labelledby')!.split(' ');
+    expect(document.getElementById(title!)!.textContent).not.toBe('');
+    expect(document.getElementById(description!)!.textContent!.length).toBeGreaterThan(10);
+  }
+  // What a message holds is text, and nothing is loaded or run.
+  expect(text).toContain('&lt;b&gt;no disk');
+  expect(text).not.toMatch(/<script|NaN|undefined/);
+});
