@@ -21,6 +21,8 @@ interface TuneOptions {
   readonly config?: string;
   readonly study: string;
   readonly trials?: number;
+  readonly epochs?: number;
+  readonly steps?: number;
   readonly sampler: (typeof samplerNames)[number];
   readonly pruner: (typeof prunerNames)[number];
   readonly seed: number;
@@ -35,7 +37,7 @@ interface TuneOptions {
 
 const examples = `
 Examples:
-  $ vgg tune --config exercise --trials 40 --pruner asha --study studies/exercise-4
+  $ vgg tune --config exercise --epochs 4 --trials 40 --pruner asha --study studies/exercise-4
   $ vgg tune --config space.json --trials 20 --sampler grid --jobs 2
   $ vgg tune --study studies/exercise-4                goes on with a study
   $ vgg tune status studies/exercise-4                 trials, the best ones, and the commands that repeat them
@@ -54,6 +56,8 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(new Option('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
     .addOption(new Option('--study <dir>', 'folder of the study').default('study'))
     .addOption(wholeNumberOption('--trials <n>', 'configurations in all (default: 20)'))
+    .addOption(wholeNumberOption('--epochs <n>', "epochs of each trial, in place of the space's"))
+    .addOption(wholeNumberOption('--steps <n>', "batches of each trial at most, in place of the space's"))
     .addOption(choiceOption('--sampler <name>', 'how they are chosen', samplerNames).default('tpe'))
     .addOption(choiceOption('--pruner <name>', 'how the worse ones end early', prunerNames).default('none'))
     .addOption(wholeNumberOption('--seed <n>', 'of the sampler', { least: 0 }).default(0))
@@ -150,10 +154,10 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
   const folder = await (async (): Promise<StudyFolder> => {
     if (options.config !== undefined) {
       const { sampler, pruner, seed, retries, trials = 20 } = options;
-      const space = await spaceOf(options.config);
+      const space = await spaceOf(options);
       return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries });
     }
-    const fixed = ['sampler', 'pruner', 'seed', 'retries'].find(
+    const fixed = ['sampler', 'pruner', 'seed', 'retries', 'epochs', 'steps'].find(
       (name) => command.getOptionValueSource(name) === 'cli',
     );
     if (fixed !== undefined) {
@@ -175,9 +179,13 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
   if (!options.json) showStatus(folder, false);
 }
 
-async function spaceOf(config: string): Promise<unknown> {
-  if (config === 'exercise') return (await import('../tune/exercise-space.ts')).exerciseSpaceSource;
-  return readConfigFile(config);
+/** The space as it is kept: of the file, with the budget of a trial that was given beside it. */
+async function spaceOf({ config, epochs, steps }: TuneOptions): Promise<unknown> {
+  const space =
+    config === 'exercise'
+      ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
+      : await readConfigFile(config!);
+  return { ...space, ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) };
 }
 
 /** Counts, the best trials, and how to repeat them. */
