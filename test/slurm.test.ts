@@ -2,7 +2,7 @@
  * A study on a real Slurm, one machine is enough. Skipped, visibly, where no cluster answers. Tasks are requeued, killed
  * and cancelled, and the driver ends at once, as it does with Slurm: no trial is lost or counted twice.
  */
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readRun } from '../src/runs/folder.ts';
 import { openStudyFolder } from '../src/tune/folder.ts';
-import { jsonLines, vgg } from './run-vgg.ts';
+import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 const answers = spawnSync('sinfo', ['-h', '-o', '%T'], { timeout: 5000, encoding: 'utf8' });
 const hasSlurm = answers.status === 0 && /idle|mix|alloc/.test(answers.stdout);
@@ -66,10 +66,21 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
       await until(() => complete() >= 3);
       await run('scancel', '-s', 'KILL', `${job}_1`);
       await until(async () => !(await running(`${job}_1`)));
-      await run('scancel', job);
+      // One array at a time, also where the number of the first was not written down.
+      await rm(join(dir, 'slurm.json'));
+      const again = await vgg(['tune', '--study', dir, '--launcher', 'slurm', '--jobs', '2']);
+      expect(again.stderr).toContain(`job ${job} works on this study already`);
+      const [stopped] = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
+      expect(stopped!.event).toBe('stopped');
       await until(async () => (await run('squeue', '-h', '-j', job).catch(() => '')) === '');
       // The rest, by tasks of another job.
       const second = await launch();
+      // Whoever watches may be killed, and watch again.
+      const first = spawn(process.execPath, [bin, 'tune', 'watch', dir], { stdio: 'ignore' });
+      await sleep(1500);
+      first.kill('SIGKILL');
+      const watched = await vgg(['tune', 'watch', dir]);
+      expect(watched.stdout).toContain('8 complete');
       await until(async () => (await run('squeue', '-h', '-j', second).catch(() => '')) === '');
       return opened;
     })();

@@ -10,6 +10,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { UsageError, VggError } from '../errors.ts';
 import { writeJson } from '../runs/files.ts';
@@ -115,7 +116,7 @@ export async function watchStudy(
     const signs = readWorkers(folder.path('workers')).filter(
       ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
     );
-    if (signs.length === 0 && !(await isQueued(await recordedJob(folder)))) return view.update();
+    if (signs.length === 0 && (await queuedJobs(folder)).length === 0) return view.update();
     await sleep(lookMilliseconds);
   }
 }
@@ -123,7 +124,7 @@ export async function watchStudy(
 /** Asks all workers to end, and Slurm to forget their job; waits until they have. */
 export async function stopStudy(
   folder: StudyFolder,
-): Promise<{ readonly workers: number; readonly job?: string }> {
+): Promise<{ readonly workers: number; readonly jobs?: readonly string[] }> {
   const working = (): number =>
     readWorkers(folder.path('workers')).filter(
       ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
@@ -132,27 +133,32 @@ export async function stopStudy(
   const workers = working();
   for (let waited = 0; working() > 0 && waited < 90_000; waited += lookMilliseconds)
     await sleep(lookMilliseconds);
-  const job = await recordedJob(folder);
-  const wasQueued = await isQueued(job);
-  if (wasQueued) await run('scancel', [job!]);
-  return { workers, ...(wasQueued && { job: job! }) };
+  const jobs = await queuedJobs(folder);
+  if (jobs.length > 0) await run('scancel', jobs);
+  return { workers, ...(jobs.length > 0 && { jobs }) };
+}
+
+/** The name of a study's jobs: they are found by it also where a driver was killed before it wrote their number down. */
+const jobName = (folder: StudyFolder): string => `vgg-tune-${crc32(folder.folder).toString(16)}`;
+
+/** Jobs that Slurm still has tasks of, by `squeue` alone: accounting is not needed. */
+async function queuedJobs(folder: StudyFolder): Promise<readonly string[]> {
+  const recorded = recordedJob(folder);
+  const looks = [['-n', jobName(folder)], ...(recorded === undefined ? [] : [['-j', recorded]])];
+  const found = await Promise.all(looks.map((look) => run('squeue', ['-h', '-o', '%F', ...look])));
+  return [...new Set(found.flatMap(({ code, output }) => (code === 0 ? output.split(/\s+/) : [])))].filter(
+    Boolean,
+  );
 }
 
 /** The job that was submitted last. */
-async function recordedJob(folder: StudyFolder): Promise<string | undefined> {
+function recordedJob(folder: StudyFolder): string | undefined {
   try {
     const text = readFileSync(folder.path('slurm'), 'utf8');
     return z.object({ job: z.string() }).parse(JSON.parse(text)).job;
   } catch {
     return undefined;
   }
-}
-
-/** Whether Slurm still has tasks of the job, by `squeue` alone: accounting is not needed. */
-async function isQueued(job: string | undefined): Promise<boolean> {
-  if (job === undefined) return false;
-  const { code, output } = await run('squeue', ['-h', '-j', job]);
-  return code === 0 && output.trim() !== '';
 }
 
 /** Runs a command of Slurm's. Where there is none, that is a code. */
@@ -178,7 +184,7 @@ export function slurmScript(folder: StudyFolder, { jobs, slurm = '', threads }: 
   const quoted = workerCommand(folder, threads).map((word) => `'${word.replaceAll("'", "'\\''")}'`);
   return [
     '#!/bin/bash',
-    '#SBATCH --job-name=vgg-tune',
+    `#SBATCH --job-name=${jobName(folder)}`,
     `#SBATCH --array=0-${jobs - 1}`,
     `#SBATCH --output=${folder.folder}/slurm-%A-%a.log`,
     '# A task that is preempted is told a minute before, and its trial goes on from its checkpoint.',
@@ -199,10 +205,10 @@ export async function launchOnSlurm(folder: StudyFolder, options: LaunchOptions)
   }
   const script = slurmScript(folder, options);
   if (dryRun) return print(script.trimEnd());
-  const earlier = await recordedJob(folder);
-  if (await isQueued(earlier)) {
+  const earlier = await queuedJobs(folder);
+  if (earlier.length > 0) {
     throw new UsageError(
-      `job ${earlier} works on this study already; vgg tune watch ${folder.folder} follows it, vgg tune stop ends it`,
+      `job ${earlier.join(', ')} works on this study already; vgg tune watch ${folder.folder} follows it, vgg tune stop ends it`,
     );
   }
   await rm(folder.path('stop'), { force: true });

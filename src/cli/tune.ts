@@ -107,7 +107,7 @@ export function tuneCommand(interruption: Interruption): Command {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
       const stopped = await stopStudy(folder);
       if (own.optsWithGlobals<{ json?: true }>().json) return printJson({ event: 'stopped', ...stopped });
-      const job = stopped.job === undefined ? '' : `, and job ${stopped.job} is cancelled`;
+      const job = stopped.jobs ? `, and job ${stopped.jobs.join(', ')} is cancelled` : '';
       print(`${stopped.workers} workers were told to end${job}; vgg tune --study ${dir} goes on.`);
     });
   command
