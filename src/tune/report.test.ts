@@ -3,8 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseHTML } from 'linkedom';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import {
+  accessibilityProblems,
+  complaintsOf,
+  hasChromium,
+  openBrowser,
+  skipped,
+} from '../../test/browser.ts';
 import { createStudyFolder, type StudyFolder } from './folder.ts';
-import { studyReport } from './report.ts';
+import { reportStudy, studyReport } from './report.ts';
 import { TrialPruned } from './trial.ts';
 
 let root: string;
@@ -68,4 +75,17 @@ test('the answer comes first, and everything has its words', async () => {
   // What a message holds is text, and nothing is loaded or run.
   expect(text).toContain('&lt;b&gt;no disk');
   expect(text).not.toMatch(/<script|NaN|undefined/);
+});
+
+test.skipIf(!hasChromium)(`in Chromium it asks for nothing, and axe finds nothing ${skipped}`, async () => {
+  const path = await reportStudy(folder);
+  await using browser = await openBrowser();
+  for (const width of [1200, 390]) {
+    const page = await browser.newPage({ viewport: { width, height: 900 } });
+    const complaints = complaintsOf(page);
+    await page.goto(`file://${path}`);
+    expect(await accessibilityProblems(page)).toEqual([]);
+    expect(complaints).toEqual([]);
+    expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+  }
 });
