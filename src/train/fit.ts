@@ -6,6 +6,7 @@
  * What becomes of it (lines, files, pictures) is up to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
+import { updatesIn } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
@@ -140,8 +141,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);
 
   /** Steps of the optimizer in the first `step` batches of an epoch. */
-  const updatesIn = (step: number): number =>
-    step === stepsPerEpoch ? Math.ceil(step / accumulate) : Math.floor(step / accumulate);
+  const updates = (step: number): number => updatesIn(step, stepsPerEpoch, accumulate);
 
   /** Steps of the epoch under way up to `to`, or to the next checkpoint; true where one is due. */
   async function trainPart(to: number): Promise<{ due: boolean; seconds: number; images: number }> {
@@ -181,7 +181,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
         ...loop,
         step: from + result.steps,
         totalSteps: loop.totalSteps + result.steps,
-        optimizerSteps: loop.optimizerSteps + updatesIn(from + result.steps) - updatesIn(from),
+        optimizerSteps: loop.optimizerSteps + updates(from + result.steps) - updates(from),
         running: { lossSum, correct, images },
       };
       return { due: from + result.steps < to, seconds: result.seconds, images: result.images };

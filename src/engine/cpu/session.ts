@@ -10,6 +10,7 @@ import { DataError, UsageError, VggError } from '../../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../../model/layer.ts';
 import { checkMoments } from '../../model/layers/batch-norm.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
+import { updatesIn } from '../accumulation.ts';
 import type {
   BatchSource,
   EvaluateResult,
@@ -301,9 +302,7 @@ class CpuSession implements Session {
     const epochSteps = Math.ceil(source.order.length / source.batchSize);
     /** Steps of the optimizer among steps `a` … `b` of the epoch. */
     const updates = (a: number, b: number): number =>
-      Math.floor(b / accumulate) -
-      Math.floor(a / accumulate) +
-      Number(b === epochSteps && b % accumulate > 0);
+      updatesIn(b, epochSteps, accumulate) - updatesIn(a, epochSteps, accumulate);
     const start = performance.now();
     let reported = 0;
     const report = (steps: number): void => {

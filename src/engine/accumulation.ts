@@ -1,0 +1,5 @@
+/** Batches whose gradients are accumulated make one step of the optimizer; the last group of an epoch may be smaller. */
+
+/** Steps of the optimizer in the first `step` of an epoch's `epochSteps` batches. */
+export const updatesIn = (step: number, epochSteps: number, accumulate: number): number =>
+  step === epochSteps ? Math.ceil(step / accumulate) : Math.floor(step / accumulate);
