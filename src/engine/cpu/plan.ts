@@ -94,6 +94,25 @@ export function slotCount(batch: number, slotLength: number): number {
   return Math.min(batch, slotLength < 100_000 ? 32 : 16, affordable);
 }
 
+/** Groups that a batch is cut into where there are no gradients: a third more than whole chunks would need. */
+const evaluationGroups = (batch: number): number => Math.ceil((4 * batch) / (3 * chunkImages));
+
+/**
+ * How many images each group takes. Of many groups the later ones take ever fewer, so that the workers, who claim one
+ * after the other, end together. A group is larger than a chunk only where there are too few groups.
+ */
+export function groupSizesOf(batch: number, groups: number): number[] {
+  const sizes: number[] = [];
+  const share = groups < 8 ? 1 : 1.5;
+  for (let left = batch, open = groups; open > 0; open--) {
+    const mean = left / open;
+    const size = Math.max(Math.ceil(mean), Math.min(Math.round(share * mean), chunkImages));
+    sizes.push(Math.min(size, left - (open - 1)));
+    left -= sizes.at(-1)!;
+  }
+  return sizes;
+}
+
 /** Parts into which a few images are split, each with a slot. */
 const stageParts = (slotLength: number): number => slotCount(8, slotLength);
 
@@ -101,8 +120,8 @@ const stageParts = (slotLength: number): number => slotCount(8, slotLength);
 export const chunkImages = 8;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 const fewImages = 8;
-/** Floats of an item of the parameters' phase. */
-const updateFloats = 16_384;
+/** Floats of an item of the parameters' phase: few, so that workers end it together. */
+const updateFloats = 4096;
 
 /** A cache line for each worker: the rule's settings, and behind them the share of new weights in the average. */
 const settingsFloats = 16;
@@ -454,12 +473,13 @@ export function compilePlan(
       for (const { stages: stagesOf } of backward.toReversed()) push(stagesOf);
     }
   } else {
-    const slots = training ? slotCount(batch, operations.slotLength) : 0;
-    const slotChunks = Array.from({ length: slots }, (_, slot): Chunk[] => {
-      const first = Math.floor((slot * batch) / slots);
-      return cut({ first, count: Math.floor(((slot + 1) * batch) / slots) - first }, chunkImages);
+    const slots = training ? slotCount(batch, operations.slotLength) : evaluationGroups(batch);
+    let first = 0;
+    const groups = groupSizesOf(batch, slots).map((count) => {
+      const chunks = cut({ first, count }, chunkImages);
+      first += count;
+      return chunks;
     });
-    const groups = training ? slotChunks : cut(all, chunkImages).map((chunk) => [chunk]);
     const groupSizes = groups.map((chunks) => chunks.reduce((sum, { count }) => sum + count, 0));
     /** The normalisation between a segment and the next, if that is what is there. */
     const meetingBehind = (
@@ -592,17 +612,24 @@ function updateRanges({ list }: Operations): UpdateRange[] {
   return list.flatMap((operation, index): UpdateRange[] => {
     const matrix = matrixOf(operation);
     if (!matrix) return [];
-    // Ranges of 16 outputs never share a cache line of a derived matrix.
-    const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
     const ranges: UpdateRange[] = [];
-    for (let from = 0; from < matrix.storedOut; from += rows) {
-      const to = Math.min(from + rows, matrix.storedOut);
-      ranges.push({
-        index,
-        from: matrix.offset + from * matrix.rowStride,
-        length: (to - from) * matrix.rowStride,
-        ...(operation.kind === 'convolution' && { outputs: [from, to] as const }),
-      });
+    if (operation.kind === 'convolution') {
+      // Ranges of 16 outputs never share a cache line of a derived matrix.
+      const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
+      for (let from = 0; from < matrix.storedOut; from += rows) {
+        const to = Math.min(from + rows, matrix.storedOut);
+        ranges.push({
+          index,
+          from: matrix.offset + from * matrix.rowStride,
+          length: (to - from) * matrix.rowStride,
+          outputs: [from, to],
+        });
+      }
+    } else {
+      const floats = matrix.storedOut * matrix.rowStride;
+      for (let at = 0; at < floats; at += updateFloats) {
+        ranges.push({ index, from: matrix.offset + at, length: Math.min(updateFloats, floats - at) });
+      }
     }
     if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: matrix.storedOut });
     return ranges;
