@@ -29,6 +29,17 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const blockTiles = winogradBlock(operation, context.cacheFloats);
   const largestBlock = Math.max(blockTiles, tiles.columns, inputTiles.columns);
 
+  /**
+   * Tiles of a block where an image is to make at least `parts` blocks. Where the weights do not stay in the cache beside
+   * one image's planes, each block reads them anew: then blocks reach over several images.
+   */
+  const tilesOfBlock = ({ rows, columns }: typeof tiles, parts: number): number => {
+    const channels = input.stored + full.stored;
+    const floats = planes * (input.stored * full.stored + rows * columns * channels);
+    const withinImage = floats <= cacheShare * context.cacheFloats || parts > 1;
+    return withinImage ? Math.min(blockTiles, Math.ceil(rows / parts) * columns) : blockTiles;
+  };
+
   /** Working memory [36][tiles][channels], one of two. */
   const tilePlanes = (purpose: string, channels: number): Matrix => {
     const rowStride = unevenStride(channels);
@@ -73,12 +84,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
 
   return {
     forwardBlocks: (images, parts) =>
-      cutBlocks(
-        images,
-        tiles.rows,
-        tiles.columns,
-        Math.min(blockTiles, Math.ceil(tiles.rows / parts) * tiles.columns),
-      ),
+      cutBlocks(images, tiles.rows, tiles.columns, tilesOfBlock(tiles, parts)),
     forward(code, chunk, block) {
       const [from, to] = [inputPlanes, outputPlanes];
       toPlanes(code, 'winogradInput', from, x, chunk, block, tiles.columns, paddingY, paddingX);
@@ -160,12 +166,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       });
     },
     inputBlocks: (images, parts) =>
-      cutBlocks(
-        images,
-        inputTiles.rows,
-        inputTiles.columns,
-        Math.min(blockTiles, Math.ceil(inputTiles.rows / parts) * inputTiles.columns),
-      ),
+      cutBlocks(images, inputTiles.rows, inputTiles.columns, tilesOfBlock(inputTiles, parts)),
     inputGradient(code, chunk, block) {
       const [from, to] = [gradientPlanes, inputGradientPlanes];
       const { columns } = inputTiles;
