@@ -1,6 +1,6 @@
 /** Every kernel there is, in the order in which a training step meets them. Adding one: write it, list it here. */
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
-import type { Kernel, KernelRecipe, ParameterTypes, Target } from './language.ts';
+import type { Kernel, KernelRecipe, ParameterTypes, Target, Width } from './language.ts';
 import {
   addBias,
   col2im,
@@ -118,32 +118,64 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   peak,
 };
 
-/** WebAssembly's vectors, and the register tile that its sixteen registers hold without spilling. */
-export const wasmTarget: Target = { widths: [{ lanes: 4, tile: [4, 2] }] };
+/** Sums of a tile that few registers hold without spilling, beside a row of the right matrix. */
+const smallTiles: Width['tiles'] = [
+  [4, 2],
+  [4, 1],
+];
+
+/** WebAssembly's vectors, of which sixteen registers are sure. */
+export const wasmTarget: Target = { widths: [{ lanes: 4, tiles: smallTiles }] };
 
 /** The same for an engine that pairs adjacent vectors. It begins at stores, and dot products end elsewhere. */
 export const wasmPairsTarget: Target = {
-  widths: [{ lanes: 8, tile: [4, 2] }, ...wasmTarget.widths],
+  widths: [{ lanes: 8, tiles: smallTiles }, ...wasmTarget.widths],
   dotWidths: wasmTarget.widths,
 };
 
-/** What a C compiler's vectors may be; register tiles for 32 registers of AVX-512 and NEON, 16 of AVX and SSE. */
+/**
+ * What a C compiler's vectors may be; register tiles for 32 registers of AVX-512 and NEON, 16 of AVX and SSE. Square tiles
+ * load least for each product; four of AVX-512's vectors are also rows of the right matrix that its cache fetches ahead.
+ */
 export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', Target>> = {
   avx512: {
     widths: [
-      { lanes: 16, tile: [8, 2] },
-      { lanes: 8, tile: [8, 1] },
-      { lanes: 4, tile: [8, 1] },
+      {
+        lanes: 16,
+        tiles: [
+          [4, 4],
+          [8, 2],
+          [8, 1],
+        ],
+      },
+      { lanes: 8, tiles: [[8, 1]] },
+      { lanes: 4, tiles: [[8, 1]] },
     ],
   },
   avx: {
     widths: [
-      { lanes: 8, tile: [6, 2] },
-      { lanes: 4, tile: [6, 1] },
+      {
+        lanes: 8,
+        tiles: [
+          [6, 2],
+          [6, 1],
+        ],
+      },
+      { lanes: 4, tiles: [[6, 1]] },
     ],
   },
-  sse: { widths: [{ lanes: 4, tile: [4, 2] }] },
-  neon: { widths: [{ lanes: 4, tile: [8, 2] }] },
+  sse: { widths: [{ lanes: 4, tiles: smallTiles }] },
+  neon: {
+    widths: [
+      {
+        lanes: 4,
+        tiles: [
+          [8, 2],
+          [8, 1],
+        ],
+      },
+    ],
+  },
 };
 
 /** Floats of a target's widest vectors. */

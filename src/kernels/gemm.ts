@@ -30,14 +30,16 @@ function vectorTiles(
   columns: Value,
   body: (tile: Size, row: Value, column: Value) => void,
 ): void {
-  k.forWidths(columns, (vectors, from, { lanes, tile: [tileRows, tileVectors] }) =>
+  k.forWidths(columns, (vectors, from, { lanes, tiles }) => {
     // Of narrower vectors there is one at most.
-    parts(k, vectors, lanes === k.widths[0]!.lanes ? tileVectors : 1, (vector, vectorCount) =>
+    const sizes = lanes === k.widths[0]!.lanes ? tiles : tiles.slice(-1);
+    parts(k, vectors, sizes[0]![1], (vector, vectorCount) => {
+      const [tileRows] = sizes.find(([, count]) => count === vectorCount)!;
       parts(k, rows, tileRows, (row, rowCount) =>
         body([rowCount, vectorCount], row, from.add(vector.mul(lanes))),
-      ),
-    ),
-  );
+      );
+    });
+  });
 }
 
 /** The same for tiles of rows × dot products. */
@@ -47,7 +49,7 @@ function dotTiles(
   columns: Value,
   body: (tile: Size, row: Value, dot: Value) => void,
 ): void {
-  const [tileRows, tileDots] = k.dotWidths[0]!.tile;
+  const [tileRows, tileDots] = k.dotWidths[0]!.tiles[0]!;
   parts(k, columns, tileDots, (dot, dots) =>
     parts(k, rows, tileRows, (row, rowCount) => body([rowCount, dots], row, dot)),
   );

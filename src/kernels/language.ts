@@ -107,8 +107,8 @@ export const granule = 4;
 export interface Width {
   /** Floats in a vector. */
   readonly lanes: number;
-  /** Register tile of the matrix products: rows × vectors. */
-  readonly tile: readonly [rows: number, vectors: number];
+  /** Register tiles of the matrix products, rows × vectors: the widest first, each of half as many vectors down to 1. */
+  readonly tiles: readonly (readonly [rows: number, vectors: number])[];
 }
 
 /** What a kernel may know of the machine: its vectors, the widest first, each half as wide as the one before, down to `granule`. */
@@ -243,11 +243,6 @@ export class Recorder {
   /** Floats of the vectors that are being recorded. */
   get lanes(): number {
     return this.#width.lanes;
-  }
-
-  /** Their register tile. */
-  get tile(): readonly [rows: number, vectors: number] {
-    return this.#width.tile;
   }
 
   fresh(type: Type, lanes: number = this.lanes): Value {
