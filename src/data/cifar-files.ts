@@ -8,6 +8,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { DataError, VggError } from '../errors.ts';
+import { wishHugePages } from '../huge-pages-node.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import {
@@ -23,7 +24,6 @@ import {
   recordBlocks,
 } from './cifar.ts';
 import type { DatasetSplits } from './dataset.ts';
-import { wishHugePages } from './huge-pages-node.ts';
 import { readTar, tarLimits } from './tar.ts';
 
 export interface CifarOptions {

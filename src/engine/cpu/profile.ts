@@ -15,7 +15,7 @@ import { controlWords, Executor, pictureBytes, type SharedState } from './execut
 import { type KernelLibrary, type KernelSource, openLibrary } from './library.ts';
 import { matrixOf, type Operations, planOperations, storeMatrix } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { cacheSize } from './threads.ts';
+import { cacheSize, wishHugePages } from './threads.ts';
 import { webAssembly } from './webassembly.ts';
 
 export interface ProfiledCall {
@@ -65,6 +65,7 @@ export async function profileTraining(
   const bytes = planFloats(session, batchSize, 'train', 1) * 4 + pictureBytes(sizeOf(shape));
   const pages = Math.ceil(bytes / 65_536);
   const memory = new webAssembly.Memory({ initial: pages, maximum: 65_536, shared: false });
+  await wishHugePages(memory);
   const shared: SharedState = {
     memory,
     control: new Int32Array(controlWords),

@@ -44,7 +44,7 @@ import {
   storeMatrix,
 } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { cacheSize, processorCount, startThread } from './threads.ts';
+import { cacheSize, processorCount, startThread, wishHugePages } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 
 const pageBytes = 65_536;
@@ -110,7 +110,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   const workers = shared ? Array.from({ length: threads }, startThread) : [];
   let kernels: KernelSource;
   try {
-    kernels = await options.kernels(shared, onNotice);
+    [kernels] = await Promise.all([options.kernels(shared, onNotice), wishHugePages(memory)]);
   } catch (error) {
     for (const worker of workers) await (await worker).stop();
     throw error;

@@ -1,5 +1,6 @@
 /** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
 import { usualCacheBytes } from './operations.ts';
+import type { WasmMemory } from './webassembly.ts';
 import type { WorkerMessage } from './worker.ts';
 
 export interface Thread {
@@ -29,6 +30,11 @@ export async function cacheSize(): Promise<number> {
 export async function processorCount(): Promise<number> {
   if (inNode()) return (await import('node:os')).availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;
+}
+
+/** Large pages behind a session's memory, where the system has them and can be told. */
+export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
+  if (inNode()) await (await import('../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
 }
 
 export async function startThread(): Promise<Thread> {
