@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
-import type { TrainConfig } from '../train/config.ts';
+import { type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
@@ -90,6 +90,11 @@ async function train(
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   const { resume, seeds, save } = options;
   if (save !== undefined) await checkWritable(save);
+  else if (options.run === false && options.checkpointEvery) {
+    throw new UsageError(
+      '--checkpoint-every: --no-run keeps no checkpoints; leave out one of them, or name a file with --save',
+    );
+  }
   if (resume !== undefined) {
     const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
     const others = { recipe, config: file, seeds, run: options.run || undefined };
@@ -108,12 +113,12 @@ async function train(
     ]);
     const folder = runPlace(resume);
     const config = resumedConfig((await readRun(folder)).config, givenOptions(command));
-    if (options.printConfig) return print(JSON.stringify(config, null, 2));
+    if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
     await trainOnce(config, { ...options, resume: folder, folder }, interruption);
     return;
   }
   const config = await chosenConfig(command);
-  if (options.printConfig) return print(JSON.stringify(config, null, 2));
+  if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
   if (seeds === undefined) {
     const folder = await folderOf(options, config);
     await trainOnce(config, { ...options, ...(folder !== undefined && { folder }) }, interruption);

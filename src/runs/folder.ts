@@ -7,7 +7,7 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { parseConfig, type TrainConfig } from '../train/config.ts';
+import { completeConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -58,6 +58,8 @@ export interface Run {
   readonly config: TrainConfig;
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
+  /** Of its options those that have an effect. */
+  readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
   readonly writeStatus: (status: RunStatus) => Promise<void>;
   /** Appends lines to `log.txt`, each with the time. */
@@ -106,7 +108,7 @@ export async function createRun(
     // Another process may have begun and ended one meanwhile.
     refuseUsed(dir, folder);
     const created = run(config);
-    await writeJson(created.path('config'), config);
+    await created.writeConfig(config);
     if (environment) await created.writeEnvironment(environment);
     return created;
   });
@@ -230,6 +232,7 @@ async function locked(
       folder,
       config,
       path,
+      writeConfig: (own) => writeJson(path('config'), usedOptions(own)),
       writeEnvironment: (environment) => writeJson(path('environment'), environment),
       writeStatus: (status) => writeJson(path('state'), status),
       log: async (text) => {
@@ -264,7 +267,7 @@ function refuseUsed(dir: string, folder: string): void {
 async function readConfig(folder: string): Promise<TrainConfig> {
   const path = join(folder, runFiles.config);
   try {
-    return parseConfig(await readJson(path), path);
+    return completeConfig(await readJson(path), path);
   } catch (error) {
     if (isMissing(error)) throw new DataError(`${folder} holds no run: it has no ${runFiles.config}`);
     throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;

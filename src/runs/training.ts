@@ -8,7 +8,7 @@ import { datasetFacts, loadDataset } from '../data/named.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
-import type { TrainConfig } from '../train/config.ts';
+import { refuseUnused, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   type FitOptions,
@@ -29,7 +29,6 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { captureEnvironment } from './environment.ts';
-import { writeJson } from './files.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
 import { readSnapshot, recordRun } from './recorder.ts';
@@ -179,7 +178,7 @@ export async function runTraining(
     signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.
-      if (resume !== undefined) await writeJson(run.path('config'), config);
+      if (resume !== undefined) await run.writeConfig(config);
       await writeEnvironment(run, training, from, notice);
     }
     begun = true;
@@ -282,5 +281,6 @@ export function resumedConfig(config: TrainConfig, changes: Partial<TrainConfig>
         'To train differently from here, start a new run with --init RUN/last.safetensors',
     );
   }
+  refuseUnused(changes, config, '--resume');
   return { ...config, ...changes };
 }
