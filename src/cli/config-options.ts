@@ -11,7 +11,7 @@ import { models, parseAssignments } from '../model/models.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
-  completeConfig,
+  parseConfig,
   refuseUnused,
   type TrainConfig,
   type TrainConfigInput,
@@ -95,7 +95,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (file !== undefined) {
     const fromFile = await readConfigFile(file);
     // Each source by itself first, so that a message names the right one.
-    completeConfig(fromFile, file);
+    parseConfig(fromFile, file);
     named = laidOver(named, fromFile);
     refuseUnused(fromFile, named, file);
   }
@@ -104,7 +104,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
-  const config = completeConfig(merged, 'options');
+  const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', flagOf);
   return config;
 }

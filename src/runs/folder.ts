@@ -7,7 +7,7 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { completeConfig, type TrainConfig, usedOptions } from '../train/config.ts';
+import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -267,7 +267,7 @@ function refuseUsed(dir: string, folder: string): void {
 async function readConfig(folder: string): Promise<TrainConfig> {
   const path = join(folder, runFiles.config);
   try {
-    return completeConfig(await readJson(path), path);
+    return parseConfig(await readJson(path), path);
   } catch (error) {
     if (isMissing(error)) throw new DataError(`${folder} holds no run: it has no ${runFiles.config}`);
     throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;

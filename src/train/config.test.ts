@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { UsageError } from '../errors.ts';
 import {
-  completeConfig,
   optimizerNames,
   parseConfig,
+  parseGivenConfig,
   refuseUnused,
   scheduleNames,
   type TrainConfigInput,
@@ -35,11 +35,11 @@ const unused: readonly (readonly [given: TrainConfigInput, message: string])[] =
   [{ nesterov: true, patience: 1 }, 'choose optimizer sgd; patience has no effect'],
 ];
 test.for(unused)('%j is refused', ([given, message]) => {
-  expect(() => parseConfig(given, 'my.json')).toThrow(UsageError);
-  expect(() => parseConfig(given, 'my.json')).toThrow(/^my\.json: /);
-  expect(() => parseConfig(given, 'my.json')).toThrow(message);
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(UsageError);
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(/^my\.json: /);
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(message);
   // What was complete before may have it.
-  expect(completeConfig(given, 'config.json')).toMatchObject(given);
+  expect(parseConfig(given, 'config.json')).toMatchObject(given);
 });
 
 test('each option is taken with each of the choices it is of', () => {
@@ -47,7 +47,7 @@ test('each option is taken with each of the choices it is of', () => {
   for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {
     for (const choice of owner?.choices ?? []) {
       const value = values[key as keyof TrainConfigInput] ?? standard;
-      expect(() => parseConfig({ [owner!.option]: choice, [key]: value }, key)).not.toThrow();
+      expect(() => parseGivenConfig({ [owner!.option]: choice, [key]: value }, key)).not.toThrow();
     }
   }
 });
@@ -55,11 +55,11 @@ test('each option is taken with each of the choices it is of', () => {
 test('what has no effect is neither written nor given back, and the rest is complete', () => {
   for (const optimizer of optimizerNames) {
     for (const schedule of scheduleNames) {
-      const config = parseConfig({ optimizer, schedule }, 'test');
+      const config = parseGivenConfig({ optimizer, schedule }, 'test');
       const written = usedOptions(config);
       expect('momentum' in written).toBe(optimizer === 'sgd');
       expect('patience' in written).toBe(schedule === 'plateau');
-      expect(parseConfig(written, 'written')).toEqual(config);
+      expect(parseGivenConfig(written, 'written')).toEqual(config);
     }
   }
 });
@@ -71,5 +71,5 @@ test('the names are those of the source', () => {
 });
 
 test('recipes say nothing to no effect', () => {
-  for (const [name, { config }] of Object.entries(recipes)) parseConfig(config, name);
+  for (const [name, { config }] of Object.entries(recipes)) parseGivenConfig(config, name);
 });

@@ -213,18 +213,21 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
 /**
- * `input` checked and completed. `where` names its source in messages.
- * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one; also for
- * an option that would have no effect.
+ * What a user wrote, checked and completed; the library's `parseConfig`.
+ * @throws UsageError as `parseConfig`, and for an option that would have no effect.
  */
-export function parseConfig(input: unknown, where: string): TrainConfig {
-  const config = completeConfig(input, where);
+export function parseGivenConfig(input: unknown, where: string): TrainConfig {
+  const config = parseConfig(input, where);
   refuseUnused(input as TrainConfigInput, config, where);
   return config;
 }
 
-/** As `parseConfig`, but options may be there that have no effect: for configs that were complete before. */
-export function completeConfig(input: unknown, where: string): TrainConfig {
+/**
+ * `input` checked and completed. `where` names its source in messages. Options may be there that have no effect, as in
+ * what a run was begun with or in a point of a search.
+ * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one.
+ */
+export function parseConfig(input: unknown, where: string): TrainConfig {
   const result = schema.safeParse(input, { reportInput: true });
   if (result.success) return result.data as TrainConfig;
   const problems = result.error.issues.map((issue) => {
