@@ -308,6 +308,7 @@ const environmentSchema = z.object({
         step: count,
         description: z.string(),
         differs: z.string().optional(),
+        rates: z.object({ before: z.number(), now: z.number() }).optional(),
       }),
     )
     .optional(),

@@ -25,7 +25,8 @@ export function setupSection({ config, environment }: ReportRun): Section {
     ['As it was called', html`<code>${environment.command.map(shellWord).join(' ')}</code>`],
     ...(environment.resumed ?? []).map((one): readonly Cell[] => [
       'Resumed',
-      `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}`,
+      `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}` +
+        (one.rates ? `; learning rate from ${one.rates.before} to ${one.rates.now}` : ''),
     ]),
   ];
   return {
