@@ -280,6 +280,11 @@ describe('bad input', () => {
     ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
     ['train --save /', 1, '--save / is a folder'],
+    [
+      'train --run /dev/null/run',
+      1,
+      '/dev/null/run cannot be written: a part of its path is a file, not a folder',
+    ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
     ['evaluate /nowhere', 1, '/nowhere holds no run'],
@@ -301,6 +306,12 @@ describe('bad input', () => {
     expect(run.stderr).not.toMatch(/^\s+at /m);
     expect(run.stdout).toBe('');
     expect(run.code).toBe(code);
+  });
+
+  test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
+    const run = await vgg(['train', '--run', '/proc/x']);
+    expect(run.stderr).toBe('error: /proc/x cannot be written: the system lets no folder be made in /proc\n');
+    expect(run.code).toBe(1);
   });
 
   test('a kernel larger than its input', async () => {

@@ -7,6 +7,7 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import {
   type AppendFile,
@@ -100,7 +101,7 @@ export async function createRun(
   const folder = resolve(dir);
   refuseUsed(dir, folder);
   try {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
   } catch (error) {
     throw cannotWrite(folder, error);
   }
@@ -202,7 +203,7 @@ export async function newRunFolder(
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
     try {
-      await mkdir(root, { recursive: true });
+      makeFolder(root);
       await mkdir(folder);
       return folder;
     } catch (error) {
