@@ -33,6 +33,9 @@ describe('vgg train', () => {
     expect(stderr).toMatch(
       /^simplified, 20,778 parameters, on shapes: 10,000 training and 2,000 test images; /,
     );
+    expect(stderr).toMatch(
+      /\nReport: reading the run\n(Report: .+\n)*Report: testing .+\n(Report: .+\n)*Report: .+report\.html\n/,
+    );
     expect(stderr).toContain('Next: ');
     expect(code).toBe(0);
   });

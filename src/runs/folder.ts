@@ -40,6 +40,12 @@ export const runFiles = {
   report: 'report.html',
 } as const;
 
+/** What a folder of several seeds holds; see `seeds.ts`. */
+export const seriesFile = 'seeds.json';
+
+/** Whether the folder is one of several seeds. */
+export const isSeries = (folder: string): boolean => existsSync(join(folder, seriesFile));
+
 /** What `state.json` holds. */
 export interface RunStatus {
   readonly state: RunState;
@@ -152,7 +158,7 @@ export async function readRun(dir: string): Promise<RunRecord> {
   };
 }
 
-/** The runs directly in `root`, in the order of their names; none where there is no such folder. */
+/** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
   let entries: readonly Dirent[];
   try {
@@ -161,26 +167,31 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
     if (isMissing(error)) return [];
     throw cannotRead(root, error);
   }
-  const folders = entries
-    .map(({ name }) => resolve(root, name))
-    .filter((folder) => existsSync(join(folder, runFiles.config)))
-    .sort();
-  return Promise.all(
-    folders.map((folder) =>
-      readRun(folder).catch((error: unknown): DamagedRun => {
+  const names = entries.map(({ name }) => name).sort();
+  const runs = await Promise.all(
+    names.map(async (name): Promise<readonly (RunRecord | DamagedRun)[]> => {
+      const folder = resolve(root, name);
+      if (isSeries(folder)) {
+        return (await listRuns(folder)).map((run) => ({ ...run, name: `${name}/${run.name}` }));
+      }
+      if (!existsSync(join(folder, runFiles.config))) return [];
+      try {
+        return [await readRun(folder)];
+      } catch (error) {
         if (!(error instanceof VggError)) throw error;
-        return { name: basename(folder), folder, problem: error.message };
-      }),
-    ),
+        return [{ name, folder, problem: error.message }];
+      }
+    }),
   );
+  return runs.flat();
 }
 
 /** Where runs go by default. */
 export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
 
-/** The folder of a run that is named by it, or by its name alone where it is in the usual place. */
+/** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
-  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config));
+  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }

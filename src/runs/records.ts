@@ -67,6 +67,13 @@ export interface EpochRecord {
   readonly imagesPerSecond: number;
 }
 
+/** The epoch whose weights are the best ones: by the pictures kept apart, where there are any. The first of equals. */
+export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
+  const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
+    validationAccuracy ?? testAccuracy;
+  return epochs.length === 0 ? undefined : epochs.reduce((a, b) => (value(b) > value(a) ? b : a));
+}
+
 /** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */
 export const metricsColumns = [
   'kind',
