@@ -105,7 +105,12 @@ export {
   type TrainingOptions,
   type TrainingResult,
 } from './runs/training.ts';
-export { parseConfig, type TrainConfig, type TrainConfigInput, trainOptions } from './train/config.ts';
+export {
+  parseGivenConfig as parseConfig,
+  type TrainConfig,
+  type TrainConfigInput,
+  trainOptions,
+} from './train/config.ts';
 export {
   type Callback,
   type FitOptions,

@@ -48,6 +48,13 @@ export const listedCases: readonly Case[] = [
   named('starts with a ReLU', [2, 7, 6], 3, [relu(), conv(3, 3, 1), relu(), flatten(), linear(4)]),
   named('starts with flatten', [2, 3, 5], 4, [flatten(), linear(7), relu(), linear(3)]),
   named('starts with a vector', [11], 9, [linear(6), relu(), linear(3)]),
+  named('ends with flatten', [3, 7, 6], 9, [conv(5, 3), relu(), pool(2), flatten()]),
+  named('ends with flatten behind a framed map', [3, 6, 8], 3, [
+    conv(6, 3, 1),
+    relu(),
+    conv(3, 3, 1),
+    flatten(),
+  ]),
   named('nothing but a pool before the classes', [3, 8, 8], 8, [pool(3, 2, 1), flatten(), linear(5)]),
   named('no pool at all', [3, 11, 10], 9, [conv(6, 3), relu(), conv(7, 3), relu(), flatten(), linear(5)]),
   named('no bias anywhere', [3, 12, 9], 5, [

@@ -33,6 +33,9 @@ describe('vgg train', () => {
     expect(stderr).toMatch(
       /^simplified, 20,778 parameters, on shapes: 10,000 training and 2,000 test images; /,
     );
+    expect(stderr).toMatch(
+      /\nReport: reading the run\n(Report: .+\n)*Report: testing .+\n(Report: .+\n)*Report: .+report\.html\n/,
+    );
     expect(stderr).toContain('Next: ');
     expect(code).toBe(0);
   });
@@ -180,6 +183,25 @@ describe('runs', () => {
     const config = JSON.parse((await vgg(args)).stdout) as Record<string, unknown>;
     expect(config).toMatchObject({ dataset: 'cifar100', lr: 0.5, epochs: 3, modelOptions: { hidden: 64 } });
 
+    // What is said of an optimizer, a schedule or a data set goes with it, and the printed config is one to train by.
+    await writeFile(file, "export default { schedule: 'step', lrStep: 3 };");
+    const replaced = ['train', '--recipe', 'cifar100-vgg7-bn', '--config', file, '--optimizer', 'adam'];
+    const printed = await vgg([...replaced, '--schedule', 'cosine', '--print-config']);
+    const adam = JSON.parse(printed.stdout) as Record<string, unknown>;
+    expect(adam).toMatchObject({ optimizer: 'adam', lr: 0.05, beta1: 0.9, schedule: 'cosine', minLr: 0 });
+    for (const name of ['nesterov', 'momentum', 'lrStep']) expect(adam).not.toHaveProperty(name);
+    await writeFile(join(folder, 'printed.json'), printed.stdout);
+    const again = await vgg(['train', '--config', join(folder, 'printed.json'), '--print-config']);
+    expect(again.stdout).toBe(printed.stdout);
+
+    const idle = join(folder, 'idle.json');
+    await writeFile(idle, '{"optimizer": "adam", "nesterov": true}');
+    const refused = await vgg(['train', '--config', idle, '--optimizer', 'sgd']);
+    expect(refused.stderr).toBe(
+      `error: ${idle}: nesterov has no effect with optimizer adam: leave it out, or choose optimizer sgd\n`,
+    );
+    expect(refused.code).toBe(2);
+
     const wrong = join(folder, 'wrong.json');
     await writeFile(wrong, '{"epoch": 3}');
     const run = await vgg(['train', '--config', wrong]);
@@ -196,8 +218,34 @@ describe('bad input', () => {
     ['train --dataset cifar', 2, 'there is no dataset "cifar"; did you mean "cifar10"?'],
     ['train --device webgpu', 2, 'there is no device "webgpu"; did you mean'],
     ['train --dataset cifar100 --labels course', 2, 'did you mean "coarse"?'],
-    ['train --labels fine', 2, '--labels fine is for cifar100'],
-    ['train --data /tmp', 2, 'shapes is built in and reads no files'],
+    [
+      'train --labels fine',
+      2,
+      '--labels has no effect with dataset shapes: leave it out, or choose --dataset',
+    ],
+    ['train --dataset cifar10 --labels coarse', 2, '--labels has no effect with dataset cifar10'],
+    ['train --data /tmp', 2, '--data has no effect with dataset shapes'],
+    ['evaluate --init a --data /tmp', 2, 'shapes is built in and reads no files'],
+    [
+      'train --nesterov',
+      2,
+      '--nesterov has no effect with optimizer adam: leave it out, or choose --optimizer sgd',
+    ],
+    ['train --optimizer sgd --beta1 0.9', 2, '--beta1 has no effect with optimizer sgd'],
+    ['train --schedule cosine --milestones 3,6', 2, '--milestones has no effect with schedule cosine'],
+    [
+      'train --schedule oneCycle --lr-step 3 --lr-gamma 0.1',
+      2,
+      '--lr-step has no effect with schedule oneCycle',
+    ],
+    ['train --schedule oneCycle --warmup 1', 2, '--warmup has no effect with schedule oneCycle'],
+    [
+      'train --patience 3',
+      2,
+      '--patience has no effect with schedule step: leave it out, or choose --schedule plateau',
+    ],
+    ['train --no-run --checkpoint-every 10', 2, '--no-run keeps no checkpoints'],
+    ['lr-find --momentum 0.5', 2, '--momentum has no effect with optimizer adam'],
     ['train --model vgg7 --model-option chanels=8,8', 2, 'did you mean "channels"?'],
     ['train --model vgg7 --model-option channels=8', 2, 'channels=8 is not 2 whole numbers ≥ 1'],
     ['train --model vgg7 --model-option channels', 2, '"channels" is not of the form name=value'],
@@ -235,6 +283,11 @@ describe('bad input', () => {
     ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
     ['train --save /', 1, '--save / is a folder'],
+    [
+      'train --run /dev/null/run',
+      1,
+      '/dev/null/run cannot be written: a part of its path is a file, not a folder',
+    ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
     ['evaluate /nowhere', 1, '/nowhere holds no run'],
@@ -256,6 +309,12 @@ describe('bad input', () => {
     expect(run.stderr).not.toMatch(/^\s+at /m);
     expect(run.stdout).toBe('');
     expect(run.code).toBe(code);
+  });
+
+  test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
+    const run = await vgg(['train', '--run', '/proc/x']);
+    expect(run.stderr).toBe('error: /proc/x cannot be written: the system lets no folder be made in /proc\n');
+    expect(run.code).toBe(1);
   });
 
   test('a kernel larger than its input', async () => {

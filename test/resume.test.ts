@@ -13,7 +13,7 @@ import { random } from '../src/data/random.ts';
 import { readCheckpoint } from '../src/runs/checkpoint.ts';
 import { readRun } from '../src/runs/folder.ts';
 import { readMetrics } from '../src/runs/table.ts';
-import { bin, vgg } from './run-vgg.ts';
+import { bin, jsonLines, type Run, vgg } from './run-vgg.ts';
 import { canMountSmallDisk, mountSmallDisk } from './small-disk.ts';
 
 let folder: string;
@@ -148,10 +148,32 @@ describe('a run in pieces', () => {
     const [one, two] = [join(folder, 'four'), join(folder, 'twice')];
     await vgg([...constant, '4', '--run', one]);
     await vgg([...constant, '2', '--run', two]);
-    const { code } = await vgg(['train', '--resume', two, '--epochs', '4', '--no-report']);
+    const { code, stderr } = await vgg(['train', '--resume', two, '--epochs', '4', '--no-report']);
+    expect(stderr).not.toContain('another course');
     expect(code).toBe(0);
     expect(await digests(two)).toEqual(await digests(one));
     expect((await readRun(two)).config.epochs).toBe(4);
+  });
+
+  test('more epochs of a schedule that ends with them: the jump of the rate is said and kept', {
+    timeout: 60_000,
+  }, async () => {
+    const run = join(folder, 'bent');
+    const args = ['train', '--schedule', 'cosine', '--batch-size', '2500', '--no-report', '--epochs'];
+    await vgg([...args, '1', '--run', run]);
+    const jump = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
+    // After 4 steps of 4 and 4 of 8: cos² of 3/8 π and of π/4, of the rate 0.001.
+    const said =
+      'With 2 epochs in place of 1, cosine is another course: the learning rate was 0.000146 in the last step and is ' +
+      '0.000500 in the next one.';
+    expect(jump.stderr).toContain(said);
+    expect(await readFile(join(run, 'log.txt'), 'utf8')).toContain(said);
+    const { env } = await readRun(run);
+    expect(env!.resumed![0]!.rates!.before).toBeCloseTo(0.001 * Math.cos((3 / 8) * Math.PI) ** 2, 12);
+    expect(env!.resumed![0]!.rates!.now).toBeCloseTo(0.0005, 12);
+    // The run is one of 2 epochs from now on.
+    const again = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
+    expect(again.stderr).not.toContain('another course');
   });
 
   test('a damaged checkpoint is found, and the one before it serves', { timeout: 60_000 }, async () => {
@@ -215,6 +237,90 @@ describe('a run in pieces', () => {
     expect(stderr).toContain('The run began on other kernels');
     const { env } = await readRun(run);
     expect(env!.resumed![0]!.differs).toContain('kernels wasm');
+  });
+});
+
+describe('a series of seeds', () => {
+  const small = ['--epochs', '2', '--batch-size', '2500', '--no-report', '--json', '--threads', '2'];
+  /** The event that comes last. */
+  const summary = (run: Run): unknown => jsonLines(run).at(-1);
+
+  test('killed in its second seed goes on with that and those that are missing', {
+    timeout: 240_000,
+  }, async () => {
+    const [whole, series] = [join(folder, 'seeds-whole'), join(folder, 'seeds-killed')];
+    const args = ['train', ...small, '--seeds', '3', '--seed', '4', '--log-every', '1', '--run'];
+    const expected = summary(await vgg([...args, whole]));
+    expect(expected).toMatchObject({
+      event: 'seeds',
+      testAccuracy: [expect.any(Number), expect.any(Number), expect.any(Number)],
+    });
+
+    // In the second epoch of the second seed.
+    const child = spawn(process.execPath, [bin, ...args, series], { stdio: ['ignore', 'pipe', 'ignore'] });
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      if (output.split('"event":"start"').length === 3 && output.split('"epoch":2,"step":2,').length === 3) {
+        child.kill('SIGKILL');
+      }
+    });
+    await new Promise((resolve) => child.on('close', resolve));
+    expect(child.signalCode).toBe('SIGKILL');
+    expect(existsSync(join(series, 'seed-6'))).toBe(false);
+    const listed = jsonLines(await vgg(['runs', series, '--json'])).map(({ name, state }) => [name, state]);
+    expect(listed).toEqual([
+      ['seed-4', 'finished'],
+      ['seed-5', 'interrupted'],
+    ]);
+
+    const resumed = await vgg(['train', '--resume', series, '--no-report', '--json']);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(resumed.stderr).toMatch(/seed-4 is finished: \d+\.\d\d %\./);
+    expect(summary(resumed)).toEqual(expected);
+    for (const seed of ['seed-4', 'seed-5', 'seed-6']) {
+      expect(await digests(join(series, seed))).toEqual(await digests(join(whole, seed)));
+    }
+    // All are finished: the figures stand, and there may be more seeds.
+    expect(summary(await vgg(['train', '--resume', series, '--no-report', '--json']))).toEqual(expected);
+    const more = await vgg(['train', '--resume', series, '--seeds', '4', '--no-report', '--json']);
+    expect(more.stderr).toContain('seed-6 is finished');
+    expect((summary(more) as { testAccuracy: number[] }).testAccuracy).toHaveLength(4);
+    const runs = jsonLines(await vgg(['runs', folder, '--json'])).map(({ name }) => name);
+    expect(runs).toContain('seeds-killed/seed-7');
+  });
+
+  test('interrupted by SIGINT it names the series, and what ended early counts as it ended', {
+    timeout: 120_000,
+  }, async () => {
+    const series = join(folder, 'seeds-early');
+    // No epoch is better than the first at this rate.
+    const early = ['--lr', '1e-12', '--early-stopping', '1', '--seeds', '2', '--log-every', '1'];
+    const first = await vgg(['train', ...small, ...early, '--epochs', '9', '--run', series], {
+      interrupt: { signal: 'SIGINT', after: 'earlyStopped' },
+    });
+    const ended = jsonLines(first).find(({ event }) => event === 'end') as { testAccuracy: number };
+    expect(first.code).toBe(130);
+    expect(first.stderr).toContain(`vgg train --resume ${series} goes on`);
+    const second = await vgg(['train', '--resume', series, '--no-report', '--json']);
+    const { testAccuracy } = summary(second) as { testAccuracy: number[] };
+    expect(testAccuracy).toHaveLength(2);
+    expect(testAccuracy[0]).toBe(ended.testAccuracy);
+  });
+
+  test('what cannot begin leaves no folder, and a series is not begun twice', async () => {
+    const series = join(folder, 'seeds-twice');
+    const args = ['train', '--steps', '1', '--no-report', '--seeds', '1', '--run', series];
+    await vgg([...args, '--init', '/nowhere.safetensors']);
+    expect(existsSync(series)).toBe(false);
+    await vgg(args);
+    const again = await vgg(args);
+    expect(again.stderr).toContain(`already holds seeds.json: go on with that (--resume ${series})`);
+    expect(again.code).toBe(2);
+    await writeFile(join(series, 'seeds.json'), '{"seeds": 0}');
+    const damaged = await vgg(['train', '--resume', series]);
+    expect(damaged.stderr).toMatch(/seeds\.json is damaged: /);
+    expect(damaged.code).toBe(1);
   });
 });
 

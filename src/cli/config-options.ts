@@ -10,7 +10,15 @@ import { DataError, UsageError } from '../errors.ts';
 import { models, parseAssignments } from '../model/models.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
-import { parseConfig, type TrainConfig, type TrainOption, trainOptions } from '../train/config.ts';
+import {
+  parseConfig,
+  refuseUnused,
+  type TrainConfig,
+  type TrainConfigInput,
+  type TrainOption,
+  trainOptions,
+  usedOptions,
+} from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import { maxThreads, modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
@@ -75,24 +83,38 @@ export function givenOptions(command: Command): Partial<TrainConfig> {
   );
 }
 
-/** The whole config: defaults, recipe, file, flags. @throws UsageError, DataError that name the source. */
+/**
+ * The whole config: defaults, recipe, file, flags. What one source says of an optimizer, a schedule or a data set that
+ * a later one replaces is dropped; what a source says to no effect is refused.
+ * @throws UsageError, DataError that name the source.
+ */
 export async function chosenConfig(command: Command): Promise<TrainConfig> {
   const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
   const given = givenOptions(command);
-  const base = recipe === undefined ? {} : recipeOf(recipe);
-  const fromFile = file === undefined ? {} : await readConfigFile(file);
-  // Each source by itself first, so that a message names the right one.
-  if (file !== undefined) parseConfig(fromFile, file);
-  const merged = { ...base, ...fromFile, ...given };
-  const named = { ...base, ...fromFile };
-  // Options of a model go together, as long as it is the same one.
-  if (given.modelOptions && (given.model ?? named.model) === named.model) {
-    merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
-  } else if (given.model !== undefined && given.model !== named.model && !given.modelOptions) {
-    merged.modelOptions = {};
+  let named = recipe === undefined ? {} : recipeOf(recipe);
+  if (file !== undefined) {
+    const fromFile = await readConfigFile(file);
+    // Each source by itself first, so that a message names the right one.
+    parseConfig(fromFile, file);
+    named = laidOver(named, fromFile);
+    refuseUnused(fromFile, named, file);
   }
-  return parseConfig(merged, 'options');
+  const merged = laidOver(named, given);
+  // Options of a model go together, as long as it is the same one.
+  if (given.model !== undefined && given.model !== named.model)
+    merged.modelOptions = given.modelOptions ?? {};
+  else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  const config = parseConfig(merged, 'options');
+  refuseUnused(given, config, '', flagOf);
+  return config;
 }
+
+type Options = { -readonly [Key in keyof TrainConfig]?: TrainConfig[Key] };
+
+const laidOver = (base: TrainConfigInput, over: TrainConfigInput): Options => ({
+  ...usedOptions(base, { ...base, ...over }),
+  ...over,
+});
 
 function recipeOf(name: string): Partial<TrainConfig> {
   const recipe = Object.hasOwn(recipes, name) ? recipes[name] : undefined;

@@ -23,16 +23,24 @@ export interface Keeper {
 /** A step of a large network and its checkpoint may take this long; a second signal ends it at once. */
 const graceMilliseconds = 60_000;
 
-/** Keeps the weights in `save`, and says what is kept there and in `run`. */
+/** Keeps the weights in `save`, and says what is kept there and in `run`, and with which `--resume` it goes on. */
 export function keeperOf(
-  { save, run }: { readonly save: string | undefined; readonly run: string | undefined },
+  {
+    save,
+    run,
+    resume,
+  }: {
+    readonly save: string | undefined;
+    readonly run: string | undefined;
+    readonly resume: string | undefined;
+  },
   interruption: Interruption,
 ): Keeper {
   const say = (at: string): void => {
     const places = [
       ...(run === undefined
         ? []
-        : [`The checkpoint after ${at} is in ${run}; vgg train --resume ${run} goes on.`]),
+        : [`The checkpoint after ${at} is in ${run}; vgg train --resume ${resume} goes on.`]),
       ...(save === undefined ? [] : [`The weights after ${at} are in ${save}.`]),
     ];
     interruption.kept =

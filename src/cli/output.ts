@@ -15,6 +15,45 @@ export function note(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
+/** What a notice of longer work needs of standard error. */
+export interface NoteStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+/** Says what longer work is doing. */
+export interface Doing {
+  /** What is done from now on. */
+  readonly now: (what: string) => void;
+  /** It is over. */
+  readonly end: () => void;
+}
+
+/** On a terminal one line that is drawn anew each second, with the time so far; elsewhere a line for each thing done. */
+export function doing(work: string, stream: NoteStream = process.stderr): Doing {
+  if (!stream.isTTY) return { now: (what) => stream.write(`${work}: ${what}\n`), end: () => undefined };
+  const begun = performance.now();
+  let current = '';
+  const draw = (): void => {
+    const seconds = Math.round((performance.now() - begun) / 1000);
+    // The last column stays free: some terminals would wrap.
+    const line = `${work}: ${current} … ${seconds} s`.slice(0, (stream.columns ?? 80) - 1);
+    stream.write(`\r\x1b[2K${line}`);
+  };
+  const timer = setInterval(draw, 1000).unref();
+  return {
+    now(what) {
+      current = what;
+      draw();
+    },
+    end() {
+      clearInterval(timer);
+      stream.write('\r\x1b[2K');
+    },
+  };
+}
+
 /** A number with its thousands marked: 20,778. */
 export function grouped(value: number): string {
   return Math.round(value).toLocaleString('en-US');

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
-import type { EpochRecord } from '../runs/records.ts';
+import { bestEpoch } from '../runs/records.ts';
 import { note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -108,17 +108,13 @@ type ReadRun = Awaited<ReturnType<typeof import('../runs/folder.ts').readRun>>;
 
 function facts({ name, state, config, epochs, status }: ReadRun) {
   const last = epochs.at(-1);
-  // As the best weights are chosen: by the pictures kept apart, where there are any.
-  const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
-    validationAccuracy ?? testAccuracy;
-  const best = last && epochs.reduce((a, b) => (value(b) > value(a) ? b : a));
   return {
     name,
     state,
     epochs: epochs.length,
     totalEpochs: config.epochs,
     testAccuracy: last?.testAccuracy,
-    bestAccuracy: best?.testAccuracy,
+    bestAccuracy: bestEpoch(epochs)?.testAccuracy,
     seconds: status?.seconds,
   };
 }

@@ -2,15 +2,17 @@
  * `vgg train`: the lecture's program, and any other training. The options become a config (`config-options.ts`), the
  * config a training in a run folder (`runs/training.ts`); here it is shown, kept and ended well.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { SeedSeries } from '../runs/seeds.ts';
+import { type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { note, print } from './output.ts';
+import { doing, note, print } from './output.ts';
 import { wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
@@ -33,7 +35,8 @@ Examples:
   $ vgg train --recipe cifar100-vgg7            the third exercise
   $ vgg train --resume runs/vgg7-cifar100-…     goes on where a run was left, with the same bits
   $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
-  $ vgg train --epochs 5 --seeds 3              mean and deviation over three seeds
+  $ vgg train --epochs 5 --seeds 3 --run runs/three
+                                                mean and deviation over three seeds; --resume runs/three goes on
   $ vgg train --steps 20 --log-every 1 --json   each step as one JSON object
 
 A run folder holds config, metrics, checkpoints and a report; Ctrl-C writes a checkpoint, and --resume goes on. Training
@@ -50,7 +53,7 @@ export function trainCommand(interruption: Interruption): Command {
     .addOption(
       new Option(
         '--resume <dir>',
-        'go on with the run in this folder; a name alone is looked for in runs/, too',
+        'go on with the run, or the seeds, in this folder; a name alone is looked for in runs/, too',
       ),
     )
     .addOption(
@@ -61,7 +64,10 @@ export function trainCommand(interruption: Interruption): Command {
     )
     .option('--no-report', 'no report.html at the end')
     .addOption(
-      wholeNumberOption('--seeds <k>', 'train k times with seeds that follow --seed; mean ± deviation'),
+      wholeNumberOption(
+        '--seeds <k>',
+        'train k times, with --seed and the seeds that follow it; mean ± deviation',
+      ),
     )
     .addOption(new Option('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
     .addOption(wholeNumberOption('--log-every <k>', 'report a step each k steps of an epoch').default(100))
@@ -90,46 +96,108 @@ async function train(
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   const { resume, seeds, save } = options;
   if (save !== undefined) await checkWritable(save);
-  if (resume !== undefined) {
-    const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
-    const others = { recipe, config: file, seeds, run: options.run || undefined };
-    if (options.run === false) {
-      throw new UsageError(
-        '--resume goes on with a run, which --no-run would not keep; leave out one of them',
-      );
-    }
-    for (const [flag, given] of Object.entries(others)) {
-      if (given !== undefined)
-        throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
-    }
-    const [{ readRun, runPlace }, { resumedConfig }] = await Promise.all([
-      import('../runs/folder.ts'),
-      import('../runs/training.ts'),
-    ]);
-    const folder = runPlace(resume);
-    const config = resumedConfig((await readRun(folder)).config, givenOptions(command));
-    if (options.printConfig) return print(JSON.stringify(config, null, 2));
-    await trainOnce(config, { ...options, resume: folder, folder }, interruption);
-    return;
+  else if (options.run === false && options.checkpointEvery) {
+    throw new UsageError(
+      '--checkpoint-every: --no-run keeps no checkpoints; leave out one of them, or name a file with --save',
+    );
   }
+  if (resume !== undefined) return goOn(command, options, resume, interruption);
   const config = await chosenConfig(command);
-  if (options.printConfig) return print(JSON.stringify(config, null, 2));
+  if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
+  if (seeds !== undefined) refuseSave(save);
+  const folder = await folderOf(options, config);
   if (seeds === undefined) {
-    const folder = await folderOf(options, config);
     await trainOnce(config, { ...options, ...(folder !== undefined && { folder }) }, interruption);
     if (config.dataset === 'shapes') note(nextHint);
     return;
   }
-  if (save !== undefined)
-    throw new UsageError('--save keeps one network; with --seeds leave it out: each has a run');
+  if (folder === undefined) {
+    const accuracies: number[] = [];
+    for (let i = 0; i < seeds; i++) {
+      accuracies.push(await trainOnce({ ...config, seed: config.seed + i }, options, interruption));
+    }
+    return reportSeeds(accuracies, options.json === true);
+  }
+  const { createSeries, removeSeries } = await import('../runs/seeds.ts');
+  await createSeries(folder, { config, seeds });
+  try {
+    await trainSeries(folder, { config, seeds }, {}, options, interruption);
+  } finally {
+    await removeSeries(folder, { config, seeds });
+  }
+}
+
+/** `--resume`: a run, or the seeds of a series that are not finished. */
+async function goOn(
+  command: Command,
+  options: TrainCommandOptions,
+  resume: string,
+  interruption: Interruption,
+): Promise<void> {
+  if (options.run === false) {
+    throw new UsageError('--resume goes on with a run, which --no-run would not keep; leave out one of them');
+  }
+  const [{ isSeries, readRun, runPlace }, { resumedConfig }, { readSeries, writeSeries }] = await Promise.all(
+    [import('../runs/folder.ts'), import('../runs/training.ts'), import('../runs/seeds.ts')],
+  );
+  const folder = runPlace(resume);
+  const before = isSeries(folder) ? await readSeries(folder) : undefined;
+  const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
+  // A series may be given more seeds.
+  const seeds = before ? undefined : options.seeds;
+  for (const [flag, given] of Object.entries({ recipe, config: file, seeds, run: options.run })) {
+    if (given !== undefined)
+      throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
+  }
+  const changes = givenOptions(command);
+  const config = resumedConfig((before ?? (await readRun(folder))).config, changes);
+  if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
+  if (!before) {
+    await trainOnce(config, { ...options, resume: folder, folder }, interruption);
+    return;
+  }
+  refuseSave(options.save);
+  const series = { config, seeds: options.seeds ?? before.seeds };
+  await writeSeries(folder, series);
+  await trainSeries(folder, series, changes, options, interruption);
+}
+
+function refuseSave(save: string | undefined): void {
+  if (save !== undefined) {
+    throw new UsageError('--save keeps one network; with several seeds leave it out: each has a run');
+  }
+}
+
+/** Every seed of a series: those that are finished as they are, those that were begun from where they were left. */
+async function trainSeries(
+  series: string,
+  { config, seeds }: SeedSeries,
+  changes: Partial<TrainConfig>,
+  { resume: _, ...options }: TrainCommandOptions,
+  interruption: Interruption,
+): Promise<void> {
+  const [{ readRun, runFiles }, { resumedConfig }, { finalAccuracy, seedFolder }] = await Promise.all([
+    import('../runs/folder.ts'),
+    import('../runs/training.ts'),
+    import('../runs/seeds.ts'),
+  ]);
   const accuracies: number[] = [];
   for (let seed = config.seed; seed < config.seed + seeds; seed++) {
-    const own = { ...config, seed };
-    const base = options.run || undefined;
-    const folder = base === undefined ? await folderOf(options, own) : join(base, `seed-${seed}`);
-    accuracies.push(
-      await trainOnce(own, { ...options, ...(folder !== undefined && { folder }) }, interruption),
-    );
+    const folder = seedFolder(series, seed);
+    const own = { ...options, folder, series };
+    if (!existsSync(join(folder, runFiles.config))) {
+      accuracies.push(await trainOnce({ ...config, seed }, own, interruption));
+      continue;
+    }
+    const run = await readRun(folder);
+    if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
+      const accuracy = finalAccuracy(run);
+      note(`${folder} is finished: ${(100 * accuracy).toFixed(2)} %.`);
+      accuracies.push(accuracy);
+      continue;
+    }
+    const resumed = resumedConfig(run.config, changes);
+    accuracies.push(await trainOnce(resumed, { ...own, resume: folder }, interruption));
   }
   reportSeeds(accuracies, options.json === true);
 }
@@ -141,15 +209,15 @@ async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Prom
   return typeof run === 'string' ? run : newRunFolder(runsRoot(), config);
 }
 
-/** One training from its start, or from where it was left, to its end. Yields its last test accuracy. */
 const startGrace = 10_000;
 
+/** One training from its start, or from where it was left, to its end. Yields its last test accuracy. */
 async function trainOnce(
   config: TrainConfig,
-  options: TrainCommandOptions & { readonly folder?: string },
+  options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
   interruption: Interruption,
 ): Promise<number> {
-  const { folder, resume, save, logEvery } = options;
+  const { folder, resume, save, logEvery, series } = options;
   const { signal } = interruption;
   const [{ runTraining }, { progressFor }] = await Promise.all([
     import('../runs/training.ts'),
@@ -164,7 +232,7 @@ async function trainOnce(
     },
     epoch: (event) => progress.epoch(event),
   };
-  const keeper = keeperOf({ save, run: folder }, interruption);
+  const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
   // Until the first step there is a folder to be taken away again.
   interruption.stopsItself = true;
   interruption.graceMilliseconds = startGrace;
@@ -191,12 +259,17 @@ async function trainOnce(
           : `a larger --epochs${config.steps === undefined ? '' : ' and --steps'} trains it further`;
       note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
       await keeper.finish(model);
-      return result.best?.value ?? Number.NaN;
+      const [{ readRun }, { finalAccuracy }] = await Promise.all([
+        import('../runs/folder.ts'),
+        import('../runs/seeds.ts'),
+      ]);
+      return finalAccuracy(await readRun(result.folder!));
     }
     await keeper.finish(model);
     progress.end({ last, reason, best: result.best, saved: save, run: folder });
     interruption.stopsItself = false;
-    interruption.kept = `The run in ${folder} is finished; vgg report ${folder} makes its report.`;
+    const further = series === undefined ? '' : ` vgg train --resume ${series} goes on with the other seeds.`;
+    interruption.kept = `The run in ${folder} is finished; vgg report ${folder} makes its report.${further}`;
     if (folder !== undefined && options.report) {
       // The workers' memory is free before the report needs its own.
       await model.close();
@@ -214,10 +287,15 @@ async function trainOnce(
 
 /** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
 async function writeReportOf(folder: string, device: TrainConfig['device']): Promise<void> {
+  const progress = doing('Report');
+  progress.now('reading the run');
   try {
     const { reportRuns } = await import('../report/from-run.ts');
-    note(`Report: ${await reportRuns([folder], { device })}`);
+    const path = await reportRuns([folder], { device, onProgress: progress.now });
+    progress.end();
+    note(`Report: ${path}`);
   } catch (error) {
+    progress.end();
     if (!(error instanceof VggError)) throw error;
     note(`There is no report: ${error.message}. vgg report ${folder} tries again.`);
   }

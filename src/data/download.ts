@@ -17,6 +17,7 @@ import {
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, VggError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import type { Parser } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import { binaryFileBytes, type CifarFormat, type CifarName, cifarFormats } from './cifar.ts';
@@ -78,7 +79,7 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const md5 = options.md5 ?? officialSources[name].md5;
   const folder = join(directory, format.folders.binary);
   if (isComplete(format, folder)) return { folder, present: true };
-  onDisk(directory, () => mkdirSync(directory, { recursive: true }));
+  onDisk(directory, () => makeFolder(directory));
   const archive = join(directory, format.archives.binary);
   const part = `${archive}.part`;
   const byHand =

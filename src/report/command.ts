@@ -1,5 +1,5 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
-import { type TrainConfig, trainOptions } from '../train/config.ts';
+import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts';
 
 /** An option's flag: `batchSize` → `--batch-size`. */
 export const flagOf = (key: string): string =>
@@ -12,10 +12,11 @@ export function shellWord(word: string): string {
 
 /** The options whose values differ from their defaults, in the order of the table. */
 export function changedOptions(config: TrainConfig): readonly (keyof TrainConfig)[] {
+  const used = usedOptions(config);
   const keys = Object.keys(trainOptions) as (keyof TrainConfig)[];
   return keys.filter(
     (key) =>
-      config[key] !== undefined && JSON.stringify(config[key]) !== JSON.stringify(trainOptions[key].default),
+      used[key] !== undefined && JSON.stringify(used[key]) !== JSON.stringify(trainOptions[key].default),
   );
 }
 

@@ -7,7 +7,8 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { parseConfig, type TrainConfig } from '../train/config.ts';
+import { makeFolder } from '../make-folder.ts';
+import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -39,6 +40,12 @@ export const runFiles = {
   report: 'report.html',
 } as const;
 
+/** What a folder of several seeds holds; see `seeds.ts`. */
+export const seriesFile = 'seeds.json';
+
+/** Whether the folder is one of several seeds. */
+export const isSeries = (folder: string): boolean => existsSync(join(folder, seriesFile));
+
 /** What `state.json` holds. */
 export interface RunStatus {
   readonly state: RunState;
@@ -58,6 +65,8 @@ export interface Run {
   readonly config: TrainConfig;
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
+  /** Of its options those that have an effect. */
+  readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
   readonly writeStatus: (status: RunStatus) => Promise<void>;
   /** Appends lines to `log.txt`, each with the time. */
@@ -98,7 +107,7 @@ export async function createRun(
   const folder = resolve(dir);
   refuseUsed(dir, folder);
   try {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
   } catch (error) {
     throw cannotWrite(folder, error);
   }
@@ -106,7 +115,7 @@ export async function createRun(
     // Another process may have begun and ended one meanwhile.
     refuseUsed(dir, folder);
     const created = run(config);
-    await writeJson(created.path('config'), config);
+    await created.writeConfig(config);
     if (environment) await created.writeEnvironment(environment);
     return created;
   });
@@ -149,7 +158,7 @@ export async function readRun(dir: string): Promise<RunRecord> {
   };
 }
 
-/** The runs directly in `root`, in the order of their names; none where there is no such folder. */
+/** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
   let entries: readonly Dirent[];
   try {
@@ -158,26 +167,31 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
     if (isMissing(error)) return [];
     throw cannotRead(root, error);
   }
-  const folders = entries
-    .map(({ name }) => resolve(root, name))
-    .filter((folder) => existsSync(join(folder, runFiles.config)))
-    .sort();
-  return Promise.all(
-    folders.map((folder) =>
-      readRun(folder).catch((error: unknown): DamagedRun => {
+  const names = entries.map(({ name }) => name).sort();
+  const runs = await Promise.all(
+    names.map(async (name): Promise<readonly (RunRecord | DamagedRun)[]> => {
+      const folder = resolve(root, name);
+      if (isSeries(folder)) {
+        return (await listRuns(folder)).map((run) => ({ ...run, name: `${name}/${run.name}` }));
+      }
+      if (!existsSync(join(folder, runFiles.config))) return [];
+      try {
+        return [await readRun(folder)];
+      } catch (error) {
         if (!(error instanceof VggError)) throw error;
-        return { name: basename(folder), folder, problem: error.message };
-      }),
-    ),
+        return [{ name, folder, problem: error.message }];
+      }
+    }),
   );
+  return runs.flat();
 }
 
 /** Where runs go by default. */
 export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
 
-/** The folder of a run that is named by it, or by its name alone where it is in the usual place. */
+/** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
-  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config));
+  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }
@@ -200,7 +214,7 @@ export async function newRunFolder(
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
     try {
-      await mkdir(root, { recursive: true });
+      makeFolder(root);
       await mkdir(folder);
       return folder;
     } catch (error) {
@@ -230,6 +244,7 @@ async function locked(
       folder,
       config,
       path,
+      writeConfig: (own) => writeJson(path('config'), usedOptions(own)),
       writeEnvironment: (environment) => writeJson(path('environment'), environment),
       writeStatus: (status) => writeJson(path('state'), status),
       log: async (text) => {
@@ -305,6 +320,7 @@ const environmentSchema = z.object({
         step: count,
         description: z.string(),
         differs: z.string().optional(),
+        rates: z.object({ before: z.number(), now: z.number() }).optional(),
       }),
     )
     .optional(),

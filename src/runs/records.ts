@@ -33,6 +33,8 @@ export interface RunEnvironment {
     readonly description: string;
     /** Why the bits may differ from those of an uninterrupted run, where they may. */
     readonly differs?: string;
+    /** Learning rates of the last step before and of the first one now, where more or fewer epochs bent the schedule. */
+    readonly rates?: { readonly before: number; readonly now: number };
   }[];
 }
 
@@ -63,6 +65,13 @@ export interface EpochRecord {
   readonly trainSeconds: number;
   readonly testSeconds: number;
   readonly imagesPerSecond: number;
+}
+
+/** The epoch whose weights are the best ones: by the pictures kept apart, where there are any. The first of equals. */
+export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
+  const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
+    validationAccuracy ?? testAccuracy;
+  return epochs.length === 0 ? undefined : epochs.reduce((a, b) => (value(b) > value(a) ? b : a));
 }
 
 /** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */

@@ -4,9 +4,10 @@
  * are encoded by hand. Files only grow. A resumed run writes a new one, which begins by telling TensorBoard to forget
  * what comes again.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { makeFolder } from '../make-folder.ts';
 import { cannotWrite, openAppend } from './files.ts';
 
 export interface EventWriter {
@@ -30,9 +31,13 @@ let opened = 0;
 
 /** Opens a new event file in `folder`, which is made where there is none. */
 export async function openEvents(folder: string, { startStep }: EventOptions = {}): Promise<EventWriter> {
-  const names = await mkdir(folder, { recursive: true })
-    .then(() => readdir(folder))
-    .catch((error: unknown) => Promise.reject(cannotWrite(folder, error)));
+  let names: readonly string[];
+  try {
+    makeFolder(folder);
+    names = await readdir(folder);
+  } catch (error) {
+    throw cannotWrite(folder, error);
+  }
   // TensorBoard reads a folder's files in the order of their names.
   const newest = Math.max(
     0,

@@ -8,7 +8,7 @@ import { datasetFacts, loadDataset } from '../data/named.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
-import type { TrainConfig } from '../train/config.ts';
+import { refuseUnused, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   type FitOptions,
@@ -29,7 +29,6 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { captureEnvironment } from './environment.ts';
-import { writeJson } from './files.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
 import { readSnapshot, recordRun } from './recorder.ts';
@@ -179,8 +178,9 @@ export async function runTraining(
     signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.
-      if (resume !== undefined) await writeJson(run.path('config'), config);
-      await writeEnvironment(run, training, from, notice);
+      const rates = from && bentCourse(run.config, training, from.loop, notice);
+      if (resume !== undefined) await run.writeConfig(config);
+      await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
     const recorder = run
@@ -231,6 +231,7 @@ async function writeEnvironment(
   run: Run,
   { model }: Training,
   from: Snapshot | undefined,
+  rates: Rates | undefined,
   notice: (line: string) => void,
 ): Promise<void> {
   const { device, description, threads } = model;
@@ -242,7 +243,14 @@ async function writeEnvironment(
   }
   const differs = differences(env, now);
   const { epoch, step } = from.loop;
-  const entry = { at: now.started, epoch, step, description, ...(differs && { differs }) };
+  const entry = {
+    at: now.started,
+    epoch,
+    step,
+    description,
+    ...(differs && { differs }),
+    ...(rates && { rates }),
+  };
   if (differs) {
     notice(`The run began on other kernels, so its results may differ in their last bits: ${differs}.`);
   }
@@ -253,6 +261,31 @@ async function writeEnvironment(
     ...{ vggnet, node, v8, processor, hostname, device, description, threads },
     resumed: [...(env.resumed ?? []), entry],
   });
+}
+
+type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
+
+/**
+ * Learning rates of the last step and of the next one, where another number of epochs is another course of the rate
+ * from here on; undefined where it is not.
+ */
+function bentCourse(
+  before: TrainConfig,
+  { config: now, trainLoader: { length: stepsPerEpoch } }: Training,
+  { totalSteps, counters: { plateaus = 0 } }: Snapshot['loop'],
+  notice: (line: string) => void,
+): Rates | undefined {
+  const rateAt = (config: TrainConfig, total: number): number => {
+    const [epoch, step] = [Math.floor(total / stepsPerEpoch) + 1, total % stepsPerEpoch];
+    return scheduleOf(config)({ epoch, step, stepsPerEpoch, epochs: config.epochs, plateaus });
+  };
+  const rates = { before: rateAt(before, Math.max(0, totalSteps - 1)), now: rateAt(now, totalSteps) };
+  if (before.epochs === now.epochs || rateAt(before, totalSteps) === rates.now) return undefined;
+  notice(
+    `With ${now.epochs} epochs in place of ${before.epochs}, ${now.schedule} is another course: the learning rate ` +
+      `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
+  );
+  return rates;
 }
 
 /** Why bits may differ, in words; undefined where nothing is known that could change them. */
@@ -282,5 +315,6 @@ export function resumedConfig(config: TrainConfig, changes: Partial<TrainConfig>
         'To train differently from here, start a new run with --init RUN/last.safetensors',
     );
   }
+  refuseUnused(changes, config, '--resume');
   return { ...config, ...changes };
 }

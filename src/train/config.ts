@@ -1,7 +1,8 @@
 /**
  * What a training is: one flat record whose keys are the options of `vgg train`, the keys of a config file and of a
  * run's `config.json`, and the names that a search space may vary. The table below is the only place that knows an
- * option's type, default and meaning; the command line's flags are made from it.
+ * option's type, default and meaning, and `owners` the only one that knows which options go with which choice of
+ * another; the command line's flags are made from them.
  */
 import * as z from 'zod';
 import { datasetNames } from '../data/named.ts';
@@ -29,7 +30,7 @@ const schema = z.strictObject({
     .describe("the network's own options, by name"),
   dataset: z.enum(datasetNames).default('shapes').describe('data set'),
   data: z.string().optional().describe('folder or archive with the files of CIFAR: the only place looked in'),
-  labels: z.enum(['fine', 'coarse']).optional().describe('classes of cifar100'),
+  labels: z.enum(['fine', 'coarse']).optional().describe('which classes'),
   validation: share
     .default(0)
     .describe('share of the training pictures kept apart to choose the best weights by'),
@@ -50,25 +51,18 @@ const schema = z.strictObject({
   steps: whole(1).optional().describe('end after this many batches in all, inside an epoch too'),
   optimizer: z.enum(optimizerNames).default('adam').describe('optimizer'),
   lr: positive.default(0.001).describe('learning rate'),
-  beta1: share.default(0.9).describe('decay of the first moment (adam, adamw)'),
-  beta2: share.default(0.999).describe('decay of the second moment (adam, adamw)'),
-  epsilon: positive.default(1e-8).describe('added to the denominator (adam, adamw)'),
-  momentum: share.default(0.9).describe('momentum (sgd)'),
-  nesterov: z.boolean().default(false).describe("Nesterov's momentum (sgd)"),
+  beta1: share.default(0.9).describe('decay of the first moment'),
+  beta2: share.default(0.999).describe('decay of the second moment'),
+  epsilon: positive.default(1e-8).describe('added to the denominator'),
+  momentum: share.default(0.9).describe('momentum'),
+  nesterov: z.boolean().default(false).describe("Nesterov's momentum"),
   weightDecay: z.number().min(0).default(0).describe('L2 penalty; decoupled from the gradient with adamw'),
   schedule: z.enum(scheduleNames).default('step').describe('course of the learning rate'),
-  lrStep: whole(1).default(20).describe('epochs between changes of the learning rate (step)'),
-  lrGamma: positive
-    .default(1 / 3)
-    .describe('factor of the learning rate at each change (step, multiStep, plateau)'),
-  milestones: z
-    .array(whole(1))
-    .default([])
-    .describe('epochs after which the learning rate changes (multiStep)'),
-  patience: whole(0)
-    .default(10)
-    .describe('epochs without progress before the learning rate changes (plateau)'),
-  minLr: z.number().min(0).default(0).describe('lowest learning rate (cosine, plateau)'),
+  lrStep: whole(1).default(20).describe('epochs between changes of the learning rate'),
+  lrGamma: positive.default(1 / 3).describe('factor of the learning rate at each change'),
+  milestones: z.array(whole(1)).default([]).describe('epochs after which the learning rate changes'),
+  patience: whole(0).default(10).describe('epochs without progress before the learning rate changes'),
+  minLr: z.number().min(0).default(0).describe('lowest learning rate'),
   warmup: z
     .number()
     .min(0)
@@ -91,6 +85,37 @@ const schema = z.strictObject({
   device: z.enum(deviceNames).default('auto').describe('what computes'),
   threads: whole(1).optional().describe('worker threads; one for each core by default'),
 });
+
+/** An option that has an effect with some choices of another option alone. */
+export interface Owner {
+  readonly option: 'dataset' | 'optimizer' | 'schedule';
+  readonly choices: readonly string[];
+}
+
+const cifar: Owner = { option: 'dataset', choices: ['cifar10', 'cifar100'] };
+const adams: Owner = { option: 'optimizer', choices: ['adam', 'adamw'] };
+const sgd: Owner = { option: 'optimizer', choices: ['sgd'] };
+const schedules = (...choices: readonly (typeof scheduleNames)[number][]): Owner => ({
+  option: 'schedule',
+  choices,
+});
+
+const owners: Partial<Record<keyof TrainConfig, Owner>> = {
+  data: cifar,
+  labels: { option: 'dataset', choices: ['cifar100'] },
+  beta1: adams,
+  beta2: adams,
+  epsilon: adams,
+  momentum: sgd,
+  nesterov: sgd,
+  lrStep: schedules('step'),
+  lrGamma: schedules('step', 'multiStep', 'plateau'),
+  milestones: schedules('multiStep'),
+  patience: schedules('plateau'),
+  minLr: schedules('cosine', 'plateau'),
+  // One cycle has a rise of its own.
+  warmup: schedules('constant', 'step', 'multiStep', 'cosine', 'plateau'),
+};
 
 /** A complete training; see the table above for meanings and defaults. */
 export interface TrainConfig {
@@ -142,6 +167,8 @@ export interface TrainOption {
   readonly description: string;
   /** Absent where the option may be left out altogether. */
   readonly default?: unknown;
+  /** Absent where it always has an effect. */
+  readonly owner?: Owner;
   /** The form of its values. */
   readonly kind: OptionKind;
   /** The schema that checks them. */
@@ -168,12 +195,16 @@ function kindOf(schema: z.ZodType): OptionKind {
   return { type: schema instanceof z.ZodString ? 'text' : 'list' };
 }
 
+const describe = (meaning: string, owner: Owner | undefined): string =>
+  owner ? `${meaning} (${owner.choices.join(', ')})` : meaning;
+
 /** All options by name. */
 export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Object.fromEntries(
   Object.entries(schema.shape).map(([name, option]) => [
     name,
     {
-      description: option.description ?? '',
+      description: describe(option.description ?? '', owners[name as keyof TrainConfig]),
+      ...(Object.hasOwn(owners, name) && { owner: owners[name as keyof TrainConfig] }),
       ...(option instanceof z.ZodDefault && { default: option.def.defaultValue }),
       kind: kindOf(option),
       schema: option,
@@ -182,7 +213,18 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
 /**
- * `input` checked and completed. `where` names its source in messages.
+ * What a user wrote, checked and completed; the library's `parseConfig`.
+ * @throws UsageError as `parseConfig`, and for an option that would have no effect.
+ */
+export function parseGivenConfig(input: unknown, where: string): TrainConfig {
+  const config = parseConfig(input, where);
+  refuseUnused(input as TrainConfigInput, config, where);
+  return config;
+}
+
+/**
+ * `input` checked and completed. `where` names its source in messages. Options may be there that have no effect, as in
+ * what a run was begun with or in a point of a search.
  * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one.
  */
 export function parseConfig(input: unknown, where: string): TrainConfig {
@@ -197,4 +239,47 @@ export function parseConfig(input: unknown, where: string): TrainConfig {
     return `${path === '' ? 'the config' : path}${value}: ${issue.message}`;
   });
   throw new UsageError(`${where}: ${problems.join('; ')}`);
+}
+
+/** The owner of an option where it is not chosen, so that the option has no effect. */
+function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner | undefined {
+  const { owner } = trainOptions[key];
+  if (!owner) return undefined;
+  const chosen = config[owner.option] ?? trainOptions[owner.option].default;
+  return owner.choices.includes(chosen as string) ? undefined : owner;
+}
+
+/**
+ * What of a config has an effect: what is kept of a recipe or a file whose optimizer, schedule or data set another
+ * source replaces, and what is written down.
+ */
+export function usedOptions<Config extends TrainConfigInput>(
+  options: Config,
+  config: TrainConfigInput = options,
+): Partial<Config> {
+  const used = Object.entries(options).filter(([key]) => !missingOwner(key as keyof TrainConfig, config));
+  return Object.fromEntries(used) as Partial<Config>;
+}
+
+/**
+ * Refuses what was given beside a `config` in which it has no effect. `nameOf` gives an option's name for its source.
+ * @throws UsageError that names the option, what it belongs to and the way out.
+ */
+export function refuseUnused(
+  given: TrainConfigInput,
+  config: TrainConfigInput,
+  where: string,
+  nameOf: (key: string) => string = String,
+): void {
+  const problems = (Object.keys(given) as (keyof TrainConfig)[]).flatMap((key): string[] => {
+    const owner = given[key] === undefined ? undefined : missingOwner(key, config);
+    if (!owner) return [];
+    const { option, choices } = owner;
+    const chosen = config[option] ?? trainOptions[option].default;
+    const others = choices.join(' or ');
+    return [
+      `${nameOf(key)} has no effect with ${option} ${chosen}: leave it out, or choose ${nameOf(option)} ${others}`,
+    ];
+  });
+  if (problems.length > 0) throw new UsageError(`${where}${where === '' ? '' : ': '}${problems.join('; ')}`);
 }

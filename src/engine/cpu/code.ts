@@ -111,6 +111,22 @@ export class MapBuffer {
   }
 }
 
+/** Where the values of an image lie, from its first one's place on, in the order of torch.flatten. */
+export function flattened({
+  shape: { channels, height, width },
+  rowStride,
+  pixelStride,
+}: MapBuffer): Int32Array {
+  const places = new Int32Array(channels * height * width);
+  let i = 0;
+  for (let c = 0; c < channels; c++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) places[i++] = y * rowStride + x * pixelStride + c;
+    }
+  }
+  return places;
+}
+
 /** A matrix, or `planes` of them, that is derived from parameters or used as working memory. */
 export interface Matrix {
   readonly place: Place;
@@ -148,7 +164,9 @@ export type HostCall =
       readonly logitStride: number;
       readonly gradient: number;
       readonly gradientStride: number;
-      readonly classes: number;
+      /** `flattened` of the logits and of their gradient: a place for each class. */
+      readonly logitPlaces: Int32Array;
+      readonly gradientPlaces: Int32Array;
     }
   | DropoutCall
   | BatchNormCall;

@@ -16,7 +16,7 @@ import {
 } from '../../kernels/optimizer.ts';
 import type { OptimizerOptions, StepOptions } from '../backend.ts';
 import { combineBatchNorm } from './batch-norm.ts';
-import type { Call, HostCall, Instruction } from './code.ts';
+import { type Call, flattened, type HostCall, type Instruction } from './code.ts';
 import { type DropoutCall, drawFactors } from './dropout.ts';
 import type { KernelLibrary } from './library.ts';
 import {
@@ -428,17 +428,12 @@ export class Executor {
 
   #copyLogits(plan: Plan, logits: Float32Array, first: number, count: number): void {
     if (logits.length === 0) return;
-    // A network that ends in flatten() yields a map, channel by channel as torch.flatten orders it.
-    const { channels, height, width } = plan.logits.shape;
     const all = { first: 0, count };
-    let to = first * channels * height * width;
+    const places = flattened(plan.logits);
+    let to = first * places.length;
     for (let i = 0; i < count; i++) {
-      for (let c = 0; c < channels; c++) {
-        for (let y = 0; y < height; y++) {
-          const row = plan.logits.at(all, i, y) + c;
-          for (let x = 0; x < width; x++) logits[to++] = this.#floats[row + x * plan.logits.pixelStride]!;
-        }
-      }
+      const at = plan.logits.at(all, i);
+      for (const place of places) logits[to++] = this.#floats[at + place]!;
     }
   }
 
@@ -602,7 +597,8 @@ export class Executor {
 
   /** Softmax cross-entropy of each image, in float64, and the gradient of the batch's mean. */
   #loss(call: Extract<HostCall, { host: 'loss' }>): void {
-    const { classes, first, count } = call;
+    const { first, count, logitPlaces, gradientPlaces } = call;
+    const classes = logitPlaces.length;
     const floats = this.#floats;
     const spread = this.#labelSmoothing / classes;
     for (let i = 0; i < count; i++) {
@@ -615,28 +611,29 @@ export class Executor {
       let largest = Number.NEGATIVE_INFINITY;
       let total = 0;
       // Of equal logits the first counts as the larger one. What is no number is never right.
-      const score = floats[at + label]!;
+      const score = floats[at + logitPlaces[label]!]!;
       let rank = Number.isNaN(score) ? classes : 0;
       for (let c = 0; c < classes; c++) {
-        const logit = floats[at + c]!;
+        const logit = floats[at + logitPlaces[c]!]!;
         total += logit;
         if (logit > largest) largest = logit;
         if (logit > score || (logit === score && c < label)) rank++;
       }
       let sum = 0;
-      for (let c = 0; c < classes; c++) sum += Math.exp(floats[at + c]! - largest);
+      for (let c = 0; c < classes; c++) sum += Math.exp(floats[at + logitPlaces[c]!]! - largest);
       const logSum = Math.log(sum) + largest;
       this.#shared.losses[picture] =
         logSum -
         own * score -
-        (others > 0 ? others * floats[at + other]! : 0) -
+        (others > 0 ? others * floats[at + logitPlaces[other]!]! : 0) -
         (spread > 0 ? spread * total : 0);
       this.#shared.ranks[picture] = rank;
       if (!call.gradient) continue;
       const gradient = call.gradient / 4 + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
         const target = (c === label ? own : 0) + (c === other ? others : 0) + spread;
-        floats[gradient + c] = (Math.exp(floats[at + c]! - logSum) - target) * this.#gradientScale;
+        const share = Math.exp(floats[at + logitPlaces[c]!]! - logSum);
+        floats[gradient + gradientPlaces[c]!] = (share - target) * this.#gradientScale;
       }
     }
   }

@@ -23,6 +23,7 @@ import {
   type Chunk,
   Code,
   type Frame,
+  flattened,
   floorOf,
   type Instruction,
   MapBuffer,
@@ -414,8 +415,10 @@ export function compilePlan(
     });
   };
   const logits = maps.at(-1)!;
+  const gradient = gradients.at(-1);
+  const logitPlaces = flattened(logits);
+  const gradientPlaces = gradient ? flattened(gradient) : logitPlaces;
   const loss = (code: Code, chunk: Chunk): void => {
-    const gradient = gradients.at(-1);
     code.host({
       host: 'loss',
       first: chunk.first,
@@ -424,7 +427,8 @@ export function compilePlan(
       logitStride: logits.imageStride,
       gradient: gradient ? gradient.at(chunk, 0) * 4 : 0,
       gradientStride: gradient?.imageStride ?? 0,
-      classes: logits.shape.channels,
+      logitPlaces,
+      gradientPlaces,
     });
   };
 

@@ -1,6 +1,6 @@
 /** How to repeat the run: command line, config, machine. */
 import { formatBytes } from '../../model/summary.ts';
-import { type TrainConfig, trainOptions } from '../../train/config.ts';
+import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
 import { changedOptions, shellWord, trainCommand } from '../command.ts';
 import { type Section, scroller } from '../document.ts';
 import { html } from '../markup.ts';
@@ -25,7 +25,8 @@ export function setupSection({ config, environment }: ReportRun): Section {
     ['As it was called', html`<code>${environment.command.map(shellWord).join(' ')}</code>`],
     ...(environment.resumed ?? []).map((one): readonly Cell[] => [
       'Resumed',
-      `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}`,
+      `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}` +
+        (one.rates ? `; learning rate from ${one.rates.before} to ${one.rates.now}` : ''),
     ]),
   ];
   return {
@@ -54,15 +55,14 @@ export function showValue(value: unknown): string {
 
 function optionTable(config: TrainConfig) {
   const changed = new Set(changedOptions(config));
-  const keys = (Object.keys(trainOptions) as (keyof TrainConfig)[]).filter(
-    (key) => config[key] !== undefined,
-  );
+  const used = usedOptions(config);
+  const keys = (Object.keys(trainOptions) as (keyof TrainConfig)[]).filter((key) => used[key] !== undefined);
   const rows = keys.map((key): readonly Cell[] => {
     const value = showValue(config[key]);
     return [key, changed.has(key) ? html`<strong>${value}</strong>` : value, trainOptions[key].description];
   });
   return table(
-    'All options; bold where they differ from the default',
+    'All options that have an effect; bold where they differ from the default',
     [{ title: 'Option' }, { title: 'Value' }, { title: 'Meaning' }],
     rows,
   );

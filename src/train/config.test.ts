@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest';
+import { UsageError } from '../errors.ts';
+import {
+  optimizerNames,
+  parseConfig,
+  parseGivenConfig,
+  refuseUnused,
+  scheduleNames,
+  type TrainConfigInput,
+  trainOptions,
+  usedOptions,
+} from './config.ts';
+import { recipes } from './recipes.ts';
+
+const unused: readonly (readonly [given: TrainConfigInput, message: string])[] = [
+  [{ nesterov: true }, 'nesterov has no effect with optimizer adam: leave it out, or choose optimizer sgd'],
+  [{ optimizer: 'adamw', momentum: 0.9 }, 'momentum has no effect with optimizer adamw'],
+  [
+    { optimizer: 'sgd', beta1: 0.8 },
+    'beta1 has no effect with optimizer sgd: leave it out, or choose optimizer adam or adamw',
+  ],
+  [{ optimizer: 'sgd', beta2: 0.9 }, 'beta2 has no effect with optimizer sgd'],
+  [{ optimizer: 'sgd', epsilon: 0.1 }, 'epsilon has no effect with optimizer sgd'],
+  [{ milestones: [3], schedule: 'cosine' }, 'milestones has no effect with schedule cosine'],
+  [{ lrStep: 3, schedule: 'oneCycle' }, 'lrStep has no effect with schedule oneCycle'],
+  [{ lrGamma: 0.1, schedule: 'oneCycle' }, 'lrGamma has no effect with schedule oneCycle'],
+  [{ warmup: 1, schedule: 'oneCycle' }, 'warmup has no effect with schedule oneCycle'],
+  [{ patience: 3 }, 'patience has no effect with schedule step: leave it out, or choose schedule plateau'],
+  [{ minLr: 0.1 }, 'minLr has no effect with schedule step'],
+  [{ dataset: 'cifar10', labels: 'coarse' }, 'labels has no effect with dataset cifar10'],
+  [
+    { data: '/tmp' },
+    'data has no effect with dataset shapes: leave it out, or choose dataset cifar10 or cifar100',
+  ],
+  [{ nesterov: true, patience: 1 }, 'choose optimizer sgd; patience has no effect'],
+];
+test.for(unused)('%j is refused', ([given, message]) => {
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(UsageError);
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(/^my\.json: /);
+  expect(() => parseGivenConfig(given, 'my.json')).toThrow(message);
+  // What was complete before may have it.
+  expect(parseConfig(given, 'config.json')).toMatchObject(given);
+});
+
+test('each option is taken with each of the choices it is of', () => {
+  const values: TrainConfigInput = { data: '/tmp', labels: 'coarse' };
+  for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {
+    for (const choice of owner?.choices ?? []) {
+      const value = values[key as keyof TrainConfigInput] ?? standard;
+      expect(() => parseGivenConfig({ [owner!.option]: choice, [key]: value }, key)).not.toThrow();
+    }
+  }
+});
+
+test('what has no effect is neither written nor given back, and the rest is complete', () => {
+  for (const optimizer of optimizerNames) {
+    for (const schedule of scheduleNames) {
+      const config = parseGivenConfig({ optimizer, schedule }, 'test');
+      const written = usedOptions(config);
+      expect('momentum' in written).toBe(optimizer === 'sgd');
+      expect('patience' in written).toBe(schedule === 'plateau');
+      expect(parseGivenConfig(written, 'written')).toEqual(config);
+    }
+  }
+});
+
+test('the names are those of the source', () => {
+  expect(() => refuseUnused({ lrStep: 2 }, { schedule: 'constant' }, '', (key) => `--${key}`)).toThrow(
+    /^--lrStep has no effect with schedule constant: leave it out, or choose --schedule step$/,
+  );
+});
+
+test('recipes say nothing to no effect', () => {
+  for (const [name, { config }] of Object.entries(recipes)) parseGivenConfig(config, name);
+});
