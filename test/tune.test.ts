@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -58,9 +58,18 @@ test('a study finds the best of its trials; each is a run', { timeout: 120_000 }
   const { state, epochs } = await readRun(status.best[0]!.run);
   expect(state).toBe('finished');
   expect(epochs.at(-1)!.testAccuracy).toBe(status.best[0]!.value);
+  // Each has a report, the best one with its network; the study's leads to them.
+  const ofStudy = await readFile(join(dir, 'report.html'), 'utf8');
+  for (const trial of [0, 1, 2, 3]) {
+    const report = `runs/trial-000${trial}/report.html`;
+    const text = await readFile(join(dir, report), 'utf8');
+    expect(text.includes('id="report-weights"')).toBe(trial === status.best[0]!.trial);
+    expect(ofStudy).toContain(`<a href="${report}">${trial}</a>`);
+  }
   // Nothing is left to do, and more trials may be wanted.
   expect(jsonLines(await vgg(['tune', 'status', dir, '--json']))).toEqual([status]);
-  const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2']);
+  const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2', '--no-report']);
+  expect(existsSync(join(dir, 'runs', 'trial-0004', 'report.html'))).toBe(false);
   expect(more.stdout).toContain('5 trials: 5 complete');
 });
 

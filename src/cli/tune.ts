@@ -2,6 +2,7 @@
  * `vgg tune`: a search over options. The study's folder has everything; this command begins it, starts workers, here or
  * as a Slurm job array, and shows what they do. It may end and be started again at any time.
  */
+import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
@@ -27,6 +28,7 @@ interface TuneOptions {
   readonly pruner: (typeof prunerNames)[number];
   readonly seed: number;
   readonly retries: number;
+  readonly report: boolean;
   readonly jobs: number;
   readonly threads?: number;
   readonly launcher: (typeof launchers)[number];
@@ -47,7 +49,7 @@ Examples:
 
 A space is a config file in which some values are replaced by candidates: {"lr": {"float": [1e-4, 1e-2], "log": true}};
 docs/tuning.md has the forms. "exercise" is the lecture's fourth exercise. Each trial is a run folder in STUDY/runs, and
-Optuna reads STUDY/journal.log. A trial is worth its accuracy on the pictures kept apart ("validation" in the space), or
+Optuna reads STUDY/journal.log. Each that ends leaves a brief report there, the best one a whole one. A trial is worth its accuracy on the pictures kept apart ("validation" in the space), or
 else on the test's, which flatters the winner.`;
 
 export function tuneCommand(interruption: Interruption): Command {
@@ -66,6 +68,7 @@ export function tuneCommand(interruption: Interruption): Command {
         least: 0,
       }).default(3),
     )
+    .option('--no-report', 'no reports of the trials and of the study as they end')
     .addOption(wholeNumberOption('--jobs <j>', 'trials at the same time', { most: 10_000 }).default(1))
     .addOption(
       wholeNumberOption('--threads <n>', 'threads of each trial (default: all, divided among the jobs)', {
@@ -153,9 +156,9 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
   const { createStudyFolder, openStudyFolder } = await import('../tune/folder.ts');
   const folder = await (async (): Promise<StudyFolder> => {
     if (options.config !== undefined) {
-      const { sampler, pruner, seed, retries, trials = 20 } = options;
+      const { sampler, pruner, seed, retries, report, trials = 20 } = options;
       const space = await spaceOf(options);
-      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries });
+      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries, report });
     }
     const fixed = ['sampler', 'pruner', 'seed', 'retries', 'epochs', 'steps'].find(
       (name) => command.getOptionValueSource(name) === 'cli',
@@ -166,9 +169,9 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
       );
     }
     const existing = await openStudyFolder(options.study);
-    return options.trials === undefined
-      ? existing
-      : createStudyFolder(options.study, { ...existing.settings, trials: options.trials });
+    const { trials = existing.settings.trials } = options;
+    const report = options.report && existing.settings.report;
+    return createStudyFolder(options.study, { ...existing.settings, trials, report });
   })();
   if (options.launcher === 'slurm') return launchOnSlurm(folder, options);
   for (const flag of ['slurm', 'dryRun'] as const) {
@@ -177,6 +180,9 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
   }
   await launchHere(folder, options, interruption);
   if (!options.json) showStatus(folder, false);
+  if (!folder.settings.report || !existsSync(folder.path('report'))) return;
+  if (options.json) printJson({ event: 'report', report: folder.path('report') });
+  else print(`Report: ${folder.path('report')}, and one of each trial in its run folder.`);
 }
 
 /** The space as it is kept: of the file, with the budget of a trial that was given beside it. */

@@ -32,6 +32,8 @@ export interface StudySettings {
   readonly trials: number;
   /** How often a trial whose worker ended is tried again. */
   readonly retries: number;
+  /** Whether trials and the study get reports as they end. */
+  readonly report: boolean;
 }
 
 const schema: z.ZodType<StudySettings> = z.strictObject({
@@ -41,6 +43,7 @@ const schema: z.ZodType<StudySettings> = z.strictObject({
   seed: z.int().min(0),
   trials: z.int().min(1),
   retries: z.int().min(0),
+  report: z.boolean().default(true),
 });
 
 export const studyFiles = {
@@ -83,10 +86,11 @@ export async function createStudyFolder(dir: string, settings: StudySettings): P
   parseSpace(settings.space, 'the space');
   if (existsSync(join(folder, studyFiles.settings))) {
     const existing = await openStudyFolder(dir);
-    // More trials may be wanted; everything else would make it another study.
+    // More trials may be wanted, or reports; everything else would make it another study.
     const other = Object.keys(settings).find((key) => {
       const name = key as keyof StudySettings;
-      return name !== 'trials' && JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
+      if (name === 'trials' || name === 'report') return false;
+      return JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
     });
     if (other !== undefined) {
       throw new UsageError(

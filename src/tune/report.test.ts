@@ -32,6 +32,7 @@ beforeAll(async () => {
     seed: 1,
     trials: 16,
     retries: 1,
+    report: true,
   });
 });
 afterAll(() => rmSync(root, { recursive: true }));
