@@ -62,7 +62,7 @@ test('the table is drawn over itself, fits the terminal, and says how long it ta
       settings: {
         space: {},
         sampler: 'random',
-        pruner: 'none',
+        pruner: { name: 'none' },
         seed: 0,
         trials: 4,
         retries: 0,

@@ -28,7 +28,7 @@ beforeAll(async () => {
       momentum: { float: [0.5, 0.99], when: { optimizer: ['sgd'] } },
     },
     sampler: 'random',
-    pruner: 'none',
+    pruner: { name: 'none' },
     seed: 1,
     trials: 16,
     retries: 1,

@@ -14,7 +14,7 @@ import { writeWhole } from '../runs/files.ts';
 import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';
-import type { StudyFolder } from './folder.ts';
+import type { PrunerSettings, StudyFolder } from './folder.ts';
 import { type Importance, importances, shortValue } from './importance.ts';
 import { attributes, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
@@ -156,7 +156,7 @@ function summary(
     ['Pruned', count('pruned')],
     ['Epochs trained', epochs],
     ['Training time', duration(60 * spansOf(trials).reduce((sum, { from, to }) => sum + to - from, 0))],
-    ['Sampler, pruner', `${sampler}, ${pruner}`],
+    ['Sampler, pruner', `${sampler}, ${prunerText(pruner)}`],
   ];
   return html`<p class="lead">The best of ${points.length} configurations, trial ${best.number}, reaches ${percent(best.value)}
 ${where} after ${best.curve.at(-1)?.x ?? 0} epochs with ${paramsText(best.params)}${mattered}.</p>
@@ -168,6 +168,9 @@ the space it is chosen by pictures kept apart.</p>`
     : undefined
 }`;
 }
+
+const prunerText = (pruner: PrunerSettings): string =>
+  pruner.name === 'asha' ? `asha (r = ${pruner.minResource}, η = ${pruner.reductionFactor})` : pruner.name;
 
 /** Epochs that a trial trained itself, and did not inherit. */
 function ownEpochs(trial: FrozenTrial, trials: readonly FrozenTrial[]): number {

@@ -11,6 +11,7 @@ import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
 import type { TrainConfig } from '../train/config.ts';
 import type { EpochEvent } from '../train/reporters.ts';
+import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
 import type { StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
@@ -63,6 +64,8 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   const { signal, patience = 2000 } = options;
   const { trials, retries } = folder.settings;
   const { SLURM_JOB_ID: job } = process.env;
+  // Who submitted the job may have seen another machine.
+  if (job !== undefined) await checkTrials(folder.space, options.onNotice ?? (() => {}));
   using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
   using study = folder.open(heartbeat.worker);
   while (!signal?.aborted) {
