@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseHTML } from 'linkedom';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Dataset, type DatasetSplits, fromArrays } from '../src/data/dataset.ts';
@@ -68,6 +69,17 @@ test('a report tells what a network can and how to train it again', async () => 
   for (const id of ['curves', 'network', 'results', 'try', 'explanations', 'data', 'setup']) {
     expect(html).toContain(`<section id="${id}"`);
   }
+});
+
+test('a brief report has neither the network nor a script', async () => {
+  const html = await buildReport([run], { device: 'wasm', brief: true });
+  const { document } = parseHTML(html);
+  const ids = [...document.querySelectorAll('main > section')].map(({ id }) => id);
+  expect(ids).toEqual(['summary', 'curves', 'network', 'results', 'setup']);
+  expect(document.querySelectorAll('script')).toHaveLength(0);
+  expect(document.querySelector('#matrix')).not.toBe(null);
+  expect(html).not.toMatch(/binary16|arrow keys/);
+  expect(html.length).toBeLessThan(400_000);
 });
 
 test('names are escaped everywhere', async () => {

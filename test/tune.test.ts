@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -58,9 +58,18 @@ test('a study finds the best of its trials; each is a run', { timeout: 120_000 }
   const { state, epochs } = await readRun(status.best[0]!.run);
   expect(state).toBe('finished');
   expect(epochs.at(-1)!.testAccuracy).toBe(status.best[0]!.value);
+  // Each has a report, the best one with its network; the study's leads to them.
+  const ofStudy = await readFile(join(dir, 'report.html'), 'utf8');
+  for (const trial of [0, 1, 2, 3]) {
+    const report = `runs/trial-000${trial}/report.html`;
+    const text = await readFile(join(dir, report), 'utf8');
+    expect(text.includes('id="report-weights"')).toBe(trial === status.best[0]!.trial);
+    expect(ofStudy).toContain(`<a href="${report}">${trial}</a>`);
+  }
   // Nothing is left to do, and more trials may be wanted.
   expect(jsonLines(await vgg(['tune', 'status', dir, '--json']))).toEqual([status]);
-  const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2']);
+  const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2', '--no-report']);
+  expect(existsSync(join(dir, 'runs', 'trial-0004', 'report.html'))).toBe(false);
   expect(more.stdout).toContain('5 trials: 5 complete');
 });
 
@@ -147,20 +156,59 @@ describe('Slurm', () => {
 
 describe('wrong use', () => {
   test.for([
-    ['--config SPACE --launcher local --dry-run', '--dry-run is for --launcher slurm'],
-    ['--study nowhere', 'nowhere holds no study'],
-    ['--config BAD', 'there is no option "lrr"'],
-  ] as const)('vgg tune %s', async ([args, message]) => {
-    const bad = join(folder, 'bad.json');
-    await writeFile(bad, '{"lrr": {"float": [0.1, 1]}}');
-    const words = args.replace('SPACE', space).replace('BAD', bad).split(' ');
-    const run = await vgg([
-      'tune',
-      ...words,
-      ...(args.includes('--study') ? [] : ['--study', join(folder, 'wrong')]),
-    ]);
+    ['--config SPACE --launcher local --dry-run', 2, '--dry-run is for --launcher slurm'],
+    ['--study nowhere', 1, 'nowhere holds no study'],
+    ['--config {"lrr":{"float":[0.1,1]}}', 2, 'there is no option "lrr"'],
+    [
+      '--config SPACE --pruner asha --min-resource 4',
+      2,
+      'minResource 4 is not below the 4 epochs of a trial',
+    ],
+    [
+      '--config SPACE --pruner asha --reduction-factor 1',
+      2,
+      '--reduction-factor 1 is not a whole number ≥ 2',
+    ],
+    [
+      '--config SPACE --reduction-factor 3',
+      2,
+      "--reduction-factor is for --pruner asha; this study's pruner is none",
+    ],
+    [
+      '--config {"pruner":{"name":"asha","reductionFactor":1},"lr":{"choices":[1]}}',
+      2,
+      'pruner.reductionFactor: Too small',
+    ],
+    ['--config {"pruner":"ash","lr":{"choices":[1]}}', 2, 'pruner.name: is one of none, median, asha'],
+    // What every trial would fail on alike.
+    [
+      '--config {"dataset":"cifar10","data":"/nowhere","lr":{"choices":[1]}}',
+      1,
+      'cifar10: /nowhere does not exist',
+    ],
+    [
+      '--config {"dataset":"shapes","batchSize":20000,"lr":{"choices":[1]}}',
+      2,
+      'batch size 20000 is larger than shapes',
+    ],
+    [
+      '--config {"dataset":"shapes","device":"native","lr":{"choices":[1]}}',
+      1,
+      '--device native: turned off by VGGNET_CC',
+    ],
+  ] as const)('vgg tune %s', async ([args, code, message]) => {
+    const given = join(folder, 'given.json');
+    await writeFile(given, /\{.*\}/.exec(args)?.[0] ?? '');
+    const words = args
+      .replace('SPACE', space)
+      .replace(/\{.*\}/, given)
+      .split(' ');
+    const dir = join(folder, 'wrong');
+    const own = args.includes('--study') ? [] : ['--study', dir];
+    const run = await vgg(['tune', ...words, ...own], { env: { VGGNET_CC: '' } });
     expect(run.stderr).toContain(message);
-    expect(run.code).not.toBe(0);
+    expect(run.code).toBe(code);
+    expect(existsSync(dir)).toBe(false);
   });
 });
 

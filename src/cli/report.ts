@@ -9,6 +9,7 @@ interface ReportCommandOptions {
   readonly out?: string;
   readonly data?: string;
   readonly device: DeviceName;
+  readonly brief?: true;
   readonly json?: true;
 }
 
@@ -16,6 +17,7 @@ const examples = `
 Examples:
   $ vgg report runs/vgg7-cifar100-…                  writes report.html into the run's folder
   $ vgg report runs/a runs/b --out comparison.html   several runs, compared; the best one in full
+  $ vgg report runs/a --brief                        small, and made in seconds: no network in it
 
 The file needs no network and opens from disk. It holds the network itself: drop a picture on the page and it is
 classified there. vgg train makes the report at its end; this makes it anew, while a run is under way, too.`;
@@ -29,6 +31,7 @@ export function reportCommand(): Command {
       new Option('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
     )
     .addOption(choiceOption('--device <name>', 'what evaluates the network', deviceNames).default('auto'))
+    .option('--brief', 'leave out the network, what it sees, and the data')
     .option('--json', 'print {"report":…}')
     .addHelpText('after', examples)
     .action(report);

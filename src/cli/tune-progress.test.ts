@@ -58,7 +58,17 @@ test('the table is drawn over itself, fits the terminal, and says how long it ta
   let seconds = 0;
   const terminal = { columns: 44, rows: 10, write: (text: string) => (written += text) };
   const table = liveTable(
-    { settings: { space: {}, sampler: 'random', pruner: 'none', seed: 0, trials: 4, retries: 0 } },
+    {
+      settings: {
+        space: {},
+        sampler: 'random',
+        pruner: { name: 'none' },
+        seed: 0,
+        trials: 4,
+        retries: 0,
+        report: true,
+      },
+    },
     study,
     terminal,
     () => seconds * 1000,

@@ -2,11 +2,13 @@
  * `vgg tune`: a search over options. The study's folder has everything; this command begins it, starts workers, here or
  * as a Slurm job array, and shows what they do. It may end and be started again at any time.
  */
+import { existsSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { UsageError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
-import { trainCommand } from '../report/command.ts';
-import { prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import { flagOf, trainCommand } from '../report/command.ts';
+import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import type { TuneSpace } from '../tune/space.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
@@ -24,9 +26,12 @@ interface TuneOptions {
   readonly epochs?: number;
   readonly steps?: number;
   readonly sampler: (typeof samplerNames)[number];
-  readonly pruner: (typeof prunerNames)[number];
+  readonly pruner?: (typeof prunerNames)[number];
+  readonly minResource?: number;
+  readonly reductionFactor?: number;
   readonly seed: number;
   readonly retries: number;
+  readonly report: boolean;
   readonly jobs: number;
   readonly threads?: number;
   readonly launcher: (typeof launchers)[number];
@@ -47,8 +52,11 @@ Examples:
 
 A space is a config file in which some values are replaced by candidates: {"lr": {"float": [1e-4, 1e-2], "log": true}};
 docs/tuning.md has the forms. "exercise" is the lecture's fourth exercise. Each trial is a run folder in STUDY/runs, and
-Optuna reads STUDY/journal.log. A trial is worth its accuracy on the pictures kept apart ("validation" in the space), or
-else on the test's, which flatters the winner.`;
+Optuna reads STUDY/journal.log. Each that ends leaves a brief report there, the best one a whole one. A trial is worth its
+accuracy on the pictures kept apart ("validation" in the space), or else on the test's, which flatters the winner.
+
+asha decides after r, r·η, r·η², … epochs (r: --min-resource, η: --reduction-factor): the best 1/η go on, the others are
+pruned, and promoted where later results lift them among the best 1/η.`;
 
 export function tuneCommand(interruption: Interruption): Command {
   const command = new Command('tune')
@@ -59,13 +67,30 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(wholeNumberOption('--epochs <n>', "epochs of each trial, in place of the space's"))
     .addOption(wholeNumberOption('--steps <n>', "batches of each trial at most, in place of the space's"))
     .addOption(choiceOption('--sampler <name>', 'how they are chosen', samplerNames).default('tpe'))
-    .addOption(choiceOption('--pruner <name>', 'how the worse ones end early', prunerNames).default('none'))
+    .addOption(
+      choiceOption(
+        '--pruner <name>',
+        "how the worse ones end early (default: the space file's, or none)",
+        prunerNames,
+      ),
+    )
+    .addOption(
+      wholeNumberOption('--min-resource <epochs>', 'asha: epochs before the first decision (default: 1)'),
+    )
+    .addOption(
+      wholeNumberOption(
+        '--reduction-factor <n>',
+        'asha: of so many trials one goes on, so many times as long (default: 4)',
+        { least: 2 },
+      ),
+    )
     .addOption(wholeNumberOption('--seed <n>', 'of the sampler', { least: 0 }).default(0))
     .addOption(
       wholeNumberOption('--retries <n>', 'how often a trial is tried again whose worker ended', {
         least: 0,
       }).default(3),
     )
+    .option('--no-report', 'no reports of the trials and of the study as they end')
     .addOption(wholeNumberOption('--jobs <j>', 'trials at the same time', { most: 10_000 }).default(1))
     .addOption(
       wholeNumberOption('--threads <n>', 'threads of each trial (default: all, divided among the jobs)', {
@@ -150,42 +175,84 @@ export function tuneCommand(interruption: Interruption): Command {
 }
 
 async function tune(command: Command, options: TuneOptions, interruption: Interruption): Promise<void> {
-  const { createStudyFolder, openStudyFolder } = await import('../tune/folder.ts');
+  for (const flag of ['slurm', 'dryRun'] as const) {
+    if (options.launcher === 'local' && options[flag] !== undefined)
+      throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
+  }
+  const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
+    import('../tune/folder.ts'),
+    import('../tune/space.ts'),
+  ]);
   const folder = await (async (): Promise<StudyFolder> => {
     if (options.config !== undefined) {
-      const { sampler, pruner, seed, retries, trials = 20 } = options;
-      const space = await spaceOf(options);
-      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries });
+      const { sampler, seed, retries, report, trials = 20 } = options;
+      const { space, pruner } = await spaceOf(options);
+      await check(parseSpace(space, options.config), options);
+      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries, report });
     }
-    const fixed = ['sampler', 'pruner', 'seed', 'retries', 'epochs', 'steps'].find(
-      (name) => command.getOptionValueSource(name) === 'cli',
-    );
+    const fixed = [
+      'sampler',
+      'pruner',
+      'minResource',
+      'reductionFactor',
+      'seed',
+      'retries',
+      'epochs',
+      'steps',
+    ].find((name) => command.getOptionValueSource(name) === 'cli');
     if (fixed !== undefined) {
       throw new UsageError(
-        `tune: ${options.study} has its own ${fixed}; give --config to begin another study`,
+        `tune: ${options.study} has its own ${flagOf(fixed).slice(2)}; give --config to begin another study`,
       );
     }
     const existing = await openStudyFolder(options.study);
-    return options.trials === undefined
-      ? existing
-      : createStudyFolder(options.study, { ...existing.settings, trials: options.trials });
+    await check(existing.space, options);
+    const { trials = existing.settings.trials } = options;
+    const report = options.report && existing.settings.report;
+    return createStudyFolder(options.study, { ...existing.settings, trials, report });
   })();
   if (options.launcher === 'slurm') return launchOnSlurm(folder, options);
-  for (const flag of ['slurm', 'dryRun'] as const) {
-    if (options[flag] !== undefined)
-      throw new UsageError(`--${flag === 'slurm' ? 'slurm' : 'dry-run'} is for --launcher slurm`);
-  }
   await launchHere(folder, options, interruption);
   if (!options.json) showStatus(folder, false);
+  if (!folder.settings.report || !existsSync(folder.path('report'))) return;
+  if (options.json) printJson({ event: 'report', report: folder.path('report') });
+  else print(`Report: ${folder.path('report')}, and one of each trial in its run folder.`);
 }
 
-/** The space as it is kept: of the file, with the budget of a trial that was given beside it. */
-async function spaceOf({ config, epochs, steps }: TuneOptions): Promise<unknown> {
-  const space =
+/** Looks for what all trials would fail on. Slurm's nodes may have what this machine lacks, and look again themselves. */
+async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promise<void> {
+  if (dryRun) return;
+  const { checkTrials } = await import('../tune/check.ts');
+  try {
+    await checkTrials(space, note);
+  } catch (error) {
+    if (launcher === 'local' || !(error instanceof VggError) || error instanceof UsageError) throw error;
+    note(
+      `On this machine a trial would fail: ${error.message}. Each task of the job looks before its first.`,
+    );
+  }
+}
+
+/** The space as it is kept and the pruner: of the file, with what was given beside it. */
+async function spaceOf(
+  options: TuneOptions,
+): Promise<{ readonly space: unknown; readonly pruner: PrunerSettings }> {
+  const { config, epochs, steps, minResource, reductionFactor } = options;
+  const { pruner: inFile = 'none', ...space }: Readonly<Record<string, unknown>> =
     config === 'exercise'
       ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
-      : await readConfigFile(config!);
-  return { ...space, ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) };
+      : ((await readConfigFile(config!)) ?? {});
+  const { parsePruner } = await import('../tune/folder.ts');
+  const pruner = parsePruner(options.pruner ?? inFile, options.pruner ? '--pruner' : config!);
+  const ofAsha = { ...(minResource && { minResource }), ...(reductionFactor && { reductionFactor }) };
+  const [flag] = Object.keys(ofAsha);
+  if (flag !== undefined && pruner.name !== 'asha') {
+    throw new UsageError(`${flagOf(flag)} is for --pruner asha; this study's pruner is ${pruner.name}`);
+  }
+  return {
+    space: { ...space, ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) },
+    pruner: pruner.name === 'asha' ? { ...pruner, ...ofAsha } : pruner,
+  };
 }
 
 /** Counts, the best trials, and how to repeat them. */

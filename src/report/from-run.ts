@@ -16,7 +16,7 @@ const timedSteps = 3;
 /** A run as a report needs it. @throws DataError where the run has no tested weights yet, or is damaged. */
 export async function reportRun(
   folder: string,
-  { data, onProgress = () => {} }: ReportOptions & { readonly data?: string } = {},
+  { data, brief = false, onProgress = () => {} }: ReportOptions & { readonly data?: string } = {},
 ): Promise<ReportRun> {
   const { name, config, env } = await readRun(folder);
   if (!env) throw new DataError(`${folder}: its training never began, so there is nothing to report`);
@@ -35,8 +35,10 @@ export async function reportRun(
     classes: splits.test.classes.length,
     options: config.modelOptions,
   });
-  onProgress('timing the layers');
-  const layerShares = await timeShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
+  if (!brief) onProgress('timing the layers');
+  const layerShares = brief
+    ? undefined
+    : await timeShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
   return {
     name,
     config,

@@ -48,6 +48,12 @@ export interface Measured {
   readonly network: Network;
   readonly normalization: ChannelStatistics | undefined;
   readonly full: Predictions;
+  /** What a brief report leaves out. */
+  readonly insight?: Insight;
+}
+
+/** What goes with the network in the page: the answers of its half weights, and what it sees. */
+export interface Insight {
   readonly half: Predictions;
   /** Position of the picture whose feature maps are shown. */
   readonly sample: number;
@@ -62,17 +68,26 @@ const explainedEach = 6;
 /** Evaluates a run's network and explains some of its answers. */
 export async function measure(run: ReportRun, options: ReportOptions): Promise<Measured> {
   const { config, splits } = run;
-  const { device = 'auto', onProgress = () => {} } = options;
+  const { device = 'auto', threads, brief = false, onProgress = () => {} } = options;
   const { test } = splits;
   const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
   const normalization = config.normalize ? channelStatistics(trainingPictures(run)) : undefined;
   const transform = testTransform(normalization);
-  await using compiled = await compile(model, { input: test.shape, device, onNotice: onProgress });
+  await using compiled = await compile(model, {
+    input: test.shape,
+    device,
+    onNotice: onProgress,
+    ...(threads !== undefined && { threads }),
+  });
   const { network } = compiled;
   const weights = checkWeights(network, run.weights);
-  onProgress(`testing ${run.name} on ${test.length} pictures, with full and with half weights`);
+  onProgress(
+    `testing ${run.name} on ${test.length} pictures${brief ? '' : ', with full and with half weights'}`,
+  );
   await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);
+  const measured = { run, model, network, normalization, full };
+  if (brief) return measured;
   await compiled.setWeights(roundedToHalf(weights));
   const half = await predictAll(compiled, test, transform);
 
@@ -112,16 +127,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
     return explained;
   };
   return {
-    run,
-    model,
-    network,
-    normalization,
-    full,
-    half,
-    sample,
-    layers,
-    right: await explain(right),
-    wrong: await explain(wrong),
+    ...measured,
+    insight: { half, sample, layers, right: await explain(right), wrong: await explain(wrong) },
   };
 }
 

@@ -44,6 +44,10 @@ export interface ReportRun {
 export interface ReportOptions {
   /** What evaluates the network for the report; the fastest by default. */
   readonly device?: DeviceName;
+  /** Its threads; all by default. */
+  readonly threads?: number;
+  /** Leaves out the network itself, what it sees, and the data: small, and made in seconds. */
+  readonly brief?: boolean;
   /** Told what is being done, a line each. */
   readonly onProgress?: (line: string) => void;
 }
@@ -62,7 +66,7 @@ export function bestAccuracy({ epochs }: ReportRun): number {
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
-  const script = pageScript();
+  const script = options.brief ? undefined : pageScript();
   const run = runs.reduce((a, b) => (bestAccuracy(b) > bestAccuracy(a) ? b : a));
   const measured = await measure(run, options);
   const sections: Section[] = [
@@ -71,11 +75,14 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
     curvesSection(run),
     networkSection(measured),
     resultsSection(measured),
-    trySection(measured),
-    explanationSection(measured),
-    dataSection(run),
+    ...(measured.insight
+      ? [trySection(measured), explanationSection(measured, measured.insight), dataSection(run)]
+      : []),
     setupSection(run),
   ];
+  const names = runs.map(({ name }) => name).join(', ');
+  const still = { title: `${names}: ${run.config.model} on ${run.config.dataset}`, sections };
+  if (!script) return page(still);
   const { test } = run.splits;
   const { tensors, bytes } = packHalves(run.weights);
   const groups = groupsOf(test);
@@ -90,10 +97,8 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
       confusion: [...confusionMatrix(measured.full)],
     }),
   };
-  const names = runs.map(({ name }) => name).join(', ');
   return page({
-    title: `${names}: ${run.config.model} on ${run.config.dataset}`,
-    sections,
+    ...still,
     live: { data, weights: Buffer.from(bytes).toString('base64'), script: await script },
   });
 }

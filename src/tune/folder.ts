@@ -8,9 +8,16 @@ import { join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError } from '../errors.ts';
 import { readJson, writeJson } from '../runs/files.ts';
-import { parseConfig, type TrainConfig } from '../train/config.ts';
+import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
-import { ashaPruner, medianPruner, noPruner, type Pruner } from './pruners.ts';
+import {
+  type AshaPrunerOptions,
+  ashaPruner,
+  type MedianPrunerOptions,
+  medianPruner,
+  noPruner,
+  type Pruner,
+} from './pruners.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
@@ -21,26 +28,65 @@ import { createStudy, loadStudy, type Study } from './study.ts';
 export const samplerNames = ['grid', 'random', 'tpe'] as const;
 export const prunerNames = ['none', 'median', 'asha'] as const;
 
+const whole = (least: number, standard: number): z.ZodDefault<z.ZodInt> =>
+  z.int().min(least).default(standard);
+
+/** A pruner with its options, by Optuna's names for them. */
+export type PrunerSettings =
+  | { readonly name: 'none' }
+  | ({ readonly name: 'median' } & Required<MedianPrunerOptions>)
+  | ({ readonly name: 'asha' } & Required<AshaPrunerOptions>);
+
+const prunerForms: z.ZodType<PrunerSettings> = z.discriminatedUnion('name', [
+  z.strictObject({ name: z.literal('none') }),
+  z.strictObject({
+    name: z.literal('median'),
+    startupTrials: whole(0, 5),
+    warmupSteps: whole(0, 0),
+    interval: whole(1, 1),
+  }),
+  z.strictObject({ name: z.literal('asha'), minResource: whole(1, 1), reductionFactor: whole(2, 4) }),
+]);
+/** A name stands for the pruner with its defaults. */
+const prunerSchema: z.ZodType<PrunerSettings> = z.preprocess(
+  (given) => (typeof given === 'string' ? { name: given } : given),
+  prunerForms,
+);
+
+/** @throws UsageError that says what is wrong with a pruner's name or options. */
+export function parsePruner(given: unknown, where: string): PrunerSettings {
+  const result = prunerSchema.safeParse(given);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map(({ path, message }) => {
+    const place = ['pruner', ...path].join('.');
+    return path[0] === 'name' ? `${place}: is one of ${prunerNames.join(', ')}` : `${place}: ${message}`;
+  });
+  throw new UsageError(`${where}: ${problems.join('; ')}`);
+}
+
 /** What `study.json` holds. */
 export interface StudySettings {
   /** A config file with candidates, see `parseSpace`. */
   readonly space: unknown;
   readonly sampler: (typeof samplerNames)[number];
-  readonly pruner: (typeof prunerNames)[number];
+  readonly pruner: PrunerSettings;
   readonly seed: number;
   /** New configurations in all; promotions and retries come besides. */
   readonly trials: number;
   /** How often a trial whose worker ended is tried again. */
   readonly retries: number;
+  /** Whether trials and the study get reports as they end. */
+  readonly report: boolean;
 }
 
 const schema: z.ZodType<StudySettings> = z.strictObject({
   space: z.unknown(),
   sampler: z.enum(samplerNames),
-  pruner: z.enum(prunerNames),
+  pruner: prunerSchema,
   seed: z.int().min(0),
   trials: z.int().min(1),
   retries: z.int().min(0),
+  report: z.boolean().default(true),
 });
 
 export const studyFiles = {
@@ -80,13 +126,14 @@ export interface StudyFolder {
  */
 export async function createStudyFolder(dir: string, settings: StudySettings): Promise<StudyFolder> {
   const folder = resolve(dir);
-  parseSpace(settings.space, 'the space');
+  checkPruner(settings.pruner, parseSpace(settings.space, 'the space'));
   if (existsSync(join(folder, studyFiles.settings))) {
     const existing = await openStudyFolder(dir);
-    // More trials may be wanted; everything else would make it another study.
+    // More trials may be wanted, or reports; everything else would make it another study.
     const other = Object.keys(settings).find((key) => {
       const name = key as keyof StudySettings;
-      return name !== 'trials' && JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
+      if (name === 'trials' || name === 'report') return false;
+      return JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
     });
     if (other !== undefined) {
       throw new UsageError(
@@ -154,15 +201,27 @@ function samplerOf(name: StudySettings['sampler']): Sampler {
   }
 }
 
-function prunerOf(name: StudySettings['pruner']): Pruner {
-  switch (name) {
+function prunerOf(settings: PrunerSettings): Pruner {
+  switch (settings.name) {
     case 'none':
       return noPruner();
     case 'median':
-      return medianPruner();
+      return medianPruner(settings);
     case 'asha':
-      return ashaPruner();
+      return ashaPruner(settings);
     default:
-      return name satisfies never;
+      return settings satisfies never;
   }
+}
+
+/** @throws UsageError where no trial is long enough to be pruned. */
+function checkPruner(settings: PrunerSettings, { parameters, fixed }: TuneSpace): void {
+  if (settings.name !== 'asha') return;
+  const searched = parameters.find(({ name }) => name === 'epochs')?.distribution;
+  if (searched?.kind === 'categorical') return;
+  const epochs = searched?.high ?? fixed.epochs ?? (trainOptions.epochs.default as number);
+  if (settings.minResource < epochs) return;
+  throw new UsageError(
+    `asha: minResource ${settings.minResource} is not below the ${epochs} epochs of a trial, so none would end early`,
+  );
 }

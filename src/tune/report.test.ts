@@ -28,10 +28,11 @@ beforeAll(async () => {
       momentum: { float: [0.5, 0.99], when: { optimizer: ['sgd'] } },
     },
     sampler: 'random',
-    pruner: 'none',
+    pruner: { name: 'none' },
     seed: 1,
     trials: 16,
     retries: 1,
+    report: true,
   });
 });
 afterAll(() => rmSync(root, { recursive: true }));

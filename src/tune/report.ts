@@ -3,16 +3,18 @@
  * then how the search went and what mattered. Everything comes from the study's folder. A configuration is shown once,
  * with its latest trial, however often it was promoted or retried.
  */
-import { relative } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
 import { type Cell, table } from '../report/table.ts';
 import { writeWhole } from '../runs/files.ts';
+import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';
-import type { StudyFolder } from './folder.ts';
+import type { PrunerSettings, StudyFolder } from './folder.ts';
 import { type Importance, importances, shortValue } from './importance.ts';
 import { attributes, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
@@ -38,12 +40,16 @@ const slicesShown = 8;
 export async function reportStudy(folder: StudyFolder, out?: string): Promise<string> {
   const path = out ?? folder.path('report');
   using study = folder.open();
-  await writeWhole(path, studyReport(folder, study.trials));
+  await writeWhole(path, studyReport(folder, study.trials, dirname(path)));
   return path;
 }
 
-/** The report as HTML. @throws DataError while no trial has ended. */
-export function studyReport(folder: StudyFolder, trials: readonly FrozenTrial[]): string {
+/** The report as HTML, for a file in `place`. @throws DataError while no trial has ended. */
+export function studyReport(
+  folder: StudyFolder,
+  trials: readonly FrozenTrial[],
+  place: string = folder.folder,
+): string {
   const points = latestTrials(trials).flatMap(pointOf);
   const best = points.toSorted(better)[0];
   if (best === undefined) {
@@ -57,7 +63,7 @@ export function studyReport(folder: StudyFolder, trials: readonly FrozenTrial[])
   );
   const sections: Section[] = [
     { id: 'summary', title: titleOf(folder), body: summary(folder, trials, points, best, found) },
-    { id: 'best', title: 'The best trials', body: bestTrials(folder, points) },
+    { id: 'best', title: 'The best trials', body: bestTrials(folder, points, place) },
     { id: 'history', title: 'History', body: scroller('History', historyChart(points, best)) },
     { id: 'importance', title: 'What mattered', body: importanceBody(found, measured.what) },
     {
@@ -78,7 +84,7 @@ export function studyReport(folder: StudyFolder, trials: readonly FrozenTrial[])
     },
     ...(found.length >= 2 ? [pairSection(found[0]!, found[1]!, measured)] : []),
     ...timelineSection(trials),
-    { id: 'trials', title: 'All trials', body: allTrials(trials, names) },
+    { id: 'trials', title: 'All trials', body: allTrials(folder, trials, names, place) },
   ];
   return page({ title: titleOf(folder), sections, command: 'vgg tune report' });
 }
@@ -150,7 +156,7 @@ function summary(
     ['Pruned', count('pruned')],
     ['Epochs trained', epochs],
     ['Training time', duration(60 * spansOf(trials).reduce((sum, { from, to }) => sum + to - from, 0))],
-    ['Sampler, pruner', `${sampler}, ${pruner}`],
+    ['Sampler, pruner', `${sampler}, ${prunerText(pruner)}`],
   ];
   return html`<p class="lead">The best of ${points.length} configurations, trial ${best.number}, reaches ${percent(best.value)}
 ${where} after ${best.curve.at(-1)?.x ?? 0} epochs with ${paramsText(best.params)}${mattered}.</p>
@@ -163,6 +169,9 @@ the space it is chosen by pictures kept apart.</p>`
 }`;
 }
 
+const prunerText = (pruner: PrunerSettings): string =>
+  pruner.name === 'asha' ? `asha (r = ${pruner.minResource}, η = ${pruner.reductionFactor})` : pruner.name;
+
 /** Epochs that a trial trained itself, and did not inherit. */
 function ownEpochs(trial: FrozenTrial, trials: readonly FrozenTrial[]): number {
   const parent = trial.userAttrs[attributes.parent];
@@ -170,11 +179,19 @@ function ownEpochs(trial: FrozenTrial, trials: readonly FrozenTrial[]): number {
   return Math.max(0, trial.intermediateValues.size - inherited);
 }
 
-function bestTrials(folder: StudyFolder, points: readonly Point[]): Markup {
+/** A trial's number, which leads to its report where it has one. */
+function trialLink(folder: StudyFolder, number: number, place: string): Content {
+  const report = join(folder.runOf(number), runFiles.report);
+  if (!existsSync(report)) return number;
+  const words = relative(place, report).split(sep);
+  return html`<a href="${words.map(encodeURIComponent).join('/')}">${number}</a>`;
+}
+
+function bestTrials(folder: StudyFolder, points: readonly Point[], place: string): Markup {
   const shown = points.toSorted(better).slice(0, bestShown);
   const names = folder.space.parameters.map(({ name }) => name);
   const rows = shown.map(({ number, state, value, params, curve }): readonly Cell[] => [
-    { show: number, value: number },
+    { show: trialLink(folder, number, place), value: number },
     { show: percent(value), value },
     { show: curve.at(-1)?.x ?? 0, value: curve.at(-1)?.x ?? 0 },
     state,
@@ -280,10 +297,15 @@ function timelineSection(trials: readonly FrozenTrial[]): readonly Section[] {
   ];
 }
 
-function allTrials(trials: readonly FrozenTrial[], names: readonly string[]): Markup {
+function allTrials(
+  folder: StudyFolder,
+  trials: readonly FrozenTrial[],
+  names: readonly string[],
+  place: string,
+): Markup {
   const rows = trials.map(
     ({ number, state, value, params, intermediateValues, userAttrs }): readonly Cell[] => [
-      number,
+      trialLink(folder, number, place),
       state,
       value === undefined ? '–' : percent(value),
       Math.max(0, ...intermediateValues.keys()),

@@ -11,12 +11,14 @@ import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
 import type { TrainConfig } from '../train/config.ts';
 import type { EpochEvent } from '../train/reporters.ts';
+import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
 import type { StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';
 import type { Study } from './study.ts';
 import { type Trial, TrialPruned } from './trial.ts';
+import { reportEnd, reportTrial } from './trial-reports.ts';
 
 export type WorkEvent =
   | { readonly event: 'trial'; readonly trial: number; readonly params: Params; readonly parent?: number }
@@ -62,6 +64,8 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   const { signal, patience = 2000 } = options;
   const { trials, retries } = folder.settings;
   const { SLURM_JOB_ID: job } = process.env;
+  // Who submitted the job may have seen another machine.
+  if (job !== undefined) await checkTrials(folder.space, options.onNotice ?? (() => {}));
   using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
   using study = folder.open(heartbeat.worker);
   while (!signal?.aborted) {
@@ -78,7 +82,10 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
       continue;
     }
     // One that runs elsewhere may yet earn a promotion, or lose its worker.
-    if (!study.trials.some(({ state }) => state === 'running')) return;
+    if (!study.trials.some(({ state }) => state === 'running')) {
+      const { threads, onNotice = () => {} } = options;
+      return reportEnd(folder, study, heartbeat.worker, { threads, onNotice });
+    }
     await pause(patience, signal);
   }
 }
@@ -93,6 +100,8 @@ async function runTrial(
   onEvent({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
   const stop = new AbortController();
   const run = folder.runOf(number);
+  // Before the trial is told, so that each that ended has one, whenever its worker dies.
+  const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, onNotice });
   try {
     const config: TrainConfig = {
       ...folder.configOf(params),
@@ -120,9 +129,11 @@ async function runTrial(
     });
     await training.model.close();
     const value = last ? worthOf(last) : lastValue(trial);
+    await report();
     if (await study.tell(trial, value)) onEvent({ event: 'told', trial: number, state: 'complete', value });
   } catch (error) {
     if (error instanceof TrialPruned) {
+      await report();
       if (await study.tell(trial, { state: 'pruned' })) {
         onEvent({ event: 'told', trial: number, state: 'pruned', value: lastValue(trial) });
       }

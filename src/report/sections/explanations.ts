@@ -3,7 +3,7 @@ import type { HeatMap } from '../../explain/explain.ts';
 import { formatShape } from '../../model/layers/arguments.ts';
 import { type Section, scroller } from '../document.ts';
 import { html, type Markup, spoken } from '../markup.ts';
-import type { Explained, Measured } from '../measure.ts';
+import type { Explained, Insight, Measured } from '../measure.ts';
 import { featureRaster, filterRaster, heatRaster, sampleRaster, strongestChannels } from '../pictures.ts';
 import { pngUri } from '../png.ts';
 
@@ -13,11 +13,11 @@ const filterColumns = 16;
 /** Filters are drawn this many times as large. */
 const filterScale = 10;
 
-export function explanationSection(measured: Measured): Section {
+export function explanationSection(measured: Measured, insight: Insight): Section {
   return {
     id: 'explanations',
     title: 'What the network sees',
-    body: html`${filters(measured)}${featureMaps(measured)}${heatMaps(measured)}`,
+    body: html`${filters(measured)}${featureMaps(measured, insight)}${heatMaps(measured, insight)}`,
   };
 }
 
@@ -36,7 +36,7 @@ ${scroller(
 )}`;
 }
 
-function featureMaps({ run, sample, layers }: Measured): Markup | undefined {
+function featureMaps({ run }: Measured, { sample, layers }: Insight): Markup | undefined {
   if (layers.length === 0) return undefined;
   const { test } = run.splits;
   const name = spoken(test.classes[test.labels[sample]!]!);
@@ -50,8 +50,7 @@ most, each stretched from its smallest to its largest value (dark to bright).</p
   })}</ul>`;
 }
 
-function heatMaps(measured: Measured): Markup | undefined {
-  const { right, wrong } = measured;
+function heatMaps(measured: Measured, { right, wrong }: Insight): Markup | undefined {
   if (right.length + wrong.length === 0) return undefined;
   const list = (explained: readonly Explained[], kind: string): Markup =>
     html`<ul class="${kind}">${explained.map((one) => html`<li>${explainedCard(measured, one)}</li>`)}</ul>`;

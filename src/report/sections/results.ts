@@ -13,6 +13,8 @@ const shownMistakes = 12;
 export function resultsSection(measured: Measured): Section {
   const { test } = measured.run.splits;
   const matrix = confusionMatrix(measured.full);
+  // A brief report has no script.
+  const live = measured.insight !== undefined;
   const groups = groupsOf(test);
   const names = (groups?.names ?? test.classes).map(spoken);
   const shown = groups ? groupMatrix(matrix, groups) : matrix;
@@ -21,9 +23,9 @@ export function resultsSection(measured: Measured): Section {
     title: 'Results',
     body: html`<h3>Confusion matrix</h3>
 <p>Rows are what pictures are, columns what the network answers; numbers count test pictures. Right answers lie on the
-diagonal. Move with the arrow keys${groups && ', and open a cell with Enter or a click to see its classes'}.</p>
+diagonal.${live && html` Move with the arrow keys${groups && ', and open a cell with Enter or a click to see its classes'}.`}</p>
 <div class="matrices">${scroller('Confusion matrix', matrixTable(names, shown, groups ? 'groups of classes' : 'classes'))}
-${groups && html`<div id="matrix-detail" aria-live="polite"></div>`}</div>
+${live && groups && html`<div id="matrix-detail" aria-live="polite"></div>`}</div>
 <h3>Classes</h3>
 ${scroller('Accuracy of each class', classTable(measured, matrix))}
 <h3>Most confused</h3>

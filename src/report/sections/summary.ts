@@ -4,7 +4,7 @@ import type { Section } from '../document.ts';
 import { duration, grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
 
-export function summarySection({ run, network, full, half }: Measured, runs: number): Section {
+export function summarySection({ run, network, full, insight }: Measured, runs: number): Section {
   const { config, environment, epochs, splits } = run;
   const seconds = epochs.reduce((sum, { trainSeconds }) => sum + trainSeconds, 0);
   const { test } = splits;
@@ -15,7 +15,7 @@ export function summarySection({ run, network, full, half }: Measured, runs: num
     ['Test accuracy', percent(full.correct / n)],
     ...(five ? ([['Among the five likeliest', percent(full.topFive / n)]] as const) : []),
     ['Test loss', full.loss.toFixed(4)],
-    ['Half-precision weights', percent(half.correct / n)],
+    ...(insight ? ([['Half-precision weights', percent(insight.half.correct / n)]] as const) : []),
     ['Parameters', grouped(network.parameterCount)],
     ['Training', `${count} epoch${count === 1 ? '' : 's'}, ${duration(seconds)}`],
   ];
@@ -31,8 +31,13 @@ ${config.dataset} rightly${
 ${test.classes.length} classes is among its five likeliest`
     }.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-<p class="note">Measured on the best weights when this report was made. The file carries them in half precision (IEEE
-binary16); tested in the same way, these classify ${percent(half.correct / n)} rightly, with a loss of ${half.loss.toFixed(4)}.
+<p class="note">Measured on the best weights when this report was made. ${
+      insight
+        ? html`The file carries them in half precision (IEEE
+binary16); tested in the same way, these classify ${percent(insight.half.correct / n)} rightly, with a loss of ${insight.half.loss.toFixed(4)}.`
+        : html`It is a brief one: <code>vgg report</code> without <code>--brief</code>
+adds the network itself, which classifies pictures in the page, and what it sees.`
+    }
 Run: ${run.name}, started ${environment.started.slice(0, 16).replace('T', ' ')} UTC.</p>`,
   };
 }
