@@ -11,6 +11,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -115,6 +116,20 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
 
   test.skipIf(!process.getuid)('the folder is for its user alone', () => {
     expect(statSync(join(home, 'cache', 'native')).mode & 0o777).toBe(0o700);
+  });
+
+  test('a library that nobody has used for two months goes when another is made; use keeps it', async () => {
+    const old = filled();
+    const long = new Date(Date.now() - 61 * 24 * 3_600_000);
+    utimesSync(old, long, long);
+    expect(await load({ directory })).toBe(old);
+    expect(Date.now() - statSync(old).mtimeMs).toBeLessThan(3_600_000);
+    const unused = join(directory, `${'0'.repeat(32)}-${'0'.repeat(32)}.so`);
+    writeFileSync(unused, '');
+    utimesSync(unused, long, long);
+    rmSync(old);
+    await load({ directory });
+    expect(readdirSync(directory)).toEqual([basename(library)]);
   });
 
   test('a deleted folder is made again', async () => {

@@ -7,7 +7,7 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -70,6 +70,10 @@ const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
   avx: ['-mno-avx512f'],
   sse: ['-mno-avx'],
 };
+
+/** Milliseconds after which a folder is no compilation under way, and after which a library is not kept any longer. */
+const abandonedAfter = 3_600_000;
+const unusedAfter = 60 * 24 * 3_600_000;
 
 /** Folder of the compiled libraries. */
 export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
@@ -189,17 +193,21 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     if (!existsSync(file)) continue; // Another process found it damaged first.
     const content = readFileSync(file);
     if (name.endsWith('.failed')) throw new VggError(`${content.toString('utf8').trim()} (kept in ${file})`);
-    if (name === libraryName(key, content)) return source(file);
+    if (name === libraryName(key, content)) {
+      // Its time is that of its last use; a folder that cannot be written says nothing here.
+      await utimes(file, new Date(), new Date()).catch(() => undefined);
+      return source(file);
+    }
     onNotice?.(`${file} is damaged and is compiled again`);
     await rm(file, { force: true });
   }
   onNotice?.(
     `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
   );
-  // What a process left behind that was ended while it compiled.
-  for (const name of readdirSync(directory).filter((entry) => entry.startsWith('.'))) {
+  // What a process left behind that was ended while it compiled, and libraries that nobody has used for long.
+  for (const name of readdirSync(directory)) {
     const left = statSync(join(directory, name), { throwIfNoEntry: false });
-    if (left && Date.now() - left.mtimeMs > 3_600_000)
+    if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
       await rm(join(directory, name), { recursive: true, force: true });
   }
   const work = join(directory, `.${randomUUID()}`);
