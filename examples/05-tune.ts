@@ -11,18 +11,16 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { lectureLines, parseConfig, runTraining } from '../src/index.ts';
 import {
   configOf,
   createStudy,
   exerciseSpace,
-  lectureLines,
   medianPruner,
-  parseConfig,
   parseSpace,
-  runTraining,
   TrialPruned,
   tpeSampler,
-} from '../src/index.ts';
+} from '../src/tune.ts';
 
 const small = process.argv.includes('--small');
 const space = small

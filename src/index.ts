@@ -1,7 +1,8 @@
 /**
  * The library: `import { compile, sequential, … } from 'vggnet'`. What is listed here is what users may rely on;
  * everything else may change. Modules stand in the order of their folders: data, devices, errors, explanations, networks,
- * reports, run folders, training, search. Charts and reports are loaded when they are first made.
+ * reports, run folders, training. Charts and reports are loaded when they are first made; search has an entry of its
+ * own, `vggnet/tune`.
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
@@ -143,32 +144,3 @@ export {
   withWarmup,
 } from './train/schedules.ts';
 export { type EpochResult, type Trainer, type TrainerOptions, trainer } from './train/trainer.ts';
-export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
-export { exerciseSpace } from './tune/exercise-space.ts';
-export { goneWorkers, type Heartbeat, startHeartbeat } from './tune/heartbeat.ts';
-export {
-  type AshaPrunerOptions,
-  ashaPruner,
-  type MedianPrunerOptions,
-  medianPruner,
-  noPruner,
-  type Pruner,
-} from './tune/pruners.ts';
-export type { Direction, TrialState } from './tune/records.ts';
-export type { FrozenTrial } from './tune/replay.ts';
-export { gridSampler } from './tune/samplers/grid.ts';
-export { randomSampler } from './tune/samplers/random.ts';
-export type { Sampler } from './tune/samplers/sampler.ts';
-export { type TpeOptions, tpeSampler } from './tune/samplers/tpe.ts';
-export { type SearchSpace, searchSpace } from './tune/search-space.ts';
-export { configOf, parseSpace, type TuneSpace } from './tune/space.ts';
-export {
-  createStudy,
-  type LoadStudyOptions,
-  loadStudy,
-  type Objective,
-  type OptimizeOptions,
-  type Study,
-  type StudyOptions,
-} from './tune/study.ts';
-export { type Trial, TrialPruned } from './tune/trial.ts';

@@ -11,6 +11,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 
 const program = `
 import { adam, compile, conv2d, dataLoader, flatten, linear, type Model, maxPool2d, relu, sequential, shapes } from 'vggnet';
+import { float, searchSpace } from 'vggnet/tune';
 
 const { train, test } = shapes();
 const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), maxPool2d(4), flatten(), linear(10)]);
@@ -18,7 +19,8 @@ const model: Model = await compile(network, { input: train.shape, threads: 2 });
 const { steps } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
 const { accuracy } = await model.evaluate(dataLoader(test, { batchSize: 100 }));
 const rounded: number = accuracy;
-console.log(steps, rounded > 0);
+const { parameters } = searchSpace({ lr: float(0.1, 1) });
+console.log(steps, rounded > 0, parameters.length);
 await model.close();
 `;
 
@@ -113,7 +115,7 @@ test('a typed program is checked against the package and runs', async () => {
   await writeFile(join(project, 'tsconfig.json'), JSON.stringify(settings));
   await writeFile(join(project, 'program.ts'), program);
   await run(process.execPath, [tsc, '--noEmit']);
-  expect(await run(process.execPath, ['program.ts'])).toBe('3 true\n');
+  expect(await run(process.execPath, ['program.ts'])).toBe('3 true 1\n');
 
   await writeFile(join(project, 'program.ts'), wrong);
   await expect(run(process.execPath, [tsc, '--noEmit'])).rejects.toMatchObject({

@@ -1,22 +1,11 @@
 /**
  * The command `vgg`: finds the command, runs it and turns whatever ends it into an exit code.
  * 0 done; 1 failed (files, memory, a loss that is no number); 2 used wrongly; 130 and 143 interrupted.
- * A command's heavy modules are loaded only when it runs, so that the first training step comes soon.
+ * Only the command that is called is loaded, and its heavy modules when it runs: the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
-import { doctorCommand } from './doctor.ts';
-import { downloadCommand } from './download.ts';
-import { evaluateCommand } from './evaluate.ts';
-import { endInterrupted, Interrupted, listenForInterrupts } from './interrupt.ts';
-import { kernelsCommand } from './kernels.ts';
-import { lrFindCommand } from './lr-find.ts';
-import { reportCommand } from './report.ts';
-import { compareCommand, runsCommand } from './runs.ts';
-import { statsCommand } from './stats.ts';
-import { summaryCommand } from './summary.ts';
-import { trainCommand } from './train.ts';
-import { tuneCommand } from './tune.ts';
+import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
@@ -28,6 +17,22 @@ Examples:
   $ vgg summary vgg7 --dataset cifar100    layers, parameters, memory
   $ vgg doctor                             what this machine has; whether its kernels are right and fast
 Each command explains its options: vgg train --help`;
+
+/** Each command's module is loaded where it is called, or where all are listed; here is their order. */
+const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
+  train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
+  evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
+  'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),
+  tune: async (interruption) => (await import('./tune.ts')).tuneCommand(interruption),
+  report: async () => (await import('./report.ts')).reportCommand(),
+  runs: async () => (await import('./runs.ts')).runsCommand(),
+  compare: async () => (await import('./runs.ts')).compareCommand(),
+  summary: async () => (await import('./summary.ts')).summaryCommand(),
+  stats: async () => (await import('./stats.ts')).statsCommand(),
+  download: async (interruption) => (await import('./download.ts')).downloadCommand(interruption),
+  kernels: async () => (await import('./kernels.ts')).kernelsCommand(),
+  doctor: async () => (await import('./doctor.ts')).doctorCommand(),
+};
 
 /** Runs the command line `argv` (with the program's own two words in front). */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -42,19 +47,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .addHelpText('after', examples);
-  program
-    .addCommand(trainCommand(interruption))
-    .addCommand(evaluateCommand())
-    .addCommand(lrFindCommand(interruption))
-    .addCommand(tuneCommand(interruption))
-    .addCommand(reportCommand())
-    .addCommand(runsCommand())
-    .addCommand(compareCommand())
-    .addCommand(summaryCommand())
-    .addCommand(statsCommand())
-    .addCommand(downloadCommand(interruption))
-    .addCommand(kernelsCommand())
-    .addCommand(doctorCommand());
+  const called = argv[2] ?? '';
+  const loaders = Object.hasOwn(commands, called) ? [commands[called]!] : Object.values(commands);
+  for (const load of loaders) program.addCommand(await load(interruption));
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) {
     command.exitOverride().showHelpAfterError('(--help lists the options)').showSuggestionAfterError();
   }

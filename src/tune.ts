@@ -1,0 +1,31 @@
+/** The library's search: `import { createStudy, … } from 'vggnet/tune'`. What is listed here is what users may rely on. */
+
+export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
+export { exerciseSpace } from './tune/exercise-space.ts';
+export { goneWorkers, type Heartbeat, startHeartbeat } from './tune/heartbeat.ts';
+export {
+  type AshaPrunerOptions,
+  ashaPruner,
+  type MedianPrunerOptions,
+  medianPruner,
+  noPruner,
+  type Pruner,
+} from './tune/pruners.ts';
+export type { Direction, TrialState } from './tune/records.ts';
+export type { FrozenTrial } from './tune/replay.ts';
+export { gridSampler } from './tune/samplers/grid.ts';
+export { randomSampler } from './tune/samplers/random.ts';
+export type { Sampler } from './tune/samplers/sampler.ts';
+export { type TpeOptions, tpeSampler } from './tune/samplers/tpe.ts';
+export { type SearchSpace, searchSpace } from './tune/search-space.ts';
+export { configOf, parseSpace, type TuneSpace } from './tune/space.ts';
+export {
+  createStudy,
+  type LoadStudyOptions,
+  loadStudy,
+  type Objective,
+  type OptimizeOptions,
+  type Study,
+  type StudyOptions,
+} from './tune/study.ts';
+export { type Trial, TrialPruned } from './tune/trial.ts';
