@@ -1,5 +1,5 @@
 /**
- * A study on a real Slurm, one machine is enough. Skipped, visibly, where no cluster answers. Tasks are requeued, killed
+ * A study on a real Slurm, one machine is enough. Skipped, visibly, where no cluster answers. Tasks requeue, are killed
  * and cancelled, and the driver ends at once, as it does with Slurm: no trial is lost or counted twice.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
@@ -27,7 +27,7 @@ const sleep = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () => {
-  test('eight trials survive a requeue, a kill, a cancellation', { timeout: 300_000 }, async () => {
+  test('eight trials survive a time limit, a kill, a cancellation', { timeout: 300_000 }, async () => {
     const dir = join(folder, 'study');
     const space = join(folder, 'space.json');
     await writeFile(
@@ -62,7 +62,11 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
       const running = async (task: string): Promise<boolean> =>
         (await run('squeue', '-h', '-r', '-t', 'R', '-o', '%i')).split('\n').includes(task);
       await until(() => complete() >= 1);
-      await run('scontrol', 'requeue', `${job}_0`);
+      // As near its time limit: it queues itself again, and begins two minutes later.
+      await run('scancel', '--batch', '-s', 'USR1', `${job}_0`);
+      await until(async () =>
+        (await run('squeue', '-h', '-r', '-t', 'PD', '-o', '%i')).split('\n').includes(`${job}_0`),
+      );
       await until(() => complete() >= 3);
       await run('scancel', '-s', 'KILL', `${job}_1`);
       await until(async () => !(await running(`${job}_1`)));

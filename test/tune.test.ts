@@ -24,6 +24,8 @@ beforeAll(async () => {
       dataset: 'shapes',
       epochs: 4,
       batchSize: 500,
+      // Few to train with: an epoch takes half of its time.
+      validation: 0.8,
       lr: { float: [0.0005, 0.02], log: true },
       weightDecay: { choices: [0, 0.001] },
     }),
@@ -44,8 +46,8 @@ async function until(done: () => boolean): Promise<void> {
 
 test('a study finds the best of its trials; each is a run', { timeout: 120_000 }, async () => {
   const dir = join(folder, 'plain');
-  const args = ['tune', '--config', space, '--trials', '4', '--jobs', '2', '--threads', '1', '--study', dir];
-  const run = await vgg([...args, '--json']);
+  const args = ['tune', '--config', space, '--trials', '4', '--epochs', '1', '--study', dir];
+  const run = await vgg([...args, '--jobs', '2', '--threads', '1', '--json']);
   expect(run.code, run.stderr).toBe(0);
   const told = jsonLines(run).filter(({ event }) => event === 'told');
   expect(told.map(({ trial }) => trial).sort()).toEqual([0, 1, 2, 3]);
@@ -57,7 +59,7 @@ test('a study finds the best of its trials; each is a run', { timeout: 120_000 }
   expect(status.best[0]!.command).toMatch(/^vgg train --model simplified --dataset shapes .*--lr 0\.0/);
   const { state, epochs } = await readRun(status.best[0]!.run);
   expect(state).toBe('finished');
-  expect(epochs.at(-1)!.testAccuracy).toBe(status.best[0]!.value);
+  expect(epochs.at(-1)!.validationAccuracy).toBe(status.best[0]!.value);
   // Each has a report, the best one with its network; the study's leads to them.
   const ofStudy = await readFile(join(dir, 'report.html'), 'utf8');
   for (const trial of [0, 1, 2, 3]) {
@@ -84,7 +86,18 @@ test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, a
     existsSync(join(dir, 'runs', `trial-000${trial}`, 'last.safetensors'));
 
   // All at once: the driver and its workers.
-  const first = start(['--config', space, '--trials', '6', '--sampler', 'random', '--study', dir]);
+  const first = start([
+    '--config',
+    space,
+    '--trials',
+    '4',
+    '--epochs',
+    '6',
+    '--sampler',
+    'random',
+    '--study',
+    dir,
+  ]);
   await until(() => hasCheckpoint(0) && hasCheckpoint(1));
   process.kill(-first.pid!, 'SIGKILL');
   // The driver alone: its workers go on, and a new driver's beside them.
@@ -98,7 +111,7 @@ test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, a
   using opened = study.open();
   const { trials } = opened;
   const complete = trials.filter(({ state }) => state === 'complete');
-  expect(complete).toHaveLength(6);
+  expect(complete).toHaveLength(4);
   expect(trials.filter(({ state }) => state === 'running')).toEqual([]);
   // What was killed is marked, and each has one successor with the same values.
   const failed = trials.filter(({ state }) => state === 'fail');
@@ -107,10 +120,11 @@ test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, a
     const successors = trials.filter(({ userAttrs }) => userAttrs['vgg:parent'] === number);
     expect(successors.map((trial) => trial.params)).toEqual([params]);
   }
-  // Four epochs each, all of them reported, whoever trained them.
+  // Six epochs each, all of them reported, whoever trained them.
   for (const { number, intermediateValues } of complete) {
-    expect([...intermediateValues.keys()]).toEqual([1, 2, 3, 4]);
-    expect((await readRun(study.runOf(number))).epochs).toHaveLength(4);
+    expect([...intermediateValues.keys()]).toEqual([1, 2, 3, 4, 5, 6]);
+    expect((await readRun(study.runOf(number))).epochs).toHaveLength(6);
+    expect(existsSync(join(study.runOf(number), 'report.html'))).toBe(true);
   }
   const resumed = await readRun(
     study.runOf(complete.find(({ userAttrs }) => 'vgg:parent' in userAttrs)!.number),
@@ -120,10 +134,28 @@ test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, a
 
 test('ASHA ends the worse ones early and goes on with the better', { timeout: 120_000 }, async () => {
   const dir = join(folder, 'asha');
-  const args = ['tune', '--config', space, '--trials', '5', '--pruner', 'asha', '--study', dir, '--json'];
-  const events = jsonLines(await vgg([...args, '--threads', '2']));
-  const states = events.filter(({ event }) => event === 'told').map(({ state }) => state);
-  expect(states).toContain('pruned');
+  const asha = ['--pruner', 'asha', '--min-resource', '1', '--reduction-factor', '2'];
+  const args = [
+    'tune',
+    '--config',
+    space,
+    '--trials',
+    '5',
+    ...asha,
+    '--study',
+    dir,
+    '--json',
+    '--threads',
+    '1',
+  ];
+  const events = jsonLines(await vgg(args));
+  const pruned = events.filter(({ event, state }) => event === 'told' && state === 'pruned');
+  expect(pruned.length).toBeGreaterThan(0);
+  const study = await openStudyFolder(dir);
+  expect(study.settings.pruner).toEqual({ name: 'asha', minResource: 1, reductionFactor: 2 });
+  for (const { trial } of pruned) {
+    expect(existsSync(join(study.runOf(trial as number), 'report.html'))).toBe(true);
+  }
   // A promotion begins where its parent ended.
   for (const { trial } of events.filter(({ event, parent }) => event === 'trial' && parent !== undefined)) {
     const own = events.filter((event) => event.event === 'epoch' && event.trial === trial);
@@ -132,6 +164,38 @@ test('ASHA ends the worse ones early and goes on with the better', { timeout: 12
 });
 
 describe('Slurm', () => {
+  /** Runs the script with a worker and a Slurm that say what they hear, and sends it a signal. Yields what was said. */
+  async function scriptWith(signal: NodeJS.Signals | undefined): Promise<string> {
+    const dir = join(folder, 'signals');
+    const args = ['tune', '--config', space, '--study', dir, '--launcher', 'slurm', '--dry-run'];
+    const { stdout } = await vgg(args);
+    const place = await mkdtemp(join(folder, 'signal-'));
+    const said = join(place, 'said');
+    await writeFile(join(place, 'scontrol'), `#!/bin/bash\necho "scontrol $*" >> ${said}\n`, { mode: 0o755 });
+    // Told to end, the worker takes a while, as one does that writes a checkpoint.
+    const body = `trap 'sleep 0.2; echo ended >> ${said}; exit 143' TERM; echo begun >> ${said}; for i in $(seq ${signal ? 600 : 1}); do sleep 0.1; done`;
+    await writeFile(join(place, 'worker'), `#!/bin/bash\n${body}\n`, { mode: 0o755 });
+    const script = stdout.replace(/^'.*' &$/m, `${join(place, 'worker')} &`);
+    expect(script).not.toBe(stdout);
+    const child = spawn('bash', ['-c', script], {
+      env: { ...process.env, PATH: `${place}:${process.env.PATH}`, SLURM_JOB_ID: '17' },
+      stdio: 'ignore',
+    });
+    const closed = new Promise<number | null>((resolve) => child.once('close', resolve));
+    await until(() => existsSync(said));
+    if (signal) child.kill(signal);
+    const code = await closed;
+    return `${code}\n${await readFile(said, 'utf8')}`;
+  }
+
+  test.for([
+    ['a task near its time limit queues itself again', 'SIGUSR1', '143\nbegun\nended\nscontrol requeue 17\n'],
+    ['one that is preempted or cancelled leaves that to Slurm', 'SIGTERM', '143\nbegun\nended\n'],
+    ['one that is done ends', undefined, '0\nbegun\n'],
+  ] as const)('%s', async ([, signal, said]) => {
+    expect(await scriptWith(signal)).toBe(said);
+  });
+
   test('--dry-run shows the script', async () => {
     const dir = join(folder, 'script');
     const args = [
@@ -149,7 +213,7 @@ describe('Slurm', () => {
     const { stdout, stderr } = await vgg([...args, '--slurm', '--partition=gpu --gres=gpu:1']);
     expect(stdout).toContain('#SBATCH --array=0-3\n');
     expect(stdout).toContain('#SBATCH --partition=gpu --gres=gpu:1\n');
-    expect(stdout).toMatch(/\nexec '.*' '.*vgg\.js' 'tune' 'work' '.*script'\n$/);
+    expect(stdout).toMatch(/\n'.*' '.*vgg\.js' 'tune' 'work' '.*script' &\n/);
     expect(stderr).toContain('asks for a GPU');
   });
 });
@@ -216,21 +280,22 @@ test('stop lets a trial go on later, at no cost; watch and report tell of it', {
   timeout: 120_000,
 }, async () => {
   const dir = join(folder, 'stopped');
-  const args = ['tune', '--config', space, '--trials', '3', '--sampler', 'random', '--retries', '0'];
-  const driver = vgg([...args, '--study', dir, '--json']);
+  const args = ['tune', '--config', space, '--trials', '2', '--sampler', 'random', '--retries', '0'];
+  const own = ['--epochs', '8', '--threads', '1', '--no-report', '--study', dir, '--json'];
+  const driver = vgg([...args, ...own]);
   await until(() => existsSync(join(dir, 'runs', 'trial-0000', 'last.safetensors')));
   const stopped = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
   expect(stopped).toEqual([{ event: 'stopped', workers: 1 }]);
   expect((await driver).code).toBe(0);
   const watched = vgg(['tune', 'watch', dir]);
   expect((await watched).stdout).toContain('waiting');
-  const rest = await vgg(['tune', '--study', dir, '--json']);
+  const rest = await vgg(['tune', '--study', dir, '--threads', '1', '--json']);
   expect(rest.code, rest.stderr).toBe(0);
   // Handed on, and with no retries allowed still complete.
   const study = await openStudyFolder(dir);
   using opened = study.open();
   const states = opened.trials.map(({ state }) => state);
-  expect(states.filter((state) => state === 'complete')).toHaveLength(3);
+  expect(states.filter((state) => state === 'complete')).toHaveLength(2);
   expect(opened.trials.some(({ userAttrs }) => userAttrs['vgg:parent'] === 0)).toBe(true);
   const [{ report }] = jsonLines(await vgg(['tune', 'report', dir, '--json'])) as readonly [
     { report: string },
@@ -241,7 +306,7 @@ test('stop lets a trial go on later, at no cost; watch and report tell of it', {
 test('a worker that dies is replaced, and its trial tried again so often', { timeout: 120_000 }, async () => {
   const dir = join(folder, 'replaced');
   const args = ['tune', '--config', space, '--trials', '2', '--sampler', 'random', '--retries', '0'];
-  const driver = vgg([...args, '--study', dir, '--json']);
+  const driver = vgg([...args, '--threads', '1', '--no-report', '--study', dir, '--json']);
   await until(() => existsSync(join(dir, 'runs', 'trial-0000', 'last.safetensors')));
   const [worker] = readdirSync(join(dir, 'workers')).filter((name) => name.endsWith('.json'));
   process.kill(Number(worker!.split('+')[2]), 'SIGKILL');

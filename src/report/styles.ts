@@ -55,7 +55,8 @@ p, dd, li, figcaption, caption { overflow-wrap: anywhere }
 .gallery > li, .charts > figure { min-width: 0 }
 figure { margin: 0 }
 .chart figcaption { color: var(--text); font-weight: 600; font-size: 1rem; margin-bottom: .3rem }
-.chart > svg { display: block; width: 100%; height: auto; font-size: 12px; overflow: visible }
+.chart > svg { display: block; width: 100%; max-width: 38rem; height: auto; font-size: 12px; overflow: visible }
+.scroll > .chart > svg { max-width: none; min-width: 48rem }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: .2rem 0 0; padding: 0; list-style: none; font-size: .9rem }
 .legend svg { margin-right: .4rem; vertical-align: middle }
 table { border-collapse: collapse; min-width: min(100%, 26rem); font-size: .92rem; font-variant-numeric: tabular-nums }
@@ -150,6 +151,7 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 2rem }
   :is(th, td):not(.matrix *, .number) { overflow-wrap: anywhere }
   thead th, .number, .matrix tbody th { white-space: normal }
   img:not(.heat, .stack *), table { max-width: 100%; min-width: 0; height: auto }
+  .scroll > .chart > svg { min-width: 0 }
   .architecture, main svg.vgg-histograms { width: 100%; max-width: 100%; height: auto }
   figure, tr, .card, pre { break-inside: avoid }
   h2, h3 { break-after: avoid }

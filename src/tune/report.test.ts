@@ -81,12 +81,18 @@ test('the answer comes first, and everything has its words', async () => {
 test.skipIf(!hasChromium)(`in Chromium it asks for nothing, and axe finds nothing ${skipped}`, async () => {
   const path = await reportStudy(folder);
   await using browser = await openBrowser();
-  for (const width of [1200, 390]) {
+  for (const width of [1400, 850, 390]) {
     const page = await browser.newPage({ viewport: { width, height: 900 } });
     const complaints = complaintsOf(page);
     await page.goto(`file://${path}`);
     expect(await accessibilityProblems(page)).toEqual([]);
     expect(complaints).toEqual([]);
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(width);
+    // As large as text should be, whether a chart has a section to itself or a column.
+    const pixels = await page.evaluate<number[]>(
+      "[...document.querySelectorAll('.chart > svg')].map((svg) => parseFloat(getComputedStyle(svg).fontSize) * svg.getScreenCTM().a)",
+    );
+    expect(pixels.length).toBeGreaterThan(5);
+    for (const size of pixels) expect(Math.abs(size - 12.5)).toBeLessThan(3.5);
   }
 });

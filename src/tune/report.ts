@@ -156,7 +156,8 @@ function summary(
     ['Pruned', count('pruned')],
     ['Epochs trained', epochs],
     ['Training time', duration(60 * spansOf(trials).reduce((sum, { from, to }) => sum + to - from, 0))],
-    ['Sampler, pruner', `${sampler}, ${prunerText(pruner)}`],
+    ['Sampler', sampler],
+    ['Pruner', prunerText(pruner)],
   ];
   return html`<p class="lead">The best of ${points.length} configurations, trial ${best.number}, reaches ${percent(best.value)}
 ${where} after ${best.curve.at(-1)?.x ?? 0} epochs with ${paramsText(best.params)}${mattered}.</p>
@@ -170,7 +171,9 @@ the space it is chosen by pictures kept apart.</p>`
 }
 
 const prunerText = (pruner: PrunerSettings): string =>
-  pruner.name === 'asha' ? `asha (r = ${pruner.minResource}, η = ${pruner.reductionFactor})` : pruner.name;
+  pruner.name === 'asha'
+    ? `asha, η\u00a0=\u00a0${pruner.reductionFactor}, r\u00a0=\u00a0${pruner.minResource}`
+    : pruner.name;
 
 /** Epochs that a trial trained itself, and did not inherit. */
 function ownEpochs(trial: FrozenTrial, trials: readonly FrozenTrial[]): number {
@@ -270,11 +273,16 @@ function pairSection(one: Importance, other: Importance, { trials }: Comparable)
     value === undefined
       ? html`<td>–</td>`
       : html`<td class="right" style="--v: ${((value - low) / (high - low || 1)).toFixed(3)}">${(100 * value).toFixed(1)}</td>`;
-  const body = html`<table class="matrix"><caption>Mean accuracy in % by ${spokenName(one.name)} (rows) and
-${spokenName(other.name)} (columns); – where nothing was tried</caption>
+  const body = html`<table class="matrix"><caption class="hidden">Mean accuracy by ${spokenName(one.name)} and ${spokenName(other.name)}</caption>
 <thead><tr><td></td>${other.groups.map(({ label }) => html`<th scope="col">${label}</th>`)}</tr></thead>
 <tbody>${means.map((row, i) => html`<tr><th scope="row">${one.groups[i]!.label}</th>${row.map(cell)}</tr>`)}</tbody></table>`;
-  return { id: 'pair', title: 'A pair', body: scroller('Mean accuracy of a pair of parameters', body) };
+  const words = html`<p class="note">Mean accuracy in % by ${spokenName(one.name)} (rows) and ${spokenName(other.name)} (columns);
+– where nothing was tried.</p>`;
+  return {
+    id: 'pair',
+    title: 'A pair',
+    body: html`${words}${scroller('Mean accuracy of a pair of parameters', body)}`,
+  };
 }
 
 /** When each worker had which trial. */

@@ -146,6 +146,7 @@ async function runTrial(
     }
     if (!(error instanceof VggError)) throw error;
     const reason = error.message;
+    await report();
     const log = logTail(run);
     if (log !== undefined) await trial.setUserAttr(attributes.log, log);
     if (await study.tell(trial, { state: 'fail', reason })) {
