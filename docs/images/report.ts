@@ -31,7 +31,8 @@ try {
       colorScheme: theme === 'dark' ? 'dark' : 'light',
     });
     await page.goto(pathToFileURL(resolve(report)).href);
-    if (id !== undefined) await page.locator(`#${id}`).evaluate((section) => section.scrollIntoView());
+    if (id !== undefined)
+      await page.locator(`#${id}`).evaluate((section) => section.scrollIntoView({ behavior: 'instant' }));
     await page.waitForTimeout(500);
     await page.screenshot({ path: place(suffix) });
     await page.close();
