@@ -138,6 +138,39 @@ export const listedCases: readonly Case[] = [
       ]),
     ),
   ),
+  // Maps of 4×4 to 8×8, whose tiles are 2×2.
+  ...[0, 1, 2].flatMap((padding) =>
+    [1, 8].map((batch) =>
+      named(`small maps, 3×3, padding ${padding}, pool 2, ${batch} images`, [5, 8, 7], batch, [
+        conv(10, 3, padding),
+        relu(),
+        conv(13, 3, padding),
+        relu(),
+        pool(2),
+        flatten(),
+        linear(5),
+      ]),
+    ),
+  ),
+  named('small maps, no bias, odd pools', [4, 6, 5], 9, [
+    conv(6, 3, 1),
+    conv(20, 3, [1, 2], { bias: false }),
+    relu(),
+    pool(3, 2, 1),
+    flatten(),
+    linear(4),
+  ]),
+  named('65 channels on small maps before pool 4', [65, 5, 4], 2, [
+    conv(3, 1),
+    relu(),
+    conv(65, 1),
+    relu(),
+    conv(5, 3, 1),
+    relu(),
+    pool(4),
+    flatten(),
+    linear(4),
+  ]),
   named('pool 4 behind 3×3 of padding 1, without ReLU', [2, 14, 18], 8, [
     conv(8, 3, 1),
     conv(9, 3, 1),

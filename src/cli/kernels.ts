@@ -8,8 +8,8 @@ import { choiceOption } from './values.ts';
 const examples = `
 Examples:
   $ vgg kernels
-  $ vgg kernels winogradInput        as C, for the vectors of this machine
-  $ vgg kernels winogradInput --wat  as WebAssembly`;
+  $ vgg kernels winograd4Input        as C, for the vectors of this machine
+  $ vgg kernels winograd4Input --wat  as WebAssembly`;
 
 export function kernelsCommand(): Command {
   return new Command('kernels')

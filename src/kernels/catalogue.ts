@@ -18,17 +18,7 @@ import { channelMoments, normalize, normalizeBackward, normalizeSums } from './n
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
 import { sparseCollect, sparseInputGradient, sparseWeightGradient } from './sparse.ts';
-import {
-  winogradGradient,
-  winogradInput,
-  winogradOutput,
-  winogradOutputMasked,
-  winogradOutputPool2,
-  winogradOutputPool4,
-  winogradWeightGradient,
-  winogradWeights,
-  winogradWeightsBackward,
-} from './winograd.ts';
+import { winogradKernels } from './winograd.ts';
 
 export const kernelNames = [
   'loadImage',
@@ -37,10 +27,13 @@ export const kernelNames = [
   'gemmNNRelu',
   'gemmTN',
   'gemmNT',
-  'winogradInput',
-  'winogradOutput',
-  'winogradOutputPool2',
-  'winogradOutputPool4',
+  'winograd4Input',
+  'winograd2Input',
+  'winograd4Output',
+  'winograd2Output',
+  'winograd4OutputPool2',
+  'winograd2OutputPool2',
+  'winograd4OutputPool4',
   'maxPool',
   'relu',
   'addBias',
@@ -56,9 +49,12 @@ export const kernelNames = [
   'sparseCollect',
   'sparseWeightGradient',
   'sparseInputGradient',
-  'winogradGradient',
-  'winogradOutputMasked',
-  'winogradWeightGradient',
+  'winograd4Gradient',
+  'winograd2Gradient',
+  'winograd4OutputMasked',
+  'winograd2OutputMasked',
+  'winograd4WeightGradient',
+  'winograd2WeightGradient',
   'col2im',
   'sumPixels',
   'fill',
@@ -68,8 +64,10 @@ export const kernelNames = [
   'sgd',
   'moveAverage',
   'transpose',
-  'winogradWeights',
-  'winogradWeightsBackward',
+  'winograd4Weights',
+  'winograd2Weights',
+  'winograd4WeightsBackward',
+  'winograd2WeightsBackward',
   'peak',
 ] as const;
 
@@ -82,10 +80,6 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   gemmNNRelu,
   gemmTN,
   gemmNT,
-  winogradInput,
-  winogradOutput,
-  winogradOutputPool2,
-  winogradOutputPool4,
   maxPool,
   relu,
   addBias,
@@ -101,9 +95,6 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   sparseCollect,
   sparseWeightGradient,
   sparseInputGradient,
-  winogradGradient,
-  winogradOutputMasked,
-  winogradWeightGradient,
   col2im,
   sumPixels,
   fill,
@@ -113,8 +104,7 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   sgd,
   moveAverage,
   transpose,
-  winogradWeights,
-  winogradWeightsBackward,
+  ...winogradKernels,
   peak,
 };
 

@@ -6,7 +6,6 @@
  * A gradient arrives with this operation's own ReLU already applied when there is no pool (whoever writes a gradient
  * applies the ReLU of the activation it belongs to, while that is at hand); behind a pool it is applied here.
  */
-import { planes } from '../../kernels/winograd.ts';
 import { type Block, group } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix, noFrame, type Region } from './code.ts';
 import { convolutionGradientFrame, poolsInTransform } from './geometry.ts';
@@ -56,11 +55,11 @@ export function convolutionWeights(
   region: Region,
   needsInputGradient: boolean,
 ): ConvolutionWeights {
-  const { matrix, input, full } = operation;
+  const { matrix, input, full, scheme } = operation;
   const square = (rows: number, columns: number): Matrix => {
     const rowStride = unevenStride(columns);
     const planeStride = rows * rowStride + 16;
-    return { place: region.allocate(planes * planeStride), rowStride, planeStride };
+    return { place: region.allocate(scheme!.planes * planeStride), rowStride, planeStride };
   };
   return {
     forward:
@@ -85,7 +84,7 @@ export function deriveConvolution(
   from: number,
   to: number,
 ): void {
-  const { matrix, input } = operation;
+  const { matrix, input, scheme } = operation;
   const weights = parameters + matrix.offset + from * matrix.rowStride;
   if (operation.forward === 'im2col') {
     code.call('transpose', {
@@ -97,7 +96,7 @@ export function deriveConvolution(
       columns: matrix.rowStride,
     });
   } else {
-    code.call('winogradWeights', {
+    code.call(`winograd${scheme!.tile}Weights`, {
       out: derived.forward.place.at + from,
       planeStride: derived.forward.planeStride,
       rowStride: derived.forward.rowStride,
@@ -109,7 +108,7 @@ export function deriveConvolution(
   }
   if (derived.backward) {
     const { place, planeStride, rowStride } = derived.backward;
-    code.call('winogradWeightsBackward', {
+    code.call(`winograd${scheme!.tile}WeightsBackward`, {
       out: place.at + from * rowStride,
       planeStride,
       rowStride,

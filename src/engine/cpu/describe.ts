@@ -1,4 +1,5 @@
 /** A plan in words: what the planner has chosen for each operation of a network, and why it could. */
+import type { Scheme } from '../../kernels/winograd-schemes.ts';
 import { poolsInTransform } from './geometry.ts';
 import { columnRows } from './im2col.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
@@ -15,28 +16,35 @@ export interface PlanRow {
   readonly blocks: string;
 }
 
-const algorithms: Readonly<Record<Convolution['backward'], string>> = {
-  winograd: 'Winograd F(4×4, 3×3)',
-  im2col: 'im2col',
-  sparse: 'sparse: winners of the pool',
-};
+function nameOf(algorithm: Convolution['backward'], scheme: Scheme | undefined): string {
+  switch (algorithm) {
+    case 'winograd':
+      return `Winograd F(${tileOf(scheme!)}, 3×3)`;
+    case 'im2col':
+      return 'im2col';
+    case 'sparse':
+      return 'sparse: winners of the pool';
+  }
+}
+
+const tileOf = ({ tile }: Scheme): string => `${tile}×${tile}`;
 
 function rowOf(operation: Operation, index: number, operations: Operations): PlanRow {
   const { layers, kind } = operation;
   switch (kind) {
     case 'convolution': {
-      const { forward, backward, relu, pool } = operation;
+      const { forward, backward, relu, pool, scheme } = operation;
       const fused = [...(relu ? ['ReLU'] : []), ...(pool && poolsInTransform(operation) ? ['pool'] : [])];
       const after = pool && !poolsInTransform(operation) ? ', then pool' : '';
       const gradients = index === 0 ? ' (weights alone)' : '';
       return {
         layers,
         kind,
-        forward: `${algorithms[forward]}${fused.length > 0 ? ` with ${fused.join(' and ')}` : ''}${after}`,
-        backward: `${algorithms[backward]}${gradients}`,
+        forward: `${nameOf(forward, scheme)}${fused.length > 0 ? ` with ${fused.join(' and ')}` : ''}${after}`,
+        backward: `${nameOf(backward, scheme)}${gradients}`,
         blocks:
           forward === 'winograd'
-            ? `${winogradBlock(operation, operations.cacheFloats)} tiles of 4×4`
+            ? `${winogradBlock(operation, operations.cacheFloats)} tiles of ${tileOf(scheme!)}`
             : `${columnRows(operation)} rows of patches`,
       };
     }

@@ -1,13 +1,13 @@
 /**
  * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer and a batch
  * normalisation their ReLU; flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
- * which depend on the network alone, so that all plans of a session share them.
+ * which depend on network and cache alone, so that all plans of a session share them.
  *
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
  * multiples of the granule, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
  */
 import { granule } from '../../kernels/language.ts';
-import { tileSize } from '../../kernels/winograd.ts';
+import type { Scheme } from '../../kernels/winograd-schemes.ts';
 import type {
   BatchNormSpec,
   Conv2dSpec,
@@ -18,6 +18,7 @@ import type {
   NetworkLayer,
   Shape,
 } from '../../model/layer.ts';
+import { cheapestScheme } from './cost.ts';
 
 /** Size of a map; `stored` channels lie in memory, the first `channels` of them count. */
 export interface MapShape {
@@ -66,6 +67,8 @@ export interface Convolution extends Shared {
   readonly forward: 'winograd' | 'im2col';
   /** `sparse` visits the winners of the pool alone. */
   readonly backward: 'winograd' | 'im2col' | 'sparse';
+  /** Whose tiles `winograd` computes; none where neither pass is. */
+  readonly scheme: Scheme | undefined;
   readonly matrix: MatrixLayout;
 }
 
@@ -144,27 +147,22 @@ export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2
 function chooseAlgorithms(
   spec: Conv2dSpec,
   pool: MaxPool2dSpec | undefined,
-  stored: number,
-  { height, width }: MapShape,
-): Pick<Convolution, 'forward' | 'backward'> {
-  const aligned = stored % granule === 0;
-  const tiles = Math.ceil(height / tileSize) * Math.ceil(width / tileSize);
-  const winograd =
-    aligned &&
-    spec.kernel.every((size) => size === 3) &&
-    spec.stride.every((step) => step === 1) &&
-    spec.padding.every((padding) => padding <= 2) &&
-    // A tile costs 36 multiplications, direct convolution 9 for each output: it must be filled to be worth it.
-    height * width > tiles * 4;
-  const dense = winograd ? 'winograd' : 'im2col';
+  input: MapShape,
+  full: MapShape,
+  cacheFloats: number,
+): Pick<Convolution, 'forward' | 'backward' | 'scheme'> {
+  const scheme = cheapestScheme(spec, input, full, cacheFloats);
+  const dense = scheme ? 'winograd' : 'im2col';
   // Of a window of n values one has a gradient, and Winograd saves about a factor of 3 on all of them, more where
   // there are many channels.
-  const sparse = aligned && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
-  return { forward: dense, backward: sparse ? 'sparse' : dense };
+  const { stored } = input;
+  const sparse = stored % granule === 0 && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
+  return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
 }
 
 /** Groups the layers of a network into operations. */
 export function planOperations(network: Network, cacheBytes: number = usualCacheBytes): Operations {
+  const cacheFloats = cacheBytes / 4;
   const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
     channels,
     height,
@@ -237,7 +235,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
         const relu = next('relu') !== undefined;
         const pool = next('maxPool2d');
         const full = mapOf(layer.output);
-        const algorithms = chooseAlgorithms(spec, pool, from.stored, full);
+        const algorithms = chooseAlgorithms(spec, pool, from, full, cacheFloats);
         const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
         const matrix = layOut(layer, from, full.stored, spec.kernel[0] * spec.kernel[1], bias);
         const output = mapOf(layers[i - 1]!.output);
@@ -326,7 +324,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     list: list.map(place),
     parameterLength: length,
     slotLength,
-    cacheFloats: cacheBytes / 4,
+    cacheFloats,
   };
 }
 

@@ -1,9 +1,8 @@
 /**
- * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd.ts`): tiles of 4×4 outputs in blocks that
- * fit the second-level cache, 36 matrix products between two transforms. ReLU and a pool of 2 or 4 happen in the
- * output transform. Both gradients are the same scheme.
+ * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs
+ * in blocks that fit the second-level cache, 36 or 16 matrix products between two transforms. ReLU and a pool of 2 or 4
+ * happen in the output transform. Both gradients are the same scheme.
  */
-import { planes, tileSize } from '../../kernels/winograd.ts';
 import { type Block, cutBlocks } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from './code.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
@@ -14,18 +13,23 @@ import { type Convolution, unevenStride } from './operations.ts';
 const cacheShare = 0.57;
 
 /** Tiles of a block: as many as stay in the second-level cache between the transforms. */
-export const winogradBlock = ({ input, full }: Convolution, cacheFloats: number): number =>
-  Math.max(4, Math.floor((cacheShare * cacheFloats) / (planes * (input.stored + full.stored)) / 4) * 4);
+export const winogradBlock = ({ input, full, scheme }: Convolution, cacheFloats: number): number =>
+  Math.max(
+    4,
+    Math.floor((cacheShare * cacheFloats) / (scheme!.planes * (input.stored + full.stored)) / 4) * 4,
+  );
 
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient, winners } = maps;
   const { spec, input, full, pool, matrix } = operation;
+  const scheme = operation.scheme!;
+  const { tile, planes } = scheme;
   const { scratch, training, x, y, dx, inputFloor, parameters } = context;
   const [paddingY, paddingX] = spec.padding;
   const floor = floorOf(operation.relu);
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
-  const inputTiles = { rows: tilesOf(input.height), columns: tilesOf(input.width) };
+  const inputTiles = tilesOf(scheme, input);
   const blockTiles = winogradBlock(operation, context.cacheFloats);
   const largestBlock = Math.max(blockTiles, tiles.columns, inputTiles.columns);
 
@@ -40,7 +44,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     return withinImage ? Math.min(blockTiles, Math.ceil(rows / parts) * columns) : blockTiles;
   };
 
-  /** Working memory [36][tiles][channels], one of two. */
+  /** Working memory [planes][tiles][channels], one of two. */
   const tilePlanes = (purpose: string, channels: number): Matrix => {
     const rowStride = unevenStride(channels);
     const planeStride = largestBlock * rowStride + 16;
@@ -53,12 +57,12 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const backward = training && operation.backward === 'winograd';
   const weightStride = unevenStride(input.stored);
   const weightPlaneStride = full.stored * weightStride + 16;
-  /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [36][filters][channels], until a slot is finished. */
+  /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a slot is finished. */
   const weightPlanes = backward ? scratch.allocate(planes * weightPlaneStride) : undefined;
 
   const toPlanes = (
     code: Code,
-    kernel: 'winogradInput' | 'winogradGradient',
+    purpose: 'Input' | 'Gradient',
     planesOf: Matrix,
     map: MapBuffer,
     chunk: Chunk,
@@ -68,11 +72,11 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     offsetX: number,
   ): void => {
     for (const { image, row, rows, before } of block.pieces) {
-      code.call(kernel, {
+      code.call(`winograd${tile}${purpose}`, {
         out: planesOf.place.at + before * planesOf.rowStride,
         planeStride: planesOf.planeStride,
         tileStride: planesOf.rowStride,
-        map: map.at(chunk, image, row * tileSize - offsetY, -offsetX),
+        map: map.at(chunk, image, row * tile - offsetY, -offsetX),
         rowStride: map.rowStride,
         pixelStride: map.pixelStride,
         tileRows: rows,
@@ -87,13 +91,15 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       cutBlocks(images, tiles.rows, tiles.columns, tilesOfBlock(tiles, parts)),
     forward(code, chunk, block) {
       const [from, to] = [inputPlanes, outputPlanes];
-      toPlanes(code, 'winogradInput', from, x, chunk, block, tiles.columns, paddingY, paddingX);
-      multiply(code, from, derived.forward, to, block.size, full.stored, input.stored);
+      toPlanes(code, 'Input', from, x, chunk, block, tiles.columns, paddingY, paddingX);
+      multiply(code, planes, from, derived.forward, to, block.size, full.stored, input.stored);
       for (const { image, row, rows, before } of block.pieces) {
         const size = fused ? pool!.kernel[0] : 1;
         const target = fused ? y : fullMap!;
-        const firstRow = (row * tileSize) / size;
-        code.call(fused ? (size === 2 ? 'winogradOutputPool2' : 'winogradOutputPool4') : 'winogradOutput', {
+        const firstRow = (row * tile) / size;
+        const kernel =
+          tile === 4 && size === 4 ? 'winograd4OutputPool4' : (`winograd${tile}OutputPool2` as const);
+        code.call(fused ? kernel : `winograd${tile}Output`, {
           planes: to.place.at + before * to.rowStride,
           planeStride: to.planeStride,
           tileStride: to.rowStride,
@@ -120,8 +126,8 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     },
     weightGradient(code, chunk, blocks, slot, first) {
       blocks.forEach((block, index) => {
-        toPlanes(code, 'winogradInput', inputPlanes, x, chunk, block, tiles.columns, paddingY, paddingX);
-        toPlanes(code, 'winogradGradient', outputPlanes, fullGradient!, chunk, block, tiles.columns, 0, 0);
+        toPlanes(code, 'Input', inputPlanes, x, chunk, block, tiles.columns, paddingY, paddingX);
+        toPlanes(code, 'Gradient', outputPlanes, fullGradient!, chunk, block, tiles.columns, 0, 0);
         code.call('gemmTN', {
           out: weightPlanes!.at,
           outStride: weightStride,
@@ -143,10 +149,10 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           const gradient = fullGradient!;
           code.call('sumPixels', {
             out: slot + matrix.bias,
-            map: gradient.at(chunk, image, row * tileSize),
+            map: gradient.at(chunk, image, row * tile),
             mapRow: gradient.rowStride,
             mapPixel: gradient.pixelStride,
-            rows: Math.min(rows * tileSize, full.height - row * tileSize),
+            rows: Math.min(rows * tile, full.height - row * tile),
             columns: full.width,
             channels: full.stored,
             accumulate: Number(!first || index > 0 || piece > 0),
@@ -155,7 +161,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       });
     },
     finish(code, slot) {
-      code.call('winogradWeightGradient', {
+      code.call(`winograd${tile}WeightGradient`, {
         out: weightPlanes!.at,
         planeStride: weightPlaneStride,
         rowStride: weightStride,
@@ -170,22 +176,22 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     inputGradient(code, chunk, block) {
       const [from, to] = [gradientPlanes, inputGradientPlanes];
       const { columns } = inputTiles;
-      toPlanes(code, 'winogradInput', from, fullGradient!, chunk, block, columns, 2 - paddingY, 2 - paddingX);
-      multiply(code, from, derived.backward!, to, block.size, input.stored, full.stored);
+      toPlanes(code, 'Input', from, fullGradient!, chunk, block, columns, 2 - paddingY, 2 - paddingX);
+      multiply(code, planes, from, derived.backward!, to, block.size, input.stored, full.stored);
       for (const { image, row, rows, before } of block.pieces) {
-        code.call('winogradOutputMasked', {
+        code.call(`winograd${tile}OutputMasked`, {
           planes: to.place.at + before * to.rowStride,
           planeStride: to.planeStride,
           tileStride: to.rowStride,
-          map: dx!.at(chunk, image, row * tileSize),
+          map: dx!.at(chunk, image, row * tile),
           rowStride: dx!.rowStride,
           pixelStride: dx!.pixelStride,
           tileRows: rows,
           tileColumns: columns,
           channels: input.stored,
-          height: input.height - row * tileSize,
+          height: input.height - row * tile,
           width: input.width,
-          activation: x.at(chunk, image, row * tileSize),
+          activation: x.at(chunk, image, row * tile),
           activationRow: x.rowStride,
           activationPixel: x.pixelStride,
           floor: inputFloor,
@@ -195,9 +201,10 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   };
 }
 
-/** The 36 products [tiles][depth] · [depth][columns]. */
+/** The products [tiles][depth] · [depth][columns]. */
 function multiply(
   code: Code,
+  planes: number,
   left: Matrix,
   right: Matrix,
   out: Matrix,

@@ -7,7 +7,7 @@ import * as normalization from './normalization.ts';
 import * as optimizer from './optimizer.ts';
 import * as pooling from './pooling.ts';
 import * as sparse from './sparse.ts';
-import * as winograd from './winograd.ts';
+import { winogradChecks } from './winograd.ts';
 
 export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
   ...gemm,
@@ -16,5 +16,5 @@ export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> 
   ...optimizer,
   ...pooling,
   ...sparse,
-  ...winograd,
+  ...winogradChecks,
 };

@@ -1,11 +1,20 @@
 /**
- * The matrices of F(4×4, 3×3) by definition: they follow from the points 0, ±√½, ±√2 and ∞ by Lagrange's interpolation
- * (Lavin & Gray 2015; Barabasz et al. 2020).
+ * The matrices of F(m×m, 3×3) by definition: they follow from its points, ∞ being one of them, by Lagrange's
+ * interpolation (Lavin & Gray 2015; Barabasz et al. 2020).
  */
+import type { Tile } from '../winograd-schemes.ts';
+
 export type Matrix = readonly (readonly number[])[];
 
-const points = [0, Math.SQRT1_2, -Math.SQRT1_2, Math.SQRT2, -Math.SQRT2];
-const others = (point: number): number[] => points.filter((p) => p !== point);
+export interface Matrices {
+  /** Patch × tile. */
+  readonly A: Matrix;
+  /** Patch × 3. */
+  readonly G: Matrix;
+  /** Patch × patch. */
+  readonly Bt: Matrix;
+}
+
 const powers = (point: number, count: number): number[] =>
   Array.from({ length: count }, (_, i) => point ** i);
 /** A row of 1 for the point ∞. */
@@ -19,18 +28,25 @@ function polynomial(roots: readonly number[]): number[] {
   return coefficients;
 }
 
-/** 6×4. */
-export const A: Matrix = [...points.map((point) => powers(point, 4)), last(4)];
-/** 6×3. */
-export const G: Matrix = [
-  ...points.map((point) => {
-    const normalizer = others(point).reduce((product, other) => product * (point - other), 1);
-    return powers(point, 3).map((power) => power / normalizer);
-  }),
-  last(3),
-];
-/** 6×6. */
-export const Bt: Matrix = [...points.map((point) => [...polynomial(others(point)), 0]), polynomial(points)];
+function matricesOf(tile: number, points: readonly number[]): Matrices {
+  const others = (point: number): number[] => points.filter((p) => p !== point);
+  return {
+    A: [...points.map((point) => powers(point, tile)), last(tile)],
+    G: [
+      ...points.map((point) => {
+        const normalizer = others(point).reduce((product, other) => product * (point - other), 1);
+        return powers(point, 3).map((power) => power / normalizer);
+      }),
+      last(3),
+    ],
+    Bt: [...points.map((point) => [...polynomial(others(point)), 0]), polynomial(points)],
+  };
+}
+
+export const matrices: Readonly<Record<Tile, Matrices>> = {
+  2: matricesOf(2, [0, 1, -1]),
+  4: matricesOf(4, [0, Math.SQRT1_2, -Math.SQRT1_2, Math.SQRT2, -Math.SQRT2]),
+};
 
 export const transposed: (matrix: Matrix) => Matrix = (matrix) =>
   matrix[0]!.map((_, j) => matrix.map((row) => row[j]!));

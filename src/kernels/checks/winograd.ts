@@ -1,20 +1,19 @@
 /** Winograd's transforms against their definition. */
 
-import { planes } from '../winograd.ts';
+import type { Purpose, WinogradKernelName } from '../winograd.ts';
+import { type Scheme, schemes, type Tile } from '../winograd-schemes.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
-import { A, Bt, both, G, type Matrix, transposed } from './winograd-matrices.ts';
+import { both, type Matrix, matrices, transposed } from './winograd-matrices.ts';
 
 const table = (rows: number, columns: number, cell: (row: number, column: number) => number): Matrix =>
   Array.from({ length: rows }, (_, y) => Array.from({ length: columns }, (__, x) => cell(y, x)));
 
-/** A tile of 36 planes, of one channel. */
-const planesAt = (m: Float64Array, first: number, stride: number): Matrix =>
-  table(6, 6, (y, x) => m[first + (6 * y + x) * stride]!);
+/** The planes of a tile, of one channel. */
+const planesAt = ({ patch }: Scheme, m: Float64Array, first: number, stride: number): Matrix =>
+  table(patch, patch, (y, x) => m[first + (patch * y + x) * stride]!);
 const storePlanes = (m: Float64Array, first: number, stride: number, values: Matrix): void =>
-  values.forEach((row, y) => {
-    row.forEach((value, x) => {
-      m[first + (6 * y + x) * stride] = value;
-    });
+  values.flat().forEach((value, plane) => {
+    m[first + plane * stride] = value;
   });
 
 function eachTile(a: Arguments, body: (tile: number, y: number, x: number, c: number) => void): void {
@@ -27,32 +26,31 @@ const tileCounts = combinations({ tileRows: [1, 2], tileColumns: [1, 3], channel
 const tileLayout = { planeStride: 201, tileStride: 30 } as const;
 const mapLayout = { map: 1001, rowStride: 420, pixelStride: 29 } as const;
 
-const mapToPlanes = (size: number, transform: Matrix): KernelCheck[] =>
+const mapToPlanes = ({ tile: step }: Scheme, size: number, transform: Matrix): KernelCheck[] =>
   tileCounts.map((counts) => ({
     title: inWords(counts),
     arguments: { out: 20_000, ...tileLayout, ...mapLayout, ...counts },
     plain(m, a) {
       eachTile(a, (tile, y, x, c) => {
-        const first = a.map! + 4 * y * a.rowStride! + 4 * x * a.pixelStride! + c;
+        const first = a.map! + step * (y * a.rowStride! + x * a.pixelStride!) + c;
         const values = table(size, size, (i, j) => m[first + i * a.rowStride! + j * a.pixelStride!]!);
         storePlanes(m, a.out! + tile * a.tileStride! + c, a.planeStride!, both(transform, values));
       });
     },
   }));
 
-export const winogradInput: readonly KernelCheck[] = mapToPlanes(6, Bt);
-export const winogradGradient: readonly KernelCheck[] = mapToPlanes(4, A);
-
 /** Calls `body` for each result of the tiles, `size`×`size` of a tile, that lies inside the map. */
 function eachOutput(
+  scheme: Scheme,
   m: Float64Array,
   a: Arguments,
   size: number,
   body: (values: Matrix, i: number, j: number, row: number, column: number, c: number) => void,
 ): void {
+  const At = transposed(matrices[scheme.tile].A);
   eachTile(a, (tile, y, x, c) => {
-    const values = planesAt(m, a.planes! + tile * a.tileStride! + c, a.planeStride!);
-    const outputs = both(transposed(A), values);
+    const values = planesAt(scheme, m, a.planes! + tile * a.tileStride! + c, a.planeStride!);
+    const outputs = both(At, values);
     for (let i = 0; i < size; i++) {
       for (let j = 0; j < size; j++) {
         const [row, column] = [y * size + i, x * size + j];
@@ -84,41 +82,43 @@ const outputs = (size: number) =>
 const outputTitle = ({ height, width, channels, floor }: Arguments): string =>
   `${height}×${width}×${channels}, floor ${floor}`;
 
-export const winogradOutput: readonly KernelCheck[] = outputs(4).map((named) => ({
-  title: outputTitle(named),
-  arguments: { ...named, bias: 40_000 },
-  plain(m, a) {
-    eachOutput(m, a, 4, (values, i, j, row, column, c) => {
-      m[mapAt(a, row, column, c)] = Math.max(a.floor!, values[i]![j]! + m[a.bias! + c]!);
-    });
-  },
-}));
+const outputChecks = (scheme: Scheme): KernelCheck[] =>
+  outputs(scheme.tile).map((named) => ({
+    title: outputTitle(named),
+    arguments: { ...named, bias: 40_000 },
+    plain(m, a) {
+      eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
+        m[mapAt(a, row, column, c)] = Math.max(a.floor!, values[i]![j]! + m[a.bias! + c]!);
+      });
+    },
+  }));
 
-export const winogradOutputMasked: readonly KernelCheck[] = outputs(4).map((named) => ({
-  title: outputTitle(named),
-  arguments: { ...named, activation: 10_001, activationRow: 380, activationPixel: 30 },
-  prepare({ floats }, a) {
-    // A clamped activation is 0, and lets nothing through.
-    floats[a.activation! + 1] = 0;
-  },
-  plain(m, a) {
-    eachOutput(m, a, 4, (values, i, j, row, column, c) => {
-      const activation = m[a.activation! + row * a.activationRow! + column * a.activationPixel! + c]!;
-      m[mapAt(a, row, column, c)] = activation > a.floor! ? values[i]![j]! : 0;
-    });
-  },
-}));
+const maskedChecks = (scheme: Scheme): KernelCheck[] =>
+  outputs(scheme.tile).map((named) => ({
+    title: outputTitle(named),
+    arguments: { ...named, activation: 10_001, activationRow: 380, activationPixel: 30 },
+    prepare({ floats }, a) {
+      // A clamped activation is 0, and lets nothing through.
+      floats[a.activation! + 1] = 0;
+    },
+    plain(m, a) {
+      eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
+        const activation = m[a.activation! + row * a.activationRow! + column * a.activationPixel! + c]!;
+        m[mapAt(a, row, column, c)] = activation > a.floor! ? values[i]![j]! : 0;
+      });
+    },
+  }));
 
-function pooledChecks(pool: 2 | 4): KernelCheck[] {
-  const size = 4 / pool;
+function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
+  const size = scheme.tile / pool;
   const check = (named: Arguments, equal: boolean): KernelCheck => ({
     title: `${outputTitle(named)}${equal ? ', all values equal' : ''}`,
     arguments: { ...named, winners: 10_001, winnerRow: 380, winnerPixel: 30, bias: 40_000 },
     prepare({ floats }, a) {
-      if (equal) floats.fill(0, a.planes!, a.planes! + planes * a.planeStride!);
+      if (equal) floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
     },
     plain(m, a) {
-      eachOutput(m, a, size, (values, i, j, row, column, c) => {
+      eachOutput(scheme, m, a, size, (values, i, j, row, column, c) => {
         const window = Array.from(
           { length: pool * pool },
           (_, n) => values[i * pool + Math.floor(n / pool)]![j * pool + (n % pool)]!,
@@ -133,58 +133,59 @@ function pooledChecks(pool: 2 | 4): KernelCheck[] {
   return [...all.map((named) => check(named, false)), check(all[0]!, true)];
 }
 
-export const winogradOutputPool2: readonly KernelCheck[] = pooledChecks(2);
-export const winogradOutputPool4: readonly KernelCheck[] = pooledChecks(4);
-
-const filterCounts = combinations({ filters: [1, 5], channels: [4, 12, 28] });
-const filterLayout = {
-  out: 20_000,
-  planeStride: 851,
-  rowStride: 30,
-  weights: 1001,
-  filterStride: 9 * 28 + 3,
-} as const;
-
 /** Calls `body` for each filter and channel, with the place of its first tap. */
 function eachFilter(a: Arguments, body: (filter: number, c: number, first: number) => void): void {
   for (let filter = 0; filter < a.filters!; filter++)
     for (let c = 0; c < a.channels!; c++) body(filter, c, a.weights! + filter * a.filterStride! + c);
 }
 
+const filterChecks = (
+  plain: (m: Float64Array, a: Arguments, filter: number, c: number, first: number) => void,
+): KernelCheck[] =>
+  combinations({ filters: [1, 5], channels: [4, 12, 28] }).map((counts) => ({
+    title: inWords(counts),
+    arguments: {
+      ...{ out: 20_000, planeStride: 851, rowStride: 30 },
+      ...{ weights: 1001, filterStride: 9 * 28 + 3 },
+      ...counts,
+    },
+    plain: (m, a) => eachFilter(a, (filter, c, first) => plain(m, a, filter, c, first)),
+  }));
+
 const tapsAt = (m: Float64Array, a: Arguments, first: number, turned = false): Matrix =>
   table(3, 3, (y, x) => m[first + (turned ? 8 - (3 * y + x) : 3 * y + x) * a.channels!]!);
 
-export const winogradWeights: readonly KernelCheck[] = filterCounts.map((counts) => ({
-  title: inWords(counts),
-  arguments: { ...filterLayout, ...counts },
-  plain(m, a) {
-    eachFilter(a, (filter, c, first) => {
-      storePlanes(m, a.out! + c * a.rowStride! + filter, a.planeStride!, both(G, tapsAt(m, a, first)));
-    });
-  },
-}));
+type ChecksOf<T extends Tile> = Readonly<Record<`winograd${T}${Purpose}`, readonly KernelCheck[]>>;
 
-export const winogradWeightsBackward: readonly KernelCheck[] = filterCounts.map((counts) => ({
-  title: inWords(counts),
-  arguments: { ...filterLayout, ...counts },
-  plain(m, a) {
-    eachFilter(a, (filter, c, first) => {
-      storePlanes(m, a.out! + filter * a.rowStride! + c, a.planeStride!, both(G, tapsAt(m, a, first, true)));
-    });
-  },
-}));
-
-export const winogradWeightGradient: readonly KernelCheck[] = filterCounts.map((counts) => ({
-  title: inWords(counts),
-  arguments: { ...filterLayout, ...counts },
-  plain(m, a) {
-    eachFilter(a, (filter, c, first) => {
-      const values = planesAt(m, a.out! + filter * a.rowStride! + c, a.planeStride!);
-      both(transposed(G), values).forEach((row, y) => {
-        row.forEach((tap, x) => {
-          m[first + (3 * y + x) * a.channels!] = tap;
-        });
+function checksOf<T extends Tile>(scheme: Scheme<T>): ChecksOf<T> {
+  const { A, G, Bt } = matrices[scheme.tile];
+  const checks: Readonly<Record<Purpose, readonly KernelCheck[]>> = {
+    Input: mapToPlanes(scheme, scheme.patch, Bt),
+    Gradient: mapToPlanes(scheme, scheme.tile, A),
+    Output: outputChecks(scheme),
+    OutputPool2: pooledChecks(scheme, 2),
+    OutputMasked: maskedChecks(scheme),
+    Weights: filterChecks((m, a, filter, c, first) =>
+      storePlanes(m, a.out! + c * a.rowStride! + filter, a.planeStride!, both(G, tapsAt(m, a, first))),
+    ),
+    WeightsBackward: filterChecks((m, a, filter, c, first) =>
+      storePlanes(m, a.out! + filter * a.rowStride! + c, a.planeStride!, both(G, tapsAt(m, a, first, true))),
+    ),
+    WeightGradient: filterChecks((m, a, filter, c, first) => {
+      const values = planesAt(scheme, m, a.out! + filter * a.rowStride! + c, a.planeStride!);
+      const taps = both(transposed(G), values).flat();
+      taps.forEach((tap, i) => {
+        m[first + i * a.channels!] = tap;
       });
-    });
-  },
-}));
+    }),
+  };
+  return Object.fromEntries(
+    Object.entries(checks).map(([purpose, own]) => [`winograd${scheme.tile}${purpose}`, own]),
+  ) as ChecksOf<T>;
+}
+
+export const winogradChecks: Readonly<Record<WinogradKernelName, readonly KernelCheck[]>> = {
+  ...checksOf(schemes[4]),
+  winograd4OutputPool4: pooledChecks(schemes[4], 4),
+  ...checksOf(schemes[2]),
+};

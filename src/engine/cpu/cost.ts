@@ -1,0 +1,52 @@
+/**
+ * What a convolution costs as Winograd's products with tiles of 4×4 or 2×2, and as patches × weights (im2col).
+ *
+ * Each is a number of matrix products, `planes`, of `rows` an image with a matrix [input channels][output channels]:
+ * 36 of a row for each 4×4 outputs, 16 of one for each 2×2, or 9 of one for each output. The matrices also have to be
+ * read, and are cold each time, since a step uses much other memory in between. Winograd reads a plane's matrix once for
+ * the images that go through the network together, im2col from the second-level cache for each image, or from beyond it
+ * where the matrices do not fit. Reading counts as `overhead` rows an image; deriving matrices from the weights and
+ * turning their gradients back is in it.
+ *
+ * Overheads are fitted to training steps of 32 to 512 channels on maps of 1×1 to 16×16, with AVX-512 and with
+ * WebAssembly in pairs (docs/performance.md). The former's is about a third more, the latter's a third less than here,
+ * which decides hardly any of these shapes, so that vectors do not enter.
+ */
+import { granule } from '../../kernels/language.ts';
+import { type Scheme, schemes } from '../../kernels/winograd-schemes.ts';
+import type { Conv2dSpec } from '../../model/layer.ts';
+import { tilesOf } from './geometry.ts';
+import type { MapShape } from './operations.ts';
+
+/** Rows an image that reading a matrix is worth, where all of them fit the second-level cache and where not. */
+const overhead = {
+  winograd: { inside: 7, beyond: 12 },
+  im2col: { inside: 7, beyond: 17 },
+} as const;
+
+/** Winograd's scheme where one is the cheapest for a convolution from `input` to `full`, else undefined. */
+export function cheapestScheme(
+  spec: Conv2dSpec,
+  input: MapShape,
+  full: MapShape,
+  cacheFloats: number,
+): Scheme | undefined {
+  const possible =
+    input.stored % granule === 0 &&
+    spec.kernel.every((size) => size === 3) &&
+    spec.stride.every((step) => step === 1) &&
+    spec.padding.every((padding) => padding <= 2);
+  if (!possible) return undefined;
+  const cost = (algorithm: 'winograd' | 'im2col', planes: number, rows: number): number => {
+    const { inside, beyond } = overhead[algorithm];
+    return planes * (rows + (planes * input.stored * full.stored <= cacheFloats ? inside : beyond));
+  };
+  const choices = [
+    { scheme: undefined, cost: cost('im2col', 9, full.height * full.width) },
+    ...[schemes[4], schemes[2]].map((scheme) => {
+      const { rows, columns } = tilesOf(scheme, full);
+      return { scheme, cost: cost('winograd', scheme.planes, rows * columns) };
+    }),
+  ];
+  return choices.reduce((best, choice) => (choice.cost < best.cost ? choice : best)).scheme;
+}
