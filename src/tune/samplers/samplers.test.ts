@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import {
@@ -15,6 +16,12 @@ import { cumulative, ParzenEstimator } from './parzen.ts';
 import { drawValue, randomSampler } from './random.ts';
 import type { Sampler } from './sampler.ts';
 import { tpeSampler } from './tpe.ts';
+
+/** What each point of a small space came to: `test/golden/make_vgg7_table.ts`. */
+const vgg7Table: {
+  readonly candidates: Readonly<Record<'lr' | 'channels' | 'stride' | 'hidden', readonly number[]>>;
+  readonly results: readonly Readonly<Record<'lr' | 'channels' | 'stride' | 'hidden' | 'accuracy', number>>[];
+} = JSON.parse(readFileSync(new URL('../../../test/golden/vgg7-table.json', import.meta.url), 'utf8'));
 
 /** A history without a journal. */
 function history(trials: readonly (Partial<FrozenTrial> & { readonly params: Params })[]): FrozenTrial[] {
@@ -145,6 +152,44 @@ describe('the tree-structured Parzen estimator', () => {
     const tpe = seeds.map((seed) => search(tpeSampler(), space, f, 80, seed));
     const random = seeds.map((seed) => search(randomSampler(), space, f, 80, seed + 1000));
     expect(mannWhitney(tpe, random)).toBeLessThan(0.001);
+  });
+
+  test('beats random search: recorded results of vgg7', () => {
+    const { candidates, results } = vgg7Table;
+    const space = searchSpace({
+      lr: float(0.0005, 0.0025, { step: 0.0005 }),
+      channels: int(16, 48, { step: 16 }),
+      stride: categorical(candidates.stride),
+      hidden: categorical(candidates.hidden),
+    });
+    expect(gridSize(space)).toBe(results.length);
+    const errorOf = (params: Params): number => {
+      const names = Object.keys(candidates) as (keyof typeof candidates)[];
+      const found = results.find((result) =>
+        names.every((name) => Math.abs(result[name] - (params[name] as number)) < 1e-9),
+      );
+      return 1 - found!.accuracy;
+    };
+    const seeds = Array.from({ length: 100 }, (_, seed) => seed);
+    const tpe = seeds.map((seed) => search(tpeSampler(), space, errorOf, 30, seed));
+    const random = seeds.map((seed) => search(randomSampler(), space, errorOf, 30, seed + 1000));
+    expect(mannWhitney(tpe, random)).toBeLessThan(0.001);
+  });
+
+  test('a point of a finite space is proposed once while there are others', () => {
+    const space = searchSpace({ kind: categorical(['a', 'b', 'c']), width: int(1, 6) });
+    const seen = new Set<string>();
+    search(
+      tpeSampler({ startupTrials: 1 }),
+      space,
+      (params) => {
+        seen.add(JSON.stringify(params));
+        return params.width as number;
+      },
+      16,
+      0,
+    );
+    expect(seen.size).toBe(16);
   });
 
   test('running trials keep others away', () => {

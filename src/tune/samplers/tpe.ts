@@ -7,6 +7,9 @@
  * trials come before pruned ones, and those before running ones: these count as bad (a constant liar), so that parallel
  * workers keep apart. A family of trials (promotions, retries) counts once.
  *
+ * Where all parameters have a finite number of values, what was tried is proposed again only if nothing else comes up: the
+ * same training would give the same result. (Optuna repeats such points.)
+ *
  * Conditions: parameters with the same condition are a group with densities of its own over the trials that have them.
  */
 import { type Params, type ParamValue, sizeOf, toExternal, toInternal, valueAt } from '../distributions.ts';
@@ -27,6 +30,8 @@ export interface TpeOptions {
 
 /** Proposed points that cannot work before random ones are tried. */
 const attempts = 100;
+/** Proposed points that were tried before one is taken again. */
+const repeats = 20;
 
 /** The tree-structured Parzen estimator. */
 export function tpeSampler(options: TpeOptions = {}): Sampler {
@@ -40,6 +45,8 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
       if (ended < startupTrials) return drawRandom(request);
       const best = new Set(ranked.slice(0, Math.min(Math.ceil(0.1 * ended), 25)));
       const groups = groupsOf(space).map((parameters) => new Group(parameters, ranked, best));
+      const finite = space.parameters.every(({ distribution }) => Number.isFinite(sizeOf(distribution)));
+      const tried = new Set(finite ? ranked.map(({ params }) => keyOf(space, params)) : []);
       const groupOf = new Map(groups.flatMap((group) => group.parameters.map(({ name }) => [name, group])));
       // What each group proposed in one attempt; an attempt is the object of values that it fills.
       const proposals = new WeakMap<Params, Map<Group, Params>>();
@@ -48,14 +55,28 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
         if (group === undefined) return valueAt(distribution, 0);
         const proposed = proposals.get(soFar) ?? new Map<Group, Params>();
         proposals.set(soFar, proposed);
-        const values = proposed.get(group) ?? group.propose(request, candidates);
+        const values = proposed.get(group) ?? group.propose(request, candidates, isTried);
         proposed.set(group, values);
         return values[name]!;
       };
-      return drawPossible(space, fixed, draw, attempts) ?? drawRandom(request);
+      // A group by itself is not a point where there are others.
+      const isTried = (values: Params): boolean => groups.length === 1 && tried.has(keyOf(space, values));
+      let repeated: Params | undefined;
+      for (let i = 0; i < repeats; i++) {
+        const params = drawPossible(space, fixed, draw, attempts) ?? drawRandom(request);
+        if (!params || !tried.has(keyOf(space, params))) return params;
+        repeated ??= params;
+      }
+      return repeated;
     },
   };
 }
+
+/** What tells a point of a space from the others; parameters with a single value do not. */
+const keyOf = ({ parameters }: SearchSpace, params: Params): string =>
+  JSON.stringify(
+    parameters.map(({ name, distribution }) => (sizeOf(distribution) > 1 ? params[name] : undefined)),
+  );
 
 /** Parameters that exist under the same condition, with the densities of the good and of the other trials. */
 class Group {
@@ -78,21 +99,30 @@ class Group {
     this.#others = new ParzenEstimator(distributions, observe(inOrder.filter((trial) => !best.has(trial))));
   }
 
-  /** The candidate with the largest ratio of the densities. */
-  propose({ random, fixed }: SampleRequest, candidates: number): Params {
-    let best: { readonly point: Point; readonly score: number } | undefined;
+  /** The candidate with the largest ratio of the densities, of those that were not tried if there are any. */
+  propose(
+    { random, fixed }: SampleRequest,
+    candidates: number,
+    isTried: (values: Params) => boolean,
+  ): Params {
+    let best: { readonly values: Params; readonly score: number; readonly isNew: boolean } | undefined;
     for (let i = 0; i < candidates; i++) {
       const point = this.#good.sample(random);
       for (const [index, { name, distribution }] of this.parameters.entries()) {
         const value = Object.hasOwn(fixed, name) ? toInternal(distribution, fixed[name]!) : undefined;
         if (value !== undefined) point[index] = value;
       }
+      const values = Object.fromEntries(
+        this.parameters.map(({ name, distribution }, index) => [
+          name,
+          toExternal(distribution, point[index]!)!,
+        ]),
+      );
       const score = Math.log(this.#good.density(point)) - Math.log(this.#others.density(point));
-      if (best === undefined || score > best.score) best = { point, score };
+      const isNew = !isTried(values);
+      if (!best || (isNew === best.isNew ? score > best.score : isNew)) best = { values, score, isNew };
     }
-    return Object.fromEntries(
-      this.parameters.map(({ name, distribution }, i) => [name, toExternal(distribution, best!.point[i]!)!]),
-    );
+    return best!.values;
   }
 }
 
