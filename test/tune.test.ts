@@ -250,6 +250,7 @@ describe('wrong use', () => {
       1,
       'cifar10: /nowhere does not exist',
     ],
+    ['--config exercise --data /nowhere', 1, 'cifar100: /nowhere does not exist'],
     [
       '--config {"dataset":"shapes","batchSize":20000,"lr":{"choices":[1]}}',
       2,

@@ -3,6 +3,7 @@
  * as a Slurm job array, and shows what they do. It may end and be started again at any time.
  */
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
@@ -23,6 +24,7 @@ interface TuneOptions {
   readonly config?: string;
   readonly study: string;
   readonly trials?: number;
+  readonly data?: string;
   readonly epochs?: number;
   readonly steps?: number;
   readonly sampler: (typeof samplerNames)[number];
@@ -42,7 +44,7 @@ interface TuneOptions {
 
 const examples = `
 Examples:
-  $ vgg tune --config exercise --epochs 4 --trials 40 --pruner asha --study studies/exercise-4
+  $ vgg tune --config exercise --trials 40 --pruner asha --study studies/exercise-4
   $ vgg tune --config space.json --trials 20 --sampler grid --jobs 2
   $ vgg tune --study studies/exercise-4                goes on with a study
   $ vgg tune status studies/exercise-4                 trials, the best ones, and the commands that repeat them
@@ -64,6 +66,7 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(new Option('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
     .addOption(new Option('--study <dir>', 'folder of the study').default('study'))
     .addOption(wholeNumberOption('--trials <n>', 'configurations in all (default: 20)'))
+    .addOption(new Option('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
     .addOption(wholeNumberOption('--epochs <n>', "epochs of each trial, in place of the space's"))
     .addOption(wholeNumberOption('--steps <n>', "batches of each trial at most, in place of the space's"))
     .addOption(choiceOption('--sampler <name>', 'how they are chosen', samplerNames).default('tpe'))
@@ -197,6 +200,7 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
       'reductionFactor',
       'seed',
       'retries',
+      'data',
       'epochs',
       'steps',
     ].find((name) => command.getOptionValueSource(name) === 'cli');
@@ -237,7 +241,7 @@ async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promi
 async function spaceOf(
   options: TuneOptions,
 ): Promise<{ readonly space: unknown; readonly pruner: PrunerSettings }> {
-  const { config, epochs, steps, minResource, reductionFactor } = options;
+  const { config, data, epochs, steps, minResource, reductionFactor } = options;
   const { pruner: inFile = 'none', ...space }: Readonly<Record<string, unknown>> =
     config === 'exercise'
       ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
@@ -250,7 +254,13 @@ async function spaceOf(
     throw new UsageError(`${flagOf(flag)} is for --pruner asha; this study's pruner is ${pruner.name}`);
   }
   return {
-    space: { ...space, ...(epochs !== undefined && { epochs }), ...(steps !== undefined && { steps }) },
+    space: {
+      ...space,
+      // Workers may be started from anywhere.
+      ...(data !== undefined && { data: resolve(data) }),
+      ...(epochs !== undefined && { epochs }),
+      ...(steps !== undefined && { steps }),
+    },
     pruner: pruner.name === 'asha' ? { ...pruner, ...ofAsha } : pruner,
   };
 }
