@@ -4,9 +4,9 @@
  * Without PyTorch, or without CIFAR-10 (`--data`), what can be measured is measured and the rest is said to be missing.
  */
 import { existsSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { enableCompileCache } from 'node:module';
-import { arch, cpus, loadavg, platform } from 'node:os';
+import { arch, cpus, loadavg, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Session } from '../src/engine/backend.ts';
@@ -302,12 +302,19 @@ async function benchEpoch(data: string, peers: readonly Peer[]) {
 
 async function benchMemory(data: string | undefined, device: BenchDevice) {
   const dataset = data === undefined ? ['--dataset', 'shapes'] : ['--dataset', 'cifar10', '--data', data];
-  const bytes = await peakMemory(['--model', 'simplified', ...dataset, '--epochs', '1', '--device', device]);
-  const amount =
-    bytes === undefined ? 'not measured: this system has no /proc' : `${fixed(bytes / 1e6, 0)} MB`;
-  log(`\n${device}: peak resident memory of vgg train on ${dataset[1]}: ${amount}`);
+  const training = ['--model', 'simplified', ...dataset, '--epochs', '1', '--device', device];
+  const folder = await mkdtemp(join(tmpdir(), 'vggnet-bench-'));
+  const bytes = await peakMemory([...training, '--no-run']);
+  const withReport = await peakMemory([...training, '--run', join(folder, 'run')]);
+  await rm(folder, { recursive: true });
+  const amount = (of: number | undefined): string =>
+    of === undefined ? 'not measured: this system has no /proc' : `${fixed(of / 1e6, 0)} MB`;
+  log(
+    `\n${device}: peak resident memory of vgg train on ${dataset[1]}: ${amount(bytes)}; ` +
+      `with a run folder and its report: ${amount(withReport)}`,
+  );
   addBar(`${device}: peak memory, ${dataset[1]}`, bytes && bytes / 1e6, ' MB', { most: mostMegabytes });
-  return { device, dataset: dataset[1], bytes };
+  return { device, dataset: dataset[1], bytes, withReport };
 }
 
 async function benchStart(data: string | undefined, device: BenchDevice) {

@@ -31,7 +31,7 @@ function train(arguments_: readonly string[]): Running {
 /** Seconds from starting `vgg train` to its report of the first step. */
 export async function firstStep(arguments_: readonly string[]): Promise<number> {
   const start = performance.now();
-  const { child, ended } = train([...arguments_, '--log-every', '1', '--steps', '2']);
+  const { child, ended } = train([...arguments_, '--no-run', '--log-every', '1', '--steps', '2']);
   let seconds: number | undefined;
   for await (const line of createInterface({ input: child.stdout })) {
     if ((JSON.parse(line) as { event: string }).event !== 'step') continue;

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
+import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { type TrainConfig, usedOptions } from '../train/config.ts';
@@ -273,7 +274,7 @@ async function trainOnce(
     if (folder !== undefined && options.report) {
       // The workers' memory is free before the report needs its own.
       await model.close();
-      await writeReportOf(folder, config.device);
+      await writeReportOf(folder, config.device, result.training.splits);
     }
     return last.testAccuracy;
   } catch (error) {
@@ -286,12 +287,16 @@ async function trainOnce(
 }
 
 /** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
-async function writeReportOf(folder: string, device: TrainConfig['device']): Promise<void> {
+async function writeReportOf(
+  folder: string,
+  device: TrainConfig['device'],
+  splits: DatasetSplits,
+): Promise<void> {
   const progress = doing('Report');
   progress.now('reading the run');
   try {
     const { reportRuns } = await import('../report/from-run.ts');
-    const path = await reportRuns([folder], { device, onProgress: progress.now });
+    const path = await reportRuns([folder], { device, splits, onProgress: progress.now });
     progress.end();
     note(`Report: ${path}`);
   } catch (error) {

@@ -8,7 +8,8 @@ import { buildNetwork } from '../model/network.ts';
 import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
-import { type ReportOptions, type ReportRun, writeReport } from './report.ts';
+import type { ReportRunsOptions } from './lazy.ts';
+import { type ReportRun, writeReport } from './report.ts';
 
 /** Steps that are timed for the layers' shares. */
 const timedSteps = 3;
@@ -16,7 +17,7 @@ const timedSteps = 3;
 /** A run as a report needs it. @throws DataError where the run has no tested weights yet, or is damaged. */
 export async function reportRun(
   folder: string,
-  { data, brief = false, onProgress = () => {} }: ReportOptions & { readonly data?: string } = {},
+  { data, splits: atHand, brief = false, onProgress = () => {} }: ReportRunsOptions = {},
 ): Promise<ReportRun> {
   const { name, config, env } = await readRun(folder);
   if (!env) throw new DataError(`${folder}: its training never began, so there is nothing to report`);
@@ -30,7 +31,7 @@ export async function reportRun(
   if (!best)
     throw new DataError(`${folder}: its ${runFiles.best} is missing, so there is no network to report`);
   const { weights } = best;
-  const splits = await loadDataset({ ...config, ...(data !== undefined && { data }) });
+  const splits = atHand ?? (await loadDataset({ ...config, ...(data !== undefined && { data }) }));
   const model = createModel(config.model, {
     classes: splits.test.classes.length,
     options: config.modelOptions,
@@ -54,7 +55,7 @@ export async function reportRun(
 /** Reports on runs. `out` is by default the first run's `report.html`. Yields the path. */
 export async function reportRuns(
   folders: readonly string[],
-  { out, ...options }: ReportOptions & { readonly data?: string; readonly out?: string } = {},
+  { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
   const runs: ReportRun[] = [];
   for (const folder of folders) runs.push(await reportRun(folder, options));

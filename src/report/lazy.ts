@@ -2,12 +2,15 @@
  * Reports for programs: what draws them (Observable Plot, linkedom, the bundle of the page) is loaded by the first
  * call, not by an import of the library.
  */
+import type { DatasetSplits } from '../data/dataset.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
 /** A report's place and the data set's, besides `ReportOptions`. */
 export interface ReportRunsOptions extends ReportOptions {
   /** Folder or archive with the files of CIFAR, where they are elsewhere than in training. */
   readonly data?: string;
+  /** The runs' data set, where it is at hand: it is not read again. */
+  readonly splits?: DatasetSplits;
   /** The first run's `report.html` by default. */
   readonly out?: string;
 }
