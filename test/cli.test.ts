@@ -208,6 +208,21 @@ describe('runs', () => {
     expect(run.stderr).toBe(`error: ${wrong}: there is no option "epoch"; did you mean "epochs"?\n`);
     expect(run.code).toBe(2);
   });
+
+  test.for([
+    ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
+    ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],
+    ['broken.ts', 'export default {', 'does not run: ', 'correct it, or name a JSON file'],
+    ['throws.mjs', 'throw 3;', 'does not run: it throws 3; ', 'or a TypeScript file'],
+    ['nothing.ts', 'export const epochs = 3;', 'it has no default export; ', 'write export default {'],
+  ] as const)("the mistake in %s is the user's", async ([name, text, rule, wayOut]) => {
+    const file = join(folder, name);
+    await writeFile(file, text);
+    const { code, stderr } = await vgg(['train', '--config', file]);
+    expect(stderr).toMatch(/^error: .+\n$/);
+    for (const part of [`--config ${file}`, rule, wayOut]) expect(stderr).toContain(part);
+    expect(code).toBe(2);
+  });
 });
 
 describe('bad input', () => {
@@ -272,7 +287,14 @@ describe('bad input', () => {
     ['train --schedule multiStep', 2, 'multiStep has no milestones'],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
-    ['train --config /nowhere.json', 1, '--config /nowhere.json cannot be read: no such file or folder'],
+    [
+      'train --config /nowhere.json',
+      2,
+      '--config /nowhere.json cannot be read: no such file or folder; name a',
+    ],
+    ['train --config /nowhere.ts', 2, '--config /nowhere.ts cannot be read: no such file or folder; name a'],
+    ['train --config src', 2, '--config src cannot be read: it is a folder; name a'],
+    ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
-import { DataError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { models, parseAssignments } from '../model/models.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
@@ -122,29 +122,50 @@ function recipeOf(name: string): Partial<TrainConfig> {
   return recipe.config;
 }
 
-/** What a file says, not yet checked. TypeScript files are programs, and run. */
+/**
+ * What a file says, not yet checked. TypeScript files are programs, and run.
+ * @throws UsageError where there is no such file or it says nothing, DataError where the system does not let it be read.
+ */
 export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
-  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
-    try {
-      const module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
-      if (module.default === undefined) {
-        throw new Error('it has no default export; write export default { epochs: 3 }, for instance');
-      }
-      return module.default as Partial<TrainConfig>;
-    } catch (error) {
-      throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
-    }
-  }
   let text: string;
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
     const { cannotRead } = await import('../runs/files.ts');
-    throw cannotRead(`--config ${path}`, error);
+    const problem = cannotRead(`--config ${path}`, error);
+    const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
+    if (!wrongPath) throw problem;
+    throw new UsageError(`${problem.message}; name ${configForms}`, { cause: error });
+  }
+  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
+    let module: { default?: unknown };
+    try {
+      module = (await import(pathToFileURL(resolve(path)).href)) as typeof module;
+    } catch (error) {
+      throw new UsageError(
+        `--config ${path} does not run: ${oneLine(error)}; correct it, or name ${configForms}`,
+        { cause: error },
+      );
+    }
+    if (module.default === undefined) {
+      throw new UsageError(
+        `--config ${path}: it has no default export; write export default { epochs: 3 }, for instance`,
+      );
+    }
+    return module.default as Partial<TrainConfig>;
   }
   try {
     return JSON.parse(text) as Partial<TrainConfig>;
   } catch (error) {
-    throw new DataError(`--config ${path}: ${(error as Error).message}`, { cause: error });
+    const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
+    throw new UsageError(`--config ${path} is not JSON: ${oneLine(error)}; ${wayOut} ${configForms}`, {
+      cause: error,
+    });
   }
 }
+
+const configForms =
+  'a JSON file, as in {"epochs": 3}, or a TypeScript file, as in export default { epochs: 3 }';
+
+const oneLine = (error: unknown): string =>
+  (error instanceof Error ? error.message : `it throws ${String(error)}`).replaceAll(/\s+/g, ' ');
