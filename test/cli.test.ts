@@ -285,6 +285,23 @@ describe('bad input', () => {
     ['train --optimizer rmsprop', 2, 'there is no optimizer "rmsprop"; did you mean'],
     ['train --milestones 3,x', 2, 'milestones'],
     ['train --schedule multiStep', 2, 'multiStep has no milestones'],
+    ['train --schedule multiStep --print-config', 2, 'multiStep has no milestones; name the epochs'],
+    [
+      'train --schedule multiStep --milestones 3,2',
+      2,
+      'milestones 3, 2 are not rising whole numbers ≥ 1; name each epoch once',
+    ],
+    ['train --schedule multiStep --milestones 2,2 --print-config', 2, 'milestones 2, 2 are not rising'],
+    [
+      'train --schedule cosine --min-lr 0.001',
+      2,
+      'minLr = 0.001 is not at least 0 and below the rate 0.001; choose a lower minLr',
+    ],
+    [
+      'train --cutout 33',
+      2,
+      'cutout 33 is larger than the pictures of shapes, 32 × 32 pixels; use at most 32',
+    ],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
     [

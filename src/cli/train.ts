@@ -104,7 +104,11 @@ async function train(
   }
   if (resume !== undefined) return goOn(command, options, resume, interruption);
   const config = await chosenConfig(command);
-  if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
+  if (options.printConfig) {
+    // What is printed is to train by.
+    (await import('../runs/training.ts')).checkConfig(config);
+    return print(JSON.stringify(usedOptions(config), null, 2));
+  }
   if (seeds !== undefined) refuseSave(save);
   const folder = await folderOf(options, config);
   if (seeds === undefined) {

@@ -96,16 +96,32 @@ export function scheduleOf(config: TrainConfig): Schedule {
   return withWarmup(course(), warmup);
 }
 
+/**
+ * What is known before anything is read. Yields the facts of the data set.
+ * @throws UsageError where options do not go together.
+ */
+export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts> {
+  optimizerOf(config);
+  scheduleOf(config);
+  const facts = datasetFacts(config);
+  checkBatchSize(config.batchSize, facts);
+  const { cutout } = config;
+  const { name, shape } = facts;
+  const [, height, width] = shape;
+  const most = Math.min(height, width);
+  if (cutout <= most) return facts;
+  throw new UsageError(
+    `cutout ${cutout} is larger than the pictures of ${name}, ${height} × ${width} pixels; use at most ${most}`,
+  );
+}
+
 /** Reads the pictures and lays out the network. @throws where the config does not fit together. */
 export async function prepareTraining(
   config: TrainConfig,
   onNotice: (line: string) => void = console.warn,
 ): Promise<Training> {
   const { batchSize, seed, device, threads } = config;
-  optimizerOf(config);
-  scheduleOf(config);
-  const facts = datasetFacts(config);
-  checkBatchSize(batchSize, facts);
+  const facts = checkConfig(config);
   // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);

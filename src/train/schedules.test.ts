@@ -109,8 +109,9 @@ test.each([
   [
     'a minimum above the rate',
     () => cosineSchedule(0.1, 0.2),
-    'minLr = 0.2 is not between 0 and the rate 0.1',
+    'minLr = 0.2 is not at least 0 and below the rate 0.1',
   ],
+  ['a minimum that is the rate', () => cosineSchedule(0.1, 0.1), 'choose a lower minLr, or a higher rate'],
   ['a warm-up before the start', () => withWarmup(constantSchedule(1), -1), 'a warm-up of -1 epochs'],
 ])('%s: refused', (_, make, message) => {
   expect(make).toThrow(UsageError);

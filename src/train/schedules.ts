@@ -43,7 +43,7 @@ export function multiStepSchedule(lr: number, milestones: readonly number[], gam
   for (const [i, milestone] of milestones.entries()) {
     if (!Number.isInteger(milestone) || milestone < 1 || milestone <= (milestones[i - 1] ?? 0)) {
       throw new UsageError(
-        `learning rate schedule: milestones ${milestones.join(', ')} are not rising whole numbers ≥ 1`,
+        `learning rate schedule: milestones ${milestones.join(', ')} are not rising whole numbers ≥ 1; name each epoch once, in order, as in 30,60`,
       );
     }
   }
@@ -132,7 +132,10 @@ function checkGamma(gamma: number): void {
 }
 
 function checkMinimum(lr: number, minLr: number): void {
-  if (!(minLr >= 0 && minLr <= lr)) {
-    throw new UsageError(`learning rate schedule: minLr = ${minLr} is not between 0 and the rate ${lr}`);
+  if (!(minLr >= 0 && minLr < lr)) {
+    throw new UsageError(
+      `learning rate schedule: minLr = ${minLr} is not at least 0 and below the rate ${lr}; ` +
+        'choose a lower minLr, or a higher rate',
+    );
   }
 }
