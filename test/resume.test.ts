@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -206,6 +206,15 @@ describe('a run in pieces', () => {
     const { code, stderr } = await vgg(['train', '--resume', whole, '--no-report']);
     expect(stderr).toContain('is finished: nothing was left to do');
     expect(code).toBe(0);
+  });
+
+  test('a finished run without a report gets it', { timeout: 120_000 }, async () => {
+    const run = join(folder, 'unreported');
+    await cp(whole, run, { recursive: true });
+    const { code, stderr } = await vgg(['train', '--resume', run]);
+    expect(stderr).toContain(`Report: ${join(run, 'report.html')}`);
+    expect(code).toBe(0);
+    expect((await vgg(['train', '--resume', run])).stderr).not.toContain('Report:');
   });
 
   test('other kernels go on, say so and are recorded', { timeout: 60_000 }, async () => {

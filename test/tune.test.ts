@@ -44,7 +44,7 @@ async function until(done: () => boolean): Promise<void> {
   }
 }
 
-test('a study finds the best of its trials; each is a run', { timeout: 120_000 }, async () => {
+test('a study finds the best of its trials; each is a run', { timeout: 300_000 }, async () => {
   const dir = join(folder, 'plain');
   const args = ['tune', '--config', space, '--trials', '4', '--epochs', '1', '--study', dir];
   const run = await vgg([...args, '--jobs', '2', '--threads', '1', '--json']);
@@ -75,7 +75,7 @@ test('a study finds the best of its trials; each is a run', { timeout: 120_000 }
   expect(more.stdout).toContain('5 trials: 5 complete');
 });
 
-test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, async () => {
+test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, async () => {
   const dir = join(folder, 'killed');
   const start = (args: readonly string[]) =>
     spawn(process.execPath, [bin, 'tune', ...args, '--jobs', '2', '--threads', '1'], {
@@ -132,7 +132,7 @@ test('workers and drivers that are killed lose nothing', { timeout: 180_000 }, a
   expect(resumed.env!.resumed!.length).toBeGreaterThanOrEqual(1);
 });
 
-test('ASHA ends the worse ones early and goes on with the better', { timeout: 120_000 }, async () => {
+test('ASHA ends the worse ones early and goes on with the better', { timeout: 300_000 }, async () => {
   const dir = join(folder, 'asha');
   const asha = ['--pruner', 'asha', '--min-resource', '1', '--reduction-factor', '2'];
   const args = [
@@ -278,7 +278,7 @@ describe('wrong use', () => {
 });
 
 test('stop lets a trial go on later, at no cost; watch and report tell of it', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const dir = join(folder, 'stopped');
   const args = ['tune', '--config', space, '--trials', '2', '--sampler', 'random', '--retries', '0'];
@@ -304,7 +304,7 @@ test('stop lets a trial go on later, at no cost; watch and report tell of it', {
   expect(existsSync(report)).toBe(true);
 });
 
-test('a worker that dies is replaced, and its trial tried again so often', { timeout: 120_000 }, async () => {
+test('a worker that dies is replaced, and its trial tried again so often', { timeout: 300_000 }, async () => {
   const dir = join(folder, 'replaced');
   const args = ['tune', '--config', space, '--trials', '2', '--sampler', 'random', '--retries', '0'];
   const driver = vgg([...args, '--threads', '1', '--no-report', '--study', dir, '--json']);

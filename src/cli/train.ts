@@ -257,6 +257,12 @@ async function trainOnce(
     });
     await using model = result.training.model;
     const { last, reason } = result;
+    const report = async (): Promise<void> => {
+      if (folder === undefined || !options.report) return;
+      // The workers' memory is free before the report needs its own.
+      await model.close();
+      await writeReportOf(folder, config.device, result.training.splits);
+    };
     if (!last) {
       const wayOut =
         reason === 'earlyStopped'
@@ -264,10 +270,12 @@ async function trainOnce(
           : `a larger --epochs${config.steps === undefined ? '' : ' and --steps'} trains it further`;
       note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
       await keeper.finish(model);
-      const [{ readRun }, { finalAccuracy }] = await Promise.all([
+      const [{ readRun, runFiles }, { finalAccuracy }] = await Promise.all([
         import('../runs/folder.ts'),
         import('../runs/seeds.ts'),
       ]);
+      // Where only the report was interrupted, that is what is left.
+      if (folder !== undefined && !existsSync(join(folder, runFiles.report))) await report();
       return finalAccuracy(await readRun(result.folder!));
     }
     await keeper.finish(model);
@@ -275,11 +283,7 @@ async function trainOnce(
     interruption.stopsItself = false;
     const further = series === undefined ? '' : ` vgg train --resume ${series} goes on with the other seeds.`;
     interruption.kept = `The run in ${folder} is finished; vgg report ${folder} makes its report.${further}`;
-    if (folder !== undefined && options.report) {
-      // The workers' memory is free before the report needs its own.
-      await model.close();
-      await writeReportOf(folder, config.device, result.training.splits);
-    }
+    await report();
     return last.testAccuracy;
   } catch (error) {
     if (error instanceof Interrupted) {

@@ -81,7 +81,7 @@ export const percent = (value: number): string => `${(100 * value).toFixed(2)} %
 /** A parameter's value with at most three digits behind the point that matter. */
 export const short = (value: unknown): string =>
   typeof value === 'number' && !Number.isInteger(value)
-    ? String(Number(value.toPrecision(3)))
+    ? String(Number.isInteger(value) ? value : Number(value.toPrecision(3)))
     : String(value);
 
 const paramText = (params: FrozenTrial['params']): string =>

@@ -47,7 +47,9 @@ const summary = ({ label, values }: Group): Importance['groups'][number] => ({
 
 /** A parameter's value as people read it. */
 export const shortValue = (value: ParamValue): string =>
-  typeof value === 'number' ? String(Number(value.toPrecision(3))) : String(value);
+  typeof value === 'number'
+    ? String(Number.isInteger(value) ? value : Number(value.toPrecision(3)))
+    : String(value);
 
 const byValue = (a: ParamValue, b: ParamValue): number =>
   typeof a === 'number' && typeof b === 'number' ? a - b : 0;

@@ -123,7 +123,7 @@ function comparable(points: readonly Point[]): Comparable {
   const first = points.flatMap(({ params, curve }) => (curve[0] ? [{ params, value: curve[0].y }] : []));
   return {
     trials: first,
-    what: `the accuracies of all ${first.length} trials after their first epoch, since most were pruned`,
+    what: `the accuracies of all ${first.length} trials after their first epoch (most were pruned)`,
   };
 }
 

@@ -31,7 +31,11 @@ ${config.dataset} rightly${
 ${test.classes.length} classes is among its five likeliest`
     }.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-<p class="note">Measured on the best weights when this report was made. ${
+<p class="note">Measured when this report was made, on the weights of the best epoch, ${
+      config.validation > 0
+        ? 'which pictures kept apart from the training chose'
+        : 'which these same test pictures chose: that flatters the figures a little (--validation keeps others apart)'
+    }. ${
       insight
         ? html`The file carries them in half precision (IEEE
 binary16); tested in the same way, these classify ${percent(insight.half.correct / n)} rightly, with a loss of ${insight.half.loss.toFixed(4)}.`
