@@ -171,6 +171,24 @@ describe('runs', () => {
     expect(deviation).toBeCloseTo(Math.abs(x! - y!) / Math.SQRT2, 12);
     const names = jsonLines(await vgg(['runs', root, '--json'])).map(({ name }) => name);
     expect(names).toEqual(['seed-3', 'seed-4']);
+
+    // The folder of the series stands for its runs where they are compared; elsewhere they are named.
+    const report = await vgg(['report', root, '--brief', '--json']);
+    expect(JSON.parse(report.stdout)).toEqual({ report: join(root, 'report.html') });
+    const html = await readFile(join(root, 'report.html'), 'utf8');
+    for (const name of names) expect(html).toContain(String(name));
+    for (const args of [
+      ['evaluate', root],
+      ['compare', root],
+      ['compare', root, root],
+    ]) {
+      const refused = await vgg(args);
+      expect(refused.stderr).toBe(
+        `error: ${root} holds no run itself but those of several seeds: ` +
+          `name one or several of ${join(root, 'seed-3')} ${join(root, 'seed-4')}\n`,
+      );
+      expect(refused.code).toBe(1);
+    }
   });
 
   test('a config comes from a recipe, a file and flags, the later one wins', async () => {

@@ -68,9 +68,10 @@ export function compareCommand(): Command {
 }
 
 async function compare(folders: readonly string[], { json }: { readonly json?: true }): Promise<void> {
-  if (folders.length < 2)
+  const { isSeries, readRun, runPlace } = await import('../runs/folder.ts');
+  // Of a series, readRun says which runs are in it.
+  if (folders.length < 2 && !folders.map(runPlace).some(isSeries))
     throw new UsageError('compare: name two runs or more, as in vgg compare runs/a runs/b');
-  const { readRun, runPlace } = await import('../runs/folder.ts');
   const runs = await Promise.all(folders.map((folder) => readRun(runPlace(folder))));
   const configs = runs.map(({ config }) => config as unknown as Record<string, unknown>);
   const keys = [...new Set(configs.flatMap(Object.keys))].filter(

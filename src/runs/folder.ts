@@ -281,9 +281,23 @@ async function readConfig(folder: string): Promise<TrainConfig> {
   try {
     return parseConfig(await readJson(path), path);
   } catch (error) {
-    if (isMissing(error)) throw new DataError(`${folder} holds no run: it has no ${runFiles.config}`);
+    if (isMissing(error)) {
+      throw new DataError(
+        isSeries(folder)
+          ? `${folder} holds no run itself but those of several seeds: ${await seedsIn(folder)}`
+          : `${folder} holds no run: it has no ${runFiles.config}`,
+      );
+    }
     throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;
   }
+}
+
+/** What to name in place of a series. */
+async function seedsIn(series: string): Promise<string> {
+  const runs = await listRuns(series);
+  return runs.length === 0
+    ? `none has begun yet; vgg train --resume ${series} begins them`
+    : `name one or several of ${runs.map(({ folder }) => folder).join(' ')}`;
 }
 
 const count = z.int().min(0);
