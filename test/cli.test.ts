@@ -194,6 +194,10 @@ describe('runs', () => {
     const again = await vgg(['train', '--config', join(folder, 'printed.json'), '--print-config']);
     expect(again.stdout).toBe(printed.stdout);
 
+    const options = ['--model-option', 'channels=8, 16', '--model-option', 'hidden=32'];
+    const numbers = await vgg(['train', '--model', 'vgg7', ...options, '--print-config']);
+    expect(JSON.parse(numbers.stdout)).toMatchObject({ modelOptions: { channels: [8, 16], hidden: 32 } });
+
     const idle = join(folder, 'idle.json');
     await writeFile(idle, '{"optimizer": "adam", "nesterov": true}');
     const refused = await vgg(['train', '--config', idle, '--optimizer', 'sgd']);

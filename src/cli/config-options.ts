@@ -7,7 +7,7 @@ import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { DataError, UsageError } from '../errors.ts';
-import { models, parseAssignments } from '../model/models.ts';
+import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
@@ -106,7 +106,8 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', flagOf);
-  return config;
+  // Flags are text; a config has numbers, so that equal ones look the same.
+  return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
 }
 
 type Options = { -readonly [Key in keyof TrainConfig]?: TrainConfig[Key] };
