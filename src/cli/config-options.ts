@@ -97,7 +97,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
     // Each source by itself first, so that a message names the right one.
     parseConfig(fromFile, file);
     named = laidOver(named, fromFile);
-    refuseUnused(fromFile, named, file);
+    refuseUnused(withoutDefaults(fromFile), named, file);
   }
   const merged = laidOver(named, given);
   // Options of a model go together, as long as it is the same one.
@@ -108,6 +108,13 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   refuseUnused(given, config, '', flagOf);
   // Flags are text; a config has numbers, so that equal ones look the same.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
+}
+
+/** A run's config of an older version has every option, those without an effect too, and then by default. */
+function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
+  const isDefault = (key: string, value: unknown): boolean =>
+    JSON.stringify(value) === JSON.stringify(trainOptions[key as keyof TrainConfig].default);
+  return Object.fromEntries(Object.entries(options).filter(([key, value]) => !isDefault(key, value)));
 }
 
 type Options = { -readonly [Key in keyof TrainConfig]?: TrainConfig[Key] };
