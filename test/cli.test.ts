@@ -212,6 +212,19 @@ describe('runs', () => {
     const again = await vgg(['train', '--config', join(folder, 'printed.json'), '--print-config']);
     expect(again.stdout).toBe(printed.stdout);
 
+    const options = ['--model-option', 'channels=8, 16', '--model-option', 'hidden=32'];
+    const numbers = await vgg(['train', '--model', 'vgg7', ...options, '--print-config']);
+    expect(JSON.parse(numbers.stdout)).toMatchObject({ modelOptions: { channels: [8, 16], hidden: 32 } });
+
+    // Older versions wrote down every option; what is as by default there is no choice.
+    const older = join(folder, 'older.json');
+    const complete = { optimizer: 'adamw', momentum: 0.9, nesterov: false, milestones: [], patience: 10 };
+    await writeFile(older, JSON.stringify(complete));
+    const taken = await vgg(['train', '--config', older, '--print-config']);
+    expect(taken.stderr).toBe('');
+    expect(JSON.parse(taken.stdout)).toMatchObject({ optimizer: 'adamw', beta1: 0.9 });
+    expect(JSON.parse(taken.stdout)).not.toHaveProperty('momentum');
+
     const idle = join(folder, 'idle.json');
     await writeFile(idle, '{"optimizer": "adam", "nesterov": true}');
     const refused = await vgg(['train', '--config', idle, '--optimizer', 'sgd']);

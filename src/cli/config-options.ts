@@ -7,7 +7,7 @@ import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
-import { models, parseAssignments } from '../model/models.ts';
+import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
@@ -97,7 +97,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
     // Each source by itself first, so that a message names the right one.
     parseConfig(fromFile, file);
     named = laidOver(named, fromFile);
-    refuseUnused(fromFile, named, file);
+    refuseUnused(withoutDefaults(fromFile), named, file);
   }
   const merged = laidOver(named, given);
   // Options of a model go together, as long as it is the same one.
@@ -106,7 +106,15 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', flagOf);
-  return config;
+  // Flags are text; a config has numbers, so that equal ones look the same.
+  return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
+}
+
+/** A run's config of an older version has every option, those without an effect too, and then by default. */
+function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
+  const isDefault = (key: string, value: unknown): boolean =>
+    JSON.stringify(value) === JSON.stringify(trainOptions[key as keyof TrainConfig].default);
+  return Object.fromEntries(Object.entries(options).filter(([key, value]) => !isDefault(key, value)));
 }
 
 type Options = { -readonly [Key in keyof TrainConfig]?: TrainConfig[Key] };

@@ -104,17 +104,35 @@ export function createModel(
   name: string,
   settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
 ): Sequential {
-  const model = Object.hasOwn(models, name) ? models[name] : undefined;
-  if (model === undefined) throw new UsageError(unknownName('model', name, Object.keys(models)));
-  const known = Object.keys(model.options);
+  const model = described(name);
   const values: Record<string, OptionValue> = {};
   for (const [option, { default: standard }] of Object.entries(model.options)) values[option] = standard;
-  for (const [option, value] of Object.entries(settings.options ?? {})) {
-    const description = Object.hasOwn(model.options, option) ? model.options[option] : undefined;
-    if (description === undefined) throw new UsageError(`${name}: ${unknownName('option', option, known)}`);
-    values[option] = parseOption(name, option, value, description);
-  }
-  return model.build(settings.classes, values);
+  return model.build(settings.classes, { ...values, ...optionNumbers(name, settings.options ?? {}) });
+}
+
+/**
+ * Options of the model called `name` as numbers and lists of them: `'64,128'` is `[64, 128]`.
+ * @throws UsageError as `createModel`.
+ */
+export function optionNumbers(
+  name: string,
+  options: Readonly<Record<string, OptionValue | string>>,
+): Readonly<Record<string, OptionValue>> {
+  const { options: known } = described(name);
+  const parsed = Object.entries(options).map(([option, value]): [string, OptionValue] => {
+    const description = Object.hasOwn(known, option) ? known[option] : undefined;
+    if (description === undefined) {
+      throw new UsageError(`${name}: ${unknownName('option', option, Object.keys(known))}`);
+    }
+    return [option, parseOption(name, option, value, description)];
+  });
+  return Object.fromEntries(parsed);
+}
+
+function described(name: string): ModelDescription {
+  const model = Object.hasOwn(models, name) ? models[name] : undefined;
+  if (model === undefined) throw new UsageError(unknownName('model', name, Object.keys(models)));
+  return model;
 }
 
 /**

@@ -9,7 +9,7 @@ import { UsageError } from '../errors.ts';
 import { packHalves } from '../model/half.ts';
 import type { Weights } from '../model/layer.ts';
 import { writeWhole } from '../runs/files.ts';
-import type { EpochRecord, RunEnvironment, StepRecord } from '../runs/records.ts';
+import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { pageScript } from './bundle.ts';
 import { page, type Section } from './document.ts';
@@ -54,10 +54,7 @@ export interface ReportOptions {
 
 /** Accuracy that a run is known by: of its best weights, chosen as `fit` does, as they were tested in training. */
 export function bestAccuracy({ epochs }: ReportRun): number {
-  const chosenBy = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
-    validationAccuracy ?? testAccuracy;
-  if (epochs.length === 0) return 0;
-  return epochs.reduce((a, b) => (chosenBy(b) > chosenBy(a) ? b : a)).testAccuracy;
+  return bestEpoch(epochs)?.testAccuracy ?? 0;
 }
 
 /**

@@ -67,11 +67,17 @@ export interface EpochRecord {
   readonly imagesPerSecond: number;
 }
 
-/** The epoch whose weights are the best ones: by the pictures kept apart, where there are any. The first of equals. */
+/**
+ * The epoch whose weights `fit` keeps as the best ones: by the pictures kept apart, where there are any. The first of
+ * equals. A last epoch that the training ended inside counts only where it is the only one.
+ */
 export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
   const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
     validationAccuracy ?? testAccuracy;
-  return epochs.length === 0 ? undefined : epochs.reduce((a, b) => (value(b) > value(a) ? b : a));
+  const [first, last] = [epochs[0], epochs.at(-1)];
+  if (!first || !last) return undefined;
+  const whole = last.step * first.epoch >= first.step * last.epoch ? epochs : epochs.slice(0, -1);
+  return whole.reduce((a, b) => (value(b) > value(a) ? b : a));
 }
 
 /** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */

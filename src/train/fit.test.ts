@@ -7,6 +7,7 @@ import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
+import { bestEpoch } from '../runs/records.ts';
 import { type Callback, type FitOptions, type LoopState, type Snapshot, fit as train } from './fit.ts';
 import { compile, type Model } from './model.ts';
 import { adam, sgd } from './optimizers.ts';
@@ -58,6 +59,7 @@ const compileSmall = (): Promise<Model> =>
 interface Whole {
   readonly weights: Weights;
   readonly loop: LoopState;
+  readonly best: LoopState['best'];
   readonly epochs: readonly Partial<EpochEvent>[];
 }
 
@@ -70,8 +72,8 @@ async function run(options: Partial<FitOptions> = {}, ...callbacks: Callback[]):
       epochs.push(event);
     },
   };
-  const { loop } = await train({ ...settings, ...options, model, callbacks: [collect, ...callbacks] });
-  return { weights: await model.weights(), loop, epochs };
+  const { loop, best } = await train({ ...settings, ...options, model, callbacks: [collect, ...callbacks] });
+  return { weights: await model.weights(), loop, best, epochs };
 }
 
 test('training lowers the loss; epochs, steps and rates are counted', async () => {
@@ -172,6 +174,27 @@ test('steps end it inside an epoch, tested all the same', async () => {
     [2, 8],
   ]);
   expect(loop).toMatchObject({ epoch: 2, step: 2, totalSteps: 8, finished: true });
+});
+
+test('wherever steps end it, result, best weights and records agree on the best epoch', async () => {
+  const partsAhead: number[] = [];
+  for (let steps = 1; steps <= 24; steps++) {
+    const events: EpochEvent[] = [];
+    let kept: EpochEvent | undefined;
+    const { best } = await run(
+      { steps, schedule: () => 0.1, accumulate: 1, averageDecay: 0, mixup: 0 },
+      {
+        epoch: (event) => void events.push(event),
+        best: (_, event) => {
+          kept = event;
+        },
+      },
+    );
+    expect(bestEpoch(events)).toEqual(kept);
+    expect(best).toEqual({ epoch: kept!.epoch, value: kept!.testAccuracy });
+    if (events.at(-1)!.testAccuracy > kept!.testAccuracy) partsAhead.push(steps);
+  }
+  expect(partsAhead).not.toEqual([]);
 });
 
 test('what came to its end stays there, until the end is moved', async () => {

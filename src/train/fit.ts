@@ -294,7 +294,9 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       last = { ...last, epoch, testLoss: loss, testAccuracy: accuracy, testTopFive: topFive };
     }
   } else if (averageDecay > 0) await model.swapAverage();
-  return { reason, last, best: loop.best, loop };
+  // In a training of less than one epoch, its part is all that there is.
+  const part = last && { epoch: last.epoch, value: last.validationAccuracy ?? last.testAccuracy };
+  return { reason, last, best: loop.best ?? part ?? null, loop };
 }
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
