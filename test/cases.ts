@@ -43,6 +43,18 @@ const conv = (
 const pool = (kernel: Sides, stride: Sides = kernel, padding: Sides = 0) =>
   maxPool2d({ kernel, stride, padding });
 
+const wideBeforePool: readonly LayerSpec[] = [
+  conv(3, 1),
+  relu(),
+  conv(65, 1),
+  relu(),
+  conv(5, 3, 1),
+  relu(),
+  pool(4),
+  flatten(),
+  linear(4),
+];
+
 export const listedCases: readonly Case[] = [
   named('starts with a pool', [3, 9, 8], 3, [pool(2), conv(5, 3), relu(), flatten(), linear(4)]),
   named('starts with a ReLU', [2, 7, 6], 3, [relu(), conv(3, 3, 1), relu(), flatten(), linear(4)]),
@@ -160,17 +172,7 @@ export const listedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('65 channels on small maps before pool 4', [65, 5, 4], 2, [
-    conv(3, 1),
-    relu(),
-    conv(65, 1),
-    relu(),
-    conv(5, 3, 1),
-    relu(),
-    pool(4),
-    flatten(),
-    linear(4),
-  ]),
+  named('65 channels on small maps before pool 4', [65, 5, 4], 2, wideBeforePool),
   named('pool 4 behind 3×3 of padding 1, without ReLU', [2, 14, 18], 8, [
     conv(8, 3, 1),
     conv(9, 3, 1),
@@ -205,17 +207,7 @@ export const listedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('65 channels before pool 4', [65, 9, 9], 1, [
-    conv(3, 1),
-    relu(),
-    conv(65, 1),
-    relu(),
-    conv(5, 3, 1),
-    relu(),
-    pool(4),
-    flatten(),
-    linear(4),
-  ]),
+  named('65 channels before pool 4', [65, 9, 9], 1, wideBeforePool),
   named('one pixel through 3×3', [2, 1, 1], 3, [
     conv(3, 3, 1),
     relu(),

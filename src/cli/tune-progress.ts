@@ -4,6 +4,7 @@
  */
 import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
+import { shortValue } from '../tune/importance.ts';
 import { configurationCount, parentOf } from '../tune/lineage.ts';
 import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
@@ -78,15 +79,9 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
 
 export const percent = (value: number): string => `${(100 * value).toFixed(2)} %`;
 
-/** A parameter's value with at most three digits behind the point that matter. */
-export const short = (value: unknown): string =>
-  typeof value === 'number' && !Number.isInteger(value)
-    ? String(Number.isInteger(value) ? value : Number(value.toPrecision(3)))
-    : String(value);
-
 const paramText = (params: FrozenTrial['params']): string =>
   Object.entries(params)
-    .map(([key, value]) => `${key.replace('modelOptions.', '')}=${short(value)}`)
+    .map(([key, value]) => `${key.replace('modelOptions.', '')}=${shortValue(value)}`)
     .join(' ');
 
 function printEvent(event: WorkEvent): void {

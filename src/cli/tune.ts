@@ -9,13 +9,14 @@ import { UsageError, VggError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
 import { note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
-import { percent, short } from './tune-progress.ts';
+import { percent } from './tune-progress.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;
@@ -297,7 +298,7 @@ function showStatus(folder: StudyFolder, json: boolean): void {
   const rows = best.map(({ trial, value, params }) => [
     String(trial),
     percent(value),
-    ...names.map((name) => short(params[name] ?? '')),
+    ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
   print(formatTable([['trial', 'accuracy', ...names], ...rows], 0));
   print(`The best one again: ${best[0]!.command}`);

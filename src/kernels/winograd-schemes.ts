@@ -122,3 +122,15 @@ const four: Scheme<4> = {
 };
 
 export const schemes: { readonly [T in Tile]: Scheme<T> } = { 2: two, 4: four };
+
+/** Tiles that cover a map. */
+export interface Tiles {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** How many tiles of a scheme cover a map. */
+export const tilesOf = (
+  { tile }: Scheme,
+  { height, width }: { readonly height: number; readonly width: number },
+): Tiles => ({ rows: Math.ceil(height / tile), columns: Math.ceil(width / tile) });

@@ -9,7 +9,7 @@ import { parseSpace, type TuneSpace } from './space.ts';
 const pool = { int: [2, 3] };
 const stride = { int: [2, 4] };
 
-/** As it would stand in a file; `vgg tune` shows it. Trials are judged by pictures kept apart, not by the test's. */
+/** As it would stand in a file. Trials are judged by pictures kept apart, not by the test's. */
 export const exerciseSpaceSource: Readonly<Record<string, unknown>> = {
   ...recipes['cifar100-vgg7']?.config,
   validation: 0.1,

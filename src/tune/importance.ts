@@ -47,9 +47,7 @@ const summary = ({ label, values }: Group): Importance['groups'][number] => ({
 
 /** A parameter's value as people read it. */
 export const shortValue = (value: ParamValue): string =>
-  typeof value === 'number'
-    ? String(Number.isInteger(value) ? value : Number(value.toPrecision(3)))
-    : String(value);
+  String(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);
 
 const byValue = (a: ParamValue, b: ParamValue): number =>
   typeof a === 'number' && typeof b === 'number' ? a - b : 0;

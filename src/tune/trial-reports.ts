@@ -2,9 +2,9 @@
  * What a study leaves to read (Node only): a brief report in the run folder of each trial that ended, made by its worker
  * in seconds, and at the end the study's own and the best trial's whole one, with the network in it.
  */
+import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
 import { reportRuns } from '../report/lazy.ts';
-import type { ReportOptions } from '../report/report.ts';
 import type { StudyFolder } from './folder.ts';
 import { goneWorkers } from './heartbeat.ts';
 import { attributes } from './lineage.ts';
@@ -14,6 +14,8 @@ import type { Study } from './study.ts';
 
 export interface TrialReportOptions {
   readonly threads?: number | undefined;
+  /** The trial's pictures, where they are at hand. */
+  readonly splits?: DatasetSplits | undefined;
   readonly onNotice: (line: string) => void;
 }
 
@@ -60,11 +62,16 @@ function reportOn(
   folder: StudyFolder,
   { number, params }: FrozenTrial,
   brief: boolean,
-  { threads, onNotice }: TrialReportOptions,
+  { threads, splits, onNotice }: TrialReportOptions,
 ): Promise<string> {
   const { device } = folder.configOf(params);
-  const options: ReportOptions = { device, brief, onProgress: onNotice };
-  return reportRuns([folder.runOf(number)], { ...options, ...(threads !== undefined && { threads }) });
+  return reportRuns([folder.runOf(number)], {
+    device,
+    brief,
+    onProgress: onNotice,
+    ...(threads !== undefined && { threads }),
+    ...(splits && { splits }),
+  });
 }
 
 /** A report that cannot be made is said, and is no failure of the search. */

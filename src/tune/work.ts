@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
@@ -101,7 +102,8 @@ async function runTrial(
   const stop = new AbortController();
   const run = folder.runOf(number);
   // Before the trial is told, so that each that ended has one, whenever its worker dies.
-  const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, onNotice });
+  let splits: DatasetSplits | undefined;
+  const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, splits, onNotice });
   try {
     const config: TrainConfig = {
       ...folder.configOf(params),
@@ -115,6 +117,9 @@ async function runTrial(
     const { last, training } = await runTraining(config, {
       ...(goesOn ? { resume: run } : { folder: run }),
       onNotice,
+      onStart: (started) => {
+        splits = started.splits;
+      },
       signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
       callbacks: [
         {

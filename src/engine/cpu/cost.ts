@@ -13,9 +13,8 @@
  * which decides hardly any of these shapes, so that vectors do not enter.
  */
 import { granule } from '../../kernels/language.ts';
-import { type Scheme, schemes } from '../../kernels/winograd-schemes.ts';
+import { type Scheme, schemes, tilesOf } from '../../kernels/winograd-schemes.ts';
 import type { Conv2dSpec } from '../../model/layer.ts';
-import { tilesOf } from './geometry.ts';
 import type { MapShape } from './operations.ts';
 
 /** Rows an image that reading a matrix is worth, where all of them fit the second-level cache and where not. */

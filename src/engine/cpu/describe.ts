@@ -1,6 +1,6 @@
 /** A plan in words: what the planner has chosen for each operation of a network, and why it could. */
 import type { Scheme } from '../../kernels/winograd-schemes.ts';
-import { poolsInTransform } from './geometry.ts';
+import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { columnRows } from './im2col.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
 import { chunkImages, slotCount } from './plan.ts';
@@ -44,7 +44,7 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
         backward: `${nameOf(backward, scheme)}${gradients}`,
         blocks:
           forward === 'winograd'
-            ? `${winogradBlock(operation, operations.cacheFloats)} tiles of ${tileOf(scheme!)}`
+            ? `${winogradBlock(operation, operations.cacheFloats, forwardTiles(operation))} tiles of ${tileOf(scheme!)}`
             : `${columnRows(operation)} rows of patches`,
       };
     }

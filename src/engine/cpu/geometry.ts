@@ -1,18 +1,7 @@
 /** Tiles of a convolution, and the frames of zeros that its maps need around them. */
-import type { Scheme } from '../../kernels/winograd-schemes.ts';
+import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
 import { type Frame, noFrame } from './code.ts';
-import { type Convolution, isPoolOfTiles, type MapShape } from './operations.ts';
-
-/** How many tiles of a scheme cover a map. */
-export interface Tiles {
-  readonly rows: number;
-  readonly columns: number;
-}
-
-export const tilesOf = ({ tile }: Scheme, { height, width }: Pick<MapShape, 'height' | 'width'>): Tiles => ({
-  rows: Math.ceil(height / tile),
-  columns: Math.ceil(width / tile),
-});
+import { type Convolution, isPoolOfTiles } from './operations.ts';
 
 /** Whether the output transform can pool: windows of 2 or 4 that tile the map, and that fit a tile. */
 export const poolsInTransform = ({ forward, scheme, pool }: Convolution): boolean => {

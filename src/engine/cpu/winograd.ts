@@ -3,21 +3,35 @@
  * in blocks that fit the second-level cache, 36 or 16 matrix products between two transforms. ReLU and a pool of 2 or 4
  * happen in the output transform. Both gradients are the same scheme.
  */
+import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
 import { type Block, cutBlocks } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from './code.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
-import { forwardTiles, poolsInTransform, tilesOf } from './geometry.ts';
+import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { type Convolution, unevenStride } from './operations.ts';
 
 /** What a block's transformed inputs and outputs may take of a second-level cache. */
 const cacheShare = 0.57;
 
-/** Tiles of a block: as many as stay in the second-level cache between the transforms. */
-export const winogradBlock = ({ input, full, scheme }: Convolution, cacheFloats: number): number =>
-  Math.max(
-    4,
-    Math.floor((cacheShare * cacheFloats) / (scheme!.planes * (input.stored + full.stored)) / 4) * 4,
-  );
+/**
+ * Tiles of a block at most: as many as stay in the second-level cache between the transforms, of an image that makes at
+ * least `parts` blocks. Where the weights do not stay in the cache beside one image's planes, each block reads them anew:
+ * then blocks reach over several images.
+ */
+export function winogradBlock(
+  { input, full, scheme }: Convolution,
+  cacheFloats: number,
+  { rows, columns }: Tiles,
+  parts = 1,
+): number {
+  const { planes } = scheme!;
+  const channels = input.stored + full.stored;
+  const available = cacheShare * cacheFloats;
+  const cached = Math.max(4, Math.floor(available / (planes * channels) / 4) * 4);
+  const imageFloats = planes * (input.stored * full.stored + rows * columns * channels);
+  if (parts === 1 && imageFloats > available) return cached;
+  return Math.min(cached, Math.ceil(rows / parts) * columns);
+}
 
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient, winners } = maps;
@@ -30,19 +44,9 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
   const inputTiles = tilesOf(scheme, input);
-  const blockTiles = winogradBlock(operation, context.cacheFloats);
-  const largestBlock = Math.max(blockTiles, tiles.columns, inputTiles.columns);
-
-  /**
-   * Tiles of a block where an image is to make at least `parts` blocks. Where the weights do not stay in the cache beside
-   * one image's planes, each block reads them anew: then blocks reach over several images.
-   */
-  const tilesOfBlock = ({ rows, columns }: typeof tiles, parts: number): number => {
-    const channels = input.stored + full.stored;
-    const floats = planes * (input.stored * full.stored + rows * columns * channels);
-    const withinImage = floats <= cacheShare * context.cacheFloats || parts > 1;
-    return withinImage ? Math.min(blockTiles, Math.ceil(rows / parts) * columns) : blockTiles;
-  };
+  const blockOf = (of: Tiles, parts: number): number =>
+    winogradBlock(operation, context.cacheFloats, of, parts);
+  const largestBlock = Math.max(...[tiles, inputTiles].flatMap((of) => [of.columns, blockOf(of, 1)]));
 
   /** Working memory [planes][tiles][channels], one of two. */
   const tilePlanes = (purpose: string, channels: number): Matrix => {
@@ -87,8 +91,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   };
 
   return {
-    forwardBlocks: (images, parts) =>
-      cutBlocks(images, tiles.rows, tiles.columns, tilesOfBlock(tiles, parts)),
+    forwardBlocks: (images, parts) => cutBlocks(images, tiles.rows, tiles.columns, blockOf(tiles, parts)),
     forward(code, chunk, block) {
       const [from, to] = [inputPlanes, outputPlanes];
       toPlanes(code, 'Input', from, x, chunk, block, tiles.columns, paddingY, paddingX);
@@ -172,7 +175,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       });
     },
     inputBlocks: (images, parts) =>
-      cutBlocks(images, inputTiles.rows, inputTiles.columns, tilesOfBlock(inputTiles, parts)),
+      cutBlocks(images, inputTiles.rows, inputTiles.columns, blockOf(inputTiles, parts)),
     inputGradient(code, chunk, block) {
       const [from, to] = [gradientPlanes, inputGradientPlanes];
       const { columns } = inputTiles;
