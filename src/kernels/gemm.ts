@@ -42,7 +42,7 @@ function vectorTiles(
   });
 }
 
-/** The same for tiles of rows × dot products. */
+/** The same for tiles of rows × dot products: a tile's rows are long, and stay in the first-level cache for all columns. */
 function dotTiles(
   k: Recorder,
   rows: Value,
@@ -50,8 +50,8 @@ function dotTiles(
   body: (tile: Size, row: Value, dot: Value) => void,
 ): void {
   const [tileRows, tileDots] = k.dotWidths[0]!.tiles[0]!;
-  parts(k, columns, tileDots, (dot, dots) =>
-    parts(k, rows, tileRows, (row, rowCount) => body([rowCount, dots], row, dot)),
+  parts(k, rows, tileRows, (row, rowCount) =>
+    parts(k, columns, tileDots, (dot, dots) => body([rowCount, dots], row, dot)),
   );
 }
 

@@ -13,6 +13,9 @@ import { type Convolution, unevenStride } from './operations.ts';
 /** What a block's transformed inputs and outputs may take of a second-level cache. */
 const cacheShare = 0.57;
 
+/** Tiles below which a block is not cut for the cache's sake: reading a plane's weights would cost more than it saves. */
+const fewestTiles = 24;
+
 /**
  * Tiles of a block at most: as many as stay in the second-level cache between the transforms, of an image that makes at
  * least `parts` blocks. Where the weights do not stay in the cache beside one image's planes, each block reads them anew:
@@ -27,7 +30,7 @@ export function winogradBlock(
   const { planes } = scheme!;
   const channels = input.stored + full.stored;
   const available = cacheShare * cacheFloats;
-  const cached = Math.max(4, Math.floor(available / (planes * channels) / 4) * 4);
+  const cached = Math.max(fewestTiles, Math.floor(available / (planes * channels) / 4) * 4);
   const imageFloats = planes * (input.stored * full.stored + rows * columns * channels);
   if (parts === 1 && imageFloats > available) return cached;
   return Math.min(cached, Math.ceil(rows / parts) * columns);
