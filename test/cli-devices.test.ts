@@ -82,7 +82,7 @@ describe('vgg summary', () => {
   test('--plan shows what was chosen for each layer', async () => {
     const { stdout, code } = await vgg(['summary', 'simplified', '--plan']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/conv1 1 +im2col with ReLU +im2col \(weights alone\) +\d+ rows of patches\n/);
+    expect(stdout).toMatch(/conv1 1 +direct with ReLU +direct \(weights alone\) +by image\n/);
     expect(stdout).toMatch(
       /conv2 3 4 +Winograd F\(4×4, 3×3\) with ReLU and pool +sparse: winners of the pool +\d+ tiles of 4×4\n/,
     );

@@ -116,6 +116,7 @@ export function formatC(kernel: Kernel): string {
   };
   const loads: Readonly<Record<LoadForm, (place: string, at: number, lanes: number) => string>> = {
     vector: (place, at, lanes) => `load${lanes}(${place}, ${at})`,
+    kept: (place, at, lanes) => `keep${lanes}(load${lanes}(${place}, ${at}))`,
     splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
     float: (place, at) => `load1(${place}, ${at})`,
     byte: (place, at) => `loadByte(${place}, ${at})`,
@@ -215,6 +216,7 @@ typedef int i${lanes} __attribute__((vector_size(${lanes * 4})));
 #define load${lanes}(place, at) ((v${lanes}) * (const u${lanes} *)((place) + 4 * (at)))
 #define store${lanes}(place, at, value) (*(u${lanes} *)((place) + 4 * (at)) = (value))
 inline_ v${lanes} splat${lanes}(float x) { return (v${lanes}){${all(() => 'x')}}; }
+inline_ v${lanes} keep${lanes}(v${lanes} x) { inRegister(x); return x; }
 static __attribute__((noinline)) void scatter${lanes}(char *place, intptr_t step, v${lanes} x) {
   ${all((lane) => `store1(place + ${lane} * step, 0, x[${lane}]);`, '\n  ')}
 }
@@ -272,6 +274,13 @@ const formatKernels = (kernels: readonly Kernel[], lanes: readonly number[]): st
 #include <immintrin.h>
 #endif
 #define inline_ static inline __attribute__((always_inline))
+#if defined(__SSE2__)
+#define inRegister(x) __asm__("" : "+v"(x))
+#elif defined(__ARM_NEON)
+#define inRegister(x) __asm__("" : "+w"(x))
+#else
+#define inRegister(x)
+#endif
 #define load1(place, at) (*(const float *)((place) + 4 * (at)))
 #define store1(place, at, value) (*(float *)((place) + 4 * (at)) = (value))
 #define storeWord(place, at, value) (*(int32_t *)((place) + 4 * (at)) = (int32_t)(value))

@@ -1,4 +1,5 @@
 /** Every kernel there is, in the order in which a training step meets them. Adding one: write it, list it here. */
+import { directForward, directWeightGradient } from './direct.ts';
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
 import type { Kernel, KernelRecipe, ParameterTypes, Target, Width } from './language.ts';
 import {
@@ -22,6 +23,7 @@ import { winogradKernels } from './winograd.ts';
 
 export const kernelNames = [
   'loadImage',
+  'directForward',
   'im2col',
   'gemmNN',
   'gemmNNRelu',
@@ -46,6 +48,7 @@ export const kernelNames = [
   'maxPoolBackward',
   'unpool2',
   'unpool4',
+  'directWeightGradient',
   'sparseCollect',
   'sparseWeightGradient',
   'sparseInputGradient',
@@ -75,6 +78,8 @@ export type KernelName = (typeof kernelNames)[number];
 
 const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   loadImage,
+  directForward,
+  directWeightGradient,
   im2col,
   gemmNN,
   gemmNNRelu,

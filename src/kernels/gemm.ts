@@ -21,10 +21,10 @@ function parts(k: Recorder, count: Value, largest: number, body: (at: Value, siz
   }
 }
 
-type Size = readonly [rows: number, columns: number];
+export type Size = readonly [rows: number, columns: number];
 
 /** Calls `body` so that register tiles of rows × vectors cover rows × columns. */
-function vectorTiles(
+export function vectorTiles(
   k: Recorder,
   rows: Value,
   columns: Value,
@@ -62,7 +62,13 @@ interface Tile {
 }
 
 /** A register tile of sums, from zero or, where `accumulate` is not 0, from what `out` holds. */
-function sumTile(k: Recorder, [rows, vectors]: Size, out: Value, outStride: Value, accumulate: Value): Tile {
+export function sumTile(
+  k: Recorder,
+  [rows, vectors]: Size,
+  out: Value,
+  outStride: Value,
+  accumulate: Value,
+): Tile {
   const places = range(rows).map((i) => out.plus(outStride.scale(i)));
   const zero = k.vector(0);
   const sums = grid(rows, vectors, () => k.variable(zero));
@@ -197,9 +203,9 @@ export const gemmNT: KernelRecipe = kernel(
             const start = folded;
             sums = grid(tile[0], tile[1], (i, j) => k.variable(start ? start[i]![j]! : k.vector(0)));
             k.loop(vectors, () => {
-              const rightVectors = right.map((pointer) => k.load(pointer));
+              const rightVectors = right.map((pointer) => k.loadKept(pointer));
               for (const i of range(tile[0])) {
-                const vector = k.load(left[i]!);
+                const vector = k.loadKept(left[i]!);
                 for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(vector, rightVectors[j]!);
               }
               for (const pointer of [...left, ...right]) pointer.advance(k.lanes);

@@ -77,7 +77,7 @@ export type Statement =
  * `vector`: `lanes` adjacent floats; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
  * `offset`: an offset that a kernel has stored.
  */
-export type LoadForm = 'vector' | 'splat' | 'float' | 'byte' | 'offset';
+export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'offset';
 
 /** A recorded program. */
 export interface Kernel {
@@ -302,6 +302,10 @@ export class Recorder {
   /** `lanes` floats from `at` floats behind the pointer. */
   load(pointer: Value, at = 0): Value {
     return this.#load('vector', 'vector', pointer, at);
+  }
+  /** The same for a value with several uses: a C compiler is kept from reading it from memory again for each. */
+  loadKept(pointer: Value, at = 0): Value {
+    return this.#load('kept', 'vector', pointer, at);
   }
   /** The float `at` floats behind the pointer, in every lane. */
   loadSplat(pointer: Value, at = 0): Value {

@@ -118,16 +118,21 @@ export const sumPixels: KernelRecipe = kernel(
     k.vectors(p.channels, (channel) => {
       const at = channel.toOffset();
       const out = p.out.plus(at);
-      const sum = k.variable(k.vector(0));
-      k.if(p.accumulate, () => sum.set(k.load(out)));
+      // Four sums, since one would wait for itself.
+      const sums = range(4).map(() => k.variable(k.vector(0)));
+      const [first, second, third, fourth] = sums as [Value, Value, Value, Value];
+      k.if(p.accumulate, () => first.set(k.load(out)));
       k.loop(p.rows, (row) => {
         const place = k.variable(p.map.plus(at).plus(p.mapRow.scale(row)));
-        k.loop(p.columns, () => {
+        const add = (sum: Value): void => {
           sum.set(sum.add(k.load(place)));
           place.advance(p.mapPixel);
-        });
+        };
+        const fours = p.columns.div(4);
+        k.loop(fours, () => sums.forEach(add));
+        k.loop(p.columns.sub(fours.mul(4)), () => add(first));
       });
-      k.store(out, sum);
+      k.store(out, first.add(second).add(third.add(fourth)));
     });
   },
 );

@@ -100,6 +100,7 @@ const arithmetic = {
 
 const loads = {
   vector: 'v128.load',
+  kept: 'v128.load',
   splat: 'v128.load32_splat',
   float: 'f32.load',
   byte: 'i32.load8_u',

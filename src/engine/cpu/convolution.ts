@@ -1,6 +1,6 @@
 /**
  * A convolution with the ReLU and the max-pool behind it, lowered to kernel calls. What algorithm computes it is the
- * operation's choice: `winograd.ts`, `im2col.ts`, and behind a pool `sparse.ts` for its gradients. Here is what they
+ * operation's choice: `winograd.ts`, `im2col.ts`, `direct.ts`, and behind a pool `sparse.ts` for its gradients. Here is what they
  * share: frames of zeros, matrices derived from the weights, pooling, and the order of things.
  *
  * A gradient arrives with this operation's own ReLU already applied when there is no pool (whoever writes a gradient
@@ -8,6 +8,7 @@
  */
 import { type Block, group } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix, noFrame, type Region } from './code.ts';
+import { directAlgorithm } from './direct.ts';
 import { convolutionGradientFrame, poolsInTransform } from './geometry.ts';
 import { im2colAlgorithm } from './im2col.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';
@@ -86,7 +87,7 @@ export function deriveConvolution(
 ): void {
   const { matrix, input, scheme } = operation;
   const weights = parameters + matrix.offset + from * matrix.rowStride;
-  if (operation.forward === 'im2col') {
+  if (operation.forward !== 'winograd') {
     code.call('transpose', {
       out: derived.forward.place.at + from,
       outRow: derived.forward.rowStride,
@@ -120,6 +121,8 @@ export function deriveConvolution(
   }
 }
 
+const algorithms = { winograd: winogradAlgorithm, direct: directAlgorithm, im2col: im2colAlgorithm };
+
 export function lowerConvolution(
   operation: Convolution,
   derived: ConvolutionWeights,
@@ -141,7 +144,7 @@ export function lowerConvolution(
         : dy
       : undefined;
   const maps: ConvolutionMaps = { operation, derived, context, fullMap, fullGradient, winners };
-  const algorithm = operation.forward === 'winograd' ? winogradAlgorithm(maps) : im2colAlgorithm(maps);
+  const algorithm = algorithms[operation.forward](maps);
   const gradients = training && sparse ? sparseGradients(maps) : algorithm;
 
   const pooledWindows = (chunk: Chunk, image: number, map: MapBuffer): Record<string, number> => ({

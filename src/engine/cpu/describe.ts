@@ -20,8 +20,9 @@ function nameOf(algorithm: Convolution['backward'], scheme: Scheme | undefined):
   switch (algorithm) {
     case 'winograd':
       return `Winograd F(${tileOf(scheme!)}, 3×3)`;
+    case 'direct':
     case 'im2col':
-      return 'im2col';
+      return algorithm;
     case 'sparse':
       return 'sparse: winners of the pool';
   }
@@ -45,7 +46,9 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
         blocks:
           forward === 'winograd'
             ? `${winogradBlock(operation, operations.cacheFloats, forwardTiles(operation))} tiles of ${tileOf(scheme!)}`
-            : `${columnRows(operation)} rows of patches`,
+            : forward === 'im2col'
+              ? `${columnRows(operation)} rows of patches`
+              : 'by image',
       };
     }
     case 'linear':

@@ -6,6 +6,7 @@
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
  * multiples of the granule, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
  */
+import { directUnroll } from '../../kernels/direct.ts';
 import { granule } from '../../kernels/language.ts';
 import type { Scheme } from '../../kernels/winograd-schemes.ts';
 import type {
@@ -64,9 +65,9 @@ export interface Convolution extends Shared {
   readonly full: MapShape;
   readonly relu: boolean;
   readonly pool: MaxPool2dSpec | undefined;
-  readonly forward: 'winograd' | 'im2col';
+  readonly forward: 'winograd' | 'direct' | 'im2col';
   /** `sparse` visits the winners of the pool alone. */
-  readonly backward: 'winograd' | 'im2col' | 'sparse';
+  readonly backward: 'winograd' | 'direct' | 'im2col' | 'sparse';
   /** Whose tiles `winograd` computes; none where neither pass is. */
   readonly scheme: Scheme | undefined;
   readonly matrix: MatrixLayout;
@@ -144,6 +145,10 @@ export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2
   );
 }
 
+/** Whether the direct algorithm can: it reads pictures, whose channels are stored without surplus. */
+const canBeDirect = (spec: Conv2dSpec, { stored }: MapShape): boolean =>
+  stored % granule !== 0 && (spec.kernel[1] * stored) % directUnroll === 0;
+
 function chooseAlgorithms(
   spec: Conv2dSpec,
   pool: MaxPool2dSpec | undefined,
@@ -152,7 +157,7 @@ function chooseAlgorithms(
   cacheFloats: number,
 ): Pick<Convolution, 'forward' | 'backward' | 'scheme'> {
   const scheme = cheapestScheme(spec, input, full, cacheFloats);
-  const dense = scheme ? 'winograd' : 'im2col';
+  const dense = scheme ? 'winograd' : canBeDirect(spec, input) ? 'direct' : 'im2col';
   // Of a window of n values one has a gradient, and Winograd saves about a factor of 3 on all of them, more where
   // there are many channels.
   const { stored } = input;
@@ -236,7 +241,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
         const pool = next('maxPool2d');
         const full = mapOf(layer.output);
         const algorithms = chooseAlgorithms(spec, pool, from, full, cacheFloats);
-        const bias = algorithms.forward === 'im2col' ? 'column' : 'vector';
+        const bias = algorithms.forward === 'winograd' ? 'vector' : 'column';
         const matrix = layOut(layer, from, full.stored, spec.kernel[0] * spec.kernel[1], bias);
         const output = mapOf(layers[i - 1]!.output);
         list.push({

@@ -1,6 +1,7 @@
 /** The checks of every kernel: tests and `vgg doctor` run all of them, a device's self-test at start-up a few. */
 import type { KernelName } from '../catalogue.ts';
 import type { KernelCheck } from './check.ts';
+import * as direct from './direct.ts';
 import * as gemm from './gemm.ts';
 import * as maps from './maps.ts';
 import * as normalization from './normalization.ts';
@@ -10,6 +11,7 @@ import * as sparse from './sparse.ts';
 import { winogradChecks } from './winograd.ts';
 
 export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
+  ...direct,
   ...gemm,
   ...maps,
   ...normalization,

@@ -1,0 +1,114 @@
+/**
+ * A convolution as it is written, without patches copied or transformed: for pictures, whose few channels leave other
+ * algorithms little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
+ */
+import { sumTile, vectorTiles } from './gemm.ts';
+import { grid, type KernelRecipe, kernel, range } from './language.ts';
+
+/** Floats of a run that are worked off together: a run is a multiple. */
+export const directUnroll = 3;
+
+const maps = {
+  /** The first patch's corner: the map's, less the padding. */
+  map: 'pointer',
+  mapRow: 'offset',
+  /** Distance between patches: the convolution's stride. */
+  stepRow: 'offset',
+  stepPixel: 'offset',
+  rows: 'i32',
+  columns: 'i32',
+  kernelRows: 'i32',
+  /** A multiple of `directUnroll`. */
+  run: 'i32',
+  filters: 'i32',
+} as const;
+
+export const directForward: KernelRecipe = kernel(
+  'directForward',
+  'out[rows][columns][filters] = max(floor, bias + the patches of a map · weights[kernelRows · run][filters])',
+  {
+    out: 'pointer',
+    outRow: 'offset',
+    outPixel: 'offset',
+    ...maps,
+    weights: 'pointer',
+    weightRow: 'offset',
+    bias: 'pointer',
+    floor: 'f32',
+  },
+  (k, p) => {
+    k.loop(p.rows, (y) => {
+      const mapRow = p.map.plus(p.stepRow.scale(y));
+      const outRow = p.out.plus(p.outRow.scale(y));
+      vectorTiles(k, p.columns, p.filters, ([pixels, vectors], x, filter) => {
+        const corner = mapRow.plus(p.stepPixel.scale(x));
+        const patches = range(pixels).map((i) => k.variable(corner.plus(p.stepPixel.scale(i))));
+        const weights = k.variable(p.weights.plus(filter.toOffset()));
+        const bias = p.bias.plus(filter.toOffset());
+        const start = range(vectors).map((j) => k.load(bias, j * k.lanes));
+        const sums = grid(pixels, vectors, (_, j) => k.variable(start[j]!));
+        const toNextRow = p.mapRow.sub(p.run.toOffset());
+        k.loop(p.kernelRows, () => {
+          k.loop(p.run.div(directUnroll), () => {
+            for (const tap of range(directUnroll)) {
+              const row = range(vectors).map((j) => k.load(weights, j * k.lanes));
+              for (const i of range(pixels)) {
+                const value = k.loadSplat(patches[i]!, tap);
+                for (const j of range(vectors)) sums[i]![j]!.multiplyAdd(value, row[j]!);
+              }
+              weights.advance(p.weightRow);
+            }
+            for (const patch of patches) patch.advance(directUnroll);
+          });
+          for (const patch of patches) patch.advance(toNextRow);
+        });
+        const out = outRow.plus(p.outPixel.scale(x)).plus(filter.toOffset());
+        const floor = p.floor.splat();
+        sums.forEach((line, i) => {
+          const place = out.plus(p.outPixel.scale(i));
+          line.forEach((sum, j) => void k.store(place, sum.max(floor), j * k.lanes));
+        });
+      });
+    });
+  },
+);
+
+export const directWeightGradient: KernelRecipe = kernel(
+  'directWeightGradient',
+  'out[kernelRows · run][filters] (+)= the patches of a mapᵀ · gradient[rows · columns][filters]',
+  {
+    out: 'pointer',
+    outRow: 'offset',
+    ...maps,
+    gradient: 'pointer',
+    gradientRow: 'offset',
+    gradientPixel: 'offset',
+    accumulate: 'i32',
+  },
+  (k, p) => {
+    vectorTiles(k, p.kernelRows.mul(p.run), p.filters, (tile, firstTap, filter) => {
+      const taps = range(tile[0]).map((i) => {
+        const tap = firstTap.add(i);
+        const kernelRow = tap.div(p.run);
+        return p.mapRow.scale(kernelRow).add(tap.sub(kernelRow.mul(p.run)).toOffset());
+      });
+      const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
+      const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
+      k.loop(p.rows, (y) => {
+        const first = p.map.plus(p.stepRow.scale(y));
+        const values = taps.map((tap) => k.variable(first.plus(tap)));
+        const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
+        k.loop(p.columns, () => {
+          const row = range(tile[1]).map((j) => k.load(gradient, j * k.lanes));
+          values.forEach((place, i) => {
+            const value = k.loadSplat(place);
+            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
+            place.advance(p.stepPixel);
+          });
+          gradient.advance(p.gradientPixel);
+        });
+      });
+      store();
+    });
+  },
+);
