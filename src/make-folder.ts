@@ -7,15 +7,15 @@ import { dirname } from 'node:path';
  * is not, as in `/proc`.
  * @throws the system's error where a folder cannot be made.
  */
-export function makeFolder(path: string): void {
+export function makeFolder(path: string, mode = 0o777): void {
   try {
-    mkdirSync(path);
+    mkdirSync(path, mode);
   } catch (error) {
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     const parent = dirname(path);
     if (existsSync(parent)) throw new Error(`the system lets no folder be made in ${parent}`);
-    makeFolder(parent);
-    mkdirSync(path);
+    makeFolder(parent, mode);
+    mkdirSync(path, mode);
   }
 }

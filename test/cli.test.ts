@@ -291,6 +291,7 @@ describe('bad input', () => {
       '--patience has no effect with schedule step: leave it out, or choose --schedule plateau',
     ],
     ['train --no-run --checkpoint-every 10', 2, '--no-run keeps no checkpoints'],
+    ['lr-find --epochs 3', 2, "unknown option '--epochs'"],
     ['lr-find --momentum 0.5', 2, '--momentum has no effect with optimizer adam'],
     ['train --model vgg7 --model-option chanels=8,8', 2, 'did you mean "channels"?'],
     ['train --model vgg7 --model-option channels=8', 2, 'channels=8 is not 2 whole numbers ≥ 1'],

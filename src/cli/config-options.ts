@@ -24,8 +24,10 @@ import { maxThreads, modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
 
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
-export function addConfigOptions(command: Command): Command {
-  for (const [name, option] of Object.entries(trainOptions)) command.addOption(optionOf(name, option));
+export function addConfigOptions(command: Command, without: readonly (keyof TrainConfig)[] = []): Command {
+  for (const [name, option] of Object.entries(trainOptions)) {
+    if (!without.includes(name as keyof TrainConfig)) command.addOption(optionOf(name, option));
+  }
   const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
   return command
     .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))

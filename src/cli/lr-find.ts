@@ -21,11 +21,18 @@ Examples:
   $ vgg lr-find --model vgg7 --dataset cifar100 --normalize --optimizer sgd --to 3 --plot rates.svg
 
 The rate rises by the same factor each step while the network trains; nothing is kept. Two rates are named: where the
-smoothed loss falls fastest, and a tenth of the rate at which it is lowest. Options of a training are those of vgg train.`;
+smoothed loss falls fastest, and a tenth of the rate at which it is lowest. Options are those of vgg train, but for
+epochs, learning rate, schedule and what follows from them; a recipe or a file may have them, to no effect.`;
+
+/** What a sweep has of its own, or ends before it would begin. */
+const without = [
+  ...(['epochs', 'steps', 'lr', 'schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr'] as const),
+  ...(['warmup', 'averageDecay', 'earlyStopping'] as const),
+];
 
 export function lrFindCommand(interruption: Interruption): Command {
   const command = new Command('lr-find').description('sweep the learning rate and look at the loss');
-  addConfigOptions(command)
+  addConfigOptions(command, without)
     .addOption(numberOption('--from <x>', 'the first rate', { above: 0 }).default(1e-6))
     .addOption(numberOption('--to <x>', 'the last rate', { above: 0 }).default(1))
     .addOption(wholeNumberOption('--sweep <n>', 'steps between them', { least: 10 }).default(200))

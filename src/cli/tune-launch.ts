@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, openSync, readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { UsageError, VggError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { writeJson } from '../runs/files.ts';
 import { parseConfig } from '../train/config.ts';
 import type { StudyFolder } from '../tune/folder.ts';
@@ -54,7 +55,7 @@ export async function launchHere(
   interruption.graceMilliseconds = 60_000;
   interruption.kept = `What was tried is in ${folder.folder}; vgg tune --study ${folder.folder} goes on.`;
   await rm(folder.path('stop'), { force: true });
-  await mkdir(folder.path('logs'), { recursive: true });
+  makeFolder(folder.path('logs'));
   const [program, ...args] = workerCommand(folder, threads);
   const log = join(folder.path('logs'), `workers-${process.pid}.log`);
   const output = openSync(log, 'a');

@@ -3,10 +3,10 @@
  * `journal.log` has the trials, `workers/` their workers' signs of life, `runs/` a run folder for each trial.
  */
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { readJson, writeJson } from '../runs/files.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
@@ -141,7 +141,7 @@ export async function createStudyFolder(dir: string, settings: StudySettings): P
       );
     }
   }
-  await mkdir(folder, { recursive: true });
+  makeFolder(folder);
   await writeJson(join(folder, studyFiles.settings), settings);
   const study = await createStudy({
     journal: join(folder, studyFiles.journal),

@@ -5,9 +5,10 @@
  * Ages are differences of file times, and all of these come from the file server: clocks of machines that differ do
  * not matter.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { makeFolder } from '../make-folder.ts';
 import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
 
 export interface HeartbeatOptions {
@@ -44,7 +45,7 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
   const worker = `${process}+${count++}`;
   const path = join(folder, `${worker}${ending}`);
   const sign = (): void => {
-    mkdirSync(folder, { recursive: true });
+    makeFolder(folder);
     writeFileSync(`${path}.part`, JSON.stringify({ process, facts }));
     renameSync(`${path}.part`, path);
   };

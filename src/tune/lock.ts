@@ -13,18 +13,10 @@
  * The claim stands until the lock is gone, and a claimer that died is succeeded in the same way; so a lock that was
  * just acquired is never removed by someone who looked at its predecessor.
  */
-import {
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  unlinkSync,
-} from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeFolder } from '../make-folder.ts';
 import { livenessOf, processIdentity } from './process-identity.ts';
 
 export interface LockOptions {
@@ -104,7 +96,7 @@ export class JournalLock {
 
   /** Puts our link into the folder of holders, and clears away those of processes that are gone. */
   #register(): void {
-    mkdirSync(this.#holders, { recursive: true });
+    makeFolder(this.#holders);
     const own = join(this.#holders, this.#name);
     rmSync(own, { force: true });
     symlinkSync(join('..', basename(this.#journal)), own);

@@ -15,7 +15,7 @@ import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { nearest, unknownName } from '../suggest.ts';
-import { parseConfig, type TrainConfigInput, trainOptions } from '../train/config.ts';
+import { parseConfig, type TrainConfigInput, trainOptions, usedOptions } from '../train/config.ts';
 import {
   categorical,
   type Distribution,
@@ -129,7 +129,7 @@ export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params:
     }
     setAt(config, parameter.path, parameter.lists?.get(value) ?? value);
   }
-  return config;
+  return usedOptions(config as TrainConfigInput);
 }
 
 /** Why a point cannot work: its network does not fit the pictures, or its options do not go together. */

@@ -4,10 +4,11 @@
  * middle of a trial, killed or told to, leaves a run that another takes up from its checkpoint.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
+import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
+import { makeFolder } from '../make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
 import type { TrainConfig } from '../train/config.ts';
@@ -171,7 +172,7 @@ async function takeOver(from: string, to: string): Promise<boolean> {
   if (!existsSync(join(from, runFiles.last)) || !existsSync(join(from, runFiles.config))) return false;
   const copy = `${to}.part`;
   await rm(copy, { recursive: true, force: true });
-  await mkdir(copy, { recursive: true });
+  makeFolder(copy);
   for (const name of Object.values(runFiles)) {
     if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
     await copyFile(join(from, name), join(copy, name));

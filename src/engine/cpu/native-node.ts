@@ -15,6 +15,7 @@ import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import { makeFolder } from '../../make-folder.ts';
 import type { KernelSource } from './library.ts';
 import { loadKoffi, openNative } from './native-library-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
@@ -136,7 +137,7 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
 /** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
 async function ownDirectory(directory: string): Promise<void> {
   if (!existsSync(directory)) {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    makeFolder(directory, 0o700);
     await chmod(directory, 0o700);
   }
   const stat = lstatSync(directory);
