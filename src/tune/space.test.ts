@@ -10,11 +10,13 @@ import { configOf, parseSpace } from './space.ts';
 const vgg7 = { model: 'vgg7' };
 const lr = { float: [0.001, 0.1], log: true };
 
-test('candidates become parameters, the rest stays fixed, and a point becomes a config', () => {
+test('candidates become parameters, the rest stays fixed, and a point becomes a config of what has an effect', () => {
   const space = parseSpace(
     {
       model: 'vgg7',
       epochs: 5,
+      schedule: 'multiStep',
+      nesterov: true,
       lr,
       batchSize: { int: [32, 128], step: 32 },
       augment: { choices: [true, false] },
@@ -48,6 +50,7 @@ test('candidates become parameters, the rest stays fixed, and a point becomes a 
   expect(configOf(space, params)).toEqual({
     model: 'vgg7',
     epochs: 5,
+    schedule: 'multiStep',
     lr: 0.01,
     batchSize: 64,
     augment: false,
