@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import { cannotWrite, readJson, writeJson } from './files.ts';
+import { cannotWrite, readChecked, writeJson } from './files.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
 import { bestEpoch } from './records.ts';
 
@@ -26,9 +26,7 @@ export const seedFolder = (series: string, seed: number): string => join(series,
 /** @throws DataError where the file is damaged. */
 export async function readSeries(folder: string): Promise<SeedSeries> {
   const path = join(folder, seriesFile);
-  const result = schema.safeParse(await readJson(path));
-  if (!result.success) throw new DataError(`${path} is damaged: ${z.prettifyError(result.error)}`);
-  const { config, seeds } = result.data;
+  const { config, seeds } = await readChecked(path, schema);
   try {
     return { seeds, config: parseConfig(config, path) };
   } catch (error) {
