@@ -169,8 +169,16 @@ describe('runs', () => {
     const [x, y] = testAccuracy;
     expect(mean).toBeCloseTo((x! + y!) / 2, 12);
     expect(deviation).toBeCloseTo(Math.abs(x! - y!) / Math.SQRT2, 12);
-    const names = jsonLines(await vgg(['runs', root, '--json'])).map(({ name }) => name);
-    expect(names).toEqual(['seed-3', 'seed-4']);
+    const listed = jsonLines(await vgg(['runs', root, '--json']));
+    const names = ['seed-3', 'seed-4'];
+    expect(listed.map(({ name }) => name)).toEqual([...names, 'seeds']);
+    expect(listed.at(-1)).toEqual({ name: 'seeds', folder: root, seeds: 2, testAccuracy, mean, deviation });
+    const percent = (share: number): string => (100 * share).toFixed(2);
+    expect((await vgg(['runs', root])).stdout).toMatch(
+      new RegExp(`\\nseeds +2 of 2 seeds +${percent(mean)} ± ${percent(deviation)} %`),
+    );
+    // In the folder around it, too.
+    expect((await vgg(['runs', folder])).stdout).toMatch(/\nseeds\/seed-4 .*\nseeds +2 of 2 seeds /);
 
     // The folder of the series stands for its runs where they are compared; elsewhere they are named.
     const report = await vgg(['report', root, '--brief', '--json']);

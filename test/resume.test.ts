@@ -282,10 +282,10 @@ describe('a series of seeds', () => {
     }
     expect(signal).toBe('SIGKILL');
     expect(existsSync(join(series, 'seed-6'))).toBe(false);
-    const listed = jsonLines(await vgg(['runs', series, '--json'])).map(({ name, state }) => [name, state]);
-    expect(listed).toEqual([
-      ['seed-4', 'finished'],
-      ['seed-5', 'interrupted'],
+    expect(jsonLines(await vgg(['runs', series, '--json']))).toMatchObject([
+      { name: 'seed-4', state: 'finished' },
+      { name: 'seed-5', state: 'interrupted' },
+      { name: 'seeds-killed', seeds: 3, testAccuracy: [expected.testAccuracy[0]], deviation: 0 },
     ]);
 
     const resumed = await vgg(['train', '--resume', series, '--no-report', '--json']);
@@ -333,7 +333,9 @@ describe('a series of seeds', () => {
     expect(again.code).toBe(2);
     await writeFile(join(series, 'seeds.json'), '{"seeds": 0}');
     const damaged = await vgg(['train', '--resume', series]);
-    expect(damaged.stderr).toMatch(/seeds\.json is damaged: /);
+    expect(damaged.stderr).toMatch(
+      /seeds\.json is damaged: config: is missing; .*seeds: 0 is not a whole number ≥ 1; correct it/,
+    );
     expect(damaged.code).toBe(1);
   });
 });

@@ -241,9 +241,13 @@ describe('wrong use', () => {
     [
       '--config {"pruner":{"name":"asha","reductionFactor":1},"lr":{"choices":[1]}}',
       2,
-      'pruner.reductionFactor: Too small',
+      'pruner.reductionFactor: 1 is not a whole number ≥ 2',
     ],
-    ['--config {"pruner":"ash","lr":{"choices":[1]}}', 2, 'pruner.name: is one of none, median, asha'],
+    [
+      '--config {"pruner":"ash","lr":{"choices":[1]}}',
+      2,
+      'pruner.name: "ash" is not one of none, median, asha; did you mean "asha"?',
+    ],
     // What every trial would fail on alike.
     [
       '--config {"dataset":"cifar10","data":"/nowhere","lr":{"choices":[1]}}',

@@ -12,6 +12,9 @@ Examples:
   $ vgg runs experiments     those in another folder
   $ vgg runs --json          one JSON object a line
 
+A folder of --seeds stands behind its runs: how many seeds are finished, and the mean of their test accuracy ± the
+deviation of the sample.
+
 best is the test accuracy of the best epoch: chosen by the pictures that --validation keeps apart, otherwise by the test
 pictures themselves, and then flattering.`;
 
@@ -25,18 +28,26 @@ export function runsCommand(): Command {
 }
 
 async function listCommand(dir: string | undefined, { json }: { readonly json?: true }): Promise<void> {
-  const { listRuns, runsRoot } = await import('../runs/folder.ts');
+  const [{ runsRoot }, { listWithSeries }] = await Promise.all([
+    import('../runs/folder.ts'),
+    import('../runs/seeds.ts'),
+  ]);
   const root = dir ?? runsRoot();
-  const runs = await listRuns(root);
+  const runs = await listWithSeries(root);
   if (json) {
     for (const run of runs) {
-      printJson('problem' in run ? run : { ...facts(run), folder: run.folder, config: run.config });
+      printJson('config' in run ? { ...facts(run), folder: run.folder, config: run.config } : run);
     }
     return;
   }
   if (runs.length === 0) return note(`There are no runs in ${root}; vgg train makes one.`);
   const rows = runs.map((run) => {
     if ('problem' in run) return [run.name, 'damaged', '', '', '', ''];
+    if ('seeds' in run) {
+      const { name, seeds, testAccuracy, mean, deviation } = run;
+      const accuracy = mean === undefined ? '' : `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
+      return [name, `${testAccuracy.length} of ${seeds} seeds`, '', accuracy, '', ''];
+    }
     const { state, epochs, totalEpochs, bestAccuracy, testAccuracy, seconds } = facts(run);
     return [
       run.name,

@@ -204,7 +204,7 @@ async function trainSeries(
     const resumed = resumedConfig(run.config, changes);
     accuracies.push(await trainOnce(resumed, { ...own, resume: folder }, interruption));
   }
-  reportSeeds(accuracies, options.json === true);
+  await reportSeeds(accuracies, options.json === true);
 }
 
 /** The run's folder; undefined with --no-run. */
@@ -314,10 +314,9 @@ async function writeReportOf(
   }
 }
 
-function reportSeeds(accuracies: readonly number[], json: boolean): void {
-  const mean = accuracies.reduce((sum, value) => sum + value, 0) / accuracies.length;
-  const squares = accuracies.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const deviation = accuracies.length > 1 ? Math.sqrt(squares / (accuracies.length - 1)) : 0;
+async function reportSeeds(accuracies: readonly number[], json: boolean): Promise<void> {
+  const { meanAndDeviation } = await import('../runs/seeds.ts');
+  const { mean, deviation } = meanAndDeviation(accuracies);
   if (json) {
     print(JSON.stringify({ event: 'seeds', testAccuracy: accuracies, mean, deviation }));
     return;

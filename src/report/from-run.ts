@@ -9,7 +9,7 @@ import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
 import type { ReportRunsOptions } from './lazy.ts';
-import { type ReportRun, writeReport } from './report.ts';
+import { type ReportRun, type TimeShare, writeReport } from './report.ts';
 
 /** Steps that are timed for the layers' shares. */
 const timedSteps = 3;
@@ -37,9 +37,9 @@ export async function reportRun(
     options: config.modelOptions,
   });
   if (!brief) onProgress('timing the layers');
-  const layerShares = brief
+  const timeShares = brief
     ? undefined
-    : await timeShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
+    : await measureShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
   return {
     name,
     config,
@@ -48,7 +48,7 @@ export async function reportRun(
     steps,
     weights,
     splits,
-    ...(layerShares && { layerShares }),
+    ...(timeShares && { timeShares }),
   };
 }
 
@@ -64,12 +64,12 @@ export async function reportRuns(
   return path;
 }
 
-/** Each layer's share of a training step on one thread; none for the reference, whose layers are not fast ones. */
-async function timeShares(
+/** The layers' shares of a training step on one thread; none for the reference, whose layers are not fast ones. */
+async function measureShares(
   network: Network,
   batchSize: number,
   device: string,
-): Promise<ReadonlyMap<string, number> | undefined> {
+): Promise<readonly TimeShare[] | undefined> {
   if (device === 'reference') return undefined;
   const [{ anyKernels, wasmKernels }, { profileTraining }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
@@ -80,11 +80,8 @@ async function timeShares(
     batchSize,
     steps: timedSteps,
   });
-  return new Map(
-    operations.list.map(({ layers }, index) => {
-      const own = calls.filter(({ operation }) => operation === index);
-      // Layers that are computed together share one time, which stands at the first.
-      return [layers[0]!, own.reduce((sum, call) => sum + call.milliseconds, 0) / milliseconds];
-    }),
-  );
+  return operations.list.map(({ layers }, index) => {
+    const own = calls.filter(({ operation }) => operation === index);
+    return { layers, share: own.reduce((sum, call) => sum + call.milliseconds, 0) / milliseconds };
+  });
 }

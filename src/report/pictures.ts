@@ -3,7 +3,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import { heatPixels, inferno } from '../explain/colours.ts';
 import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
-import type { Weight } from '../model/layer.ts';
+import type { Network, Weight, Weights } from '../model/layer.ts';
 import type { Raster } from './png.ts';
 
 /** Picture `index` of a data set; other than one or three channels are shown by their first. */
@@ -46,6 +46,16 @@ function sheet(
     }
   }
   return { width: sheetWidth, height: sheetHeight, channels: 4, bytes };
+}
+
+/** The filters of a network's first convolution, and its name; undefined where it has none. */
+export function firstFilters(
+  network: Network,
+  weights: Weights,
+): { readonly layer: string; readonly weight: Weight } | undefined {
+  const first = network.layers.find(({ spec }) => spec.kind === 'conv2d');
+  const weight = first && weights.get(`${first.name}.weight`);
+  return weight && { layer: first.name, weight };
 }
 
 /**

@@ -37,8 +37,14 @@ export interface ReportRun {
   /** The best ones: those that are reported. */
   readonly weights: Weights;
   readonly splits: DatasetSplits;
-  /** Share of a training step's time by layer name, 0–1, where it was measured. */
-  readonly layerShares?: ReadonlyMap<string, number>;
+  /** Where a training step's time goes, where it was measured. The rest is no layer's. */
+  readonly timeShares?: readonly TimeShare[];
+}
+
+/** Layers that are computed together, and their share of a training step's time, 0–1. */
+export interface TimeShare {
+  readonly layers: readonly string[];
+  readonly share: number;
 }
 
 export interface ReportOptions {

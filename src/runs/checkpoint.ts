@@ -13,6 +13,7 @@ import { copyFile, link, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import * as z from 'zod';
+import { check } from '../check.ts';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
@@ -178,12 +179,9 @@ async function keep(path: string, to: string): Promise<boolean> {
 
 /** An untrusted state checked. @throws DataError that names key, value and rule. */
 function checkState(input: unknown): z.infer<typeof stateSchema> & { readonly loop: LoopState } {
-  const result = stateSchema.safeParse(input, { reportInput: true });
-  if (result.success) return result.data;
-  const problems = result.error.issues.map(({ path, message, input: value }) => {
-    return `${path.join('.')}${value === undefined ? '' : ` ${String(value).slice(0, 40)}`}: ${message}`;
-  });
-  throw new DataError(`its state is not one of a training: ${problems.join('; ')}`);
+  const checked = check(stateSchema, input);
+  if (!checked.problems) return checked.value;
+  throw new DataError(`its state is not one of a training: ${checked.problems.join('; ')}`);
 }
 
 function parseJson(text: string): unknown {

@@ -5,6 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type * as z from 'zod';
+import { check } from '../check.ts';
 import { DataError, VggError } from '../errors.ts';
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
@@ -149,6 +151,13 @@ export async function readJson(path: string): Promise<unknown> {
       cause: error,
     });
   }
+}
+
+/** What a file of JSON holds. @throws DataError that names the file, the key, its value, the rule and the way out. */
+export async function readChecked<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+  const checked = check(schema, await readJson(path));
+  if (!checked.problems) return checked.value;
+  throw new DataError(`${path} is damaged: ${checked.problems.join('; ')}; correct it, or put back a copy`);
 }
 
 /** Pretty, with a newline at its end. */

@@ -123,10 +123,15 @@ describe('a run', () => {
   test.each([
     ['config.json', '{"model":', 'is damaged: no JSON'],
     ['config.json', '{"modle":"vgg7"}', 'modle'],
-    ['config.json', '[]', 'the config'],
+    ['config.json', '[]', '[] is not an object'],
+    ['config.json', '{"lr":"fast"}', 'config.json: lr: "fast" is not a number above 0'],
     ['config.json', `"${'x'.repeat(2 ** 20)}"`, 'at most 1048576 are read'],
-    ['env.json', '{"cores":"two"}', 'is damaged: vggnet: '],
-    ['state.json', '{"state":"over","epoch":1,"step":1,"seconds":1}', 'is damaged: state: '],
+    ['env.json', '{"cores":"two"}', 'cores: "two" is not a whole number ≥ 0'],
+    [
+      'state.json',
+      '{"state":"over","epoch":1,"step":1,"seconds":1}',
+      'state: "over" is not one of running, finished, interrupted, failed',
+    ],
     ['metrics.csv', 'a,b\n', 'does not begin with the columns'],
   ])('with a damaged %s says so (%#)', async (file, text, message) => {
     await (await createRun(dir, config, environment)).close();

@@ -15,6 +15,7 @@ import {
   cannotWrite,
   isMissing,
   openAppend,
+  readChecked,
   readJson,
   removeLeftovers,
   writeJson,
@@ -339,14 +340,6 @@ const environmentSchema = z.object({
     )
     .optional(),
 }) as unknown as z.ZodType<RunEnvironment>;
-
-/** @throws DataError that names the file, the key and the rule. */
-async function readChecked<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  const result = schema.safeParse(await readJson(path));
-  if (result.success) return result.data;
-  const problems = result.error.issues.map(({ path: keys, message }) => `${keys.join('.')}: ${message}`);
-  throw new DataError(`${path} is damaged: ${problems.join('; ')}`);
-}
 
 /** Undefined where the file is missing. */
 async function optional<T>(reading: Promise<T>): Promise<T | undefined> {

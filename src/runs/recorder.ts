@@ -8,17 +8,21 @@ import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
-import { encodePng } from '../report/png.ts';
+import { filterRaster, firstFilters } from '../report/pictures.ts';
 import type { Callback, Snapshot } from '../train/fit.ts';
+import type { Model } from '../train/model.ts';
 import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import type { Run, RunStatus } from './folder.ts';
 import type { RunState } from './records.ts';
 import { type MetricsRow, openMetrics, truncateAfter } from './table.ts';
 import { openEvents } from './tensorboard.ts';
 
+const filterColumns = 8;
+
 export interface RecorderOptions {
   /** A row for each this many steps of an epoch. */
   readonly stepInterval: number;
+  readonly model: Model;
   readonly trainLoader: DataLoader;
   /** Whether the run was begun before, and what it goes on from where a checkpoint was written. */
   readonly resumed: boolean;
@@ -33,7 +37,7 @@ export interface Recorder {
 
 /** @throws VggError where the run's files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
-  const { stepInterval, trainLoader, resumed, from } = options;
+  const { stepInterval, model, trainLoader, resumed, from } = options;
   const begun = performance.now();
   const before = await secondsBefore(run);
   const metrics = run.path('metrics');
@@ -58,8 +62,18 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       seconds: before + (performance.now() - begun) / 1000,
     });
 
+  /** The first layer's filters, which one can look at, after `step` steps. */
+  const addFilters = (step: number, weights: Weights): void => {
+    const first = firstFilters(model.network, weights);
+    if (first) events.image(step, `filters of ${first.layer}`, filterRaster(first.weight, filterColumns));
+  };
+
   await writeStatus('running');
-  if (!resumed) await addPictures(events, trainLoader);
+  if (!resumed) {
+    await addPictures(events, trainLoader);
+    addFilters(0, await model.weights());
+    await events.flush();
+  }
   return {
     callback: {
       step({ epoch, step, steps, loss, lr }) {
@@ -91,6 +105,9 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
         );
       },
       async checkpoint(snapshot) {
+        const { loop, state } = snapshot;
+        // Once an epoch, of weights that are at hand.
+        if (loop.step === 0 || loop.finished) addFilters(loop.totalSteps, testedWeights(state));
         await flush();
         await table.sync();
         await writeCheckpoint(run.path('last'), toCheckpoint(snapshot));
@@ -197,9 +214,12 @@ async function addPictures(
         }
       }
     }
-    const png = encodePng({ width: across * width, height: down * height, channels: 3, bytes: rgb });
-    events.image(0, 'training pictures', png, across * width, down * height);
-    await events.flush();
+    events.image(0, 'training pictures', {
+      width: across * width,
+      height: down * height,
+      channels: 3,
+      bytes: rgb,
+    });
     return;
   }
 }

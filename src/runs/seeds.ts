@@ -4,13 +4,13 @@
  */
 import { existsSync } from 'node:fs';
 import { rm, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
-import { DataError, UsageError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import { cannotWrite, readJson, writeJson } from './files.ts';
-import { type RunRecord, runFiles, seriesFile } from './folder.ts';
+import { cannotWrite, readChecked, writeJson } from './files.ts';
+import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
 import { bestEpoch } from './records.ts';
 
 /** What is trained: `config` with its seed and those that follow, `seeds` in all. */
@@ -26,9 +26,7 @@ export const seedFolder = (series: string, seed: number): string => join(series,
 /** @throws DataError where the file is damaged. */
 export async function readSeries(folder: string): Promise<SeedSeries> {
   const path = join(folder, seriesFile);
-  const result = schema.safeParse(await readJson(path));
-  if (!result.success) throw new DataError(`${path} is damaged: ${z.prettifyError(result.error)}`);
-  const { config, seeds } = result.data;
+  const { config, seeds } = await readChecked(path, schema);
   try {
     return { seeds, config: parseConfig(config, path) };
   } catch (error) {
@@ -67,4 +65,70 @@ export async function removeSeries(folder: string, { config, seeds }: SeedSeries
 export function finalAccuracy({ epochs, status }: RunRecord): number {
   const last = status?.reason === 'no progress' ? bestEpoch(epochs) : epochs.at(-1);
   return last?.testAccuracy ?? Number.NaN;
+}
+
+/** Of a sample; the deviation of a single value counts as 0. */
+export function meanAndDeviation(values: readonly number[]): {
+  readonly mean: number;
+  readonly deviation: number;
+} {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, deviation: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0 };
+}
+
+/** A series as it stands. */
+export interface SeriesRecord {
+  readonly name: string;
+  readonly folder: string;
+  /** How many are wanted. */
+  readonly seeds: number;
+  /** Of those that are finished, in their order. */
+  readonly testAccuracy: readonly number[];
+  /** Absent where none is finished yet. */
+  readonly mean?: number;
+  readonly deviation?: number;
+}
+
+/** The runs in `root` as `listRuns` gives them, and behind the runs of a series what they came to. */
+export async function listWithSeries(
+  root: string,
+): Promise<readonly (RunRecord | DamagedRun | SeriesRecord)[]> {
+  const runs = await listRuns(root);
+  const listed: (RunRecord | DamagedRun | SeriesRecord)[] = [];
+  for (const [i, run] of runs.entries()) {
+    listed.push(run);
+    const folder = dirname(run.folder);
+    const next = runs[i + 1];
+    if (!isSeries(folder) || (next && dirname(next.folder) === folder)) continue;
+    const name = run.name.includes('/') ? dirname(run.name) : basename(folder);
+    listed.push(await seriesRecord(name, folder, runs));
+  }
+  return listed;
+}
+
+async function seriesRecord(
+  name: string,
+  folder: string,
+  runs: readonly (RunRecord | DamagedRun)[],
+): Promise<SeriesRecord | DamagedRun> {
+  try {
+    const { config, seeds } = await readSeries(folder);
+    const testAccuracy = Array.from({ length: seeds }, (_, i) => seedFolder(folder, config.seed + i)).flatMap(
+      (own) => {
+        const run = runs.find((known) => known.folder === own);
+        return run && 'state' in run && run.state === 'finished' ? [finalAccuracy(run)] : [];
+      },
+    );
+    return {
+      name,
+      folder,
+      seeds,
+      testAccuracy,
+      ...(testAccuracy.length > 0 && meanAndDeviation(testAccuracy)),
+    };
+  } catch (error) {
+    if (!(error instanceof VggError)) throw error;
+    return { name, folder, problem: error.message };
+  }
 }

@@ -4,8 +4,11 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { encodePng } from '../report/png.ts';
+import { filterRaster } from '../report/pictures.ts';
+import { encodePng, type Raster } from '../report/png.ts';
+import { parseConfig } from '../train/config.ts';
 import { openEvents } from './tensorboard.ts';
+import { runTraining } from './training.ts';
 
 const python = '/usr/bin/python3';
 const hasProtobuf = spawnSync(python, ['-c', 'import google.protobuf']).status === 0;
@@ -15,6 +18,17 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'vggnet-events-'));
 });
 afterEach(() => rm(folder, { recursive: true }));
+
+/** What protobuf gives of an event with a picture; a step of 0 is left out. */
+interface PictureEvent {
+  readonly step?: string;
+  readonly summary?: {
+    readonly value: readonly {
+      readonly tag: string;
+      readonly image?: { readonly encoded_image_string: string };
+    }[];
+  };
+}
 
 /** The events of a file as Google's protobuf reads them, without their times. */
 function decode(path: string): readonly object[] {
@@ -35,17 +49,17 @@ function decode(path: string): readonly object[] {
 describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without python3-protobuf)', () => {
   test('holds the version, scalars and pictures', async () => {
     const events = await openEvents(join(folder, 'new', 'folder'));
-    const png = encodePng({
+    const picture: Raster = {
       width: 300,
       height: 2,
       channels: 3,
       bytes: Uint8Array.from({ length: 300 * 2 * 3 }, (_, i) => i % 251),
-    });
+    };
     events.scalars(1, { 'loss/train': 0.1, größe: -1e-30 });
     events.scalars(2 ** 40, { a: Number.NaN, b: Number.POSITIVE_INFINITY, c: 0 });
     events.scalars(3, {});
     await events.flush();
-    events.image(3, 'confusion', png, 300, 2);
+    events.image(3, 'confusion', picture);
     await events.close();
     expect(decode(events.path)).toEqual([
       { file_version: 'brain.Event:2' },
@@ -74,12 +88,47 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
           value: [
             {
               tag: 'confusion',
-              image: { height: 2, width: 300, colorspace: 3, encoded_image_string: png.toString('base64') },
+              image: {
+                height: 2,
+                width: 300,
+                colorspace: 3,
+                encoded_image_string: encodePng(picture).toString('base64'),
+              },
             },
           ],
         },
       },
     ]);
+  });
+
+  test('of a run has pictures as they are trained on, and the filters as they change', {
+    timeout: 120_000,
+  }, async () => {
+    const config = parseConfig({ dataset: 'shapes', batchSize: 5000, epochs: 2, device: 'wasm' }, 'test');
+    const run = join(folder, 'run');
+    const { training } = await runTraining(config, { folder: run, onNotice: () => {} });
+    await using model = training.model;
+    const steps = training.trainLoader.length;
+    const [name] = (await readdir(run)).filter((file) => file.includes('tfevents'));
+    const events = decode(join(run, name!)) as readonly PictureEvent[];
+    const pictures = events.flatMap(({ step = '0', summary }) =>
+      (summary?.value ?? []).flatMap(({ tag, image }) => (image ? [{ step: Number(step), tag, image }] : [])),
+    );
+    expect(pictures.map(({ step, tag }) => [step, tag])).toEqual([
+      [0, 'training pictures'],
+      [0, 'filters of conv1'],
+      [steps, 'filters of conv1'],
+      [2 * steps, 'filters of conv1'],
+    ]);
+    const last = filterRaster((await model.weights()).get('conv1.weight')!, 8);
+    expect(pictures.at(-1)!.image).toEqual({
+      width: last.width,
+      height: last.height,
+      colorspace: 4,
+      encoded_image_string: encodePng(last).toString('base64'),
+    });
+    const filters = pictures.slice(1).map(({ image }) => image.encoded_image_string);
+    expect(new Set(filters).size).toBe(3);
   });
 
   test('of a resumed run makes TensorBoard forget what comes again', async () => {

@@ -8,6 +8,7 @@ import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { makeFolder } from '../make-folder.ts';
+import { encodePng, type Raster } from '../report/png.ts';
 import { cannotWrite, openAppend } from './files.ts';
 
 export interface EventWriter {
@@ -15,8 +16,7 @@ export interface EventWriter {
   readonly path: string;
   /** One point on each curve. */
   readonly scalars: (step: number, values: Readonly<Record<string, number>>) => void;
-  /** `png` is a whole PNG file. */
-  readonly image: (step: number, tag: string, png: Uint8Array, width: number, height: number) => void;
+  readonly image: (step: number, tag: string, picture: Raster) => void;
   /** Writes what came since the last time, in one write. @throws VggError where it does not fit. */
   readonly flush: () => Promise<void>;
   readonly close: () => Promise<void>;
@@ -69,8 +69,11 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
       });
       if (entries.length > 0) add(integer(2, step), bytes(5, message(...entries)));
     },
-    image: (step, tag, png, width, height) => {
-      const image = message(integer(1, height), integer(2, width), integer(3, rgb), bytes(4, png));
+    image: (step, tag, picture) => {
+      const { width, height, channels } = picture;
+      // Image.colorspace is the number of channels.
+      const size = [integer(1, height), integer(2, width), integer(3, channels)];
+      const image = message(...size, bytes(4, encodePng(picture)));
       add(integer(2, step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
     },
     flush,
@@ -84,9 +87,8 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
   };
 }
 
-/** SessionLog.START, and Image.colorspace of red, green, blue. */
+/** SessionLog.START. */
 const sessionStart = 1;
-const rgb = 3;
 
 /** Length, its checksum, the data, its checksum. */
 function record(data: Uint8Array): Uint8Array {
@@ -117,7 +119,9 @@ function maskedCrc(data: Uint8Array): number {
 const message = (...fields: readonly Uint8Array[]): Uint8Array => Buffer.concat(fields);
 const key = (field: number, wireType: number): Uint8Array => Uint8Array.of((field << 3) | wireType);
 const text = (field: number, value: string): Uint8Array => bytes(field, Buffer.from(value));
-const integer = (field: number, value: number): Uint8Array => message(key(field, 0), varint(value));
+/** 0 is what a reader takes where there is none, and is left out as protobuf does. */
+const integer = (field: number, value: number): Uint8Array =>
+  value === 0 ? message() : message(key(field, 0), varint(value));
 const bytes = (field: number, value: Uint8Array): Uint8Array =>
   message(key(field, 2), varint(value.length), value);
 

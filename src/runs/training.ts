@@ -202,6 +202,7 @@ export async function runTraining(
     const recorder = run
       ? await recordRun(run, {
           stepInterval: options.stepInterval ?? 100,
+          model: training.model,
           trainLoader: training.trainLoader,
           resumed: resume !== undefined,
           ...(from && { from }),

@@ -5,11 +5,11 @@
  * another; the command line's flags are made from them.
  */
 import * as z from 'zod';
+import { check } from '../check.ts';
 import { datasetNames } from '../data/named.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
-import { nearest } from '../suggest.ts';
 
 const whole = (least: number) => z.int().min(least);
 const positive = z.number().positive();
@@ -228,17 +228,9 @@ export function parseGivenConfig(input: unknown, where: string): TrainConfig {
  * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one.
  */
 export function parseConfig(input: unknown, where: string): TrainConfig {
-  const result = schema.safeParse(input, { reportInput: true });
-  if (result.success) return result.data as TrainConfig;
-  const problems = result.error.issues.map((issue) => {
-    const path = issue.path.join('.');
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => nearest('option', key, Object.keys(trainOptions))).join('; ');
-    }
-    const value = issue.input === undefined ? '' : ` ${JSON.stringify(issue.input)}`;
-    return `${path === '' ? 'the config' : path}${value}: ${issue.message}`;
-  });
-  throw new UsageError(`${where}: ${problems.join('; ')}`);
+  const checked = check(schema, input, { keys: 'option' });
+  if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
+  return checked.value as TrainConfig;
 }
 
 /** The owner of an option where it is not chosen, so that the option has no effect. */

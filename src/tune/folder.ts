@@ -5,9 +5,10 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
+import { check } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
-import { readJson, writeJson } from '../runs/files.ts';
+import { readChecked, writeJson } from '../runs/files.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
 import {
@@ -55,13 +56,9 @@ const prunerSchema: z.ZodType<PrunerSettings> = z.preprocess(
 
 /** @throws UsageError that says what is wrong with a pruner's name or options. */
 export function parsePruner(given: unknown, where: string): PrunerSettings {
-  const result = prunerSchema.safeParse(given);
-  if (result.success) return result.data;
-  const problems = result.error.issues.map(({ path, message }) => {
-    const place = ['pruner', ...path].join('.');
-    return path[0] === 'name' ? `${place}: is one of ${prunerNames.join(', ')}` : `${place}: ${message}`;
-  });
-  throw new UsageError(`${where}: ${problems.join('; ')}`);
+  const checked = check(prunerSchema, given, { at: ['pruner'] });
+  if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
+  return checked.value;
 }
 
 /** What `study.json` holds. */
@@ -163,10 +160,7 @@ export async function openStudyFolder(dir: string): Promise<StudyFolder> {
       `${dir} holds no study: it has no ${studyFiles.settings}; vgg tune --config begins one`,
     );
   }
-  const result = schema.safeParse(await readJson(path('settings')));
-  if (!result.success)
-    throw new DataError(`${path('settings')} is damaged: ${z.prettifyError(result.error)}`);
-  const settings = result.data;
+  const settings = await readChecked(path('settings'), schema);
   const space = parseSpace(settings.space, path('settings'));
   return {
     folder,

@@ -96,7 +96,7 @@ test.each<[string, unknown, string | RegExp]>([
     'modelOptions.hidden.choices[0]: simplified has no such option; add "when": {"model": ["vgg7"]}',
   ],
   ['unknown model', { model: { choices: ['vgg7', 'vgg8'] } }, 'model.choices[1]: "vgg8"'],
-  ['fixed value that the option refuses', { lr, epochs: 0 }, 'epochs: 0:'],
+  ['fixed value that the option refuses', { lr, epochs: 0 }, 'epochs: 0 is not a whole number ≥ 1'],
   [
     'bounds that contradict each other',
     { lr: { float: [0.1, 0.001] } },
@@ -110,7 +110,7 @@ test.each<[string, unknown, string | RegExp]>([
   ['logarithm with a step', { batchSize: { int: [1, 9], log: true, step: 2 } }, 'batchSize.int: step 2'],
   ['a step of zero', { batchSize: { int: [1, 9], step: 0 } }, 'batchSize.int: step 0 is not above 0'],
   ['three bounds', { lr: { float: [1, 2, 3] } }, 'lr.float: give [lowest, highest]'],
-  ['no whole bounds', { batchSize: { int: [1.5, 3] } }, 'batchSize.int[0]:'],
+  ['no whole bounds', { batchSize: { int: [1.5, 3] } }, 'batchSize.int[0]: 1.5 is not a whole number'],
   ['no choices', { lr: { choices: [] } }, 'lr.choices: give at least one choice'],
   [
     'a choice twice',
@@ -125,10 +125,18 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a choice that the option refuses',
     { optimizer: { choices: ['adam', 'adamm'] } },
-    'optimizer.choices[1]: "adamm"',
+    'optimizer.choices[1]: "adamm" is not one of adam, adamw, sgd; did you mean "adam"?',
   ],
-  ['a bound that the option refuses', { batchSize: { int: [0, 8] } }, 'batchSize.int[0]: 0:'],
-  ['an end that the option excludes', { momentum: { float: [0.5, 1] } }, 'momentum.float[1]: 1:'],
+  [
+    'a bound that the option refuses',
+    { batchSize: { int: [0, 8] } },
+    'batchSize.int[0]: 0 is not a whole number ≥ 1',
+  ],
+  [
+    'an end that the option excludes',
+    { momentum: { float: [0.5, 1] } },
+    'momentum.float[1]: 1 is not a number of at least 0 and below 1',
+  ],
   ['floats for a whole number', { batchSize: { float: [16, 64] } }, 'batchSize.float: '],
   [
     'too few channels',
@@ -140,7 +148,7 @@ test.each<[string, unknown, string | RegExp]>([
     { ...vgg7, modelOptions: { channels: [{ int: [0, 64] }, 64] } },
     'modelOptions.channels[0].int[0]',
   ],
-  ['a misspelt key', { lr: { ...lr, setp: 1 } }, /lr: .*setp/],
+  ['a misspelt key', { lr: { ...lr, setp: 1 } }, 'lr: there is no key "setp"; did you mean "step"?'],
   ['two kinds at once', { lr: { choices: [1], float: [1, 2] } }, 'lr: candidates are one of'],
   [
     'given twice',

@@ -11,6 +11,7 @@
  * checked before a trial is run, each value by the option's own schema, and all problems are told at once.
  */
 import * as z from 'zod';
+import { check, pathName } from '../check.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
@@ -191,16 +192,12 @@ function optionsOf(input: unknown, problems: string[]): readonly Option[] {
   return options;
 }
 
-/** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
-const nameOf = (path: readonly (string | number)[]): string =>
-  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`)).join('');
-
 function partOf(
   path: readonly (string | number)[],
   value: unknown,
   complain: (problem: string) => void,
 ): Part | undefined {
-  const name = nameOf(path);
+  const name = pathName(path);
   if (!isObject(value)) return { kind: 'fixed', path: name, value };
   const kind = kinds.filter((known) => Object.hasOwn(value, known));
   if (kind.length !== 1) {
@@ -209,13 +206,12 @@ function partOf(
     );
     return undefined;
   }
-  const parsed = candidates[kind[0]!].safeParse(value);
-  if (!parsed.success) {
-    for (const issue of parsed.error.issues)
-      complain(`${nameOf([...path, ...(issue.path as string[])])}: ${issue.message}`);
+  const checked = check<Candidates>(candidates[kind[0]!], value, { at: path });
+  if (checked.problems) {
+    for (const problem of checked.problems) complain(problem);
     return undefined;
   }
-  const { data } = parsed;
+  const { value: data } = checked;
   try {
     const { distribution, probes, lists } = readCandidates(data, name);
     const condition =
@@ -329,9 +325,7 @@ function valueProblems(
 }
 
 function schemaProblem(key: keyof TrainConfigInput, value: unknown): string | undefined {
-  const result = trainOptions[key].schema.safeParse(value);
-  if (result.success) return undefined;
-  return `${JSON.stringify(value)}: ${result.error.issues.map(({ message }) => message).join(', ')}`;
+  return check(trainOptions[key].schema, value).problems?.join(', ');
 }
 
 /** The models that a point with this condition may have. */

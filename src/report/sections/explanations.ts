@@ -4,7 +4,14 @@ import { formatShape } from '../../model/layers/arguments.ts';
 import { type Section, scroller } from '../document.ts';
 import { html, type Markup, spoken } from '../markup.ts';
 import type { Explained, Insight, Measured } from '../measure.ts';
-import { featureRaster, filterRaster, heatRaster, sampleRaster, strongestChannels } from '../pictures.ts';
+import {
+  featureRaster,
+  filterRaster,
+  firstFilters,
+  heatRaster,
+  sampleRaster,
+  strongestChannels,
+} from '../pictures.ts';
 import { pngUri } from '../png.ts';
 
 const shownChannels = 16;
@@ -22,17 +29,17 @@ export function explanationSection(measured: Measured, insight: Insight): Sectio
 }
 
 function filters({ network, run }: Measured): Markup | undefined {
-  const first = network.layers.find(({ spec }) => spec.kind === 'conv2d');
-  const weight = first && run.weights.get(`${first.name}.weight`);
-  if (!weight) return undefined;
+  const first = firstFilters(network, run.weights);
+  if (!first) return undefined;
+  const { layer, weight } = first;
   const raster = filterRaster(weight, filterColumns);
   const [out = 0, channels = 0, height = 0, width = 0] = weight.shape;
   return html`<h3>Filters of the first layer</h3>
-<p>All ${out} filters of ${first.name}, ${height}×${width}${channels === 3 && ', red, green and blue as they weigh in'}. Middle
+<p>All ${out} filters of ${layer}, ${height}×${width}${channels === 3 && ', red, green and blue as they weigh in'}. Middle
 grey is 0; each filter is stretched to its own largest weight.</p>
 ${scroller(
   'Filters of the first layer',
-  html`<img class="pixels" alt="${out} filters of ${first.name}" width="${raster.width * filterScale}" height="${raster.height * filterScale}" src="${pngUri(raster)}">`,
+  html`<img class="pixels" alt="${out} filters of ${layer}" width="${raster.width * filterScale}" height="${raster.height * filterScale}" src="${pngUri(raster)}">`,
 )}`;
 }
 

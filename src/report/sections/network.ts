@@ -5,20 +5,23 @@ import { architectureSvg } from '../architecture.ts';
 import { type Section, scroller } from '../document.ts';
 import { grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
+import type { TimeShare } from '../report.ts';
 import { type Cell, table } from '../table.ts';
 
 export function networkSection({ run, network }: Measured): Section {
   const { layers, total } = summarize(network);
-  const shares = run.layerShares;
+  const shares = run.timeShares;
   const count = (value: number): Cell => ({ show: value === 0 ? '' : grouped(value), value });
-  const rows = layers.map((row): readonly Cell[] => [
+  const rows: (readonly Cell[])[] = layers.map((row) => [
     row.name,
     `${row.kind}${row.settings === '' ? '' : ` ${row.settings}`}`,
     formatShape(row.output),
     count(row.parameters),
     count(row.multiplyAdds),
-    ...(shares ? [timeShare(shares.get(row.name))] : []),
+    ...(shares ? [timeOf(row.name, shares)] : []),
   ]);
+  const rest = 1 - (shares ?? []).reduce((sum, { share }) => sum + share, 0);
+  if (shares) rows.push(['pictures, loss', '', '', '', '', meter(rest)]);
   const columns = [
     { title: 'Layer' },
     { title: 'Kind' },
@@ -33,7 +36,7 @@ export function networkSection({ run, network }: Measured): Section {
     '',
     grouped(total.parameters),
     grouped(total.multiplyAdds),
-    ...(shares ? [''] : []),
+    ...(shares ? [percent(1, 0)] : []),
   ];
   return {
     id: 'network',
@@ -43,15 +46,25 @@ export function networkSection({ run, network }: Measured): Section {
 <span><span class="swatch pool"></span>max-pool</span> <span><span class="swatch linear"></span>linear</span></p>
 <p class="note">Each box is a layer's output: sides go with the square root of H and W, lengths with the square root of
 the number of channels.</p>
-${scroller('Layers', table('Layers, counted for one picture', columns, rows, { totals }))}`,
+${scroller('Layers', table('Layers, counted for one picture', columns, rows, { totals }))}
+${
+  shares &&
+  html`<p class="note">Time is that of a training step on one thread: forward, backward and the optimizer. A layer
+“with” another is computed by that one's kernels, and its time is in theirs; flattening takes none. The last row is what
+is no layer's: reading the pictures, and the loss.</p>`
+}`,
   };
 }
 
-function timeShare(share: number | undefined): Cell {
-  return share === undefined
-    ? ''
-    : {
-        show: html`<span class="meter" style="--v:${share.toFixed(3)}">${percent(share, 1)}</span>`,
-        value: share,
-      };
+/** A layer's share of the time, or the layer whose share holds it. */
+function timeOf(layer: string, shares: readonly TimeShare[]): Cell {
+  const found = shares.find(({ layers }) => layers.includes(layer));
+  if (!found) return '';
+  const [first = layer] = found.layers;
+  return first === layer ? meter(found.share) : `with ${first}`;
 }
+
+const meter = (share: number): Cell => ({
+  show: html`<span class="meter" style="--v:${share.toFixed(3)}">${percent(share, 1)}</span>`,
+  value: share,
+});

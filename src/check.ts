@@ -1,0 +1,100 @@
+/**
+ * What a schema refuses, in the words of all messages: `cores: "two" is not a whole number ≥ 0`. Schemas whose parts
+ * have messages of their own keep them.
+ */
+import { closest } from 'fastest-levenshtein';
+import * as z from 'zod';
+import { nearest } from './suggest.ts';
+
+export type Path = readonly PropertyKey[];
+
+export interface CheckOptions {
+  /** Where the value stands in a larger one. */
+  readonly at?: Path;
+  /** What the keys of objects are called. */
+  readonly keys?: string;
+}
+
+/** The value completed by its schema, or each problem with its path and the rule. */
+export function check<T>(
+  schema: z.ZodType<T>,
+  input: unknown,
+  { at = [], keys = 'key' }: CheckOptions = {},
+): { readonly value: T; readonly problems?: undefined } | { readonly problems: readonly string[] } {
+  const result = schema.safeParse(input, { error: (issue) => problemOf(issue, keys) });
+  if (result.success) return { value: result.data };
+  const problems = result.error.issues.map(({ path, message }) => {
+    const name = pathName([...at, ...path]);
+    return name === '' ? message : `${name}: ${message}`;
+  });
+  return { problems };
+}
+
+/** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
+export const pathName = (path: Path): string =>
+  path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`))
+    .join('');
+
+function problemOf(issue: z.core.$ZodRawIssue, keys: string): string {
+  const { schema } = issue;
+  if (issue.code === 'unrecognized_keys' && schema instanceof z.ZodObject) {
+    const known = Object.keys(schema.shape);
+    return issue.keys.map((key) => nearest(keys, key, known)).join('; ');
+  }
+  // A union that is told by a key is refused for that key's value.
+  const key = issue.code === 'invalid_union' ? issue.discriminator : undefined;
+  const value = key === undefined ? issue.input : (issue.input as Readonly<Record<string, unknown>>)[key];
+  const choices = choicesOf(schema);
+  const rule = choices.length > 0 && issue.code !== 'invalid_type' ? oneOf(choices) : ruleOf(schema);
+  if (value === undefined) return `is missing; it is ${rule}`;
+  const hint =
+    typeof value === 'string' && choices.length > 0 ? `; did you mean "${closest(value, choices)}"?` : '';
+  return `${shown(value)} is not ${rule}${hint}`;
+}
+
+const oneOf = (choices: readonly string[]): string => `one of ${choices.join(', ')}`;
+
+/** The words that a value is one of; of a union those of the key that tells its forms apart. */
+function choicesOf(schema: unknown): readonly string[] {
+  if (schema instanceof z.ZodEnum) return schema.options.map(String);
+  if (schema instanceof z.ZodLiteral) return [...schema.values].map(String);
+  if (!(schema instanceof z.ZodDiscriminatedUnion)) return [];
+  const { options, discriminator } = schema.def;
+  return options.flatMap((option) =>
+    option instanceof z.ZodObject ? choicesOf(option.shape[discriminator]) : [],
+  );
+}
+
+/** What a value is by its schema: `a number above 0`. */
+function ruleOf(schema: unknown): string {
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return ruleOf(schema.def.innerType);
+  if (schema instanceof z.ZodEnum || schema instanceof z.ZodLiteral) return oneOf(choicesOf(schema));
+  if (schema instanceof z.ZodNumberFormat) return `a whole number${boundsOf(schema, '≥ ')}`;
+  if (schema instanceof z.ZodNumber) return `a number${boundsOf(schema, 'of at least ')}`;
+  if (schema instanceof z.ZodBoolean) return 'true or false';
+  if (schema instanceof z.ZodString) return 'text';
+  if (schema instanceof z.ZodArray) return `a list, each of it ${ruleOf(schema.element)}`;
+  if (schema instanceof z.ZodTuple) return `a list of ${schema.def.items.length}`;
+  if (schema instanceof z.ZodDiscriminatedUnion) return `an object with ${schema.def.discriminator}`;
+  if (schema instanceof z.ZodUnion) return schema.options.map(ruleOf).join(' or ');
+  if (schema instanceof z.ZodObject || schema instanceof z.ZodRecord) return 'an object';
+  return 'plain JSON';
+}
+
+/** ` above 0 and below 1`; `least` stands before a lower bound that is allowed itself. */
+function boundsOf({ def: { checks = [] } }: z.ZodNumber, least: string): string {
+  const words = checks.map((own) => {
+    const { check: kind, value, inclusive } = own._zod.def as z.core.$ZodCheckGreaterThanDef;
+    if ((kind as string) === 'less_than') return `${inclusive ? 'at most' : 'below'} ${value}`;
+    return kind === 'greater_than' ? `${inclusive ? least : 'above '}${value}` : '';
+  });
+  const said = words.filter(Boolean).join(' and ');
+  return said === '' ? '' : ` ${said}`;
+}
+
+/** A value as JSON has it, the start of a long one. */
+function shown(value: unknown): string {
+  const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
