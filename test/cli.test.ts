@@ -342,6 +342,11 @@ describe('bad input', () => {
       2,
       'cutout 33 is larger than the pictures of shapes, 32 × 32 pixels; use at most 32',
     ],
+    [
+      'train --steps 3 --accumulate 4',
+      2,
+      'steps 3 ends the training before its first step of the optimizer, which accumulate 4 makes of 4 batches',
+    ],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
     [

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { random } from '../src/data/random.ts';
 import { readCheckpoint } from '../src/runs/checkpoint.ts';
-import { readRun } from '../src/runs/folder.ts';
+import { type RunStatus, readRun } from '../src/runs/folder.ts';
+import type { RunEnvironment } from '../src/runs/records.ts';
 import { readMetrics } from '../src/runs/table.ts';
 import { bin, jsonLines, type Run, vgg } from './run-vgg.ts';
 import { canMountSmallDisk, mountSmallDisk } from './small-disk.ts';
@@ -134,6 +135,40 @@ describe('a run in pieces', () => {
     expect(await digests(run)).toEqual(await digests(whole));
   });
 
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'after %s the time of the part before still counts',
+    {
+      timeout: 60_000,
+    },
+    async (signal) => {
+      const run = join(folder, `timed-${signal}`);
+      const rest = ['--log-every', '7', '--no-report', '--checkpoint-every', '6'];
+      await vgg(['train', ...options, ...rest, '--run', run], {
+        interrupt: { signal, after: 'Epoch [2/3], step [21' },
+      });
+      const { epoch, step } = (await readCheckpoint(join(run, 'last.safetensors'))).loop;
+      const state = JSON.parse(await readFile(join(run, 'state.json'), 'utf8')) as RunStatus;
+      const own = state.parts!.find((part) => part.epoch === epoch && part.step === step)!;
+      expect(own).toMatchObject({ epoch: 2, images: 250 * step });
+      expect(own.seconds).toBeGreaterThan(0);
+      // A time that no other part of the training takes.
+      const parts = state.parts!.map((part) => (part === own ? { ...part, seconds: 1e6 } : part));
+      await writeFile(join(run, 'state.json'), JSON.stringify({ ...state, seconds: 2e6, parts }));
+
+      const { stdout } = await vgg(['train', '--resume', run, ...rest, '--json']);
+      const resumed = stdout.split('\n').find((line) => line.includes('"event":"epoch"'))!;
+      expect(JSON.parse(resumed)).toMatchObject({ epoch: 2 });
+      const { epochs, status } = await readRun(run);
+      expect(epochs.map(({ trainSeconds }) => trainSeconds > 1e6)).toEqual([false, true, false]);
+      expect(status!.seconds).toBeGreaterThan(2e6);
+      expect(await digests(run)).toEqual(await digests(whole));
+      const log = await readFile(join(run, 'log.txt'), 'utf8');
+      expect(log).toMatch(
+        new RegExp(`Z going on from epoch 2, step ${step + 1}, on (native|wasm) .*, 2 threads\n`),
+      );
+    },
+  );
+
   test('on another number of threads it ends with the same bytes', { timeout: 60_000 }, async () => {
     const run = join(folder, 'threads');
     await vgg(['train', ...options, '--run', run], {
@@ -246,6 +281,32 @@ describe('a run in pieces', () => {
     expect(stderr).toContain('The run began on other kernels');
     const { env } = await readRun(run);
     expect(env!.resumed![0]!.differs).toContain('kernels wasm');
+  });
+
+  test('what trained it is named in order, as far as it trained', { timeout: 120_000 }, async () => {
+    const run = join(folder, 'named');
+    const one = ['--device', 'wasm', '--threads', '1', '--no-report'];
+    await vgg(['train', '--batch-size', '100', '--steps', '2', ...one, '--run', run]);
+    // As another machine would have left it.
+    const path = join(run, 'env.json');
+    const before = JSON.parse(await readFile(path, 'utf8')) as RunEnvironment;
+    expect(before.kernels).toEqual([{ after: 0, name: expect.stringMatching(/^wasm[^,]*$/) }]);
+    const name = 'native (AVX2)';
+    await writeFile(
+      path,
+      JSON.stringify({ ...before, description: `${name}, 4 threads`, kernels: [{ after: 0, name }] }),
+    );
+    const described = async (): Promise<unknown> =>
+      jsonLines(await vgg(['runs', folder, '--json'])).find((run) => run.name === 'named')!.description;
+    await vgg(['train', '--resume', run, ...one]);
+    expect(await described(), 'where nothing was left to do').toBe(name);
+
+    await vgg(['train', '--resume', run, ...one, '--steps', '3']);
+    const both = `${name}, then ${before.kernels![0]!.name}`;
+    expect(await described()).toBe(both);
+    await vgg(['report', run, '--brief']);
+    const report = await readFile(join(run, 'report.html'), 'utf8');
+    expect(report).toContain(`on ${both}, and classifies `);
   });
 });
 

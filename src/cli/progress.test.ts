@@ -15,7 +15,7 @@ function onTerminal(columns: number) {
     model: { network: { name: 'small', parameterCount: 1 }, description: 'made up' },
     splits: { train: { name: 'none' }, test: { length: 1 } },
     trainLoader: { length: 100, dataset: { length: 10_000 } },
-    config: { epochs: 10 },
+    config: { epochs: 10, accumulate: 1 },
     seed: 0,
     run: undefined,
     from: undefined,

@@ -4,6 +4,7 @@
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
+import { wholeGroups } from '../engine/accumulation.ts';
 import type { TrainConfig } from '../train/config.ts';
 import type { FitResult, LoopState } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
@@ -133,8 +134,9 @@ export function bar(
       note(startLine(event));
       begun = now();
       epochBegun = begun;
-      const { epochs, steps = Infinity } = event.config;
-      totalSteps = Math.min(steps, epochs * event.trainLoader.length);
+      const { epochs, steps = Infinity, accumulate } = event.config;
+      const { length } = event.trainLoader;
+      totalSteps = wholeGroups(Math.min(steps, epochs * length), length, accumulate);
       before = event.from?.totalSteps ?? 0;
       beforeInEpoch = event.from?.step ?? 0;
     },

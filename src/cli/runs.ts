@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
-import { bestEpoch } from '../runs/records.ts';
+import { bestEpoch, computedBy } from '../runs/records.ts';
 import { note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -107,7 +107,7 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
     ['test loss', (run) => run.epochs.at(-1)?.testLoss.toFixed(4) ?? ''],
     ['train loss', (run) => run.epochs.at(-1)?.trainLoss.toFixed(4) ?? ''],
     ['time', (run) => (facts(run).seconds === undefined ? '' : clock(facts(run).seconds!))],
-    ['device', ({ env }) => env?.description ?? ''],
+    ['device', (run) => facts(run).description ?? ''],
   ];
   const rows = [
     ...keys.map((key) => [key, ...configs.map((config) => show(config[key]))]),
@@ -118,7 +118,7 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
 
 type ReadRun = Awaited<ReturnType<typeof import('../runs/folder.ts').readRun>>;
 
-function facts({ name, state, config, epochs, status }: ReadRun) {
+function facts({ name, state, config, env, epochs, status }: ReadRun) {
   const last = epochs.at(-1);
   return {
     name,
@@ -128,6 +128,7 @@ function facts({ name, state, config, epochs, status }: ReadRun) {
     testAccuracy: last?.testAccuracy,
     bestAccuracy: bestEpoch(epochs)?.testAccuracy,
     seconds: status?.seconds,
+    description: env && computedBy(env, status?.step ?? 0),
   };
 }
 

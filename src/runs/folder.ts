@@ -9,6 +9,7 @@ import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
+import type { Timed } from '../train/fit.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -56,6 +57,14 @@ export interface RunStatus {
   readonly epoch: number;
   readonly step: number;
   readonly seconds: number;
+  /** The time that the epoch under way had taken at each of the newest checkpoints inside one. */
+  readonly parts?: readonly PartTime[] | undefined;
+}
+
+/** `step` batches of an epoch, and how long they were trained. */
+export interface PartTime extends Timed {
+  readonly epoch: number;
+  readonly step: number;
 }
 
 /** A run that this process writes to. */
@@ -144,7 +153,7 @@ export async function readRun(dir: string): Promise<RunRecord> {
   const alive = (await lockHolder(folder)) !== undefined;
   const [env, status, metrics] = await Promise.all([
     optional(readChecked(join(folder, runFiles.environment), environmentSchema)),
-    optional(readChecked(join(folder, runFiles.state), statusSchema)),
+    readStatus(folder),
     optional(readMetrics(join(folder, runFiles.metrics))),
   ]);
   const ended = status === undefined || status.state === 'running' ? 'interrupted' : status.state;
@@ -158,6 +167,10 @@ export async function readRun(dir: string): Promise<RunRecord> {
     epochs: metrics?.epochs ?? [],
   };
 }
+
+/** Undefined where none was written yet. @throws DataError where it is damaged. */
+export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
+  optional(readChecked(join(folder, runFiles.state), statusSchema));
 
 /** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
@@ -308,6 +321,9 @@ const statusSchema: z.ZodType<RunStatus> = z.object({
   epoch: count,
   step: count,
   seconds: z.number().min(0),
+  parts: z
+    .array(z.object({ epoch: count, step: count, seconds: z.number().min(0), images: count }))
+    .optional(),
 });
 
 // Zod's optional keys may hold `undefined`, which JSON cannot: the types then differ in that alone.
@@ -323,6 +339,7 @@ const environmentSchema = z.object({
   device: z.string(),
   description: z.string(),
   threads: count,
+  kernels: z.array(z.object({ after: count, name: z.string() })).optional(),
   git: z.object({ commit: z.string(), dirty: z.boolean() }).optional(),
   command: z.array(z.string()),
   folder: z.string(),

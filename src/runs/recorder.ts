@@ -3,16 +3,15 @@
  * checkpoints. Rows reach the disk before the checkpoint that follows them, so a run that is taken up from there has
  * every row once.
  */
-import { readFile } from 'node:fs/promises';
 import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { filterRaster, firstFilters } from '../report/pictures.ts';
-import type { Callback, Snapshot } from '../train/fit.ts';
+import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import type { Run, RunStatus } from './folder.ts';
+import { type PartTime, type Run, type RunStatus, readStatus } from './folder.ts';
 import type { RunState } from './records.ts';
 import { type MetricsRow, openMetrics, truncateAfter } from './table.ts';
 import { openEvents } from './tensorboard.ts';
@@ -39,13 +38,14 @@ export interface Recorder {
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
   const { stepInterval, model, trainLoader, resumed, from } = options;
   const begun = performance.now();
-  const before = await secondsBefore(run);
+  const { seconds: before = 0, parts: partsBefore = [] } = (await statusBefore(run)) ?? {};
   const metrics = run.path('metrics');
   const done = from?.loop.totalSteps ?? 0;
   if (resumed) await truncateAfter(metrics, (from?.loop.epoch ?? 1) - 1, done);
   const table = await openMetrics(metrics);
   const events = await openEvents(run.folder, resumed ? { startStep: done + 1 } : {});
   let rows: MetricsRow[] = [];
+  let parts = from ? partsBefore : [];
   let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
 
   const flush = async (): Promise<void> => {
@@ -60,6 +60,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       ...(reason !== undefined && { reason }),
       ...position,
       seconds: before + (performance.now() - begun) / 1000,
+      ...(parts.length > 0 && { parts }),
     });
 
   /** The first layer's filters, which one can look at, after `step` steps. */
@@ -105,11 +106,17 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
         );
       },
       async checkpoint(snapshot) {
-        const { loop, state } = snapshot;
+        const { loop, state, timed } = snapshot;
         // Once an epoch, of weights that are at hand.
         if (loop.step === 0 || loop.finished) addFilters(loop.totalSteps, testedWeights(state));
         await flush();
         await table.sync();
+        if (loop.step > 0 && timed) {
+          const { epoch, step } = loop;
+          parts = [...parts.filter((part) => !isAt(part, loop)), { epoch, step, ...timed }].slice(-keptParts);
+          // First, so that of each checkpoint that there is the time is known.
+          await writeStatus('running');
+        }
         await writeCheckpoint(run.path('last'), toCheckpoint(snapshot));
       },
       best: (snapshot) => writeCheckpoint(run.path('best'), toCheckpoint(snapshot)),
@@ -137,7 +144,10 @@ export async function readSnapshot(
 ): Promise<(Snapshot & { readonly bestWeights?: Weights }) | undefined> {
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
   if (!last) return undefined;
-  const snapshot = fromCheckpoint(last);
+  const parts = (await statusBefore(run))?.parts;
+  const part = parts?.find((one) => isAt(one, last.loop));
+  const timed = part && { seconds: part.seconds, images: part.images };
+  const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }) };
   if (run.config.earlyStopping === 0) return snapshot;
   const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
@@ -177,15 +187,18 @@ export function testedWeights({ weights, moments }: TrainingState): Weights {
   return moments.average ? new Map([...weights, ...moments.average]) : weights;
 }
 
-/** Seconds that the run took before it was taken up again. */
-async function secondsBefore(run: Run): Promise<number> {
-  try {
-    const { seconds } = JSON.parse(await readFile(run.path('state'), 'utf8')) as Partial<RunStatus>;
-    return typeof seconds === 'number' && seconds >= 0 ? seconds : 0;
-  } catch {
-    // No state yet, or a torn one: the time so far is not known.
-    return 0;
-  }
+/** Of the last checkpoint, of the one before it, and of one that is being written. */
+const keptParts = 3;
+
+const isAt = (part: PartTime, { epoch, step }: LoopState): boolean =>
+  part.epoch === epoch && part.step === step;
+
+/** How the run stood when it was left; undefined where nothing, or nothing whole, tells. */
+function statusBefore(run: Run): Promise<RunStatus | undefined> {
+  return readStatus(run.folder).catch((error: unknown) => {
+    if (error instanceof DataError) return undefined;
+    throw error;
+  });
 }
 
 /** Training pictures of the first batch as the network sees them, for TensorBoard: up to 4 rows of 8. */

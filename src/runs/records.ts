@@ -18,6 +18,8 @@ export interface RunEnvironment {
   readonly device: string;
   readonly description: string;
   readonly threads: number;
+  /** The kernels that computed, in order, each with the steps of the run that were done before. */
+  readonly kernels?: readonly { readonly after: number; readonly name: string }[];
   /** Commit of the user's project, where there is one; `dirty` when files differ from it. */
   readonly git?: { readonly commit: string; readonly dirty: boolean };
   /** The command line, and the folder it was given in. */
@@ -36,6 +38,19 @@ export interface RunEnvironment {
     /** Learning rates of the last step before and of the first one now, where more or fewer epochs bent the schedule. */
     readonly rates?: { readonly before: number; readonly now: number };
   }[];
+}
+
+/** The kernels in a device's description: `native (AVX-512)` of `native (AVX-512), 2 threads`. */
+export const kernelsIn = (description: string): string => description.replace(/, \d+ threads?$/, '');
+
+/**
+ * What computed the first `steps` steps of a run, in words: `native (AVX2), 2 threads`, or, where it was taken up again
+ * on other kernels, `native (AVX2), then wasm`.
+ */
+export function computedBy({ kernels = [], description }: RunEnvironment, steps: number): string {
+  const names = kernels.filter(({ after }) => after < steps).map(({ name }) => name);
+  const words = names.join(', then ');
+  return words === '' || words === kernelsIn(description) ? description : words;
 }
 
 /** One training step. */

@@ -5,6 +5,7 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { datasetFacts, loadDataset } from '../data/named.ts';
+import { wholeGroups } from '../engine/accumulation.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
@@ -15,6 +16,7 @@ import {
   type FitResult,
   fit as fitModel,
   type Snapshot,
+  tooFewSteps,
 } from '../train/fit.ts';
 import { compile, type Model } from '../train/model.ts';
 import { adam, adamw, sgd } from '../train/optimizers.ts';
@@ -32,7 +34,7 @@ import { captureEnvironment } from './environment.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
 import { readSnapshot, recordRun } from './recorder.ts';
-import type { RunEnvironment } from './records.ts';
+import { kernelsIn, type RunEnvironment } from './records.ts';
 
 /** All that a training consists of, ready to begin. */
 export interface Training extends Loaders {
@@ -104,9 +106,12 @@ export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts
   optimizerOf(config);
   scheduleOf(config);
   const facts = datasetFacts(config);
-  checkBatchSize(config.batchSize, facts);
-  const { cutout } = config;
-  const { name, shape } = facts;
+  const { cutout, steps, batchSize, accumulate } = config;
+  checkBatchSize(batchSize, facts);
+  const { name, shape, length } = facts;
+  if (steps !== undefined && wholeGroups(steps, Math.ceil(length / batchSize), accumulate) === 0) {
+    throw new UsageError(tooFewSteps(steps, accumulate));
+  }
   const [, height, width] = shape;
   const most = Math.min(height, width);
   if (cutout <= most) return facts;
@@ -243,7 +248,7 @@ export async function runTraining(
   }
 }
 
-/** `env.json`: as the run began, and each time that it was taken up again. */
+/** `env.json` and a line of the log: as the run began, and each time that it was taken up again. */
 async function writeEnvironment(
   run: Run,
   { model }: Training,
@@ -254,12 +259,20 @@ async function writeEnvironment(
   const { device, description, threads } = model;
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
+  const name = kernelsIn(description);
+  if (env && !from) await run.log(`beginning again, as there is no checkpoint yet, on ${description}`);
   if (!env || !from) {
-    await run.writeEnvironment(now);
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }] });
     return;
   }
   const differs = differences(env, now);
-  const { epoch, step } = from.loop;
+  const { epoch, step, totalSteps } = from.loop;
+  await run.log(`going on from epoch ${epoch}, step ${step + 1}, on ${description}`);
+  // Of steps that will be done again, it does not count what computed them.
+  const kernels = (env.kernels ?? [{ after: 0, name: kernelsIn(env.description) }]).filter(
+    ({ after }) => after < totalSteps,
+  );
+  if (kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
   const entry = {
     at: now.started,
     epoch,
@@ -275,7 +288,7 @@ async function writeEnvironment(
   const { vggnet, node, v8, processor, hostname } = now;
   await run.writeEnvironment({
     ...env,
-    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    ...{ vggnet, node, v8, processor, hostname, device, description, threads, kernels },
     resumed: [...(env.resumed ?? []), entry],
   });
 }
@@ -307,9 +320,8 @@ function bentCourse(
 
 /** Why bits may differ, in words; undefined where nothing is known that could change them. */
 function differences(before: RunEnvironment, now: RunEnvironment): string | undefined {
-  const kernels = ({ description }: RunEnvironment): string => description.replace(/, \d+ threads?$/, '');
   const pairs: readonly (readonly [string, string, string])[] = [
-    ['kernels', kernels(before), kernels(now)],
+    ['kernels', kernelsIn(before.description), kernelsIn(now.description)],
     ['vggnet', before.vggnet, now.vggnet],
     // Its engine has the exponential and the logarithm of the loss.
     ['V8', before.v8, now.v8],

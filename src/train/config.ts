@@ -48,7 +48,11 @@ const schema = z.strictObject({
   batchSize: whole(1).default(100).describe('pictures for each step'),
   accumulate: whole(1).default(1).describe('batches whose gradients make one step of the optimizer'),
   epochs: whole(1).default(80).describe('passes over the training pictures'),
-  steps: whole(1).optional().describe('end after this many batches in all, inside an epoch too'),
+  steps: whole(1)
+    .optional()
+    .describe(
+      'end after this many batches in all, inside an epoch too; with --accumulate after the last whole group',
+    ),
   optimizer: z.enum(optimizerNames).default('adam').describe('optimizer'),
   lr: positive.default(0.001).describe('learning rate'),
   beta1: share.default(0.9).describe('decay of the first moment'),

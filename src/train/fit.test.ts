@@ -176,6 +176,47 @@ test('steps end it inside an epoch, tested all the same', async () => {
   expect(loop).toMatchObject({ epoch: 2, step: 2, totalSteps: 8, finished: true });
 });
 
+test('steps are never exceeded: it ends after the last whole group of accumulated batches', async () => {
+  // 6 batches an epoch: groups end after 4 and 6, 10 and 12, …
+  for (const [steps, last, updates] of [
+    [4, 4, 1],
+    [5, 4, 1],
+    [6, 6, 2],
+    [9, 6, 2],
+    [11, 10, 3],
+    [99, 24, 8],
+  ] as const) {
+    const { epochs, loop } = await run({ steps, accumulate: 4 });
+    expect(epochs.at(-1)!.step, `${steps} steps`).toBe(last);
+    expect(loop).toMatchObject({ totalSteps: last, optimizerSteps: updates, finished: true });
+  }
+  // An epoch that is shorter than a group is one.
+  expect((await run({ steps: 7, accumulate: 100 })).loop.totalSteps).toBe(6);
+  await expect(run({ steps: 3, accumulate: 4 })).rejects.toThrow(
+    /steps 3 ends the training before its first step of the optimizer, which accumulate 4 makes/,
+  );
+});
+
+test('the time of an epoch that was left inside is that of all its parts', async () => {
+  const snapshots: Snapshot[] = [];
+  await run(
+    { checkpointEvery: { steps: 2 } },
+    { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) },
+  );
+  const inside = snapshots.find(({ loop: { totalSteps } }) => totalSteps === 10)!;
+  expect(inside.timed).toEqual({ seconds: expect.any(Number), images: 16 });
+  expect(inside.timed!.seconds).toBeGreaterThan(0);
+  expect(snapshots.find(({ loop: { step } }) => step === 0)!.timed).toEqual({ seconds: 0, images: 0 });
+
+  const events: EpochEvent[] = [];
+  const resume = { ...inside, timed: { seconds: 1e6, images: 16 } };
+  await run({ resume }, { epoch: (event) => void events.push(event) });
+  const [second, third] = events;
+  expect(second!.trainSeconds).toBeGreaterThan(1e6);
+  expect(second!.imagesPerSecond * second!.trainSeconds).toBeCloseTo(23, 9);
+  expect(third!.trainSeconds).toBeLessThan(1e6);
+});
+
 test('wherever steps end it, result, best weights and records agree on the best epoch', async () => {
   const partsAhead: number[] = [];
   for (let steps = 1; steps <= 24; steps++) {

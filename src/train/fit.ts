@@ -6,7 +6,7 @@
  * What becomes of it (lines, files, pictures) is up to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
-import { updatesIn } from '../engine/accumulation.ts';
+import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
@@ -39,6 +39,14 @@ export interface Snapshot {
   readonly loop: LoopState;
   /** With the moving average in the weights' place where there is one and `tested` is set. */
   readonly state: TrainingState;
+  /** Of the epoch under way, by all processes that trained in it. Not in checkpoints: their bytes tell no time. */
+  readonly timed?: Timed;
+}
+
+/** Seconds that training steps took, and the pictures in them. */
+export interface Timed {
+  readonly seconds: number;
+  readonly images: number;
 }
 
 export interface Callback {
@@ -65,7 +73,10 @@ export interface FitOptions extends StepOptions {
   /** Epochs without a lower loss that make a plateau; 10 by default, as torch's. */
   readonly patience?: number;
   readonly epochs: number;
-  /** Ends after this many batches in all, inside an epoch too; a test follows. */
+  /**
+   * Ends after this many batches in all, inside an epoch too; a test follows. With `accumulate` after the last whole
+   * group within them.
+   */
   readonly steps?: number;
   /** Ends after this many epochs without a better accuracy, with the best weights. 0: never. */
   readonly earlyStopping?: number;
@@ -96,6 +107,7 @@ const start: LoopState = {
   counters: {},
   finished: false,
 };
+const untimed: Timed = { seconds: 0, images: 0 };
 
 /**
  * Trains until the end. The model then has the weights that were tested: the moving average where one was kept, the
@@ -113,16 +125,19 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   checkWhole({ patience, earlyStopping }, 0);
   checkRange({ labelSmoothing, averageDecay }, 1);
   checkRange({ clipNorm, mixup }, Infinity);
-  const lastTotal = Math.min(options.steps ?? Infinity, epochs * stepsPerEpoch);
+  const { steps: most = Infinity } = options;
+  const lastTotal = wholeGroups(Math.min(most, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
+  if (lastTotal === 0) throw new UsageError(tooFewSteps(most, accumulate));
 
   let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
   let bestWeights = resume?.bestWeights;
   let last: EpochEvent | undefined;
   let bestEvent: EpochEvent | undefined;
   let reason: FitResult['reason'] = 'finished';
+  let timed = resume?.timed ?? untimed;
   if (resume) await model.setState(resume.state);
 
-  const snapshot = async (): Promise<Snapshot> => ({ loop, state: await model.state() });
+  const snapshot = async (): Promise<Snapshot> => ({ loop, state: await model.state(), timed });
   const checkpoint = async (): Promise<void> => {
     if (!callbacks.some((callback) => callback.checkpoint)) return;
     const now = await snapshot();
@@ -144,7 +159,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const updates = (step: number): number => updatesIn(step, stepsPerEpoch, accumulate);
 
   /** Steps of the epoch under way up to `to`, or to the next checkpoint; true where one is due. */
-  async function trainPart(to: number): Promise<{ due: boolean; seconds: number; images: number }> {
+  async function trainPart(to: number): Promise<boolean> {
     const from = loop.step;
     const due = new AbortController();
     let end = to;
@@ -184,7 +199,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
         optimizerSteps: loop.optimizerSteps + updates(from + result.steps) - updates(from),
         running: { lossSum, correct, images },
       };
-      return { due: from + result.steps < to, seconds: result.seconds, images: result.images };
+      timed = { seconds: timed.seconds + result.seconds, images: timed.images + result.images };
+      return from + result.steps < to;
     } finally {
       clearTimeout(timer);
     }
@@ -202,14 +218,11 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {
     // The epoch's steps.
     const { epoch } = loop;
-    const to = groupEnd(Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch));
-    let [trainSeconds, images] = [0, 0];
+    const to = Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch);
     while (loop.step < to) {
       await stopIfAborted();
-      const part = await trainPart(to);
-      trainSeconds += part.seconds;
-      images += part.images;
-      if (part.due && !signal?.aborted) await checkpoint();
+      const due = await trainPart(to);
+      if (due && !signal?.aborted) await checkpoint();
     }
     await stopIfAborted();
 
@@ -237,9 +250,9 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       testLoss: test.loss,
       testAccuracy: test.accuracy,
       testTopFive: test.topFive,
-      trainSeconds,
+      trainSeconds: timed.seconds,
       testSeconds: test.seconds + (validation?.seconds ?? 0),
-      imagesPerSecond: trainSeconds > 0 ? images / trainSeconds : 0,
+      imagesPerSecond: timed.seconds > 0 ? timed.images / timed.seconds : 0,
     };
 
     // What follows from it.
@@ -252,6 +265,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     const sinceBest = better ? 0 : (loop.counters.sinceBest ?? 0) + 1;
     const stopped = whole && earlyStopping > 0 && sinceBest >= earlyStopping;
     if (whole) {
+      timed = untimed;
       loop = {
         ...loop,
         ...{ epoch: epoch + 1, step: 0, running: start.running },
@@ -298,6 +312,11 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const part = last && { epoch: last.epoch, value: last.validationAccuracy ?? last.testAccuracy };
   return { reason, last, best: loop.best ?? part ?? null, loop };
 }
+
+/** What is wrong with an end inside the first group of accumulated batches. */
+export const tooFewSteps = (steps: number, accumulate: number): string =>
+  `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
+  `of ${accumulate} batches; use at least as many steps`;
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
   for (const [name, value] of Object.entries(options)) {

@@ -1,4 +1,5 @@
 /** Several runs side by side: results, the options in which they differ, and their curves over each other. */
+import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions } from '../../train/config.ts';
 import { type Chart, lineChart } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
@@ -55,7 +56,7 @@ function resultsTable(runs: readonly ReportRun[], best: ReportRun) {
       { show: last?.epoch ?? 0, value: last?.epoch ?? 0 },
       { show: duration(seconds), value: seconds },
       { show: grouped(last?.imagesPerSecond ?? 0), value: last?.imagesPerSecond ?? 0 },
-      run.environment.description,
+      computedBy(run.environment, last?.step ?? 0),
     ];
   });
   const columns = [

@@ -1,5 +1,6 @@
 /** How to repeat the run: command line, config, machine. */
 import { formatBytes } from '../../model/summary.ts';
+import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
 import { changedOptions, shellWord, trainCommand } from '../command.ts';
 import { type Section, scroller } from '../document.ts';
@@ -7,11 +8,11 @@ import { html } from '../markup.ts';
 import type { ReportRun } from '../report.ts';
 import { type Cell, table } from '../table.ts';
 
-export function setupSection({ config, environment }: ReportRun): Section {
+export function setupSection({ config, environment, epochs }: ReportRun): Section {
   const { git } = environment;
   const machine: readonly (readonly Cell[])[] = [
     ['vggnet', environment.vggnet],
-    ['Device', environment.description],
+    ['Device', computedBy(environment, epochs.at(-1)?.step ?? 0)],
     ['Threads', environment.threads],
     ['Processor', environment.processor],
     ['Cores', environment.cores],
