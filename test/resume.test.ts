@@ -252,7 +252,7 @@ describe('a run in pieces', () => {
     expect((await vgg(['train', '--resume', run])).stderr).not.toContain('Report:');
   });
 
-  test('other kernels go on, say so and are recorded', { timeout: 60_000 }, async () => {
+  test('other kernels go on, say so and are recorded', { timeout: 240_000 }, async () => {
     const run = join(folder, 'kernels');
     const small = [
       'train',

@@ -74,7 +74,7 @@ export type Statement =
     };
 
 /**
- * `vector`: `lanes` adjacent floats; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
+ * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
  * `offset`: an offset that a kernel has stored.
  */
 export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'offset';

@@ -1,6 +1,6 @@
 /** Cutting the maps of a chunk's images into blocks that are worked on together. */
 
-/** Consecutive rows of one image: rows of tiles (winograd) or of output pixels (im2col). */
+/** Consecutive rows of one image: rows of tiles (winograd) or of output pixels (im2col, direct). */
 export interface Piece {
   readonly image: number;
   readonly row: number;

@@ -14,8 +14,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const taps = spec.kernel[0] * spec.kernel[1] * input.stored;
   const filters = full.stored;
   /** Gradients of a slot's weights and biases, [taps and one][filters]; the rows behind are zeros. */
-  const sums =
-    training && operation.backward === 'direct' ? scratch.allocate(matrix.rowStride * filters) : undefined;
+  const sums = training ? scratch.allocate(matrix.rowStride * filters) : undefined;
   const patches = {
     mapRow: x.rowStride,
     stepRow: spec.stride[0] * x.rowStride,

@@ -1,6 +1,6 @@
 /**
  * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs
- * in blocks that fit the second-level cache, 36 or 16 matrix products between two transforms. ReLU and a pool of 2 or 4
+ * in blocks that fit the second-level cache or are of few tiles, 36 or 16 matrix products between two transforms. ReLU and a pool of 2 or 4
  * happen in the output transform. Both gradients are the same scheme.
  */
 import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
@@ -17,7 +17,7 @@ const cacheShare = 0.57;
 const fewestTiles = 24;
 
 /**
- * Tiles of a block at most: as many as stay in the second-level cache between the transforms, of an image that makes at
+ * Tiles of a block at most: as many as stay in the second-level cache between the transforms, but not few, of an image that makes at
  * least `parts` blocks. Where the weights do not stay in the cache beside one image's planes, each block reads them anew:
  * then blocks reach over several images.
  */

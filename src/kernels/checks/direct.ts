@@ -17,10 +17,10 @@ function eachTap(a: Arguments, body: (y: number, x: number, tap: number, place: 
 /** Pixels, taps and filters below, at and beyond the register tile; patches that overlap and that do not. */
 const sizes = combinations({
   rows: [2],
-  columns: [1, 7, 20],
+  columns: [11, 1, 20],
   kernelRows: [1, 3],
   run: [3, 9],
-  filters: [4, 20, 32],
+  filters: [28, 4, 64],
   stepPixel: [3, 10],
 });
 
@@ -29,8 +29,8 @@ export const directForward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINIT
     (size): KernelCheck => ({
       title: `${inWords(size)}, floor ${floor}`,
       arguments: {
-        ...{ out: 1001, outRow: 801, outPixel: 37, map: 12_002, mapRow: 301, stepRow: 290 },
-        ...{ weights: 20_003, weightRow: 35, bias: 30_001, floor },
+        ...{ out: 1001, outRow: 1401, outPixel: 67, map: 12_002, mapRow: 301, stepRow: 290 },
+        ...{ weights: 20_003, weightRow: 65, bias: 30_001, floor },
         ...size,
       },
       plain(m, a) {
@@ -57,8 +57,8 @@ export const directWeightGradient: readonly KernelCheck[] = [0, 1].flatMap((accu
     (size): KernelCheck => ({
       title: `${inWords(size)}, accumulate ${accumulate}`,
       arguments: {
-        ...{ out: 1001, outRow: 37, map: 12_002, mapRow: 301, stepRow: 290 },
-        ...{ gradient: 20_003, gradientRow: 801, gradientPixel: 35, accumulate },
+        ...{ out: 1001, outRow: 67, map: 12_002, mapRow: 301, stepRow: 290 },
+        ...{ gradient: 20_003, gradientRow: 1401, gradientPixel: 65, accumulate },
         ...size,
       },
       plain(m, a) {

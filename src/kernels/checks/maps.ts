@@ -89,11 +89,11 @@ export const addBias: readonly KernelCheck[] = combinations({
 export const sumPixels: readonly KernelCheck[] = combinations({
   accumulate: [0, 1],
   rows: [1, 3],
-  columns: [1, 5],
+  columns: [1, 5, 11],
   channels: [4, 12, 28],
 }).map((size) => ({
   title: inWords(size),
-  arguments: { out: 1001, map: 2000, mapRow: 151, mapPixel: 30, ...size },
+  arguments: { out: 1001, map: 2000, mapRow: 351, mapPixel: 30, ...size },
   plain(m, a) {
     for (let c = 0; c < a.channels!; c++) {
       let sum = a.accumulate ? m[a.out! + c]! : 0;
