@@ -159,7 +159,7 @@ describe.skipIf(version === undefined)(`with Optuna ${version ?? '(not installed
     expect(study!.trials.filter(({ userAttrs }) => userAttrs.by === 'optuna').length).toBe(each);
     expect(study!.trials.length).toBeGreaterThanOrEqual(3 * each);
     const writers = study!.trials.map(({ userAttrs }) => userAttrs.by);
-    expect(writers.filter((writer, i) => i > 0 && writer !== writers[i - 1]).length).toBeGreaterThan(10);
+    expect(writers.filter((writer, i) => i > 0 && writer !== writers[i - 1]).length).toBeGreaterThan(3);
     for (const trial of study!.trials) {
       const expected = trial.userAttrs.by === 'us' ? trial.number : trial.params.size;
       expect([trial.value, trial.intermediateValues.get(1)]).toEqual([expected, expected]);
