@@ -137,6 +137,26 @@ test.each<[string, unknown, string | RegExp]>([
     { momentum: { float: [0.5, 1] } },
     'momentum.float[1]: 1 is not a number of at least 0 and below 1',
   ],
+  [
+    'an element that the option refuses, beside a candidate',
+    { milestones: [{ int: [1, 5] }, 0] },
+    /^space\.json: milestones\[1\]: 0 is not a whole number ≥ 1$/,
+  ],
+  [
+    'elements of which one is a candidate',
+    { milestones: [{ int: [0, 5] }, 'a'] },
+    /^space\.json: milestones\[0\]\.int\[0\]: 0 is not a whole number ≥ 1; milestones\[1\]: "a" is not a whole number ≥ 1$/,
+  ],
+  [
+    'an element of a choice',
+    { milestones: { choices: [[10, 0]] } },
+    /^space\.json: milestones\.choices\[0\]\[1\]: 0 is not a whole number ≥ 1$/,
+  ],
+  [
+    'a list for a number',
+    { lr: [{ choices: [1] }, 3] },
+    /^space\.json: lr: \[1,3\] is not a number above 0$/,
+  ],
   ['floats for a whole number', { batchSize: { float: [16, 64] } }, 'batchSize.float: '],
   [
     'too few channels',
