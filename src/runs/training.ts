@@ -5,18 +5,17 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { datasetFacts, loadDataset } from '../data/named.ts';
-import { wholeGroups } from '../engine/accumulation.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
-import { refuseUnused, type TrainConfig } from '../train/config.ts';
+import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   type FitOptions,
   type FitResult,
   fit as fitModel,
+  lastStep,
   type Snapshot,
-  tooFewSteps,
 } from '../train/fit.ts';
 import { compile, type Model } from '../train/model.ts';
 import { adam, adamw, sgd } from '../train/optimizers.ts';
@@ -106,12 +105,10 @@ export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts
   optimizerOf(config);
   scheduleOf(config);
   const facts = datasetFacts(config);
-  const { cutout, steps, batchSize, accumulate } = config;
+  const { cutout, batchSize } = config;
   checkBatchSize(batchSize, facts);
-  const { name, shape, length } = facts;
-  if (steps !== undefined && wholeGroups(steps, Math.ceil(length / batchSize), accumulate) === 0) {
-    throw new UsageError(tooFewSteps(steps, accumulate));
-  }
+  const { name, shape } = facts;
+  lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
   const [, height, width] = shape;
   const most = Math.min(height, width);
   if (cutout <= most) return facts;

@@ -125,9 +125,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   checkWhole({ patience, earlyStopping }, 0);
   checkRange({ labelSmoothing, averageDecay }, 1);
   checkRange({ clipNorm, mixup }, Infinity);
-  const { steps: most = Infinity } = options;
-  const lastTotal = wholeGroups(Math.min(most, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
-  if (lastTotal === 0) throw new UsageError(tooFewSteps(most, accumulate));
+  const lastTotal = lastStep({ ...options, stepsPerEpoch });
 
   let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
   let bestWeights = resume?.bestWeights;
@@ -313,10 +311,23 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   return { reason, last, best: loop.best ?? part ?? null, loop };
 }
 
-/** What is wrong with an end inside the first group of accumulated batches. */
-export const tooFewSteps = (steps: number, accumulate: number): string =>
-  `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
-  `of ${accumulate} batches; use at least as many steps`;
+/**
+ * Batches of the whole training.
+ * @throws UsageError where it would end inside the first group of accumulated batches.
+ */
+export function lastStep({
+  epochs,
+  stepsPerEpoch,
+  steps = Infinity,
+  accumulate = 1,
+}: Pick<FitOptions, 'epochs' | 'steps' | 'accumulate'> & { readonly stepsPerEpoch: number }): number {
+  const last = wholeGroups(Math.min(steps, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
+  if (last > 0) return last;
+  throw new UsageError(
+    `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
+      `of ${accumulate} batches; use at least as many steps`,
+  );
+}
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
   for (const [name, value] of Object.entries(options)) {

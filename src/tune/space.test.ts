@@ -75,6 +75,16 @@ test('a map smaller than the pool is recognised before it is run', () => {
   expect(gridSize(space)).toBe(5);
 });
 
+test('an end before the first step of the optimizer is recognised before it is run', () => {
+  const accumulate = { choices: [1, 4] };
+  const space = parseSpace({ steps: 3, accumulate }, 'space.json');
+  expect(isPossible(space, { accumulate: 1 })).toBe(true);
+  expect(space.impossibility({ accumulate: 4 })).toMatch(/^steps 3 ends the training before/);
+  // Batches of half of the 10,000 pictures are a group by themselves where the other half is kept apart.
+  const halves = { steps: 1, accumulate, batchSize: 5000, validation: { choices: [0, 0.5] } };
+  expect(gridSize(parseSpace(halves, 'space.json'))).toBe(3);
+});
+
 test.each<[string, unknown, string | RegExp]>([
   ['no object', [], 'space.json: a space is an object of options'],
   ['empty', {}, 'the space is empty'],

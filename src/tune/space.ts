@@ -16,7 +16,14 @@ import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { nearest, unknownName } from '../suggest.ts';
-import { parseConfig, type TrainConfigInput, trainOptions, usedOptions } from '../train/config.ts';
+import {
+  parseConfig,
+  stepsPerEpoch,
+  type TrainConfigInput,
+  trainOptions,
+  usedOptions,
+} from '../train/config.ts';
+import { lastStep } from '../train/fit.ts';
 import {
   categorical,
   type Distribution,
@@ -139,7 +146,9 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
   const known = new Map<string, string | undefined>();
   return (params) => {
     try {
-      const { model, modelOptions } = parseConfig(configOf(space, params), 'the point');
+      const config = parseConfig(configOf(space, params), 'the point');
+      lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+      const { model, modelOptions } = config;
       const key = JSON.stringify([model, modelOptions]);
       if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
       return known.get(key);
