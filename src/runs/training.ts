@@ -14,7 +14,9 @@ import {
   type FitOptions,
   type FitResult,
   fit as fitModel,
+  hasMore,
   lastStep,
+  placeOf,
   type Snapshot,
 } from '../train/fit.ts';
 import { compile, type Model } from '../train/model.ts';
@@ -196,9 +198,11 @@ export async function runTraining(
     signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.
-      const rates = from && bentCourse(run.config, training, from.loop, notice);
+      const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });
+      const rates = from && left ? bentCourse(run.config, training, from.loop, notice) : undefined;
       if (resume !== undefined) await run.writeConfig(config);
-      await writeEnvironment(run, training, from, rates, notice);
+      // A machine that computes nothing has no part in the run.
+      if (left) await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
     const recorder = run
@@ -245,7 +249,7 @@ export async function runTraining(
   }
 }
 
-/** `env.json` and a line of the log: as the run began, and each time that it was taken up again. */
+/** `env.json` and a line of the log: as the run began, and each time that it goes on. */
 async function writeEnvironment(
   run: Run,
   { model }: Training,
@@ -264,12 +268,12 @@ async function writeEnvironment(
   }
   const differs = differences(env, now);
   const { epoch, step, totalSteps } = from.loop;
-  await run.log(`going on from epoch ${epoch}, step ${step + 1}, on ${description}`);
+  await run.log(`going on ${placeOf(from.loop)}, on ${description}`);
+  // Older versions did not keep it, and each resumption replaced the description.
+  const before = env.kernels ?? (env.resumed ? undefined : [{ after: 0, name: kernelsIn(env.description) }]);
   // Of steps that will be done again, it does not count what computed them.
-  const kernels = (env.kernels ?? [{ after: 0, name: kernelsIn(env.description) }]).filter(
-    ({ after }) => after < totalSteps,
-  );
-  if (kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
+  const kernels = before?.filter(({ after }) => after < totalSteps);
+  if (kernels && kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
   const entry = {
     at: now.started,
     epoch,
@@ -285,7 +289,8 @@ async function writeEnvironment(
   const { vggnet, node, v8, processor, hostname } = now;
   await run.writeEnvironment({
     ...env,
-    ...{ vggnet, node, v8, processor, hostname, device, description, threads, kernels },
+    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    ...(kernels && { kernels }),
     resumed: [...(env.resumed ?? []), entry],
   });
 }
