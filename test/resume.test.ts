@@ -355,11 +355,15 @@ describe('a series of seeds', () => {
     }
     expect(signal).toBe('SIGKILL');
     expect(existsSync(join(series, 'seed-6'))).toBe(false);
-    expect(jsonLines(await vgg(['runs', series, '--json']))).toMatchObject([
+    const [accuracy] = expected.testAccuracy;
+    const listed = jsonLines(await vgg(['runs', series, '--json']));
+    expect(listed).toMatchObject([
       { name: 'seed-4', state: 'finished' },
       { name: 'seed-5', state: 'interrupted' },
-      { name: 'seeds-killed', seeds: 3, testAccuracy: [expected.testAccuracy[0]], deviation: 0 },
+      { name: 'seeds-killed', seeds: 3, testAccuracy: [accuracy], mean: accuracy },
     ]);
+    expect(listed.at(-1)).not.toHaveProperty('deviation');
+    expect((await vgg(['runs', series])).stdout).toMatch(/1 of 3 seeds +\d+\.\d\d %\s*$/);
 
     const resumed = await vgg(['train', '--resume', series, '--no-report', '--json']);
     expect(resumed.code, resumed.stderr).toBe(0);
@@ -400,7 +404,15 @@ describe('a series of seeds', () => {
     const args = ['train', '--steps', '1', '--no-report', '--seeds', '1', '--run', series];
     await vgg([...args, '--init', '/nowhere.safetensors']);
     expect(existsSync(series)).toBe(false);
-    await vgg(args);
+    expect((await vgg(args)).stdout).toMatch(/^Accuracy of one seed: \d+\.\d\d %$/m);
+    // A finished run whose metrics are gone has no part in the figures.
+    const metrics = join(series, 'seed-0', 'metrics.csv');
+    const kept = await readFile(metrics);
+    await rm(metrics);
+    const known = await vgg(['train', '--resume', series]);
+    expect(known.stderr).toContain('seed-0 is finished.\nNo seed has a test accuracy');
+    expect(known.stdout).toBe('');
+    await writeFile(metrics, kept);
     const again = await vgg(args);
     expect(again.stderr).toContain(`already holds seeds.json: go on with that (--resume ${series})`);
     expect(again.code).toBe(2);
