@@ -27,7 +27,8 @@ export function check<T>(
     const name = pathName([...at, ...path]);
     return name === '' ? message : `${name}: ${message}`;
   });
-  return { problems };
+  // A whole number beyond a bound of its own and that of all whole numbers is refused twice.
+  return { problems: [...new Set(problems)] };
 }
 
 /** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
@@ -42,6 +43,8 @@ function problemOf(issue: z.core.$ZodRawIssue, keys: string): string {
     const known = Object.keys(schema.shape);
     return issue.keys.map((key) => nearest(keys, key, known)).join('; ');
   }
+  const beyond = beyondWhole(issue);
+  if (beyond !== undefined) return beyond;
   // A union that is told by a key is refused for that key's value.
   const key = issue.code === 'invalid_union' ? issue.discriminator : undefined;
   const value = key === undefined ? issue.input : (issue.input as Readonly<Record<string, unknown>>)[key];
@@ -51,6 +54,18 @@ function problemOf(issue: z.core.$ZodRawIssue, keys: string): string {
   const hint =
     typeof value === 'string' && choices.length > 0 ? `; did you mean "${closest(value, choices)}"?` : '';
   return `${shown(value)} is not ${rule}${hint}`;
+}
+
+/** What is wrong with a whole number that breaks no rule of the schema's own. */
+function beyondWhole({ code, schema, input }: z.core.$ZodRawIssue): string | undefined {
+  if (!(schema instanceof z.ZodNumberFormat)) return undefined;
+  if (code === 'too_big' && schema.maxValue === Number.MAX_SAFE_INTEGER) {
+    return `${shown(input)} is above ${schema.maxValue}, the largest whole number`;
+  }
+  if (code === 'too_small' && schema.minValue === Number.MIN_SAFE_INTEGER) {
+    return `${shown(input)} is below ${schema.minValue}, the smallest whole number`;
+  }
+  return undefined;
 }
 
 const oneOf = (choices: readonly string[]): string => `one of ${choices.join(', ')}`;

@@ -248,6 +248,19 @@ describe('runs', () => {
     expect(run.code).toBe(2);
   });
 
+  test('an end that makes a step of the optimizer after all is allowed', async () => {
+    const half = ['--validation', '0.5', '--batch-size', '5000', '--steps', '1', '--accumulate', '2'];
+    const printed = await vgg(['train', ...half, '--print-config']);
+    expect(printed.stderr).toBe('');
+    expect(printed.code).toBe(0);
+
+    const file = join(folder, 'short.json');
+    await writeFile(file, '{"steps": 3, "accumulate": 4, "batchSize": 10}');
+    const sweep = await vgg(['lr-find', '--config', file, '--sweep', '10']);
+    expect(sweep.stderr).toBe('');
+    expect(sweep.code).toBe(0);
+  });
+
   test.for([
     ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
     ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],

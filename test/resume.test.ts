@@ -130,7 +130,7 @@ describe('a run in pieces', () => {
     );
     expect((await readRun(run)).state).toBe('interrupted');
     const second = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
-    expect(second.stderr).toMatch(/going on from epoch 2, step \d+/);
+    expect(second.stderr).toMatch(/going on after epoch 2, step \d+/);
     expect(second.code).toBe(0);
     expect(await digests(run)).toEqual(await digests(whole));
   });
@@ -164,7 +164,7 @@ describe('a run in pieces', () => {
       expect(await digests(run)).toEqual(await digests(whole));
       const log = await readFile(join(run, 'log.txt'), 'utf8');
       expect(log).toMatch(
-        new RegExp(`Z going on from epoch 2, step ${step + 1}, on (native|wasm) .*, 2 threads\n`),
+        new RegExp(`Z going on after epoch 2, step ${step}, on (native|wasm) .*, 2 threads\n`),
       );
     },
   );
@@ -298,8 +298,11 @@ describe('a run in pieces', () => {
     );
     const described = async (): Promise<unknown> =>
       jsonLines(await vgg(['runs', folder, '--json'])).find((run) => run.name === 'named')!.description;
+    const left = await readFile(path, 'utf8');
     await vgg(['train', '--resume', run, ...one]);
-    expect(await described(), 'where nothing was left to do').toBe(name);
+    expect(await readFile(path, 'utf8'), 'where nothing was left to do').toBe(left);
+    expect(await readFile(join(run, 'log.txt'), 'utf8')).not.toContain('going on');
+    expect(await described()).toBe(`${name}, 4 threads`);
 
     await vgg(['train', '--resume', run, ...one, '--steps', '3']);
     const both = `${name}, then ${before.kernels![0]!.name}`;
@@ -307,6 +310,15 @@ describe('a run in pieces', () => {
     await vgg(['report', run, '--brief']);
     const report = await readFile(join(run, 'report.html'), 'utf8');
     expect(report).toContain(`on ${both}, and classifies `);
+
+    // As an older version would have left it: the description is that of the last resumption alone.
+    const { kernels: _, ...older } = JSON.parse(await readFile(path, 'utf8')) as RunEnvironment;
+    await writeFile(path, JSON.stringify({ ...older, description: `${name}, 4 threads` }));
+    await vgg(['train', '--resume', run, ...one, '--steps', '4']);
+    const after = JSON.parse(await readFile(path, 'utf8')) as RunEnvironment;
+    expect(after).not.toHaveProperty('kernels');
+    expect(after.resumed).toHaveLength(2);
+    expect(await described()).toBe(before.description);
   });
 });
 
@@ -343,11 +355,15 @@ describe('a series of seeds', () => {
     }
     expect(signal).toBe('SIGKILL');
     expect(existsSync(join(series, 'seed-6'))).toBe(false);
-    expect(jsonLines(await vgg(['runs', series, '--json']))).toMatchObject([
+    const [accuracy] = expected.testAccuracy;
+    const listed = jsonLines(await vgg(['runs', series, '--json']));
+    expect(listed).toMatchObject([
       { name: 'seed-4', state: 'finished' },
       { name: 'seed-5', state: 'interrupted' },
-      { name: 'seeds-killed', seeds: 3, testAccuracy: [expected.testAccuracy[0]], deviation: 0 },
+      { name: 'seeds-killed', seeds: 3, testAccuracy: [accuracy], mean: accuracy },
     ]);
+    expect(listed.at(-1)).not.toHaveProperty('deviation');
+    expect((await vgg(['runs', series])).stdout).toMatch(/1 of 3 seeds +\d+\.\d\d %\s*$/);
 
     const resumed = await vgg(['train', '--resume', series, '--no-report', '--json']);
     expect(resumed.code, resumed.stderr).toBe(0);
@@ -388,7 +404,15 @@ describe('a series of seeds', () => {
     const args = ['train', '--steps', '1', '--no-report', '--seeds', '1', '--run', series];
     await vgg([...args, '--init', '/nowhere.safetensors']);
     expect(existsSync(series)).toBe(false);
-    await vgg(args);
+    expect((await vgg(args)).stdout).toMatch(/^Accuracy of one seed: \d+\.\d\d %$/m);
+    // A finished run whose metrics are gone has no part in the figures.
+    const metrics = join(series, 'seed-0', 'metrics.csv');
+    const kept = await readFile(metrics);
+    await rm(metrics);
+    const known = await vgg(['train', '--resume', series]);
+    expect(known.stderr).toContain('seed-0 is finished.\nNo seed has a test accuracy');
+    expect(known.stdout).toBe('');
+    await writeFile(metrics, kept);
     const again = await vgg(args);
     expect(again.stderr).toContain(`already holds seeds.json: go on with that (--resume ${series})`);
     expect(again.code).toBe(2);

@@ -48,7 +48,8 @@ async function find(
   options: FindCommandOptions,
   interruption: Interruption,
 ): Promise<void> {
-  const config = await chosenConfig(command);
+  // A file may end a training sooner than its first step of the optimizer; a sweep ends by itself.
+  const { steps: _, ...config } = await chosenConfig(command);
   if (options.plot !== undefined) await checkWritable(options.plot, '--plot');
   const [{ findLearningRate }, { fitOptionsOf, prepareTraining }] = await Promise.all([
     import('../train/lr-find.ts'),

@@ -1,4 +1,5 @@
 /** Where the command line writes: results to standard output, notes and hints to standard error. */
+import type { SampleFigures } from '../runs/seeds.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
@@ -57,4 +58,11 @@ export function doing(work: string, stream: NoteStream = process.stderr): Doing 
 /** A number with its thousands marked: 20,778. */
 export function grouped(value: number): string {
   return Math.round(value).toLocaleString('en-US');
+}
+
+/** `97.12 ± 0.30 %` of shares between 0 and 1; a single value has no deviation. */
+export function meanText({ mean, deviation }: SampleFigures): string {
+  if (mean === undefined) return '';
+  const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;
+  return `${(100 * mean).toFixed(2)}${spread} %`;
 }

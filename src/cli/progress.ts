@@ -6,7 +6,7 @@ import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
 import { wholeGroups } from '../engine/accumulation.ts';
 import type { TrainConfig } from '../train/config.ts';
-import type { FitResult, LoopState } from '../train/fit.ts';
+import { type FitResult, type LoopState, placeOf } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import {
   accuracyLine,
@@ -193,8 +193,7 @@ function startLine({ model, splits, trainLoader, seed, run, from }: StartEvent):
     `${grouped(trainLoader.dataset.length)} training and ${grouped(test.length)} test images; ` +
     `${model.description}; seed ${seed}`;
   if (run === undefined) return line;
-  const place = from && ` from epoch ${from.epoch}${from.step > 0 ? `, step ${from.step + 1}` : ''}`;
-  return `${line}\nRun: ${run}${place ? `, going on${place}` : ''}`;
+  return `${line}\nRun: ${run}${from ? `, going on ${placeOf(from)}` : ''}`;
 }
 
 function printEnd({ last, reason, best, saved, run }: EndEvent): void {

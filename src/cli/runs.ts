@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
 import { bestEpoch, computedBy } from '../runs/records.ts';
-import { note, print, printJson } from './output.ts';
+import { meanText, note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
 const runsExamples = `
@@ -13,7 +13,7 @@ Examples:
   $ vgg runs --json          one JSON object a line
 
 A folder of --seeds stands behind its runs: how many seeds are finished, and the mean of their test accuracy ± the
-deviation of the sample.
+deviation of the sample, from two seeds on.
 
 best is the test accuracy of the best epoch: chosen by the pictures that --validation keeps apart, otherwise by the test
 pictures themselves, and then flattering.`;
@@ -44,9 +44,7 @@ async function listCommand(dir: string | undefined, { json }: { readonly json?: 
   const rows = runs.map((run) => {
     if ('problem' in run) return [run.name, 'damaged', '', '', '', ''];
     if ('seeds' in run) {
-      const { name, seeds, testAccuracy, mean, deviation } = run;
-      const accuracy = mean === undefined ? '' : `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
-      return [name, `${testAccuracy.length} of ${seeds} seeds`, '', accuracy, '', ''];
+      return [run.name, `${run.testAccuracy.length} of ${run.seeds} seeds`, '', meanText(run), '', ''];
     }
     const { state, epochs, totalEpochs, bestAccuracy, testAccuracy, seconds } = facts(run);
     return [

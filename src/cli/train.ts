@@ -13,7 +13,7 @@ import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { doing, note, print } from './output.ts';
+import { doing, meanText, note, print, printJson } from './output.ts';
 import { wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
@@ -117,7 +117,7 @@ async function train(
     return;
   }
   if (folder === undefined) {
-    const accuracies: number[] = [];
+    const accuracies: (number | undefined)[] = [];
     for (let i = 0; i < seeds; i++) {
       accuracies.push(await trainOnce({ ...config, seed: config.seed + i }, options, interruption));
     }
@@ -186,7 +186,7 @@ async function trainSeries(
     import('../runs/training.ts'),
     import('../runs/seeds.ts'),
   ]);
-  const accuracies: number[] = [];
+  const accuracies: (number | undefined)[] = [];
   for (let seed = config.seed; seed < config.seed + seeds; seed++) {
     const folder = seedFolder(series, seed);
     const own = { ...options, folder, series };
@@ -197,7 +197,7 @@ async function trainSeries(
     const run = await readRun(folder);
     if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
       const accuracy = finalAccuracy(run);
-      note(`${folder} is finished: ${(100 * accuracy).toFixed(2)} %.`);
+      note(`${folder} is finished${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`);
       accuracies.push(accuracy);
       continue;
     }
@@ -216,12 +216,12 @@ async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Prom
 
 const startGrace = 10_000;
 
-/** One training from its start, or from where it was left, to its end. Yields its last test accuracy. */
+/** One training from its start, or from where it was left, to its end. Yields its last test accuracy, if known. */
 async function trainOnce(
   config: TrainConfig,
   options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
   interruption: Interruption,
-): Promise<number> {
+): Promise<number | undefined> {
   const { folder, resume, save, logEvery, series } = options;
   const { signal } = interruption;
   const [{ runTraining }, { progressFor }] = await Promise.all([
@@ -314,18 +314,15 @@ async function writeReportOf(
   }
 }
 
-async function reportSeeds(accuracies: readonly number[], json: boolean): Promise<void> {
+async function reportSeeds(accuracies: readonly (number | undefined)[], json: boolean): Promise<void> {
   const { meanAndDeviation } = await import('../runs/seeds.ts');
-  const { mean, deviation } = meanAndDeviation(accuracies);
-  if (json) {
-    print(JSON.stringify({ event: 'seeds', testAccuracy: accuracies, mean, deviation }));
-    return;
-  }
-  const percent = (value: number): string => (100 * value).toFixed(2);
-  print(
-    `Accuracy over ${accuracies.length} seeds: ${percent(mean)} ± ${percent(deviation)} % ` +
-      `(${accuracies.map(percent).join(', ')}; mean ± sample deviation)`,
-  );
+  const known = accuracies.filter((accuracy) => accuracy !== undefined);
+  const figures = meanAndDeviation(known);
+  if (json) return printJson({ event: 'seeds', testAccuracy: known, ...figures });
+  if (known.length === 0) return note('No seed has a test accuracy in its metrics.');
+  if (known.length === 1) return print(`Accuracy of one seed: ${meanText(figures)}`);
+  const each = known.map((accuracy) => (100 * accuracy).toFixed(2)).join(', ');
+  print(`Accuracy over ${known.length} seeds: ${meanText(figures)} (${each}; mean ± sample deviation)`);
 }
 
 const nextHint = `

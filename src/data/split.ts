@@ -3,6 +3,9 @@ import { UsageError } from '../errors.ts';
 import { allocateBytes, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 
+/** How many of so many pictures a share is. */
+export const keptApart = (length: number, share: number): number => Math.round(length * share);
+
 /**
  * The data set in two: a random share of its pictures (0–1) for validation, the rest to train with. The seed alone
  * decides which; both keep the data set's order.
@@ -13,7 +16,7 @@ export function keepApart(
   share: number,
   seed = 0,
 ): { readonly train: Dataset; readonly validation: Dataset } {
-  const count = Math.round(dataset.length * share);
+  const count = keptApart(dataset.length, share);
   if (!(count >= 1 && count < dataset.length)) {
     throw new UsageError(
       `validation ${share} of ${dataset.name}'s ${dataset.length} pictures keeps ${count} apart; ` +

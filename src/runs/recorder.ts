@@ -43,7 +43,8 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   const done = from?.loop.totalSteps ?? 0;
   if (resumed) await truncateAfter(metrics, (from?.loop.epoch ?? 1) - 1, done);
   const table = await openMetrics(metrics);
-  const events = await openEvents(run.folder, resumed ? { startStep: done + 1 } : {});
+  // Without a checkpoint all comes again, the pictures before the first step too.
+  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {});
   let rows: MetricsRow[] = [];
   let parts = from ? partsBefore : [];
   let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
@@ -63,14 +64,18 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       ...(parts.length > 0 && { parts }),
     });
 
+  /** The step that the newest filters are of. */
+  let drawn = from && isDrawn(from.loop) ? done : undefined;
   /** The first layer's filters, which one can look at, after `step` steps. */
   const addFilters = (step: number, weights: Weights): void => {
+    if (step === drawn) return;
+    drawn = step;
     const first = firstFilters(model.network, weights);
     if (first) events.image(step, `filters of ${first.layer}`, filterRaster(first.weight, filterColumns));
   };
 
   await writeStatus('running');
-  if (!resumed) {
+  if (!from) {
     await addPictures(events, trainLoader);
     addFilters(0, await model.weights());
     await events.flush();
@@ -107,8 +112,8 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       },
       async checkpoint(snapshot) {
         const { loop, state, timed } = snapshot;
-        // Once an epoch, of weights that are at hand.
-        if (loop.step === 0 || loop.finished) addFilters(loop.totalSteps, testedWeights(state));
+        // Of weights that are at hand.
+        if (isDrawn(loop)) addFilters(loop.totalSteps, testedWeights(state));
         await flush();
         await table.sync();
         if (loop.step > 0 && timed) {
@@ -189,6 +194,9 @@ export function testedWeights({ weights, moments }: TrainingState): Weights {
 
 /** Of the last checkpoint, of the one before it, and of one that is being written. */
 const keptParts = 3;
+
+/** Filters are drawn once an epoch. */
+const isDrawn = ({ step, finished }: LoopState): boolean => step === 0 || finished;
 
 const isAt = (part: PartTime, { epoch, step }: LoopState): boolean =>
   part.epoch === epoch && part.step === step;

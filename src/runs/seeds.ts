@@ -61,33 +61,37 @@ export async function removeSeries(folder: string, { config, seeds }: SeedSeries
   await rmdir(folder).catch(() => undefined);
 }
 
-/** The test accuracy that a finished run ended with: of the weights that it took back where it ended early. */
-export function finalAccuracy({ epochs, status }: RunRecord): number {
+/**
+ * The test accuracy that a finished run ended with: of the weights that it took back where it ended early. Undefined
+ * where its metrics are gone.
+ */
+export function finalAccuracy({ epochs, status }: RunRecord): number | undefined {
   const last = status?.reason === 'no progress' ? bestEpoch(epochs) : epochs.at(-1);
-  return last?.testAccuracy ?? Number.NaN;
+  return last?.testAccuracy;
 }
 
-/** Of a sample; the deviation of a single value counts as 0. */
-export function meanAndDeviation(values: readonly number[]): {
-  readonly mean: number;
-  readonly deviation: number;
-} {
+/** What a sample comes to. Nothing has no mean, and a single value no deviation. */
+export interface SampleFigures {
+  readonly mean?: number;
+  readonly deviation?: number;
+}
+
+export function meanAndDeviation(values: readonly number[]): SampleFigures {
+  if (values.length === 0) return {};
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  if (values.length === 1) return { mean };
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, deviation: values.length > 1 ? Math.sqrt(squares / (values.length - 1)) : 0 };
+  return { mean, deviation: Math.sqrt(squares / (values.length - 1)) };
 }
 
 /** A series as it stands. */
-export interface SeriesRecord {
+export interface SeriesRecord extends SampleFigures {
   readonly name: string;
   readonly folder: string;
   /** How many are wanted. */
   readonly seeds: number;
   /** Of those that are finished, in their order. */
   readonly testAccuracy: readonly number[];
-  /** Absent where none is finished yet. */
-  readonly mean?: number;
-  readonly deviation?: number;
 }
 
 /** The runs in `root` as `listRuns` gives them, and behind the runs of a series what they came to. */
@@ -117,16 +121,10 @@ async function seriesRecord(
     const testAccuracy = Array.from({ length: seeds }, (_, i) => seedFolder(folder, config.seed + i)).flatMap(
       (own) => {
         const run = runs.find((known) => known.folder === own);
-        return run && 'state' in run && run.state === 'finished' ? [finalAccuracy(run)] : [];
+        return run && 'state' in run && run.state === 'finished' ? (finalAccuracy(run) ?? []) : [];
       },
     );
-    return {
-      name,
-      folder,
-      seeds,
-      testAccuracy,
-      ...(testAccuracy.length > 0 && meanAndDeviation(testAccuracy)),
-    };
+    return { name, folder, seeds, testAccuracy, ...meanAndDeviation(testAccuracy) };
   } catch (error) {
     if (!(error instanceof VggError)) throw error;
     return { name, folder, problem: error.message };

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { filterRaster } from '../report/pictures.ts';
 import { encodePng, type Raster } from '../report/png.ts';
 import { parseConfig } from '../train/config.ts';
+import { runFiles } from './folder.ts';
 import { openEvents } from './tensorboard.ts';
 import { runTraining } from './training.ts';
 
@@ -45,6 +46,17 @@ function decode(path: string): readonly object[] {
       return event;
     });
 }
+
+/** Of each of a run's event files, the oldest first. */
+async function eventsOf(run: string): Promise<readonly (readonly object[])[]> {
+  const names = (await readdir(run)).filter((file) => file.includes('tfevents')).toSorted();
+  return names.map((name) => decode(join(run, name)));
+}
+
+const picturesIn = (events: readonly PictureEvent[]) =>
+  events.flatMap(({ step = '0', summary }) =>
+    (summary?.value ?? []).flatMap(({ tag, image }) => (image ? [{ step: Number(step), tag, image }] : [])),
+  );
 
 describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without python3-protobuf)', () => {
   test('holds the version, scalars and pictures', async () => {
@@ -109,11 +121,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     const { training } = await runTraining(config, { folder: run, onNotice: () => {} });
     await using model = training.model;
     const steps = training.trainLoader.length;
-    const [name] = (await readdir(run)).filter((file) => file.includes('tfevents'));
-    const events = decode(join(run, name!)) as readonly PictureEvent[];
-    const pictures = events.flatMap(({ step = '0', summary }) =>
-      (summary?.value ?? []).flatMap(({ tag, image }) => (image ? [{ step: Number(step), tag, image }] : [])),
-    );
+    const pictures = picturesIn((await eventsOf(run)).at(-1)!);
     expect(pictures.map(({ step, tag }) => [step, tag])).toEqual([
       [0, 'training pictures'],
       [0, 'filters of conv1'],
@@ -129,6 +137,39 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     });
     const filters = pictures.slice(1).map(({ image }) => image.encoded_image_string);
     expect(new Set(filters).size).toBe(3);
+  });
+
+  test('of a run that was left before its first step has each picture once', {
+    timeout: 60_000,
+  }, async () => {
+    const config = parseConfig({ dataset: 'shapes', batchSize: 5000, device: 'wasm' }, 'test');
+    const run = join(folder, 'left');
+    const begin = async (where: { readonly folder: string } | { readonly resume: string }) => {
+      const left = new AbortController();
+      const reason = new Error('left');
+      const options = {
+        ...where,
+        signal: left.signal,
+        onStart: () => left.abort(reason),
+        onNotice: () => {},
+      };
+      await expect(runTraining(config, options)).rejects.toBe(reason);
+      const events = (await eventsOf(run)).at(-1)!;
+      return { start: events[1], pictures: picturesIn(events).map(({ step, tag }) => [step, tag]) };
+    };
+    const all = [
+      [0, 'training pictures'],
+      [0, 'filters of conv1'],
+    ];
+    expect((await begin({ folder: run })).pictures).toEqual(all);
+    const resumed = await begin({ resume: run });
+    expect(resumed).toEqual({ start: { step: '1', session_log: { status: 'START' } }, pictures: [] });
+
+    // As where it was killed before its first checkpoint: TensorBoard forgets what it has.
+    await rm(join(run, runFiles.last));
+    await rm(join(run, runFiles.previous), { force: true });
+    const again = await begin({ resume: run });
+    expect(again).toEqual({ start: { session_log: { status: 'START' } }, pictures: all });
   });
 
   test('of a resumed run makes TensorBoard forget what comes again', async () => {

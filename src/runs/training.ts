@@ -5,18 +5,19 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { datasetFacts, loadDataset } from '../data/named.ts';
-import { wholeGroups } from '../engine/accumulation.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
-import { refuseUnused, type TrainConfig } from '../train/config.ts';
+import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   type FitOptions,
   type FitResult,
   fit as fitModel,
+  hasMore,
+  lastStep,
+  placeOf,
   type Snapshot,
-  tooFewSteps,
 } from '../train/fit.ts';
 import { compile, type Model } from '../train/model.ts';
 import { adam, adamw, sgd } from '../train/optimizers.ts';
@@ -106,12 +107,10 @@ export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts
   optimizerOf(config);
   scheduleOf(config);
   const facts = datasetFacts(config);
-  const { cutout, steps, batchSize, accumulate } = config;
+  const { cutout, batchSize } = config;
   checkBatchSize(batchSize, facts);
-  const { name, shape, length } = facts;
-  if (steps !== undefined && wholeGroups(steps, Math.ceil(length / batchSize), accumulate) === 0) {
-    throw new UsageError(tooFewSteps(steps, accumulate));
-  }
+  const { name, shape } = facts;
+  lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
   const [, height, width] = shape;
   const most = Math.min(height, width);
   if (cutout <= most) return facts;
@@ -199,9 +198,11 @@ export async function runTraining(
     signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.
-      const rates = from && bentCourse(run.config, training, from.loop, notice);
+      const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });
+      const rates = from && left ? bentCourse(run.config, training, from.loop, notice) : undefined;
       if (resume !== undefined) await run.writeConfig(config);
-      await writeEnvironment(run, training, from, rates, notice);
+      // A machine that computes nothing has no part in the run.
+      if (left) await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
     const recorder = run
@@ -248,7 +249,7 @@ export async function runTraining(
   }
 }
 
-/** `env.json` and a line of the log: as the run began, and each time that it was taken up again. */
+/** `env.json` and a line of the log: as the run began, and each time that it goes on. */
 async function writeEnvironment(
   run: Run,
   { model }: Training,
@@ -267,12 +268,12 @@ async function writeEnvironment(
   }
   const differs = differences(env, now);
   const { epoch, step, totalSteps } = from.loop;
-  await run.log(`going on from epoch ${epoch}, step ${step + 1}, on ${description}`);
+  await run.log(`going on ${placeOf(from.loop)}, on ${description}`);
+  // Older versions did not keep it, and each resumption replaced the description.
+  const before = env.kernels ?? (env.resumed ? undefined : [{ after: 0, name: kernelsIn(env.description) }]);
   // Of steps that will be done again, it does not count what computed them.
-  const kernels = (env.kernels ?? [{ after: 0, name: kernelsIn(env.description) }]).filter(
-    ({ after }) => after < totalSteps,
-  );
-  if (kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
+  const kernels = before?.filter(({ after }) => after < totalSteps);
+  if (kernels && kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
   const entry = {
     at: now.started,
     epoch,
@@ -288,7 +289,8 @@ async function writeEnvironment(
   const { vggnet, node, v8, processor, hostname } = now;
   await run.writeEnvironment({
     ...env,
-    ...{ vggnet, node, v8, processor, hostname, device, description, threads, kernels },
+    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    ...(kernels && { kernels }),
     resumed: [...(env.resumed ?? []), entry],
   });
 }

@@ -6,7 +6,8 @@
  */
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { datasetNames } from '../data/named.ts';
+import { datasetFacts, datasetNames } from '../data/named.ts';
+import { keptApart } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -215,6 +216,14 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
     },
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
+
+/** Batches of an epoch, before any pictures are read. */
+export function stepsPerEpoch(
+  config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
+): number {
+  const { length } = datasetFacts(config);
+  return Math.ceil((length - keptApart(length, config.validation)) / config.batchSize);
+}
 
 /**
  * What a user wrote, checked and completed; the library's `parseConfig`.

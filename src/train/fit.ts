@@ -125,9 +125,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   checkWhole({ patience, earlyStopping }, 0);
   checkRange({ labelSmoothing, averageDecay }, 1);
   checkRange({ clipNorm, mixup }, Infinity);
-  const { steps: most = Infinity } = options;
-  const lastTotal = wholeGroups(Math.min(most, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
-  if (lastTotal === 0) throw new UsageError(tooFewSteps(most, accumulate));
+  const lastTotal = lastStep({ ...options, stepsPerEpoch });
 
   let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
   let bestWeights = resume?.bestWeights;
@@ -207,9 +205,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   }
 
   // A training that came to its end goes on only where its end was moved.
-  const ended =
-    resume?.loop.finished === true &&
-    (loop.totalSteps >= lastTotal || (earlyStopping > 0 && (loop.counters.sinceBest ?? 0) >= earlyStopping));
+  const ended = resume?.loop.finished === true && !hasMore(resume.loop, { ...options, stepsPerEpoch });
   if (ended) {
     loop = resume.loop;
     if (loop.totalSteps < lastTotal) reason = 'earlyStopped';
@@ -313,10 +309,36 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   return { reason, last, best: loop.best ?? part ?? null, loop };
 }
 
-/** What is wrong with an end inside the first group of accumulated batches. */
-export const tooFewSteps = (steps: number, accumulate: number): string =>
-  `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
-  `of ${accumulate} batches; use at least as many steps`;
+/** What says where a training ends. */
+export interface Extent extends Pick<FitOptions, 'epochs' | 'steps' | 'accumulate' | 'earlyStopping'> {
+  readonly stepsPerEpoch: number;
+}
+
+/** Whether a training that stands at `loop` has a step or a test before it. */
+export function hasMore({ totalSteps, step, finished, counters }: LoopState, extent: Extent): boolean {
+  const { earlyStopping = 0 } = extent;
+  if (totalSteps >= lastStep(extent)) return step > 0 && !finished;
+  return !(finished && earlyStopping > 0 && (counters.sinceBest ?? 0) >= earlyStopping);
+}
+
+/** Where a training stands, by what is done: `after epoch 2, step 14`. */
+export function placeOf({ epoch, step }: Pick<LoopState, 'epoch' | 'step'>): string {
+  if (step > 0) return `after epoch ${epoch}, step ${step}`;
+  return epoch > 1 ? `after epoch ${epoch - 1}` : 'from its start';
+}
+
+/**
+ * Batches of the whole training.
+ * @throws UsageError where it would end inside the first group of accumulated batches.
+ */
+export function lastStep({ epochs, stepsPerEpoch, steps = Infinity, accumulate = 1 }: Extent): number {
+  const last = wholeGroups(Math.min(steps, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
+  if (last > 0) return last;
+  throw new UsageError(
+    `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
+      `of ${accumulate} batches; use at least as many steps`,
+  );
+}
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
   for (const [name, value] of Object.entries(options)) {

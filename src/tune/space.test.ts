@@ -75,6 +75,16 @@ test('a map smaller than the pool is recognised before it is run', () => {
   expect(gridSize(space)).toBe(5);
 });
 
+test('an end before the first step of the optimizer is recognised before it is run', () => {
+  const accumulate = { choices: [1, 4] };
+  const space = parseSpace({ steps: 3, accumulate }, 'space.json');
+  expect(isPossible(space, { accumulate: 1 })).toBe(true);
+  expect(space.impossibility({ accumulate: 4 })).toMatch(/^steps 3 ends the training before/);
+  // Batches of half of the 10,000 pictures are a group by themselves where the other half is kept apart.
+  const halves = { steps: 1, accumulate, batchSize: 5000, validation: { choices: [0, 0.5] } };
+  expect(gridSize(parseSpace(halves, 'space.json'))).toBe(3);
+});
+
 test.each<[string, unknown, string | RegExp]>([
   ['no object', [], 'space.json: a space is an object of options'],
   ['empty', {}, 'the space is empty'],
@@ -136,6 +146,26 @@ test.each<[string, unknown, string | RegExp]>([
     'an end that the option excludes',
     { momentum: { float: [0.5, 1] } },
     'momentum.float[1]: 1 is not a number of at least 0 and below 1',
+  ],
+  [
+    'an element that the option refuses, beside a candidate',
+    { milestones: [{ int: [1, 5] }, 0] },
+    /^space\.json: milestones\[1\]: 0 is not a whole number ≥ 1$/,
+  ],
+  [
+    'elements of which one is a candidate',
+    { milestones: [{ int: [0, 5] }, 'a'] },
+    /^space\.json: milestones\[0\]\.int\[0\]: 0 is not a whole number ≥ 1; milestones\[1\]: "a" is not a whole number ≥ 1$/,
+  ],
+  [
+    'an element of a choice',
+    { milestones: { choices: [[10, 0]] } },
+    /^space\.json: milestones\.choices\[0\]\[1\]: 0 is not a whole number ≥ 1$/,
+  ],
+  [
+    'a list for a number',
+    { lr: [{ choices: [1] }, 3] },
+    /^space\.json: lr: \[1,3\] is not a number above 0$/,
   ],
   ['floats for a whole number', { batchSize: { float: [16, 64] } }, 'batchSize.float: '],
   [

@@ -16,7 +16,14 @@ import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { nearest, unknownName } from '../suggest.ts';
-import { parseConfig, type TrainConfigInput, trainOptions, usedOptions } from '../train/config.ts';
+import {
+  parseConfig,
+  stepsPerEpoch,
+  type TrainConfigInput,
+  trainOptions,
+  usedOptions,
+} from '../train/config.ts';
+import { lastStep } from '../train/fit.ts';
 import {
   categorical,
   type Distribution,
@@ -139,7 +146,9 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
   const known = new Map<string, string | undefined>();
   return (params) => {
     try {
-      const { model, modelOptions } = parseConfig(configOf(space, params), 'the point');
+      const config = parseConfig(configOf(space, params), 'the point');
+      lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+      const { model, modelOptions } = config;
       const key = JSON.stringify([model, modelOptions]);
       if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
       return known.get(key);
@@ -299,33 +308,36 @@ function valueProblems(
   // What stands for each part while the others are checked.
   const first = parts.map((part) => (part.kind === 'fixed' ? part.value : part.probes[0]!.value));
   const probes = parts.flatMap((part, index) =>
-    (part.kind === 'fixed' ? [part] : part.probes).map(({ path: where, value }) => ({
-      where,
-      index,
-      value: isList ? first.with(index, value) : value,
-    })),
+    (part.kind === 'fixed' ? [part] : part.probes).map(({ path: where, value }) => ({ where, index, value })),
   );
   const rankOf = (index: number): number => (parts[index]!.kind === 'fixed' ? 1 : 0);
   const [key, option] = path;
-  const check = (index: number): ((value: unknown) => string | undefined) => {
-    if (option === undefined) return (value) => schemaProblem(key as keyof TrainConfigInput, value);
-    const part = parts[index]!;
-    const condition = part.kind === 'searched' ? part.parameter.when : undefined;
-    const candidates = modelsOf(parameters, fixed, condition?.model);
-    return (value) => modelProblem(option, value, candidates);
-  };
   const problems = new Map<string, string>();
   // Given parts last: in a list the message names the candidate that is wrong with them.
   for (const { where, index, value } of probes.toSorted((a, b) => rankOf(a.index) - rankOf(b.index))) {
-    const problem = check(index)(value);
+    const whole = isList ? first.with(index, value) : value;
+    if (option === undefined) {
+      const { schema } = trainOptions[key as keyof TrainConfigInput];
+      const element = isList ? elementOf(schema) : undefined;
+      const checked = element
+        ? check(element, value, { at: [where] })
+        : check(schema, whole, { at: [isList ? key : where] });
+      for (const problem of checked.problems ?? []) problems.set(problem, problem);
+      continue;
+    }
+    const part = parts[index]!;
+    const condition = part.kind === 'searched' ? part.parameter.when : undefined;
+    const problem = modelProblem(option, whole, modelsOf(parameters, fixed, condition?.model));
     // A name that is not known is told once, and not for each of its values.
     if (problem !== undefined && !problems.has(problem)) problems.set(problem, `${where}: ${problem}`);
   }
   return [...problems.values()];
 }
 
-function schemaProblem(key: keyof TrainConfigInput, value: unknown): string | undefined {
-  return check(trainOptions[key].schema, value).problems?.join(', ');
+/** What checks an element of a list; undefined where the schema is not one of lists. */
+function elementOf(schema: z.ZodType): z.ZodType | undefined {
+  const list = schema instanceof z.ZodDefault ? schema.def.innerType : schema;
+  return list instanceof z.ZodArray ? (list.element as z.ZodType) : undefined;
 }
 
 /** The models that a point with this condition may have. */
