@@ -58,7 +58,11 @@ function shapeOf({ kernel, values }: ProfiledCall): string {
 async function print(model: ModelName): Promise<void> {
   const network = networkOf(model);
   const kernels = await provider!(false, console.warn);
-  const { calls, milliseconds, outside } = await profileTraining(network, kernels, { batchSize, steps });
+  const { calls, milliseconds, outside } = await profileTraining(network, kernels, {
+    batchSize,
+    steps,
+    count: true,
+  });
   const lines = new Map<string, { calls: number; milliseconds: number; flops: number }>();
   for (const call of calls) {
     const key = `${call.kernel.padEnd(24)}${shapeOf(call)}`;

@@ -12,7 +12,7 @@ import type { ReportRunsOptions } from './lazy.ts';
 import { type ReportRun, type TimeShare, writeReport } from './report.ts';
 
 /** Steps that are timed for the layers' shares. */
-const timedSteps = 3;
+const timedSteps = 10;
 
 /** A run as a report needs it. @throws DataError where the run has no tested weights yet, or is damaged. */
 export async function reportRun(

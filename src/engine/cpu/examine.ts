@@ -75,6 +75,7 @@ export async function examineKernels(source: KernelSource): Promise<KernelsRepor
     const { calls } = await profileTraining(buildNetwork(network, [3, 32, 32]), source, {
       batchSize,
       steps: 8,
+      count: true,
     });
     for (const { kernel, flops, milliseconds } of calls) {
       const sum = work.get(kernel) ?? { flops: 0, milliseconds: 0 };

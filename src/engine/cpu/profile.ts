@@ -25,7 +25,7 @@ export interface ProfiledCall {
   readonly operation: number | undefined;
   /** Median over the steps. */
   readonly milliseconds: number;
-  /** Floating-point operations, a multiply-add as two. */
+  /** Floating-point operations, a multiply-add as two; 0 where they are not counted. */
   readonly flops: number;
 }
 
@@ -47,11 +47,19 @@ const median = (values: readonly number[]): number => {
   return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 };
 
-/** Trains `steps` steps on random pictures and looks at the clock. Takes ten to a hundred steps' time. */
+export interface ProfileOptions {
+  readonly batchSize: number;
+  /** `outside` needs ten, since what is outside the kernels is compiled only as it runs. */
+  readonly steps: number;
+  /** Whether operations are counted, which takes the time of ten to a hundred steps. */
+  readonly count?: boolean;
+}
+
+/** Trains `steps` steps on random pictures and looks at the clock. */
 export async function profileTraining(
   network: Network,
   source: KernelSource,
-  { batchSize, steps }: { readonly batchSize: number; readonly steps: number },
+  { batchSize, steps, count = false }: ProfileOptions,
 ): Promise<Profile> {
   const operations = planOperations(network, await cacheSize());
   const session = new SessionMemory(operations, batchSize, 1);
@@ -104,7 +112,7 @@ export async function profileTraining(
       kernel,
       values,
       operation,
-      flops: countOperations(recorded.get(kernel)!, values, floats, words),
+      flops: count ? countOperations(recorded.get(kernel)!, values, floats, words) : 0,
     });
   };
   const clocked: KernelLibrary = {
@@ -148,7 +156,7 @@ export async function profileTraining(
     training.next();
     if (step >= warmups) milliseconds.push(performance.now() - start);
   }
-  // Calls are counted in the first of the steps, which makes it too long.
+  // Where calls are counted, they are in the first of the steps, which makes it too long.
   const rests = times.map((own, i) => milliseconds[i]! - own.reduce((sum, time) => sum + time, 0)).slice(1);
   const outside = median(rests);
   const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(times.map((own) => own[i]!)) }));
