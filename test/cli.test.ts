@@ -118,7 +118,7 @@ describe('vgg train', () => {
 });
 
 describe('runs', () => {
-  test('are listed, compared, evaluated and reported', { timeout: 60_000 }, async () => {
+  test('are listed, compared, evaluated and reported', { timeout: 240_000 }, async () => {
     const root = join(folder, 'runs');
     const [a, b] = [join(root, 'a'), join(root, 'b')];
     const train = ['train', '--steps', '30', '--batch-size', '200', '--no-report', '--json', '--run'];
