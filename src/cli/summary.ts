@@ -179,7 +179,7 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
   ];
   const lines = [
     formatTable(cells, 4),
-    `${chunk} images go through the network together; gradients are summed in ${slots} slots; blocks fit a cache of ` +
+    `${chunk} images go through the network together; gradients are summed in ${slots} slots; blocks are cut for a cache of ` +
       `${formatBytes(cacheBytes)}.`,
   ];
   if (profile) {
