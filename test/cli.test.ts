@@ -170,7 +170,7 @@ describe('runs', () => {
     expect(mean).toBeCloseTo((x! + y!) / 2, 12);
     expect(deviation).toBeCloseTo(Math.abs(x! - y!) / Math.SQRT2, 12);
     const listed = jsonLines(await vgg(['runs', root, '--json']));
-    const names = ['seed-3', 'seed-4'];
+    const names = ['seeds/seed-3', 'seeds/seed-4'];
     expect(listed.map(({ name }) => name)).toEqual([...names, 'seeds']);
     expect(listed.at(-1)).toEqual({ name: 'seeds', folder: root, seeds: 2, testAccuracy, mean, deviation });
     const percent = (share: number): string => (100 * share).toFixed(2);

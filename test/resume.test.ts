@@ -358,8 +358,8 @@ describe('a series of seeds', () => {
     const [accuracy] = expected.testAccuracy;
     const listed = jsonLines(await vgg(['runs', series, '--json']));
     expect(listed).toMatchObject([
-      { name: 'seed-4', state: 'finished' },
-      { name: 'seed-5', state: 'interrupted' },
+      { name: 'seeds-killed/seed-4', state: 'finished' },
+      { name: 'seeds-killed/seed-5', state: 'interrupted' },
       { name: 'seeds-killed', seeds: 3, testAccuracy: [accuracy], mean: accuracy },
     ]);
     expect(listed.at(-1)).not.toHaveProperty('deviation');

@@ -4,7 +4,7 @@
  */
 import { type Dirent, existsSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { makeFolder } from '../make-folder.ts';
@@ -47,6 +47,12 @@ export const seriesFile = 'seeds.json';
 
 /** Whether the folder is one of several seeds. */
 export const isSeries = (folder: string): boolean => existsSync(join(folder, seriesFile));
+
+/** A folder's name; with that of its series in front, since seeds are called alike in all of them. */
+function runName(folder: string): string {
+  const parent = dirname(folder);
+  return isSeries(parent) ? `${basename(parent)}/${basename(folder)}` : basename(folder);
+}
 
 /** What `state.json` holds. */
 export interface RunStatus {
@@ -158,7 +164,7 @@ export async function readRun(dir: string): Promise<RunRecord> {
   ]);
   const ended = status === undefined || status.state === 'running' ? 'interrupted' : status.state;
   return {
-    name: basename(folder),
+    name: runName(folder),
     folder,
     config,
     ...(env && { env }),
@@ -186,14 +192,14 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
     names.map(async (name): Promise<readonly (RunRecord | DamagedRun)[]> => {
       const folder = resolve(root, name);
       if (isSeries(folder)) {
-        return (await listRuns(folder)).map((run) => ({ ...run, name: `${name}/${run.name}` }));
+        return listRuns(folder);
       }
       if (!existsSync(join(folder, runFiles.config))) return [];
       try {
         return [await readRun(folder)];
       } catch (error) {
         if (!(error instanceof VggError)) throw error;
-        return [{ name, folder, problem: error.message }];
+        return [{ name: runName(folder), folder, problem: error.message }];
       }
     }),
   );
@@ -254,7 +260,7 @@ async function locked(
   let log: Promise<AppendFile> | undefined;
   try {
     return await body((config) => ({
-      name: basename(folder),
+      name: runName(folder),
       folder,
       config,
       path,

@@ -105,8 +105,7 @@ export async function listWithSeries(
     const folder = dirname(run.folder);
     const next = runs[i + 1];
     if (!isSeries(folder) || (next && dirname(next.folder) === folder)) continue;
-    const name = run.name.includes('/') ? dirname(run.name) : basename(folder);
-    listed.push(await seriesRecord(name, folder, runs));
+    listed.push(await seriesRecord(basename(folder), folder, runs));
   }
   return listed;
 }

@@ -1,5 +1,4 @@
 /** The head of a report: what was trained, and how well, in one sentence and a few figures. */
-import { basename } from 'node:path';
 import { computedBy } from '../../runs/records.ts';
 import type { Section } from '../document.ts';
 import { duration, grouped, html, percent } from '../markup.ts';
@@ -23,7 +22,7 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   return {
     id: 'summary',
     title: `${config.model} on ${config.dataset}`,
-    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${basename(run.name)}: `}${config.model}, a network of
+    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${config.model}, a network of
 ${grouped(network.parameterCount)} parameters, was trained for ${count} epoch${count === 1 ? '' : 's'} in ${duration(seconds)}
 on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}, and classifies ${percent(full.correct / n)} of ${grouped(n)} test pictures of
 ${config.dataset} rightly${
