@@ -61,7 +61,9 @@ async function killed(args: readonly string[], milliseconds: number): Promise<'k
   const ended = new Promise<NodeJS.Signals | null>((resolve) =>
     child.on('close', (_, signal) => resolve(signal)),
   );
-  const timer = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), milliseconds);
+  const timer = setTimeout(() => {
+    if (child.exitCode === null) process.kill(-child.pid!, 'SIGKILL');
+  }, milliseconds);
   const signal = await ended;
   clearTimeout(timer);
   // Its children, too: the last of them may take a moment to be gone.
