@@ -18,7 +18,7 @@ import {
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
-import { sparseCollect, sparseInputGradient, sparseWeightGradient } from './sparse.ts';
+import { sparseCollect, sparseGradients, sparseWeightGradient } from './sparse.ts';
 import { winogradKernels } from './winograd.ts';
 
 export const kernelNames = [
@@ -51,7 +51,7 @@ export const kernelNames = [
   'directWeightGradient',
   'sparseCollect',
   'sparseWeightGradient',
-  'sparseInputGradient',
+  'sparseGradients',
   'winograd4Gradient',
   'winograd2Gradient',
   'winograd4OutputMasked',
@@ -99,7 +99,7 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   unpool4,
   sparseCollect,
   sparseWeightGradient,
-  sparseInputGradient,
+  sparseGradients,
   col2im,
   sumPixels,
   fill,

@@ -5,8 +5,8 @@
  */
 import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Words of a list's entry: the patch's offset in the input, in the input's gradient, and the gradient itself. */
-export const entryWords = 3;
+/** Words of a list's entry: the patch's offset in the input, which is that in the input's gradient, and the gradient. */
+export const entryWords = 2;
 
 export const sparseCollect: KernelRecipe = kernel(
   'sparseCollect',
@@ -15,7 +15,7 @@ export const sparseCollect: KernelRecipe = kernel(
     lists: 'pointer',
     listStride: 'offset',
     counts: 'pointer',
-    /** Working memory of 2 · pool² words. */
+    /** Working memory of pool² words. */
     table: 'pointer',
     bias: 'pointer',
     biasStep: 'offset',
@@ -32,27 +32,22 @@ export const sparseCollect: KernelRecipe = kernel(
     filters: 'i32',
     /** The pool's size, which is its stride. */
     pool: 'i32',
-    /** Distance between patches in the input and in its gradient. */
+    /** Distance between patches in the input. */
     stepRow: 'offset',
     stepPixel: 'offset',
-    gradientStepRow: 'offset',
-    gradientStepPixel: 'offset',
     floor: 'f32',
   },
   (k, p) => {
     const zero = k.constant('f32', 0);
-    // Where a winner's patch begins, from its window's, in the input and in the gradient.
+    // Where a winner's patch begins, from its window's.
     k.loop(p.pool, (row) => {
       k.loop(p.pool, (column) => {
-        const entry = p.table.plus(row.mul(p.pool).add(column).mul(2).toOffset());
-        k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(column)), 0);
-        k.store(entry, p.gradientStepRow.scale(row).add(p.gradientStepPixel.scale(column)), 1);
+        const entry = p.table.plus(row.mul(p.pool).add(column).toOffset());
+        k.store(entry, p.stepRow.scale(row).add(p.stepPixel.scale(column)));
       });
     });
     const windowRow = p.stepRow.scale(p.pool);
     const windowPixel = p.stepPixel.scale(p.pool);
-    const gradientWindowRow = p.gradientStepRow.scale(p.pool);
-    const gradientWindowPixel = p.gradientStepPixel.scale(p.pool);
     k.loop(p.filters, (filter) => {
       const at = filter.toOffset();
       const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
@@ -65,20 +60,17 @@ export const sparseCollect: KernelRecipe = kernel(
         const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
         const gradientPlace = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
         const patch = k.variable(windowRow.scale(y));
-        const gradientPatch = k.variable(gradientWindowRow.scale(y));
         k.loop(p.pooledWidth, () => {
           const gradient = k.loadFloat(pooled).greater(p.floor).select(k.loadFloat(gradientPlace), zero);
-          const inWindow = p.table.plus(k.loadFloat(winner).toInteger().mul(2).toOffset());
-          k.store(entry, patch.add(k.loadOffset(inWindow, 0)), 0);
-          k.store(entry, gradientPatch.add(k.loadOffset(inWindow, 1)), 1);
-          k.store(entry, gradient, 2);
+          const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
+          k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
+          k.store(entry, gradient, 1);
           const live = gradient.unequal(zero);
           count.set(count.add(live));
           entry.advance(live.mul(entryWords).toOffset());
           sum.set(sum.add(gradient));
           for (const place of [pooled, winner, gradientPlace]) place.advance(p.pixel);
           patch.set(patch.add(windowPixel));
-          gradientPatch.set(gradientPatch.add(gradientWindowPixel));
         });
       });
       k.store(bias, sum);
@@ -87,11 +79,12 @@ export const sparseCollect: KernelRecipe = kernel(
   },
 );
 
-/** Cuts a run (a multiple of the granule) into blocks of 48 floats, of 4 vectors and of 1. */
-function forBlocks(k: Recorder, run: Value, body: (at: Value, vectors: number) => void): void {
+/** Cuts a run (a multiple of the granule) into blocks of as many vectors as 48 floats are, `most` at most, of 4 and of 1. */
+function forBlocks(k: Recorder, run: Value, most: number, body: (at: Value, vectors: number) => void): void {
   k.forWidths(run, (vectors, from, { lanes }) => {
+    const largest = Math.min(48 / lanes, most);
     const done = k.variable(k.integer(0));
-    for (const size of new Set([48 / lanes, Math.min(4, 48 / lanes), 1])) {
+    for (const size of new Set([largest, Math.min(4, largest), 1])) {
       k.loop(vectors.sub(done).div(size), () => {
         body(from.add(done.mul(lanes)).toOffset(), size);
         done.set(done.add(size));
@@ -104,43 +97,57 @@ const walk = {
   lists: 'pointer',
   listStride: 'offset',
   counts: 'pointer',
-  /** [filters][kernelRows][run], `filterStride` apart. */
-  weights: 'pointer',
+  /** The weights' gradient, [filters][kernelRows][run], `filterStride` apart. */
+  out: 'pointer',
   filterStride: 'offset',
   filters: 'i32',
-  /** The input, or its gradient, less the padding. */
+  accumulate: 'i32',
+  /** The input, less the padding. */
   map: 'pointer',
   mapRow: 'offset',
   kernelRows: 'i32',
   run: 'i32',
 } as const;
 
-/** For each filter, kernel row and block of its run: the weights' place, and a loop over the filter's list. */
-function forWalk(
+/** A block of a filter's kernel row: how far it is from the first filter's row and, in a map, from the patch. */
+interface WalkBlock {
+  readonly inFilters: Value;
+  readonly inPatch: Value;
+  readonly vectors: number;
+}
+
+/** Sums the weights' gradient, block by block of each filter's kernel rows; `each` sees the entries of the list, too. */
+function walkLists(
   k: Recorder,
   p: { readonly [K in keyof typeof walk]: Value },
-  body: (
-    weights: Value,
-    vectors: number,
-    forEntries: (each: (entry: Value, base: Value) => void) => void,
-  ) => void,
+  most: number,
+  begin: (block: WalkBlock) => (gradient: Value, patch: Value) => void,
 ): void {
   k.loop(p.filters, (filter) => {
     const list = p.lists.plus(p.listStride.scale(filter));
     const count = k.loadFloat(p.counts.plus(filter.toOffset())).toInteger();
-    const filterWeights = p.weights.plus(p.filterStride.scale(filter));
+    const ofFilter = p.filterStride.scale(filter);
     k.loop(p.kernelRows, (row) => {
-      const rowWeights = filterWeights.plus(p.run.mul(row).toOffset());
-      const mapRow = p.map.plus(p.mapRow.scale(row));
-      forBlocks(k, p.run, (at, vectors) => {
-        const base = mapRow.plus(at);
-        body(rowWeights.plus(at), vectors, (each) => {
-          const entry = k.variable(list);
-          k.loop(count, () => {
-            each(entry, base);
-            entry.advance(entryWords);
-          });
+      const ofRow = ofFilter.add(p.run.mul(row).toOffset());
+      const mapRow = p.mapRow.scale(row);
+      forBlocks(k, p.run, most, (at, vectors) => {
+        const block = { inFilters: ofRow.add(at), inPatch: mapRow.add(at), vectors };
+        const out = p.out.plus(block.inFilters);
+        const base = p.map.plus(block.inPatch);
+        const each = begin(block);
+        const zero = k.vector(0);
+        const sums = range(vectors).map(() => k.variable(zero));
+        k.if(p.accumulate, () => sums.forEach((sum, i) => void sum.set(k.load(out, i * k.lanes))));
+        const entry = k.variable(list);
+        k.loop(count, () => {
+          const patch = k.loadOffset(entry, 0);
+          const gradient = k.loadSplat(entry, 1);
+          const values = base.plus(patch);
+          sums.forEach((sum, i) => void sum.multiplyAdd(gradient, k.load(values, i * k.lanes)));
+          each(gradient, patch);
+          entry.advance(entryWords);
         });
+        sums.forEach((sum, i) => void k.store(out, sum, i * k.lanes));
       });
     });
   });
@@ -148,39 +155,35 @@ function forWalk(
 
 export const sparseWeightGradient: KernelRecipe = kernel(
   'sparseWeightGradient',
-  'weights (+)= Σ over the list: gradient · patch of the input',
-  { ...walk, accumulate: 'i32' },
-  (k, p) => {
-    forWalk(k, p, (weights, vectors, forEntries) => {
-      const zero = k.vector(0);
-      const sums = range(vectors).map(() => k.variable(zero));
-      k.if(p.accumulate, () => sums.forEach((sum, i) => void sum.set(k.load(weights, i * k.lanes))));
-      forEntries((entry, base) => {
-        const gradient = k.loadSplat(entry, 2);
-        const patch = base.plus(k.loadOffset(entry, 0));
-        sums.forEach((sum, i) => void sum.multiplyAdd(gradient, k.load(patch, i * k.lanes)));
-      });
-      sums.forEach((sum, i) => void k.store(weights, sum, i * k.lanes));
-    });
-  },
+  'out (+)= Σ over the list: gradient · patch of the input',
+  walk,
+  (k, p) => walkLists(k, p, 12, () => () => {}),
 );
 
-export const sparseInputGradient: KernelRecipe = kernel(
-  'sparseInputGradient',
-  'map (the gradient, zero at first) += Σ over the list: gradient · weights, at the patch',
-  walk,
+export const sparseGradients: KernelRecipe = kernel(
+  'sparseGradients',
+  'the same, and mapGradient (zero at first) += Σ over the list: gradient · weights, at the patch',
+  {
+    ...walk,
+    /** Laid out as `out`. */
+    weights: 'pointer',
+    /** Laid out as `map`. */
+    mapGradient: 'pointer',
+  },
   (k, p) => {
-    forWalk(k, p, (weights, vectors, forEntries) => {
+    // Six sums and six weights fit sixteen registers.
+    walkLists(k, p, 6, ({ inFilters, inPatch, vectors }) => {
+      const weights = p.weights.plus(inFilters);
+      const base = p.mapGradient.plus(inPatch);
       const filter = range(vectors).map((i) => k.load(weights, i * k.lanes));
-      forEntries((entry, base) => {
-        const gradient = k.loadSplat(entry, 2);
-        const patch = base.plus(k.loadOffset(entry, 1));
+      return (gradient, patch) => {
+        const place = base.plus(patch);
         filter.forEach((vector, i) => {
-          const sum = k.variable(k.load(patch, i * k.lanes));
+          const sum = k.variable(k.load(place, i * k.lanes));
           sum.multiplyAdd(gradient, vector);
-          k.store(patch, sum, i * k.lanes);
+          k.store(place, sum, i * k.lanes);
         });
-      });
+      };
     });
   },
 );

@@ -16,18 +16,24 @@ export interface InputScatter {
   ): void;
 }
 
-export function inputScatter(operation: Convolution, context: LoweringContext): InputScatter {
+/** With `likeInput` the map has the input's strides. */
+export function inputScatter(
+  operation: Convolution,
+  context: LoweringContext,
+  likeInput = false,
+): InputScatter {
   const { input, spec } = operation;
   const { scratch, x, inputFloor } = context;
   const dx = context.dx!;
   const padded = spec.padding.some((padding) => padding > 0);
-  const frame = padded ? convolutionInputFrame(operation) : noFrame;
-  const map = padded ? new MapBuffer(scratch, input, frame, 1, false) : dx;
+  const own = padded || (likeInput && dx.rowStride !== x.rowStride);
+  const frame = own ? convolutionInputFrame(operation) : noFrame;
+  const map = own ? new MapBuffer(scratch, input, frame, 1, false) : dx;
   const one: Chunk = { first: 0, count: 1 };
   return {
     map,
     run(code, chunk, image, scatter) {
-      const [of, index] = padded ? [one, 0] : [chunk, image];
+      const [of, index] = own ? [one, 0] : [chunk, image];
       code.call('fill', {
         out: map.at(of, index, -frame.top, -frame.left),
         outRow: map.rowStride,
@@ -36,7 +42,7 @@ export function inputScatter(operation: Convolution, context: LoweringContext): 
         value: 0,
       });
       scatter(map, of, index);
-      if (!padded && inputFloor !== 0) return;
+      if (!own && inputFloor !== 0) return;
       code.call('reluBackward', {
         out: dx.at(chunk, image),
         outRow: dx.rowStride,

@@ -16,10 +16,10 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const listStride = output.height * output.width * entryWords + entryWords;
   const lists = scratch.reserve('lists', full.stored * listStride);
   const counts = scratch.reserve('counts', full.stored);
-  const table = scratch.reserve('table', 2 * pool ** 2);
+  const table = scratch.reserve('table', pool ** 2);
   /** Takes the bias gradient where there is no bias. */
   const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
-  const scatter = dx ? inputScatter(operation, context) : undefined;
+  const scatter = dx ? inputScatter(operation, context, true) : undefined;
 
   return {
     weightBlocks: (images) => cutImages(images, output.height),
@@ -47,32 +47,30 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
           pool,
           stepRow: spec.stride[0] * x.rowStride,
           stepPixel: spec.stride[1] * x.pixelStride,
-          gradientStepRow: spec.stride[0] * (scatter?.map.rowStride ?? 0),
-          gradientStepPixel: spec.stride[1] * (scatter?.map.pixelStride ?? 0),
           floor: floorOf(relu),
         });
         const walk = {
           lists: lists.at,
           listStride,
           counts: counts.at,
+          out: slot + matrix.offset,
           filterStride: matrix.rowStride,
           filters: full.stored,
+          accumulate,
+          map: x.at(chunk, image, -paddingY, -paddingX),
+          mapRow: x.rowStride,
           kernelRows: spec.kernel[0],
           run: spec.kernel[1] * input.stored,
         };
-        code.call('sparseWeightGradient', {
-          ...walk,
-          weights: slot + matrix.offset,
-          map: x.at(chunk, image, -paddingY, -paddingX),
-          mapRow: x.rowStride,
-          accumulate,
-        });
-        scatter?.run(code, chunk, image, (map, of, i) =>
-          code.call('sparseInputGradient', {
+        if (!scatter) {
+          code.call('sparseWeightGradient', walk);
+          return;
+        }
+        scatter.run(code, chunk, image, (map, of, i) =>
+          code.call('sparseGradients', {
             ...walk,
             weights: parameters.at + matrix.offset,
-            map: map.at(of, i, -paddingY, -paddingX),
-            mapRow: map.rowStride,
+            mapGradient: map.at(of, i, -paddingY, -paddingX),
           }),
         );
       });

@@ -5,10 +5,7 @@ import { type Arguments, combinations, inWords, type KernelCheck, type Views } f
 const offsetBytes = 4;
 
 /** Each winner with a gradient: filter by filter, window by window. */
-function winnersOf(
-  { floats }: Views,
-  a: Arguments,
-): { filter: number; offset: number; gradientOffset: number; gradient: number }[] {
+function winnersOf({ floats }: Views, a: Arguments): { filter: number; offset: number; gradient: number }[] {
   const list = [];
   for (let filter = 0; filter < a.filters!; filter++) {
     for (let y = 0; y < a.pooledHeight!; y++) {
@@ -23,7 +20,6 @@ function winnersOf(
         list.push({
           filter,
           offset: row * a.stepRow! + column * a.stepPixel!,
-          gradientOffset: row * a.gradientStepRow! + column * a.gradientStepPixel!,
           gradient,
         });
       }
@@ -52,7 +48,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         accumulate: size.biasStep === 1 ? 1 : 0,
       },
       ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 140, pixel: 13 },
-      ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4, gradientStepRow: 130, gradientStepPixel: 7 },
+      ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4 },
       ...size,
     },
     prepare({ floats }, a) {
@@ -75,7 +71,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
     },
     ignored: [
       [lists, lists + size.filters * listStride],
-      [table, table + 2 * size.pool ** 2],
+      [table, table + size.pool ** 2],
     ],
     inspect({ floats, words }, a, before) {
       const expected = winnersOf(before, a);
@@ -85,8 +81,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         return {
           filter,
           offset: words[at]! / offsetBytes,
-          gradientOffset: words[at + 1]! / offsetBytes,
-          gradient: floats[at + 2]!,
+          gradient: floats[at + 1]!,
         };
       });
       return JSON.stringify(found) === JSON.stringify(expected) ? undefined : 'the lists differ';
@@ -95,10 +90,15 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
 });
 
 /** Lists of 0, 1, 2 … entries; patches overlap. Runs need blocks of each size. */
-const walks = combinations({ filters: [1, 4], kernelRows: [1, 3], run: [4, 20, 68, 124] }).map((size) => ({
+const walks = combinations({
+  filters: [1, 4],
+  kernelRows: [1, 3],
+  run: [4, 20, 68, 124],
+  accumulate: [0, 1],
+}).map((size) => ({
   title: inWords(size),
   arguments: {
-    ...{ lists: 20_000, listStride: 20, counts: 21_000, weights: 1001, filterStride: 3 * 124 + 5 },
+    ...{ lists: 20_000, listStride: 20, counts: 21_000, out: 1001, filterStride: 3 * 124 + 5 },
     ...{ map: 10_002, mapRow: 301, ...size },
   },
 }));
@@ -108,65 +108,55 @@ function prepareLists({ floats, words }: Views, a: Arguments): void {
     const count = (filter + 1) % 4;
     floats[a.counts! + filter] = count;
     for (let i = 0; i < count; i++) {
-      const at = a.lists! + filter * a.listStride! + i * entryWords;
-      words[at] = offsetBytes * (4 * i + 13 * filter);
-      words[at + 1] = offsetBytes * (6 * i + 17 * filter);
+      words[a.lists! + filter * a.listStride! + i * entryWords] = offsetBytes * (4 * i + 13 * filter);
     }
   }
 }
 
-/** For each weight and each entry of its filter's list: the weight's place, the map's without the patch, the entry. */
+/** For each weight and each entry of its filter's list: the weight's offset, the value's in the map, the gradient. */
 function eachEntry(
   { floats, words }: Views,
   a: Arguments,
-  body: (
-    weight: number,
-    map: number,
-    entry: readonly [offset: number, gradientOffset: number, gradient: number],
-  ) => void,
+  body: (weight: number, place: number, gradient: number) => void,
 ): void {
   for (let filter = 0; filter < a.filters!; filter++) {
     for (let row = 0; row < a.kernelRows!; row++) {
       for (let i = 0; i < a.run!; i++) {
         for (let n = 0; n < floats[a.counts! + filter]!; n++) {
           const at = a.lists! + filter * a.listStride! + n * entryWords;
-          body(a.weights! + filter * a.filterStride! + row * a.run! + i, a.map! + row * a.mapRow! + i, [
-            words[at]! / offsetBytes,
-            words[at + 1]! / offsetBytes,
-            floats[at + 2]!,
-          ]);
+          const place = words[at]! / offsetBytes + row * a.mapRow! + i;
+          body(filter * a.filterStride! + row * a.run! + i, place, floats[at + 1]!);
         }
       }
     }
   }
 }
 
-export const sparseWeightGradient: readonly KernelCheck[] = walks.flatMap(({ title, arguments: named }) =>
-  [0, 1].map(
-    (accumulate): KernelCheck => ({
-      title: `${title}, accumulate ${accumulate}`,
-      arguments: { ...named, accumulate },
-      prepare: prepareLists,
-      plain(m, a, before) {
-        for (let filter = 0; filter < a.filters!; filter++) {
-          const weights = a.weights! + filter * a.filterStride!;
-          if (!accumulate) m.fill(0, weights, weights + a.kernelRows! * a.run!);
-        }
-        eachEntry(before, a, (weight, map, [offset, , gradient]) => {
-          m[weight]! += gradient * m[map + offset]!;
-        });
-      },
-    }),
-  ),
-);
+function plainWeightGradient(m: Float64Array, a: Arguments, before: Views): void {
+  for (let filter = 0; !a.accumulate && filter < a.filters!; filter++) {
+    const out = a.out! + filter * a.filterStride!;
+    m.fill(0, out, out + a.kernelRows! * a.run!);
+  }
+  eachEntry(before, a, (weight, place, gradient) => {
+    m[a.out! + weight]! += gradient * m[a.map! + place]!;
+  });
+}
 
-export const sparseInputGradient: readonly KernelCheck[] = walks.map(({ title, arguments: named }) => ({
+export const sparseWeightGradient: readonly KernelCheck[] = walks.map(({ title, arguments: named }) => ({
   title,
   arguments: named,
   prepare: prepareLists,
+  plain: plainWeightGradient,
+}));
+
+export const sparseGradients: readonly KernelCheck[] = walks.map(({ title, arguments: named }) => ({
+  title,
+  arguments: { ...named, weights: 5001, mapGradient: 15_003 },
+  prepare: prepareLists,
   plain(m, a, before) {
-    eachEntry(before, a, (weight, map, [, gradientOffset, gradient]) => {
-      m[map + gradientOffset]! += gradient * m[weight]!;
+    plainWeightGradient(m, a, before);
+    eachEntry(before, a, (weight, place, gradient) => {
+      m[a.mapGradient! + place]! += gradient * m[a.weights! + weight]!;
     });
   },
 }));
