@@ -140,7 +140,7 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
         tiles: [
           [4, 4],
           [8, 2],
-          [8, 1],
+          [12, 1],
         ],
       },
       { lanes: 8, tiles: [[8, 1]] },
