@@ -37,6 +37,8 @@ export const vectorsOf = (target: NativeTarget): string => targetNames[target];
 export interface Compiler {
   /** The command and its own arguments. */
   readonly command: readonly string[];
+  /** How to compile, whatever for. */
+  readonly flags: readonly string[];
   /** Flags that say what to compile for. */
   readonly machine: readonly string[];
   /** All that it defines, which tells its version and the processor's features. */
@@ -65,6 +67,9 @@ const flags = [
   '-fno-strict-aliasing',
   '-fvisibility=hidden',
 ];
+
+/** gcc keeps a counter for every pointer otherwise: a transform's three dozen places do not fit the registers. */
+const gccFlags = ['-fno-ivopts'];
 
 /** Makes narrower vectors than the processor's. */
 const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
@@ -118,6 +123,7 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
         const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
         return {
           command,
+          flags: has('__clang__') ? flags : [...flags, ...gccFlags],
           machine: [...machine, ...narrower],
           macros,
           version: has('__clang__') ? version : `gcc ${version}`,
@@ -171,7 +177,7 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
 async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   const { directory = nativeDirectory(), onNotice } = options;
   const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
-  const { target, command, machine, macros } = compiler;
+  const { target, command, flags, machine, macros } = compiler;
   await ownDirectory(directory);
   const print = (): string[] => {
     const { widths } = nativeTargets[target];
@@ -259,7 +265,7 @@ async function compileLibrary(compiler: Compiler, sources: readonly string[], wo
   const [program = '', ...own] = compiler.command;
   const run = async (...rest: readonly string[]): Promise<void> => {
     try {
-      await execute(program, [...own, ...flags, ...compiler.machine, ...rest], {
+      await execute(program, [...own, ...compiler.flags, ...compiler.machine, ...rest], {
         cwd: work,
         maxBuffer: 1 << 24,
       });

@@ -53,7 +53,8 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
 
   /** Working memory [planes][tiles][channels], one of two. */
   const tilePlanes = (purpose: string, channels: number): Matrix => {
-    const rowStride = unevenStride(channels);
+    // Whole rows are read, one behind the other: they crowd nowhere, and a stride's gap would only fill the cache.
+    const rowStride = channels;
     const planeStride = largestBlock * rowStride + 16;
     return { place: scratch.reserve(purpose, planes * planeStride), rowStride, planeStride };
   };
