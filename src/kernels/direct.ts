@@ -51,7 +51,7 @@ export const directForward: KernelRecipe = kernel(
         k.loop(p.kernelRows, () => {
           k.loop(p.run.div(directUnroll), () => {
             for (const tap of range(directUnroll)) {
-              const row = range(vectors).map((j) => k.load(weights, j * k.lanes));
+              const row = range(vectors).map((j) => k.loadKept(weights, j * k.lanes));
               for (const i of range(pixels)) {
                 const value = k.loadSplat(patches[i]!, tap);
                 for (const j of range(vectors)) sums[i]![j]!.multiplyAdd(value, row[j]!);
@@ -99,7 +99,7 @@ export const directWeightGradient: KernelRecipe = kernel(
         const values = taps.map((tap) => k.variable(first.plus(tap)));
         const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
         k.loop(p.columns, () => {
-          const row = range(tile[1]).map((j) => k.load(gradient, j * k.lanes));
+          const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
           values.forEach((place, i) => {
             const value = k.loadSplat(place);
             for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);

@@ -129,7 +129,7 @@ const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
         const unroll = 4;
         k.loop(p.depth.div(unroll), () => {
           for (const depth of range(unroll)) {
-            const rightRow = range(tile[1]).map((j) => k.load(right, j * k.lanes));
+            const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
             for (const i of range(tile[0])) {
               const scalar = k.loadSplat(left[i]!, depth);
               for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
@@ -168,7 +168,7 @@ export const gemmTN: KernelRecipe = kernel(
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
         const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
         k.loop(p.depth, () => {
-          const rightRow = range(tile[1]).map((j) => k.load(right, j * k.lanes));
+          const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
           for (const i of range(tile[0])) {
             const scalar = k.loadSplat(left, i);
             for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
