@@ -131,8 +131,8 @@ const splitFrom = 131_072;
 /** Rows of patches, and of the weights that they meet, are this long a multiple, lest the widest vectors have a tail. */
 const columnMultiple = 16;
 
-/** Rows a multiple of four cache lines apart crowd into few sets of the cache; such strides get one line more. */
-export const unevenStride = (floats: number): number => (floats % 64 === 0 ? floats + 16 : floats);
+/** Rows a multiple of eight cache lines apart crowd into few sets of the cache; such strides get one line more. */
+export const unevenStride = (floats: number): number => (floats % 128 === 0 ? floats + 16 : floats);
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
 

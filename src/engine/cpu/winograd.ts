@@ -10,16 +10,18 @@ import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { type Convolution, unevenStride } from './operations.ts';
 
-/** What a block's transformed inputs and outputs may take of a second-level cache. */
-const cacheShare = 0.57;
+/** What a block's transformed inputs and outputs and the weights may take of a second-level cache. */
+const cacheShare = 0.87;
 
-/** Tiles below which a block is not cut for the cache's sake: reading a plane's weights would cost more than it saves. */
-const fewestTiles = 24;
+/** Tiles of a block for which weights are worth keeping in that cache. */
+const fewestTiles = 16;
+
+/** Tiles of a block where weights do not stay in the cache: reading them must be worth it. */
+const tilesForWeights = 32;
 
 /**
- * Tiles of a block at most: as many as stay in the second-level cache between the transforms, but not few, of an image that makes at
- * least `parts` blocks. Where the weights do not stay in the cache beside one image's planes, each block reads them anew:
- * then blocks reach over several images.
+ * Tiles of a block at most: as many as stay in the second-level cache beside the weights between the transforms, of an
+ * image that makes at least `parts` blocks. Where that is not the whole image, blocks reach over several images.
  */
 export function winogradBlock(
   { input, full, scheme }: Convolution,
@@ -28,12 +30,12 @@ export function winogradBlock(
   parts = 1,
 ): number {
   const { planes } = scheme!;
-  const channels = input.stored + full.stored;
-  const available = cacheShare * cacheFloats;
-  const cached = Math.max(fewestTiles, Math.floor(available / (planes * channels) / 4) * 4);
-  const imageFloats = planes * (input.stored * full.stored + rows * columns * channels);
-  if (parts === 1 && imageFloats > available) return cached;
-  return Math.min(cached, Math.ceil(rows / parts) * columns);
+  const tileFloats = planes * (input.stored + full.stored);
+  const room = cacheShare * cacheFloats - planes * input.stored * full.stored;
+  const fitting = Math.floor(room / tileFloats / 4) * 4;
+  const cached = fitting >= fewestTiles ? fitting : tilesForWeights;
+  const fits = rows * columns * tileFloats <= room;
+  return parts === 1 && !fits ? cached : Math.min(cached, Math.ceil(rows / parts) * columns);
 }
 
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
