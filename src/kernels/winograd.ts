@@ -9,17 +9,26 @@ const nameOf = ({ tile }: Scheme, purpose: Purpose | 'OutputPool4'): string => `
 
 const square = (size: number): string => `${size}×${size}`;
 
+/** Rows of values, each computed where it is asked for first. */
+type Rows = readonly (() => Value[])[];
+
 /**
- * transform · values · transformᵀ of a square table. Values are loaded column by column as they are needed, so that
- * few are alive at a time.
+ * transform · values · transformᵀ of a square table. Values are loaded column by column as they are needed, and whoever
+ * takes the rows one by one is done with one before the next: few values are alive at a time.
  */
 function transform2d(
   transform: Transform1d,
   size: number,
   load: (row: number, column: number) => Value,
-): Value[][] {
+): Rows {
   const columns = range(size).map((x) => transform(range(size).map((y) => load(y, x))));
-  return range(columns[0]!.length).map((y) => transform(columns.map((column) => column[y]!)));
+  return range(columns[0]!.length).map((y) => {
+    let row: Value[] | undefined;
+    return () => {
+      row ??= transform(columns.map((column) => column[y]!));
+      return row;
+    };
+  });
 }
 
 /** Loads of a table of vectors, `step` apart in a row and `stride` between rows; to be called column by column. */
@@ -101,7 +110,7 @@ const mapToPlanes = (
         const first = p.map.plus(tileRow.scale(y)).plus(tileColumn.scale(x)).plus(at);
         const values = transform2d(transform, size, tableLoads(k, size, first, p.rowStride, p.pixelStride));
         const out = p.out.plus(p.tileStride.scale(tile)).plus(at);
-        forPlanes(patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
+        forPlanes(patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]!()[j]!));
       });
     },
   );
@@ -151,7 +160,7 @@ interface MapParameters {
 }
 
 interface OutputSteps<R> {
-  readonly finish: (values: Value[][]) => R[][];
+  readonly finish: (values: Rows) => R[][];
   readonly store: (result: R, row: Value, column: Value) => void;
 }
 
@@ -210,7 +219,7 @@ const output = (scheme: Scheme): KernelRecipe =>
         const floor = p.floor.splat();
         const bias = k.load(p.bias.plus(at));
         return {
-          finish: (values) => values.map((row) => row.map((value) => value.add(bias).max(floor))),
+          finish: (values) => values.map((row) => row().map((value) => value.add(bias).max(floor))),
           store: (value, row, column) =>
             k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
         };
@@ -234,7 +243,7 @@ const outputMasked = (scheme: Scheme): KernelRecipe =>
         const zero = k.vector(0);
         const floor = p.floor.splat();
         return {
-          finish: (values) => values,
+          finish: (values) => values.map((row) => row()),
           store(value, row, column) {
             const activation = k.load(
               p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
@@ -288,7 +297,7 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
           finish: (values) =>
             grid(windows, windows, (wy, wx) => {
               const window = range(pool * pool).map(
-                (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
+                (i) => values[wy * pool + Math.floor(i / pool)]!()[wx * pool + (i % pool)]!,
               );
               const { largest, winner } = poolWindow(k, window);
               return { largest: largest.add(bias).max(floor), winner };
@@ -352,7 +361,7 @@ const weights = (scheme: Scheme): KernelRecipe =>
         const values = transform2d(scheme.weights, 3, taps);
         const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
         forPlanes(scheme.patch, out, p.planeStride, (place, i, j) =>
-          k.scatter(place, values[i]![j]!, p.rowStride),
+          k.scatter(place, values[i]!()[j]!, p.rowStride),
         );
       });
     },
@@ -369,7 +378,7 @@ const weightsBackward = (scheme: Scheme): KernelRecipe =>
         for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
         const values = transform2d(scheme.weights, 3, (y, x) => table[y]![x]!);
         const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-        forPlanes(scheme.patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]![j]!));
+        forPlanes(scheme.patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]!()[j]!));
       });
     },
   );
@@ -383,7 +392,7 @@ const weightGradient = (scheme: Scheme): KernelRecipe =>
       forFilters(k, p, (filter, channel, _, first, tapStride) => {
         const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
         const loads = planeLoads(k, scheme.patch, source, p.planeStride);
-        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
+        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flatMap((row) => row());
         let place = first;
         taps.forEach((tap, index) => {
           if (index > 0) place = place.plus(tapStride);
