@@ -207,6 +207,17 @@ export const listedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
+  ...[3, 8].map((batch) =>
+    named(`pool 3 behind an input with a frame that its gradient lacks, batch ${batch}`, [3, 13, 13], batch, [
+      conv(8, 3),
+      relu(),
+      conv(8, 3),
+      relu(),
+      pool(3),
+      flatten(),
+      linear(4),
+    ]),
+  ),
   named('65 channels before pool 4', [65, 9, 9], 1, wideBeforePool),
   named('one pixel through 3×3', [2, 1, 1], 3, [
     conv(3, 3, 1),

@@ -131,6 +131,7 @@ export const wasmPairsTarget: Target = {
 /**
  * What a C compiler's vectors may be; register tiles for 32 registers of AVX-512 and NEON, 16 of AVX and SSE. Square tiles
  * load least for each product; four of AVX-512's vectors are also rows of the right matrix that its cache fetches ahead.
+ * A tile of one vector has as many rows as keep both multipliers busy: a sum waits four cycles for itself.
  */
 export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', Target>> = {
   avx512: {

@@ -10,7 +10,7 @@
  */
 import { granule, grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Cuts `count` into parts of `largest`, a power of two, and of half as many down to 1 at the end. */
+/** Cuts `count` into parts of `largest`, and of half as many down to 1 at the end. */
 function parts(k: Recorder, count: Value, largest: number, body: (at: Value, size: number) => void): void {
   let done: Value | undefined;
   for (let size = largest; size >= 1; size = Math.floor(size / 2)) {

@@ -80,9 +80,14 @@ export const sparseCollect: KernelRecipe = kernel(
 );
 
 /** Cuts a run (a multiple of the granule) into blocks of as many vectors as 48 floats are, `most` at most, of 4 and of 1. */
-function forBlocks(k: Recorder, run: Value, most: number, body: (at: Value, vectors: number) => void): void {
+function forBlocks(
+  k: Recorder,
+  run: Value,
+  most: number | undefined,
+  body: (at: Value, vectors: number) => void,
+): void {
   k.forWidths(run, (vectors, from, { lanes }) => {
-    const largest = Math.min(48 / lanes, most);
+    const largest = Math.min(48 / lanes, most ?? 48);
     const done = k.variable(k.integer(0));
     for (const size of new Set([largest, Math.min(4, largest), 1])) {
       k.loop(vectors.sub(done).div(size), () => {
@@ -120,8 +125,8 @@ interface WalkBlock {
 function walkLists(
   k: Recorder,
   p: { readonly [K in keyof typeof walk]: Value },
-  most: number,
   begin: (block: WalkBlock) => (gradient: Value, patch: Value) => void,
+  most?: number,
 ): void {
   k.loop(p.filters, (filter) => {
     const list = p.lists.plus(p.listStride.scale(filter));
@@ -157,12 +162,12 @@ export const sparseWeightGradient: KernelRecipe = kernel(
   'sparseWeightGradient',
   'out (+)= Σ over the list: gradient · patch of the input',
   walk,
-  (k, p) => walkLists(k, p, 12, () => () => {}),
+  (k, p) => walkLists(k, p, () => () => {}),
 );
 
 export const sparseGradients: KernelRecipe = kernel(
   'sparseGradients',
-  'the same, and mapGradient (zero at first) += Σ over the list: gradient · weights, at the patch',
+  'out (+)= Σ over the list: gradient · patch of the input; mapGradient (zero at first) += gradient · weights, at the patch',
   {
     ...walk,
     /** Laid out as `out`. */
@@ -172,18 +177,23 @@ export const sparseGradients: KernelRecipe = kernel(
   },
   (k, p) => {
     // Six sums and six weights fit sixteen registers.
-    walkLists(k, p, 6, ({ inFilters, inPatch, vectors }) => {
-      const weights = p.weights.plus(inFilters);
-      const base = p.mapGradient.plus(inPatch);
-      const filter = range(vectors).map((i) => k.load(weights, i * k.lanes));
-      return (gradient, patch) => {
-        const place = base.plus(patch);
-        filter.forEach((vector, i) => {
-          const sum = k.variable(k.load(place, i * k.lanes));
-          sum.multiplyAdd(gradient, vector);
-          k.store(place, sum, i * k.lanes);
-        });
-      };
-    });
+    walkLists(
+      k,
+      p,
+      ({ inFilters, inPatch, vectors }) => {
+        const weights = p.weights.plus(inFilters);
+        const base = p.mapGradient.plus(inPatch);
+        const filter = range(vectors).map((i) => k.load(weights, i * k.lanes));
+        return (gradient, patch) => {
+          const place = base.plus(patch);
+          filter.forEach((vector, i) => {
+            const sum = k.variable(k.load(place, i * k.lanes));
+            sum.multiplyAdd(gradient, vector);
+            k.store(place, sum, i * k.lanes);
+          });
+        };
+      },
+      6,
+    );
   },
 );

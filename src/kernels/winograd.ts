@@ -9,26 +9,25 @@ const nameOf = ({ tile }: Scheme, purpose: Purpose | 'OutputPool4'): string => `
 
 const square = (size: number): string => `${size}×${size}`;
 
-/** Rows of values, each computed where it is asked for first. */
-type Rows = readonly (() => Value[])[];
-
 /**
- * transform · values · transformᵀ of a square table. Values are loaded column by column as they are needed, and whoever
- * takes the rows one by one is done with one before the next: few values are alive at a time.
+ * Calls `each` with the rows of transform · values · transformᵀ of a square table. Values are loaded column by column as
+ * they are needed, and a row is computed when the one before has been used: few values are alive at a time.
  */
-function transform2d(
+function eachRow(
   transform: Transform1d,
   size: number,
   load: (row: number, column: number) => Value,
-): Rows {
+  each: (row: Value[]) => void,
+): void {
   const columns = range(size).map((x) => transform(range(size).map((y) => load(y, x))));
-  return range(columns[0]!.length).map((y) => {
-    let row: Value[] | undefined;
-    return () => {
-      row ??= transform(columns.map((column) => column[y]!));
-      return row;
-    };
-  });
+  for (const y of range(columns[0]!.length)) each(transform(columns.map((column) => column[y]!)));
+}
+
+/** All rows of the same. */
+function transform2d(...of: [Transform1d, number, (row: number, column: number) => Value]): Value[][] {
+  const rows: Value[][] = [];
+  eachRow(...of, (row) => void rows.push(row));
+  return rows;
 }
 
 /** Loads of a table of vectors, `step` apart in a row and `stride` between rows; to be called column by column. */
@@ -51,20 +50,20 @@ function tableLoads(
 const planeLoads = (k: Recorder, patch: number, first: Value, planeStride: Value) =>
   tableLoads(k, patch, first, planeStride.scale(patch), planeStride);
 
-/** Calls `each` for the place of every plane, in order. */
-function forPlanes(
-  patch: number,
+/** Stores a transformed table: a value to each plane, from the place in the first one on. */
+function toPlanes(
   first: Value,
   planeStride: Value,
-  each: (place: Value, y: number, x: number) => void,
+  store: (place: Value, value: Value) => void,
+  ...of: [Transform1d, number, (row: number, column: number) => Value]
 ): void {
-  let place = first;
-  for (const y of range(patch)) {
-    for (const x of range(patch)) {
-      if (y + x > 0) place = place.plus(planeStride);
-      each(place, y, x);
+  let place: Value | undefined;
+  eachRow(...of, (row) => {
+    for (const value of row) {
+      place = place ? place.plus(planeStride) : first;
+      store(place, value);
     }
-  }
+  });
 }
 
 /** Loops over the tiles of a picture and their channel vectors. */
@@ -84,7 +83,7 @@ function forTiles(
 const mapToPlanes = (
   name: string,
   summary: string,
-  { tile: tileSize, patch }: Scheme,
+  { tile: tileSize }: Scheme,
   size: number,
   transform: Transform1d,
 ): KernelRecipe =>
@@ -108,9 +107,9 @@ const mapToPlanes = (
       forTiles(k, p, (tile, y, x, channel) => {
         const at = channel.toOffset();
         const first = p.map.plus(tileRow.scale(y)).plus(tileColumn.scale(x)).plus(at);
-        const values = transform2d(transform, size, tableLoads(k, size, first, p.rowStride, p.pixelStride));
+        const loads = tableLoads(k, size, first, p.rowStride, p.pixelStride);
         const out = p.out.plus(p.tileStride.scale(tile)).plus(at);
-        forPlanes(patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]!()[j]!));
+        toPlanes(out, p.planeStride, (place, value) => k.store(place, value), transform, size, loads);
       });
     },
   );
@@ -160,7 +159,7 @@ interface MapParameters {
 }
 
 interface OutputSteps<R> {
-  readonly finish: (values: Rows) => R[][];
+  readonly finish: (values: Value[][]) => R[][];
   readonly store: (result: R, row: Value, column: Value) => void;
 }
 
@@ -219,7 +218,7 @@ const output = (scheme: Scheme): KernelRecipe =>
         const floor = p.floor.splat();
         const bias = k.load(p.bias.plus(at));
         return {
-          finish: (values) => values.map((row) => row().map((value) => value.add(bias).max(floor))),
+          finish: (values) => values.map((row) => row.map((value) => value.add(bias).max(floor))),
           store: (value, row, column) =>
             k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
         };
@@ -243,7 +242,7 @@ const outputMasked = (scheme: Scheme): KernelRecipe =>
         const zero = k.vector(0);
         const floor = p.floor.splat();
         return {
-          finish: (values) => values.map((row) => row()),
+          finish: (values) => values,
           store(value, row, column) {
             const activation = k.load(
               p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
@@ -297,7 +296,7 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
           finish: (values) =>
             grid(windows, windows, (wy, wx) => {
               const window = range(pool * pool).map(
-                (i) => values[wy * pool + Math.floor(i / pool)]!()[wx * pool + (i % pool)]!,
+                (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
               );
               const { largest, winner } = poolWindow(k, window);
               return { largest: largest.add(bias).max(floor), winner };
@@ -358,11 +357,9 @@ const weights = (scheme: Scheme): KernelRecipe =>
     weightParameters,
     (k, p) => {
       forFilters(k, p, (filter, channel, taps) => {
-        const values = transform2d(scheme.weights, 3, taps);
         const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
-        forPlanes(scheme.patch, out, p.planeStride, (place, i, j) =>
-          k.scatter(place, values[i]!()[j]!, p.rowStride),
-        );
+        const store = (place: Value, value: Value): void => k.scatter(place, value, p.rowStride);
+        toPlanes(out, p.planeStride, store, scheme.weights, 3, taps);
       });
     },
   );
@@ -376,9 +373,9 @@ const weightsBackward = (scheme: Scheme): KernelRecipe =>
       forFilters(k, p, (filter, channel, taps) => {
         const table = grid(3, 3, () => channel);
         for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
-        const values = transform2d(scheme.weights, 3, (y, x) => table[y]![x]!);
+        const turned = (y: number, x: number): Value => table[y]![x]!;
         const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-        forPlanes(scheme.patch, out, p.planeStride, (place, i, j) => k.store(place, values[i]!()[j]!));
+        toPlanes(out, p.planeStride, (place, value) => k.store(place, value), scheme.weights, 3, turned);
       });
     },
   );
@@ -392,7 +389,7 @@ const weightGradient = (scheme: Scheme): KernelRecipe =>
       forFilters(k, p, (filter, channel, _, first, tapStride) => {
         const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
         const loads = planeLoads(k, scheme.patch, source, p.planeStride);
-        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flatMap((row) => row());
+        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
         let place = first;
         taps.forEach((tap, index) => {
           if (index > 0) place = place.plus(tapStride);

@@ -4,7 +4,7 @@
  * Each is a number of matrix products, `planes`, of `rows` an image with a matrix [input channels][output channels]:
  * 36 of a row for each 4×4 outputs, 16 of one for each 2×2, or 9 of one for each output. The matrices also have to be
  * read, and are cold each time, since a step uses much other memory in between. Winograd reads a plane's matrix once for
- * the images that go through the network together, im2col from the second-level cache for each image, or from beyond it
+ * a block, which may reach over several images, im2col from the second-level cache for each image, or from beyond it
  * where the matrices do not fit. Reading counts as `overhead` rows an image; deriving matrices from the weights and
  * turning their gradients back is in it.
  *

@@ -59,7 +59,7 @@ export interface NativeOptions {
   readonly onNotice?: (line: string) => void;
 }
 
-const flags = [
+const commonFlags = [
   '-std=gnu11',
   '-O2',
   '-fPIC',
@@ -123,7 +123,7 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
         const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
         return {
           command,
-          flags: has('__clang__') ? flags : [...flags, ...gccFlags],
+          flags: has('__clang__') ? commonFlags : [...commonFlags, ...gccFlags],
           machine: [...machine, ...narrower],
           macros,
           version: has('__clang__') ? version : `gcc ${version}`,

@@ -5,9 +5,10 @@ import type { LoweringContext } from './lowering.ts';
 import type { Convolution } from './operations.ts';
 
 export interface InputScatter {
-  /** The map that is scattered to: the input's gradient, or one with room for the padding. */
-  readonly map: MapBuffer;
-  /** Clears the map, has `scatter` add to it, and passes the result to the input's gradient through its ReLU. */
+  /**
+   * Clears a map, has `scatter` add to it, and passes the result to the input's gradient through its ReLU. The map is the
+   * input's gradient itself, or one with room for the padding or with other strides.
+   */
   run(
     code: Code,
     chunk: Chunk,
@@ -31,7 +32,6 @@ export function inputScatter(
   const map = own ? new MapBuffer(scratch, input, frame, 1, false) : dx;
   const one: Chunk = { first: 0, count: 1 };
   return {
-    map,
     run(code, chunk, image, scatter) {
       const [of, index] = own ? [one, 0] : [chunk, image];
       code.call('fill', {

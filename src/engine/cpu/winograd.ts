@@ -1,7 +1,7 @@
 /**
  * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs
- * in blocks that fit the second-level cache or are of few tiles, 36 or 16 matrix products between two transforms. ReLU and a pool of 2 or 4
- * happen in the output transform. Both gradients are the same scheme.
+ * in blocks that stay in the second-level cache with the weights, or are worth reading those for; 36 or 16 matrix products
+ * between two transforms. ReLU and a pool of 2 or 4 happen in the output transform. Both gradients are the same scheme.
  */
 import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
 import { type Block, cutBlocks } from './blocks.ts';
@@ -20,8 +20,9 @@ const fewestTiles = 16;
 const tilesForWeights = 32;
 
 /**
- * Tiles of a block at most: as many as stay in the second-level cache beside the weights between the transforms, of an
- * image that makes at least `parts` blocks. Where that is not the whole image, blocks reach over several images.
+ * Tiles of a block at most, whole rows of them: as many as stay in the second-level cache between the transforms, beside
+ * the weights; where those are too few, a fixed number. Of an image that is to make at least `parts` blocks it is a part;
+ * of one that does not fit whole, blocks go on in the next image.
  */
 export function winogradBlock(
   { input, full, scheme }: Convolution,
@@ -30,12 +31,12 @@ export function winogradBlock(
   parts = 1,
 ): number {
   const { planes } = scheme!;
-  const tileFloats = planes * (input.stored + full.stored);
-  const room = cacheShare * cacheFloats - planes * input.stored * full.stored;
-  const fitting = Math.floor(room / tileFloats / 4) * 4;
-  const cached = fitting >= fewestTiles ? fitting : tilesForWeights;
-  const fits = rows * columns * tileFloats <= room;
-  return parts === 1 && !fits ? cached : Math.min(cached, Math.ceil(rows / parts) * columns);
+  const rowFloats = columns * planes * (input.stored + full.stored);
+  const fitting = Math.floor((cacheShare * cacheFloats - planes * input.stored * full.stored) / rowFloats);
+  const enough = fitting * columns >= fewestTiles;
+  const blockRows = enough ? fitting : Math.max(1, Math.floor(tilesForWeights / columns));
+  const withinImage = parts > 1 || fitting >= rows;
+  return columns * (withinImage ? Math.min(blockRows, Math.ceil(rows / parts)) : blockRows);
 }
 
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {

@@ -52,7 +52,7 @@ function checks(
 
 const [rows, columns] = [
   [1, 4, 7, 27],
-  [4, 8, 20, 60],
+  [4, 8, 20, 60, 124],
 ];
 export const gemmNN: readonly KernelCheck[] = checks('NN', { rows, columns, depth: [4, 12] });
 export const gemmNNRelu: readonly KernelCheck[] = checks('NN', { rows, columns, depth: [4, 12] }, true);

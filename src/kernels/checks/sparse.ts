@@ -93,7 +93,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
 const walks = combinations({
   filters: [1, 4],
   kernelRows: [1, 3],
-  run: [4, 20, 68, 124],
+  run: [4, 20, 36, 68, 124],
   accumulate: [0, 1],
 }).map((size) => ({
   title: inWords(size),
