@@ -121,7 +121,10 @@ interface WalkBlock {
   readonly vectors: number;
 }
 
-/** Sums the weights' gradient, block by block of each filter's kernel rows; `each` sees the entries of the list, too. */
+/**
+ * Sums the weights' gradient, block by block of each filter's kernel rows. What `begin` returns for a block sees the entries
+ * of the filter's list, too.
+ */
 function walkLists(
   k: Recorder,
   p: { readonly [K in keyof typeof walk]: Value },

@@ -9,24 +9,22 @@ const nameOf = ({ tile }: Scheme, purpose: Purpose | 'OutputPool4'): string => `
 
 const square = (size: number): string => `${size}×${size}`;
 
+/** Gives the values of a square table; to be called column by column. */
+type Load = (row: number, column: number) => Value;
+
 /**
  * Calls `each` with the rows of transform · values · transformᵀ of a square table. Values are loaded column by column as
  * they are needed, and a row is computed when the one before has been used: few values are alive at a time.
  */
-function eachRow(
-  transform: Transform1d,
-  size: number,
-  load: (row: number, column: number) => Value,
-  each: (row: Value[]) => void,
-): void {
+function eachRow(transform: Transform1d, size: number, load: Load, each: (row: Value[]) => void): void {
   const columns = range(size).map((x) => transform(range(size).map((y) => load(y, x))));
   for (const y of range(columns[0]!.length)) each(transform(columns.map((column) => column[y]!)));
 }
 
 /** All rows of the same. */
-function transform2d(...of: [Transform1d, number, (row: number, column: number) => Value]): Value[][] {
+function transform2d(transform: Transform1d, size: number, load: Load): Value[][] {
   const rows: Value[][] = [];
-  eachRow(...of, (row) => void rows.push(row));
+  eachRow(transform, size, load, (row) => void rows.push(row));
   return rows;
 }
 
@@ -51,14 +49,16 @@ const planeLoads = (k: Recorder, patch: number, first: Value, planeStride: Value
   tableLoads(k, patch, first, planeStride.scale(patch), planeStride);
 
 /** Stores a transformed table: a value to each plane, from the place in the first one on. */
-function toPlanes(
+function storeInPlanes(
   first: Value,
   planeStride: Value,
   store: (place: Value, value: Value) => void,
-  ...of: [Transform1d, number, (row: number, column: number) => Value]
+  transform: Transform1d,
+  size: number,
+  load: Load,
 ): void {
   let place: Value | undefined;
-  eachRow(...of, (row) => {
+  eachRow(transform, size, load, (row) => {
     for (const value of row) {
       place = place ? place.plus(planeStride) : first;
       store(place, value);
@@ -109,7 +109,7 @@ const mapToPlanes = (
         const first = p.map.plus(tileRow.scale(y)).plus(tileColumn.scale(x)).plus(at);
         const loads = tableLoads(k, size, first, p.rowStride, p.pixelStride);
         const out = p.out.plus(p.tileStride.scale(tile)).plus(at);
-        toPlanes(out, p.planeStride, (place, value) => k.store(place, value), transform, size, loads);
+        storeInPlanes(out, p.planeStride, (place, value) => k.store(place, value), transform, size, loads);
       });
     },
   );
@@ -359,7 +359,7 @@ const weights = (scheme: Scheme): KernelRecipe =>
       forFilters(k, p, (filter, channel, taps) => {
         const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
         const store = (place: Value, value: Value): void => k.scatter(place, value, p.rowStride);
-        toPlanes(out, p.planeStride, store, scheme.weights, 3, taps);
+        storeInPlanes(out, p.planeStride, store, scheme.weights, 3, taps);
       });
     },
   );
@@ -375,7 +375,7 @@ const weightsBackward = (scheme: Scheme): KernelRecipe =>
         for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
         const turned = (y: number, x: number): Value => table[y]![x]!;
         const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-        toPlanes(out, p.planeStride, (place, value) => k.store(place, value), scheme.weights, 3, turned);
+        storeInPlanes(out, p.planeStride, (place, value) => k.store(place, value), scheme.weights, 3, turned);
       });
     },
   );

@@ -17,7 +17,7 @@ export interface InputScatter {
   ): void;
 }
 
-/** With `likeInput` the map has the input's strides. */
+/** With `likeInput` the map has the input's strides, so that an offset in the one is an offset in the other. */
 export function inputScatter(
   operation: Convolution,
   context: LoweringContext,
