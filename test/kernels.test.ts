@@ -6,16 +6,27 @@ import { nativeKernels } from '../src/engine/cpu/native-node.ts';
 import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
 import { checkMemory } from '../src/engine/cpu/self-test.ts';
 import { webAssembly } from '../src/engine/cpu/webassembly.ts';
-import { kernelNames, kernelParameters, recordKernels, wasmPairsTarget } from '../src/kernels/catalogue.ts';
+import {
+  kernelNames,
+  kernelParameters,
+  recordKernels,
+  wasmPairsTarget,
+  wasmTarget,
+} from '../src/kernels/catalogue.ts';
 import { kernelChecks } from '../src/kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../src/kernels/checks/check.ts';
 import { assembleModule } from '../src/kernels/wasm.ts';
 import { targetsHere } from './native.ts';
 
-const pairs = new webAssembly.Module(assembleModule(recordKernels(wasmPairsTarget), false));
+const options = { shared: false, fused: true };
+const pairs = new webAssembly.Module(assembleModule(recordKernels(wasmPairsTarget), options));
+const unfused = new webAssembly.Module(
+  assembleModule(recordKernels(wasmTarget), { ...options, fused: false }),
+);
 const revectorized = revectorizedKernels(false);
 const sources: readonly (readonly [name: string, source: () => Promise<KernelSource>])[] = [
   ['wasm', () => plainWasmKernels(false, () => {})],
+  ['wasm, unfused', async () => ({ kind: 'wasm', variant: 'unfused', lanes: 4, module: unfused })],
   ['wasm, in pairs', async () => ({ kind: 'wasm', variant: 'pairs', lanes: 8, module: pairs })],
   ...('source' in revectorized ? [['wasm, revectorised', async () => revectorized.source] as const] : []),
   ...targetsHere.map((target) => [`native, ${target}`, () => nativeKernels({ target })] as const),

@@ -49,7 +49,7 @@ async function kernels(name: string | undefined, { wat, target }: KernelsOptions
   if (known === undefined) throw new UsageError(unknownName('kernel', name, kernelNames));
   if (wat) {
     const { formatWat } = await import('../kernels/wasm.ts');
-    print(formatWat(recordKernel(known, wasmTarget)).trimEnd());
+    print(formatWat(recordKernel(known, wasmTarget), true).trimEnd());
     return;
   }
   const { formatC } = await import('../kernels/c.ts');

@@ -6,6 +6,8 @@ export interface Analysis {
   readonly inline: readonly (Statement | undefined)[];
   /** Vectors whose parts are all the same, so that one stands for all. */
   readonly uniform: Uint8Array;
+  /** How often each value is used. */
+  readonly uses: Int32Array;
 }
 
 /**
@@ -92,5 +94,5 @@ export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Anal
     }
   };
   mark(kernel.body);
-  return { inline, uniform };
+  return { inline, uniform, uses };
 }

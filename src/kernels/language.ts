@@ -26,6 +26,7 @@ export type Operator =
   | 'max'
   | 'floor' // i32, f32, vector; max(a, b) is a < b ? b : a
   | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused where the target does so
+  | 'multiplySubtract' // (sum, a, b) → sum − a · b; printers that fuse make it, kernels do not
   | 'greater'
   | 'unequal'
   | 'or'

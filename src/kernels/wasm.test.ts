@@ -20,12 +20,15 @@ function run<P extends ParameterTypes>(
   values: readonly number[],
   body: Body<P>,
   floats: readonly number[] = [],
+  fused = true,
 ): Float32Array {
   const memory = new webAssembly.Memory({ initial: 1, maximum: 1, shared: false });
   const view = new Float32Array(memory.buffer);
   view.set(floats);
   const recipe = kernel('sample', 'a sample', parameters, body);
-  const module = new webAssembly.Module(assembleModule([recipe.record(wasmTarget)], false));
+  const module = new webAssembly.Module(
+    assembleModule([recipe.record(wasmTarget)], { shared: false, fused }),
+  );
   const { exports } = new webAssembly.Instance(module, { env: { memory } });
   (exports.sample as (...values: readonly number[]) => void)(...values);
   return view;
@@ -265,6 +268,67 @@ describe('memory', () => {
   });
 });
 
+describe('fused multiply-adds', () => {
+  // (1 + 2⁻¹²)² = 1 + 2⁻¹¹ + 2⁻²⁴, whose last bit a product that is rounded loses.
+  const factor = 1 + 2 ** -12;
+  const rest = 2 ** -24;
+  const rounded = 1 + 2 ** -11;
+  /** Sums and differences of a product, each a vector of its own. */
+  const results = (body: (k: Recorder, product: Value, sum: Value) => Value[], fused: boolean): number[] => {
+    const view = run(
+      out,
+      [64],
+      (k, p) => {
+        const a = k.load(p.out.plusBytes(-64));
+        const sum = k.load(p.out.plusBytes(-48));
+        body(k, a.mul(a), sum).forEach((value, i) => void k.store(p.out, value, 4 * i));
+      },
+      [...Array(4).fill(factor), ...Array(4).fill(-rounded)],
+      fused,
+    );
+    return [0, 1, 2, 3].map((i) => view[16 + 4 * i]!);
+  };
+
+  test.each([
+    [true, [rest, rest, -2 * rounded - rest, 0]],
+    [false, [0, 0, -2 * rounded, 0]],
+  ])('a product is dissolved in all its sums where asked for: %s', (fused, expected) => {
+    const values = results(
+      (_, product, sum) => [sum.add(product), product.add(sum), sum.sub(product)],
+      fused,
+    );
+    // Half a unit in the last place of the third's.
+    expect(values).toEqual(expected.map(Math.fround));
+  });
+
+  test('a product that is needed by itself is rounded for all its uses', () => {
+    expect(results((_, product, sum) => [sum.add(product), product], true)).toEqual([0, rounded, 0, 0]);
+    expect(results((_, product, sum) => [sum.add(product), product.sub(sum)], true)).toEqual([
+      0,
+      2 * rounded,
+      0,
+      0,
+    ]);
+  });
+
+  test('of two products in a sum one is dissolved', () => {
+    // factor² − rounded · 1: whichever is rounded, the other one is not.
+    const values = results((k, product, sum) => [product.add(sum.mul(k.vector(1)))], true);
+    expect([0, rest]).toContain(values[0]);
+    expect(results((_, product) => [product.add(product)], true)[0]).toBe(2 * rounded);
+  });
+
+  test('a product whose factor changes before the sum keeps the old one', () => {
+    const values = results((k, _, sum) => {
+      const changing = k.variable(k.vector(factor));
+      const product = changing.mul(changing);
+      changing.set(k.vector(3));
+      return [sum.add(product)];
+    }, true);
+    expect(values[0]).toBe(0);
+  });
+});
+
 describe('modules', () => {
   const sample: KernelRecipe = kernel(
     'double',
@@ -280,28 +344,30 @@ describe('modules', () => {
   );
 
   test('the text of a kernel', () => {
-    expect(formatWat(sample.record(wasmTarget))).toMatchInlineSnapshot(`
+    expect(formatWat(sample.record(wasmTarget), true)).toMatchInlineSnapshot(`
       ";; map[length] = 2 · map
+      (global (;0;) (mut f32) (f32.const 2))
       (func $double (export "double")
         (param i32 i32 i32)
         (local v128 i32 i32 i32 i32 v128)
+        global.get 0
+        f32x4.splat
+        local.set 3
         local.get 2
         i32.const 2
         i32.shl
         local.set 2
-        v128.const f32x4 2 2 2 2
-        local.set 3
         local.get 1
-        local.set 5
-        i32.const 0
         local.set 4
-        local.get 5
+        i32.const 0
+        local.set 5
+        local.get 4
         i32.const 0
         i32.gt_s
         if
           loop
             local.get 2
-            local.get 4
+            local.get 5
             i32.mul
             local.set 6
             local.get 0
@@ -316,11 +382,11 @@ describe('modules', () => {
             local.get 3
             f32x4.mul
             v128.store
-            local.get 5
             local.get 4
+            local.get 5
             i32.const 1
             i32.add
-            local.tee 4
+            local.tee 5
             i32.gt_s
             br_if 0
           end
@@ -335,13 +401,12 @@ describe('modules', () => {
         k.store(p.out, k.vector(value), 4 * i);
       }
     });
-    const text = formatWat(special.record(wasmTarget));
-    for (const name of ['-inf', 'inf', 'nan'])
-      expect(text).toContain(`f32x4 ${Array(4).fill(name).join(' ')}\n`);
+    const text = formatWat(special.record(wasmTarget), true);
+    for (const name of ['-inf', 'inf', 'nan']) expect(text).toContain(`(mut f32) (f32.const ${name}))\n`);
   });
 
   test.each([false, true])('all kernels make a module for memory that is shared: %s', (shared) => {
-    const bytes = assembleModule(recordKernels(wasmTarget), shared);
+    const bytes = assembleModule(recordKernels(wasmTarget), { shared, fused: true });
     const memory = new webAssembly.Memory({ initial: 1, maximum: 65_536, shared });
     const { exports } = new webAssembly.Instance(new webAssembly.Module(bytes), { env: { memory } });
     expect(Object.keys(exports)).toEqual([...kernelNames]);
@@ -349,11 +414,11 @@ describe('modules', () => {
     expect(() => new webAssembly.Instance(new webAssembly.Module(bytes), { env: { memory: other } })).toThrow(
       /shared/,
     );
-    expect(assembleModule(recordKernels(wasmTarget), shared)).toEqual(bytes);
+    expect(assembleModule(recordKernels(wasmTarget), { shared, fused: true })).toEqual(bytes);
   });
 
   test('wider vectors are quads side by side', () => {
-    const text = formatWat(sample.record(wasmPairsTarget));
+    const text = formatWat(sample.record(wasmPairsTarget), true);
     expect(text).toMatch(
       /local\.get (\d+)\n\s*v128\.load\n\s*local\.set \d+\n\s*local\.get \1\n\s*v128\.load offset=16\n/,
     );
@@ -363,11 +428,11 @@ describe('modules', () => {
     const wrong = kernel('wrong', 'the root of a whole number', out, (k, p) => {
       k.store(p.out, k.integer(4).sqrt());
     });
-    expect(() => formatWat(wrong.record(wasmTarget))).toThrow('wasm: no sqrt of i32 (kernel wrong');
+    expect(() => formatWat(wrong.record(wasmTarget), true)).toThrow('wasm: no sqrt of i32 (kernel wrong');
   });
 
   test.each(kernelNames)('%s is printed with its name and parameters', (name) => {
-    const text = formatWat(recordKernel(name, wasmTarget));
+    const text = formatWat(recordKernel(name, wasmTarget), true);
     const types = Object.values(kernelParameters[name]).map((type) => (type === 'f32' ? 'f32' : 'i32'));
     expect(text).toContain(`(func $${name} (export "${name}")\n  (param ${types.join(' ')})`);
   });

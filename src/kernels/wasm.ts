@@ -1,15 +1,18 @@
 /**
- * Prints kernels as WebAssembly with 128-bit SIMD: `assembleModule` yields the bytes of a module, `formatWat` the same
+ * Prints kernels as WebAssembly with 128-bit SIMD and, where asked for, the fused multiply-adds of relaxed SIMD:
+ * `assembleModule` yields the bytes of a module, `formatWat` the same
  * instructions as text. A module imports one memory (`env.memory`) and exports each kernel by name; pointers are byte
  * addresses, offsets arrive in floats and are turned into bytes on entry.
  *
  * A vector of more than four lanes is printed as adjacent quads, each operation once for each quad, side by side: the
- * form in which V8's `--experimental-wasm-revectorize` finds pairs for 256-bit instructions.
+ * form in which V8's `--experimental-wasm-revectorize` finds pairs for 256-bit instructions. Of a stored vector the last
+ * quad comes first: where the first one does, V8 stores it twice, lest a trap at the second one finds it missing.
  *
  * A value that is used once, in the block that defines it, and whose operands never change is printed where it is
  * used, so that code reads as nested expressions and needs few locals; all others get a local.
  */
 import { analyse } from './analysis.ts';
+import { fuseMultiplyAdds } from './fuse.ts';
 import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
 
 /** Instructions: the mnemonic and the immediates of each. Lists of numbers, since a module has many thousands. */
@@ -37,6 +40,7 @@ const instructions = {
   'local.get': [[0x20], 'index'],
   'local.set': [[0x21], 'index'],
   'local.tee': [[0x22], 'index'],
+  'global.get': [[0x23], 'index'],
   'f32.load': [[0x2a], 'memory'],
   'i32.load': [[0x28], 'memory'],
   'i32.load8_u': [[0x2d], 'memory'],
@@ -72,6 +76,7 @@ const instructions = {
   'f32x4.extract_lane': simd(0x1f, 'lane'),
   'f32x4.ne': simd(0x42),
   'f32x4.gt': simd(0x44),
+  'v128.and': simd(0x4e),
   'v128.or': simd(0x50),
   'v128.bitselect': simd(0x52),
   'v128.store32_lane': simd(0x5a, 'memory-lane'),
@@ -82,6 +87,8 @@ const instructions = {
   'f32x4.mul': simd(0xe6),
   'f32x4.div': simd(0xe7),
   'f32x4.pmax': simd(0xeb),
+  'f32x4.relaxed_madd': simd(0x105),
+  'f32x4.relaxed_nmadd': simd(0x106),
 } as const satisfies Record<string, readonly [readonly number[], Encoding]>;
 
 type Mnemonic = keyof typeof instructions;
@@ -115,6 +122,17 @@ const quadsOf = ({ lanes }: Value): number => Math.max(1, lanes / 4);
 const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
 
+/** The module's globals: numbers that vectors are made of, which V8 would otherwise compute anew at each use. */
+class Constants {
+  readonly values: number[] = [];
+
+  /** The global that holds a number. */
+  indexOf(value: number): number {
+    const known = this.values.findIndex((other) => Object.is(other, value));
+    return known < 0 ? this.values.push(value) - 1 : known;
+  }
+}
+
 interface Assembly {
   readonly code: Code;
   /** Types of the locals behind the parameters. */
@@ -122,17 +140,20 @@ interface Assembly {
 }
 
 /** Turns the recorded program into instructions. */
-function assemble(kernel: Kernel): Assembly {
-  const { inline, uniform } = analyse(kernel, quadsOf);
-  const code: Code = { names: [], first: [], second: [] };
+function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assembly {
+  const kernel = fused ? fuseMultiplyAdds(recorded) : recorded;
+  const { inline, uniform, uses } = analyse(kernel, quadsOf);
+  const start: Code = { names: [], first: [], second: [] };
+  const body: Code = { names: [], first: [], second: [] };
   const locals: ('i32' | 'f32' | 'v128')[] = [];
   /** The first of each value's locals; those of its quads are adjacent. */
   const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
-  const emit = (name: Mnemonic, first = 0, second = 0): void => {
+  const emitTo = (code: Code, name: Mnemonic, first: number, second = 0): void => {
     code.names.push(name);
     code.first.push(first);
     code.second.push(second);
   };
+  const emit = (name: Mnemonic, first = 0, second = 0): void => emitTo(body, name, first, second);
   const newLocal = (type: Type): number => {
     locals.push(wasmType(type));
     return kernel.parameters.length + locals.length - 1;
@@ -151,12 +172,31 @@ function assemble(kernel: Kernel): Assembly {
   const quads = (value: Value, each: (quad: number) => void): void => {
     for (let quad = 0; quad < quadCount(value); quad++) each(quad);
   };
+  /** Locals that hold constant vectors for the whole call, by the global. */
+  const constantLocals = new Map<number, number>();
+  const constantLocal = (value: number): number => {
+    const global = constants.indexOf(value);
+    let local = constantLocals.get(global);
+    if (local === undefined) {
+      local = newLocal('vector');
+      constantLocals.set(global, local);
+      emitTo(start, 'global.get', global);
+      emitTo(start, 'f32x4.splat', 0);
+      emitTo(start, 'local.set', local);
+    }
+    return local;
+  };
   const constant = (type: Type, value: number): void => {
     const kind = wasmType(type);
-    if (kind === 'v128') emit('v128.const', value);
+    if (kind === 'v128' && !Object.is(value, 0)) emit('local.get', constantLocal(value));
+    else if (kind === 'v128') emit('v128.const', 0);
     else if (kind === 'f32') emit('f32.const', value);
     else emit('i32.const', type === 'offset' ? value * 4 : value);
   };
+  /** Vectors of zeros. */
+  const zeros = new Set<number>();
+  const isZero = (operand: Operand | undefined): boolean =>
+    typeof operand === 'object' && zeros.has(operand.id);
   const pushQuad = (value: Value, quad: number): void => {
     const definition = inline[value.id];
     if (definition?.kind === 'constant') constant(value.type, definition.value);
@@ -166,25 +206,42 @@ function assemble(kernel: Kernel): Assembly {
   };
 
   const operation = (operator: Operator, target: Value, operands: readonly Operand[], quad: number): void => {
-    const [first, second, third] = operands as readonly [Value, Operand, Operand];
+    const [first, second, third] = operands as readonly [Value, Operand, Operand?];
     const type = first.type;
     const push = (value: Value): void => pushQuad(value, quad);
     const pushAs = (operand: Operand, of: Type): void =>
       typeof operand === 'number' ? constant(of, operand) : push(operand);
     switch (operator) {
       case 'multiplyAdd':
+      case 'multiplySubtract': {
+        const adds = operator === 'multiplyAdd';
+        if (type === 'vector' && fused) {
+          push(second as Value);
+          pushAs(third!, type);
+          push(first);
+          emit(adds ? 'f32x4.relaxed_madd' : 'f32x4.relaxed_nmadd');
+          return;
+        }
         push(first);
         push(second as Value);
-        push(third as Value);
+        pushAs(third!, type);
         emit(type === 'vector' ? 'f32x4.mul' : 'f32.mul');
-        emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
+        if (adds) emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
+        else emit(type === 'vector' ? 'f32x4.sub' : 'f32.sub');
         return;
+      }
       case 'or':
         push(first);
         push(second as Value);
         emit(type === 'mask' ? 'v128.or' : 'i32.or');
         return;
       case 'select':
+        if (isZero(third)) {
+          push(second as Value);
+          push(first);
+          emit('v128.and');
+          return;
+        }
         push(second as Value);
         push(third as Value);
         push(first);
@@ -289,8 +346,11 @@ function assemble(kernel: Kernel): Assembly {
           break;
         case 'constant':
           if (inline[statement.target.id]) break;
-          constant(statement.target.type, statement.value);
-          emit('local.set', localOf(statement.target, 0));
+          if (Object.is(statement.value, 0)) {
+            zeros.add(statement.target.id);
+            emit('v128.const', 0);
+            emit('local.set', localOf(statement.target, 0));
+          } else slot.set(statement.target.id, constantLocal(statement.value));
           break;
         case 'load':
           quads(statement.target, (quad) => {
@@ -303,7 +363,7 @@ function assemble(kernel: Kernel): Assembly {
           });
           break;
         case 'store':
-          for (let quad = 0; quad < quadsOf(statement.value); quad++) {
+          for (let quad = quadsOf(statement.value) - 1; quad >= 0; quad--) {
             push(statement.pointer);
             pushQuad(statement.value, quad);
             emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
@@ -333,24 +393,34 @@ function assemble(kernel: Kernel): Assembly {
           });
           break;
         case 'loop': {
-          const counter = localOf(statement.counter, 0);
           const count = newLocal('i32');
+          // Where nobody looks at the counter, the count itself goes down.
+          const counter = uses[statement.counter.id]! > 0 ? localOf(statement.counter, 0) : undefined;
           push(statement.count);
           emit('local.set', count);
-          emit('i32.const', 0);
-          emit('local.set', counter);
+          if (counter !== undefined) {
+            emit('i32.const', 0);
+            emit('local.set', counter);
+          }
           emit('local.get', count);
           emit('i32.const', 0);
           emit('i32.gt_s');
           emit('if');
           emit('loop');
           block(statement.body);
-          emit('local.get', count);
-          emit('local.get', counter);
-          emit('i32.const', 1);
-          emit('i32.add');
-          emit('local.tee', counter);
-          emit('i32.gt_s');
+          if (counter !== undefined) {
+            emit('local.get', count);
+            emit('local.get', counter);
+            emit('i32.const', 1);
+            emit('i32.add');
+            emit('local.tee', counter);
+            emit('i32.gt_s');
+          } else {
+            emit('local.get', count);
+            emit('i32.const', 1);
+            emit('i32.sub');
+            emit('local.tee', count);
+          }
           emit('br_if', 0);
           emit('end');
           emit('end');
@@ -379,7 +449,14 @@ function assemble(kernel: Kernel): Assembly {
     emit('local.set', index);
   });
   block(kernel.body);
-  return { code, locals };
+  return {
+    code: {
+      names: [...start.names, ...body.names],
+      first: [...start.first, ...body.first],
+      second: [...start.second, ...body.second],
+    },
+    locals,
+  };
 }
 
 /** Bytes in the making. */
@@ -481,9 +558,21 @@ class Bytes {
 
 const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
 
-/** The bytes of a module with these kernels. `shared` says which kind of memory it is to import. */
-export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uint8Array<ArrayBuffer> {
+export interface ModuleOptions {
+  /** Which kind of memory it is to import. */
+  readonly shared: boolean;
+  /** Whether multiply-adds are the fused ones of relaxed SIMD, which not all engines have. */
+  readonly fused: boolean;
+}
+
+/** The bytes of a module with these kernels. */
+export function assembleModule(
+  kernels: readonly Kernel[],
+  { shared, fused }: ModuleOptions,
+): Uint8Array<ArrayBuffer> {
   const maximumPages = 65_536;
+  const constants = new Constants();
+  const assemblies = kernels.map((kernel) => assemble(kernel, fused, constants));
   const module = new Bytes();
   const section = (id: number, items: number, write: (bytes: Bytes) => void): void => {
     const content = new Bytes();
@@ -509,9 +598,16 @@ export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uin
     bytes.append([0x02, shared ? 0x03 : 0x01, 0]);
     bytes.unsigned(maximumPages);
   });
-  // Functions, by their types; what they are exported as; their code.
+  // Functions, by their types; globals, which can change so that no engine makes constants of them again; exports; code.
   section(3, kernels.length, (bytes) => {
     kernels.forEach((_, i) => void bytes.unsigned(i));
+  });
+  section(6, constants.values.length, (bytes) => {
+    for (const value of constants.values) {
+      bytes.append([typeCode.f32, 0x01]);
+      bytes.instruction('f32.const', value, 0);
+      bytes.instruction('end', 0, 0);
+    }
   });
   section(7, kernels.length, (bytes) => {
     kernels.forEach(({ name }, i) => {
@@ -521,8 +617,7 @@ export function assembleModule(kernels: readonly Kernel[], shared: boolean): Uin
     });
   });
   section(10, kernels.length, (bytes) => {
-    for (const kernel of kernels) {
-      const { code, locals } = assemble(kernel);
+    for (const { code, locals } of assemblies) {
       const body = new Bytes();
       body.unsigned(locals.length);
       for (const type of locals) body.append([1, typeCode[type]]);
@@ -557,10 +652,12 @@ function immediateWords(encoding: Encoding, first: number, second: number): stri
 }
 
 /** A kernel's code in WebAssembly's text format, one instruction a line. */
-export function formatWat(kernel: Kernel): string {
-  const { code, locals } = assemble(kernel);
+export function formatWat(kernel: Kernel, fused: boolean): string {
+  const constants = new Constants();
+  const { code, locals } = assemble(kernel, fused, constants);
   const lines = [
     `;; ${kernel.summary}`,
+    ...constants.values.map((value, i) => `(global (;${i};) (mut f32) (f32.const ${number(value)}))`),
     `(func $${kernel.name} (export "${kernel.name}")`,
     `  (param ${kernel.parameters.map((p) => wasmType(p.type)).join(' ')})`,
     `  (local ${locals.join(' ')})`,

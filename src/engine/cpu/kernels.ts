@@ -4,7 +4,7 @@ import { lanesOf, recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
 import type { KernelSource } from './library.ts';
 import { inNode } from './threads.ts';
-import { webAssembly } from './webassembly.ts';
+import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 
 /** Finds kernels for memory that is shared or not; tells `notice` what a user should know. */
 export type KernelProvider = (shared: boolean, notice: (line: string) => void) => Promise<KernelSource>;
@@ -15,8 +15,9 @@ const plainModules = new Map<boolean, KernelSource>();
 export const plainWasmKernels: KernelProvider = async (shared) => {
   let source = plainModules.get(shared);
   if (!source) {
-    const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), shared));
-    source = { kind: 'wasm', variant: '', lanes: lanesOf(wasmTarget), module };
+    const fused = hasFusedMultiplyAdds();
+    const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), { shared, fused }));
+    source = { kind: 'wasm', variant: fused ? '' : 'unfused', lanes: lanesOf(wasmTarget), module };
     plainModules.set(shared, source);
   }
   return source;

@@ -10,7 +10,7 @@ import { assembleModule } from '../../kernels/wasm.ts';
 import { type KernelSource, openModule } from './library.ts';
 import { processorFeatures } from './processor-node.ts';
 import { checkMemory, testAgainstEachOther } from './self-test.ts';
-import { webAssembly } from './webassembly.ts';
+import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 
 export type Revectorized =
   | { readonly source: KernelSource }
@@ -42,7 +42,10 @@ function make(shared: boolean): Revectorized {
   if (!processorFeatures().has('avx2')) {
     return { reason: 'no AVX2 on this processor, as far as the system tells', failed: false };
   }
-  const bytes = assembleModule(recordKernels(wasmPairsTarget), shared);
+  const bytes = assembleModule(recordKernels(wasmPairsTarget), {
+    shared,
+    fused: hasFusedMultiplyAdds(),
+  });
   const plain = new webAssembly.Module(bytes);
   // V8 keeps compiled code by a module's bytes: with a custom section more, these are other ones.
   const marked = new Uint8Array(bytes.length + 4);
