@@ -255,23 +255,30 @@ const outputMasked = (scheme: Scheme): KernelRecipe =>
     },
   );
 
+/** The sum of several values, by a tree. */
+const sumOf = (values: readonly Value[]): Value =>
+  values.length === 1
+    ? values[0]!
+    : sumOf(range(values.length / 2).map((i) => values[2 * i]!.add(values[2 * i + 1]!)));
+
 /**
- * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins, and
- * NaN always does (as in PyTorch).
+ * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins. Where
+ * one of them is NaN, which comparisons overlook, the largest is (as in PyTorch).
  */
 function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
   let contenders = values.map((largest, position) => ({ largest, winner: k.vector(position) }));
   while (contenders.length > 1) {
     contenders = range(contenders.length / 2).map((i) => {
       const [first, second] = [contenders[2 * i]!, contenders[2 * i + 1]!];
-      const wins = second.largest.greater(first.largest).or(second.largest.unequal(second.largest));
       return {
-        largest: wins.select(second.largest, first.largest),
-        winner: wins.select(second.winner, first.winner),
+        largest: first.largest.max(second.largest),
+        winner: second.largest.greater(first.largest).select(second.winner, first.winner),
       };
     });
   }
-  return contenders[0]!;
+  const [{ largest, winner }] = contenders as [(typeof contenders)[0]];
+  const sum = sumOf(values);
+  return { largest: sum.unequal(sum).select(sum, largest), winner };
 }
 
 /** Convolution, bias, floor and a max-pool of 2 or 4 whose stride is its size, in one pass over the tiles. */
