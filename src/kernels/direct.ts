@@ -42,25 +42,26 @@ export const directForward: KernelRecipe = kernel(
       const outRow = p.out.plus(p.outRow.scale(y));
       vectorTiles(k, p.columns, p.filters, ([pixels, vectors], x, filter) => {
         const corner = mapRow.plus(p.stepPixel.scale(x));
-        const patches = range(pixels).map((i) => k.variable(corner.plus(p.stepPixel.scale(i))));
+        const corners = range(pixels).map((i) => corner.plus(p.stepPixel.scale(i)));
         const weights = k.variable(p.weights.plus(filter.toOffset()));
         const bias = p.bias.plus(filter.toOffset());
         const start = range(vectors).map((j) => k.load(bias, j * k.lanes));
         const sums = grid(pixels, vectors, (_, j) => k.variable(start[j]!));
-        const toNextRow = p.mapRow.sub(p.run.toOffset());
+        const row = k.variable(k.integer(0).toOffset());
         k.loop(p.kernelRows, () => {
+          const patches = corners.map((place) => k.variable(place.plus(row)));
           k.loop(p.run.div(directUnroll), () => {
             for (const tap of range(directUnroll)) {
-              const row = range(vectors).map((j) => k.loadKept(weights, j * k.lanes));
+              const kept = range(vectors).map((j) => k.loadKept(weights, j * k.lanes));
               for (const i of range(pixels)) {
                 const value = k.loadSplat(patches[i]!, tap);
-                for (const j of range(vectors)) sums[i]![j]!.multiplyAdd(value, row[j]!);
+                for (const j of range(vectors)) sums[i]![j]!.multiplyAdd(value, kept[j]!);
               }
               weights.advance(p.weightRow);
             }
             for (const patch of patches) patch.advance(directUnroll);
           });
-          for (const patch of patches) patch.advance(toNextRow);
+          row.set(row.add(p.mapRow));
         });
         const out = outRow.plus(p.outPixel.scale(x)).plus(filter.toOffset());
         const floor = p.floor.splat();
@@ -94,18 +95,18 @@ export const directWeightGradient: KernelRecipe = kernel(
       });
       const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
       const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
+      const places = taps.map((tap) => p.map.plus(tap));
       k.loop(p.rows, (y) => {
-        const first = p.map.plus(p.stepRow.scale(y));
-        const values = taps.map((tap) => k.variable(first.plus(tap)));
         const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
+        const patch = k.variable(p.stepRow.scale(y));
         k.loop(p.columns, () => {
           const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
-          values.forEach((place, i) => {
-            const value = k.loadSplat(place);
+          places.forEach((place, i) => {
+            const value = k.loadSplat(place.plus(patch));
             for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
-            place.advance(p.stepPixel);
           });
           gradient.advance(p.gradientPixel);
+          patch.set(patch.add(p.stepPixel));
         });
       });
       store();

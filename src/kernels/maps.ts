@@ -242,16 +242,22 @@ export const col2im: KernelRecipe = kernel(
   },
 );
 
-/** A picture's bytes, planar, become floats: value = byte · scale[c] + shift[c], placed by crop and flip. */
+/** Values that a byte can have. */
+export const byteLevels = 256;
+
+/** Pixels of a row that `loadImage` reads together. */
+const pixelsAtOnce = 4;
+
+/** A picture's bytes, planar, become floats by a table, placed by crop and flip. */
 export const loadImage: KernelRecipe = kernel(
   'loadImage',
-  'map[rows][columns][channels] = bytes[channels][…] · scale + shift, flipped and cropped; shift alone outside',
+  'map[rows][columns][channels] = values[channel][byte] of bytes[channels][…], flipped and cropped; of byte 0 outside',
   {
     map: 'pointer',
     mapRow: 'offset',
     mapPixel: 'offset',
     bytes: 'pointer',
-    /** Bytes of a channel and of a row; bytes from one pixel to the next (−1 when flipped). */
+    /** Bytes of a channel and of a row; bytes from one pixel to the next: 1, or −1 when flipped. */
     planeBytes: 'i32',
     rowBytes: 'i32',
     stepBytes: 'i32',
@@ -265,26 +271,30 @@ export const loadImage: KernelRecipe = kernel(
     rowTo: 'i32',
     columnFrom: 'i32',
     columnTo: 'i32',
-    scale: 'pointer',
-    shift: 'pointer',
+    /** What each byte becomes, [channels][256]. */
+    values: 'pointer',
   },
   (k, p) => {
+    const pixels = range(pixelsAtOnce).map((i) => p.mapPixel.scale(i));
+    const group = p.mapPixel.scale(pixelsAtOnce);
+    const inside = p.columnTo.sub(p.columnFrom);
+    const groups = inside.div(pixelsAtOnce);
+    const rest = inside.sub(groups.mul(pixelsAtOnce));
     k.loop(p.channels, (channel) => {
-      const scale = k.loadFloat(p.scale.plus(channel.toOffset()));
-      const shift = k.loadFloat(p.shift.plus(channel.toOffset()));
+      const values = p.values.plus(channel.mul(byteLevels).toOffset());
+      const padding = k.loadFloat(values);
       const first = p.map.plus(channel.toOffset());
       k.loop(p.rows, (y) => {
         const row = first.plus(p.mapRow.scale(y));
         const outside = (from: Value, count: Value): void => {
           const place = k.variable(row.plus(p.mapPixel.scale(from)));
           k.loop(count, () => {
-            k.store(place, shift);
+            k.store(place, padding);
             place.advance(p.mapPixel);
           });
         };
-        const inside = y.greater(p.rowFrom.sub(1)).mul(p.rowTo.greater(y));
         k.if(
-          inside,
+          y.greater(p.rowFrom.sub(1)).mul(p.rowTo.greater(y)),
           () => {
             outside(k.integer(0), p.columnFrom);
             outside(p.columnTo, p.columns.sub(p.columnTo));
@@ -297,8 +307,28 @@ export const loadImage: KernelRecipe = kernel(
               ),
             );
             const place = k.variable(row.plus(p.mapPixel.scale(p.columnFrom)));
-            k.loop(p.columnTo.sub(p.columnFrom), () => {
-              k.store(place, k.loadByte(byte).toFloat().mul(scale).add(shift));
+            const read = (from: Value, at: number): Value =>
+              k.loadFloat(values.plus(k.loadByte(from, at).toOffset()));
+            /** The next group, whose pixel i is that of byte `at(i)` behind `start`. */
+            const readGroup = (start: Value, at: (i: number) => number): void => {
+              pixels.forEach((pixel, i) => void k.store(place.plus(pixel), read(start, at(i))));
+              place.advance(group);
+            };
+            k.if(
+              p.stepBytes.greater(0),
+              () =>
+                k.loop(groups, () => {
+                  readGroup(byte, (i) => i);
+                  byte.set(byte.plusBytes(pixelsAtOnce));
+                }),
+              () =>
+                k.loop(groups, () => {
+                  readGroup(byte.plusBytes(1 - pixelsAtOnce), (i) => pixelsAtOnce - 1 - i);
+                  byte.set(byte.plusBytes(-pixelsAtOnce));
+                }),
+            );
+            k.loop(rest, () => {
+              k.store(place, read(byte, 0));
               byte.set(byte.plusBytes(p.stepBytes));
               place.advance(p.mapPixel);
             });

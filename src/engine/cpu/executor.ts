@@ -6,6 +6,7 @@ import { place } from '../../data/fuse.ts';
 import { mixupShare } from '../../data/mixup.ts';
 import { random, streams } from '../../data/random.ts';
 import type { FusedTransform } from '../../data/transforms.ts';
+import { byteLevels } from '../../kernels/maps.ts';
 import {
   adamSettings,
   adamValues,
@@ -307,7 +308,7 @@ export class Executor {
     this.#firstImage = firstImage;
     if (this.#source !== source) {
       this.#source = source;
-      if (source.kind === 'dataset') this.#writeValueRange(source.fused);
+      if (source.kind === 'dataset') this.#writeByteValues(source.fused);
     }
   }
 
@@ -465,10 +466,14 @@ export class Executor {
     return clippingScale(Math.sqrt(sum), largest);
   }
 
-  #writeValueRange({ scale, offset }: FusedTransform): void {
-    const at = this.#session.valueRange(this.#worker);
-    this.#floats.set(scale, at);
-    this.#floats.set(offset, at + scale.length);
+  /** What each byte of a picture becomes in each channel. */
+  #writeByteValues({ scale, offset }: FusedTransform): void {
+    let at = this.#session.byteValues(this.#worker);
+    for (let channel = 0; channel < scale.length; channel++) {
+      for (let byte = 0; byte < byteLevels; byte++) {
+        this.#floats[at++] = Math.fround(byte * scale[channel]!) + offset[channel]!;
+      }
+    }
   }
 
   #runHost(call: HostCall): void {
@@ -539,7 +544,6 @@ export class Executor {
     const columnFrom = clamp(flip ? left - width + 1 : -left, columns);
     const columnTo = Math.max(columnFrom, clamp(flip ? left + 1 : width - left, columns));
     const rowFrom = clamp(-top, rows);
-    const range = this.#session.valueRange(this.#worker) * 4;
     this.#kernels.call('loadImage', [
       call.map + i * call.imageStride * 4,
       call.rowStride,
@@ -556,8 +560,7 @@ export class Executor {
       Math.max(rowFrom, clamp(height - top, rows)),
       columnFrom,
       columnTo,
-      range,
-      range + channels * 4,
+      this.#session.byteValues(this.#worker) * 4,
     ]);
     if (!hole) return;
     const at = call.map / 4 + i * call.imageStride;

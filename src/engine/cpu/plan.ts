@@ -10,6 +10,8 @@
  * all images at once, which adds a phase before and after it in either direction. A batch normalisation needs all
  * images' moments, which ends a phase in either direction; the last worker to arrive there combines them.
  */
+
+import { byteLevels } from '../../kernels/maps.ts';
 import {
   type BatchNormMemory,
   batchNormCall,
@@ -132,7 +134,7 @@ export const averageSetting = 15;
 export class SessionMemory {
   readonly operations: Operations;
   readonly #settings: Place;
-  readonly #valueRange: Place;
+  readonly #byteValues: Place;
   readonly parameters: Place;
   readonly firstMoments: Place;
   /** Adam's; SGD has the first alone, as its momentum. */
@@ -160,7 +162,7 @@ export class SessionMemory {
     // Address 0 stays unused.
     region.base = 16;
     this.#settings = region.allocate(threads * settingsFloats);
-    this.#valueRange = region.allocate(threads * 2 * roundUp(operations.input.channels, 16));
+    this.#byteValues = region.allocate(threads * operations.input.channels * byteLevels);
     const { list, parameterLength, slotLength } = operations;
     this.operations = operations;
     this.parameters = region.allocate(parameterLength);
@@ -197,9 +199,9 @@ export class SessionMemory {
     return this.#settings.at + worker * settingsFloats;
   }
 
-  /** Where a worker keeps scale and shift of each input channel, one behind the other. */
-  valueRange(worker: number): number {
-    return this.#valueRange.at + worker * 2 * roundUp(this.operations.input.channels, 16);
+  /** Where a worker keeps what each byte of a picture becomes, [input channels][256]. */
+  byteValues(worker: number): number {
+    return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
   }
 
   /** Where a slot's gradients start, as if they held all parameters. */

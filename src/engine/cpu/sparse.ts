@@ -3,10 +3,16 @@
  * and input gradient of an image are found from the same lists, so both are computed together.
  */
 import { entryWords } from '../../kernels/sparse.ts';
-import { cutImages } from './blocks.ts';
+import { cutImages, cutRows } from './blocks.ts';
 import { floorOf } from './code.ts';
 import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
 import { inputScatter } from './scatter.ts';
+
+/**
+ * Windows of a band of rows that is visited for all filters before the next: few enough for the input and its gradient
+ * to stay near, enough for lists that are worth a loop.
+ */
+const bandWindows = 24;
 
 export function sparseGradients({ operation, context, winners }: ConvolutionMaps): ConvolutionGradients {
   const { spec, input, full, relu, matrix, output } = operation;
@@ -19,6 +25,8 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const table = scratch.reserve('table', pool ** 2);
   /** Takes the bias gradient where there is no bias. */
   const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
+  const bandRows = Math.ceil(bandWindows / output.width);
+  const bands = cutRows(1, output.height, output.width, bandRows).flatMap(({ pieces }) => pieces);
   const scatter = dx ? inputScatter(operation, context, true) : undefined;
 
   return {
@@ -26,53 +34,58 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
     weightGradient(code, chunk, blocks, slot, first) {
       blocks.forEach(({ pieces }, index) => {
         const { image } = pieces[0]!;
-        const accumulate = Number(!first || index > 0);
-        code.call('sparseCollect', {
-          lists: lists.at,
-          listStride,
-          counts: counts.at,
-          table: table.at,
-          bias: unused ? unused.at : slot + matrix.bias,
-          biasStep: unused ? 1 : matrix.biasStep,
-          accumulate,
-          pooled: y.at(chunk, image),
-          pooledRow: y.rowStride,
-          winners: winners!.at(chunk, image),
-          gradient: dy!.at(chunk, image),
-          gradientRow: dy!.rowStride,
-          pixel: dy!.pixelStride,
-          pooledHeight: output.height,
-          pooledWidth: output.width,
-          filters: full.stored,
-          pool,
-          stepRow: spec.stride[0] * x.rowStride,
-          stepPixel: spec.stride[1] * x.pixelStride,
-          floor: floorOf(relu),
-        });
-        const walk = {
-          lists: lists.at,
-          listStride,
-          counts: counts.at,
-          out: slot + matrix.offset,
-          filterStride: matrix.rowStride,
-          filters: full.stored,
-          accumulate,
-          map: x.at(chunk, image, -paddingY, -paddingX),
-          mapRow: x.rowStride,
-          kernelRows: spec.kernel[0],
-          run: spec.kernel[1] * input.stored,
+        const walkBands = (mapGradient?: (row: number) => number): void => {
+          for (const { row, rows } of bands) {
+            const accumulate = Number(!first || index > 0 || row > 0);
+            const mapRow = row * pool * spec.stride[0] - paddingY;
+            code.call('sparseCollect', {
+              lists: lists.at,
+              listStride,
+              counts: counts.at,
+              table: table.at,
+              bias: unused ? unused.at : slot + matrix.bias,
+              biasStep: unused ? 1 : matrix.biasStep,
+              accumulate,
+              pooled: y.at(chunk, image, row),
+              pooledRow: y.rowStride,
+              winners: winners!.at(chunk, image, row),
+              gradient: dy!.at(chunk, image, row),
+              gradientRow: dy!.rowStride,
+              pixel: dy!.pixelStride,
+              pooledHeight: rows,
+              pooledWidth: output.width,
+              filters: full.stored,
+              pool,
+              stepRow: spec.stride[0] * x.rowStride,
+              stepPixel: spec.stride[1] * x.pixelStride,
+              floor: floorOf(relu),
+            });
+            const walk = {
+              lists: lists.at,
+              listStride,
+              counts: counts.at,
+              out: slot + matrix.offset,
+              filterStride: matrix.rowStride,
+              filters: full.stored,
+              accumulate,
+              map: x.at(chunk, image, mapRow, -paddingX),
+              mapRow: x.rowStride,
+              kernelRows: spec.kernel[0],
+              run: spec.kernel[1] * input.stored,
+            };
+            if (!mapGradient) code.call('sparseWeightGradient', walk);
+            else {
+              code.call('sparseGradients', {
+                ...walk,
+                weights: parameters.at + matrix.offset,
+                mapGradient: mapGradient(mapRow),
+              });
+            }
+          }
         };
-        if (!scatter) {
-          code.call('sparseWeightGradient', walk);
-          return;
-        }
-        scatter.run(code, chunk, image, (map, of, i) =>
-          code.call('sparseGradients', {
-            ...walk,
-            weights: parameters.at + matrix.offset,
-            mapGradient: map.at(of, i, -paddingY, -paddingX),
-          }),
-        );
+        if (!scatter) walkBands();
+        else
+          scatter.run(code, chunk, image, (map, of, i) => walkBands((row) => map.at(of, i, row, -paddingX)));
       });
     },
     inputBlocks: () => [],

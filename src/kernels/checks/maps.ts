@@ -1,3 +1,4 @@
+import { byteLevels } from '../maps.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
 const floors = [0, Number.NEGATIVE_INFINITY];
@@ -206,7 +207,7 @@ export const loadImage: readonly KernelCheck[] = placements.flatMap(({ flip, ...
     arguments: {
       ...{ map: 1001, mapRow: 7 * channels + 5, mapPixel: channels, bytes: 2000 },
       ...{ planeBytes: 30, rowBytes: 6, stepBytes: flip ? -1 : 1, channels, rows: 4, columns: 7 },
-      ...{ scale: 3000, shift: 3004 },
+      values: 3000,
       ...place,
     },
     plain(m, a, { bytes }) {
@@ -214,8 +215,8 @@ export const loadImage: readonly KernelCheck[] = placements.flatMap(({ flip, ...
         each(a.rows!, a.columns!, (y, x) => {
           const inside = y >= a.rowFrom! && y < a.rowTo! && x >= a.columnFrom! && x < a.columnTo!;
           const at = 4 * a.bytes! + a.firstByte! + c * a.planeBytes! + y * a.rowBytes! + x * a.stepBytes!;
-          const value = inside ? bytes[at]! * m[a.scale! + c]! : 0;
-          m[a.map! + y * a.mapRow! + x * a.mapPixel! + c] = value + m[a.shift! + c]!;
+          const byte = inside ? bytes[at]! : 0;
+          m[a.map! + y * a.mapRow! + x * a.mapPixel! + c] = m[a.values! + c * byteLevels + byte]!;
         });
       }
     },
