@@ -19,6 +19,7 @@ import type { OptimizerOptions, StepOptions } from '../backend.ts';
 import { combineBatchNorm } from './batch-norm.ts';
 import { type Call, flattened, type HostCall, type Instruction } from './code.ts';
 import { type DropoutCall, drawFactors } from './dropout.ts';
+import { exponential } from './exponential.ts';
 import type { KernelLibrary } from './library.ts';
 import {
   averageSetting,
@@ -149,6 +150,9 @@ export class Executor {
   #labelSmoothing = 0;
   /** Share of its own picture and label in a mixed one. */
   #ownShare = 1;
+  /** Of a picture, for each class. */
+  #logits: Float64Array = new Float64Array(0);
+  #exponentials: Float64Array = new Float64Array(0);
   /** A picture that is mixed with another. */
   #partner: Float32Array = new Float32Array(0);
 
@@ -602,7 +606,13 @@ export class Executor {
   #loss(call: Extract<HostCall, { host: 'loss' }>): void {
     const { first, count, logitPlaces, gradientPlaces } = call;
     const classes = logitPlaces.length;
+    if (this.#logits.length < classes) {
+      this.#logits = new Float64Array(classes);
+      this.#exponentials = new Float64Array(classes);
+    }
     const floats = this.#floats;
+    const logits = this.#logits;
+    const exponentials = this.#exponentials;
     const spread = this.#labelSmoothing / classes;
     for (let i = 0; i < count; i++) {
       const at = call.logits / 4 + i * call.logitStride;
@@ -618,25 +628,29 @@ export class Executor {
       let rank = Number.isNaN(score) ? classes : 0;
       for (let c = 0; c < classes; c++) {
         const logit = floats[at + logitPlaces[c]!]!;
+        logits[c] = logit;
         total += logit;
         if (logit > largest) largest = logit;
         if (logit > score || (logit === score && c < label)) rank++;
       }
       let sum = 0;
-      for (let c = 0; c < classes; c++) sum += Math.exp(floats[at + logitPlaces[c]!]! - largest);
-      const logSum = Math.log(sum) + largest;
+      for (let c = 0; c < classes; c++) {
+        const value = exponential(logits[c]! - largest);
+        exponentials[c] = value;
+        sum += value;
+      }
       this.#shared.losses[picture] =
-        logSum -
+        Math.log(sum) +
+        largest -
         own * score -
-        (others > 0 ? others * floats[at + logitPlaces[other]!]! : 0) -
+        (others > 0 ? others * logits[other]! : 0) -
         (spread > 0 ? spread * total : 0);
       this.#shared.ranks[picture] = rank;
       if (!call.gradient) continue;
       const gradient = call.gradient / 4 + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
         const target = (c === label ? own : 0) + (c === other ? others : 0) + spread;
-        const share = Math.exp(floats[at + logitPlaces[c]!]! - logSum);
-        floats[gradient + gradientPlaces[c]!] = (share - target) * this.#gradientScale;
+        floats[gradient + gradientPlaces[c]!] = (exponentials[c]! / sum - target) * this.#gradientScale;
       }
     }
   }
