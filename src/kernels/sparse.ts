@@ -17,6 +17,8 @@ export const sparseCollect: KernelRecipe = kernel(
     counts: 'pointer',
     /** Working memory of pool² words. */
     table: 'pointer',
+    /** Working memory of (windows + 1) · filters floats: gradients of the winners, 0 where the ReLU is off; their sums. */
+    live: 'pointer',
     bias: 'pointer',
     biasStep: 'offset',
     accumulate: 'i32',
@@ -48,32 +50,52 @@ export const sparseCollect: KernelRecipe = kernel(
     });
     const windowRow = p.stepRow.scale(p.pool);
     const windowPixel = p.stepPixel.scale(p.pool);
-    k.loop(p.filters, (filter) => {
+    const pixel = p.filters.toOffset();
+    k.vectors(p.filters, (filter) => {
       const at = filter.toOffset();
-      const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
-      const count = k.variable(k.integer(0));
-      const bias = p.bias.plus(p.biasStep.scale(filter));
-      const sum = k.variable(zero);
-      k.if(p.accumulate, () => sum.set(k.loadFloat(bias)));
+      const live = k.variable(p.live.plus(at));
+      const sum = k.variable(k.vector(0));
       k.loop(p.pooledHeight, (y) => {
         const pooled = k.variable(p.pooled.plus(p.pooledRow.scale(y)).plus(at));
+        const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
+        k.loop(p.pooledWidth, () => {
+          const value = k.load(pooled).greater(p.floor.splat()).select(k.load(gradient), k.vector(0));
+          k.store(live, value);
+          sum.set(sum.add(value));
+          live.advance(pixel);
+          for (const place of [pooled, gradient]) place.advance(p.pixel);
+        });
+      });
+      k.store(live, sum);
+    });
+    k.loop(p.filters, (filter) => {
+      const at = filter.toOffset();
+      const bias = p.bias.plus(p.biasStep.scale(filter));
+      const sum = k.variable(
+        k.loadFloat(p.live.plus(pixel.scale(p.pooledHeight.mul(p.pooledWidth))).plus(at)),
+      );
+      k.if(p.accumulate, () => sum.set(sum.add(k.loadFloat(bias))));
+      k.store(bias, sum);
+      // An entry is written for every window; the next one takes its place where it was none.
+      const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
+      const count = k.variable(k.integer(0));
+      const gradientPlace = k.variable(p.live.plus(at));
+      k.loop(p.pooledHeight, (y) => {
         const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
-        const gradientPlace = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
         const patch = k.variable(windowRow.scale(y));
         k.loop(p.pooledWidth, () => {
-          const gradient = k.loadFloat(pooled).greater(p.floor).select(k.loadFloat(gradientPlace), zero);
+          const gradient = k.loadFloat(gradientPlace);
           const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
           k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
           k.store(entry, gradient, 1);
           const live = gradient.unequal(zero);
           count.set(count.add(live));
           entry.advance(live.mul(entryWords).toOffset());
-          sum.set(sum.add(gradient));
-          for (const place of [pooled, winner, gradientPlace]) place.advance(p.pixel);
+          gradientPlace.advance(pixel);
+          winner.advance(p.pixel);
           patch.set(patch.add(windowPixel));
         });
       });
-      k.store(bias, sum);
       k.store(p.counts.plus(at), count.toFloat());
     });
   },

@@ -23,6 +23,7 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const lists = scratch.reserve('lists', full.stored * listStride);
   const counts = scratch.reserve('counts', full.stored);
   const table = scratch.reserve('table', pool ** 2);
+  const live = scratch.reserve('live', (output.height * output.width + 1) * full.stored);
   /** Takes the bias gradient where there is no bias. */
   const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
   const bandRows = Math.ceil(bandWindows / output.width);
@@ -43,6 +44,7 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
               listStride,
               counts: counts.at,
               table: table.at,
+              live: live.at,
               bias: unused ? unused.at : slot + matrix.bias,
               biasStep: unused ? 1 : matrix.biasStep,
               accumulate,

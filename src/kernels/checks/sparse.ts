@@ -30,12 +30,12 @@ function winnersOf({ floats }: Views, a: Arguments): { filter: number; offset: n
 
 export const sparseCollect: readonly KernelCheck[] = combinations({
   pool: [2, 3, 4],
-  filters: [1, 8],
+  filters: [4, 28],
   pooledWidth: [1, 5],
   biasStep: [1, 9],
   floor: [0, Number.NEGATIVE_INFINITY],
 }).map((size): KernelCheck => {
-  const [lists, listStride, table] = [20_000, 15 * entryWords + entryWords + 2, 30_000];
+  const [lists, listStride, table, live] = [20_000, 15 * entryWords + entryWords + 2, 30_000, 40_000];
   return {
     title: inWords(size),
     arguments: {
@@ -44,10 +44,11 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         listStride,
         counts: 31_000,
         table,
+        live,
         bias: 32_000,
         accumulate: size.biasStep === 1 ? 1 : 0,
       },
-      ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 140, pixel: 13 },
+      ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 151, pixel: 29 },
       ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4 },
       ...size,
     },
@@ -72,6 +73,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
     ignored: [
       [lists, lists + size.filters * listStride],
       [table, table + size.pool ** 2],
+      [live, live + (3 * size.pooledWidth + 1) * size.filters],
     ],
     inspect({ floats, words }, a, before) {
       const expected = winnersOf(before, a);
