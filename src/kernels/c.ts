@@ -156,6 +156,9 @@ export function formatC(kernel: Kernel): string {
           line(`store${form}(${expression(pointer)}, ${at}, ${expression(value)});`);
           break;
         }
+        case 'prefetch':
+          line(`prefetch(${expression(statement.pointer)}, ${statement.at});`);
+          break;
         case 'scatter': {
           const { value, pointer, step } = statement;
           line(`scatter${value.lanes}(${expression(pointer)}, ${expression(step)}, ${expression(value)});`);
@@ -281,6 +284,7 @@ const formatKernels = (kernels: readonly Kernel[], lanes: readonly number[]): st
 #else
 #define inRegister(x)
 #endif
+#define prefetch(place, at) __builtin_prefetch((place) + 4 * (at), 0, 2)
 #define load1(place, at) (*(const float *)((place) + 4 * (at)))
 #define store1(place, at, value) (*(float *)((place) + 4 * (at)) = (value))
 #define storeWord(place, at, value) (*(int32_t *)((place) + 4 * (at)) = (int32_t)(value))

@@ -135,6 +135,7 @@ export const wasmPairsTarget: Target = {
  */
 export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', Target>> = {
   avx512: {
+    prefetches: true,
     widths: [
       {
         lanes: 16,
@@ -149,6 +150,7 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
     ],
   },
   avx: {
+    prefetches: true,
     widths: [
       {
         lanes: 8,
@@ -160,8 +162,9 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
       { lanes: 4, tiles: [[6, 1]] },
     ],
   },
-  sse: { widths: [{ lanes: 4, tiles: smallTiles }] },
+  sse: { prefetches: true, widths: [{ lanes: 4, tiles: smallTiles }] },
   neon: {
+    prefetches: true,
     widths: [
       {
         lanes: 4,

@@ -28,6 +28,7 @@ function operandsOf(statement: Statement): readonly Operand[] {
     case 'constant':
       return [];
     case 'load':
+    case 'prefetch':
       return [statement.pointer];
     case 'store':
       return [statement.value, statement.pointer];

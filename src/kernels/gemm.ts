@@ -117,6 +117,39 @@ function forPlanes(
   });
 }
 
+/** Floats of a cache line. */
+const lineFloats = 16;
+
+/**
+ * Fetches the next plane's right matrix while this one's is in use: a few lines in each iteration, so that a distant
+ * cache delivers them in passing. A tile takes a quarter of the rows (it unrolls four) and half of their lines.
+ */
+function nextRight(
+  k: Recorder,
+  [, vectors]: Size,
+  right: Value,
+  tileIndex: Value,
+  iterations: Value,
+  p: { readonly rightPlane: Value; readonly rightStride: Value },
+): { fetch(): void } {
+  const lines = Math.ceil((vectors * k.lanes) / lineFloats / 2);
+  const fourth = tileIndex.div(4);
+  const quarter = tileIndex.sub(fourth.mul(4));
+  const half = fourth.sub(fourth.div(2).mul(2));
+  const place = k.variable(
+    right
+      .plus(p.rightPlane)
+      .plus(p.rightStride.scale(quarter.mul(iterations)))
+      .plus(half.mul(lines * lineFloats).toOffset()),
+  );
+  return {
+    fetch() {
+      for (const i of range(lines)) k.prefetch(place, i * lineFloats);
+      place.advance(p.rightStride);
+    },
+  };
+}
+
 const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
   kernel(name, summary, operands, (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
@@ -127,7 +160,10 @@ const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
         const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
         const unroll = 4;
-        k.loop(p.depth.div(unroll), () => {
+        const iterations = p.depth.div(unroll);
+        const ahead = k.prefetches ? nextRight(k, tile, right, row.div(tile[0]), iterations, p) : undefined;
+        k.loop(iterations, () => {
+          ahead?.fetch();
           for (const depth of range(unroll)) {
             const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
             for (const i of range(tile[0])) {

@@ -60,6 +60,7 @@ export type Statement =
     }
   | { readonly kind: 'store'; readonly value: Value; readonly pointer: Value; readonly at: number }
   | { readonly kind: 'scatter'; readonly value: Value; readonly pointer: Value; readonly step: Value }
+  | { readonly kind: 'prefetch'; readonly pointer: Value; readonly at: number }
   | { readonly kind: 'assign'; readonly target: Value; readonly value: Value }
   | {
       readonly kind: 'loop';
@@ -114,6 +115,8 @@ export interface Width {
 
 /** What a kernel may know of the machine: its vectors, the widest first, each half as wide as the one before, down to `granule`. */
 export interface Target {
+  /** Whether it can ask for memory ahead of its use. */
+  readonly prefetches?: boolean;
   readonly widths: readonly Width[];
   /** Those of them that dot products use; by default all. */
   readonly dotWidths?: readonly Width[];
@@ -222,6 +225,7 @@ const isVector = (type: Type): boolean => type === 'vector' || type === 'mask';
 
 /** Records what a kernel does; `k` in the kernels. */
 export class Recorder {
+  readonly prefetches: boolean;
   readonly widths: readonly Width[];
   readonly dotWidths: readonly Width[];
   #width: Width;
@@ -229,13 +233,14 @@ export class Recorder {
   readonly types: Type[] = [];
   block: Statement[] = [];
 
-  constructor({ widths, dotWidths = widths }: Target) {
+  constructor({ prefetches = false, widths, dotWidths = widths }: Target) {
     const [widest] = widths;
     if (!widest || widths.some(({ lanes }, i) => lanes !== granule * 2 ** (widths.length - 1 - i))) {
       throw new RangeError(
         `a target's vectors halve down to ${granule} lanes, not ${widths.map(({ lanes }) => lanes).join(', ')}`,
       );
     }
+    this.prefetches = prefetches;
     this.widths = widths;
     this.dotWidths = dotWidths;
     this.#width = widest;
@@ -326,6 +331,10 @@ export class Recorder {
   /** Stores a vector, a float or (one word long) an offset. */
   store(pointer: Value, value: Value, at = 0): void {
     this.block.push({ kind: 'store', value, pointer, at });
+  }
+  /** Asks for the cache line `at` floats behind the pointer, which need not be memory; only where `prefetches` is true. */
+  prefetch(pointer: Value, at = 0): void {
+    this.block.push({ kind: 'prefetch', pointer, at });
   }
   /** Stores lane l of a vector at pointer + l · step. */
   scatter(pointer: Value, value: Value, step: Value): void {

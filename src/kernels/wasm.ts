@@ -369,6 +369,8 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
             emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
           }
           break;
+        case 'prefetch':
+          throw new TypeError(`wasm: no prefetch (kernel ${kernel.name})`);
         case 'scatter': {
           const pointer = newLocal('pointer');
           push(statement.pointer);
