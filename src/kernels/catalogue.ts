@@ -119,12 +119,18 @@ const smallTiles: Width['tiles'] = [
   [4, 1],
 ];
 
+/** Sums for which sixteen registers are enough, but not as many pointers. */
+const transposedTiles: Width['tiles'] = [
+  [6, 2],
+  [6, 1],
+];
+
 /** WebAssembly's vectors, of which sixteen registers are sure. */
-export const wasmTarget: Target = { widths: [{ lanes: 4, tiles: smallTiles }] };
+export const wasmTarget: Target = { widths: [{ lanes: 4, tiles: smallTiles, transposedTiles }] };
 
 /** The same for an engine that pairs adjacent vectors. It begins at stores, and dot products end elsewhere. */
 export const wasmPairsTarget: Target = {
-  widths: [{ lanes: 8, tiles: smallTiles }, ...wasmTarget.widths],
+  widths: [{ lanes: 8, tiles: smallTiles, transposedTiles }, ...wasmTarget.widths],
   dotWidths: wasmTarget.widths,
 };
 

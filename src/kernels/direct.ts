@@ -87,29 +87,35 @@ export const directWeightGradient: KernelRecipe = kernel(
     accumulate: 'i32',
   },
   (k, p) => {
-    vectorTiles(k, p.kernelRows.mul(p.run), p.filters, (tile, firstTap, filter) => {
-      const taps = range(tile[0]).map((i) => {
-        const tap = firstTap.add(i);
-        const kernelRow = tap.div(p.run);
-        return p.mapRow.scale(kernelRow).add(tap.sub(kernelRow.mul(p.run)).toOffset());
-      });
-      const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
-      const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
-      const places = taps.map((tap) => p.map.plus(tap));
-      k.loop(p.rows, (y) => {
-        const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
-        const patch = k.variable(p.stepRow.scale(y));
-        k.loop(p.columns, () => {
-          const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
-          places.forEach((place, i) => {
-            const value = k.loadSplat(place.plus(patch));
-            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
-          });
-          gradient.advance(p.gradientPixel);
-          patch.set(patch.add(p.stepPixel));
+    vectorTiles(
+      k,
+      p.kernelRows.mul(p.run),
+      p.filters,
+      (tile, firstTap, filter) => {
+        const taps = range(tile[0]).map((i) => {
+          const tap = firstTap.add(i);
+          const kernelRow = tap.div(p.run);
+          return p.mapRow.scale(kernelRow).add(tap.sub(kernelRow.mul(p.run)).toOffset());
         });
-      });
-      store();
-    });
+        const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
+        const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
+        const places = taps.map((tap) => p.map.plus(tap));
+        k.loop(p.rows, (y) => {
+          const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
+          const patch = k.variable(p.stepRow.scale(y));
+          k.loop(p.columns, () => {
+            const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
+            places.forEach((place, i) => {
+              const value = k.loadSplat(place.plus(patch));
+              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
+            });
+            gradient.advance(p.gradientPixel);
+            patch.set(patch.add(p.stepPixel));
+          });
+        });
+        store();
+      },
+      true,
+    );
   },
 );

@@ -8,7 +8,16 @@
  * the right matrix that a tile column needs stays in the first-level cache while the rows go by. Tiles at the edges
  * are narrower.
  */
-import { granule, grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import {
+  granule,
+  grid,
+  type KernelRecipe,
+  kernel,
+  type Recorder,
+  range,
+  type TileSize,
+  type Value,
+} from './language.ts';
 
 /** Cuts `count` into parts of `largest`, and of half as many down to 1 at the end. */
 function parts(k: Recorder, count: Value, largest: number, body: (at: Value, size: number) => void): void {
@@ -21,16 +30,17 @@ function parts(k: Recorder, count: Value, largest: number, body: (at: Value, siz
   }
 }
 
-export type Size = readonly [rows: number, columns: number];
-
-/** Calls `body` so that register tiles of rows × vectors cover rows × columns. */
+/** Calls `body` so that register tiles of rows × vectors, those for a left matrix that lies `transposed` or not, cover rows × columns. */
 export function vectorTiles(
   k: Recorder,
   rows: Value,
   columns: Value,
-  body: (tile: Size, row: Value, column: Value) => void,
+  body: (tile: TileSize, row: Value, column: Value) => void,
+  transposed = false,
 ): void {
-  k.forWidths(columns, (vectors, from, { lanes, tiles }) => {
+  k.forWidths(columns, (vectors, from, width) => {
+    const { lanes } = width;
+    const tiles = (transposed ? width.transposedTiles : undefined) ?? width.tiles;
     // Of narrower vectors there is one at most.
     const sizes = lanes === k.widths[0]!.lanes ? tiles : tiles.slice(-1);
     parts(k, vectors, sizes[0]![1], (vector, vectorCount) => {
@@ -47,7 +57,7 @@ function dotTiles(
   k: Recorder,
   rows: Value,
   columns: Value,
-  body: (tile: Size, row: Value, dot: Value) => void,
+  body: (tile: TileSize, row: Value, dot: Value) => void,
 ): void {
   const [tileRows, tileDots] = k.dotWidths[0]!.tiles[0]!;
   parts(k, rows, tileRows, (row, rowCount) =>
@@ -64,7 +74,7 @@ interface Tile {
 /** A register tile of sums, from zero or, where `accumulate` is not 0, from what `out` holds. */
 export function sumTile(
   k: Recorder,
-  [rows, vectors]: Size,
+  [rows, vectors]: TileSize,
   out: Value,
   outStride: Value,
   accumulate: Value,
@@ -126,7 +136,7 @@ const lineFloats = 16;
  */
 function nextRight(
   k: Recorder,
-  [, vectors]: Size,
+  [, vectors]: TileSize,
   right: Value,
   tileIndex: Value,
   iterations: Value,
@@ -198,22 +208,28 @@ export const gemmTN: KernelRecipe = kernel(
   operands,
   (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
-        const left = k.variable(planeLeft.plus(row.toOffset()));
-        const right = k.variable(planeRight.plus(column.toOffset()));
-        const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
-        const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
-        k.loop(p.depth, () => {
-          const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
-          for (const i of range(tile[0])) {
-            const scalar = k.loadSplat(left, i);
-            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
-          }
-          left.advance(p.leftStride);
-          right.advance(p.rightStride);
-        });
-        store();
-      });
+      vectorTiles(
+        k,
+        p.rows,
+        p.columns,
+        (tile, row, column) => {
+          const left = k.variable(planeLeft.plus(row.toOffset()));
+          const right = k.variable(planeRight.plus(column.toOffset()));
+          const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
+          const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
+          k.loop(p.depth, () => {
+            const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
+            for (const i of range(tile[0])) {
+              const scalar = k.loadSplat(left, i);
+              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+            }
+            left.advance(p.leftStride);
+            right.advance(p.rightStride);
+          });
+          store();
+        },
+        true,
+      );
     });
   },
 );

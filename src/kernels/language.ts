@@ -105,12 +105,17 @@ export interface KernelRecipe {
 /** Floats that every length in memory is a multiple of, and the narrowest vector. */
 export const granule = 4;
 
+/** Of a register tile. */
+export type TileSize = readonly [rows: number, vectors: number];
+
 /** A kind of vector. */
 export interface Width {
   /** Floats in a vector. */
   readonly lanes: number;
   /** Register tiles of the matrix products, rows × vectors: the widest first, each of half as many vectors down to 1. */
-  readonly tiles: readonly (readonly [rows: number, vectors: number])[];
+  readonly tiles: readonly TileSize[];
+  /** Those of products whose left matrix lies transposed, so that a tile needs one pointer to it; by default the same. */
+  readonly transposedTiles?: readonly TileSize[];
 }
 
 /** What a kernel may know of the machine: its vectors, the widest first, each half as wide as the one before, down to `granule`. */
