@@ -120,6 +120,7 @@ export function formatC(kernel: Kernel): string {
     splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
     float: (place, at) => `load1(${place}, ${at})`,
     byte: (place, at) => `loadByte(${place}, ${at})`,
+    word: (place, at) => `loadWord(${place}, ${at})`,
     offset: (place, at) => `loadOffset(${place}, ${at})`,
   };
   /** Declares a value where it is met first. */
@@ -289,6 +290,7 @@ const formatKernels = (kernels: readonly Kernel[], lanes: readonly number[]): st
 #define store1(place, at, value) (*(float *)((place) + 4 * (at)) = (value))
 #define storeWord(place, at, value) (*(int32_t *)((place) + 4 * (at)) = (int32_t)(value))
 #define loadByte(place, at) ((int)*(const unsigned char *)((place) + (at)))
+#define loadWord(place, at) (*(const int32_t *)((place) + 4 * (at)))
 #define loadOffset(place, at) ((intptr_t) * (const int32_t *)((place) + 4 * (at)))
 ${lanes.toReversed().map(vectorHeader).join('')}
 ${kernels.map(formatC).join('\n')}`;

@@ -96,7 +96,7 @@ export function countOperations(
           const { target, form, pointer, at } = statement;
           const place = Math.floor(of(pointer) / 4) + at;
           if (form === 'float') environment[target.id] = floats[place]!;
-          if (form === 'offset') environment[target.id] = words[place]!;
+          if (form === 'offset' || form === 'word') environment[target.id] = words[place]!;
           break;
         }
         case 'assign':

@@ -77,9 +77,9 @@ export type Statement =
 
 /**
  * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
- * `offset`: an offset that a kernel has stored.
+ * `word`: the 32 bits of a whole number or of anything else; `offset`: an offset that a kernel has stored.
  */
-export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'offset';
+export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'word' | 'offset';
 
 /** A recorded program. */
 export interface Kernel {
@@ -187,7 +187,7 @@ export class Value {
   sum(): Value {
     return this.recorder.define('sum', 'f32', [this]);
   }
-  /** f32 → i32, towards zero. */
+  /** f32 → i32, of a whole number from 0 to 2²³ − 1. */
   toInteger(): Value {
     return this.recorder.define('toInteger', 'i32', [this]);
   }
@@ -329,11 +329,15 @@ export class Recorder {
   loadByte(pointer: Value, at = 0): Value {
     return this.#load('byte', 'i32', pointer, at);
   }
+  /** The word `at` words behind the pointer: a whole number, or a float's bits. */
+  loadWord(pointer: Value, at = 0): Value {
+    return this.#load('word', 'i32', pointer, at);
+  }
   /** The offset that a kernel stored `at` words behind the pointer. */
   loadOffset(pointer: Value, at = 0): Value {
     return this.#load('offset', 'offset', pointer, at);
   }
-  /** Stores a vector, a float or (one word long) an offset. */
+  /** Stores a vector, a float or (one word long) a whole number or an offset. */
   store(pointer: Value, value: Value, at = 0): void {
     this.block.push({ kind: 'store', value, pointer, at });
   }

@@ -5,9 +5,24 @@
  */
 import { granule, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Loops over `length` floats (a multiple of the granule) of each of `rows` rows. */
-function forRowVectors(k: Recorder, rows: Value, length: Value, body: (row: Value, at: Value) => void): void {
-  k.loop(rows, (row) => k.vectors(length, (at) => body(row, at.toOffset())));
+/**
+ * Loops over `length` floats (a multiple of the granule) of each of `rows` rows: `body` gets the places of the row in the
+ * given maps, each a pointer and the distance of its rows, and returns what is done at each vector.
+ */
+function forRowVectors(
+  k: Recorder,
+  rows: Value,
+  length: Value,
+  maps: readonly (readonly [pointer: Value, row: Value])[],
+  body: (at: Value, ...places: Value[]) => void,
+): void {
+  k.loop(rows, (row) => {
+    const starts = maps.map(([pointer, stride]) => pointer.plus(stride.scale(row)));
+    k.vectors(length, (at) => {
+      const offset = at.toOffset();
+      body(offset, ...starts.map((start) => start.plus(offset)));
+    });
+  });
 }
 
 export const fill: KernelRecipe = kernel(
@@ -15,9 +30,7 @@ export const fill: KernelRecipe = kernel(
   'out[rows][length] = value',
   { out: 'pointer', outRow: 'offset', rows: 'i32', length: 'i32', value: 'f32' },
   (k, p) => {
-    forRowVectors(k, p.rows, p.length, (row, at) =>
-      k.store(p.out.plus(p.outRow.scale(row)).plus(at), p.value.splat()),
-    );
+    forRowVectors(k, p.rows, p.length, [[p.out, p.outRow]], (_, out) => k.store(out!, p.value.splat()));
   },
 );
 
@@ -34,11 +47,12 @@ export const relu: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    forRowVectors(k, p.rows, p.length, (row, at) =>
-      k.store(
-        p.out.plus(p.outRow.scale(row)).plus(at),
-        k.load(p.map.plus(p.mapRow.scale(row)).plus(at)).max(p.floor.splat()),
-      ),
+    const maps = [
+      [p.map, p.mapRow],
+      [p.out, p.outRow],
+    ] as const;
+    forRowVectors(k, p.rows, p.length, maps, (_, map, out) =>
+      k.store(out!, k.load(map!).max(p.floor.splat())),
     );
   },
 );
@@ -57,11 +71,14 @@ export const multiply: KernelRecipe = kernel(
     length: 'i32',
   },
   (k, p) => {
-    forRowVectors(k, p.rows, p.length, (row, at) => {
-      const factor = k.load(p.factors.plus(p.factorRow.scale(row)).plus(at));
-      const value = k.load(p.map.plus(p.mapRow.scale(row)).plus(at));
-      k.store(p.out.plus(p.outRow.scale(row)).plus(at), value.mul(factor));
-    });
+    const maps = [
+      [p.map, p.mapRow],
+      [p.factors, p.factorRow],
+      [p.out, p.outRow],
+    ] as const;
+    forRowVectors(k, p.rows, p.length, maps, (_, map, factors, out) =>
+      k.store(out!, k.load(map!).mul(k.load(factors!))),
+    );
   },
 );
 
@@ -80,10 +97,14 @@ export const reluBackward: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    forRowVectors(k, p.rows, p.length, (row, at) => {
-      const gradient = k.load(p.gradient.plus(p.gradientRow.scale(row)).plus(at));
-      const passes = k.load(p.activation.plus(p.activationRow.scale(row)).plus(at)).greater(p.floor.splat());
-      k.store(p.out.plus(p.outRow.scale(row)).plus(at), passes.select(gradient, k.vector(0)));
+    const maps = [
+      [p.activation, p.activationRow],
+      [p.gradient, p.gradientRow],
+      [p.out, p.outRow],
+    ] as const;
+    forRowVectors(k, p.rows, p.length, maps, (_, activation, gradient, out) => {
+      const passes = k.load(activation!).greater(p.floor.splat());
+      k.store(out!, passes.select(k.load(gradient!), k.vector(0)));
     });
   },
 );
@@ -93,10 +114,9 @@ export const addBias: KernelRecipe = kernel(
   'out[rows][columns] = max(floor, out + bias[columns])',
   { out: 'pointer', outRow: 'offset', rows: 'i32', columns: 'i32', bias: 'pointer', floor: 'f32' },
   (k, p) => {
-    forRowVectors(k, p.rows, p.columns, (row, at) => {
-      const place = p.out.plus(p.outRow.scale(row)).plus(at);
-      const sum = k.load(place).add(k.load(p.bias.plus(at)));
-      k.store(place, sum.max(p.floor.splat()));
+    forRowVectors(k, p.rows, p.columns, [[p.out, p.outRow]], (at, out) => {
+      const sum = k.load(out!).add(k.load(p.bias.plus(at)));
+      k.store(out!, sum.max(p.floor.splat()));
     });
   },
 );

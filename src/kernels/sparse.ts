@@ -40,7 +40,6 @@ export const sparseCollect: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    const zero = k.constant('f32', 0);
     // Where a winner's patch begins, from its window's.
     k.loop(p.pool, (row) => {
       k.loop(p.pool, (column) => {
@@ -84,11 +83,11 @@ export const sparseCollect: KernelRecipe = kernel(
         const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
         const patch = k.variable(windowRow.scale(y));
         k.loop(p.pooledWidth, () => {
-          const gradient = k.loadFloat(gradientPlace);
+          const gradient = k.loadWord(gradientPlace);
           const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
           k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
           k.store(entry, gradient, 1);
-          const live = gradient.unequal(zero);
+          const live = gradient.unequal(0);
           count.set(count.add(live));
           entry.advance(live.mul(entryWords).toOffset());
           gradientPlace.advance(pixel);
@@ -96,7 +95,7 @@ export const sparseCollect: KernelRecipe = kernel(
           patch.set(patch.add(windowPixel));
         });
       });
-      k.store(p.counts.plus(at), count.toFloat());
+      k.store(p.counts.plus(at), count);
     });
   },
 );
@@ -155,7 +154,7 @@ function walkLists(
 ): void {
   k.loop(p.filters, (filter) => {
     const list = p.lists.plus(p.listStride.scale(filter));
-    const count = k.loadFloat(p.counts.plus(filter.toOffset())).toInteger();
+    const count = k.loadWord(p.counts.plus(filter.toOffset()));
     const ofFilter = p.filterStride.scale(filter);
     k.loop(p.kernelRows, (row) => {
       const ofRow = ofFilter.add(p.run.mul(row).toOffset());

@@ -65,14 +65,15 @@ describe('numbers', () => {
     }
   });
 
-  test('whole numbers divide towards zero; floats become whole likewise, beyond the range the nearest', () => {
+  test('whole numbers divide towards zero; floats that are whole numbers become such', () => {
+    const values = [0, 1, 7, 2 ** 23 - 1];
     const result = run({ ...out, a: 'i32' }, [0, -7], (k, p) => {
       k.store(p.out, p.a.div(2).toFloat(), 0);
-      for (const [i, value] of [-1.9, 1e10, Number.NaN].entries()) {
+      for (const [i, value] of values.entries()) {
         k.store(p.out, k.constant('f32', value).toInteger().toFloat(), i + 1);
       }
     });
-    expect([...result.subarray(0, 4)]).toEqual([-3, -1, 2 ** 31, 0]);
+    expect([...result.subarray(0, 5)]).toEqual([-3, ...values]);
   });
 });
 
@@ -229,6 +230,21 @@ describe('memory', () => {
       new Array(12).fill(0),
     );
     expect([...result.subarray(0, 12)]).toEqual([0, 0, 0, 1, 2, 3, 3.5, 0, 0, 0, 4, 0]);
+  });
+
+  test('words are whole numbers, and what a float is made of', () => {
+    const result = run(
+      out,
+      [0],
+      (k, p) => {
+        k.store(p.out, k.integer(-5), 1);
+        k.store(p.out, k.loadWord(p.out, 1).toFloat(), 0);
+        k.store(p.out, k.loadWord(p.out, 2).unequal(0).toFloat(), 3);
+        k.store(p.out, k.loadWord(p.out, 2), 4);
+      },
+      [0, 0, -2.5],
+    );
+    expect([result[0], ...result.subarray(3, 5)]).toEqual([-5, 1, -2.5]);
   });
 
   test('bytes have no sign', () => {

@@ -58,6 +58,7 @@ const instructions = {
   'i32.sub': [[0x6b], 'plain'],
   'i32.mul': [[0x6c], 'plain'],
   'i32.div_s': [[0x6d], 'plain'],
+  'i32.and': [[0x71], 'plain'],
   'i32.or': [[0x72], 'plain'],
   'i32.shl': [[0x74], 'plain'],
   'f32.floor': [[0x8e], 'plain'],
@@ -67,7 +68,7 @@ const instructions = {
   'f32.mul': [[0x94], 'plain'],
   'f32.div': [[0x95], 'plain'],
   'f32.convert_i32_s': [[0xb2], 'plain'],
-  'i32.trunc_sat_f32_s': [[0xfc, 0x00], 'plain'],
+  'i32.reinterpret_f32': [[0xbc], 'plain'],
   'v128.load': simd(0x00, 'memory'),
   'v128.load32_splat': simd(0x09, 'memory'),
   'v128.store': simd(0x0b, 'memory'),
@@ -111,6 +112,7 @@ const loads = {
   splat: 'v128.load32_splat',
   float: 'f32.load',
   byte: 'i32.load8_u',
+  word: 'i32.load',
   offset: 'i32.load',
 } as const satisfies Record<LoadForm, Mnemonic>;
 
@@ -268,8 +270,13 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
         emit('f32.add');
         return;
       case 'toInteger':
+        // Behind 2²³ a float's last bits count ones; to convert it takes four times as many instructions.
         push(first);
-        emit('i32.trunc_sat_f32_s');
+        emit('f32.const', 2 ** 23);
+        emit('f32.add');
+        emit('i32.reinterpret_f32');
+        emit('i32.const', 2 ** 23 - 1);
+        emit('i32.and');
         return;
       case 'toFloat':
         push(first);

@@ -35,14 +35,20 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
   biasStep: [1, 9],
   floor: [0, Number.NEGATIVE_INFINITY],
 }).map((size): KernelCheck => {
-  const [lists, listStride, table, live] = [20_000, 15 * entryWords + entryWords + 2, 30_000, 40_000];
+  const [lists, listStride, counts, table, live] = [
+    20_000,
+    15 * entryWords + entryWords + 2,
+    31_000,
+    30_000,
+    40_000,
+  ];
   return {
     title: inWords(size),
     arguments: {
       ...{
         lists,
         listStride,
-        counts: 31_000,
+        counts,
         table,
         live,
         bias: 32_000,
@@ -67,16 +73,20 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         const own = list.filter((entry) => entry.filter === filter);
         const bias = a.bias! + filter * a.biasStep!;
         m[bias] = own.reduce((sum, { gradient }) => sum + gradient, a.accumulate ? m[bias]! : 0);
-        m[a.counts! + filter] = own.length;
       }
     },
     ignored: [
       [lists, lists + size.filters * listStride],
+      [counts, counts + size.filters],
       [table, table + size.pool ** 2],
       [live, live + (3 * size.pooledWidth + 1) * size.filters],
     ],
     inspect({ floats, words }, a, before) {
       const expected = winnersOf(before, a);
+      for (let filter = 0; filter < a.filters!; filter++) {
+        const count = expected.filter((entry) => entry.filter === filter).length;
+        if (words[counts + filter] !== count) return `${words[counts + filter]} entries instead of ${count}`;
+      }
       const found = expected.map(({ filter }, i) => {
         const position = expected.slice(0, i).filter((entry) => entry.filter === filter).length;
         const at = lists + filter * listStride + position * entryWords;
@@ -105,10 +115,10 @@ const walks = combinations({
   },
 }));
 
-function prepareLists({ floats, words }: Views, a: Arguments): void {
+function prepareLists({ words }: Views, a: Arguments): void {
   for (let filter = 0; filter < a.filters!; filter++) {
     const count = (filter + 1) % 4;
-    floats[a.counts! + filter] = count;
+    words[a.counts! + filter] = count;
     for (let i = 0; i < count; i++) {
       words[a.lists! + filter * a.listStride! + i * entryWords] = offsetBytes * (4 * i + 13 * filter);
     }
@@ -124,7 +134,7 @@ function eachEntry(
   for (let filter = 0; filter < a.filters!; filter++) {
     for (let row = 0; row < a.kernelRows!; row++) {
       for (let i = 0; i < a.run!; i++) {
-        for (let n = 0; n < floats[a.counts! + filter]!; n++) {
+        for (let n = 0; n < words[a.counts! + filter]!; n++) {
           const at = a.lists! + filter * a.listStride! + n * entryWords;
           const place = words[at]! / offsetBytes + row * a.mapRow! + i;
           body(filter * a.filterStride! + row * a.run! + i, place, floats[at + 1]!);
