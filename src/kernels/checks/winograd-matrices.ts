@@ -50,7 +50,12 @@ export const matrices: Readonly<Record<Tile, Matrices>> = {
 
 export const transposed: (matrix: Matrix) => Matrix = (matrix) =>
   matrix[0]!.map((_, j) => matrix.map((row) => row[j]!));
+/** What is multiplied by 0 does not count, not even NaN: transforms leave it out. */
 const product = (left: Matrix, right: Matrix): Matrix =>
-  left.map((row) => right[0]!.map((_, j) => row.reduce((sum, x, k) => sum + x * right[k]![j]!, 0)));
+  left.map((row) =>
+    right[0]!.map((_, j) =>
+      row.reduce((sum, x, k) => (x === 0 || right[k]![j] === 0 ? sum : sum + x * right[k]![j]!), 0),
+    ),
+  );
 export const both: (left: Matrix, middle: Matrix) => Matrix = (left, middle) =>
   product(product(left, middle), transposed(left));

@@ -109,13 +109,34 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
     },
   }));
 
+/** What can be particular about the values that are pooled. */
+type Particular = 'none' | 'all values equal' | 'one is no number';
+
+/** The position that comparisons of neighbours lead to, whatever NaN says to them. */
+function winnerOf(window: readonly number[]): number {
+  let positions = window.map((_, position) => position);
+  while (positions.length > 1) {
+    positions = positions.flatMap((first, i) => {
+      const second = positions[i + 1]!;
+      return i % 2 === 1 ? [] : [window[second]! > window[first]! ? second : first];
+    });
+  }
+  return positions[0]!;
+}
+
 function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
   const size = scheme.tile / pool;
-  const check = (named: Arguments, equal: boolean): KernelCheck => ({
-    title: `${outputTitle(named)}${equal ? ', all values equal' : ''}`,
+  const check = (named: Arguments, particular: Particular): KernelCheck => ({
+    title: `${outputTitle(named)}${particular === 'none' ? '' : `, ${particular}`}`,
     arguments: { ...named, winners: 10_001, winnerRow: 380, winnerPixel: 30, bias: 40_000 },
     prepare({ floats }, a) {
-      if (equal) floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
+      if (particular === 'all values equal') {
+        floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
+      }
+      // Of the first tile's second channel, in the last row and column of the patch: of its last output alone.
+      if (particular === 'one is no number') {
+        floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = Number.NaN;
+      }
     },
     plain(m, a) {
       eachOutput(scheme, m, a, size, (values, i, j, row, column, c) => {
@@ -125,12 +146,18 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
         );
         const largest = Math.max(...window);
         m[mapAt(a, row, column, c)] = Math.max(a.floor!, largest + m[a.bias! + c]!);
-        m[a.winners! + row * a.winnerRow! + column * a.winnerPixel! + c] = window.indexOf(largest);
+        m[a.winners! + row * a.winnerRow! + column * a.winnerPixel! + c] = Number.isNaN(largest)
+          ? winnerOf(window)
+          : window.indexOf(largest);
       });
     },
   });
   const all = outputs(size);
-  return [...all.map((named) => check(named, false)), check(all[0]!, true)];
+  return [
+    ...all.map((named) => check(named, 'none')),
+    check(all[0]!, 'all values equal'),
+    ...all.slice(0, 4).map((named) => check(named, 'one is no number')),
+  ];
 }
 
 /** Calls `body` for each filter and channel, with the place of its first tap. */

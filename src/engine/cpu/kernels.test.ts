@@ -1,0 +1,32 @@
+import { afterEach, expect, test, vi } from 'vitest';
+import { kernelNames, recordKernel, wasmTarget } from '../../kernels/catalogue.ts';
+import { formatWat } from '../../kernels/wasm.ts';
+import { describeKernels } from './library.ts';
+
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.resetModules();
+});
+
+const validator = (globalThis as unknown as { WebAssembly: { validate(bytes: Uint8Array): boolean } })
+  .WebAssembly;
+
+test.each([
+  [true, 'wasm'],
+  [false, 'wasm (unfused)'],
+])('an engine with relaxed SIMD: %s', async (relaxed, name) => {
+  // Node has it; what else there is to validate stays out of the question.
+  expect(vi.spyOn(validator, 'validate').mockReturnValue(relaxed)).not.toHaveBeenCalled();
+  const { plainWasmKernels } = await import('./kernels.ts');
+  expect(describeKernels(await plainWasmKernels(false, () => {}))).toBe(name);
+});
+
+test('this engine has it, and so do the kernels', async () => {
+  const { hasFusedMultiplyAdds } = await import('./webassembly.ts');
+  expect(hasFusedMultiplyAdds()).toBe(true);
+  expect(formatWat(recordKernel('gemmNN', wasmTarget), true)).toContain('f32x4.relaxed_madd');
+});
+
+test.each(kernelNames)('%s does without', (name) => {
+  expect(formatWat(recordKernel(name, wasmTarget), false)).not.toContain('relaxed');
+});
