@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest';
+import { mostArguments } from '../engine/cpu/library.ts';
 import { kernelNames, kernelParameters, recordKernel, wasmTarget } from './catalogue.ts';
+
+test.each(kernelNames)('%s has no more parameters than a call from JavaScript can give', (name) => {
+  expect(Object.keys(kernelParameters[name]).length).toBeLessThanOrEqual(mostArguments);
+});
 
 test('a kernel is listed under the name that it has, once', () => {
   expect(new Set(kernelNames).size).toBe(kernelNames.length);

@@ -43,9 +43,11 @@ function operandsOf(statement: Statement): readonly Operand[] {
   }
 }
 
-/** The place of the operand that can be a product: either of a sum's, the second of a difference's. */
-const placesOf = (operator: Definition['operator']): readonly number[] =>
-  operator === 'add' ? [1, 0] : operator === 'sub' ? [1] : [];
+/** Operands that can be a product: either of a sum's, the second of a difference's; the other one is a vector, too. */
+const placesOf = ({ operator, operands }: Definition): readonly number[] =>
+  (operator === 'add' ? [1, 0] : operator === 'sub' ? [1] : []).filter((place) =>
+    isVector(operands[1 - place]),
+  );
 
 /** The same kernel with its vectors' products and sums contracted. */
 export function fuseMultiplyAdds(kernel: Kernel): Kernel {
@@ -61,22 +63,24 @@ export function fuseMultiplyAdds(kernel: Kernel): Kernel {
     if (operands.some((operand) => typeof operand === 'object' && changing.has(operand.id)))
       products.delete(id);
   }
-  const productAt = (operator: Definition['operator'], operands: readonly Operand[]): number | undefined =>
-    placesOf(operator).find((place) => {
-      const operand = operands[place];
-      return isVector(operand) && products.has(operand.id);
+  const isProduct = (operand: Operand | undefined): boolean =>
+    typeof operand === 'object' && products.has(operand.id);
+  /** Places of a statement's operands that are products. */
+  const productsIn = (statement: Statement): number[] =>
+    statement.kind !== 'define'
+      ? []
+      : placesOf(statement).filter((place) => isProduct(statement.operands[place]));
+  // What is used in any other way stays a product, and of two in a sum the first.
+  forEachStatement(kernel.body, (statement) => {
+    const places = statement.kind === 'define' ? placesOf(statement) : [];
+    operandsOf(statement).forEach((operand, place) => {
+      if (typeof operand === 'object' && !places.includes(place)) products.delete(operand.id);
     });
-  // A sum takes one product; what is used in any other way stays. Each that stays may free its sums' other operand.
-  for (let before = -1; before !== products.size; ) {
-    before = products.size;
-    forEachStatement(kernel.body, (statement) => {
-      const taken =
-        statement.kind === 'define' ? productAt(statement.operator, statement.operands) : undefined;
-      operandsOf(statement).forEach((operand, place) => {
-        if (typeof operand === 'object' && place !== taken) products.delete(operand.id);
-      });
-    });
-  }
+  });
+  forEachStatement(kernel.body, (statement) => {
+    const [, first] = productsIn(statement);
+    if (first !== undefined) products.delete(((statement as Definition).operands[first] as Value).id);
+  });
   const rewrite = (block: readonly Statement[]): Statement[] =>
     block.flatMap((statement): Statement[] => {
       if (statement.kind === 'loop') return [{ ...statement, body: rewrite(statement.body) }];
@@ -85,9 +89,9 @@ export function fuseMultiplyAdds(kernel: Kernel): Kernel {
       }
       if (statement.kind !== 'define') return [statement];
       if (products.has(statement.target.id)) return [];
-      const { target, operator, operands } = statement;
-      const taken = productAt(operator, operands);
+      const [taken] = productsIn(statement);
       if (taken === undefined) return [statement];
+      const { target, operator, operands } = statement;
       const product = products.get((operands[taken] as Value).id)!;
       const rest = operands[1 - taken]!;
       return [

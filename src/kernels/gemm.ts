@@ -132,7 +132,8 @@ const lineFloats = 16;
 
 /**
  * Fetches the next plane's right matrix while this one's is in use: a few lines in each iteration, so that a distant
- * cache delivers them in passing. A tile takes a quarter of the rows (it unrolls four) and half of their lines.
+ * cache delivers them in passing. A tile takes a quarter of the rows, since it unrolls four, and of several lines half.
+ * Where there is no next plane, what it fetches is of no use and no harm.
  */
 function nextRight(
   k: Recorder,
@@ -142,19 +143,21 @@ function nextRight(
   iterations: Value,
   p: { readonly rightPlane: Value; readonly rightStride: Value },
 ): { fetch(): void } {
-  const lines = Math.ceil((vectors * k.lanes) / lineFloats / 2);
+  const lines = Math.ceil((vectors * k.lanes) / lineFloats);
+  const parts = lines > 1 ? 2 : 1;
+  const taken = lines / parts;
   const fourth = tileIndex.div(4);
   const quarter = tileIndex.sub(fourth.mul(4));
-  const half = fourth.sub(fourth.div(2).mul(2));
+  const part = fourth.sub(fourth.div(parts).mul(parts));
   const place = k.variable(
     right
       .plus(p.rightPlane)
       .plus(p.rightStride.scale(quarter.mul(iterations)))
-      .plus(half.mul(lines * lineFloats).toOffset()),
+      .plus(part.mul(taken * lineFloats).toOffset()),
   );
   return {
     fetch() {
-      for (const i of range(lines)) k.prefetch(place, i * lineFloats);
+      for (const i of range(taken)) k.prefetch(place, i * lineFloats);
       place.advance(p.rightStride);
     },
   };

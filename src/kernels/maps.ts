@@ -7,7 +7,7 @@ import { granule, type KernelRecipe, kernel, type Recorder, range, type Value } 
 
 /**
  * Loops over `length` floats (a multiple of the granule) of each of `rows` rows: `body` gets the places of the row in the
- * given maps, each a pointer and the distance of its rows, and returns what is done at each vector.
+ * given maps, each a pointer and the distance of its rows, and records what is done at each vector.
  */
 function forRowVectors(
   k: Recorder,

@@ -24,6 +24,7 @@ export const sparseCollect: KernelRecipe = kernel(
     accumulate: 'i32',
     pooled: 'pointer',
     pooledRow: 'offset',
+    /** Positions in their windows, nothing else: they say where the table is read. */
     winners: 'pointer',
     gradient: 'pointer',
     /** Of the winners and the gradient alike. */
@@ -49,48 +50,50 @@ export const sparseCollect: KernelRecipe = kernel(
     });
     const windowRow = p.stepRow.scale(p.pool);
     const windowPixel = p.stepPixel.scale(p.pool);
-    const pixel = p.filters.toOffset();
+    const liveStep = p.filters.toOffset();
     k.vectors(p.filters, (filter) => {
       const at = filter.toOffset();
-      const live = k.variable(p.live.plus(at));
+      const livePlace = k.variable(p.live.plus(at));
       const sum = k.variable(k.vector(0));
       k.loop(p.pooledHeight, (y) => {
         const pooled = k.variable(p.pooled.plus(p.pooledRow.scale(y)).plus(at));
         const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
         k.loop(p.pooledWidth, () => {
-          const value = k.load(pooled).greater(p.floor.splat()).select(k.load(gradient), k.vector(0));
-          k.store(live, value);
+          const open = k.load(pooled).greater(p.floor.splat());
+          // −0 + 0 is 0, whose word is 0.
+          const value = open.select(k.load(gradient), k.vector(0)).add(k.vector(0));
+          k.store(livePlace, value);
           sum.set(sum.add(value));
-          live.advance(pixel);
+          livePlace.advance(liveStep);
           for (const place of [pooled, gradient]) place.advance(p.pixel);
         });
       });
-      k.store(live, sum);
+      k.store(livePlace, sum);
     });
     k.loop(p.filters, (filter) => {
       const at = filter.toOffset();
       const bias = p.bias.plus(p.biasStep.scale(filter));
       const sum = k.variable(
-        k.loadFloat(p.live.plus(pixel.scale(p.pooledHeight.mul(p.pooledWidth))).plus(at)),
+        k.loadFloat(p.live.plus(liveStep.scale(p.pooledHeight.mul(p.pooledWidth))).plus(at)),
       );
       k.if(p.accumulate, () => sum.set(sum.add(k.loadFloat(bias))));
       k.store(bias, sum);
       // An entry is written for every window; the next one takes its place where it was none.
       const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
       const count = k.variable(k.integer(0));
-      const gradientPlace = k.variable(p.live.plus(at));
+      const livePlace = k.variable(p.live.plus(at));
       k.loop(p.pooledHeight, (y) => {
         const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
         const patch = k.variable(windowRow.scale(y));
         k.loop(p.pooledWidth, () => {
-          const gradient = k.loadWord(gradientPlace);
+          const gradient = k.loadWord(livePlace);
           const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
           k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
           k.store(entry, gradient, 1);
-          const live = gradient.unequal(0);
-          count.set(count.add(live));
-          entry.advance(live.mul(entryWords).toOffset());
-          gradientPlace.advance(pixel);
+          const counts = gradient.unequal(0);
+          count.set(count.add(counts));
+          entry.advance(counts.mul(entryWords).toOffset());
+          livePlace.advance(liveStep);
           winner.advance(p.pixel);
           patch.set(patch.add(windowPixel));
         });

@@ -1,8 +1,8 @@
 /**
  * Prints kernels as WebAssembly with 128-bit SIMD and, where asked for, the fused multiply-adds of relaxed SIMD:
- * `assembleModule` yields the bytes of a module, `formatWat` the same
- * instructions as text. A module imports one memory (`env.memory`) and exports each kernel by name; pointers are byte
- * addresses, offsets arrive in floats and are turned into bytes on entry.
+ * `assembleModule` yields the bytes of a module, `formatWat` the same instructions as text. A module imports one memory
+ * (`env.memory`) and exports each kernel by name; pointers are byte addresses, offsets arrive in floats and are turned
+ * into bytes on entry.
  *
  * A vector of more than four lanes is printed as adjacent quads, each operation once for each quad, side by side: the
  * form in which V8's `--experimental-wasm-revectorize` finds pairs for 256-bit instructions. Of a stored vector the last
@@ -215,30 +215,32 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
       typeof operand === 'number' ? constant(of, operand) : push(operand);
     switch (operator) {
       case 'multiplyAdd':
-      case 'multiplySubtract': {
-        const adds = operator === 'multiplyAdd';
         if (type === 'vector' && fused) {
           push(second as Value);
           pushAs(third!, type);
           push(first);
-          emit(adds ? 'f32x4.relaxed_madd' : 'f32x4.relaxed_nmadd');
+          emit('f32x4.relaxed_madd');
           return;
         }
         push(first);
         push(second as Value);
         pushAs(third!, type);
         emit(type === 'vector' ? 'f32x4.mul' : 'f32.mul');
-        if (adds) emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
-        else emit(type === 'vector' ? 'f32x4.sub' : 'f32.sub');
+        emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
         return;
-      }
+      case 'multiplySubtract':
+        push(second as Value);
+        pushAs(third!, type);
+        push(first);
+        emit('f32x4.relaxed_nmadd');
+        return;
       case 'or':
         push(first);
         push(second as Value);
         emit(type === 'mask' ? 'v128.or' : 'i32.or');
         return;
       case 'select':
-        if (isZero(third)) {
+        if (type === 'mask' && isZero(third)) {
           push(second as Value);
           push(first);
           emit('v128.and');

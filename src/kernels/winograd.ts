@@ -262,8 +262,9 @@ const sumOf = (values: readonly Value[]): Value =>
     : sumOf(range(values.length / 2).map((i) => values[2 * i]!.add(values[2 * i + 1]!)));
 
 /**
- * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins. Where
- * one of them is NaN, which comparisons overlook, the largest is (as in PyTorch).
+ * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins.
+ * Comparisons overlook NaN, so a sum looks for it: the largest is NaN where a value is (as in PyTorch) and where
+ * infinities of both signs, or sums beyond all numbers, meet. The winner is then any.
  */
 function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
   let contenders = values.map((largest, position) => ({ largest, winner: k.vector(position) }));

@@ -7,7 +7,7 @@
 const ln2High = 0.6931471803691238;
 const ln2Low = 1.9082149292705877e-10;
 
-/** 2⁻ⁱ, down to the smallest number. */
+/** 2⁻ⁱ, down to the smallest number and 0. */
 const powers: Float64Array = Float64Array.from({ length: 1076 }, (_, i) => 2 ** -i);
 
 /** Of e^r's Taylor series, which is exact to a double's last bits for |r| ≤ ln 2 / 2, the highest power first. */

@@ -46,7 +46,8 @@ export async function openLibrary(source: KernelSource, memory: WasmMemory): Pro
 /** A kernel does not see what exceeds its parameters. */
 type WasmKernel = (...values: readonly (number | undefined)[]) => void;
 
-const mostArguments = 24;
+/** Of a kernel; see `prepare`. */
+export const mostArguments = 24;
 
 /**
  * Prepares a call. The arguments are written out: V8 takes 130 ns to spread a list and a quarter of that to read as much,

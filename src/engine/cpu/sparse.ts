@@ -19,15 +19,17 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const { scratch, x, y, dx, dy, parameters } = context;
   const [paddingY, paddingX] = spec.padding;
   const pool = operation.pool!.kernel[0];
-  const listStride = output.height * output.width * entryWords + entryWords;
+  const bandRows = Math.min(output.height, Math.ceil(bandWindows / output.width));
+  const bands = cutRows(1, output.height, output.width, bandRows).flatMap(({ pieces }) => pieces);
+  const windows = bandRows * output.width;
+  // An entry is written for every window before it is known whether it stays.
+  const listStride = (windows + 1) * entryWords;
   const lists = scratch.reserve('lists', full.stored * listStride);
   const counts = scratch.reserve('counts', full.stored);
   const table = scratch.reserve('table', pool ** 2);
-  const live = scratch.reserve('live', (output.height * output.width + 1) * full.stored);
+  const live = scratch.reserve('live', (windows + 1) * full.stored);
   /** Takes the bias gradient where there is no bias. */
   const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
-  const bandRows = Math.ceil(bandWindows / output.width);
-  const bands = cutRows(1, output.height, output.width, bandRows).flatMap(({ pieces }) => pieces);
   const scatter = dx ? inputScatter(operation, context, true) : undefined;
 
   return {

@@ -63,7 +63,8 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         for (let i = 0; i < a.pooledWidth! * a.pixel!; i++) {
           const at = y * a.gradientRow! + i;
           floats[a.winners! + at] = (5 * i + y) % size.pool ** 2;
-          if (i % 4 === 1) floats[a.gradient! + at] = 0;
+          // No gradient has either sign.
+          if (i % 4 === 1) floats[a.gradient! + at] = i % 8 === 1 ? 0 : -0;
         }
       }
     },

@@ -110,7 +110,7 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
   }));
 
 /** What can be particular about the values that are pooled. */
-type Particular = 'none' | 'all values equal' | 'one is no number';
+type Particular = 'none' | 'all values equal' | 'one is no number' | 'one is infinite';
 
 /** The position that comparisons of neighbours lead to, whatever NaN says to them. */
 function winnerOf(window: readonly number[]): number {
@@ -134,8 +134,9 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
         floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
       }
       // Of the first tile's second channel, in the last row and column of the patch: of its last output alone.
-      if (particular === 'one is no number') {
-        floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = Number.NaN;
+      const one = { 'one is no number': Number.NaN, 'one is infinite': Number.POSITIVE_INFINITY };
+      if (particular in one) {
+        floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = one[particular as keyof typeof one];
       }
     },
     plain(m, a) {
@@ -156,7 +157,9 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
   return [
     ...all.map((named) => check(named, 'none')),
     check(all[0]!, 'all values equal'),
-    ...all.slice(0, 4).map((named) => check(named, 'one is no number')),
+    ...all
+      .slice(0, 4)
+      .flatMap((named) => [check(named, 'one is no number'), check(named, 'one is infinite')]),
   ];
 }
 
