@@ -1,7 +1,7 @@
 /**
  * A chain of known transforms as one pass over the bytes of a picture: geometry becomes an offset and a mirror
- * (`place`), values become one multiply and one add for each channel. This is what fast kernels run; `applyFused` is
- * their plain reference.
+ * (`place`), values become one multiply and one add for each channel, of which the CPU engine makes a table of a byte's
+ * 256 values; `applyFused` is its plain reference.
  *
  * Against `applyTransform` the draws are the same and the values differ by rounding alone: with at most one
  * `normalize` by no more than 5 · 2⁻²⁴ · (|out| + |offset|), and by 1 ulp where nothing is normalised.
@@ -180,7 +180,7 @@ export function blank(
 
 /**
  * The pass itself: `bytes` is one source picture [C, H, W], `out` its output [C, H, W]. Multiply and add round to
- * float32 one after the other, as the vector kernels do.
+ * float32 one after the other.
  */
 export function applyFused(
   fused: FusedTransform,

@@ -119,7 +119,7 @@ const smallTiles: Width['tiles'] = [
   [4, 1],
 ];
 
-/** Sums for which sixteen registers are enough, but not as many pointers. */
+/** As many sums as sixteen registers hold: V8's general registers are enough for one pointer, not for one a row. */
 const transposedTiles: Width['tiles'] = [
   [6, 2],
   [6, 1],

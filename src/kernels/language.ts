@@ -114,7 +114,7 @@ export interface Width {
   readonly lanes: number;
   /** Register tiles of the matrix products, rows × vectors: the widest first, each of half as many vectors down to 1. */
   readonly tiles: readonly TileSize[];
-  /** Those of products whose left matrix lies transposed, so that a tile needs one pointer to it; by default the same. */
+  /** Those of products whose left matrix lies transposed, where one place moves for all rows; by default the same. */
   readonly transposedTiles?: readonly TileSize[];
 }
 

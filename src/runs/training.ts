@@ -325,7 +325,7 @@ function differences(before: RunEnvironment, now: RunEnvironment): string | unde
   const pairs: readonly (readonly [string, string, string])[] = [
     ['kernels', kernelsIn(before.description), kernelsIn(now.description)],
     ['vggnet', before.vggnet, now.vggnet],
-    // Its engine has the exponential and the logarithm of the loss.
+    // It has the logarithm of the loss.
     ['V8', before.v8, now.v8],
   ];
   const changed = pairs.filter(([, old, fresh]) => old !== fresh);

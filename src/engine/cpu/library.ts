@@ -10,7 +10,7 @@ import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts'
 export type KernelSource =
   | {
       readonly kind: 'wasm';
-      /** What it is, beyond its kind: `''` for plain WebAssembly, `unfused` where the engine has no fused multiply-adds. */
+      /** What it is, beyond its kind: `revectorised`, `unfused` (no fused multiply-adds here), or `''`: as any engine has it. */
       readonly variant: string;
       /** Floats of its widest vectors. */
       readonly lanes: number;
