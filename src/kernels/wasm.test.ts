@@ -491,6 +491,7 @@ describe('modules', () => {
     expect(text).toMatch(
       /local\.get (\d+)\n\s*v128\.load\n\s*local\.set \d+\n\s*local\.get \1\n\s*v128\.load offset=16\n/,
     );
+    expect(text.match(/v128\.store.*/g)?.slice(0, 2)).toEqual(['v128.store offset=16', 'v128.store']);
   });
 
   test('an operation that a type lacks is named', () => {

@@ -10,7 +10,6 @@
  * all images at once, which adds a phase before and after it in either direction. A batch normalisation needs all
  * images' moments, which ends a phase in either direction; the last worker to arrive there combines them.
  */
-
 import { byteLevels } from '../../kernels/maps.ts';
 import {
   type BatchNormMemory,
