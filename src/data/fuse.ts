@@ -178,10 +178,11 @@ export function blank(
   }
 }
 
-/**
- * The pass itself: `bytes` is one source picture [C, H, W], `out` its output [C, H, W]. Multiply and add round to
- * float32 one after the other.
- */
+/** What a byte becomes: multiply and add round to float32 one after the other, the latter where it is stored. */
+export const fusedValue = (byte: number, scale: number, offset: number): number =>
+  Math.fround(byte * scale) + offset;
+
+/** The pass itself: `bytes` is one source picture [C, H, W], `out` its output [C, H, W]. */
 export function applyFused(
   fused: FusedTransform,
   bytes: Uint8Array,
@@ -201,7 +202,7 @@ export function applyFused(
         const sourceX = placement.left + step * x;
         const inside = insideRow && sourceX >= 0 && sourceX < sourceWidth;
         const byte = inside ? bytes[(c * sourceHeight + sourceY) * sourceWidth + sourceX]! : 0;
-        out[(c * height + y) * width + x] = Math.fround(byte * scale) + offset;
+        out[(c * height + y) * width + x] = fusedValue(byte, scale, offset);
       }
     }
   }

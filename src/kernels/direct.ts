@@ -2,7 +2,7 @@
  * A convolution as it is written, without patches copied or transformed: for pictures, whose few channels leave other
  * algorithms little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
  */
-import { sumTile, vectorTiles } from './gemm.ts';
+import { sumTile, transposedVectorTiles, vectorTiles } from './gemm.ts';
 import { grid, type KernelRecipe, kernel, range } from './language.ts';
 
 /** Floats of a run that are worked off together: a run is a multiple. */
@@ -87,35 +87,29 @@ export const directWeightGradient: KernelRecipe = kernel(
     accumulate: 'i32',
   },
   (k, p) => {
-    vectorTiles(
-      k,
-      p.kernelRows.mul(p.run),
-      p.filters,
-      (tile, firstTap, filter) => {
-        const taps = range(tile[0]).map((i) => {
-          const tap = firstTap.add(i);
-          const kernelRow = tap.div(p.run);
-          return p.mapRow.scale(kernelRow).add(tap.sub(kernelRow.mul(p.run)).toOffset());
-        });
-        const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
-        const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
-        const places = taps.map((tap) => p.map.plus(tap));
-        k.loop(p.rows, (y) => {
-          const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
-          const patch = k.variable(p.stepRow.scale(y));
-          k.loop(p.columns, () => {
-            const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
-            places.forEach((place, i) => {
-              const value = k.loadSplat(place.plus(patch));
-              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
-            });
-            gradient.advance(p.gradientPixel);
-            patch.set(patch.add(p.stepPixel));
+    transposedVectorTiles(k, p.kernelRows.mul(p.run), p.filters, (tile, firstTap, filter) => {
+      const taps = range(tile[0]).map((i) => {
+        const tap = firstTap.add(i);
+        const kernelRow = tap.div(p.run);
+        return p.mapRow.scale(kernelRow).add(tap.sub(kernelRow.mul(p.run)).toOffset());
+      });
+      const out = p.out.plus(p.outRow.scale(firstTap)).plus(filter.toOffset());
+      const { sums, store } = sumTile(k, tile, out, p.outRow, p.accumulate);
+      const places = taps.map((tap) => p.map.plus(tap));
+      k.loop(p.rows, (y) => {
+        const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(filter.toOffset()));
+        const patch = k.variable(p.stepRow.scale(y));
+        k.loop(p.columns, () => {
+          const row = range(tile[1]).map((j) => k.loadKept(gradient, j * k.lanes));
+          places.forEach((place, i) => {
+            const value = k.loadSplat(place.plus(patch));
+            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(value, row[j]!);
           });
+          gradient.advance(p.gradientPixel);
+          patch.set(patch.add(p.stepPixel));
         });
-        store();
-      },
-      true,
-    );
+      });
+      store();
+    });
   },
 );

@@ -17,6 +17,7 @@ import {
   range,
   type TileSize,
   type Value,
+  type Width,
 } from './language.ts';
 
 /** Cuts `count` into parts of `largest`, and of half as many down to 1 at the end. */
@@ -30,19 +31,20 @@ function parts(k: Recorder, count: Value, largest: number, body: (at: Value, siz
   }
 }
 
-/** Calls `body` so that register tiles of rows × vectors, those for a left matrix that lies `transposed` or not, cover rows × columns. */
-export function vectorTiles(
+type TileBody = (tile: TileSize, row: Value, column: Value) => void;
+
+/** Calls `body` so that register tiles of rows × vectors, of the sizes of each width, cover rows × columns. */
+function cover(
   k: Recorder,
   rows: Value,
   columns: Value,
-  body: (tile: TileSize, row: Value, column: Value) => void,
-  transposed = false,
+  sizesOf: (width: Width) => readonly TileSize[],
+  body: TileBody,
 ): void {
   k.forWidths(columns, (vectors, from, width) => {
     const { lanes } = width;
-    const tiles = (transposed ? width.transposedTiles : undefined) ?? width.tiles;
     // Of narrower vectors there is one at most.
-    const sizes = lanes === k.widths[0]!.lanes ? tiles : tiles.slice(-1);
+    const sizes = lanes === k.widths[0]!.lanes ? sizesOf(width) : sizesOf(width).slice(-1);
     parts(k, vectors, sizes[0]![1], (vector, vectorCount) => {
       const [tileRows] = sizes.find(([, count]) => count === vectorCount)!;
       parts(k, rows, tileRows, (row, rowCount) =>
@@ -51,6 +53,14 @@ export function vectorTiles(
     });
   });
 }
+
+/** Tiles of a product whose left matrix lies as it is multiplied. */
+export const vectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
+  cover(k, rows, columns, ({ tiles }) => tiles, body);
+
+/** Tiles of a product whose left matrix lies transposed. */
+export const transposedVectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
+  cover(k, rows, columns, ({ tiles, transposedTiles = tiles }) => transposedTiles, body);
 
 /** The same for tiles of rows × dot products: a tile's rows are long, and stay in the first-level cache for all columns. */
 function dotTiles(
@@ -211,28 +221,22 @@ export const gemmTN: KernelRecipe = kernel(
   operands,
   (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      vectorTiles(
-        k,
-        p.rows,
-        p.columns,
-        (tile, row, column) => {
-          const left = k.variable(planeLeft.plus(row.toOffset()));
-          const right = k.variable(planeRight.plus(column.toOffset()));
-          const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
-          const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
-          k.loop(p.depth, () => {
-            const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
-            for (const i of range(tile[0])) {
-              const scalar = k.loadSplat(left, i);
-              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
-            }
-            left.advance(p.leftStride);
-            right.advance(p.rightStride);
-          });
-          store();
-        },
-        true,
-      );
+      transposedVectorTiles(k, p.rows, p.columns, (tile, row, column) => {
+        const left = k.variable(planeLeft.plus(row.toOffset()));
+        const right = k.variable(planeRight.plus(column.toOffset()));
+        const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
+        const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
+        k.loop(p.depth, () => {
+          const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
+          for (const i of range(tile[0])) {
+            const scalar = k.loadSplat(left, i);
+            for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+          }
+          left.advance(p.leftStride);
+          right.advance(p.rightStride);
+        });
+        store();
+      });
     });
   },
 );

@@ -2,7 +2,7 @@
  * Runs plans on one thread: alone, or as one of several workers that share a memory. Items of a phase are claimed one
  * by one from a counter; at the end of a phase all workers meet, and the last to arrive does what must be done once.
  */
-import { place } from '../../data/fuse.ts';
+import { fusedValue, place } from '../../data/fuse.ts';
 import { mixupShare } from '../../data/mixup.ts';
 import { random, streams } from '../../data/random.ts';
 import type { FusedTransform } from '../../data/transforms.ts';
@@ -475,7 +475,7 @@ export class Executor {
     let at = this.#session.byteValues(this.#worker);
     for (let channel = 0; channel < scale.length; channel++) {
       for (let byte = 0; byte < byteLevels; byte++) {
-        this.#floats[at++] = Math.fround(byte * scale[channel]!) + offset[channel]!;
+        this.#floats[at++] = fusedValue(byte, scale[channel]!, offset[channel]!);
       }
     }
   }

@@ -10,7 +10,7 @@ import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts'
 export type KernelSource =
   | {
       readonly kind: 'wasm';
-      /** What it is, beyond its kind: `revectorised`, `unfused` (no fused multiply-adds here), or `''`: as any engine has it. */
+      /** What it is, beyond its kind: `revectorised`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
       readonly variant: string;
       /** Floats of its widest vectors. */
       readonly lanes: number;
