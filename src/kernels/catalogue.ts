@@ -13,6 +13,7 @@ import {
   relu,
   reluBackward,
   sumPixels,
+  touch,
   transpose,
 } from './maps.ts';
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
@@ -23,6 +24,7 @@ import { winogradKernels } from './winograd.ts';
 
 export const kernelNames = [
   'loadImage',
+  'touch',
   'directForward',
   'im2col',
   'gemmNN',
@@ -78,6 +80,7 @@ export type KernelName = (typeof kernelNames)[number];
 
 const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   loadImage,
+  touch,
   directForward,
   directWeightGradient,
   im2col,

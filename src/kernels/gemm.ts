@@ -13,6 +13,7 @@ import {
   grid,
   type KernelRecipe,
   kernel,
+  lineFloats,
   type Recorder,
   range,
   type TileSize,
@@ -136,9 +137,6 @@ function forPlanes(
     body(left, right, p.out.plus(p.outPlane.scale(plane)));
   });
 }
-
-/** Floats of a cache line. */
-const lineFloats = 16;
 
 /**
  * Fetches the next plane's right matrix while this one's is in use: a few lines in each iteration, so that a distant

@@ -105,6 +105,9 @@ export interface KernelRecipe {
 /** Floats that every length in memory is a multiple of, and the narrowest vector. */
 export const granule = 4;
 
+/** Floats of a cache line. */
+export const lineFloats = 16;
+
 /** Of a register tile. */
 export type TileSize = readonly [rows: number, vectors: number];
 

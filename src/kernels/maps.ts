@@ -3,7 +3,15 @@
  * have a frame of zeros around it, which is the padding of the convolution that reads it). Channels are a multiple of
  * the granule, except in the picture that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
  */
-import { granule, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import {
+  granule,
+  type KernelRecipe,
+  kernel,
+  lineFloats,
+  type Recorder,
+  range,
+  type Value,
+} from './language.ts';
 
 /**
  * Loops over `length` floats (a multiple of the granule) of each of `rows` rows: `body` gets the places of the row in the
@@ -357,6 +365,29 @@ export const loadImage: KernelRecipe = kernel(
         );
       });
     });
+  },
+);
+
+/**
+ * Brings a map into the cache. Loads in the order of memory make the processor fetch ahead of them, while those of a
+ * transform, a few lines here and there, wait for memory. What comes out is of no use: it keeps compilers from dropping
+ * the loads, and is a maximum because sums of the smallest numbers are slow.
+ */
+export const touch: KernelRecipe = kernel(
+  'touch',
+  'out = the largest of the first floats of all cache lines of map[rows][length]',
+  { out: 'pointer', map: 'pointer', mapRow: 'offset', rows: 'i32', length: 'i32' },
+  (k, p) => {
+    const largest = k.variable(k.loadFloat(p.map));
+    const lines = p.length.add(lineFloats - 1).div(lineFloats);
+    k.loop(p.rows, (row) => {
+      const place = k.variable(p.map.plus(p.mapRow.scale(row)));
+      k.loop(lines, () => {
+        largest.set(largest.max(k.loadFloat(place)));
+        place.advance(lineFloats);
+      });
+    });
+    k.store(p.out, largest);
   },
 );
 

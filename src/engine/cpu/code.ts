@@ -73,6 +73,8 @@ export class MapBuffer {
   readonly rowStride: number;
   readonly pixelStride: number;
   readonly imageStride: number;
+  /** Floats of all images. */
+  readonly floats: number;
   readonly #place: Place;
   readonly #corner: number;
   readonly #wholeBatch: boolean;
@@ -85,7 +87,8 @@ export class MapBuffer {
     this.imageStride = unevenStride(roundUp((top + shape.height + bottom) * this.rowStride, 4));
     this.#corner = top * this.rowStride + left * shape.stored;
     this.#wholeBatch = wholeBatch;
-    this.#place = region.allocate(images * this.imageStride + 16);
+    this.floats = images * this.imageStride;
+    this.#place = region.allocate(this.floats + 16);
   }
 
   /** Whether rows lie one behind the other without a gap. */

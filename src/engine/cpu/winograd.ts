@@ -71,6 +71,9 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a slot is finished. */
   const weightPlanes = backward ? scratch.allocate(planes * weightPlaneStride) : undefined;
 
+  const touched = scratch.reserve('touched', 1);
+
+  /** Transforms a block of a map; one that has left the cache is fetched in the order of memory first. */
   const toPlanes = (
     code: Code,
     purpose: 'Input' | 'Gradient',
@@ -82,12 +85,24 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     offsetY: number,
     offsetX: number,
   ): void => {
+    // Values of a patch that reach beyond its tile.
+    const overlap = purpose === 'Input' ? scheme.patch - tile : 0;
     for (const { image, row, rows, before } of block.pieces) {
+      const first = map.at(chunk, image, row * tile - offsetY, -offsetX);
+      if (map.floats > context.cacheFloats) {
+        code.call('touch', {
+          out: touched.at,
+          map: first,
+          mapRow: map.rowStride,
+          rows: rows * tile + overlap,
+          length: (columns * tile + overlap) * map.pixelStride,
+        });
+      }
       code.call(`winograd${tile}${purpose}`, {
         out: planesOf.place.at + before * planesOf.rowStride,
         planeStride: planesOf.planeStride,
         tileStride: planesOf.rowStride,
-        map: map.at(chunk, image, row * tile - offsetY, -offsetX),
+        map: first,
         rowStride: map.rowStride,
         pixelStride: map.pixelStride,
         tileRows: rows,

@@ -1,3 +1,4 @@
+import { lineFloats } from '../language.ts';
 import { byteLevels } from '../maps.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
@@ -221,6 +222,20 @@ export const loadImage: readonly KernelCheck[] = placements.flatMap(({ flip, ...
       }
     },
   })),
+);
+
+export const touch: readonly KernelCheck[] = combinations({ rows: [1, 3], length: [4, 32, 44] }).map(
+  (size) => ({
+    title: inWords(size),
+    arguments: { out: 1001, map: 2003, mapRow: 52, ...size },
+    plain(m, a) {
+      const lines = m.subarray(a.map!, a.map! + (a.rows! - 1) * a.mapRow! + a.length!);
+      m[a.out!] = lines.reduce((largest, value, i) => {
+        const isFirst = (i % a.mapRow!) % lineFloats === 0 && i % a.mapRow! < a.length!;
+        return isFirst ? Math.max(largest, value) : largest;
+      }, Number.NEGATIVE_INFINITY);
+    },
+  }),
 );
 
 export const peak: readonly KernelCheck[] = [1, 10].map((rounds) => ({
