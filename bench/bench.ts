@@ -8,7 +8,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { enableCompileCache } from 'node:module';
 import { arch, cpus, loadavg, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import type { Session } from '../src/engine/backend.ts';
 import {
   type Bar,
@@ -29,6 +28,7 @@ import {
   speedup,
   summarize,
 } from './contest.ts';
+import { fail, readOptions, wholeNumber } from './options.ts';
 import { type BenchDevice, lectureEpoch, networkOf, openOurs, operationsOf } from './ours.ts';
 import { measurePeaks, type Peak } from './peak.ts';
 import { type ModelName, openPeer, type Peer, python } from './peer.ts';
@@ -51,54 +51,33 @@ const usage = `npm run bench -- [options]
   --no-torch           ours alone
 PyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
 
-const optionTypes = {
-  only: { type: 'string', multiple: true },
-  repetitions: { type: 'string', default: '20' },
-  epochs: { type: 'string', default: '20' },
-  data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
-  'batch-size': { type: 'string', default: '100' },
-  device: { type: 'string', multiple: true },
-  json: { type: 'string', default: '' },
-  torch: { type: 'boolean', default: true },
-  help: { type: 'boolean', default: false },
-} as const;
-
-function fail(message: string): never {
-  console.error(`${message}\n\n${usage}`);
-  process.exit(2);
-}
-
-function parseOptions() {
-  try {
-    return parseArgs({ allowNegative: true, options: optionTypes }).values;
-  } catch (error) {
-    return fail(error instanceof Error ? error.message : String(error));
-  }
-}
-
-const options = parseOptions();
-
-function wholeNumber(name: 'repetitions' | 'epochs' | 'batch-size'): number {
-  const value = Number(options[name]);
-  if (!Number.isInteger(value) || value < 1) fail(`--${name} ${options[name]} is not a whole number ≥ 1`);
-  return value;
-}
-
-if (options.help) {
-  console.log(usage);
-  process.exit();
-}
+const { values: options } = readOptions(usage, {
+  allowNegative: true,
+  options: {
+    only: { type: 'string', multiple: true },
+    repetitions: { type: 'string', default: '20' },
+    epochs: { type: 'string', default: '20' },
+    data: { type: 'string', default: process.env.VGGNET_DATA ?? '' },
+    'batch-size': { type: 'string', default: '100' },
+    device: { type: 'string', multiple: true },
+    json: { type: 'string', default: '' },
+    torch: { type: 'boolean', default: true },
+  },
+});
 const only: readonly string[] = options.only ?? parts;
 for (const part of only) {
-  if (!(parts as readonly string[]).includes(part)) fail(`--only ${part} is not one of ${parts.join(', ')}`);
+  if (!(parts as readonly string[]).includes(part))
+    fail(`--only ${part} is not one of ${parts.join(', ')}`, usage);
 }
 const known: readonly BenchDevice[] = ['native', 'wasm', 'reference'];
 const devices = (options.device ?? ['native', 'wasm']).map(
-  (name) => known.find((device) => device === name) ?? fail(`unknown --device ${name}`),
+  (name) =>
+    known.find((device) => device === name) ??
+    fail(`--device ${name} is not one of ${known.join(', ')}`, usage),
 );
-const repetitions = wholeNumber('repetitions');
-const epochs = wholeNumber('epochs');
-const batchSize = wholeNumber('batch-size');
+const repetitions = wholeNumber('--repetitions', options.repetitions, 1, usage);
+const epochs = wholeNumber('--epochs', options.epochs, 1, usage);
+const batchSize = wholeNumber('--batch-size', options['batch-size'], 1, usage);
 const wanted = (part: Part): boolean => only.includes(part);
 
 /** Steps done back to back before the next contestant's turn: some tenths of a second. */

@@ -2,16 +2,20 @@
  * `npm run profile -- [--device D] [MODEL …]`: where a training step's time goes, kernel by kernel and shape by shape, on
  * one thread. The step as a whole is counted as direct convolution; kernels with what they really compute.
  */
-import { parseArgs } from 'node:util';
 import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
 import { describeKernels } from '../src/engine/cpu/library.ts';
 import { type ProfiledCall, profileTraining } from '../src/engine/cpu/profile.ts';
 import { kernelParameters } from '../src/kernels/catalogue.ts';
+import { fail, readOptions, wholeNumber } from './options.ts';
 import { networkOf, operationsOf } from './ours.ts';
 import type { ModelName } from './peer.ts';
 
 const providers = { native: nativeKernels, wasm: wasmKernels, 'wasm-plain': plainWasmKernels };
-const { values: options, positionals } = parseArgs({
+const usage = `npm run profile -- [options] [simplified] [vgg7]
+  --device D           native, wasm or wasm-plain: without 256-bit vectors (default native)
+  --batch-size N       images in a step (default 100)
+  --steps N            steps whose medians count (default 20)`;
+const { values: options, positionals } = readOptions(usage, {
   allowPositionals: true,
   options: {
     'batch-size': { type: 'string', default: '100' },
@@ -19,19 +23,14 @@ const { values: options, positionals } = parseArgs({
     device: { type: 'string', default: 'native' },
   },
 });
-const batchSize = Number(options['batch-size']);
-const steps = Number(options.steps);
-const provider = providers[options.device as keyof typeof providers];
-const models: readonly string[] = positionals.length > 0 ? positionals : ['simplified', 'vgg7'];
-if (
-  !(batchSize >= 1 && steps >= 2 && provider) ||
-  models.some((model) => model !== 'simplified' && model !== 'vgg7')
-) {
-  console.error(
-    'npm run profile -- [--device native|wasm|wasm-plain] [--batch-size N] [--steps N] [simplified] [vgg7]',
-  );
-  process.exit(2);
-}
+const batchSize = wholeNumber('--batch-size', options['batch-size'], 1, usage);
+const steps = wholeNumber('--steps', options.steps, 2, usage);
+const provider =
+  providers[options.device as keyof typeof providers] ??
+  fail(`--device ${options.device} is not one of ${Object.keys(providers).join(', ')}`, usage);
+const models = (positionals.length > 0 ? positionals : ['simplified', 'vgg7']).map((model) =>
+  model === 'simplified' || model === 'vgg7' ? model : fail(`${model} is not one of simplified, vgg7`, usage),
+);
 
 /** What tells layers apart, and not the images of a chunk: channels, filters, sizes of maps and matrices. */
 const shapeNames = [
@@ -57,7 +56,7 @@ function shapeOf({ kernel, values }: ProfiledCall): string {
 
 async function print(model: ModelName): Promise<void> {
   const network = networkOf(model);
-  const kernels = await provider!(false, console.warn);
+  const kernels = await provider(false, console.warn);
   const { calls, milliseconds, outside } = await profileTraining(network, kernels, {
     batchSize,
     steps,
@@ -89,4 +88,4 @@ async function print(model: ModelName): Promise<void> {
   }
 }
 
-for (const model of models) await print(model as ModelName);
+for (const model of models) await print(model);

@@ -6,7 +6,6 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { categorical, type Distribution, float, int, toInternal } from '../src/tune/distributions.ts';
 import {
   createStudyRecord,
@@ -23,16 +22,21 @@ import type { Sampler } from '../src/tune/samplers/sampler.ts';
 import { tpeSampler } from '../src/tune/samplers/tpe.ts';
 import { searchSpace } from '../src/tune/search-space.ts';
 import { createStudy, loadStudy } from '../src/tune/study.ts';
+import { readOptions, wholeNumber } from './options.ts';
 
-const { values } = parseArgs({
+const usage = `node bench/tune.ts [options]
+  --trials N           trials of the study (default 1000)
+  --runs N             times that each study is opened (default 9)
+  --folder DIR         where studies are written (default: the system's temporary folder)`;
+const { values } = readOptions(usage, {
   options: {
     trials: { type: 'string', default: '1000' },
     runs: { type: 'string', default: '9' },
     folder: { type: 'string', default: tmpdir() },
   },
 });
-const trials = Number(values.trials);
-const runs = Number(values.runs);
+const trials = wholeNumber('--trials', values.trials, 1, usage);
+const runs = wholeNumber('--runs', values.runs, 1, usage);
 const folder = mkdtempSync(join(values.folder, 'vgg-bench-tune-'));
 
 const distributions: Readonly<Record<string, Distribution>> = {

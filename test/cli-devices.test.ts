@@ -5,10 +5,14 @@ import { kernelNames } from '../src/kernels/catalogue.ts';
 import { targetsHere } from './native.ts';
 import { vgg } from './run-vgg.ts';
 
+/** Kernels that compute nothing: they move and compare. */
+const movers = ['loadImage', 'im2col', 'maxPool', 'reluBackward', 'unpool2', 'unpool4', 'fill', 'transpose'];
+
 describe('vgg doctor', () => {
   interface Report {
     readonly revectorised: object;
     readonly compiler: object;
+    readonly auto: string;
     readonly devices: readonly {
       readonly device: string;
       readonly right: boolean;
@@ -37,6 +41,7 @@ describe('vgg doctor', () => {
       ...(revectorised ? ['wasm (revectorised)'] : []),
       'wasm',
     ]);
+    expect(report.auto).toBe(report.devices[0]!.device);
     for (const { kernels, right, peakGflops } of report.devices) {
       expect(right).toBe(true);
       expect(peakGflops).toBeGreaterThan(0);
@@ -45,6 +50,8 @@ describe('vgg doctor', () => {
         expect(error).toBeLessThan(2e-6);
         expect(checks).toBeGreaterThan(0);
       }
+      const untimed = kernelNames.filter((name) => kernels[name]!.gflops === undefined);
+      expect(untimed).toEqual(movers);
       expect(kernels.gemmNN!.gflops! / peakGflops).toBeCloseTo(kernels.gemmNN!.share!, 6);
     }
   });
@@ -55,7 +62,8 @@ describe('vgg doctor', () => {
     expect(code).toBe(0);
     expect(stdout).toContain('compiler      none: turned off by VGGNET_CC');
     expect(stdout).toContain('revectorised  off: turned off by VGGNET_REVECTORIZE');
-    expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n$/);
+    expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n/);
+    expect(stdout).toContain('--device auto takes wasm;');
     expect(stdout).not.toMatch(/native \([A-Z]/);
   });
 });

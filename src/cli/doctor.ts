@@ -78,8 +78,13 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
-  if (json) printJson({ ...machine, devices });
-  else print(formatDevices(devices));
+  // The kernels that `auto` takes come first.
+  const auto = devices[0]!.device;
+  if (json) printJson({ ...machine, devices, auto });
+  else
+    print(
+      `${formatDevices(devices)}\n\n--device auto takes ${auto}; reference, plain float64 loops, always runs`,
+    );
   if (devices.some(({ right }) => !right)) process.exitCode = 1;
 }
 

@@ -11,6 +11,7 @@ import { initialWeights } from '../../model/initialize.ts';
 import type { Network } from '../../model/layer.ts';
 import { sizeOf } from '../../model/network.ts';
 import { adam } from '../../train/optimizers.ts';
+import type { OptimizerOptions, StepOptions } from '../backend.ts';
 import { controlWords, Executor, pictureBytes, type SharedState } from './executor.ts';
 import { type KernelLibrary, type KernelSource, openLibrary } from './library.ts';
 import { matrixOf, type Operations, planOperations, storeMatrix } from './operations.ts';
@@ -53,13 +54,17 @@ export interface ProfileOptions {
   readonly steps: number;
   /** Whether operations are counted, which takes the time of ten to a hundred steps. */
   readonly count?: boolean;
+  /** Adam by default. */
+  readonly optimizer?: OptimizerOptions;
+  /** What a step does besides its rule; nothing by default. */
+  readonly stepOptions?: StepOptions;
 }
 
 /** Trains `steps` steps on random pictures and looks at the clock. */
 export async function profileTraining(
   network: Network,
   source: KernelSource,
-  { batchSize, steps, count = false }: ProfileOptions,
+  { batchSize, steps, count = false, optimizer = adam({ lr: 0.001 }), stepOptions }: ProfileOptions,
 ): Promise<Profile> {
   const operations = planOperations(network, await cacheSize());
   const session = new SessionMemory(operations, batchSize, 1);
@@ -140,9 +145,12 @@ export async function profileTraining(
     batchSize,
     from: 0,
     to: warmups + steps,
-    optimizer: adam({ lr: 0.001 }),
-    options: { accumulate: 1, labelSmoothing: 0, clipNorm: 0, averageDecay: 0, mixup: 0 },
-    rates: new Float64Array(warmups + steps).fill(0.001),
+    optimizer,
+    options: {
+      ...{ accumulate: 1, labelSmoothing: 0, clipNorm: 0, averageDecay: 0, mixup: 0 },
+      ...stepOptions,
+    },
+    rates: new Float64Array(warmups + steps).fill(optimizer.lr),
     optimizerSteps: 0,
     stepOffset: 0,
     epochImages: total,

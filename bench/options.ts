@@ -1,0 +1,31 @@
+/** Options of the programs in this folder: `--help` prints the usage, a mistake the usage behind what is wrong. */
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+
+/** Ends with exit code 2. */
+export function fail(message: string, usage: string): never {
+  console.error(`${message}\n\n${usage}`);
+  process.exit(2);
+}
+
+export function readOptions<T extends ParseArgsConfig>(
+  usage: string,
+  config: T,
+): ReturnType<typeof parseArgs<T>> {
+  if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
+    console.log(usage);
+    process.exit();
+  }
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error), usage);
+  }
+}
+
+/** A whole number of at least `least`. */
+export function wholeNumber(name: string, text: string, least: number, usage: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least)
+    fail(`${name} ${text} is not a whole number ≥ ${least}`, usage);
+  return value;
+}
