@@ -9,6 +9,10 @@ import { enableCompileCache } from 'node:module';
 import { arch, cpus, loadavg, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Session } from '../src/engine/backend.ts';
+import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
+import { describeKernels } from '../src/engine/cpu/library.ts';
+import { profileLayers } from '../src/engine/cpu/profile.ts';
+import { formatTable } from '../src/model/summary.ts';
 import {
   type Bar,
   formatBar,
@@ -36,7 +40,7 @@ import { type ModelName, openPeer, type Peer, python } from './peer.ts';
 // As the command does: workers start sooner.
 enableCompileCache();
 
-const parts = ['peak', 'step', 'predict', 'epoch', 'memory', 'start'] as const;
+const parts = ['peak', 'step', 'layers', 'predict', 'epoch', 'memory', 'start'] as const;
 type Part = (typeof parts)[number];
 
 const usage = `npm run bench -- [options]
@@ -217,6 +221,28 @@ async function benchBatches(
   }
 }
 
+/** Where a step's time goes, on one thread. */
+async function benchLayers(model: ModelName, device: 'native' | 'wasm') {
+  const kernels = await (device === 'native' ? nativeKernels : wasmKernels)(false, log);
+  const profile = await profileLayers(networkOf(model), kernels, { batchSize, steps: 20 });
+  const name = describeKernels(kernels);
+  log(`\nLayers in a step of ${model}, batch ${batchSize}, ${name}, one thread (medians of 20 steps)`);
+  const rows = profile.rows.map(({ layers, milliseconds, share, gflops }) => [
+    layers.join(' '),
+    fixed(milliseconds, 2),
+    `${fixed(100 * share, 1)} %`,
+    gflops > 0 ? fixed(gflops, 0) : '',
+  ]);
+  const rest = [
+    'pictures, loss',
+    fixed(profile.rest * profile.milliseconds, 2),
+    `${fixed(100 * profile.rest, 1)} %`,
+    '',
+  ];
+  log(formatTable([['layers', 'ms', 'share', 'GFLOP/s'], ...rows, rest], 1));
+  return { model, kernels: name, batchSize, ...profile };
+}
+
 /** The folder with the unpacked binary files, which is what PyTorch's side reads. */
 function binaryFolder(data: string): string | undefined {
   return [data, join(data, 'cifar-10-batches-bin')].find((path) =>
@@ -360,6 +386,13 @@ try {
     }
     if (command === 'predict') results.push(await benchBatches(command, 'vgg7', 1, peers, peak));
     measured[command] = results;
+  }
+  if (wanted('layers')) {
+    const layers = [];
+    for (const model of ['simplified', 'vgg7'] as const) {
+      for (const device of devices) if (device !== 'reference') layers.push(await benchLayers(model, device));
+    }
+    measured.layers = layers;
   }
   if (wanted('epoch')) {
     if (data === undefined)

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { PlanDescription } from '../engine/cpu/describe.ts';
+import type { LayerProfile } from '../engine/cpu/profile.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, formatSummary, formatTable, summarize } from '../model/summary.ts';
@@ -84,21 +85,10 @@ interface Plan extends PlanDescription {
   readonly profile?: PlanProfile;
 }
 
-interface PlanProfile {
+interface PlanProfile extends LayerProfile {
   /** `native (AVX-512)`, for instance. */
   readonly kernels: string;
-  /** Of a training step, on one thread. */
-  readonly milliseconds: number;
   readonly batchSize: number;
-  /** For each row of the plan. */
-  readonly rows: readonly {
-    readonly milliseconds: number;
-    readonly share: number;
-    /** Counted as direct convolution: what PyTorch would compute. */
-    readonly gflops: number;
-  }[];
-  /** Share of the time that is no layer's: reading pictures, the loss. */
-  readonly rest: number;
 }
 
 /** Steps that are timed. */
@@ -112,7 +102,7 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
   ]);
   const description = describePlan(planOperations(network, await cacheSize()), batchSize);
   if (!profile) return description;
-  const [providers, { describeKernels }, { profileTraining }] = await Promise.all([
+  const [providers, { describeKernels }, { profileLayers }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
     import('../engine/cpu/library.ts'),
     import('../engine/cpu/profile.ts'),
@@ -123,24 +113,8 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
     wasm: providers.wasmKernels,
   }[device];
   const kernels = await provider(false, note);
-  const { calls, milliseconds } = await profileTraining(network, kernels, {
-    batchSize,
-    steps: profiledSteps,
-  });
-  const direct = new Map(
-    network.layers.map((layer, i) => [layer.name, 2 * layer.multiplyAdds * batchSize * (i === 0 ? 2 : 3)]),
-  );
-  const rows = description.rows.map(({ layers }, index) => {
-    const own = calls.filter(({ operation }) => operation === index);
-    const time = own.reduce((sum, call) => sum + call.milliseconds, 0);
-    const flops = layers.reduce((sum, name) => sum + direct.get(name)!, 0);
-    return { milliseconds: time, share: time / milliseconds, gflops: flops / time / 1e6 };
-  });
-  const rest = 1 - rows.reduce((sum, { share }) => sum + share, 0);
-  return {
-    ...description,
-    profile: { kernels: describeKernels(kernels), milliseconds, batchSize, rows, rest },
-  };
+  const layers = await profileLayers(network, kernels, { batchSize, steps: profiledSteps });
+  return { ...description, profile: { kernels: describeKernels(kernels), batchSize, ...layers } };
 }
 
 function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {

@@ -71,17 +71,10 @@ async function measureShares(
   device: string,
 ): Promise<readonly TimeShare[] | undefined> {
   if (device === 'reference') return undefined;
-  const [{ anyKernels, wasmKernels }, { profileTraining }] = await Promise.all([
+  const [{ anyKernels, wasmKernels }, { profileLayers }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
     import('../engine/cpu/profile.ts'),
   ]);
   const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
-  const { calls, operations, milliseconds } = await profileTraining(network, kernels, {
-    batchSize,
-    steps: timedSteps,
-  });
-  return operations.list.map(({ layers }, index) => {
-    const own = calls.filter(({ operation }) => operation === index);
-    return { layers, share: own.reduce((sum, call) => sum + call.milliseconds, 0) / milliseconds };
-  });
+  return (await profileLayers(network, kernels, { batchSize, steps: timedSteps })).rows;
 }

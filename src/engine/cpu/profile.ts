@@ -171,3 +171,42 @@ export async function profileTraining(
   const inKernels = profiled.reduce((sum, call) => sum + call.milliseconds, 0);
   return { operations, calls: profiled, milliseconds: inKernels + outside, outside };
 }
+
+/** A training step's time by layer. */
+export interface LayerProfile {
+  /** Of a whole step, on one thread. */
+  readonly milliseconds: number;
+  /** For each operation, in order. */
+  readonly rows: readonly {
+    /** Names of the network's layers that it computes. */
+    readonly layers: readonly string[];
+    readonly milliseconds: number;
+    readonly share: number;
+    /** Counted as direct convolution: what PyTorch would compute. */
+    readonly gflops: number;
+  }[];
+  /** Share of the time that is no layer's: reading pictures, the loss. */
+  readonly rest: number;
+}
+
+/** `profileTraining`, summed up by layer. */
+export async function profileLayers(
+  network: Network,
+  source: KernelSource,
+  options: ProfileOptions,
+): Promise<LayerProfile> {
+  const { operations, calls, milliseconds } = await profileTraining(network, source, options);
+  // Forward, weights' and inputs' gradients; nobody needs the pictures' gradient.
+  const flopsOf = new Map(
+    network.layers
+      .filter(({ multiplyAdds }) => multiplyAdds > 0)
+      .map((layer, i) => [layer.name, 2 * layer.multiplyAdds * options.batchSize * (i === 0 ? 2 : 3)]),
+  );
+  const rows = operations.list.map(({ layers }, index) => {
+    const own = calls.filter(({ operation }) => operation === index);
+    const time = own.reduce((sum, call) => sum + call.milliseconds, 0);
+    const flops = layers.reduce((sum, name) => sum + (flopsOf.get(name) ?? 0), 0);
+    return { layers, milliseconds: time, share: time / milliseconds, gflops: flops / time / 1e6 };
+  });
+  return { milliseconds, rows, rest: 1 - rows.reduce((sum, { share }) => sum + share, 0) };
+}
