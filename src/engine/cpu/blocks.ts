@@ -48,6 +48,13 @@ export const cutRows = (images: number, rows: number, columns: number, largest: 
 /** One block for each image. */
 export const cutImages = (images: number, rows: number): Block[] => cutRows(images, rows, 1, rows);
 
+/** The same blocks of the images from `first` on. */
+export const fromImage = (first: number, blocks: readonly Block[]): Block[] =>
+  blocks.map(({ pieces, size }) => ({
+    pieces: pieces.map((piece) => ({ ...piece, image: first + piece.image })),
+    size,
+  }));
+
 /** Divides items into at most `parts` groups of neighbours. */
 export function group<T>(items: readonly T[], parts: number): T[][] {
   const groups = Math.min(parts, items.length);

@@ -67,7 +67,10 @@ export interface Chunk {
   readonly count: number;
 }
 
-/** The maps of several images: all of the batch's, or those of the chunk that a worker has in hand. */
+/**
+ * The maps of several images: all of the batch's, or those of the chunk that a worker has in hand. Where there are fewer
+ * of them, the next images take the places of the ones before.
+ */
 export class MapBuffer {
   readonly shape: MapShape;
   readonly rowStride: number;
@@ -77,6 +80,7 @@ export class MapBuffer {
   readonly floats: number;
   readonly #place: Place;
   readonly #corner: number;
+  readonly #images: number;
   readonly #wholeBatch: boolean;
 
   constructor(region: Region, shape: MapShape, frame: Frame, images: number, wholeBatch: boolean) {
@@ -86,6 +90,7 @@ export class MapBuffer {
     this.rowStride = (left + shape.width + right) * shape.stored;
     this.imageStride = unevenStride(roundUp((top + shape.height + bottom) * this.rowStride, 4));
     this.#corner = top * this.rowStride + left * shape.stored;
+    this.#images = images;
     this.#wholeBatch = wholeBatch;
     this.floats = images * this.imageStride;
     this.#place = region.allocate(this.floats + 16);
@@ -103,7 +108,7 @@ export class MapBuffer {
 
   /** The place of a pixel of the chunk's image `index`; rows and columns in the frame are negative or beyond. */
   at(chunk: Chunk, index: number, row = 0, column = 0): number {
-    const image = this.#wholeBatch ? chunk.first + index : index;
+    const image = (this.#wholeBatch ? chunk.first + index : index) % this.#images;
     return (
       this.#place.at +
       this.#corner +

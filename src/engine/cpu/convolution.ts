@@ -6,7 +6,7 @@
  * A gradient arrives with this operation's own ReLU already applied when there is no pool (whoever writes a gradient
  * applies the ReLU of the activation it belongs to, while that is at hand); behind a pool it is applied here.
  */
-import { type Block, group } from './blocks.ts';
+import { type Block, fromImage, group } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix, noFrame, type Region } from './code.ts';
 import { directAlgorithm } from './direct.ts';
 import { convolutionGradientFrame, poolsInTransform } from './geometry.ts';
@@ -15,7 +15,7 @@ import type { Lowered, LoweringContext } from './lowering.ts';
 import { type Convolution, unevenStride } from './operations.ts';
 import { poolBackward, poolWindows } from './pool.ts';
 import { sparseGradients } from './sparse.ts';
-import { winogradAlgorithm } from './winograd.ts';
+import { blocksReachOver, winogradAlgorithm } from './winograd.ts';
 
 /** What an algorithm works on. */
 export interface ConvolutionMaps {
@@ -137,10 +137,12 @@ export function lowerConvolution(
   const gradientFrame = convolutionGradientFrame(operation, dx !== undefined);
   /** The gradient comes from a layer that writes it without the frame that it needs here. */
   const lacksFrame = !pool && !context.dyFramed && Object.values(gradientFrame).some((size) => size > 0);
+  /** Its images that are in hand at once: one, where blocks of tiles do not reach over several. */
+  const together = blocksReachOver(operation, context.cacheFloats) ? context.images : 1;
   const fullGradient =
     training && !sparse
       ? pool || lacksFrame
-        ? context.allocateGradient(full, gradientFrame)
+        ? context.allocateGradient(full, gradientFrame, together)
         : dy
       : undefined;
   const maps: ConvolutionMaps = { operation, derived, context, fullMap, fullGradient, winners };
@@ -195,10 +197,16 @@ export function lowerConvolution(
       return [convolve, imagesOf(chunk).map((image) => (code: Code) => poolForward(code, chunk, image))];
     },
     backward(code, chunk, slot, first) {
-      if (expands) for (const image of imagesOf(chunk)) expandGradient(code, chunk, image);
-      gradients.weightGradient(code, chunk, gradients.weightBlocks(chunk.count, 1), slot, first);
-      if (!dx) return;
-      for (const block of gradients.inputBlocks(chunk.count, 1)) gradients.inputGradient(code, chunk, block);
+      const step = expands ? together : chunk.count;
+      for (let from = 0; from < chunk.count; from += step) {
+        const count = Math.min(step, chunk.count - from);
+        if (expands) for (let i = 0; i < count; i++) expandGradient(code, chunk, from + i);
+        const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
+        gradients.weightGradient(code, chunk, weightBlocks, slot, first && from === 0);
+        if (!dx) continue;
+        for (const block of fromImage(from, gradients.inputBlocks(count, 1)))
+          gradients.inputGradient(code, chunk, block);
+      }
     },
     finish: (code, slot) => gradients.finish?.(code, slot),
     backwardStages(chunk, parts, slot) {

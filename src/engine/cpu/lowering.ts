@@ -27,8 +27,8 @@ export interface LoweringContext {
   readonly cacheFloats: number;
   /** A map that must last from the forward to the backward pass. */
   allocate(shape: MapShape, frame: Frame): MapBuffer;
-  /** A map for use within the backward pass of this operation. */
-  allocateGradient(shape: MapShape, frame: Frame): MapBuffer;
+  /** Maps for use within the backward pass of this operation, which takes so many images at a time. */
+  allocateGradient(shape: MapShape, frame: Frame, images: number): MapBuffer;
 }
 
 /** Stages that need each other's results, each in pieces that do not. */

@@ -39,6 +39,13 @@ export function winogradBlock(
   return columns * (withinImage ? Math.min(blockRows, Math.ceil(rows / parts)) : blockRows);
 }
 
+/** Whether blocks of the forward tiles are larger than an image, and so reach over several. */
+export function blocksReachOver(operation: Convolution, cacheFloats: number): boolean {
+  if (operation.forward !== 'winograd') return false;
+  const tiles = forwardTiles(operation);
+  return winogradBlock(operation, cacheFloats, tiles) > tiles.rows * tiles.columns;
+}
+
 export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient, winners } = maps;
   const { spec, input, full, pool, matrix } = operation;
