@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest';
-import { chunkImages, groupSizesOf } from './plan.ts';
+import { buildNetwork } from '../../model/network.ts';
+import { vgg7 } from '../../model/vgg.ts';
+import { planOperations } from './operations.ts';
+import { chunkImages, compilePlan, groupSizesOf, SessionMemory } from './plan.ts';
 
 test.each([
   [100, 32],
@@ -23,4 +26,20 @@ test.each([
 test('the last of many groups are small, those of a few are equal', () => {
   expect(groupSizesOf(100, 32).at(-1)).toBe(1);
   expect(groupSizesOf(8, 2)).toEqual([4, 4]);
+});
+
+test('maps that do not fit the cache are touched before they are transformed, others are not', () => {
+  const kernelsOf = (cacheBytes: number): string[] => {
+    const network = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 16, 16]);
+    const memory = new SessionMemory(planOperations(network, cacheBytes), 40, 1);
+    const { phases } = compilePlan(memory, 40, 'train', 1, 0);
+    return phases.flatMap(({ items }) =>
+      items.flat().flatMap((call) => ('kernel' in call ? call.kernel : [])),
+    );
+  };
+  const small = kernelsOf(16 * 1024);
+  const transforms = small.flatMap((name, i) => (/winograd\d(Input|Gradient)$/.test(name) ? i : []));
+  expect(transforms.length).toBeGreaterThan(0);
+  expect(new Set(transforms.map((i) => small[i - 1]))).toEqual(new Set(['touch']));
+  expect(kernelsOf(64 * 1024 * 1024)).not.toContain('touch');
 });
