@@ -13,6 +13,7 @@ import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
 import { describeKernels } from '../src/engine/cpu/library.ts';
 import { profileLayers } from '../src/engine/cpu/profile.ts';
 import { formatTable } from '../src/model/summary.ts';
+import { counted } from '../src/words.ts';
 import {
   type Bar,
   formatBar,
@@ -98,7 +99,7 @@ const ratio = ({ median, lower, upper }: Summary): string =>
 
 /** Threads and side in words. */
 const contestantName = (side: Contestant['side'], threads: number): string =>
-  `${side === 'torch' ? 'PyTorch' : side}, ${threads} thread${threads === 1 ? '' : 's'}`;
+  `${side === 'torch' ? 'PyTorch' : side}, ${counted(threads, 'thread')}`;
 
 /** Keeps what was measured for the verdicts at the end. */
 function addBar(
@@ -235,8 +236,8 @@ async function benchLayers(model: ModelName, device: 'native' | 'wasm') {
   ]);
   const rest = [
     'pictures, loss',
-    fixed(profile.rest * profile.milliseconds, 2),
-    `${fixed(100 * profile.rest, 1)} %`,
+    fixed(profile.rest.milliseconds, 2),
+    `${fixed(100 * profile.rest.share, 1)} %`,
     '',
   ];
   log(formatTable([['layers', 'ms', 'share', 'GFLOP/s'], ...rows, rest], 1));

@@ -1,9 +1,12 @@
 /** The commands that look into the machine: `doctor`, `kernels`, and what `summary` knows of plans. */
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
 import { kernelNames } from '../src/kernels/catalogue.ts';
-import { targetsHere } from './native.ts';
-import { vgg } from './run-vgg.ts';
+import { noNative, targetsHere } from './native.ts';
+import { jsonLines, vgg } from './run-vgg.ts';
 
 /** Kernels that compute nothing: they move and compare. */
 const movers = ['loadImage', 'im2col', 'maxPool', 'reluBackward', 'unpool2', 'unpool4', 'fill', 'transpose'];
@@ -61,6 +64,7 @@ describe('vgg doctor', () => {
     const { code, stdout } = await vgg(['doctor'], { env: off });
     expect(code).toBe(0);
     expect(stdout).toContain('compiler      none: turned off by VGGNET_CC');
+    expect(stdout).toContain('native        none: turned off by VGGNET_CC');
     expect(stdout).toContain('revectorised  off: turned off by VGGNET_REVECTORIZE');
     expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n/);
     expect(stdout).toContain('--device auto takes wasm;');
@@ -68,7 +72,54 @@ describe('vgg doctor', () => {
   });
 });
 
+describe.skipIf(noNative !== undefined)('vgg doctor, where native kernels cannot be had', () => {
+  let scratch: string;
+  beforeEach(() => {
+    scratch = mkdtempSync(join(tmpdir(), 'vggnet-doctor-'));
+  });
+  afterEach(() => rmSync(scratch, { recursive: true, force: true }));
+
+  /** With a compiler that is a shell script, and a cache of its own. */
+  const examine = (...lines: readonly string[]): ReturnType<typeof vgg> => {
+    const file = join(scratch, 'script-cc');
+    const head = ['#!/bin/sh', 'case "$*" in *-E*) exec cc "$@";; esac'];
+    writeFileSync(file, [...head, ...lines, ''].join('\n'), { mode: 0o755 });
+    return vgg(['doctor'], { env: { VGGNET_CC: file, XDG_CACHE_HOME: join(scratch, 'cache') } });
+  };
+
+  test('a compiler that fails is said, and is no mistake of a kernel', async () => {
+    const { code, stdout } = await examine('echo "0.c:1: error: boom" >&2', 'exit 1');
+    expect(stdout).toMatch(/\nnative +none: .*script-cc fails on the kernels: 0\.c:1: error: boom\n/);
+    expect(code).toBe(0);
+  });
+
+  test('kernels that compute wrongly are said, and the exit code is 1', async () => {
+    const { code, stdout } = await examine(
+      'for file; do case $file in',
+      `  *.c) sed '/^void adam(.*{$/s/$/ return;/' "$file" > "$file.wrong" && mv "$file.wrong" "$file";;`,
+      'esac; done',
+      'exec cc "$@"',
+    );
+    expect(stdout).toMatch(/\nnative +WRONG: native kernels of .* failed their self-test: adam, /);
+    expect(code).toBe(1);
+  });
+});
+
 describe('vgg kernels', () => {
+  test('--json tells names, parameters and code', async () => {
+    const all = jsonLines(await vgg(['kernels', '--json']));
+    expect(all.map(({ name }) => name)).toEqual(kernelNames);
+    const [relu] = jsonLines(await vgg(['kernels', 'relu', '--wat', '--json']));
+    expect(relu).toMatchObject({ name: 'relu', form: 'wat', parameters: { out: 'pointer', floor: 'f32' } });
+    expect(relu!.code).toContain('(param $out i32)');
+  });
+
+  test('what prints code needs a kernel', async () => {
+    const { code, stderr } = await vgg(['kernels', '--wat']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('name the kernel');
+  });
+
   test('--wat prints WebAssembly, --target C for other vectors', async () => {
     const wat = await vgg(['kernels', 'relu', '--wat']);
     expect(wat.stdout).toContain('(func $relu (export "relu")');
@@ -87,6 +138,12 @@ describe('vgg kernels', () => {
 });
 
 describe('vgg summary', () => {
+  test('--device without --profile would have no effect', async () => {
+    const { code, stderr } = await vgg(['summary', 'simplified', '--plan', '--device', 'wasm']);
+    expect(code).toBe(2);
+    expect(stderr).toContain('add --profile');
+  });
+
   test('--plan shows what was chosen for each layer', async () => {
     const { stdout, code } = await vgg(['summary', 'simplified', '--plan']);
     expect(code).toBe(0);
@@ -105,13 +162,20 @@ describe('vgg summary', () => {
     const { plan } = JSON.parse(stdout) as {
       plan: {
         rows: readonly object[];
-        profile: { rows: readonly { share: number; gflops: number }[]; rest: number; kernels: string };
+        profile: {
+          rows: readonly { layers: string[]; share: number; gflops: number }[];
+          rest: { milliseconds: number; share: number };
+          kernels: string;
+          lanes: number;
+        };
       };
     };
     expect(plan.profile.rows).toHaveLength(plan.rows.length);
     const shares = plan.profile.rows.map(({ share }) => share);
     for (const share of shares) expect(share).toBeGreaterThan(0);
-    expect(shares.reduce((sum, share) => sum + share, plan.profile.rest)).toBeCloseTo(1, 6);
+    expect(shares.reduce((sum, share) => sum + share, plan.profile.rest.share)).toBeCloseTo(1, 6);
+    expect(plan.profile.rows[0]!.layers).toEqual(['conv1', '1']);
+    expect([4, 8]).toContain(plan.profile.lanes);
     expect(plan.profile.kernels).toMatch(/^wasm/);
   });
 });

@@ -127,7 +127,9 @@ describe('runs', () => {
     await vgg([...train, b, '--lr', '0.003', '--seed', '2']);
 
     const listed = await vgg(['runs', root]);
-    expect(listed.stdout).toMatch(/^run +state +epochs +test accuracy +best +time\n─+\na +finished +1\/80 /);
+    expect(listed.stdout).toMatch(
+      /^run +state +epochs +test accuracy +best +time +kernels\n─+\na +finished +1\/80 /,
+    );
     const [first, second] = jsonLines(await vgg(['runs', root, '--json']));
     expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
     expect(second).toMatchObject({ name: 'b', config: { lr: 0.003, seed: 2 } });

@@ -1,7 +1,7 @@
 /** Every kernel against plain float64 loops (`src/kernels/checks/`), through each printer and at each width of vector. */
 import { describe, expect, test } from 'vitest';
 import { plainWasmKernels } from '../src/engine/cpu/kernels.ts';
-import { type KernelSource, openLibrary } from '../src/engine/cpu/library.ts';
+import { type KernelSource, openLibrary, vectorsOf } from '../src/engine/cpu/library.ts';
 import { nativeKernels } from '../src/engine/cpu/native-node.ts';
 import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
 import { checkMemory } from '../src/engine/cpu/self-test.ts';
@@ -26,8 +26,14 @@ const unfused = new webAssembly.Module(
 const revectorized = revectorizedKernels(false);
 const sources: readonly (readonly [name: string, source: () => Promise<KernelSource>])[] = [
   ['wasm', () => plainWasmKernels(false, () => {})],
-  ['wasm, unfused', async () => ({ kind: 'wasm', variant: 'unfused', lanes: 4, module: unfused })],
-  ['wasm, in pairs', async () => ({ kind: 'wasm', variant: 'pairs', lanes: 8, module: pairs })],
+  [
+    'wasm, unfused',
+    async () => ({ kind: 'wasm', variant: 'unfused', ...vectorsOf(wasmTarget), module: unfused }),
+  ],
+  [
+    'wasm, in pairs',
+    async () => ({ kind: 'wasm', variant: 'pairs', ...vectorsOf(wasmPairsTarget), module: pairs }),
+  ],
   ...('source' in revectorized ? [['wasm, revectorised', async () => revectorized.source] as const] : []),
   ...targetsHere.map((target) => [`native, ${target}`, () => nativeKernels({ target })] as const),
 ];

@@ -4,8 +4,8 @@ import type { KernelProvider } from '../src/engine/cpu/kernels.ts';
 import { findCompiler, type NativeTarget, nativeKernels } from '../src/engine/cpu/native-node.ts';
 
 const narrower: Readonly<Record<NativeTarget, readonly NativeTarget[]>> = {
-  avx512: ['avx512', 'avx', 'sse'],
-  avx: ['avx', 'sse'],
+  avx512: ['avx512', 'avx2', 'sse'],
+  avx2: ['avx2', 'sse'],
   sse: ['sse'],
   neon: ['neon'],
 };

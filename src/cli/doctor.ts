@@ -1,14 +1,15 @@
 /** `vgg doctor`: what this machine has, which devices run, and whether each kernel is right and fast. */
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command } from 'commander';
-import { cacheDirectory, dataDirectory } from '../data/cache.ts';
+import { dataDirectory } from '../data/cache.ts';
 import type { KernelsReport } from '../engine/cpu/examine.ts';
 import type { KernelSource } from '../engine/cpu/library.ts';
 import { VggError } from '../errors.ts';
 import { kernelNames } from '../kernels/catalogue.ts';
 import { formatBytes, formatTable } from '../model/summary.ts';
+import { counted } from '../words.ts';
 import { note, print, printJson } from './output.ts';
 import { packageVersion } from './version.ts';
 
@@ -56,7 +57,10 @@ interface Machine {
   readonly cacheBytes: number;
   readonly compiler: Found<{ readonly command: string; readonly version: string; readonly vectors: string }>;
   readonly koffi: Found<{ readonly version: string }>;
+  /** The library, or why there is none; `wrong` where what was compiled computes wrongly. */
+  readonly native: { readonly file: string } | { readonly missing: string; readonly wrong: boolean };
   readonly revectorised: Found<{ readonly on: true }>;
+  /** Compiled kernels. */
   readonly cache: Folder;
   readonly data: Folder;
 }
@@ -65,10 +69,11 @@ interface Machine {
 const telling = ['sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512vl', 'asimd', 'sve'];
 
 async function doctor({ json }: { readonly json?: true }): Promise<void> {
-  const machine = await examineMachine();
+  const native = await findNative();
+  const machine = await examineMachine(native);
   if (!json) print(formatMachine(machine));
   const devices: DeviceReport[] = [];
-  for await (const source of sources()) {
+  for (const source of await sourcesBeside(native)) {
     const [{ examineKernels }, { describeKernels }] = await Promise.all([
       import('../engine/cpu/examine.ts'),
       import('../engine/cpu/library.ts'),
@@ -85,27 +90,42 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
     print(
       `${formatDevices(devices)}\n\n--device auto takes ${auto}; reference, plain float64 loops, always runs`,
     );
-  if (devices.some(({ right }) => !right)) process.exitCode = 1;
+  if (native.wrong || devices.some(({ right }) => !right)) process.exitCode = 1;
 }
 
-/** Kernels that can run here. */
-async function* sources(): AsyncGenerator<KernelSource> {
-  const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
-  const { nativeKernels } = await import('../engine/cpu/native-node.ts');
-  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
+interface NativeSource {
+  readonly source?: KernelSource;
+  /** Why there is none. */
+  readonly missing?: string;
+  /** There is none because what was compiled computes wrongly. */
+  readonly wrong: boolean;
+}
+
+/** Native kernels, compiled where they are not yet. */
+async function findNative(): Promise<NativeSource> {
+  const { nativeKernels, WrongKernels } = await import('../engine/cpu/native-node.ts');
   try {
-    yield await nativeKernels({ onNotice: note });
+    return { source: await nativeKernels({ onNotice: note }), wrong: false };
   } catch (error) {
-    // Why not is told with the compiler.
-    if (!(error instanceof VggError)) throw error;
+    if (error instanceof VggError) return { missing: error.message, wrong: error instanceof WrongKernels };
+    throw error;
   }
-  const revectorized = revectorizedKernels(false);
-  if ('source' in revectorized) yield revectorized.source;
-  yield await plainWasmKernels(false, note);
 }
 
-async function examineMachine(): Promise<Machine> {
-  const { findCompiler, vectorsOf } = await import('../engine/cpu/native-node.ts');
+/** Kernels that can run here, in the order in which `--device auto` takes them. */
+async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> {
+  const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
+  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
+  const revectorized = revectorizedKernels(false);
+  return [
+    ...(source ? [source] : []),
+    ...('source' in revectorized ? [revectorized.source] : []),
+    await plainWasmKernels(false, note),
+  ];
+}
+
+async function examineMachine({ source, missing = '', wrong }: NativeSource): Promise<Machine> {
+  const { findCompiler, nativeDirectory, targetName } = await import('../engine/cpu/native-node.ts');
   const { loadKoffi } = await import('../engine/cpu/native-library-node.ts');
   const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
   const { cacheSize } = await import('../engine/cpu/threads.ts');
@@ -133,17 +153,19 @@ async function examineMachine(): Promise<Machine> {
     cacheBytes: await cacheSize(),
     compiler: await found(async () => {
       const { command, version, target } = await findCompiler();
-      return { command: command.join(' '), version, vectors: vectorsOf(target) };
+      return { command: command.join(' '), version, vectors: targetName(target) };
     }),
     koffi: await found(async () => ({ version: (await loadKoffi()).version })),
+    native: source?.kind === 'native' ? { file: source.file } : { missing, wrong },
     revectorised: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
-    cache: await folder(cacheDirectory()),
-    data: await folder(dataDirectory()),
+    cache: await folder(nativeDirectory()),
+    data: await folder(dataDirectory(), basename(nativeDirectory())),
   };
 }
 
-async function folder(path: string): Promise<Folder> {
-  const names = await readdir(path).catch(() => [] as string[]);
+/** What is in a folder, but for one entry that belongs to another. */
+async function folder(path: string, except?: string): Promise<Folder> {
+  const names = (await readdir(path).catch(() => [] as string[])).filter((name) => name !== except);
   const entries = await Promise.all(
     names.sort().map(async (name) => ({ name, bytes: await bytesOf(join(path, name)) })),
   );
@@ -160,7 +182,7 @@ async function bytesOf(path: string): Promise<number> {
 }
 
 function formatMachine(machine: Machine): string {
-  const { compiler, koffi, revectorised } = machine;
+  const { compiler, koffi, native, revectorised } = machine;
   const list = ({ path, entries }: Folder): string =>
     `${path}: ${entries.length === 0 ? 'nothing yet' : entries.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(', ')}`;
   const lines: readonly (readonly [string, string])[] = [
@@ -182,6 +204,7 @@ function formatMachine(machine: Machine): string {
         : `${compiler.command}, ${compiler.version}, for ${compiler.vectors}`,
     ],
     ['koffi', 'missing' in koffi ? `none: ${koffi.missing}` : koffi.version],
+    ['native', 'file' in native ? native.file : `${native.wrong ? 'WRONG' : 'none'}: ${native.missing}`],
     ['revectorised', 'missing' in revectorised ? `off: ${revectorised.missing}` : 'on'],
     ['cache', list(machine.cache)],
     ['data', list(machine.data)],
@@ -215,7 +238,7 @@ function formatDevices(devices: readonly DeviceReport[]): string {
   for (const { device, right, peakGflops, kernels } of devices) {
     const wrong = Object.entries(kernels).filter(([, { complaint }]) => complaint !== undefined);
     lines.push(
-      `${device}: ${right ? `all ${kernelNames.length} kernels right` : `${wrong.length} kernels WRONG`}, peak ${peakGflops.toFixed(0)} GFLOP/s on one core`,
+      `${device}: ${right ? `all ${kernelNames.length} kernels right` : `${counted(wrong.length, 'kernel')} WRONG`}, peak ${peakGflops.toFixed(0)} GFLOP/s on one core`,
       ...wrong.map(([name, { complaint }]) => `  ${name}: ${complaint}`),
     );
   }

@@ -1,15 +1,17 @@
 /** `vgg kernels`: the CPU's kernels, and the code that one becomes. */
 import { Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
+import type { KernelName } from '../kernels/catalogue.ts';
 import { unknownName } from '../suggest.ts';
-import { print } from './output.ts';
+import { print, printJson } from './output.ts';
 import { choiceOption } from './values.ts';
 
 const examples = `
 Examples:
   $ vgg kernels
   $ vgg kernels winograd4Input        as C, for the vectors of this machine
-  $ vgg kernels winograd4Input --wat  as WebAssembly`;
+  $ vgg kernels winograd4Input --wat  as WebAssembly
+  $ vgg kernels --json                names, summaries and parameters, one object a line`;
 
 export function kernelsCommand(): Command {
   return new Command('kernels')
@@ -24,36 +26,49 @@ export function kernelsCommand(): Command {
         targets,
       ).conflicts('wat'),
     )
+    .option('--json', 'print an object for each kernel; with a name also its code')
     .addHelpText('after', examples)
     .action(kernels);
 }
 
-const targets = ['avx512', 'avx', 'sse', 'neon'] as const;
+const targets = ['avx512', 'avx2', 'sse', 'neon'] as const;
 
 interface KernelsOptions {
   readonly c?: true;
   readonly wat?: true;
   readonly target?: (typeof targets)[number];
+  readonly json?: true;
 }
 
-async function kernels(name: string | undefined, { wat, target }: KernelsOptions): Promise<void> {
-  const { kernelNames, nativeTargets, recordKernel, recordKernels, wasmTarget } = await import(
-    '../kernels/catalogue.ts'
-  );
+async function kernels(name: string | undefined, options: KernelsOptions): Promise<void> {
+  const { kernelNames, kernelParameters, nativeTargets, recordKernel, recordKernels, wasmTarget } =
+    await import('../kernels/catalogue.ts');
+  const { wat, target, json } = options;
   if (name === undefined) {
+    const idle = (['c', 'wat', 'target'] as const).find((flag) => options[flag] !== undefined);
+    if (idle)
+      throw new UsageError(`--${idle} prints one kernel's code: name the kernel, as in vgg kernels relu`);
+    if (json) {
+      for (const { name: own, summary } of recordKernels(wasmTarget))
+        printJson({ name: own, summary, parameters: kernelParameters[own as KernelName] });
+      return;
+    }
     const width = Math.max(...kernelNames.map((known) => known.length));
     for (const kernel of recordKernels(wasmTarget)) print(`${kernel.name.padEnd(width)}  ${kernel.summary}`);
     return;
   }
   const known = kernelNames.find((kernel) => kernel === name);
   if (known === undefined) throw new UsageError(unknownName('kernel', name, kernelNames));
-  if (wat) {
-    const { formatWat } = await import('../kernels/wasm.ts');
-    print(formatWat(recordKernel(known, wasmTarget), true).trimEnd());
-    return;
-  }
-  const { formatC } = await import('../kernels/c.ts');
-  print(formatC(recordKernel(known, nativeTargets[target ?? (await ownTarget())])).trimEnd());
+  const form = wat ? 'wat' : (target ?? (await ownTarget()));
+  const recorded = recordKernel(known, form === 'wat' ? wasmTarget : nativeTargets[form]);
+  const code =
+    form === 'wat'
+      ? (await import('../kernels/wasm.ts')).formatWat(recorded, true)
+      : (await import('../kernels/c.ts')).formatC(recorded);
+  if (json) {
+    const { summary } = recorded;
+    printJson({ name: known, summary, parameters: kernelParameters[known], form, code });
+  } else print(code.trimEnd());
 }
 
 /** Vectors of this machine, or the narrowest where no compiler tells. */

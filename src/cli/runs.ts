@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
-import { bestEpoch, computedBy } from '../runs/records.ts';
+import { bestEpoch, computedBy, kernelsIn } from '../runs/records.ts';
 import { meanText, note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -20,7 +20,7 @@ pictures themselves, and then flattering.`;
 
 export function runsCommand(): Command {
   return new Command('runs')
-    .description('list runs: state, epochs, best accuracy, time')
+    .description('list runs: state, epochs, accuracy, time, and on which kernels')
     .argument('[dir]', 'folder of run folders')
     .option('--json', 'print one object a line')
     .addHelpText('after', runsExamples)
@@ -42,11 +42,11 @@ async function listCommand(dir: string | undefined, { json }: { readonly json?: 
   }
   if (runs.length === 0) return note(`There are no runs in ${root}; vgg train makes one.`);
   const rows = runs.map((run) => {
-    if ('problem' in run) return [run.name, 'damaged', '', '', '', ''];
+    if ('problem' in run) return [run.name, 'damaged', '', '', '', '', ''];
     if ('seeds' in run) {
-      return [run.name, `${run.testAccuracy.length} of ${run.seeds} seeds`, '', meanText(run), '', ''];
+      return [run.name, `${run.testAccuracy.length} of ${run.seeds} seeds`, '', meanText(run), '', '', ''];
     }
-    const { state, epochs, totalEpochs, bestAccuracy, testAccuracy, seconds } = facts(run);
+    const { state, epochs, totalEpochs, bestAccuracy, testAccuracy, seconds, description } = facts(run);
     return [
       run.name,
       state,
@@ -54,9 +54,10 @@ async function listCommand(dir: string | undefined, { json }: { readonly json?: 
       percent(testAccuracy),
       percent(bestAccuracy),
       seconds === undefined ? '' : clock(seconds),
+      description === undefined ? '' : kernelsIn(description),
     ];
   });
-  const head = ['run', 'state', 'epochs', 'test accuracy', 'best', 'time'];
+  const head = ['run', 'state', 'epochs', 'test accuracy', 'best', 'time', 'kernels'];
   print(formatTable([head, ...rows], 2));
   for (const run of runs) if ('problem' in run) note(run.problem);
 }

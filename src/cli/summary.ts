@@ -4,9 +4,12 @@ import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { PlanDescription } from '../engine/cpu/describe.ts';
 import type { LayerProfile } from '../engine/cpu/profile.ts';
+import { UsageError } from '../errors.ts';
+import type { TileSize } from '../kernels/language.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, formatSummary, formatTable, summarize } from '../model/summary.ts';
+import { counted } from '../words.ts';
 import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -58,7 +61,9 @@ export function summaryCommand(): Command {
     .action(summary);
 }
 
-async function summary(model: string, options: SummaryOptions): Promise<void> {
+async function summary(model: string, options: SummaryOptions, command: Command): Promise<void> {
+  if (!options.profile && command.getOptionValueSource('device') === 'cli')
+    throw new UsageError('--device says whose kernels --profile times; add --profile, or leave it out');
   const { shape, classes } = datasetFacts(options);
   const network = buildNetwork(chosenModel({ model, modelOption: options.modelOption }, classes), shape);
   const table = summarize(network);
@@ -75,7 +80,7 @@ async function summary(model: string, options: SummaryOptions): Promise<void> {
   }
   print(formatSummary(table));
   print(
-    `Training with batches of ${batchSize} on ${threads} thread${threads === 1 ? '' : 's'} takes ` +
+    `Training with batches of ${batchSize} on ${counted(threads, 'thread')} takes ` +
       `${formatBytes(trainingBytes)}.`,
   );
   if (plan) print(`\n${formatPlan(plan)}`);
@@ -88,6 +93,10 @@ interface Plan extends PlanDescription {
 interface PlanProfile extends LayerProfile {
   /** `native (AVX-512)`, for instance. */
   readonly kernels: string;
+  /** Floats of their vectors. */
+  readonly lanes: number;
+  /** Register tiles of their matrix products, rows × vectors. */
+  readonly tiles: readonly TileSize[];
   readonly batchSize: number;
 }
 
@@ -114,7 +123,11 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
   }[device];
   const kernels = await provider(false, note);
   const layers = await profileLayers(network, kernels, { batchSize, steps: profiledSteps });
-  return { ...description, profile: { kernels: describeKernels(kernels), batchSize, ...layers } };
+  const { lanes, tiles } = kernels;
+  return {
+    ...description,
+    profile: { kernels: describeKernels(kernels), lanes, tiles, batchSize, ...layers },
+  };
 }
 
 function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
@@ -144,8 +157,8 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
             '',
             '',
             '',
-            (profile.rest * profile.milliseconds).toFixed(2),
-            percent(profile.rest),
+            profile.rest.milliseconds.toFixed(2),
+            percent(profile.rest.share),
             '',
           ],
         ]
@@ -153,13 +166,15 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
   ];
   const lines = [
     formatTable(cells, 4),
-    `${chunk} images go through the network together; gradients are summed in ${slots} slots; blocks are cut for a cache of ` +
+    `${chunk === 1 ? '1 image goes' : `${chunk} images go`} through the network together; gradients are summed in ${counted(slots, 'slot')}; blocks are cut for a cache of ` +
       `${formatBytes(cacheBytes)}.`,
   ];
   if (profile) {
     lines.push(
       `A step of ${profile.batchSize} takes ${profile.milliseconds.toFixed(2)} ms with ${profile.kernels} on one ` +
         'thread; GFLOP/s are counted as direct convolution.',
+      `Its products are computed in register tiles of ${profile.tiles.map(([height, width]) => `${height}×${width}`).join(', ')} vectors of ` +
+        `${profile.lanes} floats.`,
     );
   }
   return lines.join('\n');

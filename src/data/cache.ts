@@ -1,8 +1,8 @@
 /** Where downloaded data sets live: the user's cache directory, by the platform's own convention. */
 import { homedir, platform } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 
-/** `$XDG_CACHE_HOME/vggnet` or `~/.cache/vggnet`; on macOS `~/Library/Caches`, on Windows `%LOCALAPPDATA%`. */
+/** `$XDG_CACHE_HOME/vggnet` (only an absolute path counts) or `~/.cache/vggnet`; on macOS `~/Library/Caches`, on Windows `%LOCALAPPDATA%`. */
 export function cacheDirectory(
   environment: NodeJS.ProcessEnv = process.env,
   system: string = platform(),
@@ -13,8 +13,10 @@ export function cacheDirectory(
       return join(home, 'Library', 'Caches', 'vggnet');
     case 'win32':
       return join(environment.LOCALAPPDATA || join(home, 'AppData', 'Local'), 'vggnet');
-    default:
-      return join(environment.XDG_CACHE_HOME || join(home, '.cache'), 'vggnet');
+    default: {
+      const named = environment.XDG_CACHE_HOME ?? '';
+      return join(isAbsolute(named) ? named : join(home, '.cache'), 'vggnet');
+    }
   }
 }
 

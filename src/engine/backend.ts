@@ -162,4 +162,6 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Told what a user should know about the device, a line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;
+  /** Gives up while the session is being opened: compiling kernels takes seconds. */
+  readonly signal?: AbortSignal;
 }

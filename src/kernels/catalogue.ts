@@ -142,7 +142,7 @@ export const wasmPairsTarget: Target = {
  * load least for each product; four of AVX-512's vectors are also rows of the right matrix that its cache fetches ahead.
  * A tile of one vector has as many rows as keep both multipliers busy: a sum waits four cycles for itself.
  */
-export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', Target>> = {
+export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', Target>> = {
   avx512: {
     prefetches: true,
     widths: [
@@ -158,7 +158,7 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx' | 'sse' | 'neon', T
       { lanes: 4, tiles: [[8, 1]] },
     ],
   },
-  avx: {
+  avx2: {
     prefetches: true,
     widths: [
       {

@@ -670,14 +670,18 @@ export function formatWat(kernel: Kernel, fused: boolean): string {
     `;; ${kernel.summary}`,
     ...constants.values.map((value, i) => `(global (;${i};) (mut f32) (f32.const ${number(value)}))`),
     `(func $${kernel.name} (export "${kernel.name}")`,
-    `  (param ${kernel.parameters.map((p) => wasmType(p.type)).join(' ')})`,
+    ...kernel.parameters.map(({ type }, i) => `  (param $${kernel.parameterNames[i]} ${wasmType(type)})`),
     `  (local ${locals.join(' ')})`,
   ];
+  const isLocal = (name: Mnemonic): boolean => name.startsWith('local.');
   let depth = 1;
   code.names.forEach((name, i) => {
     if (name === 'end' || name === 'else') depth--;
     const [first, second] = [code.first[i]!, code.second[i]!];
-    const words = [name, ...immediateWords(instructions[name][1], first, second)];
+    const parameter = isLocal(name) ? kernel.parameterNames[first] : undefined;
+    const immediates =
+      parameter === undefined ? immediateWords(instructions[name][1], first, second) : [`$${parameter}`];
+    const words = [name, ...immediates];
     lines.push(`${'  '.repeat(depth)}${words.join(' ')}`);
     if (name === 'block' || name === 'loop' || name === 'if' || name === 'else') depth++;
   });

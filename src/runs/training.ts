@@ -123,6 +123,7 @@ export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts
 export async function prepareTraining(
   config: TrainConfig,
   onNotice: (line: string) => void = console.warn,
+  signal?: AbortSignal,
 ): Promise<Training> {
   const { batchSize, seed, device, threads } = config;
   const facts = checkConfig(config);
@@ -137,6 +138,7 @@ export async function prepareTraining(
     device,
     onNotice,
     ...(threads !== undefined && { threads }),
+    ...(signal && { signal }),
   });
   try {
     const splits = await loading;
@@ -194,7 +196,7 @@ export async function runTraining(
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
     // What a checkpoint holds takes the place of the weights that the run began with.
     const { init: _, ...withoutInit } = config;
-    training = { ...(await prepareTraining(from ? withoutInit : config, notice)), config };
+    training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
     signal?.throwIfAborted();
     if (run) {
       // What was changed, the number of epochs for instance, now belongs to the run.

@@ -37,6 +37,8 @@ export interface CompileOptions {
   readonly seed?: number;
   /** Told what is worth knowing about the device, a line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
+  /** Gives up; compiling kernels takes seconds. */
+  readonly signal?: AbortSignal;
 }
 
 export interface TrainOptions extends StepOptions {
@@ -69,13 +71,22 @@ export interface Prediction {
  * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
-  const { input, device = 'auto', threads, batchSize = 100, seed = 0, onNotice = console.warn } = options;
+  const {
+    input,
+    device = 'auto',
+    threads,
+    batchSize = 100,
+    seed = 0,
+    onNotice = console.warn,
+    signal,
+  } = options;
   const network = buildNetwork(model, input);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
     onNotice,
-    ...(threads === undefined ? {} : { threads }),
+    ...(threads !== undefined && { threads }),
+    ...(signal && { signal }),
   });
   const compiled = new Model(network, session, batchSize);
   await compiled.setWeights(initialWeights(network, seed));

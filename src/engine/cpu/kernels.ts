@@ -1,13 +1,17 @@
 /** Which kernels a session uses: native ones where there is a compiler, otherwise WebAssembly, as fast as V8 makes it. */
 import { VggError } from '../../errors.ts';
-import { lanesOf, recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
+import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
-import type { KernelSource } from './library.ts';
+import { type KernelSource, vectorsOf } from './library.ts';
 import { inNode } from './threads.ts';
 import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 
-/** Finds kernels for memory that is shared or not; tells `notice` what a user should know. */
-export type KernelProvider = (shared: boolean, notice: (line: string) => void) => Promise<KernelSource>;
+/** Finds kernels for memory that is shared or not; tells `notice` what a user should know, and gives up at `signal`. */
+export type KernelProvider = (
+  shared: boolean,
+  notice: (line: string) => void,
+  signal?: AbortSignal,
+) => Promise<KernelSource>;
 
 const plainModules = new Map<boolean, KernelSource>();
 
@@ -17,7 +21,7 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
   if (!source) {
     const fused = hasFusedMultiplyAdds();
     const module = new webAssembly.Module(assembleModule(recordKernels(wasmTarget), { shared, fused }));
-    source = { kind: 'wasm', variant: fused ? '' : 'unfused', lanes: lanesOf(wasmTarget), module };
+    source = { kind: 'wasm', variant: fused ? '' : 'unfused', ...vectorsOf(wasmTarget), module };
     plainModules.set(shared, source);
   }
   return source;
@@ -35,11 +39,11 @@ export const wasmKernels: KernelProvider = async (shared, notice) => {
 };
 
 /** Native kernels. @throws VggError where there can be none, with the reason. */
-export const nativeKernels: KernelProvider = async (_, notice) => {
+export const nativeKernels: KernelProvider = async (_, notice, signal) => {
   if (!inNode()) throw new VggError('native kernels need Node; a browser runs WebAssembly');
   const native = await import('./native-node.ts');
   try {
-    return await native.nativeKernels({ onNotice: notice });
+    return await native.nativeKernels({ onNotice: notice, signal });
   } catch (error) {
     if (!(error instanceof VggError)) throw error;
     throw new VggError(`--device native: ${error.message}; --device wasm needs nothing`);
@@ -47,11 +51,11 @@ export const nativeKernels: KernelProvider = async (_, notice) => {
 };
 
 /** Native kernels where they can be had, otherwise WebAssembly. */
-export const anyKernels: KernelProvider = async (shared, notice) => {
+export const anyKernels: KernelProvider = async (shared, notice, signal) => {
   if (inNode() && process.env.VGGNET_CC !== '') {
     const native = await import('./native-node.ts');
     try {
-      return await native.nativeKernels({ onNotice: notice });
+      return await native.nativeKernels({ onNotice: notice, signal });
     } catch (error) {
       if (!(error instanceof VggError)) throw error;
       notice(`no native kernels, so WebAssembly runs: ${error.message}`);

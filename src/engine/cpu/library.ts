@@ -3,27 +3,40 @@
  * called with the same numbers; a session chooses one when it opens and keeps it.
  */
 import type { KernelName } from '../../kernels/catalogue.ts';
+import type { Target, TileSize } from '../../kernels/language.ts';
 import type { Call } from './code.ts';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
 
 /** Where kernels come from; it can be sent to workers. */
-export type KernelSource =
-  | {
-      readonly kind: 'wasm';
-      /** What it is, beyond its kind: `revectorised`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
-      readonly variant: string;
-      /** Floats of its widest vectors. */
-      readonly lanes: number;
-      readonly module: WasmModule;
-    }
-  | {
-      readonly kind: 'native';
-      /** Its vectors, for instance `AVX-512`. */
-      readonly variant: string;
-      readonly lanes: number;
-      /** The shared library. */
-      readonly file: string;
-    };
+export type KernelSource = KernelVectors &
+  (
+    | {
+        readonly kind: 'wasm';
+        /** What it is, beyond its kind: `revectorised`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
+        readonly variant: string;
+        readonly module: WasmModule;
+      }
+    | {
+        readonly kind: 'native';
+        /** Its vectors, for instance `AVX-512`. */
+        readonly variant: string;
+        /** The shared library. */
+        readonly file: string;
+      }
+  );
+
+interface KernelVectors {
+  /** Floats of the widest vectors. */
+  readonly lanes: number;
+  /** Register tiles of its matrix products, in such vectors. */
+  readonly tiles: readonly TileSize[];
+}
+
+/** What a target's kernels are like. */
+export const vectorsOf = ({ widths: [widest] }: Target): KernelVectors => ({
+  lanes: widest!.lanes,
+  tiles: widest!.tiles,
+});
 
 /** In words: `wasm`, `wasm (revectorised)`, `native (AVX-512)`. */
 export const describeKernels = ({ kind, variant }: KernelSource): string =>

@@ -1,38 +1,36 @@
 /**
  * Native kernels: the C that `kernels/c.ts` prints, compiled once by the machine's own compiler, kept in the user's
- * cache and called through koffi. A library enters the cache only after its self-test, under a temporary name first;
- * its name holds the hash of what it was made from and of its content, so that neither a change of compiler, processor
- * or kernels nor a damaged file goes unnoticed.
+ * cache and called through koffi. A library enters the cache only after its self-test, in a process of its own, and by a
+ * rename; its name holds the hash of what it was made from and of its content, so that neither a change of compiler,
+ * processor or kernels nor a damaged file goes unnoticed. Of several processes that start at once one compiles.
  */
-import { execFile } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { availableParallelism, hostname } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
 import { makeFolder } from '../../make-folder.ts';
-import type { KernelSource } from './library.ts';
-import { loadKoffi, openNative } from './native-library-node.ts';
-import { checkMemory, testAgainstPlain } from './self-test.ts';
-
-const execute = promisify(execFile);
+import { type KernelSource, vectorsOf } from './library.ts';
+import { loadKoffi } from './native-library-node.ts';
+import { howItEnded, runToEnd } from './processes-node.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
 export type NativeTarget = keyof typeof nativeTargets;
 const targetNames: Readonly<Record<NativeTarget, string>> = {
   avx512: 'AVX-512',
-  avx: 'AVX2',
+  avx2: 'AVX2',
   sse: 'SSE',
   neon: 'NEON',
 };
 
 /** What a target's vectors are called: `AVX-512`, for instance. */
-export const vectorsOf = (target: NativeTarget): string => targetNames[target];
+export const targetName = (target: NativeTarget): string => targetNames[target];
 
 export interface Compiler {
   /** The command and its own arguments. */
@@ -57,7 +55,12 @@ export interface NativeOptions {
   readonly directory?: string;
   /** Told what takes long. */
   readonly onNotice?: (line: string) => void;
+  /** Gives up; nothing is left behind. */
+  readonly signal?: AbortSignal | undefined;
 }
+
+/** Kernels that were compiled but compute wrongly, or crash. */
+export class WrongKernels extends VggError {}
 
 const commonFlags = [
   '-std=gnu11',
@@ -73,7 +76,7 @@ const gccFlags = ['-fno-ivopts'];
 
 /** Makes narrower vectors than the processor's. */
 const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
-  avx: ['-mno-avx512f'],
+  avx2: ['-mno-avx512f'],
   sse: ['-mno-avx'],
 };
 
@@ -87,54 +90,67 @@ export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
 const macro = (macros: string, name: string): string | undefined =>
   new RegExp(`^#define ${name} (.*)$`, 'm').exec(macros)?.[1];
 
+/** A compiler's command: a file, which may have blanks in its path, or words. Paths count from here, wherever it runs. */
+function commandOf(candidate: string): string[] {
+  if (existsSync(candidate)) return [resolve(candidate)];
+  const [program = '', ...own] = candidate.split(/\s+/);
+  return [/[\\/]/.test(program) ? resolve(program) : program, ...own];
+}
+
 /**
- * The machine's C compiler: `$VGGNET_CC`, `$CC`, `cc`, `gcc` or `clang`, the first that runs.
+ * The machine's C compiler: `$VGGNET_CC` and no other, or the first that runs of `$CC`, `cc`, `gcc` and `clang`.
  * @throws VggError where there is none, with the reason.
  */
 export async function findCompiler(options: NativeOptions = {}): Promise<Compiler> {
-  const { environment = process.env, target: wanted } = options;
-  if (environment.VGGNET_CC === '') throw new VggError('turned off by VGGNET_CC');
-  const named = environment.VGGNET_CC ?? environment.CC;
-  const candidates = named === undefined || named === '' ? ['cc', 'gcc', 'clang'] : [named];
+  const { environment = process.env, target: wanted, signal } = options;
+  const [own, usual] = [environment.VGGNET_CC?.trim(), environment.CC?.trim()];
+  if (own === '') throw new VggError('turned off by VGGNET_CC');
+  const candidates = own === undefined ? [...(usual ? [usual] : []), 'cc', 'gcc', 'clang'] : [own];
   let failure = '';
   for (const candidate of candidates) {
-    const command = candidate.trim().split(/\s+/);
+    const command = commandOf(candidate);
     for (const machine of [['-march=native'], ['-mcpu=native'], []]) {
       const narrower = (wanted && narrowing[wanted]) ?? [];
-      const all = [...command.slice(1), ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'];
+      let macros: string;
       try {
-        const running = execute(command[0]!, all, { maxBuffer: 1 << 24 });
-        running.child.stdin?.on('error', () => {}).end();
-        const { stdout: macros } = await running;
-        const has = (name: string): boolean => macro(macros, name) !== undefined;
-        const found: NativeTarget | undefined = has('__AVX512F__')
-          ? 'avx512'
-          : has('__AVX2__') && has('__FMA__')
-            ? 'avx'
-            : has('__SSE2__')
-              ? 'sse'
-              : has('__ARM_NEON')
-                ? 'neon'
-                : undefined;
-        if (!found)
-          throw new VggError(`${candidate} compiles for a processor whose vectors are not known here`);
-        if (wanted && wanted !== found)
-          throw new VggError(`${candidate} does not compile for ${targetNames[wanted]} here`);
-        const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
-        return {
-          command,
-          flags: has('__clang__') ? commonFlags : [...commonFlags, ...gccFlags],
-          machine: [...machine, ...narrower],
-          macros,
-          version: has('__clang__') ? version : `gcc ${version}`,
-          target: found,
-        };
+        const ended = await runToEnd([...command, ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'], {
+          signal,
+        });
+        if (ended.code !== 0) {
+          const reason = ended.stderr.trim().split('\n')[0] || `it ${howItEnded(ended)}`;
+          failure ||= `${candidate} does not compile: ${reason}`;
+          continue;
+        }
+        macros = ended.stdout;
       } catch (error) {
-        if (error instanceof VggError) throw error;
-        const { code, stderr, message } = error as { code?: unknown; stderr?: string; message: string };
-        if (code === 'ENOENT') break;
-        failure = `${candidate} does not compile: ${(stderr?.trim() || message).split('\n')[0]}`;
+        signal?.throwIfAborted();
+        const { code, message } = error as NodeJS.ErrnoException;
+        if (code !== 'ENOENT') failure ||= `${candidate} does not compile: ${message}`;
+        break;
       }
+      const has = (name: string): boolean => macro(macros, name) !== undefined;
+      const found: NativeTarget | undefined = has('__AVX512F__')
+        ? 'avx512'
+        : has('__AVX2__') && has('__FMA__')
+          ? 'avx2'
+          : has('__SSE2__')
+            ? 'sse'
+            : has('__ARM_NEON')
+              ? 'neon'
+              : undefined;
+      if (!found)
+        throw new VggError(`${candidate} compiles for a processor whose vectors are not known here`);
+      if (wanted && wanted !== found)
+        throw new VggError(`${candidate} does not compile for ${targetNames[wanted]} here`);
+      const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
+      return {
+        command,
+        flags: has('__clang__') ? commonFlags : [...commonFlags, ...gccFlags],
+        machine: [...machine, ...narrower],
+        macros,
+        version: has('__clang__') ? version : `gcc ${version}`,
+        target: found,
+      };
     }
   }
   throw new VggError(failure || `no C compiler: ${candidates.join(', ')} not found`);
@@ -154,6 +170,12 @@ async function ownDirectory(directory: string): Promise<void> {
   }
   if (process.getuid && (mode & 0o077) !== 0) {
     throw new VggError(`others may enter ${directory} (mode ${(mode & 0o777).toString(8)}); chmod 700 it`);
+  }
+  // Others who may write in the folder around it could put another one in its place, unless that is sticky, as /tmp is.
+  const around = dirname(directory);
+  const outer = statSync(around).mode;
+  if (process.getuid && (outer & 0o022) !== 0 && (outer & 0o1000) === 0) {
+    throw new VggError(`others may write in ${around} (mode ${(outer & 0o777).toString(8)}); chmod go-w it`);
   }
 }
 
@@ -175,7 +197,7 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
 }
 
 async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
-  const { directory = nativeDirectory(), onNotice } = options;
+  const { directory = nativeDirectory(), onNotice, signal } = options;
   const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
   const { target, command, flags, machine, macros } = compiler;
   await ownDirectory(directory);
@@ -187,56 +209,121 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     );
   };
   const key = hash(...(kernelFiles() ?? print()), JSON.stringify([target, command, flags, machine]), macros);
-  const lanes = lanesOf(nativeTargets[target]);
   const source = (file: string): KernelSource => ({
     kind: 'native',
     variant: targetNames[target],
-    lanes,
+    ...vectorsOf(nativeTargets[target]),
     file,
   });
-  const kept = readdirSync(directory).filter((name) => name.startsWith(`${key}-`));
-  for (const name of kept) {
-    const file = join(directory, name);
-    if (!existsSync(file)) continue; // Another process found it damaged first.
-    const content = readFileSync(file);
-    if (name.endsWith('.failed')) throw new VggError(`${content.toString('utf8').trim()} (kept in ${file})`);
-    if (name === libraryName(key, content)) {
-      // Its time is that of its last use; a folder that cannot be written says nothing here.
-      await utimes(file, new Date(), new Date()).catch(() => undefined);
-      return source(file);
-    }
-    onNotice?.(`${file} is damaged and is compiled again`);
-    await rm(file, { force: true });
-  }
-  onNotice?.(
-    `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
-  );
-  // What a process left behind that was ended while it compiled, and libraries that nobody has used for long.
-  for (const name of readdirSync(directory)) {
-    const left = statSync(join(directory, name), { throwIfNoEntry: false });
-    if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
-      await rm(join(directory, name), { recursive: true, force: true });
-  }
-  const work = join(directory, `.${randomUUID()}`);
-  await mkdir(work, { mode: 0o700 });
+  const kept = await findLibrary(directory, key, onNotice);
+  if (kept !== undefined) return source(kept);
+  const work = await claimWork(directory, key, options);
+  if (work === undefined) return findOrCompile(options);
+  const remove = (): void => rmSync(work, { recursive: true, force: true });
+  process.once('exit', remove);
   try {
-    const file = await compileLibrary(compiler, print(), work);
-    const memory = checkMemory(false);
-    const library = await openNative(file, memory).catch((error: Error) => {
-      throw new VggError(`what ${compiler.version} made does not load: ${error.message}`);
-    });
-    const complaint = testAgainstPlain(library, memory, lanes);
+    onNotice?.(
+      `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
+    );
+    await removeOld(directory);
+    const file = await compileLibrary(compiler, print(), work, signal);
+    const complaint = await testLibrary(file, target, compiler, signal);
     if (complaint !== undefined) {
       const reason = `native kernels of ${compiler.version} failed their self-test: ${complaint}`;
       await writeFile(join(work, 'failed'), `${reason}\n`);
       await rename(join(work, 'failed'), join(directory, `${key}-.failed`));
-      throw new VggError(reason);
+      throw new WrongKernels(reason);
     }
     const final = join(directory, libraryName(key, await readFile(file)));
     await rename(file, final);
     return source(final);
   } finally {
-    await rm(work, { recursive: true, force: true });
+    process.off('exit', remove);
+    remove();
+  }
+}
+
+/**
+ * The library of this key in the cache, where there is a good one; damaged ones are removed.
+ * @throws WrongKernels where one was made and failed its self-test.
+ */
+async function findLibrary(
+  directory: string,
+  key: string,
+  onNotice: NativeOptions['onNotice'],
+): Promise<string | undefined> {
+  for (const name of readdirSync(directory).filter((entry) => entry.startsWith(`${key}-`))) {
+    const file = join(directory, name);
+    // Another process may have found it damaged first.
+    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
+    const content = readFileSync(file);
+    if (name.endsWith('.failed'))
+      throw new WrongKernels(`${content.toString('utf8').trim()} (kept in ${file})`);
+    if (name !== libraryName(key, content)) {
+      onNotice?.(`${file} is damaged`);
+      await rm(file, { force: true });
+      continue;
+    }
+    // Its time is that of its last use; a folder that cannot be written says nothing here.
+    await utimes(file, new Date(), new Date()).catch(() => undefined);
+    return file;
+  }
+  return undefined;
+}
+
+/** Milliseconds between two looks whether another process has compiled, and until one that cannot be asked is given up. */
+const lookEvery = 100;
+const patience = 60_000;
+
+/**
+ * A folder to compile in. Undefined where another process compiled meanwhile: of those whose folders stand side by side
+ * the first by name does, the others wait for it to end.
+ */
+async function claimWork(
+  directory: string,
+  key: string,
+  { onNotice, signal }: NativeOptions,
+): Promise<string | undefined> {
+  const prefix = `.${key}-`;
+  const own = `${prefix}${hostname()}-${process.pid}-${randomUUID()}`;
+  const others = (): string[] =>
+    readdirSync(directory).filter((name) => {
+      if (!name.startsWith(prefix) || name === own) return false;
+      const begun = statSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs;
+      return begun !== undefined && Date.now() - begun < patience && !isDead(name.slice(prefix.length));
+    });
+  const before = others();
+  if (before.length === 0) {
+    await mkdir(join(directory, own), { mode: 0o700 });
+    if (others().every((name) => own < name)) return join(directory, own);
+    await rm(join(directory, own), { recursive: true });
+  }
+  onNotice?.('waiting for another process that compiles native kernels');
+  while (others().length > 0) {
+    signal?.throwIfAborted();
+    await sleep(lookEvery);
+  }
+  return undefined;
+}
+
+/** Whether the process is known to have ended that `HOST-PID-ID` names. */
+function isDead(owner: string): boolean {
+  const [, host, pid] = /^(.*)-(\d+)-[0-9a-f]{8}-[0-9a-f-]{27}$/.exec(owner) ?? [];
+  if (host !== hostname()) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+  }
+}
+
+/** Removes what a process left behind that was ended while it compiled, and libraries that nobody has used for long. */
+async function removeOld(directory: string): Promise<void> {
+  for (const name of readdirSync(directory)) {
+    const left = statSync(join(directory, name), { throwIfNoEntry: false });
+    if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
+      await rm(join(directory, name), { recursive: true, force: true });
   }
 }
 
@@ -261,19 +348,18 @@ function kernelFiles(): readonly string[] | undefined {
 const libraryName = (key: string, content: Uint8Array): string => `${key}-${hash(content)}.so`;
 
 /** Compiles the parts side by side and links them. */
-async function compileLibrary(compiler: Compiler, sources: readonly string[], work: string): Promise<string> {
-  const [program = '', ...own] = compiler.command;
+async function compileLibrary(
+  { command, flags, machine }: Compiler,
+  sources: readonly string[],
+  work: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const run = async (...rest: readonly string[]): Promise<void> => {
-    try {
-      await execute(program, [...own, ...compiler.flags, ...compiler.machine, ...rest], {
-        cwd: work,
-        maxBuffer: 1 << 24,
-      });
-    } catch (error) {
-      const { stderr = '' } = error as { stderr?: string };
-      const line = stderr.split('\n').find((text) => /error/i.test(text)) ?? stderr.split('\n')[0];
-      throw new VggError(`${compiler.command.join(' ')} fails on the kernels: ${line || String(error)}`);
-    }
+    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal });
+    if (ended.code === 0) return;
+    const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
+    const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;
+    throw new VggError(`${command.join(' ')} fails on the kernels: ${reason.trim()}`);
   };
   await Promise.all(sources.map((source, i) => writeFile(join(work, `${i}.c`), source)));
   const queue = sources.map((_, i) => i);
@@ -285,4 +371,22 @@ async function compileLibrary(compiler: Compiler, sources: readonly string[], wo
   await Promise.all(Array.from({ length: Math.min(sources.length, availableParallelism()) }, compileNext));
   await run('-shared', ...sources.map((_, i) => `${i}.o`), '-o', 'kernels.so');
   return join(work, 'kernels.so');
+}
+
+/** What the self-test finds wrong, in a process of its own, which wrong code may crash. */
+async function testLibrary(
+  file: string,
+  target: NativeTarget,
+  { version }: Compiler,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  // The published package holds .js files, and nothing rewrites the name in a URL.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const program = fileURLToPath(new URL(`./native-test-node.${extension}`, import.meta.url));
+  const lanes = String(lanesOf(nativeTargets[target]));
+  const ended = await runToEnd([process.execPath, program, file, lanes], { signal });
+  if (ended.code === 0) return ended.stdout === '' ? undefined : ended.stdout;
+  if (ended.signal !== null) return `the process ${howItEnded(ended)}`;
+  const reason = /^\w*Error: (.*)$/m.exec(ended.stderr)?.[1] ?? howItEnded(ended);
+  throw new VggError(`what ${version} made does not run: ${reason}`);
 }

@@ -185,8 +185,8 @@ export interface LayerProfile {
     /** Counted as direct convolution: what PyTorch would compute. */
     readonly gflops: number;
   }[];
-  /** Share of the time that is no layer's: reading pictures, the loss. */
-  readonly rest: number;
+  /** What is no layer's: reading pictures, the loss. */
+  readonly rest: { readonly milliseconds: number; readonly share: number };
 }
 
 /** `profileTraining`, summed up by layer. */
@@ -208,5 +208,6 @@ export async function profileLayers(
     const flops = layers.reduce((sum, name) => sum + (flopsOf.get(name) ?? 0), 0);
     return { layers, milliseconds: time, share: time / milliseconds, gflops: flops / time / 1e6 };
   });
-  return { milliseconds, rows, rest: 1 - rows.reduce((sum, { share }) => sum + share, 0) };
+  const rest = milliseconds - rows.reduce((sum, row) => sum + row.milliseconds, 0);
+  return { milliseconds, rows, rest: { milliseconds: rest, share: rest / milliseconds } };
 }

@@ -5,9 +5,9 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
-import { lanesOf, recordKernels, wasmPairsTarget } from '../../kernels/catalogue.ts';
+import { recordKernels, wasmPairsTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
-import { type KernelSource, openModule } from './library.ts';
+import { type KernelSource, openModule, vectorsOf } from './library.ts';
 import { processorFeatures } from './processor-node.ts';
 import { checkMemory, testAgainstEachOther } from './self-test.ts';
 import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
@@ -71,6 +71,6 @@ function make(shared: boolean): Revectorized {
     [openModule(module, memories[1]), memories[1]],
   );
   return complaint === undefined
-    ? { source: { kind: 'wasm', variant: 'revectorised', lanes: lanesOf(wasmPairsTarget), module } }
+    ? { source: { kind: 'wasm', variant: 'revectorised', ...vectorsOf(wasmPairsTarget), module } }
     : { reason: `its self-test failed: ${complaint}`, failed: true };
 }

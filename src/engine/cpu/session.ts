@@ -10,6 +10,7 @@ import { DataError, UsageError, VggError } from '../../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../../model/layer.ts';
 import { checkMoments } from '../../model/layers/batch-norm.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
+import { counted } from '../../words.ts';
 import { updatesIn } from '../accumulation.ts';
 import type {
   BatchSource,
@@ -73,7 +74,7 @@ export const openNative: OpenSession = opener(nativeKernels);
 
 /** Opens a session on the CPU. @throws VggError where the network needs more than 4 GiB. */
 export async function openCpuSession(network: Network, options: CpuOptions): Promise<Session> {
-  const { onNotice = () => {} } = options;
+  const { onNotice = () => {}, signal } = options;
   const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
   const cacheBytes = await cacheSize();
@@ -110,7 +111,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   const workers = shared ? Array.from({ length: threads }, startThread) : [];
   let kernels: KernelSource;
   try {
-    [kernels] = await Promise.all([options.kernels(shared, onNotice), wishHugePages(memory)]);
+    [kernels] = await Promise.all([options.kernels(shared, onNotice, signal), wishHugePages(memory)]);
   } catch (error) {
     for (const worker of workers) await (await worker).stop();
     throw error;
@@ -192,7 +193,7 @@ class CpuSession implements Session {
     this.#buffer = buffer;
     this.threads = threads;
     this.device = kernels.kind;
-    this.description = `${describeKernels(kernels)}, ${threads} thread${threads === 1 ? '' : 's'}`;
+    this.description = `${describeKernels(kernels)}, ${counted(threads, 'thread')}`;
   }
 
   /** Also starts the optimizer afresh. */

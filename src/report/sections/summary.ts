@@ -1,5 +1,6 @@
 /** The head of a report: what was trained, and how well, in one sentence and a few figures. */
 import { computedBy } from '../../runs/records.ts';
+import { counted } from '../../words.ts';
 import type { Section } from '../document.ts';
 import { duration, grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
@@ -17,13 +18,13 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
     ['Test loss', full.loss.toFixed(4)],
     ...(insight ? ([['Half-precision weights', percent(insight.half.correct / n)]] as const) : []),
     ['Parameters', grouped(network.parameterCount)],
-    ['Training', `${count} epoch${count === 1 ? '' : 's'}, ${duration(seconds)}`],
+    ['Training', `${counted(count, 'epoch')}, ${duration(seconds)}`],
   ];
   return {
     id: 'summary',
     title: `${config.model} on ${config.dataset}`,
     body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${config.model}, a network of
-${grouped(network.parameterCount)} parameters, was trained for ${count} epoch${count === 1 ? '' : 's'} in ${duration(seconds)}
+${grouped(network.parameterCount)} parameters, was trained for ${counted(count, 'epoch')} in ${duration(seconds)}
 on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}, and classifies ${percent(full.correct / n)} of ${grouped(n)} test pictures of
 ${config.dataset} rightly${
       five &&
