@@ -25,9 +25,9 @@ const { values: options, positionals } = readOptions(usage, {
 });
 const batchSize = wholeNumber('--batch-size', options['batch-size'], 1, usage);
 const steps = wholeNumber('--steps', options.steps, 2, usage);
-const provider =
-  providers[options.device as keyof typeof providers] ??
-  fail(`--device ${options.device} is not one of ${Object.keys(providers).join(', ')}`, usage);
+const provider = Object.hasOwn(providers, options.device)
+  ? providers[options.device as keyof typeof providers]
+  : fail(`--device ${options.device} is not one of ${Object.keys(providers).join(', ')}`, usage);
 const models = (positionals.length > 0 ? positionals : ['simplified', 'vgg7']).map((model) =>
   model === 'simplified' || model === 'vgg7' ? model : fail(`${model} is not one of simplified, vgg7`, usage),
 );

@@ -375,7 +375,7 @@ export const loadImage: KernelRecipe = kernel(
  */
 export const touch: KernelRecipe = kernel(
   'touch',
-  'out = the largest of the first floats of all cache lines of map[rows][length]',
+  'out = the largest of every sixteenth float, one a cache line, of map[rows][length]',
   { out: 'pointer', map: 'pointer', mapRow: 'offset', rows: 'i32', length: 'i32' },
   (k, p) => {
     const largest = k.variable(k.loadFloat(p.map));

@@ -80,6 +80,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     onNotice = console.warn,
     signal,
   } = options;
+  signal?.throwIfAborted();
   const network = buildNetwork(model, input);
   const open = await openerOf(device);
   const session = await open(network, {
@@ -88,6 +89,10 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });
+  if (signal?.aborted) {
+    await session.close();
+    signal.throwIfAborted();
+  }
   const compiled = new Model(network, session, batchSize);
   await compiled.setWeights(initialWeights(network, seed));
   return compiled;

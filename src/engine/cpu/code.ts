@@ -68,9 +68,12 @@ export interface Chunk {
 }
 
 /**
- * The maps of several images: all of the batch's, or those of the chunk that a worker has in hand. Where there are fewer
- * of them, the next images take the places of the ones before.
+ * Whose maps a buffer holds: those of all images of the `batch`; of the images of the `chunk` that a worker has in hand; or
+ * of a few of these at a time, in `turns`, where the next ones take the places of those before.
  */
+export type Holds = 'batch' | 'chunk' | 'turns';
+
+/** The maps of several images. */
 export class MapBuffer {
   readonly shape: MapShape;
   readonly rowStride: number;
@@ -81,9 +84,9 @@ export class MapBuffer {
   readonly #place: Place;
   readonly #corner: number;
   readonly #images: number;
-  readonly #wholeBatch: boolean;
+  readonly #holds: Holds;
 
-  constructor(region: Region, shape: MapShape, frame: Frame, images: number, wholeBatch: boolean) {
+  constructor(region: Region, shape: MapShape, frame: Frame, images: number, holds: Holds) {
     const { top, left, bottom, right } = frame;
     this.shape = shape;
     this.pixelStride = shape.stored;
@@ -91,7 +94,7 @@ export class MapBuffer {
     this.imageStride = unevenStride(roundUp((top + shape.height + bottom) * this.rowStride, 4));
     this.#corner = top * this.rowStride + left * shape.stored;
     this.#images = images;
-    this.#wholeBatch = wholeBatch;
+    this.#holds = holds;
     this.floats = images * this.imageStride;
     this.#place = region.allocate(this.floats + 16);
   }
@@ -108,7 +111,9 @@ export class MapBuffer {
 
   /** The place of a pixel of the chunk's image `index`; rows and columns in the frame are negative or beyond. */
   at(chunk: Chunk, index: number, row = 0, column = 0): number {
-    const image = (this.#wholeBatch ? chunk.first + index : index) % this.#images;
+    const image =
+      this.#holds === 'batch' ? chunk.first + index : this.#holds === 'turns' ? index % this.#images : index;
+    if (image >= this.#images) throw new RangeError(`there is no image ${image} in maps of ${this.#images}`);
     return (
       this.#place.at +
       this.#corner +

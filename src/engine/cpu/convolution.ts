@@ -15,7 +15,7 @@ import type { Lowered, LoweringContext } from './lowering.ts';
 import { type Convolution, unevenStride } from './operations.ts';
 import { poolBackward, poolWindows } from './pool.ts';
 import { sparseGradients } from './sparse.ts';
-import { blocksReachOver, winogradAlgorithm } from './winograd.ts';
+import { blockExceedsImage, winogradAlgorithm } from './winograd.ts';
 
 /** What an algorithm works on. */
 export interface ConvolutionMaps {
@@ -137,8 +137,8 @@ export function lowerConvolution(
   const gradientFrame = convolutionGradientFrame(operation, dx !== undefined);
   /** The gradient comes from a layer that writes it without the frame that it needs here. */
   const lacksFrame = !pool && !context.dyFramed && Object.values(gradientFrame).some((size) => size > 0);
-  /** Its images that are in hand at once: one, where blocks of tiles do not reach over several. */
-  const together = blocksReachOver(operation, context.cacheFloats) ? context.images : 1;
+  /** Images whose full gradient is in hand at once: one where it fills blocks, which then end with it. */
+  const together = blockExceedsImage(operation, context.cacheFloats) ? context.images : 1;
   const fullGradient =
     training && !sparse
       ? pool || lacksFrame

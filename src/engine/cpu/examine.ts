@@ -8,6 +8,7 @@ import { buildNetwork, type Sequential, sequential } from '../../model/network.t
 import { simplified, vgg7 } from '../../model/vgg.ts';
 import { sgd } from '../../train/optimizers.ts';
 import { type KernelSource, openLibrary } from './library.ts';
+import { usualCacheBytes } from './operations.ts';
 import { measurePeak } from './peak.ts';
 import { type ProfileOptions, profileTraining } from './profile.ts';
 import { checkMemory } from './self-test.ts';
@@ -18,7 +19,7 @@ export interface KernelReport {
   readonly checks: number;
   /** What is wrong, if anything. */
   readonly complaint?: string;
-  /** On one core, in training steps of four networks; none where a kernel only moves data. */
+  /** On one core, in training steps of some networks; none where a kernel only moves data. */
   readonly gflops?: number;
   /** Of the measured peak. */
   readonly share?: number;
@@ -37,10 +38,11 @@ interface Training extends Pick<ProfileOptions, 'optimizer' | 'stepOptions'> {
 }
 
 /**
- * Trainings that together need every kernel: the lecture's network, a deep one, one of odd windows, and one of small maps,
- * whose picture has channels enough for its sparse gradients.
+ * Trainings that together need every kernel, with blocks cut for the usual cache: the lecture's network, a deep one, one of
+ * odd windows, one of small maps, whose picture has channels enough for its sparse gradients, and one whose channels are
+ * too many for those.
  */
-const trainings: readonly Training[] = [
+export const trainings: readonly Training[] = [
   { network: simplified({ classes: 10 }), input: [3, 32, 32], batchSize: 16 },
   { network: vgg7({ classes: 10 }), input: [3, 32, 32], batchSize: 8 },
   {
@@ -77,6 +79,19 @@ const trainings: readonly Training[] = [
     optimizer: sgd({ lr: 0.01, momentum: 0.9 }),
     stepOptions: { clipNorm: 1, averageDecay: 0.99 },
   },
+  {
+    network: sequential([
+      conv2d({ out: 72, kernel: 3, padding: 1 }),
+      relu(),
+      conv2d({ out: 16, kernel: 3, padding: 1 }),
+      relu(),
+      maxPool2d(4),
+      flatten(),
+      linear(10),
+    ]),
+    input: [3, 32, 32],
+    batchSize: 8,
+  },
 ];
 
 /** Checks and times every kernel. Takes a few seconds. */
@@ -104,6 +119,7 @@ export async function examineKernels(source: KernelSource): Promise<KernelsRepor
       ...options,
       steps: 8,
       count: true,
+      cacheBytes: usualCacheBytes,
     });
     for (const { kernel, flops, milliseconds } of calls) {
       const sum = work.get(kernel) ?? { flops: 0, milliseconds: 0 };

@@ -119,7 +119,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     inputBlocks: (count) => cutImages(count, full.height),
     inputGradient(code, chunk, { pieces }) {
       const { image } = pieces[0]!;
-      scatter!.run(code, chunk, image, (map, of, index) => {
+      scatter!.run(code, chunk, image, (map) => {
         for (const block of blocksOf(1, 1)) {
           const piece = block.pieces[0]!;
           const gradient = fullGradient!;
@@ -140,7 +140,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             depth: full.stored,
             accumulate: 0,
           });
-          code.call('col2im', patches(map, of, index, piece, gradientColumns!.at));
+          code.call('col2im', patches(map, chunk, image, piece, gradientColumns!.at));
         }
       });
     },

@@ -45,14 +45,14 @@ export const nativeKernels: KernelProvider = async (_, notice, signal) => {
   try {
     return await native.nativeKernels({ onNotice: notice, signal });
   } catch (error) {
-    if (!(error instanceof VggError)) throw error;
+    if (signal?.aborted || !(error instanceof VggError)) throw error;
     throw new VggError(`--device native: ${error.message}; --device wasm needs nothing`);
   }
 };
 
 /** Native kernels where they can be had, otherwise WebAssembly. */
 export const anyKernels: KernelProvider = async (shared, notice, signal) => {
-  if (inNode() && process.env.VGGNET_CC !== '') {
+  if (inNode() && process.env.VGGNET_CC?.trim() !== '') {
     const native = await import('./native-node.ts');
     try {
       return await native.nativeKernels({ onNotice: notice, signal });

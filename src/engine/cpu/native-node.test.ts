@@ -1,5 +1,6 @@
 /** The loader of native kernels: its cache, what it does where a file, a folder or a compiler is no good, and what it says. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
@@ -23,6 +24,9 @@ import { noNative, targetsHere } from '../../../test/native.ts';
 import { jsonLines, vgg } from '../../../test/run-vgg.ts';
 import { VggError } from '../../errors.ts';
 import { nativeTargets } from '../../kernels/catalogue.ts';
+import { flatten, linear } from '../../model/layers/index.ts';
+import { sequential } from '../../model/network.ts';
+import { compile } from '../../train/model.ts';
 import { anyKernels, nativeKernels as nativeProvider } from './kernels.ts';
 import { openNative } from './native-library-node.ts';
 import { type Compiler, findCompiler, type NativeOptions, nativeKernels } from './native-node.ts';
@@ -213,6 +217,30 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       expect(readdirSync(directory)).toEqual([]);
     });
 
+    test('whose self-test somebody ends, and does not hold it against it', async () => {
+      const options = script(
+        'for file; do case $file in',
+        `  *.c) sed '/^void relu(.*{$/s/$/ extern int raise(int); raise(15);/' "$file" > "$file.x" && mv "$file.x" "$file";;`,
+        'esac; done',
+        'exec $cc "$@"',
+      );
+      expect((await failure(options)).message).toMatch(
+        / made does not run: its self-test was ended by SIGTERM$/,
+      );
+      expect(readdirSync(directory)).toEqual([]);
+    });
+
+    test('that fails on a part, without waiting for the others', async () => {
+      const late = join(scratch, 'late');
+      const options = script(
+        `case "$*" in *"-c 0.c"*) echo 'error: boom' >&2; exit 1;; *-c*) sleep 2; touch '${late}';; esac`,
+      );
+      expect((await failure(options)).message).toMatch(/fails on the kernels: error: boom$/);
+      expect(readdirSync(directory)).toEqual([]);
+      await sleep(2500);
+      expect(existsSync(late)).toBe(false);
+    });
+
     test('whose code crashes, and remembers it', async () => {
       // ReLU reads what is nobody's.
       const options = script(
@@ -222,7 +250,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
         'exec $cc "$@"',
       );
       const { message } = await failure(options);
-      expect(message).toMatch(/^native kernels of .* failed their self-test: the process was ended by SIG/);
+      expect(message).toMatch(/^native kernels of .* failed their self-test: its process was ended by SIG/);
       expect(readdirSync(directory)).toEqual([expect.stringMatching(/-\.failed$/)]);
       expect((await failure(options)).message).toContain(message);
       expect(notices).toHaveLength(1);
@@ -244,7 +272,9 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       const kept = readdirSync(directory);
       expect(kept).toEqual([expect.stringMatching(/-\.failed$/)]);
       const compiled = readFileSync(log, 'utf8');
-      expect((await failure(options)).message).toBe(`${message} (kept in ${join(directory, kept[0]!)})`);
+      expect((await failure(options)).message).toBe(
+        `${message} (kept in ${join(directory, kept[0]!)}; remove it to try again)`,
+      );
       expect(notices).toHaveLength(1);
       expect(readFileSync(log, 'utf8')).toBe(compiled);
       expect(readdirSync(directory)).toEqual(kept);
@@ -266,15 +296,76 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(existsSync(late)).toBe(false);
   });
 
-  test('what a killed process left does not keep others waiting', async () => {
-    const key = basename(library).split('-')[0];
-    mkdirSync(join(directory, `.${key}-${hostname()}-999999999-${crypto.randomUUID()}`), {
-      recursive: true,
-      mode: 0o700,
+  test('a signal that was given before is obeyed', async () => {
+    const reason = new VggError('enough');
+    const options = { target, directory, signal: AbortSignal.abort(reason) };
+    await expect(nativeKernels(options)).rejects.toBe(reason);
+    expect(existsSync(directory)).toBe(false);
+    for (const device of ['auto', 'native', 'wasm', 'reference'] as const) {
+      const compiling = compile(sequential([flatten(), linear(2)]), {
+        input: [1, 1, 3],
+        device,
+        signal: options.signal,
+      });
+      await expect(compiling).rejects.toBe(reason);
+    }
+  });
+
+  describe('another process that compiles', () => {
+    const claim = (owner: readonly [host: string, pid: number]): string => {
+      const folder = join(directory, `.${basename(library).split('-')[0]}`);
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'owner'), JSON.stringify(owner));
+      return folder;
+    };
+
+    test('is waited for, and can be given up', async () => {
+      const folder = claim([hostname(), process.ppid]);
+      const controller = new AbortController();
+      const [waiting, stopped] = [load(), load({ signal: controller.signal })];
+      await vi.waitUntil(() => notices.length === 2);
+      expect(notices[0]).toBe('waiting for another process that compiles native kernels');
+      controller.abort(new Error('enough'));
+      await expect(stopped).rejects.toThrow('enough');
+      const made = filled();
+      rmSync(folder, { recursive: true });
+      expect(await waiting).toBe(made);
+      expect(notices).toHaveLength(2);
     });
-    chmodSync(directory, 0o700);
-    await load();
-    expect(notices).toEqual([expect.stringContaining(compiling())]);
+
+    test('and was killed is not waited for', async () => {
+      claim([hostname(), 999_999_999]);
+      await load();
+      expect(notices).toEqual([expect.stringContaining(compiling())]);
+      expect(readdirSync(directory)).toEqual([basename(library)]);
+    });
+  });
+
+  test('what is printed beside the self-test is no verdict', async () => {
+    const hook = join(scratch, 'hook.cjs');
+    writeFileSync(hook, "console.log('hook loaded');");
+    vi.stubEnv('NODE_OPTIONS', `--require ${hook}`);
+    await expectRight(await load());
+  });
+
+  test('a compiler ends with a program that is killed by a signal', async () => {
+    const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
+    const { environment } = script(`(touch '${begun}'; sleep 1; touch '${late}') & wait`);
+    const url = JSON.stringify(new URL('./native-node.ts', import.meta.url).href);
+    const program = `const { nativeKernels } = await import(${url});
+      await nativeKernels({ target: process.argv[1], directory: process.argv[2] });`;
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', program, target, directory], {
+      env: { ...process.env, ...environment },
+      stdio: 'ignore',
+    });
+    const ended = once(child, 'exit');
+    await vi.waitUntil(() => existsSync(begun), { timeout: 20_000 });
+    child.kill('SIGINT');
+    expect(await ended).toEqual([null, 'SIGINT']);
+    expect(readdirSync(directory)).toEqual([]);
+    await sleep(1500);
+    expect(existsSync(late)).toBe(false);
   });
 
   describe('finds a compiler', () => {
@@ -297,10 +388,28 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       }
     });
 
+    test('and takes no file of the folder that it runs in for one', async () => {
+      const before = process.cwd();
+      for (const name of ['cc', 'gcc']) mkdirSync(join(scratch, name));
+      process.chdir(scratch);
+      try {
+        expect((await findCompiler({ target, environment: {} })).command).toEqual(['cc']);
+      } finally {
+        process.chdir(before);
+      }
+    });
+
     test('beside a $CC that does not run', async () => {
       const { version } = await findCompiler({ target, environment: { CC: missing } });
       expect(version).not.toBe('');
     });
+  });
+
+  test.skipIf(!process.getuid)("the user's own folder around it is closed to others", async () => {
+    filled();
+    chmodSync(join(scratch, 'cache'), 0o775);
+    await load();
+    expect(statSync(join(scratch, 'cache')).mode & 0o777).toBe(0o755);
   });
 
   describe('refuses a folder', () => {
@@ -320,11 +429,12 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       expect(notices).toEqual([]);
     });
 
-    test.skipIf(!process.getuid)('that others could replace', async () => {
+    test.skipIf(process.getuid?.() !== 0)('in one of another user in which others may write', async () => {
       filled();
-      chmodSync(join(scratch, 'cache'), 0o777);
-      const { message } = await failure();
-      expect(message).toBe(`others may write in ${join(scratch, 'cache')} (mode 777); chmod go-w it`);
+      const around = join(scratch, 'cache');
+      chmodSync(around, 0o777);
+      chownSync(around, 12_345, 12_345);
+      expect((await failure()).message).toContain(`${around} belongs to another user (12345)`);
     });
 
     test('that is a file', async () => {

@@ -5,7 +5,16 @@
  * processor or kernels nor a damaged file goes unnoticed. Of several processes that start at once one compiles.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { availableParallelism, hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -17,8 +26,9 @@ import { formatSources } from '../../kernels/c.ts';
 import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
 import { makeFolder } from '../../make-folder.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
-import { loadKoffi } from './native-library-node.ts';
-import { howItEnded, runToEnd } from './processes-node.ts';
+import { loadKoffi, openNative } from './native-library-node.ts';
+import { type Ended, howItEnded, onProgramEnd, runToEnd } from './processes-node.ts';
+import { checkMemory, testAgainstPlain } from './self-test.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
 export type NativeTarget = keyof typeof nativeTargets;
@@ -92,9 +102,11 @@ const macro = (macros: string, name: string): string | undefined =>
 
 /** A compiler's command: a file, which may have blanks in its path, or words. Paths count from here, wherever it runs. */
 function commandOf(candidate: string): string[] {
-  if (existsSync(candidate)) return [resolve(candidate)];
+  const isPath = (name: string): boolean => /[\\/]/.test(name);
+  if (isPath(candidate) && statSync(candidate, { throwIfNoEntry: false })?.isFile())
+    return [resolve(candidate)];
   const [program = '', ...own] = candidate.split(/\s+/);
-  return [/[\\/]/.test(program) ? resolve(program) : program, ...own];
+  return [isPath(program) ? resolve(program) : program, ...own];
 }
 
 /**
@@ -173,10 +185,14 @@ async function ownDirectory(directory: string): Promise<void> {
   }
   // Others who may write in the folder around it could put another one in its place, unless that is sticky, as /tmp is.
   const around = dirname(directory);
-  const outer = statSync(around).mode;
-  if (process.getuid && (outer & 0o022) !== 0 && (outer & 0o1000) === 0) {
-    throw new VggError(`others may write in ${around} (mode ${(outer & 0o777).toString(8)}); chmod go-w it`);
+  const outer = statSync(around);
+  if (!process.getuid || (outer.mode & 0o022) === 0 || (outer.mode & 0o1000) !== 0) return;
+  if (outer.uid !== process.getuid()) {
+    throw new VggError(
+      `${around} belongs to another user (${outer.uid}), and others may write in it; set XDG_CACHE_HOME`,
+    );
   }
+  await chmod(around, outer.mode & 0o7755);
 }
 
 const hash = (...parts: (string | Uint8Array)[]): string => {
@@ -215,30 +231,56 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     ...vectorsOf(nativeTargets[target]),
     file,
   });
-  const kept = await findLibrary(directory, key, onNotice);
-  if (kept !== undefined) return source(kept);
-  const work = await claimWork(directory, key, options);
-  if (work === undefined) return findOrCompile(options);
-  const remove = (): void => rmSync(work, { recursive: true, force: true });
-  process.once('exit', remove);
+  for (;;) {
+    const kept = await findLibrary(directory, key, onNotice);
+    if (kept !== undefined) return source(kept);
+    const release = claimCompiling(directory, key);
+    if (release) {
+      try {
+        // Another process may have ended just before.
+        const made = await findLibrary(directory, key, onNotice);
+        return source(made ?? (await compileInto(directory, key, compiler, print(), options)));
+      } finally {
+        release();
+      }
+    }
+    onNotice?.('waiting for another process that compiles native kernels');
+    while (isClaimed(directory, key)) {
+      signal?.throwIfAborted();
+      await sleep(lookEvery);
+    }
+  }
+}
+
+/** Compiles, tests and keeps a library. @throws VggError where that cannot be. */
+async function compileInto(
+  directory: string,
+  key: string,
+  compiler: Compiler,
+  sources: readonly string[],
+  { onNotice, signal }: NativeOptions,
+): Promise<string> {
+  const { target, version } = compiler;
+  onNotice?.(`compiling native kernels with ${version} for ${targetNames[target]}, once (a few seconds)`);
+  await removeOld(directory);
+  const work = join(directory, `.${randomUUID()}`);
+  const remove = (): void => rmSync(work, { recursive: true, force: true, maxRetries: 3 });
+  const forget = onProgramEnd(remove);
   try {
-    onNotice?.(
-      `compiling native kernels with ${compiler.version} for ${targetNames[target]}, once (a few seconds)`,
-    );
-    await removeOld(directory);
-    const file = await compileLibrary(compiler, print(), work, signal);
+    await mkdir(work, { mode: 0o700 });
+    const file = await compileLibrary(compiler, sources, work, signal);
     const complaint = await testLibrary(file, target, compiler, signal);
     if (complaint !== undefined) {
-      const reason = `native kernels of ${compiler.version} failed their self-test: ${complaint}`;
+      const reason = `native kernels of ${version} failed their self-test: ${complaint}`;
       await writeFile(join(work, 'failed'), `${reason}\n`);
       await rename(join(work, 'failed'), join(directory, `${key}-.failed`));
       throw new WrongKernels(reason);
     }
     const final = join(directory, libraryName(key, await readFile(file)));
     await rename(file, final);
-    return source(final);
+    return final;
   } finally {
-    process.off('exit', remove);
+    forget();
     remove();
   }
 }
@@ -254,11 +296,17 @@ async function findLibrary(
 ): Promise<string | undefined> {
   for (const name of readdirSync(directory).filter((entry) => entry.startsWith(`${key}-`))) {
     const file = join(directory, name);
-    // Another process may have found it damaged first.
-    if (!statSync(file, { throwIfNoEntry: false })?.isFile()) continue;
-    const content = readFileSync(file);
-    if (name.endsWith('.failed'))
-      throw new WrongKernels(`${content.toString('utf8').trim()} (kept in ${file})`);
+    let content: Buffer;
+    try {
+      content = readFileSync(file);
+    } catch (error) {
+      // Another process has removed it, or it is no file.
+      if (['ENOENT', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) continue;
+      throw error;
+    }
+    if (name.endsWith('.failed')) {
+      throw new WrongKernels(`${content.toString('utf8').trim()} (kept in ${file}; remove it to try again)`);
+    }
     if (name !== libraryName(key, content)) {
       onNotice?.(`${file} is damaged`);
       await rm(file, { force: true });
@@ -271,50 +319,47 @@ async function findLibrary(
   return undefined;
 }
 
-/** Milliseconds between two looks whether another process has compiled, and until one that cannot be asked is given up. */
+/** Milliseconds between two looks whether another process has ended, and until one of another machine is given up. */
 const lookEvery = 100;
 const patience = 60_000;
 
-/**
- * A folder to compile in. Undefined where another process compiled meanwhile: of those whose folders stand side by side
- * the first by name does, the others wait for it to end.
- */
-async function claimWork(
-  directory: string,
-  key: string,
-  { onNotice, signal }: NativeOptions,
-): Promise<string | undefined> {
-  const prefix = `.${key}-`;
-  const own = `${prefix}${hostname()}-${process.pid}-${randomUUID()}`;
-  const others = (): string[] =>
-    readdirSync(directory).filter((name) => {
-      if (!name.startsWith(prefix) || name === own) return false;
-      const begun = statSync(join(directory, name), { throwIfNoEntry: false })?.mtimeMs;
-      return begun !== undefined && Date.now() - begun < patience && !isDead(name.slice(prefix.length));
-    });
-  const before = others();
-  if (before.length === 0) {
-    await mkdir(join(directory, own), { mode: 0o700 });
-    if (others().every((name) => own < name)) return join(directory, own);
-    await rm(join(directory, own), { recursive: true });
+/** A folder that one process at a time can make says that it compiles; in it a file names that process. */
+const claimOf = (directory: string, key: string): string => join(directory, `.${key}`);
+const ownerFile = 'owner';
+
+/** Makes this process the one that compiles; undefined where another one does. Call the result when it has ended. */
+function claimCompiling(directory: string, key: string): (() => void) | undefined {
+  const claim = claimOf(directory, key);
+  try {
+    mkdirSync(claim, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    if (isClaimed(directory, key)) return undefined;
+    // Two that take it over at once both compile, each in a folder of its own: a waste, and no harm.
+    rmSync(claim, { recursive: true, force: true });
+    return claimCompiling(directory, key);
   }
-  onNotice?.('waiting for another process that compiles native kernels');
-  while (others().length > 0) {
-    signal?.throwIfAborted();
-    await sleep(lookEvery);
-  }
-  return undefined;
+  const remove = (): void => rmSync(claim, { recursive: true, force: true });
+  const forget = onProgramEnd(remove);
+  writeFileSync(join(claim, ownerFile), JSON.stringify([hostname(), process.pid]));
+  return () => {
+    forget();
+    remove();
+  };
 }
 
-/** Whether the process is known to have ended that `HOST-PID-ID` names. */
-function isDead(owner: string): boolean {
-  const [, host, pid] = /^(.*)-(\d+)-[0-9a-f]{8}-[0-9a-f-]{27}$/.exec(owner) ?? [];
-  if (host !== hostname()) return false;
+/** Whether a process compiles that is not known to be dead. */
+function isClaimed(directory: string, key: string): boolean {
+  const claim = claimOf(directory, key);
+  const begun = statSync(claim, { throwIfNoEntry: false })?.mtimeMs;
+  if (begun === undefined || Date.now() - begun > patience) return false;
   try {
-    process.kill(Number(pid), 0);
-    return false;
+    const [host, pid] = JSON.parse(readFileSync(join(claim, ownerFile), 'utf8')) as [string, number];
+    if (host === hostname()) process.kill(pid, 0);
+    return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH';
+    // No such process; else the owner is being written, or the claim is just gone.
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 
@@ -354,8 +399,11 @@ async function compileLibrary(
   work: string,
   signal: AbortSignal | undefined,
 ): Promise<string> {
+  // Where one part fails, the others need not be compiled any more.
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const run = async (...rest: readonly string[]): Promise<void> => {
-    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal });
+    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal: either });
     if (ended.code === 0) return;
     const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
     const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;
@@ -363,30 +411,71 @@ async function compileLibrary(
   };
   await Promise.all(sources.map((source, i) => writeFile(join(work, `${i}.c`), source)));
   const queue = sources.map((_, i) => i);
-  const compileNext = async (): Promise<void> => {
+  const compileRest = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       await run('-c', `${next}.c`, '-o', `${next}.o`);
     }
   };
-  await Promise.all(Array.from({ length: Math.min(sources.length, availableParallelism()) }, compileNext));
+  const inTurn = Array.from({ length: Math.min(sources.length, availableParallelism()) }, async () => {
+    try {
+      await compileRest();
+    } catch (error) {
+      // The reason with which the others end, too.
+      failed.abort(error);
+    }
+  });
+  await Promise.all(inTurn);
+  either.throwIfAborted();
   await run('-shared', ...sources.map((_, i) => `${i}.o`), '-o', 'kernels.so');
   return join(work, 'kernels.so');
 }
 
-/** What the self-test finds wrong, in a process of its own, which wrong code may crash. */
+/** Signals by which code that is wrong ends its process; others come from somebody else. */
+const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
+/** On Windows from this exit code on. */
+const firstException = 0xc0000000;
+
+/** Milliseconds that the self-test may take. */
+const testLimit = 60_000;
+
+/**
+ * What the self-test finds wrong, in a process of its own, which wrong code may crash.
+ * @throws VggError where it could not be done.
+ */
 async function testLibrary(
   file: string,
   target: NativeTarget,
   { version }: Compiler,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
+  const lanes = lanesOf(nativeTargets[target]);
   // The published package holds .js files, and nothing rewrites the name in a URL.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const program = fileURLToPath(new URL(`./native-test-node.${extension}`, import.meta.url));
-  const lanes = String(lanesOf(nativeTargets[target]));
-  const ended = await runToEnd([process.execPath, program, file, lanes], { signal });
-  if (ended.code === 0) return ended.stdout === '' ? undefined : ended.stdout;
-  if (ended.signal !== null) return `the process ${howItEnded(ended)}`;
-  const reason = /^\w*Error: (.*)$/m.exec(ended.stderr)?.[1] ?? howItEnded(ended);
+  const program = new URL(`./native-test-node.${extension}`, import.meta.url);
+  if (program.protocol !== 'file:' || !existsSync(program)) {
+    // A program that was bundled has no files beside it.
+    const memory = checkMemory(false);
+    return testAgainstPlain(await openNative(file, memory), memory, lanes);
+  }
+  const limit = AbortSignal.timeout(testLimit);
+  // What else is printed, by what NODE_OPTIONS loads for instance, is no verdict.
+  const mark = `${randomUUID()} `;
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  let ended: Ended;
+  try {
+    ended = await runToEnd([process.execPath, fileURLToPath(program), file, String(lanes), mark], {
+      env: { ...env, ELECTRON_RUN_AS_NODE: '1' },
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (limit.aborted) throw new VggError(`the self-test of what ${version} made does not end`);
+    throw error;
+  }
+  const verdict = ended.stdout.split('\n').find((line) => line.startsWith(mark));
+  if (ended.code === 0 && verdict !== undefined) return verdict.slice(mark.length) || undefined;
+  if (crashes.includes(ended.signal ?? '') || (ended.code ?? 0) >= firstException)
+    return `its process ${howItEnded(ended)}`;
+  const reason = /^\w*Error: (.*)$/m.exec(ended.stderr)?.[1] ?? `its self-test ${howItEnded(ended)}`;
   throw new VggError(`what ${version} made does not run: ${reason}`);
 }

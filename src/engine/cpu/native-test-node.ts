@@ -1,11 +1,11 @@
 /**
  * The self-test of a compiled library, as a program of its own: code that is wrong may also crash. Its arguments are the
- * library and its lanes; it prints what is wrong, if anything. Node alone.
+ * library, its lanes and a mark; it prints the mark and what is wrong, if anything. Node alone.
  */
 import { openNative } from './native-library-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
 
-const [file = '', lanes] = process.argv.slice(2);
+const [file = '', lanes, mark] = process.argv.slice(2);
 const memory = checkMemory(false);
 const library = await openNative(file, memory);
-process.stdout.write(testAgainstPlain(library, memory, Number(lanes)) ?? '');
+process.stdout.write(`\n${mark}${testAgainstPlain(library, memory, Number(lanes)) ?? ''}\n`);

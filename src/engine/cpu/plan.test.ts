@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest';
+import { kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
+import type { Network } from '../../model/layer.ts';
 import { buildNetwork } from '../../model/network.ts';
 import { vgg7 } from '../../model/vgg.ts';
-import { planOperations } from './operations.ts';
+import type { Call } from './code.ts';
+import { trainings } from './examine.ts';
+import { planOperations, usualCacheBytes } from './operations.ts';
 import { chunkImages, compilePlan, groupSizesOf, SessionMemory } from './plan.ts';
 
 test.each([
@@ -28,18 +32,65 @@ test('the last of many groups are small, those of a few are equal', () => {
   expect(groupSizesOf(8, 2)).toEqual([4, 4]);
 });
 
-test('maps that do not fit the cache are touched before they are transformed, others are not', () => {
-  const kernelsOf = (cacheBytes: number): string[] => {
-    const network = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 16, 16]);
-    const memory = new SessionMemory(planOperations(network, cacheBytes), 40, 1);
-    const { phases } = compilePlan(memory, 40, 'train', 1, 0);
-    return phases.flatMap(({ items }) =>
-      items.flat().flatMap((call) => ('kernel' in call ? call.kernel : [])),
-    );
+/** All kernel calls of a training step's images. */
+function callsOf(network: Network, batch: number, cacheBytes: number): readonly Call[] {
+  const memory = new SessionMemory(planOperations(network, cacheBytes), batch, 1);
+  const { phases } = compilePlan(memory, batch, 'train', 1, 0);
+  return phases.flatMap(({ items }) => items.flat().filter((call) => 'kernel' in call));
+}
+
+/** A call's arguments by name. */
+const named = ({ kernel, arguments: values }: Call): Record<string, number> =>
+  Object.fromEntries(Object.keys(kernelParameters[kernel]).map((name, i) => [name, values[i]!]));
+
+const narrow = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 32, 32]);
+
+test('what a transform reads of maps that do not fit the cache is touched before, and of no others', () => {
+  const calls = callsOf(narrow, 40, 16 * 1024);
+  const transforms = calls.flatMap(({ kernel }, i) => (/^winograd\d(Input|Gradient)$/.test(kernel) ? i : []));
+  let touched = 0;
+  for (const i of transforms) {
+    const before = calls[i - 1]!;
+    // The gradient that a pool's one is spread out to is of one image, and is in the cache.
+    if (before.kernel !== 'touch') continue;
+    touched++;
+    const [touch, transform] = [named(before), named(calls[i]!)];
+    const size = calls[i]!.kernel === 'winograd4Input' ? 6 : 4;
+    expect(touch).toMatchObject({
+      map: transform.map,
+      mapRow: transform.rowStride,
+      rows: 4 * (transform.tileRows! - 1) + size,
+      length: (4 * (transform.tileColumns! - 1) + size) * transform.pixelStride!,
+    });
+  }
+  expect(touched).toBeGreaterThan(transforms.length / 2);
+  expect(callsOf(narrow, 40, 64 * 1024 * 1024).map(({ kernel }) => kernel)).not.toContain('touch');
+});
+
+test("a pool's gradient is spread out for an image when the one before is used up, where an image fills blocks", () => {
+  const alone = (calls: readonly Call[]): boolean => {
+    const kernels = calls.map(({ kernel }) => kernel).filter((kernel) => /^unpool2|gemmTN/.test(kernel));
+    return !kernels.some((kernel, i) => kernel === 'unpool2' && kernels[i + 1] === 'unpool2');
   };
-  const small = kernelsOf(16 * 1024);
-  const transforms = small.flatMap((name, i) => (/winograd\d(Input|Gradient)$/.test(name) ? i : []));
-  expect(transforms.length).toBeGreaterThan(0);
-  expect(new Set(transforms.map((i) => small[i - 1]))).toEqual(new Set(['touch']));
-  expect(kernelsOf(64 * 1024 * 1024)).not.toContain('touch');
+  const large = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 64, 64]);
+  expect(alone(callsOf(large, 40, 16 * 1024))).toBe(true);
+  // With small maps several images make a block.
+  expect(alone(callsOf(narrow, 40, 16 * 1024))).toBe(false);
+});
+
+test('the trainings that the doctor times need every kernel', () => {
+  const called = new Set<string>(['loadImage', 'peak']);
+  for (const { network, input, batchSize, optimizer, stepOptions } of trainings) {
+    const built = buildNetwork(network, input);
+    const memory = new SessionMemory(planOperations(built, usualCacheBytes), batchSize, 1);
+    const { phases, update } = compilePlan(memory, batchSize, 'train', 1, 0);
+    const clip = stepOptions?.clipNorm !== undefined;
+    const average = stepOptions?.averageDecay !== undefined;
+    const rule = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
+    const updates = update({ rule, accumulated: undefined, clip, average });
+    for (const call of [...phases, ...updates].flatMap(({ items }) => items.flat())) {
+      if ('kernel' in call) called.add(call.kernel);
+    }
+  }
+  expect([...called].sort()).toEqual([...kernelNames].sort());
 });

@@ -270,8 +270,10 @@ function layOut(
   // Maps between the operations, and their gradients.
   const outputs: MapShape[] = list.map((operation) => operation.output);
   const shapes = [operations.input, ...outputs];
-  const allocate = (shape: MapShape, frame: Frame, whole: boolean, images = chunkImages): MapBuffer =>
-    new MapBuffer(whole ? shared : scratch, shape, frame, whole ? batch : images, whole);
+  const allocate = (shape: MapShape, frame: Frame, whole: boolean): MapBuffer =>
+    whole
+      ? new MapBuffer(shared, shape, frame, batch, 'batch')
+      : new MapBuffer(scratch, shape, frame, chunkImages, 'chunk');
   /** Operations that work in their input's place: in evaluation nobody needs that any more. */
   const inPlace = list.map(({ kind }) => !training && (kind === 'batchNorm' || kind === 'dropout'));
   const remade = new Set<number>();
@@ -324,7 +326,8 @@ function layOut(
       parameters: memory.parameters,
       cacheFloats: operations.cacheFloats,
       allocate: (shape, frame) => allocate(shape, frame, wholeBatch),
-      allocateGradient: (shape, frame, images) => allocate(shape, frame, stages, images),
+      allocateGradient: (shape, frame, images) =>
+        stages ? allocate(shape, frame, true) : new MapBuffer(scratch, shape, frame, images, 'turns'),
     };
     switch (operation.kind) {
       case 'convolution':

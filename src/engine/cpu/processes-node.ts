@@ -1,9 +1,46 @@
 /**
  * Child processes that are run to their end: the compiler and the self-test of what it makes. Each leads a process group
- * of its own, so that a Ctrl-C in the terminal is this program's alone to obey, and stops with all that it has started
- * when this program ends or is told to give up. Node alone.
+ * of its own (but on Windows), so that a Ctrl-C in the terminal is this program's alone to obey. It is killed with all that
+ * it has started when this program ends before it: by `process.exit`, or by a signal that nobody else listens to. Node
+ * alone.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+
+const deadly = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** What is to be done should this program end, in order. */
+const endings: (() => void)[] = [];
+
+/** The latest first: processes are killed before the folder in which they work is removed. */
+const endAll = (): void => {
+  for (const ending of endings.toReversed()) ending();
+};
+
+const handlers = deadly.map((name) => {
+  const handler = (): void => {
+    // Whoever listens, too, decides; should that be to exit, the event of it comes.
+    if (process.listenerCount(name) > 1) return;
+    endAll();
+    process.off(name, handler);
+    process.kill(process.pid, name);
+  };
+  return [name, handler] as const;
+});
+
+/** Has `ending` done should this program end before the result is called. */
+export function onProgramEnd(ending: () => void): () => void {
+  if (endings.length === 0) {
+    process.on('exit', endAll);
+    for (const [name, handler] of handlers) process.on(name, handler);
+  }
+  endings.push(ending);
+  return () => {
+    endings.splice(endings.indexOf(ending), 1);
+    if (endings.length > 0) return;
+    process.off('exit', endAll);
+    for (const [name, handler] of handlers) process.off(name, handler);
+  };
+}
 
 export interface Ended {
   /** None where a signal ended it. */
@@ -15,7 +52,8 @@ export interface Ended {
 
 export interface ProcessOptions {
   readonly cwd?: string;
-  /** Gives up; the process and its children are killed. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Gives up; the process and all that it has started are killed. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -24,45 +62,45 @@ const mostOutput = 1 << 24;
 
 const grouped = process.platform !== 'win32';
 
+function kill(child: ChildProcess): void {
+  try {
+    if (grouped && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    else child.kill('SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
 /**
  * Resolves when the process has ended, however it did.
  * @throws the system's error where it cannot be started, `signal.reason` where it was stopped.
  */
 export async function runToEnd(command: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
-  const { cwd, signal } = options;
+  const { signal, ...rest } = options;
   signal?.throwIfAborted();
-  const [program = '', ...rest] = command;
-  const child = spawn(program, rest, {
-    ...(cwd !== undefined && { cwd }),
-    detached: grouped,
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const [program = '', ...words] = command;
+  const child = spawn(program, words, { ...rest, detached: grouped, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise<[number | null, string | null]>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (...how) => resolve(how));
   });
-  const kill = (): void => {
-    try {
-      if (grouped && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-      else child.kill('SIGKILL');
-    } catch {
-      // It has ended.
-    }
-  };
-  process.prependOnceListener('exit', kill);
-  signal?.addEventListener('abort', kill);
-  const output = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      if (output[name].length < mostOutput) output[name] += text;
-    });
-  }
+  const stop = (): void => kill(child);
+  const forget = onProgramEnd(stop);
+  signal?.addEventListener('abort', stop);
   try {
-    const [code, ended] = await new Promise<[number | null, string | null]>((resolve, reject) => {
-      child.on('error', reject);
-      child.on('close', (...how) => resolve(how));
-    });
+    const output = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      // There is none where the process could not be started.
+      child[name]?.setEncoding('utf8').on('data', (text: string) => {
+        if (output[name].length < mostOutput) output[name] += text;
+      });
+    }
+    const [code, by] = await ended;
     signal?.throwIfAborted();
-    return { code, signal: ended, ...output };
+    return { code, signal: by, ...output };
   } finally {
-    process.off('exit', kill);
-    signal?.removeEventListener('abort', kill);
+    forget();
+    signal?.removeEventListener('abort', stop);
   }
 }
 

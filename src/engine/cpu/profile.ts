@@ -54,6 +54,8 @@ export interface ProfileOptions {
   readonly steps: number;
   /** Whether operations are counted, which takes the time of ten to a hundred steps. */
   readonly count?: boolean;
+  /** Second-level cache for which blocks are cut; this machine's by default. */
+  readonly cacheBytes?: number;
   /** Adam by default. */
   readonly optimizer?: OptimizerOptions;
   /** What a step does besides its rule; nothing by default. */
@@ -64,9 +66,16 @@ export interface ProfileOptions {
 export async function profileTraining(
   network: Network,
   source: KernelSource,
-  { batchSize, steps, count = false, optimizer = adam({ lr: 0.001 }), stepOptions }: ProfileOptions,
+  {
+    batchSize,
+    steps,
+    count = false,
+    cacheBytes,
+    optimizer = adam({ lr: 0.001 }),
+    stepOptions,
+  }: ProfileOptions,
 ): Promise<Profile> {
-  const operations = planOperations(network, await cacheSize());
+  const operations = planOperations(network, cacheBytes ?? (await cacheSize()));
   const session = new SessionMemory(operations, batchSize, 1);
   const shape = network.input as ImageShape;
   const classes = network.output[0]!;

@@ -9,12 +9,7 @@ export interface InputScatter {
    * Clears a map, has `scatter` add to it, and passes the result to the input's gradient through its ReLU. The map is the
    * input's gradient itself, or one with room for the padding or with other strides.
    */
-  run(
-    code: Code,
-    chunk: Chunk,
-    image: number,
-    scatter: (map: MapBuffer, chunk: Chunk, image: number) => void,
-  ): void;
+  run(code: Code, chunk: Chunk, image: number, scatter: (map: MapBuffer) => void): void;
 }
 
 /** With `likeInput` the map has the input's strides, so that an offset in the one is an offset in the other. */
@@ -29,24 +24,22 @@ export function inputScatter(
   const padded = spec.padding.some((padding) => padding > 0);
   const own = padded || (likeInput && dx.rowStride !== x.rowStride);
   const frame = own ? convolutionInputFrame(operation) : noFrame;
-  const map = own ? new MapBuffer(scratch, input, frame, 1, false) : dx;
-  const one: Chunk = { first: 0, count: 1 };
+  const map = own ? new MapBuffer(scratch, input, frame, 1, 'turns') : dx;
   return {
     run(code, chunk, image, scatter) {
-      const [of, index] = own ? [one, 0] : [chunk, image];
       code.call('fill', {
-        out: map.at(of, index, -frame.top, -frame.left),
+        out: map.at(chunk, image, -frame.top, -frame.left),
         outRow: map.rowStride,
         rows: frame.top + input.height + frame.bottom,
         length: (frame.left + input.width + frame.right) * input.stored,
         value: 0,
       });
-      scatter(map, of, index);
+      scatter(map);
       if (!own && inputFloor !== 0) return;
       code.call('reluBackward', {
         out: dx.at(chunk, image),
         outRow: dx.rowStride,
-        gradient: map.at(of, index),
+        gradient: map.at(chunk, image),
         gradientRow: map.rowStride,
         activation: x.at(chunk, image),
         activationRow: x.rowStride,

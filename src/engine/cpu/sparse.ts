@@ -88,8 +88,9 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
           }
         };
         if (!scatter) walkBands();
-        else
-          scatter.run(code, chunk, image, (map, of, i) => walkBands((row) => map.at(of, i, row, -paddingX)));
+        else {
+          scatter.run(code, chunk, image, (map) => walkBands((row) => map.at(chunk, image, row, -paddingX)));
+        }
       });
     },
     inputBlocks: () => [],

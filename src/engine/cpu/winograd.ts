@@ -39,8 +39,8 @@ export function winogradBlock(
   return columns * (withinImage ? Math.min(blockRows, Math.ceil(rows / parts)) : blockRows);
 }
 
-/** Whether blocks of the forward tiles are larger than an image, and so reach over several. */
-export function blocksReachOver(operation: Convolution, cacheFloats: number): boolean {
+/** Whether a block has more tiles than an image, so that images have to come together to fill one. */
+export function blockExceedsImage(operation: Convolution, cacheFloats: number): boolean {
   if (operation.forward !== 'winograd') return false;
   const tiles = forwardTiles(operation);
   return winogradBlock(operation, cacheFloats, tiles) > tiles.rows * tiles.columns;
