@@ -67,13 +67,13 @@ await study.optimize(
     await training.model.close();
     // Pictures kept apart judge a trial, if the space has them: chosen by the test's, the winner would look too good.
     const accuracy = last!.validationAccuracy ?? last!.testAccuracy;
-    console.log(`Trial ${trial.number}: ${(100 * accuracy).toFixed(2)} %`, trial.params);
+    console.log(`Trial ${trial.number}: ${(100 * accuracy).toFixed(2)} %`, { ...trial.params });
     return accuracy;
   },
   { trials: small ? 3 : 20 },
 );
 
 const { bestTrial } = study;
-console.log(bestTrial?.params);
+console.log({ ...bestTrial?.params });
 console.log(`The best of ${study.trials.length} trials: ${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`);
 if (small) await rm(folder, { recursive: true });

@@ -128,7 +128,7 @@ describe('runs', () => {
 
     const listed = await vgg(['runs', root]);
     expect(listed.stdout).toMatch(
-      /^run +state +epochs +test accuracy +best +time +kernels\n─+\na +finished +1\/80 /,
+      /^run +state +epochs +test accuracy +best +time +kernels\n─+\na +finished +1\/80 .* (native|wasm)/,
     );
     const [first, second] = jsonLines(await vgg(['runs', root, '--json']));
     expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
@@ -373,6 +373,7 @@ describe('bad input', () => {
     ['train --config src', 2, '--config src cannot be read: it is a folder; name a'],
     ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
+    ['train --run a --no-run', 2, '--no-run keeps nothing, and --run names where to keep it'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
     ['train --threads 0', 2, '--threads 0 is not a whole number from 1 to'],

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -241,6 +241,45 @@ describe('a run in pieces', () => {
       expect(await digests(run)).toEqual(await digests(whole));
       expect(await metricsOf(run)).toEqual(await metricsOf(whole));
     }
+  });
+
+  test('a run that ended inside an epoch stays as it is where nothing is added', async () => {
+    const run = join(folder, 'inside');
+    const args = ['--batch-size', '500', '--no-report', '--device', 'wasm'];
+    await vgg(['train', '--steps', '25', ...args, '--run', run]);
+    const contents = (): Record<string, string> =>
+      Object.fromEntries(
+        readdirSync(run)
+          .filter((name) => name !== 'log.txt')
+          .map((name) => [
+            name,
+            createHash('sha256')
+              .update(readFileSync(join(run, name)))
+              .digest('hex'),
+          ]),
+      );
+    const before = contents();
+    const { code, stderr } = await vgg(['train', '--resume', run, '--no-report']);
+    expect(code, stderr).toBe(0);
+    expect(stderr).toContain('nothing was left to do; a larger --steps trains it further');
+    expect(contents()).toEqual(before);
+
+    for (const [limit, reason] of [
+      [['--steps', '7'], '--steps 7 ends the run before what it has done, 25 steps'],
+      [['--epochs', '1'], '--epochs 1 ends the run before what it has done, step 5 of epoch 2'],
+    ] as const) {
+      const less = await vgg(['train', '--resume', run, ...limit]);
+      expect(less.code).toBe(2);
+      expect(less.stderr).toContain(reason);
+      expect(contents()).toEqual(before);
+    }
+
+    await vgg(['train', '--resume', run, '--steps', '30', '--no-report']);
+    const { epochs } = await readMetrics(join(run, 'metrics.csv'));
+    expect(epochs.map(({ epoch, step }) => [epoch, step])).toEqual([
+      [1, 20],
+      [2, 30],
+    ]);
   });
 
   test('a finished run says so', async () => {

@@ -18,7 +18,7 @@ Each device's kernels are compared with plain float64 loops and timed on one cor
 report. Exit code 1 where a kernel is wrong.
 
 Environment:
-  VGGNET_CC           the C compiler of the native kernels; empty: no native kernels
+  VGGNET_CC           the C compiler of the native kernels (else $CC, cc, gcc or clang); empty: no native kernels
   VGGNET_REVECTORIZE  0: WebAssembly without 256-bit vectors
   VGGNET_DATA         folder of the data sets (default: the cache)`;
 
@@ -230,7 +230,8 @@ function formatDevices(devices: readonly DeviceReport[]): string {
   ];
   const lines = [
     '',
-    'Largest error of each kernel against float64, and its speed on one core:',
+    'Largest error of each kernel against float64, as a share of the largest value (right up to 2e-6), and its speed on one',
+    'core: blank where it computes nothing, a small share of the peak where it waits for memory.',
     '',
     formatTable(cells, 1),
     '',

@@ -1,8 +1,9 @@
 /** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test pictures. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { datasetFacts, loadDataset } from '../data/named.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
@@ -106,8 +107,15 @@ async function fromRun(
   const { readRun, runFiles, runPlace } = await import('../runs/folder.ts');
   const folder = runPlace(run);
   const { config } = await readRun(folder);
+  const best = join(folder, runFiles.best);
+  if (init === undefined && !existsSync(best)) {
+    throw new VggError(
+      `${folder} has no best weights yet, as none of its epochs is finished; vgg train --resume ${run} goes on, ` +
+        `or --init ${join(folder, runFiles.last)} tests the last ones`,
+    );
+  }
   return {
-    init: init ?? join(folder, runFiles.best),
+    init: init ?? best,
     shape: { ...config, ...(data !== undefined && { data }) },
   };
 }

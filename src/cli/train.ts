@@ -8,7 +8,7 @@ import { Command, Option } from 'commander';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
-import { type TrainConfig, usedOptions } from '../train/config.ts';
+import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
@@ -97,7 +97,9 @@ async function train(
   interruption.kept = 'Nothing was trained yet, so nothing was saved.';
   const { resume, seeds, save } = options;
   if (save !== undefined) await checkWritable(save);
-  else if (options.run === false && options.checkpointEvery) {
+  if (process.argv.includes('--no-run') && process.argv.some((word) => /^--run(=|$)/.test(word)))
+    throw new UsageError('--no-run keeps nothing, and --run names where to keep it; leave out one of them');
+  if (options.run === false && save === undefined && options.checkpointEvery) {
     throw new UsageError(
       '--checkpoint-every: --no-run keeps no checkpoints; leave out one of them, or name a file with --save',
     );
@@ -113,7 +115,7 @@ async function train(
   const folder = await folderOf(options, config);
   if (seeds === undefined) {
     await trainOnce(config, { ...options, ...(folder !== undefined && { folder }) }, interruption);
-    if (config.dataset === 'shapes') note(nextHint);
+    if (config.dataset === 'shapes') note(nextHint(folder !== undefined));
     return;
   }
   if (folder === undefined) {
@@ -267,7 +269,7 @@ async function trainOnce(
       const wayOut =
         reason === 'earlyStopped'
           ? `it ended early; --init ${folder}/best.safetensors begins a new run from its best weights`
-          : `a larger --epochs${config.steps === undefined ? '' : ' and --steps'} trains it further`;
+          : `a larger --${bindingLimit(config)} trains it further`;
       note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
       await keeper.finish(model);
       const [{ readRun, runFiles }, { finalAccuracy }] = await Promise.all([
@@ -293,6 +295,10 @@ async function trainOnce(
     throw error;
   }
 }
+
+/** Which option ends a training. */
+const bindingLimit = (config: TrainConfig): 'steps' | 'epochs' =>
+  config.steps !== undefined && config.steps <= config.epochs * stepsPerEpoch(config) ? 'steps' : 'epochs';
 
 /** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
 async function writeReportOf(
@@ -325,7 +331,6 @@ async function reportSeeds(accuracies: readonly (number | undefined)[], json: bo
   print(`Accuracy over ${known.length} seeds: ${meanText(figures)} (${each}; mean ± sample deviation)`);
 }
 
-const nextHint = `
+const nextHint = (kept: boolean): string => `
 Next: npx vgg summary simplified                 what was just trained, layer by layer
-      npx vgg runs                               what was trained so far
-      npx vgg download cifar10                   then: npx vgg train --recipe lecture, the lecture's program`;
+${kept ? '      npx vgg runs                               what was trained so far\n' : ''}      npx vgg download cifar10                   then: npx vgg train --recipe lecture, the lecture's program`;

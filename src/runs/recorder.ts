@@ -25,6 +25,8 @@ export interface RecorderOptions {
   readonly trainLoader: DataLoader;
   /** Whether the run was begun before, and what it goes on from where a checkpoint was written. */
   readonly resumed: boolean;
+  /** Whether steps are left to be done. */
+  readonly left: boolean;
   readonly from?: Snapshot;
 }
 
@@ -36,12 +38,14 @@ export interface Recorder {
 
 /** @throws VggError where the run's files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
-  const { stepInterval, model, trainLoader, resumed, from } = options;
+  const { stepInterval, model, trainLoader, resumed, left, from } = options;
   const begun = performance.now();
   const { seconds: before = 0, parts: partsBefore = [] } = (await statusBefore(run)) ?? {};
   const metrics = run.path('metrics');
   const done = from?.loop.totalSteps ?? 0;
-  if (resumed) await truncateAfter(metrics, (from?.loop.epoch ?? 1) - 1, done);
+  // An epoch that goes on is written again at its end; one in which a training has ended is whole.
+  const { epoch = 1, step = 0 } = from?.loop ?? {};
+  if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
   const table = await openMetrics(metrics);
   // Without a checkpoint all comes again, the pictures before the first step too.
   const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {});
@@ -202,7 +206,7 @@ const isAt = (part: PartTime, { epoch, step }: LoopState): boolean =>
   part.epoch === epoch && part.step === step;
 
 /** How the run stood when it was left; undefined where nothing, or nothing whole, tells. */
-function statusBefore(run: Run): Promise<RunStatus | undefined> {
+export function statusBefore(run: Run): Promise<RunStatus | undefined> {
   return readStatus(run.folder).catch((error: unknown) => {
     if (error instanceof DataError) return undefined;
     throw error;

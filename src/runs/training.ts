@@ -15,6 +15,7 @@ import {
   type FitResult,
   fit as fitModel,
   hasMore,
+  type LoopState,
   lastStep,
   placeOf,
   type Snapshot,
@@ -34,7 +35,7 @@ import {
 import { captureEnvironment } from './environment.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
-import { readSnapshot, recordRun } from './recorder.ts';
+import { readSnapshot, recordRun, statusBefore } from './recorder.ts';
 import { kernelsIn, type RunEnvironment } from './records.ts';
 
 /** All that a training consists of, ready to begin. */
@@ -198,24 +199,30 @@ export async function runTraining(
     const { init: _, ...withoutInit } = config;
     training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
     signal?.throwIfAborted();
+    const extent = { ...config, stepsPerEpoch: training.trainLoader.length };
+    if (from) refuseLess(from.loop, extent);
+    const left = !from || hasMore(from.loop, extent);
     if (run) {
-      // What was changed, the number of epochs for instance, now belongs to the run.
-      const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });
       const rates = from && left ? bentCourse(run.config, training, from.loop, notice) : undefined;
-      if (resume !== undefined) await run.writeConfig(config);
+      // What was changed, the number of epochs for instance, now belongs to the run.
+      if (resume !== undefined && left) await run.writeConfig(config);
       // A machine that computes nothing has no part in the run.
       if (left) await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
-    const recorder = run
-      ? await recordRun(run, {
-          stepInterval: options.stepInterval ?? 100,
-          model: training.model,
-          trainLoader: training.trainLoader,
-          resumed: resume !== undefined,
-          ...(from && { from }),
-        })
-      : undefined;
+    // A finished run to which nothing is added stays as it is.
+    const rests = run && !left && (await statusBefore(run))?.state === 'finished';
+    const recorder =
+      run && !rests
+        ? await recordRun(run, {
+            stepInterval: options.stepInterval ?? 100,
+            model: training.model,
+            trainLoader: training.trainLoader,
+            resumed: resume !== undefined,
+            left,
+            ...(from && { from }),
+          })
+        : undefined;
     try {
       onStart?.(training, from);
       const result = await fitModel({
@@ -249,6 +256,22 @@ export async function runTraining(
       if (!begun && resume === undefined) await removeFolder(run.folder);
     }
   }
+}
+
+/** @throws UsageError where a training would end before the place from which it goes on. */
+function refuseLess(
+  { totalSteps, epoch, step }: LoopState,
+  extent: TrainConfig & { readonly stepsPerEpoch: number },
+): void {
+  const last = lastStep(extent);
+  if (last >= totalSteps) return;
+  const [name, limit, done] =
+    extent.steps !== undefined && extent.steps < totalSteps
+      ? ['steps', extent.steps, `${totalSteps} steps`]
+      : ['epochs', extent.epochs, step > 0 ? `step ${step} of epoch ${epoch}` : `${epoch - 1} epochs`];
+  throw new UsageError(
+    `--${name} ${limit} ends the run before what it has done, ${done}; give more, or leave out --${name}`,
+  );
 }
 
 /** `env.json` and a line of the log: as the run began, and each time that it goes on. */

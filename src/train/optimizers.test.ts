@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { adam } from './optimizers.ts';
+import { adam, type SgdSettings, sgd } from './optimizers.ts';
 
 test("the defaults are PyTorch's", () => {
   expect(adam()).toEqual({ kind: 'adam', lr: 0.001, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0 });
@@ -14,4 +14,10 @@ test.each([
   [{ epsilon: 0 }, 'epsilon = 0'],
 ])('%j is refused by name and value', (options, message) => {
   expect(() => adam(options)).toThrow(message);
+});
+
+test('settings of other names are refused', () => {
+  const settings: object = { learningRate: 1 };
+  expect(() => adam(settings)).toThrow('adam: there is no setting "learningRate"');
+  expect(() => sgd(settings as SgdSettings)).toThrow('There are lr, momentum, nesterov, weightDecay');
 });

@@ -4,6 +4,7 @@
  */
 import type { AdamOptions, SgdOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { unknownName } from '../suggest.ts';
 
 export type AdamSettings = Partial<Omit<AdamOptions, 'kind'>>;
 export type SgdSettings = Partial<Omit<SgdOptions, 'kind'>>;
@@ -28,6 +29,7 @@ function adamLike(
   kind: AdamOptions['kind'],
   options: AdamSettings & { readonly weightDecay: number },
 ): AdamOptions {
+  refuseUnknown(kind, options, ['lr', 'betas', 'epsilon', 'weightDecay']);
   const { lr = 0.001, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay } = options;
   checkRate(kind, lr);
   if (!betas.every((beta) => beta >= 0 && beta < 1)) {
@@ -43,6 +45,7 @@ function adamLike(
  * @throws UsageError where a setting is out of its range, and for Nesterov's rule without momentum.
  */
 export function sgd(options: SgdSettings = {}): SgdOptions {
+  refuseUnknown('sgd', options, ['lr', 'momentum', 'nesterov', 'weightDecay']);
   const { lr = 0.1, momentum = 0.9, nesterov = false, weightDecay = 0 } = options;
   checkRate('sgd', lr);
   if (!(momentum >= 0 && momentum < 1)) {
@@ -51,6 +54,12 @@ export function sgd(options: SgdSettings = {}): SgdOptions {
   if (nesterov && momentum === 0) throw new UsageError('sgd: nesterov needs a momentum above 0');
   checkDecay('sgd', weightDecay);
   return { kind: 'sgd', lr, momentum, nesterov, weightDecay };
+}
+
+/** JavaScript has no types that would tell. */
+function refuseUnknown(kind: string, options: object, known: readonly string[]): void {
+  const name = Object.keys(options).find((key) => !known.includes(key));
+  if (name !== undefined) throw new UsageError(`${kind}: ${unknownName('setting', name, known)}`);
 }
 
 function checkRate(kind: string, lr: number): void {
