@@ -265,8 +265,14 @@ describe('a run in pieces', () => {
     expect(contents()).toEqual(before);
 
     for (const [limit, reason] of [
-      [['--steps', '7'], '--steps 7 ends the run before what it has done, 25 steps'],
-      [['--epochs', '1'], '--epochs 1 ends the run before what it has done, step 5 of epoch 2'],
+      [
+        ['--steps', '7'],
+        '--steps 7 ends the run after 7 steps, and it has done 25; give more, or leave out --steps',
+      ],
+      [
+        ['--epochs', '1'],
+        '--epochs 1 ends the run after 20 steps, and it has done 25; give more, or leave out --epochs',
+      ],
     ] as const) {
       const less = await vgg(['train', '--resume', run, ...limit]);
       expect(less.code).toBe(2);
@@ -417,6 +423,12 @@ describe('a series of seeds', () => {
     for (const seed of ['seed-4', 'seed-5', 'seed-6']) {
       expect(await digests(join(series, seed))).toEqual(await digests(join(whole, seed)));
     }
+    // An end before what a seed has done is refused, and nothing is written.
+    const before = await readFile(join(series, 'seeds.json'), 'utf8');
+    const less = await vgg(['train', '--resume', series, '--steps', '1']);
+    expect(less.stderr).toContain('--steps 1 ends the run after 1 steps, and it has done');
+    expect(less.code).toBe(2);
+    expect(await readFile(join(series, 'seeds.json'), 'utf8')).toBe(before);
     // All are finished, and there may be more.
     const more = await vgg(['train', '--resume', series, '--seeds', '4', '--no-report', '--json']);
     expect(more.stderr).toContain('seed-6 is finished');

@@ -109,9 +109,10 @@ async function fromRun(
   const { config } = await readRun(folder);
   const best = join(folder, runFiles.best);
   if (init === undefined && !existsSync(best)) {
+    const last = join(folder, runFiles.last);
     throw new VggError(
-      `${folder} has no best weights yet, as none of its epochs is finished; vgg train --resume ${run} goes on, ` +
-        `or --init ${join(folder, runFiles.last)} tests the last ones`,
+      `${folder} has no best weights (${runFiles.best}): a run has them from the end of its first epoch on. ` +
+        `vgg train --resume ${run} goes on${existsSync(last) ? `, or --init ${last} tests the last ones` : ''}`,
     );
   }
   return {

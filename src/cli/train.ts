@@ -144,9 +144,15 @@ async function goOn(
   if (options.run === false) {
     throw new UsageError('--resume goes on with a run, which --no-run would not keep; leave out one of them');
   }
-  const [{ isSeries, readRun, runPlace }, { resumedConfig }, { readSeries, writeSeries }] = await Promise.all(
-    [import('../runs/folder.ts'), import('../runs/training.ts'), import('../runs/seeds.ts')],
-  );
+  const [
+    { isSeries, readRun, runFiles, runPlace },
+    { resumedConfig },
+    { readSeries, seedFolder, writeSeries },
+  ] = await Promise.all([
+    import('../runs/folder.ts'),
+    import('../runs/training.ts'),
+    import('../runs/seeds.ts'),
+  ]);
   const folder = runPlace(resume);
   const before = isSeries(folder) ? await readSeries(folder) : undefined;
   const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
@@ -157,7 +163,8 @@ async function goOn(
       throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
   }
   const changes = givenOptions(command);
-  const config = resumedConfig((before ?? (await readRun(folder))).config, changes);
+  const run = before ? undefined : await readRun(folder);
+  const config = resumedConfig((before ?? run!).config, changes, run?.status?.step ?? 0);
   if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
   if (!before) {
     await trainOnce(config, { ...options, resume: folder, folder }, interruption);
@@ -165,6 +172,13 @@ async function goOn(
   }
   refuseSave(options.save);
   const series = { config, seeds: options.seeds ?? before.seeds };
+  // Nothing is written where a seed's run could not go on.
+  for (let seed = config.seed; seed < config.seed + before.seeds; seed++) {
+    const own = seedFolder(folder, seed);
+    if (!existsSync(join(own, runFiles.config))) continue;
+    const { config: trained, status } = await readRun(own);
+    resumedConfig(trained, changes, status?.step ?? 0);
+  }
   await writeSeries(folder, series);
   await trainSeries(folder, series, changes, options, interruption);
 }
@@ -203,7 +217,7 @@ async function trainSeries(
       accuracies.push(accuracy);
       continue;
     }
-    const resumed = resumedConfig(run.config, changes);
+    const resumed = resumedConfig(run.config, changes, run.status?.step ?? 0);
     accuracies.push(await trainOnce(resumed, { ...own, resume: folder }, interruption));
   }
   await reportSeeds(accuracies, options.json === true);
@@ -269,7 +283,7 @@ async function trainOnce(
       const wayOut =
         reason === 'earlyStopped'
           ? `it ended early; --init ${folder}/best.safetensors begins a new run from its best weights`
-          : `a larger --${bindingLimit(config)} trains it further`;
+          : `a larger ${bindingLimits(config)} trains it further`;
       note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
       await keeper.finish(model);
       const [{ readRun, runFiles }, { finalAccuracy }] = await Promise.all([
@@ -296,9 +310,12 @@ async function trainOnce(
   }
 }
 
-/** Which option ends a training. */
-const bindingLimit = (config: TrainConfig): 'steps' | 'epochs' =>
-  config.steps !== undefined && config.steps <= config.epochs * stepsPerEpoch(config) ? 'steps' : 'epochs';
+/** Which options end a training. */
+function bindingLimits(config: TrainConfig): string {
+  const { steps = Infinity, epochs } = config;
+  const whole = epochs * stepsPerEpoch(config);
+  return steps < whole ? '--steps' : steps > whole ? '--epochs' : '--epochs and --steps';
+}
 
 /** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
 async function writeReportOf(

@@ -15,7 +15,6 @@ import {
   type FitResult,
   fit as fitModel,
   hasMore,
-  type LoopState,
   lastStep,
   placeOf,
   type Snapshot,
@@ -200,7 +199,6 @@ export async function runTraining(
     training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
     signal?.throwIfAborted();
     const extent = { ...config, stepsPerEpoch: training.trainLoader.length };
-    if (from) refuseLess(from.loop, extent);
     const left = !from || hasMore(from.loop, extent);
     if (run) {
       const rates = from && left ? bentCourse(run.config, training, from.loop, notice) : undefined;
@@ -256,22 +254,6 @@ export async function runTraining(
       if (!begun && resume === undefined) await removeFolder(run.folder);
     }
   }
-}
-
-/** @throws UsageError where a training would end before the place from which it goes on. */
-function refuseLess(
-  { totalSteps, epoch, step }: LoopState,
-  extent: TrainConfig & { readonly stepsPerEpoch: number },
-): void {
-  const last = lastStep(extent);
-  if (last >= totalSteps) return;
-  const [name, limit, done] =
-    extent.steps !== undefined && extent.steps < totalSteps
-      ? ['steps', extent.steps, `${totalSteps} steps`]
-      : ['epochs', extent.epochs, step > 0 ? `step ${step} of epoch ${epoch}` : `${epoch - 1} epochs`];
-  throw new UsageError(
-    `--${name} ${limit} ends the run before what it has done, ${done}; give more, or leave out --${name}`,
-  );
 }
 
 /** `env.json` and a line of the log: as the run began, and each time that it goes on. */
@@ -360,9 +342,14 @@ function differences(before: RunEnvironment, now: RunEnvironment): string | unde
 }
 
 /**
- * The config of a run with what may be changed when it is taken up again. @throws UsageError for what may not be.
+ * The config of a run, which has done so many steps, with what may be changed when it is taken up again.
+ * @throws UsageError for what may not be, and for an end before what is done.
  */
-export function resumedConfig(config: TrainConfig, changes: Partial<TrainConfig>): TrainConfig {
+export function resumedConfig(
+  config: TrainConfig,
+  changes: Partial<TrainConfig>,
+  stepsDone = 0,
+): TrainConfig {
   const allowed = ['epochs', 'steps', 'device', 'threads', 'data'] as const;
   const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
   if (refused !== undefined) {
@@ -372,5 +359,14 @@ export function resumedConfig(config: TrainConfig, changes: Partial<TrainConfig>
     );
   }
   refuseUnused(changes, config, '--resume');
-  return { ...config, ...changes };
+  const changed = { ...config, ...changes };
+  const endOf = (of: TrainConfig): number => lastStep({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
+  if (endOf(changed) < stepsDone && endOf(changed) < endOf(config)) {
+    const limit = changes.steps !== undefined && changes.steps < stepsDone ? 'steps' : 'epochs';
+    throw new UsageError(
+      `--${limit} ${changed[limit]} ends the run after ${endOf(changed)} steps, and it has done ${stepsDone}; ` +
+        `give more, or leave out --${limit}`,
+    );
+  }
+  return changed;
 }

@@ -289,8 +289,9 @@ test('checkpoints by the clock', async () => {
 test('without progress it ends early, with the best weights', async () => {
   await using model = await compileSmall();
   let best: Weights | undefined;
+  let end: Snapshot | undefined;
   const seen: number[] = [];
-  const result = await train({
+  const options: FitOptions = {
     ...settings,
     model,
     averageDecay: 0,
@@ -306,12 +307,20 @@ test('without progress it ends early, with the best weights', async () => {
         best: ({ state }) => {
           best = state.weights;
         },
+        checkpoint: (snapshot) => {
+          end = snapshot;
+        },
       },
     ],
-  });
+  };
+  const result = await train(options);
   expect(result.reason).toBe('earlyStopped');
   expect(seen).toHaveLength(result.best!.epoch + 2);
   expect(Math.max(...seen)).toBe(result.best!.value);
+  expect(await model.weights()).toEqual(best);
+  // It has ended so also where the last epoch would have been the one in which it did.
+  const again = await train({ ...options, epochs: seen.length, resume: { ...end!, bestWeights: best! } });
+  expect(again).toMatchObject({ reason: 'earlyStopped', last: undefined });
   expect(await model.weights()).toEqual(best);
 });
 

@@ -208,7 +208,9 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const ended = resume?.loop.finished === true && !hasMore(resume.loop, { ...options, stepsPerEpoch });
   if (ended) {
     loop = resume.loop;
-    if (loop.totalSteps < lastTotal) reason = 'earlyStopped';
+    const { earlyStopping = 0 } = options;
+    const gaveUp = earlyStopping > 0 && (loop.counters.sinceBest ?? 0) >= earlyStopping;
+    if (gaveUp || loop.totalSteps < lastTotal) reason = 'earlyStopped';
   }
 
   while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {

@@ -107,7 +107,7 @@ test('predict takes one picture or many, and its classes are those that evaluate
   );
   await expect(model.predict(new Float32Array(0))).rejects.toThrow(UsageError);
   const bytes: unknown = new Uint8Array(36);
-  await expect(model.predict(bytes as Float32Array)).rejects.toThrow('not a Uint8Array');
+  await expect(model.predict(bytes as Float32Array)).rejects.toThrow('not of type Uint8Array');
 });
 
 test('a loss that is no number stops, and names epoch, step and learning rate', async () => {

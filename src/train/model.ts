@@ -171,10 +171,11 @@ export class Model implements AsyncDisposable {
    * @throws UsageError where the length is not that of whole pictures.
    */
   async predict(images: Float32Array): Promise<Prediction> {
-    if (!(images instanceof Float32Array)) {
+    const type = Object.prototype.toString.call(images).slice(8, -1);
+    if (type !== 'Float32Array') {
       throw new UsageError(
         'predict: images are a Float32Array [N, channels, height, width] of values from 0 to 1 (or as a transform ' +
-          `makes them), not ${Array.isArray(images) ? 'an array' : `a ${Object.prototype.toString.call(images).slice(8, -1)}`}`,
+          `makes them), not of type ${type}`,
       );
     }
     const size = sizeOf(this.network.input);

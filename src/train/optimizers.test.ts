@@ -17,6 +17,7 @@ test.each([
 });
 
 test('settings of other names are refused', () => {
+  expect(adam({ ...adam(), lr: 0.1 }).lr).toBe(0.1);
   const settings: object = { learningRate: 1 };
   expect(() => adam(settings)).toThrow('adam: there is no setting "learningRate"');
   expect(() => sgd(settings as SgdSettings)).toThrow('There are lr, momentum, nesterov, weightDecay');

@@ -58,7 +58,10 @@ export function sgd(options: SgdSettings = {}): SgdOptions {
 
 /** JavaScript has no types that would tell. */
 function refuseUnknown(kind: string, options: object, known: readonly string[]): void {
-  const name = Object.keys(options).find((key) => !known.includes(key));
+  // Settings that were spread from an optimizer have its kind, too.
+  const name = Object.entries(options).find(
+    ([key, value]) => !known.includes(key) && !(key === 'kind' && value === kind),
+  )?.[0];
   if (name !== undefined) throw new UsageError(`${kind}: ${unknownName('setting', name, known)}`);
 }
 

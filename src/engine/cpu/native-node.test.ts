@@ -19,13 +19,24 @@ import { hostname, tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  onTestFinished,
+  test,
+  vi,
+} from 'vitest';
 import { noNative, targetsHere } from '../../../test/native.ts';
 import { jsonLines, vgg } from '../../../test/run-vgg.ts';
 import { VggError } from '../../errors.ts';
 import { nativeTargets } from '../../kernels/catalogue.ts';
 import { flatten, linear } from '../../model/layers/index.ts';
 import { sequential } from '../../model/network.ts';
+import { lockRun } from '../../runs/lock.ts';
 import { compile } from '../../train/model.ts';
 import { anyKernels, nativeKernels as nativeProvider } from './kernels.ts';
 import { openNative } from './native-library-node.ts';
@@ -231,6 +242,9 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('that fails on a part, without waiting for the others', async () => {
+      const obey = (): void => {};
+      process.on('SIGINT', obey);
+      onTestFinished(() => void process.off('SIGINT', obey));
       const late = join(scratch, 'late');
       const options = script(
         `case "$*" in *"-c 0.c"*) echo 'error: boom' >&2; exit 1;; *-c*) sleep 2; touch '${late}';; esac`,
@@ -284,6 +298,10 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   test('gives up at a signal, with its reason, and leaves nothing behind', async () => {
     const controller = new AbortController();
     const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
+    // As a program that obeys Ctrl-C by itself.
+    const obey = (): void => controller.abort();
+    process.on('SIGINT', obey);
+    onTestFinished(() => void process.off('SIGINT', obey));
     const options = script(`(touch '${begun}'; sleep 1; touch '${late}') & wait`);
     const loading = load({ ...options, signal: controller.signal });
     await vi.waitUntil(() => existsSync(begun), { timeout: 20_000 });
@@ -312,16 +330,10 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   });
 
   describe('another process that compiles', () => {
-    const claim = (owner: readonly [host: string, pid: number]): string => {
-      const folder = join(directory, `.${basename(library).split('-')[0]}`);
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      mkdirSync(folder);
-      writeFileSync(join(folder, 'owner'), JSON.stringify(owner));
-      return folder;
-    };
+    beforeEach(() => void mkdirSync(directory, { recursive: true, mode: 0o700 }));
 
     test('is waited for, and can be given up', async () => {
-      const folder = claim([hostname(), process.ppid]);
+      const other = await lockRun(directory);
       const controller = new AbortController();
       const [waiting, stopped] = [load(), load({ signal: controller.signal })];
       await vi.waitUntil(() => notices.length === 2);
@@ -329,13 +341,15 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       controller.abort(new Error('enough'));
       await expect(stopped).rejects.toThrow('enough');
       const made = filled();
-      rmSync(folder, { recursive: true });
+      await other.release();
       expect(await waiting).toBe(made);
       expect(notices).toHaveLength(2);
+      expect(readdirSync(directory)).toEqual([basename(made)]);
     });
 
     test('and was killed is not waited for', async () => {
-      claim([hostname(), 999_999_999]);
+      const killed = { id: 'killed', pid: 999_999_999, hostname: hostname(), started: '' };
+      writeFileSync(join(directory, 'lock'), JSON.stringify(killed));
       await load();
       expect(notices).toEqual([expect.stringContaining(compiling())]);
       expect(readdirSync(directory)).toEqual([basename(library)]);
@@ -344,26 +358,27 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
 
   test('what is printed beside the self-test is no verdict', async () => {
     const hook = join(scratch, 'hook.cjs');
-    writeFileSync(hook, "console.log('hook loaded');");
+    writeFileSync(hook, "process.stdout.write('hook loaded, adam, wrong');");
     vi.stubEnv('NODE_OPTIONS', `--require ${hook}`);
     await expectRight(await load());
   });
 
-  test('a compiler ends with a program that is killed by a signal', async () => {
+  test('a Ctrl-C ends a compiler with a program that does not listen to it', async () => {
     const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
-    const { environment } = script(`(touch '${begun}'; sleep 1; touch '${late}') & wait`);
+    const { environment } = script(`touch '${begun}'; sleep 1; touch '${late}'`);
     const url = JSON.stringify(new URL('./native-node.ts', import.meta.url).href);
     const program = `const { nativeKernels } = await import(${url});
       await nativeKernels({ target: process.argv[1], directory: process.argv[2] });`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', program, target, directory], {
       env: { ...process.env, ...environment },
       stdio: 'ignore',
+      detached: true,
     });
     const ended = once(child, 'exit');
     await vi.waitUntil(() => existsSync(begun), { timeout: 20_000 });
-    child.kill('SIGINT');
+    // The terminal's goes to all processes in front.
+    process.kill(-child.pid!, 'SIGINT');
     expect(await ended).toEqual([null, 'SIGINT']);
-    expect(readdirSync(directory)).toEqual([]);
     await sleep(1500);
     expect(existsSync(late)).toBe(false);
   });
@@ -410,6 +425,9 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     chmodSync(join(scratch, 'cache'), 0o775);
     await load();
     expect(statSync(join(scratch, 'cache')).mode & 0o777).toBe(0o755);
+    expect(notices).toEqual([
+      `${join(scratch, 'cache')} was open for others to write in, and is so no longer`,
+    ]);
   });
 
   describe('refuses a folder', () => {
@@ -429,10 +447,9 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       expect(notices).toEqual([]);
     });
 
-    test.skipIf(process.getuid?.() !== 0)('in one of another user in which others may write', async () => {
+    test.skipIf(process.getuid?.() !== 0)('in one of another user', async () => {
       filled();
       const around = join(scratch, 'cache');
-      chmodSync(around, 0o777);
       chownSync(around, 12_345, 12_345);
       expect((await failure()).message).toContain(`${around} belongs to another user (12345)`);
     });

@@ -5,18 +5,9 @@
  * processor or kernels nor a damaged file goes unnoticed. Of several processes that start at once one compiles.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import {
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
-import { availableParallelism, hostname } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +18,7 @@ import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.t
 import { makeFolder } from '../../make-folder.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
 import { loadKoffi, openNative } from './native-library-node.ts';
-import { type Ended, howItEnded, onProgramEnd, runToEnd } from './processes-node.ts';
+import { type Ended, howItEnded, onProgramExit, runToEnd } from './processes-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
@@ -103,8 +94,8 @@ const macro = (macros: string, name: string): string | undefined =>
 /** A compiler's command: a file, which may have blanks in its path, or words. Paths count from here, wherever it runs. */
 function commandOf(candidate: string): string[] {
   const isPath = (name: string): boolean => /[\\/]/.test(name);
-  if (isPath(candidate) && statSync(candidate, { throwIfNoEntry: false })?.isFile())
-    return [resolve(candidate)];
+  // What is there, but no file, or cannot be looked at, is no compiler either.
+  if (isPath(candidate) && existsSync(candidate)) return [resolve(candidate)];
   const [program = '', ...own] = candidate.split(/\s+/);
   return [isPath(program) ? resolve(program) : program, ...own];
 }
@@ -169,7 +160,7 @@ export async function findCompiler(options: NativeOptions = {}): Promise<Compile
 }
 
 /** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
-async function ownDirectory(directory: string): Promise<void> {
+async function ownDirectory(directory: string, onNotice: NativeOptions['onNotice']): Promise<void> {
   if (!existsSync(directory)) {
     makeFolder(directory, 0o700);
     await chmod(directory, 0o700);
@@ -186,13 +177,12 @@ async function ownDirectory(directory: string): Promise<void> {
   // Others who may write in the folder around it could put another one in its place, unless that is sticky, as /tmp is.
   const around = dirname(directory);
   const outer = statSync(around);
-  if (!process.getuid || (outer.mode & 0o022) === 0 || (outer.mode & 0o1000) !== 0) return;
-  if (outer.uid !== process.getuid()) {
-    throw new VggError(
-      `${around} belongs to another user (${outer.uid}), and others may write in it; set XDG_CACHE_HOME`,
-    );
-  }
+  if (!process.getuid) return;
+  if (outer.uid !== process.getuid() && outer.uid !== 0)
+    throw new VggError(`${around} belongs to another user (${outer.uid}); set XDG_CACHE_HOME`);
+  if ((outer.mode & 0o022) === 0 || (outer.mode & 0o1000) !== 0) return;
   await chmod(around, outer.mode & 0o7755);
+  onNotice?.(`${around} was open for others to write in, and is so no longer`);
 }
 
 const hash = (...parts: (string | Uint8Array)[]): string => {
@@ -213,10 +203,10 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
 }
 
 async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
-  const { directory = nativeDirectory(), onNotice, signal } = options;
+  const { directory = nativeDirectory(), onNotice } = options;
   const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
   const { target, command, flags, machine, macros } = compiler;
-  await ownDirectory(directory);
+  await ownDirectory(directory, onNotice);
   const print = (): string[] => {
     const { widths } = nativeTargets[target];
     return formatSources(
@@ -231,24 +221,15 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     ...vectorsOf(nativeTargets[target]),
     file,
   });
-  for (;;) {
-    const kept = await findLibrary(directory, key, onNotice);
-    if (kept !== undefined) return source(kept);
-    const release = claimCompiling(directory, key);
-    if (release) {
-      try {
-        // Another process may have ended just before.
-        const made = await findLibrary(directory, key, onNotice);
-        return source(made ?? (await compileInto(directory, key, compiler, print(), options)));
-      } finally {
-        release();
-      }
-    }
-    onNotice?.('waiting for another process that compiles native kernels');
-    while (isClaimed(directory, key)) {
-      signal?.throwIfAborted();
-      await sleep(lookEvery);
-    }
+  const kept = await findLibrary(directory, key, onNotice);
+  if (kept !== undefined) return source(kept);
+  const release = await lockDirectory(directory, options);
+  try {
+    // Another process may have compiled meanwhile.
+    const made = await findLibrary(directory, key, onNotice);
+    return source(made ?? (await compileInto(directory, key, compiler, print(), options)));
+  } finally {
+    await release();
   }
 }
 
@@ -264,8 +245,14 @@ async function compileInto(
   onNotice?.(`compiling native kernels with ${version} for ${targetNames[target]}, once (a few seconds)`);
   await removeOld(directory);
   const work = join(directory, `.${randomUUID()}`);
-  const remove = (): void => rmSync(work, { recursive: true, force: true, maxRetries: 3 });
-  const forget = onProgramEnd(remove);
+  const remove = (): void => {
+    try {
+      rmSync(work, { recursive: true, force: true, maxRetries: 3 });
+    } catch {
+      // Something in it is still in use; `removeOld` comes again.
+    }
+  };
+  const forget = onProgramExit(remove);
   try {
     await mkdir(work, { mode: 0o700 });
     const file = await compileLibrary(compiler, sources, work, signal);
@@ -319,56 +306,50 @@ async function findLibrary(
   return undefined;
 }
 
-/** Milliseconds between two looks whether another process has ended, and until one of another machine is given up. */
+/** Milliseconds between two looks whether another process has compiled, and after which it is not waited for. */
 const lookEvery = 100;
-const patience = 60_000;
+const patience = 300_000;
 
-/** A folder that one process at a time can make says that it compiles; in it a file names that process. */
-const claimOf = (directory: string, key: string): string => join(directory, `.${key}`);
-const ownerFile = 'owner';
-
-/** Makes this process the one that compiles; undefined where another one does. Call the result when it has ended. */
-function claimCompiling(directory: string, key: string): (() => void) | undefined {
-  const claim = claimOf(directory, key);
-  try {
-    mkdirSync(claim, { mode: 0o700 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    if (isClaimed(directory, key)) return undefined;
-    // Two that take it over at once both compile, each in a folder of its own: a waste, and no harm.
-    rmSync(claim, { recursive: true, force: true });
-    return claimCompiling(directory, key);
+/**
+ * Makes this process the one that compiles, where that can be had: where another one may or may not live, and has not ended
+ * in good time, or where locks do not work, two compile the same, which is a waste and no harm.
+ */
+async function lockDirectory(
+  directory: string,
+  { onNotice, signal }: NativeOptions,
+): Promise<() => Promise<void>> {
+  const { lockHolder, lockRun } = await import('../../runs/lock.ts');
+  const begun = performance.now();
+  let told = false;
+  let free = 0;
+  while (free < 3 && performance.now() - begun < patience) {
+    signal?.throwIfAborted();
+    const lock = await lockRun(directory).catch(() => undefined);
+    if (lock) {
+      const forget = onProgramExit(() => rmSync(join(directory, 'lock'), { force: true }));
+      return async () => {
+        forget();
+        await lock.release().catch(() => undefined);
+      };
+    }
+    // It was released just now, or cannot be had.
+    if ((await lockHolder(directory).catch(() => undefined)) === undefined) free++;
+    else if (!told) {
+      onNotice?.('waiting for another process that compiles native kernels');
+      told = true;
+    }
+    await sleep(lookEvery);
   }
-  const remove = (): void => rmSync(claim, { recursive: true, force: true });
-  const forget = onProgramEnd(remove);
-  writeFileSync(join(claim, ownerFile), JSON.stringify([hostname(), process.pid]));
-  return () => {
-    forget();
-    remove();
-  };
-}
-
-/** Whether a process compiles that is not known to be dead. */
-function isClaimed(directory: string, key: string): boolean {
-  const claim = claimOf(directory, key);
-  const begun = statSync(claim, { throwIfNoEntry: false })?.mtimeMs;
-  if (begun === undefined || Date.now() - begun > patience) return false;
-  try {
-    const [host, pid] = JSON.parse(readFileSync(join(claim, ownerFile), 'utf8')) as [string, number];
-    if (host === hostname()) process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // No such process; else the owner is being written, or the claim is just gone.
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
+  return async () => {};
 }
 
 /** Removes what a process left behind that was ended while it compiled, and libraries that nobody has used for long. */
 async function removeOld(directory: string): Promise<void> {
   for (const name of readdirSync(directory)) {
+    if (name === 'lock') continue;
     const left = statSync(join(directory, name), { throwIfNoEntry: false });
     if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
-      await rm(join(directory, name), { recursive: true, force: true });
+      await rm(join(directory, name), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
@@ -431,9 +412,15 @@ async function compileLibrary(
 }
 
 /** Signals by which code that is wrong ends its process; others come from somebody else. */
-const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP'];
-/** On Windows from this exit code on. */
-const firstException = 0xc0000000;
+const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP', 'SIGABRT'];
+/** On Windows: access violation, illegal and privileged instruction, division by zero, overflow of the stack, damaged heap. */
+const exceptions = [0xc0000005, 0xc000001d, 0xc0000096, 0xc0000094, 0xc00000fd, 0xc0000374];
+
+/** Whether a process ended because of what its code did. */
+const hasCrashed = ({ code, signal, stderr }: Ended): boolean =>
+  signal === null
+    ? exceptions.includes(code ?? 0)
+    : crashes.includes(signal) && !/out of memory/i.test(stderr);
 
 /** Milliseconds that the self-test may take. */
 const testLimit = 60_000;
@@ -460,11 +447,11 @@ async function testLibrary(
   const limit = AbortSignal.timeout(testLimit);
   // What else is printed, by what NODE_OPTIONS loads for instance, is no verdict.
   const mark = `${randomUUID()} `;
-  const { NODE_OPTIONS: _, ...env } = process.env;
+  const NODE_OPTIONS = (process.env.NODE_OPTIONS ?? '').replaceAll(/--inspect\S*/g, '');
   let ended: Ended;
   try {
     ended = await runToEnd([process.execPath, fileURLToPath(program), file, String(lanes), mark], {
-      env: { ...env, ELECTRON_RUN_AS_NODE: '1' },
+      env: { ...process.env, NODE_OPTIONS, ELECTRON_RUN_AS_NODE: '1' },
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
   } catch (error) {
@@ -474,8 +461,7 @@ async function testLibrary(
   }
   const verdict = ended.stdout.split('\n').find((line) => line.startsWith(mark));
   if (ended.code === 0 && verdict !== undefined) return verdict.slice(mark.length) || undefined;
-  if (crashes.includes(ended.signal ?? '') || (ended.code ?? 0) >= firstException)
-    return `its process ${howItEnded(ended)}`;
+  if (hasCrashed(ended)) return `its process ${howItEnded(ended)}`;
   const reason = /^\w*Error: (.*)$/m.exec(ended.stderr)?.[1] ?? `its self-test ${howItEnded(ended)}`;
   throw new VggError(`what ${version} made does not run: ${reason}`);
 }

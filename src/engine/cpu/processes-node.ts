@@ -1,44 +1,31 @@
 /**
- * Child processes that are run to their end: the compiler and the self-test of what it makes. Each leads a process group
- * of its own (but on Windows), so that a Ctrl-C in the terminal is this program's alone to obey. It is killed with all that
- * it has started when this program ends before it: by `process.exit`, or by a signal that nobody else listens to. Node
- * alone.
+ * Child processes that are run to their end: the compiler and the self-test of what it makes. They are killed when they
+ * are given up, and when this program exits before them. Where this program listens to SIGINT itself, as `vgg` does, each
+ * leads a process group of its own (but on Windows): a Ctrl-C in the terminal is then this program's alone to obey, and
+ * what a child has started is killed with it. Elsewhere a Ctrl-C ends all of them together. Node alone.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 
-const deadly = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-/** What is to be done should this program end, in order. */
-const endings: (() => void)[] = [];
+/** What is to be done should this program exit, in order. */
+const endings = new Set<() => void>();
 
 /** The latest first: processes are killed before the folder in which they work is removed. */
 const endAll = (): void => {
-  for (const ending of endings.toReversed()) ending();
+  for (const ending of [...endings].reverse()) {
+    try {
+      ending();
+    } catch {
+      // The others still have to be done.
+    }
+  }
 };
 
-const handlers = deadly.map((name) => {
-  const handler = (): void => {
-    // Whoever listens, too, decides; should that be to exit, the event of it comes.
-    if (process.listenerCount(name) > 1) return;
-    endAll();
-    process.off(name, handler);
-    process.kill(process.pid, name);
-  };
-  return [name, handler] as const;
-});
-
-/** Has `ending` done should this program end before the result is called. */
-export function onProgramEnd(ending: () => void): () => void {
-  if (endings.length === 0) {
-    process.on('exit', endAll);
-    for (const [name, handler] of handlers) process.on(name, handler);
-  }
-  endings.push(ending);
+/** Has `ending` done should this program exit before the result is called. */
+export function onProgramExit(ending: () => void): () => void {
+  if (endings.size === 0) process.on('exit', endAll);
+  endings.add(ending);
   return () => {
-    endings.splice(endings.indexOf(ending), 1);
-    if (endings.length > 0) return;
-    process.off('exit', endAll);
-    for (const [name, handler] of handlers) process.off(name, handler);
+    if (endings.delete(ending) && endings.size === 0) process.off('exit', endAll);
   };
 }
 
@@ -53,16 +40,14 @@ export interface Ended {
 export interface ProcessOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Gives up; the process and all that it has started are killed. */
+  /** Gives up; the process is killed. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** No compiler says more than this, in characters; the rest is dropped. */
 const mostOutput = 1 << 24;
 
-const grouped = process.platform !== 'win32';
-
-function kill(child: ChildProcess): void {
+function kill(child: ChildProcess, grouped: boolean): void {
   try {
     if (grouped && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     else child.kill('SIGKILL');
@@ -79,13 +64,14 @@ export async function runToEnd(command: readonly string[], options: ProcessOptio
   const { signal, ...rest } = options;
   signal?.throwIfAborted();
   const [program = '', ...words] = command;
+  const grouped = process.platform !== 'win32' && process.listenerCount('SIGINT') > 0;
   const child = spawn(program, words, { ...rest, detached: grouped, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise<[number | null, string | null]>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (...how) => resolve(how));
   });
-  const stop = (): void => kill(child);
-  const forget = onProgramEnd(stop);
+  const stop = (): void => kill(child, grouped);
+  const forget = onProgramExit(stop);
   signal?.addEventListener('abort', stop);
   try {
     const output = { stdout: '', stderr: '' };
