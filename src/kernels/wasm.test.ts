@@ -417,16 +417,18 @@ describe('modules', () => {
       ";; map[length] = 2 · map
       (global (;0;) (mut f32) (f32.const 2))
       (func $double (export "double")
-        (param i32 i32 i32)
+        (param $map i32)
+        (param $length i32)
+        (param $step i32)
         (local v128 i32 i32 i32 i32 v128)
         global.get 0
         f32x4.splat
         local.set 3
-        local.get 2
+        local.get $step
         i32.const 2
         i32.shl
-        local.set 2
-        local.get 1
+        local.set $step
+        local.get $length
         local.set 4
         i32.const 0
         local.set 5
@@ -435,11 +437,11 @@ describe('modules', () => {
         i32.gt_s
         if
           loop
-            local.get 2
+            local.get $step
             local.get 5
             i32.mul
             local.set 6
-            local.get 0
+            local.get $map
             local.get 6
             i32.add
             local.set 7
@@ -503,7 +505,9 @@ describe('modules', () => {
 
   test.each(kernelNames)('%s is printed with its name and parameters', (name) => {
     const text = formatWat(recordKernel(name, wasmTarget), true);
-    const types = Object.values(kernelParameters[name]).map((type) => (type === 'f32' ? 'f32' : 'i32'));
-    expect(text).toContain(`(func $${name} (export "${name}")\n  (param ${types.join(' ')})`);
+    const parameters = Object.entries(kernelParameters[name]).map(
+      ([parameter, type]) => `  (param $${parameter} ${type === 'f32' ? 'f32' : 'i32'})\n`,
+    );
+    expect(text).toContain(`(func $${name} (export "${name}")\n${parameters.join('')}  (local`);
   });
 });
