@@ -308,7 +308,7 @@ async function findLibrary(
 
 /** Milliseconds between two looks whether another process has compiled, and after which it is not waited for. */
 const lookEvery = 100;
-const patience = 300_000;
+const patience = 60_000;
 
 /**
  * Makes this process the one that compiles, where that can be had: where another one may or may not live, and has not ended
