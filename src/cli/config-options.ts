@@ -141,7 +141,7 @@ export async function readConfigFile(path: string): Promise<Partial<TrainConfig>
   try {
     text = await readFile(path, 'utf8');
   } catch (error) {
-    const { cannotRead } = await import('../runs/files.ts');
+    const { cannotRead } = await import('../files/files.ts');
     const problem = cannotRead(`--config ${path}`, error);
     const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
     if (!wrongPath) throw problem;

@@ -74,7 +74,7 @@ async function find(
   if (options.plot !== undefined) {
     const [{ rateChartSvg }, { writeWhole }] = await Promise.all([
       import('../report/rate-chart.ts'),
-      import('../runs/files.ts'),
+      import('../files/files.ts'),
     ]);
     await writeWhole(options.plot, rateChartSvg(found, `${config.model} on ${config.dataset}`));
     note(`The picture is in ${options.plot}.`);

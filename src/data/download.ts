@@ -17,7 +17,7 @@ import {
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, VggError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import type { Parser } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import { binaryFileBytes, type CifarFormat, type CifarName, cifarFormats } from './cifar.ts';

@@ -6,9 +6,9 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
 import type { Weights } from '../model/layer.ts';
-import { writeWhole } from '../runs/files.ts';
 import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { pageScript } from './bundle.ts';

@@ -15,10 +15,10 @@ import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError } from '../errors.ts';
+import { cannotWrite, isMissing, readWhole, temporaryBeside, writeWhole } from '../files/files.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
 import type { LoopState } from '../train/fit.ts';
-import { cannotWrite, isMissing, readWhole, temporaryBeside, writeWhole } from './files.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 

@@ -7,9 +7,6 @@ import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
-import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import type { Timed } from '../train/fit.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -20,9 +17,11 @@ import {
   readJson,
   removeLeftovers,
   writeJson,
-} from './files.ts';
-
-import { lockHolder, lockRun } from './lock.ts';
+} from '../files/files.ts';
+import { lockFolder, lockHolder } from '../files/lock.ts';
+import { makeFolder } from '../files/make-folder.ts';
+import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
+import type { Timed } from '../train/fit.ts';
 import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
 import { readMetrics } from './table.ts';
 
@@ -255,7 +254,7 @@ async function locked(
   folder: string,
   body: (run: (config: TrainConfig) => Run) => Promise<Run>,
 ): Promise<Run> {
-  const lock = await lockRun(folder);
+  const lock = await lockFolder(folder);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
   try {

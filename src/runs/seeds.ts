@@ -7,9 +7,9 @@ import { rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
+import { cannotWrite, readChecked, writeJson } from '../files/files.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import { cannotWrite, readChecked, writeJson } from './files.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
 import { bestEpoch } from './records.ts';
 

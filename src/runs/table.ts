@@ -4,7 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { DataError } from '../errors.ts';
-import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from './files.ts';
+import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 
 export type MetricsRow =

@@ -7,9 +7,9 @@
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder } from '../make-folder.ts';
+import { cannotWrite, openAppend } from '../files/files.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { encodePng, type Raster } from '../report/png.ts';
-import { cannotWrite, openAppend } from './files.ts';
 
 export interface EventWriter {
   /** The file that is written. */

@@ -7,8 +7,8 @@ import { join, resolve } from 'node:path';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
-import { readChecked, writeJson } from '../runs/files.ts';
+import { readChecked, writeJson } from '../files/files.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
 import {

@@ -8,7 +8,7 @@
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { makeFolder } from '../make-folder.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
 
 export interface HeartbeatOptions {

@@ -6,11 +6,11 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
+import { writeWhole } from '../files/files.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
 import { type Cell, table } from '../report/table.ts';
-import { writeWhole } from '../runs/files.ts';
 import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';

@@ -8,7 +8,7 @@ import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
-import { makeFolder } from '../make-folder.ts';
+import { makeFolder } from '../files/make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
 import type { TrainConfig } from '../train/config.ts';

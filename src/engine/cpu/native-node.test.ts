@@ -33,10 +33,10 @@ import {
 import { noNative, targetsHere } from '../../../test/native.ts';
 import { jsonLines, vgg } from '../../../test/run-vgg.ts';
 import { VggError } from '../../errors.ts';
+import { lockFolder } from '../../files/lock.ts';
 import { nativeTargets } from '../../kernels/catalogue.ts';
 import { flatten, linear } from '../../model/layers/index.ts';
 import { sequential } from '../../model/network.ts';
-import { lockRun } from '../../runs/lock.ts';
 import { compile } from '../../train/model.ts';
 import { anyKernels, nativeKernels as nativeProvider } from './kernels.ts';
 import { openNative } from './native-library-node.ts';
@@ -333,7 +333,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     beforeEach(() => void mkdirSync(directory, { recursive: true, mode: 0o700 }));
 
     test('is waited for, and can be given up', async () => {
-      const other = await lockRun(directory);
+      const other = await lockFolder(directory);
       const controller = new AbortController();
       const [waiting, stopped] = [load(), load({ signal: controller.signal })];
       await vi.waitUntil(() => notices.length === 2);

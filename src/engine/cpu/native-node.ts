@@ -13,9 +13,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
+import { makeFolder } from '../../files/make-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
-import { makeFolder } from '../../make-folder.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
 import { loadKoffi, openNative } from './native-library-node.ts';
 import { type Ended, howItEnded, onProgramExit, runToEnd } from './processes-node.ts';
@@ -318,13 +318,13 @@ async function lockDirectory(
   directory: string,
   { onNotice, signal }: NativeOptions,
 ): Promise<() => Promise<void>> {
-  const { lockHolder, lockRun } = await import('../../runs/lock.ts');
+  const { lockHolder, lockFolder } = await import('../../files/lock.ts');
   const begun = performance.now();
   let told = false;
   let free = 0;
   while (free < 3 && performance.now() - begun < patience) {
     signal?.throwIfAborted();
-    const lock = await lockRun(directory).catch(() => undefined);
+    const lock = await lockFolder(directory).catch(() => undefined);
     if (lock) {
       const forget = onProgramExit(() => rmSync(join(directory, 'lock'), { force: true }));
       return async () => {

@@ -1,5 +1,5 @@
 /**
- * One writer for a run folder (Node only). The file `lock` names it; it appears whole (written beside and linked, which
+ * One writer for a folder, a run's or the compiled kernels' (Node only). The file `lock` names it; it appears whole (written beside and linked, which
  * fails where the name is taken), so of several processes one gets it.
  *
  * A dead process leaves its lock. It is taken over by claiming `lock.after.ID`, with the dead lock's ID, which again
@@ -16,7 +16,7 @@ import * as z from 'zod';
 import { VggError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, readWhole, temporaryBeside } from './files.ts';
 
-export interface RunLock {
+export interface FolderLock {
   /** Lets the next writer in. May be called twice. */
   readonly release: () => Promise<void>;
 }
@@ -54,7 +54,7 @@ const tornMilliseconds = 2000;
  * Makes this process the one writer of `folder`.
  * @throws VggError that names the other writer, and what to do where nobody can know whether it lives.
  */
-export async function lockRun(folder: string): Promise<RunLock> {
+export async function lockFolder(folder: string): Promise<FolderLock> {
   const lock = join(folder, 'lock');
   const own: LockHolder = { id: randomUUID(), ...thisProcess(), started: new Date().toISOString() };
   const release = async (): Promise<void> => {

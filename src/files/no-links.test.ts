@@ -3,8 +3,8 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type Checkpoint, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import { lockRun } from './lock.ts';
+import { type Checkpoint, readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
+import { lockFolder } from './lock.ts';
 
 const link = vi.hoisted(() =>
   vi.fn(() => Promise.reject(Object.assign(new Error('link'), { code: 'EPERM' }))),
@@ -42,12 +42,12 @@ test('the checkpoint before is kept as a copy', async () => {
 });
 
 test('a folder still has one writer', async () => {
-  const held = await lockRun(folder);
-  await expect(lockRun(folder)).rejects.toThrow(/is in use/);
+  const held = await lockFolder(folder);
+  await expect(lockFolder(folder)).rejects.toThrow(/is in use/);
   await held.release();
   const dead = { id: 'a', pid: 1, boot: 'an earlier one', started: '', hostname: hostname() };
   await writeFile(join(folder, 'lock'), JSON.stringify(dead));
-  const answers = await Promise.allSettled([1, 2, 3, 4].map(() => lockRun(folder)));
+  const answers = await Promise.allSettled([1, 2, 3, 4].map(() => lockFolder(folder)));
   expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   expect(await readdir(folder)).toEqual(['lock']);
   expect(link).toHaveBeenCalled();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { VggError } from '../errors.ts';
-import { lockHolder, lockRun } from './lock.ts';
+import { lockFolder, lockHolder } from './lock.ts';
 
 let folder: string;
 let lock: string;
@@ -17,9 +17,9 @@ afterEach(() => rm(folder, { recursive: true }));
 
 /** Waits for a line on its input, tries to take the lock, says how it went, and holds what it has. */
 const program = `
-  import { lockRun } from ${JSON.stringify(new URL('lock.ts', import.meta.url).href)};
+  import { lockFolder } from ${JSON.stringify(new URL('lock.ts', import.meta.url).href)};
   process.stdin.once('data', async () => {
-    try { await lockRun(process.argv[1]); console.log('locked'); }
+    try { await lockFolder(process.argv[1]); console.log('locked'); }
     catch (error) { console.log(error.message); process.exit(); }
   });
   console.log('ready');
@@ -55,21 +55,21 @@ async function kill({ process: child }: Child): Promise<void> {
 
 /** A lock that is there, with some of its values changed. */
 async function forgeLock(changes: object): Promise<void> {
-  const held = await lockRun(folder);
+  const held = await lockFolder(folder);
   const text = await readFile(lock, 'utf8');
   await held.release();
   await writeFile(lock, JSON.stringify({ ...JSON.parse(text), ...changes }));
 }
 
-describe('lockRun', () => {
+describe('lockFolder', () => {
   test('refuses a second writer until the first one releases', async () => {
-    const first = await lockRun(folder);
-    await expect(lockRun(folder)).rejects.toThrow(VggError);
-    await expect(lockRun(folder)).rejects.toThrow(/is in use: this very process writes to it since 20/);
+    const first = await lockFolder(folder);
+    await expect(lockFolder(folder)).rejects.toThrow(VggError);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process writes to it since 20/);
     expect(await lockHolder(folder)).toMatchObject({ pid: process.pid, hostname: hostname() });
     await first.release();
     expect(await lockHolder(folder)).toBeUndefined();
-    const second = await lockRun(folder);
+    const second = await lockFolder(folder);
     await first.release(); // Not its own any more.
     expect(await lockHolder(folder)).toBeDefined();
     await second.release();
@@ -78,12 +78,12 @@ describe('lockRun', () => {
 
   test('refuses while another process lives, and takes over when it was killed', async () => {
     const child = await lockingChild();
-    await expect(lockRun(folder)).rejects.toThrow(
+    await expect(lockFolder(folder)).rejects.toThrow(
       `process ${child.process.pid} on this machine (${hostname()}) writes to it since`,
     );
     await kill(child);
     expect(await lockHolder(folder)).toBeUndefined();
-    const held = await lockRun(folder);
+    const held = await lockFolder(folder);
     expect(await readdir(folder)).toEqual(['lock']);
     await held.release();
   });
@@ -105,13 +105,13 @@ describe('lockRun', () => {
     const dead = { boot: 'an earlier one', started: '', hostname: hostname() };
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, ...dead }));
     await writeFile(join(folder, 'lock.after.a'), JSON.stringify({ id: 'b', pid: 1, ...dead }));
-    await (await lockRun(folder)).release();
+    await (await lockFolder(folder)).release();
     expect(await readdir(folder)).toEqual([]);
   });
 
   test('a lock that is just being written is waited for', async () => {
     await writeFile(lock, '');
-    const refused = expect(lockRun(folder)).rejects.toThrow(/process 4 on elsewhere/);
+    const refused = expect(lockFolder(folder)).rejects.toThrow(/process 4 on elsewhere/);
     await new Promise((done) => setTimeout(done, 100));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 4, hostname: 'elsewhere', started: '' }));
     await refused;
@@ -121,12 +121,12 @@ describe('lockRun', () => {
     await forgeLock({ id: 'live' });
     await writeFile(join(folder, 'lock.after.a'), await readFile(lock));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, boot: 'x', started: '', hostname: hostname() }));
-    await expect(lockRun(folder)).rejects.toThrow(/is in use/);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use/);
   });
 
   test('of another host it is never taken over', async () => {
     await forgeLock({ hostname: 'elsewhere', pid: 4, boot: 'another' });
-    await expect(lockRun(folder)).rejects.toThrow(
+    await expect(lockFolder(folder)).rejects.toThrow(
       new RegExp(`process 4 on elsewhere writes to it since .* if it does not, delete ${lock}`),
     );
     expect(await lockHolder(folder)).toMatchObject({ hostname: 'elsewhere' });
@@ -134,11 +134,11 @@ describe('lockRun', () => {
 
   test.runIf(process.platform === 'linux')('a reused number is not mistaken for the process', async () => {
     await forgeLock({ processStart: '1' });
-    await (await lockRun(folder)).release();
+    await (await lockFolder(folder)).release();
     await forgeLock({ boot: 'an earlier one' });
-    await (await lockRun(folder)).release();
+    await (await lockFolder(folder)).release();
     await forgeLock({ namespace: 'pid:[1]' });
-    await expect(lockRun(folder)).rejects.toThrow(/in another container/);
+    await expect(lockFolder(folder)).rejects.toThrow(/in another container/);
   });
 
   test.each([
@@ -148,11 +148,11 @@ describe('lockRun', () => {
   ])('a lock that stays %s is taken over', async (_name, text) => {
     await writeFile(lock, text);
     await utimes(lock, 1, 1);
-    await (await lockRun(folder)).release();
+    await (await lockFolder(folder)).release();
     expect(await readdir(folder)).toEqual([]);
   });
 
   test('says why it cannot', async () => {
-    await expect(lockRun(join(folder, 'none'))).rejects.toThrow(/lock cannot be written: no such file/);
+    await expect(lockFolder(join(folder, 'none'))).rejects.toThrow(/lock cannot be written: no such file/);
   });
 });
