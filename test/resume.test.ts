@@ -426,7 +426,7 @@ describe('a series of seeds', () => {
     // An end before what a seed has done is refused, and nothing is written.
     const before = await readFile(join(series, 'seeds.json'), 'utf8');
     const less = await vgg(['train', '--resume', series, '--steps', '1']);
-    expect(less.stderr).toContain('--steps 1 ends the run after 1 steps, and it has done');
+    expect(less.stderr).toContain('--steps 1 ends the run after 1 step, and it has done');
     expect(less.code).toBe(2);
     expect(await readFile(join(series, 'seeds.json'), 'utf8')).toBe(before);
     // All are finished, and there may be more.

@@ -31,6 +31,7 @@ import {
   stepSchedule,
   withWarmup,
 } from '../train/schedules.ts';
+import { counted } from '../words.ts';
 import { captureEnvironment } from './environment.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
@@ -364,7 +365,7 @@ export function resumedConfig(
   if (endOf(changed) < stepsDone && endOf(changed) < endOf(config)) {
     const limit = changes.steps !== undefined && changes.steps < stepsDone ? 'steps' : 'epochs';
     throw new UsageError(
-      `--${limit} ${changed[limit]} ends the run after ${endOf(changed)} steps, and it has done ${stepsDone}; ` +
+      `--${limit} ${changed[limit]} ends the run after ${counted(endOf(changed), 'step')}, and it has done ${stepsDone}; ` +
         `give more, or leave out --${limit}`,
     );
   }
