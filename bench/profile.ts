@@ -64,7 +64,7 @@ async function print(model: ModelName): Promise<void> {
   });
   const lines = new Map<string, { calls: number; milliseconds: number; flops: number }>();
   for (const call of calls) {
-    const key = `${call.kernel.padEnd(24)}${shapeOf(call)}`;
+    const key = `${call.kernel.padEnd(26)}${shapeOf(call)}`;
     const line = lines.get(key) ?? { calls: 0, milliseconds: 0, flops: 0 };
     line.calls++;
     line.milliseconds += call.milliseconds;

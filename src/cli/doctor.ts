@@ -125,7 +125,8 @@ async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> 
 }
 
 async function examineMachine({ source, missing = '', wrong }: NativeSource): Promise<Machine> {
-  const { findCompiler, nativeDirectory, targetName } = await import('../engine/cpu/native-node.ts');
+  const { findCompiler, targetName } = await import('../engine/cpu/compiler-node.ts');
+  const { nativeDirectory } = await import('../engine/cpu/native-node.ts');
   const { loadKoffi } = await import('../engine/cpu/native-library-node.ts');
   const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
   const { cacheSize } = await import('../engine/cpu/threads.ts');

@@ -73,7 +73,7 @@ async function kernels(name: string | undefined, options: KernelsOptions): Promi
 
 /** Vectors of this machine, or the narrowest where no compiler tells. */
 async function ownTarget(): Promise<(typeof targets)[number]> {
-  const { findCompiler } = await import('../engine/cpu/native-node.ts');
+  const { findCompiler } = await import('../engine/cpu/compiler-node.ts');
   try {
     return (await findCompiler()).target;
   } catch {

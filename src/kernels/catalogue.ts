@@ -186,9 +186,6 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', 
   },
 };
 
-/** Floats of a target's widest vectors. */
-export const lanesOf = ({ widths }: Target): number => widths[0]!.lanes;
-
 /** Records every kernel for a target. */
 export const recordKernels = (target: Target): Kernel[] =>
   kernelNames.map((name) => recipes[name].record(target));

@@ -38,9 +38,10 @@ import { nativeTargets } from '../../kernels/catalogue.ts';
 import { flatten, linear } from '../../model/layers/index.ts';
 import { sequential } from '../../model/network.ts';
 import { compile } from '../../train/model.ts';
+import { type Compiler, findCompiler } from './compiler-node.ts';
 import { anyKernels, nativeKernels as nativeProvider } from './kernels.ts';
 import { openNative } from './native-library-node.ts';
-import { type Compiler, findCompiler, type NativeOptions, nativeKernels } from './native-node.ts';
+import { type NativeOptions, nativeKernels } from './native-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
 
 /** The narrowest vectors, which compile fastest. */
@@ -117,6 +118,22 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     ];
     writeFileSync(file, [...head, ...lines, ''].join('\n'), { mode: 0o755 });
     return { environment: { VGGNET_CC: file } };
+  };
+
+  /** One that compiles code of ours at the head of a kernel. Each file is compiled once, so none is changed under another. */
+  const spoiling = (kernel: string, code: string, ...first: readonly string[]): NativeOptions =>
+    script(
+      ...first,
+      'for file; do case $file in',
+      `  *.c) sed '/^void ${kernel}(.*{$/s/$/ ${code}/' "$file" > "$file.wrong" && mv "$file.wrong" "$file";;`,
+      'esac; done',
+      'exec $cc "$@"',
+    );
+  /** For the rest of a test this is a program that obeys Ctrl-C by itself. */
+  const listenToInterrupts = (): void => {
+    const obey = (): void => {};
+    process.on('SIGINT', obey);
+    onTestFinished(() => void process.off('SIGINT', obey));
   };
 
   test('the first start compiles and says so in one line; the second finds the library and says nothing', async () => {
@@ -229,12 +246,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('whose self-test somebody ends, and does not hold it against it', async () => {
-      const options = script(
-        'for file; do case $file in',
-        `  *.c) sed '/^void relu(.*{$/s/$/ extern int raise(int); raise(15);/' "$file" > "$file.x" && mv "$file.x" "$file";;`,
-        'esac; done',
-        'exec $cc "$@"',
-      );
+      const options = spoiling('relu', 'extern int raise(int); raise(15);');
       expect((await failure(options)).message).toMatch(
         / made does not run: its self-test was ended by SIGTERM$/,
       );
@@ -242,9 +254,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('that fails on a part, without waiting for the others', async () => {
-      const obey = (): void => {};
-      process.on('SIGINT', obey);
-      onTestFinished(() => void process.off('SIGINT', obey));
+      listenToInterrupts();
       const late = join(scratch, 'late');
       const options = script(
         `case "$*" in *"-c 0.c"*) echo 'error: boom' >&2; exit 1;; *-c*) sleep 2; touch '${late}';; esac`,
@@ -256,13 +266,8 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('whose code crashes, and remembers it', async () => {
-      // ReLU reads what is nobody's.
-      const options = script(
-        'for file; do case $file in',
-        `  *.c) sed '/^void relu(.*{$/s/$/ *(volatile int *)0 = 1;/' "$file" > "$file.wrong" && mv "$file.wrong" "$file";;`,
-        'esac; done',
-        'exec $cc "$@"',
-      );
+      // ReLU writes where nothing is.
+      const options = spoiling('relu', '*(volatile int *)0 = 1;');
       const { message } = await failure(options);
       expect(message).toMatch(/^native kernels of .* failed their self-test: its process was ended by SIG/);
       expect(readdirSync(directory)).toEqual([expect.stringMatching(/-\.failed$/)]);
@@ -272,14 +277,8 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
 
     test('whose code is wrong, and remembers it', async () => {
       const log = join(scratch, 'log');
-      // Adam returns at once. Each source file is compiled once, so that none is changed under another's hands.
-      const options = script(
-        `echo "$*" >> '${log}'`,
-        'for file; do case $file in',
-        `  *.c) sed '/^void adam(.*{$/s/$/ return;/' "$file" > "$file.wrong" && mv "$file.wrong" "$file";;`,
-        'esac; done',
-        'exec $cc "$@"',
-      );
+      // Adam returns at once.
+      const options = spoiling('adam', 'return;', `echo "$*" >> '${log}'`);
       const { message } = await failure(options);
       expect(message).toMatch(/^native kernels of .* failed their self-test: adam, /);
       expect(notices).toHaveLength(1);
@@ -298,10 +297,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   test('gives up at a signal, with its reason, and leaves nothing behind', async () => {
     const controller = new AbortController();
     const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
-    // As a program that obeys Ctrl-C by itself.
-    const obey = (): void => controller.abort();
-    process.on('SIGINT', obey);
-    onTestFinished(() => void process.off('SIGINT', obey));
+    listenToInterrupts();
     const options = script(`(touch '${begun}'; sleep 1; touch '${late}') & wait`);
     const loading = load({ ...options, signal: controller.signal });
     await vi.waitUntil(() => existsSync(begun), { timeout: 20_000 });

@@ -7,79 +7,35 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
 import { makeFolder } from '../../files/make-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
-import { lanesOf, nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import {
+  type Compiler,
+  type CompilerOptions,
+  compileLibrary,
+  findCompiler,
+  targetName,
+} from './compiler-node.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
 import { loadKoffi, openNative } from './native-library-node.ts';
 import { type Ended, howItEnded, onProgramExit, runToEnd } from './processes-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
 
-/** A compiler's vectors: the target to record for, and what it is called. */
-export type NativeTarget = keyof typeof nativeTargets;
-const targetNames: Readonly<Record<NativeTarget, string>> = {
-  avx512: 'AVX-512',
-  avx2: 'AVX2',
-  sse: 'SSE',
-  neon: 'NEON',
-};
-
-/** What a target's vectors are called: `AVX-512`, for instance. */
-export const targetName = (target: NativeTarget): string => targetNames[target];
-
-export interface Compiler {
-  /** The command and its own arguments. */
-  readonly command: readonly string[];
-  /** How to compile, whatever for. */
-  readonly flags: readonly string[];
-  /** Flags that say what to compile for. */
-  readonly machine: readonly string[];
-  /** All that it defines, which tells its version and the processor's features. */
-  readonly macros: string;
-  /** `gcc 12.2.0`, for instance. */
-  readonly version: string;
-  readonly target: NativeTarget;
-}
-
-export interface NativeOptions {
-  /** Vectors narrower than the machine's best; for tests. */
-  readonly target?: NativeTarget;
-  /** Environment with `VGGNET_CC` or `CC`. */
-  readonly environment?: NodeJS.ProcessEnv;
+export interface NativeOptions extends CompilerOptions {
   /** Where libraries are kept; the user's cache by default. */
   readonly directory?: string;
   /** Told what takes long. */
   readonly onNotice?: (line: string) => void;
-  /** Gives up; nothing is left behind. */
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Kernels that were compiled but compute wrongly, or crash. */
 export class WrongKernels extends VggError {}
-
-const commonFlags = [
-  '-std=gnu11',
-  '-O2',
-  '-fPIC',
-  '-fno-math-errno',
-  '-fno-strict-aliasing',
-  '-fvisibility=hidden',
-];
-
-/** gcc keeps a counter for every pointer otherwise: a transform's three dozen places do not fit the registers. */
-const gccFlags = ['-fno-ivopts'];
-
-/** Makes narrower vectors than the processor's. */
-const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
-  avx2: ['-mno-avx512f'],
-  sse: ['-mno-avx'],
-};
 
 /** Milliseconds after which a folder is no compilation under way, and after which a library is not kept any longer. */
 const abandonedAfter = 3_600_000;
@@ -87,77 +43,6 @@ const unusedAfter = 60 * 24 * 3_600_000;
 
 /** Folder of the compiled libraries. */
 export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
-
-const macro = (macros: string, name: string): string | undefined =>
-  new RegExp(`^#define ${name} (.*)$`, 'm').exec(macros)?.[1];
-
-/** A compiler's command: a file, which may have blanks in its path, or words. Paths count from here, wherever it runs. */
-function commandOf(candidate: string): string[] {
-  const isPath = (name: string): boolean => /[\\/]/.test(name);
-  // What is there, but no file, or cannot be looked at, is no compiler either.
-  if (isPath(candidate) && existsSync(candidate)) return [resolve(candidate)];
-  const [program = '', ...own] = candidate.split(/\s+/);
-  return [isPath(program) ? resolve(program) : program, ...own];
-}
-
-/**
- * The machine's C compiler: `$VGGNET_CC` and no other, or the first that runs of `$CC`, `cc`, `gcc` and `clang`.
- * @throws VggError where there is none, with the reason.
- */
-export async function findCompiler(options: NativeOptions = {}): Promise<Compiler> {
-  const { environment = process.env, target: wanted, signal } = options;
-  const [own, usual] = [environment.VGGNET_CC?.trim(), environment.CC?.trim()];
-  if (own === '') throw new VggError('turned off by VGGNET_CC');
-  const candidates = own === undefined ? [...(usual ? [usual] : []), 'cc', 'gcc', 'clang'] : [own];
-  let failure = '';
-  for (const candidate of candidates) {
-    const command = commandOf(candidate);
-    for (const machine of [['-march=native'], ['-mcpu=native'], []]) {
-      const narrower = (wanted && narrowing[wanted]) ?? [];
-      let macros: string;
-      try {
-        const ended = await runToEnd([...command, ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'], {
-          signal,
-        });
-        if (ended.code !== 0) {
-          const reason = ended.stderr.trim().split('\n')[0] || `it ${howItEnded(ended)}`;
-          failure ||= `${candidate} does not compile: ${reason}`;
-          continue;
-        }
-        macros = ended.stdout;
-      } catch (error) {
-        signal?.throwIfAborted();
-        const { code, message } = error as NodeJS.ErrnoException;
-        if (code !== 'ENOENT') failure ||= `${candidate} does not compile: ${message}`;
-        break;
-      }
-      const has = (name: string): boolean => macro(macros, name) !== undefined;
-      const found: NativeTarget | undefined = has('__AVX512F__')
-        ? 'avx512'
-        : has('__AVX2__') && has('__FMA__')
-          ? 'avx2'
-          : has('__SSE2__')
-            ? 'sse'
-            : has('__ARM_NEON')
-              ? 'neon'
-              : undefined;
-      if (!found)
-        throw new VggError(`${candidate} compiles for a processor whose vectors are not known here`);
-      if (wanted && wanted !== found)
-        throw new VggError(`${candidate} does not compile for ${targetNames[wanted]} here`);
-      const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
-      return {
-        command,
-        flags: has('__clang__') ? commonFlags : [...commonFlags, ...gccFlags],
-        machine: [...machine, ...narrower],
-        macros,
-        version: has('__clang__') ? version : `gcc ${version}`,
-        target: found,
-      };
-    }
-  }
-  throw new VggError(failure || `no C compiler: ${candidates.join(', ')} not found`);
-}
 
 /** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
 async function ownDirectory(directory: string, onNotice: NativeOptions['onNotice']): Promise<void> {
@@ -217,7 +102,7 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   const key = hash(...(kernelFiles() ?? print()), JSON.stringify([target, command, flags, machine]), macros);
   const source = (file: string): KernelSource => ({
     kind: 'native',
-    variant: targetNames[target],
+    variant: targetName(target),
     ...vectorsOf(nativeTargets[target]),
     file,
   });
@@ -242,7 +127,7 @@ async function compileInto(
   { onNotice, signal }: NativeOptions,
 ): Promise<string> {
   const { target, version } = compiler;
-  onNotice?.(`compiling native kernels with ${version} for ${targetNames[target]}, once (a few seconds)`);
+  onNotice?.(`compiling native kernels with ${version} for ${targetName(target)}, once (a few seconds)`);
   await removeOld(directory);
   const work = join(directory, `.${randomUUID()}`);
   const remove = (): void => {
@@ -256,7 +141,7 @@ async function compileInto(
   try {
     await mkdir(work, { mode: 0o700 });
     const file = await compileLibrary(compiler, sources, work, signal);
-    const complaint = await testLibrary(file, target, compiler, signal);
+    const complaint = await testLibrary(file, compiler, signal);
     if (complaint !== undefined) {
       const reason = `native kernels of ${version} failed their self-test: ${complaint}`;
       await writeFile(join(work, 'failed'), `${reason}\n`);
@@ -373,44 +258,6 @@ function kernelFiles(): readonly string[] | undefined {
 
 const libraryName = (key: string, content: Uint8Array): string => `${key}-${hash(content)}.so`;
 
-/** Compiles the parts side by side and links them. */
-async function compileLibrary(
-  { command, flags, machine }: Compiler,
-  sources: readonly string[],
-  work: string,
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  // Where one part fails, the others need not be compiled any more.
-  const failed = new AbortController();
-  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
-  const run = async (...rest: readonly string[]): Promise<void> => {
-    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal: either });
-    if (ended.code === 0) return;
-    const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
-    const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;
-    throw new VggError(`${command.join(' ')} fails on the kernels: ${reason.trim()}`);
-  };
-  await Promise.all(sources.map((source, i) => writeFile(join(work, `${i}.c`), source)));
-  const queue = sources.map((_, i) => i);
-  const compileRest = async (): Promise<void> => {
-    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      await run('-c', `${next}.c`, '-o', `${next}.o`);
-    }
-  };
-  const inTurn = Array.from({ length: Math.min(sources.length, availableParallelism()) }, async () => {
-    try {
-      await compileRest();
-    } catch (error) {
-      // The reason with which the others end, too.
-      failed.abort(error);
-    }
-  });
-  await Promise.all(inTurn);
-  either.throwIfAborted();
-  await run('-shared', ...sources.map((_, i) => `${i}.o`), '-o', 'kernels.so');
-  return join(work, 'kernels.so');
-}
-
 /** Signals by which code that is wrong ends its process; others come from somebody else. */
 const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP', 'SIGABRT'];
 /** On Windows: access violation, illegal and privileged instruction, division by zero, overflow of the stack, damaged heap. */
@@ -431,11 +278,10 @@ const testLimit = 60_000;
  */
 async function testLibrary(
   file: string,
-  target: NativeTarget,
-  { version }: Compiler,
+  { target, version }: Compiler,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
-  const lanes = lanesOf(nativeTargets[target]);
+  const { lanes } = vectorsOf(nativeTargets[target]);
   // The published package holds .js files, and nothing rewrites the name in a URL.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const program = new URL(`./native-test-node.${extension}`, import.meta.url);
