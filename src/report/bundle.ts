@@ -1,30 +1,37 @@
 /**
- * What is bundled for reports (Node only): the page's script as one text, and for the published package the chart
- * library as one file. In the source tree the script is bundled by Rolldown when it is first needed; a build does so
+ * What is bundled for reports (Node only): the scripts of their pages as one text each, and for the published package
+ * the chart library as one file. In the source tree Rolldown bundles a script when it is first needed; a build does so
  * once (`node src/report/bundle.ts dist/report`), and the package reads the result.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-let bundled: Promise<string> | undefined;
+/** `main` runs the network in the page; `plain` has only what every page has: the theme button and sortable tables. */
+const scriptNames = ['main', 'plain'] as const;
+export type PageScript = (typeof scriptNames)[number];
 
-/** The script, ready to stand in a `script` element. */
-export function pageScript(): Promise<string> {
-  bundled ??= import.meta.url.endsWith('.ts')
-    ? bundle()
-    : readFile(new URL('./page-script.js', import.meta.url), 'utf8');
-  return bundled;
+const bundled = new Map<PageScript, Promise<string>>();
+
+/** A script of `page/`, ready to stand in a `script` element. */
+export function pageScript(name: PageScript): Promise<string> {
+  const script =
+    bundled.get(name) ??
+    (import.meta.url.endsWith('.ts')
+      ? bundle(name)
+      : readFile(new URL(`./page-${name}.js`, import.meta.url), 'utf8'));
+  bundled.set(name, script);
+  return script;
 }
 
 /** What runs in Node alone: never reached in a page, and not to be bundled. */
 const nodeOnly = /(^node:)|(-node\.ts$)|(\/weight-files\.ts$)/;
 const emptyModule = '\0node-only';
 
-async function bundle(): Promise<string> {
+async function bundle(name: PageScript): Promise<string> {
   const { build } = await import('rolldown');
   const { output } = await build({
-    input: fileURLToPath(new URL('./page/main.ts', import.meta.url)),
+    input: fileURLToPath(new URL(`./page/${name}.ts`, import.meta.url)),
     platform: 'browser',
     write: false,
     logLevel: 'warn',
@@ -42,9 +49,9 @@ async function bundle(): Promise<string> {
   return output[0].code.trim().replaceAll('</script', '<\\/script');
 }
 
-/** Writes the script, and in place of `plot.js` that module with all that it imports and their licences. */
+/** Writes the scripts, and in place of `plot.js` that module with all that it imports and their licences. */
 async function build(folder: string): Promise<void> {
-  await writeFile(join(folder, 'page-script.js'), await pageScript());
+  for (const name of scriptNames) await writeFile(join(folder, `page-${name}.js`), await pageScript(name));
   const { build } = await import('rolldown');
   const { output } = await build({
     input: fileURLToPath(new URL('./plot.ts', import.meta.url)),

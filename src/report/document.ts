@@ -1,6 +1,6 @@
 /**
- * The page around a report's sections: head, policy, navigation, data. The policy lets the page's one script run (by
- * its hash), WebAssembly, inline styles and pictures in the file; nothing is loaded, sent or embedded.
+ * The page around a report's sections: head, policy, navigation, data. The policy allows the page's one script (by its
+ * hash), WebAssembly where the page carries a network, inline styles, and images in the file. It loads and sends nothing.
  */
 import { createHash } from 'node:crypto';
 import { html, type Markup, raw, scriptJson } from './markup.ts';
@@ -18,17 +18,19 @@ export interface PageContent {
   readonly title: string;
   /** The first one is the head of the page: its title is the page's. */
   readonly sections: readonly Section[];
-  /** What the page's script works with; without it the page is still. `weights` is base64. */
-  readonly live?: { readonly data: PageData; readonly weights: string; readonly script: string };
+  /** The page's script, see `bundle.ts`. */
+  readonly script: string;
+  /** What the script `main` works with. `weights` is base64. */
+  readonly live?: { readonly data: PageData; readonly weights: string };
   /** What made it. */
   readonly command?: string;
 }
 
 /** The whole document. */
-export function page({ title, sections, live, command = 'vgg report' }: PageContent): string {
-  const hash = live && createHash('sha256').update(live.script).digest('base64');
+export function page({ title, sections, script, live, command = 'vgg report' }: PageContent): string {
+  const hash = createHash('sha256').update(script).digest('base64');
   const policy =
-    `default-src 'none'; ${hash ? `script-src 'sha256-${hash}' 'wasm-unsafe-eval'; ` : ''}style-src 'unsafe-inline'; ` +
+    `default-src 'none'; script-src 'sha256-${hash}'${live ? " 'wasm-unsafe-eval'" : ''}; style-src 'unsafe-inline'; ` +
     "img-src data: blob:; base-uri 'none'; form-action 'none'";
   const [head, ...rest] = sections;
   return html`<!doctype html>
@@ -61,13 +63,17 @@ ${
   live &&
   html`<script type="application/json" id="${dataId}">${scriptJson(live.data)}</script>
 <script type="application/octet-stream" id="${weightsId}">${raw(live.weights)}</script>
-<script>${raw(live.script)}</script>
 `
-}</body>
+}<script>${raw(script)}</script>
+</body>
 </html>
 `.text;
 }
 
-/** Content that may be wider than a phone: it scrolls by itself, by keyboard, too. */
+/** A command to copy. Lines break between its words, not at the hyphens inside them. */
+export const commandText = (command: string): Markup =>
+  html`<code class="words">${command.split(' ').map((word, i) => html`${i > 0 && ' '}<span>${word}</span>`)}</code>`;
+
+/** Content that may be wider than a phone: it scrolls by itself, also by keyboard. Shadows show that there is more. */
 export const scroller = (label: string, content: Markup): Markup =>
   html`<div class="scroll" role="group" tabindex="0" aria-label="${label}">${content}</div>`;

@@ -69,7 +69,7 @@ export function bestAccuracy({ epochs }: ReportRun): number {
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
-  const script = options.brief ? undefined : pageScript();
+  const script = pageScript(options.brief ? 'plain' : 'main');
   const run = runs.reduce((a, b) => (bestAccuracy(b) > bestAccuracy(a) ? b : a));
   const measured = await measure(run, options);
   const sections: Section[] = [
@@ -84,8 +84,12 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
     setupSection(run),
   ];
   const names = runs.map(({ name }) => name).join(', ');
-  const still = { title: `${names}: ${run.config.model} on ${run.config.dataset}`, sections };
-  if (!script) return page(still);
+  const content = {
+    title: `${names}: ${run.config.model} on ${run.config.dataset}`,
+    sections,
+    script: await script,
+  };
+  if (options.brief) return page(content);
   const { test } = run.splits;
   const { tensors, bytes } = packHalves(run.weights);
   const groups = groupsOf(test);
@@ -101,8 +105,8 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
     }),
   };
   return page({
-    ...still,
-    live: { data, weights: Buffer.from(bytes).toString('base64'), script: await script },
+    ...content,
+    live: { data, weights: Buffer.from(bytes).toString('base64') },
   });
 }
 

@@ -5,12 +5,12 @@
 
 const light = `
   --paper: #f6f7f9; --card: #ffffff; --text: #1b2027; --soft: #535c69; --rule: #d5dae1; --accent: #0b5cad;
-  --on-accent: #ffffff; --right: #2b7bc4; --wrong: #d0661c; --focus: #0b5cad; --meter: #bcd8f2;
+  --on-accent: #ffffff; --right: #2b7bc4; --wrong: #d0661c; --focus: #0b5cad; --meter: #bcd8f2; --shadow: #1b202759;
   --series-1: #0067a8; --series-2: #c24e00; --series-3: #00805c; --series-4: #9a4384; --series-5: #7a6200; --series-6: #4d5663;
   --box-input: #8a93a0; --box-conv: #4c8fc7; --box-pool: #d98a4a; --box-linear: #3fa27e;`;
 const dark = `
   --paper: #0e1116; --card: #171b22; --text: #e8ecf1; --soft: #a4adb9; --rule: #333b47; --accent: #6cb2f5;
-  --on-accent: #0b1622; --right: #3f8fd6; --wrong: #d4702c; --focus: #8cc4fa; --meter: #22476b;
+  --on-accent: #0b1622; --right: #3f8fd6; --wrong: #d4702c; --focus: #8cc4fa; --meter: #22476b; --shadow: #000000d0;
   --series-1: #5cb0f0; --series-2: #f39a4c; --series-3: #3ec79a; --series-4: #dd8fc8; --series-5: #d9c04a; --series-6: #b4bcc8;
   --box-input: #737d8c; --box-conv: #3b7db8; --box-pool: #b8703a; --box-linear: #2f8a69;`;
 
@@ -30,7 +30,7 @@ main:focus { outline: none }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 .bar-top { position: sticky; top: 0; z-index: 2; display: flex; gap: 1rem; align-items: center; padding: .5rem clamp(1rem, 4vw, 2rem);
   background: var(--card); border-bottom: 1px solid var(--rule) }
-.bar-top nav { flex: 1; overflow-x: auto }
+.bar-top nav { flex: 1; min-width: 0 }
 .bar-top ul { display: flex; gap: 1.1rem; margin: 0; padding: .3rem .2rem; list-style: none; white-space: nowrap; font-size: .92rem }
 .bar-top a { color: var(--text); text-decoration: none }
 .bar-top a:hover { text-decoration: underline }
@@ -49,7 +49,13 @@ p { max-width: 70ch; margin: .5rem 0 1rem }
 .facts div { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: .8rem 1rem }
 .facts dt { color: var(--soft); font-size: .87rem }
 .facts dd { margin: .1rem 0 0; font-size: 1.3rem; font-weight: 650; font-variant-numeric: tabular-nums }
-.scroll { overflow-x: auto; max-width: 100%; padding: 2px }
+/* Shadows at the edges show that there is more to scroll to; at an end, a cover in the card's color hides them. */
+.scroll, .bar-top nav { overflow-x: auto; max-width: 100%; background:
+  linear-gradient(to right, var(--card) 40%, transparent) left / 3rem 100% no-repeat local,
+  linear-gradient(to left, var(--card) 40%, transparent) right / 3rem 100% no-repeat local,
+  linear-gradient(to right, var(--shadow), transparent) left / 1rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--shadow), transparent) right / 1rem 100% no-repeat scroll var(--card) }
+.scroll { padding: 2px }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.6rem }
 p, dd, li, figcaption, caption { overflow-wrap: anywhere }
 .gallery > li, .charts > figure { min-width: 0 }
@@ -122,7 +128,7 @@ button.bar[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset
 #try-result > div { flex: 1 1 18rem; min-width: 0; max-width: 34rem }
 #try-result h3 { margin-top: 0 }
 pre.command { background: var(--paper); border: 1px solid var(--rule); border-radius: 8px; padding: .8rem 1rem; white-space: pre-wrap; overflow-wrap: anywhere }
-td code { overflow-wrap: anywhere }
+.words span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; white-space: normal }
 .architecture { display: block; max-width: none }
 .architecture text { font-size: 11px; fill: var(--text) }
 .architecture .box path { stroke: var(--card); stroke-width: .8; stroke-linejoin: round }
@@ -143,6 +149,7 @@ footer { color: var(--soft); font-size: .9rem; padding-bottom: 2rem }
 }
 @media print {
   :root:root:root { color-scheme: light; ${light} --paper: #fff }
+  .scroll { background: none }
   .bar-top, .skip, .actions, .samples, #try-samples-label, #try-status:empty { display: none }
   body { font-size: 10pt } table { font-size: 8.5pt } th, td { padding-right: .35rem }
   .meter { min-width: 4.2rem }

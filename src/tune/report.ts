@@ -7,8 +7,9 @@ import { existsSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
+import { pageScript } from '../report/bundle.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
-import { page, type Section, scroller } from '../report/document.ts';
+import { commandText, page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
 import { type Cell, table } from '../report/table.ts';
 import { runFiles } from '../runs/folder.ts';
@@ -40,16 +41,16 @@ const slicesShown = 8;
 export async function reportStudy(folder: StudyFolder, out?: string): Promise<string> {
   const path = out ?? folder.path('report');
   using study = folder.open();
-  await writeWhole(path, studyReport(folder, study.trials, dirname(path)));
+  await writeWhole(path, await studyReport(folder, study.trials, dirname(path)));
   return path;
 }
 
 /** The report as HTML, for a file in `place`. @throws DataError while no trial has ended. */
-export function studyReport(
+export async function studyReport(
   folder: StudyFolder,
   trials: readonly FrozenTrial[],
   place: string = folder.folder,
-): string {
+): Promise<string> {
   const points = latestTrials(trials).flatMap(pointOf);
   const best = points.toSorted(better)[0];
   if (best === undefined) {
@@ -86,7 +87,8 @@ export function studyReport(
     ...timelineSection(trials),
     { id: 'trials', title: 'All trials', body: allTrials(folder, trials, names, place) },
   ];
-  return page({ title: titleOf(folder), sections, command: 'vgg tune report' });
+  const script = await pageScript('plain');
+  return page({ title: titleOf(folder), sections, script, command: 'vgg tune report' });
 }
 
 const titleOf = ({ space }: StudyFolder): string =>
@@ -229,7 +231,7 @@ function bestTrials(folder: StudyFolder, points: readonly Point[], place: string
   ];
   return html`${scroller('The best trials', table(`The best ${shown.length}; complete ones first`, columns, rows))}
 <h3>Trial ${best.number} again</h3>
-${commands.map(([what, command]) => html`<p>${what}:</p><pre class="command">${command}</pre>`)}`;
+${commands.map(([what, command]) => html`<p>${what}:</p><pre class="command">${commandText(command)}</pre>`)}`;
 }
 
 function importanceBody(found: readonly Importance[], what: string): Markup {

@@ -37,7 +37,9 @@ export function startTry(data: PageData): void {
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
     } catch (error) {
       if (mine !== turn) return;
-      status.textContent = `${name} cannot be shown to the network: ${error instanceof Error ? error.message : error}`;
+      // What stands there would pass for this file's answer.
+      byId('try-result', HTMLElement)?.replaceChildren();
+      status.textContent = `${name} cannot be classified: ${error instanceof Error ? error.message : error}`;
     }
   };
   const file = (chosen: File | null | undefined): void => {
@@ -46,7 +48,7 @@ export function startTry(data: PageData): void {
       try {
         return await createImageBitmap(chosen);
       } catch {
-        throw new Error('it is no picture that this browser reads; choose a PNG, JPEG or WebP file');
+        throw new Error('this browser cannot read it as an image; choose a PNG, JPEG or WebP file');
       }
     });
   };

@@ -3,7 +3,7 @@ import { formatBytes } from '../../model/summary.ts';
 import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
 import { changedOptions, shellWord, trainCommand } from '../command.ts';
-import { type Section, scroller } from '../document.ts';
+import { commandText, type Section, scroller } from '../document.ts';
 import { html } from '../markup.ts';
 import type { ReportRun } from '../report.ts';
 import { type Cell, table } from '../table.ts';
@@ -23,7 +23,7 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     ...(git ? [['Commit', `${git.commit}${git.dirty ? ', with changes' : ''}`]] : []),
     ['Started', environment.started],
     ['Folder', environment.folder],
-    ['As it was called', html`<code>${environment.command.map(shellWord).join(' ')}</code>`],
+    ['As it was called', commandText(environment.command.map(shellWord).join(' '))],
     ...(environment.resumed ?? []).map((one): readonly Cell[] => [
       'Resumed',
       `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}` +
@@ -35,7 +35,7 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     title: 'Setup',
     body: html`<h3>Again</h3>
 <p>This command repeats the run; options that it does not name have their defaults.</p>
-<pre class="command" tabindex="0"><code>${trainCommand(config)}</code></pre>
+<pre class="command" tabindex="0">${commandText(trainCommand(config))}</pre>
 <h3>Options</h3>
 ${scroller('Options', optionTable(config))}
 <h3>Machine</h3>
