@@ -38,7 +38,7 @@ export {
 } from './engine/backend.ts';
 export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
-export { heatPixels, inferno } from './explain/colours.ts';
+export { heatPixels, inferno } from './explain/colors.ts';
 export {
   type FeatureMaps,
   featureLayers,

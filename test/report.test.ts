@@ -19,8 +19,8 @@ import { UsageError } from '../src/errors.ts';
 import { roundedToHalf } from '../src/model/half.ts';
 import { createModel } from '../src/model/models.ts';
 import { testTransform } from '../src/report/page-data.ts';
-import { sampleRaster } from '../src/report/pictures.ts';
 import { encodePng } from '../src/report/png.ts';
+import { sampleRaster } from '../src/report/rasters.ts';
 import { buildReport, type ReportRun, writeReport } from '../src/report/report.ts';
 import { compile } from '../src/train/model.ts';
 import { accessibilityProblems, complaintsOf, hasChromium, openBrowser, skipped } from './browser.ts';
@@ -45,7 +45,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** Probabilities of a test picture by half weights, in Node. */
+/** Probabilities of a test image with half-precision weights, in Node. */
 async function expected(bytes: Uint8Array): Promise<Float32Array> {
   const { config, splits, weights } = run;
   const network = createModel(config.model, { classes: splits.test.classes.length });
@@ -56,7 +56,7 @@ async function expected(bytes: Uint8Array): Promise<Float32Array> {
   return (await model.predict(values)).probabilities;
 }
 
-const pictureBytes = (dataset: Dataset, index: number): Uint8Array =>
+const imageBytes = (dataset: Dataset, index: number): Uint8Array =>
   dataset.pixels.subarray(3072 * index, 3072 * (index + 1));
 
 test('a report tells what a network can and how to train it again', async () => {
@@ -64,7 +64,7 @@ test('a report tells what a network can and how to train it again', async () => 
   expect(parseHTML(html).document.querySelector('pre.command')?.textContent).toBe(
     'vgg train --model simplified --dataset shapes --normalize --epochs 2 --device wasm',
   );
-  expect(html).toMatch(/of\s+300 test pictures/);
+  expect(html).toMatch(/of\s+300 test images/);
   expect(html).toContain('binary16');
   for (const id of ['curves', 'network', 'results', 'try', 'explanations', 'data', 'setup']) {
     expect(html).toContain(`<section id="${id}"`);
@@ -123,7 +123,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
     }
   }
 
-  /** What the page says: class and probability, the likeliest first. */
+  /** What the page says: class and probability, the most probable first. */
   async function answers(page: Page, status: RegExp): Promise<readonly (readonly [number, number])[]> {
     await page.locator('#try-status', { hasText: status }).waitFor({ timeout: 60_000 });
     return page
@@ -145,8 +145,8 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       const index = Number(await sample.getAttribute('data-index'));
       await sample.click();
       compare(
-        await answers(page, /^test picture .* ms\)$/),
-        await expected(pictureBytes(run.splits.test, index)),
+        await answers(page, /^test image .* ms\)$/),
+        await expected(imageBytes(run.splits.test, index)),
       );
       // Another class's evidence, by a click on its bar.
       await page.locator('#try-result button.bar').nth(1).click();
@@ -154,12 +154,12 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       expect(await page.locator('#try-result canvas.heat').isVisible()).toBe(true);
     }));
 
-  test('a chosen and a dropped file are classified as in Node; what is no picture is refused in words', () =>
+  test('a chosen and a dropped file are classified as in Node; another file is refused with a reason', () =>
     withPage(async (page) => {
       const path = join(folder, 'own.png');
       const png = encodePng(sampleRaster(run.splits.train, 17));
       await writeFile(path, png);
-      const probabilities = await expected(pictureBytes(run.splits.train, 17));
+      const probabilities = await expected(imageBytes(run.splits.train, 17));
       await page.setInputFiles('#try-file', path);
       compare(await answers(page, /^own\.png: .* ms\)$/), probabilities);
 
@@ -173,7 +173,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       };
       await drop('dropped.png', png);
       compare(await answers(page, /^dropped\.png: .* ms\)$/), probabilities);
-      await drop('text.png', Buffer.from('no picture'));
+      await drop('text.png', Buffer.from('no image'));
       await page.locator('#try-status', { hasText: /^text\.png cannot .* choose a PNG/ }).waitFor();
       expect(await page.locator('#try-result').textContent()).toBe('');
     }));
@@ -220,7 +220,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       await chosen;
       await page.keyboard.press('Tab');
       await page.keyboard.press('Enter');
-      await answers(page, /^test picture .* ms\)$/);
+      await answers(page, /^test image .* ms\)$/);
 
       const cells = page.locator('#matrix tbody tr').nth(1).locator('td');
       await page.locator('#matrix td[tabindex="0"]').focus();
@@ -276,7 +276,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
 });
 
 describe('a vgg7 on a hundred classes', () => {
-  /** A data set of CIFAR-100's form: few pictures, of the shapes' making. */
+  /** A data set of CIFAR-100's form: with few images, drawn from shapes. */
   function hundred(): DatasetSplits {
     const { test } = shapes();
     const part = subset(

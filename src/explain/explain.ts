@@ -1,10 +1,10 @@
 /**
  * What a trained network sees: the activations behind any layer, and Grad-CAM heat maps (Selvaraju et al., "Grad-CAM:
  * Visual Explanations from Deep Networks via Gradient-Based Localization", ICCV 2017). Runtime-neutral: a report is
- * built with it in Node, and the report's page explains a dropped picture with it.
+ * built with it in Node, and the report's page uses it to explain a dropped image.
  *
- * Activations come from a device: the layers up to one, with `flatten` behind them, are a network of their own. The
- * gradient of one class's score by the last feature map runs through the few layers behind it, by their reference.
+ * Activations come from a device: the layers up to the chosen one, followed by `flatten`, form a network. The
+ * gradient of a class score with respect to the last feature map comes from the reference code of the layers after it.
  */
 import type { OpenSession, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
@@ -12,15 +12,15 @@ import type { LayerPass, LayerSpec, Network, NetworkLayer, Shape, Tensor, Weight
 import { flatten, kindOf } from '../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
 
-/** Feature maps of several pictures, planar [N, C, H, W]. */
+/** Feature maps of several images, planar [N, C, H, W]. */
 export interface FeatureMaps {
   readonly count: number;
-  /** [C, H, W] of one picture. */
+  /** [C, H, W] of one image. */
   readonly shape: Shape;
   readonly data: Float32Array;
 }
 
-/** A heat map of one picture: where the network found evidence for a class. */
+/** A heat map of one image: where the network found evidence for a class. */
 export interface HeatMap {
   readonly height: number;
   readonly width: number;
@@ -28,15 +28,15 @@ export interface HeatMap {
   readonly values: Float32Array;
 }
 
-/** Kinds that leave places where they are: behind a convolution they belong to its feature map. */
+/** Layers that keep positions: after a convolution they belong to its feature map. */
 const pointwise: ReadonlySet<string> = new Set(['relu', 'batchNorm', 'dropout']);
 
-/** Whether a layer does nothing once training is over. */
+/** Whether a layer has an effect in training only. */
 const idle = (spec: LayerSpec): boolean => spec.kind === 'dropout';
 
 /**
- * Index of the layer whose output Grad-CAM looks at: the last convolution's, after its ReLU and before the pool that
- * follows. Undefined where the network has no convolution.
+ * Index of the layer whose output Grad-CAM uses: the last convolution, with the ReLU after it and before the next pool.
+ * Undefined if the network has no convolution.
  */
 export function lastFeatureLayer({ layers }: Network): number | undefined {
   let index = layers.findLastIndex(({ spec }) => spec.kind === 'conv2d');
@@ -45,7 +45,7 @@ export function lastFeatureLayer({ layers }: Network): number | undefined {
   return index;
 }
 
-/** Indices of the layers whose outputs are worth looking at: feature maps, each after what belongs to it. */
+/** Indices of the layers whose outputs are shown: each convolution with its ReLU, and each pool. */
 export function featureLayers({ layers }: Network): readonly number[] {
   const indices: number[] = [];
   for (const [index, { output }] of layers.entries()) {
@@ -56,10 +56,10 @@ export function featureLayers({ layers }: Network): readonly number[] {
   return indices;
 }
 
-/** The layers up to `last` as a network that yields their feature map, as one vector. */
+/** The layers up to `last` as a network that returns their feature map as one vector. */
 export function networkUpTo(network: Network, last: number): Network {
   const layers = network.layers.slice(0, last + 1);
-  // Layers without a name are called by their place, which stays the same.
+  // Layers without a name are named by their index, which stays the same.
   const specs = layers.map(({ spec }) => spec);
   const vector = layers.at(-1)?.output.length === 1;
   return buildNetwork(
@@ -68,7 +68,7 @@ export function networkUpTo(network: Network, last: number): Network {
   );
 }
 
-/** Those of `weights` that belong to these layers, whatever a layer keeps. */
+/** The tensors in `weights` that belong to these layers. */
 export function weightsOf(layers: readonly NetworkLayer[], weights: Weights): Weights {
   const names = new Set(layers.map(({ name }) => name));
   return new Map([...weights].filter(([name]) => names.has(name.slice(0, name.lastIndexOf('.')))));
@@ -94,17 +94,17 @@ export async function openPrefix(
 export class Prefix implements AsyncDisposable {
   readonly shape: Shape;
   readonly #session: Session;
-  readonly #pictureSize: number;
+  readonly #imageSize: number;
 
-  constructor(session: Session, shape: Shape, pictureSize: number) {
+  constructor(session: Session, shape: Shape, imageSize: number) {
     this.#session = session;
     this.shape = shape;
-    this.#pictureSize = pictureSize;
+    this.#imageSize = imageSize;
   }
 
-  /** `images` [N, C, H, W], transformed as in the test. */
+  /** `images` [N, C, H, W], transformed as for a test. */
   async maps(images: Float32Array): Promise<FeatureMaps> {
-    const count = images.length / this.#pictureSize;
+    const count = images.length / this.#imageSize;
     return { count, shape: this.shape, data: await this.#session.predict(images, count) };
   }
 
@@ -113,14 +113,14 @@ export class Prefix implements AsyncDisposable {
   }
 }
 
-/** The layers behind a feature map, ready for gradients of class scores. */
+/** The layers after a feature map, ready for gradients of class scores. */
 export interface Tail {
   readonly layers: readonly NetworkLayer[];
   readonly parameters: readonly (readonly Float64Array[])[];
   readonly passes: readonly LayerPass[];
 }
 
-/** The layers of `network` behind layer `last`, without those that do nothing after training. */
+/** The layers of `network` after layer `last`, without those that have an effect in training only. */
 export function tailBehind(network: Network, weights: Weights, last: number): Tail {
   const layers = network.layers.slice(last + 1).filter(({ spec }) => !idle(spec));
   const parameters = layers.map((layer) =>
@@ -137,7 +137,7 @@ export function tailBehind(network: Network, weights: Weights, last: number): Ta
   return { layers, parameters, passes };
 }
 
-/** Class scores for one picture's feature map, and their gradient by it for one class. */
+/** Class scores for one image's feature map, and the gradient of one score with respect to it. */
 function scoreGradient(
   tail: Tail,
   map: Tensor,
@@ -158,12 +158,12 @@ function scoreGradient(
   return { logits, gradient: gradient.data };
 }
 
-/** The gradient by layer `i`'s input, once training is over. */
+/** The gradient with respect to layer `i`'s input, in inference. */
 function inputGradient(tail: Tail, i: number, input: Tensor, gradient: Tensor): Tensor {
   const { spec } = tail.layers[i]!;
   const [kind, parameters, pass] = [kindOf(spec), tail.parameters[i]!, tail.passes[i]!];
   if (spec.kind !== 'batchNorm') return kind.backward(spec, input, parameters, gradient, pass).input;
-  // Its `backward` is that of a batch in training. By running moments it is x ↦ a·x + b, so a·g = f(g) − f(0).
+  // Its `backward` is for training batches. With running statistics the layer is x ↦ a·x + b, so a·g = f(g) − f(0).
   const zero = { shape: gradient.shape, data: new Float64Array(gradient.data.length) };
   const shift = kind.forward(spec, zero, parameters, pass).data;
   const { data } = kind.forward(spec, gradient, parameters, pass);
@@ -171,8 +171,8 @@ function inputGradient(tail: Tail, i: number, input: Tensor, gradient: Tensor): 
 }
 
 /**
- * Grad-CAM for picture `index` of `maps` and class `label`: the maps weighted by their gradients' means, summed, and
- * what speaks against the class cut off (the paper's equations 1 and 2).
+ * Grad-CAM for image `index` of `maps` and class `label`: the sum of the maps, each weighted by its mean gradient, with
+ * negative values set to 0 (the paper's equations 1 and 2).
  */
 export function gradCam(tail: Tail, maps: FeatureMaps, index: number, label: number): HeatMap {
   const [channels = 0, height = 0, width = 0] = maps.shape;

@@ -1,7 +1,7 @@
 /**
- * A network as papers on VGG draw it: each feature map a box whose front is H×W and whose length is C, in perspective,
- * with the pools between the blocks and the linear layers as rods. Heights go with the square root of a map's side and
- * lengths with the square root of its channels, so that 224 and 7, 3 and 512 fit one picture; each box is labelled.
+ * Draws a network as papers on VGG do: each feature map is a labeled box in perspective whose front is H×W and whose
+ * length is C; linear layers are rods. Heights grow with the square root of a map's side and lengths with the square
+ * root of its channels, so that 224 and 7, 3 and 512 fit into one drawing.
  */
 import type { Network, NetworkLayer } from '../model/layer.ts';
 import { escapeHtml, grouped, type Markup, raw } from './markup.ts';
@@ -22,7 +22,7 @@ const largest = 150;
 const slant = 0.42;
 const baseline = 190;
 
-/** The network's picture with a title and a description. */
+/** The drawing as SVG, with a title and a description. */
 export function architectureSvg(network: Network): Markup {
   const boxes = boxesOf(network);
   const parts: string[] = [];
@@ -36,7 +36,7 @@ export function architectureSvg(network: Network): Markup {
   const description = boxes.map(({ title }) => title).join('; ');
   return raw(
     `<svg class="architecture" role="img" aria-labelledby="arch-title arch-desc" viewBox="0 0 ${width} 252" width="${width}" height="252">` +
-      `<title id="arch-title">${escapeHtml(network.name)}, from picture to class scores</title>` +
+      `<title id="arch-title">${escapeHtml(network.name)}, from image to class scores</title>` +
       `<desc id="arch-desc">${escapeHtml(description)}.</desc>${parts.join('')}</svg>`,
   );
 }
@@ -58,7 +58,7 @@ function boxesOf(network: Network): readonly Box[] {
       gap,
     };
   };
-  const boxes = [map('input', 'picture', [channels, height, width], 0)];
+  const boxes = [map('input', 'image', [channels, height, width], 0)];
   for (const layer of network.layers) {
     const box = boxOf(layer, map, boxes.at(-1)!);
     if (box) boxes.push(box);

@@ -1,7 +1,7 @@
 /**
- * Line charts over epochs as inline SVG, drawn by Observable Plot into a document of linkedom's. Colours are the page's
- * CSS variables, so charts follow its theme; lines differ by dashes, too. Each chart has a title, a description and a
- * legend, and the page puts the table of its numbers beside it.
+ * Line charts over epochs as inline SVG, drawn by Observable Plot into a linkedom document. Colors are the page's CSS
+ * variables, so that charts follow its theme; lines also differ by dashes. Each chart has a title, a description and a
+ * legend.
  */
 import { escapeHtml, html, type Markup, raw } from './markup.ts';
 import { line, parseHTML, plot, ruleY } from './plot.ts';
@@ -19,7 +19,7 @@ export interface Chart {
   /** Unique in the page. */
   readonly id: string;
   readonly title: string;
-  /** What stands at the axes, with units. */
+  /** Axis labels, with units. */
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
@@ -29,12 +29,12 @@ export interface Chart {
   readonly logarithmic?: boolean;
 }
 
-/** Number of colours in the page's palette (`--series-1` …). */
+/** Number of colors in the page's palette (`--series-1` …). */
 export const paletteSize = 6;
 const dashes = ['', '6 4', '2 4', '9 3 2 3'];
 export const colourOf = (index: number): string => `var(--series-${(index % paletteSize) + 1})`;
 
-/** The chart with its legend as a figure; nothing where no series has a point. */
+/** The chart with its legend as a figure; nothing if no series has a point. */
 export function lineChart(chart: Chart): Markup | undefined {
   const series = chart.series
     .map((one) => ({
@@ -67,7 +67,7 @@ export function drawingSvg(id: string, description: string, drawing: Drawing): M
     ...drawing,
   });
   const svg = String((element as unknown as { readonly outerHTML: string }).outerHTML);
-  // The page has the style and the accessible name; Plot's own labels of parts would only be noise.
+  // The page sets style and accessible name, so Plot's own are removed.
   return raw(
     svg
       .replace(/<style>[\s\S]*?<\/style>/, '')
@@ -118,7 +118,7 @@ function chartSvg(chart: Chart, series: readonly Series[]): Markup {
   });
 }
 
-/** What the lines show, in words: where each begins and ends, and its extremes. */
+/** A text description: where each line begins and ends, and its extremes. */
 function description(series: readonly Series[], chart: Chart): string {
   const show = (value: number): string =>
     chart.percent ? `${(100 * value).toFixed(1)} %` : String(Number(value.toPrecision(4)));

@@ -16,13 +16,13 @@ export interface Section {
 
 export interface PageContent {
   readonly title: string;
-  /** The first one is the head of the page: its title is the page's. */
+  /** The first section is the head of the page; its title is the page's heading. */
   readonly sections: readonly Section[];
   /** The page's script, see `bundle.ts`. */
   readonly script: string;
   /** What the script `main` works with. `weights` is base64. */
   readonly live?: { readonly data: PageData; readonly weights: string };
-  /** What made it. */
+  /** The command that made the page. */
   readonly command?: string;
 }
 
@@ -58,7 +58,7 @@ ${rest.map(
     html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${name}</h2>${body}</section>\n`,
 )}
 </main>
-<footer><p>Made by <code>${command}</code>. The page works without a network; nothing in it leaves this computer.</p></footer>
+<footer><p>Made by <code>${command}</code>. This page works offline and sends nothing.</p></footer>
 ${
   live &&
   html`<script type="application/json" id="${dataId}">${scriptJson(live.data)}</script>

@@ -1,4 +1,4 @@
-/** From run folders to a report (Node only): what a run kept, its pictures, and where a step's time goes. */
+/** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
 import { loadDataset } from '../data/named.ts';
 import { DataError } from '../errors.ts';
@@ -11,16 +11,16 @@ import { readMetrics } from '../runs/table.ts';
 import type { ReportRunsOptions } from './lazy.ts';
 import { type ReportRun, type TimeShare, writeReport } from './report.ts';
 
-/** Steps that are timed for the layers' shares. */
+/** Steps that are timed for each layer's share. */
 const timedSteps = 10;
 
-/** A run as a report needs it. @throws DataError where the run has no tested weights yet, or is damaged. */
+/** Reads a run for a report. @throws DataError if the run has no tested weights yet or is damaged. */
 export async function reportRun(
   folder: string,
   { data, splits: atHand, brief = false, onProgress = () => {} }: ReportRunsOptions = {},
 ): Promise<ReportRun> {
   const { name, config, env } = await readRun(folder);
-  if (!env) throw new DataError(`${folder}: its training never began, so there is nothing to report`);
+  if (!env) throw new DataError(`${folder}: training never started, so there is nothing to report`);
   const { epochs, steps } = await readMetrics(join(folder, runFiles.metrics));
   if (epochs.length === 0) {
     throw new DataError(
@@ -29,7 +29,7 @@ export async function reportRun(
   }
   const best = await lastGoodCheckpoint(folder, 'best', onProgress);
   if (!best)
-    throw new DataError(`${folder}: its ${runFiles.best} is missing, so there is no network to report`);
+    throw new DataError(`${folder}: its ${runFiles.best} is missing, so there are no weights to report on`);
   const { weights } = best;
   const splits = atHand ?? (await loadDataset({ ...config, ...(data !== undefined && { data }) }));
   const model = createModel(config.model, {
@@ -52,7 +52,7 @@ export async function reportRun(
   };
 }
 
-/** Reports on runs. `out` is by default the first run's `report.html`. Yields the path. */
+/** Reports on runs. `out` defaults to the first run's `report.html`. Returns the path. */
 export async function reportRuns(
   folders: readonly string[],
   { out, ...options }: ReportRunsOptions = {},
@@ -64,7 +64,7 @@ export async function reportRuns(
   return path;
 }
 
-/** The layers' shares of a training step on one thread; none for the reference, whose layers are not fast ones. */
+/** Each layer's share of a training step on one thread; none for the slow `reference` device. */
 async function measureShares(
   network: Network,
   batchSize: number,

@@ -26,7 +26,7 @@ function checkWellFormed(svg: string): void {
 describe('histogramsSvg', () => {
   const svg = histogramsSvg(histograms, statistics, { dataset: 'a <b> & c' });
 
-  test('is one well-formed picture with a title and a description', () => {
+  test('is one well-formed image with a title and a description', () => {
     checkWellFormed(svg);
     expect(svg.match(/<svg /g)).toHaveLength(1);
     expect(svg).toContain('role="img"');
@@ -46,7 +46,7 @@ describe('histogramsSvg', () => {
     );
     // On the left the line of red's mean, 0.5, stands in the middle of its plot: 72 + 318 / 2.
     expect(svg).toContain('<path class="mark" d="M231 76V196"/>');
-    // After normalisation all means stand one below the other.
+    // After normalization all means stand one below the other.
     const lines = [...svg.matchAll(/class="mark" d="M([\d.]+) \d+V\d+"/g)].map((match) => match[1]);
     expect(new Set([lines[1], lines[3], lines[5]]).size).toBe(1);
     expect(new Set([lines[0], lines[2], lines[4]]).size).toBe(3);
@@ -60,7 +60,7 @@ describe('histogramsSvg', () => {
     expect(clipped).toContain('>grey</tspan>');
   });
 
-  test('refuses what does not fit together or cannot be normalised', () => {
+  test('refuses what does not fit together or cannot be normalized', () => {
     expect(() => histogramsSvg(histograms, { mean: [0.5], std: [0.1] })).toThrow(UsageError);
     expect(() => histogramsSvg([], { mean: [], std: [] })).toThrow(UsageError);
     expect(() => histogramsSvg([new Uint32Array(10)], { mean: [0.5], std: [0.1] })).toThrow(/10 bins/);

@@ -1,8 +1,8 @@
 /**
- * The channels' histograms before and after normalisation (the lecture's equation 5.9, x' = (x − μ) / σ) as one SVG:
- * a row for each channel, pixels scaled to 0–1 on the left, normalised ones on the right, μ and σ marked in both.
+ * The channels' histograms before and after normalization (the lecture's equation 5.9, x' = (x − μ) / σ) as one SVG:
+ * a row for each channel, pixels scaled to 0–1 on the left, normalized ones on the right, μ and σ marked in both.
  * Plain text made by hand: two kinds of shape do not pay for a chart library and a DOM to run it in. The colours
- * follow the reader's light or dark setting; a title and a description stand in for the picture where it is not seen.
+ * follow the reader's light or dark setting; a title and a description replace the drawing for readers who cannot see it.
  */
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { DataError, UsageError } from '../errors.ts';
@@ -79,7 +79,7 @@ function panel(left: number, domain: readonly [number, number], step: number, di
   return { left, domain, ticks: Array.from({ length: count }, (_, i) => (first + i) * step), digits };
 }
 
-/** The share of pixels (%) at the top of a row's axis: above all bins but 0 and 255, where pictures are clipped. */
+/** The share of pixels (%) at the top of a row's axis: above all bins but 0 and 255, where images are clipped. */
 function ceiling(shares: readonly number[]): number {
   const highest = Math.max(...shares.slice(1, -1)) || Math.max(...shares);
   const step = tickStep(highest * 1.2, 3);
@@ -137,7 +137,7 @@ function plot(
 }
 
 /**
- * The histograms of a data set's channels before and after normalisation as an SVG document.
+ * The histograms of a data set's channels before and after normalization as an SVG document.
  * @param histograms 256 bins for each channel (`channelHistograms`).
  * @param statistics Mean and deviation of each channel, of pixels scaled to 0–1 (`channelStatistics`).
  * @throws UsageError where the lengths do not fit together, DataError where a channel is constant (σ = 0).
@@ -151,7 +151,7 @@ export function histogramsSvg(
   const count = histograms.length;
   if (count === 0 || mean.length !== count || std.length !== count) {
     throw new UsageError(
-      `histogramsSvg: ${count} histograms for ${mean.length} means and ${std.length} deviations; give one of each a channel`,
+      `histogramsSvg: ${count} histograms for ${mean.length} means and ${std.length} deviations; give one of each per channel`,
     );
   }
   const channels = histograms.map((histogram, channel) => {
@@ -163,7 +163,7 @@ export function histogramsSvg(
     }
     if (!(std[channel]! > 0)) {
       throw new DataError(
-        `histogramsSvg: every pixel of ${look.name} has the same value (σ = ${std[channel]}), so it cannot be normalised; ` +
+        `histogramsSvg: every pixel of ${look.name} has the same value (σ = ${std[channel]}), so it cannot be normalized; ` +
           'leave the channel out or look at the data',
       );
     }
@@ -188,8 +188,8 @@ export function histogramsSvg(
   );
   const parts = [
     `<svg xmlns="http://www.w3.org/2000/svg" class="vgg-histograms" role="img" aria-labelledby="vgg-histograms-title vgg-histograms-desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
-    `<title id="vgg-histograms-title">Pixel histograms${of} before and after normalisation</title>`,
-    `<desc id="vgg-histograms-desc">Share of pixels by value for each channel, scaled to 0–1 and after (x − μ) / σ. ${figures.join('; ')}. After normalisation each channel has mean 0 and standard deviation 1.</desc>`,
+    `<title id="vgg-histograms-title">Pixel histograms${of} before and after normalization</title>`,
+    `<desc id="vgg-histograms-desc">Share of pixels by value for each channel, scaled to 0–1 and after (x − μ) / σ. ${figures.join('; ')}. After normalization each channel has mean 0 and standard deviation 1.</desc>`,
     `<style>${style}\n</style>`,
     `<rect class="paper" width="${width}" height="${height}"/>`,
     `<text class="strong heading" x="${before.left}" y="28">Pixel values${of}</text>`,
@@ -214,7 +214,7 @@ export function histogramsSvg(
       parts.push(`<text class="middle" x="${x}" y="${base + 18}">${signed(tick, digits)}</text>`);
     }
     const caption =
-      left === before.left ? 'pixel value, 0 = black, 1 = full' : 'normalised value, in standard deviations';
+      left === before.left ? 'pixel value, 0 = black, 1 = full' : 'normalized value, in standard deviations';
     parts.push(`<text class="middle" x="${left + plotWidth / 2}" y="${base + 40}">${caption}</text>`);
   }
   return `${parts.join('\n')}\n</svg>\n`;

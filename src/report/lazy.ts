@@ -1,23 +1,23 @@
 /**
- * Reports for programs: what draws them (Observable Plot, linkedom, the bundle of the page) is loaded by the first
- * call, not by an import of the library.
+ * Reports for programs. The first call loads what draws them (Observable Plot, linkedom, the page's bundle); importing
+ * the library does not.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
-/** A report's place and the data set's, besides `ReportOptions`. */
+/** Where to write the report and find the data set, besides `ReportOptions`. */
 export interface ReportRunsOptions extends ReportOptions {
-  /** Folder or archive with the files of CIFAR, where they are elsewhere than in training. */
+  /** Folder or archive with the CIFAR files, if not where training found them. */
   readonly data?: string;
-  /** The runs' data set, where it is at hand: it is not read again. */
+  /** The runs' data set, if already loaded. */
   readonly splits?: DatasetSplits;
-  /** The first run's `report.html` by default. */
+  /** Default: the first run's `report.html`. */
   readonly out?: string;
 }
 
 /**
- * One HTML file on the runs in these folders; several are compared. Yields its path.
- * @throws DataError where a run has no tested weights yet or is damaged, VggError where the file cannot be written.
+ * Writes one HTML file on the runs in these folders; several runs are compared. Returns its path.
+ * @throws DataError if a run has no tested weights yet or is damaged, VggError if the file cannot be written.
  */
 export async function reportRuns(
   folders: readonly string[],
@@ -27,14 +27,14 @@ export async function reportRuns(
 }
 
 /**
- * The report as HTML, for runs that are in memory.
- * @throws UsageError without runs, or where a run's weights and data set do not fit its network.
+ * The report as HTML, for runs in memory.
+ * @throws UsageError without runs, or if a run's weights or data set do not fit its network.
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   return (await import('./report.ts')).buildReport(runs, options);
 }
 
-/** Writes the report whole or not at all. @throws VggError where the file cannot be written. */
+/** Writes the report atomically. @throws VggError if the file cannot be written. */
 export async function writeReport(
   path: string,
   runs: readonly ReportRun[],

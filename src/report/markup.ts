@@ -1,6 +1,6 @@
 /**
- * HTML as text, with everything that is put into it escaped: class names and configs come from anywhere. What is
- * markup already is of type `Markup`; only `html` and `raw` make it.
+ * HTML as text. Every inserted value is escaped, because class names and configs come from anywhere. Only `html` and
+ * `raw` create `Markup`, which is not escaped again.
  */
 
 /** Text that is markup. */
@@ -18,12 +18,12 @@ export class Markup {
 
 export type Content = Markup | string | number | undefined | false | readonly Content[];
 
-/** A template whose values are escaped, unless they are markup; lists are joined, `undefined` and `false` are nothing. */
+/** A template that escapes its values, except markup. Lists are joined; `undefined` and `false` are left out. */
 export function html(strings: TemplateStringsArray, ...values: readonly Content[]): Markup {
   return new Markup(strings.map((text, i) => text + (i < values.length ? markupOf(values[i]) : '')).join(''));
 }
 
-/** Declares text to be markup: only what this program made itself. */
+/** Declares text to be markup. Use it only for text that this program generated. */
 export const raw = (text: string): Markup => new Markup(text);
 
 function markupOf(value: Content): string {
@@ -33,7 +33,7 @@ function markupOf(value: Content): string {
   return escapeHtml(String(value));
 }
 
-/** For text and for attributes in double or single quotes. */
+/** For text, and for attributes in double or single quotes. */
 export function escapeHtml(text: string): string {
   return text
     .replaceAll('&', '&amp;')
@@ -43,7 +43,7 @@ export function escapeHtml(text: string): string {
     .replaceAll("'", '&#39;');
 }
 
-/** JSON that may stand inside a `script` element: no `<`, so nothing in it can end the element. */
+/** JSON for a `script` element: it has no `<`, so it cannot end the element. */
 export function scriptJson(value: unknown): Markup {
   return raw(
     JSON.stringify(value)
@@ -53,13 +53,13 @@ export function scriptJson(value: unknown): Markup {
   );
 }
 
-/** A number with its thousands marked: 20,778. */
+/** A number with thousands separators: 20,778. */
 export const grouped = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 /** A share (0–1) in percent: `43.21 %`. */
 export const percent = (share: number, digits = 2): string => `${(100 * share).toFixed(digits)} %`;
 
-/** Seconds as people say them, on one line: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
+/** A duration in words, without line breaks: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
 export function duration(seconds: number): string {
   const words = (): string => {
     if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
@@ -71,5 +71,5 @@ export function duration(seconds: number): string {
   return words().replaceAll(' ', '\u00a0');
 }
 
-/** A class's name as people read it. */
+/** A class name for display: without underscores. */
 export const spoken = (name: string): string => name.replaceAll('_', ' ');

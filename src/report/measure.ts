@@ -1,4 +1,4 @@
-/** What a report measures itself: the network's answers to all test pictures, with full and with half weights. */
+/** What a report measures: the network's answers to all test images, with full and half-precision weights. */
 
 import type { Dataset } from '../data/dataset.ts';
 import { random } from '../data/random.ts';
@@ -31,14 +31,14 @@ export interface LayerMaps {
   readonly maps: FeatureMaps;
 }
 
-/** Where a picture's evidence lies. */
+/** Heat maps of the evidence in an image. */
 export interface Explained {
   /** Position in the test set. */
   readonly index: number;
   readonly label: number;
   readonly answer: number;
   readonly heatOfAnswer: HeatMap;
-  /** Only where the answer is wrong. */
+  /** Only for wrong answers. */
   readonly heatOfLabel?: HeatMap;
 }
 
@@ -48,21 +48,21 @@ export interface Measured {
   readonly network: Network;
   readonly normalization: ChannelStatistics | undefined;
   readonly full: Predictions;
-  /** What a brief report leaves out. */
+  /** Absent in a brief report. */
   readonly insight?: Insight;
 }
 
-/** What goes with the network in the page: the answers of its half weights, and what it sees. */
+/** For the network in the page: the answers of its half-precision weights, and explanations. */
 export interface Insight {
   readonly half: Predictions;
-  /** Position of the picture whose feature maps are shown. */
+  /** Position of the image whose feature maps are shown. */
   readonly sample: number;
   readonly layers: readonly LayerMaps[];
   readonly right: readonly Explained[];
   readonly wrong: readonly Explained[];
 }
 
-/** Pictures that are explained, right ones and wrong ones. */
+/** Explained images, answered correctly and wrongly. */
 const explainedEach = 6;
 
 /** Evaluates a run's network and explains some of its answers. */
@@ -71,7 +71,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { device = 'auto', threads, brief = false, onProgress = () => {} } = options;
   const { test } = splits;
   const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
-  const normalization = config.normalize ? channelStatistics(trainingPictures(run)) : undefined;
+  const normalization = config.normalize ? channelStatistics(trainingImages(run)) : undefined;
   const transform = testTransform(normalization);
   await using compiled = await compile(model, {
     input: test.shape,
@@ -82,7 +82,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { network } = compiled;
   const weights = checkWeights(network, run.weights);
   onProgress(
-    `testing ${run.name} on ${test.length} pictures${brief ? '' : ', with full and with half weights'}`,
+    `testing ${run.name} on ${test.length} images${brief ? '' : ' with full and half-precision weights'}`,
   );
   await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);
@@ -91,7 +91,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   await compiled.setWeights(roundedToHalf(weights));
   const half = await predictAll(compiled, test, transform);
 
-  onProgress('looking into the network');
+  onProgress('explaining answers');
   const right = ofDifferentClasses(full, surest(full, true), explainedEach);
   const wrong = ofDifferentClasses(full, surest(full, false), explainedEach);
   const sample = right[0] ?? wrong[0] ?? 0;
@@ -132,12 +132,12 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   };
 }
 
-/** The pictures that were trained with: without those that were kept apart for validation. */
-export function trainingPictures({ config, splits }: ReportRun): Dataset {
+/** The training images without the validation images. */
+export function trainingImages({ config, splits }: ReportRun): Dataset {
   return config.validation > 0 ? keepApart(splits.train, config.validation, config.seed).train : splits.train;
 }
 
-/** The first `count` pictures that have different labels; fewer where there are fewer classes. */
+/** The first `count` images with different labels; fewer if there are fewer classes. */
 export function ofDifferentClasses(
   { dataset }: Predictions,
   indices: readonly number[],

@@ -1,4 +1,4 @@
-/** What a report's page knows, as JSON in the page: written by `report.ts`, read by the script under `page/`. */
+/** The data of a report's page, stored in it as JSON: written by `report.ts`, read by the script in `page/`. */
 import type { ImageShape } from '../data/dataset.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { compose, normalize, type Transform, toTensor } from '../data/transforms.ts';
@@ -8,11 +8,11 @@ import type { Groups } from './predictions.ts';
 
 export interface PageData {
   readonly network: Sequential;
-  /** Of the pictures, as the network sees them. */
+  /** Shape of the images, as the network sees them. */
   readonly input: ImageShape;
-  /** Classes by label, as people read them. */
+  /** Class names by label, for display. */
   readonly classes: readonly string[];
-  /** By which pictures are normalised, where they are. */
+  /** Mean and deviation used for normalization, if any. */
   readonly normalization?: ChannelStatistics;
   /** The order of the values in the element `weightsId`. */
   readonly tensors: TensorList;
@@ -25,7 +25,7 @@ export interface PageData {
 export const dataId = 'report-data';
 export const weightsId = 'report-weights';
 
-/** What pictures go through before the network sees them, in a test and in the page. */
+/** Transforms images before the network sees them, in tests and in the page. */
 export function testTransform(normalization: ChannelStatistics | undefined): Transform {
   return normalization ? compose([toTensor(), normalize(normalization.mean, normalization.std)]) : toTensor();
 }

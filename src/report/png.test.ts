@@ -2,7 +2,7 @@ import { inflateSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { encodePng } from './png.ts';
 
-test('a picture is its rows behind a filter byte each, in three chunks', () => {
+test('an image is its rows behind a filter byte each, in three chunks', () => {
   const rgb = Uint8Array.from({ length: 2 * 3 * 3 }, (_, i) => 10 * i);
   const png = encodePng({ width: 2, height: 3, channels: 3, bytes: rgb });
   expect(png.subarray(0, 8).toString('latin1')).toBe('\x89PNG\r\n\x1a\n');
@@ -24,8 +24,8 @@ test('a picture is its rows behind a filter byte each, in three chunks', () => {
   expect(png.subarray(-12).toString('hex')).toBe('0000000049454e44ae426082');
 });
 
-test('refuses bytes that are no picture of that size', () => {
+test('refuses bytes that are not an image of that size', () => {
   expect(() => encodePng({ width: 2, height: 3, channels: 3, bytes: new Uint8Array(12) })).toThrow(
-    '12 bytes are not a picture of 2×3 with 3 channels',
+    '12 bytes are not an image of 2×3 with 3 channels',
   );
 });

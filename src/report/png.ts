@@ -1,4 +1,4 @@
-/** Small pictures as PNG data URIs (Node only: zlib). The format: W3C Portable Network Graphics, third edition. */
+/** Small images as PNG data URIs (Node only: zlib). The format: W3C Portable Network Graphics, third edition. */
 import { crc32, deflateSync } from 'node:zlib';
 
 const colourTypes = { 1: 0, 3: 2, 4: 6 } as const;
@@ -16,14 +16,14 @@ export interface Raster {
 export function encodePng({ width, height, channels, bytes }: Raster): Buffer {
   if (bytes.length !== width * height * channels) {
     throw new RangeError(
-      `${bytes.length} bytes are not a picture of ${width}×${height} with ${channels} channels`,
+      `${bytes.length} bytes are not an image of ${width}×${height} with ${channels} channels`,
     );
   }
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
   header.set([8, colourTypes[channels], 0, 0, 0], 8);
-  // Each row begins with its filter; `up` (2) stores differences to the row above, which suit pictures.
+  // Each row begins with its filter; `up` (2) stores differences to the row above, which suits images.
   const row = width * channels;
   const filtered = Buffer.alloc(height * (row + 1));
   for (let y = 0; y < height; y++) {

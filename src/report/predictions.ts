@@ -1,4 +1,4 @@
-/** What a network says to every test picture, and what follows from it: accuracy, confusions, the surest mistakes. */
+/** A network's predictions for all test images, with accuracy, confusions and most confident mistakes. */
 import type { Dataset } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import type { Transform } from '../data/transforms.ts';
@@ -6,12 +6,12 @@ import type { Model } from '../train/model.ts';
 
 /** Pictures that are predicted at once. */
 const batch = 500;
-/** Likeliest classes that are kept for each picture. */
+/** Number of most probable classes kept per image. */
 export const kept = 5;
 
 export interface Predictions {
   readonly dataset: Dataset;
-  /** The likeliest classes of each picture, [N][kept], the likeliest first; −1 where there are fewer classes. */
+  /** The most probable classes of each image in descending order, [N][kept]; −1 if there are fewer classes. */
   readonly classes: Int32Array;
   /** Their probabilities. */
   readonly probabilities: Float32Array;
@@ -23,7 +23,7 @@ export interface Predictions {
   readonly seconds: number;
 }
 
-/** Predicts every picture of `dataset`. */
+/** Predicts every image of `dataset`. */
 export async function predictAll(model: Model, dataset: Dataset, transform: Transform): Promise<Predictions> {
   const started = performance.now();
   const classes = new Int32Array(dataset.length * kept).fill(-1);

@@ -1,4 +1,4 @@
-/** The picture of a learning rate range test: the loss by the rate, as an SVG file by Observable Plot. */
+/** The chart of a learning rate range test: loss by learning rate, drawn as SVG by Observable Plot. */
 import type { FoundRates } from '../train/lr-find.ts';
 import { dot, line, parseHTML, plot, ruleX } from './plot.ts';
 

@@ -1,6 +1,6 @@
 /**
  * The report of a training: one HTML file that needs nothing else, with curves, network, results, explanations and the
- * network itself, which classifies pictures in the page (Node only). Several runs are compared, and the best one is
+ * network itself, which classifies images in the page (Node only). Several runs are compared, and the best one is
  * reported in full.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
@@ -58,14 +58,14 @@ export interface ReportOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-/** Accuracy that a run is known by: of its best weights, chosen as `fit` does, as they were tested in training. */
+/** Test accuracy of a run's best epoch, selected as `fit` does. */
 export function bestAccuracy({ epochs }: ReportRun): number {
   return bestEpoch(epochs)?.testAccuracy ?? 0;
 }
 
 /**
  * The report as HTML.
- * @throws UsageError without runs, or where a run's weights and data set do not fit its network.
+ * @throws UsageError without runs, or if a run's weights or data set do not fit its network.
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
@@ -110,7 +110,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
   });
 }
 
-/** Writes the report whole or not at all. @throws VggError where the file cannot be written. */
+/** Writes the report atomically. @throws VggError if the file cannot be written. */
 export async function writeReport(
   path: string,
   runs: readonly ReportRun[],

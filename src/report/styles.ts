@@ -114,7 +114,7 @@ summary { cursor: pointer; color: var(--accent); padding: .3rem 0 }
 button.bar { cursor: pointer; padding: .45rem .7rem; font-size: 1rem }
 button.bar[aria-pressed="true"] { border-color: var(--accent); box-shadow: inset 4px 0 var(--accent) }
 .value { font-variant-numeric: tabular-nums; white-space: nowrap }
-.picture { display: flex; gap: 1rem; align-items: center; margin: .6rem 0 1rem }
+.sample-image { display: flex; gap: 1rem; align-items: center; margin: .6rem 0 1rem }
 .panel { border: 2px dashed var(--rule); border-radius: 12px; padding: 1.2rem }
 .panel.dragging { border-color: var(--accent) }
 .samples { display: flex; flex-wrap: wrap; gap: .5rem; list-style: none; margin: 0; padding: 0 }

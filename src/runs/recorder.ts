@@ -7,7 +7,7 @@ import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
 import type { Weight, Weights } from '../model/layer.ts';
-import { filterRaster, firstFilters } from '../report/pictures.ts';
+import { filterRaster, firstFilters } from '../report/rasters.ts';
 import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';

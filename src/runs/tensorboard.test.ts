@@ -4,7 +4,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { filterRaster } from '../report/pictures.ts';
+import { filterRaster } from '../report/rasters.ts';
 import { encodePng, type Raster } from '../report/png.ts';
 import { parseConfig } from '../train/config.ts';
 import { runFiles } from './folder.ts';

@@ -1,4 +1,4 @@
-/** Elements made and found. Texts are set as text, never as markup. */
+/** Creates and finds elements. Texts are never parsed as markup. */
 
 /** The element with this id. */
 export function byId<T extends HTMLElement>(id: string, type: new () => T): T | undefined {
@@ -14,7 +14,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    // Inline styles are set property by property: a policy may forbid the attribute.
+    // Inline styles are set one property at a time, since the policy may forbid the attribute.
     if (name.startsWith('--')) element.style.setProperty(name, String(value));
     else element.setAttribute(name, String(value));
   }

@@ -1,6 +1,6 @@
 /**
- * The confusion matrix by keyboard and by mouse: one cell takes the focus, arrows move it, and where cells stand for
- * groups, Enter or a click opens the classes of one.
+ * The confusion matrix by keyboard and mouse. Arrow keys move the focus. If cells stand for groups, Enter or a click
+ * opens the classes of one.
  */
 import type { PageData } from '../page-data.ts';
 import { byId, make } from './dom.ts';
@@ -54,7 +54,7 @@ export function startMatrix(data: PageData): void {
       });
     }
   }
-  // The group that is confused most with itself says little; the largest mistake is a better start.
+  // Starts with the largest mistake off the diagonal.
   const largest = largestMistake(rows);
   if (largest) open(...largest);
 }
@@ -73,7 +73,7 @@ function largestMistake(
   return best;
 }
 
-/** The classes of one group against those of another. */
+/** The confusion matrix of the classes of two groups. */
 function detail(
   { classes }: PageData,
   groups: NonNullable<PageData['groups']>,
@@ -86,8 +86,8 @@ function detail(
   const [labels, answers] = [members(row), members(column)];
   const table = make('table', { class: 'matrix small' });
   const [from, to] = [groups.names[row]!, groups.names[column]!];
-  table.append(make('caption', {}, row === column ? `Within ${from}` : `${from} taken for ${to}`));
-  const head = make('tr', {}, make('th', { scope: 'col' }, 'is ↓ answer →'));
+  table.append(make('caption', {}, row === column ? `Within ${from}` : `${from} mistaken for ${to}`));
+  const head = make('tr', {}, make('th', { scope: 'col' }, 'true ↓ answer →'));
   for (const answer of answers) head.append(make('th', { scope: 'col' }, make('span', {}, classes[answer]!)));
   table.append(make('thead', {}, head));
   const body = make('tbody');

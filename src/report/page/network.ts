@@ -1,6 +1,6 @@
 /**
- * The report's network at work in the page: the same layers, kernels and transforms as in training, on this thread,
- * with the weights that the file carries.
+ * Runs the report's network in the page: the same layers, kernels and transforms as in training, on this thread, with
+ * the weights in the file.
  */
 
 import { random } from '../../data/random.ts';
@@ -22,16 +22,16 @@ import { Model } from '../../train/model.ts';
 import { type PageData, testTransform } from '../page-data.ts';
 
 export interface Answer {
-  /** Of each class. */
+  /** One per class. */
   readonly probabilities: Float32Array;
-  /** Where the evidence for a class lies; undefined where the network has no convolution. */
+  /** Evidence for a class; undefined if the network has no convolution. */
   readonly heat: (label: number) => HeatMap | undefined;
 }
 
-/** Classifies pictures: planar bytes [C, H, W] of the network's input. */
+/** Classifies an image: planar bytes [C, H, W] in the size of the network's input. */
 export type Classifier = (bytes: Uint8Array) => Promise<Answer>;
 
-/** Sessions for one picture at a time; memory that cannot be shared needs no isolated page. */
+/** Sessions for one image at a time. Their memory is not shared, so the page need not be cross-origin isolated. */
 const open: OpenSession = (network, options) =>
   openCpuSession(network, { ...options, kernels: plainWasmKernels, shared: false });
 

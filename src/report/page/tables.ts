@@ -1,4 +1,4 @@
-/** Tables whose columns sort: each header of `table[data-sortable]` gets a button; cells may carry `data-value`. */
+/** Sortable tables: each header of `table[data-sortable]` gets a button. Cells may have a numeric `data-value`. */
 
 export function startTables(): void {
   for (const table of document.querySelectorAll<HTMLTableElement>('table[data-sortable]'))

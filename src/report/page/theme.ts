@@ -1,4 +1,4 @@
-/** The switch between light and dark; until it is used, the page follows the reader's system. */
+/** The button for light and dark. Until it is used, the page follows the system's setting. */
 import { byId } from './dom.ts';
 
 const key = 'vgg-report-theme';
@@ -24,7 +24,7 @@ export function startTheme(): void {
   show();
 }
 
-// A page from a file may have no storage.
+// A page opened from a file may have no storage.
 function stored(): string | null {
   try {
     return localStorage.getItem(key);
@@ -37,6 +37,6 @@ function store(theme: string): void {
   try {
     localStorage.setItem(key, theme);
   } catch {
-    // The choice then lasts as long as the page.
+    // The choice is kept until the page is closed.
   }
 }

@@ -1,11 +1,11 @@
-/** "Try the network": a sample, a chosen file or a dropped one is classified and explained, all in the page. */
-import { heatPixels } from '../../explain/colours.ts';
+/** "Try the network": classifies and explains a sample or a user's image, all in the page. */
+import { heatPixels } from '../../explain/colors.ts';
 import type { HeatMap } from '../../explain/explain.ts';
 import { type PageData, weightsId } from '../page-data.ts';
 import { likeliest } from '../predictions.ts';
 import { byId, make, percent } from './dom.ts';
 import { type Answer, type Classifier, openClassifier } from './network.ts';
-import { planarBytes, squarePixels } from './picture.ts';
+import { planarBytes, squarePixels } from './pixels.ts';
 
 export function startTry(data: PageData): void {
   const section = byId('try-panel', HTMLElement);
@@ -21,8 +21,8 @@ export function startTry(data: PageData): void {
   ): Promise<void> => {
     const mine = ++turn;
     try {
-      status.textContent = opening ? `Looking at ${name} …` : 'Waking the network …';
-      // Lets the words be painted before this thread is busy.
+      status.textContent = opening ? `Classifying ${name} …` : 'Starting the network …';
+      // The browser paints the status before this thread is busy.
       await new Promise((resolve) => setTimeout(resolve, 20));
       opening ??= openClassifier(data, embeddedBytes());
       const pixels = squarePixels(await open(), data.input);
@@ -56,16 +56,16 @@ export function startTry(data: PageData): void {
   input.addEventListener('change', () => file(input.files?.[0]));
   byId('try-choose', HTMLButtonElement)?.addEventListener('click', () => input.click());
   for (const button of section.querySelectorAll<HTMLButtonElement>('button.sample')) {
-    const picture = button.querySelector('img');
-    if (!picture) continue;
+    const image = button.querySelector('img');
+    if (!image) continue;
     button.addEventListener('click', () => {
-      void classify(`test picture ${picture.alt}`, async () => {
-        await picture.decode();
-        return picture;
+      void classify(`test image ${image.alt}`, async () => {
+        await image.decode();
+        return image;
       });
     });
   }
-  // A picture may be dropped anywhere; a missed target must not open it in place of the report.
+  // An image may be dropped anywhere: the browser must not replace the report with it.
   addEventListener('dragover', (event) => {
     event.preventDefault();
     section.classList.add('dragging');
@@ -122,9 +122,9 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
     heat.hidden = map === undefined;
     if (map) paintHeat(heat, map);
     const words = map
-      ? `Bright: where the network finds ${data.classes[label]!} (Grad-CAM).`
-      : 'The network as it sees the picture.';
-    stack.setAttribute('aria-label', `The picture at ${data.input[2]}×${data.input[1]} pixels. ${words}`);
+      ? `Bright areas support ${data.classes[label]!} (Grad-CAM).`
+      : 'The image as the network sees it.';
+    stack.setAttribute('aria-label', `The image at ${data.input[2]}×${data.input[1]} pixels. ${words}`);
     caption.textContent = words;
   };
   place.replaceChildren(
@@ -132,9 +132,9 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
     make(
       'div',
       {},
-      make('h3', {}, 'The five likeliest classes'),
+      make('h3', {}, 'Top five classes'),
       list,
-      make('p', { class: 'note' }, 'Choose a class to see where its evidence lies.'),
+      make('p', { class: 'note' }, 'Choose a class to see the evidence for it.'),
     ),
   );
   select(best[0]!);

@@ -1,4 +1,4 @@
-/** Several runs side by side: results, the options in which they differ, and their curves over each other. */
+/** Several runs side by side: results, options that differ, and curves in shared charts. */
 import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions } from '../../train/config.ts';
 import { type Chart, lineChart } from '../charts.ts';
@@ -36,9 +36,9 @@ export function comparisonSections(runs: readonly ReportRun[], best: ReportRun):
       id: 'comparison',
       title: 'Comparison',
       body: html`<h3>Results</h3>${scroller('Results of all runs', resultsTable(runs, best))}
-<h3>What differs</h3>${differences(runs)}
+<h3>Different options</h3>${differences(runs)}
 <h3>Curves</h3><div class="charts">${charts.map(lineChart)}</div>
-<p class="note">What follows is about ${best.name}, the run with the highest test accuracy.</p>`,
+<p class="note">The rest of this report covers ${best.name}, the run with the highest test accuracy.</p>`,
     },
   ];
 }
@@ -62,25 +62,25 @@ function resultsTable(runs: readonly ReportRun[], best: ReportRun) {
   const columns = [
     { title: 'Run' },
     { title: 'Test accuracy', number: true },
-    { title: 'Among five', number: true },
+    { title: 'Top-5 accuracy', number: true },
     { title: 'Test loss', number: true },
     { title: 'Epochs', number: true },
     { title: 'Training', number: true },
-    { title: 'Pictures a second', number: true },
+    { title: 'Images/s', number: true },
     { title: 'Device' },
   ];
-  return table('All runs as they were tested in training', columns, rows, { sortable: true });
+  return table('Test results during training', columns, rows, { sortable: true });
 }
 
 function differences(runs: readonly ReportRun[]) {
   const keys = (Object.keys(trainOptions) as (keyof TrainConfig)[]).filter(
     (key) => new Set(runs.map(({ config }) => JSON.stringify(config[key]))).size > 1,
   );
-  if (keys.length === 0) return html`<p>Nothing: all runs have the same options.</p>`;
+  if (keys.length === 0) return html`<p>All runs have the same options.</p>`;
   const rows = keys.map((key): readonly Cell[] => [
     key,
     ...runs.map(({ config }) => showValue(config[key]) || '–'),
   ]);
   const columns = [{ title: 'Option' }, ...runs.map(({ name }) => ({ title: name }))];
-  return scroller('Options that differ', table('Options that are not the same in all runs', columns, rows));
+  return scroller('Options that differ', table('Options with different values', columns, rows));
 }

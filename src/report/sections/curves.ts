@@ -1,4 +1,4 @@
-/** How the training went: curves over epochs, and their numbers as a table. */
+/** The course of training: curves over epochs, and their numbers as a table. */
 import type { EpochRecord } from '../../runs/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
@@ -6,10 +6,10 @@ import { grouped, html, percent } from '../markup.ts';
 import type { ReportRun } from '../report.ts';
 import { type Cell, type Column, table } from '../table.ts';
 
-/** Most points of a line; more are averaged. */
+/** Maximum number of points in a line; more are averaged. */
 const mostPoints = 400;
 
-/** One column of the records as a line; nothing where no record has it. */
+/** One column of the records as a line; no points if no record has it. */
 export function seriesOf(
   epochs: readonly EpochRecord[],
   key: keyof EpochRecord,
@@ -51,7 +51,7 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
         line('trainAccuracy', 'training', 0),
         line('validationAccuracy', 'validation', 2),
         line('testAccuracy', 'test', 1),
-        line('testTopFive', 'test, among five', 3),
+        line('testTopFive', 'test, top-5', 3),
       ],
     },
     {
@@ -74,7 +74,7 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
       id: 'chart-speed',
       title: 'Speed',
       x: 'epoch',
-      y: 'pictures a second',
+      y: 'images/s',
       fromZero: true,
       series: [line('imagesPerSecond', 'training', 0)],
     },
@@ -83,9 +83,9 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
     id: 'curves',
     title: 'Training',
     body: html`<div class="charts">${charts.map(lineChart)}</div>
-<p class="note">Training figures are of the pictures as they were seen, with their random transforms, while the weights
-still changed; test figures are of the weights at the end of the epoch.</p>
-<details><summary>The numbers, epoch by epoch</summary>${scroller('Numbers of each epoch', epochTable(epochs))}</details>`,
+<p class="note">Training figures are measured on randomly transformed images while the weights change. Test figures are
+measured with the weights at the end of the epoch.</p>
+<details><summary>Numbers for each epoch</summary>${scroller('Numbers of each epoch', epochTable(epochs))}</details>`,
   };
 }
 
@@ -99,8 +99,8 @@ function epochTable(epochs: readonly EpochRecord[]) {
     ...(validated ? ['Validation loss', 'Validation accuracy'] : []),
     'Test loss',
     'Test accuracy',
-    'Among five',
-    'Pictures a second',
+    'Top-5 accuracy',
+    'Images/s',
   ].map((title) => ({ title, number: true }));
   const share = (value: number | undefined): string => (value === undefined ? '' : percent(value));
   const loss = (value: number | undefined): string => value?.toFixed(4) ?? '';
@@ -115,10 +115,10 @@ function epochTable(epochs: readonly EpochRecord[]) {
     share(e.testTopFive),
     grouped(e.imagesPerSecond),
   ]);
-  return table('Each epoch of the training', columns, rows);
+  return table('Results of each epoch', columns, rows);
 }
 
-/** Losses of steps, averaged to at most `mostPoints`. */
+/** Step losses, averaged down to at most `mostPoints` points. */
 function thinned(steps: ReportRun['steps']): Series['points'] {
   const size = Math.max(1, Math.ceil(steps.length / mostPoints));
   return Array.from({ length: Math.ceil(steps.length / size) }, (_, i) => {

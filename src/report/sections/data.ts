@@ -1,16 +1,16 @@
-/** The pictures: how many, and their channels before and after normalisation. */
+/** The images: how many, and their channels before and after normalization. */
 import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
 import { type Section, scroller } from '../document.ts';
 import { histogramsSvg } from '../histograms.ts';
 import { grouped, html, raw } from '../markup.ts';
-import { trainingPictures } from '../measure.ts';
+import { trainingImages } from '../measure.ts';
 import type { ReportRun } from '../report.ts';
 import { table } from '../table.ts';
 
 export function dataSection(run: ReportRun): Section {
   const { config, splits } = run;
   const { test } = splits;
-  const train = trainingPictures(run);
+  const train = trainingImages(run);
   const apart = splits.train.length - train.length;
   const statistics = channelStatistics(train);
   const channel = (index: number): string =>
@@ -21,16 +21,16 @@ export function dataSection(run: ReportRun): Section {
   return {
     id: 'data',
     title: 'Data',
-    body: html`<p>${config.dataset}: ${grouped(train.length)} training pictures${apart > 0 && `, ${grouped(apart)} kept apart for validation,`} and ${grouped(test.length)} test pictures of
+    body: html`<p>${config.dataset}: ${grouped(train.length)} training images${apart > 0 && `, ${grouped(apart)} validation images`} and ${grouped(test.length)} test images of
 ${channels}×${height}×${width} in ${test.classes.length} classes. ${
       config.normalize
-        ? 'The network saw them normalised, x′ = (x − μ) / σ for each channel, by the training pictures’ figures.'
-        : 'The network saw them scaled to 0–1, not normalised; the histograms show what normalisation would make of them.'
+        ? 'Each channel is normalized with the mean and deviation of the training images: x′ = (x − μ) / σ.'
+        : 'The network received values scaled to 0–1, without normalization. The histograms show what normalization would do.'
     }</p>
 ${scroller(
   'Mean and deviation of each channel',
   table(
-    'Mean and standard deviation of each channel over the training pictures, scaled to 0–1',
+    'Mean and standard deviation of each channel over the training images, scaled to 0–1',
     [{ title: 'Channel' }, { title: 'μ', number: true }, { title: 'σ', number: true }],
     rows,
   ),

@@ -18,7 +18,7 @@ function lastColumn(run: Partial<ReportRun>): readonly (readonly string[])[] {
   });
 }
 
-test('each layer has its share of the time or is computed with another, and the rest makes it whole', () => {
+test('each layer has a share of the time or is part of another, and all shares add up to 100 %', () => {
   const names = network.layers.map(({ name }) => name);
   const [conv1, relu1, conv2, relu2, pool, , fc] = names as string[];
   const timeShares = [
@@ -36,7 +36,7 @@ test('each layer has its share of the time or is computed with another, and the 
     [pool, `with ${conv2}`],
     [names[5], ''],
     [fc, '15.0 %'],
-    ['pictures, loss', '10.0 %'],
+    ['images, loss', '10.0 %'],
     ['All', '100 %'],
   ]);
   expect(lastColumn({})).toHaveLength(rows.length - 1);

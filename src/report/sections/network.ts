@@ -1,4 +1,4 @@
-/** The network: its picture, and its layers as a table. */
+/** The network: a drawing, and its layers as a table. */
 import { formatShape } from '../../model/layers/arguments.ts';
 import { summarize } from '../../model/summary.ts';
 import { architectureSvg } from '../architecture.ts';
@@ -21,7 +21,7 @@ export function networkSection({ run, network }: Measured): Section {
     ...(shares ? [timeOf(row.name, shares)] : []),
   ]);
   const rest = 1 - (shares ?? []).reduce((sum, { share }) => sum + share, 0);
-  if (shares) rows.push(['pictures, loss', '', '', '', '', meter(rest)]);
+  if (shares) rows.push(['images, loss', '', '', '', '', meter(rest)]);
   const columns = [
     { title: 'Layer' },
     { title: 'Kind' },
@@ -41,22 +41,21 @@ export function networkSection({ run, network }: Measured): Section {
   return {
     id: 'network',
     title: 'Network',
-    body: html`${scroller("The network's picture", architectureSvg(network))}
-<p class="key"><span><span class="swatch input"></span>picture</span> <span><span class="swatch conv"></span>convolution and ReLU</span>
+    body: html`${scroller('Drawing of the network', architectureSvg(network))}
+<p class="key"><span><span class="swatch input"></span>image</span> <span><span class="swatch conv"></span>convolution and ReLU</span>
 <span><span class="swatch pool"></span>max-pool</span> <span><span class="swatch linear"></span>linear</span></p>
-<p class="note">Each box is a layer's output: sides go with the square root of H and W, lengths with the square root of
-the number of channels.</p>
-${scroller('Layers', table('Layers, counted for one picture', columns, rows, { totals }))}
+<p class="note">Each box is a layer's output. Its height and depth grow with the square root of H and W, its length with the
+square root of the number of channels.</p>
+${scroller('Layers', table('Layers, with counts for one image', columns, rows, { totals }))}
 ${
   shares &&
-  html`<p class="note">Time is that of a training step on one thread: forward, backward and the optimizer. A layer
-“with” another is computed by that one's kernels, and its time is in theirs; flattening takes none. The last row is what
-is no layer's: reading the pictures, and the loss.</p>`
+  html`<p class="note">Share of a training step on one thread: forward pass, backward pass and optimizer. “with” another layer means
+that its kernels compute both layers. Flatten takes no time. The last row covers reading the images and computing the loss.</p>`
 }`,
   };
 }
 
-/** A layer's share of the time, or the layer whose share holds it. */
+/** A layer's share of the time, or the layer whose share includes it. */
 function timeOf(layer: string, shares: readonly TimeShare[]): Cell {
   const found = shares.find(({ layers }) => layers.includes(layer));
   if (!found) return '';

@@ -1,10 +1,10 @@
-/** How the network answers: confusion matrix, classes, what it confuses, and its surest mistakes. */
+/** The results on the test images: confusion matrix, classes, most confused pairs and most confident mistakes. */
 import { type Section, scroller } from '../document.ts';
 import { grouped, html, type Markup, percent, spoken } from '../markup.ts';
 import type { Measured } from '../measure.ts';
-import { sampleRaster } from '../pictures.ts';
 import { pngUri } from '../png.ts';
 import { confusionMatrix, groupMatrix, groupsOf, kept, mostConfused, surest } from '../predictions.ts';
+import { sampleRaster } from '../rasters.ts';
 import { type Cell, table } from '../table.ts';
 
 const confusedPairs = 15;
@@ -22,15 +22,14 @@ export function resultsSection(measured: Measured): Section {
     id: 'results',
     title: 'Results',
     body: html`<h3>Confusion matrix</h3>
-<p>Rows are what pictures are, columns what the network answers; numbers count test pictures. Right answers lie on the
-diagonal.${live && html` Move with the arrow keys${groups && ', and open a cell with Enter or a click to see its classes'}.`}</p>
+<p>Rows are true classes, columns are answers, and numbers count test images. Correct answers are on the diagonal.${live && html` Move with the arrow keys${groups && ', and open a cell with Enter or a click to see its classes'}.`}</p>
 <div class="matrices">${scroller('Confusion matrix', matrixTable(names, shown, groups ? 'groups of classes' : 'classes'))}
 ${live && groups && html`<div id="matrix-detail" aria-live="polite"></div>`}</div>
 <h3>Classes</h3>
 ${scroller('Accuracy of each class', classTable(measured, matrix))}
-<h3>Most confused</h3>
+<h3>Most confused classes</h3>
 ${scroller('Most confused classes', confusedTable(measured, matrix))}
-<h3>The surest mistakes</h3>
+<h3>Most confident mistakes</h3>
 ${mistakes(measured)}`,
   };
 }
@@ -48,8 +47,8 @@ function matrixTable(names: readonly string[], matrix: Uint32Array, what: string
     });
     return html`<tr><th scope="row">${name}</th>${cells}</tr>`;
   });
-  return html`<table id="matrix" class="matrix"><caption>Test pictures by ${what} (rows) and answers (columns)</caption>
-<thead><tr><th scope="col">is ↓ answer →</th>${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
+  return html`<table id="matrix" class="matrix"><caption>Test images by true ${what} (rows) and answers (columns)</caption>
+<thead><tr><th scope="col">true ↓ answer →</th>${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr></thead>
 <tbody>${rows}</tbody></table>`;
 }
 
@@ -84,11 +83,11 @@ function classTable({ run }: Measured, matrix: Uint32Array): Markup {
     ...(superclasses ? [{ title: 'Superclass' }] : []),
     { title: 'Accuracy', number: true },
     { title: 'Precision', number: true },
-    { title: 'Pictures', number: true },
-    { title: 'Most often taken for' },
+    { title: 'Images', number: true },
+    { title: 'Most often mistaken for' },
   ];
   const caption =
-    'Accuracy: right answers among pictures of the class. Precision: right ones among such answers.';
+    'Accuracy: share of the images of this class that are answered correctly. Precision: share of the answers with this class that are correct.';
   return table(caption, columns, rows, { sortable: true });
 }
 
@@ -112,12 +111,12 @@ function confusedTable({ run }: Measured, matrix: Uint32Array): Markup {
     },
   );
   return table(
-    'The wrong answers that were given most often',
+    'The most frequent wrong answers',
     [
-      { title: 'Is' },
+      { title: 'True class' },
       { title: 'Answer' },
-      { title: 'Pictures', number: true },
-      { title: 'Of its class', number: true },
+      { title: 'Images', number: true },
+      { title: 'Share of the class', number: true },
     ],
     rows,
   );
@@ -126,17 +125,17 @@ function confusedTable({ run }: Measured, matrix: Uint32Array): Markup {
 function mistakes({ full }: Measured): Markup {
   const { dataset, classes, probabilities } = full;
   const chosen = surest(full, false).slice(0, shownMistakes);
-  if (chosen.length === 0) return html`<p>There are none: every test picture is classified rightly.</p>`;
+  if (chosen.length === 0) return html`<p>None: every test image is classified correctly.</p>`;
   const name = (label: number): string => spoken(dataset.classes[label]!);
   const cards = chosen.map((index) => {
     const label = dataset.labels[index]!;
     const top = [0, 1, 2].filter((rank) => classes[index * kept + rank]! >= 0);
-    return html`<li><figure class="card"><img class="pixels" width="96" height="96" alt="test picture ${index + 1}, of class ${name(label)}" src="${pngUri(sampleRaster(dataset, index))}">
-<figcaption>is <strong>${name(label)}</strong></figcaption>
+    return html`<li><figure class="card"><img class="pixels" width="96" height="96" alt="test image ${index + 1} of class ${name(label)}" src="${pngUri(sampleRaster(dataset, index))}">
+<figcaption>true class: <strong>${name(label)}</strong></figcaption>
 <ol class="bars">${top.map((rank) => {
       const probability = probabilities[index * kept + rank]!;
       return html`<li class="bar" style="--v:${probability.toFixed(3)}"><span class="name">${name(classes[index * kept + rank]!)}</span> <span class="value">${percent(probability, 1)}</span></li>`;
     })}</ol></figure></li>`;
   });
-  return html`<p>Wrong answers that the network was surest of, with its three likeliest classes.</p><ul class="gallery">${cards}</ul>`;
+  return html`<p>The wrong answers with the highest probabilities, each with the top three classes.</p><ul class="gallery">${cards}</ul>`;
 }

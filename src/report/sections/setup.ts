@@ -1,4 +1,4 @@
-/** How to repeat the run: command line, config, machine. */
+/** How to repeat the run: command, options, machine. */
 import { formatBytes } from '../../model/summary.ts';
 import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
@@ -20,10 +20,10 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     ['Platform', environment.platform],
     ['Node', `${environment.node} (V8 ${environment.v8})`],
     ['Host', environment.hostname],
-    ...(git ? [['Commit', `${git.commit}${git.dirty ? ', with changes' : ''}`]] : []),
+    ...(git ? [['Commit', `${git.commit}${git.dirty ? ', with uncommitted changes' : ''}`]] : []),
     ['Started', environment.started],
     ['Folder', environment.folder],
-    ['As it was called', commandText(environment.command.map(shellWord).join(' '))],
+    ['Original command', commandText(environment.command.map(shellWord).join(' '))],
     ...(environment.resumed ?? []).map((one): readonly Cell[] => [
       'Resumed',
       `${one.at}, epoch ${one.epoch}, step ${one.step}, on ${one.description}${one.differs ? ` (${one.differs})` : ''}` +
@@ -33,17 +33,17 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
   return {
     id: 'setup',
     title: 'Setup',
-    body: html`<h3>Again</h3>
-<p>This command repeats the run; options that it does not name have their defaults.</p>
+    body: html`<h3>Repeat this run</h3>
+<p>All other options keep their defaults.</p>
 <pre class="command" tabindex="0">${commandText(trainCommand(config))}</pre>
 <h3>Options</h3>
 ${scroller('Options', optionTable(config))}
 <h3>Machine</h3>
-${scroller('Machine', table('Where the run was made', [{ title: 'What' }, { title: 'Value' }], machine))}`,
+${scroller('Machine', table('Machine that trained this run', [{ title: 'What' }, { title: 'Value' }], machine))}`,
   };
 }
 
-/** A config's value as text. */
+/** An option's value as text. */
 export function showValue(value: unknown): string {
   if (value === undefined) return '';
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
@@ -63,7 +63,7 @@ function optionTable(config: TrainConfig) {
     return [key, changed.has(key) ? html`<strong>${value}</strong>` : value, trainOptions[key].description];
   });
   return table(
-    'All options that have an effect; bold where they differ from the default',
+    'All options with an effect. Bold values differ from the default.',
     [{ title: 'Option' }, { title: 'Value' }, { title: 'Meaning' }],
     rows,
   );

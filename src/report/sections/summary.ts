@@ -1,4 +1,4 @@
-/** The head of a report: what was trained, and how well, in one sentence and a few figures. */
+/** The head of a report: what was trained and how accurate it is, in one sentence and a few figures. */
 import { computedBy } from '../../runs/records.ts';
 import { counted } from '../../words.ts';
 import type { Section } from '../document.ts';
@@ -14,7 +14,7 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   const count = epochs.at(-1)?.epoch ?? 0;
   const facts: readonly (readonly [string, string])[] = [
     ['Test accuracy', percent(full.correct / n)],
-    ...(five ? ([['Among the five likeliest', percent(full.topFive / n)]] as const) : []),
+    ...(five ? ([['Top-5 accuracy', percent(full.topFive / n)]] as const) : []),
     ['Test loss', full.loss.toFixed(4)],
     ...(insight ? ([['Half-precision weights', percent(insight.half.correct / n)]] as const) : []),
     ['Parameters', grouped(network.parameterCount)],
@@ -23,25 +23,21 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   return {
     id: 'summary',
     title: `${config.model} on ${config.dataset}`,
-    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${config.model}, a network of
-${grouped(network.parameterCount)} parameters, was trained for ${counted(count, 'epoch')} in ${duration(seconds)}
-on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}, and classifies ${percent(full.correct / n)} of ${grouped(n)} test pictures of
-${config.dataset} rightly${
-      five &&
-      html`; for ${percent(full.topFive / n)} the right one of
-${test.classes.length} classes is among its five likeliest`
-    }.</p>
+    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${config.model}, a network with
+${grouped(network.parameterCount)} parameters, trained for ${counted(count, 'epoch')} in ${duration(seconds)}
+on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}. It classifies ${percent(full.correct / n)} of ${grouped(n)} test images of
+${config.dataset} correctly${five && html` (top-5 accuracy ${percent(full.topFive / n)})`}.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-<p class="note">Measured when this report was made, on the weights of the best epoch, ${
+<p class="note">Measured for this report with the weights of the best epoch, ${
       config.validation > 0
-        ? 'which pictures kept apart from the training chose'
-        : 'which these same test pictures chose: that flatters the figures a little (--validation keeps others apart)'
+        ? 'selected on the validation images'
+        : 'selected on these test images, so the figures are slightly optimistic (--validation holds out other images)'
     }. ${
       insight
-        ? html`The file carries them in half precision (IEEE
-binary16); tested in the same way, these classify ${percent(insight.half.correct / n)} rightly, with a loss of ${insight.half.loss.toFixed(4)}.`
-        : html`It is a brief one: <code>vgg report</code> without <code>--brief</code>
-adds the network itself, which classifies pictures in the page, and what it sees.`
+        ? html`This file contains the weights in half precision (IEEE
+binary16), with a test accuracy of ${percent(insight.half.correct / n)} and a test loss of ${insight.half.loss.toFixed(4)}.`
+        : html`This is a brief report. <code>vgg report</code> without <code>--brief</code>
+adds the network itself, which classifies images in the page, and explanations.`
     }
 Run: ${run.name}, started ${environment.started.slice(0, 16).replace('T', ' ')} UTC.</p>`,
   };

@@ -1,9 +1,9 @@
-/** The network itself: a place to choose, drop or pick a picture, which the page's script brings to life. */
+/** Try the network: choose, drop or pick an image; the page's script classifies it. */
 import type { Section } from '../document.ts';
 import { html, spoken } from '../markup.ts';
 import { type Measured, ofDifferentClasses } from '../measure.ts';
-import { sampleRaster } from '../pictures.ts';
 import { pngUri } from '../png.ts';
+import { sampleRaster } from '../rasters.ts';
 
 const samples = 10;
 
@@ -19,18 +19,18 @@ export function trySection({ run, full }: Measured): Section {
     id: 'try',
     title: 'Try the network',
     body: html`<div id="try-panel" class="panel">
-<p>The trained network is in this file and runs in this page, by the kernels it was trained with. Choose a picture of
-your own, or drop one here: its middle is scaled to ${width}×${height} pixels. It does not leave your computer.</p>
-<div class="actions"><button id="try-choose" type="button" class="primary">Choose a picture …</button>
-<label class="hidden" for="try-file">Picture file</label><input id="try-file" class="hidden" type="file" accept="image/*" tabindex="-1"></div>
-<p id="try-samples-label">Or take a test picture:</p>
+<p>This file contains the trained network and runs it in this page. Choose an image, or drop one here. Its center is
+scaled to ${width}×${height} pixels. The image does not leave your computer.</p>
+<div class="actions"><button id="try-choose" type="button" class="primary">Choose an image …</button>
+<label class="hidden" for="try-file">Image file</label><input id="try-file" class="hidden" type="file" accept="image/*" tabindex="-1"></div>
+<p id="try-samples-label">Or pick a test image:</p>
 <ul class="samples" aria-labelledby="try-samples-label">${chosen.map(
       (index) =>
         html`<li><button type="button" class="sample" data-index="${index}"><img class="pixels" width="56" height="56" alt="${spoken(test.classes[test.labels[index]!]!)}" src="${pngUri(sampleRaster(test, index))}"></button></li>`,
     )}</ul>
 <p id="try-status" role="status"></p>
 <div id="try-result"></div>
-<noscript><p>Scripts are off in this browser, so the network cannot run here.</p></noscript>
+<noscript><p>Scripts are turned off in this browser, so the network cannot run here.</p></noscript>
 </div>`,
   };
 }

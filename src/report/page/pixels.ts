@@ -1,9 +1,9 @@
-/** Pictures of any size as the bytes that a network takes, by way of a canvas. */
+/** Converts images of any size into a network's input bytes, on a canvas. */
 import type { ImageShape } from '../../data/dataset.ts';
 
 /**
- * The middle of a picture in the proportions of the network's input, scaled to its size: interleaved RGBA. A picture
- * that has the size already keeps its bytes. What is clear becomes white.
+ * The center of an image, cropped to the aspect ratio of the network's input and scaled to its size: interleaved RGBA.
+ * An image of that size keeps its bytes. Transparent pixels become white.
  */
 export function squarePixels(source: ImageBitmap | HTMLImageElement, shape: ImageShape): ImageData {
   const [, height, width] = shape;

@@ -1,6 +1,6 @@
 /**
- * The colours of heat maps: `inferno` of matplotlib (Smith and van der Walt, 2015) at nine stops, even in lightness and
- * readable without colour vision.
+ * The colors of heat maps: matplotlib's `inferno` (Smith and van der Walt, 2015) at nine stops. Its lightness rises
+ * evenly, so that it works without color vision.
  */
 import type { HeatMap } from './explain.ts';
 
@@ -25,7 +25,7 @@ export function inferno(value: number): readonly [red: number, green: number, bl
   return [mix(0), mix(1), mix(2)];
 }
 
-/** A heat map as RGBA to lie over its picture: what counts is bright and covers, what does not is dark and clear. */
+/** A heat map as RGBA, to lay over its image: high values are bright and opaque, low ones dark and transparent. */
 export function heatPixels({ values }: HeatMap): Uint8ClampedArray<ArrayBuffer> {
   const pixels = new Uint8ClampedArray(4 * values.length);
   for (const [i, value] of values.entries()) pixels.set([...inferno(value), 70 + 130 * value], 4 * i);

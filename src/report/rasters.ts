@@ -1,12 +1,12 @@
-/** The pictures of a report as rasters: samples, filters, feature maps, heat maps. */
+/** The images of a report as rasters: samples, filters, feature maps, heat maps. */
 
 import type { Dataset } from '../data/dataset.ts';
-import { heatPixels, inferno } from '../explain/colours.ts';
+import { heatPixels, inferno } from '../explain/colors.ts';
 import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
 import type { Network, Weight, Weights } from '../model/layer.ts';
 import type { Raster } from './png.ts';
 
-/** Picture `index` of a data set; other than one or three channels are shown by their first. */
+/** Image `index` of a data set. Unless it has one or three channels, only the first is shown. */
 export function sampleRaster(dataset: Dataset, index: number): Raster {
   const [channels, height, width] = dataset.shape;
   const area = height * width;
@@ -19,12 +19,12 @@ export function sampleRaster(dataset: Dataset, index: number): Raster {
   return { width, height, channels: shown, bytes };
 }
 
-/** A heat map with its own transparency, a pixel for each place. */
+/** A heat map with transparency, one pixel per position. */
 export function heatRaster(map: HeatMap): Raster {
   return { width: map.width, height: map.height, channels: 4, bytes: new Uint8Array(heatPixels(map).buffer) };
 }
 
-/** Several tiles of one size in rows, a clear pixel between them. */
+/** Tiles of equal size in rows, with a transparent pixel between them. */
 function sheet(
   tiles: number,
   columns: number,
@@ -48,7 +48,7 @@ function sheet(
   return { width: sheetWidth, height: sheetHeight, channels: 4, bytes };
 }
 
-/** The filters of a network's first convolution, and its name; undefined where it has none. */
+/** The filters of a network's first convolution, and its name; undefined if it has none. */
 export function firstFilters(
   network: Network,
   weights: Weights,
@@ -59,8 +59,8 @@ export function firstFilters(
 }
 
 /**
- * The filters of a first convolution, [out, C, kh, kw], as colour pictures (three channels) or grey ones. Each is
- * stretched about 0, which is middle grey, since scales differ between filters.
+ * The filters of a first convolution, [out, C, kh, kw], in color (three channels) or gray. Each filter is scaled
+ * around 0, which is middle gray, because filters differ in scale.
  */
 export function filterRaster({ shape, data }: Weight, columns: number): Raster {
   const [out = 0, channels = 0, height = 0, width = 0] = shape;
@@ -90,7 +90,7 @@ export function strongestChannels({ shape, data }: FeatureMaps, count: number): 
     .slice(0, count);
 }
 
-/** Some channels of the first picture's feature map; each is stretched to its own largest value. */
+/** Some channels of the first image's feature map, each scaled by its largest value. */
 export function featureRaster(
   { shape, data }: FeatureMaps,
   channels: readonly number[],
