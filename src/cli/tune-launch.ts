@@ -1,25 +1,36 @@
 /**
- * Who works on a study: child processes here, or a Slurm job array. Workers do not need the one that started them: it
- * may be killed, and started again finds those that still run.
+ * Starts and stops a study's workers: child processes on this machine, or a Slurm job array. Workers do not need the
+ * command that started them. If it is killed and started again, it finds the workers that still run.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, openSync, readFileSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { openSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { crc32 } from 'node:zlib';
-import * as z from 'zod';
 import { UsageError, VggError } from '../errors.ts';
-import { writeJson } from '../files/files.ts';
+import { cannotWrite, isThere, writeWhole } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
-import { parseConfig } from '../train/config.ts';
-import type { StudyFolder } from '../tune/folder.ts';
-import { readWorkers } from '../tune/heartbeat.ts';
+import type { PlannedStudy, StudyFolder } from '../tune/folder.ts';
+import { readWorkers, type WorkerSign } from '../tune/heartbeat.ts';
+import { allFailed } from '../tune/lineage.ts';
+import type { Study } from '../tune/study.ts';
 import type { Interruption } from './interrupt.ts';
 import { note, print, printJson } from './output.ts';
+import {
+  type Cancellation,
+  cancelJobs,
+  jobName,
+  jobsOf,
+  patiently,
+  queuedTasks,
+  readJobRecord,
+  SlurmError,
+  SlurmMissing,
+  SubmissionUnknown,
+  submit,
+} from './slurm.ts';
 import { viewOf } from './tune-progress.ts';
 
 export interface LaunchOptions {
@@ -32,17 +43,20 @@ export interface LaunchOptions {
 
 /** Between two looks at a study. */
 const lookMilliseconds = 300;
+/** Between two questions to Slurm; longer after a failed one, up to a minute. */
+const slurmMilliseconds = 5000;
 
-/** The words that start a worker. */
-function workerCommand(folder: StudyFolder, threads: number | undefined): readonly string[] {
+/** The command of a worker, word by word. */
+function workerCommand(folder: string, threads: number | undefined): readonly string[] {
   const bin = fileURLToPath(new URL('../../bin/vgg.js', import.meta.url));
   const own = threads === undefined ? [] : ['--threads', String(threads)];
-  return [process.execPath, bin, 'tune', 'work', folder.folder, ...own];
+  return [process.execPath, bin, 'tune', 'work', folder, ...own];
 }
 
 /**
- * Keeps `jobs` workers on this machine until nothing is left, those of an earlier driver counted. One that dies is
- * replaced. @throws VggError where they die again and again.
+ * Keeps `jobs` workers running on this machine until nothing is left to do, counting workers of an earlier command. A
+ * worker that dies is replaced.
+ * @throws VggError where workers die again and again, or where every trial failed.
  */
 export async function launchHere(
   folder: StudyFolder,
@@ -53,28 +67,30 @@ export async function launchHere(
   if (!json) note(`Study: ${folder.folder}, ${trials} trials, ${jobs} at a time, ${threads} threads each`);
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
-  interruption.kept = `What was tried is in ${folder.folder}; vgg tune --study ${folder.folder} goes on.`;
-  await rm(folder.path('stop'), { force: true });
-  makeFolder(folder.path('logs'));
-  const [program, ...args] = workerCommand(folder, threads);
+  interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${folder.folder} continues.`;
   const log = join(folder.path('logs'), `workers-${process.pid}.log`);
-  const output = openSync(log, 'a');
+  const output = await openLog(folder, log);
+  const [program, ...args] = workerCommand(folder.folder, threads);
   const running = new Set<ChildProcess>();
   let nothingLeft = false;
   let deaths = 0;
   const start = (): void => {
     const child = spawn(program!, args, { stdio: ['ignore', output, output] });
     running.add(child);
-    child.once('close', (code) => {
-      running.delete(child);
-      if (code === 0) nothingLeft = true;
-      else deaths++;
-    });
+    const ended = (isDeath: boolean): void => {
+      if (!running.delete(child)) return;
+      if (isDeath) deaths++;
+      else nothingLeft = true;
+    };
+    child.once('close', (code) => ended(code !== 0));
+    // The system starts no further process.
+    child.once('error', () => ended(true));
   };
   const { signal } = interruption;
-  signal.addEventListener('abort', () => {
+  const endAll = (): void => {
     for (const child of running) child.kill('SIGTERM');
-  });
+  };
+  signal.addEventListener('abort', endAll);
   using study = folder.open();
   const view = viewOf(folder, study, json === true);
   let trialsBefore = 0;
@@ -83,14 +99,14 @@ export async function launchHere(
     const others = readWorkers(folder.path('workers')).filter(
       ({ worker, liveness }) => liveness === 'alive' && !own.has(Number(worker.split('+')[2])),
     );
-    const isOver = nothingLeft || signal.aborted || existsSync(folder.path('stop'));
+    const isOver = nothingLeft || signal.aborted || isThere(folder.path('stop'));
     if (isOver && running.size === 0 && (signal.aborted || others.length === 0)) break;
     const ended = study.trials.filter(({ state }) => state === 'complete' || state === 'pruned').length;
     if (ended > trialsBefore) deaths = 0;
     trialsBefore = ended;
     if (!isOver && deaths > 2 * jobs) {
-      for (const child of running) child.kill('SIGTERM');
-      throw new VggError(`the workers end before their time, see ${log}:\n${tailOf(log)}`);
+      endAll();
+      throw new VggError(`${deaths} workers in a row failed. ${await whyWorkersFail(folder, log)}`);
     }
     for (let count = running.size + others.length; !isOver && count < jobs; count++) start();
     view.update();
@@ -98,139 +114,237 @@ export async function launchHere(
   }
   view.update();
   signal.throwIfAborted();
+  refuseAllFailed(folder, study);
 }
 
-const tailOf = (path: string): string =>
-  readFileSync(path, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+/** Makes the file for what the workers print. */
+async function openLog({ path }: StudyFolder, log: string): Promise<number> {
+  try {
+    await rm(path('stop'), { force: true });
+    makeFolder(path('logs'));
+    return openSync(log, 'a');
+  } catch (error) {
+    throw cannotWrite(path('logs'), error);
+  }
+}
 
-/** Follows a study until nobody works on it any more. */
+/** A disk that is full has no room for the workers' own messages, so it is asked first. */
+async function whyWorkersFail({ path }: StudyFolder, log: string): Promise<string> {
+  const probe = join(path('logs'), 'probe');
+  try {
+    await writeWhole(probe, 'x'.repeat(4096));
+    await rm(probe, { force: true });
+  } catch (error) {
+    if (!(error instanceof VggError)) throw error;
+    return `${error.message}. Their trials wait and run again once it can be written`;
+  }
+  const tail = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+  return `The last lines of ${log}:\n${tail}`;
+}
+
+/** @throws VggError where all trials of a study that nobody works on have failed. */
+function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
+  const failed = allFailed(study.trials);
+  // A study that was stopped may have had better trials to come.
+  if (failed === undefined || isThere(path('stop'))) return;
+  const { count, reason } = failed;
+  throw new VggError(
+    `all ${count} trials failed${reason === undefined ? '' : `, the last one with: ${reason}`}. ` +
+      `After a change, vgg tune --study ${folder} --retry-failed runs them again`,
+  );
+}
+
+/** Workers that certainly or probably still run. */
+const working = (folder: StudyFolder): readonly WorkerSign[] =>
+  readWorkers(folder.path('workers')).filter(
+    ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+  );
+
+/**
+ * Follows a study until no worker runs and no job is queued. While Slurm does not answer, that is unknown, and the
+ * study is followed further.
+ * @throws VggError where every trial failed; SlurmMissing where a job was submitted and this machine has no Slurm.
+ */
 export async function watchStudy(
   folder: StudyFolder,
   json: boolean,
   interruption: Interruption,
 ): Promise<void> {
-  interruption.kept = 'The study goes on without its watcher.';
+  interruption.kept = 'The study continues without its watcher.';
   using study = folder.open();
   const view = viewOf(folder, study, json);
+  let wait = 0;
+  let next = 0;
   for (;;) {
     view.update();
-    const signs = readWorkers(folder.path('workers')).filter(
-      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
-    );
-    if (signs.length === 0 && (await queuedJobs(folder)).length === 0) return view.update();
+    if (working(folder).length === 0 && performance.now() >= next) {
+      try {
+        const record = await readJobRecord(folder);
+        // A study that was never submitted asks nobody.
+        const tasks = record === undefined ? [] : await queuedTasks(folder, record);
+        // A task may have begun, or ended, while Slurm was asked.
+        if (tasks.length === 0 && working(folder).length === 0) break;
+        wait = slurmMilliseconds;
+      } catch (error) {
+        if (!(error instanceof SlurmError)) throw error;
+        wait = Math.min(Math.max(1000, 2 * wait), 60_000);
+        note(`${error.message}, so it is unknown whether a job is queued; asking again in ${wait / 1000} s.`);
+      }
+      next = performance.now() + wait;
+    }
     await sleep(lookMilliseconds);
   }
+  view.update();
+  refuseAllFailed(folder, study);
 }
 
-/** Asks all workers to end, and Slurm to forget their job; waits until they have. */
-export async function stopStudy(
-  folder: StudyFolder,
-): Promise<{ readonly workers: number; readonly jobs?: readonly string[] }> {
-  const working = (): number =>
-    readWorkers(folder.path('workers')).filter(
-      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
-    ).length;
-  await writeFile(folder.path('stop'), '');
-  const workers = working();
-  for (let waited = 0; working() > 0 && waited < 90_000; waited += lookMilliseconds)
+export interface Stopped {
+  /** How many workers were running. */
+  readonly workers: number;
+  /** How many of them had not ended after 90 seconds. */
+  readonly left: number;
+  readonly jobs: Cancellation;
+}
+
+/**
+ * Asks all workers to end and waits for them, then cancels the study's Slurm job.
+ * @throws VggError where it is unknown whether a job is queued, or where a job could not be cancelled.
+ */
+export async function stopStudy(folder: StudyFolder): Promise<Stopped> {
+  await writeWhole(folder.path('stop'), '');
+  const workers = working(folder).length;
+  for (let waited = 0; working(folder).length > 0 && waited < 90_000; waited += lookMilliseconds)
     await sleep(lookMilliseconds);
-  const jobs = await queuedJobs(folder);
-  if (jobs.length > 0) await run('scancel', jobs);
-  return { workers, ...(jobs.length > 0 && { jobs }) };
-}
-
-/** The name of a study's jobs: they are found by it also where a driver was killed before it wrote their number down. */
-const jobName = (folder: StudyFolder): string => `vgg-tune-${crc32(folder.folder).toString(16)}`;
-
-/** Jobs that Slurm still has tasks of, by `squeue` alone: accounting is not needed. */
-async function queuedJobs(folder: StudyFolder): Promise<readonly string[]> {
-  const recorded = recordedJob(folder);
-  const looks = [['-n', jobName(folder)], ...(recorded === undefined ? [] : [['-j', recorded]])];
-  const found = await Promise.all(looks.map((look) => run('squeue', ['-h', '-o', '%F', ...look])));
-  return [...new Set(found.flatMap(({ code, output }) => (code === 0 ? output.split(/\s+/) : [])))].filter(
-    Boolean,
-  );
-}
-
-/** The job that was submitted last. */
-function recordedJob(folder: StudyFolder): string | undefined {
   try {
-    const text = readFileSync(folder.path('slurm'), 'utf8');
-    return z.object({ job: z.string() }).parse(JSON.parse(text)).job;
-  } catch {
-    return undefined;
+    return { workers, left: working(folder).length, jobs: await cancelJobs(folder) };
+  } catch (error) {
+    if (!(error instanceof VggError)) throw error;
+    throw new VggError(
+      `the workers were told to end, but a Slurm job of this study may still be queued: ${error.message}. ` +
+        `Run vgg tune stop ${folder.folder} again later`,
+      { cause: error },
+    );
   }
 }
 
-/** Runs a command of Slurm's. Where there is none, that is a code. */
-async function run(
-  command: string,
-  args: readonly string[],
-  input = '',
-): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = spawn(command, args, {
-    stdio: ['pipe', 'pipe', command === 'sbatch' ? 'inherit' : 'ignore'],
-  });
-  let output = '';
-  child.stdout.on('data', (text) => (output += text));
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(input);
-  const missing = once(child, 'error').then(() => [127]);
-  const [code] = (await Promise.race([once(child, 'close'), missing])) as [number | null];
-  return { code, output };
-}
+const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** The job array's script: one worker a task. */
-export function slurmScript(folder: StudyFolder, { jobs, slurm = '', threads }: LaunchOptions): string {
-  const quoted = workerCommand(folder, threads).map((word) => `'${word.replaceAll("'", "'\\''")}'`);
+/** A file name in an `#SBATCH` line: in its own kind of quotes, and with `%` doubled, which else begins a variable. */
+const sbatchQuoted = (path: string): string => `"${path.replaceAll('%', '%%').replaceAll('"', '\\"')}"`;
+
+/**
+ * The job array's script: one worker for each task.
+ * @throws UsageError for a folder or options that cannot be written into it.
+ */
+export function slurmScript(
+  { folder }: Pick<StudyFolder, 'folder'>,
+  { jobs, slurm = '', threads }: LaunchOptions,
+): string {
+  const wrong = /[\\\p{Cc}]/u.exec(folder)?.[0];
+  if (wrong !== undefined) {
+    throw new UsageError(
+      `the study's folder ${JSON.stringify(folder)} contains ${wrong === '\\' ? 'a backslash' : 'a control character'}, ` +
+        "which Slurm's log paths cannot contain; choose another --study, or --launcher local",
+    );
+  }
+  const reserved = /(?<!\S)(?:--(?:job-name|array)(?![\w-])|-[Ja])/.exec(slurm)?.[0];
+  if (reserved !== undefined) {
+    throw new UsageError(
+      `--slurm cannot set ${reserved}: vgg tune finds a study's jobs by their name, and --jobs sets the size of the array`,
+    );
+  }
   return [
     '#!/bin/bash',
-    `#SBATCH --job-name=${jobName(folder)}`,
+    `#SBATCH --job-name=${jobName({ folder })}`,
     `#SBATCH --array=0-${jobs - 1}`,
-    `#SBATCH --output=${folder.folder}/slurm-%A-%a.log`,
+    `#SBATCH --output=${sbatchQuoted(`${folder}/slurm-`)}%A-%a.log`,
     '#SBATCH --open-mode=append',
-    '# A minute before its time limit a task is told (USR1): its worker writes a checkpoint, and it queues itself again.',
-    '# Preempted (TERM), the worker does the same, and Slurm queues the task again.',
+    '# One minute before its time limit a task receives USR1: its worker writes a checkpoint, then the task is requeued.',
+    '# Before a preemption it receives TERM: the worker does the same, and Slurm requeues the task.',
     '#SBATCH --requeue',
     '#SBATCH --signal=B:USR1@60',
-    ...(slurm.trim() === '' ? [] : [`#SBATCH ${slurm.trim()}`]),
+    ...slurm
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .map((line) => `#SBATCH ${line.trim()}`),
+    '# SLURM_JOB_ID alone may name the whole array.',
+    `task="\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"`,
     "trap 'near_limit=1; kill -TERM $worker' USR1",
     "trap 'kill -TERM $worker' TERM",
-    `${quoted.join(' ')} &`,
+    `${workerCommand(folder, threads).map(shellQuoted).join(' ')} &`,
     'worker=$!',
     '# A signal ends a wait before the worker has ended.',
     'until wait $worker; code=$?; ! kill -0 $worker 2>/dev/null; do :; done',
-    '[ -n "$near_limit" ] && [ $code -ne 0 ] && scontrol requeue "$SLURM_JOB_ID"',
+    'if [ -n "$near_limit" ] && [ $code -ne 0 ]; then',
+    '  for pause in 1 2 4 8 0; do scontrol requeue "$task" && break; sleep $pause; done',
+    'fi',
     'exit $code',
     '',
   ].join('\n');
 }
 
-/** Submits the job array, and ends. */
-export async function launchOnSlurm(folder: StudyFolder, options: LaunchOptions): Promise<void> {
-  const { jobs, slurm = '', dryRun, json } = options;
-  if (/--gres\S*gpu|--gpus/.test(slurm)) {
-    note(`--slurm asks for a GPU, which the device of these trials (${deviceOf(folder)}) leaves idle.`);
-  }
-  const script = slurmScript(folder, options);
-  if (dryRun) return print(script.trimEnd());
-  const earlier = await queuedJobs(folder);
-  if (earlier.length > 0) {
-    throw new UsageError(
-      `job ${earlier.join(', ')} works on this study already; vgg tune watch ${folder.folder} follows it, vgg tune stop ends it`,
-    );
-  }
-  await rm(folder.path('stop'), { force: true });
-  const { code, output } = await run('sbatch', ['--parsable'], script);
-  if (code === 127) {
-    throw new UsageError('--launcher slurm needs sbatch on the path; --launcher local runs the trials here');
-  }
-  if (code !== 0) throw new UsageError(`sbatch refused the job (exit code ${code}); see its message above`);
-  const job = output.trim().split(';')[0]!;
-  await writeJson(folder.path('slurm'), { job });
-  if (json) return printJson({ event: 'submitted', job, study: folder.folder });
-  print(`Job ${job}: ${jobs} tasks. vgg tune watch ${folder.folder} follows them, vgg tune stop ends them,`);
-  print(`and vgg tune --study ${folder.folder} --launcher slurm --jobs ${jobs} goes on.`);
+/** What was submitted, and to which study. */
+export interface Submitted {
+  readonly folder: StudyFolder;
+  readonly job: string;
 }
 
-const deviceOf = (folder: StudyFolder): string => parseConfig(folder.space.fixed, 'the space').device;
+/**
+ * Writes the study and submits its job array. Where Slurm rejects the job, the study is as it was before. With
+ * `dryRun` the script is printed and nothing is written.
+ * @throws UsageError where Slurm rejects the job or already has one, VggError where it does not answer.
+ */
+export async function launchOnSlurm(
+  plan: PlannedStudy,
+  options: LaunchOptions,
+  prepare: (folder: StudyFolder) => Promise<void>,
+): Promise<void> {
+  const { jobs, slurm = '', dryRun, json } = options;
+  const { folder } = plan;
+  if (/--gres\S*gpu|--gpus/.test(slurm)) {
+    note(`--slurm asks for a GPU, but trials compute on the CPU and leave it idle.`);
+  }
+  const script = slurmScript(plan, options);
+  if (dryRun) return print(script.trimEnd());
+  const job = await submitStudy(plan, script, prepare);
+  if (json) return printJson({ event: 'submitted', job, study: folder });
+  print(`Submitted job ${job} with ${jobs} tasks. Follow them with vgg tune watch ${folder},`);
+  print(`stop them with vgg tune stop ${folder}, and continue later with`);
+  print(`vgg tune --study ${folder} --launcher slurm --jobs ${jobs}.`);
+}
+
+async function submitStudy(
+  plan: PlannedStudy,
+  script: string,
+  prepare: (folder: StudyFolder) => Promise<void>,
+): Promise<string> {
+  try {
+    const record = await readJobRecord(plan);
+    const earlier = jobsOf(await patiently(() => queuedTasks(plan, record)));
+    if (earlier.length > 0) {
+      throw new UsageError(
+        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${plan.folder}, or end it with vgg tune stop ${plan.folder}`,
+      );
+    }
+    try {
+      const folder = await plan.write();
+      await prepare(folder);
+      await rm(folder.path('stop'), { force: true });
+      return await submit(folder, script);
+    } catch (error) {
+      // Where Slurm may have the job, its tasks need the study.
+      if (!(error instanceof SubmissionUnknown)) await plan.undo();
+      throw error;
+    }
+  } catch (error) {
+    if (error instanceof SlurmMissing) {
+      throw new UsageError(`--launcher slurm: ${error.message}; --launcher local runs the trials here`);
+    }
+    if (error instanceof SlurmError) {
+      throw new VggError(
+        `${error.message}, so it is unknown whether a job already works on this study; nothing was submitted. Try again later`,
+      );
+    }
+    throw error;
+  }
+}

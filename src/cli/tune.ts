@@ -2,15 +2,22 @@
  * `vgg tune`: a search over options. The study's folder has everything; this command begins it, starts workers, here or
  * as a Slurm job array, and shows what they do. It may end and be started again at any time.
  */
-import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
+import { isThere } from '../files/files.ts';
 import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
-import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import {
+  type PlannedStudy,
+  type PrunerSettings,
+  prunerNames,
+  type StudyFolder,
+  samplerNames,
+} from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
+import { counted } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
@@ -35,6 +42,7 @@ interface TuneOptions {
   readonly seed: number;
   readonly retries: number;
   readonly report: boolean;
+  readonly retryFailed?: true;
   readonly jobs: number;
   readonly threads?: number;
   readonly launcher: (typeof launchers)[number];
@@ -48,6 +56,7 @@ Examples:
   $ vgg tune --config exercise --trials 40 --pruner asha --study studies/exercise-4
   $ vgg tune --config space.json --trials 20 --sampler grid --jobs 2
   $ vgg tune --study studies/exercise-4                goes on with a study
+  $ vgg tune --study studies/exercise-4 --retry-failed  runs its failed trials again
   $ vgg tune status studies/exercise-4                 trials, the best ones, and the commands that repeat them
   $ vgg tune watch studies/exercise-4                  follows it, wherever its workers are; stop ends them
   $ vgg tune report studies/exercise-4                 one HTML file: the answer, its history, what mattered
@@ -94,6 +103,7 @@ export function tuneCommand(interruption: Interruption): Command {
         least: 0,
       }).default(3),
     )
+    .option('--retry-failed', 'run failed trials of an existing study again, first of all')
     .option('--no-report', 'no reports of the trials and of the study as they end')
     .addOption(wholeNumberOption('--jobs <j>', 'trials at the same time', { most: 10_000 }).default(1))
     .addOption(
@@ -134,10 +144,23 @@ export function tuneCommand(interruption: Interruption): Command {
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
-      const stopped = await stopStudy(folder);
-      if (own.optsWithGlobals<{ json?: true }>().json) return printJson({ event: 'stopped', ...stopped });
-      const job = stopped.jobs ? `, and job ${stopped.jobs.join(', ')} is cancelled` : '';
-      print(`${stopped.workers} workers were told to end${job}; vgg tune --study ${dir} goes on.`);
+      const { workers, left, jobs } = await stopStudy(folder);
+      const { cancelled, kept } = jobs;
+      if (own.optsWithGlobals<{ json?: true }>().json) {
+        return printJson({
+          event: 'stopped',
+          workers,
+          ...(left > 0 && { left }),
+          ...(cancelled.length > 0 && { jobs: cancelled }),
+          ...(kept.length > 0 && { kept }),
+        });
+      }
+      print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${dir} continues.`);
+      if (left > 0) print(`${counted(left, 'worker')} had not ended after 90 s.`);
+      if (cancelled.length > 0) print(`Canceled job ${cancelled.join(', ')}.`);
+      for (const { job, reason } of kept) {
+        print(`Did not cancel job ${job}: ${reason}. If it is yours to cancel: scancel ${job}`);
+      }
     });
   command
     .command('report')
@@ -183,16 +206,16 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
     if (options.launcher === 'local' && options[flag] !== undefined)
       throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
   }
-  const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
+  const [{ openStudyFolder, planStudy }, { parseSpace }] = await Promise.all([
     import('../tune/folder.ts'),
     import('../tune/space.ts'),
   ]);
-  const folder = await (async (): Promise<StudyFolder> => {
+  const plan = await (async (): Promise<PlannedStudy> => {
     if (options.config !== undefined) {
       const { sampler, seed, retries, report, trials = 20 } = options;
       const { space, pruner } = await spaceOf(options);
       await check(parseSpace(space, options.config), options);
-      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries, report });
+      return planStudy(options.study, { space, sampler, pruner, seed, trials, retries, report });
     }
     const fixed = [
       'sampler',
@@ -214,14 +237,27 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
     await check(existing.space, options);
     const { trials = existing.settings.trials } = options;
     const report = options.report && existing.settings.report;
-    return createStudyFolder(options.study, { ...existing.settings, trials, report });
+    return planStudy(options.study, { ...existing.settings, trials, report });
   })();
-  if (options.launcher === 'slurm') return launchOnSlurm(folder, options);
+  const retry = async (folder: StudyFolder): Promise<void> => {
+    if (options.retryFailed) await retryFailed(folder, options.json === true);
+  };
+  if (options.launcher === 'slurm') return launchOnSlurm(plan, options, retry);
+  const folder = await plan.write();
+  await retry(folder);
   await launchHere(folder, options, interruption);
   if (!options.json) showStatus(folder, false);
-  if (!folder.settings.report || !existsSync(folder.path('report'))) return;
+  if (!folder.settings.report || !isThere(folder.path('report'))) return;
   if (options.json) printJson({ event: 'report', report: folder.path('report') });
   else print(`Report: ${folder.path('report')}, and one of each trial in its run folder.`);
+}
+
+/** Queues the failed trials of a study again. */
+async function retryFailed(folder: StudyFolder, json: boolean): Promise<void> {
+  using study = folder.open();
+  const trials = await study.retryFailed();
+  if (json) printJson({ event: 'retrying', trials });
+  else note(trials.length === 0 ? 'No trial has failed.' : `Running again: trial ${trials.join(', ')}.`);
 }
 
 /** Looks for what all trials would fail on. Slurm's nodes may have what this machine lacks, and look again themselves. */

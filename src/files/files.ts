@@ -3,6 +3,7 @@
  * an `AppendFile` ends where its last complete write ended. Both hold for a killed process and for a full disk.
  */
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as z from 'zod';
@@ -168,6 +169,15 @@ export const writeJson = (path: string, value: unknown): Promise<void> =>
 export function isMissing(error: unknown): boolean {
   const cause = error instanceof VggError ? error.cause : error;
   return (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+}
+
+/** Whether there is such a file or folder. @throws DataError where the system does not tell, which is not a "no". */
+export function isThere(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
 }
 
 /** A system error in plain words. */

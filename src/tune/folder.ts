@@ -2,12 +2,12 @@
  * A study's folder (Node only): `study.json` says what is searched and how, and is written first and whole;
  * `journal.log` has the trials, `workers/` their workers' signs of life, `runs/` a run folder for each trial.
  */
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { rm, rmdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
-import { readChecked, writeJson } from '../files/files.ts';
+import { cannotWrite, isThere, readChecked, readWhole, writeJson, writeWhole } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
@@ -117,14 +117,27 @@ export interface StudyFolder {
   readonly open: (worker?: string) => Study;
 }
 
+/** A study that may begin or continue, before anything of it is written. */
+export interface PlannedStudy extends Pick<StudyFolder, 'folder' | 'path'> {
+  readonly write: () => Promise<StudyFolder>;
+  /** Makes the folder what it was before `write`; only before anyone works on the study. */
+  readonly undo: () => Promise<void>;
+}
+
 /**
- * Begins a study in `dir`.
+ * Begins a study in `dir`, or continues the one that is there.
  * @throws UsageError where there is one with other settings, or the space is wrong.
  */
 export async function createStudyFolder(dir: string, settings: StudySettings): Promise<StudyFolder> {
-  const folder = resolve(dir);
-  checkPruner(settings.pruner, parseSpace(settings.space, 'the space'));
-  if (existsSync(join(folder, studyFiles.settings))) {
+  return (await planStudy(dir, settings)).write();
+}
+
+/** Checks what `createStudyFolder` checks, and writes nothing yet. @throws as it does. */
+export async function planStudy(dir: string, settings: StudySettings): Promise<PlannedStudy> {
+  const space = parseSpace(settings.space, 'the space');
+  checkPruner(settings.pruner, space);
+  const { folder, path } = placeOf(dir);
+  if (isThere(path('settings'))) {
     const existing = await openStudyFolder(dir);
     // More trials may be wanted, or reports; everything else would make it another study.
     const other = Object.keys(settings).find((key) => {
@@ -134,28 +147,68 @@ export async function createStudyFolder(dir: string, settings: StudySettings): P
     });
     if (other !== undefined) {
       throw new UsageError(
-        `${dir} holds a study with another ${other}; name a new folder with --study, or go on with vgg tune --study ${dir} alone`,
+        `${dir} holds a study with another ${other}; name a new folder with --study, or continue with vgg tune --study ${dir} alone`,
       );
     }
   }
-  makeFolder(folder);
-  await writeJson(join(folder, studyFiles.settings), settings);
-  const study = await createStudy({
-    journal: join(folder, studyFiles.journal),
-    name: studyName,
-    direction: 'maximize',
-    space: parseSpace(settings.space, 'the space'),
-    loadIfExists: true,
-  });
-  study.close();
-  return openStudyFolder(dir);
+  const undo = await rememberFiles(path);
+  return {
+    folder,
+    path,
+    undo,
+    async write() {
+      try {
+        makeFolder(folder);
+      } catch (error) {
+        throw cannotWrite(folder, error);
+      }
+      await writeJson(path('settings'), settings);
+      const study = await createStudy({
+        journal: path('journal'),
+        name: studyName,
+        direction: 'maximize',
+        space,
+        loadIfExists: true,
+      });
+      study.close();
+      return openStudyFolder(dir);
+    },
+  };
+}
+
+/** What the files are that a study begins with, for `undo`. */
+async function rememberFiles(path: StudyFolder['path']): Promise<() => Promise<void>> {
+  const contents = await Promise.all(
+    (['settings', 'slurm', 'stop'] as const).map(async (name) => {
+      const file = path(name);
+      return [file, isThere(file) ? await readWhole(file, 1 << 20) : undefined] as const;
+    }),
+  );
+  const own = [path('journal'), `${path('journal')}.lock`, `${path('journal')}.holders`].filter(
+    (file) => !isThere(file),
+  );
+  const folders: string[] = [];
+  for (let at = dirname(path('settings')); !isThere(at); at = dirname(at)) folders.push(at);
+  return async () => {
+    for (const [file, content] of contents) {
+      if (content === undefined) await rm(file, { force: true });
+      else await writeWhole(file, content);
+    }
+    for (const file of own) await rm(file, { recursive: true, force: true });
+    // Whatever else came into a folder meanwhile stays, and the folder with it.
+    for (const made of folders) await rmdir(made).catch(() => undefined);
+  };
+}
+
+function placeOf(dir: string): Pick<StudyFolder, 'folder' | 'path'> {
+  const folder = resolve(dir);
+  return { folder, path: (file) => join(folder, studyFiles[file]) };
 }
 
 /** @throws DataError where `dir` holds no study, or a damaged one. */
 export async function openStudyFolder(dir: string): Promise<StudyFolder> {
-  const folder = resolve(dir);
-  const path: StudyFolder['path'] = (file) => join(folder, studyFiles[file]);
-  if (!existsSync(path('settings'))) {
+  const { folder, path } = placeOf(dir);
+  if (!isThere(path('settings'))) {
     throw new DataError(
       `${dir} holds no study: it has no ${studyFiles.settings}; vgg tune --config begins one`,
     );

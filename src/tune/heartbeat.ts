@@ -8,6 +8,7 @@
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { cannotRead, cannotWrite, isMissing } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
 
@@ -38,7 +39,7 @@ const ending = '.json';
 const contents = z.object({ process: z.string(), facts: z.record(z.string(), z.unknown()) });
 let count = 0;
 
-/** The first sign is given before this returns. */
+/** The first sign is given before this returns. @throws VggError where it cannot be written. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
   const { interval = 10, facts = {} } = options;
   const process = processIdentity();
@@ -49,7 +50,11 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
     writeFileSync(`${path}.part`, JSON.stringify({ process, facts }));
     renameSync(`${path}.part`, path);
   };
-  sign();
+  try {
+    sign();
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
   const timer = setInterval(() => {
     try {
       sign();
@@ -59,28 +64,62 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
   }, interval * 1000).unref();
   const stop = (): void => {
     clearInterval(timer);
-    rmSync(path, { force: true });
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // A read-only disk, for instance: the process that the sign names soon ends, and others see that.
+    }
   };
   return { worker, stop, [Symbol.dispose]: stop };
 }
 
-/** All workers that have given signs and were not stopped. Files that are no signs are left out. */
+/**
+ * All workers that have given signs and were not stopped. Files that are no signs are left out.
+ * @throws DataError where a sign cannot be read: its worker may be alive.
+ */
 export function readWorkers(folder: string): readonly WorkerSign[] {
   const signs: WorkerSign[] = [];
   const now = serverTime(folder);
   for (const name of namesIn(folder)) {
     if (!name.endsWith(ending)) continue;
     const path = join(folder, name);
+    let text: string;
+    let mtimeMs: number;
     try {
-      const { mtimeMs } = statSync(path);
-      const { process, facts } = contents.parse(JSON.parse(readFileSync(path, 'utf8')));
-      const worker = name.slice(0, -ending.length);
-      signs.push({ worker, age: Math.max(now - mtimeMs, 0) / 1000, liveness: livenessOf(process), facts });
-    } catch {
-      // Stopped meanwhile, or none of ours.
+      ({ mtimeMs } = statSync(path));
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      // Stopped meanwhile.
+      if (isMissing(error)) continue;
+      throw cannotRead(path, error);
     }
+    const sign = parseSign(text);
+    if (sign === undefined) continue;
+    const worker = name.slice(0, -ending.length);
+    const age = Math.max(now - mtimeMs, 0) / 1000;
+    signs.push({ worker, age, liveness: livenessOf(sign.process), facts: sign.facts });
   }
   return signs;
+}
+
+/** Undefined for a file that is none of ours. */
+function parseSign(text: string): z.infer<typeof contents> | undefined {
+  try {
+    return contents.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Yields the sign of a worker; undefined where it has no file. */
+function signReader(folder: string): (worker: string) => WorkerSign | undefined {
+  const read = (): Map<string, WorkerSign> => new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
+  let signs = read();
+  return (worker) => {
+    // One that began after the first look has a sign by now: it gives one before it asks for a trial.
+    if (!signs.has(worker)) signs = read();
+    return signs.get(worker);
+  };
 }
 
 /**
@@ -88,15 +127,21 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
  * without a sign for `afterSeconds` (60 by default), and those without a file.
  */
 export function goneWorkers(folder: string, afterSeconds = 60): (worker: string) => boolean {
-  const read = (): Map<string, WorkerSign> => new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
-  let signs = read();
+  const signOf = signReader(folder);
   return (worker) => {
-    // One that began after the first look has a sign by now: it gives one before it asks for a trial.
-    if (!signs.has(worker)) signs = read();
-    const sign = signs.get(worker);
+    const sign = signOf(worker);
     if (sign === undefined || sign.liveness === 'dead') return true;
     return sign.liveness === 'unknown' && sign.age > afterSeconds;
   };
+}
+
+/**
+ * Which workers ended in good order, for `study.giveBackTrialsOf`: they removed their sign. A trial of theirs that still
+ * runs is one whose end they could not write down. A worker that was killed leaves its sign.
+ */
+export function leftWorkers(folder: string): (worker: string) => boolean {
+  const signOf = signReader(folder);
+  return (worker) => signOf(worker) === undefined;
 }
 
 /** Removes the files of workers that are gone. */
@@ -110,12 +155,14 @@ export function clearGoneWorkers(folder: string, afterSeconds = 60): void {
 function namesIn(folder: string): readonly string[] {
   try {
     return readdirSync(folder);
-  } catch {
-    return [];
+  } catch (error) {
+    // No worker has begun yet. Anything else says nothing about workers.
+    if (isMissing(error)) return [];
+    throw cannotRead(folder, error);
   }
 }
 
-/** The file server's clock, in milliseconds; ours where nothing can be written. */
+/** The file server's clock, in milliseconds; ours for those who may only read. */
 function serverTime(folder: string): number {
   const probe = join(folder, `clock-${process.pid}.part`);
   try {
@@ -124,6 +171,10 @@ function serverTime(folder: string): number {
   } catch {
     return Date.now();
   } finally {
-    rmSync(probe, { force: true });
+    try {
+      rmSync(probe, { force: true });
+    } catch {
+      // Nothing was written either.
+    }
   }
 }

@@ -49,3 +49,12 @@ export function configurationCount(trials: readonly FrozenTrial[]): number {
 export function lastStep(trial: FrozenTrial): number | undefined {
   return trial.intermediateValues.size === 0 ? undefined : Math.max(...trial.intermediateValues.keys());
 }
+
+/** How many configurations failed and why the last one did, where all did and none is left; undefined otherwise. */
+export function allFailed(
+  trials: readonly FrozenTrial[],
+): { readonly count: number; readonly reason: string | undefined } | undefined {
+  if (trials.length === 0 || trials.some(({ state }) => state !== 'fail')) return undefined;
+  const reason = trials.at(-1)!.userAttrs[attributes.reason];
+  return { count: latestTrials(trials).length, reason: typeof reason === 'string' ? reason : undefined };
+}

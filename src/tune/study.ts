@@ -9,8 +9,9 @@
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { type Params, type ParamValue, toInternal } from './distributions.ts';
+import { machineFault } from './faults.ts';
 import { Journal, type Transaction } from './journal.ts';
-import { attributes, configurationCount, lastStep, retriesOf } from './lineage.ts';
+import { attributes, configurationCount, lastStep, latestTrials, retriesOf } from './lineage.ts';
 import { noPruner, type Pruner } from './pruners.ts';
 import {
   createStudyRecord,
@@ -67,7 +68,7 @@ export interface OptimizeOptions extends AskOptions {
   readonly jobs?: number;
   /** No further trials once it aborts; those that run are waited for. */
   readonly signal?: AbortSignal;
-  /** Whether to go on after an objective threw, which fails its trial; otherwise `optimize` rejects with the error. */
+  /** Whether to continue after an objective threw, which fails its trial (faults of the machine excepted); otherwise `optimize` rejects with the error. */
   readonly shouldCatch?: (error: unknown, trial: Trial) => boolean;
 }
 
@@ -289,6 +290,42 @@ export class Study implements Disposable {
   }
 
   /**
+   * Lets a running trial wait again, as itself: for a worker that a fault of its machine ends, see `machineFault`. Its
+   * values, its reports and its run stay. With a `limit` this counts as a retry.
+   * @returns false where it has ended before, or was failed because it reached the limit.
+   */
+  async giveBack(trial: Trial | FrozenTrial, reason: string, limit?: number): Promise<boolean> {
+    return this.#transact((_, append) => {
+      const known = this.frozen(trial.id);
+      return known.state === 'running' && returnTrial(known, append, reason, limit);
+    });
+  }
+
+  /** Gives back the running trials of workers that left without a word. @returns them. */
+  async giveBackTrialsOf(
+    hasLeft: (worker: string) => boolean,
+    reason: string,
+  ): Promise<readonly FrozenTrial[]> {
+    return this.#transact((record, append) => {
+      const left = record.trials.filter((trial) => isRunningFor(trial, hasLeft));
+      for (const trial of left) returnTrial(trial, append, reason);
+      return left;
+    });
+  }
+
+  /**
+   * Lets every failed trial that nothing continues be tried again, with its retries counted anew.
+   * @returns their numbers.
+   */
+  async retryFailed(): Promise<readonly number[]> {
+    return this.#transact((record, append) => {
+      const failed = latestTrials(record.trials).filter(({ state }) => state === 'fail');
+      for (const trial of failed) append(this.#successor(trial, 'waiting', { [attributes.retry]: 0 }));
+      return failed.map(({ number }) => number);
+    });
+  }
+
+  /**
    * Fails the running trials of workers that are gone. `logOf` yields what a trial left to read: kept as `vgg:log`.
    * @returns them, for `retry`.
    */
@@ -298,10 +335,7 @@ export class Study implements Disposable {
     logOf: (trial: FrozenTrial) => string | undefined = () => undefined,
   ): Promise<readonly FrozenTrial[]> {
     return this.#transact((record, append) => {
-      const gone = record.trials.filter(({ state, userAttrs }) => {
-        const worker = userAttrs[attributes.worker];
-        return state === 'running' && typeof worker === 'string' && isGone(worker);
-      });
+      const gone = record.trials.filter((trial) => isRunningFor(trial, isGone));
       for (const trial of gone) {
         const log = logOf(trial);
         if (log !== undefined) append(trialUserAttrRecord(trial.id, attributes.log, log));
@@ -319,7 +353,8 @@ export class Study implements Disposable {
 
   /**
    * Asks, runs and tells until there is nothing left to try. A trial whose objective throws `TrialPruned` is pruned; any
-   * other error fails it.
+   * other error fails it. A fault of the machine, such as a full disk, is no result: the trial waits again, and
+   * `optimize` rejects with the error.
    */
   async optimize(objective: Objective, options: OptimizeOptions = {}): Promise<void> {
     const { jobs = 1, signal, shouldCatch = () => false, ...askOptions } = options;
@@ -384,6 +419,12 @@ export class Study implements Disposable {
       if (error instanceof TrialPruned) {
         await this.tell(trial, { state: 'pruned' });
         return;
+      }
+      const fault = machineFault(error);
+      if (fault !== undefined) {
+        // Where the journal is on the same disk, the trial stays running until its worker is found gone.
+        await this.giveBack(trial, fault.message).catch(() => false);
+        throw error;
       }
       await this.tell(trial, {
         state: 'fail',
@@ -472,4 +513,30 @@ export class Study implements Disposable {
       },
     });
   }
+}
+
+/** Whether a worker of which `is` holds runs the trial. */
+function isRunningFor({ state, userAttrs }: FrozenTrial, is: (worker: string) => boolean): boolean {
+  const worker = userAttrs[attributes.worker];
+  return state === 'running' && typeof worker === 'string' && is(worker);
+}
+
+/** Sets a running trial waiting. @returns false where it reached the limit of its retries, and failed. */
+function returnTrial(
+  trial: FrozenTrial,
+  append: (record: JournalRecord) => void,
+  reason: string,
+  limit = Number.POSITIVE_INFINITY,
+): boolean {
+  const attempt = retriesOf(trial) + 1;
+  append(trialUserAttrRecord(trial.id, attributes.reason, reason));
+  if (attempt > limit) {
+    append(stateRecord(trial.id, 'fail'));
+    return false;
+  }
+  // Nobody runs it: the end of its worker must not be taken for its own.
+  append(trialUserAttrRecord(trial.id, attributes.worker, null));
+  if (Number.isFinite(limit)) append(trialUserAttrRecord(trial.id, attributes.retry, attempt));
+  append(stateRecord(trial.id, 'waiting'));
+  return true;
 }

@@ -1,13 +1,18 @@
 /**
  * A worker of a study (Node only): asks for a trial, trains it in a run folder of its own, reports each epoch and tells
- * the end, until nothing is left. Any number of workers on any machines share a study's folder; one that ends in the
- * middle of a trial, killed or told to, leaves a run that another takes up from its checkpoint.
+ * the result, until nothing is left. Any number of workers on any machines share a study's folder. If one ends in the
+ * middle of a trial, killed or told to, another worker continues the run from its checkpoint.
+ *
+ * Invariant: a trial fails only through its own values. A fault of the machine (a full disk, missing data) ends the
+ * worker, and the trial waits for another one.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
-import { VggError } from '../errors.ts';
+import { loadDataset } from '../data/named.ts';
+import { DataError, VggError } from '../errors.ts';
+import { cannotWrite, isThere } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
@@ -15,8 +20,9 @@ import type { TrainConfig } from '../train/config.ts';
 import type { EpochEvent } from '../train/reporters.ts';
 import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
+import { MachineError, type MachineFault, machineFault } from './faults.ts';
 import type { StudyFolder } from './folder.ts';
-import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
+import { clearGoneWorkers, goneWorkers, leftWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';
 import type { Study } from './study.ts';
 import { type Trial, TrialPruned } from './trial.ts';
@@ -34,9 +40,9 @@ export type WorkEvent =
     };
 
 export interface WorkOptions {
-  /** Threads of each training; the space's or all by default. */
+  /** Threads of each training; by default the space's, or all. */
   readonly threads?: number;
-  /** Ends after the running step; its trial goes on elsewhere. */
+  /** Ends the worker after the running step; another worker continues its trial. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: WorkEvent) => void;
   readonly onNotice?: (line: string) => void;
@@ -44,15 +50,22 @@ export interface WorkOptions {
   readonly patience?: number;
 }
 
-/** What an epoch is worth: its accuracy on the pictures kept apart, or else on the test's. */
-const worthOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
+/** The score of an epoch: its accuracy on the validation images, or on the test images where there are none. */
+const scoreOf = ({ validationAccuracy, testAccuracy }: EpochEvent): number =>
   validationAccuracy ?? testAccuracy;
 
-/** Works until nothing is left, here or elsewhere, or the study is stopped. */
+/**
+ * Works until nothing is left, here or elsewhere, or the study is stopped.
+ * @throws VggError at a fault of this machine; the trial then waits for another worker.
+ */
 export async function workOn(folder: StudyFolder, options: WorkOptions = {}): Promise<void> {
   const stopped = new AbortController();
   const watch = setInterval(() => {
-    if (existsSync(folder.path('stop'))) stopped.abort(new Error('the study was stopped'));
+    try {
+      if (isThere(folder.path('stop'))) stopped.abort(new Error('the study was stopped'));
+    } catch {
+      // Unknown for now; the next look may tell.
+    }
   }, 500).unref();
   const signals = [stopped.signal, ...(options.signal ? [options.signal] : [])];
   try {
@@ -66,24 +79,24 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   const { signal, patience = 2000 } = options;
   const { trials, retries } = folder.settings;
   const { SLURM_JOB_ID: job } = process.env;
-  // Who submitted the job may have seen another machine.
+  // The machine that submitted the job may differ from this node.
   if (job !== undefined) await checkTrials(folder.space, options.onNotice ?? (() => {}));
   using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
   using study = folder.open(heartbeat.worker);
   while (!signal?.aborted) {
-    const gone = await study.failTrialsOf(
-      goneWorkers(folder.path('workers')),
-      'its worker ended',
-      ({ number }) => logTail(folder.runOf(number)),
+    const workers = folder.path('workers');
+    await study.giveBackTrialsOf(leftWorkers(workers), 'its worker could not write the result');
+    const gone = await study.failTrialsOf(goneWorkers(workers), 'its worker ended', ({ number }) =>
+      logTail(folder.runOf(number)),
     );
     for (const trial of gone) await study.retry(trial, retries);
-    clearGoneWorkers(folder.path('workers'));
+    clearGoneWorkers(workers);
     const trial = await study.ask({ trials });
     if (trial) {
       await runTrial(folder, study, trial, options);
       continue;
     }
-    // One that runs elsewhere may yet earn a promotion, or lose its worker.
+    // A trial that runs elsewhere may still earn a promotion, or lose its worker.
     if (!study.trials.some(({ state }) => state === 'running')) {
       const { threads, onNotice = () => {} } = options;
       return reportEnd(folder, study, heartbeat.worker, { threads, onNotice });
@@ -96,27 +109,76 @@ async function runTrial(
   folder: StudyFolder,
   study: Study,
   trial: Trial,
+  options: WorkOptions,
+): Promise<void> {
+  const config: TrainConfig = {
+    ...folder.configOf(trial.params),
+    ...(options.threads !== undefined && { threads: options.threads }),
+  };
+  try {
+    await trainTrial(folder, study, trial, config, options);
+  } catch (error) {
+    const fault = machineFault(error);
+    if (fault !== undefined) throw await handBack(folder, study, trial, fault, error);
+    // A mistake of ours: as with a worker that was killed, another try may succeed.
+    await study.tell(trial, { state: 'fail', reason: String(error) });
+    await study.retry(trial.frozen, folder.settings.retries);
+    throw error;
+  }
+}
+
+/** Lets the trial wait again. Yields the error that ends this worker. */
+async function handBack(
+  { settings }: StudyFolder,
+  study: Study,
+  trial: Trial,
+  { message, isMemory }: MachineFault,
+  cause: unknown,
+): Promise<VggError> {
+  try {
+    await study.giveBack(trial, message, isMemory ? settings.retries : undefined);
+  } catch (error) {
+    // The journal is on the same disk: the next worker sees that this one has left.
+    if (machineFault(error) === undefined) throw error;
+  }
+  return new VggError(`${message}. This is not counted as a result: trial ${trial.number} will run again`, {
+    cause,
+  });
+}
+
+/** Whether the error is about a data set or initial weights that cannot be read, which no trial is to blame for. */
+async function lacksData(config: TrainConfig, error: VggError): Promise<boolean> {
+  if (!(error instanceof DataError)) return false;
+  if (config.init !== undefined && !isThere(config.init)) return true;
+  return loadDataset(config).then(
+    () => false,
+    () => true,
+  );
+}
+
+/** Trains a trial and tells its result. @throws what says nothing about the trial's values. */
+async function trainTrial(
+  folder: StudyFolder,
+  study: Study,
+  trial: Trial,
+  config: TrainConfig,
   { threads, signal, onEvent = () => {}, onNotice = () => {} }: WorkOptions,
 ): Promise<void> {
   const { number, params, parent } = trial;
   onEvent({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
   const stop = new AbortController();
   const run = folder.runOf(number);
-  // Before the trial is told, so that each that ended has one, whenever its worker dies.
+  // Made before the result is told, so that each finished trial has a report, whenever its worker dies.
   let splits: DatasetSplits | undefined;
   const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, splits, onNotice });
   try {
-    const config: TrainConfig = {
-      ...folder.configOf(params),
-      ...(threads !== undefined && { threads }),
-    };
-    // A predecessor may have ended before it had a checkpoint of its own.
-    let goesOn = false;
-    for (let from = parent; from !== undefined && !goesOn; from = parentOf(study.trials[from]!)) {
-      goesOn = await takeOver(folder.runOf(from), run);
+    // Its own run where it was given back. A predecessor may have ended before its first checkpoint.
+    let resumes = isThere(join(run, runFiles.config));
+    for (let from = parent; from !== undefined && !resumes; from = parentOf(study.trials[from]!)) {
+      resumes = await takeOver(folder.runOf(from), run);
     }
     const { last, training } = await runTraining(config, {
-      ...(goesOn ? { resume: run } : { folder: run }),
+      ...(resumes ? { resume: run } : { folder: run }),
       onNotice,
       onStart: (started) => {
         splits = started.splits;
@@ -125,7 +187,7 @@ async function runTrial(
       callbacks: [
         {
           async epoch(event) {
-            const value = worthOf(event);
+            const value = scoreOf(event);
             await trial.report(value, event.epoch);
             onEvent({ event: 'epoch', trial: number, epoch: event.epoch, value });
             if (event.epoch < event.epochs && trial.shouldPrune()) stop.abort(new TrialPruned());
@@ -134,7 +196,7 @@ async function runTrial(
       ],
     });
     await training.model.close();
-    const value = last ? worthOf(last) : lastValue(trial);
+    const value = last ? scoreOf(last) : lastValue(trial);
     await report();
     if (await study.tell(trial, value)) onEvent({ event: 'told', trial: number, state: 'complete', value });
   } catch (error) {
@@ -145,12 +207,13 @@ async function runTrial(
       }
       return;
     }
-    // Told to end: the next one that asks goes on from the checkpoint.
+    // Told to end: the next worker that asks continues from the checkpoint.
     if (signal?.aborted) {
       await study.release(trial, 'its worker was told to end');
       return;
     }
-    if (!(error instanceof VggError)) throw error;
+    if (!(error instanceof VggError) || machineFault(error)) throw error;
+    if (await lacksData(config, error)) throw new MachineError(error.message, { cause: error });
     const reason = error.message;
     await report();
     const log = logTail(run);
@@ -165,19 +228,23 @@ const lastValue = ({ lastStep, frozen }: Trial): number =>
   (lastStep === undefined ? undefined : frozen.intermediateValues.get(lastStep)) ?? Number.NaN;
 
 /**
- * Makes `to` a copy of a run that did not come to its end, whole or not at all. False where that one never had a
- * checkpoint.
+ * Makes `to` a copy of an unfinished run, whole or not at all. False where that run never had a checkpoint.
+ * @throws VggError where it cannot be copied.
  */
 async function takeOver(from: string, to: string): Promise<boolean> {
-  if (!existsSync(join(from, runFiles.last)) || !existsSync(join(from, runFiles.config))) return false;
+  if (!isThere(join(from, runFiles.last)) || !isThere(join(from, runFiles.config))) return false;
   const copy = `${to}.part`;
-  await rm(copy, { recursive: true, force: true });
-  makeFolder(copy);
-  for (const name of Object.values(runFiles)) {
-    if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
-    await copyFile(join(from, name), join(copy, name));
+  try {
+    await rm(copy, { recursive: true, force: true });
+    makeFolder(copy);
+    for (const name of Object.values(runFiles)) {
+      if (name === runFiles.log || name === runFiles.report || !isThere(join(from, name))) continue;
+      await copyFile(join(from, name), join(copy, name));
+    }
+    await rename(copy, to);
+  } catch (error) {
+    throw error instanceof VggError ? error : cannotWrite(to, error);
   }
-  await rename(copy, to);
   return true;
 }
 

@@ -92,10 +92,11 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   let memory: WasmMemory;
   try {
     memory = new webAssembly.Memory({ initial, maximum: largestPages, shared });
-  } catch {
+  } catch (cause) {
     throw new VggError(
       `${network.name}: this machine does not grant the ${(needed / 2 ** 28).toFixed(1)} GiB that training with ` +
         `batches of ${options.batchSize} needs; choose a smaller batch or free some memory`,
+      { cause },
     );
   }
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
