@@ -188,8 +188,8 @@ export const queuedTasks = (folder: Place, record: JobRecord | undefined): Promi
 const waits: readonly number[] = [1, 2, 4, 8, 15];
 
 /** Asks again while Slurm does not answer, and says so. @throws SlurmError where it never does. */
-export async function patiently<T>(ask: () => Promise<T>): Promise<T> {
-  for (const seconds of waits) {
+export async function patiently<T>(ask: () => Promise<T>, pauses = waits): Promise<T> {
+  for (const seconds of pauses) {
     try {
       return await ask();
     } catch (error) {
@@ -290,7 +290,7 @@ export interface Cancellation {
 }
 
 /** Cancels the study's job if everything that `slurm.json` says of it is true. @throws SlurmError, SlurmMissing. */
-export async function cancelJobs(folder: Place): Promise<Cancellation> {
+export async function cancelJobs(folder: Place, pauses = waits): Promise<Cancellation> {
   const record = await readJobRecord(folder);
   if (record === undefined) return { cancelled: [], kept: [] };
   const elsewhere = elsewhereOf(record);
@@ -299,7 +299,7 @@ export async function cancelJobs(folder: Place): Promise<Cancellation> {
     const { job } = record;
     if (job === undefined || named.some((task) => task.job === job)) return named;
     return [...named, ...(await queued(['-j', job], elsewhere))];
-  });
+  }, pauses);
   const cancelled: string[] = [];
   const kept: { job: string; reason: string }[] = [];
   for (const job of jobsOf(tasks)) {
@@ -316,7 +316,7 @@ export async function cancelJobs(folder: Place): Promise<Cancellation> {
       ...cancelled,
     ]);
     // A job that ended meanwhile is an error to it, and none to us.
-    const left = code === 0 ? [] : jobsOf(await patiently(() => queuedTasks(folder, record)));
+    const left = code === 0 ? [] : jobsOf(await patiently(() => queuedTasks(folder, record), pauses));
     if (left.some((job) => cancelled.includes(job))) {
       throw new SlurmError(
         `scancel failed (${firstLine(message) || `exit code ${code}`}): job ${left.join(', ')} still runs`,

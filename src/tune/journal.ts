@@ -10,6 +10,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
 import { DataError, VggError } from '../errors.ts';
+import { isMissing, reason } from '../files/files.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord, parseLine } from './records.ts';
 import { JournalState } from './replay.ts';
@@ -241,8 +242,7 @@ export class Journal implements Disposable {
   }
 
   #failure(error: unknown): DataError {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return new DataError(`${this.path}: there is no such journal`, { cause: error });
-    return new DataError(`${this.path}: ${message}`, { cause: error });
+    if (isMissing(error)) return new DataError(`${this.path}: there is no such journal`, { cause: error });
+    return new DataError(`${this.path}: ${reason(error)}`, { cause: error });
   }
 }

@@ -469,6 +469,10 @@ export class Study implements Disposable {
       return false;
     }
     append(stateRecord(waiting.id, 'running'));
+    // Why it was given back is over.
+    if (waiting.userAttrs[attributes.reason] != null) {
+      append(trialUserAttrRecord(waiting.id, attributes.reason, null));
+    }
     for (const { name, distribution } of this.space.parameters) {
       if (!Object.hasOwn(params, name) || Object.hasOwn(waiting.params, name)) continue;
       append(paramRecord(waiting.id, name, toInternal(distribution, params[name]!)!, distribution));

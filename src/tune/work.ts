@@ -111,12 +111,8 @@ async function runTrial(
   trial: Trial,
   options: WorkOptions,
 ): Promise<void> {
-  const config: TrainConfig = {
-    ...folder.configOf(trial.params),
-    ...(options.threads !== undefined && { threads: options.threads }),
-  };
   try {
-    await trainTrial(folder, study, trial, config, options);
+    await trainTrial(folder, study, trial, options);
   } catch (error) {
     const fault = machineFault(error);
     if (fault !== undefined) throw await handBack(folder, study, trial, fault, error);
@@ -146,9 +142,8 @@ async function handBack(
   });
 }
 
-/** Whether the error is about a data set or initial weights that cannot be read, which no trial is to blame for. */
-async function lacksData(config: TrainConfig, error: VggError): Promise<boolean> {
-  if (!(error instanceof DataError)) return false;
+/** Whether the data set or the initial weights cannot be read, which no trial is to blame for. */
+async function lacksData(config: TrainConfig): Promise<boolean> {
   if (config.init !== undefined && !isThere(config.init)) return true;
   return loadDataset(config).then(
     () => false,
@@ -161,7 +156,6 @@ async function trainTrial(
   folder: StudyFolder,
   study: Study,
   trial: Trial,
-  config: TrainConfig,
   { threads, signal, onEvent = () => {}, onNotice = () => {} }: WorkOptions,
 ): Promise<void> {
   const { number, params, parent } = trial;
@@ -172,6 +166,10 @@ async function trainTrial(
   let splits: DatasetSplits | undefined;
   const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, splits, onNotice });
   try {
+    const config: TrainConfig = {
+      ...folder.configOf(params),
+      ...(threads !== undefined && { threads }),
+    };
     // Its own run where it was given back. A predecessor may have ended before its first checkpoint.
     let resumes = isThere(join(run, runFiles.config));
     for (let from = parent; from !== undefined && !resumes; from = parentOf(study.trials[from]!)) {
@@ -213,7 +211,8 @@ async function trainTrial(
       return;
     }
     if (!(error instanceof VggError) || machineFault(error)) throw error;
-    if (await lacksData(config, error)) throw new MachineError(error.message, { cause: error });
+    if (error instanceof DataError && (await lacksData(folder.configOf(params))))
+      throw new MachineError(error.message, { cause: error });
     const reason = error.message;
     await report();
     const log = logTail(run);
