@@ -32,10 +32,15 @@ export function machineFault(error: unknown): MachineFault | undefined {
   const seen = new Set<unknown>();
   for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
     seen.add(at);
-    const { code } = at as NodeJS.ErrnoException;
     if (at instanceof MachineError) return { message, isMemory: false };
-    const isMemory = code === 'ENOMEM' || (at instanceof RangeError && noMemory.test(at.message));
-    if (isMemory || (code !== undefined && codes.has(code))) return { message, isMemory };
+    const { code = '' } = at as NodeJS.ErrnoException;
+    if (code === 'ENOMEM' || (at instanceof RangeError && noMemory.test(at.message))) {
+      return { message, isMemory: true };
+    }
+    // Our own readers and writers of files wrap what the system says. Others may mean more by a missing file.
+    if (codes.has(code) || (error instanceof VggError && /^E[A-Z\d]+$/.test(code))) {
+      return { message, isMemory: false };
+    }
   }
   return undefined;
 }

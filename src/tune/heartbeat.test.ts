@@ -1,8 +1,17 @@
-import { mkdtempSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { clearGoneWorkers, goneWorkers, readWorkers, startHeartbeat } from './heartbeat.ts';
+import { DataError } from '../errors.ts';
+import { clearGoneWorkers, goneWorkers, leftWorkers, readWorkers, startHeartbeat } from './heartbeat.ts';
 import { livenessOf, processIdentity } from './process-identity.ts';
 
 let folder: string;
@@ -55,4 +64,26 @@ test('a process is known by its start, too, and never guessed about from elsewhe
   expect(livenessOf(own.replace(/\+\d+\+\d*$/, '+4194999+5'))).toBe('dead');
   expect(livenessOf(`elsewhere${own}`)).toBe('unknown');
   expect(livenessOf('nonsense')).toBe('unknown');
+});
+
+test('signs that cannot be read are no absence of workers', () => {
+  expect(readWorkers(folder)).toEqual([]);
+  writeFileSync(folder, '');
+  expect(() => readWorkers(folder)).toThrow(/workers cannot be read: .*not a folder/);
+  expect(() => goneWorkers(folder)).toThrow(DataError);
+  rmSync(folder);
+  using beat = startHeartbeat(folder);
+  const isGone = goneWorkers(folder);
+  symlinkSync('loop.json', join(folder, 'loop.json'));
+  expect(() => readWorkers(folder)).toThrow(/loop\.json cannot be read/);
+  expect(isGone(beat.worker)).toBe(false);
+});
+
+test('a worker that left has removed its sign; one that was killed leaves it', () => {
+  const beat = startHeartbeat(folder);
+  writeFileSync(join(folder, 'killed.json'), JSON.stringify({ process: 'dead', facts: {} }));
+  const hasLeft = leftWorkers(folder);
+  expect([beat.worker, 'killed', 'other'].map(hasLeft)).toEqual([false, false, true]);
+  beat.stop();
+  expect(leftWorkers(folder)(beat.worker)).toBe(true);
 });

@@ -3,13 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { VggError } from '../errors.ts';
 import { categorical, float, int } from './distributions.ts';
+import { machineFault } from './faults.ts';
 import { ashaPruner } from './pruners.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { tpeSampler } from './samplers/tpe.ts';
 import { searchSpace } from './search-space.ts';
 import { createStudy, loadStudy, type StudyOptions } from './study.ts';
-import { TrialPruned } from './trial.ts';
+import { type Trial, TrialPruned } from './trial.ts';
 
 let folder: string;
 let journal: string;
@@ -177,4 +179,90 @@ test('studies that are not there, exist, or contradict the options are refused',
   await expect(study({ direction: 'maximize' })).rejects.toThrow('is to minimize, not to maximize');
   const changed = searchSpace({ x: float(0.1, 1, { log: true }) });
   await expect(study({ space: changed })).rejects.toThrow('x is float 0.1 to 1, log in this space');
+});
+
+const fullDisk = (): Error =>
+  new VggError('weights cannot be written', {
+    cause: Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }),
+  });
+
+test('a fault of the machine is no result: the trial waits, as itself, and runs again', async () => {
+  using it = await study({ worker: 'w' });
+  let isFull = true;
+  const objective = async (trial: Trial): Promise<number> => {
+    await trial.report(trial.number, 1);
+    if (isFull) throw fullDisk();
+    return trial.number;
+  };
+  await expect(it.optimize(objective, { trials: 2, shouldCatch: () => true })).rejects.toThrow(
+    'weights cannot be written',
+  );
+  expect(it.trials).toMatchObject([
+    {
+      number: 0,
+      state: 'waiting',
+      userAttrs: { 'vgg:worker': null, 'vgg:reason': 'weights cannot be written' },
+    },
+  ]);
+  const { params } = it.trials[0]!;
+  isFull = false;
+  await it.optimize(objective, { trials: 2 });
+  expect(it.trials.map(({ state }) => state)).toEqual(['complete', 'complete']);
+  expect(it.trials[0]).toMatchObject({ params, userAttrs: { 'vgg:worker': 'w', 'vgg:reason': null } });
+});
+
+test('memory that is short comes back so often, for the trial may be too large', async () => {
+  using it = await study();
+  const trial = (await it.ask())!;
+  expect(await it.giveBack(trial, 'no memory', 1)).toBe(true);
+  expect((await it.ask())!.number).toBe(0);
+  expect(await it.giveBack(trial, 'no memory', 1)).toBe(false);
+  expect(it.trials).toMatchObject([{ state: 'fail', userAttrs: { 'vgg:reason': 'no memory' } }]);
+});
+
+test('trials of workers that left are given back; nobody else’s, and none that ended', async () => {
+  using left = await study({ worker: 'left' });
+  using here = await study({ worker: 'here' });
+  await left.tell((await left.ask())!, 1);
+  await left.ask();
+  await here.ask();
+  await here.giveBackTrialsOf((worker) => worker === 'left', 'gone');
+  expect(here.trials.map(({ state }) => state)).toEqual(['complete', 'waiting', 'running']);
+});
+
+test('failed trials are retried on request, once each, and with retries of their own', async () => {
+  using it = await study();
+  for (const state of ['fail', 'fail', 'pruned'] as const) await it.tell((await it.ask())!, { state });
+  await it.retry(it.trials[0]!, 1);
+  await it.tell((await it.ask())!, { state: 'fail' });
+  expect(await it.retry(it.trials[3]!, 1)).toBe(false);
+  expect(await it.retryFailed()).toEqual([1, 3]);
+  expect(await it.retryFailed()).toEqual([]);
+  expect(it.trials.slice(4)).toMatchObject([
+    { state: 'waiting', params: it.trials[1]!.params, userAttrs: { 'vgg:parent': 1, 'vgg:retry': 0 } },
+    { state: 'waiting', params: it.trials[0]!.params, userAttrs: { 'vgg:parent': 3, 'vgg:retry': 0 } },
+  ]);
+  await it.tell((await it.ask())!, { state: 'fail' });
+  expect(await it.retry(it.trials[4]!, 1)).toBe(true);
+});
+
+test.for([
+  [new Error('the loss became NaN'), undefined],
+  [Object.assign(new Error('x'), { code: 'ENOENT' }), undefined],
+  [
+    new VggError('no run', { cause: Object.assign(new Error('x'), { code: 'ENOENT' }) }),
+    { message: 'no run', isMemory: false },
+  ],
+  [new RangeError('Invalid array length'), undefined],
+  [
+    Object.assign(new Error('x'), { code: 'EMFILE' }),
+    { message: 'too many files are open', isMemory: false },
+  ],
+  [fullDisk(), { message: 'weights cannot be written', isMemory: false }],
+  [
+    new VggError('too large', { cause: new RangeError('WebAssembly.Memory(): could not allocate memory') }),
+    { message: 'too large', isMemory: true },
+  ],
+] as const)('what is a fault of the machine: %s', ([error, fault]) => {
+  expect(machineFault(error)).toEqual(fault);
 });

@@ -1,0 +1,109 @@
+/** A worker on a machine with faults: none of them is a result of its trial. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
+import { VggError } from '../errors.ts';
+import { readRun } from '../runs/folder.ts';
+import { createStudyFolder, type StudyFolder } from './folder.ts';
+import { readWorkers } from './heartbeat.ts';
+import { workOn } from './work.ts';
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'vggnet-work-'));
+});
+afterEach(() => rm(root, { recursive: true }));
+
+const create = (dir: string, space: object = {}): Promise<StudyFolder> =>
+  createStudyFolder(dir, {
+    space: {
+      model: 'simplified',
+      dataset: 'shapes',
+      steps: 2,
+      batchSize: 50,
+      device: 'wasm',
+      lr: { choices: [0.001] },
+      ...space,
+    },
+    sampler: 'grid',
+    pruner: { name: 'none' },
+    seed: 0,
+    trials: 1,
+    retries: 0,
+    report: false,
+  });
+
+const work = (folder: StudyFolder): Promise<void> => workOn(folder, { threads: 1, onNotice: () => {} });
+
+const statesOf = (folder: StudyFolder): readonly string[] => {
+  using study = folder.open();
+  return study.trials.map(({ state }) => state);
+};
+
+test('a run folder that cannot be made ends the worker; the trial keeps its number', {
+  timeout: 60_000,
+}, async () => {
+  const folder = await create(join(root, 's'));
+  await writeFile(folder.path('runs'), '');
+  await expect(work(folder)).rejects.toThrow(VggError);
+  await expect(work(folder)).rejects.toThrow(/a file, not a folder\. .*trial 0 will run again/);
+  expect(statesOf(folder)).toEqual(['waiting']);
+  expect(readWorkers(folder.path('workers'))).toEqual([]);
+});
+
+test('a trial that diverges fails', { timeout: 60_000 }, async () => {
+  const folder = await create(join(root, 's'), { optimizer: 'sgd', steps: 6, lr: { choices: [1e30] } });
+  await work(folder);
+  expect(statesOf(folder)).toEqual(['fail']);
+});
+
+test('a data set that went away ends the worker, and its trial waits', { timeout: 60_000 }, async () => {
+  const folder = await create(join(root, 's'), {
+    dataset: 'cifar10',
+    data: join(root, 'cifar'),
+  });
+  await expect(work(folder)).rejects.toThrow(/cifar does not exist.*trial 0 will run again/s);
+  await expect(work(folder)).rejects.toThrow(/trial 0 will run again/);
+  expect(statesOf(folder)).toEqual(['waiting']);
+});
+
+describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
+  test('workers end, and with space again all trials are run', { timeout: 120_000 }, async () => {
+    const disk = join(root, 'disk');
+    await mkdir(disk);
+    const unmount = mountSmallDisk(disk, '40m');
+    try {
+      const folder = await create(join(disk, 's'));
+      const ballast = join(disk, 'ballast');
+      // Room for the journal's few lines and for no checkpoint.
+      await writeFile(ballast, new Uint8Array((40 << 20) - 200_000));
+      await expect(work(folder)).rejects.toThrow(/no space left on the disk.*trial 0 will run again/s);
+      expect(statesOf(folder)).toEqual(['waiting']);
+      // And room for nothing at all.
+      await writeFile(join(disk, 'rest'), new Uint8Array(1 << 20)).catch(() => undefined);
+      await expect(work(folder)).rejects.toThrow(/no space left on the disk/);
+      expect(statesOf(folder)).toEqual(['waiting']);
+      await rm(ballast);
+      await work(folder);
+      expect(statesOf(folder)).toEqual(['complete']);
+      expect((await readRun(folder.runOf(0))).state).toBe('finished');
+    } finally {
+      unmount();
+    }
+  });
+});
+
+test('a trial whose end could not be written is given back by the next worker', {
+  timeout: 120_000,
+}, async () => {
+  const folder = await create(join(root, 's'));
+  {
+    // As such a worker leaves it: running, and its sign is gone.
+    using study = folder.open('host+1+2+3+0');
+    await study.ask();
+  }
+  await work(folder);
+  expect(statesOf(folder)).toEqual(['complete']);
+});
