@@ -3,7 +3,8 @@
  * and cancelled, and the driver ends at once, as it does with Slurm: no trial is lost or counted twice.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -28,7 +29,8 @@ const sleep = (milliseconds: number): Promise<void> =>
 
 describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () => {
   test('eight trials survive a time limit, a kill, a cancellation', { timeout: 300_000 }, async () => {
-    const dir = join(folder, 'study');
+    // What shells, Slurm's log paths and its lines of options give a meaning to.
+    const dir = join(folder, `it's a 100%j "study" #1 $HOME`);
     const space = join(folder, 'space.json');
     await writeFile(
       space,
@@ -62,27 +64,39 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
       const running = async (task: string): Promise<boolean> =>
         (await run('squeue', '-h', '-r', '-t', 'R', '-o', '%i')).split('\n').includes(task);
       await until(() => complete() >= 1);
+      expect(existsSync(join(dir, `slurm-${job}-0.log`))).toBe(true);
       // As near its time limit: it queues itself again, and begins two minutes later.
       await run('scancel', '--batch', '-s', 'USR1', `${job}_0`);
       await until(async () =>
         (await run('squeue', '-h', '-r', '-t', 'PD', '-o', '%i')).split('\n').includes(`${job}_0`),
       );
+      // That one alone.
+      const restarts = await run('squeue', '-h', '-r', '-j', job, '-O', 'ArrayTaskID:|,RestartCnt:|');
+      expect(restarts.split(/\s+/).toSorted()).toEqual(['0|1|', '1|0|']);
       await until(() => complete() >= 3);
       await run('scancel', '-s', 'KILL', `${job}_1`);
       await until(async () => !(await running(`${job}_1`)));
       // One array at a time, also where the number of the first was not written down.
-      await rm(join(dir, 'slurm.json'));
+      const record = join(dir, 'slurm.json');
+      const recorded = await readFile(record, 'utf8');
+      await writeFile(record, JSON.stringify({ ...JSON.parse(recorded), job: undefined }));
       const again = await vgg(['tune', '--study', dir, '--launcher', 'slurm', '--jobs', '2']);
-      expect(again.stderr).toContain(`job ${job} works on this study already`);
+      expect(again.stderr).toContain(`job ${job} already works on this study`);
+      // A job of which not all is true is somebody else's.
+      await writeFile(record, JSON.stringify({ ...JSON.parse(recorded), submitted: '2026-01-01T00:00:00' }));
+      const [refused] = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
+      expect(refused!.kept).toEqual([{ job, reason: expect.stringContaining('submitted at') }]);
+      expect(await run('squeue', '-h', '-j', job)).not.toBe('');
+      await writeFile(record, recorded);
       const [stopped] = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
-      expect(stopped!.event).toBe('stopped');
+      expect(stopped).toMatchObject({ event: 'stopped', jobs: [job] });
       await until(async () => (await run('squeue', '-h', '-j', job).catch(() => '')) === '');
       // The rest, by tasks of another job.
       const second = await launch();
       // Whoever watches may be killed, and watch again.
-      const first = spawn(process.execPath, [bin, 'tune', 'watch', dir], { stdio: 'ignore' });
+      const watcher = spawn(process.execPath, [bin, 'tune', 'watch', dir], { stdio: 'ignore' });
       await sleep(1500);
-      first.kill('SIGKILL');
+      watcher.kill('SIGKILL');
       const watched = await vgg(['tune', 'watch', dir]);
       expect(watched.stdout).toContain('8 complete');
       await until(async () => (await run('squeue', '-h', '-j', second).catch(() => '')) === '');

@@ -165,20 +165,29 @@ test('ASHA ends the worse ones early and goes on with the better', { timeout: 30
 
 describe('Slurm', () => {
   /** Runs the script with a worker and a Slurm that say what they hear, and sends it a signal. Yields what was said. */
-  async function scriptWith(signal: NodeJS.Signals | undefined): Promise<string> {
+  async function scriptWith(signal: NodeJS.Signals | undefined, scontrol = ''): Promise<string> {
     const dir = join(folder, 'signals');
     const args = ['tune', '--config', space, '--study', dir, '--launcher', 'slurm', '--dry-run'];
     const { stdout } = await vgg(args);
     const place = await mkdtemp(join(folder, 'signal-'));
     const said = join(place, 'said');
-    await writeFile(join(place, 'scontrol'), `#!/bin/bash\necho "scontrol $*" >> ${said}\n`, { mode: 0o755 });
+    await writeFile(join(place, 'scontrol'), `#!/bin/bash\necho "scontrol $*" >> ${said}\n${scontrol}\n`, {
+      mode: 0o755,
+    });
     // Told to end, the worker takes a while, as one does that writes a checkpoint.
     const body = `trap 'sleep 0.2; echo ended >> ${said}; exit 143' TERM; echo begun >> ${said}; for i in $(seq ${signal ? 600 : 1}); do sleep 0.1; done`;
     await writeFile(join(place, 'worker'), `#!/bin/bash\n${body}\n`, { mode: 0o755 });
     const script = stdout.replace(/^'.*' &$/m, `${join(place, 'worker')} &`);
     expect(script).not.toBe(stdout);
     const child = spawn('bash', ['-c', script], {
-      env: { ...process.env, PATH: `${place}:${process.env.PATH}`, SLURM_JOB_ID: '17' },
+      env: {
+        ...process.env,
+        PATH: `${place}:${process.env.PATH}`,
+        // Of one task, the first is the array's own.
+        SLURM_JOB_ID: '17',
+        SLURM_ARRAY_JOB_ID: '17',
+        SLURM_ARRAY_TASK_ID: '3',
+      },
       stdio: 'ignore',
     });
     const closed = new Promise<number | null>((resolve) => child.once('close', resolve));
@@ -189,14 +198,24 @@ describe('Slurm', () => {
   }
 
   test.for([
-    ['a task near its time limit queues itself again', 'SIGUSR1', '143\nbegun\nended\nscontrol requeue 17\n'],
+    [
+      'a task near its time limit queues itself again',
+      'SIGUSR1',
+      '143\nbegun\nended\nscontrol requeue 17_3\n',
+    ],
     ['one that is preempted or cancelled leaves that to Slurm', 'SIGTERM', '143\nbegun\nended\n'],
     ['one that is done ends', undefined, '0\nbegun\n'],
   ] as const)('%s', async ([, signal, said]) => {
     expect(await scriptWith(signal)).toBe(said);
   });
 
-  test('--dry-run shows the script', async () => {
+  test('a requeue that fails at first is tried again', async () => {
+    expect(await scriptWith('SIGUSR1', `[ -e "$0.again" ] || { touch "$0.again"; exit 1; }`)).toBe(
+      '143\nbegun\nended\nscontrol requeue 17_3\nscontrol requeue 17_3\n',
+    );
+  });
+
+  test('--dry-run shows the script and writes nothing', async () => {
     const dir = join(folder, 'script');
     const args = [
       'tune',
@@ -215,6 +234,7 @@ describe('Slurm', () => {
     expect(stdout).toContain('#SBATCH --partition=gpu --gres=gpu:1\n');
     expect(stdout).toMatch(/\n'.*' '.*vgg\.js' 'tune' 'work' '.*script' &\n/);
     expect(stderr).toContain('asks for a GPU');
+    expect(existsSync(dir)).toBe(false);
   });
 });
 
@@ -279,6 +299,24 @@ describe('wrong use', () => {
     expect(run.code).toBe(code);
     expect(existsSync(dir)).toBe(false);
   });
+});
+
+test('a study of which every trial failed ends with 1; its trials can be retried', {
+  timeout: 120_000,
+}, async () => {
+  const dir = join(folder, 'failed');
+  const diverging = join(folder, 'diverging.json');
+  const options = { model: 'simplified', dataset: 'shapes', steps: 6, optimizer: 'sgd', device: 'wasm' };
+  await writeFile(diverging, JSON.stringify({ ...options, lr: { choices: [1e30] } }));
+  const args = ['tune', '--study', dir, '--threads', '1', '--no-report', '--json'];
+  const run = await vgg([...args, '--config', diverging, '--trials', '1']);
+  expect(run.stderr).toMatch(/error: the only trial failed: the loss became .*--retry-failed/s);
+  expect(run.code).toBe(1);
+  const again = await vgg([...args, '--retry-failed']);
+  expect(jsonLines(again)[0]).toEqual({ event: 'retrying', trials: [0] });
+  expect(again.code).toBe(1);
+  using opened = (await openStudyFolder(dir)).open();
+  expect(opened.trials).toMatchObject([{ state: 'fail' }, { state: 'fail', userAttrs: { 'vgg:parent': 0 } }]);
 });
 
 test('stop lets a trial go on later, at no cost; watch and report tell of it', {

@@ -188,7 +188,7 @@ export const queuedTasks = (folder: Place, record: JobRecord | undefined): Promi
 const waits: readonly number[] = [1, 2, 4, 8, 15];
 
 /** Asks again while Slurm does not answer, and says so. @throws SlurmError where it never does. */
-export async function patiently<T>(ask: () => Promise<T>, pauses = waits): Promise<T> {
+export async function patiently<T>(ask: () => Promise<T>, pauses: readonly number[] = waits): Promise<T> {
   for (const seconds of pauses) {
     try {
       return await ask();
@@ -290,7 +290,7 @@ export interface Cancellation {
 }
 
 /** Cancels the study's job if everything that `slurm.json` says of it is true. @throws SlurmError, SlurmMissing. */
-export async function cancelJobs(folder: Place, pauses = waits): Promise<Cancellation> {
+export async function cancelJobs(folder: Place, pauses: readonly number[] = waits): Promise<Cancellation> {
   const record = await readJobRecord(folder);
   if (record === undefined) return { cancelled: [], kept: [] };
   const elsewhere = elsewhereOf(record);

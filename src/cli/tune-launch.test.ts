@@ -203,7 +203,7 @@ describe('watch', () => {
     using study = folder.open();
     for (let i = 0; i < 2; i++) await study.tell((await study.ask())!, { state: 'fail', reason: 'NaN' });
     await expect(watchStudy(folder, true, interruption)).rejects.toThrow(
-      /all 2 trials failed, the last one with: NaN\. .*--retry-failed/,
+      /all 2 trials failed: NaN\. .*--retry-failed/,
     );
     expect(await study.retryFailed()).toEqual([0, 1]);
     await watchStudy(folder, true, interruption);

@@ -149,7 +149,7 @@ function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
   if (failed === undefined || isThere(path('stop'))) return;
   const { count, reason } = failed;
   throw new VggError(
-    `all ${count} trials failed${reason === undefined ? '' : `, the last one with: ${reason}`}. ` +
+    `${count === 1 ? 'the only trial' : `all ${count} trials`} failed${reason === undefined ? '' : `: ${reason}`}. ` +
       `After a change, vgg tune --study ${folder} --retry-failed runs them again`,
   );
 }

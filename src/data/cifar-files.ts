@@ -3,11 +3,12 @@
  * downloaded. `data` names the folder with the files, its parent, or the archive; it is then the only place looked
  * in. Otherwise it is `$VGGNET_DATA`, otherwise the cache directory.
  */
-import { createReadStream, existsSync, statSync } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { DataError, VggError } from '../errors.ts';
+import { cannotRead, isThere } from '../files/files.ts';
 import { wishHugePages } from '../huge-pages-node.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
@@ -68,7 +69,7 @@ type Location =
 /** Finds the files in `root`, which is their folder, its parent, or an archive. */
 function locate(format: CifarFormat, root: string, explicit: boolean): Location {
   const waysOut = `get them with: vgg download ${format.name}, or name their folder or archive with --data`;
-  if (!existsSync(root)) {
+  if (!isThere(root)) {
     if (explicit) throw new DataError(`${format.name}: ${root} does not exist; ${waysOut}`);
   } else if (isFile(root)) return { kind: 'archive', path: root };
   const tried: string[] = [];
@@ -95,7 +96,7 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
   );
 }
 
-const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+const isFile = (path: string): boolean => isThere(path) && statSync(path).isFile();
 
 const chunkBytes = 1 << 20;
 
@@ -151,7 +152,7 @@ async function readFile(
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
-    throw new DataError(`${path} cannot be read (${code})`);
+    throw cannotRead(path, error);
   } finally {
     await handle?.close();
   }

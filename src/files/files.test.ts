@@ -1,10 +1,18 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { DataError, VggError } from '../errors.ts';
-import { openAppend, readJson, readWhole, removeLeftovers, temporaryBeside, writeWhole } from './files.ts';
+import {
+  isThere,
+  openAppend,
+  readJson,
+  readWhole,
+  removeLeftovers,
+  temporaryBeside,
+  writeWhole,
+} from './files.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -64,6 +72,18 @@ test('readWhole and readJson name the file and the rule', async () => {
   await writeFile(path, Uint8Array.of(0x22, 0xff, 0x22));
   await expect(readJson(path)).rejects.toThrow(/x\.json is damaged/);
   await expect(readWhole(join(folder, 'none'), 4)).rejects.toThrow(/none cannot be read: no such file/);
+});
+
+test('isThere says no only where the system does', async () => {
+  const loop = join(folder, 'loop');
+  await symlink(loop, loop);
+  await writeFile(join(folder, 'file'), '');
+  expect([folder, join(folder, 'none'), join(folder, 'file', 'x')].map(isThere)).toEqual([
+    true,
+    false,
+    false,
+  ]);
+  expect(() => isThere(loop)).toThrow(DataError);
 });
 
 describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {

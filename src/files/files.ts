@@ -174,8 +174,11 @@ export function isMissing(error: unknown): boolean {
 /** Whether there is such a file or folder. @throws DataError where the system does not tell, which is not a "no". */
 export function isThere(path: string): boolean {
   try {
-    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+    statSync(path);
+    return true;
   } catch (error) {
+    // Below a file there is nothing.
+    if (isMissing(error) || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return false;
     throw cannotRead(path, error);
   }
 }

@@ -12,6 +12,7 @@ import {
   cannotRead,
   cannotWrite,
   isMissing,
+  isThere,
   openAppend,
   readChecked,
   readJson,
@@ -45,7 +46,7 @@ export const runFiles = {
 export const seriesFile = 'seeds.json';
 
 /** Whether the folder is one of several seeds. */
-export const isSeries = (folder: string): boolean => existsSync(join(folder, seriesFile));
+export const isSeries = (folder: string): boolean => isThere(join(folder, seriesFile));
 
 /** A folder's name; with that of its series in front, since seeds are called alike in all of them. */
 function runName(folder: string): string {
@@ -190,11 +191,9 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
   const runs = await Promise.all(
     names.map(async (name): Promise<readonly (RunRecord | DamagedRun)[]> => {
       const folder = resolve(root, name);
-      if (isSeries(folder)) {
-        return listRuns(folder);
-      }
-      if (!existsSync(join(folder, runFiles.config))) return [];
       try {
+        if (isSeries(folder)) return await listRuns(folder);
+        if (!isThere(join(folder, runFiles.config))) return [];
         return [await readRun(folder)];
       } catch (error) {
         if (!(error instanceof VggError)) throw error;
@@ -210,7 +209,7 @@ export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
 
 /** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
-  const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config)) || isSeries(folder);
+  const holds = (folder: string): boolean => isThere(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }
@@ -288,7 +287,7 @@ async function locked(
 }
 
 function refuseUsed(dir: string, folder: string): void {
-  const found = Object.values(runFiles).find((file) => existsSync(join(folder, file)));
+  const found = Object.values(runFiles).find((file) => isThere(join(folder, file)));
   if (found === undefined) return;
   throw new UsageError(
     `${dir} already holds ${found}: go on with that run (--resume ${dir}), or name another folder (--run)`,

@@ -2,12 +2,11 @@
  * Folders of `--seeds` (Node only): `seeds.json` says what is trained, and each seed has its run folder beside it, so
  * that an interrupted series can go on.
  */
-import { existsSync } from 'node:fs';
 import { rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { cannotWrite, readChecked, writeJson } from '../files/files.ts';
+import { cannotWrite, isThere, readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
@@ -36,7 +35,7 @@ export async function readSeries(folder: string): Promise<SeedSeries> {
 
 /** Begins a series. @throws UsageError where the folder holds one, or a run. */
 export async function createSeries(folder: string, series: SeedSeries): Promise<void> {
-  const found = [seriesFile, runFiles.config].find((file) => existsSync(join(folder, file)));
+  const found = [seriesFile, runFiles.config].find((file) => isThere(join(folder, file)));
   if (found !== undefined) {
     throw new UsageError(
       `${folder} already holds ${found}: go on with that (--resume ${folder}), or name another folder (--run)`,
@@ -56,7 +55,7 @@ export const writeSeries = (folder: string, { seeds, config }: SeedSeries): Prom
 /** Removes a series of which no run began, and its folder where nothing else is in it. */
 export async function removeSeries(folder: string, { config, seeds }: SeedSeries): Promise<void> {
   const numbers = Array.from({ length: seeds }, (_, i) => config.seed + i);
-  if (numbers.some((seed) => existsSync(seedFolder(folder, seed)))) return;
+  if (numbers.some((seed) => isThere(seedFolder(folder, seed)))) return;
   await rm(join(folder, seriesFile), { force: true });
   await rmdir(folder).catch(() => undefined);
 }
