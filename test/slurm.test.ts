@@ -82,8 +82,8 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
       await writeFile(record, JSON.stringify({ ...JSON.parse(recorded), job: undefined }));
       const again = await vgg(['tune', '--study', dir, '--launcher', 'slurm', '--jobs', '2']);
       expect(again.stderr).toContain(`job ${job} already works on this study`);
-      // A job of which not all is true is somebody else's.
-      await writeFile(record, JSON.stringify({ ...JSON.parse(recorded), submitted: '2026-01-01T00:00:00' }));
+      // A job that the record describes wrongly is somebody else's. (A requeued task may be younger than recorded.)
+      await writeFile(record, JSON.stringify({ ...JSON.parse(recorded), submitted: '2036-01-01T00:00:00' }));
       const [refused] = jsonLines(await vgg(['tune', 'stop', dir, '--json']));
       expect(refused!.kept).toEqual([{ job, reason: expect.stringContaining('submitted at') }]);
       expect(await run('squeue', '-h', '-j', job)).not.toBe('');
