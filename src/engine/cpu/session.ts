@@ -204,7 +204,9 @@ class CpuSession implements Session {
   async weights(): Promise<Weights> {
     this.#assertOpen();
     const values = this.#read(() => this.#memory.parameters.at);
-    for (const { name, at, length } of this.#buffers()) values.set(name, this.#floats(at, length).slice());
+    for (const { name, moments, places } of this.#buffers()) {
+      values.set(name, Float32Array.from(places, (place) => moments[place]!));
+    }
     return named(tensorsOf(this.#network), values);
   }
 
@@ -222,8 +224,10 @@ class CpuSession implements Session {
   async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
     this.#assertOpen();
     this.#store(this.#memory.parameters.at, weights);
-    for (const { name, at, length } of this.#buffers()) {
-      this.#floats(at, length).set(valuesOf(weights, name, length));
+    for (const { name, moments, places } of this.#buffers()) {
+      valuesOf(weights, name, places.length).forEach((value, channel) => {
+        moments[places[channel]!] = value;
+      });
     }
     const { parameterLength } = this.#operations;
     for (const { at } of [this.#memory.firstMoments, this.#memory.secondMoments]) {
@@ -507,12 +511,16 @@ class CpuSession implements Session {
     return values;
   }
 
-  /** Where the running moments of batch normalisations lie. */
-  #buffers(): { readonly name: string; readonly at: number; readonly length: number }[] {
+  /** The running moments of batch normalizations, and the place of each channel in them. */
+  #buffers(): { readonly name: string; readonly moments: Float32Array; readonly places: Int32Array }[] {
     return [...this.#memory.normalizations].flatMap(([operation, { running }]) => {
       if (operation.kind !== 'batchNorm') return [];
-      const { channels, stored } = operation.input;
-      return operation.running.map((name, i) => ({ name, at: running.at + i * stored, length: channels }));
+      const { places, view } = operation;
+      return operation.running.map((name, i) => ({
+        name,
+        moments: this.#floats(running.at + i * view.stored, view.stored),
+        places,
+      }));
     });
   }
 
