@@ -21,6 +21,7 @@ import { openerOf } from '../engine/open.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
+import { likeliest } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeights } from '../model/safetensors.ts';
 
@@ -62,7 +63,7 @@ export interface Prediction {
   readonly logits: Float32Array;
   /** Softmax of the logits, [N, classes]. */
   readonly probabilities: Float32Array;
-  /** The likeliest class of each picture, [N]; the first of equals. */
+  /** The likeliest class of each image, [N]: of equal logits the first one's, and the first NaN's, as torch.argmax. */
   readonly labels: Uint32Array;
 }
 
@@ -265,7 +266,7 @@ function prediction(logits: Float32Array, count: number): Prediction {
       exponentials.map((e) => e / sum),
       n * classes,
     );
-    labels[n] = row.indexOf(largest);
+    labels[n] = likeliest(row);
   }
   return { logits, probabilities, labels };
 }
