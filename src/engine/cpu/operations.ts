@@ -407,7 +407,8 @@ export function storeMatrix(
   });
 }
 
-const biasPlace = ({ bias, biasStep, rows }: MatrixLayout, o: number): number => bias + (rows?.[o] ?? o) * biasStep;
+const biasPlace = ({ bias, biasStep, rows }: MatrixLayout, o: number): number =>
+  bias + (rows?.[o] ?? o) * biasStep;
 
 /** Reads them back: [weights, biases]; the biases are empty where the layer has none. */
 export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32Array, Float32Array] {

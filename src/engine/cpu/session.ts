@@ -205,7 +205,10 @@ class CpuSession implements Session {
     this.#assertOpen();
     const values = this.#read(() => this.#memory.parameters.at);
     for (const { name, moments, places } of this.#buffers()) {
-      values.set(name, Float32Array.from(places, (place) => moments[place]!));
+      values.set(
+        name,
+        Float32Array.from(places, (place) => moments[place]!),
+      );
     }
     return named(tensorsOf(this.#network), values);
   }
