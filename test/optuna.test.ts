@@ -101,73 +101,70 @@ function expectSame(ours: Study, theirs: Dump): void {
   });
 }
 
-describe.skipIf(version === undefined)(
-  `with Optuna ${version ?? '(not installed: apt-get install python3-optuna)'}`,
-  () => {
-    test('Optuna sees our trials, we see those it adds, and both go on with what the other enqueued', async () => {
-      using study = await open();
-      await study.setUserAttr('note', { a: [1, 'ü'] });
-      const complete = (await study.ask())!;
-      await complete.report(0.5, 1);
-      await complete.report(Number.NaN, 2);
-      await complete.report(Number.POSITIVE_INFINITY, 3);
-      await complete.setUserAttr('text', 'line\nend "quoted" \u2028 NaN');
-      await study.tell(complete, 0.125);
-      const pruned = (await study.ask())!;
-      await pruned.report(1e-7, 4);
-      await study.tell(pruned, { state: 'pruned' });
-      const failed = (await study.ask())!;
-      await study.tell(failed, { state: 'fail', reason: 'out of memory' });
-      expect(await study.retry(failed.frozen, 1)).toBe(true);
-      const retried = (await study.ask())!;
-      await study.tell(retried, 7);
-      await study.ask();
-      await study.enqueue({ size: 32 });
-      expectSame(study, await optuna('dump'));
+describe.skipIf(version === undefined)(`with Optuna ${version ?? '(not installed)'}`, () => {
+  test('Optuna sees our trials, we see those it adds, and both go on with what the other enqueued', async () => {
+    using study = await open();
+    await study.setUserAttr('note', { a: [1, 'ü'] });
+    const complete = (await study.ask())!;
+    await complete.report(0.5, 1);
+    await complete.report(Number.NaN, 2);
+    await complete.report(Number.POSITIVE_INFINITY, 3);
+    await complete.setUserAttr('text', 'line\nend "quoted" \u2028 NaN');
+    await study.tell(complete, 0.125);
+    const pruned = (await study.ask())!;
+    await pruned.report(1e-7, 4);
+    await study.tell(pruned, { state: 'pruned' });
+    const failed = (await study.ask())!;
+    await study.tell(failed, { state: 'fail', reason: 'out of memory' });
+    expect(await study.retry(failed.frozen, 1)).toBe(true);
+    const retried = (await study.ask())!;
+    await study.tell(retried, 7);
+    await study.ask();
+    await study.enqueue({ size: 32 });
+    expectSame(study, await optuna('dump'));
 
-      // Optuna begins with the one that we enqueued, and leaves one of its own.
-      const theirs = await optuna('add');
-      expectSame(study, theirs);
-      expect(study.trials[5]).toMatchObject({ state: 'complete', params: { size: 32 }, value: 0.25 });
-      const next = (await study.ask())!;
-      expect(next.params.size).toBe(48);
-      expect(next.number).toBe(theirs.trials.length - 1);
-      await study.tell(next, 1);
-      expectSame(study, await optuna('dump'));
-    });
+    // Optuna begins with the one that we enqueued, and leaves one of its own.
+    const theirs = await optuna('add');
+    expectSame(study, theirs);
+    expect(study.trials[5]).toMatchObject({ state: 'complete', params: { size: 32 }, value: 0.25 });
+    const next = (await study.ask())!;
+    expect(next.params.size).toBe(48);
+    expect(next.number).toBe(theirs.trials.length - 1);
+    await study.tell(next, 1);
+    expectSame(study, await optuna('dump'));
+  });
 
-    test('both write at the same time, and nothing is lost', async () => {
-      const ours = await Promise.all([open(), open()]);
-      const each = 90;
-      // Asking, one value, one attribute and telling: more than a thousand operations in all.
-      const run = (study: Study): Promise<void> =>
-        study.optimize(
-          async (trial) => {
-            await trial.report(trial.number, 1);
-            await trial.setUserAttr('by', 'us');
-            await sleep(20);
-            return trial.number;
-          },
-          { trials: 3 * each },
-        );
-      const theirs = optuna('write', each);
-      // Python takes its time to start.
-      await expect.poll(() => ours[0]!.trials.length, { timeout: 60_000 }).toBeGreaterThan(0);
-      await Promise.all([theirs, ...ours.map(run)]);
-      const dump = await optuna('dump');
-      const [study] = ours;
-      expectSame(study!, dump);
-      expect(study!.trials.every(({ state }) => state === 'complete')).toBe(true);
-      expect(study!.trials.filter(({ userAttrs }) => userAttrs.by === 'optuna').length).toBe(each);
-      expect(study!.trials.length).toBeGreaterThanOrEqual(3 * each);
-      const writers = study!.trials.map(({ userAttrs }) => userAttrs.by);
-      expect(writers.filter((writer, i) => i > 0 && writer !== writers[i - 1]).length).toBeGreaterThan(3);
-      for (const trial of study!.trials) {
-        const expected = trial.userAttrs.by === 'us' ? trial.number : trial.params.size;
-        expect([trial.value, trial.intermediateValues.get(1)]).toEqual([expected, expected]);
-      }
-      expect(study!.journal.state.malformed).toBe(0);
-      for (const it of ours) it.close();
-    });
-  },
-);
+  test('both write at the same time, and nothing is lost', async () => {
+    const ours = await Promise.all([open(), open()]);
+    const each = 90;
+    // Asking, one value, one attribute and telling: more than a thousand operations in all.
+    const run = (study: Study): Promise<void> =>
+      study.optimize(
+        async (trial) => {
+          await trial.report(trial.number, 1);
+          await trial.setUserAttr('by', 'us');
+          await sleep(20);
+          return trial.number;
+        },
+        { trials: 3 * each },
+      );
+    const theirs = optuna('write', each);
+    // Python takes its time to start.
+    await expect.poll(() => ours[0]!.trials.length, { timeout: 60_000 }).toBeGreaterThan(0);
+    await Promise.all([theirs, ...ours.map(run)]);
+    const dump = await optuna('dump');
+    const [study] = ours;
+    expectSame(study!, dump);
+    expect(study!.trials.every(({ state }) => state === 'complete')).toBe(true);
+    expect(study!.trials.filter(({ userAttrs }) => userAttrs.by === 'optuna').length).toBe(each);
+    expect(study!.trials.length).toBeGreaterThanOrEqual(3 * each);
+    const writers = study!.trials.map(({ userAttrs }) => userAttrs.by);
+    expect(writers.filter((writer, i) => i > 0 && writer !== writers[i - 1]).length).toBeGreaterThan(3);
+    for (const trial of study!.trials) {
+      const expected = trial.userAttrs.by === 'us' ? trial.number : trial.params.size;
+      expect([trial.value, trial.intermediateValues.get(1)]).toEqual([expected, expected]);
+    }
+    expect(study!.journal.state.malformed).toBe(0);
+    for (const it of ours) it.close();
+  });
+});
