@@ -6,14 +6,23 @@
  * grid `low + k·step`.
  */
 import { UsageError } from '../errors.ts';
+import { formatJson, isPythonEqual, isSame, type Json, parseJson } from './json.ts';
 
-/** A parameter's value. Lists are written as text (`'64,128'`), since Optuna's storages know no lists. */
-export type ParamValue = null | boolean | number | string;
+/**
+ * A parameter's value. The spaces here use numbers, booleans and text (a list is written as `'64,128'`); categories that
+ * Optuna wrote can be any JSON.
+ */
+export type ParamValue = Json;
 
 /** The values of a point by parameter. */
 export type Params = Readonly<Record<string, ParamValue>>;
 
-export interface FloatDistribution {
+/** The text that a distribution was read from. It is written back unchanged. */
+interface Written {
+  readonly written?: { readonly className: string; readonly text: string };
+}
+
+export interface FloatDistribution extends Written {
   readonly kind: 'float';
   readonly low: number;
   readonly high: number;
@@ -22,7 +31,7 @@ export interface FloatDistribution {
   readonly step?: number;
 }
 
-export interface IntDistribution {
+export interface IntDistribution extends Written {
   readonly kind: 'int';
   readonly low: number;
   readonly high: number;
@@ -31,7 +40,7 @@ export interface IntDistribution {
   readonly step: number;
 }
 
-export interface CategoricalDistribution {
+export interface CategoricalDistribution extends Written {
   readonly kind: 'categorical';
   readonly choices: readonly ParamValue[];
 }
@@ -60,7 +69,7 @@ export function int(low: number, high: number, options: RangeOptions = {}): IntD
   }
   checkRange(low, high, log, step === 1 ? undefined : step);
   if (log && low < 1) throw new UsageError(`low ${low}: a logarithmic range of whole numbers starts at 1`);
-  return { kind: 'int', low, high: onGrid(low, high, step ?? 1), log, step: step ?? 1 };
+  return { kind: 'int', low, high: high - ((high - low) % (step ?? 1)), log, step: step ?? 1 };
 }
 
 /** One of several values. @throws UsageError where there is none or one comes twice. */
@@ -120,7 +129,7 @@ export function valueAt(distribution: Distribution, index: number): ParamValue {
 export function contains(distribution: Distribution, value: unknown): value is ParamValue {
   switch (distribution.kind) {
     case 'categorical':
-      return distribution.choices.some((choice) => choice === value);
+      return distribution.choices.some((choice) => isSame(choice, value as Json));
     case 'int':
       return (
         Number.isInteger(value) &&
@@ -142,64 +151,76 @@ const within = ({ low, high }: FloatDistribution | IntDistribution, value: numbe
 /** The journal's number for a value; undefined where the distribution has no such value. */
 export function toInternal(distribution: Distribution, value: ParamValue): number | undefined {
   if (distribution.kind === 'categorical') {
-    const index = distribution.choices.indexOf(value);
+    const { choices } = distribution;
+    const exact = choices.findIndex((choice) => isSame(choice, value));
+    const index = exact < 0 ? choices.findIndex((choice) => isEqualChoice(choice, value)) : exact;
     return index < 0 ? undefined : index;
   }
+  if (typeof value === 'bigint') return Number(value);
   return typeof value === 'number' && !Number.isNaN(value) ? value : undefined;
 }
 
-/** The value of a journal's number; undefined for a category that does not exist. */
-export function toExternal(distribution: Distribution, internal: number): ParamValue | undefined {
-  switch (distribution.kind) {
-    case 'categorical':
-      return distribution.choices[Math.trunc(internal)];
-    case 'int':
-      return Math.trunc(internal);
-    case 'float':
-      return internal;
+/**
+ * The value that Optuna makes of what the journal has for a parameter; undefined where Optuna refuses it. Negative
+ * indices count from the end, as in Python.
+ */
+export function toExternal(distribution: Distribution, internal: Json): ParamValue | undefined {
+  if (distribution.kind === 'float' || typeof internal === 'bigint') {
+    return distribution.kind === 'categorical' ? undefined : internal;
   }
+  if (typeof internal !== 'number' && typeof internal !== 'boolean') return undefined;
+  const whole = Math.trunc(Number(internal));
+  if (distribution.kind === 'categorical') return distribution.choices.at(whole);
+  return Number.isFinite(whole) ? whole : undefined;
 }
 
-/** Optuna's rule for one name's distributions in one study: kind, `log` and choices stay, bounds may move. */
+/** Optuna's rule for equal choices: Python's equality, and NaN equals NaN. */
+const isEqualChoice = (one: ParamValue, other: ParamValue): boolean =>
+  isPythonEqual(one, other) || (Number.isNaN(one) && Number.isNaN(other));
+
+/** Optuna's name for a distribution's class. */
+const classOf = ({ kind, written }: Distribution): string => written?.className ?? classNames[kind];
+const classNames = {
+  categorical: 'CategoricalDistribution',
+  int: 'IntDistribution',
+  float: 'FloatDistribution',
+} as const;
+
+/** Optuna's rule for one name's distributions in one study: class, `log` and choices stay, bounds may move. */
 export function areCompatible(one: Distribution, other: Distribution): boolean {
-  if (one.kind === 'categorical') {
-    return (
-      other.kind === 'categorical' &&
-      one.choices.length === other.choices.length &&
-      one.choices.every((choice, index) => choice === other.choices[index])
-    );
-  }
-  return one.kind === other.kind && one.log === other.log;
+  if (one === other) return true;
+  if (classOf(one) !== classOf(other)) return false;
+  if (one.kind !== 'categorical') return one.kind === other.kind && one.log === other.log;
+  return (
+    other.kind === 'categorical' &&
+    one.choices.length === other.choices.length &&
+    one.choices.every((choice, index) => isEqualChoice(choice, other.choices[index]!))
+  );
 }
+
+/** A value as text for people: plain strings without quotes, anything else as JSON. */
+export const valueText = (value: ParamValue): string =>
+  typeof value === 'string' ? value : formatJson(value);
 
 /** In words, for messages: `float 0.0001 to 0.1, log`. */
 export function describe(distribution: Distribution): string {
-  if (distribution.kind === 'categorical') return `one of ${distribution.choices.join(', ')}`;
+  if (distribution.kind === 'categorical') return `one of ${distribution.choices.map(valueText).join(', ')}`;
   const { kind, low, high, log, step } = distribution;
   return `${kind} ${low} to ${high}${log ? ', log' : ''}${step === undefined ? '' : `, step ${step}`}`;
 }
 
 /** As the journal stores it: JSON text of the class's name and its attributes. */
 export function distributionToJson(distribution: Distribution): string {
-  switch (distribution.kind) {
-    case 'categorical':
-      return JSON.stringify({
-        name: 'CategoricalDistribution',
-        attributes: { choices: distribution.choices },
-      });
-    case 'int':
-    case 'float': {
-      const { kind, low, high, log, step = null } = distribution;
-      const name = kind === 'int' ? 'IntDistribution' : 'FloatDistribution';
-      return JSON.stringify({ name, attributes: { log, step, low, high } });
-    }
+  if (distribution.written !== undefined) return distribution.written.text;
+  const name = classOf(distribution);
+  if (distribution.kind === 'categorical') {
+    return formatJson({ name, attributes: { choices: distribution.choices } });
   }
+  const { low, high, log, step = null } = distribution;
+  return formatJson({ name, attributes: { log, step, low, high } });
 }
 
-const isChoice = (value: unknown): value is ParamValue =>
-  value === null || ['boolean', 'number', 'string'].includes(typeof value);
-
-/** What Optuna's classes of distributions, the deprecated ones too, are called, and what each fixes. */
+/** Optuna's classes of ranges, the deprecated ones too, and what each fixes. */
 const ranges: Readonly<Record<string, { readonly kind: 'int' | 'float'; readonly log?: boolean }>> = {
   IntDistribution: { kind: 'int' },
   IntUniformDistribution: { kind: 'int', log: false },
@@ -210,27 +231,58 @@ const ranges: Readonly<Record<string, { readonly kind: 'int' | 'float'; readonly
   DiscreteUniformDistribution: { kind: 'float', log: false },
 };
 
-/** Reads what `distributionToJson` or Optuna wrote; undefined for anything else. */
+/** The classes of Optuna's abbreviated form `{"type": "float", "low": 0, "high": 1}`. */
+const abbreviations: Readonly<Record<string, string>> = {
+  categorical: classNames.categorical,
+  int: classNames.int,
+  float: classNames.float,
+};
+
+/** Reads what `distributionToJson` or Optuna wrote; undefined for what Optuna refuses. */
 export function distributionFromJson(text: unknown): Distribution | undefined {
   if (typeof text !== 'string') return undefined;
+  let json: Json;
   try {
-    const { name, attributes } = JSON.parse(text) as { name?: unknown; attributes?: unknown };
-    if (typeof name !== 'string' || typeof attributes !== 'object' || attributes === null) return undefined;
-    const { low, high, step, q, log, choices } = attributes as Record<string, unknown>;
-    if (name === 'CategoricalDistribution') {
-      return Array.isArray(choices) && choices.length > 0 && choices.every(isChoice)
-        ? { kind: 'categorical', choices }
-        : undefined;
-    }
-    const range = Object.hasOwn(ranges, name) ? ranges[name] : undefined;
-    if (range === undefined || typeof low !== 'number' || typeof high !== 'number') return undefined;
-    const width = step ?? q ?? undefined;
-    if (width !== undefined && typeof width !== 'number') return undefined;
-    const isLog = range.log ?? log === true;
-    // Old logarithmic ranges of whole numbers carry a step that means nothing.
-    const options = { log: isLog, ...(width !== undefined && !isLog && { step: width }) };
-    return range.kind === 'int' ? int(low, high, options) : float(low, high, options);
+    json = parseJson(text);
   } catch {
     return undefined;
   }
+  if (!isObject(json)) return undefined;
+  const { name, type, attributes = json } = json;
+  const className = typeof name === 'string' ? name : abbreviations[String(type)];
+  if (className === undefined || !isObject(attributes)) return undefined;
+  const written = { className, text };
+  if (className === classNames.categorical) {
+    const { choices } = attributes;
+    return Array.isArray(choices) && choices.length > 0
+      ? { kind: 'categorical', choices, written }
+      : undefined;
+  }
+  const range = Object.hasOwn(ranges, className) ? readRange(ranges[className]!, attributes) : undefined;
+  return range && { ...range, written };
 }
+
+/** A range by Optuna's rules, which allow infinite bounds. Bounds beyond 2⁵³ are rounded here, but written back whole. */
+function readRange(
+  { kind, log: fixed }: (typeof ranges)[string],
+  attributes: { readonly [key: string]: Json },
+): FloatDistribution | IntDistribution | undefined {
+  const [low, high, width] = [attributes.low, attributes.high, attributes.step ?? attributes.q ?? null].map(
+    (value) => (typeof value === 'bigint' ? Number(value) : value),
+  );
+  const log = fixed ?? attributes.log === true;
+  if (typeof low !== 'number' || typeof high !== 'number' || low > high) return undefined;
+  if (log && low < (kind === 'int' ? 1 : Number.MIN_VALUE)) return undefined;
+  if (width !== null && !(typeof width === 'number' && width > 0)) return undefined;
+  // Old logarithmic ranges of integers carry a step that means nothing.
+  const step = log ? null : width;
+  if (kind === 'float') {
+    return step === null ? { kind, low, high, log } : { kind, low, high: onGrid(low, high, step), log, step };
+  }
+  if (!Number.isFinite(high - low)) return undefined;
+  const whole = Math.max(1, Math.trunc(step ?? 1));
+  return { kind, low: Math.trunc(low), high: Math.trunc(high) - ((high - low) % whole), log, step: whole };
+}
+
+const isObject = (value: Json | undefined): value is { readonly [key: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -4,7 +4,7 @@
  * "Statistics for Psychologists", 1963). Shares below 0 are 0. It sees one parameter at a time: what two decide only
  * together it cannot see.
  */
-import type { Params, ParamValue } from './distributions.ts';
+import { type Params, type ParamValue, valueText } from './distributions.ts';
 
 export interface Measured {
   readonly params: Params;
@@ -47,7 +47,7 @@ const summary = ({ label, values }: Group): Importance['groups'][number] => ({
 
 /** A parameter's value as people read it. */
 export const shortValue = (value: ParamValue): string =>
-  String(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);
+  valueText(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);
 
 const byValue = (a: ParamValue, b: ParamValue): number =>
   typeof a === 'number' && typeof b === 'number' ? a - b : 0;

@@ -2,16 +2,20 @@
  * A journal: one append-only file that any number of processes and machines write, in Optuna's format (`records.ts`)
  * and under Optuna's lock (`lock.ts`). Needs Node.
  *
- * Invariants: a record counts once its line end is written. Only whole lines are read, each once: the offset of the
- * next one is remembered. Whoever appends first takes the lock, reads what others wrote, and cuts off a torn last line
- * (its writer died before the record counted, and Optuna stumbles over it).
+ * Invariants: each line is read once: the offset of the next one is remembered. What counts is what Optuna counts. A last
+ * line that is not JSON does not count: its writer is still writing, or died. A last line that is whole but for its line
+ * end counts. Whoever appends first takes the lock, reads what others wrote, and cuts off a torn last line (Optuna would
+ * stumble over it) or adds the missing line end.
  */
 
+import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { DataError, VggError } from '../errors.ts';
+import { type Json, parseJson } from './json.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
-import { formatLine, type JournalRecord, parseLine } from './records.ts';
+import { formatLine, type JournalRecord } from './records.ts';
 import { JournalState } from './replay.ts';
 
 export interface JournalOptions extends LockOptions {
@@ -29,7 +33,11 @@ interface Queued {
 }
 
 const lineEnd = 0x0a;
+/** A line has at most so many bytes. */
 const bytesAtOnce = 16 * 1024 * 1024;
+/** Far above 10,000 trials of 100 epochs; all of it is kept in memory. */
+const mostBytes = 512 * 1024 * 1024;
+const mostTrials = 1_000_000;
 
 /** An open journal. */
 export class Journal implements Disposable {
@@ -40,12 +48,29 @@ export class Journal implements Disposable {
   /** Where the first line begins that has not been read. */
   #offset = 0;
   #lines = 0;
+  /** Whether the last line that was read has its line end. */
+  #isTerminated = true;
   readonly #lock: JournalLock;
   #queue: Queued[] = [];
   #isWriting = false;
 
-  /** @throws DataError where the file cannot be opened or is no journal. */
-  constructor(path: string, options: JournalOptions = {}) {
+  /**
+   * Opens a journal and reads it in parts, so that the process still reacts to signals.
+   * @throws DataError if the file cannot be opened or is not a journal.
+   */
+  static async open(path: string, options: JournalOptions = {}): Promise<Journal> {
+    const journal = new Journal(path, options, false);
+    const file = journal.#open('r');
+    try {
+      while (journal.#readPart(file)) await breathe();
+    } finally {
+      closeSync(file);
+    }
+    return journal;
+  }
+
+  /** Reads the whole journal at once. @throws DataError if the file cannot be opened or is not a journal. */
+  constructor(path: string, options: JournalOptions = {}, reads = true) {
     this.path = path;
     this.#lock = new JournalLock(path, options);
     if (options.create ?? true) {
@@ -55,7 +80,7 @@ export class Journal implements Disposable {
         throw this.#failure(error);
       }
     }
-    this.sync();
+    if (reads) this.sync();
   }
 
   /** What has been read. */
@@ -67,7 +92,7 @@ export class Journal implements Disposable {
   sync(): void {
     const file = this.#open('r');
     try {
-      this.#read(file);
+      while (this.#readPart(file));
     } finally {
       closeSync(file);
     }
@@ -134,7 +159,7 @@ export class Journal implements Disposable {
   #write(batch: readonly Queued[], acquired: number): boolean {
     const file = this.#open('r+');
     try {
-      this.#read(file);
+      while (this.#readPart(file));
       const lines: string[] = [];
       const failed = new Map<Queued, unknown>();
       for (const queued of batch) {
@@ -143,7 +168,7 @@ export class Journal implements Disposable {
             const line = formatLine(record, this.workerId);
             lines.push(line);
             // As every other reader will see it.
-            this.#state.apply(parseLine(line));
+            this.#state.apply(parseJson(line));
           });
         } catch (error) {
           failed.set(queued, error);
@@ -154,8 +179,9 @@ export class Journal implements Disposable {
           this.#forget();
           return false;
         }
-        this.#appendTo(file, Buffer.from(lines.join('')));
+        this.#appendTo(file, Buffer.from(`${this.#isTerminated ? '' : '\n'}${lines.join('')}`));
         this.#lines += lines.length;
+        this.#isTerminated = true;
       }
       for (const queued of batch) {
         if (failed.has(queued)) queued.reject(failed.get(queued));
@@ -181,48 +207,68 @@ export class Journal implements Disposable {
     this.#offset += bytes.length;
   }
 
-  /** Applies all whole lines from the offset on. */
-  #read(file: number): void {
+  /** Applies the lines of the next part of the file. @returns whether there may be more. */
+  #readPart(file: number): boolean {
     const { size } = fstatSync(file);
     if (size < this.#offset) {
       throw new DataError(
         `${this.path}: has ${size} bytes but had ${this.#offset}; a journal only grows, so it was replaced: open it again`,
       );
     }
-    while (this.#offset < size) {
-      const chunk = Buffer.allocUnsafe(Math.min(size - this.#offset, bytesAtOnce));
-      let length = 0;
-      while (length < chunk.length) {
-        const read = readSync(file, chunk, length, chunk.length - length, this.#offset + length);
-        if (read === 0) break;
-        length += read;
-      }
-      const end = chunk.subarray(0, length).lastIndexOf(lineEnd) + 1;
-      if (end === 0) {
-        if (length < bytesAtOnce) return;
+    if (size > mostBytes) {
+      throw new DataError(`${this.path}: has ${size} bytes; a journal has at most ${mostBytes}`);
+    }
+    if (this.#state.trialCount > mostTrials || this.#state.studies.size > mostTrials) {
+      throw new DataError(`${this.path}: has more than ${mostTrials} trials or studies; start a new journal`);
+    }
+    const part = readAt(file, this.#offset, Math.min(size - this.#offset, bytesAtOnce));
+    const start = this.#offset;
+    if (!this.#isTerminated && part[0] === lineEnd) {
+      this.#offset++;
+      this.#isTerminated = true;
+    }
+    for (;;) {
+      const from = this.#offset - start;
+      const end = part.indexOf(lineEnd, from);
+      const next = end < 0 ? part.length : end + 1;
+      const isLast = start + next === size;
+      if (from === part.length) return !isLast;
+      if (end < 0 && !isLast) {
+        if (from > 0) return true;
         throw new DataError(
-          `${this.path}: line ${this.#lines + 1} is longer than ${bytesAtOnce} bytes: no journal`,
+          `${this.path}: line ${this.#lines + 1} is longer than ${bytesAtOnce} bytes; this is not a journal`,
         );
       }
-      for (const line of chunk.toString('utf8', 0, end - 1).split('\n')) this.#applyLine(line);
-      this.#offset += end;
-      if (length < chunk.length) return;
+      if (!this.#applyLine(part.subarray(from, end < 0 ? next : end), isLast)) return false;
+      this.#offset = start + next;
+      this.#isTerminated = end >= 0;
     }
   }
 
-  #applyLine(line: string): void {
-    this.#lines++;
-    let record: unknown;
+  /**
+   * @returns false for a last line that is torn: it starts as a record does, or is blank, or has the zeros that some file
+   * systems leave after a power failure.
+   */
+  #applyLine(bytes: Buffer, isLast: boolean): boolean {
+    let record: Json | undefined;
     try {
-      record = parseLine(line);
+      if (this.#isTerminated && isUtf8(bytes)) record = parseJson(bytes.toString());
     } catch {
-      const start = line.length > 60 ? `${line.slice(0, 60)}…` : line;
+      // Told below.
+    }
+    const isTorn = isLast && (bytes.length === 0 || bytes[0] === 0x7b || bytes[0] === 0);
+    if (record === undefined) {
+      if (isTorn) return false;
+      const line = bytes.toString('utf8', 0, 240);
+      const shown = line.length > 60 ? `${line.slice(0, 60)}…` : line;
       throw new DataError(
-        `${this.path}: line ${this.#lines} is no JSON (${JSON.stringify(start)}); ` +
-          'if the rest of the file is right, remove that line while nobody writes',
+        `${this.path}: line ${this.#lines + 1} is not JSON (${JSON.stringify(shown)}); ` +
+          'if the rest of the file is right, stop all workers and remove that line',
       );
     }
     this.#state.apply(record);
+    this.#lines++;
+    return true;
   }
 
   /** Starts reading anew. */
@@ -230,6 +276,7 @@ export class Journal implements Disposable {
     this.#state = new JournalState();
     this.#offset = 0;
     this.#lines = 0;
+    this.#isTerminated = true;
   }
 
   #open(flags: 'r' | 'r+'): number {
@@ -245,4 +292,16 @@ export class Journal implements Disposable {
     if (code === 'ENOENT') return new DataError(`${this.path}: there is no such journal`, { cause: error });
     return new DataError(`${this.path}: ${message}`, { cause: error });
   }
+}
+
+/** `length` bytes of a file from `position` on; fewer where it ends before. */
+function readAt(file: number, position: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let done = 0;
+  while (done < length) {
+    const read = readSync(file, bytes, done, length - done, position + done);
+    if (read === 0) break;
+    done += read;
+  }
+  return bytes.subarray(0, done);
 }

@@ -3,6 +3,7 @@
  * new trial that names its predecessor in the attribute `vgg:parent` and copies its intermediate values. A family is
  * one configuration: it counts once, with its latest trial.
  */
+import type { Params } from './distributions.ts';
 import type { FrozenTrial } from './replay.ts';
 
 /** Our attributes of trials in the journal. */
@@ -18,6 +19,15 @@ export const attributes = {
   /** The last lines that a failed trial logged. */
   log: 'vgg:log',
 } as const;
+
+/** Optuna's system attribute for the values that a trial was enqueued with. */
+export const fixedParams = 'fixed_params';
+
+/** The values that the trial was enqueued with. */
+export function enqueuedParams(trial: FrozenTrial): Params {
+  const params = trial.systemAttrs[fixedParams];
+  return typeof params === 'object' && params !== null && !Array.isArray(params) ? (params as Params) : {};
+}
 
 /** The number of the trial that `trial` goes on from. */
 export function parentOf(trial: FrozenTrial): number | undefined {

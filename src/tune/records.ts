@@ -4,6 +4,7 @@
  * local and carry no zone.
  */
 import { type Distribution, distributionToJson, type Params, toInternal } from './distributions.ts';
+import { formatJson, type Json } from './json.ts';
 
 /** The operations and their codes. */
 export const operations = {
@@ -59,13 +60,11 @@ export const studyUserAttrRecord = (studyId: number, key: string, value: unknown
 /** A whole trial in one line, as Optuna writes one that it is given. */
 export function createTrialRecord(studyId: number, template: TrialTemplate): JournalRecord {
   const distributions = template.distributions ?? {};
-  const params: Record<string, number> = {};
-  const written: Record<string, string> = {};
-  for (const [name, value] of Object.entries(template.params ?? {})) {
-    const distribution = distributions[name]!;
-    params[name] = toInternal(distribution, value)!;
-    written[name] = distributionToJson(distribution);
-  }
+  const params = Object.entries(template.params ?? {}).map(([name, value]): [string, Json] => [
+    name,
+    // A value that its distribution does not have came from the journal, and stays as it was.
+    toInternal(distributions[name]!, value) ?? value,
+  ]);
   return {
     op_code: operations.createTrial,
     study_id: studyId,
@@ -73,8 +72,10 @@ export function createTrialRecord(studyId: number, template: TrialTemplate): Jou
     state: trialStates.indexOf(template.state),
     value: null,
     values: null,
-    distributions: written,
-    params,
+    distributions: Object.fromEntries(
+      Object.entries(distributions).map(([name, distribution]) => [name, distributionToJson(distribution)]),
+    ),
+    params: Object.fromEntries(params),
     user_attrs: template.userAttrs ?? {},
     system_attrs: template.systemAttrs ?? {},
     intermediate_values: Object.fromEntries(template.intermediateValues ?? []),
@@ -120,38 +121,10 @@ export const trialUserAttrRecord = (trialId: number, key: string, value: unknown
   user_attr: { [key]: value },
 });
 
-/** A mark that no text has, around what JSON has no number for. */
-const mark = '\u0000float:';
-const marked = /"\\u0000float:(NaN|-?Infinity)"/g;
-
 /** A record as a line, with its end. */
 export function formatLine(record: JournalRecord, workerId: string): string {
   const { op_code, ...fields } = record;
-  let special = false;
-  const text = JSON.stringify({ op_code, worker_id: workerId, ...fields }, (_, value: unknown) => {
-    if (typeof value !== 'number' || Number.isFinite(value)) return value;
-    special = true;
-    return `${mark}${value}`;
-  });
-  return `${special ? text.replaceAll(marked, '$1') : text}\n`;
-}
-
-const stringOrSpecial = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
-
-/** Numbers that JSON reads as what Python wrote; NaN has none and becomes null. */
-const specials: Readonly<Record<string, string>> = { NaN: 'null', Infinity: '1e999', '-Infinity': '-1e999' };
-
-/**
- * The JSON value of a line, with Python's NaN read as null.
- * @throws SyntaxError for what is no JSON.
- */
-export function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    if (!line.includes('NaN') && !line.includes('Infinity')) throw error;
-    return JSON.parse(line.replaceAll(stringOrSpecial, (token) => specials[token] ?? token));
-  }
+  return `${formatJson({ op_code, worker_id: workerId, ...fields })}\n`;
 }
 
 const digits = (value: number, count = 2): string => String(value).padStart(count, '0');

@@ -10,9 +10,14 @@ import {
   contains,
   type Distribution,
   describe,
+  float,
+  int,
   type Params,
   type ParamValue,
 } from './distributions.ts';
+import { isSame } from './json.ts';
+import { enqueuedParams } from './lineage.ts';
+import type { StudyRecord } from './replay.ts';
 
 /** One dimension of a space. */
 export interface Parameter {
@@ -66,6 +71,49 @@ export function distributionsOf(space: SearchSpace, params: Params): Readonly<Re
   return Object.fromEntries(
     space.parameters.filter(({ name }) => Object.hasOwn(params, name)).map((p) => [p.name, p.distribution]),
   );
+}
+
+/**
+ * Distributions for the values of a study without a space, so that the journal can hold them. A value keeps the
+ * distribution that the study has for its name, if that can be extended to it; otherwise a number gets a range of one
+ * value, and anything else all values that the study's trials were given. A value that contradicts an earlier trial's
+ * distribution gets none: Optuna would ignore it.
+ */
+export function impliedDistributions(
+  params: Params,
+  study: Pick<StudyRecord, 'trials' | 'distributions'>,
+): Readonly<Record<string, Distribution>> {
+  return Object.fromEntries(
+    Object.entries(params).flatMap(([name, value]) => {
+      const known = study.distributions.get(name)?.distribution;
+      const distribution =
+        known === undefined ? impliedDistribution(name, value, study) : extended(known, value);
+      return distribution === undefined ? [] : [[name, distribution]];
+    }),
+  );
+}
+
+function impliedDistribution(
+  name: string,
+  value: ParamValue,
+  { trials }: Pick<StudyRecord, 'trials'>,
+): Distribution {
+  const given = [value, ...trials.flatMap((trial) => enqueuedParams(trial)[name] ?? [])];
+  if (given.every((other) => Number.isFinite(other))) return float(value as number, value as number);
+  const choices: ParamValue[] = [];
+  for (const other of given) if (!choices.some((choice) => isSame(choice, other))) choices.push(other);
+  return { kind: 'categorical', choices };
+}
+
+function extended(known: Distribution, value: ParamValue): Distribution | undefined {
+  if (contains(known, value)) return known;
+  if (known.kind === 'categorical' || !Number.isFinite(value)) return undefined;
+  const number = value as number;
+  if (known.kind === 'int' ? !Number.isSafeInteger(number) : false) return undefined;
+  if (known.log && number < (known.kind === 'int' ? 1 : Number.MIN_VALUE)) return undefined;
+  return known.kind === 'int'
+    ? int(number, number, { log: known.log })
+    : float(number, number, { log: known.log });
 }
 
 /** A point as text that is equal for equal points. */

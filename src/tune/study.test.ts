@@ -91,6 +91,36 @@ test('enqueued points come first, completed by the sampler; impossible ones are 
   await expect(it.enqueue({ y: 0 })).rejects.toThrow('y is no parameter');
 });
 
+test('without a space, enqueued points come back as they were given, in order, from any process', async () => {
+  using it = await createStudy({ journal, name: 's', direction: 'minimize' });
+  await expect(it.ask()).rejects.toThrow(
+    'study "s" has no space to draw from; give it one, or enqueue points',
+  );
+  const points = [
+    { lr: 0.01, hidden: 64 },
+    { lr: 1, hidden: 128, optimizer: 'adam', augment: true, note: null },
+    { lr: 'auto' },
+    { optimizer: 'sgd' },
+  ];
+  for (const point of points) await it.enqueue(point);
+  using other = loadStudy({ journal, name: 's' });
+  for (const [number, point] of points.entries()) {
+    const trial = (await other.ask())!;
+    expect({ ...trial.params }).toEqual(point);
+    await other.tell(trial, number);
+  }
+  expect({ ...it.bestTrial?.params }).toEqual(points[0]);
+  expect(it.trials.slice(0, 2).map(({ params }) => ({ ...params }))).toEqual(points.slice(0, 2));
+  expect(await it.ask()).toBeUndefined();
+  // A value that contradicts what the journal has under its name stays with the trial all the same.
+  await it.enqueue({ optimizer: 'rmsprop', lr: 0.1 });
+  const trial = (await it.ask())!;
+  expect({ ...trial.params }).toEqual({ optimizer: 'rmsprop', lr: 0.1 });
+  await it.tell(trial, { state: 'fail' });
+  await it.retry(trial.frozen, 1);
+  expect({ ...(await it.ask())!.params }).toEqual({ optimizer: 'rmsprop', lr: 0.1 });
+});
+
 test('several processes share a grid: each point once', async () => {
   const grid = searchSpace(
     { a: int(0, 3), b: categorical([true, false]), c: int(1, 2) },

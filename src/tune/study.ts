@@ -8,9 +8,16 @@
  */
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
-import { type Params, type ParamValue, toInternal } from './distributions.ts';
+import { type Params, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
-import { attributes, configurationCount, lastStep, retriesOf } from './lineage.ts';
+import {
+  attributes,
+  configurationCount,
+  enqueuedParams,
+  fixedParams,
+  lastStep,
+  retriesOf,
+} from './lineage.ts';
 import { noPruner, type Pruner } from './pruners.ts';
 import {
   createStudyRecord,
@@ -26,14 +33,21 @@ import {
 import type { FrozenTrial, StudyRecord } from './replay.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
-import { checkCompatible, distributionsOf, pointOf, problemsOf, type SearchSpace } from './search-space.ts';
+import {
+  checkCompatible,
+  distributionsOf,
+  impliedDistributions,
+  pointOf,
+  problemsOf,
+  type SearchSpace,
+} from './search-space.ts';
 import { Trial, TrialPruned } from './trial.ts';
 
 export interface LoadStudyOptions {
   /** The journal or its path. */
   readonly journal: Journal | string;
   readonly name: string;
-  /** What is searched. Without one only trials that were enqueued with all their values can be asked for. */
+  /** What is searched. Without a space, `ask` returns the trials that were enqueued, with the values they were given. */
   readonly space?: SearchSpace;
   /** Random by default. */
   readonly sampler?: Sampler;
@@ -251,7 +265,7 @@ export class Study implements Disposable {
         createTrialRecord(this.#id, {
           state: 'waiting',
           userAttrs: options.userAttrs ?? {},
-          systemAttrs: { fixed_params: params },
+          systemAttrs: { [fixedParams]: params },
         }),
       );
     });
@@ -399,8 +413,9 @@ export class Study implements Disposable {
 
   #sample(record: StudyRecord, number: number, fixed: Params): Params | undefined {
     if (this.space.parameters.length === 0) {
+      if (record.trials.length > 0) return undefined;
       throw new UsageError(
-        `study "${record.name}" has no space to draw from; load it with one, or enqueue points`,
+        `study "${record.name}" has no space to draw from; give it one, or enqueue points first`,
       );
     }
     return this.#sampler.sample({
@@ -415,21 +430,20 @@ export class Study implements Disposable {
 
   /** Sets a waiting trial running with all its values. @returns false where it cannot run, and was failed. */
   #start(waiting: FrozenTrial, record: StudyRecord, append: (record: JournalRecord) => void): boolean {
-    const wanted = waiting.systemAttrs.fixed_params;
-    const given = {
-      ...(typeof wanted === 'object' && wanted !== null ? (wanted as Record<string, unknown>) : {}),
-      ...waiting.params,
-    };
-    const params =
-      this.space.parameters.length === 0 ? waiting.params : this.#complete(given, waiting, record);
+    const given = { ...enqueuedParams(waiting), ...waiting.params };
+    const hasSpace = this.space.parameters.length > 0;
+    const params = hasSpace ? this.#complete(given, waiting, record) : given;
     if (typeof params === 'string') {
       append(trialUserAttrRecord(waiting.id, attributes.reason, params));
       append(stateRecord(waiting.id, 'fail'));
       return false;
     }
     append(stateRecord(waiting.id, 'running'));
-    for (const { name, distribution } of this.space.parameters) {
-      if (!Object.hasOwn(params, name) || Object.hasOwn(waiting.params, name)) continue;
+    const distributions = hasSpace
+      ? distributionsOf(this.space, params)
+      : impliedDistributions(params, record);
+    for (const [name, distribution] of Object.entries(distributions)) {
+      if (Object.hasOwn(waiting.params, name)) continue;
       append(paramRecord(waiting.id, name, toInternal(distribution, params[name]!)!, distribution));
     }
     for (const [key, value] of Object.entries(this.#workerAttrs())) {
@@ -439,10 +453,9 @@ export class Study implements Disposable {
   }
 
   /** The point of a waiting trial, or why it has none. */
-  #complete(given: Record<string, unknown>, waiting: FrozenTrial, record: StudyRecord): Params | string {
-    const problems = problemsOf(this.space, given);
+  #complete(fixed: Params, waiting: FrozenTrial, record: StudyRecord): Params | string {
+    const problems = problemsOf(this.space, fixed);
     if (problems.length > 0) return problems.join('; ');
-    const fixed = given as Record<string, ParamValue>;
     const point = pointOf(this.space, fixed);
     if (point !== undefined) return this.space.impossibility(point) ?? point;
     try {
@@ -464,6 +477,9 @@ export class Study implements Disposable {
       params: parent.params,
       distributions: parent.distributions,
       intermediateValues: parent.intermediateValues,
+      systemAttrs: Object.hasOwn(parent.systemAttrs, fixedParams)
+        ? { [fixedParams]: parent.systemAttrs[fixedParams] }
+        : {},
       userAttrs: {
         [attributes.parent]: parent.number,
         ...(retriesOf(parent) > 0 && { [attributes.retry]: retriesOf(parent) }),

@@ -1,7 +1,7 @@
 /** A trial in the hands of the objective that runs it. */
 import { UsageError } from '../errors.ts';
 import type { Params } from './distributions.ts';
-import { lastStep, parentOf } from './lineage.ts';
+import { enqueuedParams, lastStep, parentOf } from './lineage.ts';
 import type { Pruner } from './pruners.ts';
 import { intermediateRecord, trialUserAttrRecord } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -30,9 +30,12 @@ export class Trial {
     return this.frozen.number;
   }
 
-  /** The values to try. */
+  /**
+   * The values to try. Enqueued ones are included where the journal cannot hold them as parameters: in a study without a
+   * space, when they contradict what an earlier trial had under the same name.
+   */
   get params(): Params {
-    return this.frozen.params;
+    return { ...enqueuedParams(this.frozen), ...this.frozen.params };
   }
 
   get userAttrs(): FrozenTrial['userAttrs'] {
