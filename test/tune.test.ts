@@ -108,7 +108,7 @@ test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, a
   expect(last.code, last.stderr).toBe(0);
 
   const study = await openStudyFolder(dir);
-  using opened = study.open();
+  using opened = await study.open();
   const { trials } = opened;
   const complete = trials.filter(({ state }) => state === 'complete');
   expect(complete).toHaveLength(4);
@@ -298,7 +298,7 @@ test('stop lets a trial go on later, at no cost; watch and report tell of it', {
   expect(rest.code, rest.stderr).toBe(0);
   // Handed on, and with no retries allowed still complete.
   const study = await openStudyFolder(dir);
-  using opened = study.open();
+  using opened = await study.open();
   const states = opened.trials.map(({ state }) => state);
   expect(states.filter((state) => state === 'complete')).toHaveLength(2);
   expect(opened.trials.some(({ userAttrs }) => userAttrs['vgg:parent'] === 0)).toBe(true);
@@ -317,7 +317,7 @@ test('a worker that dies is replaced, and its trial tried again so often', { tim
   process.kill(Number(worker!.split('+')[2]), 'SIGKILL');
   const { code, stderr } = await driver;
   expect(code, stderr).toBe(0);
-  using opened = (await openStudyFolder(dir)).open();
+  using opened = await (await openStudyFolder(dir)).open();
   expect(opened.trials.map(({ state }) => state)).toEqual(['fail', 'complete']);
   expect(opened.trials[0]!.userAttrs).toMatchObject({
     'vgg:reason': 'its worker ended',

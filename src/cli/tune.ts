@@ -8,7 +8,8 @@ import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
-import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import { unknownName } from '../suggest.ts';
+import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
 import { readConfigFile } from './config-options.ts';
@@ -106,6 +107,7 @@ export function tuneCommand(interruption: Interruption): Command {
     .option('--dry-run', 'print the script for Slurm and end')
     .option('--json', 'print one JSON object a line')
     .addHelpText('after', examples)
+    .allowExcessArguments()
     .action((options: TuneOptions) => tune(command, options, interruption));
   command
     .command('status')
@@ -114,7 +116,7 @@ export function tuneCommand(interruption: Interruption): Command {
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const { openStudyFolder } = await import('../tune/folder.ts');
-      showStatus(await openStudyFolder(dir), own.optsWithGlobals<{ json?: true }>().json === true);
+      await showStatus(await openStudyFolder(dir), own.optsWithGlobals<{ json?: true }>().json === true);
     });
   command
     .command('watch')
@@ -125,7 +127,7 @@ export function tuneCommand(interruption: Interruption): Command {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
       const json = own.optsWithGlobals<{ json?: true }>().json === true;
       await watchStudy(folder, json, interruption);
-      if (!json) showStatus(folder, false);
+      if (!json) await showStatus(folder, false);
     });
   command
     .command('stop')
@@ -179,46 +181,46 @@ export function tuneCommand(interruption: Interruption): Command {
 }
 
 async function tune(command: Command, options: TuneOptions, interruption: Interruption): Promise<void> {
+  const [extra] = command.args;
+  if (extra !== undefined) {
+    const names = command.commands.map((subcommand) => subcommand.name());
+    throw new UsageError(unknownName('tune command', extra, names));
+  }
   for (const flag of ['slurm', 'dryRun'] as const) {
     if (options.launcher === 'local' && options[flag] !== undefined)
       throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
   }
-  const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
+  const [{ checkSettings, createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
     import('../tune/folder.ts'),
     import('../tune/space.ts'),
   ]);
-  const folder = await (async (): Promise<StudyFolder> => {
-    if (options.config !== undefined) {
-      const { sampler, seed, retries, report, trials = 20 } = options;
-      const { space, pruner } = await spaceOf(options);
-      await check(parseSpace(space, options.config), options);
-      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries, report });
+  const given = await (async (): Promise<StudySettings> => {
+    const { config, study, sampler, seed, retries, report, trials } = options;
+    if (config !== undefined) {
+      const source =
+        config === 'exercise'
+          ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
+          : ((await readConfigFile(config)) ?? {});
+      return { ...(await spaceOf(source, options)), sampler, seed, retries, report, trials: trials ?? 20 };
     }
-    const fixed = [
-      'sampler',
-      'pruner',
-      'minResource',
-      'reductionFactor',
-      'seed',
-      'retries',
-      'data',
-      'epochs',
-      'steps',
-    ].find((name) => command.getOptionValueSource(name) === 'cli');
-    if (fixed !== undefined) {
-      throw new UsageError(
-        `tune: ${options.study} has its own ${flagOf(fixed).slice(2)}; give --config to begin another study`,
-      );
-    }
-    const existing = await openStudyFolder(options.study);
-    await check(existing.space, options);
-    const { trials = existing.settings.trials } = options;
-    const report = options.report && existing.settings.report;
-    return createStudyFolder(options.study, { ...existing.settings, trials, report });
+    const { settings } = await openStudyFolder(study);
+    const flags = Object.entries({ sampler, seed, retries }).filter(
+      ([name]) => command.getOptionValueSource(name) === 'cli',
+    );
+    return {
+      ...settings,
+      ...(await spaceOf({ ...(settings.space as object), pruner: settings.pruner }, options)),
+      ...Object.fromEntries(flags),
+      trials: trials ?? settings.trials,
+      report: report && settings.report,
+    };
   })();
+  await checkSettings(options.study, given);
+  await check(parseSpace(given.space, options.config ?? options.study), options);
+  const folder = await createStudyFolder(options.study, given);
   if (options.launcher === 'slurm') return launchOnSlurm(folder, options);
   await launchHere(folder, options, interruption);
-  if (!options.json) showStatus(folder, false);
+  if (!options.json) await showStatus(folder, false);
   if (!folder.settings.report || !existsSync(folder.path('report'))) return;
   if (options.json) printJson({ event: 'report', report: folder.path('report') });
   else print(`Report: ${folder.path('report')}, and one of each trial in its run folder.`);
@@ -238,17 +240,19 @@ async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promi
   }
 }
 
-/** The space as it is kept and the pruner: of the file, with what was given beside it. */
+/** The space and the pruner of a file or an existing study, with the options that were given beside it. */
 async function spaceOf(
+  { pruner: known = 'none', ...space }: Readonly<Record<string, unknown>>,
   options: TuneOptions,
-): Promise<{ readonly space: unknown; readonly pruner: PrunerSettings }> {
+): Promise<Pick<StudySettings, 'space' | 'pruner'>> {
   const { config, data, epochs, steps, minResource, reductionFactor } = options;
-  const { pruner: inFile = 'none', ...space }: Readonly<Record<string, unknown>> =
-    config === 'exercise'
-      ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
-      : ((await readConfigFile(config!)) ?? {});
   const { parsePruner } = await import('../tune/folder.ts');
-  const pruner = parsePruner(options.pruner ?? inFile, options.pruner ? '--pruner' : config!);
+  // A study's pruner may have options that its name alone does not say.
+  const isKnown = options.pruner === undefined || options.pruner === (known as { name?: unknown }).name;
+  const pruner = parsePruner(
+    isKnown ? known : options.pruner,
+    isKnown ? (config ?? options.study) : '--pruner',
+  );
   const ofAsha = { ...(minResource && { minResource }), ...(reductionFactor && { reductionFactor }) };
   const [flag] = Object.keys(ofAsha);
   if (flag !== undefined && pruner.name !== 'asha') {
@@ -267,8 +271,8 @@ async function spaceOf(
 }
 
 /** Counts, the best trials, and how to repeat them. */
-function showStatus(folder: StudyFolder, json: boolean): void {
-  using study = folder.open();
+async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
+  using study = await folder.open();
   const { trials } = study;
   const counts: Record<string, number> = {};
   for (const { state } of trials) counts[state] = (counts[state] ?? 0) + 1;

@@ -2,15 +2,18 @@
  * A study's folder (Node only): `study.json` says what is searched and how, and is written first and whole;
  * `journal.log` has the trials, `workers/` their workers' signs of life, `runs/` a run folder for each trial.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { flagOf, shellWord } from '../report/command.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
+import { Journal } from './journal.ts';
 import {
   type AshaPrunerOptions,
   ashaPruner,
@@ -19,6 +22,7 @@ import {
   noPruner,
   type Pruner,
 } from './pruners.ts';
+import type { FrozenTrial } from './replay.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
@@ -114,30 +118,16 @@ export interface StudyFolder {
   /** The run folder of a trial. */
   readonly runOf: (trial: number) => string;
   /** Opens the journal; `worker` marks the trials that are asked for. */
-  readonly open: (worker?: string) => Study;
+  readonly open: (worker?: string) => Promise<Study>;
 }
 
 /**
- * Begins a study in `dir`.
- * @throws UsageError where there is one with other settings, or the space is wrong.
+ * Starts a study in `dir`, or continues it.
+ * @throws UsageError or DataError as `checkSettings` does.
  */
-export async function createStudyFolder(dir: string, settings: StudySettings): Promise<StudyFolder> {
+export async function createStudyFolder(dir: string, given: StudySettings): Promise<StudyFolder> {
+  const settings = await checkSettings(dir, given);
   const folder = resolve(dir);
-  checkPruner(settings.pruner, parseSpace(settings.space, 'the space'));
-  if (existsSync(join(folder, studyFiles.settings))) {
-    const existing = await openStudyFolder(dir);
-    // More trials may be wanted, or reports; everything else would make it another study.
-    const other = Object.keys(settings).find((key) => {
-      const name = key as keyof StudySettings;
-      if (name === 'trials' || name === 'report') return false;
-      return JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
-    });
-    if (other !== undefined) {
-      throw new UsageError(
-        `${dir} holds a study with another ${other}; name a new folder with --study, or go on with vgg tune --study ${dir} alone`,
-      );
-    }
-  }
   makeFolder(folder);
   await writeJson(join(folder, studyFiles.settings), settings);
   const study = await createStudy({
@@ -150,6 +140,83 @@ export async function createStudyFolder(dir: string, settings: StudySettings): P
   study.close();
   return openStudyFolder(dir);
 }
+
+/**
+ * Checks whether a study in `dir` can start, or continue, with these settings. Writes nothing.
+ * @returns the settings of the study.
+ * @throws UsageError if the study has other settings, or they do not go together.
+ * @throws DataError if the journal does not belong to the run folders beside it.
+ */
+export async function checkSettings(dir: string, settings: StudySettings): Promise<StudySettings> {
+  const space = parseSpace(settings.space, 'the space');
+  checkPruner(settings.pruner, space);
+  samplerOf(settings.sampler).check?.(space);
+  const folder = resolve(dir);
+  const journal = join(folder, studyFiles.journal);
+  const runs = runNumbers(join(folder, studyFiles.runs));
+  const trials = existsSync(journal)
+    ? ((await Journal.open(journal)).state.studyNamed(studyName)?.trials ?? [])
+    : [];
+  checkRuns(folder, runs, trials);
+  if (!existsSync(join(folder, studyFiles.settings))) return settings;
+  const { settings: existing } = await openStudyFolder(dir);
+  const differing = differences(existing, settings);
+  if (differing.length > 0) {
+    throw new UsageError(
+      `${dir} has a study with other settings: ${differing.join('; ')}. ` +
+        `Continue it with vgg tune --study ${shellWord(dir)}, or name a new folder with --study`,
+    );
+  }
+  return { ...existing, trials: settings.trials, report: settings.report };
+}
+
+/** What differs between a study and the settings to continue it with. More trials may be wanted, or reports. */
+function differences(existing: StudySettings, given: StudySettings): readonly string[] {
+  const [before, now] = [existing, given].map(({ space, pruner, sampler, seed, retries }) => {
+    const { name, ...ofPruner } = pruner;
+    const flags = { sampler, pruner: name, ...ofPruner, seed, retries };
+    return new Map<string, unknown>([
+      ...Object.entries(flags).map(([key, value]): [string, unknown] => [flagOf(key), value]),
+      ...Object.entries(space as object),
+    ]);
+  }) as [Map<string, unknown>, Map<string, unknown>];
+  // Another pruner has other options.
+  const isOther = existing.pruner.name !== given.pruner.name;
+  const ofPruners = Object.keys({ ...existing.pruner, ...given.pruner }).filter((key) => key !== 'name');
+  const skipped = new Set(isOther ? ofPruners.map(flagOf) : []);
+  return [...new Set([...before.keys(), ...now.keys()])]
+    .filter((name) => !skipped.has(name) && !isDeepStrictEqual(before.get(name), now.get(name)))
+    .map((name) => `${name} is ${settingText(before.get(name))} there, ${settingText(now.get(name))} here`);
+}
+
+function settingText(value: unknown): string {
+  if (value === undefined) return 'not set';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** The trials that have run folders. */
+export function runNumbers(runs: string): readonly number[] {
+  if (!existsSync(runs)) return [];
+  return readdirSync(runs).flatMap((name) => /^trial-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []);
+}
+
+/**
+ * Checks that no trial has a run folder before it started. `runs` must be listed before `trials` is read.
+ * @throws DataError if the journal is older than the run folders, for instance because it was restored from a backup.
+ */
+export function checkRuns(folder: string, runs: readonly number[], trials: readonly FrozenTrial[]): void {
+  const early = runs.filter((number) => (trials[number]?.state ?? 'waiting') === 'waiting');
+  if (early.length === 0) return;
+  const [first] = early.toSorted((a, b) => a - b);
+  throw new DataError(
+    `${join(folder, studyFiles.journal)} is older than the folders in ${studyFiles.runs}/: ` +
+      `${trialFolder(first!)} exists, but the journal says that trial ${first} has not started. ` +
+      `Restore the journal that belongs to these runs, or move ${early.length === 1 ? 'this folder' : `these ${early.length} folders`} away`,
+  );
+}
+
+const trialFolder = (trial: number): string => `trial-${String(trial).padStart(4, '0')}`;
 
 /** @throws DataError where `dir` holds no study, or a damaged one. */
 export async function openStudyFolder(dir: string): Promise<StudyFolder> {
@@ -168,10 +235,10 @@ export async function openStudyFolder(dir: string): Promise<StudyFolder> {
     space,
     path,
     configOf: (params) => parseConfig(configOf(space, params), path('settings')),
-    runOf: (trial) => join(path('runs'), `trial-${String(trial).padStart(4, '0')}`),
-    open: (worker) =>
+    runOf: (trial) => join(path('runs'), trialFolder(trial)),
+    open: async (worker) =>
       loadStudy({
-        journal: path('journal'),
+        journal: await Journal.open(path('journal'), { create: false }),
         name: studyName,
         space,
         sampler: samplerOf(settings.sampler),

@@ -40,7 +40,7 @@ const slicesShown = 8;
 /** Writes the report. Yields its path. @throws DataError while no trial has ended. */
 export async function reportStudy(folder: StudyFolder, out?: string): Promise<string> {
   const path = out ?? folder.path('report');
-  using study = folder.open();
+  using study = await folder.open();
   await writeWhole(path, await studyReport(folder, study.trials, dirname(path)));
   return path;
 }

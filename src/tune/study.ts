@@ -95,7 +95,8 @@ export type Objective = (trial: Trial) => number | Promise<number>;
  */
 export async function createStudy(options: StudyOptions): Promise<Study> {
   const { name, direction, space, loadIfExists = false } = options;
-  const journal = journalOf(options.journal, true);
+  if (space !== undefined) options.sampler?.check?.(space);
+  const journal = typeof options.journal === 'string' ? await Journal.open(options.journal) : options.journal;
   await journal.transact((state, append) => {
     const existing = state.studyNamed(name);
     if (existing !== undefined) {
@@ -118,11 +119,9 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
  * @throws UsageError where it does not, or contradicts the options. @throws DataError where there is no journal.
  */
 export function loadStudy(options: LoadStudyOptions): Study {
-  return new Study(journalOf(options.journal, false), options);
+  const { journal } = options;
+  return new Study(typeof journal === 'string' ? new Journal(journal, { create: false }) : journal, options);
 }
-
-const journalOf = (journal: Journal | string, create: boolean): Journal =>
-  typeof journal === 'string' ? new Journal(journal, { create }) : journal;
 
 /** The study's attribute that holds the source of its space. */
 export const spaceAttribute = 'vgg:space';

@@ -15,6 +15,7 @@ export function gridSampler(): Sampler {
   const grids = new WeakMap<SearchSpace, ReadonlyMap<string, Params>>();
   return {
     name: 'grid',
+    check: (space) => void allPoints(space),
     sample({ space, trials, fixed, seed }) {
       const points = grids.get(space) ?? shuffled(space, seed);
       grids.set(space, points);
@@ -48,12 +49,16 @@ function shuffled(space: SearchSpace, seed: number): ReadonlyMap<string, Params>
   );
 }
 
-/** All possible points, the last parameter counting fastest. */
-function pointsOf(space: SearchSpace): readonly Params[] {
+/** All points that can work. */
+const pointsOf = (space: SearchSpace): readonly Params[] =>
+  allPoints(space).filter((point) => isPossible(space, point));
+
+/** All points, the last parameter changing fastest. @throws UsageError if the space is continuous or too large. */
+function allPoints(space: SearchSpace): readonly Params[] {
   for (const { name, distribution } of space.parameters) {
     if (sizeOf(distribution) < Number.POSITIVE_INFINITY) continue;
     throw new UsageError(
-      `grid: ${name} is ${describe(distribution)} and has no end of values; give it choices or a step, or use another sampler`,
+      `grid: ${name} is continuous (${describe(distribution)}); give it choices or a step, or use another sampler`,
     );
   }
   let points: Params[] = [{}];
@@ -78,5 +83,5 @@ function pointsOf(space: SearchSpace): readonly Params[] {
     }
     points = points.flatMap(longer);
   }
-  return points.filter((point) => isPossible(space, point));
+  return points;
 }

@@ -20,6 +20,8 @@ export interface SampleRequest {
 
 export interface Sampler {
   readonly name: string;
+  /** @throws UsageError if the sampler cannot search the space. Called before anything is written. */
+  readonly check?: (space: SearchSpace) => void;
   /**
    * A complete and possible point; undefined where all have been proposed. Called under the journal's lock.
    * @throws UsageError where the space does not suit the sampler or has no possible point.
