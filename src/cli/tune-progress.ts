@@ -5,7 +5,7 @@
 import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
-import { configurationCount, parentOf } from '../tune/lineage.ts';
+import { configurationCount, lastStep, parentOf } from '../tune/lineage.ts';
 import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
@@ -41,7 +41,7 @@ interface Seen {
 export function newsOf(study: Study): () => readonly WorkEvent[] {
   const seen = new Map<number, Seen>();
   for (const { number, state, intermediateValues } of study.trials) {
-    seen.set(number, { state, last: Math.max(0, ...intermediateValues.keys()) });
+    seen.set(number, { state, last: lastStep({ intermediateValues }) ?? 0 });
   }
   return () => {
     const events: WorkEvent[] = [];
@@ -53,7 +53,10 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
       if (known === undefined || known.state === 'waiting') {
         // What a parent reported was told with the parent.
         const inherited = parent === undefined ? undefined : study.trials[parent]?.intermediateValues;
-        known = { state: 'running', last: Math.max(0, ...(inherited?.keys() ?? [])) };
+        known = {
+          state: 'running',
+          last: inherited ? (lastStep({ intermediateValues: inherited }) ?? 0) : 0,
+        };
         seen.set(number, known);
         events.push({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
       }
@@ -157,7 +160,7 @@ export function liveTable(
 }
 
 function row({ number, state, value, params, intermediateValues }: FrozenTrial): readonly string[] {
-  const epoch = Math.max(0, ...intermediateValues.keys());
+  const epoch = lastStep({ intermediateValues }) ?? 0;
   const accuracy = value ?? intermediateValues.get(epoch);
   return [
     String(number),

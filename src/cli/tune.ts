@@ -272,12 +272,14 @@ async function spaceOf(
 
 /** Counts, the best trials, and how to repeat them. */
 async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
+  const { isRepeatable } = await import('../tune/folder.ts');
   using study = await folder.open();
   const { trials } = study;
   const counts: Record<string, number> = {};
   for (const { state } of trials) counts[state] = (counts[state] ?? 0) + 1;
   const best = trials
-    .filter(({ state, value }) => state === 'complete' && value !== undefined)
+    .filter(({ state, value }) => state === 'complete' && value !== undefined && !Number.isNaN(value))
+    .filter(({ params }) => isRepeatable(folder, params))
     .toSorted((a, b) => b.value! - a.value!)
     .slice(0, 5)
     .map((trial) => ({

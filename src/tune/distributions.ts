@@ -76,7 +76,7 @@ export function int(low: number, high: number, options: RangeOptions = {}): IntD
 export function categorical(choices: readonly ParamValue[]): CategoricalDistribution {
   if (choices.length === 0) throw new UsageError('choices are empty; give at least one');
   const twice = choices.find((choice, index) => choices.indexOf(choice) !== index);
-  if (twice !== undefined) throw new UsageError(`choice ${JSON.stringify(twice)} comes twice`);
+  if (twice !== undefined) throw new UsageError(`choice ${formatJson(twice)} is given twice`);
   return { kind: 'categorical', choices };
 }
 
@@ -198,9 +198,9 @@ export function areCompatible(one: Distribution, other: Distribution): boolean {
   );
 }
 
-/** A value as text for people: plain strings without quotes, anything else as JSON. */
+/** A value as text for people: strings without quotes unless a terminal would act on them, anything else as JSON. */
 export const valueText = (value: ParamValue): string =>
-  typeof value === 'string' ? value : formatJson(value);
+  typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : formatJson(value);
 
 /** In words, for messages: `float 0.0001 to 0.1, log`. */
 export function describe(distribution: Distribution): string {

@@ -7,7 +7,7 @@ import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { DataError, UsageError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { flagOf, shellWord } from '../report/command.ts';
@@ -27,6 +27,7 @@ import { gridSampler } from './samplers/grid.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
 import { tpeSampler } from './samplers/tpe.ts';
+import { pointOf } from './search-space.ts';
 import { configOf, parseSpace, type TuneSpace } from './space.ts';
 import { createStudy, loadStudy, type Study } from './study.ts';
 
@@ -193,6 +194,17 @@ function settingText(value: unknown): string {
   if (value === undefined) return 'not set';
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** Whether the values are a training of this study. Optuna can add trials with other ones, which no command repeats. */
+export function isRepeatable({ space, configOf }: StudyFolder, params: Params): boolean {
+  try {
+    configOf(params);
+    return pointOf(space, params) !== undefined;
+  } catch (error) {
+    if (error instanceof VggError) return false;
+    throw error;
+  }
 }
 
 /** The trials that have run folders. */

@@ -56,6 +56,8 @@ export function configurationCount(trials: readonly FrozenTrial[]): number {
 }
 
 /** The largest step that was reported. */
-export function lastStep(trial: FrozenTrial): number | undefined {
-  return trial.intermediateValues.size === 0 ? undefined : Math.max(...trial.intermediateValues.keys());
+export function lastStep(trial: Pick<FrozenTrial, 'intermediateValues'>): number | undefined {
+  let last: number | undefined;
+  for (const step of trial.intermediateValues.keys()) if (last === undefined || step > last) last = step;
+  return last;
 }

@@ -15,9 +15,9 @@ import { type Cell, table } from '../report/table.ts';
 import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';
-import type { PrunerSettings, StudyFolder } from './folder.ts';
+import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';
 import { type Importance, importances, shortValue } from './importance.ts';
-import { attributes, latestTrials } from './lineage.ts';
+import { attributes, lastStep, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
 import {
@@ -51,7 +51,9 @@ export async function studyReport(
   trials: readonly FrozenTrial[],
   place: string = folder.folder,
 ): Promise<string> {
-  const points = latestTrials(trials).flatMap(pointOf);
+  const points = latestTrials(trials)
+    .filter(({ params }) => isRepeatable(folder, params))
+    .flatMap(pointOf);
   const best = points.toSorted(better)[0];
   if (best === undefined) {
     throw new DataError(`${folder.folder}: no trial has ended yet; try again after the first`);
@@ -295,7 +297,7 @@ function spansOf(trials: readonly FrozenTrial[]): readonly Span[] {
     const to = parseTime(completed)?.getTime() ?? Date.now();
     return [{ trial: number, state, worker: String(userAttrs[attributes.worker] ?? 'unknown'), from, to }];
   });
-  const zero = Math.min(...timed.map(({ from }) => from));
+  const zero = timed.reduce((least, { from }) => Math.min(least, from), Number.POSITIVE_INFINITY);
   return timed.map((span) => ({ ...span, from: (span.from - zero) / 60_000, to: (span.to - zero) / 60_000 }));
 }
 
@@ -318,7 +320,7 @@ function allTrials(
       trialLink(folder, number, place),
       state,
       value === undefined ? '–' : percent(value),
-      Math.max(0, ...intermediateValues.keys()),
+      lastStep({ intermediateValues }) ?? 0,
       ...names.map((name) => (Object.hasOwn(params, name) ? shortValue(params[name]!) : '–')),
       noteOf(userAttrs),
     ],

@@ -15,7 +15,7 @@ import {
   type Params,
   type ParamValue,
 } from './distributions.ts';
-import { isSame } from './json.ts';
+import { formatJson, isSame } from './json.ts';
 import { enqueuedParams } from './lineage.ts';
 import type { StudyRecord } from './replay.ts';
 
@@ -118,7 +118,7 @@ function extended(known: Distribution, value: ParamValue): Distribution | undefi
 
 /** A point as text that is equal for equal points. */
 export const pointKey = (space: SearchSpace, params: Params): string =>
-  JSON.stringify(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
+  formatJson(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
 
 /**
  * What is wrong with values that a user or another program wants tried: unknown names, values outside of the
@@ -130,7 +130,7 @@ export function problemsOf(space: SearchSpace, params: Readonly<Record<string, u
     if (parameter === undefined) return [`${name} is no parameter of the space`];
     return contains(parameter.distribution, value)
       ? []
-      : [`${name} = ${JSON.stringify(value)} is not ${describe(parameter.distribution)}`];
+      : [`${name} = ${formatJson(value)} is not ${describe(parameter.distribution)}`];
   });
 }
 

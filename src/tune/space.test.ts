@@ -125,7 +125,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a choice twice',
     { 'modelOptions.channels': { choices: [[64, 128], '64,128'] }, ...vgg7 },
-    'choice "64,128" comes twice',
+    'choice "64,128" is given twice',
   ],
   [
     'a choice of another type',

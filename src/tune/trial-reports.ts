@@ -44,7 +44,7 @@ export async function reportEnd(
 ): Promise<void> {
   if (!folder.settings.report) return;
   const ends = study.trials.map(({ completed }) => parseTime(completed)?.getTime() ?? 0);
-  const last = study.trials[ends.lastIndexOf(Math.max(...ends))];
+  const last = study.trials[ends.lastIndexOf(ends.reduce((latest, end) => Math.max(latest, end), 0))];
   const owner = last?.userAttrs[attributes.worker];
   const isGone = goneWorkers(folder.path('workers'));
   if (owner !== worker && !(typeof owner === 'string' && isGone(owner))) return;

@@ -13,6 +13,7 @@
  * Conditions: parameters with the same condition are a group with densities of its own over the trials that have them.
  */
 import { type Params, type ParamValue, sizeOf, toExternal, toInternal, valueAt } from '../distributions.ts';
+import { formatJson } from '../json.ts';
 import { lastStep, latestTrials } from '../lineage.ts';
 import type { Direction } from '../records.ts';
 import type { FrozenTrial } from '../replay.ts';
@@ -74,7 +75,7 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
 
 /** What tells a point of a space from the others; parameters with a single value do not. */
 const keyOf = ({ parameters }: SearchSpace, params: Params): string =>
-  JSON.stringify(
+  formatJson(
     parameters.map(({ name, distribution }) => (sizeOf(distribution) > 1 ? params[name] : undefined)),
   );
 
