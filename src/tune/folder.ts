@@ -218,7 +218,9 @@ export function runNumbers(runs: string): readonly number[] {
  * @throws DataError if the journal is older than the run folders, for instance because it was restored from a backup.
  */
 export function checkRuns(folder: string, runs: readonly number[], trials: readonly FrozenTrial[]): void {
-  const early = runs.filter((number) => (trials[number]?.state ?? 'waiting') === 'waiting');
+  const hasStarted = (trial: FrozenTrial | undefined): boolean =>
+    trial !== undefined && (trial.state !== 'waiting' || trial.started !== undefined);
+  const early = runs.filter((number) => !hasStarted(trials[number]));
   if (early.length === 0) return;
   const [first] = early.toSorted((a, b) => a - b);
   throw new DataError(

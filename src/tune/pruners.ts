@@ -61,8 +61,9 @@ export function medianPruner(options: MedianPrunerOptions = {}): Pruner {
         .map(({ intermediateValues }) => intermediateValues.get(step))
         .filter((value) => value !== undefined && !Number.isNaN(value)) as number[];
       if (values.length === 0) return false;
-      const losses = [...trial.intermediateValues.values()].map((value) => lossOf(value, direction));
-      return Math.min(...losses) > median(values.map((value) => lossOf(value, direction)));
+      let best = Number.POSITIVE_INFINITY;
+      for (const value of trial.intermediateValues.values()) best = Math.min(best, lossOf(value, direction));
+      return best > median(values.map((value) => lossOf(value, direction)));
     },
   };
 }
@@ -113,7 +114,8 @@ export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
       const latest = latestTrials(trials);
       const paused = latest.filter(({ state }) => state === 'pruned');
       const rungs = paused.map((trial) => rungAt(lastTwoSteps(trial)[0]));
-      for (let rung = Math.max(-1, ...rungs); rung >= 0; rung--) {
+      const highest = rungs.reduce((high, rung) => Math.max(high, rung), -1);
+      for (let rung = highest; rung >= 0; rung--) {
         const threshold = thresholdOf(latest, rung, direction);
         let best: { readonly trial: FrozenTrial; readonly loss: number } | undefined;
         for (const [index, trial] of paused.entries()) {

@@ -102,7 +102,8 @@ const asNumber = (value: unknown): number =>
     ? Number(value)
     : Number.NaN;
 /** A step that is a key of an object, as Python's `int` reads it. */
-const asStep = (key: string): number | undefined => (/^\s*[+-]?\d+\s*$/.test(key) ? Number(key) : undefined);
+const asStep = (key: string): number | undefined =>
+  /^\s*[+-]?\d{1,300}\s*$/.test(key) ? Number(key) : undefined;
 
 /** The sum of a journal's records; `apply` adds one. */
 export class JournalState {
