@@ -1,6 +1,6 @@
 /**
  * Searches as users meet them: the real `vgg tune` with its workers, killed at bad moments. A trial is neither lost nor
- * counted twice, and one that lost its worker goes on from its checkpoint.
+ * counted twice, and one that lost its worker continues from its checkpoint.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -220,8 +220,8 @@ describe('Slurm', () => {
 
 describe('wrong use', () => {
   test.for([
-    ['--config SPACE --launcher local --dry-run', 2, '--dry-run is for --launcher slurm'],
-    ['--study nowhere', 1, 'nowhere holds no study'],
+    ['--config SPACE --launcher local --dry-run', 2, '--dry-run has no effect without --launcher slurm'],
+    ['--study nowhere', 1, 'nowhere has no study'],
     ['--config {"lrr":{"float":[0.1,1]}}', 2, 'there is no option "lrr"'],
     [
       '--config SPACE --pruner asha --min-resource 4',
@@ -236,7 +236,7 @@ describe('wrong use', () => {
     [
       '--config SPACE --reduction-factor 3',
       2,
-      "--reduction-factor is for --pruner asha; this study's pruner is none",
+      '--reduction-factor has no effect with --pruner none; it is an option of asha',
     ],
     [
       '--config {"pruner":{"name":"asha","reductionFactor":1},"lr":{"choices":[1]}}',

@@ -1,9 +1,9 @@
 /**
- * What a parameter may be: categories, whole numbers or floats, as Optuna's journal writes them.
+ * Distributions of parameters: categories, integers or floats, in the form of Optuna's journal.
  *
- * A value has two forms. The external one is what a user sees (`'adam'`, 64, 0.01); the internal one, a number, is what
- * the journal stores: a category's index, otherwise the value itself. Bounds are inclusive, and `high` lies on the
- * grid `low + k·step`.
+ * A value has two forms. The external form is what a user sees (`'adam'`, 64, 0.01). The internal form is the number in
+ * the journal: a category's index, otherwise the value itself. Bounds are inclusive, and `high` lies on the grid
+ * `low + k·step`.
  */
 import { UsageError } from '../errors.ts';
 import { formatJson, isPythonEqual, isSame, type Json, parseJson } from './json.ts';
@@ -26,7 +26,7 @@ export interface FloatDistribution extends Written {
   readonly kind: 'float';
   readonly low: number;
   readonly high: number;
-  /** Even in the logarithm. Excludes a step. */
+  /** Uniform in the logarithm. Cannot be combined with a step. */
   readonly log: boolean;
   readonly step?: number;
 }
@@ -35,7 +35,7 @@ export interface IntDistribution extends Written {
   readonly kind: 'int';
   readonly low: number;
   readonly high: number;
-  /** Even in the logarithm. Excludes a step other than 1. */
+  /** Uniform in the logarithm. Cannot be combined with a step other than 1. */
   readonly log: boolean;
   readonly step: number;
 }
@@ -52,29 +52,30 @@ interface RangeOptions {
   readonly step?: number;
 }
 
-/** Floats from `low` to `high`. @throws UsageError for bounds that contradict each other. */
+/** Floats from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function float(low: number, high: number, options: RangeOptions = {}): FloatDistribution {
   const { log = false, step } = options;
   checkRange(low, high, log, step);
-  if (log && low <= 0) throw new UsageError(`low ${low}: a logarithmic range starts above 0`);
+  if (log && low <= 0) throw new UsageError(`low ${low}: a logarithmic range must start above 0`);
   if (step === undefined) return { kind: 'float', low, high, log };
   return { kind: 'float', low, high: onGrid(low, high, step), log, step };
 }
 
-/** Whole numbers from `low` to `high`. @throws UsageError for bounds that contradict each other. */
+/** Integers from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function int(low: number, high: number, options: RangeOptions = {}): IntDistribution {
   const { log = false, step } = options;
   for (const [name, value] of Object.entries({ low, high, ...(step !== undefined && { step }) })) {
-    if (!Number.isSafeInteger(value)) throw new UsageError(`${name} ${value} is no whole number`);
+    if (!Number.isSafeInteger(value)) throw new UsageError(`${name} ${value} is not a whole number`);
   }
   checkRange(low, high, log, step === 1 ? undefined : step);
-  if (log && low < 1) throw new UsageError(`low ${low}: a logarithmic range of whole numbers starts at 1`);
+  if (log && low < 1)
+    throw new UsageError(`low ${low}: a logarithmic range of whole numbers must start at 1 or above`);
   return { kind: 'int', low, high: high - ((high - low) % (step ?? 1)), log, step: step ?? 1 };
 }
 
-/** One of several values. @throws UsageError where there is none or one comes twice. */
+/** One of several values. @throws UsageError if there is no value, or one is given twice. */
 export function categorical(choices: readonly ParamValue[]): CategoricalDistribution {
-  if (choices.length === 0) throw new UsageError('choices are empty; give at least one');
+  if (choices.length === 0) throw new UsageError('choices is empty; give at least one value');
   const twice = choices.find((choice, index) => choices.indexOf(choice) !== index);
   if (twice !== undefined) throw new UsageError(`choice ${formatJson(twice)} is given twice`);
   return { kind: 'categorical', choices };
@@ -87,14 +88,15 @@ function checkRange(low: number, high: number, log: boolean, step: number | unde
   if (low > high) throw new UsageError(`low ${low} is above high ${high}; swap them`);
   if (step === undefined) return;
   if (!(step > 0) || !Number.isFinite(step)) throw new UsageError(`step ${step} is not above 0`);
-  if (log) throw new UsageError(`step ${step}: a logarithmic range has no step; leave out one of the two`);
+  if (log)
+    throw new UsageError(`step ${step}: a logarithmic range cannot have a step; remove one of the two`);
 }
 
-/** The last of low, low + step, … that does not pass `high`. */
+/** The largest of low, low + step, … that is at most `high`. */
 const onGrid = (low: number, high: number, step: number): number =>
   gridValue(low, step, Math.floor((high - low) / step + 1e-9));
 
-/** `low + index·step` without the noise of binary fractions: 0.1 + 2·0.1 is 0.3. */
+/** `low + index·step` without binary rounding noise: 0.1 + 2·0.1 is 0.3. */
 const gridValue = (low: number, step: number, index: number): number =>
   Number((low + index * step).toPrecision(14));
 
@@ -113,7 +115,7 @@ export function sizeOf(distribution: Distribution): number {
   }
 }
 
-/** The value with this index among those of a distribution that is not continuous. */
+/** The value with this index. The distribution must not be continuous. */
 export function valueAt(distribution: Distribution, index: number): ParamValue {
   switch (distribution.kind) {
     case 'categorical':
@@ -125,7 +127,7 @@ export function valueAt(distribution: Distribution, index: number): ParamValue {
   }
 }
 
-/** Whether `value` can come from `distribution`. */
+/** Whether `value` is a value of `distribution`. */
 export function contains(distribution: Distribution, value: unknown): value is ParamValue {
   switch (distribution.kind) {
     case 'categorical':
@@ -148,7 +150,7 @@ export function contains(distribution: Distribution, value: unknown): value is P
 const within = ({ low, high }: FloatDistribution | IntDistribution, value: number): boolean =>
   low <= value && value <= high;
 
-/** The journal's number for a value; undefined where the distribution has no such value. */
+/** The journal's number for a value; undefined if the distribution has no such value. */
 export function toInternal(distribution: Distribution, value: ParamValue): number | undefined {
   if (distribution.kind === 'categorical') {
     const { choices } = distribution;
@@ -161,8 +163,8 @@ export function toInternal(distribution: Distribution, value: ParamValue): numbe
 }
 
 /**
- * The value that Optuna makes of what the journal has for a parameter; undefined where Optuna refuses it. Negative
- * indices count from the end, as in Python.
+ * The value for a parameter's internal form in the journal; undefined if Optuna refuses it. Negative indices count from
+ * the end, as in Python.
  */
 export function toExternal(distribution: Distribution, internal: Json): ParamValue | undefined {
   if (distribution.kind === 'float' || typeof internal === 'bigint') {
@@ -202,14 +204,14 @@ export function areCompatible(one: Distribution, other: Distribution): boolean {
 export const valueText = (value: ParamValue): string =>
   typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : formatJson(value);
 
-/** In words, for messages: `float 0.0001 to 0.1, log`. */
+/** A description for messages: `float 0.0001 to 0.1, log`. */
 export function describe(distribution: Distribution): string {
   if (distribution.kind === 'categorical') return `one of ${distribution.choices.map(valueText).join(', ')}`;
   const { kind, low, high, log, step } = distribution;
   return `${kind} ${low} to ${high}${log ? ', log' : ''}${step === undefined ? '' : `, step ${step}`}`;
 }
 
-/** As the journal stores it: JSON text of the class's name and its attributes. */
+/** The journal's form: JSON text with the class's name and attributes. */
 export function distributionToJson(distribution: Distribution): string {
   if (distribution.written !== undefined) return distribution.written.text;
   const name = classOf(distribution);
@@ -220,7 +222,7 @@ export function distributionToJson(distribution: Distribution): string {
   return formatJson({ name, attributes: { log, step, low, high } });
 }
 
-/** Optuna's classes of ranges, the deprecated ones too, and what each fixes. */
+/** Optuna's classes of ranges, including deprecated ones, and what each fixes. */
 const ranges: Readonly<Record<string, { readonly kind: 'int' | 'float'; readonly log?: boolean }>> = {
   IntDistribution: { kind: 'int' },
   IntUniformDistribution: { kind: 'int', log: false },
@@ -238,7 +240,7 @@ const abbreviations: Readonly<Record<string, string>> = {
   float: classNames.float,
 };
 
-/** Reads what `distributionToJson` or Optuna wrote; undefined for what Optuna refuses. */
+/** Reads what `distributionToJson` or Optuna wrote; undefined if Optuna would refuse it. */
 export function distributionFromJson(text: unknown): Distribution | undefined {
   if (typeof text !== 'string') return undefined;
   let json: Json;
@@ -262,7 +264,7 @@ export function distributionFromJson(text: unknown): Distribution | undefined {
   return range && { ...range, written };
 }
 
-/** A range by Optuna's rules, which allow infinite bounds. Bounds beyond 2⁵³ are rounded here, but written back whole. */
+/** A range by Optuna's rules, which allow infinite bounds. Bounds beyond 2⁵³ are rounded here but written back exactly. */
 function readRange(
   { kind, log: fixed }: (typeof ranges)[string],
   attributes: { readonly [key: string]: Json },
@@ -274,7 +276,7 @@ function readRange(
   if (typeof low !== 'number' || typeof high !== 'number' || low > high) return undefined;
   if (log && low < (kind === 'int' ? 1 : Number.MIN_VALUE)) return undefined;
   if (width !== null && !(typeof width === 'number' && width > 0)) return undefined;
-  // Old logarithmic ranges of integers carry a step that means nothing.
+  // Old logarithmic ranges of integers have a step without meaning.
   const step = log ? null : width;
   if (kind === 'float') {
     return step === null ? { kind, low, high, log } : { kind, low, high: onGrid(low, high, step), log, step };

@@ -1,6 +1,6 @@
 /**
- * A study's folder (Node only): `study.json` says what is searched and how, and is written first and whole;
- * `journal.log` has the trials, `workers/` their workers' signs of life, `runs/` a run folder for each trial.
+ * A study's folder (Node only). `study.json`, written first and atomically, says what is searched and how. `journal.log`
+ * has the trials, `workers/` the workers' heartbeats, and `runs/` a run folder for each trial.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -37,7 +37,7 @@ export const prunerNames = ['none', 'median', 'asha'] as const;
 const whole = (least: number, standard: number): z.ZodDefault<z.ZodInt> =>
   z.int().min(least).default(standard);
 
-/** A pruner with its options, by Optuna's names for them. */
+/** A pruner with its options, with Optuna's names. */
 export type PrunerSettings =
   | { readonly name: 'none' }
   | ({ readonly name: 'median' } & Required<MedianPrunerOptions>)
@@ -53,31 +53,31 @@ const prunerForms: z.ZodType<PrunerSettings> = z.discriminatedUnion('name', [
   }),
   z.strictObject({ name: z.literal('asha'), minResource: whole(1, 1), reductionFactor: whole(2, 4) }),
 ]);
-/** A name stands for the pruner with its defaults. */
+/** A name means the pruner with its default options. */
 const prunerSchema: z.ZodType<PrunerSettings> = z.preprocess(
   (given) => (typeof given === 'string' ? { name: given } : given),
   prunerForms,
 );
 
-/** @throws UsageError that says what is wrong with a pruner's name or options. */
+/** @throws UsageError if the pruner's name or options are invalid. */
 export function parsePruner(given: unknown, where: string): PrunerSettings {
   const checked = check(prunerSchema, given, { at: ['pruner'] });
   if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
   return checked.value;
 }
 
-/** What `study.json` holds. */
+/** The content of `study.json`. */
 export interface StudySettings {
   /** A config file with candidates, see `parseSpace`. */
   readonly space: unknown;
   readonly sampler: (typeof samplerNames)[number];
   readonly pruner: PrunerSettings;
   readonly seed: number;
-  /** New configurations in all; promotions and retries come besides. */
+  /** Number of configurations in total, not counting promotions and retries. */
   readonly trials: number;
-  /** How often a trial whose worker ended is tried again. */
+  /** How often a trial is retried after its worker died. */
   readonly retries: number;
-  /** Whether trials and the study get reports as they end. */
+  /** Whether trials and the study get reports when they end. */
   readonly report: boolean;
 }
 
@@ -96,9 +96,9 @@ export const studyFiles = {
   journal: 'journal.log',
   workers: 'workers',
   runs: 'runs',
-  /** What the workers of this machine said. */
+  /** Output of the workers on this machine. */
   logs: 'logs',
-  /** Asks all workers to end, wherever they are, while it is there. */
+  /** While this file exists, all workers on all machines end. */
   stop: 'stop',
   /** The Slurm job that was submitted last. */
   slurm: 'slurm.json',
@@ -114,11 +114,11 @@ export interface StudyFolder {
   readonly settings: StudySettings;
   readonly space: TuneSpace;
   readonly path: (file: keyof typeof studyFiles) => string;
-  /** The training that a trial's values stand for. */
+  /** The training config for a trial's values. */
   readonly configOf: (params: Params) => TrainConfig;
   /** The run folder of a trial. */
   readonly runOf: (trial: number) => string;
-  /** Opens the journal; `worker` marks the trials that are asked for. */
+  /** Opens the journal. `worker` is stored with the trials that are asked for. */
   readonly open: (worker?: string) => Promise<Study>;
 }
 
@@ -232,13 +232,13 @@ export function checkRuns(folder: string, runs: readonly number[], trials: reado
 
 const trialFolder = (trial: number): string => `trial-${String(trial).padStart(4, '0')}`;
 
-/** @throws DataError where `dir` holds no study, or a damaged one. */
+/** @throws DataError if `dir` has no study, or a damaged one. */
 export async function openStudyFolder(dir: string): Promise<StudyFolder> {
   const folder = resolve(dir);
   const path: StudyFolder['path'] = (file) => join(folder, studyFiles[file]);
   if (!existsSync(path('settings'))) {
     throw new DataError(
-      `${dir} holds no study: it has no ${studyFiles.settings}; vgg tune --config begins one`,
+      `${dir} has no study: ${studyFiles.settings} is missing; vgg tune --config starts a study`,
     );
   }
   const settings = await readChecked(path('settings'), schema);
@@ -289,7 +289,7 @@ function prunerOf(settings: PrunerSettings): Pruner {
   }
 }
 
-/** @throws UsageError where no trial is long enough to be pruned. */
+/** @throws UsageError if no trial is long enough to be pruned. */
 function checkPruner(settings: PrunerSettings, { parameters, fixed }: TuneSpace): void {
   if (settings.name !== 'asha') return;
   const searched = parameters.find(({ name }) => name === 'epochs')?.distribution;
@@ -297,6 +297,6 @@ function checkPruner(settings: PrunerSettings, { parameters, fixed }: TuneSpace)
   const epochs = searched?.high ?? fixed.epochs ?? (trainOptions.epochs.default as number);
   if (settings.minResource < epochs) return;
   throw new UsageError(
-    `asha: minResource ${settings.minResource} is not below the ${epochs} epochs of a trial, so none would end early`,
+    `asha: minResource ${settings.minResource} is not below the ${epochs} epochs of a trial, so no trial would end early; lower it, or train longer`,
   );
 }

@@ -293,7 +293,7 @@ test('what is no JSON is refused by line', () => {
 });
 
 test('a journal that is not there is refused where it may not be created', () => {
-  expect(() => new Journal(path, { create: false })).toThrow('there is no such journal');
+  expect(() => new Journal(path, { create: false })).toThrow('this journal does not exist');
 });
 
 test('transactions that wait share the lock; each sees what those before it appended', async () => {

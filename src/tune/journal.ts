@@ -1,11 +1,11 @@
 /**
- * A journal: one append-only file that any number of processes and machines write, in Optuna's format (`records.ts`)
+ * A journal: one append-only file that any number of processes and machines can write, in Optuna's format (`records.ts`)
  * and under Optuna's lock (`lock.ts`). Needs Node.
  *
- * Invariants: each line is read once: the offset of the next one is remembered. What counts is what Optuna counts. A last
- * line that is not JSON does not count: its writer is still writing, or died. A last line that is whole but for its line
- * end counts. Whoever appends first takes the lock, reads what others wrote, and cuts off a torn last line (Optuna would
- * stumble over it) or adds the missing line end.
+ * Invariants: each line is read once, because the offset of the next one is remembered. A record counts if Optuna counts
+ * it: a last line that is not JSON does not count (its writer is still writing, or died), but a complete record without a
+ * line end does. Whoever appends takes the lock, reads what others wrote, and then removes a torn last line, which would
+ * stop Optuna, or adds the missing line end.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -19,11 +19,11 @@ import { formatLine, type JournalRecord } from './records.ts';
 import { JournalState } from './replay.ts';
 
 export interface JournalOptions extends LockOptions {
-  /** Whether to create the file where there is none; true by default. */
+  /** Whether to create a missing file; true by default. */
   readonly create?: boolean;
 }
 
-/** Decides what to append: called with everything read, under the lock; each record takes effect at once. */
+/** Decides what to append. Called under the lock, after reading everything. Each record takes effect immediately. */
 export type Transaction<T> = (state: JournalState, append: (record: JournalRecord) => void) => T;
 
 interface Queued {
@@ -33,29 +33,29 @@ interface Queued {
 }
 
 const lineEnd = 0x0a;
-/** A line has at most so many bytes. */
+/** Longest line, in bytes. */
 const bytesAtOnce = 16 * 1024 * 1024;
-/** Far above 10,000 trials of 100 epochs; all of it is kept in memory. */
+/** Everything is kept in memory. 10,000 trials of 100 epochs have about 150 MB. */
 const mostBytes = 512 * 1024 * 1024;
 const mostTrials = 1_000_000;
 
 /** An open journal. */
 export class Journal implements Disposable {
   readonly path: string;
-  /** Names this writer in every line. */
+  /** This writer's name in every line. */
   readonly workerId: string = `${randomUUID()}-${process.pid}`;
   #state = new JournalState();
-  /** Where the first line begins that has not been read. */
+  /** Where the first unread line starts. */
   #offset = 0;
   #lines = 0;
-  /** Whether the last line that was read has its line end. */
+  /** Whether the last line that was read has a line end. */
   #isTerminated = true;
   readonly #lock: JournalLock;
   #queue: Queued[] = [];
   #isWriting = false;
 
   /**
-   * Opens a journal and reads it in parts, so that the process still reacts to signals.
+   * Opens a journal and reads it in parts, so that the process can handle signals meanwhile.
    * @throws DataError if the file cannot be opened or is not a journal.
    */
   static async open(path: string, options: JournalOptions = {}): Promise<Journal> {
@@ -83,7 +83,7 @@ export class Journal implements Disposable {
     if (reads) this.sync();
   }
 
-  /** What has been read. */
+  /** The studies and trials read so far. */
   get state(): JournalState {
     return this.#state;
   }
@@ -99,9 +99,9 @@ export class Journal implements Disposable {
   }
 
   /**
-   * Runs `decide` under the lock and writes what it appends, whole or not at all and on the disk before this resolves.
-   * Nobody else can write between its decision and its records. Transactions that wait at the same time share the
-   * lock and one write. `decide` may run again, and must decide before it appends.
+   * Runs `decide` under the lock and writes the records that it appends: all or none, flushed to disk before this
+   * resolves. Nobody else can write between the decision and its records. Transactions that wait at the same time share
+   * the lock and one write. `decide` may run again, so it must decide before it appends.
    */
   transact<T>(decide: Transaction<T>): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -117,12 +117,12 @@ export class Journal implements Disposable {
     });
   }
 
-  /** Appends records as they are. */
+  /** Appends records unconditionally. */
   append(records: readonly JournalRecord[]): Promise<void> {
     return this.transact((_, append) => records.forEach(append));
   }
 
-  /** Forgets the lock's name; the journal itself is never held open. */
+  /** Releases the lock's name. The journal itself is never kept open. */
   close(): void {
     this.#lock.close();
   }
@@ -145,7 +145,7 @@ export class Journal implements Disposable {
       try {
         if (!this.#write(batch, acquired)) this.#queue.unshift(...batch);
       } catch (error) {
-        // What was applied may not be what was written.
+        // Records may have been applied but not written.
         this.#forget();
         for (const { reject } of batch) reject(error instanceof VggError ? error : this.#failure(error));
       } finally {
@@ -155,7 +155,7 @@ export class Journal implements Disposable {
     this.#isWriting = false;
   }
 
-  /** Runs a batch and writes its lines. @returns false where the lock was lost before anything was written. */
+  /** Runs a batch and writes its lines. @returns false if the lock was lost before anything was written. */
   #write(batch: readonly Queued[], acquired: number): boolean {
     const file = this.#open('r+');
     try {
@@ -167,7 +167,7 @@ export class Journal implements Disposable {
           queued.run((record) => {
             const line = formatLine(record, this.workerId);
             lines.push(line);
-            // As every other reader will see it.
+            // In the form that every other reader gets.
             this.#state.apply(parseJson(line));
           });
         } catch (error) {
@@ -212,11 +212,11 @@ export class Journal implements Disposable {
     const { size } = fstatSync(file);
     if (size < this.#offset) {
       throw new DataError(
-        `${this.path}: has ${size} bytes but had ${this.#offset}; a journal only grows, so it was replaced: open it again`,
+        `${this.path}: shrank from ${this.#offset} to ${size} bytes, so it was replaced; a journal only grows. Open it again`,
       );
     }
     if (size > mostBytes) {
-      throw new DataError(`${this.path}: has ${size} bytes; a journal has at most ${mostBytes}`);
+      throw new DataError(`${this.path}: ${size} bytes are too many; a journal has at most ${mostBytes}`);
     }
     if (this.#state.trialCount > mostTrials || this.#state.studies.size > mostTrials) {
       throw new DataError(`${this.path}: has more than ${mostTrials} trials or studies; start a new journal`);
@@ -246,15 +246,15 @@ export class Journal implements Disposable {
   }
 
   /**
-   * @returns false for a last line that is torn: it starts as a record does, or is blank, or has the zeros that some file
-   * systems leave after a power failure.
+   * @returns false for a torn last line: the start of a record, a blank line, or zeros, which some file systems leave
+   * after a power failure.
    */
   #applyLine(bytes: Buffer, isLast: boolean): boolean {
     let record: Json | undefined;
     try {
       if (this.#isTerminated && isUtf8(bytes)) record = parseJson(bytes.toString());
     } catch {
-      // Told below.
+      // Reported below.
     }
     const isTorn = isLast && (bytes.length === 0 || bytes[0] === 0x7b || bytes[0] === 0);
     if (record === undefined) {
@@ -263,7 +263,7 @@ export class Journal implements Disposable {
       const shown = line.length > 60 ? `${line.slice(0, 60)}…` : line;
       throw new DataError(
         `${this.path}: line ${this.#lines + 1} is not JSON (${JSON.stringify(shown)}); ` +
-          'if the rest of the file is right, stop all workers and remove that line',
+          'if the rest of the file is intact, stop all workers and remove this line',
       );
     }
     this.#state.apply(record);
@@ -271,7 +271,7 @@ export class Journal implements Disposable {
     return true;
   }
 
-  /** Starts reading anew. */
+  /** Makes the next read start from the beginning. */
   #forget(): void {
     this.#state = new JournalState();
     this.#offset = 0;
@@ -289,12 +289,13 @@ export class Journal implements Disposable {
 
   #failure(error: unknown): DataError {
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return new DataError(`${this.path}: there is no such journal`, { cause: error });
+    if (code === 'ENOENT')
+      return new DataError(`${this.path}: this journal does not exist`, { cause: error });
     return new DataError(`${this.path}: ${message}`, { cause: error });
   }
 }
 
-/** `length` bytes of a file from `position` on; fewer where it ends before. */
+/** `length` bytes of a file from `position`, or fewer at its end. */
 function readAt(file: number, position: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafe(length);
   let done = 0;

@@ -13,12 +13,12 @@ export type Json =
   | readonly Json[]
   | { readonly [key: string]: Json };
 
-/** Python's parser gives up near this depth, so nothing that Optuna can read is nested deeper. */
+/** Python's parser fails near this depth, so anything that Optuna can read is less deep. */
 const mostDepth = 1000;
 /** Python's limit for the digits of an integer; reading them takes quadratic time. */
 const mostDigits = 4300;
 
-/** Number tokens that no writer uses. They stand for what JSON cannot say while `JSON` works. */
+/** Number tokens that no writer uses. They replace what JSON cannot express while `JSON` parses or writes. */
 const tokens: Readonly<Record<string, string>> = {
   NaN: '0e-7078',
   Infinity: '1e7078',
@@ -60,16 +60,16 @@ function revive(_key: string, value: unknown, { source }: { readonly source?: st
   return BigInt(source);
 }
 
-/** `JSON.rawJSON` writes a number's text as it is. */
+/** `JSON.rawJSON` writes a number's text unchanged. */
 const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unknown };
 
-/** A value as Python's JSON, in one line. */
+/** A value as Python's JSON, on one line. */
 export function formatJson(value: unknown): string {
   let hasTokens = false;
   const text = JSON.stringify(value, (_, part: unknown) => {
     if (typeof part === 'bigint') return rawJSON(String(part));
     if (typeof part !== 'number' || Number.isSafeInteger(part)) return part;
-    // A float; without an exponent Python would read the rounded digits as an integer.
+    // This was a float: without an exponent, Python would read the rounded digits as an integer.
     if (Number.isInteger(part)) return rawJSON(part.toExponential());
     if (Number.isFinite(part)) return part;
     hasTokens = true;
@@ -81,7 +81,7 @@ export function formatJson(value: unknown): string {
   );
 }
 
-/** Changes what stands outside of the strings of JSON text. */
+/** Changes everything outside of the strings of JSON text. */
 function outsideStrings(text: string, change: (part: string) => string): string {
   let changed = '';
   let start = 0;

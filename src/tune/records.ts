@@ -1,7 +1,6 @@
 /**
  * The lines of Optuna's journal (optuna/storages/_journal/storage.py, 3.1 and later): one JSON object each, with
- * `op_code`, `worker_id` and the operation's own fields. JSON is Python's: NaN and Infinity are written bare, times are
- * local and carry no zone.
+ * `op_code`, `worker_id` and the operation's own fields. It is Python's JSON (`json.ts`). Times are local, without a zone.
  */
 import { type Distribution, distributionToJson, type Params, toInternal } from './distributions.ts';
 import { formatJson, type Json } from './json.ts';
@@ -28,13 +27,13 @@ export type TrialState = (typeof trialStates)[number];
 export const directions = ['notSet', 'minimize', 'maximize'] as const;
 export type Direction = 'minimize' | 'maximize';
 
-/** Complete, pruned and failed trials are never changed again. */
+/** Complete, pruned and failed trials never change again. */
 export const isFinished = (state: TrialState): boolean => state !== 'running' && state !== 'waiting';
 
-/** One line of the journal, before its writer's name is added. */
+/** One line of the journal, without its writer's name. */
 export type JournalRecord = Readonly<Record<string, unknown>> & { readonly op_code: number };
 
-/** A trial to create. Without a state it is running. */
+/** A trial to create. */
 export interface TrialTemplate {
   readonly state: 'running' | 'waiting';
   readonly params?: Params;
@@ -57,12 +56,12 @@ export const studyUserAttrRecord = (studyId: number, key: string, value: unknown
   user_attr: { [key]: value },
 });
 
-/** A whole trial in one line, as Optuna writes one that it is given. */
+/** A whole trial in one line, as Optuna's `add_trial` writes it. */
 export function createTrialRecord(studyId: number, template: TrialTemplate): JournalRecord {
   const distributions = template.distributions ?? {};
   const params = Object.entries(template.params ?? {}).map(([name, value]): [string, Json] => [
     name,
-    // A value that its distribution does not have came from the journal, and stays as it was.
+    // A value that its distribution does not have was read from a journal and is written back unchanged.
     toInternal(distributions[name]!, value) ?? value,
   ]);
   return {
@@ -121,7 +120,7 @@ export const trialUserAttrRecord = (trialId: number, key: string, value: unknown
   user_attr: { [key]: value },
 });
 
-/** A record as a line, with its end. */
+/** A record as a line, including its line end. */
 export function formatLine(record: JournalRecord, workerId: string): string {
   const { op_code, ...fields } = record;
   return `${formatJson({ op_code, worker_id: workerId, ...fields })}\n`;
@@ -136,7 +135,7 @@ export function formatTime(time: Date): string {
   return `${date}T${clock}.${digits(time.getMilliseconds(), 3)}000`;
 }
 
-/** A journal's time. @returns undefined for text that is none. */
+/** A journal's time. @returns undefined if the text is not a time. */
 export function parseTime(text: string | undefined): Date | undefined {
   if (text === undefined) return undefined;
   const time = new Date(text);

@@ -1,16 +1,15 @@
 /**
- * What a journal's records add up to. Records are applied in the order of the file and by Optuna's rules
- * (`JournalStorageReplayResult`), so that every reader arrives at the same studies and trials:
+ * The studies and trials that a journal's records describe. Records are applied in file order and by Optuna's rules
+ * (`JournalStorageReplayResult`), so every reader gets the same studies and trials:
  *
  * - ids count up: a study's from 0, a trial's over all studies of the journal, a trial's number within its study;
- * - a second study of one name is ignored, and so is whatever names a study or trial that does not exist;
- * - a finished trial is frozen: later records about it are ignored. Of two workers that both set a waiting trial
- *   running, or both finish one, the first in the file wins;
- * - a parameter whose distribution contradicts the study's earlier one of that name is ignored.
+ * - a second study with the same name is ignored, and so is a record about a study or trial that does not exist;
+ * - a finished trial is frozen: later records about it are ignored. If two workers set the same waiting trial running, or
+ *   both finish a trial, the first record in the file wins;
+ * - a parameter is ignored if its distribution contradicts the study's earlier one for the same name.
  *
- * Whatever Optuna counts is counted here, too, also where this package has no use for its values: one trial too few, and
- * all later numbers and ids would be wrong. Only records that Optuna itself refuses are ignored, and counted in
- * `malformed`.
+ * Every trial that Optuna counts is counted here, even if this package has no use for its values: with one trial missing,
+ * all later numbers and ids would be wrong. Only records that Optuna itself refuses are ignored. `malformed` counts them.
  */
 import {
   areCompatible,
@@ -30,20 +29,20 @@ import {
   trialStates,
 } from './records.ts';
 
-/** A trial as the journal tells it. It grows while the journal does; once finished it never changes. */
+/** A trial as recorded in the journal. It changes as the journal grows; once finished it never changes. */
 export interface FrozenTrial {
   /** Unique in the journal. */
   readonly id: number;
   /** Counts from 0 in its study. */
   readonly number: number;
   readonly state: TrialState;
-  /** The objective's; a pruned trial's is its last intermediate value. */
+  /** The objective's value; for a pruned trial, its last intermediate value. */
   readonly value?: number;
-  /** One for each objective, where there are several. */
+  /** One value for each objective, if there are several. */
   readonly values?: readonly number[];
   readonly params: Params;
   readonly distributions: Readonly<Record<string, Distribution>>;
-  /** What was reported, by step. */
+  /** Reported values by step. */
   readonly intermediateValues: ReadonlyMap<number, number>;
   readonly userAttrs: Readonly<Record<string, unknown>>;
   readonly systemAttrs: Readonly<Record<string, unknown>>;
@@ -52,17 +51,17 @@ export interface FrozenTrial {
   readonly completed?: string;
 }
 
-/** A study as the journal tells it. */
+/** A study as recorded in the journal. */
 export interface StudyRecord {
   readonly id: number;
   readonly name: string;
-  /** More than one for studies of several objectives, which Optuna can make. */
+  /** More than one for studies with several objectives, which Optuna can create. */
   readonly directions: readonly (Direction | 'notSet')[];
   readonly userAttrs: Readonly<Record<string, unknown>>;
   readonly systemAttrs: Readonly<Record<string, unknown>>;
   /** By number. */
   readonly trials: readonly FrozenTrial[];
-  /** Each parameter's distribution in the first trial that has it: what later ones must be compatible with. */
+  /** Each parameter's distribution in the first trial that has it. Later ones must be compatible with it. */
   readonly distributions: ReadonlyMap<
     string,
     { readonly trial: number; readonly distribution: Distribution }
@@ -88,7 +87,7 @@ interface GrowingStudy extends Mutable<StudyRecord> {
   systemAttrs: Fields;
 }
 
-/** A record without inherited keys: names come from the file. */
+/** An object without inherited keys, because names come from the file. */
 const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
 
 const isObject = (value: unknown): value is Fields =>
@@ -96,25 +95,25 @@ const isObject = (value: unknown): value is Fields =>
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
 const isOptionalText = (value: unknown): value is string | null | undefined =>
   value === undefined || value === null || typeof value === 'string';
-/** A value as a number: integers of any size are rounded, and what is no number is NaN. */
+/** A value as a number. Large integers are rounded; anything that is not a number becomes NaN. */
 const asNumber = (value: unknown): number =>
   typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean'
     ? Number(value)
     : Number.NaN;
-/** A step that is a key of an object, as Python's `int` reads it. */
+/** A step that is the key of an object, read as Python's `int` does. */
 const asStep = (key: string): number | undefined =>
   /^\s*[+-]?\d{1,300}\s*$/.test(key) ? Number(key) : undefined;
 
-/** The sum of a journal's records; `apply` adds one. */
+/** The state after a journal's records; `apply` adds one record. */
 export class JournalState {
   /** Studies that exist, by id. */
   readonly studies: Map<number, StudyRecord> = new Map();
-  /** Records that were ignored for their form, not for what they say. */
+  /** How many records were ignored because Optuna refuses them. */
   malformed = 0;
   readonly #trials: GrowingTrial[] = [];
   readonly #studiesByName = new Map<string, StudyRecord>();
   #nextStudy = 0;
-  /** Distributions repeat with every trial; each text is read once. */
+  /** Distributions by their text. Texts repeat with every trial, so each is parsed once. */
   readonly #parsed = new Map<string, Distribution | undefined>();
 
   /** The study called `name`. */
@@ -127,17 +126,17 @@ export class JournalState {
     return this.#trials[id];
   }
 
-  /** Trials in all; the id of the next one. */
+  /** Number of trials in total, which is the id of the next one. */
   get trialCount(): number {
     return this.#trials.length;
   }
 
-  /** Adds what a parsed line says. */
+  /** Applies a parsed line. */
   apply(record: unknown): void {
     if (!isObject(record) || !this.#apply(record)) this.malformed++;
   }
 
-  /** @returns false for a record of the wrong form. */
+  /** @returns false for a record that Optuna refuses. */
   #apply(record: Fields): boolean {
     switch (record.op_code) {
       case operations.createStudy:
@@ -184,7 +183,7 @@ export class JournalState {
     return true;
   }
 
-  /** Its trials keep their ids: those of others count on. */
+  /** Its trials keep their ids, so later ids do not change. */
   #deleteStudy(id: number): void {
     const study = this.studies.get(id);
     if (study === undefined) return;
@@ -285,7 +284,7 @@ export class JournalState {
   }
 }
 
-/** Entries of a field that may be left out. */
+/** Entries of an optional field. */
 const entriesOf = (field: unknown): [string, unknown][] => (isObject(field) ? Object.entries(field) : []);
 
 function setParam(trial: GrowingTrial, name: string, distribution: Distribution, internal: unknown): boolean {
@@ -297,7 +296,7 @@ function setParam(trial: GrowingTrial, name: string, distribution: Distribution,
   return true;
 }
 
-/** Keeps the distribution of the first trial, by number, that has the parameter. */
+/** Remembers the distribution of the first trial, by number, that has the parameter. */
 function remember(trial: GrowingTrial, name: string, distribution: Distribution): void {
   const { distributions } = trial.study;
   const earlier = distributions.get(name);

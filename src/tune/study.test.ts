@@ -88,7 +88,7 @@ test('enqueued points come first, completed by the sampler; impossible ones are 
   expect(trial.params.x).toBe(0.25);
   expect(['a', 'b']).toContain(trial.params.kind);
   await expect(it.enqueue({ x: 2 })).rejects.toThrow('x = 2 is not float -1 to 1');
-  await expect(it.enqueue({ y: 0 })).rejects.toThrow('y is no parameter');
+  await expect(it.enqueue({ y: 0 })).rejects.toThrow('there is no parameter "y"');
 });
 
 test('without a space, enqueued points come back as they were given, in order, from any process', async () => {
@@ -143,7 +143,7 @@ test('several processes share a grid: each point once', async () => {
   for (const it of studies) it.close();
 });
 
-test('two processes promote a trial once; a promotion goes on from its parent', async () => {
+test('two processes promote a trial once; a promotion continues its parent', async () => {
   const pruner = ashaPruner({ minResource: 1, reductionFactor: 2 });
   using one = await study({ pruner, direction: 'maximize' });
   using other = await study({ pruner, direction: 'maximize' });
@@ -201,10 +201,10 @@ test('a signal ends the search after the running trials', async () => {
 test('studies that are not there, exist, or contradict the options are refused', async () => {
   using it = await study();
   await it.optimize(() => 0, { trials: 1 });
-  expect(() => loadStudy({ journal, name: 'other' })).toThrow('there is no study "other"; it has s');
-  expect(() => loadStudy({ journal: `${journal}x`, name: 's' })).toThrow('no such journal');
-  await expect(study({ loadIfExists: false })).rejects.toThrow('study "s" exists');
-  await expect(study({ direction: 'maximize' })).rejects.toThrow('is to minimize, not to maximize');
+  expect(() => loadStudy({ journal, name: 'other' })).toThrow('there is no study "other"; the journal has s');
+  expect(() => loadStudy({ journal: `${journal}x`, name: 's' })).toThrow('this journal does not exist');
+  await expect(study({ loadIfExists: false })).rejects.toThrow('study "s" already exists');
+  await expect(study({ direction: 'maximize' })).rejects.toThrow('must minimize its value, not maximize it');
   const changed = searchSpace({ x: float(0.1, 1, { log: true }) });
   await expect(study({ space: changed })).rejects.toThrow('x is float 0.1 to 1, log in this space');
 });

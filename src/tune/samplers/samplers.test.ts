@@ -307,7 +307,7 @@ test.each<[string, Distribution]>([
 test('a space in which nothing can work is refused, with a reason', () => {
   const space = searchSpace({ x: int(1, 3) }, { impossibility: () => 'too small' });
   expect(() => ask(randomSampler(), space, [])).toThrow(/none of 10000 points .*too small/);
-  expect(() => ask(gridSampler(), space, [])).toThrow('no point of the grid can work');
+  expect(() => ask(gridSampler(), space, [])).toThrow('no point of the space is possible');
 });
 
 test('a grid is finite, and no larger than can be listed', () => {
