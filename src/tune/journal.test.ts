@@ -260,6 +260,12 @@ test.each(['{"op_code": 4, "wor\n', '\n', '\0\0\0'])(
   },
 );
 
+test('a line that is not UTF-8 is refused', () => {
+  const study = line('0, "study_name": "s?", "directions": [1]');
+  writeFileSync(path, Buffer.from((study + study).replace('?', '\xff'), 'latin1'));
+  expect(() => new Journal(path)).toThrow('line 1 is not JSON');
+});
+
 test('files that are not journals are refused and left alone', async () => {
   for (const content of ['epoch,loss', 'nonsense\n', `{"a": ${'['.repeat(1e6)}\n{}\n`]) {
     writeFileSync(path, content);

@@ -221,48 +221,55 @@ export class Journal implements Disposable {
     if (this.#state.trialCount > mostTrials || this.#state.studies.size > mostTrials) {
       throw new DataError(`${this.path}: has more than ${mostTrials} trials or studies; start a new journal`);
     }
-    const part = readAt(file, this.#offset, Math.min(size - this.#offset, bytesAtOnce));
     const start = this.#offset;
+    const part = readAt(file, start, Math.min(size - start, bytesAtOnce));
+    const isEnd = start + part.length === size;
+    let from = 0;
     if (!this.#isTerminated && part[0] === lineEnd) {
-      this.#offset++;
+      from = 1;
       this.#isTerminated = true;
     }
-    for (;;) {
-      const from = this.#offset - start;
-      const end = part.indexOf(lineEnd, from);
-      const next = end < 0 ? part.length : end + 1;
-      const isLast = start + next === size;
-      if (from === part.length) return !isLast;
-      if (end < 0 && !isLast) {
-        if (from > 0) return true;
-        throw new DataError(
-          `${this.path}: line ${this.#lines + 1} is longer than ${bytesAtOnce} bytes; this is not a journal`,
-        );
-      }
-      if (!this.#applyLine(part.subarray(from, end < 0 ? next : end), isLast)) return false;
-      this.#offset = start + next;
-      this.#isTerminated = end >= 0;
+    const end = Math.max(part.lastIndexOf(lineEnd) + 1, from);
+    if (end === 0 && !isEnd) {
+      throw new DataError(
+        `${this.path}: line ${this.#lines + 1} is longer than ${bytesAtOnce} bytes; this is not a journal`,
+      );
     }
+    const lines = end > from ? textOf(part.subarray(from, end - 1)).split('\n') : [];
+    for (const [index, line] of lines.entries()) {
+      const isLast = isEnd && end === part.length && index === lines.length - 1;
+      if (this.#applyLine(line, isLast)) continue;
+      this.#offset = start + (end - 2 < from ? from : part.lastIndexOf(lineEnd, end - 2) + 1);
+      return false;
+    }
+    this.#offset = start + end;
+    if (!isEnd) return true;
+    if (end < part.length && this.#applyLine(textOf(part.subarray(end)), true)) {
+      this.#offset = size;
+      this.#isTerminated = false;
+    }
+    return false;
   }
 
   /**
    * @returns false for a torn last line: the start of a record, a blank line, or zeros, which some file systems leave
    * after a power failure.
    */
-  #applyLine(bytes: Buffer, isLast: boolean): boolean {
+  #applyLine(line: string, isLast: boolean): boolean {
     let record: Json | undefined;
     try {
-      if (this.#isTerminated && isUtf8(bytes)) record = parseJson(bytes.toString());
+      // What follows a record without a line end on the same line is damaged.
+      if (this.#isTerminated) record = parseJson(line);
     } catch {
       // Reported below.
     }
-    const isTorn = isLast && (bytes.length === 0 || bytes[0] === 0x7b || bytes[0] === 0);
     if (record === undefined) {
-      if (isTorn) return false;
-      const line = bytes.toString('utf8', 0, 240);
+      if (isLast && /^[{\0]|^$/.test(line)) return false;
       const shown = line.length > 60 ? `${line.slice(0, 60)}…` : line;
+      const number = this.#lines + 1;
+      this.#forget();
       throw new DataError(
-        `${this.path}: line ${this.#lines + 1} is not JSON (${JSON.stringify(shown)}); ` +
+        `${this.path}: line ${number} is not JSON (${JSON.stringify(shown)}); ` +
           'if the rest of the file is intact, stop all workers and remove this line',
       );
     }
@@ -306,3 +313,7 @@ function readAt(file: number, position: number, length: number): Buffer {
   }
   return bytes.subarray(0, done);
 }
+
+/** Bytes as text. A byte that is not UTF-8 becomes NUL, which JSON does not allow anywhere. */
+const textOf = (bytes: Buffer): string =>
+  isUtf8(bytes) ? bytes.toString() : bytes.toString().replaceAll('\ufffd', '\0');

@@ -28,15 +28,22 @@ const words: Readonly<Record<string, string>> = Object.fromEntries(
   Object.entries(tokens).map(([word, token]) => [token, word]),
 );
 
-/** Text that `JSON.parse` may reject or round. */
-const unusual = /NaN|Infinity|\d{16}/;
+/** An integer that may be too long for a number. A float's digits follow a point. */
+const longInteger = /(?:^|[^.\d])\d{16}/;
+const bareWord = /NaN|Infinity/;
 
 /**
  * Parses Python's JSON.
  * @throws SyntaxError for text that is not JSON, is nested more than 1000 deep, or has integers over 4300 digits.
  */
 export function parseJson(text: string): Json {
-  if (text.length <= mostDepth && !unusual.test(text)) return JSON.parse(text) as Json;
+  if (text.length <= mostDepth && !longInteger.test(text)) {
+    try {
+      return JSON.parse(text) as Json;
+    } catch (error) {
+      if (!bareWord.test(text)) throw error;
+    }
+  }
   let depth = 0;
   const readable = outsideStrings(text, (part) => {
     for (let i = 0; i < part.length; i++) {
@@ -47,7 +54,8 @@ export function parseJson(text: string): Json {
     }
     return part.replaceAll(/-?\bInfinity\b|\bNaN\b/g, (word) => tokens[word] ?? word);
   });
-  return (unusual.test(text) ? JSON.parse(readable, revive as Reviver) : JSON.parse(readable)) as Json;
+  const needsCare = bareWord.test(text) || longInteger.test(text);
+  return (needsCare ? JSON.parse(readable, revive as Reviver) : JSON.parse(readable)) as Json;
 }
 
 type Reviver = Parameters<typeof JSON.parse>[1];
