@@ -372,6 +372,7 @@ describe('bad input', () => {
     ['train --config /nowhere.ts', 2, '--config /nowhere.ts cannot be read: no such file or folder; name a'],
     ['train --config src', 2, '--config src cannot be read: it is a folder; name a'],
     ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
+    ['tune stat x', 2, 'there is no tune command "stat"; did you mean "status"?'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
     ['train --run a --no-run', 2, '--no-run keeps nothing, and --run names where to keep it'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],

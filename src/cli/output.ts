@@ -8,7 +8,8 @@ export function print(line: string): void {
 
 /** One compact object on a line of its own. */
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  // Optuna's journals can have integers that no number holds.
+  print(JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? String(part) : part)));
 }
 
 /** A note or hint, which is no part of the result. */

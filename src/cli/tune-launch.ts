@@ -75,7 +75,7 @@ export async function launchHere(
   signal.addEventListener('abort', () => {
     for (const child of running) child.kill('SIGTERM');
   });
-  using study = folder.open();
+  using study = await folder.open();
   const view = viewOf(folder, study, json === true);
   let trialsBefore = 0;
   for (;;) {
@@ -110,7 +110,7 @@ export async function watchStudy(
   interruption: Interruption,
 ): Promise<void> {
   interruption.kept = 'The study goes on without its watcher.';
-  using study = folder.open();
+  using study = await folder.open();
   const view = viewOf(folder, study, json);
   for (;;) {
     view.update();
