@@ -14,11 +14,10 @@ import { random } from '../src/data/random.ts';
 import { shapes } from '../src/data/shapes.ts';
 import { subset } from '../src/data/split.ts';
 import { channelStatistics } from '../src/data/statistics.ts';
-import { applyTransform, imageFromBytes } from '../src/data/transforms.ts';
+import { applyTransform, imageFromBytes, inputTransform } from '../src/data/transforms.ts';
 import { UsageError } from '../src/errors.ts';
 import { roundedToHalf } from '../src/model/half.ts';
 import { createModel } from '../src/model/models.ts';
-import { testTransform } from '../src/report/page-data.ts';
 import { encodePng } from '../src/report/png.ts';
 import { sampleRaster } from '../src/report/rasters.ts';
 import { buildReport, type ReportRun, writeReport } from '../src/report/report.ts';
@@ -51,7 +50,7 @@ async function expected(bytes: Uint8Array): Promise<Float32Array> {
   const network = createModel(config.model, { classes: splits.test.classes.length });
   await using model = await compile(network, { input: splits.test.shape, device: 'wasm' });
   await model.setWeights(roundedToHalf(weights));
-  const transform = testTransform(channelStatistics(splits.train));
+  const transform = inputTransform(channelStatistics(splits.train));
   const { values } = applyTransform(transform, imageFromBytes(bytes, splits.test.shape), random(0, 0));
   return (await model.predict(values)).probabilities;
 }

@@ -45,7 +45,6 @@ export function crossEntropy(
     }
     const largest = scores.reduce((a, b) => Math.max(a, b));
     const normalizer = scores.reduce((total, score) => total + Math.exp(score - largest), 0);
-    const logSum = Math.log(normalizer) + largest;
     const likelier = scores.filter(
       (score, c) => score > scores[label]! || (score === scores[label] && c < label),
     );
@@ -55,7 +54,8 @@ export function crossEntropy(
       const own = (c === label ? 1 : 0) * (others?.ownShare ?? 1);
       const other = others && c === others.labels[n] ? 1 - others.ownShare : 0;
       const target = (1 - smoothing) * (own + other) + smoothing / classes;
-      if (target > 0) sum += target * (logSum - scores[c]!);
+      // Added in this order, so that large logits cancel before the logarithm is added.
+      if (target > 0) sum += target * (largest - scores[c]! + Math.log(normalizer));
       gradient[n * classes + c] = (Math.exp(scores[c]! - largest) / normalizer - target) / batch;
     }
   }

@@ -31,7 +31,7 @@ export function startTry(data: PageData): void {
       const answer = await classifier(planarBytes(pixels, data.input));
       if (mine !== turn) return;
       show(data, pixels, answer);
-      const best = likeliest(answer.probabilities, 1)[0]!;
+      const best = likeliest(answer.logits, 1)[0]!;
       status.textContent =
         `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!)} ` +
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
@@ -95,7 +95,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
   const stack = make('div', { class: 'stack large', role: 'img' }, canvasOf(pixels), heat);
   const caption = make('p', { class: 'note' });
   const list = make('ol', { class: 'bars' });
-  const best = likeliest(answer.probabilities, 5);
+  const best = likeliest(answer.logits, 5);
   const buttons = best.map((label) => {
     const probability = answer.probabilities[label]!;
     const button = make(
