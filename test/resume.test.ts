@@ -190,7 +190,7 @@ describe('a run in pieces', () => {
     await vgg([...constant, '4', '--run', one]);
     await vgg([...constant, '2', '--run', two]);
     const { code, stderr } = await vgg(['train', '--resume', two, '--epochs', '4', '--no-report']);
-    expect(stderr).not.toContain('another course');
+    expect(stderr).not.toContain('another curve');
     expect(code).toBe(0);
     expect(await digests(two)).toEqual(await digests(one));
     expect((await readRun(two)).config.epochs).toBe(4);
@@ -205,7 +205,7 @@ describe('a run in pieces', () => {
     const jump = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
     // After 4 steps of 4 and 4 of 8: cos² of 3/8 π and of π/4, of the rate 0.001.
     const said =
-      'With 2 epochs in place of 1, cosine is another course: the learning rate was 0.000146 in the last step and is ' +
+      'With 8 steps instead of 4, cosine follows another curve: the learning rate was 0.000146 in the last step and is ' +
       '0.000500 in the next one.';
     expect(jump.stderr).toContain(said);
     expect(await readFile(join(run, 'log.txt'), 'utf8')).toContain(said);
@@ -214,7 +214,7 @@ describe('a run in pieces', () => {
     expect(env!.resumed![0]!.rates!.now).toBeCloseTo(0.0005, 12);
     // The run is one of 2 epochs from now on.
     const again = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
-    expect(again.stderr).not.toContain('another course');
+    expect(again.stderr).not.toContain('another curve');
   });
 
   test('a damaged checkpoint is found, and the one before it serves', { timeout: 60_000 }, async () => {

@@ -35,7 +35,7 @@ export interface RunEnvironment {
     readonly description: string;
     /** Why the bits may differ from those of an uninterrupted run, where they may. */
     readonly differs?: string;
-    /** Learning rates of the last step before and of the first one now, where more or fewer epochs bent the schedule. */
+    /** Learning rates of the last step before and of the first one now, if another length of the training changed the schedule. */
     readonly rates?: { readonly before: number; readonly now: number };
   }[];
 }

@@ -306,8 +306,8 @@ async function writeEnvironment(
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
 
 /**
- * Learning rates of the last step and of the next one, where another number of epochs is another course of the rate
- * from here on; undefined where it is not.
+ * Learning rates of the last step and of the next one if another length of the training changes the curve of the rate
+ * from here on; undefined if it does not.
  */
 function bentCourse(
   before: TrainConfig,
@@ -317,12 +317,16 @@ function bentCourse(
 ): Rates | undefined {
   const rateAt = (config: TrainConfig, total: number): number => {
     const [epoch, step] = [Math.floor(total / stepsPerEpoch) + 1, total % stepsPerEpoch];
-    return scheduleOf(config)({ epoch, step, stepsPerEpoch, epochs: config.epochs, plateaus });
+    const ends = lastStep({ ...config, stepsPerEpoch });
+    return scheduleOf(config)({
+      ...{ epoch, step, stepsPerEpoch, epochs: config.epochs, totalSteps: ends, plateaus },
+    });
   };
   const rates = { before: rateAt(before, Math.max(0, totalSteps - 1)), now: rateAt(now, totalSteps) };
-  if (before.epochs === now.epochs || rateAt(before, totalSteps) === rates.now) return undefined;
+  if (rateAt(before, totalSteps) === rates.now) return undefined;
+  const lengthOf = (config: TrainConfig): number => lastStep({ ...config, stepsPerEpoch });
   notice(
-    `With ${now.epochs} epochs in place of ${before.epochs}, ${now.schedule} is another course: the learning rate ` +
+    `With ${counted(lengthOf(now), 'step')} instead of ${lengthOf(before)}, ${now.schedule} follows another curve: the learning rate ` +
       `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
   );
   return rates;

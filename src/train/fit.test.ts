@@ -331,6 +331,23 @@ test('validation pictures decide what is best', async () => {
   expect(loop.best!.value).toBe(Math.max(...events.map(({ validationAccuracy }) => validationAccuracy!)));
 });
 
+test('steps decide how far a schedule reaches, whole groups of batches alone', async () => {
+  const options = { accumulate: 2, averageDecay: 0, schedule: cosineSchedule(0.02), epochs: 80 };
+  for (const [steps, total] of [
+    [8, 8],
+    [9, 8],
+    [16, 16],
+  ] as const) {
+    const rates: number[] = [];
+    await run({ ...options, steps }, { step: ({ lr }) => void rates.push(lr) });
+    expect(rates).toEqual(
+      Array.from({ length: total }, (_, i) => 0.02 * ((1 + Math.cos((Math.PI * i) / total)) / 2)).map(
+        (rate) => expect.closeTo(rate, 12),
+      ),
+    );
+  }
+});
+
 test('plateaus lower the rate', async () => {
   const events: EpochEvent[] = [];
   await run(

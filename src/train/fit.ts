@@ -148,7 +148,11 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   };
   /** The learning rate of a step of the epoch under way. */
   const rateOf = (step: number): number =>
-    schedule({ epoch: loop.epoch, step, stepsPerEpoch, epochs, plateaus: loop.counters.plateaus ?? 0 });
+    schedule({
+      ...{ epoch: loop.epoch, step, stepsPerEpoch, epochs },
+      totalSteps: lastTotal,
+      plateaus: loop.counters.plateaus ?? 0,
+    });
   /** The end of the group of accumulated batches that `step` is in. */
   const groupEnd = (step: number): number =>
     Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);

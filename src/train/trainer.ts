@@ -63,14 +63,16 @@ export function trainer(options: TrainerOptions): Trainer {
       throw new UsageError(`train: epoch ${epoch} is not a whole number ≥ 1; epochs count from 1`);
     }
     signal?.throwIfAborted();
-    optimizer.lr = learningRate({ epoch, step: 0, stepsPerEpoch: trainLoader.length, epochs, plateaus: 0 });
-    const stepsLeft = steps - (epoch - 1) * trainLoader.length;
+    const stepsPerEpoch = trainLoader.length;
+    const totalSteps = Math.min(steps, epochs * stepsPerEpoch);
+    optimizer.lr = learningRate({ epoch, step: 0, stepsPerEpoch, epochs, totalSteps, plateaus: 0 });
+    const stepsLeft = steps - (epoch - 1) * stepsPerEpoch;
     const result = await model.train(trainLoader, {
       epoch,
       optimizer,
-      steps: Math.max(0, Math.min(trainLoader.length, stepsLeft)),
+      steps: Math.max(0, Math.min(stepsPerEpoch, stepsLeft)),
       onStep: ({ step, loss }) =>
-        reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss, lr: optimizer.lr }),
+        reporter?.step({ epoch, epochs, step, steps: stepsPerEpoch, loss, lr: optimizer.lr }),
       ...(signal && { signal }),
     });
     signal?.throwIfAborted();
