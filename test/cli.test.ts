@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -428,6 +429,19 @@ describe('bad input', () => {
     expect(run.stderr).toMatch(/error: the loss became (NaN|-?Infinity) in epoch 1, step \d+: /);
     expect(run.code).toBe(1);
     expect(jsonLines(run).map(({ event }) => event)).toEqual(['start']);
+  });
+
+  test('weights that the last step destroys are an error, and are kept nowhere', async () => {
+    const [dir, save] = [join(folder, 'diverged'), join(folder, 'diverged.safetensors')];
+    const args = ['--steps', '1', '--optimizer', 'sgd', '--lr', '1e20', '--run', dir, '--save', save];
+    const run = await vgg(['train', ...args]);
+    expect(run.stderr).toMatch(/error: the (weights are not finite|test loss is NaN) after epoch 1, step 1/);
+    expect(run.stderr).toContain('lower the learning rate (--lr; now 1e+20)');
+    expect(run.code).toBe(1);
+    expect(run.stdout).not.toContain('Accuracy');
+    expect(readdirSync(dir).filter((name) => name.endsWith('.safetensors'))).toEqual([]);
+    expect(existsSync(save)).toBe(false);
+    expect(JSON.parse(readFileSync(join(dir, 'state.json'), 'utf8'))).toMatchObject({ state: 'failed' });
   });
 
   test('a weight file that is none, and one of another network', async () => {

@@ -2,11 +2,12 @@ import { expect, test } from 'vitest';
 import { type Dataset, fromArrays } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import { random } from '../data/random.ts';
+import { VggError } from '../errors.ts';
 import { flatten, linear } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
 import { compile, type Model } from './model.ts';
-import { adam } from './optimizers.ts';
-import { accuracyLine, type EpochEvent, lectureLines, type StepEvent } from './reporters.ts';
+import { adam, sgd } from './optimizers.ts';
+import { accuracyLine, type EpochEvent, lectureLines, type Reporter, type StepEvent } from './reporters.ts';
 import { trainer } from './trainer.ts';
 
 /** 10 noisy pictures of 1×2×2 in two classes. */
@@ -100,6 +101,15 @@ test('an abort stops the loop with its reason; the weights stay', async () => {
   await expect(train(1)).rejects.toThrow('enough');
   await expect(test()).rejects.toThrow('enough');
   expect(await model.weights()).not.toEqual(before);
+});
+
+test('weights that the last step destroys end the loop at its test', async () => {
+  const parts = await setUp();
+  await using _ = parts.model;
+  const reporter: Reporter = { step: () => {}, epoch: () => expect.fail('reported it') };
+  const { train, test } = trainer({ ...parts, reporter, optimizer: sgd({ lr: 1e300 }), steps: 1 });
+  await train(1);
+  await expect(test()).rejects.toThrow(VggError);
 });
 
 test('epochs count from 1', async () => {
