@@ -89,7 +89,7 @@ describe('a run in pieces', () => {
     timeout: 240_000,
   }, async () => {
     const dice = random(Date.now(), 1);
-    const rest = ['--log-every', '7', '--no-report', '--checkpoint-every', '6'];
+    const rest = ['--no-report', '--checkpoint-every', '6'];
     const expectSame = async (run: string): Promise<void> => {
       expect(await digests(run)).toEqual(await digests(whole));
       expect(await metricsOf(run)).toEqual(await metricsOf(whole));
@@ -135,7 +135,7 @@ describe('a run in pieces', () => {
       /The checkpoint after epoch 2, step \d+ is in .*interrupted; vgg train --resume/,
     );
     expect((await readRun(run)).state).toBe('interrupted');
-    const second = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+    const second = await vgg(['train', '--resume', run, '--no-report']);
     expect(second.stderr).toMatch(/going on after epoch 2, step \d+/);
     expect(second.code).toBe(0);
     expect(await digests(run)).toEqual(await digests(whole));
@@ -148,7 +148,7 @@ describe('a run in pieces', () => {
     },
     async (signal) => {
       const run = join(folder, `timed-${signal}`);
-      const rest = ['--log-every', '7', '--no-report', '--checkpoint-every', '6'];
+      const rest = ['--no-report', '--checkpoint-every', '6'];
       await vgg(['train', ...options, ...rest, '--run', run], {
         interrupt: { signal, after: 'Epoch [2/3], step [21' },
       });
@@ -180,7 +180,7 @@ describe('a run in pieces', () => {
     await vgg(['train', ...options, '--run', run], {
       interrupt: { signal: 'SIGINT', after: 'Epoch [1/3], step [21' },
     });
-    await vgg(['train', '--resume', run, '--threads', '3', '--log-every', '7', '--no-report']);
+    await vgg(['train', '--resume', run, '--threads', '3', '--no-report']);
     expect(await digests(run)).toEqual(await digests(whole));
   });
 
@@ -235,7 +235,7 @@ describe('a run in pieces', () => {
         interrupt: { signal: 'SIGTERM', after: 'Epoch [2/3], step [21' },
       });
       await damage(join(run, 'last.safetensors'));
-      const { code, stderr } = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+      const { code, stderr } = await vgg(['train', '--resume', run, '--no-report']);
       expect(code, stderr).toBe(0);
       expect(stderr).toMatch(/last\.safetensors.*; going on from .*last\.previous\.safetensors/);
       expect(await digests(run)).toEqual(await digests(whole));

@@ -24,7 +24,6 @@ interface TrainCommandOptions {
   readonly report: boolean;
   readonly seeds?: number;
   readonly save?: string;
-  readonly logEvery: number;
   readonly printConfig?: true;
   readonly json?: true;
 }
@@ -71,7 +70,6 @@ export function trainCommand(interruption: Interruption): Command {
       ),
     )
     .addOption(new Option('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
-    .addOption(wholeNumberOption('--log-every <k>', 'report a step each k steps of an epoch').default(100))
     .option('--print-config', 'print the complete config as JSON and end')
     .option('--json', 'report one JSON object a line');
   return command
@@ -238,13 +236,14 @@ async function trainOnce(
   options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
   interruption: Interruption,
 ): Promise<number | undefined> {
-  const { folder, resume, save, logEvery, series } = options;
+  const { folder, resume, save, series } = options;
   const { signal } = interruption;
   const [{ runTraining }, { progressFor }] = await Promise.all([
     import('../runs/training.ts'),
     import('./progress.ts'),
   ]);
-  const progress = progressFor({ json: options.json === true, logEvery, batchSize: config.batchSize });
+  const { logEvery, batchSize } = config;
+  const progress = progressFor({ json: options.json === true, logEvery, batchSize });
   let position = { epoch: 1, step: 0 };
   const shown: Callback = {
     step(event) {
@@ -261,7 +260,6 @@ async function trainOnce(
     const result = await runTraining(config, {
       ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
       ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
-      stepInterval: logEvery,
       signal,
       onNotice: note,
       callbacks: [shown, keeper.callback],

@@ -80,6 +80,11 @@ export interface Run {
   readonly config: TrainConfig;
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
+  /**
+   * To be called before anything is written over: the folder may be another one by now.
+   * @throws VggError if it was emptied, moved or replaced since the run was opened, or lacks one of these files.
+   */
+  readonly requireOwn: (files?: readonly (keyof typeof runFiles)[]) => Promise<void>;
   /** Of its options those that have an effect. */
   readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
@@ -257,17 +262,35 @@ async function locked(
   const lock = await lockFolder(folder);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
+  const requireOwn: Run['requireOwn'] = async (files = []) => {
+    if (!(await lock.isHeld())) {
+      throw new VggError(
+        `${folder} was emptied, moved or replaced during training, so nothing more is written there; if it was ` +
+          'moved, vgg train --resume continues from its new place',
+      );
+    }
+    const missing = files.find((file) => !existsSync(path(file)));
+    if (missing === undefined) return;
+    throw new VggError(
+      `${path(missing)} was deleted during training; put back a copy, and vgg train --resume ${folder} continues`,
+    );
+  };
+  const writeOwn = async (file: keyof typeof runFiles, value: unknown): Promise<void> => {
+    await requireOwn();
+    await writeJson(path(file), value);
+  };
   try {
     return await body((config) => ({
       name: runName(folder),
       folder,
       config,
       path,
-      writeConfig: (own) => writeJson(path('config'), usedOptions(own)),
-      writeEnvironment: (environment) => writeJson(path('environment'), environment),
-      writeStatus: (status) => writeJson(path('state'), status),
+      requireOwn,
+      writeConfig: (own) => writeOwn('config', usedOptions(own)),
+      writeEnvironment: (environment) => writeOwn('environment', environment),
+      writeStatus: (status) => writeOwn('state', status),
       log: async (text) => {
-        log ??= openAppend(path('log'));
+        log ??= requireOwn().then(() => openAppend(path('log')));
         const time = new Date().toISOString();
         const lines = text.split('\n').map((line) => `${time} ${line}\n`);
         await (await log).append(lines.join(''));

@@ -52,8 +52,6 @@ export interface TrainingOptions {
   readonly resume?: string;
   /** Leaves out both: nothing is written. */
   readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
-  /** A row of metrics for each this many steps of an epoch; 100 by default. */
-  readonly stepInterval?: number;
   /** Hears of the training when all is ready, before its first step. */
   readonly onStart?: (training: Training, from: Snapshot | undefined) => void;
   readonly callbacks?: readonly Callback[];
@@ -214,7 +212,7 @@ export async function runTraining(
     const recorder =
       run && !rests
         ? await recordRun(run, {
-            stepInterval: options.stepInterval ?? 100,
+            stepInterval: config.logEvery,
             model: training.model,
             trainLoader: training.trainLoader,
             resumed: resume !== undefined,
@@ -355,7 +353,7 @@ export function resumedConfig(
   changes: Partial<TrainConfig>,
   stepsDone = 0,
 ): TrainConfig {
-  const allowed = ['epochs', 'steps', 'device', 'threads', 'data'] as const;
+  const allowed = ['epochs', 'steps', 'device', 'threads', 'data', 'logEvery'] as const;
   const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
   if (refused !== undefined) {
     throw new UsageError(

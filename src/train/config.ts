@@ -89,6 +89,7 @@ const schema = z.strictObject({
   init: z.string().optional().describe('start from the weights of this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('what computes'),
   threads: whole(1).optional().describe('worker threads; one for each core by default'),
+  logEvery: whole(1).default(100).describe('report a step each k steps of an epoch'),
 });
 
 /** An option that has an effect with some choices of another option alone. */
@@ -162,6 +163,7 @@ export interface TrainConfig {
   readonly init?: string;
   readonly device: DeviceName;
   readonly threads?: number;
+  readonly logEvery: number;
 }
 
 /** A training as a user writes it: what is left out takes its default. */
