@@ -10,6 +10,7 @@ import { UsageError, VggError } from '../errors.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
+import { percent } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
@@ -211,7 +212,7 @@ async function trainSeries(
     const run = await readRun(folder);
     if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
       const accuracy = finalAccuracy(run);
-      note(`${folder} is finished${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`);
+      note(`${folder} is finished${accuracy === undefined ? '' : `: ${percent(accuracy)}`}.`);
       accuracies.push(accuracy);
       continue;
     }

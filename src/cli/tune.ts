@@ -11,12 +11,12 @@ import { flagOf, trainCommand } from '../report/command.ts';
 import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
+import { percent } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
 import { note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
-import { percent } from './tune-progress.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;

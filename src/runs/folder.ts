@@ -2,7 +2,7 @@
  * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
  * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
  */
-import { type Dirent, existsSync } from 'node:fs';
+import { type Dirent, existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
@@ -218,6 +218,21 @@ export function runPlace(run: string): string {
   const holds = (folder: string): boolean => existsSync(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
+}
+
+/** @throws UsageError if two of these folders are the same one, whatever they are called: by a link, for instance. */
+export function requireDifferent(folders: readonly string[], command: string): void {
+  const seen = new Map<string, string>();
+  for (const folder of folders) {
+    const place = existsSync(folder) ? realpathSync(folder) : resolve(folder);
+    const before = seen.get(place);
+    if (before !== undefined) {
+      const both =
+        before === folder ? `${folder} is named twice` : `${before} and ${folder} are the same run`;
+      throw new UsageError(`${command}: ${both}; name each run once`);
+    }
+    seen.set(place, folder);
+  }
 }
 
 /** `vgg7-cifar100-20261124-121530`, in local time. */

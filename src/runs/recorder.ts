@@ -11,6 +11,7 @@ import type { Weight, Weights } from '../model/layer.ts';
 import { filterRaster, firstFilters } from '../report/rasters.ts';
 import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
+import { fixed, percent } from '../words.ts';
 import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { type PartTime, type Run, type RunStatus, readStatus } from './folder.ts';
 import type { RunState } from './records.ts';
@@ -121,8 +122,11 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
         await flush();
         await writeStatus('running');
         await run.log(
-          `epoch ${record.epoch}: train loss ${trainLoss.toFixed(4)}, test loss ${testLoss.toFixed(4)}, ` +
-            `test accuracy ${(100 * testAccuracy).toFixed(2)} %`,
+          `epoch ${record.epoch}: train loss ${fixed(trainLoss)}, ` +
+            (validationLoss === undefined
+              ? ''
+              : `validation loss ${fixed(validationLoss)}, validation accuracy ${percent(validationAccuracy)}, `) +
+            `test loss ${fixed(testLoss)}, test accuracy ${percent(testAccuracy)}`,
         );
       },
       async checkpoint(snapshot) {

@@ -3,12 +3,12 @@ import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { DataError, VggError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
 import { parseConfig, type TrainConfigInput } from '../train/config.ts';
 import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { readRun } from './folder.ts';
 import { readMetrics } from './table.ts';
-import { resumedConfig, runTraining, type TrainingOptions } from './training.ts';
+import { checkConfig, resumedConfig, runTraining, type TrainingOptions } from './training.ts';
 
 let root: string;
 let run: string;
@@ -36,6 +36,38 @@ async function resume(steps: number, changes: TrainingOptions = {}): Promise<rea
   return notices;
 }
 
+test.each([
+  [{ warmup: 3, epochs: 2 }, 'warmup 3 is longer than the training of 2 epochs (200 steps)'],
+  [{ warmup: 1, steps: 20 }, 'warmup 1 is longer than the training of about 0.2 epochs (20 steps)'],
+  [{ earlyStopping: 6, epochs: 5 }, 'earlyStopping 6 is longer than the training of 5 epochs'],
+  [{ earlyStopping: 3, steps: 120 }, 'earlyStopping 3 is longer than the training of about 1.2 epochs'],
+  [
+    { validation: 0.99999 },
+    'validation 0.99999 holds out 10000 of the 10000 training images of shapes; hold out at least 1 and leave',
+  ],
+  [{ validation: 1e-6 }, 'validation 0.000001 holds out 0 of the 10000 training images'],
+  [{ validation: 0.995 }, 'batch size 100 is larger than shapes with its 50 pictures'],
+] as const)('%j is refused before anything is read or written', async (input, message) => {
+  const config = parseConfig(input, 'test');
+  const refused = runTraining(config, { folder: run });
+  await expect(refused).rejects.toThrow(UsageError);
+  await expect(refused).rejects.toThrow(message);
+  expect(existsSync(run)).toBe(false);
+  expect(() => checkConfig(config)).toThrow(message);
+});
+
+test('warm-up and early stopping as long as the training are fine, and a resumed run keeps to them', () => {
+  for (const input of [
+    { warmup: 2, epochs: 2 },
+    { warmup: 0.2, steps: 20 },
+    { earlyStopping: 2, steps: 120 },
+  ])
+    checkConfig(parseConfig(input, 'test'));
+  const config = parseConfig({ warmup: 3, epochs: 4 }, 'test');
+  expect(() => resumedConfig(config, { epochs: 2 })).toThrow('warmup 3 is longer than the training of 2');
+  expect(resumedConfig(parseConfig({ warmup: 3, epochs: 2 }, 'test'), { threads: 1 }).warmup).toBe(3);
+});
+
 test('a resumed run logs at the same steps as before', async () => {
   await begin();
   await resume(12);
@@ -48,7 +80,12 @@ describe('the run folder changes during training', () => {
   async function ended(change: () => Promise<unknown>): Promise<unknown> {
     let changed: Promise<unknown> | undefined;
     const callbacks = [
-      { step: () => void (changed ??= change()), checkpoint: () => expect.fail('a checkpoint was kept') },
+      {
+        step: () => {
+          changed ??= change();
+        },
+        checkpoint: () => expect.fail('a checkpoint was kept'),
+      },
     ];
     return begin({}, { callbacks }).then(
       () => expect.fail('the training finished'),
@@ -117,7 +154,7 @@ describe('metrics.csv that does not match its checkpoint', () => {
     ],
     [
       'a damaged row',
-      (lines) => void (lines[3] = 'step,1,x'),
+      (lines) => void lines.splice(3, 1, 'step,1,x'),
       'line 4: 3 cells, expected 14; correct the line',
     ],
   ];

@@ -5,12 +5,14 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { datasetFacts, loadDataset } from '../data/named.ts';
+import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
 import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
+  checkLength,
   type FitOptions,
   type FitResult,
   fit as fitModel,
@@ -99,15 +101,21 @@ export function scheduleOf(config: TrainConfig): Schedule {
 }
 
 /**
- * What is known before anything is read. Yields the facts of the data set.
+ * What is known before anything is read.
  * @throws UsageError where options do not go together.
  */
-export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts> {
+export function checkConfig(config: TrainConfig): void {
+  checkParts(config);
+  checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+}
+
+/** All but the length of the training, which a sweep and a resumed run of an older version do not have to keep to. */
+function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   optimizerOf(config);
   scheduleOf(config);
   const facts = datasetFacts(config);
   const { cutout, batchSize } = config;
-  checkBatchSize(batchSize, facts);
+  checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
   const { name, shape } = facts;
   lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
   const [, height, width] = shape;
@@ -125,7 +133,7 @@ export async function prepareTraining(
   signal?: AbortSignal,
 ): Promise<Training> {
   const { batchSize, seed, device, threads } = config;
-  const facts = checkConfig(config);
+  const facts = checkParts(config);
   // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
@@ -192,6 +200,7 @@ export async function runTraining(
   let training: Training | undefined;
   let begun = false;
   try {
+    if (resume === undefined) checkConfig(config);
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
     // What a checkpoint holds takes the place of the weights that the run began with.
     const { init: _, ...withoutInit } = config;
@@ -363,6 +372,8 @@ export function resumedConfig(
   }
   refuseUnused(changes, config, '--resume');
   const changed = { ...config, ...changes };
+  if ('epochs' in changes || 'steps' in changes)
+    checkLength({ ...changed, stepsPerEpoch: stepsPerEpoch(changed) });
   const endOf = (of: TrainConfig): number => lastStep({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
   if (endOf(changed) < stepsDone && endOf(changed) < endOf(config)) {
     const limit = changes.steps !== undefined && changes.steps < stepsDone ? 'steps' : 'epochs';

@@ -7,7 +7,7 @@
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { datasetFacts, datasetNames } from '../data/named.ts';
-import { keptApart } from '../data/split.ts';
+import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -219,12 +219,11 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
-/** Batches of an epoch, before any pictures are read. */
+/** Batches of an epoch, before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(
   config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
 ): number {
-  const { length } = datasetFacts(config);
-  return Math.ceil((length - keptApart(length, config.validation)) / config.batchSize);
+  return Math.ceil(leftToTrain(datasetFacts(config), config.validation) / config.batchSize);
 }
 
 /**

@@ -10,6 +10,7 @@ import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
+import { counted } from '../words.ts';
 import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
 import type { EpochEvent, Reporter } from './reporters.ts';
@@ -379,6 +380,25 @@ function requireSound({ state, bestWeights }: NonNullable<FitOptions['resume']>)
         'learning rate (--lr) or with limited gradients (--clip-norm 1, for instance)',
     );
   }
+}
+
+/**
+ * Refuses what would outlast the training: a warm-up that never reaches its rate, early stopping that never stops.
+ * @throws UsageError that names the option, its value and the length of the training.
+ */
+export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: number }): void {
+  const { stepsPerEpoch, earlyStopping = 0 } = extent;
+  const steps = lastStep(extent);
+  const epochs = steps / stepsPerEpoch;
+  const shown = `${Number.isInteger(epochs) ? '' : 'about '}${counted(Number(epochs.toPrecision(3)), 'epoch')}`;
+  const refuse = (name: string, value: number): never => {
+    throw new UsageError(
+      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a shorter one, or ` +
+        'train longer (epochs, steps)',
+    );
+  };
+  if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', warmup);
+  if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
 }
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {

@@ -1,9 +1,10 @@
 /** "Try the network": classifies and explains a sample or a user's image, all in the page. */
 import { heatPixels } from '../../explain/colors.ts';
 import type { HeatMap } from '../../explain/explain.ts';
+import { percent } from '../../words.ts';
 import { type PageData, weightsId } from '../page-data.ts';
 import { likeliest } from '../predictions.ts';
-import { byId, make, percent } from './dom.ts';
+import { byId, make } from './dom.ts';
 import { type Answer, type Classifier, openClassifier } from './network.ts';
 import { planarBytes, squarePixels } from './pixels.ts';
 
@@ -33,7 +34,7 @@ export function startTry(data: PageData): void {
       show(data, pixels, answer);
       const best = likeliest(answer.logits, 1)[0]!;
       status.textContent =
-        `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!)} ` +
+        `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!, 1)} ` +
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
     } catch (error) {
       if (mine !== turn) return;
@@ -109,7 +110,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
         'aria-pressed': 'false',
       },
       make('span', { class: 'name' }, data.classes[label]!),
-      make('span', { class: 'value' }, percent(probability)),
+      make('span', { class: 'value' }, percent(probability, 1)),
     );
     button.addEventListener('click', () => select(label));
     list.append(make('li', {}, button));
