@@ -153,6 +153,18 @@ describe('runs', () => {
     expect((await vgg(['runs', join(folder, 'none')])).stderr).toContain('There are no runs in');
   });
 
+  test('a training says by which accuracy it chose the best epoch', async () => {
+    const args = ['train', '--validation', '0.1', '--steps', '2', '--no-report', '--device', 'wasm'];
+    const { stdout, stderr } = await vgg(args);
+    const [, accuracy] = stdout.match(
+      /Validation loss: \d\.\d{4}, Validation accuracy: (\d+\.\d\d %), Test/,
+    )!;
+    expect(stderr).toContain(`\nBest epoch: 1, validation accuracy ${accuracy}, in `);
+    const end = jsonLines(await vgg([...args, '--json'])).at(-1)!;
+    const { validationAccuracy } = end;
+    expect(end.best).toEqual({ epoch: 1, value: validationAccuracy, metric: 'validationAccuracy' });
+  });
+
   /** A run folder with these epochs, as a training leaves it. */
   async function writeRun(
     dir: string,
