@@ -1,5 +1,6 @@
 /** Where the command line writes: results to standard output, notes and hints to standard error. */
 import type { SampleFigures } from '../runs/seeds.ts';
+import { percent } from '../words.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
@@ -63,7 +64,6 @@ export function grouped(value: number): string {
 
 /** `97.12 ± 0.30 %` of shares between 0 and 1; a single value has no deviation. */
 export function meanText({ mean, deviation }: SampleFigures): string {
-  if (mean === undefined) return '';
-  const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;
-  return `${(100 * mean).toFixed(2)}${spread} %`;
+  if (mean === undefined || deviation === undefined) return percent(mean);
+  return `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
 }

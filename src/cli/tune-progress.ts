@@ -10,6 +10,7 @@ import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
 import type { WorkEvent } from '../tune/work.ts';
+import { percent } from '../words.ts';
 import { print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -79,8 +80,6 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
     return events;
   };
 }
-
-export const percent = (value: number): string => `${(100 * value).toFixed(2)} %`;
 
 const paramText = (params: FrozenTrial['params']): string =>
   Object.entries(params)

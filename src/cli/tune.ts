@@ -12,12 +12,12 @@ import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
+import { percent } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
 import { note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
-import { percent } from './tune-progress.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;

@@ -22,7 +22,7 @@ import {
   trainOptions,
   usedOptions,
 } from '../train/config.ts';
-import { lastStep } from '../train/fit.ts';
+import { checkLength } from '../train/fit.ts';
 import {
   categorical,
   type Distribution,
@@ -146,7 +146,7 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
   return (params) => {
     try {
       const config = parseConfig(configOf(space, params), 'the point');
-      lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+      checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
       const { model, modelOptions } = config;
       const key = JSON.stringify([model, modelOptions]);
       if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
