@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { VggError } from '../../errors.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
@@ -74,6 +74,13 @@ function commandOf(candidate: string): string[] {
   return [isPath(program) ? resolve(program) : program, ...own];
 }
 
+/** The environment of a compiler: neither it nor what it starts is taken from a folder that depends on where it runs. */
+function compilerEnvironment(): NodeJS.ProcessEnv {
+  if (process.platform === 'win32') return process.env;
+  const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
+  return { ...process.env, PATH: folders.join(delimiter) };
+}
+
 /**
  * The machine's C compiler: `$VGGNET_CC` and no other, or the first that runs of `$CC`, `cc`, `gcc` and `clang`.
  * @throws VggError where there is none, with the reason.
@@ -91,6 +98,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
       let macros: string;
       try {
         const ended = await runToEnd([...command, ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'], {
+          env: compilerEnvironment(),
           signal,
         });
         if (ended.code !== 0) {
@@ -147,7 +155,11 @@ export async function compileLibrary(
   const failed = new AbortController();
   const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const run = async (...rest: readonly string[]): Promise<void> => {
-    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal: either });
+    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], {
+      cwd: work,
+      env: compilerEnvironment(),
+      signal: either,
+    });
     if (ended.code === 0) return;
     const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
     const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;
