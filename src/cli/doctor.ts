@@ -74,12 +74,13 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
   if (!json) print(formatMachine(machine));
   const devices: DeviceReport[] = [];
   for (const source of await sourcesBeside(native)) {
-    const [{ examineKernels }, { describeKernels }] = await Promise.all([
+    const [{ examineKernels }, { describeKernels }, { aside }] = await Promise.all([
       import('../engine/cpu/examine.ts'),
       import('../engine/cpu/library.ts'),
+      import('../aside-node.ts'),
     ]);
     if (!json && process.stderr.isTTY) note(`examining ${describeKernels(source)} …`);
-    const report = await examineKernels(source);
+    const report = await aside('engine/cpu/examine', examineKernels, source);
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
