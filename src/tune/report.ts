@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
-import { pageScript } from '../report/bundle.ts';
+import { pageScript } from '../report/page-script.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { commandText, page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
