@@ -6,7 +6,9 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { VggError } from '../../errors.ts';
+import { isMissing, reason } from '../../files/files.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
@@ -109,8 +111,8 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
         macros = ended.stdout;
       } catch (error) {
         signal?.throwIfAborted();
-        const { code, message } = error as NodeJS.ErrnoException;
-        if (code !== 'ENOENT') failure ||= `${candidate} does not compile: ${message}`;
+        if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
+        if (!isMissing(error)) failure ||= `${candidate} cannot be started: ${reason(error)}`;
         break;
       }
       const has = (name: string): boolean => macro(macros, name) !== undefined;

@@ -22,10 +22,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
+import { reason } from '../../files/files.ts';
 import { makePrivateFolder } from '../../files/private-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
 import { loadKoffi } from '../../koffi-node.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { codeUrl, moduleFile } from '../../package-files.ts';
 import {
   type Compiler,
@@ -68,7 +70,11 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     return await findOrCompile(options);
   } catch (error) {
     // A folder that cannot be written, for instance, or a full disk.
-    if (error instanceof Error && 'syscall' in error) throw new VggError(error.message);
+    if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
+    if (error instanceof Error && 'syscall' in error) {
+      const { path = options.directory ?? nativeDirectory() } = error as NodeJS.ErrnoException;
+      throw new VggError(`${path} cannot be used: ${reason(error)}`);
+    }
     throw error;
   }
 }

@@ -109,15 +109,14 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   };
   // Workers start up while the kernels are made.
   const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const finding = options.kernels(shared, onNotice, either);
   let kernels: KernelSource;
   let crew: Crew;
   try {
     let workers: readonly Thread[];
-    [kernels, workers] = await Promise.all([
-      options.kernels(shared, onNotice, signal),
-      Promise.all(starting),
-      wishHugePages(memory),
-    ]);
+    [kernels, workers] = await Promise.all([finding, Promise.all(starting), wishHugePages(memory)]);
     crew = shared
       ? await workerCrew(workers, {
           network,
@@ -129,6 +128,9 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
         })
       : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   } catch (error) {
+    // Nothing stays behind: no compiler under way, and no worker.
+    failed.abort(error);
+    await Promise.allSettled([finding]);
     for (const thread of await Promise.allSettled(starting))
       if (thread.status === 'fulfilled') await thread.value.stop();
     throw error;

@@ -1,5 +1,6 @@
 /** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
 import { VggError } from '../../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { moduleFile } from '../../package-files.ts';
 import { usualCacheBytes } from './operations.ts';
 import type { WasmMemory } from './webassembly.ts';
@@ -58,8 +59,7 @@ const cannotStart = (reason: string): VggError => new VggError(`a worker cannot 
 /** Why a worker does not start, and what to do, in one line. */
 function startFailure(error: unknown): VggError {
   const { code, message } = error as { readonly code?: string; readonly message: string };
-  if (/\b(EMFILE|ENFILE)\b/.test(`${code} ${message}`))
-    return cannotStart('too many open files; raise the limit (ulimit -n 1024) or use fewer threads');
+  if (isTooManyOpenFiles(error)) return cannotStart(`${tooManyOpenFiles} or use fewer threads`);
   if (code === 'ERR_WORKER_OUT_OF_MEMORY' || code === 'ERR_WORKER_INIT_FAILED')
     return cannotStart(`${message}; use fewer threads`);
   return cannotStart(`${message.split('\n')[0]}; ${wayOut}`);
