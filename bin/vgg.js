@@ -7,7 +7,7 @@ function start() {
   const root = dirname(dirname(realpathSync(process.argv[1])));
   const source = existsSync(join(root, 'src', 'cli', 'main.ts'));
   // Beside the code, where only those can write who can change the code: Node's own place in /tmp is open to others.
-  const cache = source ? join(root, 'node_modules', '.cache', 'vgg') : join(root, 'dist', '.cache');
+  const cache = source ? join(root, 'node_modules', '.cache', 'vgg') : join(root, 'dist', 'compile-cache');
   process.getBuiltinModule('node:module').enableCompileCache(cache);
   return import(source ? '../src/cli/main.ts' : '../dist/cli/main.js').then((cli) => cli.main(process.argv));
 }

@@ -3,9 +3,9 @@
  * that only development has; the build writes their results in their place. Not published.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'rolldown';
+import { type BuildOptions, build, type OutputOptions } from 'rolldown';
 import { packageVersion } from '../cli/version.ts';
 import { pageScript, scriptNames } from './page-script.ts';
 
@@ -18,28 +18,41 @@ async function bundleInto(dist: string): Promise<void> {
     join(dist, 'report/page-script.js'),
     `const scripts = ${texts};\nexport const pageScript = async (name) => scripts[name];\n`,
   );
-  const worker = await bundled('../engine/cpu/worker-entry.ts');
+  // A worker from text has no place that a URL could name; it is told all that it loads.
+  const worker = await bundled('../engine/cpu/worker-entry.ts', {
+    transform: { define: { 'import.meta.url': '""' } },
+    output: { format: 'iife' },
+  });
   const text = JSON.stringify(worker.code);
   await writeFile(join(dist, 'engine/cpu/worker-text.js'), `export const workerText = ${text};\n`);
-  const { code, moduleIds } = await bundled('./plot.ts');
+  const { code, moduleIds } = await bundled('./plot.ts', {
+    // linkedom would use the package canvas where there is one; its own stand-in beside that import does.
+    plugins: [
+      {
+        name: 'without-canvas',
+        resolveId: (source, importer) =>
+          source === 'canvas' && importer !== undefined ? join(dirname(importer), 'canvas-shim.cjs') : null,
+      },
+    ],
+    output: { format: 'esm' },
+  });
   await writeFile(join(dist, 'report/plot.js'), `/*!\n${await licencesOf(moduleIds)}\n*/\n${code}`);
 }
 
 /** A module with all that it imports, in one file. */
 async function bundled(
   module: string,
+  { output, ...options }: BuildOptions & { readonly output: OutputOptions },
 ): Promise<{ readonly code: string; readonly moduleIds: readonly string[] }> {
-  const isWorker = module.includes('worker');
-  const { output } = await build({
+  const result = await build({
+    ...options,
     input: fileURLToPath(new URL(module, import.meta.url)),
     platform: 'node',
     write: false,
     logLevel: 'warn',
-    // A worker from text has no place that a URL could name; it is told all that it loads.
-    ...(isWorker && { transform: { define: { 'import.meta.url': '""' } } }),
-    output: { format: isWorker ? 'iife' : 'esm', minify: true, codeSplitting: false },
+    output: { ...output, minify: true, codeSplitting: false },
   });
-  return output[0];
+  return result.output[0];
 }
 
 /** The licences of the packages that these modules come from, each with its package's name. */
