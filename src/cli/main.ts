@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../open-files.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { packageVersion } from './version.ts';
 
@@ -67,6 +68,10 @@ function report(error: unknown): number {
   if (error instanceof VggError) {
     process.stderr.write(`error: ${error.message}\n`);
     return error.exitCode;
+  }
+  if (isTooManyOpenFiles(error)) {
+    process.stderr.write(`error: ${tooManyOpenFiles}\n`);
+    return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);
   process.stderr.write(

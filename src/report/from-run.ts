@@ -75,10 +75,13 @@ async function measureShares(
   device: string,
 ): Promise<readonly TimeShare[] | undefined> {
   if (device === 'reference') return undefined;
-  const [{ anyKernels, wasmKernels }, { profileLayers }] = await Promise.all([
+  const [{ anyKernels, wasmKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
     import('../engine/cpu/profile.ts'),
+    import('../aside-node.ts'),
   ]);
   const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
-  return (await profileLayers(network, kernels, { batchSize, steps: timedSteps })).rows;
+  return (
+    await aside('engine/cpu/profile', profileLayers, network, kernels, { batchSize, steps: timedSteps })
+  ).rows;
 }

@@ -50,7 +50,12 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
   const table = await openMetrics(metrics);
   // Without a checkpoint all comes again, the pictures before the first step too.
-  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {});
+  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
+    async (error: unknown) => {
+      await table.close();
+      throw error;
+    },
+  );
   let rows: MetricsRow[] = [];
   /** Of the rows that a run resumed from the next checkpoint keeps: the one of an epoch's part is written again. */
   let { digest } = table;
@@ -90,11 +95,16 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
     if (first) events.image(step, `filters of ${first.layer}`, filterRaster(first.weight, filterColumns));
   };
 
-  await writeStatus('running');
-  if (!from) {
-    await addPictures(events, trainLoader);
-    addFilters(0, await model.weights());
-    await events.flush();
+  try {
+    await writeStatus('running');
+    if (!from) {
+      await addPictures(events, trainLoader);
+      addFilters(0, await model.weights());
+      await events.flush();
+    }
+  } catch (error) {
+    await Promise.allSettled([table.close(), events.close()]);
+    throw error;
   }
   return {
     callback: {

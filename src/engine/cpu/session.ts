@@ -45,7 +45,7 @@ import {
   storeMatrix,
 } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { cacheSize, processorCount, startThread, wishHugePages } from './threads.ts';
+import { cacheSize, processorCount, startThread, type Thread, wishHugePages } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 
 const pageBytes = 65_536;
@@ -108,24 +108,33 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     ranks: new Int32Array(buffer(largest * 4)),
   };
   // Workers start up while the kernels are made.
-  const workers = shared ? Array.from({ length: threads }, startThread) : [];
+  const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const finding = options.kernels(shared, onNotice, either);
   let kernels: KernelSource;
+  let crew: Crew;
   try {
-    [kernels] = await Promise.all([options.kernels(shared, onNotice, signal), wishHugePages(memory)]);
+    let workers: readonly Thread[];
+    [kernels, workers] = await Promise.all([finding, Promise.all(starting), wishHugePages(memory)]);
+    crew = shared
+      ? await workerCrew(workers, {
+          network,
+          largestBatch: options.batchSize,
+          cacheBytes,
+          kernels,
+          shared: state,
+          threads,
+        })
+      : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   } catch (error) {
-    for (const worker of workers) await (await worker).stop();
+    // Nothing stays behind: no compiler under way, and no worker.
+    failed.abort(error);
+    await Promise.allSettled([finding]);
+    for (const thread of await Promise.allSettled(starting))
+      if (thread.status === 'fulfilled') await thread.value.stop();
     throw error;
   }
-  const crew = shared
-    ? await workerCrew(await Promise.all(workers), {
-        network,
-        largestBatch: options.batchSize,
-        cacheBytes,
-        kernels,
-        shared: state,
-        threads,
-      })
-    : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   return new CpuSession(
     network,
     operations,
