@@ -121,11 +121,7 @@ export async function createRun(
 ): Promise<Run> {
   const folder = resolve(dir);
   refuseUsed(dir, folder);
-  try {
-    makeFolder(folder);
-  } catch (error) {
-    throw cannotWrite(folder, error);
-  }
+  makeFolder(folder);
   return locked(folder, async (run) => {
     // Another process may have begun and ended one meanwhile.
     refuseUsed(dir, folder);
