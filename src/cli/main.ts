@@ -6,6 +6,7 @@
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
+import { guardOutput } from './output.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
@@ -36,11 +37,7 @@ const commands: Readonly<Record<string, (interruption: Interruption) => Promise<
 
 /** Runs the command line `argv` (with the program's own two words in front). */
 export async function main(argv: readonly string[]): Promise<void> {
-  // A reader that has seen enough, as in `vgg train | head`, ends the command quietly.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
-  });
+  guardOutput();
   const interruption = listenForInterrupts();
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')

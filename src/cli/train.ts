@@ -13,7 +13,7 @@ import type { Callback, FitOptions } from '../train/fit.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { doing, meanText, note, print, printJson } from './output.ts';
+import { continueWithoutOutput, doing, meanText, note, print, printJson } from './output.ts';
 import { wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
@@ -253,6 +253,8 @@ async function trainOnce(
     },
     epoch: (event) => progress.epoch(event),
   };
+  if (folder !== undefined || save !== undefined)
+    continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
   const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
   // Until the first step there is a folder to be taken away again.
   interruption.stopsItself = true;

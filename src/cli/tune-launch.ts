@@ -19,7 +19,7 @@ import { parseConfig } from '../train/config.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { readWorkers } from '../tune/heartbeat.ts';
 import type { Interruption } from './interrupt.ts';
-import { note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import { viewOf } from './tune-progress.ts';
 
 export interface LaunchOptions {
@@ -54,6 +54,7 @@ export async function launchHere(
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
   interruption.kept = `What was tried is in ${folder.folder}; vgg tune --study ${folder.folder} goes on.`;
+  continueWithoutOutput(`The search continues, and ${folder.folder} keeps its results.`);
   await rm(folder.path('stop'), { force: true });
   makeFolder(folder.path('logs'));
   const [program, ...args] = workerCommand(folder, threads);

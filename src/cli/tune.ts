@@ -14,7 +14,7 @@ import type { TuneSpace } from '../tune/space.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
-import { note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { percent } from './tune-progress.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -166,6 +166,7 @@ export function tuneCommand(interruption: Interruption): Command {
       const { threads } = own.optsWithGlobals<{ threads?: number }>();
       interruption.stopsItself = true;
       interruption.graceMilliseconds = 60_000;
+      continueWithoutOutput('The worker continues.');
       interruption.kept = 'The trial under way goes on with the next worker.';
       await workOn(await openStudyFolder(dir), {
         signal: interruption.signal,
