@@ -21,7 +21,7 @@ import {
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import { maxThreads, modelOptionOption } from './models.ts';
-import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
+import { choiceOption, numberOption, pathOption, wholeNumberOption } from './values.ts';
 
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
 export function addConfigOptions(command: Command, without: readonly (keyof TrainConfig)[] = []): Command {
@@ -32,7 +32,7 @@ export function addConfigOptions(command: Command, without: readonly (keyof Trai
   return command
     .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
     .addOption(
-      new Option('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'),
+      pathOption('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'),
     );
 }
 
@@ -60,7 +60,7 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
         text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : part)),
       );
     case 'text':
-      return new Option(`${flag} <path>`, words);
+      return pathOption(`${flag} <path>`, words);
     default:
       return kind satisfies never;
   }

@@ -20,7 +20,7 @@ Examples:
 Each command explains its options: vgg train --help`;
 
 /** Each command's module is loaded where it is called, or where all are listed; here is their order. */
-const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
+export const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
   train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
   'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { loadDataset } from '../data/named.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { note, print, printJson } from './output.ts';
+import { pathOption } from './values.ts';
 
 interface StatsOptions extends DatasetOptions {
   readonly json?: true;
@@ -21,7 +22,12 @@ export function statsCommand(): Command {
     'mean and standard deviation of each colour channel over all training pixels',
   );
   return addDatasetOptions(command)
-    .option('--plot <file>', 'draw the histograms of the channels before and after normalisation as SVG')
+    .addOption(
+      pathOption(
+        '--plot <file>',
+        'draw the histograms of the channels before and after normalisation as SVG',
+      ),
+    )
     .option('--json', 'print {"mean":[…],"std":[…]}')
     .addHelpText('after', examples)
     .action(stats);

@@ -17,7 +17,7 @@ import { maxThreads } from './models.ts';
 import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { percent } from './tune-progress.ts';
-import { choiceOption, wholeNumberOption } from './values.ts';
+import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;
 
@@ -64,10 +64,10 @@ pruned, and promoted where later results lift them among the best 1/η.`;
 export function tuneCommand(interruption: Interruption): Command {
   const command = new Command('tune')
     .description('search options: channels, strides, learning rates, …')
-    .addOption(new Option('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
-    .addOption(new Option('--study <dir>', 'folder of the study').default('study'))
+    .addOption(pathOption('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
+    .addOption(pathOption('--study <dir>', 'folder of the study').default('study'))
     .addOption(wholeNumberOption('--trials <n>', 'configurations in all (default: 20)'))
-    .addOption(new Option('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
+    .addOption(pathOption('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
     .addOption(wholeNumberOption('--epochs <n>', "epochs of each trial, in place of the space's"))
     .addOption(wholeNumberOption('--steps <n>', "batches of each trial at most, in place of the space's"))
     .addOption(choiceOption('--sampler <name>', 'how they are chosen', samplerNames).default('tpe'))
@@ -110,7 +110,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('status')
     .description('what a study has come to')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const { openStudyFolder } = await import('../tune/folder.ts');
@@ -119,7 +119,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('watch')
     .description('follow a study until nobody works on it')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one JSON object a line')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
@@ -130,7 +130,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('stop')
     .description('let the workers of a study write their checkpoints and end; on Slurm, cancel its job')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
@@ -142,8 +142,8 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('report')
     .description('one HTML file: the answer, the best trials, what mattered, how the search went')
-    .argument('<dir>', 'folder of the study')
-    .addOption(new Option('--out <file>', "the file (default: report.html in the study's folder)"))
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
+    .addOption(pathOption('--out <file>', "the file (default: report.html in the study's folder)"))
     .option('--json', 'print {"report":…}')
     .action(async (dir: string, { out }: { readonly out?: string }, own: Command) => {
       const [{ openStudyFolder }, { reportStudy }] = await Promise.all([
@@ -157,7 +157,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('work')
     .description('one worker of a study, until nothing is left; started by the launchers')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .action(async (dir: string, _: unknown, own: Command) => {
       const [{ openStudyFolder }, { workOn }] = await Promise.all([
         import('../tune/folder.ts'),

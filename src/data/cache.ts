@@ -12,7 +12,7 @@ export function cacheDirectory(
     case 'darwin':
       return join(home, 'Library', 'Caches', 'vggnet');
     case 'win32':
-      return join(environment.LOCALAPPDATA || join(home, 'AppData', 'Local'), 'vggnet');
+      return join(pathInEnvironment(environment.LOCALAPPDATA) ?? join(home, 'AppData', 'Local'), 'vggnet');
     default: {
       const named = environment.XDG_CACHE_HOME ?? '';
       return join(isAbsolute(named) ? named : join(home, '.cache'), 'vggnet');
@@ -20,7 +20,11 @@ export function cacheDirectory(
   }
 }
 
+/** A path in the environment; an empty or blank one counts as not set, as in XDG's rules. */
+export const pathInEnvironment = (value: string | undefined): string | undefined =>
+  value?.trim() ? value : undefined;
+
 /** Where data sets are looked for, and downloaded to, when no place is named: `$VGGNET_DATA`, else the cache. */
 export function dataDirectory(environment: NodeJS.ProcessEnv = process.env): string {
-  return environment.VGGNET_DATA || cacheDirectory(environment);
+  return pathInEnvironment(environment.VGGNET_DATA) ?? cacheDirectory(environment);
 }

@@ -7,6 +7,7 @@ import { existsSync, lstatSync, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
+import { checkPath } from '../check.ts';
 import { DataError, VggError } from '../errors.ts';
 import { cannotRead, openRegular } from '../files/files.ts';
 import { wishHugePages } from '../huge-pages-node.ts';
@@ -51,6 +52,7 @@ async function load(
   data: string | undefined,
   labels: 'fine' | 'coarse',
 ): Promise<DatasetSplits> {
+  if (data !== undefined) checkPath(`${format.name}: data`, data);
   const place = locate(format, data ?? dataDirectory(), data !== undefined);
   const target = allocateCifar(format);
   await Promise.all(Object.values(target.pixels).map(wishHugePages));

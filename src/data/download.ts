@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, constants, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { checkPath } from '../check.ts';
 import { DataError, VggError } from '../errors.ts';
 import { cannotRead, cannotWrite, openRegular, openRegularSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
@@ -69,6 +70,7 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const { directory = dataDirectory(), onProgress, signal } = options;
   const url = options.url ?? officialSources[name].url;
   const md5 = options.md5 ?? officialSources[name].md5;
+  checkPath('download: directory', directory);
   const folder = join(directory, format.folders.binary);
   if (isComplete(format, folder)) return { folder, present: true };
   onDisk(directory, () => makeFolder(directory));

@@ -1,5 +1,6 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
+import { checkPath } from '../check.ts';
 import { loadDataset } from '../data/named.ts';
 import { DataError } from '../errors.ts';
 import type { Network } from '../model/layer.ts';
@@ -57,6 +58,7 @@ export async function reportRuns(
   folders: readonly string[],
   { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
+  if (out !== undefined) checkPath('reportRuns: out', out);
   const runs: ReportRun[] = [];
   for (const folder of folders) runs.push(await reportRun(folder, options));
   const path = out ?? join(folders[0]!, runFiles.report);

@@ -3,6 +3,8 @@
  * network itself, which classifies images in the page (Node only). Several runs are compared, and the best one is
  * reported in full.
  */
+
+import { checkPath } from '../check.ts';
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
@@ -116,5 +118,6 @@ export async function writeReport(
   runs: readonly ReportRun[],
   options: ReportOptions = {},
 ): Promise<void> {
+  checkPath('writeReport: the file', path);
   await writeWhole(path, await buildReport(runs, options));
 }

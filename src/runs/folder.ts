@@ -6,6 +6,8 @@ import { type Dirent, existsSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
+import { checkPath } from '../check.ts';
+import { pathInEnvironment } from '../data/cache.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import {
   type AppendFile,
@@ -119,7 +121,7 @@ export async function createRun(
   config: TrainConfig,
   environment?: RunEnvironment,
 ): Promise<Run> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('createRun: the folder', dir));
   refuseUsed(dir, folder);
   makeFolder(folder);
   return locked(folder, async (run) => {
@@ -137,7 +139,7 @@ export async function createRun(
  * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
  */
 export async function openRun(dir: string): Promise<Run> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('openRun: the folder', dir));
   await readConfig(folder);
   return locked(folder, async (run) => {
     const opened = run(await readConfig(folder));
@@ -148,7 +150,7 @@ export async function openRun(dir: string): Promise<Run> {
 
 /** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
 export async function readRun(dir: string): Promise<RunRecord> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('readRun: the folder', dir));
   const config = await readConfig(folder);
   // Before the state: a run that ends in between is then one that runs, not one that was interrupted.
   const alive = (await lockHolder(folder)) !== undefined;
@@ -175,6 +177,7 @@ export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
 
 /** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
+  checkPath('listRuns: the folder', root);
   let entries: readonly Dirent[];
   try {
     entries = await readdir(root, { withFileTypes: true });
@@ -202,7 +205,7 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
 }
 
 /** Where runs go by default. */
-export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
+export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS) ?? 'runs';
 
 /** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
@@ -225,6 +228,7 @@ export async function newRunFolder(
   config: TrainConfig,
   date: Date = new Date(),
 ): Promise<string> {
+  checkPath('newRunFolder: the folder', root);
   const name = defaultRunName(config, date);
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);

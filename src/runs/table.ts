@@ -3,6 +3,7 @@
  * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
  */
 import { writeFile } from 'node:fs/promises';
+import { checkPath } from '../check.ts';
 import { DataError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
@@ -58,7 +59,7 @@ export async function truncateAfter(path: string, epochs: number, step: number):
 
 /** The rows of a table; a torn end is left out. @throws DataError that names the file, the line and the rule. */
 export async function readMetrics(path: string): Promise<Metrics> {
-  const found = await read(path);
+  const found = await read(checkPath('readMetrics: the file', path));
   if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];

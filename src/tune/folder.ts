@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
-import { check } from '../check.ts';
+import { check, checkPath } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
@@ -122,7 +122,7 @@ export interface StudyFolder {
  * @throws UsageError where there is one with other settings, or the space is wrong.
  */
 export async function createStudyFolder(dir: string, settings: StudySettings): Promise<StudyFolder> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('createStudyFolder: the folder', dir));
   checkPruner(settings.pruner, parseSpace(settings.space, 'the space'));
   if (existsSync(join(folder, studyFiles.settings))) {
     const existing = await openStudyFolder(dir);

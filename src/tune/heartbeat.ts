@@ -8,6 +8,7 @@
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { checkPath } from '../check.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
 
@@ -40,6 +41,7 @@ let count = 0;
 
 /** The first sign is given before this returns. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
+  checkPath('startHeartbeat: the folder', folder);
   const { interval = 10, facts = {} } = options;
   const process = processIdentity();
   const worker = `${process}+${count++}`;

@@ -6,6 +6,7 @@
  * Invariant: what to try next is decided under the journal's lock from everything that was written before. So no point
  * of a grid and no promotion is given out twice, and equal histories lead to equal proposals.
  */
+import { checkPath } from '../check.ts';
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { type Params, type ParamValue, toInternal } from './distributions.ts';
@@ -108,7 +109,7 @@ export function loadStudy(options: LoadStudyOptions): Study {
 }
 
 const journalOf = (journal: Journal | string, create: boolean): Journal =>
-  typeof journal === 'string' ? new Journal(journal, { create }) : journal;
+  typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create }) : journal;
 
 /** The study's attribute that holds the source of its space. */
 export const spaceAttribute = 'vgg:space';
