@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
+import { reason } from '../files/files.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { guardOutput } from './output.ts';
 import { packageVersion } from './version.ts';
@@ -64,6 +65,12 @@ function report(error: unknown): number {
   if (error instanceof VggError) {
     process.stderr.write(`error: ${error.message}\n`);
     return error.exitCode;
+  }
+  // What the system refused, wherever it was.
+  if (error instanceof Error && 'syscall' in error) {
+    const { path, syscall } = error as NodeJS.ErrnoException;
+    process.stderr.write(`error: ${path ?? syscall}: ${reason(error)}\n`);
+    return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);
   process.stderr.write(

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { DeviceName } from '../engine/backend.ts';
 import { deviceNames } from '../engine/backend.ts';
+import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, pathArgument, pathOption } from './values.ts';
 
@@ -41,6 +42,7 @@ export function reportCommand(): Command {
 
 async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
   const { json, ...rest } = options;
+  if (options.out !== undefined) await checkWritable(options.out, '--out');
   const [{ reportRuns }, { isSeries, listRuns, runFiles, runPlace }] = await Promise.all([
     import('../report/from-run.ts'),
     import('../runs/folder.ts'),

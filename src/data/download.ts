@@ -105,8 +105,14 @@ function isComplete(format: CifarFormat, folder: string): boolean {
   });
 }
 
-/** 0 where there is no file. */
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+/** 0 where there is no file that can be looked at. */
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
+  }
+}
 
 /** Runs what needs the disk, and says what is to be done where it refuses. */
 function onDisk<T>(directory: string, body: () => T): T {

@@ -113,7 +113,7 @@ export function readTailSync(path: string, most: number): string {
   }
 }
 
-/** Refuses what a rename would replace although it is no file: a device, a FIFO, a link that leads nowhere. */
+/** Refuses to copy or replace what is there but no file: a device, a FIFO, a link that leads nowhere. */
 export function checkReplaceable(path: string): void {
   let stats: Stats;
   try {
@@ -174,9 +174,13 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Deletes what killed processes left of `writeWhole`. Only for the folder's one writer. Returns the names. */
 export async function removeLeftovers(folder: string): Promise<readonly string[]> {
-  const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
-  await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
-  return names;
+  try {
+    const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
+    await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
+    return names;
+  } catch (error) {
+    throw cannotWrite(folder, error);
+  }
 }
 
 /** A file that grows by complete writes only. */

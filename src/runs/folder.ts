@@ -20,7 +20,7 @@ import {
   removeLeftovers,
   writeJson,
 } from '../files/files.ts';
-import { lockFolder, lockHolder } from '../files/lock.ts';
+import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
@@ -120,32 +120,41 @@ export async function createRun(
   dir: string,
   config: TrainConfig,
   environment?: RunEnvironment,
+  waiting: Waiting = {},
 ): Promise<Run> {
   const folder = resolve(checkPath('createRun: the folder', dir));
   refuseUsed(dir, folder);
   makeFolder(folder);
-  return locked(folder, async (run) => {
-    // Another process may have begun and ended one meanwhile.
-    refuseUsed(dir, folder);
-    const created = run(config);
-    await created.writeConfig(config);
-    if (environment) await created.writeEnvironment(environment);
-    return created;
-  });
+  return locked(
+    folder,
+    async (run) => {
+      // Another process may have begun and ended one meanwhile.
+      refuseUsed(dir, folder);
+      const created = run(config);
+      await created.writeConfig(config);
+      if (environment) await created.writeEnvironment(environment);
+      return created;
+    },
+    waiting,
+  );
 }
 
 /**
  * Opens a run to go on with it.
  * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
  */
-export async function openRun(dir: string): Promise<Run> {
+export async function openRun(dir: string, waiting: Waiting = {}): Promise<Run> {
   const folder = resolve(checkPath('openRun: the folder', dir));
   await readConfig(folder);
-  return locked(folder, async (run) => {
-    const opened = run(await readConfig(folder));
-    await removeLeftovers(folder);
-    return opened;
-  });
+  return locked(
+    folder,
+    async (run) => {
+      const opened = run(await readConfig(folder));
+      await removeLeftovers(folder);
+      return opened;
+    },
+    waiting,
+  );
 }
 
 /** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
@@ -245,16 +254,21 @@ export async function newRunFolder(
 
 /** Removes the files of a run that never began, and its folder where nothing else is in it. */
 export async function removeFolder(folder: string): Promise<void> {
-  for (const file of Object.values(runFiles)) await rm(join(folder, file), { force: true });
+  for (const file of Object.values(runFiles))
+    await rm(join(folder, file), { force: true }).catch(() => undefined);
   await rmdir(folder).catch(() => undefined);
 }
+
+/** How to wait for a writer of which nobody knows whether it still runs; without `onWait` it is an error. */
+type Waiting = Pick<LockOptions, 'onWait' | 'signal'>;
 
 /** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */
 async function locked(
   folder: string,
   body: (run: (config: TrainConfig) => Run) => Promise<Run>,
+  waiting: Waiting,
 ): Promise<Run> {
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, waiting);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
   try {

@@ -187,9 +187,9 @@ export async function runTraining(
   const { folder, resume, onStart, callbacks = [], onNotice = console.warn, signal } = options;
   const run =
     resume !== undefined
-      ? await openRun(resume)
+      ? await openRun(resume, { onWait: onNotice, signal })
       : folder !== undefined
-        ? await createRun(folder, config)
+        ? await createRun(folder, config, undefined, { onWait: onNotice, signal })
         : undefined;
   const notice = (line: string): void => {
     onNotice(line);

@@ -8,8 +8,9 @@
  */
 
 import { randomUUID } from 'node:crypto';
-import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { DataError, VggError } from '../errors.ts';
+import { openRegularSync, reason } from '../files/files.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord, parseLine } from './records.ts';
 import { JournalState } from './replay.ts';
@@ -50,7 +51,7 @@ export class Journal implements Disposable {
     this.#lock = new JournalLock(path, options);
     if (options.create ?? true) {
       try {
-        closeSync(openSync(path, 'a'));
+        closeSync(openRegularSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT));
       } catch (error) {
         throw this.#failure(error);
       }
@@ -65,7 +66,7 @@ export class Journal implements Disposable {
 
   /** Reads what others have appended. */
   sync(): void {
-    const file = this.#open('r');
+    const file = this.#open(constants.O_RDONLY);
     try {
       this.#read(file);
     } finally {
@@ -132,7 +133,7 @@ export class Journal implements Disposable {
 
   /** Runs a batch and writes its lines. @returns false where the lock was lost before anything was written. */
   #write(batch: readonly Queued[], acquired: number): boolean {
-    const file = this.#open('r+');
+    const file = this.#open(constants.O_RDWR);
     try {
       this.#read(file);
       const lines: string[] = [];
@@ -141,6 +142,11 @@ export class Journal implements Disposable {
         try {
           queued.run((record) => {
             const line = formatLine(record, this.workerId);
+            if (Buffer.byteLength(line) > bytesAtOnce) {
+              throw new DataError(
+                `${this.path}: a record of ${Buffer.byteLength(line)} bytes; at most ${bytesAtOnce} are read back`,
+              );
+            }
             lines.push(line);
             // As every other reader will see it.
             this.#state.apply(parseLine(line));
@@ -232,17 +238,18 @@ export class Journal implements Disposable {
     this.#lines = 0;
   }
 
-  #open(flags: 'r' | 'r+'): number {
+  #open(flags: number): number {
     try {
-      return openSync(this.path, flags);
+      return openRegularSync(this.path, flags);
     } catch (error) {
       throw this.#failure(error);
     }
   }
 
-  #failure(error: unknown): DataError {
-    const { code, message } = error as NodeJS.ErrnoException;
+  #failure(error: unknown): VggError {
+    if (error instanceof VggError) return error;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') return new DataError(`${this.path}: there is no such journal`, { cause: error });
-    return new DataError(`${this.path}: ${message}`, { cause: error });
+    return new DataError(`${this.path}: ${reason(error)}`, { cause: error });
   }
 }

@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { VggError } from '../../errors.ts';
+import { cannotRun, isMissing } from '../../files/files.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
 
@@ -101,8 +102,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
         macros = ended.stdout;
       } catch (error) {
         signal?.throwIfAborted();
-        const { code, message } = error as NodeJS.ErrnoException;
-        if (code !== 'ENOENT') failure ||= `${candidate} does not compile: ${message}`;
+        if (!isMissing(error)) failure ||= cannotRun(candidate, error).message;
         break;
       }
       const has = (name: string): boolean => macro(macros, name) !== undefined;

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
 import { VggError } from '../../errors.ts';
+import { cannotWrite } from '../../files/files.ts';
 import { makeFolder } from '../../files/make-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
@@ -82,7 +83,10 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     return await findOrCompile(options);
   } catch (error) {
     // A folder that cannot be written, for instance, or a full disk.
-    if (error instanceof Error && 'syscall' in error) throw new VggError(error.message);
+    if (error instanceof Error && 'syscall' in error) {
+      const { path } = error as NodeJS.ErrnoException;
+      throw cannotWrite(path ?? 'the cache of native kernels', error);
+    }
     throw error;
   }
 }
