@@ -335,6 +335,10 @@ export function reason(error: unknown): string {
       return 'it is gone from the file server';
     case 'EPIPE':
       return 'its reader is gone';
+    case 'E2BIG':
+      return 'its command line is too long';
+    case 'EAGAIN':
+      return 'the system is out of processes or threads';
     case 'ENOMEM':
       return 'there is not enough memory';
     case 'ENOEXEC':
