@@ -141,7 +141,10 @@ const configPatience = 10_000;
  * What a file says, not yet checked. TypeScript files are programs, and run, in a thread of their own.
  * @throws UsageError where there is no such file or it says nothing, DataError where the system does not let it be read.
  */
-export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
+export async function readConfigFile(
+  path: string,
+  patience: number = configPatience,
+): Promise<Partial<TrainConfig>> {
   const { readWhole } = await import('../files/files.ts');
   let text: string;
   try {
@@ -155,7 +158,7 @@ export async function readConfigFile(path: string): Promise<Partial<TrainConfig>
     if (wrongPath) throw new UsageError(`${problem}; name ${configForms}`, { cause });
     throw new DataError(problem, { cause });
   }
-  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path);
+  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
   try {
     return JSON.parse(text) as Partial<TrainConfig>;
   } catch (error) {
@@ -167,7 +170,7 @@ export async function readConfigFile(path: string): Promise<Partial<TrainConfig>
 }
 
 /** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */
-async function runConfigFile(path: string): Promise<Partial<TrainConfig>> {
+async function runConfigFile(path: string, patience: number): Promise<Partial<TrainConfig>> {
   const { Worker } = await import('node:worker_threads');
   // The published package holds .js files, and nothing rewrites the name in a URL.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
@@ -183,10 +186,7 @@ async function runConfigFile(path: string): Promise<Partial<TrainConfig>> {
         problem: 'it ended without a default export: it waits for a promise that never settles, or exits',
       }),
     );
-    timer = setTimeout(
-      () => resolve({ problem: `it did not finish within ${configPatience / 1000} s` }),
-      configPatience,
-    );
+    timer = setTimeout(() => resolve({ problem: `it did not finish within ${patience / 1000} s` }), patience);
   });
   clearTimeout(timer);
   await worker.terminate();

@@ -256,8 +256,8 @@ export async function readWhole(path: string, most: number): Promise<Uint8Array<
   }
 }
 
-/** Bytes of a JSON file, read or written. The command line in `env.json` alone may have 2 MB. */
-const mostJson = 1 << 24;
+/** Bytes of a JSON file, read or written. */
+const mostJson = 1 << 20;
 
 /** A JSON file of a run: small, in UTF-8. @throws DataError that names the file. */
 export async function readJson(path: string): Promise<unknown> {
