@@ -312,6 +312,7 @@ export function reason(error: unknown): string {
     case 'EFBIG':
       return 'the file system allows no file so large';
     case 'EISDIR':
+    case 'ERR_FS_EISDIR':
       return 'it is a folder';
     case 'ENOTDIR':
       return 'a part of its path is a file, not a folder';
