@@ -4,7 +4,7 @@
  */
 import { closest } from 'fastest-levenshtein';
 import * as z from 'zod';
-import { UsageError } from './errors.ts';
+import { blankPath, isBlank } from './paths.ts';
 import { nearest } from './suggest.ts';
 
 export type Path = readonly PropertyKey[];
@@ -32,20 +32,8 @@ export function check<T>(
   return { problems: [...new Set(problems)] };
 }
 
-const emptyPath = 'is empty; name a file or folder, or leave it out';
-
-/** A path in a config. An empty one comes from a variable that is not set. */
-export const pathSchema: z.ZodString = z.string().refine((text) => text.trim() !== '', emptyPath);
-
-/**
- * `path`, where it can be one; `what` is its option or parameter.
- * @throws UsageError where it is empty or blank, as that of a variable that is not set, or no text.
- */
-export function checkPath(what: string, path: string): string {
-  if (typeof path !== 'string') throw new UsageError(`${what}: ${shown(path)} is not a path`);
-  if (path.trim() === '') throw new UsageError(`${what} ${emptyPath}`);
-  return path;
-}
+/** A path in a config. */
+export const pathSchema: z.ZodString = z.string().refine((text) => !isBlank(text), blankPath);
 
 /** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
 export const pathName = (path: Path): string =>

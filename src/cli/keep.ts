@@ -4,7 +4,7 @@
  */
 import { open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { DataError } from '../errors.ts';
+import { DataError, reason } from '../errors.ts';
 import type { Callback } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import type { Interruption } from './interrupt.ts';
@@ -77,7 +77,7 @@ export function keeperOf(
 
 /** Refuses a file that cannot be written before hours are spent on what it is to hold. */
 export async function checkWritable(path: string, option = '--save'): Promise<void> {
-  const { checkReplaceable, isMissing, reason, temporaryBeside } = await import('../files/files.ts');
+  const { checkReplaceable, isMissing, temporaryBeside } = await import('../files/files.ts');
   // As it will be written: under a name beside its own.
   const temporary = temporaryBeside(path);
   try {

@@ -4,8 +4,7 @@
  * Only the command that is called is loaded, and its heavy modules when it runs: the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
-import { VggError } from '../errors.ts';
-import { reason } from '../files/files.ts';
+import { reason, VggError } from '../errors.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { guardOutput } from './output.ts';
 import { packageVersion } from './version.ts';

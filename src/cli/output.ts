@@ -1,5 +1,5 @@
 /** Where the command line writes: results to standard output, notes and hints to standard error. */
-import { reason } from '../files/files.ts';
+import { reason } from '../errors.ts';
 import type { SampleFigures } from '../runs/seeds.ts';
 
 /** A line of the result. */

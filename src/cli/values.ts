@@ -3,8 +3,8 @@
  * names the option, the text and the rule.
  */
 import { Argument, Option } from 'commander';
-import { checkPath } from '../check.ts';
 import { UsageError } from '../errors.ts';
+import { checkPath } from '../paths.ts';
 import { unknownName } from '../suggest.ts';
 
 /** An option whose value is a whole number from `least` to `most`. */

@@ -1,6 +1,7 @@
 /** Where downloaded data sets live: the user's cache directory, by the platform's own convention. */
 import { homedir, platform } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { pathInEnvironment } from '../paths.ts';
 
 /** `$XDG_CACHE_HOME/vggnet` (only an absolute path counts) or `~/.cache/vggnet`; on macOS `~/Library/Caches`, on Windows `%LOCALAPPDATA%`. */
 export function cacheDirectory(
@@ -19,10 +20,6 @@ export function cacheDirectory(
     }
   }
 }
-
-/** A path in the environment; an empty or blank one counts as not set, as in XDG's rules. */
-export const pathInEnvironment = (value: string | undefined): string | undefined =>
-  value?.trim() ? value : undefined;
 
 /** Where data sets are looked for, and downloaded to, when no place is named: `$VGGNET_DATA`, else the cache. */
 export function dataDirectory(environment: NodeJS.ProcessEnv = process.env): string {

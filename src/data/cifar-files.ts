@@ -7,10 +7,10 @@ import { existsSync, lstatSync, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { checkPath } from '../check.ts';
 import { DataError, VggError } from '../errors.ts';
 import { cannotRead, openRegular } from '../files/files.ts';
 import { wishHugePages } from '../huge-pages-node.ts';
+import { checkPath } from '../paths.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import {

@@ -1,8 +1,7 @@
 /** Folders with those above them (Node only). */
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { VggError } from '../errors.ts';
-import { reason } from './files.ts';
+import { reason, VggError } from '../errors.ts';
 
 /**
  * As `mkdirSync` with `recursive`, which in Node 26 never returns where the parent is there and the system says that it

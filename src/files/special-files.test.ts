@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfigFile } from '../cli/config-options.ts';
 import { checkWritable } from '../cli/keep.ts';
 import { cifar10 } from '../data/cifar-files.ts';
-import { VggError } from '../errors.ts';
+import { reason, VggError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { loadWeights, saveWeights } from '../model/weight-files.ts';
@@ -17,7 +17,7 @@ import { listRuns, readRun } from '../runs/folder.ts';
 import { openMetrics, readMetrics } from '../runs/table.ts';
 import { readWorkers } from '../tune/heartbeat.ts';
 import { Journal } from '../tune/journal.ts';
-import { cannotRun, openAppend, readJson, readTailSync, readWhole, reason, writeWhole } from './files.ts';
+import { cannotRun, openAppend, readJson, readTailSync, readWhole, writeWhole } from './files.ts';
 
 const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);
 const loop = {

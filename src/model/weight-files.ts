@@ -1,7 +1,7 @@
 /** Weight files on disk (Node only). A file appears whole or not at all. */
-import { checkPath } from '../check.ts';
-import { DataError, UsageError } from '../errors.ts';
-import { readWhole, reason, writeWhole } from '../files/files.ts';
+import { DataError, reason, UsageError } from '../errors.ts';
+import { readWhole, writeWhole } from '../files/files.ts';
+import { checkPath } from '../paths.ts';
 import { isCheckpoint, parseCheckpoint } from '../runs/checkpoint.ts';
 import type { Network, Weights } from './layer.ts';
 import { checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';

@@ -1,11 +1,11 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
-import { checkPath } from '../check.ts';
 import { loadDataset } from '../data/named.ts';
 import { DataError } from '../errors.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
+import { checkPath } from '../paths.ts';
 import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';

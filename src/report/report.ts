@@ -4,13 +4,13 @@
  * reported in full.
  */
 
-import { checkPath } from '../check.ts';
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
 import type { Weights } from '../model/layer.ts';
+import { checkPath } from '../paths.ts';
 import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { pageScript } from './bundle.ts';

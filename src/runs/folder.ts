@@ -6,8 +6,6 @@ import { type Dirent, existsSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
-import { checkPath } from '../check.ts';
-import { pathInEnvironment } from '../data/cache.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import {
   type AppendFile,
@@ -22,6 +20,7 @@ import {
 } from '../files/files.ts';
 import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
 import type { EpochRecord, RunEnvironment, RunState } from './records.ts';

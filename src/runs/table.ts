@@ -3,9 +3,9 @@
  * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
  */
 import { writeFile } from 'node:fs/promises';
-import { checkPath } from '../check.ts';
 import { DataError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
+import { checkPath } from '../paths.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 
 export type MetricsRow =

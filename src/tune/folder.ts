@@ -5,10 +5,11 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import * as z from 'zod';
-import { check, checkPath } from '../check.ts';
+import { check } from '../check.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath } from '../paths.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
 import {

@@ -5,7 +5,6 @@
 import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
-import { checkPath } from '../check.ts';
 import { cannotWrite, readTailSync } from '../files/files.ts';
 import {
   beatSeconds,
@@ -16,6 +15,7 @@ import {
   silentSeconds,
 } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath } from '../paths.ts';
 
 export interface HeartbeatOptions {
   /** Seconds between two signs; `beatSeconds` by default. */

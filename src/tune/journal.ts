@@ -9,8 +9,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
-import { DataError, VggError } from '../errors.ts';
-import { openRegularSync, reason } from '../files/files.ts';
+import { DataError, reason, VggError } from '../errors.ts';
+import { openRegularSync } from '../files/files.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord, parseLine } from './records.ts';
 import { JournalState } from './replay.ts';

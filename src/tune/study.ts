@@ -6,9 +6,9 @@
  * Invariant: what to try next is decided under the journal's lock from everything that was written before. So no point
  * of a grid and no promotion is given out twice, and equal histories lead to equal proposals.
  */
-import { checkPath } from '../check.ts';
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { checkPath } from '../paths.ts';
 import { type Params, type ParamValue, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
 import { attributes, configurationCount, lastStep, retriesOf } from './lineage.ts';
