@@ -170,8 +170,7 @@ export class JournalLock {
   #holderText(): string {
     const { holder, liveness } = this.#look() ?? { liveness: 'unknown' };
     const [host = '', , pid = ''] = holder?.split('+') ?? [];
-    const who =
-      holder === undefined ? 'which Optuna holds' : `held by process ${pid} on ${decodeURIComponent(host)}`;
+    const who = holder === undefined ? 'which Optuna holds' : `held by process ${pid} on ${host}`;
     const left = Math.max(0, Math.ceil(this.graceSeconds - this.#stillSeconds()));
     return liveness === 'alive'
       ? `${who}, which still runs`
