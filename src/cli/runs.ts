@@ -6,6 +6,7 @@ import { bestEpoch, choosingMetric, computedBy, dataSetWarning, kernelsIn } from
 import { fixed, percent } from '../words.ts';
 import { meanText, note, print, printJson } from './output.ts';
 import { clock } from './progress.ts';
+import { pathArgument } from './values.ts';
 
 const runsExamples = `
 Examples:
@@ -22,7 +23,7 @@ images if --validation holds some out, otherwise on the test images, which is sl
 export function runsCommand(): Command {
   return new Command('runs')
     .description('list runs: state, epochs, accuracy, time, and on which kernels')
-    .argument('[dir]', 'folder of run folders')
+    .addArgument(pathArgument('[dir]', 'folder of run folders'))
     .option('--json', 'print one object a line')
     .addHelpText('after', runsExamples)
     .action(listCommand);
@@ -74,7 +75,7 @@ Examples:
 export function compareCommand(): Command {
   return new Command('compare')
     .description('how runs differ: options and results')
-    .argument('<run...>', 'run folders, or names of runs in runs/; two or more')
+    .addArgument(pathArgument('<run...>', 'run folders, or names of runs in runs/; two or more'))
     .option('--json', 'print one object')
     .addHelpText('after', compareExamples)
     .action(compare);

@@ -14,8 +14,8 @@ import { percent } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { doing, meanText, note, print, printJson } from './output.ts';
-import { wholeNumberOption } from './values.ts';
+import { continueWithoutOutput, doing, meanText, note, print, printJson } from './output.ts';
+import { pathOption, wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
   /** A folder, or false for --no-run. */
@@ -48,11 +48,11 @@ export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
   addConfigOptions(command)
     .addOption(
-      new Option('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
+      pathOption('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
     )
     .option('--no-run', 'keep nothing')
     .addOption(
-      new Option(
+      pathOption(
         '--resume <dir>',
         'go on with the run, or the seeds, in this folder; a name alone is looked for in runs/, too',
       ),
@@ -70,7 +70,7 @@ export function trainCommand(interruption: Interruption): Command {
         'train k times, with --seed and the seeds that follow it; mean ± deviation',
       ),
     )
-    .addOption(new Option('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
+    .addOption(pathOption('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
     .option('--print-config', 'print the complete config as JSON and end')
     .option('--json', 'report one JSON object a line');
   return command
@@ -253,6 +253,8 @@ async function trainOnce(
     },
     epoch: (event) => progress.epoch(event),
   };
+  if (folder !== undefined || save !== undefined)
+    continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
   const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
   // Until the first step there is a folder to be taken away again.
   interruption.stopsItself = true;
