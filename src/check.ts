@@ -4,6 +4,7 @@
  */
 import { closest } from 'fastest-levenshtein';
 import * as z from 'zod';
+import { blankPath, isBlank } from './paths.ts';
 import { nearest } from './suggest.ts';
 
 export type Path = readonly PropertyKey[];
@@ -30,6 +31,9 @@ export function check<T>(
   // A whole number beyond a bound of its own and that of all whole numbers is refused twice.
   return { problems: [...new Set(problems)] };
 }
+
+/** A path in a config. */
+export const pathSchema: z.ZodString = z.string().refine((text) => !isBlank(text), blankPath);
 
 /** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
 export const pathName = (path: Path): string =>

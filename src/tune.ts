@@ -3,6 +3,7 @@
 export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
 export { exerciseSpace } from './tune/exercise-space.ts';
 export { goneWorkers, type Heartbeat, startHeartbeat } from './tune/heartbeat.ts';
+export type { Objective, OptimizeOptions } from './tune/optimize.ts';
 export {
   type AshaPrunerOptions,
   ashaPruner,
@@ -23,8 +24,6 @@ export {
   createStudy,
   type LoadStudyOptions,
   loadStudy,
-  type Objective,
-  type OptimizeOptions,
   type Study,
   type StudyOptions,
 } from './tune/study.ts';

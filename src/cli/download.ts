@@ -6,6 +6,7 @@ import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
 import type { Interruption } from './interrupt.ts';
 import { grouped, note, print, printJson } from './output.ts';
+import { pathOption } from './values.ts';
 
 interface DownloadCommandOptions {
   readonly directory?: string;
@@ -33,7 +34,7 @@ export function downloadCommand(interruption: Interruption): Command {
         return name;
       }),
     )
-    .option('--directory <dir>', 'folder that receives the files')
+    .addOption(pathOption('--directory <dir>', 'folder that receives the files'))
     .option('--json', 'print {"dataset":…,"folder":…,"present":…}')
     .addHelpText('after', examples)
     .action((name: CifarName, options: DownloadCommandOptions) => run(name, options, interruption));

@@ -1,7 +1,7 @@
 /** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test pictures. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { datasetFacts, loadDataset } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
@@ -9,7 +9,7 @@ import type { TrainConfig } from '../train/config.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
 import { print, printJson } from './output.ts';
-import { wholeNumberOption } from './values.ts';
+import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
@@ -29,9 +29,9 @@ Without a run, give the options that shaped the training: --model, --model-optio
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test a run, or saved weights');
   command
-    .argument('[run]', 'run folder, or the name of a run in runs/')
+    .addArgument(pathArgument('[run]', 'run folder, or the name of a run in runs/'))
     .addOption(
-      new Option(
+      pathOption(
         '--init <file>',
         "weights as safetensors, from --save, a checkpoint or PyTorch (default: the run's best)",
       ),

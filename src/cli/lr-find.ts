@@ -5,7 +5,7 @@ import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
-import { numberOption, wholeNumberOption } from './values.ts';
+import { numberOption, pathOption, wholeNumberOption } from './values.ts';
 
 interface FindCommandOptions {
   readonly from: number;
@@ -27,7 +27,7 @@ epochs, learning rate, schedule and what follows from them; a recipe or a file m
 /** What a sweep has of its own, or ends before it would begin. */
 const without = [
   ...(['epochs', 'steps', 'lr', 'schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr'] as const),
-  ...(['warmup', 'averageDecay', 'earlyStopping'] as const),
+  ...(['warmup', 'averageDecay', 'earlyStopping', 'logEvery'] as const),
 ];
 
 export function lrFindCommand(interruption: Interruption): Command {
@@ -36,7 +36,7 @@ export function lrFindCommand(interruption: Interruption): Command {
     .addOption(numberOption('--from <x>', 'the first rate', { above: 0 }).default(1e-6))
     .addOption(numberOption('--to <x>', 'the last rate', { above: 0 }).default(1))
     .addOption(wholeNumberOption('--sweep <n>', 'steps between them', { least: 10 }).default(200))
-    .option('--plot <file>', 'draw loss and rates as SVG')
+    .addOption(pathOption('--plot <file>', 'draw loss and rates as SVG'))
     .option('--json', 'print one object with all points');
   return command
     .addHelpText('after', examples)

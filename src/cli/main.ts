@@ -4,8 +4,9 @@
  * Only the command that is called is loaded, and its heavy modules when it runs: the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
-import { VggError } from '../errors.ts';
+import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../errors.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
+import { guardOutput } from './output.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
@@ -19,7 +20,7 @@ Examples:
 Each command explains its options: vgg train --help`;
 
 /** Each command's module is loaded where it is called, or where all are listed; here is their order. */
-const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
+export const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
   train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
   'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),
@@ -36,11 +37,7 @@ const commands: Readonly<Record<string, (interruption: Interruption) => Promise<
 
 /** Runs the command line `argv` (with the program's own two words in front). */
 export async function main(argv: readonly string[]): Promise<void> {
-  // A reader that has seen enough, as in `vgg train | head`, ends the command quietly.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
-  });
+  guardOutput();
   const interruption = listenForInterrupts();
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')
@@ -67,6 +64,16 @@ function report(error: unknown): number {
   if (error instanceof VggError) {
     process.stderr.write(`error: ${error.message}\n`);
     return error.exitCode;
+  }
+  if (isTooManyOpenFiles(error)) {
+    process.stderr.write(`error: ${tooManyOpenFiles}\n`);
+    return 1;
+  }
+  // What the system refused, wherever it was.
+  if (error instanceof Error && 'syscall' in error) {
+    const { path, syscall } = error as NodeJS.ErrnoException;
+    process.stderr.write(`error: ${path ?? syscall}: ${reason(error)}\n`);
+    return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);
   process.stderr.write(

@@ -1,5 +1,7 @@
 /** Where the command line writes: results to standard output, notes and hints to standard error. */
+import { reason } from '../errors.ts';
 import type { SampleFigures } from '../runs/seeds.ts';
+import { percent } from '../words.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
@@ -8,12 +10,47 @@ export function print(line: string): void {
 
 /** One compact object on a line of its own. */
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  // Optuna's journals can have integers that no number holds.
+  print(JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? String(part) : part)));
 }
 
 /** A note or hint, which is no part of the result. */
 export function note(line: string): void {
   process.stderr.write(`${line}\n`);
+}
+
+const outputNames = { stdout: 'standard output', stderr: 'standard error' } as const;
+const lost = new Set<keyof typeof outputNames>();
+let continuation: string | undefined;
+
+/** From now on the command has something to keep, so it runs to its end without its output, too. `what` says so. */
+export function continueWithoutOutput(what: string): void {
+  continuation = what;
+}
+
+/**
+ * Outlives output that cannot be written: a full disk, a reader or a terminal that is gone. A command with something to
+ * keep continues and says so once, where that can still be read. Any other command ends: quietly with exit code 0 where
+ * its reader has seen enough, as in `vgg runs | head`, else with 1. Lost notes alone end nothing.
+ */
+export function guardOutput(): void {
+  for (const name of ['stdout', 'stderr'] as const) {
+    process[name].on('error', (error: NodeJS.ErrnoException) => {
+      if (lost.has(name)) return;
+      lost.add(name);
+      const other = process[name === 'stdout' ? 'stderr' : 'stdout'];
+      const problem = `${outputNames[name]} cannot be written: ${reason(error)}`;
+      if (continuation !== undefined) {
+        // Standard output may be JSON, in which a note has no place.
+        if (name === 'stdout') other.write(`${problem}. ${continuation}\n`);
+        return;
+      }
+      if (name === 'stderr') return;
+      if (error.code === 'EPIPE') process.exit(0);
+      other.write(`error: ${problem}\n`);
+      process.exit(1);
+    });
+  }
 }
 
 /** What a notice of longer work needs of standard error. */
@@ -62,7 +99,6 @@ export function grouped(value: number): string {
 
 /** `97.12 ± 0.30 %` of shares between 0 and 1; a single value has no deviation. */
 export function meanText({ mean, deviation }: SampleFigures): string {
-  if (mean === undefined) return '';
-  const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;
-  return `${(100 * mean).toFixed(2)}${spread} %`;
+  if (mean === undefined || deviation === undefined) return percent(mean);
+  return `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
 }

@@ -1,10 +1,11 @@
 /** `vgg report`: runs as one HTML file, with the network in it. */
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { DeviceName } from '../engine/backend.ts';
 import { deviceNames } from '../engine/backend.ts';
+import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
-import { choiceOption } from './values.ts';
+import { choiceOption, pathArgument, pathOption } from './values.ts';
 
 interface ReportCommandOptions {
   readonly out?: string;
@@ -27,10 +28,10 @@ classified there. vgg train makes the report at its end; this makes it anew, whi
 export function reportCommand(): Command {
   return new Command('report')
     .description('one HTML file on a run, or several compared; the network in it classifies pictures')
-    .argument('<run...>', 'run folders, or names of runs in runs/; or one folder of --seeds')
-    .addOption(new Option('--out <file>', "the file (default: report.html in the first run's folder)"))
+    .addArgument(pathArgument('<run...>', 'run folders, or names of runs in runs/; or one folder of --seeds'))
+    .addOption(pathOption('--out <file>', "the file (default: report.html in the first run's folder)"))
     .addOption(
-      new Option('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
+      pathOption('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
     )
     .addOption(choiceOption('--device <name>', 'what evaluates the network', deviceNames).default('auto'))
     .option('--brief', 'leave out the network, what it sees, and the data')
@@ -41,6 +42,7 @@ export function reportCommand(): Command {
 
 async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
   const { json, ...rest } = options;
+  if (options.out !== undefined) await checkWritable(options.out, '--out');
   const [{ reportRuns }, { isSeries, listRuns, runFiles, runPlace }] = await Promise.all([
     import('../report/from-run.ts'),
     import('../runs/folder.ts'),

@@ -10,7 +10,7 @@ import { userInfo } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { UsageError, VggError } from '../errors.ts';
-import { isMissing, isThere, readChecked, reason, writeJson } from '../files/files.ts';
+import { cannotRun, isMissing, isThere, readChecked, writeJson } from '../files/files.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { note } from './output.ts';
 
@@ -109,7 +109,7 @@ export function runSlurm(
       reject(
         isMissing(error)
           ? new SlurmMissing(`${command} is not installed on this machine, or is not on the PATH`)
-          : new SlurmError(`${command} did not start: ${reason(error)}`),
+          : new SlurmError(cannotRun(command, error).message),
       );
     // A group of its own: a site's wrapper script ends with all that it started.
     const child = spawn(command, args, { stdio: 'pipe', env, detached: true });

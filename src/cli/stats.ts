@@ -1,10 +1,9 @@
 /** `vgg stats`: what the lecture's normalisation (equation 5.9) needs to know of a data set. */
-import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { loadDataset } from '../data/named.ts';
-import { DataError } from '../errors.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { note, print, printJson } from './output.ts';
+import { pathOption } from './values.ts';
 
 interface StatsOptions extends DatasetOptions {
   readonly json?: true;
@@ -23,7 +22,12 @@ export function statsCommand(): Command {
     'mean and standard deviation of each colour channel over all training pixels',
   );
   return addDatasetOptions(command)
-    .option('--plot <file>', 'draw the histograms of the channels before and after normalisation as SVG')
+    .addOption(
+      pathOption(
+        '--plot <file>',
+        'draw the histograms of the channels before and after normalisation as SVG',
+      ),
+    )
     .option('--json', 'print {"mean":[…],"std":[…]}')
     .addHelpText('after', examples)
     .action(stats);
@@ -36,7 +40,7 @@ async function stats(options: StatsOptions): Promise<void> {
   if (options.plot !== undefined) {
     const { histogramsSvg } = await import('../report/histograms.ts');
     const picture = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
-    await writePicture(options.plot, picture);
+    await (await import('../files/files.ts')).writeWhole(options.plot, picture);
     note(`The histograms are in ${options.plot}.`);
   }
   if (options.json) return printJson({ mean, std });
@@ -49,11 +53,3 @@ async function stats(options: StatsOptions): Promise<void> {
 
 /** Every data set of the command line has these. */
 const channelNames = ['red', 'green', 'blue'];
-
-async function writePicture(path: string, picture: string): Promise<void> {
-  try {
-    await writeFile(path, picture);
-  } catch (error) {
-    throw new DataError(`--plot ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
-  }
-}

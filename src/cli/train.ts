@@ -10,11 +10,12 @@ import { UsageError, VggError } from '../errors.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
+import { percent } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { doing, meanText, note, print, printJson } from './output.ts';
-import { wholeNumberOption } from './values.ts';
+import { continueWithoutOutput, doing, meanText, note, print, printJson } from './output.ts';
+import { pathOption, wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
   /** A folder, or false for --no-run. */
@@ -24,7 +25,6 @@ interface TrainCommandOptions {
   readonly report: boolean;
   readonly seeds?: number;
   readonly save?: string;
-  readonly logEvery: number;
   readonly printConfig?: true;
   readonly json?: true;
 }
@@ -48,11 +48,11 @@ export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
   addConfigOptions(command)
     .addOption(
-      new Option('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
+      pathOption('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
     )
     .option('--no-run', 'keep nothing')
     .addOption(
-      new Option(
+      pathOption(
         '--resume <dir>',
         'go on with the run, or the seeds, in this folder; a name alone is looked for in runs/, too',
       ),
@@ -70,8 +70,7 @@ export function trainCommand(interruption: Interruption): Command {
         'train k times, with --seed and the seeds that follow it; mean ± deviation',
       ),
     )
-    .addOption(new Option('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
-    .addOption(wholeNumberOption('--log-every <k>', 'report a step each k steps of an epoch').default(100))
+    .addOption(pathOption('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
     .option('--print-config', 'print the complete config as JSON and end')
     .option('--json', 'report one JSON object a line');
   return command
@@ -213,7 +212,7 @@ async function trainSeries(
     const run = await readRun(folder);
     if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
       const accuracy = finalAccuracy(run);
-      note(`${folder} is finished${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`);
+      note(`${folder} is finished${accuracy === undefined ? '' : `: ${percent(accuracy)}`}.`);
       accuracies.push(accuracy);
       continue;
     }
@@ -238,13 +237,14 @@ async function trainOnce(
   options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
   interruption: Interruption,
 ): Promise<number | undefined> {
-  const { folder, resume, save, logEvery, series } = options;
+  const { folder, resume, save, series } = options;
   const { signal } = interruption;
   const [{ runTraining }, { progressFor }] = await Promise.all([
     import('../runs/training.ts'),
     import('./progress.ts'),
   ]);
-  const progress = progressFor({ json: options.json === true, logEvery, batchSize: config.batchSize });
+  const { logEvery, batchSize } = config;
+  const progress = progressFor({ json: options.json === true, logEvery, batchSize });
   let position = { epoch: 1, step: 0 };
   const shown: Callback = {
     step(event) {
@@ -253,6 +253,8 @@ async function trainOnce(
     },
     epoch: (event) => progress.epoch(event),
   };
+  if (folder !== undefined || save !== undefined)
+    continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
   const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
   // Until the first step there is a folder to be taken away again.
   interruption.stopsItself = true;
@@ -261,7 +263,6 @@ async function trainOnce(
     const result = await runTraining(config, {
       ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
       ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
-      stepInterval: logEvery,
       signal,
       onNotice: note,
       callbacks: [shown, keeper.callback],

@@ -200,7 +200,7 @@ describe('watch', () => {
 
   test('ends with an error where all trials failed', async () => {
     const folder = await createStudyFolder(dir, settings);
-    using study = folder.open();
+    using study = await folder.open();
     for (let i = 0; i < 2; i++) await study.tell((await study.ask())!, { state: 'fail', reason: 'NaN' });
     await expect(watchStudy(folder, true, interruption)).rejects.toThrow(
       /all 2 trials failed: NaN\. .*--retry-failed/,

@@ -3,21 +3,29 @@
  * command that started them. If it is killed and started again, it finds the workers that still run.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { openSync, readFileSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { UsageError, VggError } from '../errors.ts';
-import { cannotWrite, isThere, writeWhole } from '../files/files.ts';
+import {
+  cannotRun,
+  cannotWrite,
+  isThere,
+  openRegularSync,
+  readTailSync,
+  writeWhole,
+} from '../files/files.ts';
+import { silentSeconds } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import type { PlannedStudy, StudyFolder } from '../tune/folder.ts';
 import { readWorkers, type WorkerSign } from '../tune/heartbeat.ts';
 import { allFailed } from '../tune/lineage.ts';
 import type { Study } from '../tune/study.ts';
 import type { Interruption } from './interrupt.ts';
-import { note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import {
   type Cancellation,
   cancelJobs,
@@ -68,30 +76,39 @@ export async function launchHere(
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
   interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${folder.folder} continues.`;
-  const log = join(folder.path('logs'), `workers-${process.pid}.log`);
-  const output = await openLog(folder, log);
+  continueWithoutOutput(`The search continues, and ${folder.folder} keeps its results.`);
+  await removeStop(folder);
+  makeFolder(folder.path('logs'));
   const [program, ...args] = workerCommand(folder.folder, threads);
+  const log = join(folder.path('logs'), `workers-${process.pid}.log`);
+  const output = openLog(log);
   const running = new Set<ChildProcess>();
   let nothingLeft = false;
   let deaths = 0;
+  let failure: VggError | undefined;
   const start = (): void => {
-    const child = spawn(program!, args, { stdio: ['ignore', output, output] });
+    // In a process group of its own: a terminal's signal reaches it once, passed on from here.
+    const child = spawn(program!, args, { stdio: ['ignore', output, output], detached: true });
     running.add(child);
-    const ended = (isDeath: boolean): void => {
-      if (!running.delete(child)) return;
-      if (isDeath) deaths++;
-      else nothingLeft = true;
-    };
-    child.once('close', (code) => ended(code !== 0));
-    // The system starts no further process.
-    child.once('error', () => ended(true));
+    let unstarted: unknown;
+    child.once('error', (error) => {
+      unstarted = error;
+    });
+    child.once('close', (code) => {
+      running.delete(child);
+      if (unstarted !== undefined) failure ??= cannotRun(program!, unstarted);
+      else if (code === 0) nothingLeft = true;
+      else deaths++;
+    });
   };
   const { signal } = interruption;
-  const endAll = (): void => {
+  const endWorkers = (): void => {
     for (const child of running) child.kill('SIGTERM');
   };
-  signal.addEventListener('abort', endAll);
-  using study = folder.open();
+  signal.addEventListener('abort', endWorkers);
+  // A second signal ends the workers as it ends this process: at once.
+  process.once('exit', endWorkers);
+  using study = await folder.open();
   const view = viewOf(folder, study, json === true);
   let trialsBefore = 0;
   for (;;) {
@@ -104,9 +121,11 @@ export async function launchHere(
     const ended = study.trials.filter(({ state }) => state === 'complete' || state === 'pruned').length;
     if (ended > trialsBefore) deaths = 0;
     trialsBefore = ended;
-    if (!isOver && deaths > 2 * jobs) {
-      endAll();
-      throw new VggError(`${deaths} workers in a row failed. ${await whyWorkersFail(folder, log)}`);
+    if (failure || (!isOver && deaths > 2 * jobs)) {
+      endWorkers();
+      throw (
+        failure ?? new VggError(`${deaths} workers in a row failed. ${await whyWorkersFail(folder, log)}`)
+      );
     }
     for (let count = running.size + others.length; !isOver && count < jobs; count++) start();
     view.update();
@@ -117,16 +136,25 @@ export async function launchHere(
   refuseAllFailed(folder, study);
 }
 
-/** Makes the file for what the workers print. */
-async function openLog({ path }: StudyFolder, log: string): Promise<number> {
+/** Lets workers start again after `tune stop`. */
+async function removeStop({ path }: StudyFolder): Promise<void> {
+  const stop = path('stop');
+  await rm(stop, { force: true }).catch((error: unknown) => {
+    throw cannotWrite(stop, error);
+  });
+}
+
+/** Opens the file that the workers' output is appended to. */
+function openLog(path: string): number {
   try {
-    await rm(path('stop'), { force: true });
-    makeFolder(path('logs'));
-    return openSync(log, 'a');
+    return openRegularSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT);
   } catch (error) {
-    throw cannotWrite(path('logs'), error);
+    throw cannotWrite(path, error);
   }
 }
+
+/** Bytes that are read of the end of a log. */
+const mostLog = 65_536;
 
 /** A disk that is full has no room for the workers' own messages, so it is asked first. */
 async function whyWorkersFail({ path }: StudyFolder, log: string): Promise<string> {
@@ -138,7 +166,7 @@ async function whyWorkersFail({ path }: StudyFolder, log: string): Promise<strin
     if (!(error instanceof VggError)) throw error;
     return `${error.message}. Their trials wait and run again once it can be written`;
   }
-  const tail = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+  const tail = readTailSync(log, mostLog).trimEnd().split('\n').slice(-5).join('\n');
   return `The last lines of ${log}:\n${tail}`;
 }
 
@@ -157,7 +185,7 @@ function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
 /** Workers that certainly or probably still run. */
 const working = (folder: StudyFolder): readonly WorkerSign[] =>
   readWorkers(folder.path('workers')).filter(
-    ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+    ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < silentSeconds),
   );
 
 /**
@@ -171,7 +199,7 @@ export async function watchStudy(
   interruption: Interruption,
 ): Promise<void> {
   interruption.kept = 'The study continues without its watcher.';
-  using study = folder.open();
+  using study = await folder.open();
   const view = viewOf(folder, study, json);
   let wait = 0;
   let next = 0;
@@ -329,7 +357,7 @@ async function submitStudy(
     try {
       const folder = await plan.write();
       await prepare(folder);
-      await rm(folder.path('stop'), { force: true });
+      await removeStop(folder);
       return await submit(folder, script);
     } catch (error) {
       // Where Slurm may have the job, its tasks need the study.

@@ -2,8 +2,9 @@
  * Parsers of option values for Commander: each takes the text and gives the value, or throws a UsageError that
  * names the option, the text and the rule.
  */
-import { Option } from 'commander';
+import { Argument, Option } from 'commander';
 import { UsageError } from '../errors.ts';
+import { checkPath } from '../paths.ts';
 import { unknownName } from '../suggest.ts';
 
 /** An option whose value is a whole number from `least` to `most`. */
@@ -51,6 +52,21 @@ export function numberOption(
 export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
   const option = new Option(flags, `${description}: ${choices.join(', ')}`);
   return option.argParser((text: string) => checkChoice(option.name(), text, choices));
+}
+
+/** An option whose value is a path: not an empty one, as `--run "$UNSET"` gives. */
+export function pathOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => checkPath(option.long ?? flags, text));
+}
+
+/** An argument that is a path, or several: `<run...>`. */
+export function pathArgument(name: string, description: string): Argument {
+  const argument = new Argument(name, description);
+  return argument.argParser<string | readonly string[]>((text, before = []) => {
+    const path = checkPath(argument.name(), text);
+    return argument.variadic ? [...before, path] : path;
+  });
 }
 
 /** `text` where it is one of `choices`. @throws UsageError with the nearest one where it is not. */

@@ -2,7 +2,7 @@
  * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
  * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
  */
-import { type Dirent, existsSync } from 'node:fs';
+import { type Dirent, existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
@@ -19,8 +19,9 @@ import {
   removeLeftovers,
   writeJson,
 } from '../files/files.ts';
-import { lockFolder, lockHolder } from '../files/lock.ts';
+import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
 import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
@@ -81,6 +82,11 @@ export interface Run {
   readonly config: TrainConfig;
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
+  /**
+   * To be called before anything is written over: the folder may be another one by now.
+   * @throws VggError if it was emptied, moved or replaced since the run was opened, or lacks one of these files.
+   */
+  readonly requireOwn: (files?: readonly (keyof typeof runFiles)[]) => Promise<void>;
   /** Of its options those that have an effect. */
   readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
@@ -119,41 +125,46 @@ export async function createRun(
   dir: string,
   config: TrainConfig,
   environment?: RunEnvironment,
+  waiting: Waiting = {},
 ): Promise<Run> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('createRun: the folder', dir));
   refuseUsed(dir, folder);
-  try {
-    makeFolder(folder);
-  } catch (error) {
-    throw cannotWrite(folder, error);
-  }
-  return locked(folder, async (run) => {
-    // Another process may have begun and ended one meanwhile.
-    refuseUsed(dir, folder);
-    const created = run(config);
-    await created.writeConfig(config);
-    if (environment) await created.writeEnvironment(environment);
-    return created;
-  });
+  makeFolder(folder);
+  return locked(
+    folder,
+    async (run) => {
+      // Another process may have begun and ended one meanwhile.
+      refuseUsed(dir, folder);
+      const created = run(config);
+      await created.writeConfig(config);
+      if (environment) await created.writeEnvironment(environment);
+      return created;
+    },
+    waiting,
+  );
 }
 
 /**
  * Opens a run to go on with it.
  * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
  */
-export async function openRun(dir: string): Promise<Run> {
-  const folder = resolve(dir);
+export async function openRun(dir: string, waiting: Waiting = {}): Promise<Run> {
+  const folder = resolve(checkPath('openRun: the folder', dir));
   await readConfig(folder);
-  return locked(folder, async (run) => {
-    const opened = run(await readConfig(folder));
-    await removeLeftovers(folder);
-    return opened;
-  });
+  return locked(
+    folder,
+    async (run) => {
+      const opened = run(await readConfig(folder));
+      await removeLeftovers(folder);
+      return opened;
+    },
+    waiting,
+  );
 }
 
 /** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
 export async function readRun(dir: string): Promise<RunRecord> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('readRun: the folder', dir));
   const config = await readConfig(folder);
   // Before the state: a run that ends in between is then one that runs, not one that was interrupted.
   const alive = (await lockHolder(folder)) !== undefined;
@@ -180,6 +191,7 @@ export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
 
 /** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
+  checkPath('listRuns: the folder', root);
   let entries: readonly Dirent[];
   try {
     entries = await readdir(root, { withFileTypes: true });
@@ -205,13 +217,28 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
 }
 
 /** Where runs go by default. */
-export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
+export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS) ?? 'runs';
 
 /** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
   const holds = (folder: string): boolean => isThere(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
+}
+
+/** @throws UsageError if two of these folders are the same one, whatever they are called: by a link, for instance. */
+export function requireDifferent(folders: readonly string[], command: string): void {
+  const seen = new Map<string, string>();
+  for (const folder of folders) {
+    const place = existsSync(folder) ? realpathSync(folder) : resolve(folder);
+    const before = seen.get(place);
+    if (before !== undefined) {
+      const both =
+        before === folder ? `${folder} is named twice` : `${before} and ${folder} are the same run`;
+      throw new UsageError(`${command}: ${both}; name each run once`);
+    }
+    seen.set(place, folder);
+  }
 }
 
 /** `vgg7-cifar100-20261124-121530`, in local time. */
@@ -228,6 +255,7 @@ export async function newRunFolder(
   config: TrainConfig,
   date: Date = new Date(),
 ): Promise<string> {
+  checkPath('newRunFolder: the folder', root);
   const name = defaultRunName(config, date);
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
@@ -244,29 +272,52 @@ export async function newRunFolder(
 
 /** Removes the files of a run that never began, and its folder where nothing else is in it. */
 export async function removeFolder(folder: string): Promise<void> {
-  for (const file of Object.values(runFiles)) await rm(join(folder, file), { force: true });
+  for (const file of Object.values(runFiles))
+    await rm(join(folder, file), { force: true }).catch(() => undefined);
   await rmdir(folder).catch(() => undefined);
 }
+
+/** How to wait for a writer of which nobody knows whether it still runs; without `onWait` it is an error. */
+type Waiting = Pick<LockOptions, 'onWait' | 'signal'>;
 
 /** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */
 async function locked(
   folder: string,
   body: (run: (config: TrainConfig) => Run) => Promise<Run>,
+  waiting: Waiting,
 ): Promise<Run> {
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, waiting);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
+  const requireOwn: Run['requireOwn'] = async (files = []) => {
+    if (!(await lock.isHeld())) {
+      throw new VggError(
+        `${folder} was emptied, moved or replaced during training, so nothing more is written there; if it was ` +
+          'moved, vgg train --resume continues from its new place',
+      );
+    }
+    const missing = files.find((file) => !existsSync(path(file)));
+    if (missing === undefined) return;
+    throw new VggError(
+      `${path(missing)} was deleted during training; put back a copy, and vgg train --resume ${folder} continues`,
+    );
+  };
+  const writeOwn = async (file: keyof typeof runFiles, value: unknown): Promise<void> => {
+    await requireOwn();
+    await writeJson(path(file), value);
+  };
   try {
     return await body((config) => ({
       name: runName(folder),
       folder,
       config,
       path,
-      writeConfig: (own) => writeJson(path('config'), usedOptions(own)),
-      writeEnvironment: (environment) => writeJson(path('environment'), environment),
-      writeStatus: (status) => writeJson(path('state'), status),
+      requireOwn,
+      writeConfig: (own) => writeOwn('config', usedOptions(own)),
+      writeEnvironment: (environment) => writeOwn('environment', environment),
+      writeStatus: (status) => writeOwn('state', status),
       log: async (text) => {
-        log ??= openAppend(path('log'));
+        log ??= requireOwn().then(() => openAppend(path('log')));
         const time = new Date().toISOString();
         const lines = text.split('\n').map((line) => `${time} ${line}\n`);
         await (await log).append(lines.join(''));

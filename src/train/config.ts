@@ -5,9 +5,9 @@
  * another; the command line's flags are made from them.
  */
 import * as z from 'zod';
-import { check } from '../check.ts';
+import { check, pathSchema } from '../check.ts';
 import { datasetFacts, datasetNames } from '../data/named.ts';
-import { keptApart } from '../data/split.ts';
+import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -30,7 +30,7 @@ const schema = z.strictObject({
     .default({})
     .describe("the network's own options, by name"),
   dataset: z.enum(datasetNames).default('shapes').describe('data set'),
-  data: z.string().optional().describe('folder or archive with the files of CIFAR: the only place looked in'),
+  data: pathSchema.optional().describe('folder or archive with the files of CIFAR: the only place looked in'),
   labels: z.enum(['fine', 'coarse']).optional().describe('which classes'),
   validation: share
     .default(0)
@@ -86,9 +86,10 @@ const schema = z.strictObject({
     .default(0)
     .describe('end after so many epochs without progress, with the best weights; 0: never'),
   seed: whole(0).default(0).describe('of initial weights, order, augmentation and dropout'),
-  init: z.string().optional().describe('start from the weights of this safetensors file'),
+  init: pathSchema.optional().describe('start from the weights of this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('what computes'),
   threads: whole(1).optional().describe('worker threads; one for each core by default'),
+  logEvery: whole(1).default(100).describe('report a step each k steps of an epoch'),
 });
 
 /** An option that has an effect with some choices of another option alone. */
@@ -162,6 +163,7 @@ export interface TrainConfig {
   readonly init?: string;
   readonly device: DeviceName;
   readonly threads?: number;
+  readonly logEvery: number;
 }
 
 /** A training as a user writes it: what is left out takes its default. */
@@ -217,12 +219,11 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
-/** Batches of an epoch, before any pictures are read. */
+/** Batches of an epoch, before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(
   config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
 ): number {
-  const { length } = datasetFacts(config);
-  return Math.ceil((length - keptApart(length, config.validation)) / config.batchSize);
+  return Math.ceil(leftToTrain(datasetFacts(config), config.validation) / config.batchSize);
 }
 
 /**

@@ -1,6 +1,5 @@
 /** Tells faults of the machine from results of a trial: a full disk says nothing about a configuration. Needs Node. */
-import { VggError } from '../errors.ts';
-import { reason } from '../files/files.ts';
+import { InUseError, isTooManyOpenFiles, reason, VggError } from '../errors.ts';
 
 /** What systems report when they, and not the request, are at fault. */
 const codes = new Set(
@@ -32,13 +31,15 @@ export function machineFault(error: unknown): MachineFault | undefined {
   const seen = new Set<unknown>();
   for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
     seen.add(at);
-    if (at instanceof MachineError) return { message, isMemory: false };
+    if (at instanceof MachineError || at instanceof InUseError || isTooManyOpenFiles(at)) {
+      return { message, isMemory: false };
+    }
     const { code = '' } = at as NodeJS.ErrnoException;
     if (code === 'ENOMEM' || (at instanceof RangeError && noMemory.test(at.message))) {
       return { message, isMemory: true };
     }
     // Our own readers and writers of files wrap what the system says. Others may mean more by a missing file.
-    if (codes.has(code) || (error instanceof VggError && /^E[A-Z\d]+$/.test(code))) {
+    if (codes.has(code) || (error instanceof VggError && /^(?:E[A-Z\d]+|NOT_REGULAR)$/.test(code))) {
       return { message, isMemory: false };
     }
   }

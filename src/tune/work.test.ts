@@ -1,10 +1,11 @@
 /** A worker on a machine with faults: none of them is a result of its trial. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { VggError } from '../errors.ts';
+import { lockFolder } from '../files/lock.ts';
 import { readRun } from '../runs/folder.ts';
 import { createStudyFolder, type StudyFolder } from './folder.ts';
 import { readWorkers } from './heartbeat.ts';
@@ -37,8 +38,8 @@ const create = (dir: string, space: object = {}): Promise<StudyFolder> =>
 
 const work = (folder: StudyFolder): Promise<void> => workOn(folder, { threads: 1, onNotice: () => {} });
 
-const statesOf = (folder: StudyFolder): readonly string[] => {
-  using study = folder.open();
+const statesOf = async (folder: StudyFolder): Promise<readonly string[]> => {
+  using study = await folder.open();
   return study.trials.map(({ state }) => state);
 };
 
@@ -46,17 +47,34 @@ test('a run folder that cannot be made ends the worker; the trial keeps its numb
   timeout: 60_000,
 }, async () => {
   const folder = await create(join(root, 's'));
-  await writeFile(folder.path('runs'), '');
+  await symlink(join(root, 'none', 'runs'), folder.path('runs'));
   await expect(work(folder)).rejects.toThrow(VggError);
-  await expect(work(folder)).rejects.toThrow(/a file, not a folder\. .*trial 0 will run again/);
-  expect(statesOf(folder)).toEqual(['waiting']);
+  await expect(work(folder)).rejects.toThrow(/trial 0 will run again/);
+  expect(await statesOf(folder)).toEqual(['waiting']);
   expect(readWorkers(folder.path('workers'))).toEqual([]);
+});
+
+test('a run folder that another process uses ends the worker; the trial waits', {
+  timeout: 60_000,
+}, async () => {
+  const folder = await create(join(root, 's'));
+  {
+    using study = await folder.open();
+    await study.giveBack((await study.ask())!, 'the disk was full');
+  }
+  await mkdir(folder.runOf(0), { recursive: true });
+  const lock = await lockFolder(folder.runOf(0));
+  await expect(work(folder)).rejects.toThrow(/trial-0000 is in use: .*trial 0 will run again/);
+  expect(await statesOf(folder)).toEqual(['waiting']);
+  await lock.release();
+  await work(folder);
+  expect(await statesOf(folder)).toEqual(['complete']);
 });
 
 test('a trial that diverges fails', { timeout: 60_000 }, async () => {
   const folder = await create(join(root, 's'), { optimizer: 'sgd', steps: 6, lr: { choices: [1e30] } });
   await work(folder);
-  expect(statesOf(folder)).toEqual(['fail']);
+  expect(await statesOf(folder)).toEqual(['fail']);
 });
 
 test('a data set that went away ends the worker, and its trial waits', { timeout: 60_000 }, async () => {
@@ -66,7 +84,7 @@ test('a data set that went away ends the worker, and its trial waits', { timeout
   });
   await expect(work(folder)).rejects.toThrow(/cifar does not exist.*trial 0 will run again/s);
   await expect(work(folder)).rejects.toThrow(/trial 0 will run again/);
-  expect(statesOf(folder)).toEqual(['waiting']);
+  expect(await statesOf(folder)).toEqual(['waiting']);
 });
 
 describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot be mounted)', () => {
@@ -80,14 +98,14 @@ describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot 
       // Room for the journal's few lines and for no checkpoint.
       await writeFile(ballast, new Uint8Array((40 << 20) - 200_000));
       await expect(work(folder)).rejects.toThrow(/no space left on the disk.*trial 0 will run again/s);
-      expect(statesOf(folder)).toEqual(['waiting']);
+      expect(await statesOf(folder)).toEqual(['waiting']);
       // And room for nothing at all.
       await writeFile(join(disk, 'rest'), new Uint8Array(1 << 20)).catch(() => undefined);
       await expect(work(folder)).rejects.toThrow(/no space left on the disk/);
-      expect(statesOf(folder)).toEqual(['waiting']);
+      expect(await statesOf(folder)).toEqual(['waiting']);
       await rm(ballast);
       await work(folder);
-      expect(statesOf(folder)).toEqual(['complete']);
+      expect(await statesOf(folder)).toEqual(['complete']);
       expect((await readRun(folder.runOf(0))).state).toBe('finished');
     } finally {
       unmount();
@@ -101,9 +119,9 @@ test('a trial whose end could not be written is given back by the next worker', 
   const folder = await create(join(root, 's'));
   {
     // As such a worker leaves it: running, and its sign is gone.
-    using study = folder.open('host+1+2+3+0');
+    using study = await folder.open('host+1+2+3+0');
     await study.ask();
   }
   await work(folder);
-  expect(statesOf(folder)).toEqual(['complete']);
+  expect(await statesOf(folder)).toEqual(['complete']);
 });

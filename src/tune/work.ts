@@ -6,13 +6,12 @@
  * Invariant: a trial fails only through its own values. A fault of the machine (a full disk, missing data) ends the
  * worker, and the trial waits for another one.
  */
-import { readFileSync } from 'node:fs';
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { loadDataset } from '../data/named.ts';
 import { DataError, VggError } from '../errors.ts';
-import { cannotWrite, isThere } from '../files/files.ts';
+import { cannotWrite, checkReplaceable, isThere, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
@@ -21,7 +20,7 @@ import type { EpochEvent } from '../train/reporters.ts';
 import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
 import { MachineError, type MachineFault, machineFault } from './faults.ts';
-import type { StudyFolder } from './folder.ts';
+import { checkRuns, runNumbers, type StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, leftWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';
 import type { Study } from './study.ts';
@@ -82,7 +81,9 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   // The machine that submitted the job may differ from this node.
   if (job !== undefined) await checkTrials(folder.space, options.onNotice ?? (() => {}));
   using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
-  using study = folder.open(heartbeat.worker);
+  const runs = runNumbers(folder.path('runs'));
+  using study = await folder.open(heartbeat.worker);
+  checkRuns(folder.folder, runs, study.trials);
   while (!signal?.aborted) {
     const workers = folder.path('workers');
     await study.giveBackTrialsOf(leftWorkers(workers), 'its worker could not write the result');
@@ -238,19 +239,23 @@ async function takeOver(from: string, to: string): Promise<boolean> {
     makeFolder(copy);
     for (const name of Object.values(runFiles)) {
       if (name === runFiles.log || name === runFiles.report || !isThere(join(from, name))) continue;
+      checkReplaceable(join(from, name));
       await copyFile(join(from, name), join(copy, name));
     }
     await rename(copy, to);
   } catch (error) {
-    throw error instanceof VggError ? error : cannotWrite(to, error);
+    throw cannotWrite(to, error);
   }
   return true;
 }
 
+/** Bytes of a log's end. */
+const mostLog = 65_536;
+
 /** The last lines of a run's log. */
 function logTail(run: string): string | undefined {
   try {
-    return readFileSync(join(run, runFiles.log), 'utf8').trimEnd().split('\n').slice(-10).join('\n');
+    return readTailSync(join(run, runFiles.log), mostLog).trimEnd().split('\n').slice(-10).join('\n');
   } catch {
     return undefined;
   }
