@@ -66,6 +66,7 @@ export {
   maxPool2d,
   relu,
 } from './model/layers/index.ts';
+export type { DataInfo, ModelInfo } from './model/info.ts';
 export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
@@ -87,6 +88,7 @@ export {
   runFiles,
   runsRoot,
 } from './runs/folder.ts';
+export { OpenedModel, openModel, type OpenModelOptions } from './runs/open-model.ts';
 export {
   fromCheckpoint,
   type Recorder,

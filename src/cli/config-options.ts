@@ -6,9 +6,11 @@ import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
+import { datasetNames } from '../data/named.ts';
 import { UsageError } from '../errors.ts';
+import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
-import { flagOf } from '../report/command.ts';
+import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
   parseConfig,
@@ -106,10 +108,41 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', flagOf);
   // Flags are text; a config has numbers, so that equal ones look the same.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
+}
+
+/**
+ * Takes from weights to begin with what no source says: network, normalization and data set.
+ * @throws UsageError where a source contradicts them. Another data set is none: weights may be trained on.
+ */
+async function adoptWeights(init: string, merged: Options): Promise<void> {
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const info = await readInfo(init);
+  if (!info) return;
+  const { network, normalization } = info;
+  const { model, modelOptions = {}, normalize } = merged;
+  const chosen = {
+    ...(network.options ? model !== undefined && { model } : { model: model ?? trainOptions.model.default }),
+    ...(model === undefined || model === network.name ? { modelOptions } : {}),
+    ...(normalize !== undefined && { normalize }),
+  } as Chosen;
+  refuseContradictions(init, info, chosen, flagWithValue);
+  if (network.options) {
+    merged.model = network.name;
+    merged.modelOptions = { ...network.options, ...modelOptions };
+  }
+  if (normalization !== undefined) merged.normalize = normalization !== null;
+  const dataset = datasetNames.find((name) => name === info.dataset);
+  if (merged.dataset !== undefined || dataset === undefined) return;
+  merged.dataset = dataset;
+  if (info.labels) merged.labels = info.labels;
 }
 
 /** A run's config of an older version has every option, those without an effect too, and then by default. */

@@ -265,7 +265,7 @@ async function trainOnce(
       onNotice: note,
       callbacks: [shown, keeper.callback],
       onStart(training, from) {
-        keeper.begin();
+        keeper.begin(training.model);
         if (from) position = from.loop;
         progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
       },
