@@ -44,6 +44,9 @@ export function checkWhole(where: string, name: string, value: unknown, least: n
 /** More than any machine has cores; each thread costs memory of its own. */
 export const maxThreads = 256;
 
+/** The most seeds of a series of runs. */
+export const mostSeeds = 10_000;
+
 /** The longest that a timer waits, in seconds: Node ends a longer one at once. */
 export const longestTimer = 2_147_483;
 

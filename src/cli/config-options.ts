@@ -2,12 +2,13 @@
  * A training's options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the one table in
  * `train/config.ts`. A config is put together from defaults, a recipe, a file and flags; the later one wins.
  */
-import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { datasetNames } from '../data/named.ts';
-import { UsageError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
+import { readWhole } from '../files/files.ts';
+import { parseJson } from '../json.ts';
 import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
@@ -22,7 +23,7 @@ import {
   usedOptions,
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
-import { maxThreads, modelOptionOption } from './models.ts';
+import { modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
 
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
@@ -44,7 +45,6 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
   const words = description + shown;
   if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
   if (name === 'modelOptions') return modelOptionOption();
-  if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
   if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
@@ -52,7 +52,7 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
         ? new Option(`--no-${flag.slice(2)}`, `do not ${words}`)
         : new Option(flag, words);
     case 'whole':
-      return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
+      return wholeNumberOption(`${flag} <n>`, words, kind);
     case 'number':
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
@@ -172,13 +172,13 @@ function recipeOf(name: string): Partial<TrainConfig> {
 export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = new TextDecoder().decode(await readWhole(path, mostConfigBytes));
   } catch (error) {
-    const { cannotRead } = await import('../files/files.ts');
-    const problem = cannotRead(`--config ${path}`, error);
-    const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
-    if (!wrongPath) throw problem;
-    throw new UsageError(`${problem.message}; name ${configForms}`, { cause: error });
+    if (!(error instanceof DataError)) throw error;
+    const { code } = (error.cause ?? {}) as NodeJS.ErrnoException;
+    const problem = `--config ${error.message}`;
+    if (!['ENOENT', 'EISDIR', 'ENOTDIR'].includes(code ?? '')) throw new DataError(problem, { cause: error });
+    throw new UsageError(`${problem}; name ${configForms}`, { cause: error });
   }
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
     let module: { default?: unknown };
@@ -197,15 +197,14 @@ export async function readConfigFile(path: string): Promise<Partial<TrainConfig>
     }
     return module.default as Partial<TrainConfig>;
   }
-  try {
-    return JSON.parse(text) as Partial<TrainConfig>;
-  } catch (error) {
-    const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
-    throw new UsageError(`--config ${path} is not JSON: ${oneLine(error)}; ${wayOut} ${configForms}`, {
-      cause: error,
-    });
-  }
+  const { value, problem } = parseJson(text);
+  if (problem === undefined) return value as Partial<TrainConfig>;
+  const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
+  throw new UsageError(`--config ${path} ${problem.replaceAll(/\s+/g, ' ')}; ${wayOut} ${configForms}`);
 }
+
+/** More than any config or search space takes. */
+const mostConfigBytes = 2 ** 20;
 
 const configForms =
   'a JSON file, as in {"epochs": 3}, or a TypeScript file, as in export default { epochs: 3 }';

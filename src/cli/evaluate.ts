@@ -7,7 +7,7 @@ import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
-import { testTransform } from '../report/page-data.ts';
+import { inputTransform } from '../data/transforms.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
@@ -79,7 +79,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
       ? testLoaderFor(splits, { batchSize, normalize: shape.normalize })
       : dataLoader(splits.test, {
           batchSize: Math.min(batchSize, splits.test.length),
-          transform: testTransform(info.normalization ?? undefined),
+          transform: inputTransform(info.normalization ?? undefined),
         });
   const { shape: input, classes } = datasetFacts(shape);
   const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions });

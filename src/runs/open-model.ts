@@ -1,7 +1,7 @@
 /** Trained weights ready for use (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { compose, fuseTransform, normalize, type Transform, toTensor } from '../data/transforms.ts';
+import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
@@ -104,8 +104,7 @@ export class OpenedModel implements AsyncDisposable {
     this.classes = classes;
     this.input = compiled.network.input;
     this.normalization = normalization;
-    const { mean, std } = normalization ?? {};
-    this.transform = mean && std ? compose([toTensor(), normalize(mean, std)]) : toTensor();
+    this.transform = inputTransform(normalization ?? undefined);
   }
 
   get info(): ModelInfo {

@@ -9,6 +9,7 @@ import { type MomentName, momentNames, type TrainingState } from '../engine/back
 import { DataError } from '../errors.ts';
 import type { ModelInfo } from '../model/info.ts';
 import type { Weight, Weights } from '../model/layer.ts';
+import { checkOptions } from '../options.ts';
 import { filterRaster, firstFilters } from '../report/rasters.ts';
 import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
@@ -41,6 +42,14 @@ export interface Recorder {
 
 /** @throws VggError where the run's files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
+  checkOptions<RecorderOptions>('recordRun', options, {
+    stepInterval: 'required',
+    model: 'required',
+    trainLoader: 'required',
+    resumed: 'required',
+    left: 'required',
+    from: 'optional',
+  });
   const { stepInterval, model, trainLoader, resumed, left, from } = options;
   const begun = performance.now();
   const { seconds: before = 0, parts: partsBefore = [] } = (await statusBefore(run)) ?? {};

@@ -10,7 +10,8 @@ import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { type Chosen, contradictions, type ModelInfo } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
-import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
+import { checkOptions } from '../options.ts';
+import { parseConfig, refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   checkLength,
@@ -129,10 +130,11 @@ function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
 
 /** Reads the pictures and lays out the network. @throws where the config does not fit together. */
 export async function prepareTraining(
-  config: TrainConfig,
+  given: TrainConfig,
   onNotice: (line: string) => void = console.warn,
   signal?: AbortSignal,
 ): Promise<Training> {
+  const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
   const facts = checkParts(config);
   // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
@@ -211,9 +213,19 @@ export interface TrainingResult extends FitResult {
  * @throws what `fit` throws; the run then says how it ended.
  */
 export async function runTraining(
-  config: TrainConfig,
+  given: TrainConfig,
   options: TrainingOptions = {},
 ): Promise<TrainingResult> {
+  const config = parseConfig(given, 'runTraining: config');
+  checkOptions<TrainingOptions>('runTraining', options, {
+    folder: 'optional',
+    resume: 'optional',
+    checkpointEvery: 'optional',
+    onStart: 'optional',
+    callbacks: 'optional',
+    onNotice: 'optional',
+    signal: 'optional',
+  });
   const { folder, resume, onStart, callbacks = [], onNotice = console.warn, signal } = options;
   const run = resume !== undefined ? await openRun(resume) : folder && (await createRun(folder, config));
   const notice = (line: string): void => {
@@ -226,7 +238,8 @@ export async function runTraining(
   try {
     if (resume === undefined) checkConfig(config);
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
-    if (from?.info) refuseContradictions(`${resume}`, from.info, config, (option, value) => `its ${option} ${value}`);
+    if (from?.info)
+      refuseContradictions(`${resume}`, from.info, config, (option, value) => `its ${option} ${value}`);
     // What a checkpoint holds takes the place of the weights that the run began with.
     const { init: _, ...withoutInit } = config;
     training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };

@@ -8,7 +8,9 @@
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { UsageError } from '../errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkOptions, longestTimer } from '../options.ts';
 import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
 
 export interface HeartbeatOptions {
@@ -40,7 +42,13 @@ let count = 0;
 
 /** The first sign is given before this returns. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
+  checkOptions<HeartbeatOptions>('startHeartbeat', options, { interval: 'optional', facts: 'optional' });
   const { interval = 10, facts = {} } = options;
+  if (!(interval > 0 && interval <= longestTimer)) {
+    throw new UsageError(
+      `startHeartbeat: interval ${interval} is not a number of seconds above 0 and at most ${longestTimer}`,
+    );
+  }
   const process = processIdentity();
   const worker = `${process}+${count++}`;
   const path = join(folder, `${worker}${ending}`);
