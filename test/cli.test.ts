@@ -376,8 +376,8 @@ describe('runs', () => {
   });
 
   test.for([
-    ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
-    ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],
+    ['broken.json', '{"epochs": 3,}', 'is not JSON in UTF-8 (', 'correct it, or name a JSON file'],
+    ['broken.yaml', 'epochs: 3\n', 'is not JSON in UTF-8 (', 'YAML is not read: name a JSON file'],
     ['broken.ts', 'export default {', 'does not run: ', 'correct it, or name a JSON file'],
     ['throws.mjs', 'throw 3;', 'does not run: it throws 3; ', 'or a TypeScript file'],
     ['nothing.ts', 'export const epochs = 3;', 'it has no default export; ', 'write export default {'],
