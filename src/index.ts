@@ -50,6 +50,7 @@ export {
   type Tail,
   tailBehind,
 } from './explain/explain.ts';
+export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
   type BatchNormOptions,
@@ -66,7 +67,6 @@ export {
   maxPool2d,
   relu,
 } from './model/layers/index.ts';
-export type { DataInfo, ModelInfo } from './model/info.ts';
 export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
@@ -88,7 +88,7 @@ export {
   runFiles,
   runsRoot,
 } from './runs/folder.ts';
-export { OpenedModel, openModel, type OpenModelOptions } from './runs/open-model.ts';
+export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
 export {
   fromCheckpoint,
   type Recorder,

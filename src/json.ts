@@ -13,7 +13,9 @@ export interface JsonBounds {
 export function parseJson(
   text: string,
   { depth = 32, keys = 200_000, unique = false }: JsonBounds = {},
-): { readonly value: unknown; readonly problem?: undefined } | { readonly value?: undefined; readonly problem: string } {
+):
+  | { readonly value: unknown; readonly problem?: undefined }
+  | { readonly value?: undefined; readonly problem: string } {
   const open: Set<string>[] = [];
   let found = 0;
   let last = '';

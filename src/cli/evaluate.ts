@@ -92,7 +92,9 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
   await model.load(init);
   const outputs = model.network.output[0];
   if (outputs !== classes) {
-    throw new DataError(`${init}: its network has ${outputs} classes, and ${splits.test.name} has ${classes}`);
+    throw new DataError(
+      `${init}: its network has ${outputs} classes, and ${splits.test.name} has ${classes}`,
+    );
   }
   const { loss, accuracy, topFive, correct, images } = await model.evaluate(loader);
   if (options.json) return printJson({ loss, accuracy, topFive, correct, images });
@@ -144,11 +146,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
   };
 }
 
-async function fromRun(
-  command: Command,
-  run: string,
-  { init, data }: EvaluateOptions,
-): Promise<Source> {
+async function fromRun(command: Command, run: string, { init, data }: EvaluateOptions): Promise<Source> {
   const own = ['model', 'modelOption', 'dataset', 'labels', 'normalize'];
   const given = own.find((name) => command.getOptionValueSource(name) === 'cli');
   if (given !== undefined) {

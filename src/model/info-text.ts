@@ -41,7 +41,12 @@ const schema = z.object({
 /** @throws UsageError where it says what `parseInfo` would refuse. */
 export function formatInfo({ network, input, ...data }: ModelInfo): string {
   const classes = buildNetwork(network, input).output[0]!;
-  const text = JSON.stringify({ version: packageVersion(), network: networkData(network, classes), input, ...data });
+  const text = JSON.stringify({
+    version: packageVersion(),
+    network: networkData(network, classes),
+    input,
+    ...data,
+  });
   try {
     parseInfo(text);
   } catch (error) {
@@ -54,7 +59,9 @@ export function formatInfo({ network, input, ...data }: ModelInfo): string {
 function networkData({ name, layers, options }: Sequential, classes: number): unknown {
   if (options === undefined) return { name, layers };
   const rebuilt = createModel(name, { classes, options });
-  return JSON.stringify(rebuilt.layers) === JSON.stringify(layers) ? { model: name, classes, options } : { name, layers };
+  return JSON.stringify(rebuilt.layers) === JSON.stringify(layers)
+    ? { model: name, classes, options }
+    : { name, layers };
 }
 
 /** Undefined where the file says nothing of itself, as PyTorch's do. @throws DataError that names the value and the rule. */

@@ -13,7 +13,14 @@ const classes = ['disc', 'ring', 'square'];
 const normalization = { mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6] };
 const vgg7 = createModel('vgg7', { classes: 3, options: { channels: [4, 8], hidden: 16, dropout: 0.5 } });
 const custom = sequential(
-  [conv2d({ out: 2, kernel: [3, 1] }), batchNorm2d({ epsilon: 1e-7 }), relu(), dropout(0.1), flatten(), linear(3)],
+  [
+    conv2d({ out: 2, kernel: [3, 1] }),
+    batchNorm2d({ epsilon: 1e-7 }),
+    relu(),
+    dropout(0.1),
+    flatten(),
+    linear(3),
+  ],
   { name: 'custom' },
 );
 const infoFor = (model: typeof vgg7): ModelInfo =>
@@ -28,10 +35,13 @@ test('the version is that of the package', () => {
 });
 
 describe('what weights say of themselves', () => {
-  test.for([vgg7, custom, createModel('simplified', { classes: 3 })])('$name is read as it was written', (model) => {
-    const info = infoFor(model);
-    expect(infoIn({ vggnet: formatInfo(info) })).toEqual(info);
-  });
+  test.for([vgg7, custom, createModel('simplified', { classes: 3 })])(
+    '$name is read as it was written',
+    (model) => {
+      const info = infoFor(model);
+      expect(infoIn({ vggnet: formatInfo(info) })).toEqual(info);
+    },
+  );
 
   test('a model by its name and options, with the version', () => {
     expect(JSON.parse(formatInfo(infoFor(vgg7)))).toMatchObject({
@@ -59,7 +69,11 @@ describe('what weights say of themselves', () => {
       textOf({ network: { model: 'vgg7', classes: 3, options: { hidden: 1e9 } } }),
       'hidden=1000000000 is above the limit of 1000000',
     ],
-    ['10⁹ classes', textOf({ network: { model: 'simplified', classes: 1e9, options: {} } }), '1000000000 is not'],
+    [
+      '10⁹ classes',
+      textOf({ network: { model: 'simplified', classes: 1e9, options: {} } }),
+      '1000000000 is not',
+    ],
     [
       'an unknown layer',
       textOf({ network: { name: 'a', layers: [{ kind: 'constructor' }] } }),
@@ -75,7 +89,11 @@ describe('what weights say of themselves', () => {
     ['too few classes', textOf({ classes: ['a'] }), "1 names for the network's 3 classes"],
     ['long names', textOf({ classes: ['a', 'b', 'c'.repeat(201)] }), 'has more than 200 characters'],
     ['names that are numbers', textOf({ classes: [1, 2, 3] }), '1 is not text'],
-    ['two means', textOf({ normalization: { mean: [1, 2], std: [1, 1] } }), 'a number for each of 3 channels'],
+    [
+      'two means',
+      textOf({ normalization: { mean: [1, 2], std: [1, 1] } }),
+      'a number for each of 3 channels',
+    ],
     ['a deviation of 0', textOf({ normalization: { mean: [1], std: [0] } }), 'deviations above 0'],
     ['labels of its own', textOf({ labels: 'medium' }), 'labels: "medium" is not one of fine, coarse'],
     ['a prototype', { vggnet: '{"__proto__":{"version":"1"}}' }, 'version: is missing'],
@@ -95,7 +113,10 @@ test('a loader tells data set, classes and normalization, unless a function may 
   const said = { dataset: 'cifar100', labels: 'coarse', classes: dataset.classes };
   expect(dataInfoOf({ dataset, transform: toTensor() })).toEqual({ ...said, normalization: null });
   const chain = compose([pad(4), toTensor(), normalize([0.1], [0.2])]);
-  expect(dataInfoOf({ dataset, transform: chain })).toEqual({ ...said, normalization: { mean: [0.1], std: [0.2] } });
+  expect(dataInfoOf({ dataset, transform: chain })).toEqual({
+    ...said,
+    normalization: { mean: [0.1], std: [0.2] },
+  });
   expect(dataInfoOf({ dataset, transform: compose([toTensor(), (image) => image]) })).toEqual(said);
 });
 
@@ -103,20 +124,21 @@ test('networks differ where they compute otherwise, not by dropout, momentum or 
   const build = (stride: number, ...more: Parameters<typeof sequential>[0][number][]): typeof custom =>
     sequential([conv2d({ out: 2, kernel: 3, stride }), ...more, maxPool2d(2), flatten(), linear(3)]);
   expect(networkDifference(build(1), build(1, dropout(0.5)))).toBeUndefined();
-  expect(networkDifference(build(1, batchNorm2d()), build(1, batchNorm2d({ momentum: 0.5 })))).toBeUndefined();
+  expect(
+    networkDifference(build(1, batchNorm2d()), build(1, batchNorm2d({ momentum: 0.5 }))),
+  ).toBeUndefined();
   expect(networkDifference(build(1), build(2))).toContain('stride 1×1');
   expect(networkDifference(build(1), build(1, relu()))).toContain('has relu()');
-  expect(networkDifference(build(1, batchNorm2d()), build(1, batchNorm2d({ epsilon: 1 })))).toContain('epsilon 1');
+  expect(networkDifference(build(1, batchNorm2d()), build(1, batchNorm2d({ epsilon: 1 })))).toContain(
+    'epsilon 1',
+  );
 });
 
 test.for<[Parameters<typeof contradictions>[1], unknown]>([
   [{}, []],
   [{ model: 'vgg7', modelOptions: { hidden: '16', dropout: 0 }, dataset: 'shapes', normalize: true }, []],
   [{ model: 'simplified' }, [{ option: 'model', stored: 'vgg7', chosen: 'simplified' }]],
-  [
-    { modelOptions: { hidden: 32 } },
-    [{ option: 'modelOptions', stored: 'hidden=16', chosen: 'hidden=32' }],
-  ],
+  [{ modelOptions: { hidden: 32 } }, [{ option: 'modelOptions', stored: 'hidden=16', chosen: 'hidden=32' }]],
   [{ dataset: 'cifar10' }, [{ option: 'dataset', stored: 'shapes', chosen: 'cifar10' }]],
   [{ normalize: false }, [{ option: 'normalize', stored: 'true', chosen: 'false' }]],
 ])('what is chosen against a file: %j', ([chosen, found]) => {

@@ -54,7 +54,9 @@ export function dataInfoOf({
 /** The normalization in a chain of transforms; null where there is none, undefined where a function may do anything. */
 function normalizationOf(transform: Transform): ChannelStatistics | null | undefined {
   const links = linksOf(transform);
-  const own = links.flatMap((link) => (typeof link !== 'function' && link.kind === 'normalize' ? [link] : []));
+  const own = links.flatMap((link) =>
+    typeof link !== 'function' && link.kind === 'normalize' ? [link] : [],
+  );
   if (own.length > 1 || links.some((link) => typeof link === 'function')) return undefined;
   const [link] = own;
   return link ? { mean: link.mean, std: link.std } : null;
@@ -114,9 +116,7 @@ function geometry(spec: LayerSpec): string | undefined {
 }
 
 export const sameNormalization = (a: ChannelStatistics | null, b: ChannelStatistics | null): boolean =>
-  (a === null) === (b === null) &&
-  a?.mean.join() === b?.mean.join() &&
-  a?.std.join() === b?.std.join();
+  (a === null) === (b === null) && a?.mean.join() === b?.mean.join() && a?.std.join() === b?.std.join();
 
 /** A normalization in a message. */
 export function normalizationText(normalization: ChannelStatistics | null): string {
@@ -131,7 +131,9 @@ export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, 
     throw new UsageError(`${where}: ${what}; make the model as the weights were trained, or choose others`);
   };
   if (stored.input.join() !== model.input.join()) {
-    refuse(`its weights are for images of ${stored.input.join('×')}, the model's are ${model.input.join('×')}`);
+    refuse(
+      `its weights are for images of ${stored.input.join('×')}, the model's are ${model.input.join('×')}`,
+    );
   }
   const difference = networkDifference(stored.network, model.network);
   if (difference !== undefined) refuse(`its weights are of another network: in the file ${difference}`);

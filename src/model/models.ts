@@ -117,7 +117,10 @@ export function completeOptions(
   name: string,
   options: Readonly<Record<string, OptionValue | string>>,
 ): Readonly<Record<string, OptionValue>> {
-  const defaults = Object.entries(described(name).options).map(([option, { default: value }]) => [option, value]);
+  const defaults = Object.entries(described(name).options).map(([option, { default: value }]) => [
+    option,
+    value,
+  ]);
   return { ...Object.fromEntries(defaults), ...optionNumbers(name, options) };
 }
 
@@ -145,7 +148,9 @@ function described(name: string): ModelDescription {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;
   if (model !== undefined) return model;
   if (typeof name === 'string') throw new UsageError(unknownName('model', name, Object.keys(models)));
-  throw new UsageError(`createModel: the name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`);
+  throw new UsageError(
+    `createModel: the name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`,
+  );
 }
 
 /**

@@ -182,12 +182,24 @@ describe('models', () => {
     ['a number for a layer', () => sequential([5 as never]), '5 is not a layer'],
     ['an unknown layer', () => sequential([{ kind: 'gru' } as never]), 'kind "gru" is not a layer'],
     ['a layer by hand', () => sequential([{ kind: 'linear', out: 1e9 } as never]), 'out 1000000000 is above'],
-    ['1001 layers', () => sequential(new Array(1001).fill(relu())), '1001 layers are above the limit of 1000'],
+    [
+      '1001 layers',
+      () => sequential(new Array(1001).fill(relu())),
+      '1001 layers are above the limit of 1000',
+    ],
     ['no network', () => buildNetwork(undefined as never, [1]), 'undefined is not a network'],
-    ['no input', () => buildNetwork(sequential([linear(1)]), undefined as never), 'input undefined is neither'],
+    [
+      'no input',
+      () => buildNetwork(sequential([linear(1)]), undefined as never),
+      'input undefined is neither',
+    ],
     ['a large input', () => buildNetwork(sequential([linear(1)]), [1e9]), 'input size 1000000000 is above'],
     ['unknown options', () => vggFeatures([], [], { batchnorm: true } as never), 'no option "batchnorm"'],
-    ['channels that are no list', () => vgg7({ classes: 10, channels: 5 as never }), 'channels 5 is not a list'],
+    [
+      'channels that are no list',
+      () => vgg7({ classes: 10, channels: 5 as never }),
+      'channels 5 is not a list',
+    ],
     [
       'more parameters than can be counted',
       () => buildNetwork(sequential([flatten(), linear(1e6)]), [1e3, 1e4, 1e4]),

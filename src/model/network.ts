@@ -102,7 +102,14 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
         'choose fewer channels or hidden units, or smaller images',
     );
   }
-  return { ...(model.options && { options: model.options }), name: model.name, input, output: shape, layers, parameterCount };
+  return {
+    ...(model.options && { options: model.options }),
+    name: model.name,
+    input,
+    output: shape,
+    layers,
+    parameterCount,
+  };
 }
 
 /** Number of values of a shape. */

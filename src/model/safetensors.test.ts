@@ -82,7 +82,11 @@ describe('safetensors', () => {
       file(`{${Array.from({ length: 6e5 }, (_, i) => `"${i.toString(36)}":0`).join()}}`, 0),
       'its header has more than 200000 keys',
     ],
-    ['nested lists', file(`{"a":${'['.repeat(1e6)}${']'.repeat(1e6)}}`, 0), 'nests lists and objects more than'],
+    [
+      'nested lists',
+      file(`{"a":${'['.repeat(1e6)}${']'.repeat(1e6)}}`, 0),
+      'nests lists and objects more than',
+    ],
     ['nine axes', file({ a: f32([1, 1, 1, 1, 1, 1, 1, 1, 1], 0, 4) }, 4), 'is not a list of up to 8 whole'],
     ['no JSON', file('{"a":', 0), 'its header is not JSON in UTF-8'],
     ['a list', file([], 0), 'its header is not a JSON object'],
@@ -208,7 +212,9 @@ describe('weight files', () => {
     await writeFile(path, header);
     await truncate(path, header.length + length);
     const read = vi.spyOn(Object.getPrototypeOf(await open(path)) as FileHandle, 'read');
-    await expect(loadWeights(path, network)).rejects.toThrow(/fc\.weight is \[1342177280\], expected \[2, 3\]/);
+    await expect(loadWeights(path, network)).rejects.toThrow(
+      /fc\.weight is \[1342177280\], expected \[2, 3\]/,
+    );
     expect(read.mock.calls.length).toBe(2);
     // A file that is longer than its header says.
     await writeFile(path, writeSafetensors(weights));

@@ -152,7 +152,8 @@ function checkShapes(
     if (found.shape.join() === shape.join()) return [];
     return [`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  for (const name of tensors.keys()) if (!names.has(name)) problems.push(`${name.slice(0, 200)} is not expected`);
+  for (const name of tensors.keys())
+    if (!names.has(name)) problems.push(`${name.slice(0, 200)} is not expected`);
   if (problems.length > 0) {
     const shown = problems.slice(0, 6).join('; ');
     const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
@@ -200,7 +201,8 @@ function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) return bad(`dtype ${show(dtype)} is none of ${Object.keys(bytesPerValue).join(', ')}`);
-  if (!isNaturals(shape) || shape.length > maxAxes) return bad(`shape ${show(shape)} is not a list of up to ${maxAxes} whole numbers ≥ 0`);
+  if (!isNaturals(shape) || shape.length > maxAxes)
+    return bad(`shape ${show(shape)} is not a list of up to ${maxAxes} whole numbers ≥ 0`);
   if (!isNaturals(offsets) || offsets.length !== 2) {
     return bad(`data_offsets ${show(offsets)} are not two whole numbers ≥ 0`);
   }
@@ -221,9 +223,7 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
   for (const entry of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (entry.begin !== end) {
       const relation = entry.begin < end ? 'overlaps the tensor before it' : 'leaves a gap';
-      fail(
-        `tensor ${show(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`,
-      );
+      fail(`tensor ${show(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`);
     }
     end = entry.end;
   }

@@ -17,10 +17,18 @@ import { adam } from '../train/optimizers.ts';
 import { openModel } from './open-model.ts';
 
 const network = (stride = 1): ReturnType<typeof sequential> =>
-  sequential([conv2d({ out: 4, kernel: 3, stride }), relu(), maxPool2d(2), flatten(), linear({ out: 3, name: 'fc' })]);
+  sequential([
+    conv2d({ out: 4, kernel: 3, stride }),
+    relu(),
+    maxPool2d(2),
+    flatten(),
+    linear({ out: 3, name: 'fc' }),
+  ]);
 const source = random(3, 100);
 const labels = Array.from({ length: 12 }, (_, i) => i % 3);
-const pixels = Uint8Array.from(labels.flatMap((label) => Array.from({ length: 72 }, () => 70 * label + source.integer(60))));
+const pixels = Uint8Array.from(
+  labels.flatMap((label) => Array.from({ length: 72 }, () => 70 * label + source.integer(60))),
+);
 const classes = ['dark', 'gray', 'light'];
 const data = fromArrays(pixels, labels, [2, 6, 6], { name: 'shades', classes });
 const { mean, std } = channelStatistics(data);
@@ -34,7 +42,8 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'vggnet-open-'));
   path = join(folder, 'shades.safetensors');
   await using model = await compile(network(), { input: [2, 6, 6], device: 'reference', batchSize: 4 });
-  for (let epoch = 1; epoch <= 30; epoch++) await model.train(loader, { epoch, optimizer: adam({ lr: 0.02 }) });
+  for (let epoch = 1; epoch <= 30; epoch++)
+    await model.train(loader, { epoch, optimizer: adam({ lr: 0.02 }) });
   ({ accuracy } = await model.evaluate(loader));
   await model.save(path);
 });
@@ -64,7 +73,11 @@ describe('openModel', () => {
     ['a list', [1, 2], 'not a list'],
     ['no argument', undefined, 'not undefined'],
     ['doubles', new Float64Array(72), 'not Float64Array'],
-    ['floats 0–255', new Float32Array(72).fill(255), 'value 255 of image 0 is not from 0 to 1; divide bytes by 255'],
+    [
+      'floats 0–255',
+      new Float32Array(72).fill(255),
+      'value 255 of image 0 is not from 0 to 1; divide bytes by 255',
+    ],
     ['floats that are normalized already', new Float32Array(144).fill(-1, 80), 'value -1 of image 1 is not'],
     ['no numbers', new Float32Array(72).fill(Number.NaN), 'value NaN of image 0'],
   ])('refuses %s', async ([, images, problem]) => {
@@ -75,8 +88,12 @@ describe('openModel', () => {
 
   test('refuses options that contradict the file, unknown ones, and no path', async () => {
     const open = (options: object): Promise<unknown> => openModel(path, { device: 'reference', ...options });
-    await expect(open({ normalization: null })).rejects.toThrow(/trained with normalization mean .*the model says none/);
-    await expect(open({ classes: ['a', 'b', 'c'] })).rejects.toThrow(/its classes are dark, gray, light.*a, b, c/);
+    await expect(open({ normalization: null })).rejects.toThrow(
+      /trained with normalization mean .*the model says none/,
+    );
+    await expect(open({ classes: ['a', 'b', 'c'] })).rejects.toThrow(
+      /its classes are dark, gray, light.*a, b, c/,
+    );
     await expect(open({ classes: ['a'] })).rejects.toThrow(/1 names for the network's 3 classes/);
     await expect(open({ threads: 1e6 })).rejects.toThrow(/threads 1000000 is above the limit of 256/);
     await expect(open({ devise: 'wasm' })).rejects.toThrow(/no option "devise"/);
@@ -89,7 +106,9 @@ describe('openModel', () => {
     await using model = await openModel(path, { device: 'reference' });
     const weights = await model.compiled.weights();
     await writeFile(foreign, writeSafetensors(weights, { format: 'pt' }));
-    await expect(openModel(foreign)).rejects.toThrow(/does not say its network; give openModel the option network/);
+    await expect(openModel(foreign)).rejects.toThrow(
+      /does not say its network; give openModel the option network/,
+    );
     const options = { device: 'reference', network: network(), input: [2, 6, 6] } as const;
     await expect(openModel(foreign, options)).rejects.toThrow(/does not say its normalization/);
     await using told = await openModel(foreign, { ...options, normalization: { mean, std } });
@@ -114,16 +133,26 @@ describe('load', () => {
     await using other = await made({ normalization: null });
     await expect(other.load(path)).rejects.toThrow(/trained with normalization mean .* the model says none/);
     // The same parameters, another network.
-    const same = sequential([conv2d({ out: 4, kernel: 3 }), maxPool2d(2), relu(), flatten(), linear({ out: 3, name: 'fc' })]);
+    const same = sequential([
+      conv2d({ out: 4, kernel: 3 }),
+      maxPool2d(2),
+      relu(),
+      flatten(),
+      linear({ out: 3, name: 'fc' }),
+    ]);
     await using swapped = await compile(same, { input: [2, 6, 6], device: 'reference' });
-    await expect(swapped.load(path)).rejects.toThrow(/its weights are of another network: in the file sequential has relu/);
+    await expect(swapped.load(path)).rejects.toThrow(
+      /its weights are of another network: in the file sequential has relu/,
+    );
     await using larger = await compile(network(), { input: [2, 7, 7], device: 'reference' });
     await expect(larger.load(path)).rejects.toThrow(/for images of 2×6×6, the model's are 2×7×7/);
   });
 
   test('a loader that normalizes otherwise than compile was told is refused', async () => {
     await using model = await made({ normalization: { mean: [0], std: [1] } });
-    await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(/leave it out of compile/);
+    await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(
+      /leave it out of compile/,
+    );
   });
 
   test('weights without information are saved and read', async () => {

@@ -55,13 +55,16 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
   });
-  const network = buildNetwork(
-    (options.network ?? info?.network)!,
-    (options.input ?? info?.input)!,
-  );
+  const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);
   const data = { ...info, ...given };
-  if (info) checkLoaded(path, info, { ...info, network: options.network ?? info.network, input: network.input }, given);
+  if (info)
+    checkLoaded(
+      path,
+      info,
+      { ...info, network: options.network ?? info.network, input: network.input },
+      given,
+    );
   const normalization = data.normalization === undefined ? unsaid(path, 'normalization') : data.normalization;
   signal?.throwIfAborted();
   const session = await open(network, {
@@ -73,7 +76,11 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const model = new Model(network, session, 1, { ...data, normalization });
   await model.setWeights(weights);
   const [outputs = 0] = network.output;
-  return new OpenedModel(model, data.classes ?? Array.from({ length: outputs }, (_, i) => String(i)), normalization);
+  return new OpenedModel(
+    model,
+    data.classes ?? Array.from({ length: outputs }, (_, i) => String(i)),
+    normalization,
+  );
 }
 
 const ways = {
@@ -83,7 +90,9 @@ const ways = {
 } as const;
 
 function unsaid(path: string, option: keyof typeof ways): never {
-  throw new UsageError(`${path} does not say its ${option}; give openModel the option ${option}: ${ways[option]}`);
+  throw new UsageError(
+    `${path} does not say its ${option}; give openModel the option ${option}: ${ways[option]}`,
+  );
 }
 
 /** A trained network that takes raw images; made by `openModel`. Close it, or declare it with `await using`. */

@@ -373,7 +373,9 @@ const trainKeys: KnownKeys<TrainOptions> = {
 
 function checkLoader(where: string, loader: unknown): void {
   if (isObject(loader) && isObject(loader.dataset)) return;
-  throw new UsageError(`${where}: ${shown(loader)} is not a loader; make one with dataLoader(dataset, { batchSize })`);
+  throw new UsageError(
+    `${where}: ${shown(loader)} is not a loader; make one with dataLoader(dataset, { batchSize })`,
+  );
 }
 
 function prediction(logits: Float32Array, count: number): Prediction {

@@ -743,7 +743,9 @@ export function squareCount({ list }: Operations): number {
     if (!matrix) return sum;
     const { storedOut, rowStride } = matrix;
     const ranges =
-      operation.kind === 'convolution' ? storedOut / rangeRows(matrix) : (storedOut * rowStride) / updateFloats;
+      operation.kind === 'convolution'
+        ? storedOut / rangeRows(matrix)
+        : (storedOut * rowStride) / updateFloats;
     return sum + Math.ceil(ranges) + (matrix.biasStep === 1 ? 1 : 0);
   }, 0);
 }

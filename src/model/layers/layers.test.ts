@@ -321,7 +321,11 @@ describe('refuses', () => {
     ['a padding of 10⁶', () => conv2d({ out: 1, kernel: 1, padding: [0, 1e6] }), 'padding 1000000 is above'],
     ['a stride of 10⁶', () => conv2d({ out: 1, kernel: 1, stride: 1e6 }), 'stride 1000000 is above'],
     ['a pool of 10⁶', () => maxPool2d(1e6), 'maxPool2d: kernel 1000000 is above the limit of 1024'],
-    ['a bias that is text', () => conv2d({ out: 1, kernel: 1, bias: 'no' as never }), 'bias "no" is not true'],
+    [
+      'a bias that is text',
+      () => conv2d({ out: 1, kernel: 1, bias: 'no' as never }),
+      'bias "no" is not true',
+    ],
     ['nothing', () => conv2d(undefined as never), 'conv2d: undefined is not an object with out, kernel'],
     ['null', () => maxPool2d(null as never), 'maxPool2d: kernel null is not a whole number ≥ 1'],
     ['unknown options of relu', () => relu({ inplace: true } as never), 'no argument is named "inplace"'],

@@ -18,7 +18,8 @@ export interface LinearOptions {
  * @throws UsageError where `out` is not a whole number ≥ 1.
  */
 export function linear(outOrOptions: number | LinearOptions): LinearSpec {
-  const options = typeof outOrOptions === 'object' && outOrOptions !== null ? outOrOptions : { out: outOrOptions };
+  const options =
+    typeof outOrOptions === 'object' && outOrOptions !== null ? outOrOptions : { out: outOrOptions };
   knownArguments('linear', options, ['out', 'bias', 'name']);
   return {
     kind: 'linear',
