@@ -9,6 +9,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readSafetensors, writeSafetensors } from '../src/model/safetensors.ts';
 import { createRun } from '../src/runs/folder.ts';
 import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
@@ -107,17 +108,39 @@ describe('vgg train', () => {
     expect(await digest('seed', '--seed', '1')).not.toBe(first);
   });
 
-  test('--save, --init and evaluate fit together', async () => {
+  test('--save, --init and evaluate fit together: the file says what it needs', async () => {
     const file = join(folder, 'trained.safetensors');
-    const args = ['--normalize', '--json'];
-    const trained = jsonLines(await vgg(['train', '--epochs', '1', '--save', file, ...args])).at(-1)!;
+    const model = ['--model', 'vgg7', '--model-option', 'channels=8,16', '--model-option', 'hidden=32'];
+    const args = [...model, '--normalize', '--lr', '0.003', '--json', '--epochs', '1', '--save', file];
+    const trained = jsonLines(await vgg(['train', ...args])).at(-1)!;
     expect(trained.saved).toBe(file);
-    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, ...args]))[0]!;
+    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, '--json']))[0]!;
     expect(evaluated.accuracy).toBe(trained.testAccuracy);
     expect(evaluated.loss).toBeCloseTo(trained.testLoss as number, 6);
     expect(evaluated.images).toBe(2000);
-    const further = await vgg(['train', '--init', file, '--steps', '1', '--log-every', '1', ...args]);
+    const further = await vgg([
+      'train',
+      '--init',
+      file,
+      '--steps',
+      '1',
+      '--log-every',
+      '1',
+      '--json',
+      '--no-run',
+    ]);
     expect(jsonLines(further).find(({ event }) => event === 'step')!.loss).toBeLessThan(2);
+    for (const [command, flag, problem] of [
+      ['evaluate', '--no-normalize', 'normalize true, which contradicts --no-normalize;'],
+      ['evaluate', '--model=simplified', 'model vgg7, which contradicts --model simplified;'],
+      ['evaluate', '--dataset=cifar10', 'dataset shapes, which contradicts --dataset cifar10;'],
+      ['train', '--model-option=hidden=64', 'hidden=32, which contradicts --model-option hidden=64;'],
+    ] as const) {
+      const { code, stderr } = await vgg([command, '--init', file, flag]);
+      expect(stderr).toContain(`trained with`);
+      expect(stderr).toContain(problem);
+      expect(code).toBe(2);
+    }
   });
 });
 
@@ -352,8 +375,8 @@ describe('runs', () => {
   });
 
   test.for([
-    ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
-    ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],
+    ['broken.json', '{"epochs": 3,}', 'is not JSON in UTF-8 (', 'correct it, or name a JSON file'],
+    ['broken.yaml', 'epochs: 3\n', 'is not JSON in UTF-8 (', 'YAML is not read: name a JSON file'],
     ['broken.ts', 'export default {', 'does not run: ', 'correct it, or name a JSON file'],
     ['throws.mjs', 'throw 3;', 'does not run: it throws 3; ', 'or a TypeScript file'],
     ['nothing.ts', 'export const epochs = 3;', 'it has no default export; ', 'write export default {'],
@@ -382,7 +405,7 @@ describe('bad input', () => {
     ],
     ['train --dataset cifar10 --labels coarse', 2, '--labels has no effect with dataset cifar10'],
     ['train --data /tmp', 2, '--data has no effect with dataset shapes'],
-    ['evaluate --init a --data /tmp', 2, 'shapes is built in and reads no files'],
+    ['evaluate --init a --data /tmp', 1, 'a cannot be read: no such file'],
     [
       'train --nesterov',
       2,
@@ -541,6 +564,9 @@ describe('bad input', () => {
 
     const other = join(folder, 'other.safetensors');
     await vgg(['train', '--steps', '1', '--save', other]);
+    // As PyTorch would write it, for a file of ours says its network.
+    const { tensors } = readSafetensors(await readFile(other));
+    await writeFile(other, writeSafetensors(tensors));
     const vgg7 = await vgg(['evaluate', '--model', 'vgg7', '--init', other]);
     expect(vgg7.stderr).toMatch(
       /^error: .*other\.safetensors: weights do not fit vgg7 .*features\.0\.weight/,

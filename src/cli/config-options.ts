@@ -5,9 +5,12 @@
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
+import { datasetNames } from '../data/named.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
-import { flagOf } from '../report/command.ts';
+import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
   parseConfig,
@@ -20,7 +23,7 @@ import {
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import type { ConfigAnswer } from './config-program.ts';
-import { maxThreads, modelOptionOption } from './models.ts';
+import { modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, pathOption, wholeNumberOption } from './values.ts';
 
 /** Adds a flag for each option of a training, `--recipe` and `--config`. */
@@ -42,7 +45,6 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
   const words = description + shown;
   if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
   if (name === 'modelOptions') return modelOptionOption();
-  if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
   if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
@@ -50,7 +52,7 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
         ? new Option(`--no-${flag.slice(2)}`, `do not ${words}`)
         : new Option(flag, words);
     case 'whole':
-      return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
+      return wholeNumberOption(`${flag} <n>`, words, kind);
     case 'number':
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
@@ -106,10 +108,41 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', flagOf);
   // Flags are text; a config has numbers, so that equal ones look the same.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
+}
+
+/**
+ * Takes from weights to begin with what no source says: network, normalization and data set.
+ * @throws UsageError where a source contradicts them. Another data set is none: weights may be trained on.
+ */
+async function adoptWeights(init: string, merged: Options): Promise<void> {
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const info = await readInfo(init);
+  if (!info) return;
+  const { network, normalization } = info;
+  const { model, modelOptions = {}, normalize } = merged;
+  const chosen = {
+    ...(network.options ? model !== undefined && { model } : { model: model ?? trainOptions.model.default }),
+    ...(model === undefined || model === network.name ? { modelOptions } : {}),
+    ...(normalize !== undefined && { normalize }),
+  } as Chosen;
+  refuseContradictions(init, info, chosen, flagWithValue);
+  if (network.options) {
+    merged.model = network.name;
+    merged.modelOptions = { ...network.options, ...modelOptions };
+  }
+  if (normalization !== undefined) merged.normalize = normalization !== null;
+  const dataset = datasetNames.find((name) => name === info.dataset);
+  if (merged.dataset !== undefined || dataset === undefined) return;
+  merged.dataset = dataset;
+  if (info.labels) merged.labels = info.labels;
 }
 
 /** A run's config of an older version has every option, those without an effect too, and then by default. */
@@ -159,14 +192,10 @@ export async function readConfigFile(
     throw new DataError(problem, { cause });
   }
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
-  try {
-    return JSON.parse(text) as Partial<TrainConfig>;
-  } catch (error) {
-    const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
-    throw new UsageError(`--config ${path} is not JSON: ${oneLine(error)}; ${wayOut} ${configForms}`, {
-      cause: error,
-    });
-  }
+  const { value, problem } = parseJson(text);
+  if (problem === undefined) return value as Partial<TrainConfig>;
+  const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
+  throw new UsageError(`--config ${path} ${problem.replaceAll(/\s+/g, ' ')}; ${wayOut} ${configForms}`);
 }
 
 /** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */

@@ -12,7 +12,7 @@ import type { Interruption } from './interrupt.ts';
 export interface Keeper {
   readonly callback: Callback;
   /** The model is there. */
-  begin(): void;
+  begin(model: Model): void;
   /** The weights that were tested last. */
   finish(model: Model): Promise<void>;
   /** `step` of `epoch` is the last one done. */
@@ -47,6 +47,7 @@ export function keeperOf(
         ? places.join(' ')
         : `Nothing of ${at} was saved: a run folder (without --no-run) keeps it.`;
   };
+  let info: (() => Model['info']) | undefined;
   return {
     callback: {
       // Each checkpoint of the loop is a good moment, the one of an interruption among them.
@@ -56,12 +57,13 @@ export function keeperOf(
             import('../runs/recorder.ts'),
             import('../model/weight-files.ts'),
           ]);
-          await saveWeights(save, testedWeights(state));
+          await saveWeights(save, testedWeights(state), info?.());
         }
         say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
       },
     },
-    begin() {
+    begin(model) {
+      info = () => model.info;
       interruption.stopsItself = true;
       if (run !== undefined || save !== undefined) interruption.graceMilliseconds = graceMilliseconds;
       interruption.kept = 'Nothing was saved: the running step did not end in time.';

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
+import { longestTimer, mostSeeds } from '../options.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
@@ -68,6 +69,7 @@ export function trainCommand(interruption: Interruption): Command {
       wholeNumberOption(
         '--seeds <k>',
         'train k times, with --seed and the seeds that follow it; mean ± deviation',
+        { most: mostSeeds },
       ),
     )
     .addOption(pathOption('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
@@ -81,6 +83,9 @@ export function trainCommand(interruption: Interruption): Command {
 function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
   const [, digits, unit] = /^(\d+(?:\.\d+)?)(s?)$/.exec(text) ?? [];
   const value = Number(digits);
+  if (unit === 's' && value > longestTimer) {
+    throw new UsageError(`--checkpoint-every ${text} is above the limit of ${longestTimer}s`);
+  }
   if (unit === 's' && value > 0) return { seconds: value };
   if (unit === '' && Number.isInteger(value) && value > 0) return { steps: value };
   throw new UsageError(
@@ -267,7 +272,7 @@ async function trainOnce(
       onNotice: note,
       callbacks: [shown, keeper.callback],
       onStart(training, from) {
-        keeper.begin();
+        keeper.begin(training.model);
         if (from) position = from.loop;
         progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
       },

@@ -5,6 +5,13 @@ import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts'
 export const flagOf = (key: string): string =>
   `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+/** An option with its value, as it is given: `--model vgg7`, `--no-normalize`, `--model-option hidden=64`. */
+export function flagWithValue(key: string, value: string): string {
+  if (value === 'true') return flagOf(key);
+  if (value === 'false') return `--no-${flagOf(key).slice(2)}`;
+  return `${key === 'modelOptions' ? '--model-option' : flagOf(key)} ${value}`;
+}
+
 /** Words as a POSIX shell needs them. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -303,7 +303,8 @@ export class Journal implements Disposable {
   #failure(error: unknown): VggError {
     if (error instanceof VggError) return error;
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return new DataError(`${this.path}: this journal does not exist`, { cause: error });
+    if (code === 'ENOENT')
+      return new DataError(`${this.path}: this journal does not exist`, { cause: error });
     return new DataError(`${this.path}: ${reason(error)}`, { cause: error });
   }
 }
