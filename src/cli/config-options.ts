@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
+import { parseWhole } from '../numbers.ts';
 import { flagOf } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
@@ -21,43 +22,63 @@ import {
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import { maxThreads, modelOptionOption } from './models.ts';
-import { choiceOption, numberOption, wholeNumberOption } from './values.ts';
+import { choiceOption, numberOption, switchOptions, wholeNumberOption } from './values.ts';
 
-/** Adds a flag for each option of a training, `--recipe` and `--config`. */
+/** The options under their headings in the help, in this order. */
+export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
+  [
+    ['Network:', ['model', 'modelOptions', 'init']],
+    [
+      'Images:',
+      ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
+    ],
+    ['Length:', ['epochs', 'steps', 'earlyStopping']],
+    ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
+    ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
+    ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
+    ['Machine:', ['device', 'threads', 'seed']],
+  ];
+
+/** Adds the flags of all training options, `--recipe` and `--config`. */
 export function addConfigOptions(command: Command, without: readonly (keyof TrainConfig)[] = []): Command {
-  for (const [name, option] of Object.entries(trainOptions)) {
-    if (!without.includes(name as keyof TrainConfig)) command.addOption(optionOf(name, option));
+  for (const [heading, names] of optionGroups) {
+    const own = names.filter((name) => !without.includes(name));
+    if (own.length > 0) command.optionsGroup(heading);
+    for (const option of own.flatMap((name) => optionsOf(name, trainOptions[name])))
+      command.addOption(option);
   }
   const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
   return command
-    .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
+    .optionsGroup('Configuration:')
+    .addOption(new Option('--recipe <name>', `a named set of options: ${known.join('; ')}`))
     .addOption(
-      new Option('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'),
+      new Option('--config <file>', 'options from a JSON file or the default export of a TypeScript file'),
     );
 }
 
-function optionOf(name: string, { description, default: standard, kind }: TrainOption): Option {
+/** An option's flag; of a boolean option both. */
+function optionsOf(
+  name: string,
+  { description, default: standard, kind }: TrainOption,
+): Option | readonly Option[] {
   const flag = flagOf(name);
-  const shown = standard === undefined || kind.type === 'switch' ? '' : ` (default: ${show(standard)})`;
-  const words = description + shown;
+  const words = description + (standard === undefined ? '' : ` (default: ${show(standard)})`);
   if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
   if (name === 'modelOptions') return modelOptionOption();
   if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
-  if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
-      return standard === true
-        ? new Option(`--no-${flag.slice(2)}`, `do not ${words}`)
-        : new Option(flag, words);
+      return switchOptions(flag, words);
     case 'whole':
-      return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
+      return wholeNumberOption(`${flag} <n>`, words, kind);
     case 'number':
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
       return choiceOption(`${flag} <name>`, words, kind.choices);
     case 'list':
       return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
-        text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : part)),
+        // What is not a number is left for the config's own check.
+        text.split(',').map((part) => parseWhole(part.trim()) ?? part),
       );
     case 'text':
       return new Option(`${flag} <path>`, words);
@@ -67,6 +88,8 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
 }
 
 function show(value: unknown): string {
+  if (value === true) return 'on';
+  if (value === false) return 'off';
   if (value === 1 / 3) return '1/3';
   return Array.isArray(value) && value.length === 0 ? 'none' : String(value);
 }
@@ -107,10 +130,14 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
   const config = parseConfig(merged, 'options');
-  refuseUnused(given, config, '', flagOf);
+  refuseUnused(given, config, '', (name) => flagFor(name, given));
   // Flags are text; a config has numbers, so that equal ones look the same.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
 }
+
+/** The flag that a user gave: `--no-nesterov` where it was turned off. */
+const flagFor = (name: string, given: Partial<TrainConfig>): string =>
+  given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
 
 /** A run's config of an older version has every option, those without an effect too, and then by default. */
 function withoutDefaults(options: TrainConfigInput): TrainConfigInput {

@@ -1,4 +1,4 @@
-/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test pictures. */
+/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test images. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
@@ -6,47 +6,52 @@ import { datasetFacts, loadDataset } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
 import { print, printJson } from './output.ts';
-import { wholeNumberOption } from './values.ts';
+import { switchOptions, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
-  readonly normalize?: true;
+  readonly normalize?: boolean;
   readonly batchSize: number;
   readonly json?: true;
 }
 
 const examples = `
 Examples:
-  $ vgg evaluate runs/vgg7-cifar100-…                   the best weights of a run, with the run's own options
-  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last ones
+  $ vgg evaluate runs/a                                 the best weights of a run
+  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
   $ vgg evaluate --init vgg7.safetensors --model vgg7 --dataset cifar100 --normalize --json
 
-Without a run, give the options that shaped the training: --model, --model-option, --dataset, --labels, --normalize.`;
+Without a run, give the options that the weights were trained with: --model, --model-option, --dataset, --labels and --normalize.`;
 
 export function evaluateCommand(): Command {
-  const command = new Command('evaluate').description('test a run, or saved weights');
+  const command = new Command('evaluate').description('test a run or saved weights');
   command
-    .argument('[run]', 'run folder, or the name of a run in runs/')
+    .argument('[run]', 'run folder, or name of a run in runs/')
     .addOption(
       new Option(
         '--init <file>',
-        "weights as safetensors, from --save, a checkpoint or PyTorch (default: the run's best)",
+        "safetensors file with weights from --save, a checkpoint or PyTorch (default: the run's best weights)",
       ),
     );
   addDatasetOptions(addModelOptions(command));
+  const normalize = switchOptions(
+    '--normalize',
+    'normalize the images by the mean and deviation of the training images, as in training (default: off)',
+  );
+  for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)
-    .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
-    .option('--normalize', 'as in training: by mean and deviation of the training pictures')
+    .addOption(wholeNumberOption('--batch-size <n>', 'images per batch').default(100))
     .option('--json', 'print {"loss":…,"accuracy":…,"topFive":…,"correct":…,"images":…}');
   return command
     .addHelpText('after', examples)
     .action((run: string | undefined, options: EvaluateOptions) => evaluate(command, run, options));
 }
 
-/** What the network was trained as. */
+/** The options that the network was trained with. */
 type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'>;
 
 async function evaluate(command: Command, run: string | undefined, options: EvaluateOptions): Promise<void> {
@@ -111,8 +116,8 @@ async function fromRun(
   if (init === undefined && !existsSync(best)) {
     const last = join(folder, runFiles.last);
     throw new VggError(
-      `${folder} has no best weights (${runFiles.best}): a run has them from the end of its first epoch on. ` +
-        `vgg train --resume ${run} goes on${existsSync(last) ? `, or --init ${last} tests the last ones` : ''}`,
+      `${folder} has no best weights (${runFiles.best}); they are saved after the first epoch. Continue the run with ` +
+        `vgg train --resume ${shellWord(run)}${existsSync(last) ? `, or test its last weights with --init ${shellWord(last)}` : ''}`,
     );
   }
   return {

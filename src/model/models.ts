@@ -4,6 +4,7 @@
  * check them.
  */
 import { UsageError } from '../errors.ts';
+import { parseNumber, parseWhole } from '../numbers.ts';
 import { unknownName } from '../suggest.ts';
 import type { Sequential } from './network.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
@@ -20,7 +21,7 @@ const numberKinds: Readonly<
     {
       readonly one: string;
       readonly several: string;
-      readonly form: RegExp;
+      readonly parse: (text: string) => number | undefined;
       readonly accepts: (value: number) => boolean;
     }
   >
@@ -28,13 +29,13 @@ const numberKinds: Readonly<
   count: {
     one: 'a whole number ≥ 1',
     several: 'whole numbers ≥ 1',
-    form: /^\d+$/,
+    parse: parseWhole,
     accepts: (value) => Number.isSafeInteger(value) && value >= 1,
   },
   share: {
     one: 'a number ≥ 0 and < 1',
     several: 'numbers ≥ 0 and < 1',
-    form: /^(\d+(\.\d*)?|\.\d+)(e-?\d+)?$/i,
+    parse: parseNumber,
     accepts: (value) => value >= 0 && value < 1,
   },
 };
@@ -158,10 +159,10 @@ function parseOption(
   { kind, default: standard }: ModelOption,
 ): OptionValue {
   const count = typeof standard === 'number' ? 1 : standard.length;
-  const { one, several, form: ofOne, accepts } = numberKinds[kind];
+  const { one, several, parse, accepts } = numberKinds[kind];
   const form = count === 1 ? one : `${count} ${several} with commas between`;
   const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
-  const numbers = texts.map((text) => (ofOne.test(text.trim()) ? Number(text) : Number.NaN));
+  const numbers = texts.map((text) => parse(text.trim()) ?? Number.NaN);
   if (numbers.length !== count || !numbers.every(accepts)) {
     const example = `${option}=${[standard].flat().join(',')}`;
     throw new UsageError(`${model}: option ${option}=${texts.join(',')} is not ${form}, as in ${example}`);

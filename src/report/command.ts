@@ -1,14 +1,12 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
 import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts';
+import { shellWord } from '../words.ts';
+
+export { shellWord };
 
 /** An option's flag: `batchSize` → `--batch-size`. */
 export const flagOf = (key: string): string =>
   `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-
-/** Words as a POSIX shell needs them. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-}
 
 /** The options whose values differ from their defaults, in the order of the table. */
 export function changedOptions(config: TrainConfig): readonly (keyof TrainConfig)[] {
