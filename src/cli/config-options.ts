@@ -62,8 +62,12 @@ function optionsOf(
   { description, default: standard, kind }: TrainOption,
 ): Option | readonly Option[] {
   const flag = flagOf(name);
-  const words = description + (standard === undefined ? '' : ` (default: ${show(standard)})`);
-  if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
+  const shown = standard === undefined ? '' : `default: ${show(standard)})`;
+  // A description may end with the choices that the option belongs to.
+  const words =
+    shown === '' ? description : description.replace(/\)?$/, (end) => `${end === '' ? ' (' : '; '}${shown}`);
+  const suffix = shown === '' ? '' : ` (${shown}`;
+  if (name === 'model') return choiceOption(`${flag} <name>`, description, Object.keys(models), suffix);
   if (name === 'modelOptions') return modelOptionOption();
   if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
   switch (kind.type) {
@@ -74,7 +78,7 @@ function optionsOf(
     case 'number':
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
-      return choiceOption(`${flag} <name>`, words, kind.choices);
+      return choiceOption(`${flag} <name>`, description, kind.choices, suffix);
     case 'list':
       return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
         // What is not a number is left for the config's own check.

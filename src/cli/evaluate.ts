@@ -45,7 +45,7 @@ export function evaluateCommand(): Command {
   for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)
     .addOption(wholeNumberOption('--batch-size <n>', 'images per batch').default(100))
-    .option('--json', 'print {"loss":…,"accuracy":…,"topFive":…,"correct":…,"images":…}');
+    .option('--json', 'print one JSON object: loss, accuracy, topFive, correct, images');
   return command
     .addHelpText('after', examples)
     .action((run: string | undefined, options: EvaluateOptions) => evaluate(command, run, options));

@@ -6,7 +6,7 @@ import type { Command, CommanderError, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { localCommands, program } from '../invocation-node.ts';
 import { closeName } from '../suggest.ts';
-import { widthOf, wrap } from './output.ts';
+import { hanging, widthOf, wrap } from './output.ts';
 
 /** Columns of help: the terminal's, but not so many that lines are hard to read; 80 elsewhere. */
 function helpWidth(): number {
@@ -17,6 +17,7 @@ function helpWidth(): number {
 /** Makes `command` show help and errors in this project's way. Errors are thrown, as UsageErrors. */
 export function withCommonHelp(command: Command): void {
   command
+    .helpOption('-h, --help', 'print this help')
     .configureHelp({
       optionTerm: (option) => (isSwitch(command, option) ? `--[no-]${option.name()}` : option.flags),
       commandUsage: (own) => usageOf(own),
@@ -101,15 +102,11 @@ export function layOut(text: string, width: number): string {
 /** Lines `  term   words` again, with the words of all in one column, or below a term that is too long. */
 function listOf(lines: readonly string[], width: number): readonly string[] {
   const items = lines.map((line) => /^( +\S.*?)(?: {2,}(\S.*))?$/.exec(line) ?? [line, line, undefined]);
-  const terms = items.map(([, term = '']) => term.length).filter((length) => length <= width / 2);
+  const terms = items.map(([, term = '']) => term.length).filter((length) => length <= 0.6 * width);
   const column = Math.max(8, ...terms) + 2;
   return items.flatMap(([, term = '', words]) => {
-    if (words === undefined) return wrap(term, width).split('\n');
-    const filled = wrap(words, width - column).split('\n');
-    const beside = term.length + 2 <= column;
-    const rows = beside
-      ? [term.padEnd(column) + filled[0], ...filled.slice(1).map((row) => ' '.repeat(column) + row)]
-      : [...wrap(term, width).split('\n'), ...filled.map((row) => ' '.repeat(column) + row)];
-    return rows;
+    if (words === undefined) return [wrap(term, width)];
+    if (term.length + 2 <= column) return [hanging(term, words, column, width)];
+    return [wrap(term, width), hanging('', words, column, width)];
   });
 }

@@ -48,7 +48,6 @@ export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')
     .version(packageVersion(), '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', examples);
   const called = argv[2] ?? '';

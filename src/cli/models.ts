@@ -29,7 +29,8 @@ export function modelOptionOption(): ReturnType<typeof repeatedOption> {
   const known = [...takers].map(([options, names]) => `${names.join(' and ')} take ${options}`);
   return repeatedOption(
     '--model-option <name=value>',
-    `an option of the network, may be repeated; ${known.join('; ')} by default`,
+    `option of the network, may be repeated; ${known.join('; ')}`,
+    'as listed',
   );
 }
 

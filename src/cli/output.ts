@@ -9,7 +9,7 @@ import type { SampleFigures } from '../runs/seeds.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
-  printVerbatim(fit(line, widthOf(process.stdout)));
+  printVerbatim(laidOut(line, widthOf(process.stdout)));
 }
 
 /** A text of the result as it is, code or JSON for instance. */
@@ -29,7 +29,7 @@ export function printTable(cells: readonly (readonly string[])[], texts: number,
 
 /** A note or hint, which is no part of the result. */
 export function note(line: string): void {
-  process.stderr.write(`${fit(line, widthOf(process.stderr))}\n`);
+  process.stderr.write(`${laidOut(line, widthOf(process.stderr))}\n`);
 }
 
 /** Columns of a stream: a terminal's own, else those of $COLUMNS, else no limit. */
@@ -41,7 +41,7 @@ export function widthOf({ isTTY, columns }: { readonly isTTY?: boolean; readonly
 /** Below this nothing can be laid out. */
 const narrowest = 20;
 
-const fit = (text: string, width: number): string => wrap(localCommands(text), width);
+const laidOut = (text: string, width: number): string => wrap(localCommands(text), width);
 
 /**
  * `text` with its lines broken between words where they are longer than `width`; what follows is indented as the line
@@ -142,6 +142,21 @@ export function shorten(text: string, width: number): string {
   if (text.length <= width) return text;
   const end = text.lastIndexOf(' ', width - 2);
   return `${text.slice(0, end > 0 ? end : Math.max(0, width - 2)).trimEnd()} …`;
+}
+
+/** `text` in the column behind a term, with its further lines below. */
+export function hanging(term: string, text: string, column: number, width: number): string {
+  return term.padEnd(column) + wrap(text, width - column).replaceAll('\n', `\n${' '.repeat(column)}`);
+}
+
+/** Time that is left at the rate so far; undefined until the rate is stable, after two seconds and `least` parts. */
+export function secondsLeft(
+  done: number,
+  left: number,
+  milliseconds: number,
+  least = 5,
+): number | undefined {
+  return milliseconds < 2000 || done < least ? undefined : ((milliseconds / 1000) * left) / done;
 }
 
 /** A number with its thousands marked: 20,778. */

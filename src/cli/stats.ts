@@ -1,4 +1,4 @@
-/** `vgg stats`: what the lecture's normalisation (equation 5.9) needs to know of a data set. */
+/** `vgg stats`: the statistics of a data set that the lecture's normalization (equation 5.9) uses. */
 import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { loadDataset } from '../data/named.ts';
@@ -16,15 +16,15 @@ Examples:
   $ vgg stats --dataset cifar10
   $ vgg stats --dataset cifar100 --plot histograms.svg
 
-Pixels are scaled to 0–1. The deviation is that of the whole population, as in the lecture.`;
+Pixels are scaled to 0–1. The standard deviation is that of the population, as in the lecture.`;
 
 export function statsCommand(): Command {
   const command = new Command('stats').description(
-    'mean and standard deviation of each colour channel over all training pixels',
+    'mean and standard deviation of each color channel over all training pixels',
   );
   return addDatasetOptions(command)
-    .option('--plot <file>', 'draw the histograms of the channels before and after normalisation as SVG')
-    .option('--json', 'print {"mean":[…],"std":[…]}')
+    .option('--plot <file>', 'draw the channels’ histograms before and after normalization as SVG')
+    .option('--json', 'print one JSON object: mean, std')
     .addHelpText('after', examples)
     .action(stats);
 }
@@ -47,7 +47,7 @@ async function stats(options: StatsOptions): Promise<void> {
   }
 }
 
-/** Every data set of the command line has these. */
+/** All data sets of the command line have these channels. */
 const channelNames = ['red', 'green', 'blue'];
 
 async function writePicture(path: string, picture: string): Promise<void> {

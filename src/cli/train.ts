@@ -33,13 +33,13 @@ interface TrainCommandOptions {
 
 const examples = `
 Examples:
-  $ vgg train --epochs 3                      the lecture's network on the built-in images
-  $ vgg train --recipe lecture                the lecture's program, on CIFAR-10
-  $ vgg train --recipe cifar100-vgg7          the third exercise
-  $ vgg train --resume runs/a                 continue a run; results are the same bits
+  $ vgg train --epochs 3                  the lecture's network, built-in images
+  $ vgg train --recipe lecture            the lecture's program, on CIFAR-10
+  $ vgg train --recipe cifar100-vgg7      the third exercise
+  $ vgg train --resume runs/a             continue a run, with the same bits
   $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
-  $ vgg train --seeds 3 --run runs/three      mean and deviation over three seeds
-  $ vgg train --steps 20 --log-every 1 --json one JSON object per step
+  $ vgg train --seeds 3 --run runs/three  mean and deviation over three seeds
+  $ vgg train --log-every 1 --json        one JSON object per step
 
 A run folder holds the config, metrics, checkpoints and a report. Ctrl-C writes a checkpoint, and --resume continues from it.
 

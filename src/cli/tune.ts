@@ -6,7 +6,6 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
-import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
@@ -14,7 +13,7 @@ import type { TuneSpace } from '../tune/space.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
-import { note, print, printJson } from './output.ts';
+import { note, print, printJson, printTable } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { percent } from './tune-progress.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -183,6 +182,7 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
     if (options.launcher === 'local' && options[flag] !== undefined)
       throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
   }
+  if (!options.json && !options.dryRun) note(`Study: ${options.study}, checking its space and this machine`);
   const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
     import('../tune/folder.ts'),
     import('../tune/space.ts'),
@@ -300,6 +300,6 @@ function showStatus(folder: StudyFolder, json: boolean): void {
     percent(value),
     ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
-  print(formatTable([['trial', 'accuracy', ...names], ...rows], 0));
-  print(`The best one again: ${best[0]!.command}`);
+  printTable([['trial', 'accuracy', ...names], ...rows], 0);
+  print(`Repeat the best trial:\n  ${best[0]!.command}`);
 }

@@ -30,13 +30,18 @@ export function numberOption(flags: string, description: string, bounds: Bounds)
   return numericOption(flags, description, parseNumber, rule, bounds);
 }
 
-/** An option whose value is one of a few words. */
-export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
-  const option = new Option(flags, `${description}: ${choices.join(', ')}`);
+/** An option whose value is one of `choices`, which stand in the description, before its `suffix`. */
+export function choiceOption(
+  flags: string,
+  description: string,
+  choices: readonly string[],
+  suffix = '',
+): Option {
+  const option = new Option(flags, `${description}: ${choices.join(', ')}${suffix}`);
   return option.argParser((text: string) => checkChoice(option.name(), text, choices));
 }
 
-/** `text` where it is one of `choices`. @throws UsageError with the nearest one where it is not. */
+/** Returns `text` if it is one of `choices`. @throws UsageError that suggests a close one. */
 export function checkChoice<Choice extends string>(
   what: string,
   text: string,
@@ -47,10 +52,10 @@ export function checkChoice<Choice extends string>(
   return choice;
 }
 
-/** An option that may be given several times; its values are collected. */
-export function repeatedOption(flags: string, description: string): Option {
+/** An option that may be repeated; its values are collected. */
+export function repeatedOption(flags: string, description: string, shownDefault: string): Option {
   return new Option(flags, description)
-    .default([], 'none')
+    .default([], shownDefault)
     .argParser((text: string, before: readonly string[]) => [...before, text]);
 }
 
