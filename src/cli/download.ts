@@ -76,7 +76,8 @@ function progressTo(stream: NodeJS.WriteStream): (progress: DownloadProgress) =>
     if (stream.isTTY) {
       if (now - shown < 100 && bytes !== total) return;
       shown = now;
-      const seconds = total === undefined ? undefined : secondsLeft(bytes - first, total - bytes, now - start);
+      const seconds =
+        total === undefined ? undefined : secondsLeft(bytes - first, total - bytes, now - start);
       const left = seconds === undefined ? '' : `, ${Math.ceil(seconds)} s left`;
       stream.write(`\r\x1b[K${amount}, ${megabytes(rate)} MB/s${left}`);
       return;

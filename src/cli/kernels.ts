@@ -20,11 +20,9 @@ export function kernelsCommand(): Command {
     .addOption(new Option('--c', 'print C').conflicts('wat'))
     .option('--wat', 'print the WebAssembly text format')
     .addOption(
-      choiceOption(
-        '--target <name>',
-        "vectors of the C code (default: this machine's)",
-        targets,
-      ).conflicts('wat'),
+      choiceOption('--target <name>', "vectors of the C code (default: this machine's)", targets).conflicts(
+        'wat',
+      ),
     )
     .option('--json', 'print one JSON object per kernel; with a name, also its code')
     .addHelpText('after', examples)

@@ -150,12 +150,7 @@ export function hanging(term: string, text: string, column: number, width: numbe
 }
 
 /** Time that is left at the rate so far; undefined until the rate is stable, after two seconds and `least` parts. */
-export function secondsLeft(
-  done: number,
-  left: number,
-  milliseconds: number,
-  least = 5,
-): number | undefined {
+export function secondsLeft(done: number, left: number, milliseconds: number, least = 5): number | undefined {
   return milliseconds < 2000 || done < least ? undefined : ((milliseconds / 1000) * left) / done;
 }
 

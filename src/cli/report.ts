@@ -31,7 +31,9 @@ export function reportCommand(): Command {
     .addOption(
       new Option('--data <path>', 'folder or archive with the CIFAR files, if they have moved since'),
     )
-    .addOption(choiceOption('--device <name>', 'device that evaluates the network', deviceNames).default('auto'))
+    .addOption(
+      choiceOption('--device <name>', 'device that evaluates the network', deviceNames).default('auto'),
+    )
     .option('--brief', 'leave out the network, its feature maps and the data')
     .option('--json', 'print one JSON object: report')
     .addHelpText('after', examples)

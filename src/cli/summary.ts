@@ -42,9 +42,11 @@ export function summaryCommand(): Command {
     .argument('<model>', 'network, as in vgg train --model')
     .addOption(modelOptionOption())
     .addOption(
-      choiceOption('--dataset <name>', 'data set that determines input shape and classes', datasetNames).default(
-        'shapes',
-      ),
+      choiceOption(
+        '--dataset <name>',
+        'data set that determines input shape and classes',
+        datasetNames,
+      ).default('shapes'),
     )
     .addOption(wholeNumberOption('--batch-size <n>', 'images per training step').default(100))
     .addOption(
@@ -190,17 +192,7 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
       ];
     }),
     ...(profile
-      ? [
-          [
-            'images, loss',
-            '',
-            '',
-            '',
-            profile.rest.milliseconds.toFixed(2),
-            percent(profile.rest.share),
-            '',
-          ],
-        ]
+      ? [['images, loss', '', '', '', profile.rest.milliseconds.toFixed(2), percent(profile.rest.share), '']]
       : []),
   ];
   const lines = [

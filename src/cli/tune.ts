@@ -182,7 +182,6 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
     if (options.launcher === 'local' && options[flag] !== undefined)
       throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
   }
-  if (!options.json && !options.dryRun) note(`Study: ${options.study}, checking its space and this machine`);
   const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
     import('../tune/folder.ts'),
     import('../tune/space.ts'),
@@ -225,8 +224,9 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
 }
 
 /** Looks for what all trials would fail on. Slurm's nodes may have what this machine lacks, and look again themselves. */
-async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promise<void> {
+async function check(space: TuneSpace, { launcher, dryRun, study, json }: TuneOptions): Promise<void> {
   if (dryRun) return;
+  if (!json) note(`Study: ${study}, checking what its trials need`);
   const { checkTrials } = await import('../tune/check.ts');
   try {
     await checkTrials(space, note);
