@@ -1,6 +1,6 @@
 /**
- * A training's options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the one table in
- * `train/config.ts`. A config is put together from defaults, a recipe, a file and flags; the later one wins.
+ * The training options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the table in
+ * `train/config.ts`. A config is merged from defaults, a recipe, a file and flags; later sources override earlier ones.
  */
 import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
@@ -98,7 +98,7 @@ function show(value: unknown): string {
   return Array.isArray(value) && value.length === 0 ? 'none' : String(value);
 }
 
-/** The options that a user gave as flags, by their names in a config. */
+/** The options that a user gave as flags, under their config names. */
 export function givenOptions(command: Command): Partial<TrainConfig> {
   const options = command.opts<Record<string, unknown>>();
   const given = Object.keys(trainOptions).filter(
@@ -113,8 +113,8 @@ export function givenOptions(command: Command): Partial<TrainConfig> {
 }
 
 /**
- * The whole config: defaults, recipe, file, flags. What one source says of an optimizer, a schedule or a data set that
- * a later one replaces is dropped; what a source says to no effect is refused.
+ * The complete config from defaults, recipe, file and flags. Options of an optimizer, schedule or data set that a later
+ * source replaces are dropped; options that have no effect in their own source are rejected.
  * @throws UsageError, DataError that name the source.
  */
 export async function chosenConfig(command: Command): Promise<TrainConfig> {
@@ -123,19 +123,19 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   let named = recipe === undefined ? {} : recipeOf(recipe);
   if (file !== undefined) {
     const fromFile = await readConfigFile(file);
-    // Each source by itself first, so that a message names the right one.
+    // Check each source by itself first, so that a message names the right one.
     parseConfig(fromFile, file);
     named = laidOver(named, fromFile);
     refuseUnused(withoutDefaults(fromFile), named, file);
   }
   const merged = laidOver(named, given);
-  // Options of a model go together, as long as it is the same one.
+  // Model options of several sources are merged while they are for the same model.
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', (name) => flagFor(name, given));
-  // Flags are text; a config has numbers, so that equal ones look the same.
+  // Flags are text; in a config, equal options must look equal.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
 }
 
@@ -143,7 +143,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
 const flagFor = (name: string, given: Partial<TrainConfig>): string =>
   given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
 
-/** A run's config of an older version has every option, those without an effect too, and then by default. */
+/** Drops default values: older versions stored every option, also those without effect. */
 function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
   const isDefault = (key: string, value: unknown): boolean =>
     JSON.stringify(value) === JSON.stringify(trainOptions[key as keyof TrainConfig].default);
@@ -164,8 +164,8 @@ function recipeOf(name: string): Partial<TrainConfig> {
 }
 
 /**
- * What a file says, not yet checked. TypeScript files are programs, and run.
- * @throws UsageError where there is no such file or it says nothing, DataError where the system does not let it be read.
+ * Reads a config file without checking its options. TypeScript files are programs and are run.
+ * @throws UsageError if the file is missing or has no config, DataError if it cannot be read.
  */
 export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
   let text: string;

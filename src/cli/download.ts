@@ -45,7 +45,8 @@ async function run(
 ): Promise<void> {
   const { download } = await import('../data/download.ts');
   interruption.stopsItself = true;
-  interruption.kept = `The downloaded part is kept. Continue with:\n  vgg download ${name}`;
+  const into = directory === undefined ? '' : ` --directory ${shellWord(directory)}`;
+  interruption.kept = `The downloaded part is kept. Continue with:\n  vgg download ${name}${into}`;
   const { folder, present } = await download(name, {
     ...(directory !== undefined && { directory }),
     onProgress: progressTo(process.stderr),

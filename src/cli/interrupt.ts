@@ -4,6 +4,7 @@
  * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
+import { note } from './output.ts';
 
 /** Thrown where a command stops because of a signal: the reason of the abort signal. */
 export class Interrupted extends Error {
@@ -57,6 +58,6 @@ export function listenForInterrupts(): Interruption {
 
 /** Says what was kept and ends the process. */
 export function endInterrupted(reason: Interrupted, { kept }: Interruption): never {
-  process.stderr.write(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}\n`);
+  note(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}`);
   process.exit(reason.exitCode);
 }

@@ -96,22 +96,22 @@ export function tableText(
   return tables.join('\n\n');
 }
 
-/** What a notice of longer work needs of standard error. */
+/** The part of standard error that a notice of longer work uses. */
 export interface NoteStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
   write(text: string): unknown;
 }
 
-/** Says what longer work is doing. */
+/** Shows what longer work is doing. */
 export interface Doing {
-  /** What is done from now on. */
+  /** Names what is done from now on. */
   readonly now: (what: string) => void;
-  /** It is over. */
+  /** The work is done. */
   readonly end: () => void;
 }
 
-/** On a terminal one line that is drawn anew each second, with the time so far; elsewhere a line for each thing done. */
+/** On a terminal, redraws one line each second with the elapsed time; elsewhere prints a line for each thing done. */
 export function doing(work: string, stream: NoteStream = process.stderr): Doing {
   if (!stream.isTTY) return { now: (what) => stream.write(`${work}: ${what}\n`), end: () => undefined };
   const begun = performance.now();
@@ -159,7 +159,7 @@ export function grouped(value: number): string {
   return Math.round(value).toLocaleString('en-US');
 }
 
-/** `97.12 ± 0.30 %` of shares between 0 and 1; a single value has no deviation. */
+/** Fractions as `97.12 ± 0.30 %`; a single value has no deviation. */
 export function meanText({ mean, deviation }: SampleFigures): string {
   if (mean === undefined) return '';
   const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;

@@ -13,8 +13,7 @@ Examples:
 
 The runs of a --seeds series are followed by a summary: the number of finished seeds, and the mean ± sample standard deviation of their test accuracy.
 
-best is the test accuracy of the best epoch: chosen by the pictures that --validation keeps apart, otherwise by the test
-pictures themselves, and then flattering.`;
+The best column shows the test accuracy of the best epoch. With --validation, that epoch is selected on the validation images; otherwise on the test set, so the figure is slightly optimistic.`;
 
 export function runsCommand(): Command {
   return new Command('runs')

@@ -35,8 +35,8 @@ async function stats(options: StatsOptions): Promise<void> {
   const { mean, std } = channelStatistics(train);
   if (options.plot !== undefined) {
     const { histogramsSvg } = await import('../report/histograms.ts');
-    const picture = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
-    await writePicture(options.plot, picture);
+    const svg = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
+    await writeSvg(options.plot, svg);
     note(`The histograms are in ${options.plot}.`);
   }
   if (options.json) return printJson({ mean, std });
@@ -50,9 +50,9 @@ async function stats(options: StatsOptions): Promise<void> {
 /** All data sets of the command line have these channels. */
 const channelNames = ['red', 'green', 'blue'];
 
-async function writePicture(path: string, picture: string): Promise<void> {
+async function writeSvg(path: string, svg: string): Promise<void> {
   try {
-    await writeFile(path, picture);
+    await writeFile(path, svg);
   } catch (error) {
     throw new DataError(`--plot ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
   }
