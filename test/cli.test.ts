@@ -136,6 +136,11 @@ describe('runs', () => {
     expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
     expect(second).toMatchObject({ name: 'b', config: { lr: 0.003, seed: 2 } });
 
+    // In a narrow terminal, columns that do not fit follow below.
+    const narrow = (await vgg(['runs', root], { env: { COLUMNS: '60' } })).stdout;
+    expect(Math.max(...narrow.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60);
+    expect(narrow).toMatch(/\n\nrun .*kernels\n─+\na .*(native|wasm)/);
+
     const compared = jsonLines(await vgg(['compare', a, b, '--json']))[0]!;
     expect(compared.differences).toEqual({ lr: [0.001, 0.003], seed: [0, 2] });
     expect((await vgg(['compare', a, b])).stdout).toMatch(/\nlr +0\.001 +0\.003\n/);
@@ -552,6 +557,13 @@ describe('interrupting', () => {
       expect(run.code).toBe(signal === 'SIGINT' ? 130 : 143);
     },
   );
+
+  test('the command that resumes works for a folder with a space', async () => {
+    const run = await vgg([...train, '--no-report', '--run', join(folder, 'a b')], {
+      interrupt: { signal: 'SIGINT', after: 'Loss: ' },
+    });
+    expect(run.stderr).toMatch(/Resume with:\n {2}npx vgg train --resume '\S+a b'\n$/);
+  });
 
   test('with --save the weights so far are kept and can be trained further', async () => {
     const file = join(folder, 'interrupted.safetensors');

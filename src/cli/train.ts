@@ -220,9 +220,7 @@ async function trainSeries(
     const run = await readRun(folder);
     if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
       const accuracy = finalAccuracy(run);
-      note(
-        `${folder} is a finished run${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`,
-      );
+      note(`${folder} is finished${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`);
       accuracies.push(accuracy);
       continue;
     }
