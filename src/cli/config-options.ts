@@ -37,6 +37,7 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
     ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
     ['Machine:', ['device', 'threads', 'seed']],
+    ['Output:', ['logEvery']],
   ];
 
 /** Adds the flags of all training options, `--recipe` and `--config`. */

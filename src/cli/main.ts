@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { VggError } from '../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../open-files.ts';
 import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { note } from './output.ts';
@@ -70,6 +71,10 @@ function report(error: unknown): number {
   if (error instanceof VggError) {
     note(`error: ${error.message}`);
     return error.exitCode;
+  }
+  if (isTooManyOpenFiles(error)) {
+    process.stderr.write(`error: ${tooManyOpenFiles}\n`);
+    return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);
   process.stderr.write(`${stack}\nThis is a bug in vgg. Please report it with the command you used.\n`);

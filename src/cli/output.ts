@@ -6,6 +6,7 @@ import { localCommands, program } from '../invocation-node.ts';
 import { formatTable } from '../model/summary.ts';
 import { parseWhole } from '../numbers.ts';
 import type { SampleFigures } from '../runs/seeds.ts';
+import { percent } from '../words.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
@@ -19,7 +20,10 @@ export function printVerbatim(text: string): void {
 
 /** One compact object on a line of its own. */
 export function printJson(value: unknown): void {
-  printVerbatim(JSON.stringify(value));
+  // Optuna's journals can have integers that no number holds.
+  printVerbatim(
+    JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? String(part) : part)),
+  );
 }
 
 /** Rows of cells under a header, as `formatTable`; in as many parts, one below the other, as the width needs. */
@@ -161,7 +165,6 @@ export function grouped(value: number): string {
 
 /** Fractions as `97.12 ± 0.30 %`; a single value has no deviation. */
 export function meanText({ mean, deviation }: SampleFigures): string {
-  if (mean === undefined) return '';
-  const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;
-  return `${(100 * mean).toFixed(2)}${spread} %`;
+  if (mean === undefined || deviation === undefined) return percent(mean);
+  return `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
 }

@@ -19,6 +19,8 @@ import { cannotRead, cannotWrite, isMissing, readWhole, temporaryBeside } from '
 export interface FolderLock {
   /** Lets the next writer in. May be called twice. */
   readonly release: () => Promise<void>;
+  /** Whether the folder still has this lock. It has not if it was emptied, moved or replaced. */
+  readonly isHeld: () => Promise<boolean>;
 }
 
 /** The process that a lock names. */
@@ -57,11 +59,12 @@ const tornMilliseconds = 2000;
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const lock = join(folder, 'lock');
   const own: LockHolder = { id: randomUUID(), ...thisProcess(), started: new Date().toISOString() };
+  const isHeld = async (): Promise<boolean> => (await readLock(lock))?.id === own.id;
   const release = async (): Promise<void> => {
-    if ((await readLock(lock))?.id === own.id) await rm(lock, { force: true });
+    if (await isHeld()) await rm(lock, { force: true });
   };
   for (;;) {
-    if (await createExclusively(lock, own)) return { release };
+    if (await createExclusively(lock, own)) return { release, isHeld };
     const chain = await readChain(lock);
     const last = chain.at(-1);
     if (last === undefined) continue; // Released meanwhile.
@@ -77,7 +80,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
     if (now.length === chain.length + 1 && chain.every(({ id }, i) => now[i]?.id === id)) {
       await rename(claim, lock);
       await removeClaims(folder);
-      return { release };
+      return { release, isHeld };
     }
     await rm(claim, { force: true });
   }

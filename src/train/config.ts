@@ -7,7 +7,7 @@
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { datasetFacts, datasetNames } from '../data/named.ts';
-import { keptApart } from '../data/split.ts';
+import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -84,6 +84,7 @@ const schema = z.strictObject({
   init: z.string().optional().describe('start from the weights in this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('device that computes'),
   threads: whole(1).optional().describe('worker threads (default: one per core)'),
+  logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),
 });
 
 /** The choices of another option with which an option has an effect. */
@@ -157,6 +158,7 @@ export interface TrainConfig {
   readonly init?: string;
   readonly device: DeviceName;
   readonly threads?: number;
+  readonly logEvery: number;
 }
 
 /** The options of a training as a user writes them; missing ones take their defaults. */
@@ -212,12 +214,11 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
-/** Batches in an epoch; known before any images are read. */
+/** Batches in an epoch; known before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(
   config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
 ): number {
-  const { length } = datasetFacts(config);
-  return Math.ceil((length - keptApart(length, config.validation)) / config.batchSize);
+  return Math.ceil(leftToTrain(datasetFacts(config), config.validation) / config.batchSize);
 }
 
 /**
