@@ -3,6 +3,7 @@
  * have messages of their own keep them.
  */
 import * as z from 'zod';
+import { blankPath, isBlank } from './paths.ts';
 import { hintFor, nearest } from './suggest.ts';
 
 export type Path = readonly PropertyKey[];
@@ -29,6 +30,9 @@ export function check<T>(
   // A whole number beyond a bound of its own and that of all whole numbers is refused twice.
   return { problems: [...new Set(problems)] };
 }
+
+/** A path in a config. */
+export const pathSchema: z.ZodString = z.string().refine((text) => !isBlank(text), blankPath);
 
 /** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
 export const pathName = (path: Path): string =>

@@ -23,3 +23,75 @@ export class ShapeError extends VggError {
   override name = 'ShapeError';
   override readonly exitCode = 2;
 }
+
+/** For a process at its limit of open files, as in a shell with a low one. The file that was opened is not at fault. */
+export const tooManyOpenFiles = 'too many open files; raise the limit (ulimit -n 1024)';
+
+/** Whether an error of the system, or of Node around one, says so. */
+export function isTooManyOpenFiles(error: unknown): boolean {
+  const { code, message } = error as { readonly code?: string; readonly message?: string };
+  return /\b(EMFILE|ENFILE)\b|too many open files/.test(`${code} ${message}`);
+}
+
+/** A system error in plain words. */
+export function reason(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  switch (code) {
+    case 'ENOENT':
+      return 'no such file or folder';
+    case 'EACCES':
+    case 'EPERM':
+      return 'no permission';
+    case 'EROFS':
+      return 'the file system is read-only';
+    case 'ENOSPC':
+      return 'no space left on the disk';
+    case 'EDQUOT':
+      return 'the disk quota is used up';
+    case 'EFBIG':
+      return 'the file system allows no file so large';
+    case 'EISDIR':
+    case 'ERR_FS_EISDIR':
+      return 'it is a folder';
+    case 'ENOTDIR':
+      return 'a part of its path is a file, not a folder';
+    case 'EEXIST':
+      return 'there is a file of this name already';
+    case 'ENOTEMPTY':
+      return 'the folder is not empty';
+    case 'ENAMETOOLONG':
+      return 'its name is too long';
+    case 'ELOOP':
+      return 'its symbolic links lead in a circle';
+    case 'ENXIO':
+    case 'ENODEV':
+      return 'it is not a regular file';
+    case 'EBUSY':
+    case 'ETXTBSY':
+      return 'another program uses it';
+    case 'EXDEV':
+      return 'it is on another disk';
+    case 'ESTALE':
+      return 'it is gone from the file server';
+    case 'EPIPE':
+      return 'its reader is gone';
+    case 'E2BIG':
+      return 'its command line is too long';
+    case 'EAGAIN':
+      return 'the system is out of processes or threads';
+    case 'ENOMEM':
+      return 'there is not enough memory';
+    case 'ENOEXEC':
+      return 'it is no program for this machine';
+    case 'ERR_INVALID_ARG_VALUE':
+      return 'its name holds a zero byte';
+    case 'EMFILE':
+    case 'ENFILE':
+      return tooManyOpenFiles;
+    case 'EIO':
+      return 'the disk reports an error';
+    default:
+      // `EUCLEAN: structure needs cleaning, open '/x'` without code, call and path.
+      return message.replace(/^[A-Z0-9_]+: (.*?)(?:, \w+(?: '.*)?)?$/s, '$1');
+  }
+}

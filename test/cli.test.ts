@@ -2,20 +2,19 @@
  * The command line as a user meets it: the real `vgg` in a process of its own. What it prints, its exit codes,
  * its files bit by bit, and how it ends when it is interrupted.
  */
-import { execFile } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { optionGroups } from '../src/cli/config-options.ts';
 import { createRun } from '../src/runs/folder.ts';
 import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
 import { parseConfig, type TrainConfigInput, trainOptions } from '../src/train/config.ts';
-import { jsonLines, vgg } from './run-vgg.ts';
+import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -596,7 +595,7 @@ describe('bad input', () => {
 
   test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
     const run = await vgg(['train', '--run', '/proc/x']);
-    expect(run.stderr).toBe('error: /proc/x cannot be written: the system lets no folder be made in /proc\n');
+    expect(run.stderr).toBe('error: cannot create a folder in /proc\n');
     expect(run.code).toBe(1);
   });
 
@@ -680,9 +679,58 @@ describe('interrupting', () => {
   });
 });
 
-test('a reader that leaves early ends the command quietly', async () => {
-  const script = `"${process.execPath}" bin/vgg.js train --log-every 1 --json | head -n 2; exit "\${PIPESTATUS[0]}"`;
-  const { stdout, stderr } = await promisify(execFile)('bash', ['-c', script]);
-  expect(stdout.split('\n')).toHaveLength(3);
-  expect(stderr).not.toMatch(/EPIPE|^\s+at /m);
+describe.skipIf(process.platform !== 'linux')('output that cannot be written', () => {
+  const quick = ['train', '--steps', '6', '--batch-size', '20', '--device', 'wasm', '--threads', '1'];
+  const bash = (words: readonly string[], rest: string, env: NodeJS.ProcessEnv = {}) => {
+    const command = [process.execPath, bin, ...words].map((word) => `'${word}'`).join(' ');
+    return spawnSync('bash', ['-c', `${command} ${rest}`], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    });
+  };
+  const stateOf = async (run: string): Promise<unknown> =>
+    (JSON.parse(await readFile(join(run, 'state.json'), 'utf8')) as { state: unknown }).state;
+
+  test.each([
+    ['a full disk', '> /dev/full', 'standard output cannot be written: no space left on the disk. Training'],
+    [
+      'a reader that is gone',
+      '--json | head -n 1; exit $PIPESTATUS',
+      'cannot be written: its reader is gone. Training',
+    ],
+    ['readers that are gone', '2>&1 | true; exit $PIPESTATUS', ''],
+  ])('costs no run: %s', async (name, rest, said) => {
+    const run = join(folder, `output ${name}`);
+    const { status, stderr } = bash([...quick, '--no-report', '--log-every', '1', '--run', run], rest);
+    expect(stderr).toContain(said);
+    expect(stderr).not.toMatch(/EPIPE|ENOSPC|^\s+at /m);
+    expect(status).toBe(0);
+    expect(await stateOf(run)).toBe('finished');
+  });
+
+  test('ends a command that has nothing to keep: quietly where its reader left, else with exit code 1', () => {
+    const idle = [...quick, '--no-run', '--log-every', '1'];
+    const left = bash(idle, '--json | head -n 2; exit $PIPESTATUS');
+    expect(left.status).toBe(0);
+    expect(left.stdout.split('\n')).toHaveLength(3);
+    expect(left.stderr).not.toMatch(/EPIPE|^\s+at /m);
+    const full = 'error: standard output cannot be written: no space left on the disk\n';
+    expect(bash(['kernels'], '> /dev/full')).toMatchObject({ status: 1, stderr: full });
+    expect(bash(idle, '> /dev/full')).toMatchObject({ status: 1, stderr: expect.stringContaining(full) });
+    expect(bash(['trian'], '2> /dev/full').status).toBe(2);
+  });
+
+  test('leaves a search to its end', async () => {
+    const study = join(folder, 'output of tune');
+    const space = join(folder, 'output-space.json');
+    await writeFile(space, '{"lr":{"choices":[0.1,0.01]},"steps":2,"batchSize":10,"device":"wasm"}');
+    const words = ['tune', '--config', space, '--trials', '2', '--no-report', '--study', study];
+    const { status, stderr } = bash([...words, '--json'], '> /dev/full');
+    expect(stderr).toContain(
+      'standard output cannot be written: no space left on the disk. The search continues',
+    );
+    expect(status).toBe(0);
+    const { stdout } = await vgg(['tune', 'status', study, '--json']);
+    expect(JSON.parse(stdout)).toMatchObject({ counts: { complete: 2 } });
+  });
 });

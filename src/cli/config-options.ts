@@ -2,11 +2,10 @@
  * The training options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the table in
  * `train/config.ts`. A config is merged from defaults, a recipe, a file and flags; later sources override earlier ones.
  */
-import { readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
-import { UsageError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { parseWhole } from '../numbers.ts';
 import { flagOf } from '../report/command.ts';
@@ -21,8 +20,9 @@ import {
   usedOptions,
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
+import type { ConfigAnswer } from './config-program.ts';
 import { maxThreads, modelOptionOption } from './models.ts';
-import { choiceOption, numberOption, switchOptions, wholeNumberOption } from './values.ts';
+import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 /** The options under their headings in the help, in this order. */
 export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
@@ -53,7 +53,7 @@ export function addConfigOptions(command: Command, without: readonly (keyof Trai
     .optionsGroup('Configuration:')
     .addOption(new Option('--recipe <name>', `a named set of options: ${known.join('; ')}`))
     .addOption(
-      new Option('--config <file>', 'options from a JSON file or the default export of a TypeScript file'),
+      pathOption('--config <file>', 'options from a JSON file or the default export of a TypeScript file'),
     );
 }
 
@@ -86,7 +86,7 @@ function optionsOf(
         text.split(',').map((part) => parseWhole(part.trim()) ?? part),
       );
     case 'text':
-      return new Option(`${flag} <path>`, words);
+      return pathOption(`${flag} <path>`, words);
     default:
       return kind satisfies never;
   }
@@ -164,38 +164,33 @@ function recipeOf(name: string): Partial<TrainConfig> {
   return recipe.config;
 }
 
+/** Bytes of a config file. */
+const mostConfigBytes = 1 << 20;
+/** Milliseconds that a config's program may take. */
+const configPatience = 10_000;
+
 /**
- * Reads a config file without checking its options. TypeScript files are programs and are run.
+ * Reads a config file without checking its options. TypeScript files are programs and run in a thread of their own.
  * @throws UsageError if the file is missing or has no config, DataError if it cannot be read.
  */
-export async function readConfigFile(path: string): Promise<Partial<TrainConfig>> {
+export async function readConfigFile(
+  path: string,
+  patience: number = configPatience,
+): Promise<Partial<TrainConfig>> {
+  const { readWhole } = await import('../files/files.ts');
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = new TextDecoder().decode(await readWhole(path, mostConfigBytes));
   } catch (error) {
-    const { cannotRead } = await import('../files/files.ts');
-    const problem = cannotRead(`--config ${path}`, error);
-    const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '');
-    if (!wrongPath) throw problem;
-    throw new UsageError(`${problem.message}; name ${configForms}`, { cause: error });
+    const { cause } = error as Error;
+    const problem = `--config ${(error as Error).message}`;
+    const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR', 'NOT_REGULAR'].includes(
+      (cause as NodeJS.ErrnoException | undefined)?.code ?? '',
+    );
+    if (wrongPath) throw new UsageError(`${problem}; name ${configForms}`, { cause });
+    throw new DataError(problem, { cause });
   }
-  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) {
-    let module: { default?: unknown };
-    try {
-      module = (await import(pathToFileURL(resolve(path)).href)) as typeof module;
-    } catch (error) {
-      throw new UsageError(
-        `--config ${path} does not run: ${oneLine(error)}; correct it, or name ${configForms}`,
-        { cause: error },
-      );
-    }
-    if (module.default === undefined) {
-      throw new UsageError(
-        `--config ${path}: it has no default export; write export default { epochs: 3 }, for instance`,
-      );
-    }
-    return module.default as Partial<TrainConfig>;
-  }
+  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
   try {
     return JSON.parse(text) as Partial<TrainConfig>;
   } catch (error) {
@@ -204,6 +199,40 @@ export async function readConfigFile(path: string): Promise<Partial<TrainConfig>
       cause: error,
     });
   }
+}
+
+/** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */
+async function runConfigFile(path: string, patience: number): Promise<Partial<TrainConfig>> {
+  const { Worker } = await import('node:worker_threads');
+  // The published package holds .js files, and nothing rewrites the name in a URL.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const worker = new Worker(new URL(`./config-program.${extension}`, import.meta.url), {
+    workerData: { configUrl: pathToFileURL(resolve(path)).href },
+  });
+  let timer: NodeJS.Timeout | undefined;
+  const answer = await new Promise<ConfigAnswer>((resolve) => {
+    worker.once('message', resolve);
+    worker.once('error', (error) => resolve({ thrown: oneLine(error) }));
+    worker.once('exit', () =>
+      resolve({
+        problem: 'it ended without a default export: it waits for a promise that never settles, or exits',
+      }),
+    );
+    timer = setTimeout(() => resolve({ problem: `it did not finish within ${patience / 1000} s` }), patience);
+  });
+  clearTimeout(timer);
+  await worker.terminate();
+  if ('json' in answer) return JSON.parse(answer.json) as Partial<TrainConfig>;
+  if ('missing' in answer) {
+    throw new UsageError(
+      `--config ${path}: it has no default export; write export default { epochs: 3 }, for instance`,
+    );
+  }
+  throw new UsageError(
+    'thrown' in answer
+      ? `--config ${path} does not run: ${answer.thrown}; correct it, or name ${configForms}`
+      : `--config ${path}: ${answer.problem}; export plain data, as in export default { epochs: 3 }`,
+  );
 }
 
 const configForms =

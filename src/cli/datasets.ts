@@ -1,7 +1,7 @@
 /** The options that choose a data set. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { type DatasetChoice, datasetNames } from '../data/named.ts';
-import { choiceOption } from './values.ts';
+import { choiceOption, pathOption } from './values.ts';
 
 export type DatasetOptions = DatasetChoice;
 
@@ -10,7 +10,7 @@ export function addDatasetOptions(command: Command): Command {
   return command
     .addOption(choiceOption('--dataset <name>', 'data set', datasetNames).default('shapes'))
     .addOption(
-      new Option(
+      pathOption(
         '--data <path>',
         'folder or archive with the CIFAR files; no other place is searched (default: $VGGNET_DATA or the cache)',
       ),

@@ -7,6 +7,7 @@ import { unknownName } from '../suggest.ts';
 import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { grouped, note, print, printJson, secondsLeft } from './output.ts';
+import { pathOption } from './values.ts';
 
 interface DownloadCommandOptions {
   readonly directory?: string;
@@ -32,7 +33,7 @@ export function downloadCommand(interruption: Interruption): Command {
         return name;
       }),
     )
-    .option('--directory <dir>', 'folder for the files')
+    .addOption(pathOption('--directory <dir>', 'folder for the files'))
     .option('--json', 'print one JSON object: dataset, folder, present')
     .addHelpText('after', examples)
     .action((name: CifarName, options: DownloadCommandOptions) => run(name, options, interruption));

@@ -1,7 +1,7 @@
 /** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test images. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { datasetFacts, loadDataset } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
@@ -10,7 +10,7 @@ import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
 import { print, printJson } from './output.ts';
-import { switchOptions, wholeNumberOption } from './values.ts';
+import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
@@ -30,9 +30,9 @@ Without a run, give the options that the weights were trained with: --model, --m
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test a run or saved weights');
   command
-    .argument('[run]', 'run folder, or name of a run in runs/')
+    .addArgument(pathArgument('[run]', 'run folder, or name of a run in runs/'))
     .addOption(
-      new Option(
+      pathOption(
         '--init <file>',
         "safetensors file with weights from --save, a checkpoint or PyTorch (default: the run's best weights)",
       ),

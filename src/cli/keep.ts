@@ -2,10 +2,9 @@
  * What a training saves: checkpoints in the run folder, and the weights alone in the --save file, after each epoch and
  * when the user interrupts. `interruption.kept` always says what would be saved if the process ended now.
  */
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { DataError } from '../errors.ts';
+import { DataError, reason } from '../errors.ts';
 import type { Callback } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import { shellWord } from '../words.ts';
@@ -81,16 +80,17 @@ export function keeperOf(
 
 /** Rejects a file that cannot be written, before hours are spent on its content. */
 export async function checkWritable(path: string, option = '--save'): Promise<void> {
-  const folder = dirname(resolve(path));
+  const { checkReplaceable, isMissing, temporaryBeside } = await import('../files/files.ts');
+  // As it will be written: under a name beside its own.
+  const temporary = temporaryBeside(path);
   try {
-    await access(folder, constants.W_OK);
+    checkReplaceable(path);
+    await (await open(temporary, 'wx')).close();
+    await rm(temporary, { force: true });
   } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new DataError(
-      `${option} ${path}: the folder ${folder} ${missing ? 'does not exist' : 'cannot be written'}; ` +
-        'create it, or name a file elsewhere',
-    );
+    const problem = isMissing(error)
+      ? `: the folder ${dirname(resolve(path))} does not exist; create it, or`
+      : ` cannot be written: ${reason(error)};`;
+    throw new DataError(`${option} ${path}${problem} name a file elsewhere`, { cause: error });
   }
-  const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory()) throw new DataError(`${option} ${path} is a folder; name a file in it`);
 }

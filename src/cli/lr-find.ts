@@ -5,7 +5,7 @@ import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
-import { numberOption, wholeNumberOption } from './values.ts';
+import { numberOption, pathOption, wholeNumberOption } from './values.ts';
 
 interface FindCommandOptions {
   readonly from: number;
@@ -39,7 +39,7 @@ export function lrFindCommand(interruption: Interruption): Command {
     .addOption(numberOption('--from <x>', 'first rate', { above: 0 }).default(1e-6))
     .addOption(numberOption('--to <x>', 'last rate', { above: 0 }).default(1))
     .addOption(wholeNumberOption('--sweep <n>', 'number of steps', { least: 10 }).default(200))
-    .option('--plot <file>', 'draw the loss over the rates as SVG')
+    .addOption(pathOption('--plot <file>', 'draw the loss over the rates as SVG'))
     .option('--json', 'print one JSON object with all points');
   return command
     .addHelpText('after', examples)

@@ -4,11 +4,10 @@
  * Only the called command is loaded, and its heavy modules when it runs, so that the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
-import { VggError } from '../errors.ts';
-import { isTooManyOpenFiles, tooManyOpenFiles } from '../open-files.ts';
+import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../errors.ts';
 import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
-import { note } from './output.ts';
+import { guardOutput, note } from './output.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
@@ -23,7 +22,7 @@ Examples:
 Run vgg COMMAND --help for a command's options.`;
 
 /** A module is loaded when its command is called, or when all commands are listed, in this order. */
-const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
+export const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
   train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
   'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),
@@ -40,11 +39,7 @@ const commands: Readonly<Record<string, (interruption: Interruption) => Promise<
 
 /** Runs the command line `argv`, which begins with the program's own two words. */
 export async function main(argv: readonly string[]): Promise<void> {
-  // A reader that has seen enough, as in `vgg train | head`, ends the command quietly.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
-  });
+  guardOutput();
   const interruption = listenForInterrupts();
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')
@@ -74,6 +69,12 @@ function report(error: unknown): number {
   }
   if (isTooManyOpenFiles(error)) {
     process.stderr.write(`error: ${tooManyOpenFiles}\n`);
+    return 1;
+  }
+  // What the system refused, wherever it was.
+  if (error instanceof Error && 'syscall' in error) {
+    const { path, syscall } = error as NodeJS.ErrnoException;
+    process.stderr.write(`error: ${path ?? syscall}: ${reason(error)}\n`);
     return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);

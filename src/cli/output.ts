@@ -2,6 +2,7 @@
  * Where the command line writes: results to standard output, notes and hints to standard error. Lines of text fit the
  * terminal, and name commands as they are called here (`invocation-node.ts`).
  */
+import { reason } from '../errors.ts';
 import { localCommands, program } from '../invocation-node.ts';
 import { formatTable } from '../model/summary.ts';
 import { parseWhole } from '../numbers.ts';
@@ -34,6 +35,40 @@ export function printTable(cells: readonly (readonly string[])[], texts: number,
 /** A note or hint, which is no part of the result. */
 export function note(line: string): void {
   process.stderr.write(`${laidOut(line, widthOf(process.stderr))}\n`);
+}
+
+const outputNames = { stdout: 'standard output', stderr: 'standard error' } as const;
+const lost = new Set<keyof typeof outputNames>();
+let continuation: string | undefined;
+
+/** From now on the command has something to keep, so it runs to its end without its output, too. `what` says so. */
+export function continueWithoutOutput(what: string): void {
+  continuation = what;
+}
+
+/**
+ * Outlives output that cannot be written: a full disk, a reader or a terminal that is gone. A command with something to
+ * keep continues and says so once, where that can still be read. Any other command ends: quietly with exit code 0 where
+ * its reader has seen enough, as in `vgg runs | head`, else with 1. Lost notes alone end nothing.
+ */
+export function guardOutput(): void {
+  for (const name of ['stdout', 'stderr'] as const) {
+    process[name].on('error', (error: NodeJS.ErrnoException) => {
+      if (lost.has(name)) return;
+      lost.add(name);
+      const other = process[name === 'stdout' ? 'stderr' : 'stdout'];
+      const problem = `${outputNames[name]} cannot be written: ${reason(error)}`;
+      if (continuation !== undefined) {
+        // Standard output may be JSON, in which a note has no place.
+        if (name === 'stdout') other.write(`${problem}. ${continuation}\n`);
+        return;
+      }
+      if (name === 'stderr') return;
+      if (error.code === 'EPIPE') process.exit(0);
+      other.write(`error: ${problem}\n`);
+      process.exit(1);
+    });
+  }
 }
 
 /** Columns of a stream: a terminal's own, else those of $COLUMNS, else no limit. */

@@ -1,10 +1,11 @@
 /** `vgg report`: writes one HTML file about runs, with the network in it. */
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { DeviceName } from '../engine/backend.ts';
 import { deviceNames } from '../engine/backend.ts';
+import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
-import { choiceOption } from './values.ts';
+import { choiceOption, pathArgument, pathOption } from './values.ts';
 
 interface ReportCommandOptions {
   readonly out?: string;
@@ -26,10 +27,12 @@ The file opens from disk and loads nothing. It contains the trained network and 
 export function reportCommand(): Command {
   return new Command('report')
     .description('write an HTML report about one run, or comparing several')
-    .argument('<run...>', 'run folders, names of runs in runs/, or the folder of a --seeds series')
-    .addOption(new Option('--out <file>', "file to write (default: report.html in the first run's folder)"))
+    .addArgument(
+      pathArgument('<run...>', 'run folders, names of runs in runs/, or the folder of a --seeds series'),
+    )
+    .addOption(pathOption('--out <file>', "file to write (default: report.html in the first run's folder)"))
     .addOption(
-      new Option('--data <path>', 'folder or archive with the CIFAR files, if they have moved since'),
+      pathOption('--data <path>', 'folder or archive with the CIFAR files, if they have moved since'),
     )
     .addOption(
       choiceOption('--device <name>', 'device that evaluates the network', deviceNames).default('auto'),
@@ -42,6 +45,7 @@ export function reportCommand(): Command {
 
 async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
   const { json, ...rest } = options;
+  if (options.out !== undefined) await checkWritable(options.out, '--out');
   const [{ reportRuns }, { isSeries, listRuns, runFiles, runPlace }] = await Promise.all([
     import('../report/from-run.ts'),
     import('../runs/folder.ts'),

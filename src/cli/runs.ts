@@ -5,6 +5,7 @@ import { bestEpoch, choosingMetric, computedBy, dataSetWarning, kernelsIn } from
 import { fixed, percent } from '../words.ts';
 import { meanText, note, printJson, printTable } from './output.ts';
 import { clock } from './progress.ts';
+import { pathArgument } from './values.ts';
 
 const runsExamples = `
 Examples:
@@ -19,7 +20,7 @@ The test accuracy column is that of the last epoch. The best epoch column is the
 export function runsCommand(): Command {
   return new Command('runs')
     .description('list runs with their state, epochs, accuracy, time and kernels')
-    .argument('[dir]', 'folder of run folders')
+    .addArgument(pathArgument('[dir]', 'folder of run folders'))
     .option('--json', 'print one JSON object per line')
     .addHelpText('after', runsExamples)
     .action(listCommand);
@@ -71,7 +72,7 @@ Examples:
 export function compareCommand(): Command {
   return new Command('compare')
     .description('compare the options and results of runs')
-    .argument('<run...>', 'two or more run folders, or names of runs in runs/')
+    .addArgument(pathArgument('<run...>', 'two or more run folders, or names of runs in runs/'))
     .option('--json', 'print one JSON object')
     .addHelpText('after', compareExamples)
     .action(compare);

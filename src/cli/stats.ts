@@ -1,10 +1,9 @@
 /** `vgg stats`: the statistics of a data set that the lecture's normalization (equation 5.9) uses. */
-import { writeFile } from 'node:fs/promises';
 import { Command } from 'commander';
 import { loadDataset } from '../data/named.ts';
-import { DataError } from '../errors.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { note, print, printJson } from './output.ts';
+import { pathOption } from './values.ts';
 
 interface StatsOptions extends DatasetOptions {
   readonly json?: true;
@@ -23,7 +22,9 @@ export function statsCommand(): Command {
     'mean and standard deviation of each color channel over all training pixels',
   );
   return addDatasetOptions(command)
-    .option('--plot <file>', 'draw the channels’ histograms before and after normalization as SVG')
+    .addOption(
+      pathOption('--plot <file>', "draw the channels' histograms before and after normalization as SVG"),
+    )
     .option('--json', 'print one JSON object: mean, std')
     .addHelpText('after', examples)
     .action(stats);
@@ -36,7 +37,7 @@ async function stats(options: StatsOptions): Promise<void> {
   if (options.plot !== undefined) {
     const { histogramsSvg } = await import('../report/histograms.ts');
     const svg = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
-    await writeSvg(options.plot, svg);
+    await (await import('../files/files.ts')).writeWhole(options.plot, svg);
     note(`The histograms are in ${options.plot}.`);
   }
   if (options.json) return printJson({ mean, std });
@@ -49,11 +50,3 @@ async function stats(options: StatsOptions): Promise<void> {
 
 /** All data sets of the command line have these channels. */
 const channelNames = ['red', 'green', 'blue'];
-
-async function writeSvg(path: string, svg: string): Promise<void> {
-  try {
-    await writeFile(path, svg);
-  } catch (error) {
-    throw new DataError(`--plot ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
-  }
-}

@@ -15,8 +15,8 @@ import { percent, shellWord } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { doing, meanText, note, print, printJson, printVerbatim } from './output.ts';
-import { wholeNumberOption } from './values.ts';
+import { continueWithoutOutput, doing, meanText, note, print, printJson, printVerbatim } from './output.ts';
+import { pathOption, wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
   /** A folder, or false for --no-run. */
@@ -51,10 +51,10 @@ export function trainCommand(interruption: Interruption): Command {
   addConfigOptions(command)
     .option('--print-config', 'print the complete config as JSON and exit')
     .optionsGroup('Run folder:')
-    .addOption(new Option('--run <dir>', 'run folder (default: a new one in $VGGNET_RUNS or runs/)'))
+    .addOption(pathOption('--run <dir>', 'run folder (default: a new one in $VGGNET_RUNS or runs/)'))
     .option('--no-run', 'save nothing')
     .addOption(
-      new Option(
+      pathOption(
         '--resume <dir>',
         'continue the run or the series of seeds in this folder; a name alone is also looked up in runs/',
       ),
@@ -66,7 +66,7 @@ export function trainCommand(interruption: Interruption): Command {
       ).argParser(parseCheckpointEvery),
     )
     .option('--no-report', 'do not write report.html at the end')
-    .addOption(new Option('--save <file>', 'also save the weights as safetensors, after each epoch'))
+    .addOption(pathOption('--save <file>', 'also save the weights as safetensors, after each epoch'))
     .addOption(
       wholeNumberOption('--seeds <k>', 'train k times, with --seed and the seeds after it: mean ± deviation'),
     )
@@ -259,6 +259,8 @@ async function trainOnce(
     },
     epoch: (event) => progress.epoch(event),
   };
+  if (folder !== undefined || save !== undefined)
+    continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
   const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
   // Until the first step, an interrupt has to remove the new folder.
   interruption.stopsItself = true;

@@ -4,8 +4,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, openSync, readFileSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,13 +13,21 @@ import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { UsageError, VggError } from '../errors.ts';
-import { writeJson } from '../files/files.ts';
+import {
+  cannotRun,
+  cannotWrite,
+  openRegularSync,
+  readTailSync,
+  writeJson,
+  writeWhole,
+} from '../files/files.ts';
+import { silentSeconds } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig } from '../train/config.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { readWorkers } from '../tune/heartbeat.ts';
 import type { Interruption } from './interrupt.ts';
-import { note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import { viewOf } from './tune-progress.ts';
 
 export interface LaunchOptions {
@@ -54,21 +62,28 @@ export async function launchHere(
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
   interruption.kept = `What was tried is in ${folder.folder}; vgg tune --study ${folder.folder} goes on.`;
-  await rm(folder.path('stop'), { force: true });
+  continueWithoutOutput(`The search continues, and ${folder.folder} keeps its results.`);
+  await removeStop(folder);
   makeFolder(folder.path('logs'));
   const [program, ...args] = workerCommand(folder, threads);
   const log = join(folder.path('logs'), `workers-${process.pid}.log`);
-  const output = openSync(log, 'a');
+  const output = openLog(log);
   const running = new Set<ChildProcess>();
   let nothingLeft = false;
   let deaths = 0;
+  let failure: VggError | undefined;
   const start = (): void => {
     // In a process group of its own: a terminal's signal reaches it once, passed on from here.
     const child = spawn(program!, args, { stdio: ['ignore', output, output], detached: true });
     running.add(child);
+    let unstarted: unknown;
+    child.once('error', (error) => {
+      unstarted = error;
+    });
     child.once('close', (code) => {
       running.delete(child);
-      if (code === 0) nothingLeft = true;
+      if (unstarted !== undefined) failure ??= cannotRun(program!, unstarted);
+      else if (code === 0) nothingLeft = true;
       else deaths++;
     });
   };
@@ -92,8 +107,9 @@ export async function launchHere(
     const ended = study.trials.filter(({ state }) => state === 'complete' || state === 'pruned').length;
     if (ended > trialsBefore) deaths = 0;
     trialsBefore = ended;
-    if (!isOver && deaths > 2 * jobs) {
+    if (failure || (!isOver && deaths > 2 * jobs)) {
       for (const child of running) child.kill('SIGTERM');
+      if (failure) throw failure;
       throw new VggError(`the workers end before their time, see ${log}:\n${tailOf(log)}`);
     }
     for (let count = running.size + others.length; !isOver && count < jobs; count++) start();
@@ -104,8 +120,28 @@ export async function launchHere(
   signal.throwIfAborted();
 }
 
+/** Lets workers begin again after `tune stop`. */
+async function removeStop(folder: StudyFolder): Promise<void> {
+  const stop = folder.path('stop');
+  await rm(stop, { force: true }).catch((error: unknown) => {
+    throw cannotWrite(stop, error);
+  });
+}
+
+/** Opens what the workers' output is appended to. */
+function openLog(path: string): number {
+  try {
+    return openRegularSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT);
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
 const tailOf = (path: string): string =>
-  readFileSync(path, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+  readTailSync(path, mostLog).trimEnd().split('\n').slice(-5).join('\n');
+
+/** Bytes of a log or of a small file. */
+const mostLog = 65_536;
 
 /** Follows a study until nobody works on it any more. */
 export async function watchStudy(
@@ -119,7 +155,7 @@ export async function watchStudy(
   for (;;) {
     view.update();
     const signs = readWorkers(folder.path('workers')).filter(
-      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < silentSeconds),
     );
     if (signs.length === 0 && (await queuedJobs(folder)).length === 0) return view.update();
     await sleep(lookMilliseconds);
@@ -132,9 +168,9 @@ export async function stopStudy(
 ): Promise<{ readonly workers: number; readonly jobs?: readonly string[] }> {
   const working = (): number =>
     readWorkers(folder.path('workers')).filter(
-      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < 60),
+      ({ liveness, age }) => liveness === 'alive' || (liveness === 'unknown' && age < silentSeconds),
     ).length;
-  await writeFile(folder.path('stop'), '');
+  await writeWhole(folder.path('stop'), '');
   const workers = working();
   for (let waited = 0; working() > 0 && waited < 90_000; waited += lookMilliseconds)
     await sleep(lookMilliseconds);
@@ -159,7 +195,7 @@ async function queuedJobs(folder: StudyFolder): Promise<readonly string[]> {
 /** The job that was submitted last. */
 function recordedJob(folder: StudyFolder): string | undefined {
   try {
-    const text = readFileSync(folder.path('slurm'), 'utf8');
+    const text = readTailSync(folder.path('slurm'), mostLog);
     return z.object({ job: z.string() }).parse(JSON.parse(text)).job;
   } catch {
     return undefined;
@@ -224,7 +260,7 @@ export async function launchOnSlurm(folder: StudyFolder, options: LaunchOptions)
       `job ${earlier.join(', ')} works on this study already; vgg tune watch ${folder.folder} follows it, vgg tune stop ends it`,
     );
   }
-  await rm(folder.path('stop'), { force: true });
+  await removeStop(folder);
   const { code, output } = await run('sbatch', ['--parsable'], script);
   if (code === 127) {
     throw new UsageError('--launcher slurm needs sbatch on the path; --launcher local runs the trials here');

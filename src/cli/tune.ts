@@ -15,9 +15,9 @@ import { percent } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
-import { note, print, printJson, printTable } from './output.ts';
+import { continueWithoutOutput, note, print, printJson, printTable } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
-import { choiceOption, wholeNumberOption } from './values.ts';
+import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;
 
@@ -65,10 +65,10 @@ The others are pruned, and promoted if later results put them among the best 1/�
 export function tuneCommand(interruption: Interruption): Command {
   const command = new Command('tune')
     .description('search options: channels, strides, learning rates, …')
-    .addOption(new Option('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
-    .addOption(new Option('--study <dir>', 'folder of the study').default('study'))
+    .addOption(pathOption('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
+    .addOption(pathOption('--study <dir>', 'folder of the study').default('study'))
     .addOption(wholeNumberOption('--trials <n>', 'number of configurations in total (default: 20)'))
-    .addOption(new Option('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
+    .addOption(pathOption('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
     .addOption(wholeNumberOption('--epochs <n>', 'epochs of each trial, instead of the value in the space'))
     .addOption(
       wholeNumberOption('--steps <n>', 'stop each trial after N steps, instead of the value in the space'),
@@ -116,7 +116,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('status')
     .description('show the best trials of a study and how to repeat them')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const { openStudyFolder } = await import('../tune/folder.ts');
@@ -125,7 +125,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('watch')
     .description('follow a study while anyone works on it')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one JSON object per line')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
@@ -136,7 +136,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('stop')
     .description('end the workers of a study after they write checkpoints; on Slurm, cancel its job')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
@@ -148,8 +148,8 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('report')
     .description('write one HTML file: result, best trials, what mattered, how the search went')
-    .argument('<dir>', 'folder of the study')
-    .addOption(new Option('--out <file>', "the file (default: report.html in the study's folder)"))
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
+    .addOption(pathOption('--out <file>', "the file (default: report.html in the study's folder)"))
     .option('--json', 'print {"report":…}')
     .action(async (dir: string, { out }: { readonly out?: string }, own: Command) => {
       const [{ openStudyFolder }, { reportStudy }] = await Promise.all([
@@ -163,7 +163,7 @@ export function tuneCommand(interruption: Interruption): Command {
   command
     .command('work')
     .description('run one worker until nothing is left; the launchers start it')
-    .argument('<dir>', 'folder of the study')
+    .addArgument(pathArgument('<dir>', 'folder of the study'))
     .action(async (dir: string, _: unknown, own: Command) => {
       const [{ openStudyFolder }, { workOn }] = await Promise.all([
         import('../tune/folder.ts'),
@@ -173,6 +173,7 @@ export function tuneCommand(interruption: Interruption): Command {
       interruption.stopsItself = true;
       interruption.graceMilliseconds = 60_000;
       interruption.kept = 'The next worker continues this trial.';
+      continueWithoutOutput('The worker continues.');
       await workOn(await openStudyFolder(dir), {
         signal: interruption.signal,
         onEvent: printJson,

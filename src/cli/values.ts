@@ -2,9 +2,10 @@
  * Parsers of option values for Commander: each takes the text and gives the value, or throws a UsageError that
  * names the option, the text and the rule.
  */
-import { Option } from 'commander';
+import { Argument, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { type Bounds, numberProblem, parseNumber, parseWhole } from '../numbers.ts';
+import { checkPath } from '../paths.ts';
 import { unknownName } from '../suggest.ts';
 
 /** An option whose value is a whole number from `least` to `most`. */
@@ -39,6 +40,21 @@ export function choiceOption(
 ): Option {
   const option = new Option(flags, `${description}: ${choices.join(', ')}${suffix}`);
   return option.argParser((text: string) => checkChoice(option.name(), text, choices));
+}
+
+/** An option whose value is a path: not an empty one, as `--run "$UNSET"` gives. */
+export function pathOption(flags: string, description: string): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string) => checkPath(option.long ?? flags, text));
+}
+
+/** An argument that is a path, or several: `<run...>`. */
+export function pathArgument(name: string, description: string): Argument {
+  const argument = new Argument(name, description);
+  return argument.argParser<string | readonly string[]>((text, before = []) => {
+    const path = checkPath(argument.name(), text);
+    return argument.variadic ? [...before, path] : path;
+  });
 }
 
 /** Returns `text` if it is one of `choices`. @throws UsageError that suggests a close one. */

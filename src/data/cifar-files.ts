@@ -3,12 +3,14 @@
  * downloaded. `data` names the folder with the files, its parent, or the archive; it is then the only place looked
  * in. Otherwise it is `$VGGNET_DATA`, otherwise the cache directory.
  */
-import { createReadStream, existsSync, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { existsSync, lstatSync, statSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { DataError, VggError } from '../errors.ts';
+import { cannotRead, openRegular } from '../files/files.ts';
 import { wishHugePages } from '../huge-pages-node.ts';
+import { checkPath } from '../paths.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import {
@@ -50,6 +52,7 @@ async function load(
   data: string | undefined,
   labels: 'fine' | 'coarse',
 ): Promise<DatasetSplits> {
+  if (data !== undefined) checkPath(`${format.name}: data`, data);
   const place = locate(format, data ?? dataDirectory(), data !== undefined);
   const target = allocateCifar(format);
   await Promise.all(Object.values(target.pixels).map(wishHugePages));
@@ -70,13 +73,13 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
   const waysOut = `get them with: vgg download ${format.name}, or name their folder or archive with --data`;
   if (!existsSync(root)) {
     if (explicit) throw new DataError(`${format.name}: ${root} does not exist; ${waysOut}`);
-  } else if (isFile(root)) return { kind: 'archive', path: root };
+  } else if (isNoFolder(root)) return { kind: 'archive', path: root };
   const tried: string[] = [];
   for (const folder of [root, ...layouts.map((layout) => join(root, format.folders[layout]))]) {
     for (const layout of layouts) {
       // Its own folder of the other layout cannot hold this one.
       if (folder !== root && folder !== join(root, format.folders[layout])) continue;
-      const present = format.files.filter((file) => isFile(join(folder, file[layout])));
+      const present = format.files.filter((file) => isNoFolder(join(folder, file[layout])));
       tried.push(join(folder, format.files[0]![layout]));
       if (present.length === format.files.length) return { kind: 'folder', path: folder, layout };
       if (present.length > 0 && basename(folder) === format.folders[layout]) {
@@ -88,14 +91,22 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
   for (const layout of layouts) {
     const path = join(root, format.archives[layout]);
     tried.push(path);
-    if (isFile(path)) return { kind: 'archive', path };
+    if (isNoFolder(path)) return { kind: 'archive', path };
   }
   throw new DataError(
     `${format.name}: no files of it in ${root}; ${waysOut}.\nLooked for ${tried.join(', ')}`,
   );
 }
 
-const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+/** Whether something is there that is no folder. Whether it is a file, and readable, opening it tells. */
+function isNoFolder(path: string): boolean {
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return false;
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true;
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
+}
 
 const chunkBytes = 1 << 20;
 
@@ -133,7 +144,7 @@ async function readFile(
   const path = join(folder, file[layout]);
   let handle: FileHandle | undefined;
   try {
-    handle = await open(path);
+    handle = await openRegular(path);
     const { size } = await handle.stat();
     const expected = binaryFileBytes(format, file);
     if (layout === 'binary' && size !== expected) {
@@ -149,38 +160,68 @@ async function readFile(
       await parse(exactly(parser, size, path), chunksOf(handle), path);
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    throw new DataError(`${path} cannot be read (${code})`);
+    if (!(error instanceof Error && 'code' in error)) throw error;
+    throw cannotRead(path, error);
   } finally {
     await handle?.close();
   }
 }
 
-/** The file of the data set that a member of an archive is, by its folder and name. */
+/**
+ * The file of the data set that a member of an archive is, by its name and its folder; an archive that was made inside
+ * that folder has none.
+ */
 export function memberFile(
   format: CifarFormat,
   path: string,
 ): { readonly file: CifarFile; readonly layout: CifarLayout } | undefined {
+  const [name, folder] = path
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .reverse();
   for (const layout of layouts) {
-    const file = format.files.find(
-      (candidate) => path.replace(/^\.\//, '') === `${format.folders[layout]}/${candidate[layout]}`,
-    );
+    if (folder !== undefined && folder !== format.folders[layout]) continue;
+    const file = format.files.find((candidate) => candidate[layout] === name);
     if (file) return { file, layout };
   }
   return undefined;
 }
 
+/** What other compressed files begin with. */
+const otherPackers: readonly (readonly [string, string])[] = [
+  ['425a68', 'bzip2'],
+  ['fd377a585a00', 'xz'],
+  ['28b52ffd', 'zstd'],
+  ['504b0304', 'zip'],
+];
+
 /**
- * Chunks of an archive's content. It is unpacked to its end, so that its checksum is checked, too, but no further than
- * the limit.
+ * Reads a tar archive, packed by gzip or not. It is unpacked to its end, so that its checksum is checked, too, but no
+ * further than the limit.
  */
-export async function readGzippedTar(path: string, visit: Parameters<typeof readTar>[1]): Promise<void> {
-  const file = createReadStream(path, { highWaterMark: chunkBytes });
-  const unpacked = createGunzip({ chunkSize: chunkBytes });
-  file.on('error', (error) => unpacked.destroy(error));
-  const chunks = file.pipe(unpacked)[Symbol.asyncIterator]();
+export async function readArchiveFile(path: string, visit: Parameters<typeof readTar>[1]): Promise<void> {
+  const handle = await openRegular(path).catch((error: unknown) => {
+    throw cannotRead(path, error);
+  });
+  let file: ReturnType<FileHandle['createReadStream']> | undefined;
+  let unpacked: ReturnType<typeof createGunzip> | undefined;
   try {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
+    const front = buffer.toString('hex', 0, bytesRead);
+    const [, packer] = otherPackers.find(([magic]) => front.startsWith(magic)) ?? [];
+    if (packer !== undefined) {
+      throw new DataError(`${path} is packed by ${packer}; unpack it, or pack it as .tar.gz, which is read`);
+    }
+    const { size } = await handle.stat();
+    if (!front.startsWith('1f8b') && size < 512)
+      throw new DataError(`${path} is no .tar or .tar.gz archive: it has ${size} bytes; download it again`);
+    file = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
+    if (front.startsWith('1f8b')) {
+      const gunzip = createGunzip({ chunkSize: chunkBytes });
+      file.on('error', (error) => gunzip.destroy(error));
+      unpacked = file.pipe(gunzip);
+    }
+    const chunks = (unpacked ?? file)[Symbol.asyncIterator]();
     await parse(
       readTar(path, visit),
       { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) },
@@ -195,20 +236,20 @@ export async function readGzippedTar(path: string, visit: Parameters<typeof read
   } catch (error) {
     if (error instanceof VggError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new DataError(
-      code?.startsWith('Z_')
-        ? `${path} is no whole .tar.gz archive: ${message}; download it again`
-        : `${path}: ${message}`,
-    );
+    if (code === undefined) throw error;
+    throw code.startsWith('Z_')
+      ? new DataError(`${path} is no whole .tar.gz archive: ${message}; download it again`)
+      : cannotRead(path, error);
   } finally {
-    file.destroy();
-    unpacked.destroy();
+    file?.destroy();
+    unpacked?.destroy();
+    await handle.close();
   }
 }
 
 async function readArchive(format: CifarFormat, path: string, target: CifarTarget): Promise<void> {
   const missing = new Set(format.files);
-  await readGzippedTar(path, (member) => {
+  await readArchiveFile(path, (member) => {
     const found = memberFile(format, member.path);
     if (!found) return undefined;
     const { file, layout } = found;

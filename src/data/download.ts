@@ -4,24 +4,17 @@
  * at all. Only the files that the data set consists of are written, whatever else an archive may hold.
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  createReadStream,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, constants, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DataError, VggError } from '../errors.ts';
+import { cannotRead, cannotWrite, openRegular, openRegularSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath } from '../paths.ts';
 import type { Parser } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import { binaryFileBytes, type CifarFormat, type CifarName, cifarFormats } from './cifar.ts';
-import { memberFile, readGzippedTar } from './cifar-files.ts';
+import { memberFile, readArchiveFile } from './cifar-files.ts';
 
 interface Source {
   readonly url: string;
@@ -77,6 +70,7 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const { directory = dataDirectory(), onProgress, signal } = options;
   const url = options.url ?? officialSources[name].url;
   const md5 = options.md5 ?? officialSources[name].md5;
+  checkPath('download: directory', directory);
   const folder = join(directory, format.folders.binary);
   if (isComplete(format, folder)) return { folder, present: true };
   onDisk(directory, () => makeFolder(directory));
@@ -111,8 +105,14 @@ function isComplete(format: CifarFormat, folder: string): boolean {
   });
 }
 
-/** 0 where there is no file. */
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+/** 0 where there is no file that can be looked at. */
+function sizeOf(path: string): number {
+  try {
+    return statSync(path).size;
+  } catch {
+    return 0;
+  }
+}
 
 /** Runs what needs the disk, and says what is to be done where it refuses. */
 function onDisk<T>(directory: string, body: () => T): T {
@@ -125,8 +125,9 @@ function onDisk<T>(directory: string, body: () => T): T {
 
 const diskError = (directory: string, error: unknown): VggError =>
   new VggError(
-    `cannot write to ${directory} (${(error as NodeJS.ErrnoException).code ?? String(error)}); ` +
+    `${cannotWrite(directory, error).message}; ` +
       'name another folder with --directory or $VGGNET_DATA, or make room there',
+    { cause: error },
   );
 
 /** Fetches `url` into `part`, from where it broke off. */
@@ -139,7 +140,7 @@ async function transfer(
 ): Promise<void> {
   let file: FileHandle;
   try {
-    file = await open(part, 'a+');
+    file = await openRegular(part, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT);
   } catch (error) {
     throw diskError(part, error);
   }
@@ -228,16 +229,35 @@ async function attempt(
   return total === undefined || bytes === total ? 'done' : `it ended after ${bytes} of ${total} bytes`;
 }
 
+const networkReasons: Readonly<Record<string, string>> = {
+  ENOTFOUND: "the server's name is not known; is there a network?",
+  EAI_AGAIN: "the server's name cannot be looked up; is there a network?",
+  ENETUNREACH: 'there is no network',
+  EHOSTUNREACH: 'there is no way to the server',
+  ECONNREFUSED: 'the server refuses the connection',
+  ECONNRESET: 'the server closed the connection',
+  UND_ERR_SOCKET: 'the server closed the connection',
+  ETIMEDOUT: 'the server does not answer',
+  UND_ERR_CONNECT_TIMEOUT: 'the server does not answer',
+  UND_ERR_HEADERS_TIMEOUT: 'the server does not answer',
+  UND_ERR_BODY_TIMEOUT: 'the server stopped sending',
+};
+
 function causeOf(error: unknown): string {
   const { cause, message } = error as Error;
-  const { code, message: inner } = (cause ?? {}) as NodeJS.ErrnoException;
-  return code ?? inner ?? message;
+  const { code = '', message: inner } = (cause ?? error) as NodeJS.ErrnoException;
+  return networkReasons[code] ?? (inner || message);
 }
 
 async function md5Of(path: string): Promise<string> {
   const hash = createHash('md5');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
-    hash.update(chunk as Uint8Array);
+  try {
+    const file = await openRegular(path);
+    for await (const chunk of file.createReadStream({ highWaterMark: 1 << 20 }))
+      hash.update(chunk as Uint8Array);
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
   return hash.digest('hex');
 }
 
@@ -250,7 +270,7 @@ async function unpack(format: CifarFormat, archive: string, folder: string): Pro
   });
   const missing = new Set(format.files);
   try {
-    await readGzippedTar(archive, ({ path, size }) => {
+    await readArchiveFile(archive, ({ path, size }) => {
       const found = memberFile(format, path);
       if (found?.layout !== 'binary') return undefined;
       if (size !== binaryFileBytes(format, found.file)) {
@@ -273,7 +293,9 @@ async function unpack(format: CifarFormat, archive: string, folder: string): Pro
 }
 
 function* writeMember(path: string, size: number): Parser<void> {
-  const descriptor = onDisk(path, () => openSync(path, 'w'));
+  const descriptor = onDisk(path, () =>
+    openRegularSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC),
+  );
   try {
     for (let left = size; left > 0; ) {
       const chunk = yield Math.min(left, 1 << 16);

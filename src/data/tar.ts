@@ -1,7 +1,8 @@
 /**
- * A reader of tar archives (POSIX ustar and pax, which is all that CIFAR's archives use) that trusts nothing: paths
- * that are absolute or climb out, links, devices, too many members and too many bytes are errors, and no path of the
- * archive is ever opened: the visitor knows the names that it wants and gets their bytes.
+ * A reader of tar archives in every form that GNU tar and BSD tar write: v7, ustar, GNU (long names, sparse files) and
+ * pax. It trusts nothing: paths that are absolute or climb out, links, devices, too many members and too many bytes are
+ * errors, and no path of the archive is ever opened: the visitor knows the names that it wants and gets their bytes.
+ * Formats: POSIX.1-2008 `pax`; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
  * Of our own, since members must flow straight into the data set's memory, and since a refusal must name its member.
  */
 import { DataError } from '../errors.ts';
@@ -23,6 +24,24 @@ export interface TarLimits {
 export const tarLimits: TarLimits = { members: 64, bytes: 256 * 2 ** 20 };
 
 const blockSize = 512;
+/** Bytes of an extended header, a long name or a sparse file's map. */
+const mostMeta = 65_536;
+
+/** A piece of a sparse file that the archive holds; between the pieces are zeros. */
+interface Piece {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What headers in front of a member change in it. */
+interface Extended {
+  path?: string;
+  size?: number;
+  /** Of a sparse file: its whole size and its pieces, which pax 1.0 stores in front of the content. */
+  realSize?: number;
+  map?: number[];
+  mapInContent?: boolean;
+}
 
 /**
  * Reads an unpacked tar stream to its end mark. `visit` returns the parser for a member's content, or undefined to
@@ -35,45 +54,60 @@ export function* readTar(
 ): Parser<void> {
   let members = 0;
   let bytes = 0;
-  let extended: Partial<TarMember> = {};
-  for (;;) {
-    const block = yield blockSize;
-    if (block.every((byte) => byte === 0)) return;
-    const header = parseHeader(block, file);
-    const meta = header.type === 'x' || header.type === 'g';
-    const path = (meta ? undefined : extended.path) ?? header.path;
-    const size = (meta ? undefined : extended.size) ?? header.size;
-    members += 1;
+  let extended: Extended = {};
+  const count = (size: number, path: string): void => {
     bytes += size;
-    if (members > limits.members) {
-      throw new DataError(`${file} holds more than ${limits.members} members; this is no CIFAR archive`);
-    }
     if (bytes > limits.bytes) {
       throw new DataError(
         `${file} unpacks to more than ${limits.bytes} bytes (at ${path}); this is no CIFAR archive`,
       );
     }
-    if (meta) {
-      if (size > 65_536) throw new DataError(`${file}: an extended (pax) header has ${size} bytes`);
-      const records = parsePax(yield size, file);
-      if (header.type === 'x') extended = records;
+  };
+  for (;;) {
+    const block = yield blockSize;
+    if (block.every((byte) => byte === 0)) return;
+    const header = parseHeader(block, file);
+    const { type } = header;
+    const isMeta = metaTypes.includes(type);
+    const stored = (isMeta ? undefined : extended.size) ?? header.size;
+    members += 1;
+    if (members > limits.members)
+      throw new DataError(`${file} holds more than ${limits.members} members; this is no CIFAR archive`);
+    if (isMeta) {
+      count(stored, header.path);
+      if (stored > mostMeta)
+        throw new DataError(`${file}: an extended (pax or GNU) header has ${stored} bytes`);
+      const content = yield stored;
+      if (type === 'x') extended = { ...extended, ...parsePax(content, file) };
+      if (type === 'L') extended.path = field(content, 0, content.length);
     } else {
+      const own = type === 'S' ? yield* oldSparse(block, extended, file) : extended;
       extended = {};
+      const path = own.path ?? header.path;
+      const size = own.realSize ?? stored;
+      count(Math.max(size, stored), path);
       checkPath(path, file);
-      if (header.type !== '0' && header.type !== '5') {
+      const kind = type === 'S' || type === '7' ? '0' : type === '0' && path.endsWith('/') ? '5' : type;
+      if (kind !== '0' && kind !== '5') {
         throw new DataError(
-          `${file}: member ${path} is a link or special file (type ${header.type}); only files and folders are read`,
+          `${file}: member ${path} is a link or special file (type ${type}); only files and folders are read`,
         );
       }
-      const content = header.type === '0' ? visit({ path, size }) : undefined;
-      yield* content === undefined ? skip(size) : exactly(content, size, `${path} in ${file}`);
+      const content = kind === '0' ? visit({ path, size }) : undefined;
+      const name = `${path} in ${file}`;
+      if (content === undefined) yield* skip(stored);
+      else if (own.realSize === undefined) yield* exactly(content, size, name);
+      else yield* exactly(sparse(exactly(content, size, name), own, stored, name), stored, name);
     }
-    yield* skip((blockSize - (size % blockSize)) % blockSize);
+    yield* skip((blockSize - (stored % blockSize)) % blockSize);
   }
 }
 
+/** Headers of the next member or of all (pax), its long name or link (GNU), and the archive's label. */
+const metaTypes: readonly string[] = ['x', 'g', 'L', 'K', 'V'];
+
 function parseHeader(block: Uint8Array, file: string): TarMember & { readonly type: string } {
-  const stored = octal(block, 148, 8);
+  const stored = numberAt(block, 148, 8);
   const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 32 : byte), 0);
   if (stored !== sum) {
     throw new DataError(
@@ -81,7 +115,8 @@ function parseHeader(block: Uint8Array, file: string): TarMember & { readonly ty
     );
   }
   const name = field(block, 0, 100);
-  const size = octal(block, 124, 12);
+  // GNU tar leaves the size of a label empty.
+  const size = block[124] === 0 ? 0 : numberAt(block, 124, 12);
   if (size === undefined) throw new DataError(`${file}: member ${name} has no readable size in its header`);
   const prefix = field(block, 257, 6) === 'ustar' && block[263] === 48 ? field(block, 345, 155) : '';
   const type = block[156] === 0 ? '0' : String.fromCharCode(block[156]!);
@@ -95,17 +130,24 @@ function field(block: Uint8Array, start: number, length: number): string {
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-/** An octal number, or undefined where the field holds none (the base-256 form is for files over 8 GB). */
-function octal(block: Uint8Array, start: number, length: number): number | undefined {
+/** A number in octal digits, or in base 256 behind a byte of 0x80; undefined where the field holds neither. */
+function numberAt(block: Uint8Array, start: number, length: number): number | undefined {
+  if (block[start] === 0x80) {
+    const value = block.subarray(start + 1, start + length).reduce((sum, byte) => 256 * sum + byte, 0);
+    return Number.isSafeInteger(value) ? value : undefined;
+  }
   const digits = field(block, start, length).trim();
   return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined;
 }
 
-/** The records of a pax header, "length key=value\n", that change a member's path or size. */
-function parsePax(bytes: Uint8Array, file: string): Partial<TarMember> {
+/** The records of a pax header, "length key=value\n", that change a member's path, size or pieces. */
+function parsePax(bytes: Uint8Array, file: string): Extended {
   const corrupt = (): DataError => new DataError(`${file}: an extended (pax) header is corrupt`);
-  let path: string | undefined;
-  let size: number | undefined;
+  const found: Extended = {};
+  const whole = (value: string): number => {
+    if (!/^\d{1,15}$/.test(value)) throw corrupt();
+    return Number(value);
+  };
   for (let start = 0; start < bytes.length; ) {
     const space = bytes.indexOf(32, start);
     const length = Number(new TextDecoder().decode(bytes.subarray(start, Math.max(space, start))));
@@ -114,14 +156,104 @@ function parsePax(bytes: Uint8Array, file: string): Partial<TarMember> {
     const equals = record.indexOf('=');
     if (equals < 0) throw corrupt();
     const value = record.slice(equals + 1);
-    if (record.startsWith('path=')) path = value;
-    if (record.startsWith('size=')) {
-      if (!/^\d{1,15}$/.test(value)) throw corrupt();
-      size = Number(value);
+    switch (record.slice(0, equals)) {
+      case 'path':
+        found.path ??= value;
+        break;
+      case 'GNU.sparse.name':
+        found.path = value;
+        break;
+      case 'size':
+        found.size = whole(value);
+        break;
+      case 'GNU.sparse.realsize':
+      case 'GNU.sparse.size':
+        found.realSize = whole(value);
+        break;
+      case 'GNU.sparse.major':
+        found.mapInContent = whole(value) === 1;
+        break;
+      case 'GNU.sparse.map':
+        found.map = value.split(',').map(whole);
+        break;
+      case 'GNU.sparse.offset':
+      case 'GNU.sparse.numbytes':
+        found.map = [...(found.map ?? []), whole(value)];
+        break;
+      default:
     }
     start += length;
   }
-  return { ...(path === undefined ? {} : { path }), ...(size === undefined ? {} : { size }) };
+  return found;
+}
+
+/** A sparse member of GNU's own format: its pieces stand in its header and in blocks behind that. */
+function* oldSparse(block: Uint8Array, extended: Extended, file: string): Parser<Extended> {
+  const map: number[] = [];
+  const realSize = numberAt(block, 483, 12);
+  const take = (from: Uint8Array, start: number, pieces: number): void => {
+    for (let at = start; at < start + 24 * pieces && from[at + 12] !== 0; at += 24) {
+      map.push(numberAt(from, at, 12) ?? Number.NaN, numberAt(from, at + 12, 12) ?? Number.NaN);
+    }
+  };
+  take(block, 386, 4);
+  for (let more = block[482]; more !== 0; ) {
+    const next = yield blockSize;
+    take(next, 0, 21);
+    more = next[504];
+    if (map.length > mostMeta)
+      throw new DataError(`${file}: a sparse file has more than ${mostMeta / 2} pieces`);
+  }
+  return { ...extended, realSize: realSize ?? Number.NaN, map };
+}
+
+/** Gives `content` the whole of a sparse file: the pieces that are stored, and the zeros between them. */
+function* sparse(content: Parser<void>, own: Extended, stored: number, name: string): Parser<void> {
+  const size = own.realSize ?? 0;
+  const { map, bytes } = own.mapInContent
+    ? yield* mapInContent(stored, name)
+    : { map: own.map ?? [], bytes: 0 };
+  const pieces: Piece[] = [];
+  let end = 0;
+  let held = bytes;
+  for (let i = 0; i < map.length; i += 2) {
+    const [offset = Number.NaN, length = Number.NaN] = map.slice(i, i + 2);
+    if (!(offset >= end && offset + length <= size))
+      throw new DataError(`${name}: the map of a sparse file is corrupt`);
+    pieces.push({ offset, size: length });
+    end = offset + length;
+    held += length;
+  }
+  if (held !== stored) throw new DataError(`${name}: the map of a sparse file is corrupt`);
+  let at = 0;
+  let next = 0;
+  let step = content.next(new Uint8Array(0));
+  while (!step.done) {
+    const target = typeof step.value === 'number' ? new Uint8Array(step.value) : step.value.fill(0);
+    const until = at + target.length;
+    for (; next < pieces.length && pieces[next]!.offset < until; next++) {
+      const piece = pieces[next]!;
+      const from = Math.max(at, piece.offset);
+      const to = Math.min(until, piece.offset + piece.size);
+      if (from < to) yield target.subarray(from - at, to - at);
+      if (piece.offset + piece.size > until) break;
+    }
+    at = until;
+    step = content.next(target);
+  }
+}
+
+/** The map of pax 1.0: how many pieces, then offset and size of each, a line each, in whole blocks. */
+function* mapInContent(stored: number, name: string): Parser<{ map: number[]; bytes: number }> {
+  let text = '';
+  for (let bytes = blockSize; bytes <= Math.min(stored, mostMeta); bytes += blockSize) {
+    text += new TextDecoder('latin1').decode(yield blockSize);
+    const lines = text.split('\n');
+    const pieces = /^\d{1,9}$/.test(lines[0]!) ? Number(lines[0]) : Number.NaN;
+    if (lines.length > 1 + 2 * pieces) return { map: lines.slice(1, 1 + 2 * pieces).map(Number), bytes };
+    if (lines.length > 1 && Number.isNaN(pieces)) break;
+  }
+  throw new DataError(`${name}: the map of a sparse file is corrupt`);
 }
 
 function checkPath(path: string, file: string): void {

@@ -1,18 +1,129 @@
 /**
  * Files that survive an end at any moment (Node only). `writeWhole` leaves the old file or the new one, never a part;
  * an `AppendFile` ends where its last complete write ended. Both hold for a killed process and for a full disk.
+ * A path may name anything: only regular files are read or written, and a FIFO or a device never blocks.
  */
 import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readlinkSync,
+  readSync,
+  type Stats,
+  statSync,
+} from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as z from 'zod';
 import { check } from '../check.ts';
-import { DataError, VggError } from '../errors.ts';
+import { DataError, reason, VggError } from '../errors.ts';
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
 /** A name beside `path` that nothing else has, not even what a killed process left; `removeLeftovers` knows it. */
 export const temporaryBeside = (path: string): string => `${path}.${randomBytes(8).toString('hex')}.tmp`;
+
+/** What stands where a regular file belongs; its message completes `PATH cannot be read: …`. */
+class NotRegular extends Error {
+  readonly code = 'NOT_REGULAR';
+}
+
+/** What something is that is no regular file. */
+function kindOf(stats: Stats): string {
+  if (stats.isDirectory()) return 'it is a folder';
+  if (stats.isFIFO()) return 'it is a pipe (FIFO), not a regular file';
+  if (stats.isSocket()) return 'it is a socket, not a regular file';
+  return 'it is a device, not a regular file';
+}
+
+function requireRegular(stats: Stats): void {
+  if (!stats.isFile()) throw new NotRegular(kindOf(stats));
+}
+
+/** Replaces errors of `open` that hide what is wrong: a dangling link is no missing file, and no socket opens. */
+function explained(path: string, error: unknown): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'ENOENT' && code !== 'ENXIO' && code !== 'ELOOP') return error;
+  try {
+    if (lstatSync(path).isSymbolicLink() && code !== 'ENXIO')
+      return new NotRegular(`it is a symbolic link to ${readlinkSync(path)}, which cannot be reached`);
+    if (code === 'ENXIO') return new NotRegular(kindOf(statSync(path)));
+  } catch {
+    // Nothing more is known of it.
+  }
+  return error;
+}
+
+/** Without waiting for the other end of a FIFO. */
+const atOnce = (flags: number): number => flags | (constants.O_NONBLOCK ?? 0);
+
+/**
+ * Opens a regular file, and nothing else: `open` alone blocks on a FIFO, even against SIGTERM.
+ * @throws the system's error, or one whose message says what stands there; for `cannotRead` and `cannotWrite`.
+ */
+export async function openRegular(path: string, flags: number = constants.O_RDONLY): Promise<FileHandle> {
+  let file: FileHandle;
+  try {
+    file = await open(path, atOnce(flags));
+  } catch (error) {
+    throw explained(path, error);
+  }
+  try {
+    requireRegular(await file.stat());
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** The same, at once. Returns the descriptor. */
+export function openRegularSync(path: string, flags: number = constants.O_RDONLY): number {
+  let file: number;
+  try {
+    file = openSync(path, atOnce(flags), 0o666);
+  } catch (error) {
+    throw explained(path, error);
+  }
+  try {
+    requireRegular(fstatSync(file));
+    return file;
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+}
+
+/** The end of a text file, at most `most` bytes. @throws DataError where it cannot be read. */
+export function readTailSync(path: string, most: number): string {
+  try {
+    const file = openRegularSync(path);
+    try {
+      const { size } = fstatSync(file);
+      const bytes = Buffer.alloc(Math.min(size, most));
+      return bytes.toString('utf8', 0, readSync(file, bytes, 0, bytes.length, size - bytes.length));
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    throw cannotRead(path, error);
+  }
+}
+
+/** Refuses to copy or replace what is there but no file: a device, a FIFO, a link that leads nowhere. */
+export function checkReplaceable(path: string): void {
+  let stats: Stats;
+  try {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return;
+    stats = statSync(path);
+  } catch (error) {
+    throw explained(path, error);
+  }
+  requireRegular(stats);
+}
 
 /**
  * Writes a file whole or not at all: under a temporary name beside its own, forced to the disk, then renamed. Several
@@ -31,6 +142,7 @@ export async function writeWhole(
         : content;
   const temporary = temporaryBeside(path);
   try {
+    checkReplaceable(path);
     const file = await open(temporary, 'wx');
     try {
       for (const piece of pieces) await writeAll(file, piece);
@@ -62,9 +174,13 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Deletes what killed processes left of `writeWhole`. Only for the folder's one writer. Returns the names. */
 export async function removeLeftovers(folder: string): Promise<readonly string[]> {
-  const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
-  await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
-  return names;
+  try {
+    const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
+    await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
+    return names;
+  } catch (error) {
+    throw cannotWrite(folder, error);
+  }
 }
 
 /** A file that grows by complete writes only. */
@@ -84,7 +200,7 @@ export async function openAppend(path: string): Promise<AppendFile> {
   let file: FileHandle;
   let length: number;
   try {
-    file = await open(path, 'a');
+    file = await openRegular(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT);
     length = (await file.stat()).size;
   } catch (error) {
     throw cannotWrite(path, error);
@@ -119,7 +235,7 @@ export async function openAppend(path: string): Promise<AppendFile> {
 /** A file's bytes. @throws DataError where it cannot be read or is longer than `most` bytes. */
 export async function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    const file = await open(path, 'r');
+    const file = await openRegular(path);
     try {
       const { size } = await file.stat();
       if (size > most) throw new DataError(`${path} has ${size} bytes; at most ${most} are read`);
@@ -136,14 +252,16 @@ export async function readWhole(path: string, most: number): Promise<Uint8Array<
       await file.close();
     }
   } catch (error) {
-    if (error instanceof DataError) throw error;
     throw cannotRead(path, error);
   }
 }
 
+/** Bytes of a JSON file, read or written. */
+const mostJson = 1 << 20;
+
 /** A JSON file of a run: small, in UTF-8. @throws DataError that names the file. */
 export async function readJson(path: string): Promise<unknown> {
-  const bytes = await readWhole(path, 1 << 20);
+  const bytes = await readWhole(path, mostJson);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
@@ -160,9 +278,15 @@ export async function readChecked<T>(path: string, schema: z.ZodType<T>): Promis
   throw new DataError(`${path} is damaged: ${checked.problems.join('; ')}; correct it, or put back a copy`);
 }
 
-/** Pretty, with a newline at its end. */
-export const writeJson = (path: string, value: unknown): Promise<void> =>
-  writeWhole(path, `${JSON.stringify(value, null, 2)}\n`);
+/** Pretty, with a newline at its end. @throws VggError where `readJson` would not take it. */
+export async function writeJson(path: string, value: unknown): Promise<void> {
+  const bytes = Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
+  if (bytes.length > mostJson)
+    throw new VggError(
+      `${path} cannot be written: it would have ${bytes.length} bytes; at most ${mostJson} are read`,
+    );
+  await writeWhole(path, bytes);
+}
 
 /** Whether an error says that there is no such file. */
 export function isMissing(error: unknown): boolean {
@@ -170,44 +294,22 @@ export function isMissing(error: unknown): boolean {
   return (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
 }
 
-/** A system error in plain words. */
-export function reason(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  switch (code) {
-    case 'ENOENT':
-      return 'no such file or folder';
-    case 'EACCES':
-    case 'EPERM':
-      return 'no permission';
-    case 'EROFS':
-      return 'the file system is read-only';
-    case 'ENOSPC':
-      return 'no space left on the disk';
-    case 'EDQUOT':
-      return 'the disk quota is used up';
-    case 'EFBIG':
-      return 'the file system allows no file so large';
-    case 'EISDIR':
-      return 'it is a folder';
-    case 'ENOTDIR':
-      return 'a part of its path is a file, not a folder';
-    case 'ENAMETOOLONG':
-      return 'its name is too long';
-    case 'EMFILE':
-    case 'ENFILE':
-      return 'too many files are open; raise the limit (ulimit -n 1024)';
-    case 'EIO':
-      return 'the disk reports an error';
-    default:
-      return message;
-  }
-}
-
+/** An error that names its file already stays as it is. */
 export const cannotWrite = (path: string, error: unknown): VggError =>
-  new VggError(`${path} cannot be written: ${reason(error)}`, { cause: error });
+  error instanceof VggError
+    ? error
+    : new VggError(`${path} cannot be written: ${reason(error)}`, { cause: error });
 
 export const cannotRead = (path: string, error: unknown): DataError =>
-  new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });
+  error instanceof DataError
+    ? error
+    : new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });
+
+/** `spawn` or `execFile` that could not start a program. */
+export const cannotRun = (program: string, error: unknown): VggError =>
+  new VggError(`${program} cannot be started: ${isMissing(error) ? 'no such program' : reason(error)}`, {
+    cause: error,
+  });
 
 const pieceBytes = 1 << 28;
 

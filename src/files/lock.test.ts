@@ -1,5 +1,5 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -105,6 +105,7 @@ describe('lockFolder', () => {
     const dead = { boot: 'an earlier one', started: '', hostname: hostname() };
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, ...dead }));
     await writeFile(join(folder, 'lock.after.a'), JSON.stringify({ id: 'b', pid: 1, ...dead }));
+    for (const path of [lock, join(folder, 'lock.after.a')]) await utimes(path, 1, 1);
     await (await lockFolder(folder)).release();
     expect(await readdir(folder)).toEqual([]);
   });
@@ -121,24 +122,97 @@ describe('lockFolder', () => {
     await forgeLock({ id: 'live' });
     await writeFile(join(folder, 'lock.after.a'), await readFile(lock));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, boot: 'x', started: '', hostname: hostname() }));
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use/);
+    await utimes(lock, 1, 1);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process/);
   });
 
-  test('of another host it is never taken over', async () => {
-    await forgeLock({ hostname: 'elsewhere', pid: 4, boot: 'another' });
-    await expect(lockFolder(folder)).rejects.toThrow(
-      new RegExp(`process 4 on elsewhere writes to it since .* if it does not, delete ${lock}`),
-    );
-    expect(await lockHolder(folder)).toMatchObject({ hostname: 'elsewhere' });
+  /** Holders of which this process can know nothing but their signs. */
+  const unknown: readonly (readonly [string, object, string])[] = [
+    ['another host', { hostname: 'elsewhere' }, 'on elsewhere'],
+    [
+      'another start of a machine of this name',
+      { boot: 'another' },
+      `on a machine of this name (${hostname()}), before a restart or elsewhere`,
+    ],
+    ['another container', { namespace: 'pid:[1]' }, 'in another container'],
+  ];
+  describe.each(unknown)('a lock of %s', (_, changes, place) => {
+    test('is refused while it gives signs, and the time to wait is named', async () => {
+      await forgeLock({ pid: 4, ...changes });
+      await expect(lockFolder(folder)).rejects.toThrow(
+        `${folder} is in use: process 4 ${place} gave its last sign 0 s ago; if it has ended, try again in 180 s`,
+      );
+      expect(await lockHolder(folder)).toMatchObject({ pid: 4 });
+    });
+
+    test('is taken over at once when it has been silent for long', async () => {
+      await forgeLock({ pid: 4, ...changes });
+      const longAgo = Date.now() / 1000 - 181;
+      await utimes(lock, longAgo, longAgo);
+      expect(await lockHolder(folder)).toBeUndefined();
+      const held = await lockFolder(folder);
+      expect(await readdir(folder)).toEqual(['lock']);
+      await held.release();
+    });
+
+    test('is waited for, and taken over when no sign comes', async () => {
+      await forgeLock({ pid: 4, ...changes });
+      const told: string[] = [];
+      const held = await lockFolder(folder, { silentSeconds: 0.5, onWait: (line) => told.push(line) });
+      expect(told).toEqual([
+        `${folder} was locked by process 4 ${place}, which may still run: waiting up to 1 s for a sign of it, then taking over`,
+      ]);
+      await held.release();
+    });
+
+    test('is waited for, and refused when a sign comes; of a clock in the future, too', async () => {
+      await forgeLock({ pid: 4, ...changes });
+      const future = Date.now() / 1000 + 5000;
+      await utimes(lock, future, future);
+      const onWait = (): void => void utimes(lock, future + 1, future + 1);
+      await expect(lockFolder(folder, { onWait })).rejects.toThrow(
+        /process 4 .* writes to it since .* and gave a sign just now; wait for it/,
+      );
+    });
+  });
+
+  test('waiting can be given up, and ends when the lock is released', async () => {
+    await forgeLock({ hostname: 'elsewhere' });
+    const controller = new AbortController();
+    const onWait = (): void => controller.abort(new Error('given up'));
+    await expect(lockFolder(folder, { onWait, signal: controller.signal })).rejects.toThrow('given up');
+    await (await lockFolder(folder, { onWait: () => void rm(lock) })).release();
+  });
+
+  test('its holder gives signs, which touch no later lock', async () => {
+    const held = await lockFolder(folder, { beatSeconds: 0.02 });
+    const text = await readFile(lock, 'utf8');
+    await utimes(lock, 1, 1);
+    await expect.poll(async () => (await stat(lock)).mtimeMs).toBeGreaterThan(1e6);
+    expect(await readFile(lock, 'utf8')).toBe(text);
+    await rm(lock);
+    await writeFile(lock, text.replace(/"id":"[^"]*"/, '"id":"other"'));
+    await utimes(lock, 1, 1);
+    await new Promise((done) => setTimeout(done, 100));
+    expect((await stat(lock)).mtimeMs).toBe(1000);
+    await held.release();
+    expect(await readdir(folder)).toEqual(['lock']);
+  });
+
+  test.skipIf(process.platform === 'win32').each([
+    ['a pipe', () => void spawnSync('mkfifo', [lock]), 'it is a pipe (FIFO), not a regular file'],
+    ['a folder', () => mkdir(lock), 'it is a folder'],
+    ['a link that leads nowhere', () => symlink('/nowhere', lock), 'a symbolic link to /nowhere'],
+    ['a device', () => symlink('/dev/zero', lock), 'it is a device, not a regular file'],
+  ])('%s in its place is an error', async (_, make, problem) => {
+    await make();
+    await expect(lockFolder(folder)).rejects.toThrow(VggError);
+    await expect(lockFolder(folder)).rejects.toThrow(problem);
   });
 
   test.runIf(process.platform === 'linux')('a reused number is not mistaken for the process', async () => {
     await forgeLock({ processStart: '1' });
     await (await lockFolder(folder)).release();
-    await forgeLock({ boot: 'an earlier one' });
-    await (await lockFolder(folder)).release();
-    await forgeLock({ namespace: 'pid:[1]' });
-    await expect(lockFolder(folder)).rejects.toThrow(/in another container/);
   });
 
   test.each([

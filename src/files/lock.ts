@@ -6,15 +6,27 @@
  * one process gets; only then does the claim replace `lock`. Whoever claims looks again afterwards whether `lock` still
  * is the dead one: if not, another one was faster, and the claim is void. A claim whose owner died is itself a dead
  * lock, and is claimed in the same way.
+ *
+ * Of a process that cannot be asked for, only its signs tell (`liveness.ts`): the holder writes the bytes of its lock
+ * anew every few seconds, through the file that it holds open, so that the lock of a later holder is never touched.
  */
 import { randomUUID } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
-import { link, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as z from 'zod';
 import { VggError } from '../errors.ts';
-import { cannotRead, cannotWrite, isMissing, readWhole, temporaryBeside } from './files.ts';
+import { cannotRead, cannotWrite, isMissing, openRegular, temporaryBeside } from './files.ts';
+import {
+  beatSeconds,
+  identityOf,
+  livenessOf,
+  type ProcessFacts,
+  serverTime,
+  silentSeconds,
+  thisProcess,
+} from './liveness.ts';
 
 export interface FolderLock {
   /** Lets the next writer in. May be called twice. */
@@ -23,19 +35,29 @@ export interface FolderLock {
   readonly isHeld: () => Promise<boolean>;
 }
 
+export interface LockOptions {
+  /** Waits for signs of a holder that cannot be asked for, and is told so. Without it such a lock is refused at once. */
+  readonly onWait?: ((line: string) => void) | undefined;
+  /** Gives up waiting. */
+  readonly signal?: AbortSignal | undefined;
+  /** Seconds; those of `liveness.ts` by default. */
+  readonly beatSeconds?: number | undefined;
+  readonly silentSeconds?: number | undefined;
+}
+
 /** The process that a lock names. */
-export interface LockHolder {
+export interface LockHolder extends ProcessFacts {
   /** Of this very lock. */
   readonly id: string;
-  readonly pid: number;
-  readonly hostname: string;
   /** ISO 8601, UTC. */
   readonly started: string;
-  /** What tells a process from a later one of the same number: ticks since the machine's start. Linux only. */
-  readonly processStart?: string | undefined;
-  /** This start of the machine, and the space in which `pid` counts (a container has its own). Linux only. */
-  readonly boot?: string | undefined;
-  readonly namespace?: string | undefined;
+}
+
+/** A lock, or a claim on one, as it stands. */
+interface FoundLock extends LockHolder {
+  readonly path: string;
+  /** Of its last sign, by the file server's clock. */
+  readonly mtimeMs: number;
 }
 
 const short = z.string().max(255);
@@ -54,47 +76,118 @@ const tornMilliseconds = 2000;
 
 /**
  * Makes this process the one writer of `folder`.
- * @throws VggError that names the other writer, and what to do where nobody can know whether it lives.
+ * @throws VggError that names the other writer, and what to do.
  */
-export async function lockFolder(folder: string): Promise<FolderLock> {
+export async function lockFolder(folder: string, options: LockOptions = {}): Promise<FolderLock> {
   const lock = join(folder, 'lock');
   const own: LockHolder = { id: randomUUID(), ...thisProcess(), started: new Date().toISOString() };
-  const isHeld = async (): Promise<boolean> => (await readLock(lock))?.id === own.id;
-  const release = async (): Promise<void> => {
-    if (await isHeld()) await rm(lock, { force: true });
-  };
+  const text = Buffer.from(`${JSON.stringify(own)}\n`);
   for (;;) {
-    if (await createExclusively(lock, own)) return { release, isHeld };
+    const created = await createExclusively(lock, text);
+    if (created) return held(lock, own.id, created, text, options);
     const chain = await readChain(lock);
     const last = chain.at(-1);
     if (last === undefined) continue; // Released meanwhile.
-    if (isAlive(last)) {
+    if (!(await isGone(folder, last, options))) {
       // A second look: what stood at the end may have been a void claim.
       if ((await readChain(lock)).at(-1)?.id !== last.id) continue;
       throw new VggError(refusal(folder, lock, last));
     }
     const claim = `${lock}.after.${last.id}`;
-    if (!(await createExclusively(claim, own))) continue; // Claimed meanwhile.
-    const now = await readChain(lock);
-    // The dead ones, and the own claim at the end.
-    if (now.length === chain.length + 1 && chain.every(({ id }, i) => now[i]?.id === id)) {
-      await rename(claim, lock);
-      await removeClaims(folder);
-      return { release, isHeld };
+    const claimed = await createExclusively(claim, text);
+    if (!claimed) continue; // Claimed meanwhile.
+    try {
+      const now = await readChain(lock);
+      // The dead ones, and the own claim at the end.
+      if (now.length === chain.length + 1 && chain.every(({ id }, i) => now[i]?.id === id)) {
+        await rename(claim, lock);
+        await removeClaims(folder);
+        return held(lock, own.id, claimed, text, options);
+      }
+      await rm(claim, { force: true });
+    } catch (error) {
+      await claimed.close();
+      throw cannotWrite(lock, error);
     }
-    await rm(claim, { force: true });
+    await claimed.close();
   }
 }
 
-/** The process that writes to `folder` now, or one on another machine that may. */
-export async function lockHolder(folder: string): Promise<LockHolder | undefined> {
-  const last = (await readChain(join(folder, 'lock'))).at(-1);
-  return last && isAlive(last) ? last : undefined;
+/** Gives signs until it is released. */
+function held(
+  lock: string,
+  id: string,
+  file: FileHandle,
+  text: Uint8Array,
+  { beatSeconds: beat = beatSeconds }: LockOptions,
+): FolderLock {
+  let sign: Promise<unknown> = Promise.resolve();
+  // The same bytes: whoever reads meanwhile reads them whole.
+  const timer = setInterval(() => {
+    sign = file.write(text, 0, text.length, 0).catch(() => undefined);
+  }, beat * 1000).unref();
+  let open = true;
+  const isHeld = async (): Promise<boolean> => (await readLock(lock))?.id === id;
+  return {
+    isHeld,
+    release: async () => {
+      if (!open) return;
+      open = false;
+      clearInterval(timer);
+      await sign;
+      await file.close();
+      if (await isHeld()) await rm(lock, { force: true });
+    },
+  };
 }
 
+/** The process that writes to `folder` now, or one that cannot be asked for and gave signs, by our own clock. */
+export async function lockHolder(folder: string): Promise<LockHolder | undefined> {
+  const last = (await readChain(join(folder, 'lock'))).at(-1);
+  if (!last) return undefined;
+  const liveness = holderLiveness(last);
+  const isHeard = Math.abs(Date.now() - last.mtimeMs) < 1000 * silentSeconds;
+  return liveness === 'alive' || (liveness === 'unknown' && isHeard) ? last : undefined;
+}
+
+/**
+ * Whether the holder is no more. Of one that cannot be asked for it waits for a sign.
+ * @throws VggError where it does not wait.
+ */
+async function isGone(folder: string, holder: FoundLock, options: LockOptions): Promise<boolean> {
+  const liveness = holderLiveness(holder);
+  if (liveness !== 'unknown') return liveness === 'dead';
+  const { onWait, signal, silentSeconds: silent = silentSeconds } = options;
+  const quiet = Math.max(0, (serverTime(folder) - holder.mtimeMs) / 1000);
+  const left = Math.ceil(silent - quiet);
+  if (left <= 0) return true;
+  const who = `process ${holder.pid} ${whereabouts(holder)}`;
+  if (!onWait) {
+    throw new VggError(
+      `${folder} is in use: ${who} gave its last sign ${Math.round(quiet)} s ago; if it has ended, try again in ${left} s`,
+    );
+  }
+  onWait(
+    `${folder} was locked by ${who}, which may still run: waiting up to ${left} s for a sign of it, then taking over`,
+  );
+  for (const begun = performance.now(); performance.now() - begun < 1000 * left; ) {
+    await sleep(Math.min(1000, 100 * silent), undefined, signal && { signal }).catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw error;
+    });
+    const now = await readLock(holder.path);
+    // Released, or taken over: a new look at all.
+    if (now?.id !== holder.id || now.mtimeMs !== holder.mtimeMs) return false;
+  }
+  return true;
+}
+
+const holderLiveness = (holder: LockHolder): ReturnType<typeof livenessOf> =>
+  holder.pid === 0 ? 'dead' : livenessOf(identityOf(holder));
+
 /** The lock, the claim on it, the claim on that one, …: the last one counts. */
-async function readChain(lock: string): Promise<readonly LockHolder[]> {
-  const chain: LockHolder[] = [];
+async function readChain(lock: string): Promise<readonly FoundLock[]> {
+  const chain: FoundLock[] = [];
   for (let path = lock; ; path = `${lock}.after.${chain.at(-1)!.id}`) {
     const holder = await readLock(path);
     if (holder === undefined || chain.some(({ id }) => id === holder.id)) return chain;
@@ -106,55 +199,73 @@ async function readChain(lock: string): Promise<readonly LockHolder[]> {
  * Undefined where there is none. A file that stays unreadable was left by a machine that lost its power: its holder
  * is dead.
  */
-async function readLock(path: string): Promise<LockHolder | undefined> {
+async function readLock(path: string): Promise<FoundLock | undefined> {
   const asked = Date.now();
   for (;;) {
     try {
-      const { ino, size, mtimeMs } = await stat(path);
-      const result = holderSchema.safeParse(parse(await readWhole(path, 4096)));
-      if (result.success) return result.data;
+      const { text, ino, size, mtimeMs } = await readSmall(path);
+      const result = holderSchema.safeParse(parse(text));
+      if (result.success) return { ...result.data, path, mtimeMs };
       if (Date.now() - Math.min(mtimeMs, asked) > tornMilliseconds) {
-        return { id: `torn-${ino}-${size}`, pid: 0, hostname: hostname(), started: '' };
+        return { id: `torn-${ino}-${size}`, pid: 0, hostname: hostname(), started: '', path, mtimeMs };
       }
     } catch (error) {
       if (isMissing(error)) return undefined;
-      throw error instanceof VggError ? error : cannotRead(path, error);
+      throw cannotRead(path, error);
     }
-    await new Promise((done) => setTimeout(done, 50));
+    await sleep(50);
   }
 }
 
-function parse(bytes: Uint8Array): unknown {
-  return tell(() => JSON.parse(new TextDecoder().decode(bytes)) as unknown);
+/** Text and facts through one open file, which a file server answers anew. */
+async function readSmall(path: string) {
+  const file = await openRegular(path);
+  try {
+    const buffer = Buffer.alloc(4096);
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
+    return { ...(await file.stat()), text: buffer.toString('utf8', 0, bytesRead) };
+  } finally {
+    await file.close();
+  }
 }
 
-/** False where `path` exists. */
-async function createExclusively(path: string, holder: LockHolder): Promise<boolean> {
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The file, open for writing; undefined where `path` exists. */
+async function createExclusively(path: string, text: Uint8Array): Promise<FileHandle | undefined> {
   const temporary = temporaryBeside(path);
-  const text = `${JSON.stringify(holder)}\n`;
-  const write = async (to: string): Promise<void> => {
+  const write = async (to: string): Promise<FileHandle> => {
     const file = await open(to, 'wx');
     try {
-      await file.writeFile(text);
-    } finally {
+      await file.write(text);
+      return file;
+    } catch (error) {
       await file.close();
+      throw error;
     }
   };
   try {
-    await write(temporary);
+    const file = await write(temporary);
     try {
       await link(temporary, path);
+      return file;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+      await file.close();
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
       // A file system without links: the file is empty for a moment, which readers wait out.
-      await write(path);
+      return await write(path);
     }
-    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
     throw cannotWrite(path, error);
   } finally {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => undefined);
   }
 }
 
@@ -164,66 +275,23 @@ async function removeClaims(folder: string): Promise<void> {
   await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
 }
 
-function refusal(
-  folder: string,
-  lock: string,
-  { pid, hostname: host, started, namespace }: LockHolder,
-): string {
-  const self = thisProcess();
-  const since = `since ${started}`;
-  if (host !== self.hostname || namespace !== self.namespace) {
-    const where = host === self.hostname ? 'in another container' : `on ${host}`;
+function refusal(folder: string, lock: string, holder: FoundLock): string {
+  const { pid, started } = holder;
+  if (holderLiveness(holder) === 'unknown') {
     return (
-      `${folder} is in use: process ${pid} ${where} writes to it ${since}, and from here nobody can tell whether it ` +
-      `still runs; if it does not, delete ${resolve(lock)}`
+      `${folder} is in use: process ${pid} ${whereabouts(holder)} writes to it since ${started} and gave a sign just now; ` +
+      `wait for it, end it there, or name another folder (${resolve(lock)} is its lock)`
     );
   }
-  const who = pid === process.pid ? 'this very process' : `process ${pid} on this machine (${host})`;
-  return `${folder} is in use: ${who} writes to it ${since}; wait for it, end it, or name another folder`;
+  const who =
+    pid === process.pid ? 'this very process' : `process ${pid} on this machine (${holder.hostname})`;
+  return `${folder} is in use: ${who} writes to it since ${started}; wait for it, end it, or name another folder`;
 }
 
-/** False only where the process certainly is no more. */
-function isAlive({ pid, hostname: host, processStart, boot, namespace }: LockHolder): boolean {
-  if (pid === 0) return false;
+/** Where a process runs that cannot be asked for from here. */
+function whereabouts({ hostname: host, boot, namespace }: LockHolder): string {
   const self = thisProcess();
-  if (host !== self.hostname) return true;
-  if (boot !== self.boot) return false;
-  if (namespace !== self.namespace) return true;
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
-  const now = processStat(pid);
-  // A zombie has ended, and waits for its parent to look.
-  return now === undefined || (now.start === processStart && now.state !== 'Z' && now.state !== 'X');
-}
-
-function thisProcess(): Omit<LockHolder, 'id' | 'started'> {
-  const processStart = processStat(process.pid)?.start;
-  const boot = tell(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
-  const namespace = tell(() => readlinkSync('/proc/self/ns/pid'));
-  return {
-    pid: process.pid,
-    hostname: hostname(),
-    ...(processStart !== undefined && { processStart }),
-    ...(boot !== undefined && { boot }),
-    ...(namespace !== undefined && { namespace }),
-  };
-}
-
-/** Fields 3 and 22 of /proc/PID/stat; the name before them may hold blanks and brackets. */
-function processStat(pid: number): { readonly state: string; readonly start: string } | undefined {
-  const text = tell(() => readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state, start] = [fields?.[0], fields?.[19]];
-  return state === undefined || start === undefined ? undefined : { state, start };
-}
-
-function tell<T>(body: () => T): T | undefined {
-  try {
-    return body();
-  } catch {
-    return undefined;
-  }
+  if (host !== self.hostname) return `on ${host}`;
+  if (boot !== self.boot) return `on a machine of this name (${host}), before a restart or elsewhere`;
+  return namespace === self.namespace ? `on ${host}` : 'in another container';
 }

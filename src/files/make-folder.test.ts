@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { VggError } from '../errors.ts';
 import { makeFolder } from './make-folder.ts';
 
 let root: string;
@@ -20,11 +21,16 @@ test('a folder is made with those above it, and may be there', async () => {
 
 test('a file in its way is an error', async () => {
   await writeFile(join(root, 'file'), '');
-  expect(() => makeFolder(join(root, 'file'))).toThrow('EEXIST');
-  expect(() => makeFolder(join(root, 'file', 'below'))).toThrow(/ENOTDIR|EEXIST/);
+  const path = join(root, 'file');
+  expect(() => makeFolder(path)).toThrow(
+    new VggError(`cannot create the folder ${path}: there is a file of this name already`),
+  );
+  expect(() => makeFolder(join(path, 'below'))).toThrow(/^cannot create the folder .*: .* file/);
+  await symlink(join(root, 'nowhere'), join(root, 'dangling'));
+  expect(() => makeFolder(join(root, 'dangling', 'below'))).toThrow(/^cannot create the folder .*dangling/);
 });
 
 test.skipIf(!existsSync('/proc/self'))('it ends where the system lets nothing be made', () => {
-  expect(() => makeFolder('/proc/vggnet')).toThrow('the system lets no folder be made in /proc');
-  expect(() => makeFolder('/proc/vggnet/below')).toThrow('the system lets no folder be made in /proc');
+  expect(() => makeFolder('/proc/vggnet')).toThrow('cannot create a folder in /proc');
+  expect(() => makeFolder('/proc/vggnet/below')).toThrow('cannot create a folder in /proc');
 });

@@ -1,5 +1,5 @@
 /** On a file system without hard links, such as FAT. */
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -47,6 +47,7 @@ test('a folder still has one writer', async () => {
   await held.release();
   const dead = { id: 'a', pid: 1, boot: 'an earlier one', started: '', hostname: hostname() };
   await writeFile(join(folder, 'lock'), JSON.stringify(dead));
+  await utimes(join(folder, 'lock'), 1, 1);
   const answers = await Promise.allSettled([1, 2, 3, 4].map(() => lockFolder(folder)));
   expect(answers.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   expect(await readdir(folder)).toEqual(['lock']);

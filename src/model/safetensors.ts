@@ -3,7 +3,7 @@
  * endian), a JSON header with dtype, shape and offsets of each tensor, then the values, without gaps.
  * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
  */
-import { DataError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
@@ -37,7 +37,10 @@ export function writeSafetensors(
   return bytes;
 }
 
-/** The same bytes uncopied: the length with the header, then each tensor's own memory. */
+/**
+ * The same bytes uncopied: the length with the header, then each tensor's own memory.
+ * @throws UsageError for what `readSafetensors` would refuse: a shape that is not the data's, a reserved name.
+ */
 export function safetensorsPieces(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
@@ -58,6 +61,7 @@ export function safetensorsPieces(
   new DataView(header.buffer).setBigUint64(0, BigInt(headerLength), true);
   header.fill(0x20, 8);
   header.set(json, 8);
+  checkReadable(json, headerLength, end);
   return [header, ...weights.values().map(({ data }) => littleEndianBytes(data))];
 }
 
@@ -122,6 +126,24 @@ function checkTensors(
     throw new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
   }
   return new Map(expected.map(({ name }) => [name, tensors.get(name)!]));
+}
+
+/** Refuses a header that the reader would. */
+function checkReadable(json: Uint8Array, headerLength: number, dataLength: number): void {
+  try {
+    if (headerLength > maxHeaderLength)
+      fail(`a header of ${headerLength} bytes; ${maxHeaderLength} are allowed`);
+    const header = parseHeader(json);
+    readMetadata(header);
+    const names = Object.keys(header).filter((name) => name !== '__metadata__');
+    assertNoGaps(
+      names.map((name) => readEntry(name, header[name], dataLength)),
+      dataLength,
+    );
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    throw new UsageError(`weights cannot be written: the file would be ${error.message}`, { cause: error });
+  }
 }
 
 interface Entry {

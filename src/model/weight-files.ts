@@ -1,6 +1,7 @@
 /** Weight files on disk (Node only). A file appears whole or not at all. */
-import { DataError, UsageError } from '../errors.ts';
-import { readWhole, reason, writeWhole } from '../files/files.ts';
+import { DataError, reason, UsageError } from '../errors.ts';
+import { readWhole, writeWhole } from '../files/files.ts';
+import { checkPath } from '../paths.ts';
 import { isCheckpoint, parseCheckpoint } from '../runs/checkpoint.ts';
 import type { Network, Weights } from './layer.ts';
 import { checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
@@ -11,6 +12,7 @@ export async function saveWeights(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  checkPath('saveWeights: the file', path);
   try {
     await writeWhole(path, safetensorsPieces(weights, metadata));
   } catch (error) {
@@ -24,7 +26,7 @@ export async function saveWeights(
  * @throws DataError where it cannot be read or does not fit.
  */
 export async function loadWeights(path: string, network: Network): Promise<Weights> {
-  const bytes = await readWhole(path, Infinity);
+  const bytes = await readWhole(checkPath('loadWeights: the file', path), Infinity);
   try {
     const tensors = isCheckpoint(bytes) ? parseCheckpoint(bytes).weights : readSafetensors(bytes).tensors;
     return checkWeights(network, tensors);

@@ -5,6 +5,7 @@ import { DataError } from '../errors.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
+import { checkPath } from '../paths.ts';
 import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
@@ -61,6 +62,7 @@ export async function reportRuns(
   { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
   requireDifferent(folders, 'report');
+  if (out !== undefined) checkPath('reportRuns: out', out);
   const runs: ReportRun[] = [];
   for (const folder of folders) runs.push(await reportRun(folder, options));
   const path = out ?? join(folders[0]!, runFiles.report);

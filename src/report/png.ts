@@ -14,6 +14,10 @@ export interface Raster {
 
 /** A raster as the bytes of a PNG file. */
 export function encodePng({ width, height, channels, bytes }: Raster): Buffer {
+  const isSide = (side: number): boolean => Number.isInteger(side) && side >= 1 && side < 2 ** 31;
+  if (!isSide(width) || !isSide(height)) {
+    throw new RangeError(`an image of ${width}×${height} is no PNG: its sides are whole numbers from 1 on`);
+  }
   if (bytes.length !== width * height * channels) {
     throw new RangeError(
       `${bytes.length} bytes are not an image of ${width}×${height} with ${channels} channels`,

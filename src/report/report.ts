@@ -3,12 +3,14 @@
  * network itself, which classifies images in the page (Node only). Several runs are compared, and the best one is
  * reported in full.
  */
+
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
 import type { Weights } from '../model/layer.ts';
+import { checkPath } from '../paths.ts';
 import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { page, type Section } from './document.ts';
@@ -116,5 +118,6 @@ export async function writeReport(
   runs: readonly ReportRun[],
   options: ReportOptions = {},
 ): Promise<void> {
+  checkPath('writeReport: the file', path);
   await writeWhole(path, await buildReport(runs, options));
 }

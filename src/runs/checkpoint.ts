@@ -15,7 +15,14 @@ import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError } from '../errors.ts';
-import { cannotWrite, isMissing, readWhole, temporaryBeside, writeWhole } from '../files/files.ts';
+import {
+  cannotWrite,
+  checkReplaceable,
+  isMissing,
+  readWhole,
+  temporaryBeside,
+  writeWhole,
+} from '../files/files.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
 import type { LoopState } from '../train/fit.ts';
@@ -68,6 +75,7 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
   const old = temporaryBeside(path);
   let kept: boolean;
   try {
+    checkReplaceable(path);
     kept = await keep(path, old);
     await writeWhole(path, pieces);
     // Only now, for until now the one before may have been the only good one.

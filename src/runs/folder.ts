@@ -18,8 +18,9 @@ import {
   removeLeftovers,
   writeJson,
 } from '../files/files.ts';
-import { lockFolder, lockHolder } from '../files/lock.ts';
+import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
 import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
@@ -123,41 +124,46 @@ export async function createRun(
   dir: string,
   config: TrainConfig,
   environment?: RunEnvironment,
+  waiting: Waiting = {},
 ): Promise<Run> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('createRun: the folder', dir));
   refuseUsed(dir, folder);
-  try {
-    makeFolder(folder);
-  } catch (error) {
-    throw cannotWrite(folder, error);
-  }
-  return locked(folder, async (run) => {
-    // Another process may have begun and ended one meanwhile.
-    refuseUsed(dir, folder);
-    const created = run(config);
-    await created.writeConfig(config);
-    if (environment) await created.writeEnvironment(environment);
-    return created;
-  });
+  makeFolder(folder);
+  return locked(
+    folder,
+    async (run) => {
+      // Another process may have begun and ended one meanwhile.
+      refuseUsed(dir, folder);
+      const created = run(config);
+      await created.writeConfig(config);
+      if (environment) await created.writeEnvironment(environment);
+      return created;
+    },
+    waiting,
+  );
 }
 
 /**
  * Opens a run to go on with it.
  * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
  */
-export async function openRun(dir: string): Promise<Run> {
-  const folder = resolve(dir);
+export async function openRun(dir: string, waiting: Waiting = {}): Promise<Run> {
+  const folder = resolve(checkPath('openRun: the folder', dir));
   await readConfig(folder);
-  return locked(folder, async (run) => {
-    const opened = run(await readConfig(folder));
-    await removeLeftovers(folder);
-    return opened;
-  });
+  return locked(
+    folder,
+    async (run) => {
+      const opened = run(await readConfig(folder));
+      await removeLeftovers(folder);
+      return opened;
+    },
+    waiting,
+  );
 }
 
 /** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
 export async function readRun(dir: string): Promise<RunRecord> {
-  const folder = resolve(dir);
+  const folder = resolve(checkPath('readRun: the folder', dir));
   const config = await readConfig(folder);
   // Before the state: a run that ends in between is then one that runs, not one that was interrupted.
   const alive = (await lockHolder(folder)) !== undefined;
@@ -184,6 +190,7 @@ export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
 
 /** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
+  checkPath('listRuns: the folder', root);
   let entries: readonly Dirent[];
   try {
     entries = await readdir(root, { withFileTypes: true });
@@ -211,7 +218,7 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
 }
 
 /** Where runs go by default. */
-export const runsRoot = (): string => process.env.VGGNET_RUNS || 'runs';
+export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS) ?? 'runs';
 
 /** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
 export function runPlace(run: string): string {
@@ -249,6 +256,7 @@ export async function newRunFolder(
   config: TrainConfig,
   date: Date = new Date(),
 ): Promise<string> {
+  checkPath('newRunFolder: the folder', root);
   const name = defaultRunName(config, date);
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
@@ -265,16 +273,21 @@ export async function newRunFolder(
 
 /** Removes the files of a run that never began, and its folder where nothing else is in it. */
 export async function removeFolder(folder: string): Promise<void> {
-  for (const file of Object.values(runFiles)) await rm(join(folder, file), { force: true });
+  for (const file of Object.values(runFiles))
+    await rm(join(folder, file), { force: true }).catch(() => undefined);
   await rmdir(folder).catch(() => undefined);
 }
+
+/** How to wait for a writer of which nobody knows whether it still runs; without `onWait` it is an error. */
+type Waiting = Pick<LockOptions, 'onWait' | 'signal'>;
 
 /** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */
 async function locked(
   folder: string,
   body: (run: (config: TrainConfig) => Run) => Promise<Run>,
+  waiting: Waiting,
 ): Promise<Run> {
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, waiting);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
   const requireOwn: Run['requireOwn'] = async (files = []) => {

@@ -7,7 +7,7 @@ import { rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { cannotWrite, readChecked, writeJson } from '../files/files.ts';
+import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
@@ -42,11 +42,7 @@ export async function createSeries(folder: string, series: SeedSeries): Promise<
       `${folder} already holds ${found}: go on with that (--resume ${folder}), or name another folder (--run)`,
     );
   }
-  try {
-    makeFolder(folder);
-  } catch (error) {
-    throw cannotWrite(folder, error);
-  }
+  makeFolder(folder);
   await writeSeries(folder, series);
 }
 

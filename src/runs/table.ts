@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { DataError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
+import { checkPath } from '../paths.ts';
 import { counted } from '../words.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 
@@ -116,7 +117,7 @@ export async function truncateAfter(path: string, epochs: number, step: number):
 
 /** The rows of a table; a torn end is left out. @throws DataError that names the file, the line and the rule. */
 export async function readMetrics(path: string): Promise<Metrics> {
-  const found = await read(path);
+  const found = await read(checkPath('readMetrics: the file', path));
   if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];

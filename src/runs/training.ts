@@ -191,7 +191,12 @@ export async function runTraining(
   options: TrainingOptions = {},
 ): Promise<TrainingResult> {
   const { folder, resume, onStart, callbacks = [], onNotice = console.warn, signal } = options;
-  const run = resume !== undefined ? await openRun(resume) : folder && (await createRun(folder, config));
+  const run =
+    resume !== undefined
+      ? await openRun(resume, { onWait: onNotice, signal })
+      : folder !== undefined
+        ? await createRun(folder, config, undefined, { onWait: onNotice, signal })
+        : undefined;
   const notice = (line: string): void => {
     onNotice(line);
     // A log that cannot be written must not end what it is about.

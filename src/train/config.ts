@@ -5,7 +5,7 @@
  * option; the command line's flags are made from both.
  */
 import * as z from 'zod';
-import { check } from '../check.ts';
+import { check, pathSchema } from '../check.ts';
 import { datasetFacts, datasetNames } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
@@ -27,7 +27,7 @@ const schema = z.strictObject({
   model: z.enum(modelNames).default('simplified').describe('network'),
   modelOptions: z.record(z.string(), numbersOrText).default({}).describe('options of the network, by name'),
   dataset: z.enum(datasetNames).default('shapes').describe('data set'),
-  data: z.string().optional().describe('folder or archive with the CIFAR files; no other place is searched'),
+  data: pathSchema.optional().describe('folder or archive with the CIFAR files; no other place is searched'),
   labels: z.enum(['fine', 'coarse']).optional().describe('class labels'),
   validation: share
     .default(0)
@@ -81,7 +81,7 @@ const schema = z.strictObject({
     .default(0)
     .describe('stop after this many epochs without improvement and restore the best weights; 0: never'),
   seed: whole(0).default(0).describe('seed of initial weights, image order, augmentation and dropout'),
-  init: z.string().optional().describe('start from the weights in this safetensors file'),
+  init: pathSchema.optional().describe('start from the weights in this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('device that computes'),
   threads: whole(1).optional().describe('worker threads (default: one per core)'),
   logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),

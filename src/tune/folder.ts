@@ -10,6 +10,7 @@ import { check } from '../check.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkPath } from '../paths.ts';
 import { flagOf, shellWord } from '../report/command.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
@@ -127,6 +128,7 @@ export interface StudyFolder {
  * @throws UsageError or DataError as `checkSettings` does.
  */
 export async function createStudyFolder(dir: string, given: StudySettings): Promise<StudyFolder> {
+  checkPath('createStudyFolder: the folder', dir);
   const settings = await checkSettings(dir, given);
   const folder = resolve(dir);
   makeFolder(folder);

@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { livenessOf, processIdentity, silentSeconds } from '../files/liveness.ts';
 import { clearGoneWorkers, goneWorkers, readWorkers, startHeartbeat } from './heartbeat.ts';
-import { livenessOf, processIdentity } from './process-identity.ts';
 
 let folder: string;
 
@@ -39,10 +39,10 @@ test('a worker of another machine is gone when it gives no sign for long; files 
   writeFileSync(elsewhere, JSON.stringify({ process: 'other-host++1+2', facts: {} }));
   writeFileSync(join(folder, 'broken.json'), '{"process":1');
   expect(goneWorkers(folder)('elsewhere')).toBe(false);
-  const longAgo = Date.now() / 1000 - 61;
+  const longAgo = Date.now() / 1000 - silentSeconds - 1;
   utimesSync(elsewhere, longAgo, longAgo);
   expect(goneWorkers(folder)('elsewhere')).toBe(true);
-  expect(goneWorkers(folder, 100)('elsewhere')).toBe(false);
+  expect(goneWorkers(folder, 2 * silentSeconds)('elsewhere')).toBe(false);
   clearGoneWorkers(folder);
   expect(readdirSync(folder)).toEqual(['broken.json']);
 });
@@ -54,5 +54,7 @@ test('a process is known by its start, too, and never guessed about from elsewhe
   if (process.platform === 'linux') expect(livenessOf(own.replace(/\d+$/, '1'))).toBe('dead');
   expect(livenessOf(own.replace(/\+\d+\+\d*$/, '+4194999+5'))).toBe('dead');
   expect(livenessOf(`elsewhere${own}`)).toBe('unknown');
+  // Of this name, but of another start: before a restart, or another machine.
+  expect(livenessOf(own.replace(/\.[^+]*/, '.another-boot'))).toBe('unknown');
   expect(livenessOf('nonsense')).toBe('unknown');
 });

@@ -1,18 +1,24 @@
 /**
  * Signs of life of a study's workers: one file for each in `STUDY/workers/`, written anew every few seconds. They stay
- * out of the journal, which would grow with them. Needs Node.
- *
- * Ages are differences of file times, and all of these come from the file server: clocks of machines that differ do
- * not matter.
+ * out of the journal, which would grow with them; `files/liveness.ts` has the rule by which one is gone. Needs Node.
  */
-import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { cannotWrite, readTailSync } from '../files/files.ts';
+import {
+  beatSeconds,
+  type Liveness,
+  livenessOf,
+  processIdentity,
+  serverTime,
+  silentSeconds,
+} from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
-import { type Liveness, livenessOf, processIdentity } from './process-identity.ts';
+import { checkPath } from '../paths.ts';
 
 export interface HeartbeatOptions {
-  /** Seconds between two signs; 10 by default. */
+  /** Seconds between two signs; `beatSeconds` by default. */
   readonly interval?: number;
   /** What others may want to know, as a Slurm job's number; JSON. */
   readonly facts?: Readonly<Record<string, unknown>>;
@@ -36,18 +42,25 @@ export interface WorkerSign {
 
 const ending = '.json';
 const contents = z.object({ process: z.string(), facts: z.record(z.string(), z.unknown()) });
+/** Of a file that is a sign. */
+const mostBytes = 65_536;
 let count = 0;
 
-/** The first sign is given before this returns. */
+/** The first sign is given before this returns. @throws VggError where it cannot be written. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
-  const { interval = 10, facts = {} } = options;
+  checkPath('startHeartbeat: the folder', folder);
+  const { interval = beatSeconds, facts = {} } = options;
   const process = processIdentity();
   const worker = `${process}+${count++}`;
   const path = join(folder, `${worker}${ending}`);
   const sign = (): void => {
     makeFolder(folder);
-    writeFileSync(`${path}.part`, JSON.stringify({ process, facts }));
-    renameSync(`${path}.part`, path);
+    try {
+      writeFileSync(`${path}.part`, JSON.stringify({ process, facts }));
+      renameSync(`${path}.part`, path);
+    } catch (error) {
+      throw cannotWrite(path, error);
+    }
   };
   sign();
   const timer = setInterval(() => {
@@ -59,7 +72,11 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
   }, interval * 1000).unref();
   const stop = (): void => {
     clearInterval(timer);
-    rmSync(path, { force: true });
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // Others see that its process has ended.
+    }
   };
   return { worker, stop, [Symbol.dispose]: stop };
 }
@@ -73,7 +90,7 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
     const path = join(folder, name);
     try {
       const { mtimeMs } = statSync(path);
-      const { process, facts } = contents.parse(JSON.parse(readFileSync(path, 'utf8')));
+      const { process, facts } = contents.parse(JSON.parse(readTailSync(path, mostBytes)));
       const worker = name.slice(0, -ending.length);
       signs.push({ worker, age: Math.max(now - mtimeMs, 0) / 1000, liveness: livenessOf(process), facts });
     } catch {
@@ -84,10 +101,13 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
 }
 
 /**
- * Which workers are gone, for `study.failTrialsOf`: those whose process is known to have ended, those of other machines
- * without a sign for `afterSeconds` (60 by default), and those without a file.
+ * Which workers are gone, for `study.failTrialsOf`: those whose process is known to have ended, those that cannot be
+ * asked for without a sign for `afterSeconds` (`silentSeconds` by default), and those without a file.
  */
-export function goneWorkers(folder: string, afterSeconds = 60): (worker: string) => boolean {
+export function goneWorkers(
+  folder: string,
+  afterSeconds: number = silentSeconds,
+): (worker: string) => boolean {
   const read = (): Map<string, WorkerSign> => new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
   let signs = read();
   return (worker) => {
@@ -100,7 +120,7 @@ export function goneWorkers(folder: string, afterSeconds = 60): (worker: string)
 }
 
 /** Removes the files of workers that are gone. */
-export function clearGoneWorkers(folder: string, afterSeconds = 60): void {
+export function clearGoneWorkers(folder: string, afterSeconds: number = silentSeconds): void {
   const isGone = goneWorkers(folder, afterSeconds);
   for (const { worker } of readWorkers(folder)) {
     if (isGone(worker)) rmSync(join(folder, `${worker}${ending}`), { force: true });
@@ -112,18 +132,5 @@ function namesIn(folder: string): readonly string[] {
     return readdirSync(folder);
   } catch {
     return [];
-  }
-}
-
-/** The file server's clock, in milliseconds; ours where nothing can be written. */
-function serverTime(folder: string): number {
-  const probe = join(folder, `clock-${process.pid}.part`);
-  try {
-    writeFileSync(probe, '');
-    return statSync(probe).mtimeMs;
-  } catch {
-    return Date.now();
-  } finally {
-    rmSync(probe, { force: true });
   }
 }

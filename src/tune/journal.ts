@@ -10,9 +10,10 @@
 
 import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import { closeSync, fdatasyncSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
-import { DataError, VggError } from '../errors.ts';
+import { DataError, reason, VggError } from '../errors.ts';
+import { openRegularSync } from '../files/files.ts';
 import { type Json, parseJson } from './json.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord } from './records.ts';
@@ -60,7 +61,7 @@ export class Journal implements Disposable {
    */
   static async open(path: string, options: JournalOptions = {}): Promise<Journal> {
     const journal = new Journal(path, options, false);
-    const file = journal.#open('r');
+    const file = journal.#open(constants.O_RDONLY);
     try {
       while (journal.#readPart(file)) await breathe();
     } finally {
@@ -75,7 +76,7 @@ export class Journal implements Disposable {
     this.#lock = new JournalLock(path, options);
     if (options.create ?? true) {
       try {
-        closeSync(openSync(path, 'a'));
+        closeSync(openRegularSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT));
       } catch (error) {
         throw this.#failure(error);
       }
@@ -90,7 +91,7 @@ export class Journal implements Disposable {
 
   /** Reads what others have appended. */
   sync(): void {
-    const file = this.#open('r');
+    const file = this.#open(constants.O_RDONLY);
     try {
       while (this.#readPart(file));
     } finally {
@@ -157,7 +158,7 @@ export class Journal implements Disposable {
 
   /** Runs a batch and writes its lines. @returns false if the lock was lost before anything was written. */
   #write(batch: readonly Queued[], acquired: number): boolean {
-    const file = this.#open('r+');
+    const file = this.#open(constants.O_RDWR);
     try {
       while (this.#readPart(file));
       const lines: string[] = [];
@@ -166,6 +167,11 @@ export class Journal implements Disposable {
         try {
           queued.run((record) => {
             const line = formatLine(record, this.workerId);
+            if (Buffer.byteLength(line) > bytesAtOnce) {
+              throw new DataError(
+                `${this.path}: a record of ${Buffer.byteLength(line)} bytes; at most ${bytesAtOnce} are read back`,
+              );
+            }
             lines.push(line);
             // In the form that every other reader gets.
             this.#state.apply(parseJson(line));
@@ -286,19 +292,20 @@ export class Journal implements Disposable {
     this.#isTerminated = true;
   }
 
-  #open(flags: 'r' | 'r+'): number {
+  #open(flags: number): number {
     try {
-      return openSync(this.path, flags);
+      return openRegularSync(this.path, flags);
     } catch (error) {
       throw this.#failure(error);
     }
   }
 
-  #failure(error: unknown): DataError {
-    const { code, message } = error as NodeJS.ErrnoException;
+  #failure(error: unknown): VggError {
+    if (error instanceof VggError) return error;
+    const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT')
       return new DataError(`${this.path}: this journal does not exist`, { cause: error });
-    return new DataError(`${this.path}: ${message}`, { cause: error });
+    return new DataError(`${this.path}: ${reason(error)}`, { cause: error });
   }
 }
 

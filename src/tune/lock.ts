@@ -5,10 +5,10 @@
  * The link leads to a second link, `<journal>.holders/<process>`, and that to the journal. So whoever waits can read
  * who holds the lock, while a `stat` through the lock yields the journal's time, as newer versions of Optuna want.
  *
- * A holder that is gone is recognised and its lock taken over:
+ * A holder that is gone is recognised by the rule of all locks (`files/liveness.ts`) and its lock taken over:
  * - at once, when it was a process of this machine that does not run any more;
- * - otherwise (another machine's, or Optuna's, which has no name) when the same lock has stood for `graceSeconds` and
- *   the journal has not grown meanwhile.
+ * - otherwise (one that cannot be asked for, or Optuna's, which has no name) when the same lock has stood for
+ *   `graceSeconds` and the journal, its sign of life, has not grown meanwhile.
  * Of several that wait only one may remove a lock: the one that creates the claim `<journal>.holders/<lock>.taken`.
  * The claim stands until the lock is gone, and a claimer that died is succeeded in the same way; so a lock that was
  * just acquired is never removed by someone who looked at its predecessor.
@@ -16,16 +16,20 @@
 import { lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { livenessOf, processIdentity, silentSeconds } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
-import { livenessOf, processIdentity } from './process-identity.ts';
 
 export interface LockOptions {
-  /** How long an unknown holder's lock may stand while the journal does not grow, in seconds; 30 by default. */
+  /** Seconds that an unknown holder's lock may stand while the journal does not grow; `silentSeconds` by default. */
   readonly graceSeconds?: number;
+  /** Told what is waited for, once it takes long; `console.warn` by default. */
+  readonly onNotice?: (line: string) => void;
 }
 
 const claimEnding = '.taken';
 const mostMillisecondsToWait = 50;
+/** Seconds of waiting for a lock that are not worth a word, as a share of the time of grace. */
+const untoldShare = 1 / 18;
 let count = 0;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
@@ -45,6 +49,7 @@ function ifThere<T>(action: () => T): T | undefined {
 /** A lock as one process sees it. It is not re-entrant. */
 export class JournalLock {
   readonly graceSeconds: number;
+  readonly #onNotice: (line: string) => void;
   readonly #journal: string;
   readonly #path: string;
   readonly #holders: string;
@@ -55,7 +60,8 @@ export class JournalLock {
   #isRegistered = false;
 
   constructor(journal: string, options: LockOptions = {}) {
-    this.graceSeconds = options.graceSeconds ?? 30;
+    this.graceSeconds = options.graceSeconds ?? silentSeconds;
+    this.#onNotice = options.onNotice ?? console.warn;
     this.#journal = journal;
     this.#path = `${journal}.lock`;
     this.#holders = `${journal}.holders`;
@@ -65,6 +71,7 @@ export class JournalLock {
   /** Waits until the lock is ours. */
   async acquire(): Promise<void> {
     if (!this.#isRegistered) this.#register();
+    let told = false;
     for (let wait = 1; ; wait = Math.min(wait * 2, mostMillisecondsToWait)) {
       try {
         symlinkSync(this.#target, this.#path);
@@ -73,7 +80,12 @@ export class JournalLock {
       } catch (error) {
         if (codeOf(error) !== 'EEXIST') throw error;
       }
-      if (!this.#removeDead()) await sleep(wait * (0.5 + Math.random() / 2));
+      if (this.#removeDead()) continue;
+      if (!told && this.#stillSeconds() > untoldShare * this.graceSeconds) {
+        told = true;
+        this.#onNotice(`waiting for ${this.#path}, ${this.#holderText()}`);
+      }
+      await sleep(wait * (0.5 + Math.random() / 2));
     }
   }
 
@@ -147,7 +159,22 @@ export class JournalLock {
     if (this.#watched.signature !== signature || this.#watched.size !== size) {
       this.#watched = { signature, size, since: performance.now() };
     }
-    return performance.now() - this.#watched.since > this.graceSeconds * 1000;
+    return this.#stillSeconds() > this.graceSeconds;
+  }
+
+  #stillSeconds(): number {
+    return (performance.now() - this.#watched.since) / 1000;
+  }
+
+  /** Who holds the lock, and until when it is waited for. */
+  #holderText(): string {
+    const { holder, liveness } = this.#look() ?? { liveness: 'unknown' };
+    const [host = '', , pid = ''] = holder?.split('+') ?? [];
+    const who = holder === undefined ? 'which Optuna holds' : `held by process ${pid} on ${host}`;
+    const left = Math.max(0, Math.ceil(this.graceSeconds - this.#stillSeconds()));
+    return liveness === 'alive'
+      ? `${who}, which still runs`
+      : `${who}; if the journal does not grow, it is taken over in ${left} s`;
   }
 
   /** The claims that make the removal ours, to be removed afterwards; undefined where it is another's. */
@@ -165,7 +192,7 @@ export class JournalLock {
       const claimer = ifThere(() => readlinkSync(path));
       // Gone meanwhile, and the lock with it.
       if (claimer === undefined) return undefined;
-      const isOverdue = performance.now() - this.#watched.since > 3 * this.graceSeconds * 1000;
+      const isOverdue = this.#stillSeconds() > 3 * this.graceSeconds;
       const liveness = livenessOf(claimer);
       if (liveness === 'alive' || (liveness === 'unknown' && !isOverdue)) return undefined;
       name = claimer;

@@ -8,6 +8,7 @@
  */
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { checkPath } from '../paths.ts';
 import { type Params, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
 import {
@@ -96,7 +97,10 @@ export type Objective = (trial: Trial) => number | Promise<number>;
 export async function createStudy(options: StudyOptions): Promise<Study> {
   const { name, direction, space, loadIfExists = false } = options;
   if (space !== undefined) options.sampler?.check?.(space);
-  const journal = typeof options.journal === 'string' ? await Journal.open(options.journal) : options.journal;
+  const journal =
+    typeof options.journal === 'string'
+      ? await Journal.open(checkPath('journal', options.journal))
+      : options.journal;
   await journal.transact((state, append) => {
     const existing = state.studyNamed(name);
     if (existing !== undefined) {
@@ -124,7 +128,10 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
  */
 export function loadStudy(options: LoadStudyOptions): Study {
   const { journal } = options;
-  return new Study(typeof journal === 'string' ? new Journal(journal, { create: false }) : journal, options);
+  return new Study(
+    typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create: false }) : journal,
+    options,
+  );
 }
 
 /** The study's attribute with the source of its space. */

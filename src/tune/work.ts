@@ -3,11 +3,12 @@
  * the end, until nothing is left. Any number of workers on any machines share a study's folder; one that ends in the
  * middle of a trial, killed or told to, leaves a run that another takes up from its checkpoint.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
+import { cannotWrite, checkReplaceable, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
@@ -173,20 +174,28 @@ const lastValue = ({ lastStep, frozen }: Trial): number =>
 async function takeOver(from: string, to: string): Promise<boolean> {
   if (!existsSync(join(from, runFiles.last)) || !existsSync(join(from, runFiles.config))) return false;
   const copy = `${to}.part`;
-  await rm(copy, { recursive: true, force: true });
-  makeFolder(copy);
-  for (const name of Object.values(runFiles)) {
-    if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
-    await copyFile(join(from, name), join(copy, name));
+  try {
+    await rm(copy, { recursive: true, force: true });
+    makeFolder(copy);
+    for (const name of Object.values(runFiles)) {
+      if (name === runFiles.log || name === runFiles.report || !existsSync(join(from, name))) continue;
+      checkReplaceable(join(from, name));
+      await copyFile(join(from, name), join(copy, name));
+    }
+    await rename(copy, to);
+  } catch (error) {
+    throw cannotWrite(to, error);
   }
-  await rename(copy, to);
   return true;
 }
+
+/** Bytes of a log's end. */
+const mostLog = 65_536;
 
 /** The last lines of a run's log. */
 function logTail(run: string): string | undefined {
   try {
-    return readFileSync(join(run, runFiles.log), 'utf8').trimEnd().split('\n').slice(-10).join('\n');
+    return readTailSync(join(run, runFiles.log), mostLog).trimEnd().split('\n').slice(-10).join('\n');
   } catch {
     return undefined;
   }

@@ -5,10 +5,9 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { delimiter, isAbsolute, join, resolve } from 'node:path';
-import { VggError } from '../../errors.ts';
-import { isMissing, reason } from '../../files/files.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../errors.ts';
+import { cannotRun, isMissing } from '../../files/files.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
-import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
@@ -112,7 +111,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
       } catch (error) {
         signal?.throwIfAborted();
         if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
-        if (!isMissing(error)) failure ||= `${candidate} cannot be started: ${reason(error)}`;
+        if (!isMissing(error)) failure ||= cannotRun(candidate, error).message;
         break;
       }
       const has = (name: string): boolean => macro(macros, name) !== undefined;

@@ -21,13 +21,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
-import { VggError } from '../../errors.ts';
-import { reason } from '../../files/files.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../errors.ts';
+import { cannotWrite } from '../../files/files.ts';
 import { makePrivateFolder } from '../../files/private-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
 import { loadKoffi } from '../../koffi-node.ts';
-import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { codeUrl, moduleFile } from '../../package-files.ts';
 import {
   type Compiler,
@@ -73,7 +72,7 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
     if (error instanceof Error && 'syscall' in error) {
       const { path = options.directory ?? nativeDirectory() } = error as NodeJS.ErrnoException;
-      throw new VggError(`${path} cannot be used: ${reason(error)}`);
+      throw cannotWrite(path, error);
     }
     throw error;
   }

@@ -1,6 +1,5 @@
 /** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
-import { VggError } from '../../errors.ts';
-import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../errors.ts';
 import { moduleFile } from '../../package-files.ts';
 import { usualCacheBytes } from './operations.ts';
 import type { WasmMemory } from './webassembly.ts';
