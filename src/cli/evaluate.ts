@@ -1,4 +1,4 @@
-/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test pictures. */
+/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test images. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
@@ -9,10 +9,11 @@ import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
 import { print, printJson } from './output.ts';
-import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
+import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
@@ -23,36 +24,40 @@ interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
 
 const examples = `
 Examples:
-  $ vgg evaluate runs/vgg7-cifar100-…                   the best weights of a run, with the run's own options
-  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last ones
-  $ vgg evaluate --init vgg7.safetensors --json         a file that --save wrote; it says what it needs
+  $ vgg evaluate runs/a                                 the best weights of a run
+  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
+  $ vgg evaluate --init vgg7.safetensors --json         a weight file of --save
   $ vgg evaluate --init torch.safetensors --model vgg7 --dataset cifar100 --normalize
 
-For weights from elsewhere, PyTorch for instance, give the options that shaped the training: --model, --model-option,
---dataset, --labels, --normalize. An option that contradicts what a file says of itself is an error.`;
+Files of --save describe their network, data set and normalization. For other weight files, such as PyTorch's, give the
+options they were trained with: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts
+the file is an error.`;
 
 export function evaluateCommand(): Command {
-  const command = new Command('evaluate').description('test a run, or saved weights');
+  const command = new Command('evaluate').description('test a run or saved weights');
   command
-    .addArgument(pathArgument('[run]', 'run folder, or the name of a run in runs/'))
+    .addArgument(pathArgument('[run]', 'run folder, or name of a run in runs/'))
     .addOption(
       pathOption(
         '--init <file>',
-        "weights as safetensors, from --save, a checkpoint or PyTorch (default: the run's best)",
+        "safetensors file with weights from --save, a checkpoint or PyTorch (default: the run's best weights)",
       ),
     );
   addDatasetOptions(addModelOptions(command));
+  const normalize = switchOptions(
+    '--normalize',
+    'normalize the images by the mean and deviation of the training images, as in training (default: off)',
+  );
+  for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)
-    .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
-    .option('--normalize', 'as in training: by mean and deviation of the training pictures')
-    .option('--no-normalize', 'images as they are')
-    .option('--json', 'print {"loss":…,"accuracy":…,"topFive":…,"correct":…,"images":…}');
+    .addOption(wholeNumberOption('--batch-size <n>', 'images per batch').default(100))
+    .option('--json', 'print one JSON object: loss, accuracy, topFive, correct, images');
   return command
     .addHelpText('after', examples)
     .action((run: string | undefined, options: EvaluateOptions) => evaluate(command, run, options));
 }
 
-/** What the network was trained as. */
+/** The options that the network was trained with. */
 type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'>;
 
 /** Weights, what they were trained as, and what they say of themselves. */
@@ -161,8 +166,8 @@ async function fromRun(command: Command, run: string, { init, data }: EvaluateOp
   if (init === undefined && !existsSync(best)) {
     const last = join(folder, runFiles.last);
     throw new VggError(
-      `${folder} has no best weights (${runFiles.best}): a run has them from the end of its first epoch on. ` +
-        `vgg train --resume ${run} goes on${existsSync(last) ? `, or --init ${last} tests the last ones` : ''}`,
+      `${folder} has no best weights (${runFiles.best}); they are saved after the first epoch. Continue the run with ` +
+        `vgg train --resume ${shellWord(run)}${existsSync(last) ? `, or test its last weights with --init ${shellWord(last)}` : ''}`,
     );
   }
   const [{ readInfo }, { refuseContradictions }] = await Promise.all([

@@ -4,6 +4,7 @@
  * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
+import { note } from './output.ts';
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -59,6 +60,6 @@ export function listenForInterrupts(): Interruption {
 
 /** Says what was kept and ends the process. */
 export function endInterrupted(reason: Interrupted, { kept }: Interruption): never {
-  process.stderr.write(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}\n`);
+  note(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}`);
   process.exit(reason.exitCode);
 }

@@ -4,6 +4,7 @@
  * check them.
  */
 import { UsageError } from '../errors.ts';
+import { parseNumber, parseWhole } from '../numbers.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
 import { largestSize } from './layers/arguments.ts';
@@ -22,7 +23,7 @@ const numberKinds: Readonly<
     {
       readonly one: string;
       readonly several: string;
-      readonly form: RegExp;
+      readonly parse: (text: string) => number | undefined;
       readonly accepts: (value: number) => boolean;
     }
   >
@@ -30,13 +31,13 @@ const numberKinds: Readonly<
   count: {
     one: 'a whole number ≥ 1',
     several: 'whole numbers ≥ 1',
-    form: /^\d+$/,
+    parse: parseWhole,
     accepts: (value) => Number.isSafeInteger(value) && value >= 1 && value <= largestSize,
   },
   share: {
     one: 'a number ≥ 0 and < 1',
     several: 'numbers ≥ 0 and < 1',
-    form: /^(\d+(\.\d*)?|\.\d+)(e-?\d+)?$/i,
+    parse: parseNumber,
     accepts: (value) => value >= 0 && value < 1,
   },
 };
@@ -176,10 +177,10 @@ function parseOption(
   { kind, default: standard }: ModelOption,
 ): OptionValue {
   const count = typeof standard === 'number' ? 1 : standard.length;
-  const { one, several, form: ofOne, accepts } = numberKinds[kind];
+  const { one, several, parse, accepts } = numberKinds[kind];
   const form = count === 1 ? one : `${count} ${several} with commas between`;
   const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
-  const numbers = texts.map((text) => (ofOne.test(text.trim()) ? Number(text) : Number.NaN));
+  const numbers = texts.map((text) => parse(text.trim()) ?? Number.NaN);
   if (numbers.length !== count || !numbers.every(accepts)) {
     const given = texts.join(',').slice(0, 60);
     const beyond = numbers.find((number) => number > largestSize);

@@ -1,5 +1,8 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
 import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts';
+import { shellWord } from '../words.ts';
+
+export { shellWord };
 
 /** An option's flag: `batchSize` → `--batch-size`. */
 export const flagOf = (key: string): string =>
@@ -10,11 +13,6 @@ export function flagWithValue(key: string, value: string): string {
   if (value === 'true') return flagOf(key);
   if (value === 'false') return `--no-${flagOf(key).slice(2)}`;
   return `${key === 'modelOptions' ? '--model-option' : flagOf(key)} ${value}`;
-}
-
-/** Words as a POSIX shell needs them. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /** The options whose values differ from their defaults, in the order of the table. */
