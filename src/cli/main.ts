@@ -1,6 +1,6 @@
 /**
  * The command `vgg`: finds the command, runs it and turns whatever ends it into an exit code.
- * 0 done; 1 failed (files, memory, a loss that is no number); 2 used wrongly; 130 and 143 interrupted.
+ * 0 done; 1 failed (files, memory, a loss that is no number); 2 used wrongly; 129, 130 and 143 interrupted.
  * Only the command that is called is loaded, and its heavy modules when it runs: the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
