@@ -1,5 +1,6 @@
 /** Options of the programs in this folder: `--help` prints the usage, a mistake the usage behind what is wrong. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { parseWhole } from '../src/numbers.ts';
 
 /** Ends with exit code 2. */
 export function fail(message: string, usage: string): never {
@@ -24,8 +25,8 @@ export function readOptions<T extends ParseArgsConfig>(
 
 /** A whole number of at least `least`. */
 export function wholeNumber(name: string, text: string, least: number, usage: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < least)
+  const value = parseWhole(text) ?? Number.NaN;
+  if (!(value >= least && value <= Number.MAX_SAFE_INTEGER))
     fail(`${name} ${text} is not a whole number ≥ ${least}`, usage);
   return value;
 }

@@ -2,10 +2,9 @@
  * What a schema refuses, in the words of all messages: `cores: "two" is not a whole number ≥ 0`. Schemas whose parts
  * have messages of their own keep them.
  */
-import { closest } from 'fastest-levenshtein';
 import * as z from 'zod';
 import { blankPath, isBlank } from './paths.ts';
-import { nearest } from './suggest.ts';
+import { hintFor, nearest } from './suggest.ts';
 
 export type Path = readonly PropertyKey[];
 
@@ -22,7 +21,7 @@ export function check<T>(
   input: unknown,
   { at = [], keys = 'key' }: CheckOptions = {},
 ): { readonly value: T; readonly problems?: undefined } | { readonly problems: readonly string[] } {
-  const result = schema.safeParse(input, { error: (issue) => problemOf(issue, keys) });
+  const result = schema.safeParse(input, { error: (issue) => problemOf(issue, keys, at) });
   if (result.success) return { value: result.data };
   const problems = result.error.issues.map(({ path, message }) => {
     const name = pathName([...at, ...path]);
@@ -41,13 +40,13 @@ export const pathName = (path: Path): string =>
     .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`))
     .join('');
 
-function problemOf(issue: z.core.$ZodRawIssue, keys: string): string {
+function problemOf(issue: z.core.$ZodRawIssue, keys: string, at: Path): string {
   const { schema } = issue;
   if (issue.code === 'unrecognized_keys' && schema instanceof z.ZodObject) {
     const known = Object.keys(schema.shape);
     return issue.keys.map((key) => nearest(keys, key, known)).join('; ');
   }
-  const beyond = beyondWhole(issue);
+  const beyond = beyondLimit(issue);
   if (beyond !== undefined) return beyond;
   // A union that is told by a key is refused for that key's value.
   const key = issue.code === 'invalid_union' ? issue.discriminator : undefined;
@@ -55,19 +54,20 @@ function problemOf(issue: z.core.$ZodRawIssue, keys: string): string {
   const choices = choicesOf(schema);
   const rule = choices.length > 0 && issue.code !== 'invalid_type' ? oneOf(choices) : ruleOf(schema);
   if (value === undefined) return `is missing; it is ${rule}`;
-  const hint =
-    typeof value === 'string' && choices.length > 0 ? `; did you mean "${closest(value, choices)}"?` : '';
+  const [kind] = [...at, ...(issue.path ?? [])];
+  const hint = typeof value === 'string' && choices.length > 0 ? hintFor(String(kind), value, choices) : '';
   return `${shown(value)} is not ${rule}${hint}`;
 }
 
-/** What is wrong with a whole number that breaks no rule of the schema's own. */
-function beyondWhole({ code, schema, input }: z.core.$ZodRawIssue): string | undefined {
-  if (!(schema instanceof z.ZodNumberFormat)) return undefined;
-  if (code === 'too_big' && schema.maxValue === Number.MAX_SAFE_INTEGER) {
-    return `${shown(input)} is above ${schema.maxValue}, the largest whole number`;
+/** A number that exceeds an upper limit of its schema, or the lower one of all whole numbers. */
+function beyondLimit(issue: z.core.$ZodRawIssue): string | undefined {
+  const { schema, input } = issue;
+  if (!(schema instanceof z.ZodNumber)) return undefined;
+  if (issue.code === 'too_big' && issue.inclusive) {
+    return `${shown(input)} is above the limit of ${schema.maxValue}`;
   }
-  if (code === 'too_small' && schema.minValue === Number.MIN_SAFE_INTEGER) {
-    return `${shown(input)} is below ${schema.minValue}, the smallest whole number`;
+  if (issue.code === 'too_small' && schema.minValue === Number.MIN_SAFE_INTEGER) {
+    return `${shown(input)} is smaller than the limit of ${schema.minValue}`;
   }
   return undefined;
 }

@@ -1,13 +1,124 @@
-/** The words for a name that is not known: every message suggests the nearest one that is. */
-import { closest } from 'fastest-levenshtein';
+/**
+ * The words for a name that is not known. A name is suggested only where it is close; for well-known names of other
+ * tools the message says what there is instead.
+ */
+import { distance } from 'fastest-levenshtein';
 
-/** `there is no model "vgg8"; did you mean "vgg7"? There are simplified, vgg7`. */
+/**
+ * `there is no model "vgg8"; did you mean "vgg7"? There are simplified, vgg7`. `what` is the kind of name: an option's
+ * key (`model`, `dataset`) or any noun.
+ */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
-  if (known.length === 0) return `there is no ${what} "${name}"; it has none`;
-  return `${nearest(what, name, known)} There are ${known.join(', ')}`;
+  const message = nearest(what, name, known);
+  if (known.length === 0) return `${message}; it has none`;
+  const list = known.join(', ');
+  if (hintFor(what, name, known) === '') return `${message}; there are ${list}`;
+  return `${message}${message.endsWith('?') ? '' : '.'} There are ${list}`;
 }
 
 /** The same where the known names are too many to list. */
 export function nearest(what: string, name: string, known: readonly string[]): string {
-  return `there is no ${what} "${name}"; did you mean "${closest(name, known)}"?`;
+  return `there is no ${what === 'dataset' ? 'data set' : what} "${name}"${hintFor(what, name, known)}`;
+}
+
+/** `; did you mean "vgg7"?`, `; vggnet computes on the CPU`, or nothing. */
+export function hintFor(what: string, name: string, known: readonly string[]): string {
+  const instead = insteadOf[what]?.find(([names]) => names.test(name))?.[1];
+  if (instead !== undefined && !known.some((one) => plain(one) === plain(name))) return `; ${instead}`;
+  const close = closeName(name, known);
+  return close === undefined ? '' : `; did you mean "${close}"?`;
+}
+
+/** What there is in place of well-known names, by the kind of name. */
+const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
+  model: [
+    [
+      /^(vgg[-_]?(11|13|16|19)|alexnet|lenet|mlp|cnn)/i,
+      'other chains of layers are built with sequential() in TypeScript',
+    ],
+    [
+      /^(wide_?)?(resnet|resnext|densenet|inception|googlenet|mobilenet|efficientnet|squeezenet|shufflenet|convnext|regnet|mnasnet|unet|vit|swin|transformer)/i,
+      'networks with branches are not supported, only chains of layers',
+    ],
+  ],
+  device: [
+    [
+      /^(cpu|x86|simd|avx\d*|gpu|cuda|mps|webgpu|webgl|xpu|tpu|npu|rocm|hip|metal|vulkan|opencl|directml|dml|coreml)(:\d+)?$/i,
+      'vggnet computes on the CPU, with native or WebAssembly kernels',
+    ],
+  ],
+  dataset: [
+    [
+      /mnist|image-?net|svhn|stl-?10|coco|celeb|caltech|food-?101|flowers|pets|places|voc|^lsun|^sun397/i,
+      'other images are trained on through the library, from TypeScript',
+    ],
+  ],
+  optimizer: [
+    [/^(momentum|nesterov|sgdm|nag)$/i, 'momentum and nesterov are options of sgd'],
+    [
+      /^(rms-?prop|ada(grad|delta|max|factor|bound|belief)|[nr]-?adam|amsgrad|lion|lamb|lars|rprop|asgd|l-?bfgs|muon|sophia|shampoo)$/i,
+      'adam and adamw also adapt the rate of each weight',
+    ],
+  ],
+  schedule: [
+    [/^(none|fixed|flat)$/i, 'constant keeps the learning rate as it is'],
+    [/^exp/i, 'step with lrStep 1 multiplies the rate after each epoch'],
+    [
+      /^(linear|poly|inverse|sqrt|warmup)/i,
+      'warmup is an option of its own and goes with any schedule but oneCycle',
+    ],
+  ],
+};
+
+/** What other tools call an option. */
+const synonyms: Readonly<Record<string, string>> = {
+  learningrate: 'lr',
+  learnrate: 'lr',
+  eta: 'lr',
+  wd: 'weightDecay',
+  l2: 'weightDecay',
+  eps: 'epsilon',
+  maxepochs: 'epochs',
+  numepochs: 'epochs',
+  maxsteps: 'steps',
+  optim: 'optimizer',
+  arch: 'model',
+  network: 'model',
+  workers: 'threads',
+  numworkers: 'threads',
+  gpu: 'device',
+  cuda: 'device',
+  valsplit: 'validation',
+  output: 'run',
+};
+
+/** Case, hyphens and underscores are no difference. */
+const plain = (name: string): string => name.toLowerCase().replaceAll(/[-_\s]/g, '');
+
+/**
+ * The known name that `name` was probably meant to be: other case, a typing error or two in a longer word, two letters
+ * exchanged, the start of a name, or another tool's word for it.
+ */
+export function closeName(name: string, known: readonly string[]): string | undefined {
+  const wanted = plain(name);
+  if (wanted === '') return undefined;
+  let best: string | undefined;
+  let least = Infinity;
+  for (const candidate of known) {
+    const score = scoreOf(wanted, plain(candidate));
+    if (score < least) [best, least] = [candidate, score];
+  }
+  return best;
+}
+
+/** How far two plain names are from each other; Infinity where they are not close. */
+function scoreOf(wanted: string, candidate: string): number {
+  if (Object.hasOwn(synonyms, wanted) && plain(synonyms[wanted]!) === candidate) return 0;
+  const edits = distance(wanted, candidate);
+  const letters = Math.max(wanted.length, candidate.length);
+  if (edits <= Math.max(letters > 2 ? 1 : 0, Math.floor(letters / 3.5))) return edits;
+  const sorted = (word: string): string => [...word].sort().join('');
+  if (edits === 2 && sorted(wanted) === sorted(candidate)) return edits;
+  const isStart = wanted.length >= 3 && candidate.startsWith(wanted);
+  return isStart || (candidate.length >= 4 && wanted.startsWith(candidate)) ? 3 : Infinity;
 }

@@ -22,9 +22,8 @@ export { type SearchSpace, searchSpace } from './tune/search-space.ts';
 export { configOf, parseSpace, type TuneSpace } from './tune/space.ts';
 export {
   createStudy,
-  type LoadStudyOptions,
   loadStudy,
   type Study,
-  type StudyOptions,
 } from './tune/study.ts';
+export type { LoadStudyOptions, StudyOptions } from './tune/study-options.ts';
 export { type Trial, TrialPruned } from './tune/trial.ts';

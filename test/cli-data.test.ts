@@ -257,8 +257,8 @@ describe('vgg download', () => {
     const folder = writeBinaryFolder(directory, 'cifar10');
     const none: RequestListener = (_, response) => response.writeHead(500).end();
     const run = await downloadFrom(none, ['cifar10', '--directory', directory]);
-    expect(run.stdout).toBe(`${folder} is there already.\n`);
-    expect(run.stderr).toBe(`Train on it: vgg train --dataset cifar10 --data ${directory}\n`);
+    expect(run.stdout).toBe(`cifar10 is already in ${folder}.\n`);
+    expect(run.stderr).toBe(`Train on it with:\n  npx vgg train --dataset cifar10 --data ${directory}\n`);
     expect(run.code).toBe(0);
     const json = await downloadFrom(none, ['cifar10', '--directory', directory, '--json']);
     expect(jsonLines(json)).toEqual([{ dataset: 'cifar10', folder, present: true }]);
@@ -283,7 +283,7 @@ describe('vgg download', () => {
       { interrupt: { signal: 'SIGINT', after: '0.2 of 1.0 MB' } },
     );
     expect(run.stderr).toMatch(
-      /\nInterrupted\. What was transferred is kept, and the next vgg download goes on from there\.\n$/,
+      /\nInterrupted\. The downloaded part is kept\. Continue with:\n {2}npx vgg download cifar10 --directory \S+\n$/,
     );
     expect(run.stderr).not.toMatch(/^\s+at /m);
     expect([run.stdout, run.code]).toEqual(['', 130]);

@@ -9,10 +9,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { optionGroups } from '../src/cli/config-options.ts';
+import { readSafetensors, writeSafetensors } from '../src/model/safetensors.ts';
 import { createRun } from '../src/runs/folder.ts';
 import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
-import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
+import { parseConfig, type TrainConfigInput, trainOptions } from '../src/train/config.ts';
 import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 let folder: string;
@@ -107,17 +109,39 @@ describe('vgg train', () => {
     expect(await digest('seed', '--seed', '1')).not.toBe(first);
   });
 
-  test('--save, --init and evaluate fit together', async () => {
+  test('--save, --init and evaluate fit together: the file says what it needs', async () => {
     const file = join(folder, 'trained.safetensors');
-    const args = ['--normalize', '--json'];
-    const trained = jsonLines(await vgg(['train', '--epochs', '1', '--save', file, ...args])).at(-1)!;
+    const model = ['--model', 'vgg7', '--model-option', 'channels=8,16', '--model-option', 'hidden=32'];
+    const args = [...model, '--normalize', '--lr', '0.003', '--json', '--epochs', '1', '--save', file];
+    const trained = jsonLines(await vgg(['train', ...args])).at(-1)!;
     expect(trained.saved).toBe(file);
-    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, ...args]))[0]!;
+    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, '--json']))[0]!;
     expect(evaluated.accuracy).toBe(trained.testAccuracy);
     expect(evaluated.loss).toBeCloseTo(trained.testLoss as number, 6);
     expect(evaluated.images).toBe(2000);
-    const further = await vgg(['train', '--init', file, '--steps', '1', '--log-every', '1', ...args]);
+    const further = await vgg([
+      'train',
+      '--init',
+      file,
+      '--steps',
+      '1',
+      '--log-every',
+      '1',
+      '--json',
+      '--no-run',
+    ]);
     expect(jsonLines(further).find(({ event }) => event === 'step')!.loss).toBeLessThan(2);
+    for (const [command, flag, problem] of [
+      ['evaluate', '--no-normalize', 'normalize true, which contradicts --no-normalize;'],
+      ['evaluate', '--model=simplified', 'model vgg7, which contradicts --model simplified;'],
+      ['evaluate', '--dataset=cifar10', 'dataset shapes, which contradicts --dataset cifar10;'],
+      ['train', '--model-option=hidden=64', 'hidden=32, which contradicts --model-option hidden=64;'],
+    ] as const) {
+      const { code, stderr } = await vgg([command, '--init', file, flag]);
+      expect(stderr).toContain(`trained with`);
+      expect(stderr).toContain(problem);
+      expect(code).toBe(2);
+    }
   });
 });
 
@@ -137,6 +161,11 @@ describe('runs', () => {
     const [first, second] = jsonLines(await vgg(['runs', root, '--json']));
     expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
     expect(second).toMatchObject({ name: 'b', config: { lr: 0.003, seed: 2 } });
+
+    // In a narrow terminal, columns that do not fit follow below.
+    const narrow = (await vgg(['runs', root], { env: { COLUMNS: '60' } })).stdout;
+    expect(Math.max(...narrow.split('\n').map((line) => line.length))).toBeLessThanOrEqual(60);
+    expect(narrow).toMatch(/\n\nrun .*kernels\n─+\na .*(native|wasm)/);
 
     const compared = jsonLines(await vgg(['compare', a, b, '--json']))[0]!;
     expect(compared.differences).toEqual({ lr: [0.001, 0.003], seed: [0, 2] });
@@ -310,6 +339,18 @@ describe('runs', () => {
     const again = await vgg(['train', '--config', join(folder, 'printed.json'), '--print-config']);
     expect(again.stdout).toBe(printed.stdout);
 
+    // What a recipe or a file turns on, or leaves on, a flag turns off, and the other way round.
+    const off = ['--no-nesterov', '--no-normalize', '--no-augment', '--no-shuffle'];
+    const recipe = ['train', '--recipe', 'cifar100-vgg7-bn', '--print-config'];
+    const switches = { nesterov: true, normalize: true, augment: true, shuffle: true };
+    expect(JSON.parse((await vgg(recipe)).stdout)).toMatchObject(switches);
+    expect(JSON.parse((await vgg([...recipe, ...off])).stdout)).toMatchObject({
+      ...{ nesterov: false, normalize: false, augment: false, shuffle: false },
+    });
+    await writeFile(file, 'export default { augment: false, shuffle: false };');
+    const on = ['train', '--config', file, '--augment', '--shuffle', '--print-config'];
+    expect(JSON.parse((await vgg(on)).stdout)).toMatchObject({ augment: true, shuffle: true });
+
     const options = ['--model-option', 'channels=8, 16', '--model-option', 'hidden=32'];
     const numbers = await vgg(['train', '--model', 'vgg7', ...options, '--print-config']);
     expect(JSON.parse(numbers.stdout)).toMatchObject({ modelOptions: { channels: [8, 16], hidden: 32 } });
@@ -352,8 +393,8 @@ describe('runs', () => {
   });
 
   test.for([
-    ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
-    ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],
+    ['broken.json', '{"epochs": 3,}', 'is not JSON in UTF-8 (', 'correct it, or name a JSON file'],
+    ['broken.yaml', 'epochs: 3\n', 'is not JSON in UTF-8 (', 'YAML is not read: name a JSON file'],
     ['broken.ts', 'export default {', 'does not run: ', 'correct it, or name a JSON file'],
     ['throws.mjs', 'throw 3;', 'does not run: it throws 3; ', 'or a TypeScript file'],
     ['nothing.ts', 'export const epochs = 3;', 'it has no default export; ', 'write export default {'],
@@ -367,13 +408,76 @@ describe('runs', () => {
   });
 });
 
+test.for([
+  ['--epochs 1e3', { epochs: 1000 }],
+  ['--lr 1/3 --lr-gamma 2e-1/2', { lr: 1 / 3, lrGamma: 0.1 }],
+  ['--schedule multiStep --milestones 1e1,20', { milestones: [10, 20] }],
+  [
+    '--model vgg7 --model-option hidden=1e2 --model-option dropout=1/4',
+    { modelOptions: { hidden: 100, dropout: 0.25 } },
+  ],
+] as const)('numbers are written the same way everywhere: %s', async ([args, config]) => {
+  const run = await vgg(['train', ...args.split(' '), '--print-config']);
+  expect(run.stderr).toBe('');
+  expect(JSON.parse(run.stdout)).toMatchObject(config);
+});
+
+describe('help', () => {
+  const commands = [
+    '',
+    'train',
+    'evaluate',
+    'lr-find',
+    'tune',
+    'tune status',
+    'report',
+    'runs',
+    'compare',
+    'summary',
+    'stats',
+    'download',
+    'kernels',
+    'doctor',
+  ];
+  test.for(commands)('vgg %s --help fits 80 columns and names commands that work here', async (command) => {
+    const { stdout, code } = await vgg([...command.split(' ').filter(Boolean), '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^Usage: npx vgg /);
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    expect(stdout).not.toMatch(/\$ vgg /);
+  });
+
+  test('options stand under headings, and boolean ones show both forms', async () => {
+    const { stdout } = await vgg(['train', '--help']);
+    const headings = stdout.match(/^[A-Z][a-z ]+:$/gm);
+    const groups = ['Network', 'Images', 'Length', 'Steps', 'Optimizer', 'Schedule', 'Machine', 'Output'];
+    const own = ['Configuration', 'Run folder', 'Examples'];
+    expect(headings).toEqual([...groups, ...own].map((name) => `${name}:`));
+    for (const name of ['normalize', 'augment', 'shuffle', 'nesterov'])
+      expect(stdout).toContain(`  --[no-]${name} `);
+  });
+
+  test('every training option is in one group', () => {
+    const grouped = optionGroups.flatMap(([, names]) => names);
+    expect(grouped.toSorted()).toEqual(Object.keys(trainOptions).toSorted());
+  });
+});
+
 describe('bad input', () => {
   const cases: readonly (readonly [args: string, code: number, message: string])[] = [
-    ['trian', 2, 'Did you mean train?'],
-    ['train --epoch 3', 2, 'Did you mean --epochs?'],
+    ['trian', 2, 'there is no command trian; did you mean train?'],
+    ['train --epoch 3', 2, 'there is no option --epoch; did you mean --epochs?'],
+    ['train --learning-rate 3', 2, 'there is no option --learning-rate; did you mean --lr?'],
+    ['train --flavour 3', 2, 'there is no option --flavour; npx vgg train --help lists the options'],
+    [
+      'train --model vgg16',
+      2,
+      'there is no model "vgg16"; other chains of layers are built with sequential()',
+    ],
     ['train --model vgg8', 2, 'there is no model "vgg8"; did you mean "vgg7"?'],
-    ['train --dataset cifar', 2, 'there is no dataset "cifar"; did you mean "cifar10"?'],
-    ['train --device webgpu', 2, 'there is no device "webgpu"; did you mean'],
+    ['train --dataset cifar', 2, 'there is no data set "cifar"; did you mean "cifar10"?'],
+    ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet computes on the CPU'],
+    ['report runs/a --device cuda', 2, 'There are auto, native, wasm, reference'],
     ['train --dataset cifar100 --labels course', 2, 'did you mean "coarse"?'],
     [
       'train --labels fine',
@@ -382,7 +486,7 @@ describe('bad input', () => {
     ],
     ['train --dataset cifar10 --labels coarse', 2, '--labels has no effect with dataset cifar10'],
     ['train --data /tmp', 2, '--data has no effect with dataset shapes'],
-    ['evaluate --init a --data /tmp', 2, 'shapes is built in and reads no files'],
+    ['evaluate --init a --data /tmp', 1, 'a cannot be read: no such file'],
     [
       'train --nesterov',
       2,
@@ -401,8 +505,9 @@ describe('bad input', () => {
       2,
       '--patience has no effect with schedule step: leave it out, or choose --schedule plateau',
     ],
-    ['train --no-run --checkpoint-every 10', 2, '--no-run keeps no checkpoints'],
-    ['lr-find --epochs 3', 2, "unknown option '--epochs'"],
+    ['train --no-run --checkpoint-every 10', 2, '--checkpoint-every has no effect with --no-run'],
+    ['lr-find --epochs 3', 2, 'there is no option --epochs; npx vgg lr-find --help lists the options'],
+    ['train --no-nesterov', 2, '--no-nesterov has no effect with optimizer adam'],
     ['lr-find --momentum 0.5', 2, '--momentum has no effect with optimizer adam'],
     ['train --model vgg7 --model-option chanels=8,8', 2, 'did you mean "channels"?'],
     ['train --model vgg7 --model-option channels=8', 2, 'channels=8 is not 2 whole numbers ≥ 1'],
@@ -414,18 +519,25 @@ describe('bad input', () => {
     ['train --steps 0', 2, '--steps 0 is not'],
     ['train --log-every 0', 2, '--log-every 0 is not'],
     ['train --batch-size -100', 2, '--batch-size -100 is not a whole number ≥ 1'],
-    ['train --batch-size 1e2', 2, '--batch-size 1e2 is not a whole number ≥ 1'],
+    ['train --batch-size 0x10', 2, '--batch-size 0x10 is not a whole number ≥ 1'],
+    ['train --batch-size 4/2', 2, '--batch-size 4/2 is not a whole number ≥ 1'],
+    ['train --batch-size 1e5', 2, 'batch size 100000 is larger than shapes'],
+    ['train --epochs 1e20', 2, '--epochs 1e20 is above the limit of 9007199254740991'],
+    ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
+    ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
+    ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
     ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 pictures'],
     ['train --lr 0', 2, '--lr 0 is not a number above 0'],
     ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
     ['train --lr fast', 2, '--lr fast is not a number above 0'],
     ['train --lr Infinity', 2, '--lr Infinity is not a number above 0'],
-    ['train --lr 1/3', 2, '--lr 1/3 is not a number above 0'],
-    ['train --lr-gamma 1/0', 2, '--lr-gamma 1/0 is not a number above 0, such as 0.1 or 1/3'],
+    ['train --lr 0x10', 2, '--lr 0x10 is not a number above 0'],
+    ['lr-find --from 0x1', 2, '--from 0x1 is not a number above 0'],
+    ['train --lr-gamma 1/0', 2, '--lr-gamma 1/0 is not a number above 0'],
     ['train --lr-gamma 1/3/3', 2, '--lr-gamma 1/3/3 is not'],
     ['train --lr-gamma 0', 2, '--lr-gamma 0 is not'],
     ['train --momentum 1', 2, '--momentum 1 is not a number of at least 0 and below 1'],
-    ['train --optimizer rmsprop', 2, 'there is no optimizer "rmsprop"; did you mean'],
+    ['train --optimizer rmsprop', 2, 'there is no optimizer "rmsprop"; adam and adamw also adapt'],
     ['train --milestones 3,x', 2, 'milestones'],
     ['train --schedule multiStep', 2, 'multiStep has no milestones'],
     ['train --schedule multiStep --print-config', 2, 'multiStep has no milestones; name the epochs'],
@@ -451,6 +563,10 @@ describe('bad input', () => {
       'steps 3 ends the training before its first step of the optimizer, which accumulate 4 makes of 4 batches',
     ],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
+    ['train --checkpoint-every 0x10', 2, '--checkpoint-every 0x10 is neither'],
+    ['train --checkpoint-every 1.5', 2, '--checkpoint-every 1.5 is neither'],
+    ['train --checkpoint-every 1e30', 2, '--checkpoint-every 1e30 is above the limit of'],
+    ['train --milestones 3,0x10 --schedule multiStep', 2, 'milestones'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
     [
       'train --config /nowhere.json',
@@ -462,7 +578,7 @@ describe('bad input', () => {
     ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
     ['tune stat x', 2, 'there is no tune command "stat"; did you mean "status"?'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
-    ['train --run a --no-run', 2, '--no-run keeps nothing, and --run names where to keep it'],
+    ['train --run a --no-run', 2, '--no-run saves nothing, and --run names where to save'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
     ['train --threads 0', 2, '--threads 0 is not a whole number from 1 to'],
@@ -489,7 +605,7 @@ describe('bad input', () => {
     ['summary vgg17', 2, 'there is no model "vgg17"'],
     ['download cifar11', 2, 'did you mean "cifar10"?'],
     ['kernels gem', 2, 'did you mean "gemm'],
-    ['stats --dataset mnist', 2, 'there is no dataset "mnist"'],
+    ['stats --dataset mnist', 2, 'there is no data set "mnist"; other images'],
   ];
   test.for(cases)('vgg %s', async ([args, code, message]) => {
     const run = await vgg(args.split(' '));
@@ -541,6 +657,9 @@ describe('bad input', () => {
 
     const other = join(folder, 'other.safetensors');
     await vgg(['train', '--steps', '1', '--save', other]);
+    // As PyTorch would write it, for a file of ours says its network.
+    const { tensors } = readSafetensors(await readFile(other));
+    await writeFile(other, writeSafetensors(tensors));
     const vgg7 = await vgg(['evaluate', '--model', 'vgg7', '--init', other]);
     expect(vgg7.stderr).toMatch(
       /^error: .*other\.safetensors: weights do not fit vgg7 .*features\.0\.weight/,
@@ -556,12 +675,21 @@ describe('interrupting', () => {
     '%s ends without a trace and says that nothing was saved',
     async (signal) => {
       const run = await vgg([...train, '--no-run'], { interrupt: { signal, after: 'Loss: ' } });
-      expect(run.stderr).toMatch(/\nInterrupted\. Nothing of epoch \d+(, step \d+)? was saved: a run folder/);
+      expect(run.stderr).toMatch(
+        /\nInterrupted\. Nothing was saved after epoch \d+(, step \d+)?\. Without --no-run, a run folder/,
+      );
       expect(run.stderr).not.toMatch(/^\s+at /m);
       expect(run.stdout).not.toContain('Accuracy');
       expect(run.code).toBe(signal === 'SIGINT' ? 130 : 143);
     },
   );
+
+  test('the command that resumes works for a folder with a space', async () => {
+    const run = await vgg([...train, '--no-report', '--run', join(folder, 'a b')], {
+      interrupt: { signal: 'SIGINT', after: 'Loss: ' },
+    });
+    expect(run.stderr).toMatch(/Resume with:\n {2}npx vgg train --resume '\S+a b'\n$/);
+  });
 
   test('with --save the weights so far are kept and can be trained further', async () => {
     const file = join(folder, 'interrupted.safetensors');

@@ -66,7 +66,7 @@ const imageBytes = (dataset: Dataset, index: number): Uint8Array =>
 test('a report tells what a network can and how to train it again', async () => {
   const html = await buildReport([run], { device: 'wasm' });
   expect(parseHTML(html).document.querySelector('pre.command')?.textContent).toBe(
-    'vgg train --model simplified --dataset shapes --normalize --epochs 2 --device wasm',
+    'npx vgg train --model simplified --dataset shapes --normalize --epochs 2 --device wasm',
   );
   expect(html).toMatch(/of\s+300 test images/);
   expect(html).toContain('binary16');

@@ -132,11 +132,11 @@ describe('a run in pieces', () => {
     });
     expect(first.code).toBe(143);
     expect(first.stderr).toMatch(
-      /The checkpoint after epoch 2, step \d+ is in .*interrupted; vgg train --resume/,
+      /The checkpoint after epoch 2, step \d+ is in .*interrupted\. Resume with:\n {2}npx vgg train --resume \S+interrupted\n/,
     );
     expect((await readRun(run)).state).toBe('interrupted');
     const second = await vgg(['train', '--resume', run, '--no-report']);
-    expect(second.stderr).toMatch(/going on after epoch 2, step \d+/);
+    expect(second.stderr).toMatch(/, resumed after epoch 2, step \d+/);
     expect(second.code).toBe(0);
     expect(await digests(run)).toEqual(await digests(whole));
   });
@@ -290,7 +290,7 @@ describe('a run in pieces', () => {
 
   test('a finished run says so', async () => {
     const { code, stderr } = await vgg(['train', '--resume', whole, '--no-report']);
-    expect(stderr).toContain('is finished: nothing was left to do');
+    expect(stderr).toContain('is a finished run. Raise --epochs to train it further.');
     expect(code).toBe(0);
   });
 
@@ -449,7 +449,7 @@ describe('a series of seeds', () => {
     });
     const ended = jsonLines(first).find(({ event }) => event === 'end') as { testAccuracy: number };
     expect(first.code).toBe(130);
-    expect(first.stderr).toContain(`vgg train --resume ${series} goes on`);
+    expect(first.stderr).toContain(`Continue the other seeds:\n  npx vgg train --resume ${series}`);
     const second = await vgg(['train', '--resume', series, '--no-report', '--json']);
     const { testAccuracy } = summary(second) as { testAccuracy: number[] };
     expect(testAccuracy).toHaveLength(2);

@@ -27,7 +27,8 @@ export interface RunOptions {
 /** `vgg` with these arguments; resolves when it has ended. */
 export function vgg(args: readonly string[], { env = {}, interrupt }: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [bin, ...args], {
-    env: { ...process.env, VGGNET_RUNS: runs, ...env },
+    // The width of the terminal that runs the tests is no concern of theirs.
+    env: { ...process.env, COLUMNS: '', VGGNET_RUNS: runs, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   return new Promise((resolve, reject) => {

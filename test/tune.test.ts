@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readRun } from '../src/runs/folder.ts';
 import { openStudyFolder } from '../src/tune/folder.ts';
+import { readWorkers } from '../src/tune/heartbeat.ts';
 import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 let folder: string;
@@ -85,7 +86,7 @@ test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, a
   const hasCheckpoint = (trial: number): boolean =>
     existsSync(join(dir, 'runs', `trial-000${trial}`, 'last.safetensors'));
 
-  // All at once: the driver and its workers.
+  // All at once: the driver and its workers, which are in process groups of their own.
   const first = start([
     '--config',
     space,
@@ -99,7 +100,9 @@ test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, a
     dir,
   ]);
   await until(() => hasCheckpoint(0) && hasCheckpoint(1));
-  process.kill(-first.pid!, 'SIGKILL');
+  process.kill(first.pid!, 'SIGKILL');
+  for (const { worker } of readWorkers(join(dir, 'workers')))
+    process.kill(Number(worker.split('+')[2]), 'SIGKILL');
   // The driver alone: its workers go on, and a new driver's beside them.
   const second = start(['--study', dir]);
   await until(() => readdirSync(join(dir, 'runs')).length >= 4);

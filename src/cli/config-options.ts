@@ -1,13 +1,17 @@
 /**
- * A training's options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the one table in
- * `train/config.ts`. A config is put together from defaults, a recipe, a file and flags; the later one wins.
+ * The training options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the table in
+ * `train/config.ts`. A config is merged from defaults, a recipe, a file and flags; later sources override earlier ones.
  */
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
+import { datasetNames } from '../data/named.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
-import { flagOf } from '../report/command.ts';
+import { parseWhole } from '../numbers.ts';
+import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
   parseConfig,
@@ -20,44 +24,68 @@ import {
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import type { ConfigAnswer } from './config-program.ts';
-import { maxThreads, modelOptionOption } from './models.ts';
-import { choiceOption, numberOption, pathOption, wholeNumberOption } from './values.ts';
+import { modelOptionOption } from './models.ts';
+import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
-/** Adds a flag for each option of a training, `--recipe` and `--config`. */
+/** The options under their headings in the help, in this order. */
+export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
+  [
+    ['Network:', ['model', 'modelOptions', 'init']],
+    [
+      'Images:',
+      ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
+    ],
+    ['Length:', ['epochs', 'steps', 'earlyStopping']],
+    ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
+    ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
+    ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
+    ['Machine:', ['device', 'threads', 'seed']],
+    ['Output:', ['logEvery']],
+  ];
+
+/** Adds the flags of all training options, `--recipe` and `--config`. */
 export function addConfigOptions(command: Command, without: readonly (keyof TrainConfig)[] = []): Command {
-  for (const [name, option] of Object.entries(trainOptions)) {
-    if (!without.includes(name as keyof TrainConfig)) command.addOption(optionOf(name, option));
+  for (const [heading, names] of optionGroups) {
+    const own = names.filter((name) => !without.includes(name));
+    if (own.length > 0) command.optionsGroup(heading);
+    for (const option of own.flatMap((name) => optionsOf(name, trainOptions[name])))
+      command.addOption(option);
   }
   const known = Object.entries(recipes).map(([name, { description }]) => `${name} (${description})`);
   return command
-    .addOption(new Option('--recipe <name>', `options that go together: ${known.join('; ')}`))
+    .optionsGroup('Configuration:')
+    .addOption(new Option('--recipe <name>', `a named set of options: ${known.join('; ')}`))
     .addOption(
-      pathOption('--config <file>', 'options from a JSON file, or the default export of a TypeScript file'),
+      pathOption('--config <file>', 'options from a JSON file or the default export of a TypeScript file'),
     );
 }
 
-function optionOf(name: string, { description, default: standard, kind }: TrainOption): Option {
+/** An option's flag; of a boolean option both. */
+function optionsOf(
+  name: string,
+  { description, default: standard, kind }: TrainOption,
+): Option | readonly Option[] {
   const flag = flagOf(name);
-  const shown = standard === undefined || kind.type === 'switch' ? '' : ` (default: ${show(standard)})`;
-  const words = description + shown;
-  if (name === 'model') return choiceOption(`${flag} <name>`, words, Object.keys(models));
+  const shown = standard === undefined ? '' : `default: ${show(standard)})`;
+  // A description may end with the choices that the option belongs to.
+  const words =
+    shown === '' ? description : description.replace(/\)?$/, (end) => `${end === '' ? ' (' : '; '}${shown}`);
+  const suffix = shown === '' ? '' : ` (${shown}`;
+  if (name === 'model') return choiceOption(`${flag} <name>`, description, Object.keys(models), suffix);
   if (name === 'modelOptions') return modelOptionOption();
-  if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
-  if (name === 'lrGamma') return numberOption(`${flag} <x>`, words, { above: 0, fraction: true });
   switch (kind.type) {
     case 'switch':
-      return standard === true
-        ? new Option(`--no-${flag.slice(2)}`, `do not ${words}`)
-        : new Option(flag, words);
+      return switchOptions(flag, words);
     case 'whole':
-      return wholeNumberOption(`${flag} <n>`, words, { least: kind.least });
+      return wholeNumberOption(`${flag} <n>`, words, kind);
     case 'number':
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
-      return choiceOption(`${flag} <name>`, words, kind.choices);
+      return choiceOption(`${flag} <name>`, description, kind.choices, suffix);
     case 'list':
       return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
-        text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : part)),
+        // What is not a number is left for the config's own check.
+        text.split(',').map((part) => parseWhole(part.trim()) ?? part),
       );
     case 'text':
       return pathOption(`${flag} <path>`, words);
@@ -67,11 +95,13 @@ function optionOf(name: string, { description, default: standard, kind }: TrainO
 }
 
 function show(value: unknown): string {
+  if (value === true) return 'on';
+  if (value === false) return 'off';
   if (value === 1 / 3) return '1/3';
   return Array.isArray(value) && value.length === 0 ? 'none' : String(value);
 }
 
-/** The options that a user gave as flags, by their names in a config. */
+/** The options that a user gave as flags, under their config names. */
 export function givenOptions(command: Command): Partial<TrainConfig> {
   const options = command.opts<Record<string, unknown>>();
   const given = Object.keys(trainOptions).filter(
@@ -86,8 +116,8 @@ export function givenOptions(command: Command): Partial<TrainConfig> {
 }
 
 /**
- * The whole config: defaults, recipe, file, flags. What one source says of an optimizer, a schedule or a data set that
- * a later one replaces is dropped; what a source says to no effect is refused.
+ * The complete config from defaults, recipe, file and flags. Options of an optimizer, schedule or data set that a later
+ * source replaces are dropped; options that have no effect in their own source are rejected.
  * @throws UsageError, DataError that name the source.
  */
 export async function chosenConfig(command: Command): Promise<TrainConfig> {
@@ -96,23 +126,58 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   let named = recipe === undefined ? {} : recipeOf(recipe);
   if (file !== undefined) {
     const fromFile = await readConfigFile(file);
-    // Each source by itself first, so that a message names the right one.
+    // Check each source by itself first, so that a message names the right one.
     parseConfig(fromFile, file);
     named = laidOver(named, fromFile);
     refuseUnused(withoutDefaults(fromFile), named, file);
   }
   const merged = laidOver(named, given);
-  // Options of a model go together, as long as it is the same one.
+  // Model options of several sources are merged while they are for the same model.
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
   const config = parseConfig(merged, 'options');
-  refuseUnused(given, config, '', flagOf);
-  // Flags are text; a config has numbers, so that equal ones look the same.
+  refuseUnused(given, config, '', (name) => flagFor(name, given));
+  // Flags are text; in a config, equal options must look equal.
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
 }
 
-/** A run's config of an older version has every option, those without an effect too, and then by default. */
+/**
+ * Takes from weights to begin with what no source says: network, normalization and data set.
+ * @throws UsageError where a source contradicts them. Another data set is none: weights may be trained on.
+ */
+async function adoptWeights(init: string, merged: Options): Promise<void> {
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const info = await readInfo(init);
+  if (!info) return;
+  const { network, normalization } = info;
+  const { model, modelOptions = {}, normalize } = merged;
+  const chosen = {
+    ...(network.options ? model !== undefined && { model } : { model: model ?? trainOptions.model.default }),
+    ...(model === undefined || model === network.name ? { modelOptions } : {}),
+    ...(normalize !== undefined && { normalize }),
+  } as Chosen;
+  refuseContradictions(init, info, chosen, flagWithValue);
+  if (network.options) {
+    merged.model = network.name;
+    merged.modelOptions = { ...network.options, ...modelOptions };
+  }
+  if (normalization !== undefined) merged.normalize = normalization !== null;
+  const dataset = datasetNames.find((name) => name === info.dataset);
+  if (merged.dataset !== undefined || dataset === undefined) return;
+  merged.dataset = dataset;
+  if (info.labels) merged.labels = info.labels;
+}
+
+/** The flag that a user gave: `--no-nesterov` where it was turned off. */
+const flagFor = (name: string, given: Partial<TrainConfig>): string =>
+  given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
+
+/** Drops default values: older versions stored every option, also those without effect. */
 function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
   const isDefault = (key: string, value: unknown): boolean =>
     JSON.stringify(value) === JSON.stringify(trainOptions[key as keyof TrainConfig].default);
@@ -138,8 +203,8 @@ const mostConfigBytes = 1 << 20;
 const configPatience = 10_000;
 
 /**
- * What a file says, not yet checked. TypeScript files are programs, and run, in a thread of their own.
- * @throws UsageError where there is no such file or it says nothing, DataError where the system does not let it be read.
+ * Reads a config file without checking its options. TypeScript files are programs and run in a thread of their own.
+ * @throws UsageError if the file is missing or has no config, DataError if it cannot be read.
  */
 export async function readConfigFile(
   path: string,
@@ -159,14 +224,10 @@ export async function readConfigFile(
     throw new DataError(problem, { cause });
   }
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
-  try {
-    return JSON.parse(text) as Partial<TrainConfig>;
-  } catch (error) {
-    const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
-    throw new UsageError(`--config ${path} is not JSON: ${oneLine(error)}; ${wayOut} ${configForms}`, {
-      cause: error,
-    });
-  }
+  const { value, problem } = parseJson(text);
+  if (problem === undefined) return value as Partial<TrainConfig>;
+  const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
+  throw new UsageError(`--config ${path} ${problem.replaceAll(/\s+/g, ' ')}; ${wayOut} ${configForms}`);
 }
 
 /** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */

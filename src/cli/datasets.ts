@@ -12,8 +12,10 @@ export function addDatasetOptions(command: Command): Command {
     .addOption(
       pathOption(
         '--data <path>',
-        'folder or archive with the files of CIFAR: the only place looked in (default: $VGGNET_DATA, else the cache)',
+        'folder or archive with the CIFAR files; no other place is searched (default: $VGGNET_DATA or the cache)',
       ),
     )
-    .addOption(choiceOption('--labels <kind>', 'classes of cifar100 (default: fine)', ['fine', 'coarse']));
+    .addOption(
+      choiceOption('--labels <kind>', 'class labels of cifar100 (default: fine)', ['fine', 'coarse']),
+    );
 }

@@ -1,4 +1,4 @@
-/** `vgg doctor`: what this machine has, which devices run, and whether each kernel is right and fast. */
+/** `vgg doctor`: examines the machine and its devices, and checks and times every kernel. */
 import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
@@ -8,29 +8,29 @@ import type { KernelsReport } from '../engine/cpu/examine.ts';
 import type { KernelSource } from '../engine/cpu/library.ts';
 import { VggError } from '../errors.ts';
 import { kernelNames } from '../kernels/catalogue.ts';
-import { formatBytes, formatTable } from '../model/summary.ts';
+import { formatBytes } from '../model/summary.ts';
 import { counted } from '../words.ts';
-import { note, print, printJson } from './output.ts';
+import { hanging, note, print, printJson, tableText, widthOf } from './output.ts';
 import { packageVersion } from './version.ts';
 
 const help = `
-Each device's kernels are compared with plain float64 loops and timed on one core. What it prints belongs into a bug
-report. Exit code 1 where a kernel is wrong.
+Compares each device's kernels with plain float64 loops and times them on one core. Include the output in bug reports. The exit code is 1 if a kernel is wrong.
 
 Environment:
-  VGGNET_CC           the C compiler of the native kernels (else $CC, cc, gcc or clang); empty: no native kernels
+  VGGNET_CC           C compiler of the native kernels (default: the first of $CC, cc, gcc and clang that runs); empty: no native kernels
   VGGNET_REVECTORIZE  0: WebAssembly without 256-bit vectors
-  VGGNET_DATA         folder of the data sets (default: the cache)`;
+  VGGNET_DATA         folder of the data sets (default: the cache directory)
+  VGGNET_RUNS         folder of the runs (default: runs)`;
 
 export function doctorCommand(): Command {
   return new Command('doctor')
-    .description('examine this machine: compiler, caches, devices, and every kernel on each of them')
-    .option('--json', 'print one object')
+    .description('check this machine: compiler, caches, devices and kernels')
+    .option('--json', 'print one JSON object')
     .addHelpText('after', help)
     .action(doctor);
 }
 
-/** A part that is there, or why it is not. */
+/** A part of the machine, or why it is missing. */
 type Found<T> = T | { readonly missing: string };
 
 interface Folder {
@@ -57,7 +57,7 @@ interface Machine {
   readonly cacheBytes: number;
   readonly compiler: Found<{ readonly command: string; readonly version: string; readonly vectors: string }>;
   readonly koffi: Found<{ readonly version: string }>;
-  /** The library, or why there is none; `wrong` where what was compiled computes wrongly. */
+  /** The library, or why it is missing; `wrong` if the compiled kernels compute wrong results. */
   readonly native: { readonly file: string } | { readonly missing: string; readonly wrong: boolean };
   readonly revectorised: Found<{ readonly on: true }>;
   /** Compiled kernels. */
@@ -65,7 +65,7 @@ interface Machine {
   readonly data: Folder;
 }
 
-/** Features that decide which vectors there are. */
+/** Processor features that decide which vectors are used. */
 const telling = ['sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512vl', 'asimd', 'sve'];
 
 async function doctor({ json }: { readonly json?: true }): Promise<void> {
@@ -84,25 +84,25 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
-  // The kernels that `auto` takes come first.
+  // `auto` takes the first one.
   const auto = devices[0]!.device;
   if (json) printJson({ ...machine, devices, auto });
   else
     print(
-      `${formatDevices(devices)}\n\n--device auto takes ${auto}; reference, plain float64 loops, always runs`,
+      `${formatDevices(devices)}\n\n--device auto uses ${auto}. The reference device, plain float64 loops, runs everywhere.`,
     );
   if (native.wrong || devices.some(({ right }) => !right)) process.exitCode = 1;
 }
 
 interface NativeSource {
   readonly source?: KernelSource;
-  /** Why there is none. */
+  /** Why it is missing. */
   readonly missing?: string;
-  /** There is none because what was compiled computes wrongly. */
+  /** It is missing because the compiled kernels compute wrong results. */
   readonly wrong: boolean;
 }
 
-/** Native kernels, compiled where they are not yet. */
+/** The native kernels; compiles them if necessary. */
 async function findNative(): Promise<NativeSource> {
   const { nativeKernels, WrongKernels } = await import('../engine/cpu/native-node.ts');
   try {
@@ -113,7 +113,7 @@ async function findNative(): Promise<NativeSource> {
   }
 }
 
-/** Kernels that can run here, in the order in which `--device auto` takes them. */
+/** The kernels that run here, in the order in which `--device auto` tries them. */
 async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> {
   const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
   const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
@@ -165,7 +165,7 @@ async function examineMachine({ source, missing = '', wrong }: NativeSource): Pr
   };
 }
 
-/** What is in a folder, but for one entry that belongs to another. */
+/** The entries of a folder, except one that is listed elsewhere. */
 async function folder(path: string, except?: string): Promise<Folder> {
   const names = (await readdir(path).catch(() => [] as string[])).filter((name) => name !== except);
   const entries = await Promise.all(
@@ -174,7 +174,7 @@ async function folder(path: string, except?: string): Promise<Folder> {
   return { path, entries };
 }
 
-/** Of a file, or of all files in a folder. */
+/** The size of a file, or of all files in a folder. */
 async function bytesOf(path: string): Promise<number> {
   const facts = await stat(path).catch(() => undefined);
   if (!facts?.isDirectory()) return facts?.size ?? 0;
@@ -197,7 +197,7 @@ function formatMachine(machine: Machine): string {
     ],
     [
       'memory',
-      `${formatBytes(machine.memoryBytes)}, ${formatBytes(machine.freeBytes)} free; second-level cache taken as ${formatBytes(machine.cacheBytes)}`,
+      `${formatBytes(machine.memoryBytes)}, ${formatBytes(machine.freeBytes)} free; second-level cache assumed ${formatBytes(machine.cacheBytes)}`,
     ],
     [
       'compiler',
@@ -211,7 +211,8 @@ function formatMachine(machine: Machine): string {
     ['cache', list(machine.cache)],
     ['data', list(machine.data)],
   ];
-  return lines.map(([name, text]) => `${name.padEnd(13)} ${text}`).join('\n');
+  const width = widthOf(process.stdout);
+  return lines.map(([name, text]) => hanging(name, text, 14, width)).join('\n');
 }
 
 function formatDevices(devices: readonly DeviceReport[]): string {
@@ -232,10 +233,9 @@ function formatDevices(devices: readonly DeviceReport[]): string {
   ];
   const lines = [
     '',
-    'Largest error of each kernel against float64, as a share of the largest value (right up to 2e-6), and its speed on one',
-    'core: blank where it computes nothing, a small share of the peak where it waits for memory.',
+    'Largest error of each kernel against float64, relative to the largest value (at most 2e-6 is right), and its speed on one core. The speed is blank for kernels that only move data, and far below the peak for those that wait for memory.',
     '',
-    formatTable(cells, 1),
+    tableText(cells, 1, widthOf(process.stdout)),
     '',
   ];
   for (const { device, right, peakGflops, kernels } of devices) {

@@ -1,11 +1,12 @@
-/** `vgg download`: fetches a data set once, so that commands find it without `--data`. */
+/** `vgg download`: downloads a data set once, so that commands find it without `--data`. */
 import { Argument, Command } from 'commander';
 import type { CifarName } from '../data/cifar.ts';
 import type { DownloadProgress } from '../data/download.ts';
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
+import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
-import { grouped, note, print, printJson } from './output.ts';
+import { grouped, note, print, printJson, secondsLeft } from './output.ts';
 import { pathOption } from './values.ts';
 
 interface DownloadCommandOptions {
@@ -18,24 +19,22 @@ const names = ['cifar10', 'cifar100'] as const satisfies readonly CifarName[];
 const examples = `
 Examples:
   $ vgg download cifar10
-  $ vgg download cifar100 --directory ~/data    then: vgg train --dataset cifar100 --data ~/data
+  $ vgg download cifar100 --directory ~/data
 
-About 170 MB each, from the data sets' home page. A transfer that broke off is resumed; the archive must have the
-official checksum. Without --directory the files go to $VGGNET_DATA, else to the cache directory, where every
-command looks for them.`;
+Downloads about 170 MB from the home page of the data sets and checks the official checksum. An interrupted download continues. Without --directory, the files go to $VGGNET_DATA or the cache directory, where every command finds them.`;
 
 export function downloadCommand(interruption: Interruption): Command {
   return new Command('download')
-    .description('fetch CIFAR-10 or CIFAR-100')
+    .description('download CIFAR-10 or CIFAR-100')
     .addArgument(
       new Argument('<name>', names.join(' or ')).argParser((text: string): CifarName => {
         const name = names.find((candidate) => candidate === text);
-        if (!name) throw new UsageError(unknownName('data set', text, names));
+        if (!name) throw new UsageError(unknownName('dataset', text, names));
         return name;
       }),
     )
-    .addOption(pathOption('--directory <dir>', 'folder that receives the files'))
-    .option('--json', 'print {"dataset":…,"folder":…,"present":…}')
+    .addOption(pathOption('--directory <dir>', 'folder for the files'))
+    .option('--json', 'print one JSON object: dataset, folder, present')
     .addHelpText('after', examples)
     .action((name: CifarName, options: DownloadCommandOptions) => run(name, options, interruption));
 }
@@ -47,18 +46,20 @@ async function run(
 ): Promise<void> {
   const { download } = await import('../data/download.ts');
   interruption.stopsItself = true;
-  interruption.kept = 'What was transferred is kept, and the next vgg download goes on from there.';
+  const into = directory === undefined ? '' : ` --directory ${shellWord(directory)}`;
+  interruption.kept = `The downloaded part is kept. Continue with:\n  vgg download ${name}${into}`;
   const { folder, present } = await download(name, {
     ...(directory !== undefined && { directory }),
     onProgress: progressTo(process.stderr),
     signal: interruption.signal,
   });
   if (json) return printJson({ dataset: name, folder, present });
-  print(present ? `${folder} is there already.` : `${name} is in ${folder}.`);
-  note(`Train on it: vgg train --dataset ${name}${directory === undefined ? '' : ` --data ${directory}`}`);
+  print(present ? `${name} is already in ${folder}.` : `${name} is in ${folder}.`);
+  const data = directory === undefined ? '' : ` --data ${shellWord(directory)}`;
+  note(`Train on it with:\n  vgg train --dataset ${name}${data}`);
 }
 
-/** A line that is rewritten on a terminal; elsewhere a line each tenth part. */
+/** Redraws one line on a terminal; elsewhere prints a line for each tenth. */
 function progressTo(stream: NodeJS.WriteStream): (progress: DownloadProgress) => void {
   const start = performance.now();
   let first: number | undefined;
@@ -77,7 +78,9 @@ function progressTo(stream: NodeJS.WriteStream): (progress: DownloadProgress) =>
     if (stream.isTTY) {
       if (now - shown < 100 && bytes !== total) return;
       shown = now;
-      const left = total === undefined || rate === 0 ? '' : `, ${Math.ceil((total - bytes) / rate)} s left`;
+      const seconds =
+        total === undefined ? undefined : secondsLeft(bytes - first, total - bytes, now - start);
+      const left = seconds === undefined ? '' : `, ${Math.ceil(seconds)} s left`;
       stream.write(`\r\x1b[K${amount}, ${megabytes(rate)} MB/s${left}`);
       return;
     }

@@ -1,102 +1,157 @@
-/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test pictures. */
+/** `vgg evaluate`: loss and accuracy of a run, or of saved weights, on the test images. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { datasetFacts, loadDataset } from '../data/named.ts';
-import { UsageError, VggError } from '../errors.ts';
+import { datasetFacts, datasetNames, loadDataset } from '../data/named.ts';
+import { inputTransform } from '../data/transforms.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
+import { flagWithValue } from '../report/command.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
 import { print, printJson } from './output.ts';
-import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
+import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
-  readonly normalize?: true;
+  readonly normalize?: boolean;
   readonly batchSize: number;
   readonly json?: true;
 }
 
 const examples = `
 Examples:
-  $ vgg evaluate runs/vgg7-cifar100-…                   the best weights of a run, with the run's own options
-  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last ones
-  $ vgg evaluate --init vgg7.safetensors --model vgg7 --dataset cifar100 --normalize --json
+  $ vgg evaluate runs/a                                 the best weights of a run
+  $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
+  $ vgg evaluate --init vgg7.safetensors --json         a weight file of --save
+  $ vgg evaluate --init torch.safetensors --model vgg7 --dataset cifar100 --normalize
 
-Without a run, give the options that shaped the training: --model, --model-option, --dataset, --labels, --normalize.`;
+Files of --save describe their network, data set and normalization. For other weight files, such as PyTorch's, give the
+options they were trained with: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts
+the file is an error.`;
 
 export function evaluateCommand(): Command {
-  const command = new Command('evaluate').description('test a run, or saved weights');
+  const command = new Command('evaluate').description('test a run or saved weights');
   command
-    .addArgument(pathArgument('[run]', 'run folder, or the name of a run in runs/'))
+    .addArgument(pathArgument('[run]', 'run folder, or name of a run in runs/'))
     .addOption(
       pathOption(
         '--init <file>',
-        "weights as safetensors, from --save, a checkpoint or PyTorch (default: the run's best)",
+        "safetensors file with weights from --save, a checkpoint or PyTorch (default: the run's best weights)",
       ),
     );
   addDatasetOptions(addModelOptions(command));
+  const normalize = switchOptions(
+    '--normalize',
+    'normalize the images by the mean and deviation of the training images, as in training (default: off)',
+  );
+  for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)
-    .addOption(wholeNumberOption('--batch-size <n>', 'pictures at a time').default(100))
-    .option('--normalize', 'as in training: by mean and deviation of the training pictures')
-    .option('--json', 'print {"loss":…,"accuracy":…,"topFive":…,"correct":…,"images":…}');
+    .addOption(wholeNumberOption('--batch-size <n>', 'images per batch').default(100))
+    .option('--json', 'print one JSON object: loss, accuracy, topFive, correct, images');
   return command
     .addHelpText('after', examples)
     .action((run: string | undefined, options: EvaluateOptions) => evaluate(command, run, options));
 }
 
-/** What the network was trained as. */
+/** The options that the network was trained with. */
 type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'>;
 
+/** Weights, what they were trained as, and what they say of themselves. */
+interface Source {
+  readonly init: string;
+  readonly shape: Shape;
+  readonly info?: ModelInfo | undefined;
+}
+
 async function evaluate(command: Command, run: string | undefined, options: EvaluateOptions): Promise<void> {
-  const { init, shape } = run === undefined ? fromOptions(options) : await fromRun(command, run, options);
+  const { init, shape, info } =
+    run === undefined ? await fromOptions(command, options) : await fromRun(command, run, options);
   const splits = await loadDataset(shape);
-  const [{ testLoaderFor }, { compile }, { accuracyLine }] = await Promise.all([
+  const [{ testLoaderFor }, { dataLoader }, { compile }, { accuracyLine }] = await Promise.all([
     import('../runs/loaders.ts'),
+    import('../data/loader.ts'),
     import('../train/model.ts'),
     import('../train/reporters.ts'),
   ]);
-  const loader = testLoaderFor(splits, { batchSize: options.batchSize, normalize: shape.normalize });
+  const { batchSize, device, threads } = options;
+  // What the weights were trained with, if they say so; otherwise it is measured again.
+  const loader =
+    info?.normalization === undefined
+      ? testLoaderFor(splits, { batchSize, normalize: shape.normalize })
+      : dataLoader(splits.test, {
+          batchSize: Math.min(batchSize, splits.test.length),
+          transform: inputTransform(info.normalization ?? undefined),
+        });
   const { shape: input, classes } = datasetFacts(shape);
-  const { device, threads } = options;
-  await using model = await compile(createModel(shape.model, { classes, options: shape.modelOptions }), {
+  const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions });
+  await using model = await compile(network, {
     input,
     device,
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
   });
   await model.load(init);
+  const outputs = model.network.output[0];
+  if (outputs !== classes) {
+    throw new DataError(
+      `${init}: its network has ${outputs} classes, and ${splits.test.name} has ${classes}`,
+    );
+  }
   const { loss, accuracy, topFive, correct, images } = await model.evaluate(loader);
   if (options.json) return printJson({ loss, accuracy, topFive, correct, images });
   print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
   print(accuracyLine(accuracy));
 }
 
-function fromOptions(options: EvaluateOptions): { readonly init: string; readonly shape: Shape } {
-  const { init, model, modelOption, dataset, data, labels, normalize = false } = options;
+/** A file by itself: what it says of itself, and flags for what it does not say. */
+async function fromOptions(command: Command, options: EvaluateOptions): Promise<Source> {
+  const { init, data } = options;
   if (init === undefined) {
     throw new UsageError('evaluate: name a run folder, or weights with --init FILE.safetensors');
   }
-  const modelOptions = parseAssignments(modelOption);
+  const given = (name: keyof EvaluateOptions): boolean => command.getOptionValueSource(name) === 'cli';
+  const { readInfo } = await import('../model/weight-files.ts');
+  const info = await readInfo(init);
+  const chosen: Chosen = {
+    ...(given('model') && { model: options.model }),
+    ...(given('modelOption') && { modelOptions: parseAssignments(options.modelOption) }),
+    ...(given('dataset') && { dataset: options.dataset }),
+    ...(options.labels && { labels: options.labels }),
+    ...(options.normalize !== undefined && { normalize: options.normalize }),
+  };
+  const known = datasetNames.find((name) => name === info?.dataset);
+  if (info) {
+    // A data set of a program's own has a name that no flag can repeat.
+    const { dataset: _, labels: __, ...own } = info;
+    const { refuseContradictions } = await import('../runs/training.ts');
+    refuseContradictions(init, known ? info : own, chosen, flagWithValue);
+    if (info.dataset !== undefined && !known && !chosen.dataset) {
+      throw new UsageError(
+        `${init}: its weights were trained on ${info.dataset}, which is none of ${datasetNames.join(', ')}; ` +
+          'name one of them with --dataset',
+      );
+    }
+  }
+  const labels = chosen.labels ?? (known && info?.labels);
   return {
     init,
+    info,
     shape: {
-      model,
-      modelOptions,
-      dataset,
+      model: options.model,
+      modelOptions: chosen.modelOptions ?? {},
+      dataset: chosen.dataset === undefined ? (known ?? options.dataset) : options.dataset,
       ...(data !== undefined && { data }),
       ...(labels && { labels }),
-      normalize,
+      normalize: options.normalize ?? false,
     },
   };
 }
 
-async function fromRun(
-  command: Command,
-  run: string,
-  { init, data }: EvaluateOptions,
-): Promise<{ readonly init: string; readonly shape: Shape }> {
+async function fromRun(command: Command, run: string, { init, data }: EvaluateOptions): Promise<Source> {
   const own = ['model', 'modelOption', 'dataset', 'labels', 'normalize'];
   const given = own.find((name) => command.getOptionValueSource(name) === 'cli');
   if (given !== undefined) {
@@ -111,12 +166,16 @@ async function fromRun(
   if (init === undefined && !existsSync(best)) {
     const last = join(folder, runFiles.last);
     throw new VggError(
-      `${folder} has no best weights (${runFiles.best}): a run has them from the end of its first epoch on. ` +
-        `vgg train --resume ${run} goes on${existsSync(last) ? `, or --init ${last} tests the last ones` : ''}`,
+      `${folder} has no best weights (${runFiles.best}); they are saved after the first epoch. Continue the run with ` +
+        `vgg train --resume ${shellWord(run)}${existsSync(last) ? `, or test its last weights with --init ${shellWord(last)}` : ''}`,
     );
   }
-  return {
-    init: init ?? best,
-    shape: { ...config, ...(data !== undefined && { data }) },
-  };
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const file = init ?? best;
+  const info = await readInfo(file);
+  if (info) refuseContradictions(file, info, config, (option, value) => `the run's ${option} ${value}`);
+  return { init: file, info, shape: { ...config, ...(data !== undefined && { data }) } };
 }

@@ -1,9 +1,10 @@
 /**
- * Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or a lost connection sends. Where the command has something to keep, the first one asks it to stop: it ends its running
- * step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
+ * Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or a lost connection sends. If the command has something to keep,
+ * the first one asks it to stop: it finishes its step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
  * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
+import { note } from './output.ts';
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -59,6 +60,6 @@ export function listenForInterrupts(): Interruption {
 
 /** Says what was kept and ends the process. */
 export function endInterrupted(reason: Interrupted, { kept }: Interruption): never {
-  process.stderr.write(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}\n`);
+  note(`${process.stdout.isTTY ? '\n' : ''}Interrupted.${kept === '' ? '' : ` ${kept}`}`);
   process.exit(reason.exitCode);
 }

@@ -1,28 +1,29 @@
 /**
- * What a training leaves behind: the run folder's checkpoints, and the weights alone in the --save file, written
- * after each epoch and where the user interrupts. `interruption.kept` says at every moment what an end would leave.
+ * What a training saves: checkpoints in the run folder, and the weights alone in the --save file, after each epoch and
+ * when the user interrupts. `interruption.kept` always says what would be saved if the process ended now.
  */
 import { open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DataError, reason } from '../errors.ts';
 import type { Callback } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
+import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 
 export interface Keeper {
   readonly callback: Callback;
-  /** The model is there. */
-  begin(): void;
-  /** The weights that were tested last. */
+  /** The model is ready. */
+  begin(model: Model): void;
+  /** Saves the weights that were tested last. */
   finish(model: Model): Promise<void>;
-  /** `step` of `epoch` is the last one done. */
+  /** `step` of `epoch` was the last one. */
   interrupted(at: { readonly epoch: number; readonly step: number }): void;
 }
 
-/** A step of a large network and its checkpoint may take this long; a second signal ends it at once. */
+/** A step of a large network and its checkpoint may take this long. A second signal ends the process at once. */
 const graceMilliseconds = 60_000;
 
-/** Keeps the weights in `save`, and says what is kept there and in `run`, and with which `--resume` it goes on. */
+/** Saves the weights in `save`, and says what is saved there and in `run`, and how to resume. */
 export function keeperOf(
   {
     save,
@@ -37,34 +38,38 @@ export function keeperOf(
 ): Keeper {
   const say = (at: string): void => {
     const places = [
-      ...(run === undefined
-        ? []
-        : [`The checkpoint after ${at} is in ${run}; vgg train --resume ${resume} goes on.`]),
       ...(save === undefined ? [] : [`The weights after ${at} are in ${save}.`]),
+      ...(run === undefined || resume === undefined
+        ? []
+        : [
+            `The checkpoint after ${at} is in ${run}. Resume with:\n  vgg train --resume ${shellWord(resume)}`,
+          ]),
     ];
     interruption.kept =
       places.length > 0
         ? places.join(' ')
-        : `Nothing of ${at} was saved: a run folder (without --no-run) keeps it.`;
+        : `Nothing was saved after ${at}. Without --no-run, a run folder keeps checkpoints.`;
   };
+  let info: (() => Model['info']) | undefined;
   return {
     callback: {
-      // Each checkpoint of the loop is a good moment, the one of an interruption among them.
+      // The loop also writes a checkpoint when it is interrupted.
       async checkpoint({ loop, state }) {
         if (save !== undefined) {
           const [{ testedWeights }, { saveWeights }] = await Promise.all([
             import('../runs/recorder.ts'),
             import('../model/weight-files.ts'),
           ]);
-          await saveWeights(save, testedWeights(state));
+          await saveWeights(save, testedWeights(state), info?.());
         }
         say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
       },
     },
-    begin() {
+    begin(model) {
+      info = () => model.info;
       interruption.stopsItself = true;
       if (run !== undefined || save !== undefined) interruption.graceMilliseconds = graceMilliseconds;
-      interruption.kept = 'Nothing was saved: the running step did not end in time.';
+      interruption.kept = 'Nothing was saved, because the running step did not end in time.';
     },
     async finish(trained) {
       if (save !== undefined) await trained.save(save);
@@ -75,7 +80,7 @@ export function keeperOf(
   };
 }
 
-/** Refuses a file that cannot be written before hours are spent on what it is to hold. */
+/** Rejects a file that cannot be written, before hours are spent on its content. */
 export async function checkWritable(path: string, option = '--save'): Promise<void> {
   const { checkReplaceable, isMissing, temporaryBeside } = await import('../files/files.ts');
   // As it will be written: under a name beside its own.
@@ -86,7 +91,7 @@ export async function checkWritable(path: string, option = '--save'): Promise<vo
     await rm(temporary, { force: true });
   } catch (error) {
     const problem = isMissing(error)
-      ? `: the folder ${dirname(resolve(path))} does not exist; make it, or`
+      ? `: the folder ${dirname(resolve(path))} does not exist; create it, or`
       : ` cannot be written: ${reason(error)};`;
     throw new DataError(`${option} ${path}${problem} name a file elsewhere`, { cause: error });
   }

@@ -1,32 +1,30 @@
-/** `vgg kernels`: the CPU's kernels, and the code that one becomes. */
+/** `vgg kernels`: lists the CPU's kernels, and prints one as C or WebAssembly. */
 import { Command, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import type { KernelName } from '../kernels/catalogue.ts';
 import { unknownName } from '../suggest.ts';
-import { print, printJson } from './output.ts';
+import { hanging, printJson, printVerbatim, widthOf } from './output.ts';
 import { choiceOption } from './values.ts';
 
 const examples = `
 Examples:
   $ vgg kernels
-  $ vgg kernels winograd4Input        as C, for the vectors of this machine
-  $ vgg kernels winograd4Input --wat  as WebAssembly
-  $ vgg kernels --json                names, summaries and parameters, one object a line`;
+  $ vgg kernels relu           as C, for this machine's vectors
+  $ vgg kernels relu --wat     as WebAssembly
+  $ vgg kernels --json         names, summaries and parameters`;
 
 export function kernelsCommand(): Command {
   return new Command('kernels')
     .description("list the CPU's kernels, or print one as C or WebAssembly")
-    .argument('[name]', 'a kernel (default: all names with what they do)')
+    .argument('[name]', 'kernel (default: list all)')
     .addOption(new Option('--c', 'print C').conflicts('wat'))
-    .option('--wat', "print WebAssembly's text format")
+    .option('--wat', 'print the WebAssembly text format')
     .addOption(
-      choiceOption(
-        '--target <name>',
-        'vectors of the C code (default: those of this machine)',
-        targets,
-      ).conflicts('wat'),
+      choiceOption('--target <name>', "vectors of the C code (default: this machine's)", targets).conflicts(
+        'wat',
+      ),
     )
-    .option('--json', 'print an object for each kernel; with a name also its code')
+    .option('--json', 'print one JSON object per kernel; with a name, also its code')
     .addHelpText('after', examples)
     .action(kernels);
 }
@@ -47,14 +45,15 @@ async function kernels(name: string | undefined, options: KernelsOptions): Promi
   if (name === undefined) {
     const idle = (['c', 'wat', 'target'] as const).find((flag) => options[flag] !== undefined);
     if (idle)
-      throw new UsageError(`--${idle} prints one kernel's code: name the kernel, as in vgg kernels relu`);
+      throw new UsageError(`--${idle} prints one kernel's code; name the kernel, as in vgg kernels relu`);
     if (json) {
       for (const { name: own, summary } of recordKernels(wasmTarget))
         printJson({ name: own, summary, parameters: kernelParameters[own as KernelName] });
       return;
     }
     const width = Math.max(...kernelNames.map((known) => known.length));
-    for (const kernel of recordKernels(wasmTarget)) print(`${kernel.name.padEnd(width)}  ${kernel.summary}`);
+    for (const kernel of recordKernels(wasmTarget))
+      printVerbatim(hanging(kernel.name, kernel.summary, width + 2, widthOf(process.stdout)));
     return;
   }
   const known = kernelNames.find((kernel) => kernel === name);
@@ -68,10 +67,10 @@ async function kernels(name: string | undefined, options: KernelsOptions): Promi
   if (json) {
     const { summary } = recorded;
     printJson({ name: known, summary, parameters: kernelParameters[known], form, code });
-  } else print(code.trimEnd());
+  } else printVerbatim(code.trimEnd());
 }
 
-/** Vectors of this machine, or the narrowest where no compiler tells. */
+/** This machine's vectors, or the narrowest if there is no compiler to ask. */
 async function ownTarget(): Promise<(typeof targets)[number]> {
   const { findCompiler } = await import('../engine/cpu/compiler-node.ts');
   try {

@@ -1,25 +1,27 @@
 /**
- * The command `vgg`: finds the command, runs it and turns whatever ends it into an exit code.
- * 0 done; 1 failed (files, memory, a loss that is no number); 2 used wrongly; 130 and 143 interrupted.
- * Only the command that is called is loaded, and its heavy modules when it runs: the first training step comes soon.
+ * The command `vgg`: finds the command, runs it and turns its end into an exit code.
+ * 0 done; 1 failed (files, memory, a loss that is not a number); 2 wrong usage; 129, 130 and 143 interrupted.
+ * Only the called command is loaded, and its heavy modules when it runs, so that the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
 import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../errors.ts';
+import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
-import { guardOutput } from './output.ts';
+import { guardOutput, note } from './output.ts';
 import { packageVersion } from './version.ts';
 
 const examples = `
 Examples:
-  $ vgg train                              the lecture's network on the built-in shapes
-  $ vgg download cifar10                   fetch CIFAR-10 once
-  $ vgg train --recipe lecture             the lecture's whole program: 80 epochs
-  $ vgg train --resume runs/…              go on with a run that was interrupted
-  $ vgg summary vgg7 --dataset cifar100    layers, parameters, memory
-  $ vgg doctor                             what this machine has; whether its kernels are right and fast
-Each command explains its options: vgg train --help`;
+  $ vgg train                    train the lecture's network on the built-in images
+  $ vgg download cifar10         download CIFAR-10 once
+  $ vgg train --recipe lecture   the lecture's program: 80 epochs on CIFAR-10
+  $ vgg train --resume runs/…    continue an interrupted run
+  $ vgg summary vgg7             layers, parameters and memory
+  $ vgg doctor                   check this machine and its kernels
 
-/** Each command's module is loaded where it is called, or where all are listed; here is their order. */
+Run vgg COMMAND --help for a command's options.`;
+
+/** A module is loaded when its command is called, or when all commands are listed, in this order. */
 export const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
   train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
@@ -35,20 +37,20 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),
 };
 
-/** Runs the command line `argv` (with the program's own two words in front). */
+/** Runs the command line `argv`, which begins with the program's own two words. */
 export async function main(argv: readonly string[]): Promise<void> {
   guardOutput();
   const interruption = listenForInterrupts();
   const program = new Command('vgg')
     .description('Train, evaluate and explain VGG networks.')
     .version(packageVersion(), '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
     .addHelpText('after', examples);
   const called = argv[2] ?? '';
   const loaders = Object.hasOwn(commands, called) ? [commands[called]!] : Object.values(commands);
   for (const load of loaders) program.addCommand(await load(interruption));
   for (const command of [program, ...program.commands.flatMap((one) => [one, ...one.commands])]) {
-    command.exitOverride().showHelpAfterError('(--help lists the options)').showSuggestionAfterError();
+    withCommonHelp(command);
   }
   try {
     await program.parseAsync(argv);
@@ -58,11 +60,11 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-/** Writes what went wrong and yields the exit code. */
+/** Prints what went wrong; returns the exit code. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof VggError) {
-    process.stderr.write(`error: ${error.message}\n`);
+    note(`error: ${error.message}`);
     return error.exitCode;
   }
   if (isTooManyOpenFiles(error)) {
@@ -76,8 +78,6 @@ function report(error: unknown): number {
     return 1;
   }
   const stack = error instanceof Error ? error.stack : String(error);
-  process.stderr.write(
-    `${stack}\nThis is a mistake in vgg itself: please report it with the command used.\n`,
-  );
+  process.stderr.write(`${stack}\nThis is a bug in vgg. Please report it with the command you used.\n`);
   return 1;
 }

@@ -1,8 +1,9 @@
-/** The options that choose a network and the device it runs on, shared by the commands, and what they make. */
+/** The options that choose a network and the device it runs on, shared by several commands. */
 import type { Command } from 'commander';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
+import { maxThreads } from '../options.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
@@ -17,21 +18,24 @@ export function addModelOptions(command: Command): Command {
     .addOption(modelOptionOption());
 }
 
-/** `--model-option`, with what each model takes. */
+/** `--model-option`, with the options of each model. */
 export function modelOptionOption(): ReturnType<typeof repeatedOption> {
   const takers = new Map<string, string[]>();
   for (const [model, { options }] of Object.entries(models)) {
-    for (const [name, option] of Object.entries(options)) {
-      const assignment = `${name}=${[option.default].flat().join(',')}`;
-      takers.set(assignment, [...(takers.get(assignment) ?? []), model]);
-    }
+    const known = Object.entries(options).map(
+      ([name, { default: standard }]) => `${name}=${[standard].flat().join(',')}`,
+    );
+    if (known.length > 0) takers.set(known.join(', '), [...(takers.get(known.join(', ')) ?? []), model]);
   }
-  const known = [...takers].map(([assignment, names]) => `${assignment} (${names.join(', ')})`);
+  const known = [...takers].map(([options, names]) => `${names.join(' and ')} take ${options}`);
   return repeatedOption(
     '--model-option <name=value>',
-    `may be repeated; what there is, with its value by default: ${known.join(', ')}`,
+    `option of the network, may be repeated; ${known.join('; ')}`,
+    'as listed',
   );
 }
+
+export { maxThreads };
 
 export interface DeviceOptions {
   readonly device: DeviceName;
@@ -41,18 +45,15 @@ export interface DeviceOptions {
 /** Adds `--device` and `--threads`. */
 export function addDeviceOptions(command: Command): Command {
   return command
-    .addOption(choiceOption('--device <name>', 'what computes', deviceNames).default('auto'))
+    .addOption(choiceOption('--device <name>', 'device that computes', deviceNames).default('auto'))
     .addOption(
       wholeNumberOption(
         '--threads <n>',
-        'worker threads (default: one for each core); the results do not depend on it',
+        'worker threads, which do not change results (default: one per core)',
         { most: maxThreads },
       ),
     );
 }
-
-/** More than any machine has cores; each thread costs memory of its own. */
-export const maxThreads = 256;
 
 /** The chosen network for so many classes. @throws UsageError for an unknown name or a wrong option. */
 export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { doing } from './output.ts';
+import { doing, shorten, tableText, widthOf, wrap } from './output.ts';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -30,7 +30,56 @@ test('on a terminal it is one line, with the time, that leaves nothing behind', 
     '\r\x1b[2KReport: testing … 0 s',
     '\r\x1b[2KReport: testing … 1 s',
     '\r\x1b[2KReport: testing … 2 s',
-    '\r\x1b[2KReport: looking into th',
+    '\r\x1b[2KReport: looking … 2 s',
     '\r\x1b[2K',
   ]);
+});
+
+test('lines are broken between words, with their indentation', () => {
+  expect(wrap('one two three', 9)).toBe('one two\nthree');
+  expect(wrap('  one two three', 9)).toBe('  one two\n  three');
+  expect(wrap('one  two three', 8)).toBe('one  two\nthree');
+  expect(wrap('extraordinary word', 8)).toBe('extraordinary\nword');
+  expect(wrap('one two\nthree four', 8)).toBe('one two\nthree\nfour');
+  expect(wrap('one two three', Infinity)).toBe('one two three');
+});
+
+test('a command that is broken still works when it is copied', () => {
+  const command = '  npx vgg train --resume runs/a --epochs 20';
+  const wrapped = wrap(command, 30);
+  expect(wrapped).toBe('  npx vgg train --resume \\\n      runs/a --epochs 20');
+  expect(Math.max(...wrapped.split('\n').map((line) => line.length))).toBeLessThanOrEqual(30);
+});
+
+test('columns that do not fit follow below, with the first one again', () => {
+  const cells = [
+    ['run', 'state', 'accuracy', 'time'],
+    ['a', 'finished', '97.12 %', '1:02'],
+  ];
+  expect(tableText(cells, 2, Infinity)).toBe(
+    'run  state     accuracy  time\n─────────────────────────────\na    finished   97.12 %  1:02',
+  );
+  const narrow = tableText(cells, 2, 24);
+  expect(narrow).toBe(
+    [
+      'run  state     accuracy\n───────────────────────\na    finished   97.12 %',
+      'run  time\n─────────\na    1:02',
+    ].join('\n\n'),
+  );
+});
+
+test('the width is the terminal’s, else $COLUMNS', () => {
+  vi.stubEnv('COLUMNS', '70');
+  expect(widthOf({ isTTY: true, columns: 100 })).toBe(100);
+  expect(widthOf({})).toBe(70);
+  vi.stubEnv('COLUMNS', 'wide');
+  expect(widthOf({})).toBe(Infinity);
+  expect(widthOf({ isTTY: true, columns: 0 })).toBe(80);
+  vi.unstubAllEnvs();
+});
+
+test('what is cut ends with a whole word', () => {
+  expect(shorten('one two three', 20)).toBe('one two three');
+  expect(shorten('one two three', 10)).toBe('one two …');
+  expect(shorten('extraordinary', 8)).toBe('extrao …');
 });

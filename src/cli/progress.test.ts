@@ -37,10 +37,21 @@ test('the bar shows epoch, step, loss, speed and time left', () => {
   const { progress, take, advance } = onTerminal(120);
   advance(1000);
   progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1.23456, lr: 0.1 });
-  expect(take()).toBe(
-    `\r\x1b[2KEpoch [1/10] ${'█'.repeat(12)}${'░'.repeat(12)} step [50/100]  ` +
-      'Loss: 1.2346  5,000 images/s  0:19 left',
-  );
+  const drawn = `\r\x1b[2KEpoch [1/10] ${'█'.repeat(12)}${'░'.repeat(12)} step [50/100]  Loss: 1.2346  `;
+  // Within the first two seconds, the rate says little about the time left.
+  expect(take()).toBe(`${drawn}5,000 images/s`);
+  advance(1000);
+  progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1.23456, lr: 0.1 });
+  expect(take()).toBe(`${drawn}2,500 images/s  0:38 left`);
+});
+
+test('two slow steps are no rate', () => {
+  const { progress, take, advance } = onTerminal(120);
+  for (let step = 1; step <= 5; step++) {
+    advance(10_000);
+    progress.step({ epoch: 1, epochs: 10, step, steps: 100, loss: 1, lr: 0.1 });
+    expect(take().includes('left'), `step ${step}`).toBe(step === 5);
+  }
 });
 
 test('it is drawn a few times a second, and always for the last step', () => {
@@ -58,7 +69,8 @@ test('it is drawn a few times a second, and always for the last step', () => {
 test('it never wraps', () => {
   const { progress, take } = onTerminal(40);
   progress.step({ epoch: 1, epochs: 1, step: 1, steps: 100, loss: 1, lr: 0.1 });
-  expect(take().replace('\r\x1b[2K', '')).toHaveLength(39);
+  // What has no room is left out, and nothing is cut.
+  expect(take().replace('\r\x1b[2K', '')).toBe('Epoch [1/1]  step [1/100]  Loss: 1.0000');
 });
 
 test('a finished epoch takes the place of the bar', () => {

@@ -1,6 +1,6 @@
 /**
- * How `vgg train` shows its progress: a bar on a terminal, the lecture's lines elsewhere, one JSON object a line
- * with --json. All three hear the same events.
+ * How `vgg train` shows its progress: a bar on a terminal, the lecture's lines elsewhere, one JSON object per line
+ * with --json. All three receive the same events.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
@@ -18,7 +18,7 @@ import {
   type StepEvent,
 } from '../train/reporters.ts';
 import { percent } from '../words.ts';
-import { grouped, note, print, printJson } from './output.ts';
+import { grouped, note, print, printJson, secondsLeft, wrap } from './output.ts';
 
 export interface StartEvent {
   readonly model: Model;
@@ -28,7 +28,7 @@ export interface StartEvent {
   readonly seed: number;
   /** The run's folder. */
   readonly run: string | undefined;
-  /** Where it goes on from. */
+  /** Where a resumed run continues. */
   readonly from: LoopState | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface EndEvent {
 export interface Progress extends Reporter {
   start(event: StartEvent): void;
   end(event: EndEvent): void;
-  /** Leaves the screen in order where a run ends before its time. */
+  /** Tidies up the screen when a run is interrupted. */
   interrupt(event: {
     readonly epoch: number;
     readonly step: number;
@@ -111,7 +111,7 @@ function lines({ logEvery }: ProgressOptions): Progress {
   };
 }
 
-/** What a bar needs of a terminal. */
+/** The part of a terminal that a bar uses. */
 export interface Terminal {
   readonly columns?: number;
   write(text: string): unknown;
@@ -122,7 +122,7 @@ const redrawMilliseconds = 80;
 const barWidth = 24;
 const clearLine = '\r\x1b[2K';
 
-/** One line that is drawn anew: epoch, step, loss, images/s, time left. Finished epochs stay above it. */
+/** Redraws one line: epoch, step, loss, images/s, time left. Finished epochs stay above it. */
 export function bar(
   { batchSize }: Pick<ProgressOptions, 'batchSize'>,
   terminal: Terminal,
@@ -130,7 +130,7 @@ export function bar(
 ): Progress {
   let begun = 0;
   let epochBegun = 0;
-  /** Batches of the whole training, and those that were done before this process began, in it and in the epoch. */
+  /** Steps of the whole training, and those done before this process started, in total and in the epoch. */
   let totalSteps = 0;
   let before = 0;
   let beforeInEpoch = 0;
@@ -154,14 +154,14 @@ export function bar(
       const done = (event.epoch - 1) * event.steps + event.step;
       const figures = {
         imagesPerSecond: ((event.step - beforeInEpoch) * batchSize * 1000) / (time - epochBegun),
-        secondsLeft: ((time - begun) / 1000) * ((totalSteps - done) / (done - before)),
+        left: secondsLeft(done - before, totalSteps - done, time - begun),
       };
       // The last column stays free: some terminals would wrap.
       terminal.write(clearLine + barLine(event, figures, (terminal.columns ?? 80) - 1));
     },
     epoch(event: EpochEvent) {
       clear();
-      terminal.write(`${epochLine(event)}\n`);
+      terminal.write(`${wrap(epochLine(event), terminal.columns ?? 80)}\n`);
       epochBegun = now();
       beforeInEpoch = 0;
     },
@@ -170,16 +170,21 @@ export function bar(
   };
 }
 
-/** The bar itself takes the room that the figures leave. */
+/** The bar takes the columns that the figures leave; without room for all figures, the last ones are left out. */
 function barLine(
   { epoch, epochs, step, steps, loss }: StepEvent,
-  { imagesPerSecond, secondsLeft }: { readonly imagesPerSecond: number; readonly secondsLeft: number },
+  { imagesPerSecond, left }: { readonly imagesPerSecond: number; readonly left: number | undefined },
   columns: number,
 ): string {
   const before = `Epoch [${epoch}/${epochs}] `;
-  const after =
-    ` step [${step}/${steps}]  Loss: ${loss.toFixed(4)}  ${grouped(imagesPerSecond)} images/s` +
-    `  ${clock(secondsLeft)} left`;
+  const figures = [
+    ` step [${step}/${steps}]`,
+    `  Loss: ${loss.toFixed(4)}`,
+    `  ${grouped(imagesPerSecond)} images/s`,
+    ...(left === undefined ? [] : [`  ${clock(left)} left`]),
+  ];
+  while (figures.length > 1 && before.length + figures.join('').length > columns) figures.pop();
+  const after = figures.join('');
   const width = Math.max(0, Math.min(barWidth, columns - before.length - after.length));
   const filled = Math.round((width * step) / steps);
   return (before + '█'.repeat(filled) + '░'.repeat(width - filled) + after).slice(0, columns);
@@ -200,13 +205,13 @@ function startLine({ model, splits, trainLoader, seed, run, from }: StartEvent):
     `${grouped(trainLoader.dataset.length)} training and ${grouped(test.length)} test images; ` +
     `${model.description}; seed ${seed}`;
   if (run === undefined) return line;
-  return `${line}\nRun: ${run}${from ? `, going on ${placeOf(from)}` : ''}`;
+  return `${line}\nRun: ${run}${from ? `, resumed ${placeOf(from)}` : ''}`;
 }
 
 function printEnd({ last, reason, best, saved, run }: EndEvent): void {
   if (saved !== undefined) note(`The weights are in ${saved}.`);
   if (reason === 'earlyStopped') {
-    note(`Ended early: no progress since epoch ${best?.epoch}, whose weights were taken back.`);
+    note(`Stopped early: no improvement since epoch ${best?.epoch}. Its weights were restored.`);
   }
   if (run !== undefined && best) {
     const { words } = choosingMetric(last);

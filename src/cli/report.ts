@@ -1,4 +1,4 @@
-/** `vgg report`: runs as one HTML file, with the network in it. */
+/** `vgg report`: writes one HTML file about runs, with the network in it. */
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { DeviceName } from '../engine/backend.ts';
@@ -17,25 +17,28 @@ interface ReportCommandOptions {
 
 const examples = `
 Examples:
-  $ vgg report runs/vgg7-cifar100-…                  writes report.html into the run's folder
-  $ vgg report runs/a runs/b --out comparison.html   several runs, compared; the best one in full
-  $ vgg report runs/three                            the seeds of vgg train --seeds, compared
-  $ vgg report runs/a --brief                        small, and made in seconds: no network in it
+  $ vgg report runs/a                           write runs/a/report.html
+  $ vgg report runs/a runs/b --out both.html    compare runs, the best one in full
+  $ vgg report runs/three                       compare the seeds of a series
+  $ vgg report runs/a --brief                   a small report in seconds
 
-The file needs no network and opens from disk. It holds the network itself: drop a picture on the page and it is
-classified there. vgg train makes the report at its end; this makes it anew, while a run is under way, too.`;
+The file opens from disk and loads nothing. It contains the trained network and classifies images that you drop on the page. vgg train writes the report at its end; this command writes it again, also while a run is still training.`;
 
 export function reportCommand(): Command {
   return new Command('report')
-    .description('one HTML file on a run, or several compared; the network in it classifies pictures')
-    .addArgument(pathArgument('<run...>', 'run folders, or names of runs in runs/; or one folder of --seeds'))
-    .addOption(pathOption('--out <file>', "the file (default: report.html in the first run's folder)"))
-    .addOption(
-      pathOption('--data <path>', 'folder or archive with the files of CIFAR, where they are elsewhere now'),
+    .description('write an HTML report about one run, or comparing several')
+    .addArgument(
+      pathArgument('<run...>', 'run folders, names of runs in runs/, or the folder of a --seeds series'),
     )
-    .addOption(choiceOption('--device <name>', 'what evaluates the network', deviceNames).default('auto'))
-    .option('--brief', 'leave out the network, what it sees, and the data')
-    .option('--json', 'print {"report":…}')
+    .addOption(pathOption('--out <file>', "file to write (default: report.html in the first run's folder)"))
+    .addOption(
+      pathOption('--data <path>', 'folder or archive with the CIFAR files, if they have moved since'),
+    )
+    .addOption(
+      choiceOption('--device <name>', 'device that evaluates the network', deviceNames).default('auto'),
+    )
+    .option('--brief', 'leave out the network, its feature maps and the data')
+    .option('--json', 'print one JSON object: report')
     .addHelpText('after', examples)
     .action(report);
 }
@@ -50,7 +53,7 @@ async function report(folders: readonly string[], options: ReportCommandOptions)
   const places = folders.map(runPlace);
   const [first] = places;
   const series = places.length === 1 && isSeries(first!) ? first : undefined;
-  // Seeds that are still to come have nothing to report; what is damaged is said.
+  // Seeds that have not started have nothing to report; damaged ones are reported as such.
   const seeds = series === undefined ? [] : await listRuns(series);
   const told = seeds.filter((run) => 'problem' in run || run.epochs.length > 0);
   const path = await reportRuns(told.length > 0 ? told.map(({ folder }) => folder) : places, {
@@ -59,5 +62,5 @@ async function report(folders: readonly string[], options: ReportCommandOptions)
     onProgress: note,
   });
   if (json) printJson({ report: path });
-  else print(`The report is in ${path}; open it in a browser.`);
+  else print(`The report is in ${path}. Open it in a browser.`);
 }

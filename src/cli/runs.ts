@@ -1,30 +1,27 @@
-/** `vgg runs` and `vgg compare`: what was trained, and how runs differ. */
+/** `vgg runs` and `vgg compare`: lists runs, and shows how they differ. */
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
-import { formatTable } from '../model/summary.ts';
 import { bestEpoch, choosingMetric, computedBy, dataSetWarning, kernelsIn } from '../runs/records.ts';
 import { fixed, percent } from '../words.ts';
-import { meanText, note, print, printJson } from './output.ts';
+import { meanText, note, printJson, printTable } from './output.ts';
 import { clock } from './progress.ts';
 import { pathArgument } from './values.ts';
 
 const runsExamples = `
 Examples:
-  $ vgg runs                 the runs in runs/, or in $VGGNET_RUNS
-  $ vgg runs experiments     those in another folder
-  $ vgg runs --json          one JSON object a line
+  $ vgg runs                 the runs in $VGGNET_RUNS or runs/
+  $ vgg runs experiments     the runs in another folder
+  $ vgg runs --json          one JSON object per line
 
-A folder of --seeds stands behind its runs: how many seeds are finished, and the mean of their test accuracy ± the
-deviation of the sample, from two seeds on.
+The runs of a --seeds series are followed by a summary: the number of finished seeds, and the mean ± sample standard deviation of their test accuracy.
 
-test accuracy is that of the last epoch. best epoch shows the accuracy that selected the best weights: on the validation
-images if --validation holds some out, otherwise on the test images, which is slightly optimistic.`;
+The test accuracy column is that of the last epoch. The best epoch column is the accuracy that selected the best weights: on the validation images if --validation holds some out, otherwise on the test images, which is slightly optimistic.`;
 
 export function runsCommand(): Command {
   return new Command('runs')
-    .description('list runs: state, epochs, accuracy, time, and on which kernels')
+    .description('list runs with their state, epochs, accuracy, time and kernels')
     .addArgument(pathArgument('[dir]', 'folder of run folders'))
-    .option('--json', 'print one object a line')
+    .option('--json', 'print one JSON object per line')
     .addHelpText('after', runsExamples)
     .action(listCommand);
 }
@@ -42,7 +39,7 @@ async function listCommand(dir: string | undefined, { json }: { readonly json?: 
     }
     return;
   }
-  if (runs.length === 0) return note(`There are no runs in ${root}; vgg train makes one.`);
+  if (runs.length === 0) return note(`There are no runs in ${root}. Create one with:\n  vgg train`);
   const rows = runs.map((run) => {
     if ('problem' in run) return [run.name, 'damaged', '', '', '', '', ''];
     if ('seeds' in run) {
@@ -62,7 +59,7 @@ async function listCommand(dir: string | undefined, { json }: { readonly json?: 
     ];
   });
   const head = ['run', 'state', 'epochs', 'test accuracy', 'best epoch', 'time', 'kernels'];
-  print(formatTable([head, ...rows], 2));
+  printTable([head, ...rows], 2);
   for (const run of runs) if ('problem' in run) note(run.problem);
 }
 
@@ -70,20 +67,20 @@ const compareExamples = `
 Examples:
   $ vgg compare runs/a runs/b
   $ vgg compare runs/* --json
-  $ vgg report runs/a runs/b --out both.html    the same with curves`;
+  $ vgg report runs/a runs/b --out both.html    with curves, as HTML`;
 
 export function compareCommand(): Command {
   return new Command('compare')
-    .description('how runs differ: options and results')
-    .addArgument(pathArgument('<run...>', 'run folders, or names of runs in runs/; two or more'))
-    .option('--json', 'print one object')
+    .description('compare the options and results of runs')
+    .addArgument(pathArgument('<run...>', 'two or more run folders, or names of runs in runs/'))
+    .option('--json', 'print one JSON object')
     .addHelpText('after', compareExamples)
     .action(compare);
 }
 
 async function compare(folders: readonly string[], { json }: { readonly json?: true }): Promise<void> {
   const { isSeries, readRun, requireDifferent, runPlace } = await import('../runs/folder.ts');
-  // Of a series, readRun says which runs are in it.
+  // For a series, readRun names the runs in it.
   if (folders.length < 2 && !folders.map(runPlace).some(isSeries))
     throw new UsageError('compare: name two runs or more, as in vgg compare runs/a runs/b');
   const runs = await Promise.all(folders.map((folder) => readRun(runPlace(folder))));
@@ -122,7 +119,7 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
     ...keys.map((key) => [key, ...configs.map((config) => show(config[key]))]),
     ...results.map(([what, of]) => [what, ...runs.map(of)]),
   ];
-  print(formatTable([['', ...runs.map(({ name }) => name)], ...rows], 1));
+  printTable([['', ...runs.map(({ name }) => name)], ...rows], 1);
 }
 
 const chosenBy = ({ epochs }: ReadRun): string => {

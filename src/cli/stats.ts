@@ -1,4 +1,4 @@
-/** `vgg stats`: what the lecture's normalisation (equation 5.9) needs to know of a data set. */
+/** `vgg stats`: the statistics of a data set that the lecture's normalization (equation 5.9) uses. */
 import { Command } from 'commander';
 import { loadDataset } from '../data/named.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
@@ -15,20 +15,17 @@ Examples:
   $ vgg stats --dataset cifar10
   $ vgg stats --dataset cifar100 --plot histograms.svg
 
-Pixels are scaled to 0–1. The deviation is that of the whole population, as in the lecture.`;
+Pixels are scaled to 0–1. The standard deviation is that of the population, as in the lecture.`;
 
 export function statsCommand(): Command {
   const command = new Command('stats').description(
-    'mean and standard deviation of each colour channel over all training pixels',
+    'mean and standard deviation of each color channel over all training pixels',
   );
   return addDatasetOptions(command)
     .addOption(
-      pathOption(
-        '--plot <file>',
-        'draw the histograms of the channels before and after normalisation as SVG',
-      ),
+      pathOption('--plot <file>', "draw the channels' histograms before and after normalization as SVG"),
     )
-    .option('--json', 'print {"mean":[…],"std":[…]}')
+    .option('--json', 'print one JSON object: mean, std')
     .addHelpText('after', examples)
     .action(stats);
 }
@@ -39,8 +36,8 @@ async function stats(options: StatsOptions): Promise<void> {
   const { mean, std } = channelStatistics(train);
   if (options.plot !== undefined) {
     const { histogramsSvg } = await import('../report/histograms.ts');
-    const picture = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
-    await (await import('../files/files.ts')).writeWhole(options.plot, picture);
+    const svg = histogramsSvg(channelHistograms(train), { mean, std }, { dataset: train.name });
+    await (await import('../files/files.ts')).writeWhole(options.plot, svg);
     note(`The histograms are in ${options.plot}.`);
   }
   if (options.json) return printJson({ mean, std });
@@ -51,5 +48,5 @@ async function stats(options: StatsOptions): Promise<void> {
   }
 }
 
-/** Every data set of the command line has these. */
+/** All data sets of the command line have these channels. */
 const channelNames = ['red', 'green', 'blue'];

@@ -1,5 +1,5 @@
-/** `vgg summary`: a network layer by layer, and the memory that training it needs, before anything is allocated. */
-import { availableParallelism } from 'node:os';
+/** `vgg summary`: a network layer by layer, and the memory that its training needs, before any is allocated. */
+import { availableParallelism, totalmem } from 'node:os';
 import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { PlanDescription } from '../engine/cpu/describe.ts';
@@ -8,10 +8,10 @@ import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
-import { formatBytes, formatSummary, formatTable, summarize } from '../model/summary.ts';
+import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
 import { counted } from '../words.ts';
 import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
-import { note, print, printJson } from './output.ts';
+import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 
 const profiledDevices = ['auto', 'native', 'wasm'] as const;
@@ -34,56 +34,97 @@ Examples:
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
 
-Layers are counted for one picture, each with memory for its output. Training memory is what the kernels allocate for
-a whole batch: parameters, optimizer, gradients and the maps of the pictures in work; they fuse layers and share maps.`;
+The figures of a layer are for one image; its memory is that of its output. Training memory is what the kernels allocate for a batch: parameters, optimizer state, gradients and feature maps. The kernels fuse layers and share feature maps.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
-    .description('table of a network: output shapes, parameters, multiply-adds, memory')
-    .argument('<model>', 'network, as for --model of train')
+    .description('show the layers of a network: output shapes, parameters, memory')
+    .argument('<model>', 'network, as in vgg train --model')
     .addOption(modelOptionOption())
     .addOption(
-      choiceOption('--dataset <name>', 'data set whose pictures and classes count', datasetNames).default(
-        'shapes',
-      ),
+      choiceOption(
+        '--dataset <name>',
+        'data set that determines input shape and classes',
+        datasetNames,
+      ).default('shapes'),
     )
-    .addOption(wholeNumberOption('--batch-size <n>', 'pictures in a training step').default(100))
+    .addOption(wholeNumberOption('--batch-size <n>', 'images per training step').default(100))
     .addOption(
-      wholeNumberOption('--threads <n>', 'worker threads (default: one for each core)', { most: maxThreads }),
+      wholeNumberOption('--threads <n>', 'worker threads (default: one per core)', { most: maxThreads }),
     )
-    .option('--plan', "also what the CPU's planner chooses for each layer")
-    .option('--profile', 'also train a few steps on one thread, and show where their time goes')
+    .option('--plan', 'also show the algorithm chosen for each layer')
+    .option('--profile', 'also train a few steps on one thread and show the time of each layer')
     .addOption(
-      choiceOption('--device <name>', 'whose kernels --profile times', profiledDevices).default('auto'),
+      choiceOption('--device <name>', 'device that --profile times', profiledDevices).default('auto'),
     )
-    .option('--json', 'print one object with the layers and totals')
+    .option('--json', 'print one JSON object with layers and totals')
     .addHelpText('after', examples)
     .action(summary);
 }
 
 async function summary(model: string, options: SummaryOptions, command: Command): Promise<void> {
   if (!options.profile && command.getOptionValueSource('device') === 'cli')
-    throw new UsageError('--device says whose kernels --profile times; add --profile, or leave it out');
+    throw new UsageError('--device has no effect without --profile; add --profile, or leave it out');
   const { shape, classes } = datasetFacts(options);
   const network = buildNetwork(chosenModel({ model, modelOption: options.modelOption }, classes), shape);
   const table = summarize(network);
   const { batchSize, threads = availableParallelism() } = options;
-  const { trainingMemory } = await import('../engine/cpu/session.ts');
-  const trainingBytes = await trainingMemory(network, batchSize, threads);
+  const training = await trainingOf(network, batchSize, threads);
   const plan = options.plan || options.profile ? await planOf(network, options) : undefined;
   if (options.json) {
     return printJson({
       ...table,
-      training: { batchSize, threads, bytes: trainingBytes },
+      training,
       ...(plan && { plan }),
     });
   }
-  print(formatSummary(table));
-  print(
-    `Training with batches of ${batchSize} on ${counted(threads, 'thread')} takes ` +
-      `${formatBytes(trainingBytes)}.`,
-  );
+  printTable(summaryCells(table), 3, true);
+  print(trainingText(training));
   if (plan) print(`\n${formatPlan(plan)}`);
+}
+
+/** The memory that training needs, and whether it can run. */
+interface Training {
+  readonly batchSize: number;
+  readonly threads: number;
+  readonly bytes: number;
+  /** The smaller one of the kernels' limit and this machine's memory. */
+  readonly limitBytes: number;
+  readonly fits: boolean;
+  /** The largest batch that fits, if this one does not; 0 if none does. */
+  readonly largestBatch?: number;
+}
+
+async function trainingOf(network: Network, batchSize: number, threads: number): Promise<Training> {
+  const { largestMemory, trainingMemory } = await import('../engine/cpu/session.ts');
+  const limitBytes = Math.min(largestMemory, totalmem());
+  const bytes = await trainingMemory(network, batchSize, threads);
+  const fits = bytes <= limitBytes;
+  if (fits) return { batchSize, threads, bytes, limitBytes, fits };
+  let [largestBatch, tooLarge] = [0, batchSize];
+  while (tooLarge - largestBatch > 1) {
+    // A network that is too large for one image is too large for more.
+    const batch = largestBatch === 0 ? 1 : Math.floor((largestBatch + tooLarge) / 2);
+    const batchFits = (await trainingMemory(network, batch, threads)) <= limitBytes;
+    if (batchFits) largestBatch = batch;
+    else if (batch === 1) break;
+    else tooLarge = batch;
+  }
+  return { batchSize, threads, bytes, limitBytes, fits, largestBatch };
+}
+
+function trainingText({ batchSize, threads, bytes, limitBytes, fits, largestBatch = 0 }: Training): string {
+  const takes = `Training with batches of ${batchSize} on ${counted(threads, 'thread')} takes ${formatBytes(bytes)}`;
+  if (fits) return `${takes}.`;
+  const reason =
+    limitBytes === totalmem()
+      ? `this machine has ${formatBytes(limitBytes)} of memory`
+      : `the limit is ${formatBytes(limitBytes)}`;
+  const wayOut =
+    largestBatch > 0
+      ? `use --batch-size ${largestBatch} or less`
+      : 'use fewer channels or hidden units, or larger pool strides';
+  return `${takes}, but ${reason}: this network cannot be trained here. To train it, ${wayOut}.`;
 }
 
 interface Plan extends PlanDescription {
@@ -100,7 +141,7 @@ interface PlanProfile extends LayerProfile {
   readonly batchSize: number;
 }
 
-/** Steps that are timed. */
+/** Timed steps. */
 const profiledSteps = 10;
 
 async function planOf(network: Network, { batchSize, profile, device }: SummaryOptions): Promise<Plan> {
@@ -155,29 +196,19 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
       ];
     }),
     ...(profile
-      ? [
-          [
-            'pictures, loss',
-            '',
-            '',
-            '',
-            profile.rest.milliseconds.toFixed(2),
-            percent(profile.rest.share),
-            '',
-          ],
-        ]
+      ? [['images, loss', '', '', '', profile.rest.milliseconds.toFixed(2), percent(profile.rest.share), '']]
       : []),
   ];
   const lines = [
-    formatTable(cells, 4),
-    `${chunk === 1 ? '1 image goes' : `${chunk} images go`} through the network together; gradients are summed in ${counted(slots, 'slot')}; blocks are cut for a cache of ` +
-      `${formatBytes(cacheBytes)}.`,
+    tableText(cells, 4, widthOf(process.stdout)),
+    `The network processes ${counted(chunk, 'image')} at a time, sums gradients in ${counted(slots, 'slot')} and sizes blocks for a ` +
+      `cache of ${formatBytes(cacheBytes)}.`,
   ];
   if (profile) {
     lines.push(
       `A step of ${profile.batchSize} takes ${profile.milliseconds.toFixed(2)} ms with ${profile.kernels} on one ` +
-        'thread; GFLOP/s are counted as direct convolution.',
-      `Its products are computed in register tiles of ${profile.tiles.map(([height, width]) => `${height}×${width}`).join(', ')} vectors of ` +
+        'thread. GFLOP/s count direct convolution.',
+      `Matrix products use register tiles of ${profile.tiles.map(([height, width]) => `${height}×${width}`).join(', ')} vectors of ` +
         `${profile.lanes} floats.`,
     );
   }

@@ -1,20 +1,22 @@
 /**
- * `vgg train`: the lecture's program, and any other training. The options become a config (`config-options.ts`), the
- * config a training in a run folder (`runs/training.ts`); here it is shown, kept and ended well.
+ * `vgg train`: the lecture's program, and any other training. Options become a config (`config-options.ts`), and the
+ * config a training in a run folder (`runs/training.ts`). This file shows its progress, saves it and ends it.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
+import { parseNumber } from '../numbers.ts';
+import { longestTimer, mostSeeds } from '../options.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
-import { percent } from '../words.ts';
+import { percent, shellWord } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
-import { continueWithoutOutput, doing, meanText, note, print, printJson } from './output.ts';
+import { continueWithoutOutput, doing, meanText, note, print, printJson, printVerbatim } from './output.ts';
 import { pathOption, wholeNumberOption } from './values.ts';
 
 interface TrainCommandOptions {
@@ -31,60 +33,68 @@ interface TrainCommandOptions {
 
 const examples = `
 Examples:
-  $ vgg train --epochs 3                        the lecture's network on the built-in shapes
-  $ vgg train --recipe lecture                  the lecture's whole program, on CIFAR-10
-  $ vgg train --recipe cifar100-vgg7            the third exercise
-  $ vgg train --resume runs/vgg7-cifar100-…     goes on where a run was left, with the same bits
+  $ vgg train --epochs 3                  the lecture's network, built-in images
+  $ vgg train --recipe lecture            the lecture's program, on CIFAR-10
+  $ vgg train --recipe cifar100-vgg7      the third exercise
+  $ vgg train --resume runs/a             continue a run, with the same bits
   $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
-  $ vgg train --epochs 5 --seeds 3 --run runs/three
-                                                mean and deviation over three seeds; --resume runs/three goes on
-  $ vgg train --steps 20 --log-every 1 --json   each step as one JSON object
+  $ vgg train --seeds 3 --run runs/three  mean and deviation over three seeds
+  $ vgg train --log-every 1 --json        one JSON object per step
 
-A run folder holds config, metrics, checkpoints and a report; Ctrl-C writes a checkpoint, and --resume goes on. Training
-pictures are padded by 4, flipped at random and cropped to their size at random, as in the lecture, unless
---no-augment is given.`;
+A run folder holds the config, metrics, checkpoints and a report. Ctrl-C writes a checkpoint, and --resume continues from it.
+
+As in the lecture, training images are padded by 4 pixels, flipped at random and cropped at random, unless you give --no-augment.
+
+Numbers are decimal, with an optional exponent: 100, 0.5, 1e-3. Numbers that need not be whole may be fractions: 1/3.`;
 
 export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
   addConfigOptions(command)
-    .addOption(
-      pathOption('--run <dir>', 'folder of the run (default: a new one in runs/, or in $VGGNET_RUNS)'),
-    )
-    .option('--no-run', 'keep nothing')
+    .option('--print-config', 'print the complete config as JSON and exit')
+    .optionsGroup('Run folder:')
+    .addOption(pathOption('--run <dir>', 'run folder (default: a new one in $VGGNET_RUNS or runs/)'))
+    .option('--no-run', 'save nothing')
     .addOption(
       pathOption(
         '--resume <dir>',
-        'go on with the run, or the seeds, in this folder; a name alone is looked for in runs/, too',
+        'continue the run or the series of seeds in this folder; a name alone is also looked up in runs/',
       ),
     )
     .addOption(
       new Option(
         '--checkpoint-every <n|Ns>',
-        'a checkpoint each n steps, or each N seconds, besides every epoch',
+        'also write a checkpoint every n steps or every N seconds (default: after each epoch)',
       ).argParser(parseCheckpointEvery),
     )
-    .option('--no-report', 'no report.html at the end')
+    .option('--no-report', 'do not write report.html at the end')
+    .addOption(pathOption('--save <file>', 'also save the weights as safetensors, after each epoch'))
     .addOption(
       wholeNumberOption(
         '--seeds <k>',
-        'train k times, with --seed and the seeds that follow it; mean ± deviation',
+        'train k times, with --seed and the seeds after it: mean ± deviation',
+        {
+          most: mostSeeds,
+        },
       ),
     )
-    .addOption(pathOption('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
-    .option('--print-config', 'print the complete config as JSON and end')
-    .option('--json', 'report one JSON object a line');
+    .optionsGroup('Output:')
+    .option('--json', 'print one JSON object per line');
   return command
     .addHelpText('after', examples)
     .action((options: TrainCommandOptions) => train(command, options, interruption));
 }
 
 function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
-  const [, digits, unit] = /^(\d+(?:\.\d+)?)(s?)$/.exec(text) ?? [];
-  const value = Number(digits);
-  if (unit === 's' && value > 0) return { seconds: value };
-  if (unit === '' && Number.isInteger(value) && value > 0) return { steps: value };
+  const isTime = text.endsWith('s');
+  const value = parseNumber(isTime ? text.slice(0, -1) : text) ?? 0;
+  const most = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
+  const isInRange = value > 0 && value <= most;
+  if (isInRange && isTime) return { seconds: value };
+  if (isInRange && Number.isInteger(value) && !text.includes('/')) return { steps: value };
   throw new UsageError(
-    `--checkpoint-every ${text} is neither a whole number of steps, as in 100, nor of seconds, as in 30s`,
+    value > most
+      ? `--checkpoint-every ${text} is above the limit of ${most}${isTime ? 's' : ''}`
+      : `--checkpoint-every ${text} is neither a number of steps such as 100 nor of seconds such as 30s`,
   );
 }
 
@@ -93,22 +103,22 @@ async function train(
   options: TrainCommandOptions,
   interruption: Interruption,
 ): Promise<void> {
-  interruption.kept = 'Nothing was trained yet, so nothing was saved.';
+  interruption.kept = 'Training had not started, so nothing was saved.';
   const { resume, seeds, save } = options;
   if (save !== undefined) await checkWritable(save);
   if (process.argv.includes('--no-run') && process.argv.some((word) => /^--run(=|$)/.test(word)))
-    throw new UsageError('--no-run keeps nothing, and --run names where to keep it; leave out one of them');
+    throw new UsageError('--no-run saves nothing, and --run names where to save; leave out one of them');
   if (options.run === false && save === undefined && options.checkpointEvery) {
     throw new UsageError(
-      '--checkpoint-every: --no-run keeps no checkpoints; leave out one of them, or name a file with --save',
+      '--checkpoint-every has no effect with --no-run; leave out one of them, or name a file with --save',
     );
   }
-  if (resume !== undefined) return goOn(command, options, resume, interruption);
+  if (resume !== undefined) return resumeRun(command, options, resume, interruption);
   const config = await chosenConfig(command);
   if (options.printConfig) {
-    // What is printed is to train by.
+    // The printed config must be one that trains.
     (await import('../runs/training.ts')).checkConfig(config);
-    return print(JSON.stringify(usedOptions(config), null, 2));
+    return printVerbatim(JSON.stringify(usedOptions(config), null, 2));
   }
   if (seeds !== undefined) refuseSave(save);
   const folder = await folderOf(options, config);
@@ -133,15 +143,15 @@ async function train(
   }
 }
 
-/** `--resume`: a run, or the seeds of a series that are not finished. */
-async function goOn(
+/** `--resume`: continues a run, or the unfinished seeds of a series. */
+async function resumeRun(
   command: Command,
   options: TrainCommandOptions,
   resume: string,
   interruption: Interruption,
 ): Promise<void> {
   if (options.run === false) {
-    throw new UsageError('--resume goes on with a run, which --no-run would not keep; leave out one of them');
+    throw new UsageError('--resume continues a run, and --no-run would not save it; leave out one of them');
   }
   const [
     { isSeries, readRun, runFiles, runPlace },
@@ -155,23 +165,25 @@ async function goOn(
   const folder = runPlace(resume);
   const before = isSeries(folder) ? await readSeries(folder) : undefined;
   const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
-  // A series may be given more seeds.
+  // A series may get more seeds.
   const seeds = before ? undefined : options.seeds;
   for (const [flag, given] of Object.entries({ recipe, config: file, seeds, run: options.run })) {
     if (given !== undefined)
-      throw new UsageError(`--resume goes on with a run as it is; leave out --${flag}`);
+      throw new UsageError(
+        `--${flag} has no effect with --resume, which continues the run as it is; leave it out`,
+      );
   }
   const changes = givenOptions(command);
   const run = before ? undefined : await readRun(folder);
   const config = resumedConfig((before ?? run!).config, changes, run?.status?.step ?? 0);
-  if (options.printConfig) return print(JSON.stringify(usedOptions(config), null, 2));
+  if (options.printConfig) return printVerbatim(JSON.stringify(usedOptions(config), null, 2));
   if (!before) {
     await trainOnce(config, { ...options, resume: folder, folder }, interruption);
     return;
   }
   refuseSave(options.save);
   const series = { config, seeds: options.seeds ?? before.seeds };
-  // Nothing is written where a seed's run could not go on.
+  // Check all seeds before anything is written.
   for (let seed = config.seed; seed < config.seed + before.seeds; seed++) {
     const own = seedFolder(folder, seed);
     if (!existsSync(join(own, runFiles.config))) continue;
@@ -184,11 +196,13 @@ async function goOn(
 
 function refuseSave(save: string | undefined): void {
   if (save !== undefined) {
-    throw new UsageError('--save keeps one network; with several seeds leave it out: each has a run');
+    throw new UsageError(
+      '--save holds one network; leave it out with several seeds, each of which has a run folder',
+    );
   }
 }
 
-/** Every seed of a series: those that are finished as they are, those that were begun from where they were left. */
+/** Trains every seed of a series: skips finished ones and continues those that were started. */
 async function trainSeries(
   series: string,
   { config, seeds }: SeedSeries,
@@ -231,7 +245,7 @@ async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Prom
 
 const startGrace = 10_000;
 
-/** One training from its start, or from where it was left, to its end. Yields its last test accuracy, if known. */
+/** Runs one training from its start or its last checkpoint to its end. Returns the last test accuracy, if known. */
 async function trainOnce(
   config: TrainConfig,
   options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
@@ -256,7 +270,7 @@ async function trainOnce(
   if (folder !== undefined || save !== undefined)
     continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
   const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
-  // Until the first step there is a folder to be taken away again.
+  // Until the first step, an interrupt has to remove the new folder.
   interruption.stopsItself = true;
   interruption.graceMilliseconds = startGrace;
   try {
@@ -267,7 +281,7 @@ async function trainOnce(
       onNotice: note,
       callbacks: [shown, keeper.callback],
       onStart(training, from) {
-        keeper.begin();
+        keeper.begin(training.model);
         if (from) position = from.loop;
         progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
       },
@@ -276,30 +290,32 @@ async function trainOnce(
     const { last, reason } = result;
     const report = async (): Promise<void> => {
       if (folder === undefined || !options.report) return;
-      // The workers' memory is free before the report needs its own.
+      // Free the workers' memory before the report allocates its own.
       await model.close();
       await writeReportOf(folder, config.device, result.training.splits);
     };
     if (!last) {
       const wayOut =
         reason === 'earlyStopped'
-          ? `it ended early; --init ${folder}/best.safetensors begins a new run from its best weights`
-          : `a larger ${bindingLimits(config)} trains it further`;
-      note(`${folder} is finished: nothing was left to do; ${wayOut}.`);
+          ? `It stopped early; --init ${shellWord(`${folder}/best.safetensors`)} starts a new run from its best weights`
+          : `Raise ${bindingLimits(config)} to train it further`;
+      note(`${folder} is a finished run. ${wayOut}.`);
       await keeper.finish(model);
       const [{ readRun, runFiles }, { finalAccuracy }] = await Promise.all([
         import('../runs/folder.ts'),
         import('../runs/seeds.ts'),
       ]);
-      // Where only the report was interrupted, that is what is left.
+      // If only the report was interrupted, write it now.
       if (folder !== undefined && !existsSync(join(folder, runFiles.report))) await report();
       return finalAccuracy(await readRun(result.folder!));
     }
     await keeper.finish(model);
     progress.end({ last, reason, best: result.best, saved: save, run: folder });
     interruption.stopsItself = false;
-    const further = series === undefined ? '' : ` vgg train --resume ${series} goes on with the other seeds.`;
-    interruption.kept = `The run in ${folder} is finished; vgg report ${folder} makes its report.${further}`;
+    const place = shellWord(String(folder));
+    const further =
+      series === undefined ? '' : `\nContinue the other seeds:\n  vgg train --resume ${shellWord(series)}`;
+    interruption.kept = `The run in ${folder} is finished. Write its report:\n  vgg report ${place}${further}`;
     await report();
     return last.testAccuracy;
   } catch (error) {
@@ -311,14 +327,14 @@ async function trainOnce(
   }
 }
 
-/** Which options end a training. */
+/** The options that limit the length of a training. */
 function bindingLimits(config: TrainConfig): string {
   const { steps = Infinity, epochs } = config;
   const whole = epochs * stepsPerEpoch(config);
-  return steps < whole ? '--steps' : steps > whole ? '--epochs' : '--epochs and --steps';
+  return steps < whole ? '--steps' : steps > whole ? '--epochs' : '--epochs or --steps';
 }
 
-/** The run is finished and safe: a report that cannot be made is said, and is no failure of the training. */
+/** Writes the report. The run is finished and saved, so a failing report does not fail the training. */
 async function writeReportOf(
   folder: string,
   device: TrainConfig['device'],
@@ -334,7 +350,7 @@ async function writeReportOf(
   } catch (error) {
     progress.end();
     if (!(error instanceof VggError)) throw error;
-    note(`There is no report: ${error.message}. vgg report ${folder} tries again.`);
+    note(`No report: ${error.message}. Try again:\n  vgg report ${shellWord(folder)}`);
   }
 }
 
@@ -343,12 +359,13 @@ async function reportSeeds(accuracies: readonly (number | undefined)[], json: bo
   const known = accuracies.filter((accuracy) => accuracy !== undefined);
   const figures = meanAndDeviation(known);
   if (json) return printJson({ event: 'seeds', testAccuracy: known, ...figures });
-  if (known.length === 0) return note('No seed has a test accuracy in its metrics.');
+  if (known.length === 0) return note('No seed has a test accuracy.');
   if (known.length === 1) return print(`Accuracy of one seed: ${meanText(figures)}`);
   const each = known.map((accuracy) => (100 * accuracy).toFixed(2)).join(', ');
   print(`Accuracy over ${known.length} seeds: ${meanText(figures)} (${each}; mean ± sample deviation)`);
 }
 
 const nextHint = (kept: boolean): string => `
-Next: npx vgg summary simplified                 what was just trained, layer by layer
-${kept ? '      npx vgg runs                               what was trained so far\n' : ''}      npx vgg download cifar10                   then: npx vgg train --recipe lecture, the lecture's program`;
+Next:
+  vgg summary simplified        the network, layer by layer
+${kept ? '  vgg runs                      your runs so far\n' : ''}  vgg download cifar10          then: vgg train --recipe lecture`;

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { float } from '../tune/distributions.ts';
+import { categorical, float } from '../tune/distributions.ts';
 import { ashaPruner } from '../tune/pruners.ts';
 import { searchSpace } from '../tune/search-space.ts';
 import { createStudy, type Study } from '../tune/study.ts';
@@ -85,9 +85,53 @@ test('the table is drawn over itself, fits the terminal, and says how long it ta
   const start = '\u001b[4A\r\u001b[J';
   expect(written.slice(0, start.length)).toBe(start);
   const lines = written.slice(start.length).split('\n');
-  expect(lines[0]).toMatch(/^1 of 4 configurations; best: 50\.00 % \(tri/);
-  expect(Math.max(...lines.map(({ length }) => length))).toBe(43);
+  expect(lines.slice(0, 2)).toEqual(['1 of 4 configurations; best: 50.00 % (trial', '0); 0:10']);
+  expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(43);
   written = '';
   table.update();
   expect(written).toBe('');
+});
+
+test('the time left is shown once three trials say how long one takes', async () => {
+  let written = '';
+  let seconds = 0;
+  const terminal = { columns: 80, rows: 24, write: (text: string) => (written = text) };
+  const settings = {
+    space: {},
+    sampler: 'random' as const,
+    pruner: { name: 'none' as const },
+    seed: 0,
+    trials: 6,
+    retries: 0,
+    report: true,
+  };
+  const table = liveTable({ settings }, study, terminal, () => seconds * 1000);
+  for (const [done, left] of [
+    [1, false],
+    [2, false],
+    [3, true],
+  ] as const) {
+    seconds += 10;
+    await study.tell((await study.ask())!, 0.5);
+    table.update();
+    expect(/left/.test(written), `after ${done} trials`).toBe(left);
+  }
+  expect(written).toContain('0:30, about 0:30 left');
+});
+
+test('long parameters are cut between words', async () => {
+  study.close();
+  study = await createStudy({
+    journal: join(folder, 'words.log'),
+    name: 's',
+    direction: 'maximize',
+    space: searchSpace({ optimizer: categorical(['adamw']), schedule: categorical(['cosine']) }),
+    pruner: ashaPruner({ reductionFactor: 2 }),
+  });
+  await study.ask();
+  let written = '';
+  const terminal = { columns: 60, rows: 24, write: (text: string) => (written = text) };
+  const settings = { space: {}, sampler: 'random', pruner: { name: 'none' }, seed: 0, trials: 6, retries: 0 };
+  liveTable({ settings: { ...settings, report: true } as never }, study, terminal).update();
+  expect(written).toMatch(/running +optimizer=adamw …\n/);
 });

@@ -11,7 +11,7 @@ import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
 import type { WorkEvent } from '../tune/work.ts';
 import { percent } from '../words.ts';
-import { print, printJson } from './output.ts';
+import { print, printJson, secondsLeft, shorten, wrap } from './output.ts';
 import { clock } from './progress.ts';
 
 export interface StudyView {
@@ -132,22 +132,31 @@ export function liveTable(
       const wanted = folder.settings.trials;
       const done = trials.filter(({ state }) => isFinished(state)).length;
       const open = wanted - configurationCount(trials) + (trials.length - done);
-      const left =
-        done > before && open > 0 ? `, about ${clock((elapsed / (done - before)) * open)} left` : '';
+      const seconds = open > 0 ? secondsLeft(done - before, open, 1000 * elapsed, 3) : undefined;
+      const left = seconds === undefined ? '' : `, about ${clock(seconds)} left`;
       const best = study.bestTrial;
       const head = `${configurationCount(trials)} of ${wanted} configurations${
         best ? `; best: ${percent(best.value!)} (trial ${best.number})` : ''
       }; ${clock(elapsed)}${left}`;
-      const room = Math.max(3, (terminal.rows ?? 24) - 4);
+      const most = Math.max(3, (terminal.rows ?? 24) - 5);
       const shown = trials
         .toSorted((a, b) => Number(isFinished(a.state)) - Number(isFinished(b.state)) || b.number - a.number)
-        .slice(0, room);
-      const table = formatTable(
-        [['trial', 'state', 'epoch', 'accuracy', 'parameters'], ...shown.map(row)],
+        .slice(0, most);
+      const columns = (terminal.columns ?? 80) - 1;
+      const rows = [['trial', 'state', 'epoch', 'accuracy', 'parameters'], ...shown.map(row)];
+      // The parameters take the columns that the others leave.
+      const others = formatTable(
+        rows.map((cells) => cells.slice(0, 4)),
         5,
       );
-      const columns = (terminal.columns ?? 80) - 1;
-      const lines = [head, ...table.split('\n')].map((line) => line.slice(0, columns));
+      const room = Math.max(...others.split('\n').map((line) => line.length)) + 2;
+      const table = formatTable(
+        rows.map((cells) => [...cells.slice(0, 4), shorten(cells[4]!, columns - room)]),
+        5,
+      );
+      const lines = [...wrap(head, columns).split('\n'), ...table.split('\n')].map((line) =>
+        shorten(line, columns),
+      );
       const text = lines.join('\n');
       if (text === last) return;
       last = text;

@@ -6,7 +6,6 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
 import { isThere } from '../files/files.ts';
-import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
@@ -16,7 +15,7 @@ import { counted, percent } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
-import { continueWithoutOutput, note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson, printTable } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
 
@@ -261,8 +260,9 @@ async function retryFailed(folder: StudyFolder, json: boolean): Promise<void> {
 }
 
 /** Finds what would make every trial fail. Slurm's nodes may have what this machine lacks, so each one checks again. */
-async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promise<void> {
+async function check(space: TuneSpace, { launcher, dryRun, study, json }: TuneOptions): Promise<void> {
   if (dryRun) return;
+  if (!json) note(`Study: ${study}, checking what its trials need`);
   const { checkTrials } = await import('../tune/check.ts');
   try {
     await checkTrials(space, note);
@@ -342,6 +342,6 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
     percent(value),
     ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
-  print(formatTable([['trial', 'accuracy', ...names], ...rows], 0));
-  print(`Repeat the best trial: ${best[0]!.command}`);
+  printTable([['trial', 'accuracy', ...names], ...rows], 0);
+  print(`Repeat the best trial:\n  ${best[0]!.command}`);
 }

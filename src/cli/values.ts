@@ -4,6 +4,7 @@
  */
 import { Argument, Option } from 'commander';
 import { UsageError } from '../errors.ts';
+import { type Bounds, numberProblem, parseNumber, parseWhole } from '../numbers.ts';
 import { checkPath } from '../paths.ts';
 import { unknownName } from '../suggest.ts';
 
@@ -11,46 +12,33 @@ import { unknownName } from '../suggest.ts';
 export function wholeNumberOption(
   flags: string,
   description: string,
-  { least = 1, most = Number.MAX_SAFE_INTEGER }: { readonly least?: number; readonly most?: number } = {},
+  { least = 1, most = Number.MAX_SAFE_INTEGER }: Pick<Bounds, 'least' | 'most'> = {},
 ): Option {
   const rule = `a whole number ${most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`}`;
-  return parsedOption(flags, description, rule, (text) => {
-    const value = /^[+]?\d+$/.test(text) ? Number(text) : Number.NaN;
-    return value >= least && value <= most ? value : undefined;
-  });
+  return numericOption(flags, description, parseWhole, rule, { least, most });
 }
 
-/** An option whose value is a number above `above` or from `least` on, and below `below`; with `fraction`, `1/3` is one. */
-export function numberOption(
+/** An option whose value is a number in `bounds`, which may be a fraction such as `1/3`. */
+export function numberOption(flags: string, description: string, bounds: Bounds): Option {
+  const { above, least, below, most } = bounds;
+  const limits = [
+    ...(above === undefined ? [] : [`above ${above}`]),
+    ...(least === undefined || least === -Infinity ? [] : [`of at least ${least}`]),
+    ...(below === undefined ? [] : [`below ${below}`]),
+    ...(most === undefined ? [] : [`at most ${most}`]),
+  ];
+  const rule = ['a number', limits.join(' and ')].join(' ').trim();
+  return numericOption(flags, description, parseNumber, rule, bounds);
+}
+
+/** An option whose value is one of `choices`, which stand in the description, before its `suffix`. */
+export function choiceOption(
   flags: string,
   description: string,
-  {
-    above,
-    least,
-    below = Infinity,
-    fraction = false,
-  }: {
-    readonly above?: number;
-    readonly least?: number;
-    readonly below?: number;
-    readonly fraction?: boolean;
-  } = {},
+  choices: readonly string[],
+  suffix = '',
 ): Option {
-  const lower = above === undefined ? `of at least ${least}` : `above ${above}`;
-  const upper = below === Infinity ? '' : ` and below ${below}`;
-  const rule = `a number ${lower}${upper}${fraction ? ', such as 0.1 or 1/3' : ''}`;
-  return parsedOption(flags, description, rule, (text) => {
-    const parts = text.split('/');
-    if (parts.length > (fraction ? 2 : 1) || parts.some((part) => part.trim() === '')) return undefined;
-    const [numerator = Number.NaN, denominator = 1] = parts.map(Number);
-    const value = numerator / denominator;
-    return (above === undefined ? value >= least! : value > above) && value < below ? value : undefined;
-  });
-}
-
-/** An option whose value is one of a few words. */
-export function choiceOption(flags: string, description: string, choices: readonly string[]): Option {
-  const option = new Option(flags, `${description}: ${choices.join(', ')}`);
+  const option = new Option(flags, `${description}: ${choices.join(', ')}${suffix}`);
   return option.argParser((text: string) => checkChoice(option.name(), text, choices));
 }
 
@@ -69,7 +57,7 @@ export function pathArgument(name: string, description: string): Argument {
   });
 }
 
-/** `text` where it is one of `choices`. @throws UsageError with the nearest one where it is not. */
+/** Returns `text` if it is one of `choices`. @throws UsageError that suggests a close one. */
 export function checkChoice<Choice extends string>(
   what: string,
   text: string,
@@ -80,23 +68,30 @@ export function checkChoice<Choice extends string>(
   return choice;
 }
 
-/** An option that may be given several times; its values are collected. */
-export function repeatedOption(flags: string, description: string): Option {
+/** An option that may be repeated; its values are collected. */
+export function repeatedOption(flags: string, description: string, shownDefault: string): Option {
   return new Option(flags, description)
-    .default([], 'none')
+    .default([], shownDefault)
     .argParser((text: string, before: readonly string[]) => [...before, text]);
 }
 
-function parsedOption(
+/** The two flags of a boolean option, `--shuffle` and `--no-shuffle`; the help shows them as `--[no-]shuffle`. */
+export function switchOptions(flag: string, description: string): readonly Option[] {
+  return [new Option(flag, description), new Option(`--no-${flag.slice(2)}`, description).hideHelp()];
+}
+
+function numericOption(
   flags: string,
   description: string,
-  rule: string,
   parse: (text: string) => number | undefined,
+  rule: string,
+  bounds: Bounds,
 ): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string) => {
     const value = parse(text);
-    if (value === undefined) throw new UsageError(`${option.long} ${text} is not ${rule}`);
+    const problem = numberProblem(text, value, rule, bounds);
+    if (problem !== undefined) throw new UsageError(`${option.long} ${problem}`);
     return value;
   });
 }

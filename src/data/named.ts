@@ -1,5 +1,6 @@
 /** The data sets that have a name, as the command line and config files choose them. CIFAR's files need Node. */
 import { UsageError } from '../errors.ts';
+import { unknownName } from '../suggest.ts';
 import type { DatasetSplits, ImageShape } from './dataset.ts';
 
 export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
@@ -43,6 +44,6 @@ export async function loadDataset({ dataset, data, labels }: DatasetChoice): Pro
     case 'cifar100':
       return (await import('./cifar-files.ts')).cifar100({ ...from, ...(labels && { labels }) });
     default:
-      throw new UsageError(`unknown data set ${dataset satisfies never}`);
+      throw new UsageError(unknownName('dataset', String(dataset satisfies never), datasetNames));
   }
 }

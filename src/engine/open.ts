@@ -1,5 +1,6 @@
 /** Which engine serves a device. */
 import { UsageError } from '../errors.ts';
+import { unknownName } from '../suggest.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
 
 /** @throws UsageError for an unknown device. */
@@ -14,6 +15,6 @@ export async function openerOf(device: DeviceName): Promise<OpenSession> {
     case 'reference':
       return (await import('./reference.ts')).openReference;
     default:
-      throw new UsageError(`device "${device satisfies never}" is not one of ${deviceNames.join(', ')}`);
+      throw new UsageError(unknownName('device', String(device satisfies never), deviceNames));
   }
 }

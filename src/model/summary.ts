@@ -57,8 +57,11 @@ export function summarize(network: Network): Summary {
 }
 
 /** The table as text, one line for each layer, between a header and the totals. */
-export function formatSummary({ model, input, layers, total }: Summary): string {
-  const cells = [
+export const formatSummary = (summary: Summary): string => formatTable(summaryCells(summary), 3, true);
+
+/** The cells of that table. */
+export function summaryCells({ model, input, layers, total }: Summary): readonly (readonly string[])[] {
+  return [
     ['layer', 'kind', 'output', 'parameters', 'multiply-adds', 'memory'],
     ['input', '', formatShape(input), '', '', formatBytes(4 * sizeOf(input))],
     ...layers.map((row) => [
@@ -78,7 +81,6 @@ export function formatSummary({ model, input, layers, total }: Summary): string 
       formatBytes(total.activationBytes),
     ],
   ];
-  return formatTable(cells, 3, true);
 }
 
 /** Rows of cells under a header, the first `texts` columns to the left, numbers to the right; `total` sets off the last row. */

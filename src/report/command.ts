@@ -1,13 +1,18 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
 import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts';
+import { shellWord } from '../words.ts';
+
+export { shellWord };
 
 /** An option's flag: `batchSize` → `--batch-size`. */
 export const flagOf = (key: string): string =>
   `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
-/** Words as a POSIX shell needs them. */
-export function shellWord(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+/** An option with its value, as it is given: `--model vgg7`, `--no-normalize`, `--model-option hidden=64`. */
+export function flagWithValue(key: string, value: string): string {
+  if (value === 'true') return flagOf(key);
+  if (value === 'false') return `--no-${flagOf(key).slice(2)}`;
+  return `${key === 'modelOptions' ? '--model-option' : flagOf(key)} ${value}`;
 }
 
 /** The options whose values differ from their defaults, in the order of the table. */

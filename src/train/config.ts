@@ -1,8 +1,8 @@
 /**
- * What a training is: one flat record whose keys are the options of `vgg train`, the keys of a config file and of a
- * run's `config.json`, and the names that a search space may vary. The table below is the only place that knows an
- * option's type, default and meaning, and `owners` the only one that knows which options go with which choice of
- * another; the command line's flags are made from them.
+ * The options of a training: one flat record whose keys are the options of `vgg train`, the keys of a config file and
+ * of a run's `config.json`, and the names that a search space may vary. The table below is the only place with an
+ * option's type, default and meaning, and `owners` the only place that says which options need which choice of another
+ * option; the command line's flags are made from both.
  */
 import * as z from 'zod';
 import { check, pathSchema } from '../check.ts';
@@ -11,88 +11,92 @@ import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
+import { maxThreads } from '../options.ts';
 
-const whole = (least: number) => z.int().min(least);
+const whole = (least: number, most?: number) =>
+  most === undefined ? z.int().min(least) : z.int().min(least).max(most);
 const positive = z.number().positive();
 const share = z.number().min(0).lt(1);
 
 const modelNames = Object.keys(models) as [string, ...string[]];
+/** An epoch's number is a word of the random numbers' key. */
+const mostEpochs = 2 ** 32 - 1;
+
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
 const numbersOrText = z.union([z.number(), z.array(z.number()), z.string()]);
 
-/** Every option; `describe` gives its meaning and unit. Optional keys have no default. */
+/** Every option; `describe` holds its meaning and unit. Optional keys have no default. */
 const schema = z.strictObject({
   model: z.enum(modelNames).default('simplified').describe('network'),
-  modelOptions: z
-    .record(z.string(), numbersOrText)
-    .default({})
-    .describe("the network's own options, by name"),
+  modelOptions: z.record(z.string(), numbersOrText).default({}).describe('options of the network, by name'),
   dataset: z.enum(datasetNames).default('shapes').describe('data set'),
-  data: pathSchema.optional().describe('folder or archive with the files of CIFAR: the only place looked in'),
-  labels: z.enum(['fine', 'coarse']).optional().describe('which classes'),
+  data: pathSchema.optional().describe('folder or archive with the CIFAR files; no other place is searched'),
+  labels: z.enum(['fine', 'coarse']).optional().describe('class labels'),
   validation: share
     .default(0)
-    .describe('share of the training pictures kept apart to choose the best weights by'),
-  normalize: z.boolean().default(false).describe('subtract mean and divide by deviation of each channel'),
-  augment: z.boolean().default(true).describe('pad, flip and crop training pictures at random'),
-  cutout: whole(0)
-    .default(0)
-    .describe('side of a square blanked in each training picture, in pixels; 0: none'),
+    .describe('fraction of the training images held out to select the best weights'),
+  normalize: z.boolean().default(false).describe('normalize each channel by its mean and standard deviation'),
+  augment: z.boolean().default(true).describe('pad, flip and crop training images at random'),
+  cutout: whole(0).default(0).describe('side in pixels of a square blanked in each training image; 0: none'),
   mixup: z
     .number()
     .min(0)
     .default(0)
-    .describe('α of the Beta distribution that mixes pairs of pictures; 0: none'),
-  shuffle: z.boolean().default(true).describe('put the training pictures into a new order for each epoch'),
-  batchSize: whole(1).default(100).describe('pictures for each step'),
-  accumulate: whole(1).default(1).describe('batches whose gradients make one step of the optimizer'),
-  epochs: whole(1).default(80).describe('passes over the training pictures'),
+    .describe('α of the Beta distribution that mixes pairs of images; 0: none'),
+  shuffle: z.boolean().default(true).describe('shuffle the training images in each epoch'),
+  batchSize: whole(1).default(100).describe('images per step'),
+  accumulate: whole(1).default(1).describe('batches whose gradients are summed into one optimizer step'),
+  epochs: whole(1, mostEpochs).default(80).describe('passes over the training images'),
   steps: whole(1)
     .optional()
     .describe(
-      'end after this many batches in all, inside an epoch too; with --accumulate after the last whole group',
+      'stop after this many steps in total, even mid-epoch; with --accumulate, after the last full group',
     ),
   optimizer: z.enum(optimizerNames).default('adam').describe('optimizer'),
   lr: positive.default(0.001).describe('learning rate'),
   beta1: share.default(0.9).describe('decay of the first moment'),
   beta2: share.default(0.999).describe('decay of the second moment'),
-  epsilon: positive.default(1e-8).describe('added to the denominator'),
+  epsilon: positive.default(1e-8).describe('added to the denominator for stability'),
   momentum: share.default(0.9).describe('momentum'),
-  nesterov: z.boolean().default(false).describe("Nesterov's momentum"),
-  weightDecay: z.number().min(0).default(0).describe('L2 penalty; decoupled from the gradient with adamw'),
-  schedule: z.enum(scheduleNames).default('step').describe('course of the learning rate'),
+  nesterov: z.boolean().default(false).describe('Nesterov momentum'),
+  weightDecay: z.number().min(0).default(0).describe('L2 penalty; with adamw, decoupled from the gradient'),
+  schedule: z.enum(scheduleNames).default('step').describe('learning rate schedule'),
   lrStep: whole(1).default(20).describe('epochs between changes of the learning rate'),
-  lrGamma: positive.default(1 / 3).describe('factor of the learning rate at each change'),
-  milestones: z.array(whole(1)).default([]).describe('epochs after which the learning rate changes'),
-  patience: whole(0).default(10).describe('epochs without progress before the learning rate changes'),
+  lrGamma: positive.default(1 / 3).describe('factor for the learning rate at each change'),
+  milestones: z
+    .array(whole(1))
+    .max(1000)
+    .default([])
+    .describe('epochs after which the learning rate changes'),
+  patience: whole(0).default(10).describe('epochs without improvement before the learning rate changes'),
   minLr: z.number().min(0).default(0).describe('lowest learning rate'),
   warmup: z
     .number()
     .min(0)
     .default(0)
-    .describe('epochs over which the learning rate rises from 0; may be a part'),
-  labelSmoothing: share.default(0).describe('share of the target spread evenly over all classes'),
+    .describe('epochs in which the learning rate rises from 0; may be a fraction'),
+  labelSmoothing: share.default(0).describe('fraction of the target spread evenly over all classes'),
   clipNorm: z
     .number()
     .min(0)
     .default(0)
-    .describe('largest norm of the gradient; longer ones are scaled; 0: any'),
+    .describe('largest gradient norm; larger gradients are scaled down; 0: no limit'),
   averageDecay: share
     .default(0)
-    .describe('decay of the moving average of the weights that is tested; 0: none'),
+    .describe('test a moving average of the weights with this decay; 0: test the weights'),
   earlyStopping: whole(0)
     .default(0)
-    .describe('end after so many epochs without progress, with the best weights; 0: never'),
-  seed: whole(0).default(0).describe('of initial weights, order, augmentation and dropout'),
-  init: pathSchema.optional().describe('start from the weights of this safetensors file'),
-  device: z.enum(deviceNames).default('auto').describe('what computes'),
-  threads: whole(1).optional().describe('worker threads; one for each core by default'),
-  logEvery: whole(1).default(100).describe('report a step each k steps of an epoch'),
+    .describe('stop after this many epochs without improvement and restore the best weights; 0: never'),
+  seed: whole(0).default(0).describe('seed of initial weights, image order, augmentation and dropout'),
+  init: pathSchema.optional().describe('start from the weights in this safetensors file'),
+  device: z.enum(deviceNames).default('auto').describe('device that computes'),
+  threads: whole(1, maxThreads).optional().describe('worker threads (default: one per core)'),
+  logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),
 });
 
-/** An option that has an effect with some choices of another option alone. */
+/** The choices of another option with which an option has an effect. */
 export interface Owner {
   readonly option: 'dataset' | 'optimizer' | 'schedule';
   readonly choices: readonly string[];
@@ -119,11 +123,11 @@ const owners: Partial<Record<keyof TrainConfig, Owner>> = {
   milestones: schedules('multiStep'),
   patience: schedules('plateau'),
   minLr: schedules('cosine', 'plateau'),
-  // One cycle has a rise of its own.
+  // oneCycle has its own warm-up.
   warmup: schedules('constant', 'step', 'multiStep', 'cosine', 'plateau'),
 };
 
-/** A complete training; see the table above for meanings and defaults. */
+/** The options of a training, complete; see the table above for meanings and defaults. */
 export interface TrainConfig {
   readonly model: string;
   readonly modelOptions: Readonly<Record<string, number | readonly number[] | string>>;
@@ -166,17 +170,17 @@ export interface TrainConfig {
   readonly logEvery: number;
 }
 
-/** A training as a user writes it: what is left out takes its default. */
+/** The options of a training as a user writes them; missing ones take their defaults. */
 export type TrainConfigInput = Partial<TrainConfig>;
 
-/** What there is to know of an option. */
+/** The facts about an option. */
 export interface TrainOption {
   readonly description: string;
-  /** Absent where the option may be left out altogether. */
+  /** Absent if the option may be missing. */
   readonly default?: unknown;
-  /** Absent where it always has an effect. */
+  /** Absent if the option always has an effect. */
   readonly owner?: Owner;
-  /** The form of its values. */
+  /** The type and range of its values. */
   readonly kind: OptionKind;
   /** The schema that checks them. */
   readonly schema: z.ZodType;
@@ -185,7 +189,7 @@ export interface TrainOption {
 /** Forms of values, for flags and search spaces. `above` and `below` are not allowed themselves, `least` is. */
 export type OptionKind =
   | { readonly type: 'switch' | 'text' | 'list' }
-  | { readonly type: 'whole'; readonly least: number }
+  | { readonly type: 'whole'; readonly least: number; readonly most?: number }
   | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
   | { readonly type: 'choice'; readonly choices: readonly string[] };
 
@@ -195,7 +199,11 @@ function kindOf(schema: z.ZodType): OptionKind {
   }
   if (schema instanceof z.ZodBoolean) return { type: 'switch' };
   if (schema instanceof z.ZodEnum) return { type: 'choice', choices: schema.options.map(String) };
-  if (schema instanceof z.ZodNumberFormat) return { type: 'whole', least: schema.minValue ?? 0 };
+  if (schema instanceof z.ZodNumberFormat) {
+    const { minValue, maxValue } = schema;
+    const most = maxValue !== null && maxValue < Number.MAX_SAFE_INTEGER ? { most: maxValue } : {};
+    return { type: 'whole', least: minValue ?? 0, ...most };
+  }
   if (schema === positive) return { type: 'number', above: 0 };
   if (schema === share) return { type: 'number', least: 0, below: 1 };
   if (schema instanceof z.ZodNumber) return { type: 'number', least: schema.minValue ?? -Infinity };
@@ -219,7 +227,7 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
-/** Batches of an epoch, before any images are read. @throws UsageError if validation leaves no images to train with. */
+/** Batches in an epoch; known before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(
   config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
 ): number {
@@ -227,27 +235,27 @@ export function stepsPerEpoch(
 }
 
 /**
- * What a user wrote, checked and completed; the library's `parseConfig`.
+ * Checks and completes what a user wrote; the library's `parseConfig`.
  * @throws UsageError as `parseConfig`, and for an option that would have no effect.
  */
-export function parseGivenConfig(input: unknown, where: string): TrainConfig {
+export function parseGivenConfig(input: unknown, where = 'config'): TrainConfig {
   const config = parseConfig(input, where);
   refuseUnused(input as TrainConfigInput, config, where);
   return config;
 }
 
 /**
- * `input` checked and completed. `where` names its source in messages. Options may be there that have no effect, as in
- * what a run was begun with or in a point of a search.
- * @throws UsageError that names the key, the value, the rule and, for an unknown key, the nearest known one.
+ * Checks and completes `input`. `where` names its source in messages. Options without effect are allowed, since a run's
+ * config and a point of a search may have them.
+ * @throws UsageError that names the key, the value, the rule and, for an unknown key, a close known one.
  */
-export function parseConfig(input: unknown, where: string): TrainConfig {
+export function parseConfig(input: unknown, where = 'config'): TrainConfig {
   const checked = check(schema, input, { keys: 'option' });
   if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
   return checked.value as TrainConfig;
 }
 
-/** The owner of an option where it is not chosen, so that the option has no effect. */
+/** The owner of an option, if it is not chosen and the option therefore has no effect. */
 function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner | undefined {
   const { owner } = trainOptions[key];
   if (!owner) return undefined;
@@ -256,8 +264,8 @@ function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner |
 }
 
 /**
- * What of a config has an effect: what is kept of a recipe or a file whose optimizer, schedule or data set another
- * source replaces, and what is written down.
+ * The options of a config that have an effect. Used for what a run stores, and for a recipe or file whose optimizer,
+ * schedule or data set another source replaces.
  */
 export function usedOptions<Config extends TrainConfigInput>(
   options: Config,
@@ -268,8 +276,8 @@ export function usedOptions<Config extends TrainConfigInput>(
 }
 
 /**
- * Refuses what was given beside a `config` in which it has no effect. `nameOf` gives an option's name for its source.
- * @throws UsageError that names the option, what it belongs to and the way out.
+ * Rejects given options that have no effect in `config`. `nameOf` returns an option's name in its source.
+ * @throws UsageError that names the option, the choices it belongs to and the way out.
  */
 export function refuseUnused(
   given: TrainConfigInput,

@@ -1,4 +1,4 @@
-/** Options that go together, by name: `vgg train --recipe cifar100-vgg7`. What a user gives besides has its way. */
+/** Named sets of options: `vgg train --recipe cifar100-vgg7`. Options that a user gives override them. */
 import type { TrainConfigInput } from './config.ts';
 
 export interface Recipe {
@@ -12,13 +12,13 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     config: { model: 'simplified', dataset: 'cifar10' },
   },
   'cifar100-vgg7': {
-    description: 'the third exercise: seven layers, no batch normalisation',
+    description: 'the third exercise: vgg7 on CIFAR-100',
     config: {
       model: 'vgg7',
       modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },
       dataset: 'cifar100',
       normalize: true,
-      // Plain layers with PyTorch's initialisation hardly begin to learn under SGD with momentum; Adam's steps do.
+      // With PyTorch's initialization, plain layers hardly learn under SGD with momentum; with Adam they do.
       optimizer: 'adamw',
       lr: 0.001,
       weightDecay: 0.05,
@@ -28,7 +28,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     },
   },
   'cifar100-vgg7-bn': {
-    description: 'the same with batch normalisation',
+    description: 'the same with batch normalization',
     config: {
       model: 'vgg7-bn',
       modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },

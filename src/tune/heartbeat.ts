@@ -1,10 +1,11 @@
 /**
- * Signs of life of a study's workers: one file for each in `STUDY/workers/`, written anew every few seconds. They stay
- * out of the journal, which would grow with them; `files/liveness.ts` has the rule by which one is gone. Needs Node.
+ * Heartbeats of a study's workers: one file for each worker in `STUDY/workers/`, rewritten every few seconds. In the
+ * journal they would make it grow. `files/liveness.ts` defines when a worker is gone. Needs Node.
  */
 import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { UsageError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, leadsNowhere, readTailSync } from '../files/files.ts';
 import {
   beatSeconds,
@@ -15,26 +16,27 @@ import {
   silentSeconds,
 } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkOptions, longestTimer } from '../options.ts';
 import { checkPath } from '../paths.ts';
 
 export interface HeartbeatOptions {
-  /** Seconds between two signs; `beatSeconds` by default. */
+  /** Seconds between two heartbeats; `beatSeconds` by default. */
   readonly interval?: number;
-  /** What others may want to know, as a Slurm job's number; JSON. */
+  /** JSON for other processes, such as the number of a Slurm job. */
   readonly facts?: Readonly<Record<string, unknown>>;
 }
 
-/** Gives signs until it is stopped or its process ends. */
+/** Beats until it is stopped or its process ends. */
 export interface Heartbeat extends Disposable {
   /** The worker's name: the study's option `worker`. */
   readonly worker: string;
   stop(): void;
 }
 
-/** A worker as its file tells it. */
+/** What a worker's file says. */
 export interface WorkerSign {
   readonly worker: string;
-  /** Seconds since its last sign. */
+  /** Seconds since its last heartbeat. */
   readonly age: number;
   readonly liveness: Liveness;
   readonly facts: Readonly<Record<string, unknown>>;
@@ -42,14 +44,20 @@ export interface WorkerSign {
 
 const ending = '.json';
 const contents = z.object({ process: z.string(), facts: z.record(z.string(), z.unknown()) });
-/** Of a file that is a sign. */
+/** Bytes that are read of a file. */
 const mostBytes = 65_536;
 let count = 0;
 
-/** The first sign is given before this returns. @throws VggError where it cannot be written. */
+/** Writes the first heartbeat before it returns. @throws VggError if it cannot be written. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
   checkPath('startHeartbeat: the folder', folder);
+  checkOptions<HeartbeatOptions>('startHeartbeat', options, { interval: 'optional', facts: 'optional' });
   const { interval = beatSeconds, facts = {} } = options;
+  if (!(interval > 0 && interval <= longestTimer)) {
+    throw new UsageError(
+      `startHeartbeat: interval ${interval} is not a number of seconds above 0 and at most ${longestTimer}`,
+    );
+  }
   const process = processIdentity();
   const worker = `${process}+${count++}`;
   const path = join(folder, `${worker}${ending}`);
@@ -62,16 +70,12 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
       throw cannotWrite(path, error);
     }
   };
-  try {
-    sign();
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
+  sign();
   const timer = setInterval(() => {
     try {
       sign();
     } catch {
-      // A full disk or a server that is away: the next sign may succeed, and the age tells.
+      // A full disk or an unreachable server: the next heartbeat may succeed, and others see the age of this one.
     }
   }, interval * 1000).unref();
   const stop = (): void => {
@@ -86,8 +90,8 @@ export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): 
 }
 
 /**
- * All workers that have given signs and were not stopped. Files that are no signs are left out.
- * @throws DataError where a sign cannot be read: its worker may be alive.
+ * All workers whose heartbeat was not stopped. Other files are ignored.
+ * @throws DataError if a heartbeat cannot be read: its worker may be alive.
  */
 export function readWorkers(folder: string): readonly WorkerSign[] {
   const signs: WorkerSign[] = [];
@@ -99,12 +103,12 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
     let mtimeMs: number;
     try {
       const stats = statSync(path);
-      // None of ours.
+      // Not a heartbeat.
       if (!stats.isFile()) continue;
       ({ mtimeMs } = stats);
       text = readTailSync(path, mostBytes);
     } catch (error) {
-      // Stopped meanwhile, or none of ours.
+      // Stopped meanwhile, or not a heartbeat.
       if (isMissing(error) || leadsNowhere(error)) continue;
       throw cannotRead(path, error);
     }
@@ -117,7 +121,7 @@ export function readWorkers(folder: string): readonly WorkerSign[] {
   return signs;
 }
 
-/** Undefined for a file that is none of ours. */
+/** Undefined if the file is not a heartbeat. */
 function parseSign(text: string): z.infer<typeof contents> | undefined {
   try {
     return contents.parse(JSON.parse(text));
@@ -126,20 +130,20 @@ function parseSign(text: string): z.infer<typeof contents> | undefined {
   }
 }
 
-/** Yields the sign of a worker; undefined where it has no file. */
+/** Returns the heartbeat of a worker; undefined if it has no file. */
 function signReader(folder: string): (worker: string) => WorkerSign | undefined {
   const read = (): Map<string, WorkerSign> => new Map(readWorkers(folder).map((sign) => [sign.worker, sign]));
   let signs = read();
   return (worker) => {
-    // One that began after the first look has a sign by now: it gives one before it asks for a trial.
+    // A worker that started after the first look has a file by now: it writes one before it asks for a trial.
     if (!signs.has(worker)) signs = read();
     return signs.get(worker);
   };
 }
 
 /**
- * Which workers are gone, for `study.failTrialsOf`: those whose process is known to have ended, those that cannot be
- * asked for without a sign for `afterSeconds` (`silentSeconds` by default), and those without a file.
+ * Which workers are gone, for `study.failTrialsOf`: those whose process is known to have ended; those that cannot be
+ * checked from here and had no heartbeat for `afterSeconds` (`silentSeconds` by default); those without a file.
  */
 export function goneWorkers(
   folder: string,
@@ -154,8 +158,8 @@ export function goneWorkers(
 }
 
 /**
- * Which workers ended in good order, for `study.giveBackTrialsOf`: they removed their sign. A trial of theirs that still
- * runs is one whose end they could not write down. A worker that was killed leaves its sign.
+ * Which workers ended normally, for `study.giveBackTrialsOf`: those that removed their file. If a trial of theirs is still
+ * running, they could not write its result. A worker that was killed leaves its file.
  */
 export function leftWorkers(folder: string): (worker: string) => boolean {
   const signOf = signReader(folder);
@@ -174,7 +178,7 @@ function namesIn(folder: string): readonly string[] {
   try {
     return readdirSync(folder);
   } catch (error) {
-    // No worker has begun yet. Anything else says nothing about workers.
+    // No worker has started yet. Any other error says nothing about workers.
     if (isMissing(error)) return [];
     throw cannotRead(folder, error);
   }

@@ -14,7 +14,7 @@ export const attributes = {
   retry: 'vgg:retry',
   /** Which worker runs the trial. */
   worker: 'vgg:worker',
-  /** Why a trial failed. */
+  /** Why a trial failed, or waits again. */
   reason: 'vgg:reason',
   /** The last lines of a failed trial's log. */
   log: 'vgg:log',
@@ -62,7 +62,7 @@ export function lastStep(trial: Pick<FrozenTrial, 'intermediateValues'>): number
   return last;
 }
 
-/** How many configurations failed and why the last one did, where all did and none is left; undefined otherwise. */
+/** How many configurations failed, and why the last one did; undefined unless all trials failed. */
 export function allFailed(
   trials: readonly FrozenTrial[],
 ): { readonly count: number; readonly reason: string | undefined } | undefined {

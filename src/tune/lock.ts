@@ -1,17 +1,17 @@
 /**
  * The journal's lock: Optuna's symbolic link `<journal>.lock` (`JournalFileSymlinkLock`; its `JournalFileOpenLock` uses
- * the same name, and the two exclude each other). Creating a link is atomic on NFS, too. Needs Node.
+ * the same name, and both exclude each other). A link is created atomically even on NFS. Needs Node.
  *
- * The link leads to a second link, `<journal>.holders/<process>`, and that to the journal. So whoever waits can read
- * who holds the lock, while a `stat` through the lock yields the journal's time, as newer versions of Optuna want.
+ * The link points to a second link, `<journal>.holders/<process>`, which points to the journal. So waiting processes can
+ * read who holds the lock, and a `stat` through the lock returns the journal's time, which newer versions of Optuna need.
  *
- * A holder that is gone is recognised by the rule of all locks (`files/liveness.ts`) and its lock taken over:
- * - at once, when it was a process of this machine that does not run any more;
- * - otherwise (one that cannot be asked for, or Optuna's, which has no name) when the same lock has stood for
- *   `graceSeconds` and the journal, its sign of life, has not grown meanwhile.
- * Of several that wait only one may remove a lock: the one that creates the claim `<journal>.holders/<lock>.taken`.
- * The claim stands until the lock is gone, and a claimer that died is succeeded in the same way; so a lock that was
- * just acquired is never removed by someone who looked at its predecessor.
+ * The lock of a holder that is gone (`files/liveness.ts`) is taken over:
+ * - immediately, if the holder was a process of this machine that no longer runs;
+ * - otherwise (a holder that cannot be checked from here, or Optuna, which leaves no name) if the same lock has existed
+ *   for `graceSeconds` while the journal did not grow.
+ * Only one waiting process may remove a lock: the one that creates the claim `<journal>.holders/<lock>.taken`. The claim
+ * exists until the lock is gone, and if the claimer dies, its claim can be claimed in the same way. So a process that
+ * looked at an earlier lock never removes one that was just acquired.
  */
 import { lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -20,27 +20,27 @@ import { livenessOf, processIdentity, silentSeconds } from '../files/liveness.ts
 import { makeFolder } from '../files/make-folder.ts';
 
 export interface LockOptions {
-  /** Seconds that an unknown holder's lock may stand while the journal does not grow; `silentSeconds` by default. */
+  /** How many seconds an unknown holder may keep the lock while the journal does not grow; `silentSeconds` by default. */
   readonly graceSeconds?: number;
-  /** Told what is waited for, once it takes long; `console.warn` by default. */
+  /** Receives a message if waiting takes long; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
 }
 
 const claimEnding = '.taken';
 const mostMillisecondsToWait = 50;
-/** Seconds of waiting for a lock that are not worth a word, as a share of the time of grace. */
+/** After this share of `graceSeconds`, a waiting process says so. */
 const untoldShare = 1 / 18;
 let count = 0;
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
-/** Runs `action`, or yields undefined where the file it needs does not exist (any more). */
+/** Runs `action`; returns undefined if the file it needs does not exist (any more). */
 function ifThere<T>(action: () => T): T | undefined {
   try {
     return action();
   } catch (error) {
     const code = codeOf(error);
-    // EINVAL: readlink of what is no link, as Optuna's other lock.
+    // EINVAL: `readlink` of something that is not a link, such as Optuna's other lock.
     if (code === 'ENOENT' || code === 'EINVAL') return undefined;
     throw error;
   }
@@ -89,12 +89,12 @@ export class JournalLock {
     }
   }
 
-  /** Whether the lock is still ours: a process that slept for long may have been taken for dead. */
+  /** Whether the lock is still ours: if this process was paused for long, others may have considered it dead. */
   isHeld(): boolean {
     return ifThere(() => readlinkSync(this.#path)) === this.#target;
   }
 
-  /** Gives the lock back, unless it was taken over. */
+  /** Releases the lock, unless it was taken over. */
   release(): void {
     if (this.isHeld()) unlinkSync(this.#path);
   }
@@ -106,7 +106,7 @@ export class JournalLock {
     rmSync(join(this.#holders, this.#name), { force: true });
   }
 
-  /** Puts our link into the folder of holders, and clears away those of processes that are gone. */
+  /** Creates our link in the folder of holders and removes the links of processes that are gone. */
   #register(): void {
     makeFolder(this.#holders);
     const own = join(this.#holders, this.#name);
@@ -116,13 +116,13 @@ export class JournalLock {
     const current = ifThere(() => readlinkSync(this.#path));
     for (const name of readdirSync(this.#holders)) {
       const isCurrent = current !== undefined && basename(current) === name;
-      // Claims are removed by those who make them; see below.
+      // Whoever creates a claim removes it; see below.
       if (name.endsWith(claimEnding) || isCurrent || livenessOf(name) !== 'dead') continue;
       rmSync(join(this.#holders, name), { force: true });
     }
   }
 
-  /** Removes the lock if its holder is gone and the removal is ours to do. @returns whether to try again at once. */
+  /** Removes the lock if its holder is gone and we have the claim. @returns whether to try again immediately. */
   #removeDead(): boolean {
     const before = this.#look();
     if (before === undefined) return true;
@@ -131,7 +131,7 @@ export class JournalLock {
     if (!isDead) return false;
     const claims = this.#claim(before.key);
     if (claims === undefined) return false;
-    // Dead locks never come back: if it is still there, nobody but us removes it.
+    // A dead lock never comes back: if it still exists, only we may remove it.
     const after = this.#look();
     if (after?.signature === before.signature) ifThere(() => unlinkSync(this.#path));
     for (const claim of claims) rmSync(claim, { force: true });
@@ -139,7 +139,7 @@ export class JournalLock {
     return true;
   }
 
-  /** The lock as it stands; undefined where there is none. */
+  /** The present lock; undefined if there is none. */
   #look():
     | { signature: string; key: string; holder?: string; liveness: ReturnType<typeof livenessOf> }
     | undefined {
@@ -153,7 +153,7 @@ export class JournalLock {
     return { signature, key: holder, holder, liveness: livenessOf(holder) };
   }
 
-  /** Whether the same lock has been seen for the time of grace, by our own clock, without the journal growing. */
+  /** Whether we have seen the same lock for `graceSeconds`, by our own clock, while the journal did not grow. */
   #hasStoodStill({ signature }: { readonly signature: string }): boolean {
     const size = ifThere(() => statSync(this.#journal).size) ?? 0;
     if (this.#watched.signature !== signature || this.#watched.size !== size) {
@@ -166,18 +166,18 @@ export class JournalLock {
     return (performance.now() - this.#watched.since) / 1000;
   }
 
-  /** Who holds the lock, and until when it is waited for. */
+  /** Who holds the lock, and how long we wait for it. */
   #holderText(): string {
     const { holder, liveness } = this.#look() ?? { liveness: 'unknown' };
     const [host = '', , pid = ''] = holder?.split('+') ?? [];
     const who = holder === undefined ? 'which Optuna holds' : `held by process ${pid} on ${host}`;
     const left = Math.max(0, Math.ceil(this.graceSeconds - this.#stillSeconds()));
     return liveness === 'alive'
-      ? `${who}, which still runs`
-      : `${who}; if the journal does not grow, it is taken over in ${left} s`;
+      ? `${who}, which is still running`
+      : `${who}; if the journal does not grow, it will be taken over in ${left} s`;
   }
 
-  /** The claims that make the removal ours, to be removed afterwards; undefined where it is another's. */
+  /** Claims the lock. @returns the claims to remove afterwards; undefined if another process has the claim. */
   #claim(key: string): readonly string[] | undefined {
     const claims: string[] = [];
     for (let name = key; ; ) {
@@ -190,7 +190,7 @@ export class JournalLock {
         if (codeOf(error) !== 'EEXIST') throw error;
       }
       const claimer = ifThere(() => readlinkSync(path));
-      // Gone meanwhile, and the lock with it.
+      // The claim and the lock are gone.
       if (claimer === undefined) return undefined;
       const isOverdue = this.#stillSeconds() > 3 * this.graceSeconds;
       const liveness = livenessOf(claimer);

@@ -1,7 +1,9 @@
 /** The loop of a search in one process: ask, run, tell. */
 import { UsageError } from '../errors.ts';
+import { checkOptions } from '../options.ts';
 import { machineFault } from './faults.ts';
-import type { AskOptions, Study } from './study.ts';
+import type { Study } from './study.ts';
+import type { AskOptions } from './study-options.ts';
 import { type Trial, TrialPruned } from './trial.ts';
 
 export interface OptimizeOptions extends AskOptions {
@@ -20,11 +22,14 @@ export interface OptimizeOptions extends AskOptions {
 export type Objective = (trial: Trial) => number | Promise<number>;
 
 /** See `Study.optimize`. */
-export async function optimize(
-  study: Study,
-  objective: Objective,
-  { jobs = 1, signal, shouldCatch = () => false, ...askOptions }: OptimizeOptions,
-): Promise<void> {
+export async function optimize(study: Study, objective: Objective, options: OptimizeOptions): Promise<void> {
+  checkOptions<OptimizeOptions>('optimize', options, {
+    trials: 'optional',
+    jobs: 'optional',
+    signal: 'optional',
+    shouldCatch: 'optional',
+  });
+  const { jobs = 1, signal, shouldCatch = () => false, ...askOptions } = options;
   if (!Number.isSafeInteger(jobs) || jobs < 1) {
     throw new UsageError(`optimize: jobs ${jobs} is not a whole number ≥ 1`);
   }

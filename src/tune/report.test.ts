@@ -66,8 +66,8 @@ test('the answer comes first, and everything has its words', async () => {
     expect.arrayContaining(['importance', 'curves', 'parallel', 'slices', 'pair', 'timeline']),
   );
   const commands = [...document.querySelectorAll('pre.command')].map(({ textContent }) => textContent);
-  expect(commands[0]).toMatch(/^vgg train --model simplified --dataset shapes .*--epochs 3/);
-  expect(commands[2]).toMatch(/^vgg train --resume .*trial-00\d\d --epochs 80$/);
+  expect(commands[0]).toMatch(/^npx vgg train --model simplified --dataset shapes .*--epochs 3/);
+  expect(commands[2]).toMatch(/^npx vgg train --resume .*trial-00\d\d --epochs 80$/);
   for (const svg of document.querySelectorAll('svg[role=img]')) {
     const [title, description] = svg.getAttribute('aria-labelledby')!.split(' ');
     expect(document.getElementById(title!)!.textContent).not.toBe('');

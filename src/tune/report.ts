@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
+import { localCommands } from '../invocation-node.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { commandText, page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
@@ -232,7 +233,7 @@ function bestTrials(folder: StudyFolder, points: readonly Point[], place: string
   ];
   return html`${scroller('The best trials', table(`The best ${shown.length}; complete ones first`, columns, rows))}
 <h3>Repeat trial ${best.number}</h3>
-${commands.map(([what, command]) => html`<p>${what}:</p><pre class="command">${commandText(command)}</pre>`)}`;
+${commands.map(([what, command]) => html`<p>${what}:</p><pre class="command">${commandText(localCommands(command))}</pre>`)}`;
 }
 
 function importanceBody(found: readonly Importance[], what: string): Markup {

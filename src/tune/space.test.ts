@@ -89,7 +89,7 @@ test.each<[string, unknown, string | RegExp]>([
   ['no object', [], 'space.json: a space must be an object of options'],
   ['empty', {}, 'the space is empty'],
   ['nothing varies', { lr: 0.1 }, 'the space is empty'],
-  ['unknown option', { learnRate: lr }, 'learnRate: there is no option "learnRate"; did you mean "'],
+  ['unknown option', { learnRate: lr }, 'learnRate: there is no option "learnRate"; did you mean "lr"?'],
   [
     'unknown option of the model',
     { ...vgg7, modelOptions: { chanels: { choices: [1] } } },

@@ -10,7 +10,8 @@ import { ashaPruner } from './pruners.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { tpeSampler } from './samplers/tpe.ts';
 import { searchSpace } from './search-space.ts';
-import { createStudy, loadStudy, type StudyOptions } from './study.ts';
+import { createStudy, loadStudy } from './study.ts';
+import type { StudyOptions } from './study-options.ts';
 import { type Trial, TrialPruned } from './trial.ts';
 
 let folder: string;

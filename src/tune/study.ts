@@ -8,6 +8,7 @@
  */
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { type Params, toInternal } from './distributions.ts';
 import { failTrial, isRunningFor, returnTrial, successorRecord } from './handover.ts';
@@ -45,40 +46,15 @@ import {
   problemsOf,
   type SearchSpace,
 } from './search-space.ts';
+import {
+  type AskOptions,
+  type LoadStudyOptions,
+  loadStudyKeys,
+  type Outcome,
+  type StudyOptions,
+  studyKeys,
+} from './study-options.ts';
 import { Trial } from './trial.ts';
-
-export interface LoadStudyOptions {
-  /** The journal or its path. */
-  readonly journal: Journal | string;
-  readonly name: string;
-  /** What is searched. Without a space, `ask` returns the trials that were enqueued, with the values they were given. */
-  readonly space?: SearchSpace;
-  /** Random by default. */
-  readonly sampler?: Sampler;
-  /** None by default. */
-  readonly pruner?: Pruner;
-  /** The sampler's seed; 0 by default. */
-  readonly seed?: number;
-  /** Stored with each trial as `vgg:worker`, to find the trials of a dead worker. */
-  readonly worker?: string;
-}
-
-export interface StudyOptions extends LoadStudyOptions {
-  readonly direction: Direction;
-  /** Whether to continue an existing study of this name; otherwise it is an error. */
-  readonly loadIfExists?: boolean;
-}
-
-export interface AskOptions {
-  /** No new configurations once the study has this many. Promotions, retries and enqueued trials still come. */
-  readonly trials?: number;
-}
-
-/** How a trial ended: with a value, or without. */
-export type Outcome =
-  | number
-  | { readonly state: 'pruned' }
-  | { readonly state: 'fail'; readonly reason?: string };
 
 /**
  * Creates a study.
@@ -86,7 +62,11 @@ export type Outcome =
  * @throws DataError if the journal cannot be read.
  */
 export async function createStudy(options: StudyOptions): Promise<Study> {
+  checkOptions<StudyOptions>('createStudy', options, studyKeys);
   const { name, direction, space, loadIfExists = false } = options;
+  if (direction !== 'minimize' && direction !== 'maximize') {
+    throw new UsageError(`createStudy: direction ${shown(direction)} is neither "minimize" nor "maximize"`);
+  }
   if (space !== undefined) options.sampler?.check?.(space);
   const journal =
     typeof options.journal === 'string'
@@ -118,6 +98,7 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
  * @throws UsageError if it does not exist, or contradicts the options. @throws DataError if there is no journal.
  */
 export function loadStudy(options: LoadStudyOptions): Study {
+  checkOptions<LoadStudyOptions>('loadStudy', options, loadStudyKeys);
   const { journal } = options;
   return new Study(
     typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create: false }) : journal,
@@ -201,6 +182,7 @@ export class Study implements Disposable {
    * moment (a running trial may still earn a promotion).
    */
   async ask(options: AskOptions = {}): Promise<Trial | undefined> {
+    checkOptions<AskOptions>('ask', options, { trials: 'optional' });
     const trial = await this.#transact((record, append, nextId) => {
       for (const waiting of record.trials) {
         if (waiting.state === 'waiting' && this.#start(waiting, record, append)) return waiting;
@@ -259,6 +241,7 @@ export class Study implements Disposable {
     params: Params,
     options: { readonly userAttrs?: FrozenTrial['userAttrs'] } = {},
   ): Promise<void> {
+    checkOptions<typeof options>('enqueue', options, { userAttrs: 'optional' });
     const problems = this.space.parameters.length === 0 ? [] : problemsOf(this.space, params);
     if (problems.length > 0) throw new UsageError(`enqueue: ${problems.join('; ')}`);
     await this.#transact((_, append) => {

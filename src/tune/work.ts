@@ -63,7 +63,7 @@ export async function workOn(folder: StudyFolder, options: WorkOptions = {}): Pr
     try {
       if (isThere(folder.path('stop'))) stopped.abort(new Error('the study was stopped'));
     } catch {
-      // Unknown for now; the next look may tell.
+      // Unknown for now; the next look may succeed.
     }
   }, 500).unref();
   const signals = [stopped.signal, ...(options.signal ? [options.signal] : [])];
@@ -117,14 +117,14 @@ async function runTrial(
   } catch (error) {
     const fault = machineFault(error);
     if (fault !== undefined) throw await handBack(folder, study, trial, fault, error);
-    // A mistake of ours: as with a worker that was killed, another try may succeed.
+    // A bug: as with a worker that was killed, a retry may succeed.
     await study.tell(trial, { state: 'fail', reason: String(error) });
     await study.retry(trial.frozen, folder.settings.retries);
     throw error;
   }
 }
 
-/** Lets the trial wait again. Yields the error that ends this worker. */
+/** Lets the trial wait again. Returns the error that ends this worker. */
 async function handBack(
   { settings }: StudyFolder,
   study: Study,
@@ -132,18 +132,20 @@ async function handBack(
   { message, isMemory }: MachineFault,
   cause: unknown,
 ): Promise<VggError> {
+  let returns = true;
   try {
-    await study.giveBack(trial, message, isMemory ? settings.retries : undefined);
+    returns = await study.giveBack(trial, message, isMemory ? settings.retries : undefined);
   } catch (error) {
-    // The journal is on the same disk: the next worker sees that this one has left.
+    // If the journal is on the same disk, the next worker sees that this one has ended, and gives the trial back.
     if (machineFault(error) === undefined) throw error;
   }
-  return new VggError(`${message}. This is not counted as a result: trial ${trial.number} will run again`, {
-    cause,
-  });
+  const next = returns
+    ? `This is not counted as a result: trial ${trial.number} will run again`
+    : `Trial ${trial.number} has no retries left and counts as failed`;
+  return new VggError(`${message}. ${next}`, { cause });
 }
 
-/** Whether the data set or the initial weights cannot be read, which no trial is to blame for. */
+/** Whether the data set or the initial weights cannot be read, which is not the trial's fault. */
 async function lacksData(config: TrainConfig): Promise<boolean> {
   if (config.init !== undefined && !isThere(config.init)) return true;
   return loadDataset(config).then(
@@ -152,7 +154,7 @@ async function lacksData(config: TrainConfig): Promise<boolean> {
   );
 }
 
-/** Trains a trial and tells its result. @throws what says nothing about the trial's values. */
+/** Trains a trial and tells its result. @throws errors that say nothing about the trial's values. */
 async function trainTrial(
   folder: StudyFolder,
   study: Study,
@@ -171,7 +173,7 @@ async function trainTrial(
       ...folder.configOf(params),
       ...(threads !== undefined && { threads }),
     };
-    // Its own run where it was given back. A predecessor may have ended before its first checkpoint.
+    // A trial that was given back has its own run. A predecessor may have ended before its first checkpoint.
     let resumes = isThere(join(run, runFiles.config));
     for (let from = parent; from !== undefined && !resumes; from = parentOf(study.trials[from]!)) {
       resumes = await takeOver(folder.runOf(from), run);

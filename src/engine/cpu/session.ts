@@ -51,6 +51,8 @@ import { type WasmMemory, webAssembly } from './webassembly.ts';
 const pageBytes = 65_536;
 /** What 32-bit addresses reach. */
 const largestPages = 65_536;
+/** Bytes that a session may use. */
+export const largestMemory: number = largestPages * pageBytes;
 /** Pictures that an evaluation takes at once. */
 const evaluationBatch = 100;
 

@@ -1,4 +1,5 @@
 /** How to repeat the run: command, options, machine. */
+import { localCommands } from '../../invocation-node.ts';
 import { formatBytes } from '../../model/summary.ts';
 import { computedBy } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
@@ -35,7 +36,7 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     title: 'Setup',
     body: html`<h3>Repeat this run</h3>
 <p>All other options keep their defaults.</p>
-<pre class="command" tabindex="0">${commandText(trainCommand(config))}</pre>
+<pre class="command" tabindex="0">${commandText(localCommands(trainCommand(config)))}</pre>
 <h3>Options</h3>
 ${scroller('Options', optionTable(config))}
 <h3>Machine</h3>
