@@ -1,5 +1,5 @@
 /**
- * Slurm's commands as the launcher needs them (Node only): submit a study's job array, find its jobs, cancel them.
+ * The Slurm commands that the launcher needs (Node only): submit a study's job array, find its jobs, cancel them.
  *
  * Invariants: no command goes through a shell, and each has a time limit. A query that fails throws; it never yields an
  * empty list. `slurm.json` is not trusted: a job is cancelled only if Slurm confirms everything that the file says.
@@ -73,7 +73,7 @@ const recordSchema: z.ZodType<JobRecord> = z.object({
   elsewhere: z.boolean().optional(),
 });
 
-/** Undefined where the study never was on Slurm. @throws DataError where the file is damaged. */
+/** Undefined if the study was never submitted. @throws DataError if the file is damaged. */
 export async function readJobRecord({ path }: Place): Promise<JobRecord | undefined> {
   return isThere(path('slurm')) ? readChecked(path('slurm'), recordSchema) : undefined;
 }
@@ -85,24 +85,24 @@ export const jobName = ({ folder }: Pick<StudyFolder, 'folder'>): string =>
 interface Answer {
   readonly code: number | null;
   readonly output: string;
-  /** What it said on standard error. */
+  /** What it printed on standard error. */
   readonly message: string;
 }
 
-/** Seconds that each command may take; `sbatch` waits for busy controllers. */
+/** Seconds that each command may take; `sbatch` waits while the controller is busy. */
 const limits = { squeue: 30, sbatch: 120, scancel: 60 } as const;
 
-/** Settings that would hide jobs, ask questions, or change names and forms of times. */
+/** Environment variables that would hide jobs, ask questions, or change names and time formats. */
 const disturbing = /^(?:SQUEUE_|SCANCEL_|SLURM_TIME_FORMAT$|SBATCH_JOB_NAME$|SBATCH_ARRAY_INX$)/;
 
-/** @throws SlurmMissing where it is not installed, SlurmError where it does not start or end. */
+/** @throws SlurmMissing if the command is not installed, SlurmError if it does not start or end. */
 export function runSlurm(
   command: keyof typeof limits,
   args: readonly string[],
   { input = '', seconds = limits[command] }: { readonly input?: string; readonly seconds?: number } = {},
 ): Promise<Answer> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !disturbing.test(name)));
-  // Times are compared, perhaps on machines with other zones. `sbatch` may be given one to begin at.
+  // Times are compared, perhaps on machines in other time zones. `sbatch` keeps the zone, for options such as --begin.
   if (command === 'squeue') env.TZ = 'UTC';
   return new Promise((resolve, reject) => {
     const fail = (error: unknown): void =>
@@ -111,7 +111,7 @@ export function runSlurm(
           ? new SlurmMissing(`${command} is not installed on this machine, or is not on the PATH`)
           : new SlurmError(cannotRun(command, error).message),
       );
-    // A group of its own: a site's wrapper script ends with all that it started.
+    // In its own process group: a site's wrapper script ends with everything that it started.
     const child = spawn(command, args, { stdio: 'pipe', env, detached: true });
     const timer = setTimeout(() => {
       try {
@@ -140,7 +140,7 @@ export function runSlurm(
 const columns = ['ArrayJobID', 'UserName', 'SubmitTime', 'RestartCnt', 'cluster', 'Name'];
 const taskLine = /^(\d+)\|([^|]*)\|([^|]*)\|(\d+)\|([^|]*)\|(.*)\|$/;
 
-/** What `squeue` lists of a name or a job. @throws SlurmError where that cannot be known. */
+/** What `squeue` lists for a name or a job. @throws SlurmError if this is unknown. */
 async function queued(
   by: readonly ['-n' | '-j', string],
   elsewhere?: string,
@@ -153,7 +153,7 @@ async function queued(
     columns.map((column) => `${column}:|`).join(','),
   ]);
   if (code !== 0) {
-    // Its way to say that the job is over.
+    // This is how `squeue` says that the job has ended.
     if (by[0] === '-j' && /invalid job id/i.test(message)) return [];
     throw new SlurmError(`squeue failed (${firstLine(message) || `exit code ${code}`})`);
   }
@@ -180,14 +180,14 @@ const firstLine = (text: string): string => text.split('\n', 1)[0]!;
 const elsewhereOf = (record: JobRecord | undefined): string | undefined =>
   record?.elsewhere ? record.cluster : undefined;
 
-/** The tasks of a study that Slurm still has, whoever submitted them. @throws SlurmError where that cannot be known. */
+/** The tasks of a study that Slurm still has, whoever submitted them. @throws SlurmError if this is unknown. */
 export const queuedTasks = (folder: Place, record: JobRecord | undefined): Promise<readonly QueuedTask[]> =>
   queued(['-n', jobName(folder)], elsewhereOf(record));
 
 /** Seconds between two tries of a query. */
 const waits: readonly number[] = [1, 2, 4, 8, 15];
 
-/** Asks again while Slurm does not answer, and says so. @throws SlurmError where it never does. */
+/** Asks again while Slurm does not answer, and says so. @throws SlurmError if it never answers. */
 export async function patiently<T>(ask: () => Promise<T>, pauses: readonly number[] = waits): Promise<T> {
   for (const seconds of pauses) {
     try {
@@ -216,8 +216,8 @@ const me = (): string => {
 };
 
 /**
- * Submits the job array. `slurm.json` says so before and after, so that a job is never unknown to its study.
- * @throws SubmissionUnknown where Slurm may or may not have taken it; any other error means that it did not.
+ * Submits the job array. `slurm.json` is written before and after, so that the study always knows of its job.
+ * @throws SubmissionUnknown if Slurm may have accepted the job; any other error means that it did not.
  */
 export async function submit(folder: Place, script: string): Promise<string> {
   const name = jobName(folder);
@@ -229,7 +229,7 @@ export async function submit(folder: Place, script: string): Promise<string> {
     job,
     ...(elsewhere !== undefined && { cluster: elsewhere, elsewhere: true }),
   };
-  // The job runs already: from here on nothing may end in an error.
+  // The job exists: from here on, nothing may fail.
   try {
     const tasks = await patiently(() => queuedTasks(folder, recorded));
     const own = tasks.find((task) => task.job === job);
@@ -315,7 +315,7 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
       ...(elsewhere === undefined ? [] : ['-M', elsewhere]),
       ...cancelled,
     ]);
-    // A job that ended meanwhile is an error to it, and none to us.
+    // `scancel` reports an error if a job has ended meanwhile; for us this is none.
     const left = code === 0 ? [] : jobsOf(await patiently(() => queuedTasks(folder, record), pauses));
     if (left.some((job) => cancelled.includes(job))) {
       throw new SlurmError(
@@ -326,7 +326,7 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
   return { cancelled, kept };
 }
 
-/** Why a queued task is not the one that was recorded; undefined where everything matches. */
+/** Why a queued task is not the recorded one; undefined if everything matches. */
 export function mismatch(record: JobRecord, task: QueuedTask, name: string): string | undefined {
   const { job, user, cluster, submitted } = record;
   if (task.name !== name) return `its name is ${task.name}, and this study's jobs are called ${name}`;

@@ -64,7 +64,7 @@ function workerCommand(folder: string, threads: number | undefined): readonly st
 /**
  * Keeps `jobs` workers running on this machine until nothing is left to do, counting workers of an earlier command. A
  * worker that dies is replaced.
- * @throws VggError where workers die again and again, or where every trial failed.
+ * @throws VggError if workers die repeatedly, or if every trial failed.
  */
 export async function launchHere(
   folder: StudyFolder,
