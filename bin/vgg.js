@@ -4,14 +4,22 @@
 function start() {
   const { existsSync, realpathSync } = process.getBuiltinModule('node:fs');
   const { dirname, join } = process.getBuiltinModule('node:path');
-  process.getBuiltinModule('node:module').enableCompileCache();
   const root = dirname(dirname(realpathSync(process.argv[1])));
   const source = existsSync(join(root, 'src', 'cli', 'main.ts'));
+  // Beside the code, where only those can write who can change the code: Node's own place in /tmp is open to others.
+  const cache = source ? join(root, 'node_modules', '.cache', 'vgg') : join(root, 'dist', 'compile-cache');
+  process.getBuiltinModule('node:module').enableCompileCache(cache);
   return import(source ? '../src/cli/main.ts' : '../dist/cli/main.js').then((cli) => cli.main(process.argv));
 }
 
 if (Number.parseInt(process.versions.node, 10) >= 24) {
-  void start();
+  Promise.resolve()
+    .then(start)
+    .catch((error) => {
+      if (!/EMFILE|ENFILE|too many open files/.test(`${error.code} ${error.message}`)) throw error;
+      console.error('error: too many open files; raise the limit (ulimit -n 1024)');
+      process.exitCode = 1;
+    });
 } else {
   console.error(`vgg needs Node 24 or newer; this is Node ${process.versions.node} (${process.execPath}).
 Install a newer one, or let npm put one beside your project: npm install --save-dev node@26

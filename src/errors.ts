@@ -78,7 +78,7 @@ export function reason(error: unknown): string {
       return 'its name holds a zero byte';
     case 'EMFILE':
     case 'ENFILE':
-      return 'too many files are open';
+      return 'too many files are open; raise the limit (ulimit -n 1024)';
     case 'EIO':
       return 'the disk reports an error';
     default:

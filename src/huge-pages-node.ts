@@ -11,7 +11,7 @@ const pageBytes = 4096;
 export async function wishHugePages(array: Uint8Array): Promise<void> {
   if (process.platform !== 'linux') return;
   try {
-    const { address, load } = (await import('koffi')).default;
+    const { address, load } = (await import('./koffi-node.ts')).loadKoffi();
     const madvise = load('libc.so.6').func('int madvise(uintptr_t address, size_t length, int advice)');
     const from = Number(address(array));
     const first = Math.ceil(from / pageBytes) * pageBytes;

@@ -3,6 +3,7 @@
  * fused, split, or done by which algorithm), and random ones for what nobody thought of.
  */
 import { random } from '../src/data/random.ts';
+import { VggError } from '../src/errors.ts';
 import type { LayerSpec, Shape } from '../src/model/layer.ts';
 import type { Sides } from '../src/model/layers/arguments.ts';
 import {
@@ -19,8 +20,6 @@ import { buildNetwork, type Sequential, sequential } from '../src/model/network.
 
 /** A stream of `random`, apart from the project's and the golden files'. */
 const networkStream = 1101;
-/** What a random network has beside its convolutions. */
-const extraStream = 1102;
 
 export interface Case {
   readonly model: Sequential;
@@ -447,67 +446,188 @@ export const normalizedCases: readonly Case[] = [
   ]),
 ];
 
+/** Each kind of operation at the network's end, with what may follow it there. */
+export const lastLayerCases: readonly Case[] = (
+  [
+    ['convolution', [4, 6, 5], [conv(5, 3, 1)]],
+    ['direct convolution', [3, 9, 9], [conv(6, 3, 1)]],
+    ['Winograd convolution', [8, 12, 12], [conv(8, 3, 1), conv(8, 3, 1)]],
+    ['convolution to one pixel', [3, 3, 3], [conv(7, 3)]],
+    ['pooled convolution', [3, 9, 9], [conv(6, 3, 1), relu(), pool(2)]],
+    ['normalized convolution', [3, 6, 5], [conv(5, 3, 1), bn()]],
+    ['pool', [3, 8, 8], [conv(5, 3, 1), relu(), dropout(0.2), pool(3, 2, 1)]],
+    ['linear layer', [2, 5, 4], [flatten(), linear(7)]],
+    ['linear layer without bias', [2, 5, 4], [conv(3, 3), flatten(), linear({ out: 6, bias: false })]],
+    ['split linear layer', [3, 21, 21], [flatten(), linear(101)]],
+    ['normalized linear layer', [2, 5, 4], [flatten(), linear(7), batchNorm1d()]],
+    ['normalized split linear layer', [3, 21, 21], [flatten(), linear(101), batchNorm1d({ affine: false })]],
+    ['normalization behind flatten', [3, 5, 4], [conv(5, 3, 1), flatten(), batchNorm1d()]],
+    ['normalized image', [3, 4, 3], [flatten(), batchNorm1d()]],
+  ] satisfies readonly (readonly [string, Shape, readonly LayerSpec[]])[]
+).flatMap(([name, input, layers]) =>
+  (
+    [
+      ['', []],
+      [', ReLU', [relu()]],
+      [', ReLU, idle dropout', [relu(), dropout(0)]],
+      [', idle dropout, ReLU', [dropout(0), relu()]],
+      [', ReLU, dropout', [relu(), dropout(0.3)]],
+    ] satisfies readonly (readonly [string, readonly LayerSpec[]])[]
+  ).map(([more, last], i) =>
+    // Fewer images than eight take another way through a plan.
+    named(`ends with a ${name}${more}`, input, i % 2 === 0 ? 9 : 5, [...layers, ...last, flatten()]),
+  ),
+);
+
+/** Batch normalization, dropout and linear layers behind a flattened map: flatten is only a view of it. */
+export const flattenedCases: readonly Case[] = [
+  ...[4, 9, 21].flatMap((batch) => [
+    named(`normalization behind flatten, ${batch} images`, [2, 6, 5], batch, [
+      conv(5, 3),
+      flatten(),
+      batchNorm1d(),
+      linear(3),
+    ]),
+    named(`normalization without weights behind flatten, ${batch} images`, [3, 7, 6], batch, [
+      conv(6, 3, 1),
+      relu(),
+      pool(2),
+      flatten(),
+      batchNorm1d({ affine: false, momentum: 0.3 }),
+      relu(),
+      linear(4),
+    ]),
+    named(`normalizations on both sides of flatten, ${batch} images`, [3, 7, 6], batch, [
+      conv(6, 3, 1),
+      bn(),
+      relu(),
+      flatten(),
+      batchNorm1d(),
+      relu(),
+      dropout(0.3),
+      batchNorm1d(),
+      linear(4),
+      batchNorm1d(),
+    ]),
+  ]),
+  named('normalization, flatten, normalization, nothing between', [3, 8, 7], 9, [
+    conv(8, 3, 1),
+    bn(),
+    flatten(),
+    batchNorm1d(),
+    linear(4),
+  ]),
+  named('dropout behind flatten, twice flattened', [3, 7, 6], 9, [
+    conv(6, 3, 1),
+    relu(),
+    flatten(),
+    dropout(0.4),
+    flatten(),
+    relu(),
+    linear(5),
+  ]),
+  named('a flattened image, normalized and dropped', [3, 5, 4], 9, [
+    flatten(),
+    batchNorm1d(),
+    dropout(0.2),
+    relu(),
+    linear(5),
+  ]),
+  named('a split linear layer behind a normalized flattened map', [3, 16, 16], 9, [
+    conv(17, 3, 1),
+    flatten(),
+    batchNorm1d(),
+    relu(),
+    linear(31),
+    relu(),
+  ]),
+  named('nothing but flatten', [2, 2, 3], 3, [flatten()]),
+  named('nothing but idle dropout', [5], 9, [dropout(0)]),
+  named('nothing but a ReLU', [2, 2, 3], 9, [relu(), flatten()]),
+];
+
+/** Multiply-adds that the reference takes a few milliseconds for. */
+const affordable = 1_500_000;
+/** Values of a network's output: more say nothing new. */
+const mostClasses = 700;
+
 /**
- * A small random network: one to three convolutions of any kernel, stride and padding, with or without ReLU and pool.
- * Twenty numbers in a row have 1 to 20 channels in their first layer. With `extras` the same network also has batch
- * normalisation and dropout here and there, and more than one image.
+ * A small random network of any layers in any order that their shapes allow, the same one for a number on any machine:
+ * maps and vectors, layers repeated, and any of them at the end. It has up to eight layers on maps and up to five on
+ * vectors; a layer that does not fit is left out.
  */
-export function randomCase(number: number, extras = false): Case {
+export function randomCase(number: number): Case {
   const source = random(number, networkStream);
-  const more = random(number, extraStream);
-  const extra = (share: number, spec: LayerSpec): void => {
-    if (extras && more.uniform() < share) layers.push(spec);
-  };
   const pick = <T>(...choices: readonly T[]): T => choices[source.integer(choices.length)]!;
+  const chance = (share: number): boolean => source.uniform() < share;
   const channels = (): number => 1 + source.integer(pick(4, 20));
-  const side = (): number => 1 + source.integer(pick(6, 14, 20));
-  const input = [channels(), side(), side()];
+  const side = (): number => 1 + source.integer(pick(1, 6, 14, 20));
+  const input = chance(0.1) ? [1 + source.integer(40)] : [channels(), side(), side()];
+  const batch = pick(1, 2, 3, 5, 7, 8, 9, 13);
+
   const layers: LayerSpec[] = [];
-  const classes = 2 + source.integer(12);
+  const shapeOf = (specs: readonly LayerSpec[]): Shape =>
+    buildNetwork(sequential([...specs, flatten()]), input).layers.at(-1)!.input;
   const add = (spec: LayerSpec): void => {
     try {
-      buildNetwork(sequential([...layers, spec, flatten(), linear(classes)]), input);
-      layers.push(spec);
-    } catch {
-      // Too large for what is left of the map.
+      const { layers: built, output } = buildNetwork(sequential([...layers, spec, flatten()]), input);
+      const work = built.reduce((sum, { multiplyAdds }) => sum + multiplyAdds, 0);
+      if (work * batch <= affordable && output[0]! <= 20_000) layers.push(spec);
+    } catch (error) {
+      // Too large for what is left of the map, or two dimensions where there is one.
+      if (!(error instanceof VggError)) throw error;
     }
   };
-  const convolutions = 1 + source.integer(3);
-  for (let i = 0; i < convolutions; i++) {
+  const convolution = (): LayerSpec => {
     const kernel = pick(1, 2, 3, 3, 3, 3, 3, 4, 5, 7);
-    const rectangle: readonly [number, number] = [kernel, pick(1, 3, kernel)];
-    add(
-      conv2d({
-        out: i === 0 ? 1 + (number % 20) : channels(),
-        kernel: pick<Sides>(kernel, kernel, rectangle),
-        stride: pick(1, 1, 1, 2, 3),
-        padding: source.integer(3),
-        bias: source.uniform() < 0.8,
-      }),
-    );
-    extra(0.6, bn({ affine: more.uniform() < 0.8 }));
-    if (source.uniform() < 0.8) add(relu());
-    extra(0.15, bn());
-    extra(0.2, dropout(0.3 * more.uniform()));
-    if (source.uniform() < 0.6) {
-      const size = pick(2, 2, 3, 4, 4);
-      add(pick(pool(size), pool(size, 1 + source.integer(4), pick(0, 0, Math.floor(size / 2)))));
-      if (source.uniform() < 0.2) add(relu());
-    }
-  }
-  layers.push(flatten());
-  if (source.uniform() < 0.3) {
-    layers.push(linear(1 + source.integer(30)));
-    extra(0.5, batchNorm1d());
-    layers.push(relu());
-    extra(0.5, dropout(0.5));
-  }
-  layers.push(linear({ out: classes, bias: source.uniform() < 0.8 }));
-  const batch = pick(1, 2, 3, 5, 7, 8, 13);
-  return {
-    model: sequential(layers, { name: `random ${number}${extras ? ' with extras' : ''}` }),
-    input,
-    // Of two values, normalised ones are ±1 whatever they were, and their gradients are rounding.
-    batch: extras ? Math.max(batch, 3) : batch,
+    return conv2d({
+      out: channels(),
+      kernel: pick<Sides>(kernel, kernel, [kernel, pick(1, 3, kernel)]),
+      stride: pick(1, 1, 1, 2, 3),
+      padding: source.integer(3),
+      bias: chance(0.8),
+    });
   };
+  const anyPool = (): LayerSpec => {
+    const size = pick(1, 2, 2, 3, 4, 4);
+    return chance(0.5)
+      ? pool(size)
+      : pool(size, 1 + source.integer(4), source.integer(1 + Math.floor(size / 2)));
+  };
+  // With a smaller epsilon, values that are as good as equal have their rounding enlarged up to 300 times.
+  const normalization = (of: typeof batchNorm1d): LayerSpec =>
+    of({ affine: chance(0.8), momentum: pick(0.1, 0.3), epsilon: pick(0.01, 0.1) });
+  const anyDropout = (): LayerSpec => dropout(chance(0.3) ? 0 : 0.4 * source.uniform());
+  /** Of two values a normalization makes ±1 whatever they were, and of their gradients rounding. */
+  const normalizable = (): boolean =>
+    batch *
+      shapeOf(layers)
+        .slice(1)
+        .reduce((a, b) => a * b, 1) >
+    3;
+  const add1 = (makers: readonly (() => LayerSpec | undefined)[]): void => {
+    const last = layers.at(-1);
+    const spec = last && chance(0.15) ? last : pick(...makers)();
+    if (spec && (spec.kind !== 'batchNorm' || normalizable())) add(spec);
+  };
+
+  if (input.length === 3) {
+    const onMaps = [
+      ...[convolution, convolution, convolution, relu, relu, anyPool],
+      ...[() => normalization(batchNorm2d), anyDropout],
+    ];
+    for (let i = source.integer(9); i > 0; i--) add1(onMaps);
+    layers.push(flatten());
+  }
+  const features = shapeOf(layers)[0]!;
+  const onVectors = [
+    () => linear({ out: 1 + source.integer(30), bias: chance(0.8) }),
+    // Large enough to be split over the threads.
+    () =>
+      features > 200 && chance(0.2) ? linear(Math.ceil(131_072 / features)) : linear(2 + source.integer(9)),
+    ...[relu, () => normalization(batchNorm1d), anyDropout, flatten],
+  ];
+  for (let i = source.integer(6); i > 0; i--) add1(onVectors);
+  if (shapeOf(layers)[0]! > mostClasses) layers.push(linear(1 + source.integer(12)));
+  return { model: sequential(layers, { name: `random ${number}` }), input, batch };
 }

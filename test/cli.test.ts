@@ -4,10 +4,15 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createRun } from '../src/runs/folder.ts';
+import type { EpochRecord } from '../src/runs/records.ts';
+import { openMetrics } from '../src/runs/table.ts';
+import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
 import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 let folder: string;
@@ -127,7 +132,7 @@ describe('runs', () => {
 
     const listed = await vgg(['runs', root]);
     expect(listed.stdout).toMatch(
-      /^run +state +epochs +test accuracy +best +time +kernels\n─+\na +finished +1\/80 .* (native|wasm)/,
+      /^run +state +epochs +test accuracy +best epoch +time +kernels\n─+\na +finished +1\/80 .* (native|wasm)/,
     );
     const [first, second] = jsonLines(await vgg(['runs', root, '--json']));
     expect(first).toMatchObject({ name: 'a', state: 'finished', testAccuracy: trained.testAccuracy });
@@ -145,6 +150,90 @@ describe('runs', () => {
     expect(jsonLines(await vgg(['report', a, b, '--out', out, '--json']))).toEqual([{ report: out }]);
     expect(await readFile(out, 'utf8')).toContain('</html>');
     expect((await vgg(['runs', join(folder, 'none')])).stderr).toContain('There are no runs in');
+  });
+
+  test('a training says by which accuracy it chose the best epoch', async () => {
+    const args = ['train', '--validation', '0.1', '--steps', '2', '--no-report', '--device', 'wasm'];
+    const { stdout, stderr } = await vgg(args);
+    const [, accuracy] = stdout.match(
+      /Validation loss: \d\.\d{4}, Validation accuracy: (\d+\.\d\d %), Test/,
+    )!;
+    expect(stderr).toContain(`\nBest epoch: 1, validation accuracy ${accuracy}, in `);
+    const end = jsonLines(await vgg([...args, '--json'])).at(-1)!;
+    const { validationAccuracy } = end;
+    expect(end.best).toEqual({ epoch: 1, value: validationAccuracy, metric: 'validationAccuracy' });
+  });
+
+  /** A run folder with these epochs, as a training leaves it. */
+  async function writeRun(
+    dir: string,
+    config: TrainConfigInput,
+    epochs: readonly Partial<EpochRecord>[],
+  ): Promise<void> {
+    const run = await createRun(dir, parseConfig(config, 'test'));
+    const table = await openMetrics(run.path('metrics'));
+    const record = {
+      lr: 0.1,
+      trainLoss: 1,
+      trainAccuracy: 0.5,
+      testLoss: 2,
+      testAccuracy: 0.4,
+      testTopFive: 0.9,
+    };
+    const times = { trainSeconds: 1, testSeconds: 1, imagesPerSecond: 1 };
+    const rows = epochs.map((own, i) => ({ epoch: i + 1, step: 10 * (i + 1), ...record, ...times, ...own }));
+    await table.append(rows.map((row) => ({ kind: 'epoch' as const, ...row })));
+    await table.close();
+    await run.close();
+  }
+
+  test('runs and compare say which metric they show', async () => {
+    const root = join(folder, 'metrics');
+    const [held, plain, empty] = [join(root, 'held'), join(root, 'plain'), join(root, 'empty')];
+    await writeRun(held, { validation: 0.1, epochs: 3, device: 'wasm' }, [
+      { validationLoss: 1, validationAccuracy: 0.7, testAccuracy: 0.6 },
+      { validationLoss: 1, validationAccuracy: 0.5, testAccuracy: 0.65 },
+    ]);
+    await writeRun(plain, { dataset: 'cifar10', epochs: 2 }, [{ testAccuracy: 0.3 }]);
+    await writeRun(empty, { epochs: 4 }, []);
+    const { stdout } = await vgg(['runs', root]);
+    expect(stdout).toMatch(/\nheld .* 65\.00 % +70\.00 % \(validation\)\n/);
+    expect(stdout).toMatch(/\nplain .* 30\.00 % +30\.00 % \(test\)\n/);
+    expect(stdout).toMatch(/\nempty .* 0\/4 +– +–\n/);
+    expect(jsonLines(await vgg(['runs', root, '--json']))[1]).toMatchObject({
+      ...{ bestEpoch: 1, bestMetric: 'validationAccuracy', bestAccuracy: 0.6, bestValidationAccuracy: 0.7 },
+      ...{ testAccuracy: 0.65, validationAccuracy: 0.5 },
+    });
+
+    const compared = await vgg(['compare', held, plain, empty]);
+    expect(compared.stderr).toBe(
+      'These runs are on different data sets (shapes, cifar10): their accuracies and losses cannot be compared.\n',
+    );
+    expect(compared.stdout).toMatch(/\nbest epoch chosen by +validation accuracy +test accuracy +–\n/);
+    expect(compared.stdout).toMatch(/\ntest accuracy, last epoch +65\.00 % +30\.00 % +–\n/);
+    expect(compared.stdout).toMatch(/\nvalidation accuracy, best epoch +70\.00 % +– +–\n/);
+    const labels = compared.stdout.split('\n').map((line) => line.split(/ {2,}/)[0]);
+    expect(labels).toContain('epochs');
+    expect(labels.filter((label, i) => label !== '' && labels.indexOf(label) !== i)).toEqual([]);
+  });
+
+  test('a run is not compared with itself, whatever it is called', async () => {
+    const root = join(folder, 'twice');
+    const [a, link] = [join(root, 'a'), join(root, 'link')];
+    await writeRun(a, {}, [{}]);
+    symlinkSync(a, link);
+    for (const [other, said] of [
+      [a, `${a} is named twice`],
+      [`${a}/`, `${a} and ${a}/ are the same run`],
+      [join(relative(process.cwd(), a)), `${a} and ${relative(process.cwd(), a)} are the same run`],
+      [link, `${a} and ${link} are the same run`],
+    ] as const) {
+      for (const command of ['compare', 'report']) {
+        const { code, stderr } = await vgg([command, a, other]);
+        expect(stderr).toBe(`error: ${command}: ${said}; name each run once\n`);
+        expect(code).toBe(2);
+      }
+    }
   });
 
   test('seeds are trained one after the other, with mean and deviation', { timeout: 60_000 }, async () => {
@@ -371,6 +460,7 @@ describe('bad input', () => {
     ['train --config /nowhere.ts', 2, '--config /nowhere.ts cannot be read: no such file or folder; name a'],
     ['train --config src', 2, '--config src cannot be read: it is a folder; name a'],
     ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
+    ['tune stat x', 2, 'there is no tune command "stat"; did you mean "status"?'],
     ['train --resume /nowhere', 1, '/nowhere holds no run'],
     ['train --run a --no-run', 2, '--no-run keeps nothing, and --run names where to keep it'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
@@ -427,6 +517,19 @@ describe('bad input', () => {
     expect(run.stderr).toMatch(/error: the loss became (NaN|-?Infinity) in epoch 1, step \d+: /);
     expect(run.code).toBe(1);
     expect(jsonLines(run).map(({ event }) => event)).toEqual(['start']);
+  });
+
+  test('weights that the last step destroys are an error, and are kept nowhere', async () => {
+    const [dir, save] = [join(folder, 'diverged'), join(folder, 'diverged.safetensors')];
+    const args = ['--steps', '1', '--optimizer', 'sgd', '--lr', '1e20', '--run', dir, '--save', save];
+    const run = await vgg(['train', ...args]);
+    expect(run.stderr).toMatch(/error: the (weights are not finite|test loss is NaN) after epoch 1, step 1/);
+    expect(run.stderr).toContain('lower the learning rate (--lr; now 1e+20)');
+    expect(run.code).toBe(1);
+    expect(run.stdout).not.toContain('Accuracy');
+    expect(readdirSync(dir).filter((name) => name.endsWith('.safetensors'))).toEqual([]);
+    expect(existsSync(save)).toBe(false);
+    expect(JSON.parse(readFileSync(join(dir, 'state.json'), 'utf8'))).toMatchObject({ state: 'failed' });
   });
 
   test('a weight file that is none, and one of another network', async () => {

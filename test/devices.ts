@@ -48,6 +48,16 @@ export const devices: readonly Device[] = [
     curveSteps: { simplified: 100, vgg7: 20 },
     multiplyAdds: Number.POSITIVE_INFINITY,
   },
+  // Likewise with native kernels, for the many small networks.
+  ...targetsHere.slice(0, 1).map((target) => ({
+    name: `native, ${target}, unshared memory`,
+    open: (network: Network, options: SessionOptions) =>
+      openCpuSession(network, { ...options, shared: false, kernels: nativeOf(target) }),
+    threads: 1,
+    every: 1,
+    curveSteps: { simplified: 0, vgg7: 0 },
+    multiplyAdds: 2e8,
+  })),
   // The narrower vectors of the same machine on fewer cases.
   ...targetsHere.map((target, i) => ({
     name: `native, ${target}, 2 threads`,

@@ -44,14 +44,21 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
 function amplification(epsilon: number, { shape, data }: Tensor): number {
   const [, channels = 0, ...sides] = shape;
   const places = sides.reduce((a, b) => a * b, 1);
-  let found = 0;
-  for (let c = 0; c < channels; c++) {
-    const own = data.filter((_, i) => Math.floor(i / places) % channels === c);
-    const mean = own.reduce((sum, x) => sum + x, 0) / own.length;
-    const variance = own.reduce((sum, x) => sum + (x - mean) ** 2, 0) / own.length;
-    found = Math.max(found, largest(own) / Math.sqrt(variance + epsilon));
-  }
-  return found;
+  const count = data.length / channels;
+  const mean = new Float64Array(channels);
+  const variance = new Float64Array(channels);
+  const most = new Float64Array(channels);
+  const visit = (body: (channel: number, x: number) => void): void => {
+    for (const [i, x] of data.entries()) body(Math.floor(i / places) % channels, x);
+  };
+  visit((c, x) => {
+    mean[c]! += x / count;
+    most[c] = Math.max(most[c]!, Math.abs(x));
+  });
+  visit((c, x) => {
+    variance[c]! += (x - mean[c]!) ** 2 / count;
+  });
+  return largest(most.map((value, c) => value / Math.sqrt(variance[c]! + epsilon)));
 }
 
 function largest(values: Float64Array): number {

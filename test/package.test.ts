@@ -1,13 +1,14 @@
 /**
  * The published package: what `npm pack` makes, installed into an empty project, gives a working `vgg`, workers
- * included, and an import with types.
+ * included, an import with types, and programs that can be bundled.
  */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { noNative } from './native.ts';
 
 const program = `
 import { adam, compile, conv2d, dataLoader, flatten, linear, type Model, maxPool2d, relu, sequential, shapes } from 'vggnet';
@@ -45,6 +46,20 @@ console.log(html.includes('<svg role="img"'), html.includes('WebAssembly'), html
 const wrong = `
 import { conv2d } from 'vggnet';
 conv2d({ out: 'many', kernel: 3 });
+`;
+
+const toBundle = `
+import { adam, compile, conv2d, dataLoader, flatten, linear, relu, sequential, shapes } from 'vggnet';
+import { reportRuns } from 'vggnet';
+async function main([device, ...runs]) {
+  const { train } = shapes();
+  const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
+  const model = await compile(network, { input: train.shape, threads: 2, device, onNotice: () => {} });
+  const { steps } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
+  console.log(steps, model.device);
+  if (runs.length > 0) console.log(await reportRuns(runs, { out: 'bundled.html', device }));
+}
+main(process.argv.slice(2));
 `;
 
 const settings = {
@@ -126,6 +141,75 @@ test('a typed program is checked against the package and runs', async () => {
 test('it reports a run without a bundler or a chart library beside it', async () => {
   await writeFile(join(project, 'report.mjs'), reporting);
   expect(await run(process.execPath, ['report.mjs'])).toBe('true true true\n');
+});
+
+describe('a program that was bundled trains and reports, with nothing installed beside it', () => {
+  /** Where its file and no package is. */
+  let alone: string;
+  beforeAll(async () => {
+    alone = await mkdtemp(join(tmpdir(), 'vggnet-bundled-'));
+    await writeFile(join(project, 'bundled.mjs'), toBundle);
+    await run('vgg', ['train', '--steps', '3', '--run', join(alone, 'run'), '--no-report']);
+  });
+  afterAll(() => rm(alone, { recursive: true, force: true }));
+
+  const rolldown = async (format: 'esm' | 'cjs'): Promise<string> => {
+    const { build } = await import('rolldown');
+    const dir = join(alone, `rolldown-${format}`);
+    const entryFileNames = format === 'esm' ? '[name].mjs' : '[name].cjs';
+    await build({
+      cwd: project,
+      input: 'bundled.mjs',
+      platform: 'node',
+      logLevel: 'silent',
+      output: { dir, format, entryFileNames, chunkFileNames: entryFileNames },
+    });
+    return join(dir, `bundled.${format === 'esm' ? 'mjs' : 'cjs'}`);
+  };
+  const esbuild = async (format: 'esm' | 'cjs', minify = false): Promise<string> => {
+    const { build } = await import('esbuild');
+    const outfile = join(alone, 'esbuild', `bundled.${format === 'esm' ? 'mjs' : 'cjs'}`);
+    await build({
+      absWorkingDir: project,
+      entryPoints: ['bundled.mjs'],
+      bundle: true,
+      platform: 'node',
+      logLevel: 'silent',
+      format,
+      minify,
+      outfile,
+    });
+    return outfile;
+  };
+  const bundlers: Readonly<Record<string, () => Promise<string>>> = {
+    'Rolldown, modules': () => rolldown('esm'),
+    'Rolldown, CommonJS': () => rolldown('cjs'),
+    'esbuild, modules': () => esbuild('esm'),
+    'esbuild, CommonJS, minified': () => esbuild('cjs', true),
+  };
+
+  test.for(Object.keys(bundlers))('%s', async (name, { skip }) => {
+    const program = await bundlers[name]!();
+    expect(await run(process.execPath, [program, 'wasm', 'run'], alone)).toBe('3 wasm\nbundled.html\n');
+    expect(await readFile(join(alone, 'bundled.html'), 'utf8')).toContain('WebAssembly');
+    if (noNative !== undefined) skip(`native kernels: ${noNative}`);
+    // koffi has a binary, which no bundle holds: it is installed beside the bundle.
+    await mkdir(join(dirname(program), 'node_modules'));
+    await symlink(resolve('node_modules/koffi'), join(dirname(program), 'node_modules/koffi'));
+    expect(await run(process.execPath, [program, 'native'], alone)).toBe('3 native\n');
+    await rm(dirname(program), { recursive: true });
+  });
+});
+
+test('nothing in it imports what is for development', async () => {
+  const { devDependencies } = JSON.parse(await readFile('package.json', 'utf8')) as {
+    readonly devDependencies: Readonly<Record<string, string>>;
+  };
+  const imported = new RegExp(`(from|import)\\s*\\(?\\s*['"](${Object.keys(devDependencies).join('|')})['"]`);
+  const dist = join(project, 'node_modules/vggnet/dist');
+  for (const file of (await readdir(dist, { recursive: true })).filter((name) => name.endsWith('.js'))) {
+    expect(imported.exec(await readFile(join(dist, file), 'utf8'))?.[0], file).toBeUndefined();
+  }
 });
 
 test('it holds what is needed to run and nothing else', async () => {

@@ -14,11 +14,10 @@ import { random } from '../src/data/random.ts';
 import { shapes } from '../src/data/shapes.ts';
 import { subset } from '../src/data/split.ts';
 import { channelStatistics } from '../src/data/statistics.ts';
-import { applyTransform, imageFromBytes } from '../src/data/transforms.ts';
+import { applyTransform, imageFromBytes, inputTransform } from '../src/data/transforms.ts';
 import { UsageError } from '../src/errors.ts';
 import { roundedToHalf } from '../src/model/half.ts';
 import { createModel } from '../src/model/models.ts';
-import { testTransform } from '../src/report/page-data.ts';
 import { encodePng } from '../src/report/png.ts';
 import { sampleRaster } from '../src/report/rasters.ts';
 import { buildReport, type ReportRun, writeReport } from '../src/report/report.ts';
@@ -40,7 +39,12 @@ beforeAll(async () => {
     ),
     classes: [hostile, ...dataset.classes.slice(1)],
   });
-  const splits = { train: some(train, 2000), test: some(test, 300) };
+  // No test image has the last class.
+  const labelled = subset(
+    test,
+    Uint32Array.from(test.labels.keys()).filter((i) => test.labels[i] !== 9),
+  );
+  const splits = { train: some(train, 2000), test: some(labelled, 300) };
   run = await sampleRun(`runs/${hostile}`, splits, { epochs: 2, normalize: true, device: 'wasm' });
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
@@ -51,7 +55,7 @@ async function expected(bytes: Uint8Array): Promise<Float32Array> {
   const network = createModel(config.model, { classes: splits.test.classes.length });
   await using model = await compile(network, { input: splits.test.shape, device: 'wasm' });
   await model.setWeights(roundedToHalf(weights));
-  const transform = testTransform(channelStatistics(splits.train));
+  const transform = inputTransform(channelStatistics(splits.train));
   const { values } = applyTransform(transform, imageFromBytes(bytes, splits.test.shape), random(0, 0));
   return (await model.predict(values)).probabilities;
 }
@@ -69,6 +73,15 @@ test('a report tells what a network can and how to train it again', async () => 
   for (const id of ['curves', 'network', 'results', 'try', 'explanations', 'data', 'setup']) {
     expect(html).toContain(`<section id="${id}"`);
   }
+});
+
+test('a class without test images has no accuracy', async () => {
+  const { document } = parseHTML(await buildReport([run], { device: 'wasm', brief: true }));
+  const rows = [...document.querySelectorAll('table[data-sortable] tbody tr')];
+  const cells = rows.map((row) => [...row.children].map(({ textContent }) => textContent));
+  expect(cells).toHaveLength(10);
+  expect(cells[9]!.slice(1, 4)).toEqual(['–', expect.any(String), '0']);
+  for (const [, accuracy] of cells.slice(0, 9)) expect(accuracy).toMatch(/^\d+\.\d %$/);
 });
 
 test('a brief report does not carry the network', async () => {
@@ -138,6 +151,17 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
     for (const [label, probability] of found) expect(probability).toBeCloseTo(probabilities[label]!, 4);
     expect(probabilities[found[0]![0]]).toBe(Math.max(...probabilities));
   }
+
+  test('a class without a value comes last, however the table is sorted', () =>
+    withPage(async (page) => {
+      const table = page.locator('#results table[data-sortable]');
+      for (const order of ['ascending', 'descending']) {
+        await table.locator('th button', { hasText: 'Accuracy' }).click();
+        await table.locator(`th[aria-sort="${order}"]`).waitFor();
+        const accuracies = await table.locator('tbody tr > :nth-child(2)').allTextContents();
+        expect(accuracies.map((text) => text === '–')).toEqual([...new Array(9).fill(false), true]);
+      }
+    }));
 
   test('a sample is classified as in Node', () =>
     withPage(async (page) => {

@@ -89,7 +89,7 @@ describe('a run in pieces', () => {
     timeout: 240_000,
   }, async () => {
     const dice = random(Date.now(), 1);
-    const rest = ['--log-every', '7', '--no-report', '--checkpoint-every', '6'];
+    const rest = ['--no-report', '--checkpoint-every', '6'];
     const expectSame = async (run: string): Promise<void> => {
       expect(await digests(run)).toEqual(await digests(whole));
       expect(await metricsOf(run)).toEqual(await metricsOf(whole));
@@ -135,7 +135,7 @@ describe('a run in pieces', () => {
       /The checkpoint after epoch 2, step \d+ is in .*interrupted; vgg train --resume/,
     );
     expect((await readRun(run)).state).toBe('interrupted');
-    const second = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+    const second = await vgg(['train', '--resume', run, '--no-report']);
     expect(second.stderr).toMatch(/going on after epoch 2, step \d+/);
     expect(second.code).toBe(0);
     expect(await digests(run)).toEqual(await digests(whole));
@@ -148,7 +148,7 @@ describe('a run in pieces', () => {
     },
     async (signal) => {
       const run = join(folder, `timed-${signal}`);
-      const rest = ['--log-every', '7', '--no-report', '--checkpoint-every', '6'];
+      const rest = ['--no-report', '--checkpoint-every', '6'];
       await vgg(['train', ...options, ...rest, '--run', run], {
         interrupt: { signal, after: 'Epoch [2/3], step [21' },
       });
@@ -180,7 +180,7 @@ describe('a run in pieces', () => {
     await vgg(['train', ...options, '--run', run], {
       interrupt: { signal: 'SIGINT', after: 'Epoch [1/3], step [21' },
     });
-    await vgg(['train', '--resume', run, '--threads', '3', '--log-every', '7', '--no-report']);
+    await vgg(['train', '--resume', run, '--threads', '3', '--no-report']);
     expect(await digests(run)).toEqual(await digests(whole));
   });
 
@@ -190,7 +190,7 @@ describe('a run in pieces', () => {
     await vgg([...constant, '4', '--run', one]);
     await vgg([...constant, '2', '--run', two]);
     const { code, stderr } = await vgg(['train', '--resume', two, '--epochs', '4', '--no-report']);
-    expect(stderr).not.toContain('another course');
+    expect(stderr).not.toContain('another curve');
     expect(code).toBe(0);
     expect(await digests(two)).toEqual(await digests(one));
     expect((await readRun(two)).config.epochs).toBe(4);
@@ -205,7 +205,7 @@ describe('a run in pieces', () => {
     const jump = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
     // After 4 steps of 4 and 4 of 8: cos² of 3/8 π and of π/4, of the rate 0.001.
     const said =
-      'With 2 epochs in place of 1, cosine is another course: the learning rate was 0.000146 in the last step and is ' +
+      'With 8 steps instead of 4, cosine follows another curve: the learning rate was 0.000146 in the last step and is ' +
       '0.000500 in the next one.';
     expect(jump.stderr).toContain(said);
     expect(await readFile(join(run, 'log.txt'), 'utf8')).toContain(said);
@@ -214,7 +214,7 @@ describe('a run in pieces', () => {
     expect(env!.resumed![0]!.rates!.now).toBeCloseTo(0.0005, 12);
     // The run is one of 2 epochs from now on.
     const again = await vgg(['train', '--resume', run, '--epochs', '2', '--no-report']);
-    expect(again.stderr).not.toContain('another course');
+    expect(again.stderr).not.toContain('another curve');
   });
 
   test('a damaged checkpoint is found, and the one before it serves', { timeout: 60_000 }, async () => {
@@ -235,7 +235,7 @@ describe('a run in pieces', () => {
         interrupt: { signal: 'SIGTERM', after: 'Epoch [2/3], step [21' },
       });
       await damage(join(run, 'last.safetensors'));
-      const { code, stderr } = await vgg(['train', '--resume', run, '--log-every', '7', '--no-report']);
+      const { code, stderr } = await vgg(['train', '--resume', run, '--no-report']);
       expect(code, stderr).toBe(0);
       expect(stderr).toMatch(/last\.safetensors.*; going on from .*last\.previous\.safetensors/);
       expect(await digests(run)).toEqual(await digests(whole));

@@ -10,11 +10,17 @@ import { cifar100 } from '../src/data/cifar-files.ts';
 import type { DatasetSplits } from '../src/data/dataset.ts';
 import { dataLoader } from '../src/data/loader.ts';
 import { shapes } from '../src/data/shapes.ts';
-import { channelStatistics } from '../src/data/statistics.ts';
-import { compose, pad, randomCrop, randomHorizontalFlip, type Transform } from '../src/data/transforms.ts';
+import {
+  compose,
+  inputTransform,
+  pad,
+  randomCrop,
+  randomHorizontalFlip,
+  type Transform,
+} from '../src/data/transforms.ts';
 import { createModel } from '../src/model/models.ts';
-import { testTransform } from '../src/report/page-data.ts';
 import { type ReportRun, writeReport } from '../src/report/report.ts';
+import { normalizationOf } from '../src/runs/loaders.ts';
 import type { EpochRecord, StepRecord } from '../src/runs/records.ts';
 import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
 import { compile } from '../src/train/model.ts';
@@ -35,7 +41,7 @@ export async function sampleRun(
     batchSize: config.batchSize,
     onNotice: () => {},
   });
-  const floats = testTransform(config.normalize ? channelStatistics(train) : undefined);
+  const floats = inputTransform(normalizationOf(train, config));
   const [, height, width] = train.shape;
   const augmented: Transform = config.augment
     ? compose([pad(4), randomHorizontalFlip(), randomCrop([height, width]), floats])

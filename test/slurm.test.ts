@@ -49,10 +49,8 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
     const study = await (async () => {
       const job = await launch('--config', space, '--trials', '8', '--sampler', 'random');
       const opened = await openStudyFolder(dir);
-      const complete = (): number => {
-        using trials = opened.open();
-        return trials.trials.filter(({ state }) => state === 'complete').length;
-      };
+      using trials = await opened.open();
+      const complete = (): number => trials.trials.filter(({ state }) => state === 'complete').length;
       const until = async (done: () => Promise<boolean> | boolean): Promise<void> => {
         for (let waited = 0; !(await done()); waited += 250) {
           if (waited > 120_000) throw new Error(await run('squeue', '-r'));
@@ -88,7 +86,7 @@ describe.skipIf(!hasSlurm)('a job array (skipped where no Slurm answers)', () =>
       await until(async () => (await run('squeue', '-h', '-j', second).catch(() => '')) === '');
       return opened;
     })();
-    using opened = study.open();
+    using opened = await study.open();
     const { trials } = opened;
     expect(trials.filter(({ state }) => state === 'running' || state === 'waiting')).toEqual([]);
     const complete = trials.filter(({ state }) => state === 'complete');

@@ -1,6 +1,6 @@
 /**
  * Searches as users meet them: the real `vgg tune` with its workers, killed at bad moments. A trial is neither lost nor
- * counted twice, and one that lost its worker goes on from its checkpoint.
+ * counted twice, and one that lost its worker continues from its checkpoint.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -108,7 +108,7 @@ test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, a
   expect(last.code, last.stderr).toBe(0);
 
   const study = await openStudyFolder(dir);
-  using opened = study.open();
+  using opened = await study.open();
   const { trials } = opened;
   const complete = trials.filter(({ state }) => state === 'complete');
   expect(complete).toHaveLength(4);
@@ -220,8 +220,8 @@ describe('Slurm', () => {
 
 describe('wrong use', () => {
   test.for([
-    ['--config SPACE --launcher local --dry-run', 2, '--dry-run is for --launcher slurm'],
-    ['--study nowhere', 1, 'nowhere holds no study'],
+    ['--config SPACE --launcher local --dry-run', 2, '--dry-run has no effect without --launcher slurm'],
+    ['--study nowhere', 1, 'nowhere has no study'],
     ['--config {"lrr":{"float":[0.1,1]}}', 2, 'there is no option "lrr"'],
     [
       '--config SPACE --pruner asha --min-resource 4',
@@ -236,7 +236,7 @@ describe('wrong use', () => {
     [
       '--config SPACE --reduction-factor 3',
       2,
-      "--reduction-factor is for --pruner asha; this study's pruner is none",
+      '--reduction-factor has no effect with --pruner none; it is an option of asha',
     ],
     [
       '--config {"pruner":{"name":"asha","reductionFactor":1},"lr":{"choices":[1]}}',
@@ -298,7 +298,7 @@ test('stop lets a trial go on later, at no cost; watch and report tell of it', {
   expect(rest.code, rest.stderr).toBe(0);
   // Handed on, and with no retries allowed still complete.
   const study = await openStudyFolder(dir);
-  using opened = study.open();
+  using opened = await study.open();
   const states = opened.trials.map(({ state }) => state);
   expect(states.filter((state) => state === 'complete')).toHaveLength(2);
   expect(opened.trials.some(({ userAttrs }) => userAttrs['vgg:parent'] === 0)).toBe(true);
@@ -317,7 +317,7 @@ test('a worker that dies is replaced, and its trial tried again so often', { tim
   process.kill(Number(worker!.split('+')[2]), 'SIGKILL');
   const { code, stderr } = await driver;
   expect(code, stderr).toBe(0);
-  using opened = (await openStudyFolder(dir)).open();
+  using opened = await (await openStudyFolder(dir)).open();
   expect(opened.trials.map(({ state }) => state)).toEqual(['fail', 'complete']);
   expect(opened.trials[0]!.userAttrs).toMatchObject({
     'vgg:reason': 'its worker ended',

@@ -74,12 +74,13 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
   if (!json) print(formatMachine(machine));
   const devices: DeviceReport[] = [];
   for (const source of await sourcesBeside(native)) {
-    const [{ examineKernels }, { describeKernels }] = await Promise.all([
+    const [{ examineKernels }, { describeKernels }, { aside }] = await Promise.all([
       import('../engine/cpu/examine.ts'),
       import('../engine/cpu/library.ts'),
+      import('../aside-node.ts'),
     ]);
     if (!json && process.stderr.isTTY) note(`examining ${describeKernels(source)} …`);
-    const report = await examineKernels(source);
+    const report = await aside('engine/cpu/examine', examineKernels, source);
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
@@ -127,7 +128,7 @@ async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> 
 async function examineMachine({ source, missing = '', wrong }: NativeSource): Promise<Machine> {
   const { findCompiler, targetName } = await import('../engine/cpu/compiler-node.ts');
   const { nativeDirectory } = await import('../engine/cpu/native-node.ts');
-  const { loadKoffi } = await import('../engine/cpu/native-library-node.ts');
+  const { loadKoffi } = await import('../koffi-node.ts');
   const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
   const { cacheSize } = await import('../engine/cpu/threads.ts');
   const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
@@ -156,7 +157,7 @@ async function examineMachine({ source, missing = '', wrong }: NativeSource): Pr
       const { command, version, target } = await findCompiler();
       return { command: command.join(' '), version, vectors: targetName(target) };
     }),
-    koffi: await found(async () => ({ version: (await loadKoffi()).version })),
+    koffi: await found(async () => ({ version: loadKoffi().version })),
     native: source?.kind === 'native' ? { file: source.file } : { missing, wrong },
     revectorised: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
     cache: await folder(nativeDirectory()),

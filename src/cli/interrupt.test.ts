@@ -22,6 +22,7 @@ function run(program: string): Promise<{ code: unknown; stdout: string; stderr: 
 test.for([
   ['SIGINT', 130],
   ['SIGTERM', 143],
+  ['SIGHUP', 129],
 ] as const)('%s ends a command that has nothing to keep at once', async ([name, code]) => {
   const ended = await run(`interrupt('${name}'); await sleep(30_000);`);
   expect(ended).toEqual({ code, stdout: '', stderr: 'Interrupted. All of it.\n' });

@@ -1,9 +1,11 @@
 /**
- * Ctrl-C and SIGTERM. Where the command has something to keep, the first one asks it to stop: it ends its running
+ * Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or a lost connection sends. Where the command has something to keep, the first one asks it to stop: it ends its running
  * step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
  * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Thrown where a command stops because of a signal: the reason of the abort signal. */
 export class Interrupted extends Error {
@@ -11,7 +13,7 @@ export class Interrupted extends Error {
   /** 128 + the signal's number, as shells have it. */
   readonly exitCode: number;
 
-  constructor(signal: 'SIGINT' | 'SIGTERM') {
+  constructor(signal: (typeof signals)[number]) {
     super(`interrupted by ${signal}`);
     this.exitCode = 128 + constants.signals[signal];
   }
@@ -41,7 +43,7 @@ export function listenForInterrupts(): Interruption {
     graceMilliseconds: shortGrace,
   };
   let first = Infinity;
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  for (const name of signals) {
     process.on(name, () => {
       const reason = new Interrupted(name);
       if (performance.now() - first > echoMilliseconds) process.exit(reason.exitCode);

@@ -27,7 +27,7 @@ epochs, learning rate, schedule and what follows from them; a recipe or a file m
 /** What a sweep has of its own, or ends before it would begin. */
 const without = [
   ...(['epochs', 'steps', 'lr', 'schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr'] as const),
-  ...(['warmup', 'averageDecay', 'earlyStopping'] as const),
+  ...(['warmup', 'averageDecay', 'earlyStopping', 'logEvery'] as const),
 ];
 
 export function lrFindCommand(interruption: Interruption): Command {

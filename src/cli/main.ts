@@ -5,6 +5,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { reason, VggError } from '../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../open-files.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { guardOutput } from './output.ts';
 import { packageVersion } from './version.ts';
@@ -64,6 +65,10 @@ function report(error: unknown): number {
   if (error instanceof VggError) {
     process.stderr.write(`error: ${error.message}\n`);
     return error.exitCode;
+  }
+  if (isTooManyOpenFiles(error)) {
+    process.stderr.write(`error: ${tooManyOpenFiles}\n`);
+    return 1;
   }
   // What the system refused, wherever it was.
   if (error instanceof Error && 'syscall' in error) {

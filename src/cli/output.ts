@@ -1,6 +1,7 @@
 /** Where the command line writes: results to standard output, notes and hints to standard error. */
 import { reason } from '../errors.ts';
 import type { SampleFigures } from '../runs/seeds.ts';
+import { percent } from '../words.ts';
 
 /** A line of the result. */
 export function print(line: string): void {
@@ -9,7 +10,8 @@ export function print(line: string): void {
 
 /** One compact object on a line of its own. */
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  // Optuna's journals can have integers that no number holds.
+  print(JSON.stringify(value, (_, part: unknown) => (typeof part === 'bigint' ? String(part) : part)));
 }
 
 /** A note or hint, which is no part of the result. */
@@ -97,7 +99,6 @@ export function grouped(value: number): string {
 
 /** `97.12 ± 0.30 %` of shares between 0 and 1; a single value has no deviation. */
 export function meanText({ mean, deviation }: SampleFigures): string {
-  if (mean === undefined) return '';
-  const spread = deviation === undefined ? '' : ` ± ${(100 * deviation).toFixed(2)}`;
-  return `${(100 * mean).toFixed(2)}${spread} %`;
+  if (mean === undefined || deviation === undefined) return percent(mean);
+  return `${(100 * mean).toFixed(2)} ± ${percent(deviation)}`;
 }

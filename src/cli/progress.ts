@@ -5,6 +5,7 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
 import { wholeGroups } from '../engine/accumulation.ts';
+import { choosingMetric } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { type FitResult, type LoopState, placeOf } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
@@ -16,6 +17,7 @@ import {
   type Reporter,
   type StepEvent,
 } from '../train/reporters.ts';
+import { percent } from '../words.ts';
 import { grouped, note, print, printJson } from './output.ts';
 
 export interface StartEvent {
@@ -86,8 +88,13 @@ function jsonStream({ logEvery }: ProgressOptions): Progress {
     epoch({ epochs: _, ...event }) {
       printJson({ event: 'epoch', ...event });
     },
-    end({ last: { testLoss, testAccuracy, testTopFive }, reason, best, saved = null, run = null }) {
-      printJson({ event: 'end', reason, testLoss, testAccuracy, testTopFive, best, saved, run });
+    end({ last, reason, best: chosen, saved = null, run = null }) {
+      const { validationLoss, validationAccuracy, testLoss, testAccuracy, testTopFive } = last;
+      const best = chosen && { ...chosen, metric: choosingMetric(last).metric };
+      printJson({
+        ...{ event: 'end', reason, validationLoss, validationAccuracy },
+        ...{ testLoss, testAccuracy, testTopFive, best, saved, run },
+      });
     },
     interrupt({ epoch, step, saved = null, run = null }) {
       printJson({ event: 'end', reason: 'interrupted', epoch, step, saved, run });
@@ -202,7 +209,8 @@ function printEnd({ last, reason, best, saved, run }: EndEvent): void {
     note(`Ended early: no progress since epoch ${best?.epoch}, whose weights were taken back.`);
   }
   if (run !== undefined && best) {
-    note(`Best epoch: ${best.epoch}, ${(100 * best.value).toFixed(2)} %, in ${run}/best.safetensors`);
+    const { words } = choosingMetric(last);
+    note(`Best epoch: ${best.epoch}, ${words} ${percent(best.value)}, in ${run}/best.safetensors`);
   }
   print(accuracyLine(last.testAccuracy));
 }

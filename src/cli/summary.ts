@@ -111,10 +111,11 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
   ]);
   const description = describePlan(planOperations(network, await cacheSize()), batchSize);
   if (!profile) return description;
-  const [providers, { describeKernels }, { profileLayers }] = await Promise.all([
+  const [providers, { describeKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
     import('../engine/cpu/library.ts'),
     import('../engine/cpu/profile.ts'),
+    import('../aside-node.ts'),
   ]);
   const provider = {
     auto: providers.anyKernels,
@@ -122,7 +123,10 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
     wasm: providers.wasmKernels,
   }[device];
   const kernels = await provider(false, note);
-  const layers = await profileLayers(network, kernels, { batchSize, steps: profiledSteps });
+  const layers = await aside('engine/cpu/profile', profileLayers, network, kernels, {
+    batchSize,
+    steps: profiledSteps,
+  });
   const { lanes, tiles } = kernels;
   return {
     ...description,

@@ -10,6 +10,7 @@ import { UsageError, VggError } from '../errors.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
+import { percent } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
 import { checkWritable, keeperOf } from './keep.ts';
@@ -24,7 +25,6 @@ interface TrainCommandOptions {
   readonly report: boolean;
   readonly seeds?: number;
   readonly save?: string;
-  readonly logEvery: number;
   readonly printConfig?: true;
   readonly json?: true;
 }
@@ -71,7 +71,6 @@ export function trainCommand(interruption: Interruption): Command {
       ),
     )
     .addOption(pathOption('--save <file>', 'also write the weights alone as safetensors, for PyTorch too'))
-    .addOption(wholeNumberOption('--log-every <k>', 'report a step each k steps of an epoch').default(100))
     .option('--print-config', 'print the complete config as JSON and end')
     .option('--json', 'report one JSON object a line');
   return command
@@ -213,7 +212,7 @@ async function trainSeries(
     const run = await readRun(folder);
     if (run.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
       const accuracy = finalAccuracy(run);
-      note(`${folder} is finished${accuracy === undefined ? '' : `: ${(100 * accuracy).toFixed(2)} %`}.`);
+      note(`${folder} is finished${accuracy === undefined ? '' : `: ${percent(accuracy)}`}.`);
       accuracies.push(accuracy);
       continue;
     }
@@ -238,13 +237,14 @@ async function trainOnce(
   options: TrainCommandOptions & { readonly folder?: string; readonly series?: string },
   interruption: Interruption,
 ): Promise<number | undefined> {
-  const { folder, resume, save, logEvery, series } = options;
+  const { folder, resume, save, series } = options;
   const { signal } = interruption;
   const [{ runTraining }, { progressFor }] = await Promise.all([
     import('../runs/training.ts'),
     import('./progress.ts'),
   ]);
-  const progress = progressFor({ json: options.json === true, logEvery, batchSize: config.batchSize });
+  const { logEvery, batchSize } = config;
+  const progress = progressFor({ json: options.json === true, logEvery, batchSize });
   let position = { epoch: 1, step: 0 };
   const shown: Callback = {
     step(event) {
@@ -263,7 +263,6 @@ async function trainOnce(
     const result = await runTraining(config, {
       ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
       ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
-      stepInterval: logEvery,
       signal,
       onNotice: note,
       callbacks: [shown, keeper.callback],

@@ -73,7 +73,8 @@ export async function launchHere(
   let deaths = 0;
   let failure: VggError | undefined;
   const start = (): void => {
-    const child = spawn(program!, args, { stdio: ['ignore', output, output] });
+    // In a process group of its own: a terminal's signal reaches it once, passed on from here.
+    const child = spawn(program!, args, { stdio: ['ignore', output, output], detached: true });
     running.add(child);
     let unstarted: unknown;
     child.once('error', (error) => {
@@ -87,10 +88,13 @@ export async function launchHere(
     });
   };
   const { signal } = interruption;
-  signal.addEventListener('abort', () => {
+  const endWorkers = (): void => {
     for (const child of running) child.kill('SIGTERM');
-  });
-  using study = folder.open();
+  };
+  signal.addEventListener('abort', endWorkers);
+  // A second signal ends the workers as it ends this process: at once.
+  process.once('exit', endWorkers);
+  using study = await folder.open();
   const view = viewOf(folder, study, json === true);
   let trialsBefore = 0;
   for (;;) {
@@ -146,7 +150,7 @@ export async function watchStudy(
   interruption: Interruption,
 ): Promise<void> {
   interruption.kept = 'The study goes on without its watcher.';
-  using study = folder.open();
+  using study = await folder.open();
   const view = viewOf(folder, study, json);
   for (;;) {
     view.update();

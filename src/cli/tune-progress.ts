@@ -1,15 +1,16 @@
 /**
- * What becomes of a study while it runs: a table on a terminal, sparse lines elsewhere, one JSON object a line with
- * --json. All of it is read from the journal, so it does not matter who works on the study, or where.
+ * The progress of a study: a table on a terminal, a few lines elsewhere, one JSON object per line with --json. All of it is
+ * read from the journal, so it does not matter who works on the study, or where.
  */
 import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
-import { configurationCount, parentOf } from '../tune/lineage.ts';
+import { configurationCount, lastStep, parentOf } from '../tune/lineage.ts';
 import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
 import type { WorkEvent } from '../tune/work.ts';
+import { percent } from '../words.ts';
 import { print, printJson } from './output.ts';
 import { clock } from './progress.ts';
 
@@ -18,7 +19,7 @@ export interface StudyView {
   update(): void;
 }
 
-/** What was in the study before is not told again. */
+/** Shows a study's progress, without what happened before. */
 export function viewOf(folder: StudyFolder, study: Study, json: boolean): StudyView {
   if (!json && process.stdout.isTTY) return liveTable(folder, study, process.stdout);
   const news = newsOf(study);
@@ -37,11 +38,11 @@ interface Seen {
   last: number;
 }
 
-/** A function that yields what happened since it was called last. */
+/** A function that returns what happened since its last call. */
 export function newsOf(study: Study): () => readonly WorkEvent[] {
   const seen = new Map<number, Seen>();
   for (const { number, state, intermediateValues } of study.trials) {
-    seen.set(number, { state, last: Math.max(0, ...intermediateValues.keys()) });
+    seen.set(number, { state, last: lastStep({ intermediateValues }) ?? 0 });
   }
   return () => {
     const events: WorkEvent[] = [];
@@ -51,9 +52,12 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
       const parent = parentOf(trial);
       let known = seen.get(number);
       if (known === undefined || known.state === 'waiting') {
-        // What a parent reported was told with the parent.
+        // A parent's reports were shown with the parent.
         const inherited = parent === undefined ? undefined : study.trials[parent]?.intermediateValues;
-        known = { state: 'running', last: Math.max(0, ...(inherited?.keys() ?? [])) };
+        known = {
+          state: 'running',
+          last: inherited ? (lastStep({ intermediateValues: inherited }) ?? 0) : 0,
+        };
         seen.set(number, known);
         events.push({ event: 'trial', trial: number, params, ...(parent !== undefined && { parent }) });
       }
@@ -77,8 +81,6 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
   };
 }
 
-export const percent = (value: number): string => `${(100 * value).toFixed(2)} %`;
-
 const paramText = (params: FrozenTrial['params']): string =>
   Object.entries(params)
     .map(([key, value]) => `${key.replace('modelOptions.', '')}=${shortValue(value)}`)
@@ -89,7 +91,7 @@ function printEvent(event: WorkEvent): void {
   switch (event.event) {
     case 'trial':
       print(
-        `${name}${event.parent === undefined ? '' : `, from trial ${event.parent}`}: ${paramText(event.params)}`,
+        `${name}${event.parent === undefined ? '' : `, continuing trial ${event.parent}`}: ${paramText(event.params)}`,
       );
       break;
     case 'epoch':
@@ -105,14 +107,14 @@ function printEvent(event: WorkEvent): void {
   }
 }
 
-/** What a table needs of a terminal. */
+/** The parts of a terminal that the table uses. */
 export interface TableTerminal {
   readonly columns?: number;
   readonly rows?: number;
   write(text: string): unknown;
 }
 
-/** A table that is drawn anew over itself: running trials, then the latest of the others. */
+/** A table that redraws in place: running trials, then the latest of the others. */
 export function liveTable(
   folder: Pick<StudyFolder, 'settings'>,
   study: Study,
@@ -149,7 +151,7 @@ export function liveTable(
       const text = lines.join('\n');
       if (text === last) return;
       last = text;
-      // Up to where the table began, and clear to the end of the screen.
+      // Move up to the start of the table, and clear to the end of the screen.
       terminal.write(`${drawn > 0 ? `\x1b[${drawn}A` : ''}\r\x1b[J${text}\n`);
       drawn = lines.length;
     },
@@ -157,7 +159,7 @@ export function liveTable(
 }
 
 function row({ number, state, value, params, intermediateValues }: FrozenTrial): readonly string[] {
-  const epoch = Math.max(0, ...intermediateValues.keys());
+  const epoch = lastStep({ intermediateValues }) ?? 0;
   const accuracy = value ?? intermediateValues.get(epoch);
   return [
     String(number),

@@ -1,6 +1,6 @@
 /**
- * `vgg tune`: a search over options. The study's folder has everything; this command begins it, starts workers, here or
- * as a Slurm job array, and shows what they do. It may end and be started again at any time.
+ * `vgg tune`: a search over options. All state is in the study's folder. This command creates it, starts workers on this
+ * machine or as a Slurm job array, and shows their progress. It can be stopped and started again at any time.
  */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -8,15 +8,16 @@ import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
 import { formatTable } from '../model/summary.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
-import { type PrunerSettings, prunerNames, type StudyFolder, samplerNames } from '../tune/folder.ts';
+import { unknownName } from '../suggest.ts';
+import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
+import { percent } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
 import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
-import { percent } from './tune-progress.ts';
 import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
 
 const launchers = ['local', 'slurm'] as const;
@@ -47,34 +48,37 @@ const examples = `
 Examples:
   $ vgg tune --config exercise --trials 40 --pruner asha --study studies/exercise-4
   $ vgg tune --config space.json --trials 20 --sampler grid --jobs 2
-  $ vgg tune --study studies/exercise-4                goes on with a study
-  $ vgg tune status studies/exercise-4                 trials, the best ones, and the commands that repeat them
-  $ vgg tune watch studies/exercise-4                  follows it, wherever its workers are; stop ends them
-  $ vgg tune report studies/exercise-4                 one HTML file: the answer, its history, what mattered
+  $ vgg tune --study studies/exercise-4                continue a study
+  $ vgg tune status studies/exercise-4                 show the best trials and how to repeat them
+  $ vgg tune watch studies/exercise-4                  follow it, wherever its workers run; stop ends them
+  $ vgg tune report studies/exercise-4                 write one HTML file: result, history, what mattered
   $ vgg tune --config space.json --trials 64 --jobs 8 --launcher slurm --slurm "--partition=gpu --time=2:00:00"
 
-A space is a config file in which some values are replaced by candidates: {"lr": {"float": [1e-4, 1e-2], "log": true}};
-docs/tuning.md has the forms. "exercise" is the lecture's fourth exercise. Each trial is a run folder in STUDY/runs, and
-Optuna reads STUDY/journal.log. Each that ends leaves a brief report there, the best one a whole one. A trial is worth its
-accuracy on the pictures kept apart ("validation" in the space), or else on the test's, which flatters the winner.
+A space is a config file with candidates instead of some values: {"lr": {"float": [1e-4, 1e-2], "log": true}}.
+docs/tuning.md lists the forms. "exercise" is the lecture's fourth exercise. Each trial has a run folder in STUDY/runs,
+and Optuna reads STUDY/journal.log. Each finished trial gets a short report; the best one gets a full report. A trial's
+score is its accuracy on the validation images ("validation" in the space) or else on the test images, which makes the
+best score slightly optimistic.
 
-asha decides after r, r·η, r·η², … epochs (r: --min-resource, η: --reduction-factor): the best 1/η go on, the others are
-pruned, and promoted where later results lift them among the best 1/η.`;
+asha decides after r, r·η, r·η², … epochs (r: --min-resource, η: --reduction-factor): the best 1/η of the trials continue.
+The others are pruned, and promoted if later results put them among the best 1/η.`;
 
 export function tuneCommand(interruption: Interruption): Command {
   const command = new Command('tune')
     .description('search options: channels, strides, learning rates, …')
     .addOption(pathOption('--config <file>', 'the space: JSON, TypeScript, or "exercise"'))
     .addOption(pathOption('--study <dir>', 'folder of the study').default('study'))
-    .addOption(wholeNumberOption('--trials <n>', 'configurations in all (default: 20)'))
+    .addOption(wholeNumberOption('--trials <n>', 'number of configurations in total (default: 20)'))
     .addOption(pathOption('--data <dir>', "folder or archive with CIFAR's files, in place of the space's"))
-    .addOption(wholeNumberOption('--epochs <n>', "epochs of each trial, in place of the space's"))
-    .addOption(wholeNumberOption('--steps <n>', "batches of each trial at most, in place of the space's"))
-    .addOption(choiceOption('--sampler <name>', 'how they are chosen', samplerNames).default('tpe'))
+    .addOption(wholeNumberOption('--epochs <n>', 'epochs of each trial, instead of the value in the space'))
+    .addOption(
+      wholeNumberOption('--steps <n>', 'stop each trial after N steps, instead of the value in the space'),
+    )
+    .addOption(choiceOption('--sampler <name>', 'how configurations are chosen', samplerNames).default('tpe'))
     .addOption(
       choiceOption(
         '--pruner <name>',
-        "how the worse ones end early (default: the space file's, or none)",
+        "how bad trials end early (default: the space file's pruner, or none)",
         prunerNames,
       ),
     )
@@ -84,52 +88,55 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(
       wholeNumberOption(
         '--reduction-factor <n>',
-        'asha: of so many trials one goes on, so many times as long (default: 4)',
+        'asha: one in N trials continues, for N times as many epochs (default: 4)',
         { least: 2 },
       ),
     )
-    .addOption(wholeNumberOption('--seed <n>', 'of the sampler', { least: 0 }).default(0))
+    .addOption(wholeNumberOption('--seed <n>', "the sampler's seed", { least: 0 }).default(0))
     .addOption(
-      wholeNumberOption('--retries <n>', 'how often a trial is tried again whose worker ended', {
+      wholeNumberOption('--retries <n>', 'how often a trial is retried if its worker dies', {
         least: 0,
       }).default(3),
     )
-    .option('--no-report', 'no reports of the trials and of the study as they end')
-    .addOption(wholeNumberOption('--jobs <j>', 'trials at the same time', { most: 10_000 }).default(1))
+    .option('--no-report', 'write no reports when trials and the study end')
+    .addOption(
+      wholeNumberOption('--jobs <j>', 'number of trials at the same time', { most: 10_000 }).default(1),
+    )
     .addOption(
       wholeNumberOption('--threads <n>', 'threads of each trial (default: all, divided among the jobs)', {
         most: maxThreads,
       }),
     )
     .addOption(choiceOption('--launcher <name>', 'where the workers run', launchers).default('local'))
-    .addOption(new Option('--slurm <options>', 'passed on to sbatch'))
-    .option('--dry-run', 'print the script for Slurm and end')
-    .option('--json', 'print one JSON object a line')
+    .addOption(new Option('--slurm <options>', 'options for sbatch'))
+    .option('--dry-run', 'print the Slurm script and exit')
+    .option('--json', 'print one JSON object per line')
     .addHelpText('after', examples)
+    .allowExcessArguments()
     .action((options: TuneOptions) => tune(command, options, interruption));
   command
     .command('status')
-    .description('what a study has come to')
+    .description('show the best trials of a study and how to repeat them')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
       const { openStudyFolder } = await import('../tune/folder.ts');
-      showStatus(await openStudyFolder(dir), own.optsWithGlobals<{ json?: true }>().json === true);
+      await showStatus(await openStudyFolder(dir), own.optsWithGlobals<{ json?: true }>().json === true);
     });
   command
     .command('watch')
-    .description('follow a study until nobody works on it')
+    .description('follow a study while anyone works on it')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
-    .option('--json', 'print one JSON object a line')
+    .option('--json', 'print one JSON object per line')
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
       const json = own.optsWithGlobals<{ json?: true }>().json === true;
       await watchStudy(folder, json, interruption);
-      if (!json) showStatus(folder, false);
+      if (!json) await showStatus(folder, false);
     });
   command
     .command('stop')
-    .description('let the workers of a study write their checkpoints and end; on Slurm, cancel its job')
+    .description('end the workers of a study after they write checkpoints; on Slurm, cancel its job')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
@@ -141,7 +148,7 @@ export function tuneCommand(interruption: Interruption): Command {
     });
   command
     .command('report')
-    .description('one HTML file: the answer, the best trials, what mattered, how the search went')
+    .description('write one HTML file: result, best trials, what mattered, how the search went')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .addOption(pathOption('--out <file>', "the file (default: report.html in the study's folder)"))
     .option('--json', 'print {"report":…}')
@@ -152,11 +159,11 @@ export function tuneCommand(interruption: Interruption): Command {
       ]);
       const report = await reportStudy(await openStudyFolder(dir), out);
       if (own.optsWithGlobals<{ json?: true }>().json) printJson({ report });
-      else print(`The report is in ${report}; open it in a browser.`);
+      else print(`Report: ${report} (open it in a browser)`);
     });
   command
     .command('work')
-    .description('one worker of a study, until nothing is left; started by the launchers')
+    .description('run one worker until nothing is left; the launchers start it')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .action(async (dir: string, _: unknown, own: Command) => {
       const [{ openStudyFolder }, { workOn }] = await Promise.all([
@@ -167,7 +174,7 @@ export function tuneCommand(interruption: Interruption): Command {
       interruption.stopsItself = true;
       interruption.graceMilliseconds = 60_000;
       continueWithoutOutput('The worker continues.');
-      interruption.kept = 'The trial under way goes on with the next worker.';
+      interruption.kept = 'The next worker continues this trial.';
       await workOn(await openStudyFolder(dir), {
         signal: interruption.signal,
         onEvent: printJson,
@@ -180,52 +187,52 @@ export function tuneCommand(interruption: Interruption): Command {
 }
 
 async function tune(command: Command, options: TuneOptions, interruption: Interruption): Promise<void> {
+  const [extra] = command.args;
+  if (extra !== undefined) {
+    const names = command.commands.map((subcommand) => subcommand.name());
+    throw new UsageError(unknownName('tune command', extra, names));
+  }
   for (const flag of ['slurm', 'dryRun'] as const) {
     if (options.launcher === 'local' && options[flag] !== undefined)
-      throw new UsageError(`${flagOf(flag)} is for --launcher slurm`);
+      throw new UsageError(`${flagOf(flag)} has no effect without --launcher slurm`);
   }
-  const [{ createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
+  const [{ checkSettings, createStudyFolder, openStudyFolder }, { parseSpace }] = await Promise.all([
     import('../tune/folder.ts'),
     import('../tune/space.ts'),
   ]);
-  const folder = await (async (): Promise<StudyFolder> => {
-    if (options.config !== undefined) {
-      const { sampler, seed, retries, report, trials = 20 } = options;
-      const { space, pruner } = await spaceOf(options);
-      await check(parseSpace(space, options.config), options);
-      return createStudyFolder(options.study, { space, sampler, pruner, seed, trials, retries, report });
+  const given = await (async (): Promise<StudySettings> => {
+    const { config, study, sampler, seed, retries, report, trials } = options;
+    if (config !== undefined) {
+      const source =
+        config === 'exercise'
+          ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
+          : ((await readConfigFile(config)) ?? {});
+      return { ...(await spaceOf(source, options)), sampler, seed, retries, report, trials: trials ?? 20 };
     }
-    const fixed = [
-      'sampler',
-      'pruner',
-      'minResource',
-      'reductionFactor',
-      'seed',
-      'retries',
-      'data',
-      'epochs',
-      'steps',
-    ].find((name) => command.getOptionValueSource(name) === 'cli');
-    if (fixed !== undefined) {
-      throw new UsageError(
-        `tune: ${options.study} has its own ${flagOf(fixed).slice(2)}; give --config to begin another study`,
-      );
-    }
-    const existing = await openStudyFolder(options.study);
-    await check(existing.space, options);
-    const { trials = existing.settings.trials } = options;
-    const report = options.report && existing.settings.report;
-    return createStudyFolder(options.study, { ...existing.settings, trials, report });
+    const { settings } = await openStudyFolder(study);
+    const flags = Object.entries({ sampler, seed, retries }).filter(
+      ([name]) => command.getOptionValueSource(name) === 'cli',
+    );
+    return {
+      ...settings,
+      ...(await spaceOf({ ...(settings.space as object), pruner: settings.pruner }, options)),
+      ...Object.fromEntries(flags),
+      trials: trials ?? settings.trials,
+      report: report && settings.report,
+    };
   })();
+  await checkSettings(options.study, given);
+  await check(parseSpace(given.space, options.config ?? options.study), options);
+  const folder = await createStudyFolder(options.study, given);
   if (options.launcher === 'slurm') return launchOnSlurm(folder, options);
   await launchHere(folder, options, interruption);
-  if (!options.json) showStatus(folder, false);
+  if (!options.json) await showStatus(folder, false);
   if (!folder.settings.report || !existsSync(folder.path('report'))) return;
   if (options.json) printJson({ event: 'report', report: folder.path('report') });
-  else print(`Report: ${folder.path('report')}, and one of each trial in its run folder.`);
+  else print(`Report: ${folder.path('report')}. Each trial has its own in its run folder.`);
 }
 
-/** Looks for what all trials would fail on. Slurm's nodes may have what this machine lacks, and look again themselves. */
+/** Finds what would make every trial fail. Slurm's nodes may have what this machine lacks, so each one checks again. */
 async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promise<void> {
   if (dryRun) return;
   const { checkTrials } = await import('../tune/check.ts');
@@ -234,31 +241,35 @@ async function check(space: TuneSpace, { launcher, dryRun }: TuneOptions): Promi
   } catch (error) {
     if (launcher === 'local' || !(error instanceof VggError) || error instanceof UsageError) throw error;
     note(
-      `On this machine a trial would fail: ${error.message}. Each task of the job looks before its first.`,
+      `A trial would fail on this machine: ${error.message}. Each task of the job checks its own machine first.`,
     );
   }
 }
 
-/** The space as it is kept and the pruner: of the file, with what was given beside it. */
+/** The space and the pruner of a file or an existing study, with the options that were given beside it. */
 async function spaceOf(
+  { pruner: known = 'none', ...space }: Readonly<Record<string, unknown>>,
   options: TuneOptions,
-): Promise<{ readonly space: unknown; readonly pruner: PrunerSettings }> {
+): Promise<Pick<StudySettings, 'space' | 'pruner'>> {
   const { config, data, epochs, steps, minResource, reductionFactor } = options;
-  const { pruner: inFile = 'none', ...space }: Readonly<Record<string, unknown>> =
-    config === 'exercise'
-      ? (await import('../tune/exercise-space.ts')).exerciseSpaceSource
-      : ((await readConfigFile(config!)) ?? {});
   const { parsePruner } = await import('../tune/folder.ts');
-  const pruner = parsePruner(options.pruner ?? inFile, options.pruner ? '--pruner' : config!);
+  // A study's pruner may have options that its name alone does not say.
+  const isKnown = options.pruner === undefined || options.pruner === (known as { name?: unknown }).name;
+  const pruner = parsePruner(
+    isKnown ? known : options.pruner,
+    isKnown ? (config ?? options.study) : '--pruner',
+  );
   const ofAsha = { ...(minResource && { minResource }), ...(reductionFactor && { reductionFactor }) };
   const [flag] = Object.keys(ofAsha);
   if (flag !== undefined && pruner.name !== 'asha') {
-    throw new UsageError(`${flagOf(flag)} is for --pruner asha; this study's pruner is ${pruner.name}`);
+    throw new UsageError(
+      `${flagOf(flag)} has no effect with --pruner ${pruner.name}; it is an option of asha`,
+    );
   }
   return {
     space: {
       ...space,
-      // Workers may be started from anywhere.
+      // Workers may run in another folder.
       ...(data !== undefined && { data: resolve(data) }),
       ...(epochs !== undefined && { epochs }),
       ...(steps !== undefined && { steps }),
@@ -267,14 +278,16 @@ async function spaceOf(
   };
 }
 
-/** Counts, the best trials, and how to repeat them. */
-function showStatus(folder: StudyFolder, json: boolean): void {
-  using study = folder.open();
+/** Prints how many trials there are in each state, the best ones, and how to repeat them. */
+async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
+  const { isRepeatable } = await import('../tune/folder.ts');
+  using study = await folder.open();
   const { trials } = study;
   const counts: Record<string, number> = {};
   for (const { state } of trials) counts[state] = (counts[state] ?? 0) + 1;
   const best = trials
-    .filter(({ state, value }) => state === 'complete' && value !== undefined)
+    .filter(({ state, value }) => state === 'complete' && value !== undefined && !Number.isNaN(value))
+    .filter(({ params }) => isRepeatable(folder, params))
     .toSorted((a, b) => b.value! - a.value!)
     .slice(0, 5)
     .map((trial) => ({
@@ -292,7 +305,7 @@ function showStatus(folder: StudyFolder, json: boolean): void {
   print(`${trials.length} trials: ${states.join(', ') || 'none yet'}`);
   if (best.length === 0) {
     if (counts.pruned)
-      print('None was trained to its end: of the few so far no one was promoted; take more --trials.');
+      print('No trial was trained to its end yet, because none was promoted; run more --trials.');
     return;
   }
   const names = [...new Set(best.flatMap(({ params }) => Object.keys(params)))];
@@ -302,5 +315,5 @@ function showStatus(folder: StudyFolder, json: boolean): void {
     ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
   print(formatTable([['trial', 'accuracy', ...names], ...rows], 0));
-  print(`The best one again: ${best[0]!.command}`);
+  print(`Repeat the best trial: ${best[0]!.command}`);
 }

@@ -7,6 +7,19 @@ import { permutation, random, streams } from './random.ts';
 export const keptApart = (length: number, share: number): number => Math.round(length * share);
 
 /**
+ * How many images validation leaves to train with: all if the share is 0.
+ * @throws UsageError if a share above 0 leaves none, or holds out none.
+ */
+export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, share: number): number {
+  const count = keptApart(length, share);
+  if (share === 0 || (count >= 1 && count < length)) return length - count;
+  throw new UsageError(
+    `validation ${share} holds out ${count} of the ${length} training images of ${name}; hold out at least 1 and ` +
+      'leave at least 1 to train with',
+  );
+}
+
+/**
  * The data set in two: a random share of its pictures (0–1) for validation, the rest to train with. The seed alone
  * decides which; both keep the data set's order.
  * @throws UsageError where one of them would be empty.
@@ -16,13 +29,7 @@ export function keepApart(
   share: number,
   seed = 0,
 ): { readonly train: Dataset; readonly validation: Dataset } {
-  const count = keptApart(dataset.length, share);
-  if (!(count >= 1 && count < dataset.length)) {
-    throw new UsageError(
-      `validation ${share} of ${dataset.name}'s ${dataset.length} pictures keeps ${count} apart; ` +
-        'both parts need at least one picture',
-    );
-  }
+  const count = dataset.length - leftToTrain(dataset, share);
   const order = permutation(dataset.length, random(seed, streams.validation));
   return {
     train: subset(dataset, order.subarray(count).toSorted()),

@@ -11,6 +11,7 @@ import { UsageError } from '../errors.ts';
 import type { ImageShape } from './dataset.ts';
 import { blank, drawHole } from './fuse.ts';
 import { type Random, random, streams } from './random.ts';
+import type { ChannelStatistics } from './statistics.ts';
 
 export type { FusedTransform, GeometricTransform, Hole, Placement } from './fuse.ts';
 export { applyFused, fuseTransform, place } from './fuse.ts';
@@ -91,6 +92,11 @@ export function normalize(mean: number | readonly number[], std: number | readon
     }
   }
   return { kind: 'normalize', mean: means, std: stds };
+}
+
+/** What an image goes through before the network sees it, when nothing is random: `toTensor`, then `normalize` if given. */
+export function inputTransform(normalization: ChannelStatistics | undefined): Transform {
+  return normalization ? compose([toTensor(), normalize(normalization.mean, normalization.std)]) : toTensor();
 }
 
 /**

@@ -9,7 +9,7 @@ import { random, streams } from '../data/random.ts';
 import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { averageShare, clippingScale } from '../kernels/optimizer.ts';
-import type { LayerPass, Network, ParameterSpec, Tensor, Weights } from '../model/layer.ts';
+import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
 import { kindOf } from '../model/layers/index.ts';
 import { crossEntropy, type SoftTargets } from '../model/loss.ts';
@@ -53,6 +53,7 @@ class ReferenceSession implements Session {
   /** Steps of the optimizer. */
   #steps = 0;
   #closed = false;
+  #rested = performance.now();
 
   constructor(network: Network) {
     this.#network = network;
@@ -133,7 +134,7 @@ class ReferenceSession implements Session {
       checkMoments(this.#network, labels.length);
       const targets = { smoothing: labelSmoothing };
       const ownShare = mixup > 0 ? mixupShare(mixup, source.seed, source.epoch, step) : 1;
-      const batch = this.#backward(
+      const batch = await this.#backward(
         ownShare === 1 ? input : mixed(input, ownShare),
         labels,
         { ...source, samples },
@@ -182,7 +183,7 @@ class ReferenceSession implements Session {
     for (let step = 0; step * source.batchSize < source.order.length; step++) {
       if (signal?.aborted) break;
       const { input, labels } = readBatch(this.#network, source, step);
-      const batch = crossEntropy(this.#forward(input), labels);
+      const batch = crossEntropy(await this.#forward(input), labels);
       lossSum += batch.loss * labels.length;
       correct += batch.correct;
       topFive += batch.topFive;
@@ -202,13 +203,13 @@ class ReferenceSession implements Session {
     checkMoments(this.#network, labels.length);
     const samples = Array.from({ length: labels.length }, (_, i) => i);
     const input = asTensor(this.#network, images, labels.length);
-    const { loss, gradients } = this.#backward(input, labels, { seed: 0, epoch: 0, samples });
+    const { loss, gradients } = await this.#backward(input, labels, { seed: 0, epoch: 0, samples });
     return { loss, gradients: asWeights(parametersOf(this.#network), gradients) };
   }
 
   async predict(images: Float32Array, count: number): Promise<Float32Array> {
     this.#assertOpen();
-    return Float32Array.from(this.#forward(asTensor(this.#network, images, count)).data);
+    return Float32Array.from((await this.#forward(asTensor(this.#network, images, count))).data);
   }
 
   async close(): Promise<void> {
@@ -230,32 +231,85 @@ class ReferenceSession implements Session {
   }
 
   /** Logits. */
-  #forward(input: Tensor): Tensor {
-    return this.#network.layers.reduce(
-      (value, { spec }, i) => kindOf(spec).forward(spec, value, this.#parameters[i]!, this.#pass(i)),
-      input,
-    );
+  async #forward(input: Tensor): Promise<Tensor> {
+    let value = input;
+    for (const i of this.#network.layers.keys()) value = await this.#forwardLayer(i, value);
+    return value;
+  }
+
+  async #forwardLayer(i: number, input: Tensor, draws?: Draws): Promise<Tensor> {
+    const { spec } = this.#network.layers[i]!;
+    const parts: Tensor[] = [];
+    for (const [part, own] of this.#turns(i, input, draws)) {
+      parts.push(kindOf(spec).forward(spec, part(input), this.#parameters[i]!, this.#pass(i, own)));
+      await this.#breathe();
+    }
+    return joined(parts);
+  }
+
+  async #backwardLayer(i: number, input: Tensor, gradient: Tensor, draws: Draws): Promise<LayerGradients> {
+    const { spec } = this.#network.layers[i]!;
+    const parts: Tensor[] = [];
+    let parameters: readonly Float64Array[] | undefined;
+    for (const [part, own] of this.#turns(i, input, draws)) {
+      const pass = this.#pass(i, own);
+      const result = kindOf(spec).backward(spec, part(input), this.#parameters[i]!, part(gradient), pass);
+      parts.push(result.input);
+      if (parameters) addScaled([parameters], [result.parameters], 1);
+      else parameters = result.parameters;
+      await this.#breathe();
+    }
+    return { input: joined(parts), parameters: parameters ?? [] };
+  }
+
+  /**
+   * The parts of a batch that a layer takes one after the other, so that signals are heard in between: all images at once
+   * where that is soon done, or where they depend on each other.
+   */
+  *#turns<D extends Draws | undefined>(
+    layer: number,
+    { shape: [count = 0] }: Tensor,
+    draws: D,
+  ): Generator<readonly [part: (whole: Tensor) => Tensor, draws: D]> {
+    const { spec, multiplyAdds } = this.#network.layers[layer]!;
+    const fits = Math.max(1, Math.floor(mostMultiplyAdds / multiplyAdds));
+    if (spec.kind === 'batchNorm' || count <= fits) return yield [(whole) => whole, draws];
+    for (let first = 0; first < count; first += fits) {
+      const end = Math.min(count, first + fits);
+      yield [
+        ({ shape: [, ...shape], data }) => {
+          const size = sizeOf(shape);
+          return { shape: [end - first, ...shape], data: data.subarray(first * size, end * size) };
+        },
+        draws && { ...draws, samples: Array.from(draws.samples).slice(first, end) },
+      ];
+    }
+  }
+
+  /** Lets timers and signals run where they have waited. */
+  async #breathe(): Promise<void> {
+    if (performance.now() - this.#rested < restEvery) return;
+    await eventLoop();
+    this.#rested = performance.now();
   }
 
   /** `values` are the layers' inputs, and the logits. */
-  #backward(
+  async #backward(
     input: Tensor,
     labels: ArrayLike<number>,
     draws: Draws,
     targets?: SoftTargets,
-  ): { values: readonly Tensor[]; loss: number; correct: number; gradients: ByLayer } {
+  ): Promise<{ values: readonly Tensor[]; loss: number; correct: number; gradients: ByLayer }> {
     const { layers } = this.#network;
     const values = [input];
-    for (const [i, { spec }] of layers.entries()) {
-      values.push(kindOf(spec).forward(spec, values[i]!, this.#parameters[i]!, this.#pass(i, draws)));
+    for (const i of layers.keys()) {
+      values.push(await this.#forwardLayer(i, values[i]!, draws));
     }
     const { loss, correct, gradient: first } = crossEntropy(values[layers.length]!, labels, targets);
     let gradient = first;
     const gradients: (readonly Float64Array[])[] = layers.map(() => []);
     for (let i = layers.length - 1; i >= 0; i--) {
-      const { spec } = layers[i]!;
-      const pass = this.#pass(i, draws);
-      const result = kindOf(spec).backward(spec, values[i]!, this.#parameters[i]!, gradient, pass);
+      const result = await this.#backwardLayer(i, values[i]!, gradient, draws);
       gradients[i] = result.parameters;
       gradient = result.input;
     }
@@ -426,7 +480,26 @@ function readBatch(
   return { input: { shape: [samples.length, ...network.input], data }, labels, samples };
 }
 
-/** Lets timers and signals run. */
+/** Multiply-adds that a layer makes at a time: a fraction of a second. */
+const mostMultiplyAdds = 5e7;
+
+/** The images of several tensors in one. */
+function joined(parts: readonly Tensor[]): Tensor {
+  const [first] = parts;
+  if (first === undefined || parts.length === 1) return first ?? { shape: [0], data: new Float64Array(0) };
+  const [, ...shape] = first.shape;
+  const data = new Float64Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    data.set(part.data, at);
+    at += part.data.length;
+  }
+  return { shape: [data.length / sizeOf(shape), ...shape], data };
+}
+
+/** Milliseconds that the thread computes before timers and signals may run. */
+const restEvery = 50;
+
 function eventLoop(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -31,6 +31,8 @@ import {
 export interface FolderLock {
   /** Lets the next writer in. May be called twice. */
   readonly release: () => Promise<void>;
+  /** Whether the folder still has this lock. It has not if it was emptied, moved or replaced. */
+  readonly isHeld: () => Promise<boolean>;
 }
 
 export interface LockOptions {
@@ -125,14 +127,16 @@ function held(
     sign = file.write(text, 0, text.length, 0).catch(() => undefined);
   }, beat * 1000).unref();
   let open = true;
+  const isHeld = async (): Promise<boolean> => (await readLock(lock))?.id === id;
   return {
+    isHeld,
     release: async () => {
       if (!open) return;
       open = false;
       clearInterval(timer);
       await sign;
       await file.close();
-      if ((await readLock(lock))?.id === id) await rm(lock, { force: true });
+      if (await isHeld()) await rm(lock, { force: true });
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Softmax cross-entropy, mean over the batch, and the count of right answers: the plain reference in float64.
- * The largest logit is subtracted first, so that no exponential overflows.
+ * Softmax cross-entropy in float64, and the order of classes by their logits. `imageLoss`, `likeliest` and `rankOf` are
+ * the one definition for all devices; `crossEntropy` is the plain reference over a batch.
  */
 import { DataError } from '../errors.ts';
 import type { Tensor } from './layer.ts';
@@ -10,10 +10,86 @@ export interface CrossEntropy {
   readonly loss: number;
   /** ∂loss/∂logits = (softmax(logits) − onehot(labels)) / N. */
   readonly gradient: Tensor;
-  /** Images whose largest logit is their label's; of equal logits the first counts. */
+  /** Images whose label is the likeliest class. */
   readonly correct: number;
-  /** Images whose label's logit is among the five largest. */
+  /** Images whose label is among the five likeliest classes. */
   readonly topFive: number;
+}
+
+/**
+ * Whether a class with logit `a` is likelier than one with logit `b`: the larger one, and NaN before every number, as
+ * torch.argmax and torch.topk have it. Of equal logits, and of several NaN, the first class counts as the likelier.
+ */
+const isLikelier = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
+
+/** The likeliest class. */
+export function likeliest(logits: ArrayLike<number>): number {
+  let best = 0;
+  for (let c = 1; c < logits.length; c++) if (isLikelier(logits[c]!, logits[best]!)) best = c;
+  return best;
+}
+
+/** The rank of a label whose logit is NaN: it is no hit, however many of the likeliest classes count. */
+const unranked = 2 ** 31 - 1;
+
+/** How many classes are likelier than `label`: it is a top-k hit where this is below k. */
+export function rankOf(logits: ArrayLike<number>, label: number): number {
+  const own = logits[label]!;
+  if (Number.isNaN(own)) return unranked;
+  let rank = 0;
+  for (let c = 0; c < logits.length; c++) {
+    const logit = logits[c]!;
+    if (isLikelier(logit, own) || (logit === own && c < label)) rank++;
+  }
+  return rank;
+}
+
+/**
+ * The loss −Σ_c target[c] · log softmax(logits)[c] of one image, whose targets sum to 1. Fills `gradient` with
+ * softmax(logits) − targets. `exp` is an exponential function of numbers up to 0.
+ *
+ * All of it is computed from distances to the largest logit, so that logits of any size lose no digits. As in PyTorch, NaN
+ * and +∞ among the logits give NaN, and −∞ a loss of ∞ where its target is above 0.
+ */
+export function imageLoss(
+  logits: Float64Array,
+  targets: Float64Array,
+  gradient: Float64Array,
+  exp: (x: number) => number,
+): number {
+  const classes = logits.length;
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let c = 0; c < classes; c++) if (logits[c]! > largest) largest = logits[c]!;
+  let sum = 0;
+  for (let c = 0; c < classes; c++) {
+    const exponential = exp(logits[c]! - largest);
+    gradient[c] = exponential;
+    sum += exponential;
+  }
+  const logSum = Math.log(sum);
+  let loss = 0;
+  for (let c = 0; c < classes; c++) {
+    const target = targets[c]!;
+    if (target > 0) loss += target * (logSum - (logits[c]! - largest));
+    gradient[c] = gradient[c]! / sum - target;
+  }
+  return loss;
+}
+
+/**
+ * Fills `targets` for an image of class `label`: 1 there, or with mixup `ownShare` and the rest at `other`'s class;
+ * `smoothing` of it spread evenly over all classes.
+ */
+export function fillTargets(
+  targets: Float64Array,
+  label: number,
+  smoothing: number,
+  other: number = label,
+  ownShare = 1,
+): void {
+  targets.fill(smoothing / targets.length);
+  targets[label]! += (1 - smoothing) * ownShare;
+  targets[other]! += (1 - smoothing) * (1 - ownShare);
 }
 
 /** Targets that are not one class alone. */
@@ -32,6 +108,7 @@ export function crossEntropy(
 ): CrossEntropy {
   const [batch = 0, classes = 0] = logits.shape;
   const gradient = new Float64Array(batch * classes);
+  const targets = new Float64Array(classes);
   let sum = 0;
   let correct = 0;
   let topFive = 0;
@@ -43,21 +120,12 @@ export function crossEntropy(
         `label ${label} of image ${n} of the batch is not one of the network's ${classes} classes`,
       );
     }
-    const largest = scores.reduce((a, b) => Math.max(a, b));
-    const normalizer = scores.reduce((total, score) => total + Math.exp(score - largest), 0);
-    const logSum = Math.log(normalizer) + largest;
-    const likelier = scores.filter(
-      (score, c) => score > scores[label]! || (score === scores[label] && c < label),
-    );
-    if (likelier.length === 0 && !Number.isNaN(scores[label])) correct++;
-    if (likelier.length < 5 && !Number.isNaN(scores[label])) topFive++;
-    for (let c = 0; c < classes; c++) {
-      const own = (c === label ? 1 : 0) * (others?.ownShare ?? 1);
-      const other = others && c === others.labels[n] ? 1 - others.ownShare : 0;
-      const target = (1 - smoothing) * (own + other) + smoothing / classes;
-      if (target > 0) sum += target * (logSum - scores[c]!);
-      gradient[n * classes + c] = (Math.exp(scores[c]! - largest) / normalizer - target) / batch;
-    }
+    fillTargets(targets, label, smoothing, others?.labels[n], others?.ownShare);
+    sum += imageLoss(scores, targets, gradient.subarray(n * classes, (n + 1) * classes), Math.exp);
+    const rank = rankOf(scores, label);
+    if (rank === 0) correct++;
+    if (rank < 5) topFive++;
   }
-  return { loss: sum / batch, gradient: { shape: logits.shape, data: gradient }, correct, topFive };
+  const mean = gradient.map((value) => value / batch);
+  return { loss: sum / batch, gradient: { shape: logits.shape, data: mean }, correct, topFive };
 }

@@ -1,67 +1,58 @@
 /**
- * What is bundled for reports (Node only): the scripts of their pages as one text each, and for the published package
- * the chart library as one file. In the source tree Rolldown bundles a script when it is first needed; a build does so
- * once (`node src/report/bundle.ts dist/report`), and the package reads the result.
+ * The part of a build that bundles (`node src/report/bundle.ts dist`). Some modules read the source tree or need packages
+ * that only development has; the build writes their results in their place. Not published.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { type BuildOptions, build, type OutputOptions } from 'rolldown';
+import { packageVersion } from '../cli/version.ts';
+import { pageScript, scriptNames } from './page-script.ts';
 
-/** `main` runs the network in the page; `plain` has only what every page has: the theme button and sortable tables. */
-const scriptNames = ['main', 'plain'] as const;
-export type PageScript = (typeof scriptNames)[number];
-
-const bundled = new Map<PageScript, Promise<string>>();
-
-/** A script of `page/`, ready to stand in a `script` element. */
-export function pageScript(name: PageScript): Promise<string> {
-  const script =
-    bundled.get(name) ??
-    (import.meta.url.endsWith('.ts')
-      ? bundle(name)
-      : readFile(new URL(`./page-${name}.js`, import.meta.url), 'utf8'));
-  bundled.set(name, script);
-  return script;
-}
-
-/** What runs in Node alone: never reached in a page, and not to be bundled. */
-const nodeOnly = /(^node:)|(-node\.ts$)|(\/weight-files\.ts$)/;
-const emptyModule = '\0node-only';
-
-async function bundle(name: PageScript): Promise<string> {
-  const { build } = await import('rolldown');
-  const { output } = await build({
-    input: fileURLToPath(new URL(`./page/${name}.ts`, import.meta.url)),
-    platform: 'browser',
-    write: false,
-    logLevel: 'warn',
+async function bundleInto(dist: string): Promise<void> {
+  const version = JSON.stringify(packageVersion());
+  await writeFile(join(dist, 'cli/version.js'), `export const packageVersion = () => ${version};\n`);
+  const scripts = await Promise.all(scriptNames.map(async (name) => [name, await pageScript(name)]));
+  const texts = JSON.stringify(Object.fromEntries(scripts));
+  await writeFile(
+    join(dist, 'report/page-script.js'),
+    `const scripts = ${texts};\nexport const pageScript = async (name) => scripts[name];\n`,
+  );
+  // A worker from text has no place that a URL could name; it is told all that it loads.
+  const worker = await bundled('../engine/cpu/worker-entry.ts', {
     transform: { define: { 'import.meta.url': '""' } },
+    output: { format: 'iife' },
+  });
+  const text = JSON.stringify(worker.code);
+  await writeFile(join(dist, 'engine/cpu/worker-text.js'), `export const workerText = ${text};\n`);
+  const { code, moduleIds } = await bundled('./plot.ts', {
+    // linkedom would use the package canvas where there is one; its own stand-in beside that import does.
     plugins: [
       {
-        name: 'without-node',
-        resolveId: (source: string) => (nodeOnly.test(source) ? emptyModule : null),
-        load: (id: string) => (id === emptyModule ? 'export {};' : null),
+        name: 'without-canvas',
+        resolveId: (source, importer) =>
+          source === 'canvas' && importer !== undefined ? join(dirname(importer), 'canvas-shim.cjs') : null,
       },
     ],
-    output: { format: 'iife', minify: true, codeSplitting: false },
+    output: { format: 'esm' },
   });
-  // Nothing in the script may end its element.
-  return output[0].code.trim().replaceAll('</script', '<\\/script');
+  await writeFile(join(dist, 'report/plot.js'), `/*!\n${await licencesOf(moduleIds)}\n*/\n${code}`);
 }
 
-/** Writes the scripts, and in place of `plot.js` that module with all that it imports and their licences. */
-async function build(folder: string): Promise<void> {
-  for (const name of scriptNames) await writeFile(join(folder, `page-${name}.js`), await pageScript(name));
-  const { build } = await import('rolldown');
-  const { output } = await build({
-    input: fileURLToPath(new URL('./plot.ts', import.meta.url)),
+/** A module with all that it imports, in one file. */
+async function bundled(
+  module: string,
+  { output, ...options }: BuildOptions & { readonly output: OutputOptions },
+): Promise<{ readonly code: string; readonly moduleIds: readonly string[] }> {
+  const result = await build({
+    ...options,
+    input: fileURLToPath(new URL(module, import.meta.url)),
     platform: 'node',
     write: false,
     logLevel: 'warn',
-    output: { format: 'esm', minify: true, codeSplitting: false },
+    output: { ...output, minify: true, codeSplitting: false },
   });
-  const licences = await licencesOf(output[0].moduleIds);
-  await writeFile(join(folder, 'plot.js'), `/*!\n${licences}\n*/\n${output[0].code}`);
+  return result.output[0];
 }
 
 /** The licences of the packages that these modules come from, each with its package's name. */
@@ -81,5 +72,5 @@ async function licencesOf(modules: readonly string[]): Promise<string> {
   return texts.join('\n\n---\n\n');
 }
 
-const [, program, folder] = process.argv;
-if (folder !== undefined && program === fileURLToPath(import.meta.url)) await build(folder);
+const [, , dist] = process.argv;
+if (dist !== undefined) await bundleInto(dist);

@@ -7,7 +7,7 @@ import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
 import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
-import { readRun, runFiles } from '../runs/folder.ts';
+import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
 import type { ReportRunsOptions } from './lazy.ts';
 import { type ReportRun, type TimeShare, writeReport } from './report.ts';
@@ -53,12 +53,16 @@ export async function reportRun(
   };
 }
 
-/** Reports on runs. `out` defaults to the first run's `report.html`. Returns the path. */
+/**
+ * Reports on runs. `out` defaults to the first run's `report.html`. Returns the path.
+ * @throws UsageError if a run is named twice.
+ */
 export async function reportRuns(
   folders: readonly string[],
   { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
   if (out !== undefined) checkPath('reportRuns: out', out);
+  requireDifferent(folders, 'report');
   const runs: ReportRun[] = [];
   for (const folder of folders) runs.push(await reportRun(folder, options));
   const path = out ?? join(folders[0]!, runFiles.report);
@@ -73,10 +77,13 @@ async function measureShares(
   device: string,
 ): Promise<readonly TimeShare[] | undefined> {
   if (device === 'reference') return undefined;
-  const [{ anyKernels, wasmKernels }, { profileLayers }] = await Promise.all([
+  const [{ anyKernels, wasmKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels.ts'),
     import('../engine/cpu/profile.ts'),
+    import('../aside-node.ts'),
   ]);
   const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
-  return (await profileLayers(network, kernels, { batchSize, steps: timedSteps })).rows;
+  return (
+    await aside('engine/cpu/profile', profileLayers, network, kernels, { batchSize, steps: timedSteps })
+  ).rows;
 }

@@ -56,8 +56,7 @@ export function scriptJson(value: unknown): Markup {
 /** A number with thousands separators: 20,778. */
 export const grouped = (value: number): string => Math.round(value).toLocaleString('en-US');
 
-/** A share (0–1) in percent: `43.21 %`. */
-export const percent = (share: number, digits = 2): string => `${(100 * share).toFixed(digits)} %`;
+export { fixed, percent } from '../words.ts';
 
 /** A duration in words, without line breaks: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
 export function duration(seconds: number): string {

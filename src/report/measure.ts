@@ -1,10 +1,8 @@
 /** What a report measures: the network's answers to all test images, with full and half-precision weights. */
 
-import type { Dataset } from '../data/dataset.ts';
 import { random } from '../data/random.ts';
-import { keepApart } from '../data/split.ts';
-import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
-import { applyTransform, imageFromBytes } from '../data/transforms.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
+import { applyTransform, imageFromBytes, inputTransform } from '../data/transforms.ts';
 import { openerOf } from '../engine/open.ts';
 import {
   type FeatureMaps,
@@ -20,8 +18,8 @@ import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import { checkWeights } from '../model/safetensors.ts';
+import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
-import { testTransform } from './page-data.ts';
 import { kept, type Predictions, predictAll, surest } from './predictions.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
@@ -71,8 +69,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { device = 'auto', threads, brief = false, onProgress = () => {} } = options;
   const { test } = splits;
   const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
-  const normalization = config.normalize ? channelStatistics(trainingImages(run)) : undefined;
-  const transform = testTransform(normalization);
+  const normalization = normalizationOf(splits.train, config);
+  const transform = inputTransform(normalization);
   await using compiled = await compile(model, {
     input: test.shape,
     device,
@@ -130,11 +128,6 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
     ...measured,
     insight: { half, sample, layers, right: await explain(right), wrong: await explain(wrong) },
   };
-}
-
-/** The training images without the validation images. */
-export function trainingImages({ config, splits }: ReportRun): Dataset {
-  return config.validation > 0 ? keepApart(splits.train, config.validation, config.seed).train : splits.train;
 }
 
 /** The first `count` images with different labels; fewer if there are fewer classes. */

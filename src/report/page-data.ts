@@ -1,7 +1,6 @@
 /** The data of a report's page, stored in it as JSON: written by `report.ts`, read by the script in `page/`. */
 import type { ImageShape } from '../data/dataset.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { compose, normalize, type Transform, toTensor } from '../data/transforms.ts';
 import type { TensorList } from '../model/half.ts';
 import type { Sequential } from '../model/network.ts';
 import type { Groups } from './predictions.ts';
@@ -24,8 +23,3 @@ export interface PageData {
 /** Ids of the elements that hold data: `PageData` as JSON, and weights as halves in base64. */
 export const dataId = 'report-data';
 export const weightsId = 'report-weights';
-
-/** Transforms images before the network sees them, in tests and in the page. */
-export function testTransform(normalization: ChannelStatistics | undefined): Transform {
-  return normalization ? compose([toTensor(), normalize(normalization.mean, normalization.std)]) : toTensor();
-}

@@ -2,6 +2,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import type { Transform } from '../data/transforms.ts';
+import { crossEntropy } from '../model/loss.ts';
 import type { Model } from '../train/model.ts';
 
 /** Pictures that are predicted at once. */
@@ -36,19 +37,20 @@ export async function predictAll(model: Model, dataset: Dataset, transform: Tran
     transform,
   })) {
     const answer = await model.predict(images);
-    const count = answer.probabilities.length / labels.length;
+    const count = answer.logits.length / labels.length;
     for (const [i, index] of indices.entries()) {
-      const row = answer.probabilities.subarray(i * count, (i + 1) * count);
-      const best = likeliest(row, kept);
+      // By logits, because probabilities in float32 become 0 where logits lie far apart.
+      const best = likeliest(answer.logits.subarray(i * count, (i + 1) * count), kept);
       for (const [rank, label] of best.entries()) {
         classes[index * kept + rank] = label;
-        probabilities[index * kept + rank] = row[label]!;
+        probabilities[index * kept + rank] = answer.probabilities[i * count + label]!;
       }
-      const label = labels[i]!;
-      if (best[0] === label) correct++;
-      if (best.includes(label)) topFive++;
-      loss -= Math.log(Math.max(row[label]!, Number.MIN_VALUE));
     }
+    const logits = { shape: [labels.length, count], data: Float64Array.from(answer.logits) };
+    const scored = crossEntropy(logits, labels);
+    correct += scored.correct;
+    topFive += scored.topFive;
+    loss += scored.loss * labels.length;
   }
   const seconds = (performance.now() - started) / 1000;
   return { dataset, classes, probabilities, correct, topFive, loss: loss / dataset.length, seconds };

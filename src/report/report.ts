@@ -13,11 +13,11 @@ import type { Weights } from '../model/layer.ts';
 import { checkPath } from '../paths.ts';
 import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
-import { pageScript } from './bundle.ts';
 import { page, type Section } from './document.ts';
 import { spoken } from './markup.ts';
 import { measure } from './measure.ts';
 import type { PageData } from './page-data.ts';
+import { pageScript } from './page-script.ts';
 import { confusionMatrix, groupsOf } from './predictions.ts';
 import { comparisonSections } from './sections/comparison.ts';
 import { curvesSection } from './sections/curves.ts';
@@ -60,9 +60,9 @@ export interface ReportOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-/** Test accuracy of a run's best epoch, selected as `fit` does. */
-export function bestAccuracy({ epochs }: ReportRun): number {
-  return bestEpoch(epochs)?.testAccuracy ?? 0;
+/** Test accuracy of a run's best epoch, selected as `fit` does; undefined before the first epoch. */
+export function bestAccuracy({ epochs }: ReportRun): number | undefined {
+  return bestEpoch(epochs)?.testAccuracy;
 }
 
 /**
@@ -72,7 +72,7 @@ export function bestAccuracy({ epochs }: ReportRun): number {
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
   const script = pageScript(options.brief ? 'plain' : 'main');
-  const run = runs.reduce((a, b) => (bestAccuracy(b) > bestAccuracy(a) ? b : a));
+  const run = runs.reduce((a, b) => ((bestAccuracy(b) ?? -1) > (bestAccuracy(a) ?? -1) ? b : a));
   const measured = await measure(run, options);
   const sections: Section[] = [
     summarySection(measured, runs.length),

@@ -7,10 +7,10 @@ export interface Column {
   readonly number?: boolean;
 }
 
-/** What a cell shows, and the number it sorts by where that is not its text. */
-export type Cell = Content | { readonly show: Content; readonly value: number };
+/** What a cell shows, and the number it sorts by where that is not its text; undefined sorts last. */
+export type Cell = Content | { readonly show: Content; readonly value: number | undefined };
 
-const isValued = (cell: Cell): cell is { readonly show: Content; readonly value: number } =>
+const isValued = (cell: Cell): cell is Extract<Cell, { readonly show: Content }> =>
   typeof cell === 'object' && cell !== null && 'show' in cell;
 
 /** A table whose first column heads its rows. */

@@ -2,7 +2,7 @@
  * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
  * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
  */
-import { type Dirent, existsSync } from 'node:fs';
+import { type Dirent, existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
@@ -81,6 +81,11 @@ export interface Run {
   readonly config: TrainConfig;
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
+  /**
+   * To be called before anything is written over: the folder may be another one by now.
+   * @throws VggError if it was emptied, moved or replaced since the run was opened, or lacks one of these files.
+   */
+  readonly requireOwn: (files?: readonly (keyof typeof runFiles)[]) => Promise<void>;
   /** Of its options those that have an effect. */
   readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
@@ -222,6 +227,21 @@ export function runPlace(run: string): string {
   return !holds(run) && holds(usual) ? usual : run;
 }
 
+/** @throws UsageError if two of these folders are the same one, whatever they are called: by a link, for instance. */
+export function requireDifferent(folders: readonly string[], command: string): void {
+  const seen = new Map<string, string>();
+  for (const folder of folders) {
+    const place = existsSync(folder) ? realpathSync(folder) : resolve(folder);
+    const before = seen.get(place);
+    if (before !== undefined) {
+      const both =
+        before === folder ? `${folder} is named twice` : `${before} and ${folder} are the same run`;
+      throw new UsageError(`${command}: ${both}; name each run once`);
+    }
+    seen.set(place, folder);
+  }
+}
+
 /** `vgg7-cifar100-20261124-121530`, in local time. */
 export function defaultRunName({ model, dataset }: TrainConfig, date: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
@@ -270,17 +290,35 @@ async function locked(
   const lock = await lockFolder(folder, waiting);
   const path: Run['path'] = (file) => join(folder, runFiles[file]);
   let log: Promise<AppendFile> | undefined;
+  const requireOwn: Run['requireOwn'] = async (files = []) => {
+    if (!(await lock.isHeld())) {
+      throw new VggError(
+        `${folder} was emptied, moved or replaced during training, so nothing more is written there; if it was ` +
+          'moved, vgg train --resume continues from its new place',
+      );
+    }
+    const missing = files.find((file) => !existsSync(path(file)));
+    if (missing === undefined) return;
+    throw new VggError(
+      `${path(missing)} was deleted during training; put back a copy, and vgg train --resume ${folder} continues`,
+    );
+  };
+  const writeOwn = async (file: keyof typeof runFiles, value: unknown): Promise<void> => {
+    await requireOwn();
+    await writeJson(path(file), value);
+  };
   try {
     return await body((config) => ({
       name: runName(folder),
       folder,
       config,
       path,
-      writeConfig: (own) => writeJson(path('config'), usedOptions(own)),
-      writeEnvironment: (environment) => writeJson(path('environment'), environment),
-      writeStatus: (status) => writeJson(path('state'), status),
+      requireOwn,
+      writeConfig: (own) => writeOwn('config', usedOptions(own)),
+      writeEnvironment: (environment) => writeOwn('environment', environment),
+      writeStatus: (status) => writeOwn('state', status),
       log: async (text) => {
-        log ??= openAppend(path('log'));
+        log ??= requireOwn().then(() => openAppend(path('log')));
         const time = new Date().toISOString();
         const lines = text.split('\n').map((line) => `${time} ${line}\n`);
         await (await log).append(lines.join(''));

@@ -2,16 +2,15 @@
 import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { keepApart } from '../data/split.ts';
-import { channelStatistics } from '../data/statistics.ts';
+import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
 import {
   compose,
   cutout,
-  normalize,
+  inputTransform,
   pad,
   randomCrop,
   randomHorizontalFlip,
   type Transform,
-  toTensor,
 } from '../data/transforms.ts';
 import type { TrainConfig } from '../train/config.ts';
 
@@ -32,12 +31,11 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
   const { batchSize, augment, shuffle, seed } = options;
   const { train, validation } =
     options.validation > 0 ? keepApart(all, options.validation, seed) : { train: all };
-  // By all of them, so that anyone who has the data set and the config finds the same figures.
-  const toFloats = floats(all, options.normalize);
+  const toFloats = inputTransform(normalizationOf(all, options));
   const [, height, width] = train.shape;
   const transform = compose([
     ...(augment ? [pad(4), randomHorizontalFlip(), randomCrop([height, width])] : []),
-    ...toFloats,
+    toFloats,
     ...(options.cutout > 0 ? [cutout(options.cutout)] : []),
   ]);
   return {
@@ -47,20 +45,26 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
   };
 }
 
-/** The test pictures with the training's normalisation and nothing random. */
+/**
+ * Mean and deviation by which a network's input is normalized; undefined where it is not. Decided here alone, for
+ * training, tests and reports. They are those of all training images, held-out ones included, so that anyone who has
+ * the data set and the config finds the same values.
+ */
+export function normalizationOf(
+  train: Dataset,
+  { normalize }: Pick<LoaderOptions, 'normalize'>,
+): ChannelStatistics | undefined {
+  return normalize ? channelStatistics(train) : undefined;
+}
+
+/** The test images with the training's normalization and nothing random. */
 export function testLoaderFor(
   { train, test }: DatasetSplits,
   options: Pick<LoaderOptions, 'batchSize' | 'normalize'>,
 ): DataLoader {
-  return testLoaderOf(test, options.batchSize, floats(train, options.normalize));
+  return testLoaderOf(test, options.batchSize, inputTransform(normalizationOf(train, options)));
 }
 
-function testLoaderOf(test: Dataset, batchSize: number, transforms: readonly Transform[]): DataLoader {
-  return dataLoader(test, { batchSize: Math.min(batchSize, test.length), transform: compose(transforms) });
-}
-
-function floats(train: Dataset, normalized: boolean): readonly Transform[] {
-  if (!normalized) return [toTensor()];
-  const { mean, std } = channelStatistics(train);
-  return [toTensor(), normalize(mean, std)];
+function testLoaderOf(test: Dataset, batchSize: number, transform: Transform): DataLoader {
+  return dataLoader(test, { batchSize: Math.min(batchSize, test.length), transform });
 }

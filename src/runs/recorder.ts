@@ -3,6 +3,7 @@
  * checkpoints. Rows reach the disk before the checkpoint that follows them, so a run that is taken up from there has
  * every row once.
  */
+import * as z from 'zod';
 import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
@@ -10,10 +11,11 @@ import type { Weight, Weights } from '../model/layer.ts';
 import { filterRaster, firstFilters } from '../report/rasters.ts';
 import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
+import { fixed, percent } from '../words.ts';
 import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { type PartTime, type Run, type RunStatus, readStatus } from './folder.ts';
 import type { RunState } from './records.ts';
-import { type MetricsRow, openMetrics, truncateAfter } from './table.ts';
+import { digestOf, hasRows, type MetricsRow, openMetrics, truncateAfter } from './table.ts';
 import { openEvents } from './tensorboard.ts';
 
 const filterColumns = 8;
@@ -48,8 +50,15 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
   const table = await openMetrics(metrics);
   // Without a checkpoint all comes again, the pictures before the first step too.
-  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {});
+  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
+    async (error: unknown) => {
+      await table.close();
+      throw error;
+    },
+  );
   let rows: MetricsRow[] = [];
+  /** Of the rows that a run resumed from the next checkpoint keeps: the one of an epoch's part is written again. */
+  let { digest } = table;
   let parts = from ? partsBefore : [];
   let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
 
@@ -57,6 +66,8 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
     const waiting = rows;
     rows = [];
     await table.append(waiting);
+    const kept = waiting.filter(({ kind, step }) => kind === 'step' || step % trainLoader.length === 0);
+    digest = digestOf(kept, digest);
     await events.flush();
   };
   const writeStatus = (state: RunState, reason?: string): Promise<void> =>
@@ -68,6 +79,12 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       ...(parts.length > 0 && { parts }),
     });
 
+  /** Whatever is written over must be this run's own. */
+  const writeOwn = async (file: 'last' | 'best', checkpoint: Checkpoint): Promise<void> => {
+    await run.requireOwn(['config', 'metrics']);
+    await writeCheckpoint(run.path(file), checkpoint);
+  };
+
   /** The step that the newest filters are of. */
   let drawn = from && isDrawn(from.loop) ? done : undefined;
   /** The first layer's filters, which one can look at, after `step` steps. */
@@ -78,11 +95,16 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
     if (first) events.image(step, `filters of ${first.layer}`, filterRaster(first.weight, filterColumns));
   };
 
-  await writeStatus('running');
-  if (!from) {
-    await addPictures(events, trainLoader);
-    addFilters(0, await model.weights());
-    await events.flush();
+  try {
+    await writeStatus('running');
+    if (!from) {
+      await addPictures(events, trainLoader);
+      addFilters(0, await model.weights());
+      await events.flush();
+    }
+  } catch (error) {
+    await Promise.allSettled([table.close(), events.close()]);
+    throw error;
   }
   return {
     callback: {
@@ -110,8 +132,11 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
         await flush();
         await writeStatus('running');
         await run.log(
-          `epoch ${record.epoch}: train loss ${trainLoss.toFixed(4)}, test loss ${testLoss.toFixed(4)}, ` +
-            `test accuracy ${(100 * testAccuracy).toFixed(2)} %`,
+          `epoch ${record.epoch}: train loss ${fixed(trainLoss)}, ` +
+            (validationLoss === undefined
+              ? ''
+              : `validation loss ${fixed(validationLoss)}, validation accuracy ${percent(validationAccuracy)}, `) +
+            `test loss ${fixed(testLoss)}, test accuracy ${percent(testAccuracy)}`,
         );
       },
       async checkpoint(snapshot) {
@@ -126,9 +151,9 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
           // First, so that of each checkpoint that there is the time is known.
           await writeStatus('running');
         }
-        await writeCheckpoint(run.path('last'), toCheckpoint(snapshot));
+        await writeOwn('last', { ...toCheckpoint(snapshot), extra: { metrics: { ...digest } } });
       },
-      best: (snapshot) => writeCheckpoint(run.path('best'), toCheckpoint(snapshot)),
+      best: (snapshot) => writeOwn('best', toCheckpoint(snapshot)),
     },
     async close(state, reason) {
       try {
@@ -145,7 +170,8 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
 
 /**
  * The newest whole checkpoint of a run and, for early stopping, its best weights; undefined where none was written yet.
- * `onNotice` is told of damaged ones. @throws DataError where all are damaged.
+ * `onNotice` is told of damaged ones and of metrics that are missing.
+ * @throws DataError if all are damaged, or if the rows of metrics are not those that the checkpoint was written after.
  */
 export async function readSnapshot(
   run: Run,
@@ -153,6 +179,7 @@ export async function readSnapshot(
 ): Promise<(Snapshot & { readonly bestWeights?: Weights }) | undefined> {
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
   if (!last) return undefined;
+  await checkMetrics(run, last, onNotice);
   const parts = (await statusBefore(run))?.parts;
   const part = parts?.find((one) => isAt(one, last.loop));
   const timed = part && { seconds: part.seconds, images: part.images };
@@ -165,6 +192,24 @@ export async function readSnapshot(
   });
   return best ? { ...snapshot, bestWeights: best.weights } : snapshot;
 }
+
+/** Rows that were lost or changed since the checkpoint must not go unnoticed. Older versions did not count them. */
+async function checkMetrics(
+  run: Run,
+  { loop, extra }: Checkpoint,
+  onNotice: (line: string) => void,
+): Promise<void> {
+  const { data: expected } = digestSchema.safeParse(extra?.metrics);
+  if (!expected) return;
+  const path = run.path('metrics');
+  if (await hasRows(path, loop.epoch - 1, loop.totalSteps, expected)) return;
+  if (expected.rows === 0) return;
+  onNotice(
+    `${path} is missing: its rows up to step ${loop.totalSteps} are lost, and the run continues without them.`,
+  );
+}
+
+const digestSchema = z.object({ rows: z.int().min(0), checksum: z.int().min(0) });
 
 /** What a checkpoint's tensors are called: `firstMoment/conv1.weight`. */
 const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;

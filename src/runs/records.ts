@@ -3,6 +3,7 @@
  * `metrics.csv` a `StepRecord` or an `EpochRecord`. Losses are mean cross-entropies, accuracies lie between 0 and 1,
  * epochs and steps count from 1, steps are those of the whole run.
  */
+import type { TrainConfig } from '../train/config.ts';
 
 /** Where a run was made. */
 export interface RunEnvironment {
@@ -35,7 +36,7 @@ export interface RunEnvironment {
     readonly description: string;
     /** Why the bits may differ from those of an uninterrupted run, where they may. */
     readonly differs?: string;
-    /** Learning rates of the last step before and of the first one now, where more or fewer epochs bent the schedule. */
+    /** Learning rates of the last step before and of the first one now, if another length of the training changed the schedule. */
     readonly rates?: { readonly before: number; readonly now: number };
   }[];
 }
@@ -70,7 +71,7 @@ export interface EpochRecord {
   /** Over the epoch's pictures as they were seen, random transforms and dropout included. */
   readonly trainLoss: number;
   readonly trainAccuracy: number;
-  /** Only where pictures were kept apart. */
+  /** Only if images are held out for validation. */
   readonly validationLoss?: number;
   readonly validationAccuracy?: number;
   readonly testLoss: number;
@@ -82,17 +83,45 @@ export interface EpochRecord {
   readonly imagesPerSecond: number;
 }
 
+/** Which accuracy chooses the best epoch, and its value: that of the validation images, if any are held out. */
+export function choosingMetric({ validationAccuracy, testAccuracy }: ChoosingRecord): ChoosingMetric {
+  return validationAccuracy === undefined
+    ? { metric: 'testAccuracy', words: 'test accuracy', value: testAccuracy }
+    : { metric: 'validationAccuracy', words: 'validation accuracy', value: validationAccuracy };
+}
+
+type ChoosingRecord = Pick<EpochRecord, 'testAccuracy' | 'validationAccuracy'>;
+
+export interface ChoosingMetric {
+  readonly metric: 'testAccuracy' | 'validationAccuracy';
+  readonly words: string;
+  readonly value: number;
+}
+
 /**
- * The epoch whose weights `fit` keeps as the best ones: by the pictures kept apart, where there are any. The first of
- * equals. A last epoch that the training ended inside counts only where it is the only one.
+ * The epoch whose weights `fit` keeps as the best ones (`choosingMetric`). The first of equals. A last epoch that the
+ * training ended inside counts only where it is the only one.
  */
 export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
-  const value = ({ validationAccuracy, testAccuracy }: EpochRecord): number =>
-    validationAccuracy ?? testAccuracy;
+  const value = (record: EpochRecord): number => choosingMetric(record).value;
   const [first, last] = [epochs[0], epochs.at(-1)];
   if (!first || !last) return undefined;
   const whole = last.step * first.epoch >= first.step * last.epoch ? epochs : epochs.slice(0, -1);
   return whole.reduce((a, b) => (value(b) > value(a) ? b : a));
+}
+
+/** A warning if runs are of different data sets or labels, whose results cannot be compared. */
+export function dataSetWarning(
+  configs: readonly Pick<TrainConfig, 'dataset' | 'labels'>[],
+): string | undefined {
+  const names = new Set(
+    configs.map(({ dataset, labels = 'fine' }) =>
+      dataset === 'cifar100' ? `${dataset} with ${labels} labels` : dataset,
+    ),
+  );
+  return names.size < 2
+    ? undefined
+    : `These runs are on different data sets (${[...names].join(', ')}): their accuracies and losses cannot be compared.`;
 }
 
 /** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */

@@ -3,9 +3,11 @@
  * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
  */
 import { writeFile } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
 import { DataError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
+import { counted } from '../words.ts';
 import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
 
 export type MetricsRow =
@@ -17,7 +19,18 @@ export interface Metrics {
   readonly epochs: readonly EpochRecord[];
 }
 
+/**
+ * What a checkpoint knows of the rows before it: their number and the CRC-32 of their values. Times are left out of the
+ * checksum, so that equal trainings have equal checkpoints.
+ */
+export interface RowsDigest {
+  readonly rows: number;
+  readonly checksum: number;
+}
+
 export interface MetricsTable {
+  /** Of the rows that were there when the table was opened. */
+  readonly digest: RowsDigest;
   /**
    * All rows in one write.
    * @throws VggError where they do not fit; the table then ends with the rows before them.
@@ -39,11 +52,56 @@ export async function openMetrics(path: string): Promise<MetricsTable> {
   else if (found.goodText.length < found.length) await writeWhole(path, found.goodText);
   const file = await openAppend(path);
   return {
-    append: (rows) => (rows.length === 0 ? Promise.resolve() : file.append(rows.map(formatRow).join(''))),
+    digest: digestOf(found?.rows ?? []),
+    append: (rows) =>
+      rows.length === 0 ? Promise.resolve() : file.append(rows.map((row) => formatRow(row)).join('')),
     sync: file.sync,
     close: file.close,
   };
 }
+
+/** The digest of the rows so far and the ones that follow them. */
+export function digestOf(
+  rows: readonly MetricsRow[],
+  before: RowsDigest = { rows: 0, checksum: 0 },
+): RowsDigest {
+  const text = rows.map((row) => formatRow(row, untimed)).join('');
+  return { rows: before.rows + rows.length, checksum: crc32(text, before.checksum) };
+}
+
+/**
+ * Whether a table has the rows of the first `step` steps and the first `epochs` epochs that a checkpoint was written
+ * after; false if there is no table.
+ * @throws DataError that says what is wrong with the rows.
+ */
+export async function hasRows(
+  path: string,
+  epochs: number,
+  step: number,
+  expected: RowsDigest,
+): Promise<boolean> {
+  const found = await read(path);
+  if (found === undefined) return false;
+  const rows = found.rows.filter(upTo(epochs, step));
+  const digest = digestOf(rows);
+  if (digest.rows === expected.rows && digest.checksum === expected.checksum) return true;
+  const seen = new Set<string>();
+  const repeated = rows.find((row) => seen.size === seen.add(`${row.kind} ${row.step}`).size);
+  const fault = repeated
+    ? `has two rows for ${repeated.kind} ${repeated[repeated.kind]}`
+    : digest.rows !== expected.rows
+      ? `has ${counted(digest.rows, 'row')} up to step ${step}, and its checkpoint was written after ${expected.rows}`
+      : `was changed: its rows up to step ${step} are not those that its checkpoint was written after`;
+  throw new DataError(`${path} ${fault}; ${wayOut}`);
+}
+
+const wayOut = 'put back a copy of the file, or delete it to continue without the rows so far';
+
+/** Rows of the first `step` steps and the first `epochs` epochs. */
+const upTo =
+  (epochs: number, step: number) =>
+  (row: MetricsRow): boolean =>
+    row.step <= step && (row.kind === 'step' || row.epoch <= epochs);
 
 /**
  * Keeps what belongs to the first `step` steps and the first `epochs` whole epochs: a run that is resumed from there
@@ -52,8 +110,8 @@ export async function openMetrics(path: string): Promise<MetricsTable> {
 export async function truncateAfter(path: string, epochs: number, step: number): Promise<void> {
   const found = await read(path);
   if (found === undefined) return;
-  const kept = found.rows.filter((row) => row.step <= step && (row.kind === 'step' || row.epoch <= epochs));
-  const text = header + kept.map(formatRow).join('');
+  const kept = found.rows.filter(upTo(epochs, step));
+  const text = header + kept.map((row) => formatRow(row)).join('');
   if (text.length < found.length) await writeWhole(path, text);
 }
 
@@ -113,7 +171,7 @@ async function read(path: string): Promise<Found | undefined> {
     const row = parseRow(line);
     if (typeof row === 'string') {
       if (i === lines.length - 1) break;
-      throw new DataError(`${path}, line ${i + 2}: ${row}; mend or delete the line`);
+      throw new DataError(`${path}, line ${i + 2}: ${row}; correct the line, ${wayOut}`);
     }
     rows.push(row);
     end += line.length + 1;
@@ -127,9 +185,14 @@ const counts: readonly Column[] = ['epoch', 'step'];
 const optional: readonly Column[] = ['validationLoss', 'validationAccuracy'];
 const ofSteps: readonly Column[] = ['epoch', 'step', 'lr', 'trainLoss'];
 
-function formatRow(row: MetricsRow): string {
+/** Those that are the same whenever and wherever a run is trained. */
+const untimed = metricsColumns.filter(
+  (column) => !['trainSeconds', 'testSeconds', 'imagesPerSecond'].includes(column),
+);
+
+function formatRow(row: MetricsRow, columns: readonly Column[] = metricsColumns): string {
   const cells: Readonly<Partial<Record<Column, string | number>>> = row;
-  return `${metricsColumns.map((column) => cells[column] ?? '').join(',')}\n`;
+  return `${columns.map((column) => cells[column] ?? '').join(',')}\n`;
 }
 
 /** The row, or what is wrong with it. */

@@ -60,7 +60,12 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
   };
   add(text(3, 'brain.Event:2'));
   if (startStep !== undefined) add(integer(2, startStep), bytes(7, integer(1, sessionStart)));
-  await flush();
+  try {
+    await flush();
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
   return {
     path,
     scalars: (step, values) => {

@@ -5,12 +5,14 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { datasetFacts, loadDataset } from '../data/named.ts';
+import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
 import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
+  checkLength,
   type FitOptions,
   type FitResult,
   fit as fitModel,
@@ -52,8 +54,6 @@ export interface TrainingOptions {
   readonly resume?: string;
   /** Leaves out both: nothing is written. */
   readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
-  /** A row of metrics for each this many steps of an epoch; 100 by default. */
-  readonly stepInterval?: number;
   /** Hears of the training when all is ready, before its first step. */
   readonly onStart?: (training: Training, from: Snapshot | undefined) => void;
   readonly callbacks?: readonly Callback[];
@@ -101,15 +101,21 @@ export function scheduleOf(config: TrainConfig): Schedule {
 }
 
 /**
- * What is known before anything is read. Yields the facts of the data set.
+ * What is known before anything is read.
  * @throws UsageError where options do not go together.
  */
-export function checkConfig(config: TrainConfig): ReturnType<typeof datasetFacts> {
+export function checkConfig(config: TrainConfig): void {
+  checkParts(config);
+  checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+}
+
+/** All but the length of the training, which a sweep and a resumed run of an older version do not have to keep to. */
+function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   optimizerOf(config);
   scheduleOf(config);
   const facts = datasetFacts(config);
   const { cutout, batchSize } = config;
-  checkBatchSize(batchSize, facts);
+  checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
   const { name, shape } = facts;
   lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
   const [, height, width] = shape;
@@ -127,7 +133,7 @@ export async function prepareTraining(
   signal?: AbortSignal,
 ): Promise<Training> {
   const { batchSize, seed, device, threads } = config;
-  const facts = checkConfig(config);
+  const facts = checkParts(config);
   // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
@@ -199,6 +205,7 @@ export async function runTraining(
   let training: Training | undefined;
   let begun = false;
   try {
+    if (resume === undefined) checkConfig(config);
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
     // What a checkpoint holds takes the place of the weights that the run began with.
     const { init: _, ...withoutInit } = config;
@@ -219,7 +226,7 @@ export async function runTraining(
     const recorder =
       run && !rests
         ? await recordRun(run, {
-            stepInterval: options.stepInterval ?? 100,
+            stepInterval: config.logEvery,
             model: training.model,
             trainLoader: training.trainLoader,
             resumed: resume !== undefined,
@@ -311,8 +318,8 @@ async function writeEnvironment(
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
 
 /**
- * Learning rates of the last step and of the next one, where another number of epochs is another course of the rate
- * from here on; undefined where it is not.
+ * Learning rates of the last step and of the next one if another length of the training changes the curve of the rate
+ * from here on; undefined if it does not.
  */
 function bentCourse(
   before: TrainConfig,
@@ -322,12 +329,16 @@ function bentCourse(
 ): Rates | undefined {
   const rateAt = (config: TrainConfig, total: number): number => {
     const [epoch, step] = [Math.floor(total / stepsPerEpoch) + 1, total % stepsPerEpoch];
-    return scheduleOf(config)({ epoch, step, stepsPerEpoch, epochs: config.epochs, plateaus });
+    const ends = lastStep({ ...config, stepsPerEpoch });
+    return scheduleOf(config)({
+      ...{ epoch, step, stepsPerEpoch, epochs: config.epochs, totalSteps: ends, plateaus },
+    });
   };
   const rates = { before: rateAt(before, Math.max(0, totalSteps - 1)), now: rateAt(now, totalSteps) };
-  if (before.epochs === now.epochs || rateAt(before, totalSteps) === rates.now) return undefined;
+  if (rateAt(before, totalSteps) === rates.now) return undefined;
+  const lengthOf = (config: TrainConfig): number => lastStep({ ...config, stepsPerEpoch });
   notice(
-    `With ${now.epochs} epochs in place of ${before.epochs}, ${now.schedule} is another course: the learning rate ` +
+    `With ${counted(lengthOf(now), 'step')} instead of ${lengthOf(before)}, ${now.schedule} follows another curve: the learning rate ` +
       `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
   );
   return rates;
@@ -356,7 +367,7 @@ export function resumedConfig(
   changes: Partial<TrainConfig>,
   stepsDone = 0,
 ): TrainConfig {
-  const allowed = ['epochs', 'steps', 'device', 'threads', 'data'] as const;
+  const allowed = ['epochs', 'steps', 'device', 'threads', 'data', 'logEvery'] as const;
   const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
   if (refused !== undefined) {
     throw new UsageError(
@@ -366,6 +377,8 @@ export function resumedConfig(
   }
   refuseUnused(changes, config, '--resume');
   const changed = { ...config, ...changes };
+  if ('epochs' in changes || 'steps' in changes)
+    checkLength({ ...changed, stepsPerEpoch: stepsPerEpoch(changed) });
   const endOf = (of: TrainConfig): number => lastStep({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
   if (endOf(changed) < stepsDone && endOf(changed) < endOf(config)) {
     const limit = changes.steps !== undefined && changes.steps < stepsDone ? 'steps' : 'epochs';

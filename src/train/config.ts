@@ -7,7 +7,7 @@
 import * as z from 'zod';
 import { check, pathSchema } from '../check.ts';
 import { datasetFacts, datasetNames } from '../data/named.ts';
-import { keptApart } from '../data/split.ts';
+import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
@@ -89,6 +89,7 @@ const schema = z.strictObject({
   init: pathSchema.optional().describe('start from the weights of this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('what computes'),
   threads: whole(1).optional().describe('worker threads; one for each core by default'),
+  logEvery: whole(1).default(100).describe('report a step each k steps of an epoch'),
 });
 
 /** An option that has an effect with some choices of another option alone. */
@@ -162,6 +163,7 @@ export interface TrainConfig {
   readonly init?: string;
   readonly device: DeviceName;
   readonly threads?: number;
+  readonly logEvery: number;
 }
 
 /** A training as a user writes it: what is left out takes its default. */
@@ -217,12 +219,11 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
 
-/** Batches of an epoch, before any pictures are read. */
+/** Batches of an epoch, before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(
   config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
 ): number {
-  const { length } = datasetFacts(config);
-  return Math.ceil((length - keptApart(length, config.validation)) / config.batchSize);
+  return Math.ceil(leftToTrain(datasetFacts(config), config.validation) / config.batchSize);
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Dataset, fromArrays } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { random } from '../data/random.ts';
 import { compose, cutout, pad, randomCrop, randomHorizontalFlip, toTensor } from '../data/transforms.ts';
+import type { EvaluateResult } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
@@ -331,6 +332,23 @@ test('validation pictures decide what is best', async () => {
   expect(loop.best!.value).toBe(Math.max(...events.map(({ validationAccuracy }) => validationAccuracy!)));
 });
 
+test('steps decide how far a schedule reaches, whole groups of batches alone', async () => {
+  const options = { accumulate: 2, averageDecay: 0, schedule: cosineSchedule(0.02), epochs: 80 };
+  for (const [steps, total] of [
+    [8, 8],
+    [9, 8],
+    [16, 16],
+  ] as const) {
+    const rates: number[] = [];
+    await run({ ...options, steps }, { step: ({ lr }) => void rates.push(lr) });
+    expect(rates).toEqual(
+      Array.from({ length: total }, (_, i) => 0.02 * ((1 + Math.cos((Math.PI * i) / total)) / 2)).map(
+        (rate) => expect.closeTo(rate, 12),
+      ),
+    );
+  }
+});
+
 test('plateaus lower the rate', async () => {
   const events: EpochEvent[] = [];
   await run(
@@ -345,6 +363,68 @@ test('a loss that is no number ends it, with the place and the rate', async () =
   const failing = run({ schedule: () => 1e300, clipNorm: 0, accumulate: 1, mixup: 0 });
   await expect(failing).rejects.toThrow(VggError);
   await expect(failing).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 1, step [23]: .*1e\+300/);
+});
+
+/** A training whose last step destroys the weights, after sound ones: no loss of its own shows it. */
+const exploding = (good: number): Partial<FitOptions> => ({
+  optimizer: sgd({ lr: 0.01, momentum: 0 }),
+  schedule: ({ epoch, step, stepsPerEpoch }) => ((epoch - 1) * stepsPerEpoch + step < good ? 0.01 : 1e300),
+  ...{ steps: good + 1, clipNorm: 0, accumulate: 1, mixup: 0, averageDecay: 0 },
+});
+
+test.each([
+  [0, 'after epoch 1, step 1'],
+  [11, 'after epoch 2, step 6'],
+] as const)('weights that step %d + 1 destroys are kept nowhere', async (good, place) => {
+  for (const averageDecay of [0, 0.9]) {
+    const kept: string[] = [];
+    const failing = run(
+      { ...exploding(good), averageDecay, earlyStopping: 1, checkpointEvery: { steps: 1 } },
+      {
+        epoch: ({ epoch }) => void kept.push(`epoch ${epoch}`),
+        best: (_, { epoch }) => void kept.push(`best ${epoch}`),
+        checkpoint: ({ loop }) => void kept.push(`checkpoint ${loop.totalSteps}`),
+      },
+    );
+    await expect(failing).rejects.toThrow(VggError);
+    await expect(failing).rejects.toThrow(`the weights are not finite ${place} (`);
+    await expect(failing).rejects.toThrow('lower the learning rate (--lr; now 1e+300), limit the gradients');
+    const steps = Array.from({ length: good }, (_, i) => `checkpoint ${i + 1}`);
+    expect(kept.filter((entry) => entry.startsWith('checkpoint'))).toEqual([...new Set(steps)]);
+    expect(kept).not.toContain(`epoch ${good < 6 ? 1 : 2}`);
+    expect(kept).not.toContain(`best ${good < 6 ? 1 : 2}`);
+  }
+});
+
+test('a test or validation loss that is not finite ends it before anything hears of it', async () => {
+  const broken = async (result: Partial<EvaluateResult>, loader: DataLoader): Promise<unknown> => {
+    await using model = await compileSmall();
+    const evaluate = model.evaluate.bind(model);
+    model.evaluate = async (given, signal) => ({
+      ...(await evaluate(given, signal)),
+      ...(given === loader && result),
+    });
+    const heard: Callback = { epoch: () => expect.fail('heard of it'), best: () => expect.fail('kept it') };
+    const loaders = loader === testLoader ? {} : { validationLoader: loader };
+    return await train({ ...settings, ...loaders, model, callbacks: [heard] });
+  };
+  await expect(broken({ loss: Number.NaN }, testLoader)).rejects.toThrow(
+    'the test loss is NaN after epoch 1, step 6: lower the learning rate',
+  );
+  const held = dataLoader(brightness(6, 3), { batchSize: 6 });
+  await expect(broken({ loss: Infinity }, held)).rejects.toThrow(
+    'the validation loss is Infinity after epoch 1, step 6',
+  );
+});
+
+test('a checkpoint with weights that are not finite is not resumed', async () => {
+  const snapshots: Snapshot[] = [];
+  await run({ steps: 6 }, { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) });
+  const good = snapshots.at(-1)!;
+  good.state.weights.get('fc.bias')!.data[1] = Number.NaN;
+  const resumed = run({ resume: good, epochs: 4 });
+  await expect(resumed).rejects.toThrow(VggError);
+  await expect(resumed).rejects.toThrow(/a training that diverged \(NaN in fc\.bias\).*--lr/);
 });
 
 test.each([

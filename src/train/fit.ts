@@ -8,8 +8,10 @@
 import type { DataLoader } from '../data/loader.ts';
 import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
-import { UsageError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
+import { counted } from '../words.ts';
+import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
 import type { EpochEvent, Reporter } from './reporters.ts';
 import { constantSchedule, nextPlateau, type Schedule } from './schedules.ts';
@@ -112,7 +114,7 @@ const untimed: Timed = { seconds: 0, images: 0 };
 /**
  * Trains until the end. The model then has the weights that were tested: the moving average where one was kept, the
  * best ones where it stopped early.
- * @throws VggError where a loss is not finite, the signal's reason where it was aborted.
+ * @throws VggError where a loss, a test result or a weight is not finite; the signal's reason where it was aborted.
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   const { model, trainLoader, testLoader, validationLoader, optimizer, epochs, signal } = options;
@@ -133,12 +135,20 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   let bestEvent: EpochEvent | undefined;
   let reason: FitResult['reason'] = 'finished';
   let timed = resume?.timed ?? untimed;
-  if (resume) await model.setState(resume.state);
+  if (resume) {
+    requireSound(resume);
+    await model.setState(resume.state);
+  }
 
-  const snapshot = async (): Promise<Snapshot> => ({ loop, state: await model.state(), timed });
-  const checkpoint = async (): Promise<void> => {
+  /** The session's state. What is not finite is kept nowhere. */
+  const finiteState = async (): Promise<TrainingState> => {
+    const state = await model.state();
+    requireFinite([state.weights, state.moments.average], placeOf(loop), rateOf(Math.max(0, loop.step - 1)));
+    return state;
+  };
+  const checkpoint = async (known?: TrainingState): Promise<void> => {
     if (!callbacks.some((callback) => callback.checkpoint)) return;
-    const now = await snapshot();
+    const now: Snapshot = { loop, state: known ?? (await finiteState()), timed };
     for (const callback of callbacks) await callback.checkpoint?.(now);
   };
   const stopIfAborted = async (): Promise<void> => {
@@ -148,7 +158,11 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   };
   /** The learning rate of a step of the epoch under way. */
   const rateOf = (step: number): number =>
-    schedule({ epoch: loop.epoch, step, stepsPerEpoch, epochs, plateaus: loop.counters.plateaus ?? 0 });
+    schedule({
+      ...{ epoch: loop.epoch, step, stepsPerEpoch, epochs },
+      totalSteps: lastTotal,
+      plateaus: loop.counters.plateaus ?? 0,
+    });
   /** The end of the group of accumulated batches that `step` is in. */
   const groupEnd = (step: number): number =>
     Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);
@@ -224,6 +238,9 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     }
     await stopIfAborted();
 
+    // Its state, which the test leaves as it is, before anything is made of it.
+    const state = await finiteState();
+
     // Its test.
     const lr = rateOf(Math.max(0, loop.step - 1));
     if (averageDecay > 0) await model.swapAverage();
@@ -236,6 +253,8 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       if (averageDecay > 0) await model.swapAverage();
     }
     await stopIfAborted();
+    if (validation) requireFiniteLoss('validation', validation.loss, placeOf(loop), lr);
+    requireFiniteLoss('test', test.loss, placeOf(loop), lr);
     const { lossSum, correct, images: seen } = loop.running;
     last = {
       epoch,
@@ -280,14 +299,18 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     loop = { ...loop, finished: stopped || loop.totalSteps >= lastTotal };
     for (const callback of callbacks) await callback.epoch?.(last);
     if (better && (earlyStopping > 0 || callbacks.some((callback) => callback.best))) {
-      if (averageDecay > 0) await model.swapAverage();
-      const now = await snapshot();
-      if (earlyStopping > 0) bestWeights = now.state.weights;
+      let tested = state;
+      if (averageDecay > 0) {
+        await model.swapAverage();
+        tested = await model.state();
+        await model.swapAverage();
+      }
+      if (earlyStopping > 0) bestWeights = tested.weights;
       bestEvent = last;
+      const now: Snapshot = { loop, state: tested, timed };
       for (const callback of callbacks) await callback.best?.(now, last);
-      if (averageDecay > 0) await model.swapAverage();
     }
-    await checkpoint();
+    await checkpoint(state);
     if (stopped) {
       reason = 'earlyStopped';
       break;
@@ -302,8 +325,13 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     else if (last) {
       // The best epoch was before the training was taken up again.
       const { loss, accuracy, topFive } = await model.evaluate(testLoader);
-      const { epoch } = loop.best!;
-      last = { ...last, epoch, testLoss: loss, testAccuracy: accuracy, testTopFive: topFive };
+      const validation = validationLoader && (await model.evaluate(validationLoader));
+      last = {
+        ...last,
+        epoch: loop.best!.epoch,
+        ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
+        ...{ testLoss: loss, testAccuracy: accuracy, testTopFive: topFive },
+      };
     }
   } else if (averageDecay > 0) await model.swapAverage();
   // In a training of less than one epoch, its part is all that there is.
@@ -340,6 +368,37 @@ export function lastStep({ epochs, stepsPerEpoch, steps = Infinity, accumulate =
     `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
       `of ${accumulate} batches; use at least as many steps`,
   );
+}
+
+/** @throws VggError for a checkpoint whose weights are not finite; older versions wrote such ones. */
+function requireSound({ state, bestWeights }: NonNullable<FitOptions['resume']>): void {
+  for (const weights of [state.weights, state.moments.average, bestWeights]) {
+    const found = weights && notFinite(weights);
+    if (!found) continue;
+    throw new VggError(
+      `the checkpoint is of a training that diverged (${found}) and cannot continue: start a new run with a lower ` +
+        'learning rate (--lr) or with limited gradients (--clip-norm 1, for instance)',
+    );
+  }
+}
+
+/**
+ * Refuses what would outlast the training: a warm-up that never reaches its rate, early stopping that never stops.
+ * @throws UsageError that names the option, its value and the length of the training.
+ */
+export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: number }): void {
+  const { stepsPerEpoch, earlyStopping = 0 } = extent;
+  const steps = lastStep(extent);
+  const epochs = steps / stepsPerEpoch;
+  const shown = `${Number.isInteger(epochs) ? '' : 'about '}${counted(Number(epochs.toPrecision(3)), 'epoch')}`;
+  const refuse = (name: string, value: number): never => {
+    throw new UsageError(
+      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a shorter one, or ` +
+        'train longer (epochs, steps)',
+    );
+  };
+  if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', warmup);
+  if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
 }
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {

@@ -55,6 +55,21 @@ test('it ends where the loss explodes, and names rates below', async () => {
   expect(tenthOfLowest).toBeLessThan(last / 10);
 });
 
+test('a loss that is never finite gives no rate', async () => {
+  await using model = await small();
+  const weights = new Map(
+    [...(await model.weights())].map(([name, { shape }]) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return [name, { shape, data: new Float32Array(size).fill(Number.NaN) }] as const;
+    }),
+  );
+  await model.setWeights(weights);
+  const found = findLearningRate({ model, loader, optimizer: sgd(), from: 1e-3 });
+  await expect(found).rejects.toThrow(
+    'lr-find: the loss is not finite in the first step, at a learning rate of 0.001: start lower (--from)',
+  );
+});
+
 test('wrong rates are refused', async () => {
   await using model = await small();
   const find = (options: object): Promise<unknown> =>

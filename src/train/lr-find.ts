@@ -42,7 +42,7 @@ const diverged = 4;
 
 /**
  * Sweeps the rate; the model afterwards is as it was before.
- * @throws UsageError where the rates do not rise or are too few.
+ * @throws UsageError where the rates do not rise or are too few, VggError where not even the first loss is finite.
  */
 export async function findLearningRate(options: FindOptions): Promise<FoundRates> {
   const { model, loader, optimizer, from = 1e-6, to = 1, steps = 200, signal, onStep } = options;
@@ -94,13 +94,18 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
     await model.setState(before);
   }
   signal?.throwIfAborted();
+  if (points.length === 0) {
+    throw new VggError(
+      `lr-find: the loss is not finite in the first step, at a learning rate of ${from}: start lower (--from), or ` +
+        'check the data and the initial weights',
+    );
+  }
   return { points, ...suggestions(points) };
 }
 
 /** From the courses of the loss. The first tenth is left out: its average is young. */
 function suggestions(points: readonly RatePoint[]): Pick<FoundRates, 'steepest' | 'tenthOfLowest'> {
   const seen = points.slice(Math.floor(points.length / 10));
-  if (seen.length === 0) return { steepest: undefined, tenthOfLowest: points[0]?.lr ?? Number.NaN };
   const lowest = seen.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
   let steepest: number | undefined;
   let fastest = 0;

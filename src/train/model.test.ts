@@ -110,6 +110,21 @@ test('predict takes one picture or many, and its classes are those that evaluate
   await expect(model.predict(bytes as Float32Array)).rejects.toThrow('not of type Uint8Array');
 });
 
+test.each([
+  [[0, Number.NaN, 5], 1],
+  [[Number.POSITIVE_INFINITY, 1, Number.NaN], 2],
+  [[2, 7, 7], 1],
+])('of logits %j, predict answers with class %d, as torch.argmax', async (logits, label) => {
+  await using model = await compileSmall();
+  const weights = new Map(await model.weights());
+  const { shape, data } = weights.get('fc.weight')!;
+  weights.set('fc.weight', { shape, data: new Float32Array(data.length) });
+  weights.set('fc.bias', { shape: [3], data: Float32Array.from(logits) });
+  await model.setWeights(weights);
+  const answer = await model.predict(new Float32Array(72));
+  expect([...answer.labels]).toEqual([label, label]);
+});
+
 test('a loss that is no number stops, and names epoch, step and learning rate', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 4 });

@@ -18,11 +18,13 @@ import type {
   TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
-import { UsageError, VggError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
+import { likeliest } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeights } from '../model/safetensors.ts';
+import { diverged } from './finite.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one picture as the network sees it, after the transforms. */
@@ -62,7 +64,7 @@ export interface Prediction {
   readonly logits: Float32Array;
   /** Softmax of the logits, [N, classes]. */
   readonly probabilities: Float32Array;
-  /** The likeliest class of each picture, [N]; the first of equals. */
+  /** The likeliest class of each image, [N]: of equal logits the first one's, and the first NaN's, as torch.argmax. */
   readonly labels: Uint32Array;
 }
 
@@ -152,9 +154,9 @@ export class Model implements AsyncDisposable {
       });
       const loss = result.losses.at(-1) ?? 0;
       if (!Number.isFinite(loss)) {
-        throw new VggError(
-          `the loss became ${loss} in epoch ${epoch}, step ${from + result.steps}: training cannot go on; ` +
-            `lower the learning rate (${request.rates?.[result.steps - 1] ?? request.optimizer.lr} now), or check the data and the initial weights`,
+        throw diverged(
+          `the loss became ${loss} in epoch ${epoch}, step ${from + result.steps}`,
+          request.rates?.[result.steps - 1] ?? request.optimizer.lr,
         );
       }
       return result;
@@ -265,7 +267,7 @@ function prediction(logits: Float32Array, count: number): Prediction {
       exponentials.map((e) => e / sum),
       n * classes,
     );
-    labels[n] = row.indexOf(largest);
+    labels[n] = likeliest(row);
   }
   return { logits, probabilities, labels };
 }

@@ -4,6 +4,7 @@
  */
 
 import type { EpochRecord } from '../runs/records.ts';
+import { fixed, percent } from '../words.ts';
 
 export interface StepEvent {
   /** Both count from 1. */
@@ -54,14 +55,20 @@ export function stepLine({ epoch, epochs, step, steps, loss }: StepEvent): strin
 }
 
 export function epochLine(event: EpochEvent): string {
-  const { epoch, epochs, trainLoss, testLoss, testAccuracy, trainSeconds, testSeconds } = event;
-  return (
-    `Epoch [${epoch}/${epochs}] Train loss: ${trainLoss.toFixed(4)}, Test loss: ${testLoss.toFixed(4)}, ` +
-    `Test accuracy: ${(100 * testAccuracy).toFixed(2)} %, ${(trainSeconds + testSeconds).toFixed(1)} s`
-  );
+  const { epoch, epochs, trainLoss, validationLoss, validationAccuracy, testLoss, testAccuracy } = event;
+  const parts = [
+    `Train loss: ${fixed(trainLoss)}`,
+    ...(validationLoss === undefined
+      ? []
+      : [`Validation loss: ${fixed(validationLoss)}`, `Validation accuracy: ${percent(validationAccuracy)}`]),
+    `Test loss: ${fixed(testLoss)}`,
+    `Test accuracy: ${percent(testAccuracy)}`,
+    `${(event.trainSeconds + event.testSeconds).toFixed(1)} s`,
+  ];
+  return `Epoch [${epoch}/${epochs}] ${parts.join(', ')}`;
 }
 
 /** `Accuracy of the model on the test images: 70.85 %`, the lecture's last line. */
 export function accuracyLine(accuracy: number): string {
-  return `Accuracy of the model on the test images: ${(100 * accuracy).toFixed(2)} %`;
+  return `Accuracy of the model on the test images: ${percent(accuracy)}`;
 }

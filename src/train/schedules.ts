@@ -13,6 +13,8 @@ export interface SchedulePlace {
   readonly stepsPerEpoch: number;
   /** Epochs of the whole training. */
   readonly epochs: number;
+  /** Batches of the whole training, fewer than those of all its epochs where `steps` ends it earlier. */
+  readonly totalSteps: number;
   /** How often the loss stopped to fall, see `plateauSchedule`. */
   readonly plateaus: number;
 }
@@ -57,8 +59,8 @@ export function multiStepSchedule(lr: number, milestones: readonly number[], gam
  */
 export function cosineSchedule(lr: number, minLr = 0): Schedule {
   checkMinimum(lr, minLr);
-  return ({ epoch, step, stepsPerEpoch, epochs }) => {
-    const share = (epoch - 1 + step / stepsPerEpoch) / epochs;
+  return (place) => {
+    const share = Math.min(1, positionOf(place) / place.totalSteps);
     return minLr + ((lr - minLr) * (1 + Math.cos(Math.PI * share))) / 2;
   };
 }
@@ -71,12 +73,12 @@ export function oneCycleSchedule(lr: number): Schedule {
   const [first, last] = [lr / 25, lr / 25 / 1e4];
   const anneal = (from: number, to: number, share: number): number =>
     to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
-  return ({ epoch, step, stepsPerEpoch, epochs }) => {
-    const position = (epoch - 1) * stepsPerEpoch + step;
-    const total = epochs * stepsPerEpoch;
-    const top = Math.max(0.3 * total - 1, 0);
-    if (position <= top) return anneal(first, lr, top === 0 ? 1 : position / top);
-    return anneal(lr, last, Math.min(1, (position - top) / (total - 1 - top)));
+  return (place) => {
+    const position = positionOf(place);
+    // Below 0 in a training of 1 to 3 steps, which therefore begins on the way down, as in torch.
+    const top = 0.3 * place.totalSteps - 1;
+    if (position <= top) return anneal(first, lr, position / top);
+    return anneal(lr, last, Math.min(1, (position - top) / (place.totalSteps - 1 - top)));
   };
 }
 
@@ -119,11 +121,15 @@ export function withWarmup(schedule: Schedule, epochs: number): Schedule {
   }
   if (epochs === 0) return schedule;
   return (place) => {
-    const position = (place.epoch - 1) * place.stepsPerEpoch + place.step;
+    const position = positionOf(place);
     const steps = Math.max(1, Math.round(epochs * place.stepsPerEpoch));
     return schedule(place) * Math.min(1, (position + 1) / steps);
   };
 }
+
+/** Batches of the whole training before this one. */
+const positionOf = ({ epoch, step, stepsPerEpoch }: SchedulePlace): number =>
+  (epoch - 1) * stepsPerEpoch + step;
 
 function checkGamma(gamma: number): void {
   if (!(gamma > 0 && gamma < Infinity)) {

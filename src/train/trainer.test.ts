@@ -2,11 +2,19 @@ import { expect, test } from 'vitest';
 import { type Dataset, fromArrays } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import { random } from '../data/random.ts';
+import { VggError } from '../errors.ts';
 import { flatten, linear } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
 import { compile, type Model } from './model.ts';
-import { adam } from './optimizers.ts';
-import { accuracyLine, type EpochEvent, lectureLines, type StepEvent } from './reporters.ts';
+import { adam, sgd } from './optimizers.ts';
+import {
+  accuracyLine,
+  type EpochEvent,
+  epochLine,
+  lectureLines,
+  type Reporter,
+  type StepEvent,
+} from './reporters.ts';
 import { trainer } from './trainer.ts';
 
 /** 10 noisy pictures of 1×2×2 in two classes. */
@@ -102,6 +110,15 @@ test('an abort stops the loop with its reason; the weights stay', async () => {
   expect(await model.weights()).not.toEqual(before);
 });
 
+test('weights that the last step destroys end the loop at its test', async () => {
+  const parts = await setUp();
+  await using _ = parts.model;
+  const reporter: Reporter = { step: () => {}, epoch: () => expect.fail('reported it') };
+  const { train, test } = trainer({ ...parts, reporter, optimizer: sgd({ lr: 1e300 }), steps: 1 });
+  await train(1);
+  await expect(test()).rejects.toThrow(VggError);
+});
+
 test('epochs count from 1', async () => {
   const parts = await setUp();
   await using _ = parts.model;
@@ -132,5 +149,21 @@ test("the lines are the lecture's", () => {
     'Epoch [1/80], step [100/500] Loss: 1.2346',
     'Epoch [1/80] Train loss: 1.5000, Test loss: 1.2500, Test accuracy: 56.78 %, 2.2 s',
   ]);
+  const event = {
+    epoch: 2,
+    epochs: 80,
+    step: 500,
+    lr: 0.1,
+    trainLoss: 1.5,
+    trainAccuracy: 0.5,
+    testLoss: 1.25,
+  };
+  const times = { trainSeconds: 2.04, testSeconds: 0.2, imagesPerSecond: 1 };
+  const held = { validationLoss: 1, validationAccuracy: 0.625, testAccuracy: 0.5678, testTopFive: 0.9 };
+  expect(epochLine({ ...event, ...times, ...held })).toBe(
+    'Epoch [2/80] Train loss: 1.5000, Validation loss: 1.0000, Validation accuracy: 62.50 %, Test loss: 1.2500, ' +
+      'Test accuracy: 56.78 %, 2.2 s',
+  );
+  expect(accuracyLine(Number.NaN)).toBe('Accuracy of the model on the test images: –');
   expect(accuracyLine(0.7085)).toBe('Accuracy of the model on the test images: 70.85 %');
 });

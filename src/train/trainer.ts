@@ -11,6 +11,7 @@
 import type { DataLoader } from '../data/loader.ts';
 import type { EvaluateResult, OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
 import type { Reporter } from './reporters.ts';
 import { stepSchedule } from './schedules.ts';
@@ -50,7 +51,10 @@ export interface Trainer {
   readonly test: () => Promise<EvaluateResult>;
 }
 
-/** The functions `train(epoch)` and `test()` for a model and its data. Epochs count from 1. */
+/**
+ * The functions `train(epoch)` and `test()` for a model and its data. Epochs count from 1. Both throw a VggError if the
+ * training diverged: a loss or a weight is not finite.
+ */
 export function trainer(options: TrainerOptions): Trainer {
   const { model, trainLoader, testLoader, optimizer, reporter, signal } = options;
   const { epochs = 80, lrStep = 20, lrGamma = 1 / 3, steps = Infinity } = options;
@@ -63,14 +67,16 @@ export function trainer(options: TrainerOptions): Trainer {
       throw new UsageError(`train: epoch ${epoch} is not a whole number ≥ 1; epochs count from 1`);
     }
     signal?.throwIfAborted();
-    optimizer.lr = learningRate({ epoch, step: 0, stepsPerEpoch: trainLoader.length, epochs, plateaus: 0 });
-    const stepsLeft = steps - (epoch - 1) * trainLoader.length;
+    const stepsPerEpoch = trainLoader.length;
+    const totalSteps = Math.min(steps, epochs * stepsPerEpoch);
+    optimizer.lr = learningRate({ epoch, step: 0, stepsPerEpoch, epochs, totalSteps, plateaus: 0 });
+    const stepsLeft = steps - (epoch - 1) * stepsPerEpoch;
     const result = await model.train(trainLoader, {
       epoch,
       optimizer,
-      steps: Math.max(0, Math.min(trainLoader.length, stepsLeft)),
+      steps: Math.max(0, Math.min(stepsPerEpoch, stepsLeft)),
       onStep: ({ step, loss }) =>
-        reporter?.step({ epoch, epochs, step, steps: trainLoader.length, loss, lr: optimizer.lr }),
+        reporter?.step({ epoch, epochs, step, steps: stepsPerEpoch, loss, lr: optimizer.lr }),
       ...(signal && { signal }),
     });
     signal?.throwIfAborted();
@@ -88,6 +94,9 @@ export function trainer(options: TrainerOptions): Trainer {
     const result = await model.evaluate(testLoader, signal);
     signal?.throwIfAborted();
     if (last) {
+      const place = `after epoch ${last.epoch}, step ${last.steps}`;
+      requireFiniteLoss('test', result.loss, place, optimizer.lr);
+      requireFinite([await model.weights()], place, optimizer.lr);
       reporter?.epoch({
         epoch: last.epoch,
         epochs,

@@ -1,4 +1,4 @@
-/** What all trials of a search would fail on alike, found before the first (Node only). */
+/** Finds what would make every trial of a search fail, before the first one starts (Node only). */
 import { random, streams } from '../data/random.ts';
 import { prepareTraining } from '../runs/training.ts';
 import { parseConfig } from '../train/config.ts';
@@ -11,9 +11,9 @@ const lowest = (distribution: Distribution): ParamValue =>
   distribution.kind === 'categorical' ? valueAt(distribution, 0) : distribution.low;
 
 /**
- * Prepares one training of the space, with its lowest values where they go together: reads its pictures and lays out
- * its network, as each trial does first.
- * @throws what `vgg train` does: data that is missing, a device that is not there, a batch larger than the set.
+ * Prepares one training of the space, with its lowest values if they form a possible point: reads the images and builds
+ * the network, as each trial does first.
+ * @throws what `vgg train` throws: missing data, a device that is not available, a batch larger than the data set.
  */
 export async function checkTrials(space: TuneSpace, onNotice: (line: string) => void): Promise<void> {
   const params =

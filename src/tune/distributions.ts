@@ -1,37 +1,46 @@
 /**
- * What a parameter may be: categories, whole numbers or floats, as Optuna's journal writes them.
+ * Distributions of parameters: categories, integers or floats, in the form of Optuna's journal.
  *
- * A value has two forms. The external one is what a user sees (`'adam'`, 64, 0.01); the internal one, a number, is what
- * the journal stores: a category's index, otherwise the value itself. Bounds are inclusive, and `high` lies on the
- * grid `low + k·step`.
+ * A value has two forms. The external form is what a user sees (`'adam'`, 64, 0.01). The internal form is the number in
+ * the journal: a category's index, otherwise the value itself. Bounds are inclusive, and `high` lies on the grid
+ * `low + k·step`.
  */
 import { UsageError } from '../errors.ts';
+import { formatJson, isPythonEqual, isSame, type Json, parseJson } from './json.ts';
 
-/** A parameter's value. Lists are written as text (`'64,128'`), since Optuna's storages know no lists. */
-export type ParamValue = null | boolean | number | string;
+/**
+ * A parameter's value. The spaces here use numbers, booleans and text (a list is written as `'64,128'`); categories that
+ * Optuna wrote can be any JSON.
+ */
+export type ParamValue = Json;
 
 /** The values of a point by parameter. */
 export type Params = Readonly<Record<string, ParamValue>>;
 
-export interface FloatDistribution {
+/** The text that a distribution was read from. It is written back unchanged. */
+interface Written {
+  readonly written?: { readonly className: string; readonly text: string };
+}
+
+export interface FloatDistribution extends Written {
   readonly kind: 'float';
   readonly low: number;
   readonly high: number;
-  /** Even in the logarithm. Excludes a step. */
+  /** Uniform in the logarithm. Cannot be combined with a step. */
   readonly log: boolean;
   readonly step?: number;
 }
 
-export interface IntDistribution {
+export interface IntDistribution extends Written {
   readonly kind: 'int';
   readonly low: number;
   readonly high: number;
-  /** Even in the logarithm. Excludes a step other than 1. */
+  /** Uniform in the logarithm. Cannot be combined with a step other than 1. */
   readonly log: boolean;
   readonly step: number;
 }
 
-export interface CategoricalDistribution {
+export interface CategoricalDistribution extends Written {
   readonly kind: 'categorical';
   readonly choices: readonly ParamValue[];
 }
@@ -43,31 +52,32 @@ interface RangeOptions {
   readonly step?: number;
 }
 
-/** Floats from `low` to `high`. @throws UsageError for bounds that contradict each other. */
+/** Floats from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function float(low: number, high: number, options: RangeOptions = {}): FloatDistribution {
   const { log = false, step } = options;
   checkRange(low, high, log, step);
-  if (log && low <= 0) throw new UsageError(`low ${low}: a logarithmic range starts above 0`);
+  if (log && low <= 0) throw new UsageError(`low ${low}: a logarithmic range must start above 0`);
   if (step === undefined) return { kind: 'float', low, high, log };
   return { kind: 'float', low, high: onGrid(low, high, step), log, step };
 }
 
-/** Whole numbers from `low` to `high`. @throws UsageError for bounds that contradict each other. */
+/** Integers from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function int(low: number, high: number, options: RangeOptions = {}): IntDistribution {
   const { log = false, step } = options;
   for (const [name, value] of Object.entries({ low, high, ...(step !== undefined && { step }) })) {
-    if (!Number.isSafeInteger(value)) throw new UsageError(`${name} ${value} is no whole number`);
+    if (!Number.isSafeInteger(value)) throw new UsageError(`${name} ${value} is not a whole number`);
   }
   checkRange(low, high, log, step === 1 ? undefined : step);
-  if (log && low < 1) throw new UsageError(`low ${low}: a logarithmic range of whole numbers starts at 1`);
-  return { kind: 'int', low, high: onGrid(low, high, step ?? 1), log, step: step ?? 1 };
+  if (log && low < 1)
+    throw new UsageError(`low ${low}: a logarithmic range of whole numbers must start at 1 or above`);
+  return { kind: 'int', low, high: high - ((high - low) % (step ?? 1)), log, step: step ?? 1 };
 }
 
-/** One of several values. @throws UsageError where there is none or one comes twice. */
+/** One of several values. @throws UsageError if there is no value, or one is given twice. */
 export function categorical(choices: readonly ParamValue[]): CategoricalDistribution {
-  if (choices.length === 0) throw new UsageError('choices are empty; give at least one');
+  if (choices.length === 0) throw new UsageError('choices is empty; give at least one value');
   const twice = choices.find((choice, index) => choices.indexOf(choice) !== index);
-  if (twice !== undefined) throw new UsageError(`choice ${JSON.stringify(twice)} comes twice`);
+  if (twice !== undefined) throw new UsageError(`choice ${formatJson(twice)} is given twice`);
   return { kind: 'categorical', choices };
 }
 
@@ -78,14 +88,15 @@ function checkRange(low: number, high: number, log: boolean, step: number | unde
   if (low > high) throw new UsageError(`low ${low} is above high ${high}; swap them`);
   if (step === undefined) return;
   if (!(step > 0) || !Number.isFinite(step)) throw new UsageError(`step ${step} is not above 0`);
-  if (log) throw new UsageError(`step ${step}: a logarithmic range has no step; leave out one of the two`);
+  if (log)
+    throw new UsageError(`step ${step}: a logarithmic range cannot have a step; remove one of the two`);
 }
 
-/** The last of low, low + step, … that does not pass `high`. */
+/** The largest of low, low + step, … that is at most `high`. */
 const onGrid = (low: number, high: number, step: number): number =>
   gridValue(low, step, Math.floor((high - low) / step + 1e-9));
 
-/** `low + index·step` without the noise of binary fractions: 0.1 + 2·0.1 is 0.3. */
+/** `low + index·step` without binary rounding noise: 0.1 + 2·0.1 is 0.3. */
 const gridValue = (low: number, step: number, index: number): number =>
   Number((low + index * step).toPrecision(14));
 
@@ -104,7 +115,7 @@ export function sizeOf(distribution: Distribution): number {
   }
 }
 
-/** The value with this index among those of a distribution that is not continuous. */
+/** The value with this index. The distribution must not be continuous. */
 export function valueAt(distribution: Distribution, index: number): ParamValue {
   switch (distribution.kind) {
     case 'categorical':
@@ -116,11 +127,11 @@ export function valueAt(distribution: Distribution, index: number): ParamValue {
   }
 }
 
-/** Whether `value` can come from `distribution`. */
+/** Whether `value` is a value of `distribution`. */
 export function contains(distribution: Distribution, value: unknown): value is ParamValue {
   switch (distribution.kind) {
     case 'categorical':
-      return distribution.choices.some((choice) => choice === value);
+      return distribution.choices.some((choice) => isSame(choice, value as Json));
     case 'int':
       return (
         Number.isInteger(value) &&
@@ -139,67 +150,79 @@ export function contains(distribution: Distribution, value: unknown): value is P
 const within = ({ low, high }: FloatDistribution | IntDistribution, value: number): boolean =>
   low <= value && value <= high;
 
-/** The journal's number for a value; undefined where the distribution has no such value. */
+/** The journal's number for a value; undefined if the distribution has no such value. */
 export function toInternal(distribution: Distribution, value: ParamValue): number | undefined {
   if (distribution.kind === 'categorical') {
-    const index = distribution.choices.indexOf(value);
+    const { choices } = distribution;
+    const exact = choices.findIndex((choice) => isSame(choice, value));
+    const index = exact < 0 ? choices.findIndex((choice) => isEqualChoice(choice, value)) : exact;
     return index < 0 ? undefined : index;
   }
+  if (typeof value === 'bigint') return Number(value);
   return typeof value === 'number' && !Number.isNaN(value) ? value : undefined;
 }
 
-/** The value of a journal's number; undefined for a category that does not exist. */
-export function toExternal(distribution: Distribution, internal: number): ParamValue | undefined {
-  switch (distribution.kind) {
-    case 'categorical':
-      return distribution.choices[Math.trunc(internal)];
-    case 'int':
-      return Math.trunc(internal);
-    case 'float':
-      return internal;
+/**
+ * The value for a parameter's internal form in the journal; undefined if Optuna refuses it. Negative indices count from
+ * the end, as in Python.
+ */
+export function toExternal(distribution: Distribution, internal: Json): ParamValue | undefined {
+  if (distribution.kind === 'float' || typeof internal === 'bigint') {
+    return distribution.kind === 'categorical' ? undefined : internal;
   }
+  if (typeof internal !== 'number' && typeof internal !== 'boolean') return undefined;
+  const whole = Math.trunc(Number(internal));
+  if (distribution.kind === 'categorical') return distribution.choices.at(whole);
+  return Number.isFinite(whole) ? whole : undefined;
 }
 
-/** Optuna's rule for one name's distributions in one study: kind, `log` and choices stay, bounds may move. */
+/** Optuna's rule for equal choices: Python's equality, and NaN equals NaN. */
+const isEqualChoice = (one: ParamValue, other: ParamValue): boolean =>
+  isPythonEqual(one, other) || (Number.isNaN(one) && Number.isNaN(other));
+
+/** Optuna's name for a distribution's class. */
+const classOf = ({ kind, written }: Distribution): string => written?.className ?? classNames[kind];
+const classNames = {
+  categorical: 'CategoricalDistribution',
+  int: 'IntDistribution',
+  float: 'FloatDistribution',
+} as const;
+
+/** Optuna's rule for one name's distributions in one study: class, `log` and choices stay, bounds may move. */
 export function areCompatible(one: Distribution, other: Distribution): boolean {
-  if (one.kind === 'categorical') {
-    return (
-      other.kind === 'categorical' &&
-      one.choices.length === other.choices.length &&
-      one.choices.every((choice, index) => choice === other.choices[index])
-    );
-  }
-  return one.kind === other.kind && one.log === other.log;
+  if (one === other) return true;
+  if (classOf(one) !== classOf(other)) return false;
+  if (one.kind !== 'categorical') return one.kind === other.kind && one.log === other.log;
+  return (
+    other.kind === 'categorical' &&
+    one.choices.length === other.choices.length &&
+    one.choices.every((choice, index) => isEqualChoice(choice, other.choices[index]!))
+  );
 }
 
-/** In words, for messages: `float 0.0001 to 0.1, log`. */
+/** A value as text for people: strings without quotes unless a terminal would act on them, anything else as JSON. */
+export const valueText = (value: ParamValue): string =>
+  typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : formatJson(value);
+
+/** A description for messages: `float 0.0001 to 0.1, log`. */
 export function describe(distribution: Distribution): string {
-  if (distribution.kind === 'categorical') return `one of ${distribution.choices.join(', ')}`;
+  if (distribution.kind === 'categorical') return `one of ${distribution.choices.map(valueText).join(', ')}`;
   const { kind, low, high, log, step } = distribution;
   return `${kind} ${low} to ${high}${log ? ', log' : ''}${step === undefined ? '' : `, step ${step}`}`;
 }
 
-/** As the journal stores it: JSON text of the class's name and its attributes. */
+/** The journal's form: JSON text with the class's name and attributes. */
 export function distributionToJson(distribution: Distribution): string {
-  switch (distribution.kind) {
-    case 'categorical':
-      return JSON.stringify({
-        name: 'CategoricalDistribution',
-        attributes: { choices: distribution.choices },
-      });
-    case 'int':
-    case 'float': {
-      const { kind, low, high, log, step = null } = distribution;
-      const name = kind === 'int' ? 'IntDistribution' : 'FloatDistribution';
-      return JSON.stringify({ name, attributes: { log, step, low, high } });
-    }
+  if (distribution.written !== undefined) return distribution.written.text;
+  const name = classOf(distribution);
+  if (distribution.kind === 'categorical') {
+    return formatJson({ name, attributes: { choices: distribution.choices } });
   }
+  const { low, high, log, step = null } = distribution;
+  return formatJson({ name, attributes: { log, step, low, high } });
 }
 
-const isChoice = (value: unknown): value is ParamValue =>
-  value === null || ['boolean', 'number', 'string'].includes(typeof value);
-
-/** What Optuna's classes of distributions, the deprecated ones too, are called, and what each fixes. */
+/** Optuna's classes of ranges, including deprecated ones, and what each fixes. */
 const ranges: Readonly<Record<string, { readonly kind: 'int' | 'float'; readonly log?: boolean }>> = {
   IntDistribution: { kind: 'int' },
   IntUniformDistribution: { kind: 'int', log: false },
@@ -210,27 +233,58 @@ const ranges: Readonly<Record<string, { readonly kind: 'int' | 'float'; readonly
   DiscreteUniformDistribution: { kind: 'float', log: false },
 };
 
-/** Reads what `distributionToJson` or Optuna wrote; undefined for anything else. */
+/** The classes of Optuna's abbreviated form `{"type": "float", "low": 0, "high": 1}`. */
+const abbreviations: Readonly<Record<string, string>> = {
+  categorical: classNames.categorical,
+  int: classNames.int,
+  float: classNames.float,
+};
+
+/** Reads what `distributionToJson` or Optuna wrote; undefined if Optuna would refuse it. */
 export function distributionFromJson(text: unknown): Distribution | undefined {
   if (typeof text !== 'string') return undefined;
+  let json: Json;
   try {
-    const { name, attributes } = JSON.parse(text) as { name?: unknown; attributes?: unknown };
-    if (typeof name !== 'string' || typeof attributes !== 'object' || attributes === null) return undefined;
-    const { low, high, step, q, log, choices } = attributes as Record<string, unknown>;
-    if (name === 'CategoricalDistribution') {
-      return Array.isArray(choices) && choices.length > 0 && choices.every(isChoice)
-        ? { kind: 'categorical', choices }
-        : undefined;
-    }
-    const range = Object.hasOwn(ranges, name) ? ranges[name] : undefined;
-    if (range === undefined || typeof low !== 'number' || typeof high !== 'number') return undefined;
-    const width = step ?? q ?? undefined;
-    if (width !== undefined && typeof width !== 'number') return undefined;
-    const isLog = range.log ?? log === true;
-    // Old logarithmic ranges of whole numbers carry a step that means nothing.
-    const options = { log: isLog, ...(width !== undefined && !isLog && { step: width }) };
-    return range.kind === 'int' ? int(low, high, options) : float(low, high, options);
+    json = parseJson(text);
   } catch {
     return undefined;
   }
+  if (!isObject(json)) return undefined;
+  const { name, type, attributes = json } = json;
+  const className = typeof name === 'string' ? name : abbreviations[String(type)];
+  if (className === undefined || !isObject(attributes)) return undefined;
+  const written = { className, text };
+  if (className === classNames.categorical) {
+    const { choices } = attributes;
+    return Array.isArray(choices) && choices.length > 0
+      ? { kind: 'categorical', choices, written }
+      : undefined;
+  }
+  const range = Object.hasOwn(ranges, className) ? readRange(ranges[className]!, attributes) : undefined;
+  return range && { ...range, written };
 }
+
+/** A range by Optuna's rules, which allow infinite bounds. Bounds beyond 2⁵³ are rounded here but written back exactly. */
+function readRange(
+  { kind, log: fixed }: (typeof ranges)[string],
+  attributes: { readonly [key: string]: Json },
+): FloatDistribution | IntDistribution | undefined {
+  const [low, high, width] = [attributes.low, attributes.high, attributes.step ?? attributes.q ?? null].map(
+    (value) => (typeof value === 'bigint' ? Number(value) : value),
+  );
+  const log = fixed ?? attributes.log === true;
+  if (typeof low !== 'number' || typeof high !== 'number' || low > high) return undefined;
+  if (log && low < (kind === 'int' ? 1 : Number.MIN_VALUE)) return undefined;
+  if (width !== null && !(typeof width === 'number' && width > 0)) return undefined;
+  // Old logarithmic ranges of integers have a step without meaning.
+  const step = log ? null : width;
+  if (kind === 'float') {
+    return step === null ? { kind, low, high, log } : { kind, low, high: onGrid(low, high, step), log, step };
+  }
+  if (!Number.isFinite(high - low)) return undefined;
+  const whole = Math.max(1, Math.trunc(step ?? 1));
+  return { kind, low: Math.trunc(low), high: Math.trunc(high) - ((high - low) % whole), log, step: whole };
+}
+
+const isObject = (value: Json | undefined): value is { readonly [key: string]: Json } =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);

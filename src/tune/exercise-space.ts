@@ -1,7 +1,7 @@
 /**
- * The space of the lecture's exercise 4: candidates for the channels of each block and for kernel and stride of each
- * max-pool of `vgg7`, and with them what depends on these: the width of the classifier, its dropout and the learning rate.
- * All else is as in exercise 3, so that its hand-chosen network is what the search has to beat.
+ * The space of the lecture's exercise 4: candidates for the channels of each block of `vgg7`, for the kernel and stride of
+ * each max-pool, and for what depends on them: the classifier's width and dropout, and the learning rate. Everything else is
+ * as in exercise 3, so the search has to beat its hand-chosen network.
  */
 import { recipes } from '../train/recipes.ts';
 import { parseSpace, type TuneSpace } from './space.ts';
@@ -9,7 +9,7 @@ import { parseSpace, type TuneSpace } from './space.ts';
 const pool = { int: [2, 3] };
 const stride = { int: [2, 4] };
 
-/** As it would stand in a file. Trials are judged by pictures kept apart, not by the test's. */
+/** The space as it would be written in a file. Trials are judged on validation images, not on test images. */
 export const exerciseSpaceSource: Readonly<Record<string, unknown>> = {
   ...recipes['cifar100-vgg7']?.config,
   validation: 0.1,

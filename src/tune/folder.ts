@@ -1,17 +1,20 @@
 /**
- * A study's folder (Node only): `study.json` says what is searched and how, and is written first and whole;
- * `journal.log` has the trials, `workers/` their workers' signs of life, `runs/` a run folder for each trial.
+ * A study's folder (Node only). `study.json`, written first and atomically, says what is searched and how. `journal.log`
+ * has the trials, `workers/` the workers' heartbeats, and `runs/` a run folder for each trial.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { DataError, UsageError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { checkPath } from '../paths.ts';
+import { flagOf, shellWord } from '../report/command.ts';
 import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
 import type { Params } from './distributions.ts';
+import { Journal } from './journal.ts';
 import {
   type AshaPrunerOptions,
   ashaPruner,
@@ -20,10 +23,12 @@ import {
   noPruner,
   type Pruner,
 } from './pruners.ts';
+import type { FrozenTrial } from './replay.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
 import { tpeSampler } from './samplers/tpe.ts';
+import { pointOf } from './search-space.ts';
 import { configOf, parseSpace, type TuneSpace } from './space.ts';
 import { createStudy, loadStudy, type Study } from './study.ts';
 
@@ -33,7 +38,7 @@ export const prunerNames = ['none', 'median', 'asha'] as const;
 const whole = (least: number, standard: number): z.ZodDefault<z.ZodInt> =>
   z.int().min(least).default(standard);
 
-/** A pruner with its options, by Optuna's names for them. */
+/** A pruner with its options, with Optuna's names. */
 export type PrunerSettings =
   | { readonly name: 'none' }
   | ({ readonly name: 'median' } & Required<MedianPrunerOptions>)
@@ -49,31 +54,31 @@ const prunerForms: z.ZodType<PrunerSettings> = z.discriminatedUnion('name', [
   }),
   z.strictObject({ name: z.literal('asha'), minResource: whole(1, 1), reductionFactor: whole(2, 4) }),
 ]);
-/** A name stands for the pruner with its defaults. */
+/** A name means the pruner with its default options. */
 const prunerSchema: z.ZodType<PrunerSettings> = z.preprocess(
   (given) => (typeof given === 'string' ? { name: given } : given),
   prunerForms,
 );
 
-/** @throws UsageError that says what is wrong with a pruner's name or options. */
+/** @throws UsageError if the pruner's name or options are invalid. */
 export function parsePruner(given: unknown, where: string): PrunerSettings {
   const checked = check(prunerSchema, given, { at: ['pruner'] });
   if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
   return checked.value;
 }
 
-/** What `study.json` holds. */
+/** The content of `study.json`. */
 export interface StudySettings {
   /** A config file with candidates, see `parseSpace`. */
   readonly space: unknown;
   readonly sampler: (typeof samplerNames)[number];
   readonly pruner: PrunerSettings;
   readonly seed: number;
-  /** New configurations in all; promotions and retries come besides. */
+  /** Number of configurations in total, not counting promotions and retries. */
   readonly trials: number;
-  /** How often a trial whose worker ended is tried again. */
+  /** How often a trial is retried after its worker died. */
   readonly retries: number;
-  /** Whether trials and the study get reports as they end. */
+  /** Whether trials and the study get reports when they end. */
   readonly report: boolean;
 }
 
@@ -92,9 +97,9 @@ export const studyFiles = {
   journal: 'journal.log',
   workers: 'workers',
   runs: 'runs',
-  /** What the workers of this machine said. */
+  /** Output of the workers on this machine. */
   logs: 'logs',
-  /** Asks all workers to end, wherever they are, while it is there. */
+  /** While this file exists, all workers on all machines end. */
   stop: 'stop',
   /** The Slurm job that was submitted last. */
   slurm: 'slurm.json',
@@ -110,35 +115,22 @@ export interface StudyFolder {
   readonly settings: StudySettings;
   readonly space: TuneSpace;
   readonly path: (file: keyof typeof studyFiles) => string;
-  /** The training that a trial's values stand for. */
+  /** The training config for a trial's values. */
   readonly configOf: (params: Params) => TrainConfig;
   /** The run folder of a trial. */
   readonly runOf: (trial: number) => string;
-  /** Opens the journal; `worker` marks the trials that are asked for. */
-  readonly open: (worker?: string) => Study;
+  /** Opens the journal. `worker` is stored with the trials that are asked for. */
+  readonly open: (worker?: string) => Promise<Study>;
 }
 
 /**
- * Begins a study in `dir`.
- * @throws UsageError where there is one with other settings, or the space is wrong.
+ * Starts a study in `dir`, or continues it.
+ * @throws UsageError or DataError as `checkSettings` does.
  */
-export async function createStudyFolder(dir: string, settings: StudySettings): Promise<StudyFolder> {
-  const folder = resolve(checkPath('createStudyFolder: the folder', dir));
-  checkPruner(settings.pruner, parseSpace(settings.space, 'the space'));
-  if (existsSync(join(folder, studyFiles.settings))) {
-    const existing = await openStudyFolder(dir);
-    // More trials may be wanted, or reports; everything else would make it another study.
-    const other = Object.keys(settings).find((key) => {
-      const name = key as keyof StudySettings;
-      if (name === 'trials' || name === 'report') return false;
-      return JSON.stringify(settings[name]) !== JSON.stringify(existing.settings[name]);
-    });
-    if (other !== undefined) {
-      throw new UsageError(
-        `${dir} holds a study with another ${other}; name a new folder with --study, or go on with vgg tune --study ${dir} alone`,
-      );
-    }
-  }
+export async function createStudyFolder(dir: string, given: StudySettings): Promise<StudyFolder> {
+  checkPath('createStudyFolder: the folder', dir);
+  const settings = await checkSettings(dir, given);
+  const folder = resolve(dir);
   makeFolder(folder);
   await writeJson(join(folder, studyFiles.settings), settings);
   const study = await createStudy({
@@ -152,13 +144,103 @@ export async function createStudyFolder(dir: string, settings: StudySettings): P
   return openStudyFolder(dir);
 }
 
-/** @throws DataError where `dir` holds no study, or a damaged one. */
+/**
+ * Checks whether a study in `dir` can start, or continue, with these settings. Writes nothing.
+ * @returns the settings of the study.
+ * @throws UsageError if the study has other settings, or they do not go together.
+ * @throws DataError if the journal does not belong to the run folders beside it.
+ */
+export async function checkSettings(dir: string, settings: StudySettings): Promise<StudySettings> {
+  const space = parseSpace(settings.space, 'the space');
+  checkPruner(settings.pruner, space);
+  samplerOf(settings.sampler).check?.(space);
+  const folder = resolve(dir);
+  const journal = join(folder, studyFiles.journal);
+  const runs = runNumbers(join(folder, studyFiles.runs));
+  const trials = existsSync(journal)
+    ? ((await Journal.open(journal)).state.studyNamed(studyName)?.trials ?? [])
+    : [];
+  checkRuns(folder, runs, trials);
+  if (!existsSync(join(folder, studyFiles.settings))) return settings;
+  const { settings: existing } = await openStudyFolder(dir);
+  const differing = differences(existing, settings);
+  if (differing.length > 0) {
+    throw new UsageError(
+      `${dir} has a study with other settings: ${differing.join('; ')}. ` +
+        `Continue it with vgg tune --study ${shellWord(dir)}, or name a new folder with --study`,
+    );
+  }
+  return { ...existing, trials: settings.trials, report: settings.report };
+}
+
+/** What differs between a study and the settings to continue it with. More trials may be wanted, or reports. */
+function differences(existing: StudySettings, given: StudySettings): readonly string[] {
+  const [before, now] = [existing, given].map(({ space, pruner, sampler, seed, retries }) => {
+    const { name, ...ofPruner } = pruner;
+    const flags = { sampler, pruner: name, ...ofPruner, seed, retries };
+    return new Map<string, unknown>([
+      ...Object.entries(flags).map(([key, value]): [string, unknown] => [flagOf(key), value]),
+      ...Object.entries(space as object),
+    ]);
+  }) as [Map<string, unknown>, Map<string, unknown>];
+  // Another pruner has other options.
+  const isOther = existing.pruner.name !== given.pruner.name;
+  const ofPruners = Object.keys({ ...existing.pruner, ...given.pruner }).filter((key) => key !== 'name');
+  const skipped = new Set(isOther ? ofPruners.map(flagOf) : []);
+  return [...new Set([...before.keys(), ...now.keys()])]
+    .filter((name) => !skipped.has(name) && !isDeepStrictEqual(before.get(name), now.get(name)))
+    .map((name) => `${name} is ${settingText(before.get(name))} there, ${settingText(now.get(name))} here`);
+}
+
+function settingText(value: unknown): string {
+  if (value === undefined) return 'not set';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+}
+
+/** Whether the values are a training of this study. Optuna can add trials with other ones, which no command repeats. */
+export function isRepeatable({ space, configOf }: StudyFolder, params: Params): boolean {
+  try {
+    configOf(params);
+    return pointOf(space, params) !== undefined;
+  } catch (error) {
+    if (error instanceof VggError) return false;
+    throw error;
+  }
+}
+
+/** The trials that have run folders. */
+export function runNumbers(runs: string): readonly number[] {
+  if (!existsSync(runs)) return [];
+  return readdirSync(runs).flatMap((name) => /^trial-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []);
+}
+
+/**
+ * Checks that no trial has a run folder before it started. `runs` must be listed before `trials` is read.
+ * @throws DataError if the journal is older than the run folders, for instance because it was restored from a backup.
+ */
+export function checkRuns(folder: string, runs: readonly number[], trials: readonly FrozenTrial[]): void {
+  const hasStarted = (trial: FrozenTrial | undefined): boolean =>
+    trial !== undefined && (trial.state !== 'waiting' || trial.started !== undefined);
+  const early = runs.filter((number) => !hasStarted(trials[number]));
+  if (early.length === 0) return;
+  const [first] = early.toSorted((a, b) => a - b);
+  throw new DataError(
+    `${join(folder, studyFiles.journal)} is older than the folders in ${studyFiles.runs}/: ` +
+      `${trialFolder(first!)} exists, but the journal says that trial ${first} has not started. ` +
+      `Restore the journal that belongs to these runs, or move ${early.length === 1 ? 'this folder' : `these ${early.length} folders`} away`,
+  );
+}
+
+const trialFolder = (trial: number): string => `trial-${String(trial).padStart(4, '0')}`;
+
+/** @throws DataError if `dir` has no study, or a damaged one. */
 export async function openStudyFolder(dir: string): Promise<StudyFolder> {
   const folder = resolve(dir);
   const path: StudyFolder['path'] = (file) => join(folder, studyFiles[file]);
   if (!existsSync(path('settings'))) {
     throw new DataError(
-      `${dir} holds no study: it has no ${studyFiles.settings}; vgg tune --config begins one`,
+      `${dir} has no study: ${studyFiles.settings} is missing; vgg tune --config starts a study`,
     );
   }
   const settings = await readChecked(path('settings'), schema);
@@ -169,10 +251,10 @@ export async function openStudyFolder(dir: string): Promise<StudyFolder> {
     space,
     path,
     configOf: (params) => parseConfig(configOf(space, params), path('settings')),
-    runOf: (trial) => join(path('runs'), `trial-${String(trial).padStart(4, '0')}`),
-    open: (worker) =>
+    runOf: (trial) => join(path('runs'), trialFolder(trial)),
+    open: async (worker) =>
       loadStudy({
-        journal: path('journal'),
+        journal: await Journal.open(path('journal'), { create: false }),
         name: studyName,
         space,
         sampler: samplerOf(settings.sampler),
@@ -209,7 +291,7 @@ function prunerOf(settings: PrunerSettings): Pruner {
   }
 }
 
-/** @throws UsageError where no trial is long enough to be pruned. */
+/** @throws UsageError if no trial is long enough to be pruned. */
 function checkPruner(settings: PrunerSettings, { parameters, fixed }: TuneSpace): void {
   if (settings.name !== 'asha') return;
   const searched = parameters.find(({ name }) => name === 'epochs')?.distribution;
@@ -217,6 +299,6 @@ function checkPruner(settings: PrunerSettings, { parameters, fixed }: TuneSpace)
   const epochs = searched?.high ?? fixed.epochs ?? (trainOptions.epochs.default as number);
   if (settings.minResource < epochs) return;
   throw new UsageError(
-    `asha: minResource ${settings.minResource} is not below the ${epochs} epochs of a trial, so none would end early`,
+    `asha: minResource ${settings.minResource} is not below the ${epochs} epochs of a trial, so no trial would end early; lower it, or train longer`,
   );
 }

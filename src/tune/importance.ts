@@ -1,10 +1,10 @@
 /**
- * How much each parameter mattered: the share of the values' variance that lies between groups of equal (or, of numbers
- * with many values, similar: quarters) parameter values, as ω² estimates it, which does not favour many groups (Hays,
- * "Statistics for Psychologists", 1963). Shares below 0 are 0. It sees one parameter at a time: what two decide only
- * together it cannot see.
+ * How much each parameter mattered: the share of the values' variance between groups of equal parameter values (quarters
+ * for numbers with many values). The estimate is ω², which does not favor many groups (Hays, "Statistics for
+ * Psychologists", 1963). Negative shares are set to 0. It looks at one parameter at a time, so it misses effects that two
+ * parameters only have together.
  */
-import type { Params, ParamValue } from './distributions.ts';
+import { type Params, type ParamValue, valueText } from './distributions.ts';
 
 export interface Measured {
   readonly params: Params;
@@ -19,7 +19,7 @@ export interface Importance {
   readonly groups: readonly { readonly label: string; readonly mean: number; readonly count: number }[];
 }
 
-/** More values than these are put into quarters. */
+/** Numbers with more values than this are grouped into quarters. */
 const mostGroups = 6;
 
 /** Largest first; parameters with a single value are left out. */
@@ -45,9 +45,9 @@ const summary = ({ label, values }: Group): Importance['groups'][number] => ({
   count: values.length,
 });
 
-/** A parameter's value as people read it. */
+/** A parameter's value for people: floats with three digits. */
 export const shortValue = (value: ParamValue): string =>
-  String(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);
+  valueText(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);
 
 const byValue = (a: ParamValue, b: ParamValue): number =>
   typeof a === 'number' && typeof b === 'number' ? a - b : 0;

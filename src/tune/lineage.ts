@@ -1,13 +1,14 @@
 /**
- * Families of trials. A finished trial is frozen, so what goes on with its parameters, a promotion or a retry, is a
- * new trial that names its predecessor in the attribute `vgg:parent` and copies its intermediate values. A family is
- * one configuration: it counts once, with its latest trial.
+ * Families of trials. A finished trial is frozen, so a promotion or a retry is a new trial with the same parameters. It
+ * names its predecessor in the attribute `vgg:parent` and copies its intermediate values. A family is one configuration:
+ * it counts once, with its latest trial.
  */
+import type { Params } from './distributions.ts';
 import type { FrozenTrial } from './replay.ts';
 
 /** Our attributes of trials in the journal. */
 export const attributes = {
-  /** Number of the trial that this one goes on from. */
+  /** Number of the trial that this one continues. */
   parent: 'vgg:parent',
   /** Which attempt this is after failures: 1 for the first retry. */
   retry: 'vgg:retry',
@@ -15,14 +16,23 @@ export const attributes = {
   worker: 'vgg:worker',
   /** Why a trial failed. */
   reason: 'vgg:reason',
-  /** The last lines that a failed trial logged. */
+  /** The last lines of a failed trial's log. */
   log: 'vgg:log',
 } as const;
 
-/** The number of the trial that `trial` goes on from. */
+/** Optuna's system attribute for the values that a trial was enqueued with. */
+export const fixedParams = 'fixed_params';
+
+/** The values that the trial was enqueued with. */
+export function enqueuedParams(trial: FrozenTrial): Params {
+  const params = trial.systemAttrs[fixedParams];
+  return typeof params === 'object' && params !== null && !Array.isArray(params) ? (params as Params) : {};
+}
+
+/** The number of the trial that `trial` continues. */
 export function parentOf(trial: FrozenTrial): number | undefined {
   const parent = trial.userAttrs[attributes.parent];
-  // Older trials only: the journal may say anything, and a circle would never end.
+  // Only earlier trials: the journal may contain anything, and a cycle would never end.
   return typeof parent === 'number' && Number.isInteger(parent) && parent >= 0 && parent < trial.number
     ? parent
     : undefined;
@@ -34,18 +44,20 @@ export function retriesOf(trial: FrozenTrial): number {
   return typeof retries === 'number' && retries > 0 ? retries : 0;
 }
 
-/** The latest trial of each family, by number. Where two go on from one trial, as only others can make, both count. */
+/** The latest trial of each family, by number. If two trials continue the same one (only other programs do so), both count. */
 export function latestTrials(trials: readonly FrozenTrial[]): readonly FrozenTrial[] {
   const continued = new Set(trials.map(parentOf));
   return trials.filter(({ number }) => !continued.has(number));
 }
 
-/** How many configurations there are: trials that go on from no other. */
+/** Number of configurations: trials that do not continue another one. */
 export function configurationCount(trials: readonly FrozenTrial[]): number {
   return trials.reduce((count, trial) => count + (parentOf(trial) === undefined ? 1 : 0), 0);
 }
 
 /** The largest step that was reported. */
-export function lastStep(trial: FrozenTrial): number | undefined {
-  return trial.intermediateValues.size === 0 ? undefined : Math.max(...trial.intermediateValues.keys());
+export function lastStep(trial: Pick<FrozenTrial, 'intermediateValues'>): number | undefined {
+  let last: number | undefined;
+  for (const step of trial.intermediateValues.keys()) if (last === undefined || step > last) last = step;
+  return last;
 }

@@ -1,12 +1,11 @@
 /**
- * When to end a trial early, and which to go on with. Values are compared in the study's direction; NaN is worse than
- * everything.
+ * When to end a trial early, and which ones to continue. Values are compared in the study's direction; NaN is the worst
+ * value.
  *
  * - `median`: Golovin et al., "Google Vizier", KDD 2017, section 3.2.2, with the options of Optuna's MedianPruner.
  * - `asha`: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, algorithm 2. Rung k ends at
- *   step r·ηᵏ. A trial that reaches the end of a rung goes on at once when it is among the best 1/η of those that have
- *   been there; otherwise it is pruned, and promoted, by a new trial that goes on from it, as soon as later results
- *   lift it into the best 1/η.
+ *   step r·ηᵏ. A trial that reaches the end of a rung continues if it is among the best 1/η that reached it. Otherwise it
+ *   is pruned, and a new trial continues it (a promotion) once later results put it among the best 1/η.
  */
 import { UsageError } from '../errors.ts';
 import { latestTrials } from './lineage.ts';
@@ -16,25 +15,25 @@ import type { FrozenTrial } from './replay.ts';
 /** What a pruner sees of a study. */
 export interface Standings {
   readonly direction: Direction;
-  /** All, by number. */
+  /** All trials, by number. */
   readonly trials: readonly FrozenTrial[];
 }
 
 export interface Pruner {
   readonly name: string;
-  /** Whether to end `trial`, a running one, after what it reported last. */
+  /** Whether to end the running `trial`, judged after its last report. */
   shouldPrune(standings: Standings, trial: FrozenTrial): boolean;
-  /** A pruned trial that has earned more steps. Called under the journal's lock. */
+  /** A pruned trial to continue. Called under the journal's lock. */
   nextPromotion?(standings: Standings): FrozenTrial | undefined;
 }
 
-/** Lets every trial run to its end. */
+/** Runs every trial to its end. */
 export function noPruner(): Pruner {
   return { name: 'none', shouldPrune: () => false };
 }
 
 export interface MedianPrunerOptions {
-  /** No pruning before so many trials are complete; 5 by default. */
+  /** No pruning until this many trials are complete; 5 by default. */
   readonly startupTrials?: number;
   /** No pruning up to this step; 0 by default. */
   readonly warmupSteps?: number;
@@ -54,23 +53,24 @@ export function medianPruner(options: MedianPrunerOptions = {}): Pruner {
       if (step === undefined || step <= warmupSteps) return false;
       const complete = trials.filter(({ state }) => state === 'complete');
       if (complete.length < startupTrials) return false;
-      // Decided at the first report of each interval.
+      // The decision is made at the first report of each interval.
       const intervalStart = Math.floor((step - warmupSteps - 1) / interval) * interval + warmupSteps + 1;
       if (earlier !== undefined && earlier >= intervalStart) return false;
       const values = complete
         .map(({ intermediateValues }) => intermediateValues.get(step))
         .filter((value) => value !== undefined && !Number.isNaN(value)) as number[];
       if (values.length === 0) return false;
-      const losses = [...trial.intermediateValues.values()].map((value) => lossOf(value, direction));
-      return Math.min(...losses) > median(values.map((value) => lossOf(value, direction)));
+      let best = Number.POSITIVE_INFINITY;
+      for (const value of trial.intermediateValues.values()) best = Math.min(best, lossOf(value, direction));
+      return best > median(values.map((value) => lossOf(value, direction)));
     },
   };
 }
 
 export interface AshaPrunerOptions {
-  /** r: steps of the lowest rung; 1 by default. */
+  /** r: steps to the end of the lowest rung; 1 by default. */
   readonly minResource?: number;
-  /** η: of so many trials one goes on; 4 by default. */
+  /** η: one of this many trials continues; 4 by default. */
   readonly reductionFactor?: number;
 }
 
@@ -80,20 +80,20 @@ export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
   checkWhole('asha', { minResource }, 1);
   checkWhole('asha', { reductionFactor }, 2);
   const rungEnd = (rung: number): number => minResource * reductionFactor ** rung;
-  /** The highest rung whose end `step` reaches, −1 for none. */
+  /** The highest rung that `step` completes, or −1. */
   const rungAt = (step: number | undefined): number => {
     let rung = -1;
     while (step !== undefined && rungEnd(rung + 1) <= step) rung++;
     return rung;
   };
 
-  /** The loss at the end of a rung: at its step, or at the first later one where steps are coarse. */
+  /** The loss at the end of a rung: at its step, or at the first reported step after it. */
   const lossAt = (trial: FrozenTrial, rung: number, direction: Direction): number | undefined => {
     const step = firstStepFrom(trial, rungEnd(rung));
     return step === undefined ? undefined : lossOf(trial.intermediateValues.get(step)!, direction);
   };
 
-  /** The worst loss that still is among the best 1/η of a rung; −Infinity while too few have been there. */
+  /** The worst loss among the best 1/η of a rung, or −Infinity while too few trials have reached it. */
   const thresholdOf = (trials: readonly FrozenTrial[], rung: number, direction: Direction): number => {
     const losses = trials.map((trial) => lossAt(trial, rung, direction)).filter((loss) => loss !== undefined);
     const best = losses.sort((a, b) => a - b)[Math.floor(losses.length / reductionFactor) - 1];
@@ -113,7 +113,8 @@ export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
       const latest = latestTrials(trials);
       const paused = latest.filter(({ state }) => state === 'pruned');
       const rungs = paused.map((trial) => rungAt(lastTwoSteps(trial)[0]));
-      for (let rung = Math.max(-1, ...rungs); rung >= 0; rung--) {
+      const highest = rungs.reduce((high, rung) => Math.max(high, rung), -1);
+      for (let rung = highest; rung >= 0; rung--) {
         const threshold = thresholdOf(latest, rung, direction);
         let best: { readonly trial: FrozenTrial; readonly loss: number } | undefined;
         for (const [index, trial] of paused.entries()) {

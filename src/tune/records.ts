@@ -1,9 +1,9 @@
 /**
  * The lines of Optuna's journal (optuna/storages/_journal/storage.py, 3.1 and later): one JSON object each, with
- * `op_code`, `worker_id` and the operation's own fields. JSON is Python's: NaN and Infinity are written bare, times are
- * local and carry no zone.
+ * `op_code`, `worker_id` and the operation's own fields. It is Python's JSON (`json.ts`). Times are local, without a zone.
  */
 import { type Distribution, distributionToJson, type Params, toInternal } from './distributions.ts';
+import { formatJson, type Json } from './json.ts';
 
 /** The operations and their codes. */
 export const operations = {
@@ -27,13 +27,13 @@ export type TrialState = (typeof trialStates)[number];
 export const directions = ['notSet', 'minimize', 'maximize'] as const;
 export type Direction = 'minimize' | 'maximize';
 
-/** Complete, pruned and failed trials are never changed again. */
+/** Complete, pruned and failed trials never change again. */
 export const isFinished = (state: TrialState): boolean => state !== 'running' && state !== 'waiting';
 
-/** One line of the journal, before its writer's name is added. */
+/** One line of the journal, without its writer's name. */
 export type JournalRecord = Readonly<Record<string, unknown>> & { readonly op_code: number };
 
-/** A trial to create. Without a state it is running. */
+/** A trial to create. */
 export interface TrialTemplate {
   readonly state: 'running' | 'waiting';
   readonly params?: Params;
@@ -56,16 +56,14 @@ export const studyUserAttrRecord = (studyId: number, key: string, value: unknown
   user_attr: { [key]: value },
 });
 
-/** A whole trial in one line, as Optuna writes one that it is given. */
+/** A whole trial in one line, as Optuna's `add_trial` writes it. */
 export function createTrialRecord(studyId: number, template: TrialTemplate): JournalRecord {
   const distributions = template.distributions ?? {};
-  const params: Record<string, number> = {};
-  const written: Record<string, string> = {};
-  for (const [name, value] of Object.entries(template.params ?? {})) {
-    const distribution = distributions[name]!;
-    params[name] = toInternal(distribution, value)!;
-    written[name] = distributionToJson(distribution);
-  }
+  const params = Object.entries(template.params ?? {}).map(([name, value]): [string, Json] => [
+    name,
+    // A value that its distribution does not have was read from a journal and is written back unchanged.
+    toInternal(distributions[name]!, value) ?? value,
+  ]);
   return {
     op_code: operations.createTrial,
     study_id: studyId,
@@ -73,8 +71,10 @@ export function createTrialRecord(studyId: number, template: TrialTemplate): Jou
     state: trialStates.indexOf(template.state),
     value: null,
     values: null,
-    distributions: written,
-    params,
+    distributions: Object.fromEntries(
+      Object.entries(distributions).map(([name, distribution]) => [name, distributionToJson(distribution)]),
+    ),
+    params: Object.fromEntries(params),
     user_attrs: template.userAttrs ?? {},
     system_attrs: template.systemAttrs ?? {},
     intermediate_values: Object.fromEntries(template.intermediateValues ?? []),
@@ -120,38 +120,10 @@ export const trialUserAttrRecord = (trialId: number, key: string, value: unknown
   user_attr: { [key]: value },
 });
 
-/** A mark that no text has, around what JSON has no number for. */
-const mark = '\u0000float:';
-const marked = /"\\u0000float:(NaN|-?Infinity)"/g;
-
-/** A record as a line, with its end. */
+/** A record as a line, including its line end. */
 export function formatLine(record: JournalRecord, workerId: string): string {
   const { op_code, ...fields } = record;
-  let special = false;
-  const text = JSON.stringify({ op_code, worker_id: workerId, ...fields }, (_, value: unknown) => {
-    if (typeof value !== 'number' || Number.isFinite(value)) return value;
-    special = true;
-    return `${mark}${value}`;
-  });
-  return `${special ? text.replaceAll(marked, '$1') : text}\n`;
-}
-
-const stringOrSpecial = /"(?:[^"\\]|\\.)*"|-?\bInfinity\b|\bNaN\b/g;
-
-/** Numbers that JSON reads as what Python wrote; NaN has none and becomes null. */
-const specials: Readonly<Record<string, string>> = { NaN: 'null', Infinity: '1e999', '-Infinity': '-1e999' };
-
-/**
- * The JSON value of a line, with Python's NaN read as null.
- * @throws SyntaxError for what is no JSON.
- */
-export function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    if (!line.includes('NaN') && !line.includes('Infinity')) throw error;
-    return JSON.parse(line.replaceAll(stringOrSpecial, (token) => specials[token] ?? token));
-  }
+  return `${formatJson({ op_code, worker_id: workerId, ...fields })}\n`;
 }
 
 const digits = (value: number, count = 2): string => String(value).padStart(count, '0');
@@ -163,7 +135,7 @@ export function formatTime(time: Date): string {
   return `${date}T${clock}.${digits(time.getMilliseconds(), 3)}000`;
 }
 
-/** A journal's time. @returns undefined for text that is none. */
+/** A journal's time. @returns undefined if the text is not a time. */
 export function parseTime(text: string | undefined): Date | undefined {
   if (text === undefined) return undefined;
   const time = new Date(text);

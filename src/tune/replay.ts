@@ -1,15 +1,15 @@
 /**
- * What a journal's records add up to. Records are applied in the order of the file and by Optuna's rules
- * (`JournalStorageReplayResult`), so that every reader arrives at the same studies and trials:
+ * The studies and trials that a journal's records describe. Records are applied in file order and by Optuna's rules
+ * (`JournalStorageReplayResult`), so every reader gets the same studies and trials:
  *
  * - ids count up: a study's from 0, a trial's over all studies of the journal, a trial's number within its study;
- * - a second study of one name is ignored, and so is whatever names a study or trial that does not exist;
- * - a finished trial is frozen: later records about it are ignored. Of two workers that both set a waiting trial
- *   running, or both finish one, the first in the file wins;
- * - a parameter whose distribution contradicts the study's earlier one of that name is ignored.
+ * - a second study with the same name is ignored, and so is a record about a study or trial that does not exist;
+ * - a finished trial is frozen: later records about it are ignored. If two workers set the same waiting trial running, or
+ *   both finish a trial, the first record in the file wins;
+ * - a parameter is ignored if its distribution contradicts the study's earlier one for the same name.
  *
- * Records come from a file that anyone may have written: a record with a field of the wrong type, or with an operation
- * that is not known, is ignored and counted.
+ * Every trial that Optuna counts is counted here, even if this package has no use for its values: with one trial missing,
+ * all later numbers and ids would be wrong. Only records that Optuna itself refuses are ignored. `malformed` counts them.
  */
 import {
   areCompatible,
@@ -19,6 +19,7 @@ import {
   type ParamValue,
   toExternal,
 } from './distributions.ts';
+import type { Json } from './json.ts';
 import {
   type Direction,
   directions,
@@ -28,18 +29,20 @@ import {
   trialStates,
 } from './records.ts';
 
-/** A trial as the journal tells it. It grows while the journal does; once finished it never changes. */
+/** A trial as recorded in the journal. It changes as the journal grows; once finished it never changes. */
 export interface FrozenTrial {
   /** Unique in the journal. */
   readonly id: number;
   /** Counts from 0 in its study. */
   readonly number: number;
   readonly state: TrialState;
-  /** The objective's; a pruned trial's is its last intermediate value. */
+  /** The objective's value; for a pruned trial, its last intermediate value. */
   readonly value?: number;
+  /** One value for each objective, if there are several. */
+  readonly values?: readonly number[];
   readonly params: Params;
   readonly distributions: Readonly<Record<string, Distribution>>;
-  /** What was reported, by step. */
+  /** Reported values by step. */
   readonly intermediateValues: ReadonlyMap<number, number>;
   readonly userAttrs: Readonly<Record<string, unknown>>;
   readonly systemAttrs: Readonly<Record<string, unknown>>;
@@ -48,17 +51,17 @@ export interface FrozenTrial {
   readonly completed?: string;
 }
 
-/** A study as the journal tells it. */
+/** A study as recorded in the journal. */
 export interface StudyRecord {
   readonly id: number;
   readonly name: string;
-  /** More than one for studies of several objectives, which Optuna can make. */
+  /** More than one for studies with several objectives, which Optuna can create. */
   readonly directions: readonly (Direction | 'notSet')[];
   readonly userAttrs: Readonly<Record<string, unknown>>;
   readonly systemAttrs: Readonly<Record<string, unknown>>;
   /** By number. */
   readonly trials: readonly FrozenTrial[];
-  /** Each parameter's distribution in the first trial that has it: what later ones must be compatible with. */
+  /** Each parameter's distribution in the first trial that has it. Later ones must be compatible with it. */
   readonly distributions: ReadonlyMap<
     string,
     { readonly trial: number; readonly distribution: Distribution }
@@ -84,7 +87,7 @@ interface GrowingStudy extends Mutable<StudyRecord> {
   systemAttrs: Fields;
 }
 
-/** A record without inherited keys: names come from the file. */
+/** An object without inherited keys, because names come from the file. */
 const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
 
 const isObject = (value: unknown): value is Fields =>
@@ -92,24 +95,30 @@ const isObject = (value: unknown): value is Fields =>
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
 const isOptionalText = (value: unknown): value is string | null | undefined =>
   value === undefined || value === null || typeof value === 'string';
-/** Python's NaN arrives as null. */
-const asNumber = (value: unknown): number | undefined =>
-  typeof value === 'number' ? value : value === null ? Number.NaN : undefined;
+/** A value as a number. Large integers are rounded; anything that is not a number becomes NaN. */
+const asNumber = (value: unknown): number =>
+  typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean'
+    ? Number(value)
+    : Number.NaN;
+/** A step that is the key of an object, read as Python's `int` does. */
+const asStep = (key: string): number | undefined =>
+  /^\s*[+-]?\d{1,300}\s*$/.test(key) ? Number(key) : undefined;
 
-/** The sum of a journal's records; `apply` adds one. */
+/** The state after a journal's records; `apply` adds one record. */
 export class JournalState {
   /** Studies that exist, by id. */
   readonly studies: Map<number, StudyRecord> = new Map();
-  /** Records that were ignored for their form, not for what they say. */
+  /** How many records were ignored because Optuna refuses them. */
   malformed = 0;
   readonly #trials: GrowingTrial[] = [];
+  readonly #studiesByName = new Map<string, StudyRecord>();
   #nextStudy = 0;
-  /** Distributions repeat with every trial; each text is read once. */
+  /** Distributions by their text. Texts repeat with every trial, so each is parsed once. */
   readonly #parsed = new Map<string, Distribution | undefined>();
 
   /** The study called `name`. */
   studyNamed(name: string): StudyRecord | undefined {
-    return this.studies.values().find((study) => study.name === name);
+    return this.#studiesByName.get(name);
   }
 
   /** The trial with this id. */
@@ -117,24 +126,24 @@ export class JournalState {
     return this.#trials[id];
   }
 
-  /** Trials in all; the id of the next one. */
+  /** Number of trials in total, which is the id of the next one. */
   get trialCount(): number {
     return this.#trials.length;
   }
 
-  /** Adds what a parsed line says. */
+  /** Applies a parsed line. */
   apply(record: unknown): void {
     if (!isObject(record) || !this.#apply(record)) this.malformed++;
   }
 
-  /** @returns false for a record of the wrong form. */
+  /** @returns false for a record that Optuna refuses. */
   #apply(record: Fields): boolean {
     switch (record.op_code) {
       case operations.createStudy:
         return this.#createStudy(record);
       case operations.deleteStudy:
         if (!isWhole(record.study_id)) return false;
-        this.studies.delete(record.study_id);
+        this.#deleteStudy(record.study_id);
         return true;
       case operations.setStudyUserAttr:
       case operations.setStudySystemAttr:
@@ -170,7 +179,16 @@ export class JournalState {
       distributions: new Map(),
     };
     this.studies.set(study.id, study);
+    this.#studiesByName.set(name, study);
     return true;
+  }
+
+  /** Its trials keep their ids, so later ids do not change. */
+  #deleteStudy(id: number): void {
+    const study = this.studies.get(id);
+    if (study === undefined) return;
+    this.studies.delete(id);
+    this.#studiesByName.delete(study.name);
   }
 
   #setStudyAttr(record: Fields): boolean {
@@ -186,11 +204,10 @@ export class JournalState {
     if (!isWhole(record.study_id)) return false;
     const study = this.studies.get(record.study_id) as GrowingStudy | undefined;
     if (study === undefined) return true;
-    const { datetime_start: started, datetime_complete: completed } = record;
+    const { datetime_start: started, datetime_complete: completed, value = null, values = null } = record;
     const state = record.state === undefined ? 'running' : trialStates[record.state as number];
-    const value = record.value ?? (Array.isArray(record.values) ? record.values[0] : undefined) ?? undefined;
     if (state === undefined || !isOptionalText(started) || !isOptionalText(completed)) return false;
-    if (value !== undefined && typeof value !== 'number') return false;
+    if (value !== null && values !== null) return false;
     const trial: GrowingTrial = {
       study,
       id: this.#trials.length,
@@ -204,28 +221,27 @@ export class JournalState {
         emptyRecord<unknown>(),
         isObject(record.system_attrs) && record.system_attrs,
       ),
-      ...(value !== undefined && { value }),
       ...(typeof started === 'string' && { started }),
       ...(typeof completed === 'string' && { completed }),
     };
-    if (isObject(record.params) && isObject(record.distributions)) {
-      for (const [name, internal] of Object.entries(record.params)) {
-        const distribution = this.#distribution(record.distributions[name]);
-        if (distribution === undefined || typeof internal !== 'number') return false;
-        if (!setParam(trial, name, distribution, internal)) return false;
-      }
+    setValues(trial, value === null ? values : [value]);
+    for (const [name, text] of entriesOf(record.distributions)) {
+      const distribution = this.#distribution(text);
+      if (distribution === undefined) return false;
+      trial.distributions[name] = distribution;
     }
-    if (isObject(record.intermediate_values)) {
-      for (const [step, reported] of Object.entries(record.intermediate_values)) {
-        const number = asNumber(reported);
-        if (number === undefined || !isWhole(Number(step))) return false;
-        trial.intermediateValues.set(Number(step), number);
-      }
+    for (const [name, internal] of entriesOf(record.params)) {
+      const distribution = trial.distributions[name];
+      if (distribution === undefined || !setParam(trial, name, distribution, internal)) return false;
+    }
+    for (const [key, reported] of entriesOf(record.intermediate_values)) {
+      const step = asStep(key);
+      if (step === undefined) return false;
+      trial.intermediateValues.set(step, asNumber(reported));
     }
     this.#trials.push(trial);
     study.trials.push(trial);
-    for (const [name, distribution] of Object.entries(trial.distributions))
-      remember(trial, name, distribution);
+    for (const name of Object.keys(trial.params)) remember(trial, name, trial.distributions[name]!);
     return true;
   }
 
@@ -234,8 +250,7 @@ export class JournalState {
       case operations.setTrialParam: {
         const { param_name: name, param_value_internal: internal } = record;
         const distribution = this.#distribution(record.distribution);
-        if (typeof name !== 'string' || typeof internal !== 'number' || distribution === undefined)
-          return false;
+        if (typeof name !== 'string' || distribution === undefined) return false;
         const earlier = trial.study.distributions.get(name);
         if (earlier !== undefined && !areCompatible(earlier.distribution, distribution)) return true;
         if (!setParam(trial, name, distribution, internal)) return false;
@@ -245,9 +260,9 @@ export class JournalState {
       case operations.setTrialStateValues:
         return setState(trial, record);
       case operations.setTrialIntermediateValue: {
-        const value = asNumber(record.intermediate_value);
-        if (!isWhole(record.step) || value === undefined) return false;
-        trial.intermediateValues.set(record.step, value);
+        const step = asNumber(record.step);
+        if (!Number.isInteger(step)) return false;
+        trial.intermediateValues.set(step, asNumber(record.intermediate_value));
         return true;
       }
       case operations.setTrialUserAttr:
@@ -269,15 +284,19 @@ export class JournalState {
   }
 }
 
-function setParam(trial: GrowingTrial, name: string, distribution: Distribution, internal: number): boolean {
-  const value = toExternal(distribution, internal);
+/** Entries of an optional field. */
+const entriesOf = (field: unknown): [string, unknown][] => (isObject(field) ? Object.entries(field) : []);
+
+function setParam(trial: GrowingTrial, name: string, distribution: Distribution, internal: unknown): boolean {
+  // Records are parsed JSON.
+  const value = toExternal(distribution, internal as Json);
   if (value === undefined) return false;
   trial.params[name] = value;
   trial.distributions[name] = distribution;
   return true;
 }
 
-/** Keeps the distribution of the first trial, by number, that has the parameter. */
+/** Remembers the distribution of the first trial, by number, that has the parameter. */
 function remember(trial: GrowingTrial, name: string, distribution: Distribution): void {
   const { distributions } = trial.study;
   const earlier = distributions.get(name);
@@ -289,14 +308,20 @@ function setState(trial: GrowingTrial, record: Fields): boolean {
   const state = trialStates[record.state as number];
   const { values = null, datetime_start: started, datetime_complete: completed } = record;
   if (state === undefined || !isOptionalText(started) || !isOptionalText(completed)) return false;
-  if (values !== null && !(Array.isArray(values) && values.every((value) => asNumber(value) !== undefined))) {
-    return false;
-  }
+  if (values !== null && !Array.isArray(values)) return false;
   if (state === 'running' && trial.state === 'running') return true;
   trial.state = state;
   if (state === 'running' && typeof started === 'string') trial.started = started;
   if (isFinished(state) && typeof completed === 'string') trial.completed = completed;
-  const value = asNumber(values?.[0]);
-  if (value !== undefined) trial.value = value;
+  setValues(trial, values);
   return true;
+}
+
+function setValues(trial: GrowingTrial, values: unknown): void {
+  if (!Array.isArray(values)) return;
+  const numbers = values.map(asNumber);
+  delete trial.value;
+  delete trial.values;
+  if (numbers.length > 1) trial.values = numbers;
+  if (numbers.length > 0) trial.value = numbers[0]!;
 }

@@ -1,4 +1,4 @@
-/** The pictures of a study's report. Colour: blue for complete trials, grey for pruned ones, orange for the best. */
+/** The charts of a study's report. Complete trials are blue, pruned ones gray, the best one orange. */
 import { colourOf, type Drawing, drawingSvg } from '../report/charts.ts';
 import { type Content, html, type Markup, percent } from '../report/markup.ts';
 import { barX, dot, line, ruleY } from '../report/plot.ts';
@@ -15,7 +15,7 @@ export interface Point {
   readonly curve: readonly { readonly x: number; readonly y: number }[];
 }
 
-/** A trial's time with its worker, in minutes since the first trial began. */
+/** When a worker ran a trial, in minutes since the first trial started. */
 export interface Span {
   readonly trial: number;
   readonly state: string;
@@ -31,7 +31,7 @@ const ink = (point: Point, best: Point): string =>
   point === best ? orange : point.state === 'pruned' ? grey : blue;
 const strength = ({ state }: Point): number => (state === 'pruned' ? 0.4 : 0.8);
 
-/** A parameter's name without what all have in common. */
+/** A parameter's name without the common prefix. */
 export const spokenName = (name: string): string => name.replace(/^modelOptions\./, '');
 
 function figure(id: string, title: string, description: string, drawing: Drawing, note?: Content): Markup {
@@ -39,7 +39,7 @@ function figure(id: string, title: string, description: string, drawing: Drawing
 ${drawingSvg(id, description, drawing)}${note === undefined ? undefined : html`<p class="note">${note}</p>`}</figure>`;
 }
 
-/** A chart that has a section's whole width to itself. */
+/** A chart that fills the width of a section. */
 const wide = { width: 960, height: 340 } as const;
 const accuracy = { label: 'accuracy, %', labelArrow: 'none', percent: true, grid: true, nice: true } as const;
 
@@ -117,14 +117,14 @@ export function curvesChart(points: readonly Point[], best: Point): Markup {
         }),
       ]),
     },
-    'Grey: pruned; blue: complete; orange: the best.',
+    'Gray: pruned; blue: complete; orange: the best.',
   );
 }
 
-/** What is drawn last lies on top. */
+/** Drawing order; the last one is on top. */
 const rank = (point: Point, best: Point): number => (point === best ? 2 : point.state === 'complete' ? 1 : 0);
 
-/** Where a value lies in its range, 0–1. */
+/** A value's position in its range, 0–1. */
 function positionOf(distribution: Distribution, value: ParamValue): number {
   const internal = toInternal(distribution, value) ?? 0;
   if (distribution.kind === 'categorical') return internal / Math.max(1, distribution.choices.length - 1);

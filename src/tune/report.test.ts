@@ -42,7 +42,7 @@ test('while no trial has ended there is nothing to report', async () => {
 });
 
 test('the answer comes first, and everything has its words', async () => {
-  using study = folder.open('here');
+  using study = await folder.open('here');
   await study.optimize(
     async (trial) => {
       const value = trial.params.batchSize === 50 ? 0.6 + trial.number / 100 : 0.2;

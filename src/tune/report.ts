@@ -1,23 +1,23 @@
 /**
- * The report of a study (Node only): one HTML file with the answer first, then the best trials and how to repeat them,
- * then how the search went and what mattered. Everything comes from the study's folder. A configuration is shown once,
- * with its latest trial, however often it was promoted or retried.
+ * The report of a study (Node only): one HTML file with the result first, then the best trials and how to repeat them,
+ * then how the search went and what mattered. All data comes from the study's folder. A configuration is shown once, with
+ * its latest trial, even if it was promoted or retried several times.
  */
 import { existsSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
-import { pageScript } from '../report/bundle.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { commandText, page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
+import { pageScript } from '../report/page-script.ts';
 import { type Cell, table } from '../report/table.ts';
 import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';
-import type { PrunerSettings, StudyFolder } from './folder.ts';
+import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';
 import { type Importance, importances, shortValue } from './importance.ts';
-import { attributes, latestTrials } from './lineage.ts';
+import { attributes, lastStep, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
 import {
@@ -32,29 +32,31 @@ import {
   timelineChart,
 } from './report-charts.ts';
 
-/** Rows of the table of the best. */
+/** Rows in the table of the best trials. */
 const bestShown = 10;
-/** Slices that are drawn, those of the most important parameters. */
+/** How many parameters get a slice chart, the most important first. */
 const slicesShown = 8;
 
-/** Writes the report. Yields its path. @throws DataError while no trial has ended. */
+/** Writes the report and returns its path. @throws DataError if no trial has ended yet. */
 export async function reportStudy(folder: StudyFolder, out?: string): Promise<string> {
   const path = out ?? folder.path('report');
-  using study = folder.open();
+  using study = await folder.open();
   await writeWhole(path, await studyReport(folder, study.trials, dirname(path)));
   return path;
 }
 
-/** The report as HTML, for a file in `place`. @throws DataError while no trial has ended. */
+/** The report as HTML, for a file in the folder `place`. @throws DataError if no trial has ended yet. */
 export async function studyReport(
   folder: StudyFolder,
   trials: readonly FrozenTrial[],
   place: string = folder.folder,
 ): Promise<string> {
-  const points = latestTrials(trials).flatMap(pointOf);
+  const points = latestTrials(trials)
+    .filter(({ params }) => isRepeatable(folder, params))
+    .flatMap(pointOf);
   const best = points.toSorted(better)[0];
   if (best === undefined) {
-    throw new DataError(`${folder.folder}: no trial has ended yet; try again after the first`);
+    throw new DataError(`${folder.folder}: no trial has ended yet; try again after the first one`);
   }
   const measured = comparable(points);
   const names = folder.space.parameters.map(({ name }) => name);
@@ -102,7 +104,7 @@ const positionIn = (found: readonly Importance[], name: string): number => {
   return index < 0 ? Number.POSITIVE_INFINITY : index;
 };
 
-/** A trial that ended with a value; others have no place in the charts. */
+/** A trial that ended with a value; others are not in the charts. */
 function pointOf({ number, state, value, params, intermediateValues }: FrozenTrial): readonly Point[] {
   if ((state !== 'complete' && state !== 'pruned') || value === undefined || !Number.isFinite(value))
     return [];
@@ -112,11 +114,11 @@ function pointOf({ number, state, value, params, intermediateValues }: FrozenTri
 
 interface Comparable {
   readonly trials: readonly { readonly params: Point['params']; readonly value: number }[];
-  /** Which values these are, in words. */
+  /** A description of these values. */
   readonly what: string;
 }
 
-/** Values that may be compared: final ones where most trials have them, otherwise those after the first epoch. */
+/** Comparable values: final ones if at least half of the trials are complete, otherwise those after the first epoch. */
 function comparable(points: readonly Point[]): Comparable {
   const complete = points.filter(({ state }) => state === 'complete');
   if (complete.length >= points.length / 2) {
@@ -149,8 +151,7 @@ function summary(
     top && top.share > 0
       ? `; ${spokenName(top.name)} mattered most (${percent(top.share, 0)} of the variance)`
       : '';
-  const where =
-    (folder.space.fixed.validation ?? 0) > 0 ? 'on the pictures kept apart' : 'on the test pictures';
+  const where = (folder.space.fixed.validation ?? 0) > 0 ? 'on the validation images' : 'on the test images';
   const facts: readonly (readonly [string, Content])[] = [
     ['Best accuracy', percent(best.value)],
     ['Configurations', `${points.length} of ${wanted}`],
@@ -166,8 +167,8 @@ ${where} after ${best.curve.at(-1)?.x ?? 0} epochs with ${paramsText(best.params
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 ${
   where.includes('test')
-    ? html`<p class="note">The winner was chosen by the test pictures, which flatters it: with <code>"validation": 0.1</code> in
-the space it is chosen by pictures kept apart.</p>`
+    ? html`<p class="note">The best trial was selected on the test set, so this is slightly optimistic. With
+<code>"validation": 0.1</code> in the space, trials are judged on held-out images.</p>`
     : undefined
 }`;
 }
@@ -177,14 +178,14 @@ const prunerText = (pruner: PrunerSettings): string =>
     ? `asha, η\u00a0=\u00a0${pruner.reductionFactor}, r\u00a0=\u00a0${pruner.minResource}`
     : pruner.name;
 
-/** Epochs that a trial trained itself, and did not inherit. */
+/** Epochs that a trial trained itself, without inherited ones. */
 function ownEpochs(trial: FrozenTrial, trials: readonly FrozenTrial[]): number {
   const parent = trial.userAttrs[attributes.parent];
   const inherited = typeof parent === 'number' ? (trials[parent]?.intermediateValues.size ?? 0) : 0;
   return Math.max(0, trial.intermediateValues.size - inherited);
 }
 
-/** A trial's number, which leads to its report where it has one. */
+/** A trial's number, linked to its report if it has one. */
 function trialLink(folder: StudyFolder, number: number, place: string): Content {
   const report = join(folder.runOf(number), runFiles.report);
   if (!existsSync(report)) return number;
@@ -218,11 +219,11 @@ function bestTrials(folder: StudyFolder, points: readonly Point[], place: string
   const commands: readonly (readonly [string, string])[] = [
     ['Repeat it', trainCommand(config)],
     [`Train it to the end: ${toTheEnd.epochs} epochs from the start`, trainCommand(toTheEnd)],
-    // A limit of steps would end it again at once.
+    // A limit of steps would end it again immediately.
     ...(config.steps === undefined
       ? [
           [
-            'Or go on from where it stopped',
+            'Or continue from where it stopped',
             `vgg train --resume ${shellWord(run)} --epochs ${toTheEnd.epochs}`,
           ] as const,
         ]
@@ -230,7 +231,7 @@ function bestTrials(folder: StudyFolder, points: readonly Point[], place: string
     ['Its own report', `vgg report ${shellWord(run)}`],
   ];
   return html`${scroller('The best trials', table(`The best ${shown.length}; complete ones first`, columns, rows))}
-<h3>Trial ${best.number} again</h3>
+<h3>Repeat trial ${best.number}</h3>
 ${commands.map(([what, command]) => html`<p>${what}:</p><pre class="command">${commandText(command)}</pre>`)}`;
 }
 
@@ -246,8 +247,8 @@ function importanceBody(found: readonly Importance[], what: string): Markup {
   ];
   if (found.length === 0) return html`<p>No parameter has two values yet.</p>`;
   return html`${scroller('Importance', importanceChart(found))}
-<p class="note">The share of the variance of ${what} that lies between groups of equal values (quarters of the trials for numbers
-with many values), estimated by ω². It looks at one parameter at a time, and with few trials it is rough.</p>
+<p class="note">The share of the variance of ${what} between groups of equal values (quarters of the trials for numbers
+with many values), estimated by ω². It looks at one parameter at a time, and is rough with few trials.</p>
 <details><summary>Mean accuracy by value</summary>${scroller('Mean accuracy by value', table('Means', columns, groups))}</details>`;
 }
 
@@ -279,7 +280,7 @@ function pairSection(one: Importance, other: Importance, { trials }: Comparable)
 <thead><tr><td></td>${other.groups.map(({ label }) => html`<th scope="col">${label}</th>`)}</tr></thead>
 <tbody>${means.map((row, i) => html`<tr><th scope="row">${one.groups[i]!.label}</th>${row.map(cell)}</tr>`)}</tbody></table>`;
   const words = html`<p class="note">Mean accuracy in % by ${spokenName(one.name)} (rows) and ${spokenName(other.name)} (columns);
-– where nothing was tried.</p>`;
+– means that nothing was tried.</p>`;
   return {
     id: 'pair',
     title: 'A pair',
@@ -287,7 +288,7 @@ function pairSection(one: Importance, other: Importance, { trials }: Comparable)
   };
 }
 
-/** When each worker had which trial. */
+/** Which worker ran which trial when. */
 function spansOf(trials: readonly FrozenTrial[]): readonly Span[] {
   const timed = trials.flatMap(({ number, state, started, completed, userAttrs }) => {
     const from = parseTime(started)?.getTime();
@@ -295,7 +296,7 @@ function spansOf(trials: readonly FrozenTrial[]): readonly Span[] {
     const to = parseTime(completed)?.getTime() ?? Date.now();
     return [{ trial: number, state, worker: String(userAttrs[attributes.worker] ?? 'unknown'), from, to }];
   });
-  const zero = Math.min(...timed.map(({ from }) => from));
+  const zero = timed.reduce((least, { from }) => Math.min(least, from), Number.POSITIVE_INFINITY);
   return timed.map((span) => ({ ...span, from: (span.from - zero) / 60_000, to: (span.to - zero) / 60_000 }));
 }
 
@@ -318,7 +319,7 @@ function allTrials(
       trialLink(folder, number, place),
       state,
       value === undefined ? '–' : percent(value),
-      Math.max(0, ...intermediateValues.keys()),
+      lastStep({ intermediateValues }) ?? 0,
       ...names.map((name) => (Object.hasOwn(params, name) ? shortValue(params[name]!) : '–')),
       noteOf(userAttrs),
     ],
@@ -331,7 +332,7 @@ function allTrials(
     ...names.map((name) => ({ title: spokenName(name) })),
     { title: 'Note' },
   ];
-  return html`<details><summary>${trials.length} trials, promotions and retries among them</summary>
+  return html`<details><summary>${trials.length} trials, including promotions and retries</summary>
 ${scroller('All trials', table('All trials', columns, rows))}</details>`;
 }
 
@@ -339,7 +340,7 @@ function noteOf(userAttrs: FrozenTrial['userAttrs']): string {
   const parent = userAttrs[attributes.parent];
   const reason = userAttrs[attributes.reason];
   return [
-    typeof parent === 'number' ? `goes on from trial ${parent}` : '',
+    typeof parent === 'number' ? `continues trial ${parent}` : '',
     typeof reason === 'string' ? reason : '',
   ]
     .filter((part) => part !== '')

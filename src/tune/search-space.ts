@@ -1,37 +1,43 @@
 /**
- * What is searched: named parameters with their distributions, of which some exist only where others have certain
- * values. Samplers know nothing else of a space.
+ * A search space: named parameters with their distributions. Some parameters exist only if others have certain values.
+ * Samplers know nothing else about a space.
  *
- * Invariant: a condition names parameters that stand before the one it is for, so a point can be drawn in order.
+ * Invariant: a condition only names earlier parameters, so a point can be drawn in order.
  */
 import { UsageError } from '../errors.ts';
+import { nearest } from '../suggest.ts';
 import {
   areCompatible,
   contains,
   type Distribution,
   describe,
+  float,
+  int,
   type Params,
   type ParamValue,
 } from './distributions.ts';
+import { formatJson, isSame } from './json.ts';
+import { enqueuedParams } from './lineage.ts';
+import type { StudyRecord } from './replay.ts';
 
 /** One dimension of a space. */
 export interface Parameter {
   readonly name: string;
   readonly distribution: Distribution;
-  /** Exists only where each of these parameters exists and has one of these values. */
+  /** The parameter exists only if each of these parameters exists and has one of these values. */
   readonly when?: Readonly<Record<string, readonly ParamValue[]>>;
 }
 
 export interface SearchSpace {
-  /** In the order in which they are decided. */
+  /** In the order in which they are drawn. */
   readonly parameters: readonly Parameter[];
-  /** Why a complete point cannot work; undefined where it can. Such points are never proposed. */
+  /** Why a complete point cannot work, or undefined if it can. Impossible points are never proposed. */
   readonly impossibility: (params: Params) => string | undefined;
-  /** What a study keeps of the space, so that others can read it from the journal; JSON. */
+  /** What a study stores of the space in the journal, for other readers; JSON. */
   readonly source?: unknown;
 }
 
-/** Whether the parameter exists at a point whose earlier parameters are decided. */
+/** Whether the parameter exists at a point with the given earlier parameters. */
 export function isActive({ when }: Parameter, params: Params): boolean {
   return Object.entries(when ?? {}).every(
     ([name, values]) => Object.hasOwn(params, name) && values.includes(params[name]!),
@@ -44,7 +50,7 @@ export const isPossible = (space: SearchSpace, params: Params): boolean =>
 
 /**
  * A space of plain distributions: `searchSpace({ x: float(0, 1), kind: categorical(['a', 'b']) })`.
- * @throws UsageError where it is empty.
+ * @throws UsageError if it is empty.
  */
 export function searchSpace(
   distributions: Readonly<Record<string, Distribution>>,
@@ -68,27 +74,77 @@ export function distributionsOf(space: SearchSpace, params: Params): Readonly<Re
   );
 }
 
-/** A point as text that is equal for equal points. */
+/**
+ * Distributions for the values of a study without a space, so that the journal can hold them. A value keeps the
+ * distribution that the study has for its name, if that can be extended to it; otherwise a number gets a range of one
+ * value, and anything else all values that the study's trials were given. A value that contradicts an earlier trial's
+ * distribution gets none: Optuna would ignore it.
+ */
+export function impliedDistributions(
+  params: Params,
+  study: Pick<StudyRecord, 'trials' | 'distributions'>,
+): Readonly<Record<string, Distribution>> {
+  return Object.fromEntries(
+    Object.entries(params).flatMap(([name, value]) => {
+      const known = study.distributions.get(name)?.distribution;
+      const distribution =
+        known === undefined ? impliedDistribution(name, value, study) : extended(known, value);
+      return distribution === undefined ? [] : [[name, distribution]];
+    }),
+  );
+}
+
+function impliedDistribution(
+  name: string,
+  value: ParamValue,
+  { trials }: Pick<StudyRecord, 'trials'>,
+): Distribution {
+  const given = [value, ...trials.flatMap((trial) => enqueuedParams(trial)[name] ?? [])];
+  if (given.every((other) => Number.isFinite(other))) return float(value as number, value as number);
+  const choices: ParamValue[] = [];
+  for (const other of given) if (!choices.some((choice) => isSame(choice, other))) choices.push(other);
+  return { kind: 'categorical', choices };
+}
+
+function extended(known: Distribution, value: ParamValue): Distribution | undefined {
+  if (contains(known, value)) return known;
+  if (known.kind === 'categorical' || !Number.isFinite(value)) return undefined;
+  const number = value as number;
+  if (known.kind === 'int' ? !Number.isSafeInteger(number) : false) return undefined;
+  if (known.log && number < (known.kind === 'int' ? 1 : Number.MIN_VALUE)) return undefined;
+  return known.kind === 'int'
+    ? int(number, number, { log: known.log })
+    : float(number, number, { log: known.log });
+}
+
+/** A point as text. Equal points have equal texts. */
 export const pointKey = (space: SearchSpace, params: Params): string =>
-  JSON.stringify(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
+  formatJson(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
 
 /**
- * What is wrong with values that a user or another program wants tried: unknown names, values outside of the
- * distribution. Missing ones are no problem; the sampler chooses them.
+ * The problems of values that a user or another program enqueued: unknown names, or values outside of the distribution.
+ * Missing values are not a problem; the sampler chooses them.
  */
 export function problemsOf(space: SearchSpace, params: Readonly<Record<string, unknown>>): readonly string[] {
   return Object.entries(params).flatMap(([name, value]) => {
     const parameter = space.parameters.find((known) => known.name === name);
-    if (parameter === undefined) return [`${name} is no parameter of the space`];
+    if (parameter === undefined)
+      return [
+        nearest(
+          'parameter',
+          name,
+          space.parameters.map((known) => known.name),
+        ),
+      ];
     return contains(parameter.distribution, value)
       ? []
-      : [`${name} = ${JSON.stringify(value)} is not ${describe(parameter.distribution)}`];
+      : [`${name} = ${formatJson(value)} is not ${describe(parameter.distribution)}`];
   });
 }
 
 /**
- * Draws a complete point: parameters in order, each that exists by `fixed` or else by `draw`.
- * @returns undefined where no possible point came up in `attempts` draws.
+ * Draws a complete point: parameters in order, each existing one from `fixed` or else from `draw`.
+ * @returns undefined if none of `attempts` draws was a possible point.
  */
 export function drawPossible(
   space: SearchSpace,
@@ -108,7 +164,7 @@ export function drawPossible(
   return undefined;
 }
 
-/** The point that `fixed` is; undefined where a parameter that would exist has no value. */
+/** The point given by `fixed`, or undefined if an existing parameter has no value. */
 export function pointOf(space: SearchSpace, fixed: Params): Params | undefined {
   const params: Record<string, ParamValue> = {};
   for (const parameter of space.parameters) {
@@ -119,7 +175,7 @@ export function pointOf(space: SearchSpace, fixed: Params): Params | undefined {
   return params;
 }
 
-/** @throws UsageError where the space contradicts what a study's journal says of the same names. */
+/** @throws UsageError if the space contradicts the journal's distributions for the same names. */
 export function checkCompatible(
   space: SearchSpace,
   known: ReadonlyMap<string, { readonly trial: number; readonly distribution: Distribution }>,

@@ -1,4 +1,4 @@
-/** Whether the conditions of a space can hold: what they name must exist, stand before, and be able to have the value. */
+/** Checks the conditions of a space: each must name an earlier parameter, and a value that this parameter can have. */
 import { nearest } from '../suggest.ts';
 import { contains, describe, type ParamValue, sizeOf } from './distributions.ts';
 import type { Parameter } from './search-space.ts';
@@ -19,36 +19,36 @@ export function conditionProblems(
         const names = parameters.map((known) => known.name).filter((known) => known !== name);
         problems.push(
           isFixed
-            ? `${where}: ${other} is fixed to ${JSON.stringify(fixed[other])}, so the condition decides nothing; leave it out`
+            ? `${where}: ${other} is fixed to ${JSON.stringify(fixed[other])}, so the condition has no effect; remove it`
             : names.length === 0
               ? `${where}: the space has no other parameter`
               : `${where}: ${nearest('parameter', other, names)}`,
         );
       } else if (position === index) problems.push(`${where}: a parameter cannot depend on itself`);
       else if (dependsOn(parameters, other, name)) {
-        problems.push(`${where}: a circle, since ${other} depends on ${name}`);
-      } else if (position > index) problems.push(`${where}: stands after ${name}; put ${other} before it`);
+        problems.push(`${where}: ${other} depends on ${name}, which makes a cycle`);
+      } else if (position > index) problems.push(`${where}: ${other} comes after ${name}; put it before`);
       else if (sizeOf(named.distribution) === Number.POSITIVE_INFINITY) {
         problems.push(
-          `${where}: ${describe(named.distribution)} has no values to name; only choices, steps and whole numbers do`,
+          `${where}: ${describe(named.distribution)} is continuous; a condition needs choices, a step or whole numbers`,
         );
       } else {
         for (const [i, value] of values.entries()) {
           if (contains(named.distribution, value)) continue;
           problems.push(
-            `${where}[${i}]: ${JSON.stringify(value)} is never a value of ${other}, ${describe(named.distribution)}`,
+            `${where}[${i}]: ${JSON.stringify(value)} is not a value of ${other} (${describe(named.distribution)})`,
           );
         }
       }
     }
   }
-  // What the conditions demand together can only be asked where each of them is sound.
+  // Whether conditions can hold together can be checked only if each one is valid.
   if (problems.length > 0) return problems;
   return parameters.flatMap(({ name }) => {
     const clash = clashOf(parameters, name);
     return clash === undefined
       ? []
-      : [`${name}.when: can never hold, since it needs ${clash} to have two values at once`];
+      : [`${name}.when: can never hold, because it needs ${clash} to have two values at once`];
   });
 }
 
@@ -64,7 +64,7 @@ function dependsOn(
   return names.includes(other) || names.some((next) => dependsOn(parameters, next, other, seen));
 }
 
-/** A parameter of which the conditions of `name`, and those of what it depends on, leave no value. */
+/** A parameter for which the conditions of `name`, and of the parameters it depends on, leave no value. */
 function clashOf(parameters: readonly Parameter[], name: string): string | undefined {
   const allowed = new Map<string, readonly ParamValue[]>();
   const open = [name];

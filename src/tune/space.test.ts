@@ -80,13 +80,13 @@ test('an end before the first step of the optimizer is recognised before it is r
   const space = parseSpace({ steps: 3, accumulate }, 'space.json');
   expect(isPossible(space, { accumulate: 1 })).toBe(true);
   expect(space.impossibility({ accumulate: 4 })).toMatch(/^steps 3 ends the training before/);
-  // Batches of half of the 10,000 pictures are a group by themselves where the other half is kept apart.
+  // Batches of half of the 10,000 images are a group of their own if the other half is held out.
   const halves = { steps: 1, accumulate, batchSize: 5000, validation: { choices: [0, 0.5] } };
   expect(gridSize(parseSpace(halves, 'space.json'))).toBe(3);
 });
 
 test.each<[string, unknown, string | RegExp]>([
-  ['no object', [], 'space.json: a space is an object of options'],
+  ['no object', [], 'space.json: a space must be an object of options'],
   ['empty', {}, 'the space is empty'],
   ['nothing varies', { lr: 0.1 }, 'the space is empty'],
   ['unknown option', { learnRate: lr }, 'learnRate: there is no option "learnRate"; did you mean "'],
@@ -115,7 +115,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'logarithm of zero',
     { lr: { float: [0, 1], log: true } },
-    'lr.float: low 0: a logarithmic range starts above 0',
+    'lr.float: low 0: a logarithmic range must start above 0',
   ],
   ['logarithm with a step', { batchSize: { int: [1, 9], log: true, step: 2 } }, 'batchSize.int: step 2'],
   ['a step of zero', { batchSize: { int: [1, 9], step: 0 } }, 'batchSize.int: step 0 is not above 0'],
@@ -125,12 +125,12 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a choice twice',
     { 'modelOptions.channels': { choices: [[64, 128], '64,128'] }, ...vgg7 },
-    'choice "64,128" comes twice',
+    'choice "64,128" is given twice',
   ],
   [
     'a choice of another type',
     { optimizer: { choices: ['adam', { a: 1 }] } },
-    'optimizer.choices[1]: a choice is',
+    'optimizer.choices[1]: a choice must be',
   ],
   [
     'a choice that the option refuses',
@@ -179,11 +179,11 @@ test.each<[string, unknown, string | RegExp]>([
     'modelOptions.channels[0].int[0]',
   ],
   ['a misspelt key', { lr: { ...lr, setp: 1 } }, 'lr: there is no key "setp"; did you mean "step"?'],
-  ['two kinds at once', { lr: { choices: [1], float: [1, 2] } }, 'lr: candidates are one of'],
+  ['two kinds at once', { lr: { choices: [1], float: [1, 2] } }, 'lr: candidates must be'],
   [
     'given twice',
     { ...vgg7, 'modelOptions.hidden': 64, modelOptions: { hidden: { choices: [1] } } },
-    'modelOptions.hidden: is given twice',
+    'modelOptions.hidden: given twice',
   ],
   [
     'a condition on an unknown name',
@@ -198,7 +198,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a condition on a later name',
     { momentum: { choices: [0.5], when: { optimizer: ['sgd'] } }, optimizer: { choices: ['sgd'] } },
-    'momentum.when.optimizer: stands after momentum; put optimizer before it',
+    'momentum.when.optimizer: optimizer comes after momentum; put it before',
   ],
   [
     'a condition on itself',
@@ -208,12 +208,12 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a circle of conditions',
     { lr: { choices: [1], when: { momentum: [0.5] } }, momentum: { choices: [0.5], when: { lr: [1] } } },
-    'lr.when.momentum: a circle, since momentum depends on lr',
+    'lr.when.momentum: momentum depends on lr, which makes a cycle',
   ],
   [
     'a condition that can never hold',
     { optimizer: { choices: ['adam', 'sgd'] }, momentum: { choices: [0.5], when: { optimizer: ['sgdd'] } } },
-    'momentum.when.optimizer[0]: "sgdd" is never a value of optimizer, one of adam, sgd',
+    'momentum.when.optimizer[0]: "sgdd" is not a value of optimizer (one of adam, sgd)',
   ],
   [
     'conditions that exclude each other',
@@ -222,12 +222,12 @@ test.each<[string, unknown, string | RegExp]>([
       nesterov: { choices: [true, false], when: { optimizer: ['sgd'] } },
       momentum: { choices: [0.5], when: { optimizer: ['adam'], nesterov: [true] } },
     },
-    'momentum.when: can never hold, since it needs optimizer to have two values at once',
+    'momentum.when: can never hold, because it needs optimizer to have two values at once',
   ],
   [
     'a condition on a continuous range',
     { lr, momentum: { choices: [0.5], when: { lr: [0.01] } } },
-    'has no values to name',
+    'is continuous; a condition needs choices, a step or whole numbers',
   ],
   [
     'a condition without values',

@@ -1,14 +1,13 @@
 /**
- * A search space as a user writes it: a config file (`train/config.ts`) in which some values are replaced by their
- * candidates,
+ * A search space as a user writes it: a config file (`train/config.ts`) with candidates instead of some values,
  *
  *     { "model": "vgg7", "epochs": 5, "lr": { "float": [1e-4, 1e-2], "log": true },
  *       "modelOptions": { "hidden": { "choices": [256, 512] }, "channels": [{ "int": [32, 96], "step": 32 }, 128] },
  *       "optimizer": { "choices": ["adam", "sgd"] },
  *       "momentum": { "float": [0.8, 0.99], "when": { "optimizer": ["sgd"] } } }
  *
- * Parameters are called as a path: `lr`, `modelOptions.hidden`, `modelOptions.channels[0]`. Everything in the file is
- * checked before a trial is run, each value by the option's own schema, and all problems are told at once.
+ * A parameter is named by its path: `lr`, `modelOptions.hidden`, `modelOptions.channels[0]`. Everything in the file is
+ * checked before a trial runs, each value by the option's own schema, and all problems are reported at once.
  */
 import * as z from 'zod';
 import { check, pathName } from '../check.ts';
@@ -23,7 +22,7 @@ import {
   trainOptions,
   usedOptions,
 } from '../train/config.ts';
-import { lastStep } from '../train/fit.ts';
+import { checkLength } from '../train/fit.ts';
 import {
   categorical,
   type Distribution,
@@ -39,24 +38,24 @@ import { conditionProblems } from './space-conditions.ts';
 /** A space over the options of a training. */
 export interface TuneSpace extends SearchSpace {
   readonly parameters: readonly TuneParameter[];
-  /** The options that do not vary. */
+  /** The options that are not searched. */
   readonly fixed: TrainConfigInput;
 }
 
 export interface TuneParameter extends Parameter {
   /** Where the value goes in a config: `['modelOptions', 'channels', 0]`. */
   readonly path: readonly (string | number)[];
-  /** What stands for choices that are lists, which the journal keeps as text. */
+  /** The lists behind choices that the journal stores as text. */
   readonly lists?: ReadonlyMap<ParamValue, readonly number[]>;
 }
 
 const plain = z.union([z.number(), z.string(), z.boolean(), z.array(z.number())], {
-  error: 'a choice is a number, text, true, false or a list of numbers',
+  error: 'a choice must be a number, text, true, false or a list of numbers',
 });
 const when = z.record(z.string(), z.array(plain).min(1, 'name at least one value')).optional();
 const bounds = (number: z.ZodNumber) => z.tuple([number, number], { error: 'give [lowest, highest]' });
 
-/** The three ways to write candidates, by the key that tells them apart. */
+/** The three forms of candidates, by their key. */
 const candidates = {
   choices: z.strictObject({ choices: z.array(plain).min(1, 'give at least one choice'), when }),
   int: z.strictObject({
@@ -78,11 +77,11 @@ const kinds = Object.keys(candidates) as (keyof typeof candidates)[];
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Lists as the journal keeps them: `64,128`. */
+/** A choice as the journal stores it; a list becomes text: `64,128`. */
 export const encodeChoice = (value: unknown): ParamValue =>
   Array.isArray(value) ? value.join(',') : (value as ParamValue);
 
-/** Part of an option's value: given, or to be searched. `probes` stand for all candidates when values are checked. */
+/** Part of an option's value, fixed or searched. Checking the `probes` checks all candidates. */
 type Part =
   | { readonly kind: 'fixed'; readonly path: string; readonly value: unknown }
   | {
@@ -91,7 +90,7 @@ type Part =
       readonly probes: readonly { readonly path: string; readonly value: unknown }[];
     };
 
-/** One option of the file, with several parts where it is a list with candidates in it. */
+/** One option of the file. A list with candidates in it has several parts. */
 interface Option {
   readonly path: readonly [string] | readonly ['modelOptions', string];
   readonly isList: boolean;
@@ -99,8 +98,8 @@ interface Option {
 }
 
 /**
- * The space that `input`, parsed JSON, describes. `where` names its source in messages.
- * @throws UsageError that lists every problem with its path in the file and the rule it breaks.
+ * Reads a space from `input`, which is parsed JSON. `where` names its source in messages.
+ * @throws UsageError that lists every problem, with its path in the file and the rule it breaks.
  */
 export function parseSpace(input: unknown, where: string): TuneSpace {
   const problems: string[] = [];
@@ -111,7 +110,7 @@ export function parseSpace(input: unknown, where: string): TuneSpace {
   const fixed = fixedOf(options);
   if (parameters.length === 0 && problems.length === 0) {
     problems.push(
-      'the space is empty: give at least one option candidates, as "lr": {"float": [0.0001, 0.1], "log": true}',
+      'the space is empty; give at least one option candidates, such as "lr": {"float": [0.0001, 0.1], "log": true}',
     );
   }
   problems.push(...conditionProblems(parameters, fixed));
@@ -121,7 +120,7 @@ export function parseSpace(input: unknown, where: string): TuneSpace {
   return { ...space, impossibility: impossibilityOf(space), source: input };
 }
 
-/** The config of a point. @throws UsageError for a name that the space does not have. */
+/** The config of a point. @throws UsageError for a name that is not in the space. */
 export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params: Params): TrainConfigInput {
   const config: Record<string, unknown> = structuredClone(space.fixed);
   for (const [name, value] of Object.entries(params)) {
@@ -140,14 +139,14 @@ export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params:
   return usedOptions(config as TrainConfigInput);
 }
 
-/** Why a point cannot work: its network does not fit the pictures, or its options do not go together. */
+/** Why a point cannot work: its network does not fit the images, or its options contradict each other. */
 function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): SearchSpace['impossibility'] {
-  // Only the network takes time, and points share networks.
+  // Only checking the network takes time, and many points have the same one.
   const known = new Map<string, string | undefined>();
   return (params) => {
     try {
       const config = parseConfig(configOf(space, params), 'the point');
-      lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+      checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
       const { model, modelOptions } = config;
       const key = JSON.stringify([model, modelOptions]);
       if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
@@ -161,7 +160,7 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
 
 function networkProblem(model: string, options: Readonly<Record<string, OptionValue>>): string | undefined {
   try {
-    // All data sets have pictures of this shape; the number of classes changes nothing here.
+    // All data sets have images of this shape, and the number of classes does not matter here.
     buildNetwork(createModel(model, { classes: 10, options }), [3, 32, 32]);
     return undefined;
   } catch (error) {
@@ -170,17 +169,19 @@ function networkProblem(model: string, options: Readonly<Record<string, OptionVa
   }
 }
 
-/** The file's options in its order, as far as they can be read. */
+/** The file's options in file order, without unreadable ones. */
 function optionsOf(input: unknown, problems: string[]): readonly Option[] {
   if (!isObject(input)) {
-    problems.push('a space is an object of options, as "lr": {"float": [0.0001, 0.1], "log": true}');
+    problems.push(
+      'a space must be an object of options, such as "lr": {"float": [0.0001, 0.1], "log": true}',
+    );
     return [];
   }
   const options: Option[] = [];
   const seen = new Set<string>();
   const add = (path: Option['path'], value: unknown): void => {
     const name = path.join('.');
-    if (seen.has(name)) problems.push(`${name}: is given twice`);
+    if (seen.has(name)) problems.push(`${name}: given twice`);
     seen.add(name);
     const isList = Array.isArray(value) && value.some(isObject);
     const values = isList ? (value as readonly unknown[]) : [value];
@@ -195,7 +196,7 @@ function optionsOf(input: unknown, problems: string[]): readonly Option[] {
     else if (!Object.hasOwn(trainOptions, key)) {
       problems.push(`${key}: ${nearest('option', key, Object.keys(trainOptions))}`);
     } else if (key !== 'modelOptions') add([key], value);
-    else if (!isObject(value)) problems.push('modelOptions: is an object of options of the model');
+    else if (!isObject(value)) problems.push('modelOptions: must be an object with options of the model');
     else for (const [name, inner] of Object.entries(value)) add(['modelOptions', name], inner);
   }
   return options;
@@ -210,9 +211,7 @@ function partOf(
   if (!isObject(value)) return { kind: 'fixed', path: name, value };
   const kind = kinds.filter((known) => Object.hasOwn(value, known));
   if (kind.length !== 1) {
-    complain(
-      `${name}: candidates are one of {"choices": […]}, {"int": [low, high]} and {"float": [low, high]}`,
-    );
+    complain(`${name}: candidates must be {"choices": […]}, {"int": [low, high]} or {"float": [low, high]}`);
     return undefined;
   }
   const checked = check<Candidates>(candidates[kind[0]!], value, { at: path });
@@ -242,7 +241,7 @@ function partOf(
 
 type Candidates = z.infer<(typeof candidates)[keyof typeof candidates]>;
 
-/** @throws UsageError where choices repeat or bounds contradict each other. */
+/** @throws UsageError if choices repeat or bounds are invalid. */
 function readCandidates(
   data: Candidates,
   name: string,
@@ -269,7 +268,7 @@ function readCandidates(
     { path: `${name}.${kind}[0]`, value: low },
     { path: `${name}.${kind}[1]`, value: high },
   ];
-  // An option of whole numbers accepts whole bounds, but not what lies between them.
+  // An option for whole numbers accepts whole bounds, but not the values between them.
   if (kind === 'float' && sizeOf(distribution) > 1) {
     probes.push({
       path: `${name}.float`,
@@ -279,7 +278,7 @@ function readCandidates(
   return { distribution, probes };
 }
 
-/** The config of what does not vary. Lists in part keep their place for the values that do. */
+/** The config of the fixed options. Partly fixed lists have gaps for the searched values. */
 function fixedOf(options: readonly Option[]): TrainConfigInput {
   const fixed: Record<string, unknown> = {};
   for (const { path, isList, parts } of options) {
@@ -299,13 +298,13 @@ function setAt(config: Record<string, unknown>, path: readonly (string | number)
   target[path.at(-1)!] = value;
 }
 
-/** What an option's own schema, or its model, refuses. */
+/** The values that an option's own schema, or its model, rejects. */
 function valueProblems(
   { path, isList, parts }: Option,
   parameters: readonly TuneParameter[],
   fixed: TrainConfigInput,
 ): readonly string[] {
-  // What stands for each part while the others are checked.
+  // The value of each part while the others are checked.
   const first = parts.map((part) => (part.kind === 'fixed' ? part.value : part.probes[0]!.value));
   const probes = parts.flatMap((part, index) =>
     (part.kind === 'fixed' ? [part] : part.probes).map(({ path: where, value }) => ({ where, index, value })),
@@ -313,7 +312,7 @@ function valueProblems(
   const rankOf = (index: number): number => (parts[index]!.kind === 'fixed' ? 1 : 0);
   const [key, option] = path;
   const problems = new Map<string, string>();
-  // Given parts last: in a list the message names the candidate that is wrong with them.
+  // Fixed parts come last, so that in a list the message names the candidate that does not fit them.
   for (const { where, index, value } of probes.toSorted((a, b) => rankOf(a.index) - rankOf(b.index))) {
     const whole = isList ? first.with(index, value) : value;
     if (option === undefined) {
@@ -328,19 +327,19 @@ function valueProblems(
     const part = parts[index]!;
     const condition = part.kind === 'searched' ? part.parameter.when : undefined;
     const problem = modelProblem(option, whole, modelsOf(parameters, fixed, condition?.model));
-    // A name that is not known is told once, and not for each of its values.
+    // An unknown name is reported once, not for each of its values.
     if (problem !== undefined && !problems.has(problem)) problems.set(problem, `${where}: ${problem}`);
   }
   return [...problems.values()];
 }
 
-/** What checks an element of a list; undefined where the schema is not one of lists. */
+/** The schema of a list's elements, or undefined if the schema is not a list. */
 function elementOf(schema: z.ZodType): z.ZodType | undefined {
   const list = schema instanceof z.ZodDefault ? schema.def.innerType : schema;
   return list instanceof z.ZodArray ? (list.element as z.ZodType) : undefined;
 }
 
-/** The models that a point with this condition may have. */
+/** The models of points that meet this condition. */
 function modelsOf(
   parameters: readonly TuneParameter[],
   fixed: TrainConfigInput,

@@ -88,7 +88,37 @@ test('enqueued points come first, completed by the sampler; impossible ones are 
   expect(trial.params.x).toBe(0.25);
   expect(['a', 'b']).toContain(trial.params.kind);
   await expect(it.enqueue({ x: 2 })).rejects.toThrow('x = 2 is not float -1 to 1');
-  await expect(it.enqueue({ y: 0 })).rejects.toThrow('y is no parameter');
+  await expect(it.enqueue({ y: 0 })).rejects.toThrow('there is no parameter "y"');
+});
+
+test('without a space, enqueued points come back as they were given, in order, from any process', async () => {
+  using it = await createStudy({ journal, name: 's', direction: 'minimize' });
+  await expect(it.ask()).rejects.toThrow(
+    'study "s" has no space to draw from; give it one, or enqueue points',
+  );
+  const points = [
+    { lr: 0.01, hidden: 64 },
+    { lr: 1, hidden: 128, optimizer: 'adam', augment: true, note: null },
+    { lr: 'auto' },
+    { optimizer: 'sgd' },
+  ];
+  for (const point of points) await it.enqueue(point);
+  using other = loadStudy({ journal, name: 's' });
+  for (const [number, point] of points.entries()) {
+    const trial = (await other.ask())!;
+    expect({ ...trial.params }).toEqual(point);
+    await other.tell(trial, number);
+  }
+  expect({ ...it.bestTrial?.params }).toEqual(points[0]);
+  expect(it.trials.slice(0, 2).map(({ params }) => ({ ...params }))).toEqual(points.slice(0, 2));
+  expect(await it.ask()).toBeUndefined();
+  // A value that contradicts what the journal has under its name stays with the trial all the same.
+  await it.enqueue({ optimizer: 'rmsprop', lr: 0.1 });
+  const trial = (await it.ask())!;
+  expect({ ...trial.params }).toEqual({ optimizer: 'rmsprop', lr: 0.1 });
+  await it.tell(trial, { state: 'fail' });
+  await it.retry(trial.frozen, 1);
+  expect({ ...(await it.ask())!.params }).toEqual({ optimizer: 'rmsprop', lr: 0.1 });
 });
 
 test('several processes share a grid: each point once', async () => {
@@ -113,7 +143,7 @@ test('several processes share a grid: each point once', async () => {
   for (const it of studies) it.close();
 });
 
-test('two processes promote a trial once; a promotion goes on from its parent', async () => {
+test('two processes promote a trial once; a promotion continues its parent', async () => {
   const pruner = ashaPruner({ minResource: 1, reductionFactor: 2 });
   using one = await study({ pruner, direction: 'maximize' });
   using other = await study({ pruner, direction: 'maximize' });
@@ -171,10 +201,10 @@ test('a signal ends the search after the running trials', async () => {
 test('studies that are not there, exist, or contradict the options are refused', async () => {
   using it = await study();
   await it.optimize(() => 0, { trials: 1 });
-  expect(() => loadStudy({ journal, name: 'other' })).toThrow('there is no study "other"; it has s');
-  expect(() => loadStudy({ journal: `${journal}x`, name: 's' })).toThrow('no such journal');
-  await expect(study({ loadIfExists: false })).rejects.toThrow('study "s" exists');
-  await expect(study({ direction: 'maximize' })).rejects.toThrow('is to minimize, not to maximize');
+  expect(() => loadStudy({ journal, name: 'other' })).toThrow('there is no study "other"; the journal has s');
+  expect(() => loadStudy({ journal: `${journal}x`, name: 's' })).toThrow('this journal does not exist');
+  await expect(study({ loadIfExists: false })).rejects.toThrow('study "s" already exists');
+  await expect(study({ direction: 'maximize' })).rejects.toThrow('must minimize its value, not maximize it');
   const changed = searchSpace({ x: float(0.1, 1, { log: true }) });
   await expect(study({ space: changed })).rejects.toThrow('x is float 0.1 to 1, log in this space');
 });

@@ -1,17 +1,23 @@
 /**
- * A study: trials of one objective in a journal, proposed by a sampler and ended early by a pruner. In the field's
- * shape: `ask` for a trial, `report` its progress, `tell` its result, or leave all of it to `optimize`. Any number of
- * processes and machines may do so at once, and so may Optuna. Needs Node.
+ * A study: trials of one objective in a journal. A sampler proposes them, and a pruner ends some of them early. `ask` for
+ * a trial, `report` its progress and `tell` its result, or let `optimize` do all of it. Any number of processes and
+ * machines can do so at once, and so can Optuna. Needs Node.
  *
- * Invariant: what to try next is decided under the journal's lock from everything that was written before. So no point
- * of a grid and no promotion is given out twice, and equal histories lead to equal proposals.
+ * Invariant: the next trial is chosen under the journal's lock, from everything written before. So no grid point and no
+ * promotion is given out twice, and equal histories lead to equal proposals.
  */
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
-import { checkPath } from '../paths.ts';
-import { type Params, type ParamValue, toInternal } from './distributions.ts';
+import { type Params, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
-import { attributes, configurationCount, lastStep, retriesOf } from './lineage.ts';
+import {
+  attributes,
+  configurationCount,
+  enqueuedParams,
+  fixedParams,
+  lastStep,
+  retriesOf,
+} from './lineage.ts';
 import { noPruner, type Pruner } from './pruners.ts';
 import {
   createStudyRecord,
@@ -27,37 +33,44 @@ import {
 import type { FrozenTrial, StudyRecord } from './replay.ts';
 import { randomSampler } from './samplers/random.ts';
 import type { Sampler } from './samplers/sampler.ts';
-import { checkCompatible, distributionsOf, pointOf, problemsOf, type SearchSpace } from './search-space.ts';
+import {
+  checkCompatible,
+  distributionsOf,
+  impliedDistributions,
+  pointOf,
+  problemsOf,
+  type SearchSpace,
+} from './search-space.ts';
 import { Trial, TrialPruned } from './trial.ts';
 
 export interface LoadStudyOptions {
   /** The journal or its path. */
   readonly journal: Journal | string;
   readonly name: string;
-  /** What is searched. Without one only trials that were enqueued with all their values can be asked for. */
+  /** What is searched. Without a space, `ask` returns the trials that were enqueued, with the values they were given. */
   readonly space?: SearchSpace;
   /** Random by default. */
   readonly sampler?: Sampler;
   /** None by default. */
   readonly pruner?: Pruner;
-  /** Of the sampler; 0 by default. */
+  /** The sampler's seed; 0 by default. */
   readonly seed?: number;
-  /** Kept with each trial as `vgg:worker`, so that a dead worker's trials are found. */
+  /** Stored with each trial as `vgg:worker`, to find the trials of a dead worker. */
   readonly worker?: string;
 }
 
 export interface StudyOptions extends LoadStudyOptions {
   readonly direction: Direction;
-  /** Whether to go on with a study of this name that exists already; otherwise that is an error. */
+  /** Whether to continue an existing study of this name; otherwise it is an error. */
   readonly loadIfExists?: boolean;
 }
 
 export interface AskOptions {
-  /** No new configuration once there are so many in the study; promotions, retries and enqueued ones still come. */
+  /** No new configurations once the study has this many. Promotions, retries and enqueued trials still come. */
   readonly trials?: number;
 }
 
-/** How a trial ended: with its value, or without. */
+/** How a trial ended: with a value, or without. */
 export type Outcome =
   | number
   | { readonly state: 'pruned' }
@@ -66,28 +79,31 @@ export type Outcome =
 export interface OptimizeOptions extends AskOptions {
   /** Trials at the same time; 1 by default. */
   readonly jobs?: number;
-  /** No further trials once it aborts; those that run are waited for. */
+  /** Starts no further trials after it aborts, but waits for running ones. */
   readonly signal?: AbortSignal;
   /** Whether to go on after an objective threw, which fails its trial; otherwise `optimize` rejects with the error. */
   readonly shouldCatch?: (error: unknown, trial: Trial) => boolean;
 }
 
-/** Yields the value of a trial; throws `TrialPruned` where it ended early. */
+/** Returns the value of a trial; throws `TrialPruned` to end it early. */
 export type Objective = (trial: Trial) => number | Promise<number>;
 
 /**
- * A new study.
- * @throws UsageError where one of this name exists (unless `loadIfExists`) or contradicts the options.
- * @throws DataError where the journal cannot be read.
+ * Creates a study.
+ * @throws UsageError if one of this name exists (unless `loadIfExists`) or contradicts the options.
+ * @throws DataError if the journal cannot be read.
  */
 export async function createStudy(options: StudyOptions): Promise<Study> {
   const { name, direction, space, loadIfExists = false } = options;
-  const journal = journalOf(options.journal, true);
+  if (space !== undefined) options.sampler?.check?.(space);
+  const journal = typeof options.journal === 'string' ? await Journal.open(options.journal) : options.journal;
   await journal.transact((state, append) => {
     const existing = state.studyNamed(name);
     if (existing !== undefined) {
       if (!loadIfExists) {
-        throw new UsageError(`${journal.path}: study "${name}" exists; load it, or choose another name`);
+        throw new UsageError(
+          `${journal.path}: study "${name}" already exists; load it, or choose another name`,
+        );
       }
       return;
     }
@@ -97,24 +113,24 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
   });
   const study = new Study(journal, options);
   if (study.direction === direction) return study;
-  throw new UsageError(`${journal.path}: study "${name}" is to ${study.direction}, not to ${direction}`);
+  throw new UsageError(
+    `${journal.path}: study "${name}" must ${study.direction} its value, not ${direction} it; use the study's direction, or another name`,
+  );
 }
 
 /**
- * A study that exists.
- * @throws UsageError where it does not, or contradicts the options. @throws DataError where there is no journal.
+ * Opens an existing study.
+ * @throws UsageError if it does not exist, or contradicts the options. @throws DataError if there is no journal.
  */
 export function loadStudy(options: LoadStudyOptions): Study {
-  return new Study(journalOf(options.journal, false), options);
+  const { journal } = options;
+  return new Study(typeof journal === 'string' ? new Journal(journal, { create: false }) : journal, options);
 }
 
-const journalOf = (journal: Journal | string, create: boolean): Journal =>
-  typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create }) : journal;
-
-/** The study's attribute that holds the source of its space. */
+/** The study's attribute with the source of its space. */
 export const spaceAttribute = 'vgg:space';
 
-/** Made by `createStudy` and `loadStudy`. */
+/** A study, from `createStudy` or `loadStudy`. */
 export class Study implements Disposable {
   readonly journal: Journal;
   readonly direction: Direction;
@@ -138,12 +154,14 @@ export class Study implements Disposable {
     if (record === undefined) {
       const names = [...journal.state.studies.values()].map((study) => study.name);
       throw new UsageError(
-        `${journal.path}: there is no study "${name}"; ${names.length === 0 ? 'it has none' : `it has ${names.join(', ')}`}`,
+        `${journal.path}: there is no study "${name}"; ${names.length === 0 ? 'the journal has no studies' : `the journal has ${names.join(', ')}`}`,
       );
     }
     const [direction] = record.directions;
     if (record.directions.length !== 1 || direction === undefined || direction === 'notSet') {
-      throw new UsageError(`${journal.path}: study "${name}" has no single objective with a direction`);
+      throw new UsageError(
+        `${journal.path}: study "${name}" does not have exactly one objective with a direction, so it cannot be continued here`,
+      );
     }
     this.#id = record.id;
     this.direction = direction;
@@ -159,13 +177,13 @@ export class Study implements Disposable {
     return this.#record.userAttrs;
   }
 
-  /** All trials by number, those of other processes included. Running ones grow with each call. */
+  /** All trials by number, including those of other processes. Each access reads what is new. */
   get trials(): readonly FrozenTrial[] {
     this.journal.sync();
     return this.#record.trials;
   }
 
-  /** The complete trial with the best value; the first of equals. */
+  /** The complete trial with the best value; the first one if several are equal. */
   get bestTrial(): FrozenTrial | undefined {
     let best: FrozenTrial | undefined;
     for (const trial of this.trials) {
@@ -181,8 +199,8 @@ export class Study implements Disposable {
   }
 
   /**
-   * The next trial, already running: one that waits, else a promotion, else a new configuration. Undefined where there
-   * is none (now: a trial that runs may still earn a promotion).
+   * Starts the next trial: a waiting one, else a promotion, else a new configuration. Undefined if there is none at the
+   * moment (a running trial may still earn a promotion).
    */
   async ask(options: AskOptions = {}): Promise<Trial | undefined> {
     const trial = await this.#transact((record, append, nextId) => {
@@ -212,9 +230,9 @@ export class Study implements Disposable {
   }
 
   /**
-   * Ends a trial. A value that is NaN fails it.
-   * @returns false where it has ended before, for instance because its worker was taken for dead; nothing is recorded
-   * then.
+   * Ends a trial. The value NaN fails it.
+   * @returns false, without recording anything, if it has already ended, for example because its worker was considered
+   * dead.
    */
   async tell(trial: Trial | FrozenTrial, outcome: Outcome): Promise<boolean> {
     return this.#transact((_, append) => {
@@ -238,8 +256,8 @@ export class Study implements Disposable {
   }
 
   /**
-   * Lets a point be tried before others; what it leaves out the sampler chooses.
-   * @throws UsageError where the space has no such values.
+   * Queues a point to be tried before others. The sampler chooses values that are left out.
+   * @throws UsageError if the space has no such values.
    */
   async enqueue(
     params: Params,
@@ -252,15 +270,15 @@ export class Study implements Disposable {
         createTrialRecord(this.#id, {
           state: 'waiting',
           userAttrs: options.userAttrs ?? {},
-          systemAttrs: { fixed_params: params },
+          systemAttrs: { [fixedParams]: params },
         }),
       );
     });
   }
 
   /**
-   * Lets a failed trial be tried again, from where it was: a new waiting trial with its values.
-   * @returns false where it did not fail, was retried already, or has been tried `limit` times after the first.
+   * Queues a failed trial again: a new waiting trial with the same values continues it.
+   * @returns false if it did not fail, was already retried, or has had `limit` retries.
    */
   async retry(trial: FrozenTrial, limit: number): Promise<boolean> {
     return this.#transact((record, append) => {
@@ -274,9 +292,9 @@ export class Study implements Disposable {
   }
 
   /**
-   * Hands a running trial on, as a worker does that is told to end: a waiting trial goes on from it, and it counts as
-   * no retry.
-   * @returns false where it has ended before.
+   * Hands on a running trial when its worker is told to end: a waiting trial continues it, which does not count as a
+   * retry.
+   * @returns false if it has already ended.
    */
   async release(trial: Trial | FrozenTrial, reason: string): Promise<boolean> {
     return this.#transact((_, append) => {
@@ -290,8 +308,8 @@ export class Study implements Disposable {
   }
 
   /**
-   * Fails the running trials of workers that are gone. `logOf` yields what a trial left to read: kept as `vgg:log`.
-   * @returns them, for `retry`.
+   * Fails the running trials of workers that are gone. `logOf` returns the end of a trial's log, stored as `vgg:log`.
+   * @returns these trials, for `retry`.
    */
   async failTrialsOf(
     isGone: (worker: string) => boolean,
@@ -319,7 +337,7 @@ export class Study implements Disposable {
   }
 
   /**
-   * Asks, runs and tells until there is nothing left to try. A trial whose objective throws `TrialPruned` is pruned; any
+   * Asks, runs and tells until nothing is left to try. A trial whose objective throws `TrialPruned` is pruned; any
    * other error fails it.
    */
   async optimize(objective: Objective, options: OptimizeOptions = {}): Promise<void> {
@@ -331,7 +349,7 @@ export class Study implements Disposable {
     const errors: unknown[] = [];
     const mayGoOn = (): boolean => errors.length === 0 && signal?.aborted !== true;
     for (;;) {
-      // One that ends may have earned a promotion: only when none runs is "nothing left" the end.
+      // A trial that ends may earn a promotion, so only "nothing left" while none is running is the end.
       while (running.size < jobs && mayGoOn()) {
         const trial = await this.ask(askOptions);
         if (trial === undefined) break;
@@ -346,7 +364,7 @@ export class Study implements Disposable {
     if (errors.length > 0) throw errors[0];
   }
 
-  /** Forgets the journal's lock. */
+  /** Releases the journal's lock. */
   close(): void {
     this.journal.close();
   }
@@ -355,10 +373,10 @@ export class Study implements Disposable {
     this.close();
   }
 
-  /** A trial as the journal tells it now, without reading on. */
+  /** A trial as read so far, without reading the journal again. */
   frozen(id: number): FrozenTrial {
     const trial = this.journal.state.trial(id);
-    if (trial === undefined) throw new DataError(`${this.journal.path}: trial ${id} is gone`);
+    if (trial === undefined) throw new DataError(`${this.journal.path}: trial ${id} does not exist any more`);
     return trial;
   }
 
@@ -400,8 +418,9 @@ export class Study implements Disposable {
 
   #sample(record: StudyRecord, number: number, fixed: Params): Params | undefined {
     if (this.space.parameters.length === 0) {
+      if (record.trials.length > 0) return undefined;
       throw new UsageError(
-        `study "${record.name}" has no space to draw from; load it with one, or enqueue points`,
+        `study "${record.name}" has no space to draw from; give it one, or enqueue points first`,
       );
     }
     return this.#sampler.sample({
@@ -414,23 +433,22 @@ export class Study implements Disposable {
     });
   }
 
-  /** Sets a waiting trial running with all its values. @returns false where it cannot run, and was failed. */
+  /** Starts a waiting trial with all its values. @returns false if it cannot run and was failed. */
   #start(waiting: FrozenTrial, record: StudyRecord, append: (record: JournalRecord) => void): boolean {
-    const wanted = waiting.systemAttrs.fixed_params;
-    const given = {
-      ...(typeof wanted === 'object' && wanted !== null ? (wanted as Record<string, unknown>) : {}),
-      ...waiting.params,
-    };
-    const params =
-      this.space.parameters.length === 0 ? waiting.params : this.#complete(given, waiting, record);
+    const given = { ...enqueuedParams(waiting), ...waiting.params };
+    const hasSpace = this.space.parameters.length > 0;
+    const params = hasSpace ? this.#complete(given, waiting, record) : given;
     if (typeof params === 'string') {
       append(trialUserAttrRecord(waiting.id, attributes.reason, params));
       append(stateRecord(waiting.id, 'fail'));
       return false;
     }
     append(stateRecord(waiting.id, 'running'));
-    for (const { name, distribution } of this.space.parameters) {
-      if (!Object.hasOwn(params, name) || Object.hasOwn(waiting.params, name)) continue;
+    const distributions = hasSpace
+      ? distributionsOf(this.space, params)
+      : impliedDistributions(params, record);
+    for (const [name, distribution] of Object.entries(distributions)) {
+      if (Object.hasOwn(waiting.params, name)) continue;
       append(paramRecord(waiting.id, name, toInternal(distribution, params[name]!)!, distribution));
     }
     for (const [key, value] of Object.entries(this.#workerAttrs())) {
@@ -439,22 +457,23 @@ export class Study implements Disposable {
     return true;
   }
 
-  /** The point of a waiting trial, or why it has none. */
-  #complete(given: Record<string, unknown>, waiting: FrozenTrial, record: StudyRecord): Params | string {
-    const problems = problemsOf(this.space, given);
+  /** The point of a waiting trial, or the reason why it has none. */
+  #complete(fixed: Params, waiting: FrozenTrial, record: StudyRecord): Params | string {
+    const problems = problemsOf(this.space, fixed);
     if (problems.length > 0) return problems.join('; ');
-    const fixed = given as Record<string, ParamValue>;
     const point = pointOf(this.space, fixed);
     if (point !== undefined) return this.space.impossibility(point) ?? point;
     try {
-      return this.#sample(record, waiting.number, fixed) ?? 'the sampler has no point with these values';
+      return (
+        this.#sample(record, waiting.number, fixed) ?? 'the sampler has no further point with these values'
+      );
     } catch (error) {
       if (error instanceof UsageError) return error.message;
       throw error;
     }
   }
 
-  /** A trial that goes on from a finished one. */
+  /** A trial that continues a finished one. */
   #successor(
     parent: FrozenTrial,
     state: 'running' | 'waiting',
@@ -465,6 +484,9 @@ export class Study implements Disposable {
       params: parent.params,
       distributions: parent.distributions,
       intermediateValues: parent.intermediateValues,
+      systemAttrs: Object.hasOwn(parent.systemAttrs, fixedParams)
+        ? { [fixedParams]: parent.systemAttrs[fixedParams] }
+        : {},
       userAttrs: {
         [attributes.parent]: parent.number,
         ...(retriesOf(parent) > 0 && { [attributes.retry]: retriesOf(parent) }),

@@ -1,6 +1,6 @@
 /**
- * What a study leaves to read (Node only): a brief report in the run folder of each trial that ended, made by its worker
- * in seconds, and at the end the study's own and the best trial's whole one, with the network in it.
+ * The reports of a study (Node only). Each finished trial gets a short report in its run folder, which its worker makes in
+ * seconds. At the end, the study gets its own report, and the best trial a full one that includes the network.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import { VggError } from '../errors.ts';
@@ -14,15 +14,15 @@ import type { Study } from './study.ts';
 
 export interface TrialReportOptions {
   readonly threads?: number | undefined;
-  /** The trial's pictures, where they are at hand. */
+  /** The trial's images, if they are loaded. */
   readonly splits?: DatasetSplits | undefined;
   readonly onNotice: (line: string) => void;
 }
 
-/** The study's attribute with the number of the trial that has a whole report. */
+/** The study's attribute with the number of the trial that has a full report. */
 const reportedAttribute = 'vgg:reported';
 
-/** A trial's brief report. */
+/** Writes a trial's short report. */
 export async function reportTrial(
   folder: StudyFolder,
   trial: FrozenTrial,
@@ -33,8 +33,8 @@ export async function reportTrial(
 }
 
 /**
- * The reports of a study of which nothing is left. The worker that ended its last trial makes them, or any where that
- * one is gone: of several that find nothing left, one.
+ * Writes the reports of a study with nothing left to do. The worker that ended the last trial does it, or any other if
+ * that worker is gone. If several workers find nothing left, only one writes them.
  */
 export async function reportEnd(
   folder: StudyFolder,
@@ -44,7 +44,7 @@ export async function reportEnd(
 ): Promise<void> {
   if (!folder.settings.report) return;
   const ends = study.trials.map(({ completed }) => parseTime(completed)?.getTime() ?? 0);
-  const last = study.trials[ends.lastIndexOf(Math.max(...ends))];
+  const last = study.trials[ends.lastIndexOf(ends.reduce((latest, end) => Math.max(latest, end), 0))];
   const owner = last?.userAttrs[attributes.worker];
   const isGone = goneWorkers(folder.path('workers'));
   if (owner !== worker && !(typeof owner === 'string' && isGone(owner))) return;
@@ -74,12 +74,12 @@ function reportOn(
   });
 }
 
-/** A report that cannot be made is said, and is no failure of the search. */
+/** A report that cannot be written is noted; it does not fail the search. */
 async function attempt({ onNotice }: TrialReportOptions, make: () => Promise<void>): Promise<void> {
   try {
     await make();
   } catch (error) {
     if (!(error instanceof VggError)) throw error;
-    onNotice(`There is no report: ${error.message}`);
+    onNotice(`Could not write the report: ${error.message}`);
   }
 }

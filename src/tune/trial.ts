@@ -1,13 +1,13 @@
-/** A trial in the hands of the objective that runs it. */
+/** A running trial, as its objective sees it. */
 import { UsageError } from '../errors.ts';
 import type { Params } from './distributions.ts';
-import { lastStep, parentOf } from './lineage.ts';
+import { enqueuedParams, lastStep, parentOf } from './lineage.ts';
 import type { Pruner } from './pruners.ts';
 import { intermediateRecord, trialUserAttrRecord } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
 import type { Study } from './study.ts';
 
-/** Thrown by an objective that ends early. */
+/** Thrown by an objective to end its trial early. */
 export class TrialPruned extends Error {
   override name = 'TrialPruned';
 }
@@ -30,31 +30,34 @@ export class Trial {
     return this.frozen.number;
   }
 
-  /** The values to try. */
+  /**
+   * The values to try. Enqueued ones are included where the journal cannot hold them as parameters: in a study without a
+   * space, when they contradict what an earlier trial had under the same name.
+   */
   get params(): Params {
-    return this.frozen.params;
+    return { ...enqueuedParams(this.frozen), ...this.frozen.params };
   }
 
   get userAttrs(): FrozenTrial['userAttrs'] {
     return this.frozen.userAttrs;
   }
 
-  /** The number of the trial that this one goes on from; its checkpoint is the place to start. */
+  /** The number of the trial that this one continues, starting from its checkpoint. */
   get parent(): number | undefined {
     return parentOf(this.frozen);
   }
 
-  /** The last step that was reported, by a predecessor, too. */
+  /** The last step that was reported, including by predecessors. */
   get lastStep(): number | undefined {
     return lastStep(this.frozen);
   }
 
-  /** What the journal says of the trial. */
+  /** The trial as recorded in the journal. */
   get frozen(): FrozenTrial {
     return this.#study.frozen(this.id);
   }
 
-  /** Tells the objective's value after `step`, a whole number ≥ 0 (epochs, mostly). */
+  /** Reports the objective's value after `step`, a whole number ≥ 0 (usually an epoch). */
   async report(value: number, step: number): Promise<void> {
     if (!Number.isSafeInteger(step) || step < 0) {
       throw new UsageError(`report: step ${step} is not a whole number ≥ 0`);
@@ -62,7 +65,7 @@ export class Trial {
     await this.#study.journal.append([intermediateRecord(this.id, step, value)]);
   }
 
-  /** Whether to end early, after what was reported last: then tell `{ state: 'pruned' }` or throw `TrialPruned`. */
+  /** Whether to end early, judged after the last report. If so, tell `{ state: 'pruned' }` or throw `TrialPruned`. */
   shouldPrune(): boolean {
     const { direction, trials } = this.#study;
     return this.#pruner.shouldPrune({ direction, trials }, this.frozen);

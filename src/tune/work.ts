@@ -16,7 +16,7 @@ import type { TrainConfig } from '../train/config.ts';
 import type { EpochEvent } from '../train/reporters.ts';
 import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
-import type { StudyFolder } from './folder.ts';
+import { checkRuns, runNumbers, type StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';
 import type { Study } from './study.ts';
@@ -70,7 +70,9 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   // Who submitted the job may have seen another machine.
   if (job !== undefined) await checkTrials(folder.space, options.onNotice ?? (() => {}));
   using heartbeat = startHeartbeat(folder.path('workers'), job === undefined ? {} : { facts: { job } });
-  using study = folder.open(heartbeat.worker);
+  const runs = runNumbers(folder.path('runs'));
+  using study = await folder.open(heartbeat.worker);
+  checkRuns(folder.folder, runs, study.trials);
   while (!signal?.aborted) {
     const gone = await study.failTrialsOf(
       goneWorkers(folder.path('workers')),

@@ -7,10 +7,10 @@
  * The output is not kept for the backward pass: it is normalised again from the input, which is kept anyway.
  */
 import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from './code.ts';
-import type { Lowered, LoweringContext, Stages } from './lowering.ts';
+import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
 import type { BatchNorm } from './operations.ts';
 
-/** Vectors of a normalisation, each of `stored` floats, one behind the other. */
+/** Vectors of a normalization, each of `stored` floats of its view, one behind the other. */
 const vectors = [
   /** What is subtracted, what multiplies, and what is added: all that `normalize` needs. */
   'mean',
@@ -30,16 +30,17 @@ export interface BatchNormMemory {
   readonly running: Place;
 }
 
-export const vectorFloats = ({ input }: BatchNorm): number => vectors.length * input.stored;
-export const runningFloats = ({ input }: BatchNorm): number => 2 * input.stored;
+export const vectorFloats = ({ view }: BatchNorm): number => vectors.length * view.stored;
+export const runningFloats = ({ view }: BatchNorm): number => 2 * view.stored;
 /** Floats of what a group of images gathers: two vectors. */
-export const partFloats = ({ input }: BatchNorm): number => 2 * input.stored;
+export const partFloats = ({ view }: BatchNorm): number => 2 * view.stored;
 
 /** What one worker does for all. Places are counted in floats. */
 export interface BatchNormCall {
   readonly host: 'batchNorm';
   readonly step: 'moments' | 'gradients' | 'running' | 'evaluation';
-  readonly channels: number;
+  /** Of each channel in a vector of `stored` floats. */
+  readonly places: Int32Array;
   readonly stored: number;
   readonly epsilon: number;
   readonly momentum: number;
@@ -54,6 +55,7 @@ export interface BatchNormCall {
   readonly counts: readonly number[];
 }
 
+/** `images` are the numbers of images in each group. */
 export function batchNormCall(
   operation: BatchNorm,
   step: BatchNormCall['step'],
@@ -64,14 +66,14 @@ export function batchNormCall(
     readonly parts: Place;
     readonly partStride: number;
   },
-  counts: readonly number[],
+  images: readonly number[],
 ): BatchNormCall {
-  const { spec, input, matrix } = operation;
+  const { spec, view, places: channelPlaces, matrix } = operation;
   return {
     host: 'batchNorm',
     step,
-    channels: input.channels,
-    stored: input.stored,
+    places: channelPlaces,
+    stored: view.stored,
     epsilon: spec.epsilon,
     momentum: spec.momentum,
     vectors: memory.vectors.at,
@@ -80,13 +82,13 @@ export function batchNormCall(
     gradients: matrix ? places.gradients + matrix.offset : 0,
     parts: places.parts.at,
     partStride: places.partStride,
-    counts,
+    counts: images.map((count) => count * view.height * view.width),
   };
 }
 
 /** Runs such a call on the memory. */
 export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): void {
-  const { channels, stored, epsilon, momentum, parameters, gradients, counts } = call;
+  const { places, stored, epsilon, momentum, parameters, gradients, counts } = call;
   const place = (name: (typeof vectors)[number]): number => call.vectors + vectors.indexOf(name) * stored;
   const [mean, scale, shift, variance] = [place('mean'), place('scale'), place('shift'), place('variance')];
   const [offset, slope] = [place('offset'), place('slope')];
@@ -98,7 +100,7 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
     floats[scale + c] = weight / Math.sqrt(spread + epsilon);
     floats[shift + c] = parameters === undefined ? 0 : floats[parameters + stored + c]!;
   };
-  for (let c = 0; c < channels; c++) {
+  for (const c of places) {
     switch (call.step) {
       case 'moments': {
         let [center, squares, before] = [0, 0, 0];
@@ -160,11 +162,11 @@ export function lowerBatchNorm(
   context: LoweringContext,
   places: Parameters<typeof batchNormCall>[3],
 ): Lowered & { readonly meeting: Meeting } {
-  const { input, relu } = operation;
+  const { view, relu } = operation;
   const { x, y, dx, dy } = context;
-  const pixels = input.height * input.width;
+  const pixels = view.height * view.width;
   const vector = (name: (typeof vectors)[number]): number =>
-    memory.vectors.at + vectors.indexOf(name) * input.stored;
+    memory.vectors.at + vectors.indexOf(name) * view.stored;
   const part = (group: number): number => places.parts.at + group * places.partStride;
 
   /** The maps of a chunk, named as the kernels name them: image by image, or all at once where an image is a pixel. */
@@ -176,9 +178,9 @@ export function lowerBatchNorm(
     const together = pixels === 1;
     for (let image = 0; image < (together ? 1 : chunk.count); image++) {
       const sizes: Record<string, number> = {
-        rows: input.height,
-        columns: together ? chunk.count : input.width,
-        channels: input.stored,
+        rows: view.height,
+        columns: together ? chunk.count : view.width,
+        channels: view.stored,
       };
       for (const [name, map] of Object.entries(maps)) {
         sizes[name] = map.at(chunk, image);
@@ -195,42 +197,26 @@ export function lowerBatchNorm(
         code.call('channelMoments', {
           ...sizes,
           mean: part(group),
-          squares: part(group) + input.stored,
+          squares: part(group) + view.stored,
           before: (before + image) * pixels,
         }),
       );
     },
-    combine: (code, images) =>
-      code.host(
-        batchNormCall(
-          operation,
-          'moments',
-          memory,
-          places,
-          images.map((count) => count * pixels),
-        ),
-      ),
+    combine: (code, images) => code.host(batchNormCall(operation, 'moments', memory, places, images)),
     gatherGradients(code, chunk, group, first) {
+      applyOwnRelu(code, context, chunk);
       walk(chunk, { map: x, gradient: dy! }, (sizes, image) =>
         code.call('normalizeSums', {
           ...sizes,
           sums: part(group),
-          products: part(group) + input.stored,
+          products: part(group) + view.stored,
           mean: vector('mean'),
           accumulate: Number(!first || image > 0),
         }),
       );
     },
     combineGradients: (code, images) =>
-      code.host(
-        batchNormCall(
-          operation,
-          'gradients',
-          memory,
-          places,
-          images.map((count) => count * pixels),
-        ),
-      ),
+      code.host(batchNormCall(operation, 'gradients', memory, places, images)),
   };
   const forward = (code: Code, chunk: Chunk): void =>
     walk(chunk, { map: x, out: y }, (sizes) =>

@@ -5,7 +5,7 @@
 import { type KernelName, kernelParameters } from '../../kernels/catalogue.ts';
 import type { BatchNormCall } from './batch-norm.ts';
 import type { DropoutCall } from './dropout.ts';
-import { type MapShape, roundUp, unevenStride } from './operations.ts';
+import { flattenedPlaces, type MapShape, roundUp, unevenStride } from './operations.ts';
 
 /** A stretch of memory that is laid out by allocating from it. */
 export class Region {
@@ -124,21 +124,8 @@ export class MapBuffer {
   }
 }
 
-/** Where the values of an image lie, from its first one's place on, in the order of torch.flatten. */
-export function flattened({
-  shape: { channels, height, width },
-  rowStride,
-  pixelStride,
-}: MapBuffer): Int32Array {
-  const places = new Int32Array(channels * height * width);
-  let i = 0;
-  for (let c = 0; c < channels; c++) {
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) places[i++] = y * rowStride + x * pixelStride + c;
-    }
-  }
-  return places;
-}
+/** `flattenedPlaces` of an image in a buffer. */
+export const flattened = ({ shape, rowStride }: MapBuffer): Int32Array => flattenedPlaces(shape, rowStride);
 
 /** A matrix, or `planes` of them, that is derived from parameters or used as working memory. */
 export interface Matrix {

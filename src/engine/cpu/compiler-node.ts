@@ -4,10 +4,11 @@
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { delimiter, isAbsolute, join, resolve } from 'node:path';
 import { VggError } from '../../errors.ts';
 import { cannotRun, isMissing } from '../../files/files.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
 
 /** A compiler's vectors: the target to record for, and what it is called. */
@@ -75,6 +76,13 @@ function commandOf(candidate: string): string[] {
   return [isPath(program) ? resolve(program) : program, ...own];
 }
 
+/** The environment of a compiler: neither it nor what it starts is taken from a folder that depends on where it runs. */
+function compilerEnvironment(): NodeJS.ProcessEnv {
+  if (process.platform === 'win32') return process.env;
+  const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
+  return { ...process.env, PATH: folders.join(delimiter) };
+}
+
 /**
  * The machine's C compiler: `$VGGNET_CC` and no other, or the first that runs of `$CC`, `cc`, `gcc` and `clang`.
  * @throws VggError where there is none, with the reason.
@@ -92,6 +100,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
       let macros: string;
       try {
         const ended = await runToEnd([...command, ...machine, ...narrower, '-dM', '-E', '-x', 'c', '-'], {
+          env: compilerEnvironment(),
           signal,
         });
         if (ended.code !== 0) {
@@ -102,6 +111,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
         macros = ended.stdout;
       } catch (error) {
         signal?.throwIfAborted();
+        if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
         if (!isMissing(error)) failure ||= cannotRun(candidate, error).message;
         break;
       }
@@ -147,7 +157,11 @@ export async function compileLibrary(
   const failed = new AbortController();
   const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const run = async (...rest: readonly string[]): Promise<void> => {
-    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], { cwd: work, signal: either });
+    const ended = await runToEnd([...command, ...flags, ...machine, ...rest], {
+      cwd: work,
+      env: compilerEnvironment(),
+      signal: either,
+    });
     if (ended.code === 0) return;
     const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
     const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;

@@ -3,8 +3,7 @@
  * operation's choice: `winograd.ts`, `im2col.ts`, `direct.ts`, and behind a pool `sparse.ts` for its gradients. Here is what they
  * share: frames of zeros, matrices derived from the weights, pooling, and the order of things.
  *
- * A gradient arrives with this operation's own ReLU already applied when there is no pool (whoever writes a gradient
- * applies the ReLU of the activation it belongs to, while that is at hand); behind a pool it is applied here.
+ * Behind a pool the ReLU's gradient is applied as the pool's is spread out; without one, see `lowering.ts`.
  */
 import { type Block, fromImage, group } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix, noFrame, type Region } from './code.ts';

@@ -45,12 +45,13 @@ export async function workerCrew(
   const ask = async (messageFor: (worker: number) => unknown): Promise<number> => {
     // Nobody is there to answer any more.
     if (failure) throw failure;
+    for (const worker of workers) worker.hold(true);
     try {
       const steps = await Promise.all(
         workers.map(
           (worker, i) =>
             new Promise<number>((resolve, reject) => {
-              worker.onMessage = (message: WorkerMessage) => {
+              worker.listen((message: WorkerMessage) => {
                 switch (message.kind) {
                   case 'ready':
                     resolve(0);
@@ -66,7 +67,7 @@ export async function workerCrew(
                     reject(failure);
                     break;
                 }
-              };
+              });
               worker.post(messageFor(i));
             }),
         ),
@@ -75,6 +76,9 @@ export async function workerCrew(
     } catch (error) {
       await stop();
       throw error;
+    } finally {
+      // Between two commands the workers keep no program alive that has ended otherwise.
+      for (const worker of workers) worker.hold(false);
     }
   };
   await ask((worker) => ({ ...start, worker }) satisfies WorkerStart);

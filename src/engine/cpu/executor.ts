@@ -15,6 +15,7 @@ import {
   sgdSettings,
   sgdValues,
 } from '../../kernels/optimizer.ts';
+import { fillTargets, imageLoss, rankOf } from '../../model/loss.ts';
 import type { OptimizerOptions, StepOptions } from '../backend.ts';
 import { combineBatchNorm } from './batch-norm.ts';
 import { type Call, flattened, type HostCall, type Instruction } from './code.ts';
@@ -111,7 +112,7 @@ export type Command =
 export interface SharedState {
   readonly memory: WasmMemory;
   readonly control: Int32Array;
-  /** Loss of each image of a batch, and how many classes are likelier than its label. */
+  /** Loss of each image of a batch, and its label's rank (`rankOf`). */
   readonly losses: Float64Array;
   readonly ranks: Int32Array;
 }
@@ -150,9 +151,10 @@ export class Executor {
   #labelSmoothing = 0;
   /** Share of its own picture and label in a mixed one. */
   #ownShare = 1;
-  /** Of a picture, for each class. */
-  #logits: Float64Array = new Float64Array(0);
-  #exponentials: Float64Array = new Float64Array(0);
+  /** Of an image, for each class. */
+  readonly #logits: Float64Array;
+  readonly #targets: Float64Array;
+  readonly #gradient: Float64Array;
   /** A picture that is mixed with another. */
   #partner: Float32Array = new Float32Array(0);
 
@@ -168,6 +170,10 @@ export class Executor {
     this.#kernels = kernels;
     this.#threads = threads;
     this.#worker = worker;
+    const classes = session.operations.network.output[0]!;
+    this.#logits = new Float64Array(classes);
+    this.#targets = new Float64Array(classes);
+    this.#gradient = new Float64Array(classes);
   }
 
   /** Runs a command; yields after each step, so that a caller may breathe. The number is that of steps done. */
@@ -602,55 +608,25 @@ export class Executor {
     }
   }
 
-  /** Softmax cross-entropy of each image, in float64, and the gradient of the batch's mean. */
+  /** Softmax cross-entropy of each image, its label's rank, and the gradient of the batch's mean. */
   #loss(call: Extract<HostCall, { host: 'loss' }>): void {
     const { first, count, logitPlaces, gradientPlaces } = call;
     const classes = logitPlaces.length;
-    if (this.#logits.length < classes) {
-      this.#logits = new Float64Array(classes);
-      this.#exponentials = new Float64Array(classes);
-    }
     const floats = this.#floats;
-    const logits = this.#logits;
-    const exponentials = this.#exponentials;
-    const spread = this.#labelSmoothing / classes;
+    const [logits, targets, gradient] = [this.#logits, this.#targets, this.#gradient];
     for (let i = 0; i < count; i++) {
       const at = call.logits / 4 + i * call.logitStride;
       const picture = first + i;
       const label = this.#labelOf(picture);
       const other = this.#ownShare === 1 ? label : this.#labelOf(this.#current!.plan.batch - 1 - picture);
-      const own = (1 - this.#labelSmoothing) * this.#ownShare;
-      const others = (1 - this.#labelSmoothing) * (1 - this.#ownShare);
-      let largest = Number.NEGATIVE_INFINITY;
-      let total = 0;
-      // Of equal logits the first counts as the larger one. What is no number is never right.
-      const score = floats[at + logitPlaces[label]!]!;
-      let rank = Number.isNaN(score) ? classes : 0;
-      for (let c = 0; c < classes; c++) {
-        const logit = floats[at + logitPlaces[c]!]!;
-        logits[c] = logit;
-        total += logit;
-        if (logit > largest) largest = logit;
-        if (logit > score || (logit === score && c < label)) rank++;
-      }
-      let sum = 0;
-      for (let c = 0; c < classes; c++) {
-        const value = exponential(logits[c]! - largest);
-        exponentials[c] = value;
-        sum += value;
-      }
-      this.#shared.losses[picture] =
-        Math.log(sum) +
-        largest -
-        own * score -
-        (others > 0 ? others * logits[other]! : 0) -
-        (spread > 0 ? spread * total : 0);
-      this.#shared.ranks[picture] = rank;
+      for (let c = 0; c < classes; c++) logits[c] = floats[at + logitPlaces[c]!]!;
+      fillTargets(targets, label, this.#labelSmoothing, other, this.#ownShare);
+      this.#shared.losses[picture] = imageLoss(logits, targets, gradient, exponential);
+      this.#shared.ranks[picture] = rankOf(logits, label);
       if (!call.gradient) continue;
-      const gradient = call.gradient / 4 + i * call.gradientStride;
+      const to = call.gradient / 4 + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
-        const target = (c === label ? own : 0) + (c === other ? others : 0) + spread;
-        floats[gradient + gradientPlaces[c]!] = (exponentials[c]! / sum - target) * this.#gradientScale;
+        floats[to + gradientPlaces[c]!] = gradient[c]! * this.#gradientScale;
       }
     }
   }

@@ -57,7 +57,7 @@ export const anyKernels: KernelProvider = async (shared, notice, signal) => {
     try {
       return await native.nativeKernels({ onNotice: notice, signal });
     } catch (error) {
-      if (!(error instanceof VggError)) throw error;
+      if (signal?.aborted || !(error instanceof VggError)) throw error;
       notice(`no native kernels, so WebAssembly runs: ${error.message}`);
     }
   }

@@ -20,8 +20,12 @@ export type KernelSource = KernelVectors &
         readonly kind: 'native';
         /** Its vectors, for instance `AVX-512`. */
         readonly variant: string;
-        /** The shared library. */
+        /** The shared library, in the cache. */
         readonly file: string;
+        /** Where it is loaded from: the open file whose content was checked, where the system can. */
+        readonly path: string;
+        /** URL from where koffi is looked up. */
+        readonly program: string;
       }
   );
 
@@ -52,7 +56,7 @@ export interface KernelLibrary {
 /** Binds kernels to a memory. */
 export async function openLibrary(source: KernelSource, memory: WasmMemory): Promise<KernelLibrary> {
   if (source.kind === 'native')
-    return (await import('./native-library-node.ts')).openNative(source.file, memory);
+    return (await import('./native-library-node.ts')).openNative(source.path, memory, source.program);
   return openModule(source.module, memory);
 }
 

@@ -1,4 +1,10 @@
-/** What every lowered operation offers, and what it may use. */
+/**
+ * What every lowered operation offers, and what it may use.
+ *
+ * An operation's gradients are right by its own doing. Of a ReLU that it has fused, the gradient is applied where it
+ * is cheapest: the operation behind may do so as it writes `dy` (its `inputFloor`), and where the plan does not have it
+ * do so, the operation does it itself (`outputFloor`).
+ */
 import type { Chunk, Code, Frame, MapBuffer, Place, Region } from './code.ts';
 import type { MapShape } from './operations.ts';
 
@@ -18,8 +24,10 @@ export interface LoweringContext {
   readonly dy: MapBuffer | undefined;
   /** Whether `dy` has the frame that the operation's backward pass needs. */
   readonly dyFramed: boolean;
-  /** 0 where the input is a ReLU's output whose gradient is to be applied to `dx`, −∞ where not. */
+  /** 0 where the operation before has a ReLU whose gradient this one applies to `dx`, −∞ where not. */
   readonly inputFloor: number;
+  /** 0 where this operation has to apply the gradient of its own ReLU to `dy`, −∞ where that is done or there is none. */
+  readonly outputFloor: number;
   /** Whether `dx` is written over behind this operation, so that nothing in it stays as it was. */
   readonly dxChanges: boolean;
   readonly parameters: Place;
@@ -75,16 +83,52 @@ export function marked(lowered: Lowered, index: number): Lowered {
   };
 }
 
+const imagesOf = ({ first, count }: Chunk): Chunk[] =>
+  Array.from({ length: count }, (_, i) => ({ first: first + i, count: 1 }));
+
+/** Applies the operation's own ReLU to the gradient of its output, where nobody else has. */
+export function applyOwnRelu(code: Code, { y, dy, outputFloor }: LoweringContext, chunk: Chunk): void {
+  if (outputFloor !== 0) return;
+  for (let image = 0; image < chunk.count; image++) {
+    code.call('reluBackward', {
+      out: dy!.at(chunk, image),
+      outRow: dy!.rowStride,
+      gradient: dy!.at(chunk, image),
+      gradientRow: dy!.rowStride,
+      activation: y.at(chunk, image),
+      activationRow: y.rowStride,
+      rows: y.shape.height,
+      length: y.rowLength,
+      floor: 0,
+    });
+  }
+}
+
+/** The same operation, whose backward pass begins with its own ReLU. */
+export function withOwnRelu(lowered: Lowered, context: LoweringContext): Lowered {
+  if (context.outputFloor !== 0) return lowered;
+  return {
+    ...lowered,
+    backward(code, chunk, slot, first) {
+      applyOwnRelu(code, context, chunk);
+      lowered.backward(code, chunk, slot, first);
+    },
+    backwardStages(chunk, parts, slot) {
+      const { stages, slots } = lowered.backwardStages(chunk, parts, slot);
+      const mask = imagesOf(chunk).map((image) => (code: Code) => applyOwnRelu(code, context, image));
+      return { stages: [mask, ...stages], slots };
+    },
+  };
+}
+
 /** The stages of an operation without parameters: its images are its only pieces. */
 export function imageStages(
   lowered: Pick<Lowered, 'forward' | 'backward'>,
 ): Pick<Lowered, 'forwardStages' | 'backwardStages'> {
-  const images = (chunk: Chunk): Chunk[] =>
-    Array.from({ length: chunk.count }, (_, i) => ({ first: chunk.first + i, count: 1 }));
   return {
-    forwardStages: (chunk) => [images(chunk).map((image) => (code) => lowered.forward(code, image))],
+    forwardStages: (chunk) => [imagesOf(chunk).map((image) => (code) => lowered.forward(code, image))],
     backwardStages: (chunk) => ({
-      stages: [images(chunk).map((image) => (code) => lowered.backward(code, image, 0, true))],
+      stages: [imagesOf(chunk).map((image) => (code) => lowered.backward(code, image, 0, true))],
       slots: 0,
     }),
   };

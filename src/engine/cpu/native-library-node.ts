@@ -1,28 +1,10 @@
 /** Kernels of a compiled library, called through koffi; `native-node.ts` makes the library. Node alone. */
 import { VggError } from '../../errors.ts';
 import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
+import { loadKoffi } from '../../koffi-node.ts';
 import type { Call } from './code.ts';
 import type { KernelLibrary } from './library.ts';
 import type { WasmMemory } from './webassembly.ts';
-
-interface Koffi {
-  readonly version: string;
-  load(file: string): { func(prototype: string): (...values: unknown[]) => void };
-}
-
-/** koffi is an optional dependency. @throws VggError where it is not installed or does not run here. */
-export async function loadKoffi(): Promise<Koffi> {
-  try {
-    return (await import('koffi')).default as unknown as Koffi;
-  } catch (error) {
-    const { code, message } = error as { code?: string; message: string };
-    throw new VggError(
-      code === 'ERR_MODULE_NOT_FOUND'
-        ? 'the npm package koffi is not installed'
-        : `the npm package koffi does not run here: ${message.split('\n')[0]}`,
-    );
-  }
-}
 
 const kernelNumbers = new Map(kernelNames.map((name, number) => [name, number]));
 const floatPlaces = new Map(
@@ -46,9 +28,9 @@ function encode(
   return at;
 }
 
-/** Kernels of a compiled library. */
-export async function openNative(file: string, memory: WasmMemory): Promise<KernelLibrary> {
-  const koffi = await loadKoffi();
+/** Kernels of a compiled library. `url` is where koffi is looked up from. */
+export function openNative(file: string, memory: WasmMemory, url?: string): KernelLibrary {
+  const koffi = loadKoffi(url);
   let run: (...values: unknown[]) => void;
   try {
     run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');

@@ -15,7 +15,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -33,6 +33,7 @@ import {
 import { noNative, targetsHere } from '../../../test/native.ts';
 import { jsonLines, vgg } from '../../../test/run-vgg.ts';
 import { VggError } from '../../errors.ts';
+import { thisProcess } from '../../files/liveness.ts';
 import { lockFolder } from '../../files/lock.ts';
 import { nativeTargets } from '../../kernels/catalogue.ts';
 import { flatten, linear } from '../../model/layers/index.ts';
@@ -344,7 +345,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('and was killed is not waited for', async () => {
-      const killed = { id: 'killed', pid: 999_999_999, hostname: hostname(), started: '' };
+      const killed = { ...thisProcess(), id: 'killed', pid: 999_999_999, started: '' };
       writeFileSync(join(directory, 'lock'), JSON.stringify(killed));
       await load();
       expect(notices).toEqual([expect.stringContaining(compiling())]);

@@ -5,17 +5,29 @@
  * processor or kernels nor a damaged file goes unnoticed. Of several processes that start at once one compiles.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { chmod, mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
+import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { cacheDirectory } from '../../data/cache.ts';
-import { VggError } from '../../errors.ts';
-import { cannotWrite } from '../../files/files.ts';
-import { makeFolder } from '../../files/make-folder.ts';
+import { reason, VggError } from '../../errors.ts';
+import { makePrivateFolder } from '../../files/private-folder.ts';
 import { formatSources } from '../../kernels/c.ts';
 import { nativeTargets, recordKernels } from '../../kernels/catalogue.ts';
+import { loadKoffi } from '../../koffi-node.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
+import { codeUrl, moduleFile } from '../../package-files.ts';
 import {
   type Compiler,
   type CompilerOptions,
@@ -24,7 +36,7 @@ import {
   targetName,
 } from './compiler-node.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
-import { loadKoffi, openNative } from './native-library-node.ts';
+import { openNative } from './native-library-node.ts';
 import { type Ended, howItEnded, onProgramExit, runToEnd } from './processes-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';
 
@@ -45,32 +57,6 @@ const unusedAfter = 60 * 24 * 3_600_000;
 /** Folder of the compiled libraries. */
 export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
 
-/** Makes sure that the folder belongs to this user alone: whoever may write there could run code as this user. */
-async function ownDirectory(directory: string, onNotice: NativeOptions['onNotice']): Promise<void> {
-  if (!existsSync(directory)) {
-    makeFolder(directory, 0o700);
-    await chmod(directory, 0o700);
-  }
-  const stat = lstatSync(directory);
-  if (!stat.isDirectory()) throw new VggError(`${directory} is not a folder; remove it`);
-  const { mode, uid } = stat;
-  if (process.getuid && uid !== process.getuid()) {
-    throw new VggError(`${directory} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME`);
-  }
-  if (process.getuid && (mode & 0o077) !== 0) {
-    throw new VggError(`others may enter ${directory} (mode ${(mode & 0o777).toString(8)}); chmod 700 it`);
-  }
-  // Others who may write in the folder around it could put another one in its place, unless that is sticky, as /tmp is.
-  const around = dirname(directory);
-  const outer = statSync(around);
-  if (!process.getuid) return;
-  if (outer.uid !== process.getuid() && outer.uid !== 0)
-    throw new VggError(`${around} belongs to another user (${outer.uid}); set XDG_CACHE_HOME`);
-  if ((outer.mode & 0o022) === 0 || (outer.mode & 0o1000) !== 0) return;
-  await chmod(around, outer.mode & 0o7755);
-  onNotice?.(`${around} was open for others to write in, and is so no longer`);
-}
-
 const hash = (...parts: (string | Uint8Array)[]): string => {
   const sum = createHash('sha256');
   for (const part of parts) sum.update(part).update('\0');
@@ -83,9 +69,10 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     return await findOrCompile(options);
   } catch (error) {
     // A folder that cannot be written, for instance, or a full disk.
+    if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
     if (error instanceof Error && 'syscall' in error) {
-      const { path } = error as NodeJS.ErrnoException;
-      throw cannotWrite(path ?? 'the cache of native kernels', error);
+      const { path = options.directory ?? nativeDirectory() } = error as NodeJS.ErrnoException;
+      throw new VggError(`${path} cannot be used: ${reason(error)}`);
     }
     throw error;
   }
@@ -93,9 +80,10 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
 
 async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   const { directory = nativeDirectory(), onNotice } = options;
-  const [compiler] = await Promise.all([findCompiler(options), loadKoffi()]);
+  loadKoffi();
+  const compiler = await findCompiler(options);
   const { target, command, flags, machine, macros } = compiler;
-  await ownDirectory(directory, onNotice);
+  makePrivateFolder(directory, onNotice);
   const print = (): string[] => {
     const { widths } = nativeTargets[target];
     return formatSources(
@@ -104,11 +92,12 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     );
   };
   const key = hash(...(kernelFiles() ?? print()), JSON.stringify([target, command, flags, machine]), macros);
-  const source = (file: string): KernelSource => ({
+  const source = (library: Library): KernelSource => ({
     kind: 'native',
     variant: targetName(target),
     ...vectorsOf(nativeTargets[target]),
-    file,
+    ...library,
+    program: codeUrl(),
   });
   const kept = await findLibrary(directory, key, onNotice);
   if (kept !== undefined) return source(kept);
@@ -129,7 +118,7 @@ async function compileInto(
   compiler: Compiler,
   sources: readonly string[],
   { onNotice, signal }: NativeOptions,
-): Promise<string> {
+): Promise<Library> {
   const { target, version } = compiler;
   onNotice?.(`compiling native kernels with ${version} for ${targetName(target)}, once (a few seconds)`);
   await removeOld(directory);
@@ -152,14 +141,23 @@ async function compileInto(
       await rename(join(work, 'failed'), join(directory, `${key}-.failed`));
       throw new WrongKernels(reason);
     }
-    const final = join(directory, libraryName(key, await readFile(file)));
-    await rename(file, final);
-    return final;
+    await rename(file, join(directory, libraryName(key, await readFile(file))));
+    const made = await findLibrary(directory, key, onNotice);
+    if (made) return made;
+    throw new VggError(
+      `the native kernels were removed from ${directory} while they were compiled; start again`,
+    );
   } finally {
     forget();
     remove();
   }
 }
+
+/** A library in the cache, and where its checked content is loaded from. */
+type Library = Pick<KernelSource & { readonly kind: 'native' }, 'file' | 'path'>;
+
+/** Libraries of the cache that this process has loaded, open, so that they are loaded as they were checked. */
+const openLibraries = new Map<string, number>();
 
 /**
  * The library of this key in the cache, where there is a good one; damaged ones are removed.
@@ -169,29 +167,57 @@ async function findLibrary(
   directory: string,
   key: string,
   onNotice: NativeOptions['onNotice'],
-): Promise<string | undefined> {
+): Promise<Library | undefined> {
   for (const name of readdirSync(directory).filter((entry) => entry.startsWith(`${key}-`))) {
     const file = join(directory, name);
-    let content: Buffer;
+    const fd = openOwn(file);
+    if (fd === undefined) continue;
+    let keep = false;
     try {
-      content = readFileSync(file);
-    } catch (error) {
-      // Another process has removed it, or it is no file.
-      if (['ENOENT', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) continue;
-      throw error;
+      const content = readFileSync(fd);
+      if (name.endsWith('.failed')) {
+        throw new WrongKernels(
+          `${content.toString('utf8').trim()} (kept in ${file}; remove it to try again)`,
+        );
+      }
+      if (name !== libraryName(key, content)) {
+        onNotice?.(`${file} is damaged`);
+        await rm(file, { force: true });
+        continue;
+      }
+      // Its time is that of its last use; a folder that cannot be written says nothing here.
+      await utimes(file, new Date(), new Date()).catch(() => undefined);
+      const { dev, ino } = fstatSync(fd);
+      const identity = `${file} ${dev} ${ino}`;
+      keep = !openLibraries.has(identity);
+      if (keep) openLibraries.set(identity, fd);
+      // The system opens the same file again, whatever is in its place by now.
+      const path = `/proc/self/fd/${openLibraries.get(identity)}`;
+      return { file, path: existsSync(path) ? path : file };
+    } finally {
+      if (!keep) closeSync(fd);
     }
-    if (name.endsWith('.failed')) {
-      throw new WrongKernels(`${content.toString('utf8').trim()} (kept in ${file}; remove it to try again)`);
-    }
-    if (name !== libraryName(key, content)) {
-      onNotice?.(`${file} is damaged`);
-      await rm(file, { force: true });
-      continue;
-    }
-    // Its time is that of its last use; a folder that cannot be written says nothing here.
-    await utimes(file, new Date(), new Date()).catch(() => undefined);
-    return file;
   }
+  return undefined;
+}
+
+/** Opens a file of this user's cache; undefined where it is gone, or no file. What is not the user's own is removed. */
+function openOwn(file: string): number | undefined {
+  let fd: number;
+  try {
+    fd = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Another process has removed it; or it is a link or a socket.
+    if (code === 'ELOOP' || code === 'ENXIO') rmSync(file, { force: true });
+    else if (code !== 'ENOENT') throw error;
+    return undefined;
+  }
+  const stat = fstatSync(fd);
+  const isOwn = process.getuid === undefined || stat.uid === process.getuid();
+  if (stat.isFile() && isOwn) return fd;
+  closeSync(fd);
+  if (!stat.isDirectory()) rmSync(file, { force: true });
   return undefined;
 }
 
@@ -236,7 +262,7 @@ async function lockDirectory(
 async function removeOld(directory: string): Promise<void> {
   for (const name of readdirSync(directory)) {
     if (name === 'lock') continue;
-    const left = statSync(join(directory, name), { throwIfNoEntry: false });
+    const left = lstatSync(join(directory, name), { throwIfNoEntry: false });
     if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
       await rm(join(directory, name), { recursive: true, force: true }).catch(() => undefined);
   }
@@ -247,14 +273,16 @@ async function removeOld(directory: string): Promise<void> {
  * itself, which takes a tenth of a second to print. Undefined where the program was bundled and they are not there.
  */
 function kernelFiles(): readonly string[] | undefined {
-  const folder = new URL('../../kernels/', import.meta.url);
+  const printer = moduleFile('kernels/c');
+  if (!printer) return undefined;
+  const folder = new URL('.', printer);
   try {
     // At once, since a data set that is being read keeps the threads of asynchronous reading busy.
     const names = readdirSync(folder)
       .filter((name) => /(?<!\.test|\.d)\.[jt]s$/.test(name))
       .sort();
     const files = names.map((name) => readFileSync(new URL(name, folder), 'utf8'));
-    return names.includes(import.meta.url.endsWith('.ts') ? 'c.ts' : 'c.js') ? files : undefined;
+    return existsSync(printer) ? files : undefined;
   } catch {
     return undefined;
   }
@@ -286,13 +314,11 @@ async function testLibrary(
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   const { lanes } = vectorsOf(nativeTargets[target]);
-  // The published package holds .js files, and nothing rewrites the name in a URL.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const program = new URL(`./native-test-node.${extension}`, import.meta.url);
-  if (program.protocol !== 'file:' || !existsSync(program)) {
+  const program = moduleFile('engine/cpu/native-test-node');
+  if (program?.protocol !== 'file:' || !existsSync(program)) {
     // A program that was bundled has no files beside it.
     const memory = checkMemory(false);
-    return testAgainstPlain(await openNative(file, memory), memory, lanes);
+    return testAgainstPlain(openNative(file, memory), memory, lanes);
   }
   const limit = AbortSignal.timeout(testLimit);
   // What else is printed, by what NODE_OPTIONS loads for instance, is no verdict.

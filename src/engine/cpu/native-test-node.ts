@@ -7,5 +7,5 @@ import { checkMemory, testAgainstPlain } from './self-test.ts';
 
 const [file = '', lanes, mark] = process.argv.slice(2);
 const memory = checkMemory(false);
-const library = await openNative(file, memory);
+const library = openNative(file, memory);
 process.stdout.write(`\n${mark}${testAgainstPlain(library, memory, Number(lanes)) ?? ''}\n`);

@@ -41,6 +41,8 @@ export interface MatrixLayout {
   /** Rows with the surplus ones, a multiple of the granule. */
   readonly storedOut: number;
   readonly out: number;
+  /** The row of each output, where rows are not in the outputs' order. */
+  readonly rows?: Int32Array;
   /** Kernel positions; for a linear layer those of the map that it reads. */
   readonly taps: number;
   readonly channels: number;
@@ -95,6 +97,10 @@ export interface BatchNorm extends Shared {
   readonly kind: 'batchNorm';
   readonly spec: BatchNormSpec;
   readonly relu: boolean;
+  /** The input as it is normalized: behind flatten one pixel, with a channel for each value that the map stores. */
+  readonly view: MapShape;
+  /** The place of each channel's values in vectors of `view.stored`. */
+  readonly places: Int32Array;
   /** Full names of its buffers. */
   readonly running: readonly [mean: string, variance: string];
   /** Weights as rows of one value, then biases; none where it is not affine. */
@@ -206,14 +212,15 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     };
   };
 
-  /** The same for a weight and a bias of each channel. */
-  const layOutVectors = (layer: NetworkLayer, { channels, stored }: MapShape): MatrixLayout => ({
+  /** The same for a weight and a bias at each of `rows`. */
+  const layOutVectors = (layer: NetworkLayer, { stored }: MapShape, rows: Int32Array): MatrixLayout => ({
     weightName: layer.parameters[0]!.name,
     biasName: layer.parameters[1]!.name,
     offset: 0,
     rowStride: 1,
     storedOut: stored,
-    out: channels,
+    out: rows.length,
+    rows,
     taps: 1,
     channels: 1,
     stored: 1,
@@ -277,7 +284,11 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
         const relu = next('relu') !== undefined;
         const [mean, variance] = layer.buffers;
         const running = [mean!.name, variance!.name] as const;
-        const matrix = spec.affine ? layOutVectors(layer, from) : undefined;
+        const values = from.height * from.width * from.stored;
+        const behindFlatten = layer.input.length === 1;
+        const view = behindFlatten ? { height: 1, width: 1, channels: values, stored: values } : from;
+        const places = flattenedPlaces(behindFlatten ? from : { ...from, height: 1, width: 1 });
+        const matrix = spec.affine ? layOutVectors(layer, view, places) : undefined;
         list.push({
           kind: 'batchNorm',
           layers: named(),
@@ -285,6 +296,8 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
           output: from,
           spec,
           relu,
+          view,
+          places,
           running,
           matrix,
         });
@@ -345,13 +358,35 @@ export const isSplit = (operation: Operation | undefined): boolean =>
 export const onWholeBatch = (operation: Operation | undefined): boolean =>
   isSplit(operation) || operation?.kind === 'batchNorm';
 
+/**
+ * Whether an operation takes each image as one vector: rows of its input, and of that input's gradient, follow each
+ * other without a frame.
+ */
+export const readsVector = (operation: Operation | undefined): boolean =>
+  operation?.kind === 'linear' || (operation?.kind === 'batchNorm' && operation.view !== operation.input);
+
+/** Where the values of an image lie, from its first one's place on, in the order of torch.flatten. */
+export function flattenedPlaces(
+  { channels, height, width, stored }: MapShape,
+  rowStride: number = width * stored,
+): Int32Array {
+  const places = new Int32Array(channels * height * width);
+  let i = 0;
+  for (let c = 0; c < channels; c++) {
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) places[i++] = y * rowStride + x * stored + c;
+    }
+  }
+  return places;
+}
+
 /** Copies between PyTorch's order [out][channels][taps] and a row-major matrix in `memory`. */
 function visitMatrix(layout: MatrixLayout, visit: (weight: number, place: number) => void): void {
-  const { out, channels, taps, stored, rowStride, offset } = layout;
+  const { out, rows, channels, taps, stored, rowStride, offset } = layout;
   for (let o = 0; o < out; o++) {
     for (let c = 0; c < channels; c++) {
       const weight = (o * channels + c) * taps;
-      const place = offset + o * rowStride + c;
+      const place = offset + (rows?.[o] ?? o) * rowStride + c;
       for (let tap = 0; tap < taps; tap++) visit(weight + tap, place + tap * stored);
     }
   }
@@ -368,9 +403,12 @@ export function storeMatrix(
     memory[place] = weights[weight]!;
   });
   bias?.forEach((value, o) => {
-    memory[layout.bias + o * layout.biasStep] = value;
+    memory[biasPlace(layout, o)] = value;
   });
 }
+
+const biasPlace = ({ bias, biasStep, rows }: MatrixLayout, o: number): number =>
+  bias + (rows?.[o] ?? o) * biasStep;
 
 /** Reads them back: [weights, biases]; the biases are empty where the layer has none. */
 export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32Array, Float32Array] {
@@ -379,5 +417,5 @@ export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32
     weights[weight] = memory[place]!;
   });
   const biases = new Float32Array(layout.biasName === undefined ? 0 : layout.out);
-  return [weights, biases.map((_, o) => memory[layout.bias + o * layout.biasStep]!)];
+  return [weights, biases.map((_, o) => memory[biasPlace(layout, o)]!)];
 }

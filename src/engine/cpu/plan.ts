@@ -41,7 +41,7 @@ import {
 import { lowerDropout } from './dropout.ts';
 import { convolutionGradientFrame, convolutionInputFrame } from './geometry.ts';
 import { lowerLinear } from './linear.ts';
-import { type Lowered, type LoweringContext, marked, type Stages } from './lowering.ts';
+import { type Lowered, type LoweringContext, marked, type Stages, withOwnRelu } from './lowering.ts';
 import {
   type BatchNorm,
   isSplit,
@@ -50,6 +50,7 @@ import {
   type Operation,
   type Operations,
   onWholeBatch,
+  readsVector,
   roundUp,
 } from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
@@ -218,7 +219,8 @@ export class SessionMemory {
   }
 }
 
-const hasOwnRelu = (operation: Operation | undefined): boolean =>
+/** Whether an operation ends in a ReLU whose gradient has to be applied to that of its output. */
+const endsInRelu = (operation: Operation | undefined): boolean =>
   (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
   ((operation?.kind === 'linear' || operation?.kind === 'batchNorm') && operation.relu);
 
@@ -294,7 +296,9 @@ function layOut(
   const gradients: (MapBuffer | undefined)[] = [];
   /** Whether a normalisation writes the gradient of its input over that of its output, which has the same frame. */
   const writesOver = (i: number): boolean =>
-    list[i]?.kind === 'batchNorm' && i > 0 && list[i + 1]?.kind !== 'linear';
+    list[i]?.kind === 'batchNorm' && i > 0 && !readsVector(list[i + 1]);
+  /** Whether operation `i` applies the ReLU of the one before to the gradient that it writes. The loss does not. */
+  const appliesRelu = (i: number): boolean => i < list.length && endsInRelu(list[i - 1]);
   shapes.forEach((shape, i) => {
     if (!training || i === 0) {
       gradients.push(undefined);
@@ -305,7 +309,7 @@ function layOut(
       return;
     }
     const producer = list[i - 1]!;
-    const framed = producer.kind === 'convolution' && !producer.pool && list[i]?.kind !== 'linear';
+    const framed = producer.kind === 'convolution' && !producer.pool && !readsVector(list[i]);
     const frame = framed ? convolutionGradientFrame(producer, i > 1) : noFrame;
     gradients.push(allocate(shape, frame, stages || meets(list[i]) || meets(producer)));
   });
@@ -320,8 +324,9 @@ function layOut(
       y: maps[i + 1]!,
       dx: gradients[i],
       dy: gradients[i + 1],
-      dyFramed: list[i + 1]?.kind !== 'linear',
-      inputFloor: floorOf(hasOwnRelu(list[i - 1])),
+      dyFramed: !readsVector(list[i + 1]),
+      inputFloor: floorOf(appliesRelu(i)),
+      outputFloor: floorOf(endsInRelu(operation) && !appliesRelu(i + 1)),
       dxChanges: writesOver(i - 1),
       parameters: memory.parameters,
       cacheFloats: operations.cacheFloats,
@@ -331,9 +336,9 @@ function layOut(
     };
     switch (operation.kind) {
       case 'convolution':
-        return lowerConvolution(operation, memory.derived.get(operation)!, context);
+        return withOwnRelu(lowerConvolution(operation, memory.derived.get(operation)!, context), context);
       case 'linear':
-        return lowerLinear(operation, context);
+        return withOwnRelu(lowerLinear(operation, context), context);
       case 'pool':
         return lowerPool(operation, context);
       case 'relu':
@@ -453,10 +458,8 @@ export function compilePlan(
     normalizations.map(({ operation, i }) =>
       emit((code) =>
         code.within(i, () => {
-          const { height, width } = operation.input;
-          const counts = images.map((count) => count * height * width);
           const own = memory.normalizations.get(operation)!;
-          code.host(batchNormCall(operation, step, own, normalizationPlaces(memory, operation), counts));
+          code.host(batchNormCall(operation, step, own, normalizationPlaces(memory, operation), images));
         }),
       ),
     );

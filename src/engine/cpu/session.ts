@@ -45,7 +45,7 @@ import {
   storeMatrix,
 } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
-import { cacheSize, processorCount, startThread, wishHugePages } from './threads.ts';
+import { cacheSize, processorCount, startThread, type Thread, wishHugePages } from './threads.ts';
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 
 const pageBytes = 65_536;
@@ -108,24 +108,33 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     ranks: new Int32Array(buffer(largest * 4)),
   };
   // Workers start up while the kernels are made.
-  const workers = shared ? Array.from({ length: threads }, startThread) : [];
+  const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const finding = options.kernels(shared, onNotice, either);
   let kernels: KernelSource;
+  let crew: Crew;
   try {
-    [kernels] = await Promise.all([options.kernels(shared, onNotice, signal), wishHugePages(memory)]);
+    let workers: readonly Thread[];
+    [kernels, workers] = await Promise.all([finding, Promise.all(starting), wishHugePages(memory)]);
+    crew = shared
+      ? await workerCrew(workers, {
+          network,
+          largestBatch: options.batchSize,
+          cacheBytes,
+          kernels,
+          shared: state,
+          threads,
+        })
+      : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   } catch (error) {
-    for (const worker of workers) await (await worker).stop();
+    // Nothing stays behind: no compiler under way, and no worker.
+    failed.abort(error);
+    await Promise.allSettled([finding]);
+    for (const thread of await Promise.allSettled(starting))
+      if (thread.status === 'fulfilled') await thread.value.stop();
     throw error;
   }
-  const crew = shared
-    ? await workerCrew(await Promise.all(workers), {
-        network,
-        largestBatch: options.batchSize,
-        cacheBytes,
-        kernels,
-        shared: state,
-        threads,
-      })
-    : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   return new CpuSession(
     network,
     operations,
@@ -204,7 +213,12 @@ class CpuSession implements Session {
   async weights(): Promise<Weights> {
     this.#assertOpen();
     const values = this.#read(() => this.#memory.parameters.at);
-    for (const { name, at, length } of this.#buffers()) values.set(name, this.#floats(at, length).slice());
+    for (const { name, moments, places } of this.#buffers()) {
+      values.set(
+        name,
+        Float32Array.from(places, (place) => moments[place]!),
+      );
+    }
     return named(tensorsOf(this.#network), values);
   }
 
@@ -222,8 +236,10 @@ class CpuSession implements Session {
   async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
     this.#assertOpen();
     this.#store(this.#memory.parameters.at, weights);
-    for (const { name, at, length } of this.#buffers()) {
-      this.#floats(at, length).set(valuesOf(weights, name, length));
+    for (const { name, moments, places } of this.#buffers()) {
+      valuesOf(weights, name, places.length).forEach((value, channel) => {
+        moments[places[channel]!] = value;
+      });
     }
     const { parameterLength } = this.#operations;
     for (const { at } of [this.#memory.firstMoments, this.#memory.secondMoments]) {
@@ -507,12 +523,16 @@ class CpuSession implements Session {
     return values;
   }
 
-  /** Where the running moments of batch normalisations lie. */
-  #buffers(): { readonly name: string; readonly at: number; readonly length: number }[] {
+  /** The running moments of batch normalizations, and the place of each channel in them. */
+  #buffers(): { readonly name: string; readonly moments: Float32Array; readonly places: Int32Array }[] {
     return [...this.#memory.normalizations].flatMap(([operation, { running }]) => {
       if (operation.kind !== 'batchNorm') return [];
-      const { channels, stored } = operation.input;
-      return operation.running.map((name, i) => ({ name, at: running.at + i * stored, length: channels }));
+      const { places, view } = operation;
+      return operation.running.map((name, i) => ({
+        name,
+        moments: this.#floats(running.at + i * view.stored, view.stored),
+        places,
+      }));
     });
   }
 

@@ -1,12 +1,17 @@
 /** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
+import { VggError } from '../../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles } from '../../open-files.ts';
+import { moduleFile } from '../../package-files.ts';
 import { usualCacheBytes } from './operations.ts';
 import type { WasmMemory } from './webassembly.ts';
 import type { WorkerMessage } from './worker.ts';
 
 export interface Thread {
   post(message: unknown): void;
-  /** Called for each message of the worker; failures of the worker itself arrive as `failed`. */
-  onMessage: (message: WorkerMessage) => void;
+  /** From now on `listener` gets the worker's messages; a failure of the worker itself, even an earlier one, is `failed`. */
+  listen(listener: (message: WorkerMessage) => void): void;
+  /** Whether the worker keeps the process alive, as it does at first. */
+  hold(busy: boolean): void;
   stop(): Promise<void>;
 }
 
@@ -37,48 +42,138 @@ export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
   if (inNode()) await (await import('../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
 }
 
-export async function startThread(): Promise<Thread> {
-  // The published package holds .js files, and nothing rewrites the name in a URL.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const thread: Thread = {
-    post: () => {},
-    onMessage: () => {},
-    stop: async () => {},
+/** The program of a worker: a module of this package, or its text where the program was bundled. */
+export type WorkerProgram = { readonly file: URL } | { readonly text: string };
+
+type Tell = (message: WorkerMessage) => void;
+type Started = Omit<Thread, 'listen'>;
+
+/** Seconds after which a worker that has not said that it runs never will: it is another program. */
+const patience = 10;
+
+const wayOut =
+  'reinstall vggnet, or, if this program was bundled, declare vggnet external so that it stays out of the bundle';
+
+const cannotStart = (reason: string): VggError => new VggError(`a worker cannot start: ${reason}`);
+
+/** Why a worker does not start, and what to do, in one line. */
+function startFailure(error: unknown): VggError {
+  const { code, message } = error as { readonly code?: string; readonly message: string };
+  if (isTooManyOpenFiles(error)) return cannotStart(`${tooManyOpenFiles} or use fewer threads`);
+  if (code === 'ERR_WORKER_OUT_OF_MEMORY' || code === 'ERR_WORKER_INIT_FAILED')
+    return cannotStart(`${message}; use fewer threads`);
+  return cannotStart(`${message.split('\n')[0]}; ${wayOut}`);
+}
+
+async function workerProgram(): Promise<WorkerProgram> {
+  const file = moduleFile('engine/cpu/worker-entry');
+  const isMissing =
+    file?.protocol === 'file:' && inNode() && !process.getBuiltinModule('node:fs').existsSync(file);
+  if (file && !isMissing) return { file };
+  const { workerText } = await import('./worker-text.ts');
+  if (workerText !== undefined) return { text: workerText };
+  throw startFailure(new Error(file ? `${file.pathname} is missing` : 'the bundle holds no program for it'));
+}
+
+/**
+ * Starts a worker.
+ * @throws VggError where it does not come up: it fails, ends, or says nothing for some seconds.
+ */
+export async function startThread(program?: WorkerProgram): Promise<Thread> {
+  let listener: Tell | undefined;
+  let failure: WorkerMessage | undefined;
+  const { promise: started, resolve, reject } = Promise.withResolvers<void>();
+  // Where the constructor throws, nobody waits for it.
+  started.catch(() => undefined);
+  const tell: Tell = (message) => {
+    if (message?.kind === 'started') resolve();
+    if (message?.kind === 'failed') {
+      failure ??= message;
+      reject(startFailure(message));
+    }
+    listener?.(message);
   };
-  const failed = (message: string): void => thread.onMessage({ kind: 'failed', message });
-  if (inNode()) {
-    const [{ Worker }, { getCompileCacheDir }] = await Promise.all([
-      import('node:worker_threads'),
-      import('node:module'),
-    ]);
-    // Workers take part in the compile cache where the program uses one: they start in a third of the time.
-    const cache = getCompileCacheDir();
-    // A worker inherits the options of `node --input-type=module --eval …`, but may not have them: it runs a file.
-    const evaluates = process.execArgv.some((option) => option.startsWith('--input-type'));
-    const worker = new Worker(new URL(`./worker-node.${extension}`, import.meta.url), {
-      ...(evaluates && { execArgv: [] }),
-      ...(cache !== undefined && { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
-    });
-    let stopping = false;
-    worker.on('message', (message: WorkerMessage) => thread.onMessage(message));
-    worker.on('error', (error: Error) => failed(error.stack ?? error.message));
-    worker.on('exit', (code) => {
-      if (!stopping) failed(`worker thread ended with code ${code}`);
-    });
-    thread.post = (message) => worker.postMessage(message);
-    thread.stop = async () => {
+  let worker: Started;
+  try {
+    worker = await (inNode() ? startNodeWorker : startWebWorker)(program ?? (await workerProgram()), tell);
+  } catch (error) {
+    throw error instanceof VggError ? error : startFailure(error);
+  }
+  // Counted in turns of the event loop: a thread that was busy or a machine that slept has not waited.
+  let waited = 0;
+  const timer = setInterval(() => {
+    if (++waited === patience) reject(startFailure(new Error(`it does not answer for ${patience} s`)));
+  }, 1000);
+  try {
+    await started;
+  } catch (error) {
+    await worker.stop();
+    throw error;
+  } finally {
+    clearInterval(timer);
+  }
+  return {
+    ...worker,
+    listen(next) {
+      listener = next;
+      if (failure) next(failure);
+    },
+  };
+}
+
+async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
+  const [{ Worker }, { getCompileCacheDir }] = await Promise.all([
+    import('node:worker_threads'),
+    import('node:module'),
+  ]);
+  // Workers take part in the compile cache where the program uses one: they start in a third of the time.
+  const cache = getCompileCacheDir();
+  // A worker inherits the options of `node --input-type=module --eval …`, but may not have them: it runs a file.
+  const evaluates = process.execArgv.some((option) => option.startsWith('--input-type'));
+  const isText = 'text' in program;
+  const worker = new Worker(isText ? program.text : program.file, {
+    eval: isText,
+    ...(evaluates && { execArgv: [] }),
+    ...(cache !== undefined && { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
+  });
+  let stopping = false;
+  worker.on('message', tell);
+  worker.on('error', ({ code, message }: NodeJS.ErrnoException) =>
+    tell({ kind: 'failed', message, ...(code !== undefined && { code }) }),
+  );
+  worker.on('exit', (code) => {
+    if (!stopping) tell({ kind: 'failed', message: `it ended with code ${code}` });
+  });
+  return {
+    post: (message) => worker.postMessage(message),
+    hold: (busy) => void (busy ? worker.ref() : worker.unref()),
+    async stop() {
       stopping = true;
       await worker.terminate();
-    };
-    return thread;
-  }
-  const { Worker } = globalThis as unknown as {
-    Worker: new (url: URL, options: { type: 'module' }) => WebWorker;
+    },
   };
-  const worker = new Worker(new URL(`./worker-web.${extension}`, import.meta.url), { type: 'module' });
-  worker.onmessage = ({ data }) => thread.onMessage(data);
-  worker.onerror = ({ message }) => failed(message);
-  thread.post = (message) => worker.postMessage(message);
-  thread.stop = async () => worker.terminate();
-  return thread;
+}
+
+async function startWebWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
+  const { Worker, URL, Blob } = globalThis as unknown as {
+    readonly Worker: new (url: URL | string, options: { readonly type: 'module' }) => WebWorker;
+    readonly URL: { createObjectURL(blob: object): string; revokeObjectURL(url: string): void };
+    readonly Blob: new (parts: readonly string[], options: { readonly type: string }) => object;
+  };
+  const url =
+    'text' in program
+      ? URL.createObjectURL(new Blob([program.text], { type: 'text/javascript' }))
+      : program.file;
+  const worker = new Worker(url, { type: 'module' });
+  worker.onmessage = ({ data }) => {
+    // It has read its program.
+    if (typeof url === 'string') URL.revokeObjectURL(url);
+    tell(data);
+  };
+  worker.onerror = ({ message }) => tell({ kind: 'failed', message: message || 'its program does not load' });
+  return {
+    post: (message) => worker.postMessage(message),
+    hold: () => undefined,
+    stop: async () => worker.terminate(),
+  };
 }

@@ -1,4 +1,5 @@
 /** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
+import { VggError } from '../../errors.ts';
 import type { Network } from '../../model/layer.ts';
 import { type Command, Executor, type SharedState } from './executor.ts';
 import { type KernelSource, openLibrary } from './library.ts';
@@ -17,10 +18,12 @@ export interface WorkerStart {
 }
 
 export type WorkerMessage =
+  /** The worker's program runs. */
+  | { readonly kind: 'started' }
   | { readonly kind: 'ready' }
   | { readonly kind: 'progress'; readonly steps: number }
   | { readonly kind: 'done'; readonly steps: number }
-  | { readonly kind: 'failed'; readonly message: string };
+  | { readonly kind: 'failed'; readonly message: string; readonly code?: string };
 
 /** Milliseconds between two reports of progress. */
 const progressInterval = 50;
@@ -29,6 +32,7 @@ const progressInterval = 50;
 export function serve(
   post: (message: WorkerMessage) => void,
 ): (message: WorkerStart | Command) => Promise<void> {
+  post({ kind: 'started' });
   let executor: Executor | undefined;
   let reports = false;
   return async (message) => {
@@ -57,10 +61,8 @@ export function serve(
         }
       }
     } catch (error) {
-      post({
-        kind: 'failed',
-        message: error instanceof Error ? (error.stack ?? error.message) : String(error),
-      });
+      const { stack, message } = error as Error;
+      post({ kind: 'failed', message: error instanceof VggError ? message : (stack ?? message) });
     }
   };
 }

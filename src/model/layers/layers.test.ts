@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import { ShapeError, UsageError } from '../../errors.ts';
 import type { LayerPass, LayerSpec, Shape, Tensor } from '../layer.ts';
-import { crossEntropy } from '../loss.ts';
+import { crossEntropy, likeliest, rankOf, type SoftTargets } from '../loss.ts';
 import { sizeOf } from '../network.ts';
 import { drawKept } from './dropout.ts';
 import {
@@ -246,8 +246,45 @@ describe('cross-entropy', () => {
   test('counts right answers, the first of equal logits', () => {
     expect(crossEntropy(tensor([2, 2], [1, 1, 0, 3]), [0, 0]).correct).toBe(1);
   });
-  test('does not overflow', () => {
+  test('does not overflow, and loses no digits of logits that are large', () => {
     expect(crossEntropy(tensor([1, 2], [1000, -1000]), [1]).loss).toBe(2000);
+    const lossOf = (logits: number[], label: number, targets?: SoftTargets): number =>
+      crossEntropy(tensor([1, logits.length], logits), [label], targets).loss;
+    expect(lossOf([1e30, 1e30, -1e30], 1)).toBeCloseTo(Math.log(2), 12);
+    const small = [1, -2, 0.5];
+    const large = small.map((logit) => logit + 2 ** 40);
+    const others = { labels: [0], ownShare: 0.7 };
+    for (const targets of [{}, { smoothing: 0.1 }, { others }, { smoothing: 0.2, others }]) {
+      expect(lossOf(large, 2, targets)).toBeCloseTo(lossOf(small, 2, targets), 12);
+    }
+    expect(lossOf([0, 0, -1e300], 0, { smoothing: 0.3 })).toBe(0.1 * 1e300);
+  });
+  test('smoothing and mixup weigh the losses of the classes', () => {
+    const logits = tensor([1, 3], [1, -2, 0.5]);
+    const [a, b, c] = [0, 1, 2].map((label) => crossEntropy(logits, [label]).loss) as [
+      number,
+      number,
+      number,
+    ];
+    expect(crossEntropy(logits, [1], { smoothing: 0.3 }).loss).toBeCloseTo(0.7 * b + 0.1 * (a + b + c), 12);
+    const others = { labels: [2], ownShare: 0.6 };
+    expect(crossEntropy(logits, [0], { others }).loss).toBeCloseTo(0.6 * a + 0.4 * c, 12);
+    const both = crossEntropy(logits, [0], { smoothing: 0.3, others });
+    expect(both.loss).toBeCloseTo(0.7 * (0.6 * a + 0.4 * c) + 0.1 * (a + b + c), 12);
+    expectDerivatives(logits.data, both.gradient.data, () => {
+      return crossEntropy(logits, [0], { smoothing: 0.3, others }).loss;
+    });
+  });
+  test('the likeliest class and ranks are those of torch.argmax and torch.topk', () => {
+    const nan = Number.NaN;
+    expect(likeliest([1, 3, 3])).toBe(1);
+    expect(likeliest([1, nan, Number.POSITIVE_INFINITY, nan])).toBe(1);
+    expect(likeliest([-3])).toBe(0);
+    expect([0, 1, 2, 3].map((label) => rankOf([1, 3, 3, 2], label))).toEqual([3, 0, 1, 2]);
+    // NaN comes before every number, and is itself no hit.
+    const ranks = [0, 1, 2, 3].map((label) => rankOf([1, nan, 3, nan], label));
+    expect(ranks).toEqual([3, expect.any(Number), 2, expect.any(Number)]);
+    expect(Math.min(ranks[1]!, ranks[3]!)).toBeGreaterThan(65_535);
   });
   test('refuses a label that is no class', () => {
     expect(() => crossEntropy(tensor([1, 2], [0, 0]), [2])).toThrow(

@@ -21,6 +21,3 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   element.append(...children);
   return element;
 }
-
-/** A share in percent: `43.2 %`. */
-export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

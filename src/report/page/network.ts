@@ -4,7 +4,7 @@
  */
 
 import { random } from '../../data/random.ts';
-import { applyTransform, imageFromBytes } from '../../data/transforms.ts';
+import { applyTransform, imageFromBytes, inputTransform } from '../../data/transforms.ts';
 import type { OpenSession } from '../../engine/backend.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels.ts';
 import { openCpuSession } from '../../engine/cpu/session.ts';
@@ -19,9 +19,11 @@ import {
 import { unpackHalves } from '../../model/half.ts';
 import { buildNetwork } from '../../model/network.ts';
 import { Model } from '../../train/model.ts';
-import { type PageData, testTransform } from '../page-data.ts';
+import type { PageData } from '../page-data.ts';
 
 export interface Answer {
+  /** One per class. They give the order, because small probabilities all become 0. */
+  readonly logits: Float32Array;
   /** One per class. */
   readonly probabilities: Float32Array;
   /** Evidence for a class; undefined if the network has no convolution. */
@@ -43,12 +45,13 @@ export async function openClassifier(data: PageData, halves: Uint8Array): Promis
   const last = lastFeatureLayer(network);
   const prefix = last === undefined ? undefined : await openPrefix(network, weights, last, open);
   const tail = last === undefined ? undefined : tailBehind(network, weights, last);
-  const transform = testTransform(data.normalization);
+  const transform = inputTransform(data.normalization);
   return async (bytes) => {
     const { values } = applyTransform(transform, imageFromBytes(bytes, data.input), random(0, 0));
-    const { probabilities } = await model.predict(values);
+    const { logits, probabilities } = await model.predict(values);
     const maps: FeatureMaps | undefined = await prefix?.maps(values);
     return {
+      logits,
       probabilities,
       heat: (label) => (tail && maps ? gradCam(tail, maps, 0, label) : undefined),
     };

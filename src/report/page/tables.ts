@@ -26,15 +26,21 @@ function sort(table: HTMLTableElement, column: number, descending: boolean): voi
   const body = table.tBodies[0];
   if (!body) return;
   const rows = [...body.rows].map((row) => ({ row, value: sortValue(row.cells[column]) }));
-  rows.sort((a, b) => (descending ? -1 : 1) * compare(a.value, b.value));
+  rows.sort((a, b) => compare(a.value, b.value, descending ? -1 : 1));
   body.append(...rows.map(({ row }) => row));
 }
 
-function sortValue(cell: HTMLTableCellElement | undefined): string | number {
+/** What a cell sorts by; undefined where a column of numbers has no value. */
+function sortValue(cell: HTMLTableCellElement | undefined): string | number | undefined {
   const value = cell?.dataset.value;
+  if (value === '') return undefined;
   return value === undefined ? (cell?.textContent ?? '') : Number(value);
 }
 
-function compare(a: string | number, b: string | number): number {
-  return typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b));
+/** What has no value comes last in both directions. */
+function compare(a: string | number | undefined, b: string | number | undefined, direction: number): number {
+  if (a === undefined || b === undefined) return Number(a === undefined) - Number(b === undefined);
+  return (
+    direction * (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b)))
+  );
 }

@@ -1,9 +1,10 @@
 /** "Try the network": classifies and explains a sample or a user's image, all in the page. */
 import { heatPixels } from '../../explain/colors.ts';
 import type { HeatMap } from '../../explain/explain.ts';
+import { percent } from '../../words.ts';
 import { type PageData, weightsId } from '../page-data.ts';
 import { likeliest } from '../predictions.ts';
-import { byId, make, percent } from './dom.ts';
+import { byId, make } from './dom.ts';
 import { type Answer, type Classifier, openClassifier } from './network.ts';
 import { planarBytes, squarePixels } from './pixels.ts';
 
@@ -31,9 +32,9 @@ export function startTry(data: PageData): void {
       const answer = await classifier(planarBytes(pixels, data.input));
       if (mine !== turn) return;
       show(data, pixels, answer);
-      const best = likeliest(answer.probabilities, 1)[0]!;
+      const best = likeliest(answer.logits, 1)[0]!;
       status.textContent =
-        `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!)} ` +
+        `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!, 1)} ` +
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
     } catch (error) {
       if (mine !== turn) return;
@@ -95,7 +96,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
   const stack = make('div', { class: 'stack large', role: 'img' }, canvasOf(pixels), heat);
   const caption = make('p', { class: 'note' });
   const list = make('ol', { class: 'bars' });
-  const best = likeliest(answer.probabilities, 5);
+  const best = likeliest(answer.logits, 5);
   const buttons = best.map((label) => {
     const probability = answer.probabilities[label]!;
     const button = make(
@@ -109,7 +110,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
         'aria-pressed': 'false',
       },
       make('span', { class: 'name' }, data.classes[label]!),
-      make('span', { class: 'value' }, percent(probability)),
+      make('span', { class: 'value' }, percent(probability, 1)),
     );
     button.addEventListener('click', () => select(label));
     list.append(make('li', {}, button));

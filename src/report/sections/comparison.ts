@@ -1,10 +1,10 @@
 /** Several runs side by side: results, options that differ, and curves in shared charts. */
-import { computedBy } from '../../runs/records.ts';
+import { bestEpoch, computedBy, dataSetWarning } from '../../runs/records.ts';
 import { type TrainConfig, trainOptions } from '../../train/config.ts';
 import { type Chart, lineChart } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
-import { duration, grouped, html, percent } from '../markup.ts';
-import { bestAccuracy, type ReportRun } from '../report.ts';
+import { duration, fixed, grouped, html, percent } from '../markup.ts';
+import type { ReportRun } from '../report.ts';
 import { type Cell, table } from '../table.ts';
 import { seriesOf } from './curves.ts';
 import { showValue } from './setup.ts';
@@ -31,11 +31,12 @@ export function comparisonSections(runs: readonly ReportRun[], best: ReportRun):
     overlaid('train', 'Training loss', 'loss', 'trainLoss'),
     overlaid('lr', 'Learning rate', 'learning rate', 'lr'),
   ];
+  const warning = dataSetWarning(runs.map(({ config }) => config));
   return [
     {
       id: 'comparison',
       title: 'Comparison',
-      body: html`<h3>Results</h3>${scroller('Results of all runs', resultsTable(runs, best))}
+      body: html`${warning !== undefined && html`<p><strong>${warning}</strong></p>`}<h3>Results</h3>${scroller('Results of all runs', resultsTable(runs, best))}
 <h3>Different options</h3>${differences(runs)}
 <h3>Curves</h3><div class="charts">${charts.map(lineChart)}</div>
 <p class="note">The rest of this report covers ${best.name}, the run with the highest test accuracy.</p>`,
@@ -43,24 +44,31 @@ export function comparisonSections(runs: readonly ReportRun[], best: ReportRun):
   ];
 }
 
+/** All figures of a run are those of one epoch, its best one. */
 function resultsTable(runs: readonly ReportRun[], best: ReportRun) {
+  const validated = runs.some(({ epochs }) => bestEpoch(epochs)?.validationAccuracy !== undefined);
+  const share = (value: number | undefined): Cell => ({ show: percent(value), value });
+  const loss = (value: number | undefined): Cell => ({ show: fixed(value), value });
   const rows = runs.map((run): readonly Cell[] => {
-    const last = run.epochs.at(-1);
+    const [chosen, last] = [bestEpoch(run.epochs), run.epochs.at(-1)];
     const seconds = run.epochs.reduce((sum, { trainSeconds }) => sum + trainSeconds, 0);
-    const accuracy = bestAccuracy(run);
     return [
       run === best ? html`<strong>${run.name}</strong> (best)` : run.name,
-      { show: percent(accuracy), value: accuracy },
-      { show: last ? percent(last.testTopFive) : '', value: last?.testTopFive ?? 0 },
-      { show: last?.testLoss.toFixed(4) ?? '', value: last?.testLoss ?? 0 },
+      { show: chosen?.epoch ?? '–', value: chosen?.epoch },
+      ...(validated ? [share(chosen?.validationAccuracy)] : []),
+      share(chosen?.testAccuracy),
+      share(chosen?.testTopFive),
+      loss(chosen?.testLoss),
       { show: last?.epoch ?? 0, value: last?.epoch ?? 0 },
       { show: duration(seconds), value: seconds },
-      { show: grouped(last?.imagesPerSecond ?? 0), value: last?.imagesPerSecond ?? 0 },
+      { show: last ? grouped(last.imagesPerSecond) : '–', value: last?.imagesPerSecond },
       computedBy(run.environment, last?.step ?? 0),
     ];
   });
   const columns = [
     { title: 'Run' },
+    { title: 'Best epoch', number: true },
+    ...(validated ? [{ title: 'Validation accuracy', number: true }] : []),
     { title: 'Test accuracy', number: true },
     { title: 'Top-5 accuracy', number: true },
     { title: 'Test loss', number: true },
@@ -69,7 +77,7 @@ function resultsTable(runs: readonly ReportRun[], best: ReportRun) {
     { title: 'Images/s', number: true },
     { title: 'Device' },
   ];
-  return table('Test results during training', columns, rows, { sortable: true });
+  return table('Each run at its best epoch, as tested during training', columns, rows, { sortable: true });
 }
 
 function differences(runs: readonly ReportRun[]) {

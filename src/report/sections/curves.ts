@@ -2,7 +2,7 @@
 import type { EpochRecord } from '../../runs/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
-import { grouped, html, percent } from '../markup.ts';
+import { fixed, grouped, html, percent } from '../markup.ts';
 import type { ReportRun } from '../report.ts';
 import { type Cell, type Column, table } from '../table.ts';
 
@@ -102,17 +102,15 @@ function epochTable(epochs: readonly EpochRecord[]) {
     'Top-5 accuracy',
     'Images/s',
   ].map((title) => ({ title, number: true }));
-  const share = (value: number | undefined): string => (value === undefined ? '' : percent(value));
-  const loss = (value: number | undefined): string => value?.toFixed(4) ?? '';
   const rows = epochs.map((e): readonly Cell[] => [
     e.epoch,
     String(Number(e.lr.toPrecision(4))),
-    loss(e.trainLoss),
-    share(e.trainAccuracy),
-    ...(validated ? [loss(e.validationLoss), share(e.validationAccuracy)] : []),
-    loss(e.testLoss),
-    share(e.testAccuracy),
-    share(e.testTopFive),
+    fixed(e.trainLoss),
+    percent(e.trainAccuracy),
+    ...(validated ? [fixed(e.validationLoss), percent(e.validationAccuracy)] : []),
+    fixed(e.testLoss),
+    percent(e.testAccuracy),
+    percent(e.testTopFive),
     grouped(e.imagesPerSecond),
   ]);
   return table('Results of each epoch', columns, rows);

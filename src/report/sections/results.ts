@@ -60,8 +60,8 @@ function classTable({ run }: Measured, matrix: Uint32Array): Markup {
     const total = counts.reduce((sum, count) => sum + count, 0);
     const right = counts[label]!;
     const answered = classes.reduce((sum, _, other) => sum + matrix[other * n + label]!, 0);
-    const accuracy = total > 0 ? right / total : 0;
-    const precision = answered > 0 ? right / answered : 0;
+    const accuracy = total > 0 ? right / total : undefined;
+    const precision = answered > 0 ? right / answered : undefined;
     const wrong = counts.reduce(
       (best, count, other) => (other !== label && count > (counts[best] ?? 0) ? other : best),
       -1,
@@ -70,7 +70,10 @@ function classTable({ run }: Measured, matrix: Uint32Array): Markup {
       spoken(name),
       ...(superclasses ? [spoken(superclasses.names[superclasses.of[label]!]!)] : []),
       {
-        show: html`<span class="meter" style="--v:${accuracy.toFixed(3)}">${percent(accuracy, 1)}</span>`,
+        show:
+          accuracy === undefined
+            ? percent(accuracy)
+            : html`<span class="meter" style="--v:${accuracy.toFixed(3)}">${percent(accuracy, 1)}</span>`,
         value: accuracy,
       },
       { show: percent(precision, 1), value: precision },
@@ -87,7 +90,7 @@ function classTable({ run }: Measured, matrix: Uint32Array): Markup {
     { title: 'Most often mistaken for' },
   ];
   const caption =
-    'Accuracy: share of the images of this class that are answered correctly. Precision: share of the answers with this class that are correct.';
+    'Accuracy: share of the images of this class that are answered correctly. Precision: share of the answers with this class that are correct. –: there are none.';
   return table(caption, columns, rows, { sortable: true });
 }
 

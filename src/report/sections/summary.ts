@@ -2,7 +2,7 @@
 import { computedBy } from '../../runs/records.ts';
 import { counted } from '../../words.ts';
 import type { Section } from '../document.ts';
-import { duration, grouped, html, percent } from '../markup.ts';
+import { duration, fixed, grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
 
 export function summarySection({ run, network, full, insight }: Measured, runs: number): Section {
@@ -15,7 +15,7 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   const facts: readonly (readonly [string, string])[] = [
     ['Test accuracy', percent(full.correct / n)],
     ...(five ? ([['Top-5 accuracy', percent(full.topFive / n)]] as const) : []),
-    ['Test loss', full.loss.toFixed(4)],
+    ['Test loss', fixed(full.loss)],
     ...(insight ? ([['Half-precision weights', percent(insight.half.correct / n)]] as const) : []),
     ['Parameters', grouped(network.parameterCount)],
     ['Training', `${counted(count, 'epoch')}, ${duration(seconds)}`],
@@ -35,7 +35,7 @@ ${config.dataset} correctly${five && html` (top-5 accuracy ${percent(full.topFiv
     }. ${
       insight
         ? html`This file contains the weights in half precision (IEEE
-binary16), with a test accuracy of ${percent(insight.half.correct / n)} and a test loss of ${insight.half.loss.toFixed(4)}.`
+binary16), with a test accuracy of ${percent(insight.half.correct / n)} and a test loss of ${fixed(insight.half.loss)}.`
         : html`This is a brief report. <code>vgg report</code> without <code>--brief</code>
 adds the network itself, which classifies images in the page, and explanations.`
     }

@@ -1,6 +1,6 @@
 /**
- * Grid search: every possible point once, in an order that the seed shuffles, so that a part of the grid is an even
- * part. What has been tried is read from the journal: a grid goes on where it stopped, and processes share it.
+ * Grid search: every possible point once, in an order shuffled by the seed, so that an unfinished search covers the grid
+ * evenly. The journal says what was tried, so a grid continues where it stopped and processes share it.
  */
 import { permutation, random, streams } from '../../data/random.ts';
 import { UsageError } from '../../errors.ts';
@@ -10,11 +10,12 @@ import type { Sampler } from './sampler.ts';
 
 const mostPoints = 100_000;
 
-/** Every possible point once. The space must be finite. */
+/** Proposes every possible point once. The space must be finite. */
 export function gridSampler(): Sampler {
   const grids = new WeakMap<SearchSpace, ReadonlyMap<string, Params>>();
   return {
     name: 'grid',
+    check: (space) => void allPoints(space),
     sample({ space, trials, fixed, seed }) {
       const points = grids.get(space) ?? shuffled(space, seed);
       grids.set(space, points);
@@ -33,12 +34,13 @@ export function gridSampler(): Sampler {
   };
 }
 
-/** How many possible points a space has. @throws UsageError where it is not finite or too large to list. */
+/** Number of possible points. @throws UsageError if the space is continuous or too large to list. */
 export const gridSize = (space: SearchSpace): number => pointsOf(space).length;
 
 function shuffled(space: SearchSpace, seed: number): ReadonlyMap<string, Params> {
   const points = pointsOf(space);
-  if (points.length === 0) throw new UsageError('no point of the grid can work; see the space');
+  if (points.length === 0)
+    throw new UsageError('grid: no point of the space is possible; change its candidates');
   const order = permutation(points.length, random(seed, streams.search));
   return new Map(
     Array.from(order, (index) => {
@@ -48,12 +50,16 @@ function shuffled(space: SearchSpace, seed: number): ReadonlyMap<string, Params>
   );
 }
 
-/** All possible points, the last parameter counting fastest. */
-function pointsOf(space: SearchSpace): readonly Params[] {
+/** All possible points. */
+const pointsOf = (space: SearchSpace): readonly Params[] =>
+  allPoints(space).filter((point) => isPossible(space, point));
+
+/** All points, the last parameter changing fastest. @throws UsageError if the space is continuous or too large. */
+function allPoints(space: SearchSpace): readonly Params[] {
   for (const { name, distribution } of space.parameters) {
     if (sizeOf(distribution) < Number.POSITIVE_INFINITY) continue;
     throw new UsageError(
-      `grid: ${name} is ${describe(distribution)} and has no end of values; give it choices or a step, or use another sampler`,
+      `grid: ${name} is continuous (${describe(distribution)}); give it choices or a step, or use another sampler`,
     );
   }
   let points: Params[] = [{}];
@@ -78,5 +84,5 @@ function pointsOf(space: SearchSpace): readonly Params[] {
     }
     points = points.flatMap(longer);
   }
-  return points.filter((point) => isPossible(space, point));
+  return points;
 }

@@ -16,7 +16,7 @@ export type Point = readonly number[];
 
 const magnitude = 0.2;
 const priorWeight = 1;
-/** So many of the latest observations weigh fully; older ones less, down to 1/n. */
+/** This many of the latest observations have full weight; older ones have less, down to 1/n. */
 const recent = 25;
 
 /** What a dimension is, scaled to [0, 1]. */
@@ -35,7 +35,7 @@ function axisOf(distribution: Distribution): Axis {
   const { kind, low, high, log, step } = distribution;
   const clamp = (value: number): number => Math.min(Math.max(value, low), high);
   if (log) {
-    // A whole number stands for the half on both sides.
+    // Each integer covers half a unit on both sides.
     const margin = kind === 'int' ? 0.5 : 0;
     const start = Math.log(low - margin);
     const width = Math.log(high + margin) - start;

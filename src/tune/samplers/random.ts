@@ -2,17 +2,18 @@
 import type { Random } from '../../data/random.ts';
 import { UsageError } from '../../errors.ts';
 import { type Distribution, type Params, type ParamValue, sizeOf, valueAt } from '../distributions.ts';
+import { formatJson } from '../json.ts';
 import { drawPossible } from '../search-space.ts';
 import type { SampleRequest, Sampler } from './sampler.ts';
 
 const attempts = 10_000;
 
-/** Each parameter evenly over its range, or over the range's logarithm; impossible points are drawn anew. */
+/** Draws each parameter uniformly over its range, or its range's logarithm. Impossible points are drawn again. */
 export function randomSampler(): Sampler {
   return { name: 'random', sample: drawRandom };
 }
 
-/** @throws UsageError where no possible point comes up. */
+/** @throws UsageError if no possible point was drawn. */
 export function drawRandom({ space, fixed, random }: SampleRequest): Params {
   const params = drawPossible(space, fixed, ({ distribution }) => drawValue(distribution, random), attempts);
   if (params !== undefined) return params;
@@ -23,19 +24,19 @@ export function drawRandom({ space, fixed, random }: SampleRequest): Params {
     1,
   )!;
   throw new UsageError(
-    `none of ${attempts} points drawn from the space can work, for instance ${JSON.stringify(reason)}: ` +
-      `${space.impossibility(reason) ?? 'it can'}; leave out the candidates that do not fit together`,
+    `none of ${attempts} points drawn from the space is possible, for example ${formatJson(reason)}: ` +
+      `${space.impossibility(reason) ?? 'this one is'}; remove candidates that do not fit together`,
   );
 }
 
-/** One value of a distribution, evenly. */
+/** Draws one value of a distribution, uniformly. */
 export function drawValue(distribution: Distribution, random: Random): ParamValue {
   const size = sizeOf(distribution);
   if (distribution.kind === 'categorical') return valueAt(distribution, random.integer(size));
   const { kind, low, high, log } = distribution;
   if (!log && size < Number.POSITIVE_INFINITY) return valueAt(distribution, random.integer(size));
   if (kind === 'int') {
-    // Each whole number stands for the half on both sides.
+    // Each integer covers half a unit on both sides.
     const value = Math.round(drawFloat(low - 0.5, high + 0.5, true, random));
     return Math.min(Math.max(value, low), high);
   }

@@ -1,4 +1,4 @@
-/** What a sampler is: a function of the history, so that equal histories yield equal proposals on every machine. */
+/** A sampler is a function of the history: equal histories give equal proposals on every machine. */
 import type { Random } from '../../data/random.ts';
 import type { Params } from '../distributions.ts';
 import type { Direction } from '../records.ts';
@@ -8,21 +8,23 @@ import type { SearchSpace } from '../search-space.ts';
 export interface SampleRequest {
   readonly space: SearchSpace;
   readonly direction: Direction;
-  /** All trials so far, by number; they do not change while the sampler looks. */
+  /** All trials so far, by number. They do not change during the call. */
   readonly trials: readonly FrozenTrial[];
-  /** Values that are decided already. */
+  /** Values that are already given. */
   readonly fixed: Params;
   /** The study's. */
   readonly seed: number;
-  /** A stream of the study's seed and the trial's number. */
+  /** A random stream from the study's seed and the trial's number. */
   readonly random: Random;
 }
 
 export interface Sampler {
   readonly name: string;
+  /** @throws UsageError if the sampler cannot search the space. Called before anything is written. */
+  readonly check?: (space: SearchSpace) => void;
   /**
-   * A complete and possible point; undefined where all have been proposed. Called under the journal's lock.
-   * @throws UsageError where the space does not suit the sampler or has no possible point.
+   * A complete and possible point, or undefined if all have been proposed. Called under the journal's lock.
+   * @throws UsageError if the sampler cannot search the space, or the space has no possible point.
    */
   sample(request: SampleRequest): Params | undefined;
 }

@@ -307,13 +307,13 @@ test.each<[string, Distribution]>([
 test('a space in which nothing can work is refused, with a reason', () => {
   const space = searchSpace({ x: int(1, 3) }, { impossibility: () => 'too small' });
   expect(() => ask(randomSampler(), space, [])).toThrow(/none of 10000 points .*too small/);
-  expect(() => ask(gridSampler(), space, [])).toThrow('no point of the grid can work');
+  expect(() => ask(gridSampler(), space, [])).toThrow('no point of the space is possible');
 });
 
 test('a grid is finite, and no larger than can be listed', () => {
   expect(gridSize(searchSpace({ x: float(0, 0.3, { step: 0.1 }), y: categorical(['a', 'b']) }))).toBe(8);
   const endless = searchSpace({ lr: float(0, 1) });
-  expect(() => ask(gridSampler(), endless, [])).toThrow('lr is float 0 to 1 and has no end of values');
+  expect(() => ask(gridSampler(), endless, [])).toThrow('lr is continuous (float 0 to 1)');
   const large = searchSpace({ x: int(1, 1000), y: int(1, 1000) });
   expect(() => ask(gridSampler(), large, [])).toThrow('more than 100000 points');
 });

@@ -2,17 +2,18 @@
  * The tree-structured Parzen estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011),
  * multivariate as in BOHB (Falkner et al., ICML 2018), with the constants of Optuna's TPESampler.
  *
- * The n trials that ended, best first, are split: the best min(⌈0.1·n⌉, 25) make the density l, all others g. Of 24
- * points drawn from l the one with the largest l/g is proposed, where the expected improvement is largest. Complete
- * trials come before pruned ones, and those before running ones: these count as bad (a constant liar), so that parallel
- * workers keep apart. A family of trials (promotions, retries) counts once.
+ * The n finished trials are ranked and split: the best min(⌈0.1·n⌉, 25) form the density l, all others g. Of 24 points
+ * drawn from l, the one with the largest l/g is proposed, because its expected improvement is largest. Complete trials rank
+ * before pruned ones, and running ones come last: they count as bad (a constant liar), so that parallel workers try
+ * different points. A family of trials (promotions, retries) counts once.
  *
- * Where all parameters have a finite number of values, what was tried is proposed again only if nothing else comes up: the
+ * If all parameters have a finite number of values, a point is proposed again only if no other one was drawn, because the
  * same training would give the same result. (Optuna repeats such points.)
  *
- * Conditions: parameters with the same condition are a group with densities of its own over the trials that have them.
+ * Conditions: parameters with the same condition form a group with its own densities over the trials that have them.
  */
 import { type Params, type ParamValue, sizeOf, toExternal, toInternal, valueAt } from '../distributions.ts';
+import { formatJson } from '../json.ts';
 import { lastStep, latestTrials } from '../lineage.ts';
 import type { Direction } from '../records.ts';
 import type { FrozenTrial } from '../replay.ts';
@@ -22,15 +23,15 @@ import { drawRandom } from './random.ts';
 import type { SampleRequest, Sampler } from './sampler.ts';
 
 export interface TpeOptions {
-  /** So many trials end before the first one is chosen; random until then; 10 by default. */
+  /** Points are random until this many trials have ended; 10 by default. */
   readonly startupTrials?: number;
-  /** Points that are drawn for each one proposed; 24 by default. */
+  /** Points drawn for each proposal; 24 by default. */
   readonly candidates?: number;
 }
 
-/** Proposed points that cannot work before random ones are tried. */
+/** Impossible points drawn before falling back to random ones. */
 const attempts = 100;
-/** Proposed points that were tried before one is taken again. */
+/** Already tried points drawn before one is repeated. */
 const repeats = 20;
 
 /** The tree-structured Parzen estimator. */
@@ -48,7 +49,7 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
       const finite = space.parameters.every(({ distribution }) => Number.isFinite(sizeOf(distribution)));
       const tried = new Set(finite ? ranked.map(({ params }) => keyOf(space, params)) : []);
       const groupOf = new Map(groups.flatMap((group) => group.parameters.map(({ name }) => [name, group])));
-      // What each group proposed in one attempt; an attempt is the object of values that it fills.
+      // What each group proposed in one attempt. The object of values that is being filled identifies the attempt.
       const proposals = new WeakMap<Params, Map<Group, Params>>();
       const draw = ({ name, distribution }: Parameter, soFar: Params): ParamValue => {
         const group = groupOf.get(name);
@@ -59,7 +60,7 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
         proposed.set(group, values);
         return values[name]!;
       };
-      // A group by itself is not a point where there are others.
+      // With several groups, one group's values are not a point.
       const isTried = (values: Params): boolean => groups.length === 1 && tried.has(keyOf(space, values));
       let repeated: Params | undefined;
       for (let i = 0; i < repeats; i++) {
@@ -72,13 +73,13 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
   };
 }
 
-/** What tells a point of a space from the others; parameters with a single value do not. */
+/** A key for a point of a space, without parameters that have a single value. */
 const keyOf = ({ parameters }: SearchSpace, params: Params): string =>
-  JSON.stringify(
+  formatJson(
     parameters.map(({ name, distribution }) => (sizeOf(distribution) > 1 ? params[name] : undefined)),
   );
 
-/** Parameters that exist under the same condition, with the densities of the good and of the other trials. */
+/** Parameters with the same condition, and the densities of the good and of the other trials. */
 class Group {
   readonly parameters: readonly Parameter[];
   readonly #good: ParzenEstimator;
@@ -91,7 +92,7 @@ class Group {
   ) {
     this.parameters = parameters;
     const distributions = parameters.map(({ distribution }) => distribution);
-    // In the order of time, by which old observations weigh less.
+    // In chronological order, because older observations have less weight.
     const inOrder = ranked.toSorted((a, b) => a.number - b.number);
     const observe = (trials: readonly FrozenTrial[]): readonly Point[] =>
       trials.map((trial) => observation(parameters, trial)).filter((point) => point !== undefined);
@@ -99,7 +100,7 @@ class Group {
     this.#others = new ParzenEstimator(distributions, observe(inOrder.filter((trial) => !best.has(trial))));
   }
 
-  /** The candidate with the largest ratio of the densities, of those that were not tried if there are any. */
+  /** The candidate with the largest ratio of densities, preferring untried ones. */
   propose(
     { random, fixed }: SampleRequest,
     candidates: number,
@@ -126,7 +127,7 @@ class Group {
   }
 }
 
-/** Groups in the order of the space; parameters with a single value need none. */
+/** Groups in the order of the space. Parameters with a single value have none. */
 function groupsOf({ parameters }: SearchSpace): readonly (readonly Parameter[])[] {
   const groups = Map.groupBy(
     parameters.filter(({ distribution }) => sizeOf(distribution) > 1),
@@ -135,7 +136,7 @@ function groupsOf({ parameters }: SearchSpace): readonly (readonly Parameter[])[
   return [...groups.values()];
 }
 
-/** The trial's values of a group; undefined where it lacks one. */
+/** The trial's values for a group, or undefined if one is missing. */
 function observation(parameters: readonly Parameter[], trial: FrozenTrial): Point | undefined {
   const point = parameters.map(({ name, distribution }) =>
     Object.hasOwn(trial.params, name) ? toInternal(distribution, trial.params[name]!) : undefined,
@@ -144,8 +145,8 @@ function observation(parameters: readonly Parameter[], trial: FrozenTrial): Poin
 }
 
 /**
- * Trials that tell something, best first: complete ones by value; pruned ones by how far they came, then by value;
- * pruned ones without a report; running ones.
+ * Trials with information, best first: complete ones by value; pruned ones by their last step, then by value; pruned ones
+ * without a report; running ones.
  */
 function rank(trials: readonly FrozenTrial[], direction: Direction): readonly FrozenTrial[] {
   const ranks = new Map<FrozenTrial, readonly [stage: number, loss: number]>();
