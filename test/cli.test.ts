@@ -618,7 +618,7 @@ describe('bad input', () => {
 
   test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
     const run = await vgg(['train', '--run', '/proc/x']);
-    expect(run.stderr).toBe('error: cannot create a folder in /proc\n');
+    expect(run.stderr).toBe('error: /proc/x cannot be written: cannot create a folder in /proc\n');
     expect(run.code).toBe(1);
   });
 

@@ -28,7 +28,7 @@ test('kill -9 at random loses nothing', { timeout: (seconds + 200) * 1000 }, asy
   const torn: Promise<unknown>[] = [];
   const kills = { driver: 0, worker: 0, torn: 0 };
   const ends = Date.now() + seconds * 1000;
-  // A worker's name holds its process id; see process-identity.ts.
+  // A worker's name holds its process id; see files/liveness.ts.
   const workerPids = (): number[] =>
     readWorkers(join(folder, 'workers'))
       .filter(({ liveness }) => liveness === 'alive')

@@ -223,10 +223,11 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
       throw new DataError(`${path} is packed by ${packer}; unpack it, or pack it as .tar.gz, which is read`);
     }
     const { size } = await handle.stat();
-    if (!front.startsWith('1f8b') && size < 512)
+    const isPacked = front.startsWith('1f8b') || /\.t?gz$/i.test(path);
+    if (!isPacked && size < 512)
       throw new DataError(`${path} is no .tar or .tar.gz archive: it has ${size} bytes; download it again`);
     file = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
-    if (front.startsWith('1f8b')) {
+    if (isPacked) {
       const gunzip = createGunzip({ chunkSize: chunkBytes });
       file.on('error', (error) => gunzip.destroy(error));
       unpacked = file.pipe(gunzip);

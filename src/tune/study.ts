@@ -9,7 +9,6 @@
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, type KnownKeys, shown } from '../options.ts';
-import { checkPath } from '../paths.ts';
 import { type Params, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
 import {
@@ -106,10 +105,7 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
     throw new UsageError(`createStudy: direction ${shown(direction)} is neither "minimize" nor "maximize"`);
   }
   if (space !== undefined) options.sampler?.check?.(space);
-  const journal =
-    typeof options.journal === 'string'
-      ? await Journal.open(checkPath('journal', options.journal))
-      : options.journal;
+  const journal = typeof options.journal === 'string' ? await Journal.open(options.journal) : options.journal;
   await journal.transact((state, append) => {
     const existing = state.studyNamed(name);
     if (existing !== undefined) {
@@ -138,10 +134,7 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
 export function loadStudy(options: LoadStudyOptions): Study {
   checkOptions<LoadStudyOptions>('loadStudy', options, studyKeys);
   const { journal } = options;
-  return new Study(
-    typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create: false }) : journal,
-    options,
-  );
+  return new Study(typeof journal === 'string' ? new Journal(journal, { create: false }) : journal, options);
 }
 
 const studyKeys: KnownKeys<LoadStudyOptions> = {
