@@ -111,7 +111,7 @@ test('an abort stops the loop with its reason; the weights stay', async () => {
 });
 
 test('weights that the last step destroys end the loop at its test', async () => {
-  const parts = await setUp();
+  const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const reporter: Reporter = { step: () => {}, epoch: () => expect.fail('reported it') };
   const { train, test } = trainer({ ...parts, reporter, optimizer: sgd({ lr: 1e300 }), steps: 1 });
