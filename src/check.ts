@@ -64,10 +64,10 @@ function beyondLimit(issue: z.core.$ZodRawIssue): string | undefined {
   const { schema, input } = issue;
   if (!(schema instanceof z.ZodNumber)) return undefined;
   if (issue.code === 'too_big' && issue.inclusive) {
-    return `${shown(input)} is larger than the limit of ${schema.maxValue}`;
+    return `${shown(input)} is above the limit of ${schema.maxValue}`;
   }
   if (issue.code === 'too_small' && schema.minValue === Number.MIN_SAFE_INTEGER) {
-    return `${shown(input)} is smaller than the limit of ${schema.minValue}`;
+    return `${shown(input)} is below the limit of ${schema.minValue}`;
   }
   return undefined;
 }

@@ -50,6 +50,7 @@ export {
   type Tail,
   tailBehind,
 } from './explain/explain.ts';
+export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
   type BatchNormOptions,
@@ -87,6 +88,7 @@ export {
   runFiles,
   runsRoot,
 } from './runs/folder.ts';
+export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
 export {
   fromCheckpoint,
   type Recorder,

@@ -48,10 +48,10 @@ test.for([
 
 test('a number beyond its range is told the limit', () => {
   expect(numberProblem('300', 300, 'a number', { least: 1, most: 256 })).toBe(
-    '300 is larger than the limit of 256',
+    '300 is above the limit of 256',
   );
   expect(numberProblem('1e400', Infinity, 'a number', { above: 0 })).toBe(
-    '1e400 is larger than the limit of 1.7976931348623157e+308',
+    '1e400 is above the limit of 1.7976931348623157e+308',
   );
   expect(numberProblem('1', 1, 'a number below 1', { below: 1 })).toBe('1 is not a number below 1');
   expect(numberProblem('-1e400', -Infinity, 'a number', {})).toBe('-1e400 is not a number');

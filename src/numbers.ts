@@ -38,7 +38,7 @@ export function numberProblem(
   { above = -Infinity, least = -Infinity, below = Infinity, most = Number.MAX_VALUE }: Bounds,
 ): string | undefined {
   if (value !== undefined && value > most && below === Infinity)
-    return `${text} is larger than the limit of ${most}`;
+    return `${text} is above the limit of ${most}`;
   const isIn =
     value !== undefined &&
     Math.abs(value) < Infinity &&

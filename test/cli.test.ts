@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { optionGroups } from '../src/cli/config-options.ts';
+import { readSafetensors, writeSafetensors } from '../src/model/safetensors.ts';
 import { createRun } from '../src/runs/folder.ts';
 import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
@@ -41,7 +42,7 @@ describe('vgg train', () => {
     expect(stderr).toMatch(
       /\nReport: reading the run\n(Report: .+\n)*Report: testing .+\n(Report: .+\n)*Report: .+report\.html\n/,
     );
-    expect(stderr).toContain('Next: ');
+    expect(stderr).toContain('\nNext:\n  npx vgg summary simplified');
     expect(code).toBe(0);
   });
 
@@ -75,7 +76,7 @@ describe('vgg train', () => {
     }
     expect(epoch!.testAccuracy).toBeLessThan(1);
     expect(end).toMatchObject({ reason: 'finished', testAccuracy: epoch!.testAccuracy, saved: null });
-    expect(run.stderr).toContain('Next: ');
+    expect(run.stderr).toContain('\nNext:\n  npx vgg summary simplified');
     expect(run.code).toBe(0);
   });
 
@@ -108,17 +109,39 @@ describe('vgg train', () => {
     expect(await digest('seed', '--seed', '1')).not.toBe(first);
   });
 
-  test('--save, --init and evaluate fit together', async () => {
+  test('--save, --init and evaluate fit together: the file says what it needs', async () => {
     const file = join(folder, 'trained.safetensors');
-    const args = ['--normalize', '--json'];
-    const trained = jsonLines(await vgg(['train', '--epochs', '1', '--save', file, ...args])).at(-1)!;
+    const model = ['--model', 'vgg7', '--model-option', 'channels=8,16', '--model-option', 'hidden=32'];
+    const args = [...model, '--normalize', '--lr', '0.003', '--json', '--epochs', '1', '--save', file];
+    const trained = jsonLines(await vgg(['train', ...args])).at(-1)!;
     expect(trained.saved).toBe(file);
-    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, ...args]))[0]!;
+    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, '--json']))[0]!;
     expect(evaluated.accuracy).toBe(trained.testAccuracy);
     expect(evaluated.loss).toBeCloseTo(trained.testLoss as number, 6);
     expect(evaluated.images).toBe(2000);
-    const further = await vgg(['train', '--init', file, '--steps', '1', '--log-every', '1', ...args]);
+    const further = await vgg([
+      'train',
+      '--init',
+      file,
+      '--steps',
+      '1',
+      '--log-every',
+      '1',
+      '--json',
+      '--no-run',
+    ]);
     expect(jsonLines(further).find(({ event }) => event === 'step')!.loss).toBeLessThan(2);
+    for (const [command, flag, problem] of [
+      ['evaluate', '--no-normalize', 'normalize true, which contradicts --no-normalize;'],
+      ['evaluate', '--model=simplified', 'model vgg7, which contradicts --model simplified;'],
+      ['evaluate', '--dataset=cifar10', 'dataset shapes, which contradicts --dataset cifar10;'],
+      ['train', '--model-option=hidden=64', 'hidden=32, which contradicts --model-option hidden=64;'],
+    ] as const) {
+      const { code, stderr } = await vgg([command, '--init', file, flag]);
+      expect(stderr).toContain(`trained with`);
+      expect(stderr).toContain(problem);
+      expect(code).toBe(2);
+    }
   });
 });
 
@@ -370,8 +393,8 @@ describe('runs', () => {
   });
 
   test.for([
-    ['broken.json', '{"epochs": 3,}', 'is not JSON: ', 'correct it, or name a JSON file'],
-    ['broken.yaml', 'epochs: 3\n', 'is not JSON: ', 'YAML is not read: name a JSON file'],
+    ['broken.json', '{"epochs": 3,}', 'is not JSON in UTF-8 (', 'correct it, or name a JSON file'],
+    ['broken.yaml', 'epochs: 3\n', 'is not JSON in UTF-8 (', 'YAML is not read: name a JSON file'],
     ['broken.ts', 'export default {', 'does not run: ', 'correct it, or name a JSON file'],
     ['throws.mjs', 'throw 3;', 'does not run: it throws 3; ', 'or a TypeScript file'],
     ['nothing.ts', 'export const epochs = 3;', 'it has no default export; ', 'write export default {'],
@@ -463,7 +486,7 @@ describe('bad input', () => {
     ],
     ['train --dataset cifar10 --labels coarse', 2, '--labels has no effect with dataset cifar10'],
     ['train --data /tmp', 2, '--data has no effect with dataset shapes'],
-    ['evaluate --init a --data /tmp', 2, 'shapes is built in and reads no files'],
+    ['evaluate --init a --data /tmp', 1, 'a cannot be read: no such file'],
     [
       'train --nesterov',
       2,
@@ -499,8 +522,8 @@ describe('bad input', () => {
     ['train --batch-size 0x10', 2, '--batch-size 0x10 is not a whole number ≥ 1'],
     ['train --batch-size 4/2', 2, '--batch-size 4/2 is not a whole number ≥ 1'],
     ['train --batch-size 1e5', 2, 'batch size 100000 is larger than shapes'],
-    ['train --epochs 1e20', 2, '--epochs 1e20 is larger than the limit of 9007199254740991'],
-    ['train --threads 1000', 2, '--threads 1000 is larger than the limit of 256'],
+    ['train --epochs 1e20', 2, '--epochs 1e20 is above the limit of 9007199254740991'],
+    ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
     ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
     ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 pictures'],
@@ -542,7 +565,7 @@ describe('bad input', () => {
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --checkpoint-every 0x10', 2, '--checkpoint-every 0x10 is neither'],
     ['train --checkpoint-every 1.5', 2, '--checkpoint-every 1.5 is neither'],
-    ['train --checkpoint-every 1e30', 2, '--checkpoint-every 1e30 is larger than the limit of'],
+    ['train --checkpoint-every 1e30', 2, '--checkpoint-every 1e30 is above the limit of'],
     ['train --milestones 3,0x10 --schedule multiStep', 2, 'milestones'],
     ['train --recipe cifar100', 2, 'did you mean "cifar100-vgg7"?'],
     [
@@ -564,11 +587,11 @@ describe('bad input', () => {
     ['train shapes', 2, 'too many arguments'],
     ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
-    ['train --save /', 1, '--save / is a folder'],
+    ['train --save /', 1, '--save / cannot be written: it is a folder; name a file elsewhere'],
     [
       'train --run /dev/null/run',
       1,
-      '/dev/null/run cannot be written: a part of its path is a file, not a folder',
+      'cannot create the folder /dev/null/run: a part of its path is a file, not a folder',
     ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
@@ -634,6 +657,9 @@ describe('bad input', () => {
 
     const other = join(folder, 'other.safetensors');
     await vgg(['train', '--steps', '1', '--save', other]);
+    // As PyTorch would write it, for a file of ours says its network.
+    const { tensors } = readSafetensors(await readFile(other));
+    await writeFile(other, writeSafetensors(tensors));
     const vgg7 = await vgg(['evaluate', '--model', 'vgg7', '--init', other]);
     expect(vgg7.stderr).toMatch(
       /^error: .*other\.safetensors: weights do not fit vgg7 .*features\.0\.weight/,

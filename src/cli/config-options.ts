@@ -5,10 +5,13 @@
 import { extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
+import { datasetNames } from '../data/named.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { parseWhole } from '../numbers.ts';
-import { flagOf } from '../report/command.ts';
+import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
   parseConfig,
@@ -21,7 +24,7 @@ import {
 } from '../train/config.ts';
 import { recipes } from '../train/recipes.ts';
 import type { ConfigAnswer } from './config-program.ts';
-import { maxThreads, modelOptionOption } from './models.ts';
+import { modelOptionOption } from './models.ts';
 import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 /** The options under their headings in the help, in this order. */
@@ -70,7 +73,6 @@ function optionsOf(
   const suffix = shown === '' ? '' : ` (${shown}`;
   if (name === 'model') return choiceOption(`${flag} <name>`, description, Object.keys(models), suffix);
   if (name === 'modelOptions') return modelOptionOption();
-  if (name === 'threads') return wholeNumberOption(`${flag} <n>`, words, { most: maxThreads });
   switch (kind.type) {
     case 'switch':
       return switchOptions(flag, words);
@@ -134,6 +136,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', (name) => flagFor(name, given));
   // Flags are text; in a config, equal options must look equal.
@@ -143,6 +146,36 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
 /** The flag that a user gave: `--no-nesterov` where it was turned off. */
 const flagFor = (name: string, given: Partial<TrainConfig>): string =>
   given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
+
+/**
+ * Takes network, normalization and data set from the `--init` weights where no source sets them.
+ * @throws UsageError if a source contradicts the weights. Another data set is allowed: weights may be trained further.
+ */
+async function adoptWeights(init: string, merged: Options): Promise<void> {
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const info = await readInfo(init);
+  if (!info) return;
+  const { network, normalization } = info;
+  const { model, modelOptions = {}, normalize } = merged;
+  const chosen = {
+    ...(network.options ? model !== undefined && { model } : { model: model ?? trainOptions.model.default }),
+    ...(model === undefined || model === network.name ? { modelOptions } : {}),
+    ...(normalize !== undefined && { normalize }),
+  } as Chosen;
+  refuseContradictions(init, info, chosen, flagWithValue);
+  if (network.options) {
+    merged.model = network.name;
+    merged.modelOptions = { ...network.options, ...modelOptions };
+  }
+  if (normalization !== undefined) merged.normalize = normalization !== null;
+  const dataset = datasetNames.find((name) => name === info.dataset);
+  if (merged.dataset !== undefined || dataset === undefined) return;
+  merged.dataset = dataset;
+  if (info.labels) merged.labels = info.labels;
+}
 
 /** Drops default values: older versions stored every option, also those without effect. */
 function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
@@ -191,14 +224,10 @@ export async function readConfigFile(
     throw new DataError(problem, { cause });
   }
   if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
-  try {
-    return JSON.parse(text) as Partial<TrainConfig>;
-  } catch (error) {
-    const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
-    throw new UsageError(`--config ${path} is not JSON: ${oneLine(error)}; ${wayOut} ${configForms}`, {
-      cause: error,
-    });
-  }
+  const { value, problem } = parseJson(text);
+  if (problem === undefined) return value as Partial<TrainConfig>;
+  const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
+  throw new UsageError(`--config ${path} ${problem.replaceAll(/\s+/g, ' ')}; ${wayOut} ${configForms}`);
 }
 
 /** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */

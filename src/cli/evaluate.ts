@@ -2,9 +2,12 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { datasetFacts, loadDataset } from '../data/named.ts';
-import { UsageError, VggError } from '../errors.ts';
+import { datasetFacts, datasetNames, loadDataset } from '../data/named.ts';
+import { inputTransform } from '../data/transforms.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
+import { flagWithValue } from '../report/command.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
@@ -23,9 +26,10 @@ const examples = `
 Examples:
   $ vgg evaluate runs/a                                 the best weights of a run
   $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
-  $ vgg evaluate --init vgg7.safetensors --model vgg7 --dataset cifar100 --normalize --json
+  $ vgg evaluate --init vgg7.safetensors --json         a file written by --save
+  $ vgg evaluate --init torch.safetensors --model vgg7 --dataset cifar100 --normalize
 
-Without a run, give the options that the weights were trained with: --model, --model-option, --dataset, --labels and --normalize.`;
+Files written by vgg contain the network, data set and normalization that they were trained with. For other weights, from PyTorch for instance, give these as options: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts the file is an error.`;
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test a run or saved weights');
@@ -40,7 +44,7 @@ export function evaluateCommand(): Command {
   addDatasetOptions(addModelOptions(command));
   const normalize = switchOptions(
     '--normalize',
-    'normalize the images by the mean and deviation of the training images, as in training (default: off)',
+    'normalize the images by the mean and deviation of the training images, as in training (default: as the file says, else off)',
   );
   for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)
@@ -54,54 +58,98 @@ export function evaluateCommand(): Command {
 /** The options that the network was trained with. */
 type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'>;
 
+/** Weights, what they were trained as, and what they say of themselves. */
+interface Source {
+  readonly init: string;
+  readonly shape: Shape;
+  readonly info?: ModelInfo | undefined;
+}
+
 async function evaluate(command: Command, run: string | undefined, options: EvaluateOptions): Promise<void> {
-  const { init, shape } = run === undefined ? fromOptions(options) : await fromRun(command, run, options);
+  const { init, shape, info } =
+    run === undefined ? await fromOptions(command, options) : await fromRun(command, run, options);
   const splits = await loadDataset(shape);
-  const [{ testLoaderFor }, { compile }, { accuracyLine }] = await Promise.all([
+  const [{ testLoaderFor }, { dataLoader }, { compile }, { accuracyLine }] = await Promise.all([
     import('../runs/loaders.ts'),
+    import('../data/loader.ts'),
     import('../train/model.ts'),
     import('../train/reporters.ts'),
   ]);
-  const loader = testLoaderFor(splits, { batchSize: options.batchSize, normalize: shape.normalize });
+  const { batchSize, device, threads } = options;
+  // What the weights were trained with, if they say so; otherwise it is measured again.
+  const loader =
+    info?.normalization === undefined
+      ? testLoaderFor(splits, { batchSize, normalize: shape.normalize })
+      : dataLoader(splits.test, {
+          batchSize: Math.min(batchSize, splits.test.length),
+          transform: inputTransform(info.normalization ?? undefined),
+        });
   const { shape: input, classes } = datasetFacts(shape);
-  const { device, threads } = options;
-  await using model = await compile(createModel(shape.model, { classes, options: shape.modelOptions }), {
+  const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions });
+  await using model = await compile(network, {
     input,
     device,
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
   });
   await model.load(init);
+  const outputs = model.network.output[0];
+  if (outputs !== classes) {
+    throw new DataError(
+      `${init}: its network has ${outputs} classes, and ${splits.test.name} has ${classes}`,
+    );
+  }
   const { loss, accuracy, topFive, correct, images } = await model.evaluate(loader);
   if (options.json) return printJson({ loss, accuracy, topFive, correct, images });
   print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
   print(accuracyLine(accuracy));
 }
 
-function fromOptions(options: EvaluateOptions): { readonly init: string; readonly shape: Shape } {
-  const { init, model, modelOption, dataset, data, labels, normalize = false } = options;
+/** A file by itself: what it says of itself, and flags for what it does not say. */
+async function fromOptions(command: Command, options: EvaluateOptions): Promise<Source> {
+  const { init, data } = options;
   if (init === undefined) {
     throw new UsageError('evaluate: name a run folder, or weights with --init FILE.safetensors');
   }
-  const modelOptions = parseAssignments(modelOption);
+  const given = (name: keyof EvaluateOptions): boolean => command.getOptionValueSource(name) === 'cli';
+  const { readInfo } = await import('../model/weight-files.ts');
+  const info = await readInfo(init);
+  const chosen: Chosen = {
+    ...(given('model') && { model: options.model }),
+    ...(given('modelOption') && { modelOptions: parseAssignments(options.modelOption) }),
+    ...(given('dataset') && { dataset: options.dataset }),
+    ...(options.labels && { labels: options.labels }),
+    ...(options.normalize !== undefined && { normalize: options.normalize }),
+  };
+  const known = datasetNames.find((name) => name === info?.dataset);
+  if (info) {
+    // A data set of a program's own has a name that no flag can repeat.
+    const { dataset: _, labels: __, ...own } = info;
+    const { refuseContradictions } = await import('../runs/training.ts');
+    refuseContradictions(init, known ? info : own, chosen, flagWithValue);
+    if (info.dataset !== undefined && !known && !chosen.dataset) {
+      throw new UsageError(
+        `${init}: its weights were trained on ${info.dataset}, which is none of ${datasetNames.join(', ')}; ` +
+          'name one of them with --dataset',
+      );
+    }
+  }
+  const labels = chosen.labels ?? (known && info?.labels);
   return {
     init,
+    info,
     shape: {
-      model,
-      modelOptions,
-      dataset,
+      model: options.model,
+      modelOptions: chosen.modelOptions ?? {},
+      dataset: chosen.dataset === undefined ? (known ?? options.dataset) : options.dataset,
       ...(data !== undefined && { data }),
       ...(labels && { labels }),
-      normalize,
+      normalize: options.normalize ?? false,
     },
   };
 }
 
-async function fromRun(
-  command: Command,
-  run: string,
-  { init, data }: EvaluateOptions,
-): Promise<{ readonly init: string; readonly shape: Shape }> {
+async function fromRun(command: Command, run: string, { init, data }: EvaluateOptions): Promise<Source> {
   const own = ['model', 'modelOption', 'dataset', 'labels', 'normalize'];
   const given = own.find((name) => command.getOptionValueSource(name) === 'cli');
   if (given !== undefined) {
@@ -120,8 +168,12 @@ async function fromRun(
         `vgg train --resume ${shellWord(run)}${existsSync(last) ? `, or test its last weights with --init ${shellWord(last)}` : ''}`,
     );
   }
-  return {
-    init: init ?? best,
-    shape: { ...config, ...(data !== undefined && { data }) },
-  };
+  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/training.ts'),
+  ]);
+  const file = init ?? best;
+  const info = await readInfo(file);
+  if (info) refuseContradictions(file, info, config, (option, value) => `the run's ${option} ${value}`);
+  return { init: file, info, shape: { ...config, ...(data !== undefined && { data }) } };
 }

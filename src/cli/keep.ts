@@ -13,7 +13,7 @@ import type { Interruption } from './interrupt.ts';
 export interface Keeper {
   readonly callback: Callback;
   /** The model is ready. */
-  begin(): void;
+  begin(model: Model): void;
   /** Saves the weights that were tested last. */
   finish(model: Model): Promise<void>;
   /** `step` of `epoch` was the last one. */
@@ -50,6 +50,7 @@ export function keeperOf(
         ? places.join(' ')
         : `Nothing was saved after ${at}. Without --no-run, a run folder keeps checkpoints.`;
   };
+  let info: (() => Model['info']) | undefined;
   return {
     callback: {
       // The loop also writes a checkpoint when it is interrupted.
@@ -59,12 +60,13 @@ export function keeperOf(
             import('../runs/recorder.ts'),
             import('../model/weight-files.ts'),
           ]);
-          await saveWeights(save, testedWeights(state));
+          await saveWeights(save, testedWeights(state), info?.());
         }
         say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
       },
     },
-    begin() {
+    begin(model) {
+      info = () => model.info;
       interruption.stopsItself = true;
       if (run !== undefined || save !== undefined) interruption.graceMilliseconds = graceMilliseconds;
       interruption.kept = 'Nothing was saved, because the running step did not end in time.';

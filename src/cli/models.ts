@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
+import { maxThreads } from '../options.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
@@ -34,6 +35,8 @@ export function modelOptionOption(): ReturnType<typeof repeatedOption> {
   );
 }
 
+export { maxThreads };
+
 export interface DeviceOptions {
   readonly device: DeviceName;
   readonly threads?: number;
@@ -51,9 +54,6 @@ export function addDeviceOptions(command: Command): Command {
       ),
     );
 }
-
-/** An upper limit, because each thread needs its own memory. */
-export const maxThreads = 256;
 
 /** The chosen network for `classes` classes. @throws UsageError for an unknown name or a wrong option. */
 export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {

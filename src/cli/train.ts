@@ -8,6 +8,7 @@ import { Command, Option } from 'commander';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { parseNumber } from '../numbers.ts';
+import { longestTimer, mostSeeds } from '../options.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Callback, FitOptions } from '../train/fit.ts';
@@ -68,7 +69,13 @@ export function trainCommand(interruption: Interruption): Command {
     .option('--no-report', 'do not write report.html at the end')
     .addOption(pathOption('--save <file>', 'also save the weights as safetensors, after each epoch'))
     .addOption(
-      wholeNumberOption('--seeds <k>', 'train k times, with --seed and the seeds after it: mean ± deviation'),
+      wholeNumberOption(
+        '--seeds <k>',
+        'train k times, with --seed and the seeds after it: mean ± deviation',
+        {
+          most: mostSeeds,
+        },
+      ),
     )
     .optionsGroup('Output:')
     .option('--json', 'print one JSON object per line');
@@ -79,13 +86,14 @@ export function trainCommand(interruption: Interruption): Command {
 
 function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
   const isTime = text.endsWith('s');
+  const limit = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
   const value = parseNumber(isTime ? text.slice(0, -1) : text) ?? 0;
-  const isInRange = value > 0 && value <= Number.MAX_SAFE_INTEGER;
+  const isInRange = value > 0 && value <= limit;
   if (isInRange && isTime) return { seconds: value };
   if (isInRange && Number.isInteger(value) && !text.includes('/')) return { steps: value };
   throw new UsageError(
-    value > Number.MAX_SAFE_INTEGER
-      ? `--checkpoint-every ${text} is larger than the limit of ${Number.MAX_SAFE_INTEGER}`
+    value > limit
+      ? `--checkpoint-every ${text} is above the limit of ${limit}${isTime ? 's' : ''}`
       : `--checkpoint-every ${text} is neither a number of steps such as 100 nor of seconds such as 30s`,
   );
 }
@@ -273,7 +281,7 @@ async function trainOnce(
       onNotice: note,
       callbacks: [shown, keeper.callback],
       onStart(training, from) {
-        keeper.begin();
+        keeper.begin(training.model);
         if (from) position = from.loop;
         progress.start({ ...training, seed: config.seed, run: folder, from: from?.loop });
       },

@@ -76,6 +76,15 @@ describe('python files', () => {
     await expect(cifar10({ data })).rejects.toThrow(DataError);
   });
 
+  test('that are far too long are refused before they are read', async () => {
+    const data = fresh();
+    const folder = writePythonFolder(data, 'cifar10');
+    truncateSync(join(folder, 'data_batch_3'), 2 ** 33);
+    await expect(cifar10({ data })).rejects.toThrow(
+      /data_batch_3 has 8589934592 bytes and is too long; 10000 records take at most 33280000/,
+    );
+  });
+
   test('that would run code are refused', async () => {
     const data = fresh();
     const folder = writePythonFolder(data, 'cifar10');

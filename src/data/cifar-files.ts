@@ -7,19 +7,21 @@ import { existsSync, lstatSync, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { DataError, VggError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
 import { cannotRead, openRegular } from '../files/files.ts';
 import { wishHugePages } from '../huge-pages-node.ts';
+import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { exactly, parse } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import {
   allocateCifar,
-  binaryFileBytes,
   type CifarFile,
   type CifarFormat,
   type CifarLayout,
+  type CifarName,
   type CifarTarget,
+  checkCifarSize,
   cifarFormats,
   cifarParser,
   cifarSplits,
@@ -33,15 +35,29 @@ export interface CifarOptions {
   readonly data?: string;
 }
 
+export interface Cifar100Options extends CifarOptions {
+  /** Which classes: 100 fine ones, the default, or 20 coarse ones. */
+  readonly labels?: 'fine' | 'coarse';
+}
+
+const checkGiven = (name: CifarName, options: unknown): void => {
+  if (name === 'cifar10') checkOptions<CifarOptions>(name, options, { data: 'optional' });
+  else checkOptions<Cifar100Options>(name, options, { data: 'optional', labels: 'optional' });
+};
+
 /** CIFAR-10: 50,000 training and 10,000 test pictures of 10 classes. @throws DataError where the files are not right. */
-export function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
+export async function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
+  checkGiven('cifar10', options);
   return load(cifarFormats.cifar10, options.data, 'fine');
 }
 
 /** CIFAR-100, with its 100 fine classes or its 20 coarse ones. @throws DataError where the files are not right. */
-export function cifar100(
-  options: CifarOptions & { readonly labels?: 'fine' | 'coarse' } = {},
-): Promise<DatasetSplits> {
+export async function cifar100(options: Cifar100Options = {}): Promise<DatasetSplits> {
+  checkGiven('cifar100', options);
+  const { labels } = options;
+  if (labels !== undefined && labels !== 'fine' && labels !== 'coarse') {
+    throw new UsageError(`cifar100: labels ${shown(labels)} is neither "fine" nor "coarse"`);
+  }
   return load(cifarFormats.cifar100, options.data, options.labels ?? 'fine');
 }
 
@@ -146,13 +162,7 @@ async function readFile(
   try {
     handle = await openRegular(path);
     const { size } = await handle.stat();
-    const expected = binaryFileBytes(format, file);
-    if (layout === 'binary' && size !== expected) {
-      throw new DataError(
-        `${path} has ${size} bytes and is ${size < expected ? 'truncated' : 'too long'}; ` +
-          `${file.records} records take ${expected}`,
-      );
-    }
+    checkCifarSize(format, layout, file, size, path);
     if (layout === 'binary') {
       for (const arrays of recordBlocks(format, file, target, path)) await fill(arrays, handle, path);
     } else {
@@ -254,13 +264,7 @@ async function readArchive(format: CifarFormat, path: string, target: CifarTarge
     if (!found) return undefined;
     const { file, layout } = found;
     const name = `${member.path} in ${path}`;
-    const expected = binaryFileBytes(format, file);
-    if (layout === 'binary' && member.size !== expected) {
-      throw new DataError(
-        `${name} has ${member.size} bytes and is ${member.size < expected ? 'truncated' : 'too long'}; ` +
-          `${file.records} records take ${expected}`,
-      );
-    }
+    checkCifarSize(format, layout, file, member.size, name);
     missing.delete(file);
     return cifarParser(format, layout, file, target, name);
   });

@@ -91,6 +91,31 @@ export const cifarFormats: Readonly<Record<CifarName, CifarFormat>> = {
 export const binaryFileBytes = ({ labelBytes }: CifarFormat, { records }: CifarFile): number =>
   records * (labelBytes + pixelBytes);
 
+/** The most bytes of a python file: its pixels, and room for the labels and names of its records. */
+const pickleBytes = ({ records }: CifarFile): number => records * (pixelBytes + 256);
+
+/** @throws DataError where a file of this size is none of the layout's; nothing of it has been read. `path` is for the message. */
+export function checkCifarSize(
+  format: CifarFormat,
+  layout: CifarLayout,
+  file: CifarFile,
+  size: number,
+  path: string,
+): void {
+  if (layout === 'binary') {
+    const expected = binaryFileBytes(format, file);
+    if (size === expected) return;
+    throw new DataError(
+      `${path} has ${size} bytes and is ${size < expected ? 'truncated' : 'too long'}; ` +
+        `${file.records} records take ${expected}`,
+    );
+  }
+  if (size <= pickleBytes(file)) return;
+  throw new DataError(
+    `${path} has ${size} bytes and is too long; ${file.records} records take at most ${pickleBytes(file)}`,
+  );
+}
+
 /** The memory that files are read into. */
 export interface CifarTarget {
   readonly pixels: Readonly<Record<'train' | 'test', Uint8Array>>;

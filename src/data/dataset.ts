@@ -3,6 +3,7 @@
  * SharedArrayBuffer where there is one, so that workers read them without a copy.
  */
 import { UsageError } from '../errors.ts';
+import { checkOptions, isObject, shown } from '../options.ts';
 
 /** Channels, height and width of one picture. */
 export type ImageShape = readonly [channels: number, height: number, width: number];
@@ -30,6 +31,15 @@ export interface DatasetSplits {
   readonly test: Dataset;
 }
 
+/** @throws UsageError where plain JavaScript passes what is no data set; the two splits of one, for instance. */
+export function checkDataset(where: string, dataset: unknown): asserts dataset is Dataset {
+  if (isObject(dataset) && Array.isArray(dataset.shape) && dataset.pixels instanceof Uint8Array) return;
+  const splits = isObject(dataset) && 'train' in dataset;
+  throw new UsageError(
+    `${where}: ${splits ? 'these are both splits of a data set; pass .train or .test' : `${shown(dataset)} is not a data set`}`,
+  );
+}
+
 /** Bytes that workers can share where the platform allows it (browsers: only under cross-origin isolation). */
 export function allocateBytes(length: number): Uint8Array {
   return typeof SharedArrayBuffer === 'undefined'
@@ -47,6 +57,14 @@ export function fromArrays(
   shape: ImageShape,
   options: { readonly name?: string; readonly classes?: readonly string[] } = {},
 ): Dataset {
+  checkOptions<NonNullable<typeof options>>('fromArrays', options, { name: 'optional', classes: 'optional' });
+  for (const [argument, value] of Object.entries({ pixels, labels, shape })) {
+    if (typeof (value as ArrayLike<unknown> | undefined)?.length !== 'number' || typeof value === 'string') {
+      throw new UsageError(
+        `fromArrays: ${argument} is ${shown(value)}; give fromArrays(pixels, labels, [channels, height, width])`,
+      );
+    }
+  }
   const [channels, height, width] = shape;
   const size = channels * height * width;
   if (shape.length !== 3 || shape.some((side) => !Number.isInteger(side) || side < 1)) {

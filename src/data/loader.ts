@@ -6,7 +6,8 @@
  */
 import type { BatchSource } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
-import type { Dataset } from './dataset.ts';
+import { checkOptions } from '../options.ts';
+import { checkDataset, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 import {
   applyFused,
@@ -59,6 +60,14 @@ export interface DataLoader extends AsyncIterable<Batch> {
 
 /** @throws UsageError where an option is out of its range or the transform does not fit the pictures. */
 export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
+  checkDataset('dataLoader', dataset);
+  checkOptions<DataLoaderOptions>('dataLoader', options, {
+    batchSize: 'required',
+    shuffle: 'optional',
+    transform: 'optional',
+    seed: 'optional',
+    dropLast: 'optional',
+  });
   const { batchSize, shuffle = false, transform = toTensor(), seed = 0, dropLast = false } = options;
   checkBatchSize(batchSize, dataset);
   if (!Number.isSafeInteger(seed) || seed < 0) {

@@ -1,6 +1,6 @@
 /** Keeping pictures of a training set apart, to choose by. */
 import { UsageError } from '../errors.ts';
-import { allocateBytes, type Dataset } from './dataset.ts';
+import { allocateBytes, checkDataset, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 
 /** How many of so many pictures a share is. */
@@ -29,6 +29,7 @@ export function keepApart(
   share: number,
   seed = 0,
 ): { readonly train: Dataset; readonly validation: Dataset } {
+  checkDataset('keepApart', dataset);
   const count = dataset.length - leftToTrain(dataset, share);
   const order = permutation(dataset.length, random(seed, streams.validation));
   return {

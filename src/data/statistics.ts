@@ -2,7 +2,7 @@
  * Mean and standard deviation of a data set's channels over all its pixels (the lecture's equation 5.9), for
  * `normalize`. Bytes are counted into histograms first, so the sums are exact and in no particular order.
  */
-import type { Dataset } from './dataset.ts';
+import { checkDataset, type Dataset } from './dataset.ts';
 
 export interface ChannelStatistics {
   /** For each channel, of pixels scaled to 0–1. */
@@ -13,6 +13,7 @@ export interface ChannelStatistics {
 
 /** How often each byte value occurs in each channel: 256 bins a channel. */
 export function channelHistograms(dataset: Dataset): Uint32Array[] {
+  checkDataset('channelHistograms', dataset);
   const [channels, height, width] = dataset.shape;
   const area = height * width;
   const histograms = Array.from({ length: channels }, () => new Uint32Array(256));

@@ -8,6 +8,7 @@
  * the order of the chain: a flip draws once (`uniform() < probability`), a crop twice (top, then left), always.
  */
 import { UsageError } from '../errors.ts';
+import { checkWhole, isObject, shown } from '../options.ts';
 import type { ImageShape } from './dataset.ts';
 import { blank, drawHole } from './fuse.ts';
 import { type Random, random, streams } from './random.ts';
@@ -41,11 +42,14 @@ export type Transform =
 /** One link of a flattened chain. */
 export type SimpleTransform = Exclude<Transform, { readonly kind: 'compose' }>;
 
+/** The most pixels along a side of what a transform makes or cuts. */
+const longestSide = 10_000;
+/** The most values of one image. */
+const mostValues = 2 ** 26;
+
 /** Adds `padding` rows and columns of zeros on all four sides. */
 export function pad(padding: number): Transform {
-  if (!Number.isInteger(padding) || padding < 0) {
-    throw new UsageError(`pad: ${padding} is not a whole number of pixels ≥ 0`);
-  }
+  checkWhole('pad', 'padding', padding, 0, longestSide);
   return { kind: 'pad', padding };
 }
 
@@ -59,11 +63,9 @@ export function randomHorizontalFlip(probability = 0.5): Transform {
 
 /** Cuts out a window of `size` (a side, or height and width) at a random place, each place equally likely. */
 export function randomCrop(size: number | readonly [height: number, width: number]): Transform {
-  const sides = typeof size === 'number' ? ([size, size] as const) : size;
-  if (sides.length !== 2 || sides.some((side) => !Number.isInteger(side) || side < 1)) {
-    throw new UsageError(`randomCrop: size ${sides.join('×')} is not a whole number of pixels ≥ 1`);
-  }
-  return { kind: 'randomCrop', size: [sides[0], sides[1]] };
+  const [height, width] = Array.isArray(size) ? (size as readonly number[]) : [size, size];
+  for (const side of [height, width]) checkWhole('randomCrop', 'size', side, 1, longestSide);
+  return { kind: 'randomCrop', size: [height as number, width as number] };
 }
 
 /** Scales 0–255 to 0–1. */
@@ -104,14 +106,19 @@ export function inputTransform(normalization: ChannelStatistics | undefined): Tr
  * of it lies outside the picture is lost. Blank is 0: the mean after `normalize`, black before it.
  */
 export function cutout(size: number): Transform {
-  if (!Number.isInteger(size) || size < 1) {
-    throw new UsageError(`cutout: size ${size} is not a whole number of pixels ≥ 1`);
-  }
+  checkWhole('cutout', 'size', size, 1, longestSide);
   return { kind: 'cutout', size };
 }
 
 /** The transforms one after the other. Nested chains are flattened. */
 export function compose(transforms: readonly Transform[]): Transform {
+  if (!Array.isArray(transforms)) {
+    throw new UsageError(`compose: ${shown(transforms)} is not a list of transforms`);
+  }
+  for (const transform of transforms) {
+    if (typeof transform === 'function' || isObject(transform)) continue;
+    throw new UsageError(`compose: ${shown(transform)} is not a transform, such as toTensor()`);
+  }
   const chain = transforms.flatMap(flatten);
   const scaled = chain.findIndex((link) => kindOf(link) === 'toTensor');
   if (chain.some((link, i) => i > scaled && scaled >= 0 && kindOf(link) === 'toTensor')) {
@@ -130,6 +137,9 @@ export function flatten(transform: Transform): readonly SimpleTransform[] {
 
 /** @throws UsageError where a chain of known transforms cannot yield the float values that a network takes. */
 export function requireTensor(transform: Transform): void {
+  if (typeof transform !== 'function' && !isObject(transform)) {
+    throw new UsageError(`transform: ${shown(transform)} is not a transform, such as toTensor()`);
+  }
   const chain = flatten(transform);
   if (!chain.some((link) => typeof link === 'function' || link.kind === 'toTensor')) {
     const kinds = chain.map(kindOf).join(', ') || 'nothing';
@@ -182,7 +192,12 @@ function applyLink(link: SimpleTransform, image: Image, random: Random): Image {
 }
 
 export function paddedShape([channels, height, width]: ImageShape, padding: number): ImageShape {
-  return [channels, height + 2 * padding, width + 2 * padding];
+  const shape = [channels, height + 2 * padding, width + 2 * padding] as const;
+  const values = shape.reduce((product, side) => product * side);
+  if (values <= mostValues) return shape;
+  throw new UsageError(
+    `pad: images of ${shape.join('×')} have ${values} values, above the limit of ${mostValues}; pad less`,
+  );
 }
 
 /** @throws UsageError where the window is larger than the picture. */

@@ -38,7 +38,18 @@ interface Draws {
 }
 
 /** Opens the float64 reference. `batchSize` and `threads` do not matter to it. */
-export const openReference: OpenSession = async (network) => new ReferenceSession(network);
+export const openReference: OpenSession = async (network) => {
+  const maps = network.layers.reduce((sum, { output }) => sum + sizeOf(output), sizeOf(network.input));
+  const bytes = 8 * (maps + 4 * network.parameterCount);
+  if (bytes <= mostBytes) return new ReferenceSession(network);
+  throw new VggError(
+    `${network.name}: training on the reference needs ${(bytes / 2 ** 30).toFixed(1)} GiB and more, above the limit of ` +
+      '4 GiB; choose fewer channels or hidden units, or smaller images',
+  );
+};
+
+/** Of parameters with gradients and moments, and of one image's maps. */
+const mostBytes = 2 ** 32;
 
 class ReferenceSession implements Session {
   readonly description = 'reference, float64, 1 thread';

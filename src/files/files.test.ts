@@ -60,7 +60,7 @@ test('readWhole and readJson name the file and the rule', async () => {
   await writeFile(path, '{"a":');
   await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes; at most 4 are read');
   await expect(readJson(path)).rejects.toThrow(DataError);
-  await expect(readJson(path)).rejects.toThrow(/x\.json is damaged: no JSON/);
+  await expect(readJson(path)).rejects.toThrow(/x\.json is damaged: it is not JSON/);
   await writeFile(path, Uint8Array.of(0x22, 0xff, 0x22));
   await expect(readJson(path)).rejects.toThrow(/x\.json is damaged/);
   await expect(readWhole(join(folder, 'none'), 4)).rejects.toThrow(/none cannot be read: no such file/);

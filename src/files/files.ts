@@ -20,6 +20,7 @@ import { dirname, join } from 'node:path';
 import type * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, reason, VggError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
@@ -233,25 +234,41 @@ export async function openAppend(path: string): Promise<AppendFile> {
 }
 
 /** A file's bytes. @throws DataError where it cannot be read or is longer than `most` bytes. */
-export async function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
+export function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  return readParts(path, (size, read) => {
+    if (size > most) throw new DataError(`${path} has ${size} bytes; at most ${most} are read`);
+    return read(size);
+  });
+}
+
+/**
+ * A file whose beginning says whether the rest is worth reading: `body` gets the size and a reader of the first bytes.
+ * @throws DataError where it cannot be read.
+ */
+export async function readParts<T>(
+  path: string,
+  body: (size: number, read: (length: number) => Promise<Uint8Array<ArrayBuffer>>) => Promise<T>,
+): Promise<T> {
   try {
     const file = await openRegular(path);
     try {
       const { size } = await file.stat();
-      if (size > most) throw new DataError(`${path} has ${size} bytes; at most ${most} are read`);
-      const bytes = new Uint8Array(size);
-      let at = 0;
-      while (at < size) {
-        // In pieces, for one call reads 2 GiB at most.
-        const { bytesRead } = await file.read(bytes, at, Math.min(size - at, pieceBytes), at);
-        if (bytesRead === 0) break;
-        at += bytesRead;
-      }
-      return bytes.subarray(0, at);
+      return await body(size, async (length) => {
+        const bytes = new Uint8Array(Math.min(length, size));
+        let at = 0;
+        while (at < bytes.length) {
+          // In pieces, for one call reads 2 GiB at most.
+          const { bytesRead } = await file.read(bytes, at, Math.min(bytes.length - at, pieceBytes), at);
+          if (bytesRead === 0) break;
+          at += bytesRead;
+        }
+        return bytes.subarray(0, at);
+      });
     } finally {
       await file.close();
     }
   } catch (error) {
+    if (error instanceof VggError) throw error;
     throw cannotRead(path, error);
   }
 }
@@ -262,13 +279,15 @@ const mostJson = 1 << 20;
 /** A JSON file of a run: small, in UTF-8. @throws DataError that names the file. */
 export async function readJson(path: string): Promise<unknown> {
   const bytes = await readWhole(path, mostJson);
+  let text: string;
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
-    throw new DataError(`${path} is damaged: no JSON in UTF-8 (${(error as Error).message})`, {
-      cause: error,
-    });
+    throw new DataError(`${path} is damaged: it is not UTF-8`, { cause: error });
   }
+  const { value, problem } = parseJson(text);
+  if (problem !== undefined) throw new DataError(`${path} is damaged: it ${problem}`);
+  return value;
 }
 
 /** What a file of JSON holds. @throws DataError that names the file, the key, its value, the rule and the way out. */

@@ -184,6 +184,8 @@ export interface NetworkLayer {
 export interface Network {
   /** For instance `simplified`; used in messages and summaries. */
   readonly name: string;
+  /** Of a model that has a name: its options. */
+  readonly options?: Readonly<Record<string, number | readonly number[]>>;
   readonly input: Shape;
   readonly output: Shape;
   readonly layers: readonly NetworkLayer[];

@@ -5,7 +5,9 @@
  */
 import { UsageError } from '../errors.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
+import { checkOptions, isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
+import { largestSize } from './layers/arguments.ts';
 import type { Sequential } from './network.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
 
@@ -30,7 +32,7 @@ const numberKinds: Readonly<
     one: 'a whole number ≥ 1',
     several: 'whole numbers ≥ 1',
     parse: parseWhole,
-    accepts: (value) => Number.isSafeInteger(value) && value >= 1,
+    accepts: (value) => Number.isSafeInteger(value) && value >= 1 && value <= largestSize,
   },
   share: {
     one: 'a number ≥ 0 and < 1',
@@ -106,9 +108,21 @@ export function createModel(
   settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
 ): Sequential {
   const model = described(name);
-  const values: Record<string, OptionValue> = {};
-  for (const [option, { default: standard }] of Object.entries(model.options)) values[option] = standard;
-  return model.build(settings.classes, { ...values, ...optionNumbers(name, settings.options ?? {}) });
+  checkOptions<typeof settings>(name, settings, { classes: 'required', options: 'optional' });
+  const options = completeOptions(name, settings.options ?? {});
+  return { ...model.build(settings.classes, options), options };
+}
+
+/** All options of a model, those that are left out by their defaults. @throws UsageError as `createModel`. */
+export function completeOptions(
+  name: string,
+  options: Readonly<Record<string, OptionValue | string>>,
+): Readonly<Record<string, OptionValue>> {
+  const defaults = Object.entries(described(name).options).map(([option, { default: value }]) => [
+    option,
+    value,
+  ]);
+  return { ...Object.fromEntries(defaults), ...optionNumbers(name, options) };
 }
 
 /**
@@ -120,6 +134,7 @@ export function optionNumbers(
   options: Readonly<Record<string, OptionValue | string>>,
 ): Readonly<Record<string, OptionValue>> {
   const { options: known } = described(name);
+  if (!isObject(options)) throw new UsageError(`${name}: the options are ${shown(options)}, not an object`);
   const parsed = Object.entries(options).map(([option, value]): [string, OptionValue] => {
     const description = Object.hasOwn(known, option) ? known[option] : undefined;
     if (description === undefined) {
@@ -132,8 +147,11 @@ export function optionNumbers(
 
 function described(name: string): ModelDescription {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;
-  if (model === undefined) throw new UsageError(unknownName('model', name, Object.keys(models)));
-  return model;
+  if (model !== undefined) return model;
+  if (typeof name === 'string') throw new UsageError(unknownName('model', name, Object.keys(models)));
+  throw new UsageError(
+    `createModel: the name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`,
+  );
 }
 
 /**
@@ -164,8 +182,13 @@ function parseOption(
   const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
   const numbers = texts.map((text) => parse(text.trim()) ?? Number.NaN);
   if (numbers.length !== count || !numbers.every(accepts)) {
+    const given = texts.join(',').slice(0, 60);
+    const beyond = numbers.find((number) => number > largestSize);
+    if (kind === 'count' && numbers.length === count && beyond !== undefined) {
+      throw new UsageError(`${model}: option ${option}=${given} is above the limit of ${largestSize}`);
+    }
     const example = `${option}=${[standard].flat().join(',')}`;
-    throw new UsageError(`${model}: option ${option}=${texts.join(',')} is not ${form}, as in ${example}`);
+    throw new UsageError(`${model}: option ${option}=${given} is not ${form}, as in ${example}`);
   }
   return typeof standard === 'number' ? numbers[0]! : numbers;
 }

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { ShapeError, UsageError } from '../errors.ts';
+import { ShapeError, UsageError, VggError } from '../errors.ts';
 import { initialWeights } from './initialize.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from './layers/index.ts';
 import { createModel, models, parseAssignments } from './models.ts';
 import { buildNetwork, parametersOf, sequential, tensorsOf } from './network.ts';
-import { configurations, type VggLetter, vggFeatures } from './vgg.ts';
+import { configurations, type VggLetter, vgg7, vggFeatures } from './vgg.ts';
 
 const build = (...layers: Parameters<typeof sequential>[0][number][]): (() => unknown) => {
   return () => buildNetwork(sequential(layers), [3, 32, 32]);
@@ -158,6 +158,8 @@ describe('models', () => {
       { channels: '64' },
       'option channels=64 is not 2 whole numbers ≥ 1 with commas between, as in channels=64,128',
     ],
+    ['vgg7', { channels: '10000000,64' }, 'option channels=10000000,64 is above the limit of 1000000'],
+    ['vgg7', { hidden: '1000000000' }, 'option hidden=1000000000 is above the limit of 1000000'],
     ['vgg7', { channels: '64,0' }, 'option channels=64,0 is not'],
     ['vgg7', { hidden: '0x10' }, 'option hidden=0x10 is not a whole number ≥ 1'],
     ['vgg7', { hidden: '4/2' }, 'option hidden=4/2 is not a whole number ≥ 1'],
@@ -169,6 +171,44 @@ describe('models', () => {
   ])('%s with %j is refused', (name, options, message) => {
     const create = (): unknown => createModel(name, { classes: 10, options });
     expect(create).toThrow(UsageError);
+    expect(create).toThrow(message);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['no name', () => createModel(undefined as never, undefined as never), 'createModel: the name undefined'],
+    ['no settings', () => createModel('vgg7', undefined as never), 'vgg7: the options are undefined, not an'],
+    ['no classes', () => createModel('vgg7', {} as never), 'vgg7: the option classes is missing'],
+    ['a wrong key', () => createModel('vgg7', { classes: 10, option: {} } as never), 'no option "option"'],
+    ['a list for options', () => createModel('vgg7', { classes: 10, options: [] as never }), 'are a list'],
+    ['no layers', () => sequential(undefined as never), 'the layers are undefined, not a list'],
+    ['a number for a layer', () => sequential([5 as never]), '5 is not a layer'],
+    ['an unknown layer', () => sequential([{ kind: 'gru' } as never]), 'kind "gru" is not a layer'],
+    ['a layer by hand', () => sequential([{ kind: 'linear', out: 1e9 } as never]), 'out 1000000000 is above'],
+    [
+      '1001 layers',
+      () => sequential(new Array(1001).fill(relu())),
+      '1001 layers are above the limit of 1000',
+    ],
+    ['no network', () => buildNetwork(undefined as never, [1]), 'undefined is not a network'],
+    [
+      'no input',
+      () => buildNetwork(sequential([linear(1)]), undefined as never),
+      'input undefined is neither',
+    ],
+    ['a large input', () => buildNetwork(sequential([linear(1)]), [1e9]), 'input size 1000000000 is above'],
+    ['unknown options', () => vggFeatures([], [], { batchnorm: true } as never), 'no option "batchnorm"'],
+    [
+      'channels that are no list',
+      () => vgg7({ classes: 10, channels: 5 as never }),
+      'channels 5 is not a list',
+    ],
+    [
+      'more parameters than can be counted',
+      () => buildNetwork(sequential([flatten(), linear(1e6)]), [1e3, 1e4, 1e4]),
+      'it has 1.0e+17 parameters, above the limit of 2^53',
+    ],
+  ])('refuses %s', (_name, create, message) => {
+    expect(create).toThrow(VggError);
     expect(create).toThrow(message);
   });
 

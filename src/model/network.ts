@@ -3,15 +3,18 @@
  * parameters their full names. Both results are plain data. Nothing is allocated here.
  */
 import { ShapeError, UsageError } from '../errors.ts';
+import { checkOptions, isObject, shown } from '../options.ts';
 import type { LayerSpec, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
-import { formatShape, wholeNumber } from './layers/arguments.ts';
-import { kindOf } from './layers/index.ts';
+import { formatShape, mostLayers, wholeNumber } from './layers/arguments.ts';
+import { checkedSpec, kindOf } from './layers/index.ts';
 
 /** A chain of layers whose input is not known yet. */
 export interface Sequential {
   /** Used in messages and summaries. */
   readonly name: string;
   readonly layers: readonly LayerSpec[];
+  /** Of a model that `createModel` made: its options. `name` is then the model's. */
+  readonly options?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 /**
@@ -22,7 +25,16 @@ export function sequential(
   layers: readonly LayerSpec[],
   options: { readonly name?: string } = {},
 ): Sequential {
-  return { name: options.name ?? 'sequential', layers };
+  checkOptions<NonNullable<typeof options>>('sequential', options, { name: 'optional' });
+  checkLayers('sequential', layers);
+  return { name: options.name ?? 'sequential', layers: layers.map(checkedSpec) };
+}
+
+function checkLayers(where: string, layers: unknown): void {
+  if (!Array.isArray(layers)) throw new UsageError(`${where}: the layers are ${shown(layers)}, not a list`);
+  if (layers.length > mostLayers) {
+    throw new UsageError(`${where}: ${layers.length} layers are above the limit of ${mostLayers}`);
+  }
 }
 
 /**
@@ -31,10 +43,17 @@ export function sequential(
  * @throws ShapeError where a layer does not fit its input or the output is not a vector of class scores.
  * @throws UsageError where two parameters have one name.
  */
-export function buildNetwork(model: Sequential, input: Shape): Network {
+export function buildNetwork(model: Sequential, given: Shape): Network {
+  if (!isObject(model) || !Array.isArray(model.layers)) {
+    throw new UsageError(
+      `${shown(model)} is not a network; make one with sequential([…]) or createModel('vgg7', { classes: 10 })`,
+    );
+  }
+  checkLayers(model.name, model.layers);
+  const input: Shape = Array.isArray(given) ? given : [];
   if (input.length !== 1 && input.length !== 3) {
     throw new ShapeError(
-      `${model.name}: input [${input.join(', ')}] is neither [channels, height, width] nor [features]`,
+      `${model.name}: input ${input === given ? `[${input.slice(0, 5).join(', ')}]` : shown(given)} is neither [channels, height, width] nor [features]`,
     );
   }
   for (const side of input) wholeNumber(model.name, 'input size', side, 1);
@@ -77,7 +96,20 @@ export function buildNetwork(model: Sequential, input: Shape): Network {
   const parameterCount = layers
     .flatMap((layer) => layer.parameters)
     .reduce((sum, parameter) => sum + sizeOf(parameter.shape), 0);
-  return { name: model.name, input, output: shape, layers, parameterCount };
+  if (parameterCount > Number.MAX_SAFE_INTEGER) {
+    throw new ShapeError(
+      `${model.name}: it has ${parameterCount.toExponential(1)} parameters, above the limit of 2^53; ` +
+        'choose fewer channels or hidden units, or smaller images',
+    );
+  }
+  return {
+    ...(model.options && { options: model.options }),
+    name: model.name,
+    input,
+    output: shape,
+    layers,
+    parameterCount,
+  };
 }
 
 /** Number of values of a shape. */

@@ -1,14 +1,14 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { DataError, UsageError } from '../errors.ts';
 import { initialWeights } from './initialize.ts';
 import type { Weight } from './layer.ts';
 import { batchNorm1d, flatten, linear } from './layers/index.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { checkWeights, readSafetensors, writeSafetensors } from './safetensors.ts';
-import { loadWeights, saveWeights } from './weight-files.ts';
+import { loadWeights, readInfo, saveWeights } from './weight-files.ts';
 
 const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
 const weights = initialWeights(network, 1);
@@ -73,8 +73,21 @@ describe('safetensors', () => {
     [
       'a header of 2⁶⁰ bytes',
       file({}, 0, 2 ** 60),
-      'a header of 1152921504606846976 bytes; 100000000 are allowed',
+      'a header of 1152921504606846976 bytes; 8388608 are allowed',
     ],
+    ['a header of 16 MB', file(`{"a":"${'\\n'.repeat(2 ** 23)}"}`, 0), 'bytes; 8388608 are allowed'],
+    ['a text of 8 MB', file(`"${'\\n'.repeat(4_194_000)}`, 0), 'its header is not JSON in UTF-8'],
+    [
+      '600,000 keys',
+      file(`{${Array.from({ length: 6e5 }, (_, i) => `"${i.toString(36)}":0`).join()}}`, 0),
+      'its header has more than 200000 keys',
+    ],
+    [
+      'nested lists',
+      file(`{"a":${'['.repeat(1e6)}${']'.repeat(1e6)}}`, 0),
+      'nests lists and objects more than',
+    ],
+    ['nine axes', file({ a: f32([1, 1, 1, 1, 1, 1, 1, 1, 1], 0, 4) }, 4), 'is not a list of up to 8 whole'],
     ['no JSON', file('{"a":', 0), 'its header is not JSON in UTF-8'],
     ['a list', file([], 0), 'its header is not a JSON object'],
     ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header names "a" twice'],
@@ -89,7 +102,7 @@ describe('safetensors', () => {
     [
       'a negative side',
       file({ a: f32([-1], 0, 4) }, 4),
-      'tensor "a": shape [-1] is not a list of whole numbers ≥ 0',
+      'tensor "a": shape [-1] is not a list of up to 8 whole numbers ≥ 0',
     ],
     ['half a side', file({ a: f32([0.5], 0, 4) }, 4), 'tensor "a": shape [0.5]'],
     [
@@ -188,8 +201,26 @@ describe('weight files', () => {
     const path = join(folder, 'weights.safetensors');
     await writeFile(path, 'an older file');
     await saveWeights(path, weights);
-    expect(await loadWeights(path, network)).toEqual(weights);
+    expect(await loadWeights(path, network)).toEqual({ weights });
     expect(await readdir(folder)).toEqual(['weights.safetensors']);
+  });
+
+  test('are refused before their values are read where these are too many', async () => {
+    const path = join(folder, 'sparse.safetensors');
+    const length = 5 * 2 ** 30;
+    const header = file({ 'fc.weight': f32([length / 4], 0, length) }, 0);
+    await writeFile(path, header);
+    await truncate(path, header.length + length);
+    const read = vi.spyOn(Object.getPrototypeOf(await open(path)) as FileHandle, 'read');
+    await expect(loadWeights(path, network)).rejects.toThrow(
+      /fc\.weight is \[1342177280\], expected \[2, 3\]/,
+    );
+    expect(read.mock.calls.length).toBe(2);
+    // A file that is longer than its header says.
+    await writeFile(path, writeSafetensors(weights));
+    await truncate(path, length);
+    await expect(readInfo(path)).rejects.toThrow(/its tensors end at byte 32 of \d+ bytes/);
+    read.mockRestore();
   });
 
   test('say which file is wrong, and why', async () => {

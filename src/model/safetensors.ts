@@ -4,6 +4,7 @@
  * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
  */
 import { DataError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
@@ -14,8 +15,14 @@ export interface SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The format's own bound on the header. */
-const maxHeaderLength = 100_000_000;
+/** Room for the names of more tensors and classes than any network here has; the format allows 100 MB. */
+const maxHeaderLength = 8 * 2 ** 20;
+/** The most keys in a header: four for each tensor. */
+const maxKeys = 200_000;
+/** The most axes of a tensor. */
+const maxAxes = 8;
+/** How deep a header nests: the header, a tensor, a list. */
+const maxDepth = 3;
 
 type Dtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32';
 const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4 };
@@ -67,26 +74,44 @@ export function safetensorsPieces(
 
 /** @throws DataError that names the tensor, the value and the rule it breaks. */
 export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
-  if (bytes.length < 8) fail(`${bytes.length} bytes are too few; the header's length alone has 8`);
+  if (!(bytes instanceof Uint8Array)) throw new UsageError('readSafetensors: the bytes are not a Uint8Array');
+  const { entries, metadata, dataStart } = readHeader(bytes, bytes.length);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const headerLength = view.getBigUint64(0, true);
-  if (headerLength > maxHeaderLength)
-    fail(`a header of ${headerLength} bytes; ${maxHeaderLength} are allowed`);
-  const dataStart = 8 + Number(headerLength);
-  if (dataStart > bytes.length) {
-    fail(`a header of ${headerLength} bytes, but the file ends ${bytes.length - 8} bytes behind its length`);
-  }
-  const header = parseHeader(bytes.subarray(8, dataStart));
-  const metadata = readMetadata(header);
-  const entries = Object.entries(header)
-    .filter(([name]) => name !== '__metadata__')
-    .map(([name, entry]) => readEntry(name, entry, bytes.length - dataStart));
-  assertNoGaps(entries, bytes.length - dataStart);
   const tensors = entries.map(({ name, dtype, shape, begin }): [string, Weight] => [
     name,
     { shape, data: readValues(view, dataStart + begin, sizeOf(shape), dtype) },
   ]);
   return { tensors: new Map(tensors), metadata };
+}
+
+/** What a file says before its values. */
+export interface SafetensorsHeader {
+  readonly entries: readonly Entry[];
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Where the values begin, in bytes. */
+  readonly dataStart: number;
+}
+
+/** Bytes up to the end of the header, of a file of `fileLength` bytes that begins with these. @throws DataError */
+export function headerBytes(start: Uint8Array, fileLength: number): number {
+  if (start.length < 8) fail(`${start.length} bytes are too few; the header's length alone has 8`);
+  const length = new DataView(start.buffer, start.byteOffset, 8).getBigUint64(0, true);
+  if (length > maxHeaderLength) fail(`a header of ${length} bytes; ${maxHeaderLength} are allowed`);
+  const end = 8 + Number(length);
+  if (end <= fileLength) return end;
+  return fail(`a header of ${length} bytes, but the file ends ${fileLength - 8} bytes behind its length`);
+}
+
+/** The header of a file of `fileLength` bytes, of which `bytes` has the header at least. @throws DataError */
+export function readHeader(bytes: Uint8Array, fileLength: number): SafetensorsHeader {
+  const dataStart = headerBytes(bytes, fileLength);
+  const header = parseHeader(bytes.subarray(8, dataStart));
+  const metadata = readMetadata(header);
+  const entries = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, entry]) => readEntry(name, entry, fileLength - dataStart));
+  assertNoGaps(entries, fileLength - dataStart);
+  return { entries, metadata, dataStart };
 }
 
 /**
@@ -95,23 +120,35 @@ export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
  * @throws DataError that lists what is missing, not expected, or of another shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {
+  checkWeightShapes(network, tensors);
+  return inOrder(tensorsOf(network), tensors);
+}
+
+/** The same before the values are read. @throws DataError */
+export function checkWeightShapes(network: Network, tensors: Shapes): void {
   const counts = network.layers.flatMap(({ spec, name }) =>
     spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
   );
-  return checkTensors(network, tensorsOf(network), tensors, counts);
+  checkShapes(network, tensorsOf(network), tensors, counts);
 }
 
 /** The same for what only parameters have, an optimizer's moments for instance. @throws DataError */
 export function checkParameters(network: Network, tensors: Weights): Weights {
-  return checkTensors(network, parametersOf(network), tensors, []);
+  checkShapes(network, parametersOf(network), tensors, []);
+  return inOrder(parametersOf(network), tensors);
 }
 
-function checkTensors(
+type Shapes = ReadonlyMap<string, { readonly shape: Shape }>;
+
+const inOrder = (expected: readonly ParameterSpec[], tensors: Weights): Weights =>
+  new Map(expected.map(({ name }) => [name, tensors.get(name)!]));
+
+function checkShapes(
   network: Network,
   expected: readonly ParameterSpec[],
-  tensors: Weights,
+  tensors: Shapes,
   passedOver: readonly string[],
-): Weights {
+): void {
   const names = new Set([...expected.map(({ name }) => name), ...passedOver]);
   const problems = expected.flatMap(({ name, shape }) => {
     const found = tensors.get(name);
@@ -119,13 +156,13 @@ function checkTensors(
     if (found.shape.join() === shape.join()) return [];
     return [`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  for (const name of tensors.keys()) if (!names.has(name)) problems.push(`${name} is not expected`);
+  for (const name of tensors.keys())
+    if (!names.has(name)) problems.push(`${name.slice(0, 200)} is not expected`);
   if (problems.length > 0) {
     const shown = problems.slice(0, 6).join('; ');
     const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
     throw new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
   }
-  return new Map(expected.map(({ name }) => [name, tensors.get(name)!]));
 }
 
 /** Refuses a header that the reader would. */
@@ -146,7 +183,7 @@ function checkReadable(json: Uint8Array, headerLength: number, dataLength: numbe
   }
 }
 
-interface Entry {
+export interface Entry {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: Shape;
@@ -159,31 +196,16 @@ function fail(problem: string): never {
 }
 
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {
-  let header: unknown;
-  let text = '';
+  let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    header = JSON.parse(text);
   } catch (error) {
-    fail(`its header is not JSON in UTF-8 (${(error as Error).message})`);
+    return fail(`its header is not JSON in UTF-8 (${(error as Error).message})`);
   }
-  if (!isRecord(header)) fail('its header is not a JSON object');
-  assertNoDuplicateKeys(text);
-  return header;
-}
-
-/** JSON.parse keeps the last of equal keys silently. `text` is known to be valid JSON. */
-function assertNoDuplicateKeys(text: string): void {
-  const open: Set<string>[] = [];
-  for (const [token, string, colon] of text.matchAll(/("(?:[^"\\]|\\.)*")\s*(:)?|[{}]/g)) {
-    if (token === '{') open.push(new Set());
-    else if (token === '}') open.pop();
-    else if (colon !== undefined) {
-      const key = JSON.parse(string!) as string;
-      if (open.at(-1)?.has(key)) fail(`its header names ${JSON.stringify(key)} twice`);
-      open.at(-1)?.add(key);
-    }
-  }
+  const { value, problem } = parseJson(text, { depth: maxDepth, keys: maxKeys, unique: true });
+  if (problem !== undefined) fail(`its header ${problem}`);
+  if (!isRecord(value)) fail('its header is not a JSON object');
+  return value;
 }
 
 function readMetadata(header: Record<string, unknown>): Record<string, string> {
@@ -191,17 +213,18 @@ function readMetadata(header: Record<string, unknown>): Record<string, string> {
   const metadata = header.__metadata__;
   if (!isRecord(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of texts`);
   for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== 'string') fail(`__metadata__.${key} is ${show(value)}, not a text`);
+    if (typeof value !== 'string') fail(`__metadata__.${key.slice(0, 60)} is ${show(value)}, not a text`);
   }
   return metadata as Record<string, string>;
 }
 
 function readEntry(name: string, entry: unknown, dataLength: number): Entry {
-  const bad = (problem: string): never => fail(`tensor ${JSON.stringify(name)}: ${problem}`);
+  const bad = (problem: string): never => fail(`tensor ${show(name)}: ${problem}`);
   if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype)) return bad(`dtype ${show(dtype)} is none of ${Object.keys(bytesPerValue).join(', ')}`);
-  if (!isNaturals(shape)) return bad(`shape ${show(shape)} is not a list of whole numbers ≥ 0`);
+  if (!isNaturals(shape) || shape.length > maxAxes)
+    return bad(`shape ${show(shape)} is not a list of up to ${maxAxes} whole numbers ≥ 0`);
   if (!isNaturals(offsets) || offsets.length !== 2) {
     return bad(`data_offsets ${show(offsets)} are not two whole numbers ≥ 0`);
   }
@@ -222,9 +245,7 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
   for (const entry of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (entry.begin !== end) {
       const relation = entry.begin < end ? 'overlaps the tensor before it' : 'leaves a gap';
-      fail(
-        `tensor ${JSON.stringify(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`,
-      );
+      fail(`tensor ${show(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`);
     }
     end = entry.end;
   }

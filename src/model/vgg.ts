@@ -4,6 +4,8 @@
  * And the two networks of the lecture that are made from the same parts. Names are those of torchvision's VGG, so
  * weight files fit both.
  */
+import { UsageError } from '../errors.ts';
+import { checkOptions, shown } from '../options.ts';
 import type { LayerSpec } from './layer.ts';
 import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from './layers/index.ts';
 import { type Sequential, sequential } from './network.ts';
@@ -35,6 +37,10 @@ export function vggFeatures(
   pools: readonly PoolSettings[] = [],
   options: { readonly batchNorm?: boolean } = {},
 ): readonly LayerSpec[] {
+  checkOptions<NonNullable<typeof options>>('vggFeatures', options, { batchNorm: 'optional' });
+  for (const [argument, value] of Object.entries({ configuration, pools })) {
+    if (!Array.isArray(value)) throw new UsageError(`vggFeatures: ${argument} ${shown(value)} is not a list`);
+  }
   const layers: LayerSpec[] = [];
   const name = (): string => `features.${layers.length}`;
   let pool = 0;
@@ -52,6 +58,7 @@ export function vggFeatures(
 
 /** The lecture's network: one block of two convolutions; 20,778 parameters on 3×32×32 with ten classes. */
 export function simplified(options: { readonly classes: number }): Sequential {
+  checkOptions<typeof options>('simplified', options, { classes: 'required' });
   return sequential(
     [
       conv2d({ out: 16, kernel: 3, name: 'conv1' }),
@@ -84,8 +91,22 @@ export interface Vgg7Options {
 
 /** The lecture's third exercise: a block of two convolutions, a block of three, and two linear layers. */
 export function vgg7(options: Vgg7Options): Sequential {
+  checkOptions<Vgg7Options>('vgg7', options, {
+    classes: 'required',
+    channels: 'optional',
+    poolKernels: 'optional',
+    poolStrides: 'optional',
+    hidden: 'optional',
+    dropout: 'optional',
+    batchNorm: 'optional',
+  });
   const { classes, channels = [64, 128], poolKernels = [2, 2], poolStrides = [2, 2], hidden = 512 } = options;
   const { dropout: probability = 0, batchNorm = false } = options;
+  for (const [option, value] of Object.entries({ channels, poolKernels, poolStrides })) {
+    if (!Array.isArray(value) || value.length !== 2) {
+      throw new UsageError(`vgg7: ${option} ${shown(value)} is not a list of two numbers`);
+    }
+  }
   const [first, second] = channels;
   const pools = [
     { kernel: poolKernels[0], stride: poolStrides[0] },

@@ -1,36 +1,72 @@
-/** Weight files on disk (Node only). A file appears whole or not at all. */
+/** Weight files on disk (Node only). A file appears whole or not at all, and says what its weights need to be used. */
 import { DataError, reason, UsageError } from '../errors.ts';
-import { readWhole, writeWhole } from '../files/files.ts';
+import { readParts, writeWhole } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
-import { isCheckpoint, parseCheckpoint } from '../runs/checkpoint.ts';
+import { isCheckpoint, parseCheckpoint, readBeginning, trainingNames } from '../runs/checkpoint.ts';
+import type { ModelInfo } from './info.ts';
+import { formatInfo, infoIn, infoKey } from './info-text.ts';
 import type { Network, Weights } from './layer.ts';
-import { checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
+import { checkWeightShapes, checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
 
 /** Writes a safetensors file. @throws UsageError where `path` cannot be written. */
-export async function saveWeights(
-  path: string,
-  weights: Weights,
-  metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
+export async function saveWeights(path: string, weights: Weights, info?: ModelInfo): Promise<void> {
   checkPath('saveWeights: the file', path);
+  const pieces = safetensorsPieces(weights, info ? { [infoKey]: formatInfo(info) } : {});
   try {
-    await writeWhole(path, safetensorsPieces(weights, metadata));
+    await writeWhole(path, pieces);
   } catch (error) {
     const cause = (error as Error).cause ?? error;
     throw new UsageError(`weights cannot be saved to ${path}: ${reason(cause)}`, { cause });
   }
 }
 
+export interface LoadedWeights {
+  readonly weights: Weights;
+  /** Absent where the file says nothing of itself. */
+  readonly info?: ModelInfo;
+}
+
 /**
- * The weights of `network` from a safetensors file; those of a checkpoint without the rest of the training.
+ * The weights of `network` from a safetensors file; those of a checkpoint without the rest of the training. Values are
+ * read only where names and shapes fit the network.
  * @throws DataError where it cannot be read or does not fit.
  */
-export async function loadWeights(path: string, network: Network): Promise<Weights> {
-  const bytes = await readWhole(checkPath('loadWeights: the file', path), Infinity);
-  try {
-    const tensors = isCheckpoint(bytes) ? parseCheckpoint(bytes).weights : readSafetensors(bytes).tensors;
-    return checkWeights(network, tensors);
-  } catch (error) {
-    throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
-  }
+export function loadWeights(path: string, network: Network): Promise<LoadedWeights>;
+/** The same, of the network that the file describes, or `networkOf` makes of what it says. */
+export function loadWeights(
+  path: string,
+  networkOf: (info: ModelInfo | undefined) => Network,
+): Promise<LoadedWeights>;
+export function loadWeights(
+  path: string,
+  wanted: Network | ((info: ModelInfo | undefined) => Network),
+): Promise<LoadedWeights> {
+  return inFile(checkPath('loadWeights: the file', path), async (size, read) => {
+    const { header, start } = await readBeginning(size, read);
+    const checkpoint = isCheckpoint(start);
+    const training = new Set(checkpoint ? trainingNames(header.metadata) : []);
+    const info = infoIn(header.metadata);
+    const network = typeof wanted === 'function' ? wanted(info) : wanted;
+    const entries = header.entries.filter(({ name }) => !training.has(name));
+    checkWeightShapes(network, new Map(entries.map((entry) => [entry.name, entry])));
+    const bytes = await read(size);
+    const tensors = checkpoint ? parseCheckpoint(bytes).weights : readSafetensors(bytes).tensors;
+    return { weights: checkWeights(network, tensors), ...(info && { info }) };
+  });
+}
+
+/** What a weight file or checkpoint says of itself; its values are not read. @throws DataError */
+export const readInfo = (path: string): Promise<ModelInfo | undefined> =>
+  inFile(path, async (size, read) => infoIn((await readBeginning(size, read)).header.metadata));
+
+type Read = Parameters<Parameters<typeof readParts>[1]>[1];
+
+async function inFile<T>(path: string, body: (size: number, read: Read) => Promise<T>): Promise<T> {
+  return readParts(path, async (size, read) => {
+    try {
+      return await body(size, read);
+    } catch (error) {
+      throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
+    }
+  });
 }

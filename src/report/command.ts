@@ -8,6 +8,13 @@ export { shellWord };
 export const flagOf = (key: string): string =>
   `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+/** An option with its value, as it is given: `--model vgg7`, `--no-normalize`, `--model-option hidden=64`. */
+export function flagWithValue(key: string, value: string): string {
+  if (value === 'true') return flagOf(key);
+  if (value === 'false') return `--no-${flagOf(key).slice(2)}`;
+  return `${key === 'modelOptions' ? '--model-option' : flagOf(key)} ${value}`;
+}
+
 /** The options whose values differ from their defaults, in the order of the table. */
 export function changedOptions(config: TrainConfig): readonly (keyof TrainConfig)[] {
   const used = usedOptions(config);

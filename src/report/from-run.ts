@@ -9,6 +9,7 @@ import { checkPath } from '../paths.ts';
 import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
+import { refuseContradictions } from '../runs/training.ts';
 import type { ReportRunsOptions } from './lazy.ts';
 import { type ReportRun, type TimeShare, writeReport } from './report.ts';
 
@@ -31,7 +32,8 @@ export async function reportRun(
   const best = await lastGoodCheckpoint(folder, 'best', onProgress);
   if (!best)
     throw new DataError(`${folder}: its ${runFiles.best} is missing, so there are no weights to report on`);
-  const { weights } = best;
+  const { weights, info } = best;
+  if (info) refuseContradictions(best.path, info, config, (option, value) => `the run's ${option} ${value}`);
   const splits = atHand ?? (await loadDataset({ ...config, ...(data !== undefined && { data }) }));
   const model = createModel(config.model, {
     classes: splits.test.classes.length,

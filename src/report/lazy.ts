@@ -3,6 +3,8 @@
  * the library does not.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
+import { UsageError } from '../errors.ts';
+import { checkOptions, type KnownKeys, shown } from '../options.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
 /** Where to write the report and find the data set, besides `ReportOptions`. */
@@ -15,6 +17,17 @@ export interface ReportRunsOptions extends ReportOptions {
   readonly out?: string;
 }
 
+const reportKeys: KnownKeys<ReportOptions> = {
+  device: 'optional',
+  threads: 'optional',
+  brief: 'optional',
+  onProgress: 'optional',
+};
+
+function checkList(where: string, list: unknown): void {
+  if (!Array.isArray(list)) throw new UsageError(`${where}: ${shown(list)} is not a list of runs`);
+}
+
 /**
  * Writes one HTML file on the runs in these folders; several runs are compared. Returns its path.
  * @throws DataError if a run has no tested weights yet or is damaged, VggError if the file cannot be written.
@@ -23,6 +36,13 @@ export async function reportRuns(
   folders: readonly string[],
   options: ReportRunsOptions = {},
 ): Promise<string> {
+  checkList('reportRuns', folders);
+  checkOptions<ReportRunsOptions>('reportRuns', options, {
+    ...reportKeys,
+    data: 'optional',
+    splits: 'optional',
+    out: 'optional',
+  });
   return (await import('./from-run.ts')).reportRuns(folders, options);
 }
 
@@ -31,6 +51,8 @@ export async function reportRuns(
  * @throws UsageError without runs, or if a run's weights or data set do not fit its network.
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
+  checkList('buildReport', runs);
+  checkOptions<ReportOptions>('buildReport', options, reportKeys);
   return (await import('./report.ts')).buildReport(runs, options);
 }
 
@@ -40,5 +62,7 @@ export async function writeReport(
   runs: readonly ReportRun[],
   options: ReportOptions = {},
 ): Promise<void> {
+  checkList('writeReport', runs);
+  checkOptions<ReportOptions>('writeReport', options, reportKeys);
   return (await import('./report.ts')).writeReport(path, runs, options);
 }

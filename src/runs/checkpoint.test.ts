@@ -216,7 +216,7 @@ describe('keeping', () => {
 describe('weights from a checkpoint', () => {
   test('come without the rest of the training', async () => {
     await writeCheckpoint(last, checkpoint);
-    expect(await loadWeights(last, network)).toEqual(weights);
+    expect(await loadWeights(last, network)).toEqual({ weights });
     const bytes = await readFile(last);
     bytes[bytes.length - 1]! ^= 1;
     await writeFile(last, bytes);

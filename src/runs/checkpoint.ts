@@ -19,12 +19,21 @@ import {
   cannotWrite,
   checkReplaceable,
   isMissing,
-  readWhole,
+  readParts,
   temporaryBeside,
   writeWhole,
 } from '../files/files.ts';
+import { parseJson } from '../json.ts';
+import type { ModelInfo } from '../model/info.ts';
+import { formatInfo, infoIn, infoKey } from '../model/info-text.ts';
 import type { Weight, Weights } from '../model/layer.ts';
-import { readSafetensors, safetensorsPieces } from '../model/safetensors.ts';
+import {
+  headerBytes,
+  readHeader,
+  readSafetensors,
+  type SafetensorsHeader,
+  safetensorsPieces,
+} from '../model/safetensors.ts';
 import type { LoopState } from '../train/fit.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -34,6 +43,8 @@ export interface Checkpoint {
   /** Of the optimizer, of averages, …: names chosen by the caller, none of them a weight's. */
   readonly training: Weights;
   readonly loop: LoopState;
+  /** What is needed to use the weights. */
+  readonly info?: ModelInfo;
   /** What else the caller needs, as JSON. */
   readonly extra?: Readonly<Record<string, Json>>;
 }
@@ -88,13 +99,38 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
 
 /** @throws DataError that names the file and what is wrong with it. */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
-  const bytes = await readWhole(path, Infinity);
+  return readParts(path, async (size, read) => {
+    try {
+      if (size > mostBytes) throw new DataError(`it has ${size} bytes, above the limit of ${mostBytes}`);
+      // Of a file that does not begin as one, no more is read.
+      const start = await read(checksumAt);
+      if (isCheckpoint(start)) await readBeginning(size, read);
+      return parseCheckpoint(isCheckpoint(start) ? await read(size) : start);
+    } catch (error) {
+      throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
+    }
+  });
+}
+
+/**
+ * The header of a file of weights alone, so that a file that is far too large, or of no weights, costs nothing.
+ * @throws DataError that says what is wrong.
+ */
+export async function readBeginning(
+  size: number,
+  read: (length: number) => Promise<Uint8Array>,
+): Promise<{ readonly header: SafetensorsHeader; readonly start: Uint8Array }> {
+  const start = await read(headerBytes(await read(8), size));
   try {
-    return parseCheckpoint(bytes);
+    return { header: readHeader(start, size), start };
   } catch (error) {
-    throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
+    if (!(error instanceof DataError && isCheckpoint(start))) throw error;
+    throw new DataError(`damaged or cut short: ${error.message}`, { cause: error });
   }
 }
+
+/** What a training's memory holds at most, and the header. */
+const mostBytes = 2 ** 32 + 2 ** 24;
 
 /**
  * The newest whole checkpoint of `folder`, and undefined where none was written yet. `onNotice` receives a line for
@@ -124,7 +160,7 @@ export async function lastGoodCheckpoint(
 }
 
 /** The bytes of a checkpoint, in pieces. */
-export function checkpointPieces({ weights, training, loop, extra }: Checkpoint): Uint8Array[] {
+export function checkpointPieces({ weights, training, loop, info, extra }: Checkpoint): Uint8Array[] {
   const state = checkState({ loop, extra, training: [...training.keys()] });
   for (const name of training.keys()) {
     if (weights.has(name)) throw new Error(`${name} is a weight; the training's tensor needs another name`);
@@ -132,6 +168,7 @@ export function checkpointPieces({ weights, training, loop, extra }: Checkpoint)
   const metadata = {
     format,
     checksum: `crc32:${'0'.repeat(digits)}`,
+    ...(info && { [infoKey]: formatInfo(info) }),
     state: JSON.stringify(sortKeys(state)),
   };
   const pieces = safetensorsPieces(new Map([...weights, ...training]), metadata);
@@ -152,7 +189,8 @@ export function parseCheckpoint(bytes: Uint8Array): Checkpoint {
     );
   }
   const { tensors, metadata } = readSafetensors(bytes);
-  const { loop, extra, training } = checkState(parseJson(metadata.state ?? ''));
+  const info = infoIn(metadata);
+  const { loop, extra, training } = stateIn(metadata);
   const own = new Set(training);
   const weights = new Map([...tensors].filter(([name]) => !own.has(name)));
   const others = training.map((name): [string, Weight] => {
@@ -160,7 +198,7 @@ export function parseCheckpoint(bytes: Uint8Array): Checkpoint {
     if (tensor === undefined) throw new DataError(`its tensor ${JSON.stringify(name)} is missing`);
     return [name, tensor];
   });
-  return { weights, training: new Map(others), loop, ...(extra && { extra }) };
+  return { weights, training: new Map(others), loop, ...(info && { info }), ...(extra && { extra }) };
 }
 
 const zeros = Buffer.from('0'.repeat(digits));
@@ -192,13 +230,15 @@ function checkState(input: unknown): z.infer<typeof stateSchema> & { readonly lo
   throw new DataError(`its state is not one of a training: ${checked.problems.join('; ')}`);
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new DataError(`its state is no JSON (${(error as Error).message})`);
-  }
+function stateIn({ state = '' }: Readonly<Record<string, string>>): ReturnType<typeof checkState> {
+  const { value, problem } = parseJson(state);
+  if (problem !== undefined) throw new DataError(`its state ${problem}`);
+  return checkState(value);
 }
+
+/** Names of a checkpoint's tensors that are no weights. @throws DataError */
+export const trainingNames = (metadata: Readonly<Record<string, string>>): readonly string[] =>
+  stateIn(metadata).training;
 
 /** Objects with their keys in the order of their code units: equal values give equal texts. */
 function sortKeys(value: unknown): unknown {

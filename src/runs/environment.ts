@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { packageVersion } from '../cli/version.ts';
+import { checkOptions } from '../options.ts';
 import type { RunEnvironment } from './records.ts';
 
 export interface EnvironmentOptions {
@@ -19,6 +20,14 @@ export interface EnvironmentOptions {
 }
 
 export async function captureEnvironment(options: EnvironmentOptions): Promise<RunEnvironment> {
+  checkOptions<EnvironmentOptions>('captureEnvironment', options, {
+    device: 'required',
+    description: 'required',
+    threads: 'required',
+    started: 'optional',
+    folder: 'optional',
+    command: 'optional',
+  });
   const { device, description, threads, started = new Date() } = options;
   const { folder = process.cwd(), command = process.argv } = options;
   const git = await commitOf(folder);

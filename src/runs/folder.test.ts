@@ -121,7 +121,7 @@ describe('a run', () => {
   });
 
   test.each([
-    ['config.json', '{"model":', 'is damaged: no JSON'],
+    ['config.json', '{"model":', 'is damaged: it is not JSON'],
     ['config.json', '{"modle":"vgg7"}', 'modle'],
     ['config.json', '[]', '[] is not an object'],
     ['config.json', '{"lr":"fast"}', 'config.json: lr: "fast" is not a number above 0'],

@@ -7,7 +7,9 @@ import * as z from 'zod';
 import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
+import type { ModelInfo } from '../model/info.ts';
 import type { Weight, Weights } from '../model/layer.ts';
+import { checkOptions } from '../options.ts';
 import { filterRaster, firstFilters } from '../report/rasters.ts';
 import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
@@ -40,6 +42,14 @@ export interface Recorder {
 
 /** @throws VggError where the run's files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
+  checkOptions<RecorderOptions>('recordRun', options, {
+    stepInterval: 'required',
+    model: 'required',
+    trainLoader: 'required',
+    resumed: 'required',
+    left: 'required',
+    from: 'optional',
+  });
   const { stepInterval, model, trainLoader, resumed, left, from } = options;
   const begun = performance.now();
   const { seconds: before = 0, parts: partsBefore = [] } = (await statusBefore(run)) ?? {};
@@ -151,9 +161,9 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
           // First, so that of each checkpoint that there is the time is known.
           await writeStatus('running');
         }
-        await writeOwn('last', { ...toCheckpoint(snapshot), extra: { metrics: { ...digest } } });
+        await writeOwn('last', { ...toCheckpoint(snapshot, model.info), extra: { metrics: { ...digest } } });
       },
-      best: (snapshot) => writeOwn('best', toCheckpoint(snapshot)),
+      best: (snapshot) => writeOwn('best', toCheckpoint(snapshot, model.info)),
     },
     async close(state, reason) {
       try {
@@ -176,14 +186,15 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
 export async function readSnapshot(
   run: Run,
   onNotice: (line: string) => void,
-): Promise<(Snapshot & { readonly bestWeights?: Weights }) | undefined> {
+): Promise<(Snapshot & { readonly bestWeights?: Weights; readonly info?: ModelInfo }) | undefined> {
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);
   const parts = (await statusBefore(run))?.parts;
   const part = parts?.find((one) => isAt(one, last.loop));
   const timed = part && { seconds: part.seconds, images: part.images };
-  const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }) };
+  const { info } = last;
+  const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }), ...(info && { info }) };
   if (run.config.earlyStopping === 0) return snapshot;
   const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
@@ -214,14 +225,15 @@ const digestSchema = z.object({ rows: z.int().min(0), checksum: z.int().min(0) }
 /** What a checkpoint's tensors are called: `firstMoment/conv1.weight`. */
 const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;
 
-export function toCheckpoint({ loop, state }: Snapshot): Checkpoint {
+/** `info` is `model.info`: what whoever uses the weights needs to know. */
+export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Checkpoint {
   const training = new Map<string, Weight>();
   for (const moment of momentNames) {
     for (const [parameter, values] of state.moments[moment] ?? []) {
       training.set(tensorName(moment, parameter), values);
     }
   }
-  return { weights: state.weights, training, loop };
+  return { weights: state.weights, training, loop, ...(info && { info }) };
 }
 
 export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapshot {

@@ -9,6 +9,7 @@ import * as z from 'zod';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { mostSeeds } from '../options.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
 import { bestEpoch } from './records.ts';
@@ -19,7 +20,10 @@ export interface SeedSeries {
   readonly seeds: number;
 }
 
-const schema = z.strictObject({ config: z.record(z.string(), z.unknown()), seeds: z.int().min(1) });
+const schema = z.strictObject({
+  config: z.record(z.string(), z.unknown()),
+  seeds: z.int().min(1).max(mostSeeds),
+});
 
 export const seedFolder = (series: string, seed: number): string => join(series, `seed-${seed}`);
 

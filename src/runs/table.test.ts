@@ -102,12 +102,24 @@ describe('metrics.csv', () => {
     ['step,1,1,,1,,,,,,,,,', 'lr "" is no number'],
     ['step,1.5,1,1,1,,,,,,,,,', 'epoch "1.5" is not a whole number ≥ 0'],
     ['epoch,1,1,1,1,,,,,,,,,', 'trainAccuracy "" is no number'],
+    [','.repeat(1e6), '1000000 characters are above the limit of 1000'],
   ])('names the file and the line of %s', async (line, message) => {
     const whole = await write([stepRow(1)]);
     await writeFile(path, `${whole}${line}\n${whole.split('\n')[1]}\n`);
     await expect(readMetrics(path)).rejects.toThrow(DataError);
     await expect(readMetrics(path)).rejects.toThrow(`metrics.csv, line 3: ${message}`);
     await expect(openMetrics(path)).rejects.toThrow(message);
+  });
+
+  test('lets signals be heard while it reads a large one', async () => {
+    const whole = await write([stepRow(1)]);
+    const [head = '', row = ''] = whole.split('\n');
+    await writeFile(path, `${head}\n${`${row}\n`.repeat(200_000)}`);
+    let turns = 0;
+    const timer = setInterval(() => turns++, 0);
+    const reading = readMetrics(path).finally(() => clearInterval(timer));
+    expect((await reading).steps).toHaveLength(200_000);
+    expect(turns).toBeGreaterThan(5);
   });
 
   test('refuses a file with other columns', async () => {

@@ -3,6 +3,7 @@
  * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
  */
 import { writeFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { DataError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
@@ -44,6 +45,9 @@ export interface MetricsTable {
 const header = `${metricsColumns.join(',')}\n`;
 /** A million steps have about 60 MB. */
 const mostBytes = 1 << 28;
+/** Three times what a row of the longest numbers takes. */
+const longestLine = 1000;
+const linesAtOnce = 20_000;
 
 /** Opens a table for appending: a new one, or one whose torn end is cut off. */
 export async function openMetrics(path: string): Promise<MetricsTable> {
@@ -168,6 +172,8 @@ async function read(path: string): Promise<Found | undefined> {
   const rows: MetricsRow[] = [];
   let end = header.length;
   for (const [i, line] of lines.entries()) {
+    // A large table takes seconds: signals are heard in between.
+    if (i % linesAtOnce === linesAtOnce - 1) await setImmediate();
     const row = parseRow(line);
     if (typeof row === 'string') {
       if (i === lines.length - 1) break;
@@ -197,6 +203,7 @@ function formatRow(row: MetricsRow, columns: readonly Column[] = metricsColumns)
 
 /** The row, or what is wrong with it. */
 function parseRow(line: string): MetricsRow | string {
+  if (line.length > longestLine) return `${line.length} characters are above the limit of ${longestLine}`;
   const [kind, ...cells] = line.split(',');
   if (cells.length !== numberColumns.length) {
     return `${cells.length + 1} cells, expected ${metricsColumns.length}`;

@@ -8,8 +8,10 @@ import { datasetFacts, loadDataset } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { type Chosen, contradictions, type ModelInfo } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
-import { refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
+import { checkOptions } from '../options.ts';
+import { parseConfig, refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
 import {
   type Callback,
   checkLength,
@@ -128,10 +130,11 @@ function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
 
 /** Reads the pictures and lays out the network. @throws where the config does not fit together. */
 export async function prepareTraining(
-  config: TrainConfig,
+  given: TrainConfig,
   onNotice: (line: string) => void = console.warn,
   signal?: AbortSignal,
 ): Promise<Training> {
+  const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
   const facts = checkParts(config);
   // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
@@ -150,7 +153,11 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config);
-    if (config.init !== undefined) await model.load(config.init);
+    if (config.init !== undefined) {
+      const info = await model.load(config.init);
+      if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
+    }
+    model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
   } catch (error) {
     await model.close();
@@ -158,8 +165,27 @@ export async function prepareTraining(
   }
 }
 
+/**
+ * Refuses what is chosen against what weights say of themselves. `named` words an option for its source.
+ * @throws UsageError that names both values and the way out.
+ */
+export function refuseContradictions(
+  path: string,
+  info: ModelInfo,
+  chosen: Chosen,
+  named = (option: keyof Chosen, value: string): string => `${option} ${value}`,
+): void {
+  const [found] = contradictions(info, chosen);
+  if (!found) return;
+  const { option, stored, chosen: own } = found;
+  throw new UsageError(
+    `${path}: its weights were trained with ${option} ${stored}, which contradicts ${named(option, own)}; ` +
+      'leave that out or make it agree, or choose other weights',
+  );
+}
+
 /** What `fit` needs to know of a config. */
-export function fitOptionsOf({ config, ...parts }: Training): Omit<FitOptions, 'callbacks'> {
+export function fitOptionsOf({ config, splits: _, ...parts }: Training): Omit<FitOptions, 'callbacks'> {
   return {
     ...parts,
     optimizer: optimizerOf(config),
@@ -187,9 +213,19 @@ export interface TrainingResult extends FitResult {
  * @throws what `fit` throws; the run then says how it ended.
  */
 export async function runTraining(
-  config: TrainConfig,
+  given: TrainConfig,
   options: TrainingOptions = {},
 ): Promise<TrainingResult> {
+  const config = parseConfig(given, 'runTraining: config');
+  checkOptions<TrainingOptions>('runTraining', options, {
+    folder: 'optional',
+    resume: 'optional',
+    checkpointEvery: 'optional',
+    onStart: 'optional',
+    callbacks: 'optional',
+    onNotice: 'optional',
+    signal: 'optional',
+  });
   const { folder, resume, onStart, callbacks = [], onNotice = console.warn, signal } = options;
   const run =
     resume !== undefined
@@ -207,6 +243,8 @@ export async function runTraining(
   try {
     if (resume === undefined) checkConfig(config);
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
+    if (from?.info)
+      refuseContradictions(`${resume}`, from.info, config, (option, value) => `its ${option} ${value}`);
     // What a checkpoint holds takes the place of the weights that the run began with.
     const { init: _, ...withoutInit } = config;
     training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };

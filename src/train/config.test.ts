@@ -42,6 +42,17 @@ test.for(unused)('%j is refused', ([given, message]) => {
   expect(parseConfig(given, 'config.json')).toMatchObject(given);
 });
 
+test.for<[object, string]>([
+  [{ epochs: 2 ** 40 }, 'epochs: 1099511627776 is not a whole number ≥ 1 and at most 4294967295'],
+  [{ threads: 1e6 }, 'threads: 1000000 is not a whole number ≥ 1 and at most 256'],
+  [{ milestones: Array.from({ length: 1001 }, (_, i) => i + 1) }, 'milestones'],
+  [{ epoch: 3 }, 'config: there is no option "epoch"'],
+])('%j is beyond a limit, and the message names it', ([given, message]) => {
+  expect(() => parseGivenConfig(given)).toThrow(UsageError);
+  expect(() => parseGivenConfig(given)).toThrow(message);
+  expect(() => parseGivenConfig(given)).not.toThrow('undefined');
+});
+
 test('each option is taken with each of the choices it is of', () => {
   const values: TrainConfigInput = { data: '/tmp', labels: 'coarse' };
   for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {

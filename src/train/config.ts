@@ -11,12 +11,17 @@ import { leftToTrain } from '../data/split.ts';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
+import { maxThreads } from '../options.ts';
 
-const whole = (least: number) => z.int().min(least);
+const whole = (least: number, most?: number) =>
+  most === undefined ? z.int().min(least) : z.int().min(least).max(most);
 const positive = z.number().positive();
 const share = z.number().min(0).lt(1);
 
 const modelNames = Object.keys(models) as [string, ...string[]];
+/** An epoch's number is a word of the random numbers' key. */
+const mostEpochs = 2 ** 32 - 1;
+
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
@@ -43,7 +48,7 @@ const schema = z.strictObject({
   shuffle: z.boolean().default(true).describe('shuffle the training images in each epoch'),
   batchSize: whole(1).default(100).describe('images per step'),
   accumulate: whole(1).default(1).describe('batches whose gradients are summed into one optimizer step'),
-  epochs: whole(1).default(80).describe('passes over the training images'),
+  epochs: whole(1, mostEpochs).default(80).describe('passes over the training images'),
   steps: whole(1)
     .optional()
     .describe(
@@ -60,7 +65,11 @@ const schema = z.strictObject({
   schedule: z.enum(scheduleNames).default('step').describe('learning rate schedule'),
   lrStep: whole(1).default(20).describe('epochs between changes of the learning rate'),
   lrGamma: positive.default(1 / 3).describe('factor for the learning rate at each change'),
-  milestones: z.array(whole(1)).default([]).describe('epochs after which the learning rate changes'),
+  milestones: z
+    .array(whole(1))
+    .max(1000)
+    .default([])
+    .describe('epochs after which the learning rate changes'),
   patience: whole(0).default(10).describe('epochs without improvement before the learning rate changes'),
   minLr: z.number().min(0).default(0).describe('lowest learning rate'),
   warmup: z
@@ -83,7 +92,7 @@ const schema = z.strictObject({
   seed: whole(0).default(0).describe('seed of initial weights, image order, augmentation and dropout'),
   init: pathSchema.optional().describe('start from the weights in this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('device that computes'),
-  threads: whole(1).optional().describe('worker threads (default: one per core)'),
+  threads: whole(1, maxThreads).optional().describe('worker threads (default: one per core)'),
   logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),
 });
 
@@ -180,7 +189,7 @@ export interface TrainOption {
 /** Forms of values, for flags and search spaces. `above` and `below` are not allowed themselves, `least` is. */
 export type OptionKind =
   | { readonly type: 'switch' | 'text' | 'list' }
-  | { readonly type: 'whole'; readonly least: number }
+  | { readonly type: 'whole'; readonly least: number; readonly most?: number }
   | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
   | { readonly type: 'choice'; readonly choices: readonly string[] };
 
@@ -190,7 +199,11 @@ function kindOf(schema: z.ZodType): OptionKind {
   }
   if (schema instanceof z.ZodBoolean) return { type: 'switch' };
   if (schema instanceof z.ZodEnum) return { type: 'choice', choices: schema.options.map(String) };
-  if (schema instanceof z.ZodNumberFormat) return { type: 'whole', least: schema.minValue ?? 0 };
+  if (schema instanceof z.ZodNumberFormat) {
+    const { minValue, maxValue } = schema;
+    const most = maxValue !== null && maxValue < Number.MAX_SAFE_INTEGER ? { most: maxValue } : {};
+    return { type: 'whole', least: minValue ?? 0, ...most };
+  }
   if (schema === positive) return { type: 'number', above: 0 };
   if (schema === share) return { type: 'number', least: 0, below: 1 };
   if (schema instanceof z.ZodNumber) return { type: 'number', least: schema.minValue ?? -Infinity };
@@ -225,7 +238,7 @@ export function stepsPerEpoch(
  * Checks and completes what a user wrote; the library's `parseConfig`.
  * @throws UsageError as `parseConfig`, and for an option that would have no effect.
  */
-export function parseGivenConfig(input: unknown, where: string): TrainConfig {
+export function parseGivenConfig(input: unknown, where = 'config'): TrainConfig {
   const config = parseConfig(input, where);
   refuseUnused(input as TrainConfigInput, config, where);
   return config;
@@ -236,7 +249,7 @@ export function parseGivenConfig(input: unknown, where: string): TrainConfig {
  * config and a point of a search may have them.
  * @throws UsageError that names the key, the value, the rule and, for an unknown key, a close known one.
  */
-export function parseConfig(input: unknown, where: string): TrainConfig {
+export function parseConfig(input: unknown, where = 'config'): TrainConfig {
   const checked = check(schema, input, { keys: 'option' });
   if (checked.problems) throw new UsageError(`${where}: ${checked.problems.join('; ')}`);
   return checked.value as TrainConfig;

@@ -10,6 +10,7 @@ import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
+import { checkOptions, type KnownKeys, longestTimer } from '../options.ts';
 import { counted } from '../words.ts';
 import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
@@ -109,6 +110,28 @@ const start: LoopState = {
   counters: {},
   finished: false,
 };
+const fitKeys: KnownKeys<FitOptions> = {
+  model: 'required',
+  trainLoader: 'required',
+  testLoader: 'required',
+  validationLoader: 'optional',
+  optimizer: 'required',
+  schedule: 'optional',
+  patience: 'optional',
+  epochs: 'required',
+  steps: 'optional',
+  earlyStopping: 'optional',
+  checkpointEvery: 'optional',
+  callbacks: 'optional',
+  resume: 'optional',
+  signal: 'optional',
+  accumulate: 'optional',
+  labelSmoothing: 'optional',
+  clipNorm: 'optional',
+  averageDecay: 'optional',
+  mixup: 'optional',
+};
+
 const untimed: Timed = { seconds: 0, images: 0 };
 
 /**
@@ -117,6 +140,7 @@ const untimed: Timed = { seconds: 0, images: 0 };
  * @throws VggError where a loss, a test result or a weight is not finite; the signal's reason where it was aborted.
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
+  checkOptions<FitOptions>('fit', options, fitKeys);
   const { model, trainLoader, testLoader, validationLoader, optimizer, epochs, signal } = options;
   const { schedule = constantSchedule(optimizer.lr), patience = 10, earlyStopping = 0 } = options;
   const { callbacks = [], checkpointEvery, resume, accumulate = 1 } = options;
@@ -124,6 +148,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const stepOptions = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
   const stepsPerEpoch = trainLoader.length;
   checkWhole({ epochs, accumulate, steps: options.steps ?? 1 }, 1);
+  checkInterval(checkpointEvery);
   checkWhole({ patience, earlyStopping }, 0);
   checkRange({ labelSmoothing, averageDecay }, 1);
   checkRange({ clipNorm, mixup }, Infinity);
@@ -399,6 +424,19 @@ export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: n
   };
   if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', warmup);
   if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
+}
+
+function checkInterval(every: FitOptions['checkpointEvery']): void {
+  if (every === undefined) return;
+  if ('steps' in every) {
+    checkWhole({ 'checkpointEvery: steps': every.steps }, 1);
+    return;
+  }
+  const { seconds } = every;
+  if (seconds > 0 && seconds <= longestTimer) return;
+  throw new UsageError(
+    `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and at most ${longestTimer}`,
+  );
 }
 
 function checkWhole(options: Readonly<Record<string, number>>, least: number): void {

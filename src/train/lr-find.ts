@@ -5,6 +5,7 @@
 import type { DataLoader } from '../data/loader.ts';
 import type { OptimizerOptions, StepOptions } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
+import { checkOptions } from '../options.ts';
 import type { Model } from './model.ts';
 
 export interface FindOptions extends StepOptions {
@@ -45,6 +46,21 @@ const diverged = 4;
  * @throws UsageError where the rates do not rise or are too few, VggError where not even the first loss is finite.
  */
 export async function findLearningRate(options: FindOptions): Promise<FoundRates> {
+  checkOptions<FindOptions>('findLearningRate', options, {
+    model: 'required',
+    loader: 'required',
+    optimizer: 'required',
+    from: 'optional',
+    to: 'optional',
+    steps: 'optional',
+    signal: 'optional',
+    onStep: 'optional',
+    accumulate: 'optional',
+    labelSmoothing: 'optional',
+    clipNorm: 'optional',
+    averageDecay: 'optional',
+    mixup: 'optional',
+  });
   const { model, loader, optimizer, from = 1e-6, to = 1, steps = 200, signal, onStep } = options;
   if (!(from > 0 && to > from && to < Infinity)) {
     throw new UsageError(`lr-find: rates from ${from} to ${to} do not rise; both are numbers above 0`);

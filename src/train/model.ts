@@ -7,6 +7,7 @@
  */
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
 import type {
   DeviceName,
   EvaluateResult,
@@ -19,11 +20,23 @@ import type {
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
+import {
+  checkClasses,
+  checkLoaded,
+  checkNormalization,
+  type DataInfo,
+  dataInfoOf,
+  infoOf,
+  type ModelInfo,
+  normalizationText,
+  sameNormalization,
+} from '../model/info.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import { likeliest } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeights } from '../model/safetensors.ts';
+import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
 
 export interface CompileOptions {
@@ -37,6 +50,13 @@ export interface CompileOptions {
   readonly batchSize?: number;
   /** Of the initial weights; 0 by default. */
   readonly seed?: number;
+  /** Names of the classes, kept with the weights; by default those of the data set that is trained on. */
+  readonly classes?: readonly string[];
+  /**
+   * By which images are normalized before they reach the network, kept with the weights; null: they are not. By default
+   * it is read from the transform of the images that are trained on.
+   */
+  readonly normalization?: ChannelStatistics | null;
   /** Told what is worth knowing about the device, a line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
   /** Gives up; compiling kernels takes seconds. */
@@ -73,6 +93,17 @@ export interface Prediction {
  * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
+  checkOptions<CompileOptions>('compile', options, {
+    input: 'required',
+    device: 'optional',
+    threads: 'optional',
+    batchSize: 'optional',
+    seed: 'optional',
+    classes: 'optional',
+    normalization: 'optional',
+    onNotice: 'optional',
+    signal: 'optional',
+  });
   const {
     input,
     device = 'auto',
@@ -84,6 +115,10 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   } = options;
   signal?.throwIfAborted();
   const network = buildNetwork(model, input);
+  checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
+  checkWhole('compile', 'seed', seed, 0, Number.MAX_SAFE_INTEGER);
+  checkThreads('compile', threads);
+  const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
@@ -95,9 +130,28 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     await session.close();
     signal.throwIfAborted();
   }
-  const compiled = new Model(network, session, batchSize);
+  const compiled = new Model(network, session, batchSize, known);
   await compiled.setWeights(initialWeights(network, seed));
   return compiled;
+}
+
+/** The most images of a batch: more than any memory holds. */
+const largestBatch = 2 ** 31 - 1;
+
+/** @throws UsageError unless `threads` is absent or a number of threads that a machine may have. */
+export function checkThreads(where: string, threads: unknown): void {
+  if (threads !== undefined) checkWhole(where, 'threads', threads, 1, maxThreads);
+}
+
+/** What options say of a network's images. @throws UsageError where it does not fit the network. */
+export function knownData(
+  where: string,
+  { input, output }: Network,
+  { classes, normalization }: Pick<DataInfo, 'classes' | 'normalization'>,
+): DataInfo {
+  if (classes !== undefined) checkClasses(where, classes, output[0]);
+  if (normalization !== undefined) checkNormalization(where, normalization, input);
+  return { ...(classes && { classes }), ...(normalization !== undefined && { normalization }) };
 }
 
 /** A network with its weights on a device; made by `compile`. Close it, or declare it with `await using`. */
@@ -109,8 +163,13 @@ export class Model implements AsyncDisposable {
   /** The end of the last call made: the next one waits for it. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
+  /** What is known of the images: what the caller said, and what was learned from or loaded. */
+  readonly #given: DataInfo;
+  #learned: DataInfo = {};
+  #loader: object | undefined;
 
-  constructor(network: Network, session: Session, batchSize: number) {
+  constructor(network: Network, session: Session, batchSize: number, given: DataInfo = {}) {
+    this.#given = given;
     this.network = network;
     this.batchSize = batchSize;
     this.#session = session;
@@ -129,11 +188,42 @@ export class Model implements AsyncDisposable {
     return this.#session.description;
   }
 
+  /** What is needed to use the weights; `save` and checkpoints keep it. */
+  get info(): ModelInfo {
+    return infoOf(this.network, { ...this.#learned, ...this.#given });
+  }
+
+  /**
+   * Notes which images the weights learn from; `train` does it, too.
+   * @throws UsageError where `compile` was told of another normalization than the loader's transform has.
+   */
+  learnsFrom(loader: DataLoader): void {
+    if (loader === this.#loader) return;
+    const learned = dataInfoOf(loader);
+    checkClasses(`data set ${learned.dataset}`, learned.classes);
+    const { normalization } = this.#given;
+    if (normalization !== undefined && learned.normalization !== undefined) {
+      if (!sameNormalization(normalization, learned.normalization)) {
+        throw new UsageError(
+          `train: the loader normalizes with ${normalizationText(learned.normalization)}, and compile was told ` +
+            `${normalizationText(normalization)}; leave it out of compile`,
+        );
+      }
+    }
+    this.#loader = loader;
+    // A network may have more outputs than the data set has classes.
+    const { classes, ...rest } = learned;
+    this.#learned = classes?.length === this.network.output[0] ? learned : rest;
+  }
+
   /**
    * One epoch, or its first `steps` steps: for each batch the mean cross-entropy, its gradients and an optimizer step.
    * @throws VggError where a loss is not finite; it names epoch and step.
    */
   async train(loader: DataLoader, options: TrainOptions): Promise<TrainResult> {
+    checkLoader('train', loader);
+    checkOptions<TrainOptions>('train', options, trainKeys);
+    this.learnsFrom(loader);
     const { epoch, from = 0, steps = loader.length, onStep, signal, ...request } = options;
     if (loader.batchSize > this.batchSize) {
       throw new UsageError(
@@ -164,7 +254,8 @@ export class Model implements AsyncDisposable {
   }
 
   /** Mean loss and accuracy over all pictures of the loader. */
-  evaluate(loader: DataLoader, signal?: AbortSignal): Promise<EvaluateResult> {
+  async evaluate(loader: DataLoader, signal?: AbortSignal): Promise<EvaluateResult> {
+    checkLoader('evaluate', loader);
     return this.#inTurn(() => this.#session.evaluate(batchSource(loader, 0), signal));
   }
 
@@ -223,15 +314,26 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(() => this.#session.swapAverage());
   }
 
-  /** Writes the parameters as safetensors (Node only). */
+  /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
   async save(path: string): Promise<void> {
     const weights = await this.weights();
-    await (await import('../model/weight-files.ts')).saveWeights(path, weights);
+    await (await import('../model/weight-files.ts')).saveWeights(path, weights, this.info);
   }
 
-  /** Reads parameters from a safetensors file (Node only). @throws DataError where it does not fit the network. */
-  async load(path: string): Promise<void> {
-    await this.setWeights(await (await import('../model/weight-files.ts')).loadWeights(path, this.network));
+  /**
+   * Reads weights from a safetensors file (Node only). Yields what the file says of itself, if it does.
+   * @throws DataError where it does not fit the network, UsageError where it says that it was trained with another
+   * network that has the same parameters, or with other classes or another normalization than `compile` was told.
+   */
+  async load(path: string): Promise<ModelInfo | undefined> {
+    const { loadWeights } = await import('../model/weight-files.ts');
+    const { weights, info } = await loadWeights(path, this.network);
+    if (info) checkLoaded(path, info, this.info, this.#given);
+    await this.setWeights(weights);
+    const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
+    this.#learned = data;
+    this.#loader = undefined;
+    return info;
   }
 
   /** Ends the workers and releases the memory; may be called twice. */
@@ -252,6 +354,28 @@ export class Model implements AsyncDisposable {
     this.#last = result.catch(() => undefined);
     return result;
   }
+}
+
+const trainKeys: KnownKeys<TrainOptions> = {
+  optimizer: 'required',
+  epoch: 'required',
+  from: 'optional',
+  steps: 'optional',
+  rates: 'optional',
+  onStep: 'optional',
+  signal: 'optional',
+  accumulate: 'optional',
+  labelSmoothing: 'optional',
+  clipNorm: 'optional',
+  averageDecay: 'optional',
+  mixup: 'optional',
+};
+
+function checkLoader(where: string, loader: unknown): void {
+  if (isObject(loader) && isObject(loader.dataset)) return;
+  throw new UsageError(
+    `${where}: ${shown(loader)} is not a loader; make one with dataLoader(dataset, { batchSize })`,
+  );
 }
 
 function prediction(logits: Float32Array, count: number): Prediction {

@@ -4,6 +4,7 @@
  */
 import type { AdamOptions, SgdOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
 
 export type AdamSettings = Partial<Omit<AdamOptions, 'kind'>>;
@@ -14,7 +15,7 @@ export type SgdSettings = Partial<Omit<SgdOptions, 'kind'>>;
  * @throws UsageError where a setting is out of its range.
  */
 export function adam(options: AdamSettings = {}): AdamOptions {
-  return adamLike('adam', { weightDecay: 0, ...options });
+  return adamLike('adam', options, 0);
 }
 
 /**
@@ -22,16 +23,16 @@ export function adam(options: AdamSettings = {}): AdamOptions {
  * @throws UsageError where a setting is out of its range.
  */
 export function adamw(options: AdamSettings = {}): AdamOptions {
-  return adamLike('adamw', { weightDecay: 0.01, ...options });
+  return adamLike('adamw', options, 0.01);
 }
 
-function adamLike(
-  kind: AdamOptions['kind'],
-  options: AdamSettings & { readonly weightDecay: number },
-): AdamOptions {
+function adamLike(kind: AdamOptions['kind'], options: AdamSettings, decay: number): AdamOptions {
   refuseUnknown(kind, options, ['lr', 'betas', 'epsilon', 'weightDecay']);
-  const { lr = 0.001, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay } = options;
+  const { lr = 0.001, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = decay } = options;
   checkRate(kind, lr);
+  if (!Array.isArray(betas) || betas.length !== 2) {
+    throw new UsageError(`${kind}: betas = ${shown(betas)} is not a list of two numbers`);
+  }
   if (!betas.every((beta) => beta >= 0 && beta < 1)) {
     throw new UsageError(`${kind}: betas = [${betas.join(', ')}] are not both at least 0 and below 1`);
   }
@@ -58,6 +59,7 @@ export function sgd(options: SgdSettings = {}): SgdOptions {
 
 /** JavaScript has no types that would tell. */
 function refuseUnknown(kind: string, options: object, known: readonly string[]): void {
+  if (!isObject(options)) throw new UsageError(`${kind}: the settings are ${shown(options)}, not an object`);
   // Settings that were spread from an optimizer have its kind, too.
   const name = Object.entries(options).find(
     ([key, value]) => !known.includes(key) && !(key === 'kind' && value === kind),

@@ -3,6 +3,7 @@
  * every epoch and decides itself what to show; the terminal's bar and the JSON stream are others (`cli/progress.ts`).
  */
 
+import { checkOptions } from '../options.ts';
 import type { EpochRecord } from '../runs/records.ts';
 import { fixed, percent } from '../words.ts';
 
@@ -38,6 +39,7 @@ export interface LineOptions {
 
 /** The lecture's own line each 100 steps, then one line an epoch. */
 export function lectureLines(options: LineOptions = {}): Reporter {
+  checkOptions<LineOptions>('lectureLines', options, { print: 'optional', logEvery: 'optional' });
   const { print = console.log, logEvery = 100 } = options;
   return {
     step(event) {

@@ -83,7 +83,7 @@ test('steps end inside an epoch, and the number of epochs says so beforehand', a
 });
 
 test('the learning rate follows from the number of the epoch alone', async () => {
-  const parts = await setUp();
+  const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const optimizer = adam({ lr: 0.9 });
   const { train } = trainer({ ...parts, optimizer, lrStep: 2, lrGamma: 1 / 3 });
@@ -96,7 +96,7 @@ test('the learning rate follows from the number of the epoch alone', async () =>
 });
 
 test('an abort stops the loop with its reason; the weights stay', async () => {
-  const { stepEvents, ...parts } = await setUp();
+  const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using model = parts.model;
   const controller = new AbortController();
   const reporter = {
@@ -111,7 +111,7 @@ test('an abort stops the loop with its reason; the weights stay', async () => {
 });
 
 test('weights that the last step destroys end the loop at its test', async () => {
-  const parts = await setUp();
+  const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const reporter: Reporter = { step: () => {}, epoch: () => expect.fail('reported it') };
   const { train, test } = trainer({ ...parts, reporter, optimizer: sgd({ lr: 1e300 }), steps: 1 });
@@ -120,7 +120,7 @@ test('weights that the last step destroys end the loop at its test', async () =>
 });
 
 test('epochs count from 1', async () => {
-  const parts = await setUp();
+  const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const { train } = trainer({ ...parts, optimizer: adam() });
   await expect(train(0)).rejects.toThrow('epoch 0 is not a whole number ≥ 1');

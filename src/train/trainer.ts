@@ -11,6 +11,7 @@
 import type { DataLoader } from '../data/loader.ts';
 import type { EvaluateResult, OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
+import { checkOptions } from '../options.ts';
 import { requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
 import type { Reporter } from './reporters.ts';
@@ -56,6 +57,18 @@ export interface Trainer {
  * training diverged: a loss or a weight is not finite.
  */
 export function trainer(options: TrainerOptions): Trainer {
+  checkOptions<TrainerOptions>('trainer', options, {
+    model: 'required',
+    trainLoader: 'required',
+    testLoader: 'required',
+    optimizer: 'required',
+    epochs: 'optional',
+    lrStep: 'optional',
+    lrGamma: 'optional',
+    steps: 'optional',
+    reporter: 'optional',
+    signal: 'optional',
+  });
   const { model, trainLoader, testLoader, optimizer, reporter, signal } = options;
   const { epochs = 80, lrStep = 20, lrGamma = 1 / 3, steps = Infinity } = options;
   const learningRate = stepSchedule(optimizer.lr, lrStep, lrGamma);

@@ -6,6 +6,7 @@
  * `low + k·step`.
  */
 import { UsageError } from '../errors.ts';
+import { checkOptions, shown } from '../options.ts';
 import { formatJson, isPythonEqual, isSame, type Json, parseJson } from './json.ts';
 
 /**
@@ -54,6 +55,7 @@ interface RangeOptions {
 
 /** Floats from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function float(low: number, high: number, options: RangeOptions = {}): FloatDistribution {
+  checkOptions<RangeOptions>('float', options, { log: 'optional', step: 'optional' });
   const { log = false, step } = options;
   checkRange(low, high, log, step);
   if (log && low <= 0) throw new UsageError(`low ${low}: a logarithmic range must start above 0`);
@@ -63,6 +65,7 @@ export function float(low: number, high: number, options: RangeOptions = {}): Fl
 
 /** Integers from `low` to `high`. @throws UsageError if the bounds or the step are invalid. */
 export function int(low: number, high: number, options: RangeOptions = {}): IntDistribution {
+  checkOptions<RangeOptions>('int', options, { log: 'optional', step: 'optional' });
   const { log = false, step } = options;
   for (const [name, value] of Object.entries({ low, high, ...(step !== undefined && { step }) })) {
     if (!Number.isSafeInteger(value)) throw new UsageError(`${name} ${value} is not a whole number`);
@@ -75,6 +78,8 @@ export function int(low: number, high: number, options: RangeOptions = {}): IntD
 
 /** One of several values. @throws UsageError if there is no value, or one is given twice. */
 export function categorical(choices: readonly ParamValue[]): CategoricalDistribution {
+  if (!Array.isArray(choices))
+    throw new UsageError(`categorical: ${shown(choices)} is not a list of choices`);
   if (choices.length === 0) throw new UsageError('choices is empty; give at least one value');
   const twice = choices.find((choice, index) => choices.indexOf(choice) !== index);
   if (twice !== undefined) throw new UsageError(`choice ${formatJson(twice)} is given twice`);

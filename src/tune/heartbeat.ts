@@ -5,6 +5,7 @@
 import { readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { UsageError } from '../errors.ts';
 import { cannotWrite, readTailSync } from '../files/files.ts';
 import {
   beatSeconds,
@@ -15,6 +16,7 @@ import {
   silentSeconds,
 } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkOptions, longestTimer } from '../options.ts';
 import { checkPath } from '../paths.ts';
 
 export interface HeartbeatOptions {
@@ -49,7 +51,13 @@ let count = 0;
 /** The first sign is given before this returns. @throws VggError where it cannot be written. */
 export function startHeartbeat(folder: string, options: HeartbeatOptions = {}): Heartbeat {
   checkPath('startHeartbeat: the folder', folder);
+  checkOptions<HeartbeatOptions>('startHeartbeat', options, { interval: 'optional', facts: 'optional' });
   const { interval = beatSeconds, facts = {} } = options;
+  if (!(interval > 0 && interval <= longestTimer)) {
+    throw new UsageError(
+      `startHeartbeat: interval ${interval} is not a number of seconds above 0 and at most ${longestTimer}`,
+    );
+  }
   const process = processIdentity();
   const worker = `${process}+${count++}`;
   const path = join(folder, `${worker}${ending}`);

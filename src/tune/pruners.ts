@@ -8,6 +8,7 @@
  *   is pruned, and a new trial continues it (a promotion) once later results put it among the best 1/η.
  */
 import { UsageError } from '../errors.ts';
+import { checkOptions } from '../options.ts';
 import { latestTrials } from './lineage.ts';
 import type { Direction } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -43,6 +44,11 @@ export interface MedianPrunerOptions {
 
 /** Prunes a trial whose best value so far is worse than the median of the complete trials' values at the same step. */
 export function medianPruner(options: MedianPrunerOptions = {}): Pruner {
+  checkOptions<MedianPrunerOptions>('medianPruner', options, {
+    startupTrials: 'optional',
+    warmupSteps: 'optional',
+    interval: 'optional',
+  });
   const { startupTrials = 5, warmupSteps = 0, interval = 1 } = options;
   checkWhole('median pruner', { startupTrials, warmupSteps }, 0);
   checkWhole('median pruner', { interval }, 1);
@@ -76,6 +82,10 @@ export interface AshaPrunerOptions {
 
 /** Asynchronous successive halving. */
 export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
+  checkOptions<AshaPrunerOptions>('ashaPruner', options, {
+    minResource: 'optional',
+    reductionFactor: 'optional',
+  });
   const { minResource = 1, reductionFactor = 4 } = options;
   checkWhole('asha', { minResource }, 1);
   checkWhole('asha', { reductionFactor }, 2);

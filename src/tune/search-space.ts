@@ -5,6 +5,7 @@
  * Invariant: a condition only names earlier parameters, so a point can be drawn in order.
  */
 import { UsageError } from '../errors.ts';
+import { checkOptions, isObject, shown } from '../options.ts';
 import { nearest } from '../suggest.ts';
 import {
   areCompatible,
@@ -59,6 +60,12 @@ export function searchSpace(
     readonly impossibility?: SearchSpace['impossibility'];
   } = {},
 ): SearchSpace {
+  if (!isObject(distributions)) {
+    throw new UsageError(
+      `searchSpace: ${shown(distributions)} is not an object of parameters, such as { lr: float(0.1, 1) }`,
+    );
+  }
+  checkOptions<typeof options>('searchSpace', options, { when: 'optional', impossibility: 'optional' });
   const parameters = Object.entries(distributions).map(([name, distribution]) => {
     const when = options.when?.[name];
     return { name, distribution, ...(when !== undefined && { when }) };

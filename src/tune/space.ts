@@ -101,7 +101,7 @@ interface Option {
  * Reads a space from `input`, which is parsed JSON. `where` names its source in messages.
  * @throws UsageError that lists every problem, with its path in the file and the rule it breaks.
  */
-export function parseSpace(input: unknown, where: string): TuneSpace {
+export function parseSpace(input: unknown, where = 'space'): TuneSpace {
   const problems: string[] = [];
   const options = optionsOf(input, problems);
   const parameters = options.flatMap(({ parts }) =>

@@ -8,6 +8,7 @@
  */
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { checkOptions, type KnownKeys, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { type Params, toInternal } from './distributions.ts';
 import { Journal, type Transaction } from './journal.ts';
@@ -95,7 +96,15 @@ export type Objective = (trial: Trial) => number | Promise<number>;
  * @throws DataError if the journal cannot be read.
  */
 export async function createStudy(options: StudyOptions): Promise<Study> {
+  checkOptions<StudyOptions>('createStudy', options, {
+    ...studyKeys,
+    direction: 'required',
+    loadIfExists: 'optional',
+  });
   const { name, direction, space, loadIfExists = false } = options;
+  if (direction !== 'minimize' && direction !== 'maximize') {
+    throw new UsageError(`createStudy: direction ${shown(direction)} is neither "minimize" nor "maximize"`);
+  }
   if (space !== undefined) options.sampler?.check?.(space);
   const journal =
     typeof options.journal === 'string'
@@ -127,12 +136,23 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
  * @throws UsageError if it does not exist, or contradicts the options. @throws DataError if there is no journal.
  */
 export function loadStudy(options: LoadStudyOptions): Study {
+  checkOptions<LoadStudyOptions>('loadStudy', options, studyKeys);
   const { journal } = options;
   return new Study(
     typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create: false }) : journal,
     options,
   );
 }
+
+const studyKeys: KnownKeys<LoadStudyOptions> = {
+  journal: 'required',
+  name: 'required',
+  space: 'optional',
+  sampler: 'optional',
+  pruner: 'optional',
+  seed: 'optional',
+  worker: 'optional',
+};
 
 /** The study's attribute with the source of its space. */
 export const spaceAttribute = 'vgg:space';
@@ -210,6 +230,7 @@ export class Study implements Disposable {
    * moment (a running trial may still earn a promotion).
    */
   async ask(options: AskOptions = {}): Promise<Trial | undefined> {
+    checkOptions<AskOptions>('ask', options, { trials: 'optional' });
     const trial = await this.#transact((record, append, nextId) => {
       for (const waiting of record.trials) {
         if (waiting.state === 'waiting' && this.#start(waiting, record, append)) return waiting;
@@ -270,6 +291,7 @@ export class Study implements Disposable {
     params: Params,
     options: { readonly userAttrs?: FrozenTrial['userAttrs'] } = {},
   ): Promise<void> {
+    checkOptions<typeof options>('enqueue', options, { userAttrs: 'optional' });
     const problems = this.space.parameters.length === 0 ? [] : problemsOf(this.space, params);
     if (problems.length > 0) throw new UsageError(`enqueue: ${problems.join('; ')}`);
     await this.#transact((_, append) => {
@@ -348,6 +370,12 @@ export class Study implements Disposable {
    * other error fails it.
    */
   async optimize(objective: Objective, options: OptimizeOptions = {}): Promise<void> {
+    checkOptions<OptimizeOptions>('optimize', options, {
+      trials: 'optional',
+      jobs: 'optional',
+      signal: 'optional',
+      shouldCatch: 'optional',
+    });
     const { jobs = 1, signal, shouldCatch = () => false, ...askOptions } = options;
     if (!Number.isSafeInteger(jobs) || jobs < 1) {
       throw new UsageError(`optimize: jobs ${jobs} is not a whole number ≥ 1`);

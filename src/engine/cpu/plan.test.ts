@@ -6,7 +6,7 @@ import { vgg7 } from '../../model/vgg.ts';
 import type { Call } from './code.ts';
 import { trainings } from './examine.ts';
 import { planOperations, usualCacheBytes } from './operations.ts';
-import { chunkImages, compilePlan, groupSizesOf, SessionMemory } from './plan.ts';
+import { chunkImages, compilePlan, groupSizesOf, planFloats, SessionMemory, squareCount } from './plan.ts';
 
 test.each([
   [100, 32],
@@ -76,6 +76,20 @@ test("a pool's gradient is spread out for an image when the one before is used u
   expect(alone(callsOf(large, 40, 16 * 1024))).toBe(true);
   // With small maps several images make a block.
   expect(alone(callsOf(narrow, 40, 16 * 1024))).toBe(false);
+});
+
+test('every range of parameters has a sum of squares', () => {
+  const memory = new SessionMemory(planOperations(narrow, usualCacheBytes), 8, 1);
+  const { update } = compilePlan(memory, 8, 'train', 1, 0);
+  const [phase] = update({ rule: 'adam', accumulated: undefined, clip: true, average: false });
+  expect(squareCount(memory.operations)).toBe(phase!.items.length);
+});
+
+test('a network that no machine can hold is planned without listing its parts', () => {
+  const options = { channels: [1e6, 1e6], hidden: 1e6 } as const;
+  const huge = buildNetwork(vgg7({ classes: 10, ...options }), [3, 32, 32]);
+  const memory = new SessionMemory(planOperations(huge, usualCacheBytes), 100, 2);
+  expect(planFloats(memory, 100, 'train', 2)).toBeGreaterThan(2 ** 50);
 });
 
 test('the trainings that the doctor times need every kernel', () => {

@@ -46,6 +46,7 @@ import {
   type BatchNorm,
   isSplit,
   type MapShape,
+  type MatrixLayout,
   matrixOf,
   type Operation,
   type Operations,
@@ -170,7 +171,7 @@ export class SessionMemory {
     this.secondMoments = region.allocate(parameterLength);
     this.averages = region.allocate(parameterLength);
     this.accumulated = region.allocate(parameterLength);
-    this.squares = region.allocate(updateRanges(operations).length);
+    this.squares = region.allocate(squareCount(operations));
     const slots = Math.max(slotCount(largestBatch, slotLength), stageParts(slotLength));
     this.slots = region.allocate(slots * slotLength);
     this.splitGradients = region.allocate(parameterLength - slotLength);
@@ -619,6 +620,10 @@ interface UpdateRange {
   readonly outputs?: readonly [from: number, to: number];
 }
 
+/** Outputs of a convolution's update range. */
+const rangeRows = ({ rowStride }: MatrixLayout): number =>
+  Math.max(16, Math.floor(updateFloats / rowStride / 16) * 16);
+
 function updateRanges({ list }: Operations): UpdateRange[] {
   return list.flatMap((operation, index): UpdateRange[] => {
     const matrix = matrixOf(operation);
@@ -626,7 +631,7 @@ function updateRanges({ list }: Operations): UpdateRange[] {
     const ranges: UpdateRange[] = [];
     if (operation.kind === 'convolution') {
       // Ranges of 16 outputs never share a cache line of a derived matrix.
-      const rows = Math.max(16, Math.floor(updateFloats / matrix.rowStride / 16) * 16);
+      const rows = rangeRows(matrix);
       for (let from = 0; from < matrix.storedOut; from += rows) {
         const to = Math.min(from + rows, matrix.storedOut);
         ranges.push({
@@ -731,4 +736,16 @@ function updatePhases(
 }
 
 /** How many sums of squares there are. */
-export const squareCount = (operations: Operations): number => updateRanges(operations).length;
+export function squareCount({ list }: Operations): number {
+  // Counted, not listed: a network that is far too large has billions.
+  return list.reduce((sum, operation) => {
+    const matrix = matrixOf(operation);
+    if (!matrix) return sum;
+    const { storedOut, rowStride } = matrix;
+    const ranges =
+      operation.kind === 'convolution'
+        ? storedOut / rangeRows(matrix)
+        : (storedOut * rowStride) / updateFloats;
+    return sum + Math.ceil(ranges) + (matrix.biasStep === 1 ? 1 : 0);
+  }, 0);
+}

@@ -3,17 +3,38 @@
  * that kernels, strides and paddings are, and the words for a layer's place in a network (`ShapeError`).
  */
 import { ShapeError, UsageError } from '../../errors.ts';
+import { checkWhole, isObject, shown } from '../../options.ts';
 import type { LayerPlace, Shape } from '../layer.ts';
 
 /** Height and width: one number means both. */
 export type Sides = number | readonly [height: number, width: number];
 export type Pair = readonly [number, number];
 
-/** `value` as a whole number ≥ `least`. @throws UsageError */
-export function wholeNumber(layer: string, argument: string, value: unknown, least: number): number {
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least) return value;
-  const found = typeof value === 'string' ? `"${value}"` : String(value);
-  throw new UsageError(`${layer}: ${argument} ${found} is not a whole number ≥ ${least}`);
+/** The most channels or features of a layer, and the most values along a side of an input. */
+export const largestSize = 1_000_000;
+/** The largest side of a kernel, stride or padding, in pixels. */
+export const largestWindow = 1024;
+/** The most characters of a layer's name. */
+export const longestName = 200;
+/** The most layers of a network. */
+export const mostLayers = 1000;
+
+/** `value` as a whole number from `least` to `most`. @throws UsageError */
+export function wholeNumber(
+  layer: string,
+  argument: string,
+  value: unknown,
+  least: number,
+  most: number = largestSize,
+): number {
+  checkWhole(layer, argument, value, least, most);
+  return value as number;
+}
+
+/** `value` as true or false. @throws UsageError */
+export function truth(layer: string, argument: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw new UsageError(`${layer}: ${argument} ${shown(value)} is not true or false`);
 }
 
 /** `value` as a number from `least` to below `beyond`. @throws UsageError */
@@ -32,19 +53,26 @@ export function numberBelow(
 /** One number for both sides, or [height, width]. @throws UsageError */
 export function sides(layer: string, argument: string, value: unknown, least: number): Pair {
   if (!Array.isArray(value)) {
-    const side = wholeNumber(layer, argument, value, least);
+    const side = wholeNumber(layer, argument, value, least, largestWindow);
     return [side, side];
   }
   if (value.length !== 2) {
     throw new UsageError(
-      `${layer}: ${argument} [${value.join(', ')}] is neither a number nor [height, width]`,
+      `${layer}: ${argument} [${value.slice(0, 4).map(String).join(', ')}] is neither a number nor [height, width]`,
     );
   }
-  return [wholeNumber(layer, argument, value[0], least), wholeNumber(layer, argument, value[1], least)];
+  const [height, width] = value as readonly unknown[];
+  return [
+    wholeNumber(layer, argument, height, least, largestWindow),
+    wholeNumber(layer, argument, width, least, largestWindow),
+  ];
 }
 
 /** Refuses argument names that a constructor does not know, which JavaScript would pass over. @throws UsageError */
-export function knownArguments(layer: string, given: object, known: readonly string[]): void {
+export function knownArguments(layer: string, given: unknown, known: readonly string[]): void {
+  if (!isObject(given)) {
+    throw new UsageError(`${layer}: ${shown(given)} is not an object with ${known.join(', ')}`);
+  }
   for (const name of Object.keys(given)) {
     if (!known.includes(name)) {
       throw new UsageError(`${layer}: no argument is named "${name}"; there are ${known.join(', ')}`);
@@ -55,8 +83,8 @@ export function knownArguments(layer: string, given: object, known: readonly str
 /** The optional name as a part of a spec. @throws UsageError */
 export function named(layer: string, name: unknown): { readonly name?: string } {
   if (name === undefined) return {};
-  if (typeof name !== 'string' || name === '') {
-    throw new UsageError(`${layer}: name ${JSON.stringify(name)} is not a text of at least one character`);
+  if (typeof name !== 'string' || name === '' || name.length > longestName) {
+    throw new UsageError(`${layer}: name ${shown(name)} is not a text of 1 to ${longestName} characters`);
   }
   return { name };
 }

@@ -7,7 +7,7 @@
  */
 import { ShapeError, UsageError } from '../../errors.ts';
 import type { BatchNormSpec, LayerKind, LayerPass, Network, Shape, Tensor } from '../layer.ts';
-import { featureMap, formatShape, inputOf, knownArguments, named, numberBelow } from './arguments.ts';
+import { featureMap, formatShape, inputOf, knownArguments, named, numberBelow, truth } from './arguments.ts';
 
 export interface BatchNormOptions {
   /** Share of a batch's moments in the running ones, 0 to 1; 0.1 by default. */
@@ -42,7 +42,7 @@ function batchNorm(dimensions: 1 | 2, options: BatchNormOptions): BatchNormSpec 
     dimensions,
     momentum,
     epsilon: numberBelow(word, 'epsilon', epsilon, 0, Number.POSITIVE_INFINITY),
-    affine,
+    affine: truth(word, 'affine', affine),
   };
 }
 

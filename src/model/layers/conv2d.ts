@@ -11,6 +11,7 @@ import {
   knownArguments,
   named,
   sides,
+  truth,
   wholeNumber,
   windowPlaces,
 } from './arguments.ts';
@@ -41,7 +42,7 @@ export function conv2d(options: Conv2dOptions): Conv2dSpec {
     kernel: sides('conv2d', 'kernel', options.kernel, 1),
     stride: sides('conv2d', 'stride', options.stride ?? 1, 1),
     padding: sides('conv2d', 'padding', options.padding ?? 0, 0),
-    bias: options.bias ?? true,
+    bias: truth('conv2d', 'bias', options.bias ?? true),
   };
 }
 

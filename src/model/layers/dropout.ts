@@ -22,7 +22,9 @@ export interface DropoutOptions {
  */
 export function dropout(probabilityOrOptions: number | DropoutOptions = {}): DropoutSpec {
   const options =
-    typeof probabilityOrOptions === 'object' ? probabilityOrOptions : { probability: probabilityOrOptions };
+    typeof probabilityOrOptions === 'object' && probabilityOrOptions !== null
+      ? probabilityOrOptions
+      : { probability: probabilityOrOptions };
   knownArguments('dropout', options, ['probability', 'name']);
   return {
     kind: 'dropout',

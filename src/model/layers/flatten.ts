@@ -3,10 +3,11 @@
  * the weights of a linear layer behind it have PyTorch's order on every backend, whatever layout its maps have.
  */
 import type { FlattenSpec, LayerKind } from '../layer.ts';
-import { named } from './arguments.ts';
+import { knownArguments, named } from './arguments.ts';
 
 /** [C, H, W] → [C·H·W]. */
 export function flatten(options: { readonly name?: string } = {}): FlattenSpec {
+  knownArguments('flatten', options, ['name']);
   return { kind: 'flatten', ...named('flatten', options.name) };
 }
 

@@ -1,12 +1,14 @@
 /** The table of layer kinds: to add a layer, write its file, its spec in `layer.ts`, and its line here. */
-import type { LayerKind, LayerSpec } from '../layer.ts';
-import { batchNormKind } from './batch-norm.ts';
-import { conv2dKind } from './conv2d.ts';
-import { dropoutKind } from './dropout.ts';
-import { flattenKind } from './flatten.ts';
-import { linearKind } from './linear.ts';
-import { maxPool2dKind } from './max-pool2d.ts';
-import { reluKind } from './relu.ts';
+import { UsageError } from '../../errors.ts';
+import { isObject, shown } from '../../options.ts';
+import type { BatchNormSpec, LayerKind, LayerSpec } from '../layer.ts';
+import { batchNorm1d, batchNorm2d, batchNormKind } from './batch-norm.ts';
+import { conv2d, conv2dKind } from './conv2d.ts';
+import { dropout, dropoutKind } from './dropout.ts';
+import { flatten, flattenKind } from './flatten.ts';
+import { linear, linearKind } from './linear.ts';
+import { maxPool2d, maxPool2dKind } from './max-pool2d.ts';
+import { relu, reluKind } from './relu.ts';
 
 export { type BatchNormOptions, batchNorm1d, batchNorm2d } from './batch-norm.ts';
 export { type Conv2dOptions, conv2d } from './conv2d.ts';
@@ -25,6 +27,29 @@ const layerKinds: { readonly [Kind in LayerSpec['kind']]: LayerKind<Extract<Laye
   batchNorm: batchNormKind,
   dropout: dropoutKind,
 };
+
+const constructors: Readonly<Record<LayerSpec['kind'], (options: never) => LayerSpec>> = {
+  conv2d,
+  relu,
+  maxPool2d,
+  flatten,
+  linear,
+  batchNorm: ({ dimensions, ...options }: BatchNormSpec) =>
+    dimensions === 1 ? batchNorm1d(options) : batchNorm2d(options),
+  dropout,
+};
+
+/** A spec out of untrusted data, checked as its constructor checks its arguments. @throws UsageError */
+export function checkedSpec(spec: unknown): LayerSpec {
+  if (!isObject(spec) || !Object.hasOwn(constructors, String(spec.kind))) {
+    throw new UsageError(
+      `sequential: ${isObject(spec) ? `kind ${shown(spec.kind)}` : shown(spec)} is not a layer; ` +
+        'make layers with conv2d, relu, maxPool2d, batchNorm2d, dropout, flatten or linear',
+    );
+  }
+  const { kind, ...options } = spec;
+  return constructors[kind as LayerSpec['kind']](options as never);
+}
 
 /** What a spec's layer does. */
 export function kindOf(spec: LayerSpec): LayerKind<LayerSpec> {

@@ -3,7 +3,7 @@
  */
 import { ShapeError } from '../../errors.ts';
 import type { LayerKind, LinearSpec } from '../layer.ts';
-import { formatShape, inputOf, knownArguments, named, wholeNumber } from './arguments.ts';
+import { formatShape, inputOf, knownArguments, named, truth, wholeNumber } from './arguments.ts';
 
 export interface LinearOptions {
   /** Output features. */
@@ -18,13 +18,14 @@ export interface LinearOptions {
  * @throws UsageError where `out` is not a whole number ≥ 1.
  */
 export function linear(outOrOptions: number | LinearOptions): LinearSpec {
-  const options = typeof outOrOptions === 'object' ? outOrOptions : { out: outOrOptions };
+  const options =
+    typeof outOrOptions === 'object' && outOrOptions !== null ? outOrOptions : { out: outOrOptions };
   knownArguments('linear', options, ['out', 'bias', 'name']);
   return {
     kind: 'linear',
     ...named('linear', options.name),
     out: wholeNumber('linear', 'out', options.out, 1),
-    bias: options.bias ?? true,
+    bias: truth('linear', 'bias', options.bias ?? true),
   };
 }
 

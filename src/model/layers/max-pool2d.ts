@@ -22,7 +22,10 @@ export interface MaxPool2dOptions {
  * @throws UsageError where an argument is out of its range.
  */
 export function maxPool2d(kernelOrOptions: number | MaxPool2dOptions): MaxPool2dSpec {
-  const options = typeof kernelOrOptions === 'object' ? kernelOrOptions : { kernel: kernelOrOptions };
+  const options =
+    typeof kernelOrOptions === 'object' && kernelOrOptions !== null
+      ? kernelOrOptions
+      : { kernel: kernelOrOptions };
   knownArguments('maxPool2d', options, ['kernel', 'stride', 'padding', 'name']);
   const kernel = sides('maxPool2d', 'kernel', options.kernel, 1);
   const padding = sides('maxPool2d', 'padding', options.padding ?? 0, 0);

@@ -3,10 +3,11 @@
  * input is above 0; at exactly 0 it is 0. NaN stays NaN, so that a run that went wrong is seen.
  */
 import type { LayerKind, ReluSpec } from '../layer.ts';
-import { named } from './arguments.ts';
+import { knownArguments, named } from './arguments.ts';
 
 /** max(x, 0) for each value. */
 export function relu(options: { readonly name?: string } = {}): ReluSpec {
+  knownArguments('relu', options, ['name']);
   return { kind: 'relu', ...named('relu', options.name) };
 }
 

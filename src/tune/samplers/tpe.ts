@@ -12,6 +12,7 @@
  *
  * Conditions: parameters with the same condition form a group with its own densities over the trials that have them.
  */
+import { checkOptions, checkWhole } from '../../options.ts';
 import { type Params, type ParamValue, sizeOf, toExternal, toInternal, valueAt } from '../distributions.ts';
 import { formatJson } from '../json.ts';
 import { lastStep, latestTrials } from '../lineage.ts';
@@ -36,7 +37,10 @@ const repeats = 20;
 
 /** The tree-structured Parzen estimator. */
 export function tpeSampler(options: TpeOptions = {}): Sampler {
+  checkOptions<TpeOptions>('tpeSampler', options, { startupTrials: 'optional', candidates: 'optional' });
   const { startupTrials = 10, candidates = 24 } = options;
+  checkWhole('tpeSampler', 'startupTrials', startupTrials, 0, Number.MAX_SAFE_INTEGER);
+  checkWhole('tpeSampler', 'candidates', candidates, 1, 100_000);
   return {
     name: 'tpe',
     sample(request) {

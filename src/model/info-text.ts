@@ -1,0 +1,103 @@
+/** What weights say of themselves (`info.ts`) as the text that weight files keep, and back; files come from anywhere. */
+import * as z from 'zod';
+import { check } from '../check.ts';
+import { packageVersion } from '../cli/version.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import { parseJson } from '../json.ts';
+import { checkClasses, checkNormalization, type ModelInfo } from './info.ts';
+import { largestSize, mostLayers } from './layers/arguments.ts';
+import { createModel } from './models.ts';
+import { buildNetwork, type Sequential, sequential } from './network.ts';
+
+/** The key in a file's `__metadata__`. */
+export const infoKey = 'vggnet';
+
+/** The most characters of the text: enough for any names of classes that are allowed. */
+const longestText = 4 * 2 ** 20;
+
+const value = z.union([z.number(), z.array(z.number()).max(100)]);
+const named = z.object({
+  model: z.string().max(100),
+  classes: z.int().min(1).max(largestSize),
+  options: z.record(z.string(), value),
+});
+const own = z.object({
+  name: z.string().max(200),
+  layers: z.array(z.record(z.string(), z.unknown())).max(mostLayers),
+});
+const schema = z.object({
+  version: z.string().max(100),
+  network: z.union([named, own]),
+  input: z.array(z.int().min(1).max(largestSize)).min(1).max(3),
+  dataset: z.string().max(200).optional(),
+  labels: z.enum(['fine', 'coarse']).optional(),
+  classes: z.array(z.string()).max(largestSize).optional(),
+  normalization: z
+    .object({ mean: z.array(z.number()).max(largestSize), std: z.array(z.number()).max(largestSize) })
+    .nullable()
+    .optional(),
+});
+
+/** @throws UsageError where it says what `parseInfo` would refuse. */
+export function formatInfo({ network, input, ...data }: ModelInfo): string {
+  const classes = buildNetwork(network, input).output[0]!;
+  const text = JSON.stringify({
+    version: packageVersion(),
+    network: networkData(network, classes),
+    input,
+    ...data,
+  });
+  try {
+    parseInfo(text);
+  } catch (error) {
+    throw error instanceof DataError ? new UsageError(`weights: ${error.message}`, { cause: error }) : error;
+  }
+  return text;
+}
+
+/** A model that has a name by that and its options, any other by its layers. */
+function networkData({ name, layers, options }: Sequential, classes: number): unknown {
+  if (options === undefined) return { name, layers };
+  const rebuilt = createModel(name, { classes, options });
+  return JSON.stringify(rebuilt.layers) === JSON.stringify(layers)
+    ? { model: name, classes, options }
+    : { name, layers };
+}
+
+/** Undefined where the file says nothing of itself, as PyTorch's do. @throws DataError that names the value and the rule. */
+export function infoIn(metadata: Readonly<Record<string, string>>): ModelInfo | undefined {
+  return Object.hasOwn(metadata, infoKey) ? parseInfo(metadata[infoKey]!) : undefined;
+}
+
+function parseInfo(text: string): ModelInfo {
+  if (text.length > longestText) {
+    throw refused(`it has ${text.length} characters, above the limit of ${longestText}`);
+  }
+  const { value: parsed, problem } = parseJson(text, { depth: 8, unique: true });
+  if (problem !== undefined) throw refused(`it ${problem}`);
+  const checked = check(schema, parsed);
+  if (checked.problems) throw refused(checked.problems.slice(0, 6).join('; '));
+  const { network: data, input, dataset, labels, classes, normalization } = checked.value;
+  try {
+    const network =
+      'model' in data
+        ? createModel(data.model, { classes: data.classes, options: data.options })
+        : sequential(data.layers as never, { name: data.name });
+    const [outputs = 0] = buildNetwork(network, input).output;
+    if (classes) checkClasses('classes', classes, outputs);
+    if (normalization !== undefined) checkNormalization('normalization', normalization, input);
+    return {
+      network,
+      input,
+      ...(dataset !== undefined && { dataset }),
+      ...(labels && { labels }),
+      ...(classes && { classes }),
+      ...(normalization !== undefined && { normalization }),
+    };
+  } catch (error) {
+    throw error instanceof VggError ? refused(error.message, error) : error;
+  }
+}
+
+const refused = (problem: string, cause?: unknown): DataError =>
+  new DataError(`what it says of itself (__metadata__.${infoKey}) cannot be used: ${problem}`, { cause });

@@ -1,0 +1,198 @@
+/**
+ * What is needed to use weights besides their values: the network, the shape and normalization of its images, and the
+ * names of its classes. A model knows it from its network and the images it learns from; weight files keep it
+ * (`info-text.ts`), so whoever loads them need not repeat it, and contradictions are found.
+ */
+import type { Dataset } from '../data/dataset.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
+import { flatten as linksOf, type Transform } from '../data/transforms.ts';
+import { UsageError } from '../errors.ts';
+import { isObject, shown } from '../options.ts';
+import type { LayerSpec, Network, Shape } from './layer.ts';
+import { completeOptions, createModel, models, type OptionValue } from './models.ts';
+import type { Sequential } from './network.ts';
+
+/** What weights have learned from. What is absent is not known. */
+export interface DataInfo {
+  /** The data set's name. */
+  readonly dataset?: string;
+  /** Of CIFAR-100: which classes. */
+  readonly labels?: 'fine' | 'coarse';
+  /** Names of the classes by label. */
+  readonly classes?: readonly string[];
+  /** Mean and deviation by which images scaled to 0–1 are normalized; null: they are not. */
+  readonly normalization?: ChannelStatistics | null;
+}
+
+export interface ModelInfo extends DataInfo {
+  readonly network: Sequential;
+  /** [channels, height, width] of one image. */
+  readonly input: Shape;
+}
+
+/** The most characters of a class's name, and of all names together. */
+const longestClass = 200;
+const longestClasses = 500_000;
+
+/** What a model learns from images of `dataset` that go through `transform`. */
+export function dataInfoOf({
+  dataset: { name, classes },
+  transform,
+}: {
+  readonly dataset: Pick<Dataset, 'name' | 'classes'>;
+  readonly transform: Transform;
+}): DataInfo {
+  const normalization = normalizationOf(transform);
+  return {
+    dataset: name,
+    ...(name === 'cifar100' && { labels: classes.length === 20 ? 'coarse' : 'fine' }),
+    classes,
+    ...(normalization !== undefined && { normalization }),
+  };
+}
+
+/** The normalization in a chain of transforms; null where there is none, undefined where a function may do anything. */
+function normalizationOf(transform: Transform): ChannelStatistics | null | undefined {
+  const links = linksOf(transform);
+  const own = links.flatMap((link) =>
+    typeof link !== 'function' && link.kind === 'normalize' ? [link] : [],
+  );
+  if (own.length > 1 || links.some((link) => typeof link === 'function')) return undefined;
+  const [link] = own;
+  return link ? { mean: link.mean, std: link.std } : null;
+}
+
+/** What a network's weights need, in the form of files. */
+export function infoOf({ name, options, input, layers }: Network, data: DataInfo): ModelInfo {
+  const network = { name, layers: layers.map(({ spec }) => spec), ...(options && { options }) };
+  return { network, input, ...data };
+}
+
+/** @throws UsageError unless these are names for so many classes (any number where that is not known). */
+export function checkClasses(where: string, classes: unknown, count?: number): void {
+  if (!Array.isArray(classes) || !classes.every((name) => typeof name === 'string')) {
+    throw new UsageError(`${where}: the classes are ${shown(classes)}, not a list of names`);
+  }
+  if (count !== undefined && classes.length !== count) {
+    throw new UsageError(`${where}: ${classes.length} names for the network's ${count} classes`);
+  }
+  const long = classes.find(({ length }) => length > longestClass);
+  if (long !== undefined) {
+    throw new UsageError(`${where}: class ${shown(long)} has more than ${longestClass} characters`);
+  }
+  if (classes.reduce((sum, { length }) => sum + length, 0) > longestClasses) {
+    throw new UsageError(`${where}: the names of the classes have more than ${longestClasses} characters`);
+  }
+}
+
+/** @throws UsageError unless it is null, or has a mean and a deviation for each channel, or one for all. */
+export function checkNormalization(where: string, normalization: unknown, [channels = 1]: Shape): void {
+  if (normalization === null) return;
+  const { mean, std } = isObject(normalization) ? normalization : {};
+  const isList = (list: unknown): list is readonly number[] =>
+    Array.isArray(list) && [1, channels].includes(list.length) && list.every(Number.isFinite);
+  if (isList(mean) && isList(std) && mean.length === std.length && std.every((value) => value > 0)) return;
+  throw new UsageError(
+    `${where}: the normalization is not { mean, std } with a number for each of ${channels} channels and ` +
+      'deviations above 0; leave it null where images are not normalized',
+  );
+}
+
+/** In what two networks differ that compute from the same weights; undefined where they do not. */
+export function networkDifference(a: Sequential, b: Sequential): string | undefined {
+  const [left, right] = [a, b].map(({ layers }) => layers.map(geometry).filter((text) => text !== undefined));
+  const place = left!.findIndex((text, i) => text !== right![i]);
+  if (place < 0 && left!.length === right!.length) return undefined;
+  const at = place < 0 ? left!.length : place;
+  return `${a.name} has ${left![at] ?? 'no more layers'} where ${b.name} has ${right![at] ?? 'no more layers'}`;
+}
+
+/** What a layer computes once training is over; undefined where it does nothing then. */
+function geometry(spec: LayerSpec): string | undefined {
+  if (spec.kind === 'dropout') return undefined;
+  const { kind, name: _, momentum: __, ...rest } = spec as LayerSpec & { readonly momentum?: number };
+  const settings = Object.entries(rest).sort(([first], [second]) => (first < second ? -1 : 1));
+  return `${kind}(${settings.map(([name, value]) => `${name} ${[value].flat().join('×')}`).join(', ')})`;
+}
+
+export const sameNormalization = (a: ChannelStatistics | null, b: ChannelStatistics | null): boolean =>
+  (a === null) === (b === null) && a?.mean.join() === b?.mean.join() && a?.std.join() === b?.std.join();
+
+/** A normalization in a message. */
+export function normalizationText(normalization: ChannelStatistics | null): string {
+  if (normalization === null) return 'none';
+  const list = (values: readonly number[]): string => values.map((value) => value.toPrecision(4)).join(', ');
+  return `mean ${list(normalization.mean)} and deviation ${list(normalization.std)}`;
+}
+
+/** What a model needs to know of the weights that it is to load. @throws UsageError where both know different things. */
+export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, given: DataInfo): void {
+  const refuse = (what: string): never => {
+    throw new UsageError(`${where}: ${what}; make the model as the weights were trained, or choose others`);
+  };
+  if (stored.input.join() !== model.input.join()) {
+    refuse(
+      `its weights are for images of ${stored.input.join('×')}, the model's are ${model.input.join('×')}`,
+    );
+  }
+  const difference = networkDifference(stored.network, model.network);
+  if (difference !== undefined) refuse(`its weights are of another network: in the file ${difference}`);
+  if (stored.classes && given.classes && stored.classes.join('\n') !== given.classes.join('\n')) {
+    refuse(`its classes are ${few(stored.classes)}, the model's ${few(given.classes)}`);
+  }
+  if (stored.normalization === undefined || given.normalization === undefined) return;
+  if (!sameNormalization(stored.normalization, given.normalization)) {
+    const [own, others] = [normalizationText(stored.normalization), normalizationText(given.normalization)];
+    refuse(`its weights were trained with normalization ${own}, the model says ${others}`);
+  }
+}
+
+const few = (classes: readonly string[]): string =>
+  `${classes.slice(0, 3).join(', ')}${classes.length > 3 ? `, … (${classes.length})` : ''}`;
+
+/** What was chosen beside weights, by flags or by a run's config; what is absent was not. */
+export interface Chosen {
+  readonly model?: string;
+  readonly modelOptions?: Readonly<Record<string, OptionValue | string>>;
+  readonly dataset?: string;
+  readonly labels?: 'fine' | 'coarse';
+  readonly normalize?: boolean;
+}
+
+export interface Contradiction {
+  readonly option: keyof Chosen;
+  readonly stored: string;
+  readonly chosen: string;
+}
+
+/** Where a choice contradicts what weights say of themselves. Dropout is no part of weights and may differ. */
+export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contradiction[] {
+  const found: Contradiction[] = [];
+  const compare = (option: keyof Chosen, stored: unknown, own: unknown): void => {
+    if (stored === undefined || own === undefined || String(stored) === String(own)) return;
+    found.push({ option, stored: String(stored), chosen: String(own) });
+  };
+  const { name, options } = info.network;
+  if (options) {
+    compare('model', name, chosen.model);
+    if (found.length === 0 && chosen.modelOptions) {
+      const own = completeOptions(name, chosen.modelOptions);
+      for (const option of Object.keys(chosen.modelOptions)) {
+        if (option === 'dropout') continue;
+        compare('modelOptions', `${option}=${options[option]}`, `${option}=${own[option]}`);
+      }
+    }
+  } else if (chosen.model !== undefined && Object.hasOwn(models, chosen.model)) {
+    const own = createModel(chosen.model, { classes: 1, options: chosen.modelOptions ?? {} });
+    const last = (network: Sequential): Sequential => ({ ...network, layers: network.layers.slice(0, -1) });
+    if (networkDifference(last(info.network), last(own)) !== undefined) {
+      compare('model', `a network of its own (${info.network.layers.length} layers)`, chosen.model);
+    }
+  }
+  compare('dataset', info.dataset, chosen.dataset);
+  if (found.every(({ option }) => option !== 'dataset')) compare('labels', info.labels, chosen.labels);
+  if (info.normalization !== undefined) {
+    compare('normalize', info.normalization !== null, chosen.normalize);
+  }
+  return found;
+}
