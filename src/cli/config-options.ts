@@ -143,10 +143,6 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
 }
 
-/** The flag that a user gave: `--no-nesterov` where it was turned off. */
-const flagFor = (name: string, given: Partial<TrainConfig>): string =>
-  given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
-
 /**
  * Takes network, normalization and data set from the `--init` weights where no source sets them.
  * @throws UsageError if a source contradicts the weights. Another data set is allowed: weights may be trained further.
@@ -176,6 +172,10 @@ async function adoptWeights(init: string, merged: Options): Promise<void> {
   merged.dataset = dataset;
   if (info.labels) merged.labels = info.labels;
 }
+
+/** The flag that a user gave: `--no-nesterov` where it was turned off. */
+const flagFor = (name: string, given: Partial<TrainConfig>): string =>
+  given[name as keyof TrainConfig] === false ? `--no-${flagOf(name).slice(2)}` : flagOf(name);
 
 /** Drops default values: older versions stored every option, also those without effect. */
 function withoutDefaults(options: TrainConfigInput): TrainConfigInput {

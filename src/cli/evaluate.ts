@@ -26,10 +26,12 @@ const examples = `
 Examples:
   $ vgg evaluate runs/a                                 the best weights of a run
   $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
-  $ vgg evaluate --init vgg7.safetensors --json         a file written by --save
+  $ vgg evaluate --init vgg7.safetensors --json         a weight file of --save
   $ vgg evaluate --init torch.safetensors --model vgg7 --dataset cifar100 --normalize
 
-Files written by vgg contain the network, data set and normalization that they were trained with. For other weights, from PyTorch for instance, give these as options: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts the file is an error.`;
+Files of --save describe their network, data set and normalization. For other weight files, such as PyTorch's, give the
+options they were trained with: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts
+the file is an error.`;
 
 export function evaluateCommand(): Command {
   const command = new Command('evaluate').description('test a run or saved weights');

@@ -1,6 +1,6 @@
 /**
- * Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or a lost connection sends. Where the command has something to keep, the first one asks it to stop: it ends its running
- * step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
+ * Ctrl-C, SIGTERM, and SIGHUP, which a closed terminal or a lost connection sends. If the command has something to keep,
+ * the first one asks it to stop: it finishes its step, keeps what it can and says what that was. It has a limited time for that; then, or at a second signal, the
  * process ends as it is. A command with nothing to keep, in start-up for instance, ends at once.
  */
 import { constants } from 'node:os';

@@ -1,6 +1,6 @@
 /**
  * The command `vgg`: finds the command, runs it and turns its end into an exit code.
- * 0 done; 1 failed (files, memory, a loss that is not a number); 2 wrong usage; 130 and 143 interrupted.
+ * 0 done; 1 failed (files, memory, a loss that is not a number); 2 wrong usage; 129, 130 and 143 interrupted.
  * Only the called command is loaded, and its heavy modules when it runs, so that the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';

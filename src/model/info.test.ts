@@ -72,7 +72,7 @@ describe('what weights say of themselves', () => {
     [
       '10⁹ classes',
       textOf({ network: { model: 'simplified', classes: 1e9, options: {} } }),
-      '1000000000 is not',
+      'classes: 1000000000 is above the limit of 1000000',
     ],
     [
       'an unknown layer',
@@ -84,7 +84,7 @@ describe('what weights say of themselves', () => {
       textOf({ network: { name: 'a', layers: [{ kind: 'conv2d', out: 1, kernel: 'x' }] } }),
       'kernel "x" is not a whole number',
     ],
-    ['a huge input', textOf({ input: [3, 1e9, 1e9] }), 'input[1]: 1000000000 is not a whole number'],
+    ['a huge input', textOf({ input: [3, 1e9, 1e9] }), 'input[1]: 1000000000 is above the limit of 1000000'],
     ['two sides', textOf({ input: [32, 32] }), 'is neither [channels, height, width] nor [features]'],
     ['too few classes', textOf({ classes: ['a'] }), "1 names for the network's 3 classes"],
     ['long names', textOf({ classes: ['a', 'b', 'c'.repeat(201)] }), 'has more than 200 characters'],

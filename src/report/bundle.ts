@@ -6,12 +6,9 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type OutputOptions } from 'rolldown';
-import { packageVersion } from '../cli/version.ts';
 import { pageScript, scriptNames } from './page-script.ts';
 
 async function bundleInto(dist: string): Promise<void> {
-  const version = JSON.stringify(packageVersion());
-  await writeFile(join(dist, 'cli/version.js'), `export const packageVersion = () => ${version};\n`);
   const scripts = await Promise.all(scriptNames.map(async (name) => [name, await pageScript(name)]));
   const texts = JSON.stringify(Object.fromEntries(scripts));
   await writeFile(

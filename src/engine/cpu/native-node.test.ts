@@ -6,17 +6,20 @@ import {
   chownSync,
   copyFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
-import { basename, join, relative } from 'node:path';
+import { basename, delimiter, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import {
@@ -163,6 +166,41 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     rmSync(old);
     await load({ directory });
     expect(readdirSync(directory)).toEqual([basename(library)]);
+  });
+
+  test.skipIf(process.platform !== 'linux')('what was checked is what is loaded', async () => {
+    const file = filled();
+    const content = readFileSync(file);
+    const source = await nativeKernels({ target, directory });
+    if (source.kind !== 'native') throw new TypeError('not native');
+    expect(source.file).toBe(file);
+    // Another library is put in its place.
+    writeFileSync(`${file}.other`, 'not what was checked');
+    renameSync(`${file}.other`, file);
+    expect(readFileSync(source.path).equals(content)).toBe(true);
+    await expectRight(source.path);
+  });
+
+  test.skipIf(process.platform === 'win32')('a link in place of a library is not followed', async () => {
+    const file = filled();
+    renameSync(file, join(scratch, 'elsewhere.so'));
+    symlinkSync(join(scratch, 'elsewhere.so'), file);
+    await load();
+    expect(notices).toEqual([expect.stringContaining(compiling())]);
+    expect(lstatSync(file).isFile()).toBe(true);
+  });
+
+  test('no compiler is taken from a folder that depends on where it runs', async () => {
+    const before = process.cwd();
+    writeFileSync(join(scratch, 'cc'), '#!/bin/sh\ntouch called', { mode: 0o755 });
+    vi.stubEnv('PATH', `.${delimiter}${process.env.PATH}`);
+    process.chdir(scratch);
+    try {
+      await findCompiler({ target, environment: {} });
+    } finally {
+      process.chdir(before);
+    }
+    expect(existsSync(join(scratch, 'called'))).toBe(false);
   });
 
   test('a deleted folder is made again', async () => {

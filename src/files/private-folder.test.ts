@@ -1,0 +1,77 @@
+/** Folders from which code is loaded: whoever else could change them is found on any way there. */
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { makePrivateFolder } from './private-folder.ts';
+
+let scratch: string;
+beforeEach(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'vggnet-private-'));
+});
+afterEach(() => rmSync(scratch, { recursive: true, force: true }));
+
+const folder = (name: string, mode = 0o755): string => {
+  const path = join(scratch, name);
+  mkdirSync(path, { recursive: true });
+  chmodSync(path, mode);
+  return path;
+};
+
+describe.skipIf(!process.getuid)('a private folder', () => {
+  test('is made, for its user alone, below a sticky one', () => {
+    folder('sticky', 0o1777);
+    const path = join(scratch, 'sticky/a/b');
+    makePrivateFolder(path);
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+
+  test.for([0o777, 0o775])('is refused below one that others may write in (mode %o)', (mode) => {
+    const open = folder('open', mode);
+    folder('open/safe/vggnet');
+    const path = join(open, 'safe/vggnet/native');
+    expect(() => makePrivateFolder(path)).toThrow(`others may write in ${open} (mode ${mode.toString(8)})`);
+  });
+
+  test('is refused behind a link that lies in such a folder, or leads through one', () => {
+    folder('safe/vggnet');
+    const open = folder('open', 0o777);
+    symlinkSync(join(scratch, 'safe'), join(open, 'link'));
+    // A link in a good folder, to one in a bad folder.
+    symlinkSync('open/link', join(scratch, 'cache'));
+    expect(() => makePrivateFolder(join(scratch, 'cache/vggnet/native'))).toThrow(
+      `others may write in ${open}`,
+    );
+    // Up and down again: the folder below it is good, and others can replace it.
+    folder('open/inner');
+    symlinkSync('open/inner/../../safe', join(scratch, 'winding'));
+    expect(() => makePrivateFolder(join(scratch, 'winding/vggnet/native'))).toThrow(
+      `others may write in ${open}`,
+    );
+  });
+
+  test('is accepted behind links that only this user can change', () => {
+    folder('safe');
+    symlinkSync('safe', join(scratch, 'one'));
+    symlinkSync(join(scratch, 'one'), join(scratch, 'two'));
+    makePrivateFolder(join(scratch, 'two/vggnet/native'));
+    expect(statSync(join(scratch, 'safe/vggnet/native')).mode & 0o777).toBe(0o700);
+  });
+
+  test('is refused where links lead in a circle', () => {
+    symlinkSync('circle', join(scratch, 'circle'));
+    expect(() => makePrivateFolder(join(scratch, 'circle/native'))).toThrow('too many links');
+  });
+
+  test.skipIf(process.getuid?.() !== 0)('is refused below a folder, or a link, of another user', () => {
+    const other = folder('other');
+    chownSync(other, 12_345, 12_345);
+    const message = 'belongs to another user (12345)';
+    expect(() => makePrivateFolder(join(other, 'a/native'))).toThrow(`${other} ${message}`);
+    // In a sticky folder, whose entries their owners alone may replace.
+    const sticky = folder('sticky', 0o1777);
+    mkdirSync(join(sticky, 'theirs'));
+    chownSync(join(sticky, 'theirs'), 12_345, 12_345);
+    expect(() => makePrivateFolder(join(sticky, 'theirs/native'))).toThrow(message);
+  });
+});
