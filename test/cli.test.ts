@@ -526,7 +526,7 @@ describe('bad input', () => {
     ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
     ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
-    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 pictures'],
+    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 images'],
     ['train --lr 0', 2, '--lr 0 is not a number above 0'],
     ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
     ['train --lr fast', 2, '--lr fast is not a number above 0'],
@@ -552,11 +552,7 @@ describe('bad input', () => {
       2,
       'minLr = 0.001 is not at least 0 and below the rate 0.001; choose a lower minLr',
     ],
-    [
-      'train --cutout 33',
-      2,
-      'cutout 33 is larger than the pictures of shapes, 32 × 32 pixels; use at most 32',
-    ],
+    ['train --cutout 33', 2, 'cutout 33 is larger than the images of shapes, 32 × 32 pixels; use at most 32'],
     [
       'train --steps 3 --accumulate 4',
       2,

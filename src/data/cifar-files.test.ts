@@ -211,7 +211,7 @@ describe('places', () => {
 });
 
 const cifar = process.env.VGGNET_TEST_CIFAR;
-test.skipIf(!cifar)('the real CIFAR-10 has 5,000 training pictures of each class', async () => {
+test.skipIf(!cifar)('the real CIFAR-10 has 5,000 training images of each class', async () => {
   const { train } = await cifar10({ data: cifar! });
   const counts = new Array<number>(10).fill(0);
   for (const label of train.labels) counts[label]!++;

@@ -45,7 +45,7 @@ const checkGiven = (name: CifarName, options: unknown): void => {
   else checkOptions<Cifar100Options>(name, options, { data: 'optional', labels: 'optional' });
 };
 
-/** CIFAR-10: 50,000 training and 10,000 test pictures of 10 classes. @throws DataError where the files are not right. */
+/** CIFAR-10: 50,000 training and 10,000 test images of 10 classes. @throws DataError where the files are not right. */
 export async function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
   checkGiven('cifar10', options);
   return load(cifarFormats.cifar10, options.data, 'fine');
