@@ -165,7 +165,7 @@ async function benchBatches(
   peers: readonly Peer[],
   peak: number | undefined,
 ) {
-  // A picture alone takes so little time that a burst needs many.
+  // An image alone takes so little time that a burst needs many.
   const burst = burstSteps[model] * (batchSize === 1 ? 20 : 1);
   const work = command === 'step' ? 'Training step' : 'Inference';
   log(`\n${work} of ${model}, batch ${batchSize} (n = ${repetitions} bursts of ${burst}, taking turns)`);
@@ -235,7 +235,7 @@ async function benchLayers(model: ModelName, device: 'native' | 'wasm') {
     gflops > 0 ? fixed(gflops, 0) : '',
   ]);
   const rest = [
-    'pictures, loss',
+    'images, loss',
     fixed(profile.rest.milliseconds, 2),
     `${fixed(100 * profile.rest.share, 1)} %`,
     '',

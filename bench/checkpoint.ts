@@ -57,7 +57,7 @@ const [step, state, write] = [median(seconds.step), median(seconds.state), media
 const epoch = step * stepsOfEpoch;
 console.log(`${model.description}; medians of ${repetitions}`);
 console.log(
-  `a step of 100 pictures: ${(1000 * step).toFixed(1)} ms; an epoch of ${stepsOfEpoch}: ${epoch.toFixed(1)} s`,
+  `a step of 100 images: ${(1000 * step).toFixed(1)} ms; an epoch of ${stepsOfEpoch}: ${epoch.toFixed(1)} s`,
 );
 console.log(
   `reading the state: ${(1000 * state).toFixed(0)} ms; writing a checkpoint: ${(1000 * write).toFixed(0)} ms`,

@@ -46,7 +46,7 @@ export function summarize(values: readonly number[]): Summary {
   };
 }
 
-/** How often faster `b` is than `a`, round by round: neighbours in time saw the same machine. */
+/** How often faster `b` is than `a`, round by round: neighbors in time saw the same machine. */
 export function speedup(a: Score, b: Score): Summary {
   return summarize(a.seconds.map((seconds, round) => seconds / b.seconds[round]!));
 }
@@ -56,7 +56,7 @@ export function fastest(scores: readonly Score[]): Score | undefined {
   return scores.toSorted((a, b) => a.median - b.median)[0];
 }
 
-/** `rounds` rounds after some that do not count: V8 optimises WebAssembly while it runs. */
+/** `rounds` rounds after some that do not count: V8 optimizes WebAssembly while it runs. */
 export async function contest(
   contestants: readonly Contestant[],
   rounds: number,

@@ -29,7 +29,7 @@ const small = process.argv.includes('--small');
 const numEpochs = small ? 2 : 80;
 const learningRate = 0.001;
 
-// Transforms: random ones for the training pictures only.
+// Transforms: random ones for the training images only.
 const transform = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
 
 // CIFAR-10 data

@@ -1,6 +1,6 @@
 /**
- * Exercise 2 of the lecture: each colour channel is normalised by its mean and standard deviation over all training
- * pixels (equation 5.9). The test pictures are normalised with the training pictures' figures.
+ * Exercise 2 of the lecture: each color channel is normalized by its mean and standard deviation over all training
+ * pixels (equation 5.9). The test images are normalized with the training images' figures.
  *
  *     node examples/03-normalize.ts
  *

@@ -65,7 +65,7 @@ await study.optimize(
       ],
     });
     await training.model.close();
-    // Pictures kept apart judge a trial, if the space has them: chosen by the test's, the winner would look too good.
+    // Images kept apart judge a trial, if the space has them: chosen by the test's, the winner would look too good.
     const accuracy = last!.validationAccuracy ?? last!.testAccuracy;
     console.log(`Trial ${trial.number}: ${(100 * accuracy).toFixed(2)} %`, { ...trial.params });
     return accuracy;

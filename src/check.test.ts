@@ -16,7 +16,7 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   [count, 1.5, '1.5 is not a whole number ≥ 1'],
   [count, Number.NaN, 'NaN is not a whole number ≥ 1'],
   [z.int().min(0), 2 ** 64, '18446744073709552000 is above the limit of 9007199254740991'],
-  [z.int(), -1e30, '-1e+30 is smaller than the limit of -9007199254740991'],
+  [z.int(), -1e30, '-1e+30 is below the limit of -9007199254740991'],
   [z.int().min(0), -1e30, '-1e+30 is not a whole number ≥ 0'],
   [z.int().max(10), 1e30, '1e+30 is above the limit of 10'],
   [z.number().max(2), 3, '3 is above the limit of 2'],

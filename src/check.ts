@@ -67,7 +67,7 @@ function beyondLimit(issue: z.core.$ZodRawIssue): string | undefined {
     return `${shown(input)} is above the limit of ${schema.maxValue}`;
   }
   if (issue.code === 'too_small' && schema.minValue === Number.MIN_SAFE_INTEGER) {
-    return `${shown(input)} is smaller than the limit of ${schema.minValue}`;
+    return `${shown(input)} is below the limit of ${schema.minValue}`;
   }
   return undefined;
 }

@@ -286,10 +286,10 @@ export const listedCases: readonly Case[] = [
 
 const bn = batchNorm2d;
 
-/** Networks with batch normalisation and dropout, between each pair of neighbours that a plan tells apart. */
+/** Networks with batch normalization and dropout, between each pair of neighbors that a plan tells apart. */
 export const normalizedCases: readonly Case[] = [
   ...[2, 7, 8, 9, 21].map((batch) =>
-    named(`convolution, normalisation, ReLU, pool, ${batch} images`, [3, 11, 10], batch, [
+    named(`convolution, normalization, ReLU, pool, ${batch} images`, [3, 11, 10], batch, [
       conv(6, 3, 1),
       bn(),
       relu(),
@@ -305,7 +305,7 @@ export const normalizedCases: readonly Case[] = [
       linear(5),
     ]),
   ),
-  named('one image, normalised over its pixels', [3, 9, 7], 1, [
+  named('one image, normalized over its pixels', [3, 9, 7], 1, [
     conv(5, 3, 1),
     bn(),
     relu(),
@@ -314,10 +314,10 @@ export const normalizedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('starts with a normalisation', [3, 8, 7], 9, [bn(), conv(5, 3, 1), relu(), flatten(), linear(4)]),
-  named('starts with a normalised vector', [13], 10, [batchNorm1d(), linear(6), relu(), linear(3)]),
+  named('starts with a normalization', [3, 8, 7], 9, [bn(), conv(5, 3, 1), relu(), flatten(), linear(4)]),
+  named('starts with a normalized vector', [13], 10, [batchNorm1d(), linear(6), relu(), linear(3)]),
   ...[3, 8, 18].map((batch) =>
-    named(`normalised vectors, ${batch} images`, [3, 5, 5], batch, [
+    named(`normalized vectors, ${batch} images`, [3, 5, 5], batch, [
       flatten(),
       linear(10),
       batchNorm1d(),
@@ -328,14 +328,14 @@ export const normalizedCases: readonly Case[] = [
       linear(4),
     ]),
   ),
-  named('normalised classes', [2, 6, 6], 9, [
+  named('normalized classes', [2, 6, 6], 9, [
     conv(5, 3),
     relu(),
     flatten(),
     linear(6),
     batchNorm1d({ epsilon: 0.1 }),
   ]),
-  named('normalisation behind a ReLU, and twice in a row', [3, 9, 9], 8, [
+  named('normalization behind a ReLU, and twice in a row', [3, 9, 9], 8, [
     conv(6, 3, 1),
     relu(),
     bn(),
@@ -346,7 +346,7 @@ export const normalizedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('normalisation behind a pool and before one that leaves places out', [3, 15, 13], 8, [
+  named('normalization behind a pool and before one that leaves places out', [3, 15, 13], 8, [
     conv(6, 3, 1),
     relu(),
     pool(2),
@@ -358,7 +358,7 @@ export const normalizedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('normalisation without ReLU before pools of 2 and 4 that leave places out', [3, 23, 21], 9, [
+  named('normalization without ReLU before pools of 2 and 4 that leave places out', [3, 23, 21], 9, [
     conv(6, 3, 1),
     bn(),
     pool(2),
@@ -368,7 +368,7 @@ export const normalizedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('normalisation before a linear layer, 3×3', [3, 8, 8], 9, [
+  named('normalization before a linear layer, 3×3', [3, 8, 8], 9, [
     conv(6, 3, 1),
     relu(),
     conv(5, 3, 1),
@@ -377,7 +377,7 @@ export const normalizedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
-  named('normalisation behind 5×5 and stride 2', [3, 14, 13], 9, [
+  named('normalization behind 5×5 and stride 2', [3, 14, 13], 9, [
     conv(5, 5, 2, { stride: 2 }),
     bn(),
     relu(),
@@ -388,7 +388,7 @@ export const normalizedCases: readonly Case[] = [
     linear(4),
   ]),
   ...[4, 8, 19].map((batch) =>
-    named(`normalisations around split linear layers, ${batch} images`, [3, 16, 16], batch, [
+    named(`normalizations around split linear layers, ${batch} images`, [3, 16, 16], batch, [
       conv(17, 3, 1),
       bn(),
       relu(),
@@ -400,7 +400,7 @@ export const normalizedCases: readonly Case[] = [
       linear(5),
     ]),
   ),
-  named('a pool of 4 behind 3×3 before and after normalised layers', [3, 20, 18], 8, [
+  named('a pool of 4 behind 3×3 before and after normalized layers', [3, 20, 18], 8, [
     conv(6, 3, 1),
     relu(),
     pool(4),
@@ -431,7 +431,7 @@ export const normalizedCases: readonly Case[] = [
       dropout(0.01),
     ]),
   ),
-  named('dropout between convolution and normalisation', [3, 10, 9], 9, [
+  named('dropout between convolution and normalization', [3, 10, 9], 9, [
     conv(6, 3, 1),
     dropout(0.2),
     bn(),

@@ -13,7 +13,7 @@ const movers = ['loadImage', 'im2col', 'maxPool', 'reluBackward', 'unpool2', 'un
 
 describe('vgg doctor', () => {
   interface Report {
-    readonly revectorised: object;
+    readonly revectorized: object;
     readonly compiler: object;
     readonly auto: string;
     readonly devices: readonly {
@@ -38,10 +38,10 @@ describe('vgg doctor', () => {
     const { code, stdout } = await vgg(['doctor', '--json']);
     const report = JSON.parse(stdout) as Report;
     expect(code).toBe(0);
-    const revectorised = 'source' in revectorizedKernels(false);
+    const revectorized = 'source' in revectorizedKernels(false);
     expect(report.devices.map(({ device }) => device.replace(/ \((?!rev).*/, ''))).toEqual([
       ...(targetsHere.length > 0 ? ['native'] : []),
-      ...(revectorised ? ['wasm (revectorised)'] : []),
+      ...(revectorized ? ['wasm (revectorized)'] : []),
       'wasm',
     ]);
     expect(report.auto).toBe(report.devices[0]!.device);
@@ -59,13 +59,13 @@ describe('vgg doctor', () => {
     }
   });
 
-  test('without compiler and revectorising it says so, and examines plain WebAssembly', async () => {
+  test('without compiler and revectorizing it says so, and examines plain WebAssembly', async () => {
     const off = { VGGNET_CC: '', VGGNET_REVECTORIZE: '0' };
     const { code, stdout } = await vgg(['doctor'], { env: off });
     expect(code).toBe(0);
     expect(stdout).toContain('compiler      none: turned off by VGGNET_CC');
     expect(stdout).toContain('native        none: turned off by VGGNET_CC');
-    expect(stdout).toContain('revectorised  off: turned off by VGGNET_REVECTORIZE');
+    expect(stdout).toContain('revectorized  off: turned off by VGGNET_REVECTORIZE');
     expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n/);
     expect(stdout).toContain('--device auto takes wasm;');
     expect(stdout).not.toMatch(/native \([A-Z]/);

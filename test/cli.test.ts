@@ -42,7 +42,7 @@ describe('vgg train', () => {
     expect(stderr).toMatch(
       /\nReport: reading the run\n(Report: .+\n)*Report: testing .+\n(Report: .+\n)*Report: .+report\.html\n/,
     );
-    expect(stderr).toContain('Next: ');
+    expect(stderr).toContain('\nNext:\n  npx vgg summary simplified');
     expect(code).toBe(0);
   });
 
@@ -76,7 +76,7 @@ describe('vgg train', () => {
     }
     expect(epoch!.testAccuracy).toBeLessThan(1);
     expect(end).toMatchObject({ reason: 'finished', testAccuracy: epoch!.testAccuracy, saved: null });
-    expect(run.stderr).toContain('Next: ');
+    expect(run.stderr).toContain('\nNext:\n  npx vgg summary simplified');
     expect(run.code).toBe(0);
   });
 
@@ -522,11 +522,11 @@ describe('bad input', () => {
     ['train --batch-size 0x10', 2, '--batch-size 0x10 is not a whole number ≥ 1'],
     ['train --batch-size 4/2', 2, '--batch-size 4/2 is not a whole number ≥ 1'],
     ['train --batch-size 1e5', 2, 'batch size 100000 is larger than shapes'],
-    ['train --epochs 1e20', 2, '--epochs 1e20 is above the limit of 9007199254740991'],
+    ['train --epochs 1e20', 2, '--epochs 1e20 is above the limit of 4294967295'],
     ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
     ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
-    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 pictures'],
+    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 images'],
     ['train --lr 0', 2, '--lr 0 is not a number above 0'],
     ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
     ['train --lr fast', 2, '--lr fast is not a number above 0'],
@@ -552,11 +552,7 @@ describe('bad input', () => {
       2,
       'minLr = 0.001 is not at least 0 and below the rate 0.001; choose a lower minLr',
     ],
-    [
-      'train --cutout 33',
-      2,
-      'cutout 33 is larger than the pictures of shapes, 32 × 32 pixels; use at most 32',
-    ],
+    ['train --cutout 33', 2, 'cutout 33 is larger than the images of shapes, 32 × 32 pixels; use at most 32'],
     [
       'train --steps 3 --accumulate 4',
       2,
@@ -581,17 +577,17 @@ describe('bad input', () => {
     ['train --run a --no-run', 2, '--no-run saves nothing, and --run names where to save'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
-    ['train --threads 0', 2, '--threads 0 is not a whole number from 1 to'],
+    ['train --threads 0', 2, '--threads 0 is not a whole number ≥ 1'],
     ['train --threads two', 2, '--threads two is not'],
     ['train --epochs', 2, "option '--epochs <n>' argument missing"],
     ['train shapes', 2, 'too many arguments'],
     ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
-    ['train --save /', 1, '--save / is a folder'],
+    ['train --save /', 1, '--save / cannot be written: it is a folder; name a file elsewhere'],
     [
       'train --run /dev/null/run',
       1,
-      '/dev/null/run cannot be written: a part of its path is a file, not a folder',
+      'cannot create the folder /dev/null/run: a part of its path is a file, not a folder',
     ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
@@ -618,7 +614,7 @@ describe('bad input', () => {
 
   test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
     const run = await vgg(['train', '--run', '/proc/x']);
-    expect(run.stderr).toBe('error: cannot create a folder in /proc\n');
+    expect(run.stderr).toBe('error: /proc/x cannot be written: cannot create a folder in /proc\n');
     expect(run.code).toBe(1);
   });
 

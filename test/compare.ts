@@ -21,7 +21,7 @@ import { decisionMargin } from './margin.ts';
 const imageStream = 1100;
 const weightStream = 1102;
 
-/** Random pictures [count, …shape], uniform in [−1, 1). */
+/** Random images [count, …shape], uniform in [−1, 1). */
 export function randomImages(shape: Shape, count: number, seed: number): Float32Array {
   const source = random(seed, imageStream);
   return Float32Array.from({ length: count * sizeOf(shape) }, () => 2 * source.uniform() - 1);
@@ -37,7 +37,7 @@ export interface CompareOptions {
   readonly given?: Drawn;
 }
 
-/** Fails where `open`'s device and the reference differ on `model` for pictures of shape `input`. */
+/** Fails where `open`'s device and the reference differ on `model` for images of shape `input`. */
 export async function compareWithReference(
   open: OpenSession,
   model: Sequential,

@@ -73,7 +73,7 @@ const adam = (lr = 0.001): AdamOptions => ({
 
 describe('golden cases', () => {
   // The script asserts the margin on its side; here it also shows that both sides draw the same network. The distinct
-  // pictures take all decisions there are, so one of each is enough.
+  // images take all decisions there are, so one of each is enough.
   const affordable = goldenCases.filter((golden) => multiplyAdds(golden) / golden.batch < 2e7);
   test.each(affordable)('$name: decisions have a margin', (golden) => {
     const images = goldenImages({ ...golden, batch: golden.distinct });
@@ -137,7 +137,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     }
   });
 
-  describe('batch normalisation and dropout train as PyTorch does', () => {
+  describe('batch normalization and dropout train as PyTorch does', () => {
     // Cases are few, and each takes another way through the plan.
     const cases = every > 3 ? someOf(normalizedGoldens) : normalizedGoldens;
     test.each(cases)('$name', async (golden) => {
@@ -175,7 +175,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     });
   });
 
-  describe('a session of a network with batch normalisation and dropout', () => {
+  describe('a session of a network with batch normalization and dropout', () => {
     const network = buildNetwork(
       sequential([
         conv2d({ out: 5, kernel: 3, padding: 1, bias: false }),
@@ -231,7 +231,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expectAllClose([(await session.evaluate(source)).loss], [expected.loss], 1e-5, 'loss');
         const logits = await session.predict(values, 30);
         expectAllClose(logits, await reference.predict(values, 30), 1e-4, 'logits');
-        // In evaluation a picture's logits do not depend on its neighbours.
+        // In evaluation an image's logits do not depend on its neighbors.
         for (const [from, count] of [
           [0, 1],
           [3, 2],
@@ -317,7 +317,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
       withSession(async (session) => {
         const alone = { ...source, order: order.slice(0, 9) };
         await expect(session.gradients(values.slice(0, 270), [1])).rejects.toThrow(
-          'sequential: batchNorm1d 10 needs two values of each channel or more to train on, and a batch of 1 has one; choose a batch size that leaves no picture alone',
+          'sequential: batchNorm1d 10 needs two values of each channel or more to train on, and a batch of 1 has one; choose a batch size that leaves no image alone',
         );
         await expect(session.train({ ...request, source: alone, from: 1, to: 2 })).rejects.toThrow(
           /batchNorm1d/,
@@ -638,7 +638,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         }),
       );
 
-      test('accumulated batches are one batch of all their pictures', async () => {
+      test('accumulated batches are one batch of all their images', async () => {
         const one = await openAndTrain(12, 1);
         const three = await openAndTrain(4, 3);
         for (const [name, { data }] of one) expectAllClose(three.get(name)!.data, data, 1e-4, name);

@@ -1,5 +1,5 @@
 /**
- * Reads the golden files that `golden/make.py` writes, and draws again what they leave out: pictures, labels and
+ * Reads the golden files that `golden/make.py` writes, and draws again what they leave out: images, labels and
  * filters come from the project's generator, with streams of their own. Keep the two in step.
  */
 import { readFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ export interface GoldenCase {
   readonly name: string;
   readonly input: Shape;
   readonly batch: number;
-  /** Number of different pictures; the batch repeats them. */
+  /** Number of different images; the batch repeats them. */
   readonly distinct: number;
   readonly seed: number;
   readonly layers: readonly LayerSpec[];
@@ -102,7 +102,7 @@ export function goldenLabels(golden: GoldenCase): readonly number[] {
 const curveImages = 2000;
 const curveClasses = 10;
 
-/** The pictures of a loss curve: a coarse pattern for each class under noise. */
+/** The images of a loss curve: a coarse pattern for each class under noise. */
 export function curveDataset({ seed, pattern: strength, noise }: GoldenCurve): Dataset {
   const labelSource = random(seed, streams.labels);
   const labels = Uint16Array.from({ length: curveImages }, () => labelSource.integer(curveClasses));

@@ -34,7 +34,7 @@ const sources: readonly (readonly [name: string, source: () => Promise<KernelSou
     'wasm, in pairs',
     async () => ({ kind: 'wasm', variant: 'pairs', ...vectorsOf(wasmPairsTarget), module: pairs }),
   ],
-  ...('source' in revectorized ? [['wasm, revectorised', async () => revectorized.source] as const] : []),
+  ...('source' in revectorized ? [['wasm, revectorized', async () => revectorized.source] as const] : []),
   ...targetsHere.map((target) => [`native, ${target}`, () => nativeKernels({ target })] as const),
 ];
 
@@ -56,7 +56,7 @@ describe.each(sources)('%s', (_name, find) => {
 
 // Where there are none of a kind, the reason is shown with a skipped test; a failure of ours is one.
 if ('reason' in revectorized) {
-  test.skipIf(!revectorized.failed)(`wasm, revectorised: ${revectorized.reason}`, () => {
+  test.skipIf(!revectorized.failed)(`wasm, revectorized: ${revectorized.reason}`, () => {
     expect.fail(revectorized.reason);
   });
 }

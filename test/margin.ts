@@ -25,7 +25,7 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
     } else if (spec.kind === 'maxPool2d') {
       smallest = Math.min(smallest, poolMargin(spec, value) / scale);
     }
-    // A normalisation enlarges the rounding of what it reads as it enlarges the values.
+    // A normalization enlarges the rounding of what it reads as it enlarges the values.
     const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
     value = kindOf(spec).forward(spec, value, values, {

@@ -40,11 +40,11 @@ beforeAll(async () => {
     classes: [hostile, ...dataset.classes.slice(1)],
   });
   // No test image has the last class.
-  const labelled = subset(
+  const labeled = subset(
     test,
     Uint32Array.from(test.labels.keys()).filter((i) => test.labels[i] !== 9),
   );
-  const splits = { train: some(train, 2000), test: some(labelled, 300) };
+  const splits = { train: some(train, 2000), test: some(labeled, 300) };
   run = await sampleRun(`runs/${hostile}`, splits, { epochs: 2, normalize: true, device: 'wasm' });
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));

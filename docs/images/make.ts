@@ -1,5 +1,5 @@
 /**
- * Draws the pictures of the documentation: `node docs/images/make.ts` writes shapes.png, ten rows of the built-in
+ * Draws the images of the documentation: `node docs/images/make.ts` writes shapes.png, ten rows of the built-in
  * data set, one class a row, enlarged without smoothing, in 16 levels a channel so that the noise
  * compresses.
  */
@@ -19,10 +19,10 @@ const height = classCount * cell + gap;
 const sheet = Buffer.alloc(width * height * 3, 255);
 for (let row = 0; row < classCount; row++) {
   for (let column = 0; column < columns; column++) {
-    const picture = (column * classCount + row) * channels * side * side;
+    const image = (column * classCount + row) * channels * side * side;
     for (let y = 0; y < scale * side; y++) {
       for (let x = 0; x < scale * side; x++) {
-        const from = picture + Math.floor(y / scale) * side + Math.floor(x / scale);
+        const from = image + Math.floor(y / scale) * side + Math.floor(x / scale);
         const to = ((gap + row * cell + y) * width + gap + column * cell + x) * 3;
         for (let channel = 0; channel < channels; channel++) {
           sheet[to + channel] = 17 * Math.round(train.pixels[from + channel * side * side]! / 17);

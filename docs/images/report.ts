@@ -1,5 +1,5 @@
 /**
- * Pictures of a report for the documentation, by Debian's Chromium:
+ * Images of a report for the documentation, by Debian's Chromium:
  *
  *     node docs/images/report.ts REPORT.html NAME [SECTION …]
  *

@@ -89,7 +89,7 @@ const texts = shown.map(
 const width = Math.ceil(Math.max(...shown.map(({ text }) => text.length)) * characterWidth + 2 * margin);
 const height = Math.ceil((Math.max(...shown.map(({ row }) => row)) + 1) * lineHeight + 2 * margin);
 const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">
-<title>${command}: a VGG network learns ten classes of pictures</title>
+<title>${command}: a VGG network learns ten classes of images</title>
 <style>text{font:13px/1 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;white-space:pre}
 ${styles.join('\n')}</style>
 <rect width="100%" height="100%" rx="8" fill="#0d1117"/>

@@ -144,8 +144,8 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
 }
 
 /**
- * Takes from weights to begin with what no source says: network, normalization and data set.
- * @throws UsageError where a source contradicts them. Another data set is none: weights may be trained on.
+ * Takes network, normalization and data set from the `--init` weights where no source sets them.
+ * @throws UsageError if a source contradicts the weights. Another data set is allowed: weights may be trained further.
  */
 async function adoptWeights(init: string, merged: Options): Promise<void> {
   const [{ readInfo }, { refuseContradictions }] = await Promise.all([

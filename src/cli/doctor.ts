@@ -59,7 +59,7 @@ interface Machine {
   readonly koffi: Found<{ readonly version: string }>;
   /** The library, or why it is missing; `wrong` if the compiled kernels compute wrong results. */
   readonly native: { readonly file: string } | { readonly missing: string; readonly wrong: boolean };
-  readonly revectorised: Found<{ readonly on: true }>;
+  readonly revectorized: Found<{ readonly on: true }>;
   /** Compiled kernels. */
   readonly cache: Folder;
   readonly data: Folder;
@@ -159,7 +159,7 @@ async function examineMachine({ source, missing = '', wrong }: NativeSource): Pr
     }),
     koffi: await found(async () => ({ version: loadKoffi().version })),
     native: source?.kind === 'native' ? { file: source.file } : { missing, wrong },
-    revectorised: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
+    revectorized: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
     cache: await folder(nativeDirectory()),
     data: await folder(dataDirectory(), basename(nativeDirectory())),
   };
@@ -184,7 +184,7 @@ async function bytesOf(path: string): Promise<number> {
 }
 
 function formatMachine(machine: Machine): string {
-  const { compiler, koffi, native, revectorised } = machine;
+  const { compiler, koffi, native, revectorized } = machine;
   const list = ({ path, entries }: Folder): string =>
     `${path}: ${entries.length === 0 ? 'nothing yet' : entries.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(', ')}`;
   const lines: readonly (readonly [string, string])[] = [
@@ -207,7 +207,7 @@ function formatMachine(machine: Machine): string {
     ],
     ['koffi', 'missing' in koffi ? `none: ${koffi.missing}` : koffi.version],
     ['native', 'file' in native ? native.file : `${native.wrong ? 'WRONG' : 'none'}: ${native.missing}`],
-    ['revectorised', 'missing' in revectorised ? `off: ${revectorised.missing}` : 'on'],
+    ['revectorized', 'missing' in revectorized ? `off: ${revectorized.missing}` : 'on'],
     ['cache', list(machine.cache)],
     ['data', list(machine.data)],
   ];

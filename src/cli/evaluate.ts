@@ -46,7 +46,7 @@ export function evaluateCommand(): Command {
   addDatasetOptions(addModelOptions(command));
   const normalize = switchOptions(
     '--normalize',
-    'normalize the images by the mean and deviation of the training images, as in training (default: off)',
+    'normalize the images by the mean and deviation of the training images, as in training (default: as the file says, else off)',
   );
   for (const option of normalize) command.addOption(option);
   addDeviceOptions(command)

@@ -90,9 +90,12 @@ export async function checkWritable(path: string, option = '--save'): Promise<vo
     await (await open(temporary, 'wx')).close();
     await rm(temporary, { force: true });
   } catch (error) {
+    const why = reason(error);
     const problem = isMissing(error)
       ? `: the folder ${dirname(resolve(path))} does not exist; create it, or`
-      : ` cannot be written: ${reason(error)};`;
+      : why.startsWith('it is ')
+        ? ` ${why.slice(3)};`
+        : ` cannot be written: ${why};`;
     throw new DataError(`${option} ${path}${problem} name a file elsewhere`, { cause: error });
   }
 }

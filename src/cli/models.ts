@@ -55,7 +55,7 @@ export function addDeviceOptions(command: Command): Command {
     );
 }
 
-/** The chosen network for so many classes. @throws UsageError for an unknown name or a wrong option. */
+/** The chosen network for `classes` classes. @throws UsageError for an unknown name or a wrong option. */
 export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
   return createModel(model, { classes, options: parseAssignments(modelOption) });
 }

@@ -86,14 +86,14 @@ export function trainCommand(interruption: Interruption): Command {
 
 function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
   const isTime = text.endsWith('s');
+  const limit = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
   const value = parseNumber(isTime ? text.slice(0, -1) : text) ?? 0;
-  const most = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
-  const isInRange = value > 0 && value <= most;
+  const isInRange = value > 0 && value <= limit;
   if (isInRange && isTime) return { seconds: value };
   if (isInRange && Number.isInteger(value) && !text.includes('/')) return { steps: value };
   throw new UsageError(
-    value > most
-      ? `--checkpoint-every ${text} is above the limit of ${most}${isTime ? 's' : ''}`
+    value > limit
+      ? `--checkpoint-every ${text} is above the limit of ${limit}${isTime ? 's' : ''}`
       : `--checkpoint-every ${text} is neither a number of steps such as 100 nor of seconds such as 30s`,
   );
 }

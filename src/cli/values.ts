@@ -14,7 +14,7 @@ export function wholeNumberOption(
   description: string,
   { least = 1, most = Number.MAX_SAFE_INTEGER }: Pick<Bounds, 'least' | 'most'> = {},
 ): Option {
-  const rule = `a whole number ${most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`}`;
+  const rule = `a whole number ≥ ${least}`;
   return numericOption(flags, description, parseWhole, rule, { least, most });
 }
 

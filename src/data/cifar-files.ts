@@ -45,7 +45,7 @@ const checkGiven = (name: CifarName, options: unknown): void => {
   else checkOptions<Cifar100Options>(name, options, { data: 'optional', labels: 'optional' });
 };
 
-/** CIFAR-10: 50,000 training and 10,000 test pictures of 10 classes. @throws DataError where the files are not right. */
+/** CIFAR-10: 50,000 training and 10,000 test images of 10 classes. @throws DataError where the files are not right. */
 export async function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
   checkGiven('cifar10', options);
   return load(cifarFormats.cifar10, options.data, 'fine');
@@ -223,10 +223,11 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
       throw new DataError(`${path} is packed by ${packer}; unpack it, or pack it as .tar.gz, which is read`);
     }
     const { size } = await handle.stat();
-    if (!front.startsWith('1f8b') && size < 512)
+    const isPacked = front.startsWith('1f8b') || /\.t?gz$/i.test(path);
+    if (!isPacked && size < 512)
       throw new DataError(`${path} is no .tar or .tar.gz archive: it has ${size} bytes; download it again`);
     file = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
-    if (front.startsWith('1f8b')) {
+    if (isPacked) {
       const gunzip = createGunzip({ chunkSize: chunkBytes });
       file.on('error', (error) => gunzip.destroy(error));
       unpacked = file.pipe(gunzip);

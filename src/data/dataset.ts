@@ -1,11 +1,11 @@
 /**
- * Labelled pictures as bytes. Pixels are planar, [N, C, H, W], as CIFAR's files store them. They lie in a
+ * Labeled images as bytes. Pixels are planar, [N, C, H, W], as CIFAR's files store them. They lie in a
  * SharedArrayBuffer where there is one, so that workers read them without a copy.
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
 
-/** Channels, height and width of one picture. */
+/** Channels, height and width of one image. */
 export type ImageShape = readonly [channels: number, height: number, width: number];
 
 /** One split (training or test) of a data set. */
@@ -19,7 +19,7 @@ export interface Dataset {
   readonly pixels: Uint8Array;
   /** [N]. */
   readonly labels: Uint16Array;
-  /** Number of pictures, N. */
+  /** Number of images, N. */
   readonly length: number;
   /** Where classes come in groups, as CIFAR-100's do: the groups' names, and each class's group. */
   readonly superclasses?: { readonly names: readonly string[]; readonly of: readonly number[] };
@@ -75,16 +75,14 @@ export function fromArrays(
   if (pixels.length !== labels.length * size) {
     throw new UsageError(
       `fromArrays: ${pixels.length} pixel bytes for ${labels.length} labels; ` +
-        `${labels.length} pictures of ${channels}×${height}×${width} need ${labels.length * size}`,
+        `${labels.length} images of ${channels}×${height}×${width} need ${labels.length * size}`,
     );
   }
   let largest = -1;
   for (let i = 0; i < labels.length; i++) {
     const label = labels[i]!;
     if (!Number.isInteger(label) || label < 0 || label > 65_535) {
-      throw new UsageError(
-        `fromArrays: label ${label} of picture ${i} is not a whole number from 0 to 65535`,
-      );
+      throw new UsageError(`fromArrays: label ${label} of image ${i} is not a whole number from 0 to 65535`);
     }
     if (label > largest) largest = label;
   }

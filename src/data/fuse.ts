@@ -1,10 +1,10 @@
 /**
- * A chain of known transforms as one pass over the bytes of a picture: geometry becomes an offset and a mirror
+ * A chain of known transforms as one pass over the bytes of an image: geometry becomes an offset and a mirror
  * (`place`), values become one multiply and one add for each channel, of which the CPU engine makes a table of a byte's
  * 256 values; `applyFused` is its plain reference.
  *
  * Against `applyTransform` the draws are the same and the values differ by rounding alone: with at most one
- * `normalize` by no more than 5 · 2⁻²⁴ · (|out| + |offset|), and by 1 ulp where nothing is normalised.
+ * `normalize` by no more than 5 · 2⁻²⁴ · (|out| + |offset|), and by 1 ulp where nothing is normalized.
  */
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
@@ -25,7 +25,7 @@ export type GeometricTransform = Extract<
 
 /**
  * A chain of known transforms as one pass over the bytes, as plain data (it is sent to workers):
- * out[c][y][x] = byte(c, y', x') · scale[c] + offset[c], where byte is 0 outside the source picture.
+ * out[c][y][x] = byte(c, y', x') · scale[c] + offset[c], where byte is 0 outside the source image.
  */
 export interface FusedTransform {
   readonly source: ImageShape;
@@ -55,9 +55,9 @@ export interface Placement {
 }
 
 /**
- * The chain as one pass over pictures of `shape`; undefined where it holds a user's function or is no such pass: a
+ * The chain as one pass over images of `shape`; undefined where it holds a user's function or is no such pass: a
  * `pad` after `randomCrop` must blank what the crop cut off, a `pad` after `normalize` fills with 0, not with black.
- * @throws UsageError where a link does not fit the picture, as `applyTransform` does.
+ * @throws UsageError where a link does not fit the image, as `applyTransform` does.
  */
 export function fuseTransform(transform: Transform, shape: ImageShape): FusedTransform | undefined {
   const channels = shape[0];
@@ -155,7 +155,7 @@ export function place(
   return { top, left, flip: step < 0, hole };
 }
 
-/** Draws the middle of a square, row and then column, and cuts the square to the picture. */
+/** Draws the middle of a square, row and then column, and cuts the square to the image. */
 export function drawHole(size: number, [, height, width]: ImageShape, random: Random): Hole {
   const span = (side: number): [number, number] => {
     const from = random.integer(side) - Math.floor(size / 2);
@@ -164,7 +164,7 @@ export function drawHole(size: number, [, height, width]: ImageShape, random: Ra
   return { rows: span(height), columns: span(width) };
 }
 
-/** Sets a rectangle of a picture [C, H, W] to 0. */
+/** Sets a rectangle of an image [C, H, W] to 0. */
 export function blank(
   values: Float32Array,
   [channels, height, width]: ImageShape,
@@ -182,7 +182,7 @@ export function blank(
 export const fusedValue = (byte: number, scale: number, offset: number): number =>
   Math.fround(byte * scale) + offset;
 
-/** The pass itself: `bytes` is one source picture [C, H, W], `out` its output [C, H, W]. */
+/** The pass itself: `bytes` is one source image [C, H, W], `out` its output [C, H, W]. */
 export function applyFused(
   fused: FusedTransform,
   bytes: Uint8Array,

@@ -69,23 +69,23 @@ test('each pass is the next epoch, in an order that seed and epoch alone give', 
   expect(indicesOf(await collect(other))).not.toEqual(first);
 });
 
-test('what a picture draws depends on seed, epoch and picture, not on order or batch', async () => {
+test('what an image draws depends on seed, epoch and image, not on order or batch', async () => {
   const transform = compose([pad(1), randomHorizontalFlip(), randomCrop(2), toTensor()]);
   const byIndex = async (options: DataLoaderOptions, epoch: number): Promise<number[][]> => {
-    const pictures: number[][] = [];
+    const found: number[][] = [];
     for (const { images, indices } of await collect(dataLoader(dataset, options).epoch(epoch))) {
-      for (const [i, index] of indices.entries()) pictures[index] = [...images.slice(i * 12, (i + 1) * 12)];
+      for (const [i, index] of indices.entries()) found[index] = [...images.slice(i * 12, (i + 1) * 12)];
     }
-    return pictures;
+    return found;
   };
   const plain = await byIndex({ batchSize: 4, transform, seed: 9 }, 3);
   expect(await byIndex({ batchSize: 3, transform, seed: 9, shuffle: true }, 3)).toEqual(plain);
   expect(await byIndex({ batchSize: 4, transform, seed: 9 }, 4)).not.toEqual(plain);
   expect(await byIndex({ batchSize: 4, transform, seed: 8 }, 3)).not.toEqual(plain);
-  for (const [index, picture] of plain.entries()) {
+  for (const [index, values] of plain.entries()) {
     const image = imageFromBytes(pixels.subarray(index * 12, (index + 1) * 12), dataset.shape);
     const expected = applyTransform(transform, image, random(9, streams.transform, 3, index));
-    for (const [i, value] of picture.entries()) expect(value).toBeCloseTo(expected.values[i]!, 6);
+    for (const [i, value] of values.entries()) expect(value).toBeCloseTo(expected.values[i]!, 6);
   }
   // A function in the chain takes the general path and must draw the same.
   const general = await byIndex({ batchSize: 4, transform: compose([transform, (x) => x]), seed: 9 }, 3);
@@ -105,7 +105,7 @@ test('batch sources carry what backends need', () => {
 });
 
 test.each<[DataLoaderOptions, string]>([
-  [{ batchSize: 11 }, 'batch size 11 is larger than ten with its 10 pictures; use at most 10'],
+  [{ batchSize: 11 }, 'batch size 11 is larger than ten with its 10 images; use at most 10'],
   [{ batchSize: 0 }, 'batch size 0 is not'],
   [{ batchSize: 2.5 }, 'batch size 2.5 is not'],
   [{ batchSize: 2, seed: -1 }, 'seed -1 is not'],
@@ -116,12 +116,12 @@ test.each<[DataLoaderOptions, string]>([
   expect(() => dataLoader(dataset, options)).toThrow(message);
 });
 
-test('a wrong epoch and pictures of different shapes are refused', async () => {
+test('a wrong epoch and images of different shapes are refused', async () => {
   expect(() => dataLoader(dataset, { batchSize: 2 }).epoch(-1)).toThrow('epoch -1 is not');
   const uneven = (image: Image): Image =>
     image.values[0] === pixels[12] ? { shape: [1, 1, 1], values: new Float32Array(1) } : image;
   const loader = dataLoader(dataset, { batchSize: 2, transform: uneven });
   await expect(collect(loader)).rejects.toThrow(
-    'the transform made picture 1 [1, 1, 1] and others [3, 2, 2]; all pictures of a batch need one shape',
+    'the transform made image 1 [1, 1, 1] and others [3, 2, 2]; all images of a batch need one shape',
   );
 });

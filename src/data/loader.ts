@@ -1,7 +1,7 @@
 /**
- * The loader: a data set cut into batches, in a seeded order, each picture through the transform. Usable by itself
+ * The loader: a data set cut into batches, in a seeded order, each image through the transform. Usable by itself
  * (`for await (const { images, labels } of loader)`); training hands `batchSource` to its backend instead, which does
- * the same inside its workers. Order and draws are functions of (seed, epoch, picture) alone:
+ * the same inside its workers. Order and draws are functions of (seed, epoch, image) alone:
  * `permutation(length, random(seed, streams.shuffle, epoch))` and `random(seed, streams.transform, epoch, index)`.
  */
 import type { BatchSource } from '../engine/backend.ts';
@@ -58,7 +58,7 @@ export interface DataLoader extends AsyncIterable<Batch> {
   epoch(epoch: number): AsyncIterable<Batch>;
 }
 
-/** @throws UsageError where an option is out of its range or the transform does not fit the pictures. */
+/** @throws UsageError where an option is out of its range or the transform does not fit the images. */
 export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
   checkDataset('dataLoader', dataset);
   checkOptions<DataLoaderOptions>('dataLoader', options, {
@@ -124,7 +124,7 @@ async function* iterate(source: BatchSource): AsyncGenerator<Batch, void, undefi
   }
 }
 
-/** Writes transformed pictures of a source one by one: by the fused pass where the transform is one. */
+/** Writes transformed images of a source one by one: by the fused pass where the transform is one. */
 function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
   const size = dataset.shape[0] * dataset.shape[1] * dataset.shape[2];
   const bytes = (index: number): Uint8Array => dataset.pixels.subarray(index * size, (index + 1) * size);
@@ -139,8 +139,8 @@ function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
     const image = applyTransform(transform, imageFromBytes(bytes(index), dataset.shape), source);
     if (image.shape.some((side, axis) => side !== shape[axis])) {
       throw new UsageError(
-        `dataLoader: the transform made picture ${index} [${image.shape.join(', ')}] and others ` +
-          `[${shape.join(', ')}]; all pictures of a batch need one shape`,
+        `dataLoader: the transform made image ${index} [${image.shape.join(', ')}] and others ` +
+          `[${shape.join(', ')}]; all images of a batch need one shape`,
       );
     }
     out.set(image.values);
@@ -155,7 +155,7 @@ export function checkBatchSize(batchSize: number, { name, length }: Pick<Dataset
   }
   if (batchSize > length) {
     throw new UsageError(
-      `dataLoader: batch size ${batchSize} is larger than ${name} with its ${length} pictures; use at most ${length}`,
+      `dataLoader: batch size ${batchSize} is larger than ${name} with its ${length} images; use at most ${length}`,
     );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * How much of each picture there is in a mixed one (mixup, Zhang et al., ICLR 2018): λ of Beta(α, α), one for each
+ * How much of each image there is in a mixed one (mixup, Zhang et al., ICLR 2018): λ of Beta(α, α), one for each
  * batch, a function of seed, epoch and step alone.
  */
 import { type Random, random, streams } from './random.ts';
@@ -9,7 +9,7 @@ export function mixupShare(alpha: number, seed: number, epoch: number, step: num
   const source = random(seed, streams.mixup, epoch, step);
   const a = gamma(alpha, source);
   const b = gamma(alpha, source);
-  // Both are 0 only where α is so small that either picture is taken whole.
+  // Both are 0 only where α is so small that either image is taken whole.
   return a + b === 0 ? 1 : a / (a + b);
 }
 

@@ -15,12 +15,12 @@ export interface DatasetChoice {
   readonly labels?: 'fine' | 'coarse';
 }
 
-/** What is known of a data set before its pictures are there. */
+/** What is known of a data set before its images are there. */
 export interface DatasetFacts {
   readonly name: DatasetName;
   readonly shape: ImageShape;
   readonly classes: number;
-  /** Training pictures. */
+  /** Training images. */
   readonly length: number;
 }
 

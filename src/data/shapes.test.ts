@@ -7,7 +7,7 @@ import { drawShape, shapeClasses, shapes } from './shapes.ts';
 const size = 3 * 32 * 32;
 const { train, test: held } = shapes();
 const digest = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex').slice(0, 16);
-const picture = (dataset: Dataset, index: number): Uint8Array =>
+const image = (dataset: Dataset, index: number): Uint8Array =>
   dataset.pixels.subarray(index * size, (index + 1) * size);
 
 /** Softmax regression on raw pixels by stochastic gradient descent; its accuracy on the test split. */
@@ -18,7 +18,7 @@ function linearAccuracy(epochs: number, rate: number): number {
   const input = new Float64Array(size);
   const logits = new Float64Array(classCount);
   const predict = (dataset: Dataset, index: number): number => {
-    const bytes = picture(dataset, index);
+    const bytes = image(dataset, index);
     for (let i = 0; i < size; i++) input[i] = bytes[i]! / 255 - 0.35;
     for (let k = 0; k < classCount; k++) {
       let sum = bias[k]!;
@@ -47,7 +47,7 @@ function linearAccuracy(epochs: number, rate: number): number {
 }
 
 describe('shapes', () => {
-  test('is 10,000 and 2,000 colour pictures of ten balanced classes', () => {
+  test('is 10,000 and 2,000 color images of ten balanced classes', () => {
     for (const [dataset, length] of [
       [train, 10_000],
       [held, 2_000],
@@ -67,16 +67,16 @@ describe('shapes', () => {
     expect([digest(train.pixels), digest(held.pixels)]).toEqual(['ce6fa505e8e82a10', 'ea0600bad38d9af2']);
   });
 
-  test('any picture can be drawn alone', () => {
+  test('any image can be drawn alone', () => {
     const alone = new Uint8Array(size);
     drawShape(7, random(0, streams.shapes, 4_317, 0), alone);
-    expect(alone).toEqual(new Uint8Array(picture(train, 4_317)));
+    expect(alone).toEqual(new Uint8Array(image(train, 4_317)));
   });
 
-  test('no picture occurs twice, in either split', () => {
+  test('no image occurs twice, in either split', () => {
     const digests = new Set<string>();
     for (const dataset of [train, held]) {
-      for (let index = 0; index < dataset.length; index++) digests.add(digest(picture(dataset, index)));
+      for (let index = 0; index < dataset.length; index++) digests.add(digest(image(dataset, index)));
     }
     expect(digests.size).toBe(12_000);
   });
@@ -86,12 +86,12 @@ describe('shapes', () => {
       const lowest = new Uint8Array(size).fill(255);
       const highest = new Uint8Array(size);
       for (let index = label; index < train.length; index += 10) {
-        picture(train, index).forEach((value, i) => {
+        image(train, index).forEach((value, i) => {
           if (value < lowest[i]!) lowest[i] = value;
           if (value > highest[i]!) highest[i] = value;
         });
       }
-      // Over many pictures of a class, ground and ink both come to the middle, and nowhere is always ink.
+      // Over many images of a class, ground and ink both come to the middle, and nowhere is always ink.
       const middle = 16 * 32 + 16;
       expect(lowest[middle]).toBeLessThan(60);
       expect(highest[middle]).toBeGreaterThan(200);

@@ -1,8 +1,8 @@
 /**
- * `shapes`: a data set that needs no download. Ten classes of 32×32 colour pictures, six figures and four textures,
+ * `shapes`: a data set that needs no download. Ten classes of 32×32 color images, six figures and four textures,
  * each a signed distance function in pixels: the edge lies at 0, the inside is negative, so one clamp gives an
- * anti-aliased fill. Place, size, rotation, colours, shading and noise are drawn for each picture from its own key,
- * so any picture can be drawn alone; all 12,000 take about 0.3 s. Only exactly rounded operations (+ − × ÷ √) touch
+ * anti-aliased fill. Place, size, rotation, colors, shading and noise are drawn for each image from its own key,
+ * so any image can be drawn alone; all 12,000 take about 0.3 s. Only exactly rounded operations (+ − × ÷ √) touch
  * the pixels, no sines, so that every engine draws the same bytes. Neither a flip nor a crop changes a class.
  */
 import { allocateBytes, type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './dataset.ts';
@@ -13,8 +13,8 @@ const plane = side * side;
 const shape: ImageShape = [3, side, side];
 
 /**
- * Signed distances from a shape's edge, in pixels, for all places (x, y) of a picture in the shape's own frame. They
- * are loops over a picture, not functions of a point, because ten functions called for each pixel in turn would box
+ * Signed distances from a shape's edge, in pixels, for all places (x, y) of an image in the shape's own frame. They
+ * are loops over an image, not functions of a point, because ten functions called for each pixel in turn would box
  * every number. `size` is a figure's radius or a texture's period; textures get x and y folded to −period/2 … period/2.
  */
 type Distance = (x: Float64Array, y: Float64Array, size: number, stroke: number, out: Float64Array) => void;
@@ -67,7 +67,7 @@ interface ShapeClass {
   readonly size: readonly [smallest: number, largest: number];
   /** Largest rotation to either side, as tan(angle / 2). */
   readonly tilt: number;
-  /** A texture fills the picture at any phase and rotation; a figure stays near the middle. */
+  /** A texture fills the image at any phase and rotation; a figure stays near the middle. */
   readonly texture: boolean;
 }
 
@@ -98,7 +98,7 @@ export const shapeClasses: readonly string[] = kinds.map(({ name }) => name);
 /** Uniform in [low, high). */
 const between = (source: Random, low: number, high: number): number => low + (high - low) * source.uniform();
 
-// Of the picture being drawn: places in the shape's frame, then distances from its edge.
+// Of the image being drawn: places in the shape's frame, then distances from its edge.
 const placeX = new Float64Array(plane);
 const placeY = new Float64Array(plane);
 const distances = new Float64Array(plane);
@@ -134,7 +134,7 @@ function place(kind: ShapeClass, source: Random): void {
   kind.distance(placeX, placeY, size, stroke, distances);
 }
 
-/** Draws one picture of class `label` into `out`, planar [3, 32, 32], 0–255. */
+/** Draws one image of class `label` into `out`, planar [3, 32, 32], 0–255. */
 export function drawShape(label: number, source: Random, out: Uint8Array): void {
   place(kinds[label]!, source);
   // A dark ground and a bright ink of any hue: the lecture's crops are padded with black.
@@ -164,18 +164,18 @@ export function drawShape(label: number, source: Random, out: Uint8Array): void 
   }
 }
 
-/** Picture `index` of a split has the class `index mod 10`; the split is part of its key. */
+/** Image `index` of a split has the class `index mod 10`; the split is part of its key. */
 function split(part: number, length: number): Dataset {
   const pixels = allocateBytes(length * 3 * plane);
   const labels = Uint16Array.from({ length }, (_, index) => index % kinds.length);
   for (let index = 0; index < length; index++) {
-    const picture = pixels.subarray(index * 3 * plane, (index + 1) * 3 * plane);
-    drawShape(labels[index]!, random(0, streams.shapes, index, part), picture);
+    const image = pixels.subarray(index * 3 * plane, (index + 1) * 3 * plane);
+    drawShape(labels[index]!, random(0, streams.shapes, index, part), image);
   }
   return fromArrays(pixels, labels, shape, { name: 'shapes', classes: shapeClasses });
 }
 
-/** The built-in data set: 10,000 pictures to train, 2,000 to test, as many of each class. Always the same bytes. */
+/** The built-in data set: 10,000 images to train, 2,000 to test, as many of each class. Always the same bytes. */
 export function shapes(): DatasetSplits {
   return { train: split(0, 10_000), test: split(1, 2_000) };
 }

@@ -1,9 +1,9 @@
-/** Keeping pictures of a training set apart, to choose by. */
+/** Keeping images of a training set apart, to choose by. */
 import { UsageError } from '../errors.ts';
 import { allocateBytes, checkDataset, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 
-/** How many of so many pictures a share is. */
+/** How many of so many images a share is. */
 export const keptApart = (length: number, share: number): number => Math.round(length * share);
 
 /**
@@ -20,7 +20,7 @@ export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, 
 }
 
 /**
- * The data set in two: a random share of its pictures (0–1) for validation, the rest to train with. The seed alone
+ * The data set in two: a random share of its images (0–1) for validation, the rest to train with. The seed alone
  * decides which; both keep the data set's order.
  * @throws UsageError where one of them would be empty.
  */
@@ -38,7 +38,7 @@ export function keepApart(
   };
 }
 
-/** The pictures with these indices, copied. */
+/** The images with these indices, copied. */
 export function subset(dataset: Dataset, indices: Uint32Array): Dataset {
   const size = dataset.shape.reduce((product, side) => product * side, 1);
   const pixels = allocateBytes(indices.length * size);

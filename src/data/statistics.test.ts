@@ -3,16 +3,16 @@ import { cifar100 } from './cifar-files.ts';
 import { fromArrays } from './dataset.ts';
 import { channelHistograms, channelStatistics } from './statistics.ts';
 
-const twoPictures = fromArrays(Uint8Array.of(0, 255, 51, 51, 255, 255, 51, 153), [0, 0], [2, 1, 2]);
+const twoImages = fromArrays(Uint8Array.of(0, 255, 51, 51, 255, 255, 51, 153), [0, 0], [2, 1, 2]);
 
-test('histograms count each channel of every picture', () => {
-  const [red, green] = channelHistograms(twoPictures);
+test('histograms count each channel of every image', () => {
+  const [red, green] = channelHistograms(twoImages);
   expect([red![0], red![255], red!.reduce((a, b) => a + b)]).toEqual([1, 3, 4]);
   expect([green![51], green![153], green!.reduce((a, b) => a + b)]).toEqual([3, 1, 4]);
 });
 
 test('mean and population deviation of pixels scaled to 0–1', () => {
-  const { mean, std } = channelStatistics(twoPictures);
+  const { mean, std } = channelStatistics(twoImages);
   expect(mean[0]).toBeCloseTo(0.75, 12);
   expect(mean[1]).toBeCloseTo(0.3, 12);
   expect(std[0]).toBeCloseTo(Math.sqrt(3) / 4, 12);

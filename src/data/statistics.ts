@@ -19,7 +19,7 @@ export function channelHistograms(dataset: Dataset): Uint32Array[] {
   const histograms = Array.from({ length: channels }, () => new Uint32Array(256));
   const { pixels } = dataset;
   let position = 0;
-  for (let picture = 0; picture < dataset.length; picture++) {
+  for (let image = 0; image < dataset.length; image++) {
     for (const histogram of histograms) {
       const end = position + area;
       for (; position < end; position++) histogram[pixels[position]!]!++;
@@ -28,7 +28,7 @@ export function channelHistograms(dataset: Dataset): Uint32Array[] {
   return histograms;
 }
 
-/** Give it the training set: the test set is normalised with the training set's figures. */
+/** Give it the training set: the test set is normalized with the training set's figures. */
 export function channelStatistics(dataset: Dataset): ChannelStatistics {
   const moments = channelHistograms(dataset).map((histogram) => {
     const count = histogram.reduce((sum, n) => sum + n, 0);

@@ -137,7 +137,7 @@ test('chains that are no single pass do not fuse', () => {
 
 test('cutout blanks a square around a place, and what of it lies outside is lost', () => {
   const ones = image([2, 3, 4], Array(24).fill(1));
-  // Row 0, column 2 of the picture is the square's middle.
+  // Row 0, column 2 of the image is the square's middle.
   expect([...applyTransform(cutout(2), ones, scripted(0, 2)).values]).toEqual(
     [1, 2].flatMap(() => [1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
   );
@@ -221,11 +221,11 @@ test.each([
   [() => compose([toTensor(), compose([toTensor()])]), 'toTensor stands in the chain twice'],
   [() => compose([normalize(0, 1), toTensor()]), 'normalize stands before toTensor'],
   [() => requireTensor(compose([pad(2)])), 'the chain (pad) does not scale bytes to 0–1; add toTensor()'],
-  [() => fuseTransform(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the picture of 4×6'],
-  [() => transformedShape(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the picture of 4×6'],
+  [() => fuseTransform(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the image of 4×6'],
+  [() => transformedShape(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the image of 4×6'],
   [
     () => fuseTransform(normalize([1, 2], [1, 2]), [3, 2, 2]),
-    '2 means and deviations for pictures of 3 channels',
+    '2 means and deviations for images of 3 channels',
   ],
   [() => transformedShape(normalize([1, 2], [1, 2]), [3, 2, 2]), '2 means and deviations'],
   [

@@ -1,5 +1,5 @@
 /**
- * Transforms of pictures, under torchvision's names and with its meaning: `pad` fills with 0, `toTensor` scales bytes
+ * Transforms of images, under torchvision's names and with its meaning: `pad` fills with 0, `toTensor` scales bytes
  * to 0–1, `normalize` subtracts the mean and divides by the deviation of each channel. A known transform is data, so
  * a chain of known ones compiles into one fused kernel (`fuse.ts`); any function of an image and a random source is a
  * transform, too, and runs in plain TypeScript.
@@ -17,7 +17,7 @@ import type { ChannelStatistics } from './statistics.ts';
 export type { FusedTransform, GeometricTransform, Hole, Placement } from './fuse.ts';
 export { applyFused, fuseTransform, place } from './fuse.ts';
 
-/** A picture on its way through the transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
+/** An image on its way through the transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
 export interface Image {
   readonly shape: ImageShape;
   readonly values: Float32Array;
@@ -25,7 +25,7 @@ export interface Image {
 
 /**
  * A transform of your own. It must not change the image that it is given, must take all randomness from `random`
- * (or results depend on the order of work), and must return pictures of one shape.
+ * (or results depend on the order of work), and must return images of one shape.
  */
 export type ImageFunction = (image: Image, random: Random) => Image;
 
@@ -103,7 +103,7 @@ export function inputTransform(normalization: ChannelStatistics | undefined): Tr
 
 /**
  * Blanks a square of `size` pixels around a random place (DeVries & Taylor 2017): its middle is any pixel, and what
- * of it lies outside the picture is lost. Blank is 0: the mean after `normalize`, black before it.
+ * of it lies outside the image is lost. Blank is 0: the mean after `normalize`, black before it.
  */
 export function cutout(size: number): Transform {
   checkWhole('cutout', 'size', size, 1, longestSide);
@@ -147,7 +147,7 @@ export function requireTensor(transform: Transform): void {
   }
 }
 
-/** A picture of a data set, [C, H, W] bytes, as the start of a chain of transforms. */
+/** An image of a data set, [C, H, W] bytes, as the start of a chain of transforms. */
 export function imageFromBytes(bytes: Uint8Array, shape: ImageShape): Image {
   return { shape, values: Float32Array.from(bytes) };
 }
@@ -157,7 +157,7 @@ export function applyTransform(transform: Transform, image: Image, random: Rando
   return flatten(transform).reduce((current, link) => applyLink(link, current, random), image);
 }
 
-/** The shape that a transform makes of `shape`; user functions are tried on a black picture. */
+/** The shape that a transform makes of `shape`; user functions are tried on a black image. */
 export function transformedShape(transform: Transform, shape: ImageShape): ImageShape {
   const [channels, height, width] = shape;
   const blank = { shape, values: new Float32Array(channels * height * width) };
@@ -200,13 +200,13 @@ export function paddedShape([channels, height, width]: ImageShape, padding: numb
   );
 }
 
-/** @throws UsageError where the window is larger than the picture. */
+/** @throws UsageError where the window is larger than the image. */
 export function croppedShape(shape: ImageShape, size: readonly [height: number, width: number]): ImageShape {
   const [channels, height, width] = shape;
   if (size[0] > height || size[1] > width) {
     throw new UsageError(
-      `randomCrop: the window of ${size.join('×')} is larger than the picture of ${height}×${width}; ` +
-        'crop less, or pad the picture first',
+      `randomCrop: the window of ${size.join('×')} is larger than the image of ${height}×${width}; ` +
+        'crop less, or pad the image first',
     );
   }
   return [channels, size[0], size[1]];
@@ -216,14 +216,14 @@ export function croppedShape(shape: ImageShape, size: readonly [height: number, 
 export function perChannel(values: readonly number[], channel: number, channels: number): number {
   if (values.length !== 1 && values.length !== channels) {
     throw new UsageError(
-      `normalize: ${values.length} means and deviations for pictures of ${channels} channels; ` +
+      `normalize: ${values.length} means and deviations for images of ${channels} channels; ` +
         'give one for each channel, or one for all',
     );
   }
   return values.length === 1 ? values[0]! : values[channel]!;
 }
 
-/** The part of `image` that starts at (top, left); 0 outside the picture. */
+/** The part of `image` that starts at (top, left); 0 outside the image. */
 function window(image: Image, top: number, left: number, shape: ImageShape): Image {
   const [channels, height, width] = shape;
   const [, sourceHeight, sourceWidth] = image.shape;

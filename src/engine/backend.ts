@@ -39,7 +39,7 @@ export interface SgdOptions {
 
 /** What a step does besides the optimizer's rule. Everything is off by default. */
 export interface StepOptions {
-  /** Batches whose gradients make one step of the optimizer, as one batch of all their pictures would; 1 by default. */
+  /** Batches whose gradients make one step of the optimizer, as one batch of all their images would; 1 by default. */
   readonly accumulate?: number;
   /** Share of the target that is spread evenly over all classes (Szegedy et al. 2016), 0–1. */
   readonly labelSmoothing?: number;
@@ -50,7 +50,7 @@ export interface StepOptions {
    * forgets the initial weights. 0: none is kept.
    */
   readonly averageDecay?: number;
-  /** α of the Beta(α, α) distribution that mixes picture i of a batch with picture N − 1 − i (mixup, Zhang et al. 2018). */
+  /** α of the Beta(α, α) distribution that mixes image i of a batch with image N − 1 − i (mixup, Zhang et al. 2018). */
   readonly mixup?: number;
 }
 
@@ -96,7 +96,7 @@ export interface TrainResult {
   readonly steps: number;
   /** Loss of each step done. */
   readonly losses: Float64Array;
-  /** Pictures of each step that were classified rightly on the way, random transforms and dropout included. */
+  /** Images of each step that were classified rightly on the way, random transforms and dropout included. */
   readonly correct: Uint32Array;
   /** Number of images seen. */
   readonly images: number;
@@ -109,7 +109,7 @@ export interface EvaluateResult {
   readonly loss: number;
   /** Share of right answers, 0–1. */
   readonly accuracy: number;
-  /** Share of pictures whose label is among the five likeliest classes, 0–1. */
+  /** Share of images whose label is among the five likeliest classes, 0–1. */
   readonly topFive: number;
   readonly correct: number;
   readonly images: number;

@@ -57,7 +57,7 @@ class ReferenceSession implements Session {
   readonly threads = 1;
   readonly #network: Network;
   #parameters: ByLayer;
-  /** Running moments of batch normalisations. */
+  /** Running moments of batch normalizations. */
   #buffers: ByLayer;
   /** The optimizer's moments and the weights' average, those in use. */
   #moments: Partial<Record<MomentName, ByLayer>> = {};
@@ -158,7 +158,7 @@ class ReferenceSession implements Session {
       // A step that went wrong is not applied, so that the parameters before it can still be looked at.
       if (!Number.isFinite(batch.loss)) break;
       this.#updateBuffers(batch.values);
-      // Together the batches count as one of all their pictures.
+      // Together the batches count as one of all their images.
       const first = (step - position) * batchSize;
       const share = labels.length / (Math.min(order.length, first + accumulate * batchSize) - first);
       addScaled(sum, batch.gradients, share);
@@ -435,7 +435,7 @@ function addScaled(sum: ByLayer, gradients: ByLayer, scale: number): void {
   }
 }
 
-/** Each picture with the one that is as far from the batch's end as it is from its start. */
+/** Each image with the one that is as far from the batch's end as it is from its start. */
 function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
   const [batch = 1] = shape;
   const size = data.length / batch;
@@ -448,7 +448,7 @@ function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
   };
 }
 
-/** `count` pictures as the network's input. @throws UsageError where the number of values does not fit. */
+/** `count` images as the network's input. @throws UsageError where the number of values does not fit. */
 function asTensor(network: Network, images: Float32Array, count: number): Tensor {
   const size = sizeOf(network.input);
   if (images.length !== count * size) {
@@ -459,7 +459,7 @@ function asTensor(network: Network, images: Float32Array, count: number): Tensor
   return { shape: [count, ...network.input], data: Float64Array.from(images) };
 }
 
-/** The pictures of one step after the transforms, and their labels. The last batch may be smaller. */
+/** The images of one step after the transforms, and their labels. The last batch may be smaller. */
 function readBatch(
   network: Network,
   source: BatchSource,
@@ -481,7 +481,7 @@ function readBatch(
     const image = applyTransform(transform, source, random(seed, streams.transform, epoch, sample));
     if (image.shape.join('×') !== network.input.join('×')) {
       throw new UsageError(
-        `${network.name}: the transform gives ${image.shape.join('×')} pictures, but the network takes ` +
+        `${network.name}: the transform gives ${image.shape.join('×')} images, but the network takes ` +
           network.input.join('×'),
       );
     }

@@ -1,7 +1,8 @@
 /** Folders with those above them (Node only). */
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { reason, VggError } from '../errors.ts';
+import { VggError } from '../errors.ts';
+import { cannotWrite } from './files.ts';
 
 /**
  * As `mkdirSync` with `recursive`, which in Node 26 never returns where the parent is there and the system says that it
@@ -12,7 +13,8 @@ export function makeFolder(path: string, mode = 0o777): void {
   if (tryToMake(path, mode)) return;
   const parent = dirname(path);
   if (!isFolder(parent)) makeFolder(parent, mode);
-  if (!tryToMake(path, mode)) throw new VggError(`cannot create a folder in ${parent}`);
+  if (!tryToMake(path, mode))
+    throw new VggError(`${path} cannot be written: cannot create a folder in ${parent}`);
 }
 
 /** False where the system says that there is no parent. */
@@ -22,7 +24,7 @@ function tryToMake(path: string, mode: number): boolean {
   } catch (error) {
     if (isFolder(path)) return true;
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw new VggError(`cannot create the folder ${path}: ${reason(error)}`, { cause: error });
+    throw cannotWrite(path, error);
   }
   return true;
 }

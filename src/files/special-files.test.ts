@@ -48,11 +48,11 @@ describe.skipIf(process.platform === 'win32')('special files', () => {
   let folder: string;
   const server = createServer();
   const kinds: Readonly<Record<string, string>> = {
-    pipe: 'it is a pipe (FIFO), not a regular file',
-    socket: 'it is a socket, not a regular file',
-    device: 'it is a device, not a regular file',
-    folder: 'it is a folder',
-    dangling: 'it is a symbolic link to /nowhere/at/all, which cannot be reached',
+    pipe: 'is a pipe (FIFO), not a regular file',
+    socket: 'is a socket, not a regular file',
+    device: 'is a device, not a regular file',
+    folder: 'is a folder',
+    dangling: 'is a symbolic link to /nowhere/at/all, which cannot be reached',
     circle: 'circle',
   };
   const at = (kind: string): string => join(folder, 'special', kind);

@@ -264,7 +264,7 @@ const sourceFiles = 4;
  * number, its place in the list.
  */
 export function formatSources(kernels: readonly Kernel[], lanes: readonly number[]): string[] {
-  // Neighbours are alike and take equally long to compile: dealt out, the files do, too.
+  // Neighbors are alike and take equally long to compile: dealt out, the files do, too.
   const dealt = Array.from({ length: sourceFiles }, (_, file) =>
     kernels.filter((__, i) => i % sourceFiles === file),
   );

@@ -1,5 +1,5 @@
 /**
- * A convolution as it is written, without patches copied or transformed: for pictures, whose few channels leave other
+ * A convolution as it is written, without patches copied or transformed: for images, whose few channels leave other
  * algorithms little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
  */
 import { sumTile, transposedVectorTiles, vectorTiles } from './gemm.ts';

@@ -2,7 +2,7 @@
  * Matrix products, the kernels in which nearly all time goes. Names are BLAS's: N takes an operand as it lies, T
  * transposed. All matrices are row-major with a stride between rows; columns (and for `gemmNT` the depth) are a
  * multiple of the granule. `planes` repeats the product at plane distances: the 36 products of a Winograd convolution,
- * or the rows of a picture.
+ * or the rows of an image.
  *
  * The loop is the classical one: a register tile of `rows` × `vectors` sums, all of the depth inside it; the panel of
  * the right matrix that a tile column needs stays in the first-level cache while the rows go by. Tiles at the edges

@@ -1,7 +1,7 @@
 /**
  * Kernels over feature maps [rows][columns][channels], stored with a stride between rows and between pixels (a map may
  * have a frame of zeros around it, which is the padding of the convolution that reads it). Channels are a multiple of
- * the granule, except in the picture that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
+ * the granule, except in the image that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
  */
 import {
   granule,
@@ -276,7 +276,7 @@ export const byteLevels = 256;
 /** Pixels of a row that `loadImage` reads together. */
 const pixelsAtOnce = 4;
 
-/** A picture's bytes, planar, become floats by a table, placed by crop and flip. */
+/** An image's bytes, planar, become floats by a table, placed by crop and flip. */
 export const loadImage: KernelRecipe = kernel(
   'loadImage',
   'map[rows][columns][channels] = values[channel][byte] of bytes[channels][…], flipped and cropped; of byte 0 outside',
@@ -294,7 +294,7 @@ export const loadImage: KernelRecipe = kernel(
     channels: 'i32',
     rows: 'i32',
     columns: 'i32',
-    /** The output rows and columns that lie inside the picture. */
+    /** The output rows and columns that lie inside the image. */
     rowFrom: 'i32',
     rowTo: 'i32',
     columnFrom: 'i32',

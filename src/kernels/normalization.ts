@@ -1,6 +1,6 @@
 /**
- * Batch normalisation (Ioffe & Szegedy, ICML 2015) over maps [rows][columns][channels], in the four walks that a step of
- * training takes: moments, normalising, sums of the gradient, and the gradient behind them. Sums go row by row, since a
+ * Batch normalization (Ioffe & Szegedy, ICML 2015) over maps [rows][columns][channels], in the four walks that a step of
+ * training takes: moments, normalizing, sums of the gradient, and the gradient behind them. Sums go row by row, since a
  * row is small enough for the first-level cache, and keep a vector of channels in registers; what writes a map goes
  * pixel by pixel, as memory lies.
  */

@@ -66,7 +66,7 @@ function storeInPlanes(
   });
 }
 
-/** Loops over the tiles of a picture and their channel vectors. */
+/** Loops over the tiles of an image and their channel vectors. */
 function forTiles(
   k: Recorder,
   p: { readonly tileRows: Value; readonly tileColumns: Value; readonly channels: Value },

@@ -1,6 +1,6 @@
 /**
- * PyTorch's default initialisation. Convolutions and linear layers: kaiming_uniform with a = √5 (He et al. 2015), that
- * is, weights and biases uniform in ±1/√fanIn; batch normalisation: constants. Each parameter draws from its own stream,
+ * PyTorch's default initialization. Convolutions and linear layers: kaiming_uniform with a = √5 (He et al. 2015), that
+ * is, weights and biases uniform in ±1/√fanIn; batch normalization: constants. Each parameter draws from its own stream,
  * so it depends on the seed and its position alone.
  */
 import { random, streams } from '../data/random.ts';

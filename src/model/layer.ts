@@ -44,7 +44,7 @@ export interface DropoutDraws {
 
 /** What a reference pass needs beside input and parameters. */
 export interface LayerPass {
-  /** In training dropout drops, and batch normalisation goes by the batch's own moments. */
+  /** In training dropout drops, and batch normalization goes by the batch's own moments. */
   readonly training: boolean;
   /** The layer's buffers, in the order of `buffers`; a pass leaves them as they are. */
   readonly buffers: readonly Float64Array[];
@@ -62,7 +62,7 @@ export interface LayerPlace {
   readonly pooledBefore: boolean;
 }
 
-/** The behaviour of one kind of layer. `Spec` is its plain data. */
+/** The behavior of one kind of layer. `Spec` is its plain data. */
 export interface LayerKind<Spec extends { readonly kind: string }> {
   readonly kind: Spec['kind'];
   /** `place` is for the message alone. @throws ShapeError where the layer does not fit its input. */
@@ -175,7 +175,7 @@ export interface NetworkLayer {
   readonly output: Shape;
   /** With full names (`conv1.weight`). */
   readonly parameters: readonly ParameterSpec[];
-  /** Likewise: running moments of a batch normalisation. */
+  /** Likewise: running moments of a batch normalization. */
   readonly buffers: readonly ParameterSpec[];
   readonly multiplyAdds: number;
 }

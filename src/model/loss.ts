@@ -96,7 +96,7 @@ export function fillTargets(
 export interface SoftTargets {
   /** Share that is spread evenly over all classes (Szegedy et al. 2016). */
   readonly smoothing?: number;
-  /** Mixed pictures: the other label of each, and how much of a picture is its own. */
+  /** Mixed images: the other label of each, and how much of an image is its own. */
   readonly others?: { readonly labels: ArrayLike<number>; readonly ownShare: number };
 }
 

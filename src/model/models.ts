@@ -93,7 +93,7 @@ export const models: Readonly<Record<string, ModelDescription>> = {
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options) }),
   },
   'vgg7-bn': {
-    description: 'vgg7 with batch normalisation behind each convolution',
+    description: 'vgg7 with batch normalization behind each convolution',
     options: vgg7Options,
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options), batchNorm: true }),
   },

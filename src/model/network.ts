@@ -38,7 +38,7 @@ function checkLayers(where: string, layers: unknown): void {
 }
 
 /**
- * The network that `model` is for pictures of shape [C, H, W] (or vectors [F]). Layers without a name are called by
+ * The network that `model` is for images of shape [C, H, W] (or vectors [F]). Layers without a name are called by
  * their position, as in torch.nn.Sequential.
  * @throws ShapeError where a layer does not fit its input or the output is not a vector of class scores.
  * @throws UsageError where two parameters have one name.

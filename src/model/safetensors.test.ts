@@ -162,7 +162,7 @@ test('reads PyTorch’s count of batches and passes it over', () => {
   const { tensors } = readSafetensors(file);
   expect([...tensors.get('bn.num_batches_tracked')!.data]).toEqual([500]);
   expect(checkWeights(normalized, tensors)).toEqual(own);
-  // Where there is no normalisation of that name, it is a tensor as any other.
+  // Where there is no normalization of that name, it is a tensor as any other.
   const stray = new Map([
     ...own,
     ['fc.num_batches_tracked', { shape: [], data: Float32Array.of(1) }] as const,

@@ -116,7 +116,7 @@ export function readHeader(bytes: Uint8Array, fileLength: number): SafetensorsHe
 
 /**
  * The weights of `network` out of a file's tensors, in the network's order. The number of batches that PyTorch's batch
- * normalisation counts beside its running moments has no use here and is passed over.
+ * normalization counts beside its running moments has no use here and is passed over.
  * @throws DataError that lists what is missing, not expected, or of another shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {

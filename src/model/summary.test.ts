@@ -64,7 +64,7 @@ test('settings that differ from the usual are named', () => {
   });
 });
 
-test('batch normalisation and dropout: parameters without buffers, settings that are not the usual', () => {
+test('batch normalization and dropout: parameters without buffers, settings that are not the usual', () => {
   const network = buildNetwork(
     sequential([
       conv2d({ out: 4, kernel: 3 }),

@@ -1,6 +1,6 @@
 /**
  * A network as a table: for each layer its settings, output shape, parameters, multiply-adds and the memory of its
- * output. All figures are for one picture; memory counts float32 values as PyTorch would keep them, one map for each
+ * output. All figures are for one image; memory counts float32 values as PyTorch would keep them, one map for each
  * layer, while a device may fuse layers and keep fewer.
  */
 import type { LayerSpec, Network, Shape } from './layer.ts';
@@ -16,7 +16,7 @@ export interface SummaryRow {
   readonly output: Shape;
   readonly parameters: number;
   readonly multiplyAdds: number;
-  /** Of the output of one picture, in bytes; 0 for `flatten`, which moves nothing. */
+  /** Of the output of one image, in bytes; 0 for `flatten`, which moves nothing. */
   readonly activationBytes: number;
 }
 

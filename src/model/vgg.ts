@@ -28,9 +28,9 @@ export interface PoolSettings {
 
 /**
  * The convolutional part of a VGG network, named `features.0`, `features.1`, …:
- * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 pictures.
+ * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 images.
  * `pools` are the max-pools in their order, by default kernel 2 and stride 2. With `batchNorm` each convolution has a
- * batch normalisation behind it, as in torchvision's vgg16_bn.
+ * batch normalization behind it, as in torchvision's vgg16_bn.
  */
 export function vggFeatures(
   configuration: readonly (number | 'M')[],
@@ -85,7 +85,7 @@ export interface Vgg7Options {
   readonly hidden?: number;
   /** Probability that a hidden unit is dropped in training; 0 by default, which is no dropout. */
   readonly dropout?: number;
-  /** Whether each convolution has a batch normalisation behind it; false by default. */
+  /** Whether each convolution has a batch normalization behind it; false by default. */
   readonly batchNorm?: boolean;
 }
 

@@ -33,7 +33,7 @@ async function bundleInto(dist: string): Promise<void> {
     ],
     output: { format: 'esm' },
   });
-  await writeFile(join(dist, 'report/plot.js'), `/*!\n${await licencesOf(moduleIds)}\n*/\n${code}`);
+  await writeFile(join(dist, 'report/plot.js'), `/*!\n${await licensesOf(moduleIds)}\n*/\n${code}`);
 }
 
 /** A module with all that it imports, in one file. */
@@ -52,8 +52,8 @@ async function bundled(
   return result.output[0];
 }
 
-/** The licences of the packages that these modules come from, each with its package's name. */
-async function licencesOf(modules: readonly string[]): Promise<string> {
+/** The licenses of the packages that these modules come from, each with its package's name. */
+async function licensesOf(modules: readonly string[]): Promise<string> {
   const folders = new Set(modules.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(id) ?? []));
   const texts = await Promise.all(
     [...folders].sort().map(async (folder) => {
@@ -62,7 +62,7 @@ async function licencesOf(modules: readonly string[]): Promise<string> {
         readonly license?: string;
       };
       const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-      const text = file ? await readFile(join(folder, file), 'utf8') : (license ?? 'no licence named');
+      const text = file ? await readFile(join(folder, file), 'utf8') : (license ?? 'no license named');
       return `${name}\n\n${text.trim().replaceAll('*/', '* /')}`;
     }),
   );

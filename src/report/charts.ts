@@ -10,7 +10,7 @@ export interface Series {
   readonly name: string;
   readonly points: readonly { readonly x: number; readonly y: number }[];
   /** Index into the page's palette, from 0. */
-  readonly colour: number;
+  readonly color: number;
   /** Index into the dashes, from 0: solid. */
   readonly dash: number;
 }
@@ -32,7 +32,7 @@ export interface Chart {
 /** Number of colors in the page's palette (`--series-1` …). */
 export const paletteSize = 6;
 const dashes = ['', '6 4', '2 4', '9 3 2 3'];
-export const colourOf = (index: number): string => `var(--series-${(index % paletteSize) + 1})`;
+export const colorOf = (index: number): string => `var(--series-${(index % paletteSize) + 1})`;
 
 /** The chart with its legend as a figure; nothing if no series has a point. */
 export function lineChart(chart: Chart): Markup | undefined {
@@ -53,7 +53,7 @@ export function lineChart(chart: Chart): Markup | undefined {
 /** What Observable Plot draws. */
 export type Drawing = NonNullable<Parameters<typeof plot>[0]>;
 
-/** A drawing as inline SVG with a text alternative, labelled by the element `id`, which is unique in the page. */
+/** A drawing as inline SVG with a text alternative, labeled by the element `id`, which is unique in the page. */
 export function drawingSvg(id: string, description: string, drawing: Drawing): Markup {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const element = plot({
@@ -75,7 +75,7 @@ export function drawingSvg(id: string, description: string, drawing: Drawing): M
       .replaceAll(/ class="plot-[^"]*"/g, '')
       .replaceAll(/\bid="plot-/g, `id="${id}-`)
       .replaceAll('url(#plot-', `url(#${id}-`)
-      .replace('<svg ', `<svg role="img" aria-labelledby="${id} ${id}-desc" `)
+      .replace('<svg ', `<svg role="img" aria-labeledby="${id} ${id}-desc" `)
       .replace('>', () => `><desc id="${id}-desc">${escapeHtml(description)}</desc>`),
   );
 }
@@ -104,11 +104,11 @@ function chartSvg(chart: Chart, series: readonly Series[]): Markup {
     },
     marks: [
       ...(chart.fromZero ? [ruleY([0])] : []),
-      ...series.map(({ points, colour, dash }) =>
+      ...series.map(({ points, color, dash }) =>
         line(points, {
           x: 'x',
           y: 'y',
-          stroke: colourOf(colour),
+          stroke: colorOf(color),
           strokeWidth: 2,
           strokeDasharray: dashes[dash % dashes.length]!,
           ...(points.length <= 12 ? { marker: 'circle' as const } : {}),
@@ -132,7 +132,7 @@ function description(series: readonly Series[], chart: Chart): string {
 
 function legend(series: readonly Series[]): Markup {
   return html`<ul class="legend">${series.map(
-    ({ name, colour, dash }) =>
-      html`<li><svg aria-hidden="true" width="28" height="8"><line x1="1" x2="27" y1="4" y2="4" stroke="${colourOf(colour)}" stroke-width="2.5" stroke-dasharray="${dashes[dash % dashes.length]!}"/></svg>${name}</li>`,
+    ({ name, color, dash }) =>
+      html`<li><svg aria-hidden="true" width="28" height="8"><line x1="1" x2="27" y1="4" y2="4" stroke="${colorOf(color)}" stroke-width="2.5" stroke-dasharray="${dashes[dash % dashes.length]!}"/></svg>${name}</li>`,
   )}</ul>`;
 }

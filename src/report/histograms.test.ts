@@ -57,7 +57,7 @@ describe('histogramsSvg', () => {
     bins[255] = 1000;
     const clipped = histogramsSvg([bins], { mean: [0.6], std: [0.3] });
     expect(clipped).toContain('↑ 28.2 %');
-    expect(clipped).toContain('>grey</tspan>');
+    expect(clipped).toContain('>gray</tspan>');
   });
 
   test('refuses what does not fit together or cannot be normalized', () => {

@@ -1,7 +1,7 @@
 /**
  * The channels' histograms before and after normalization (the lecture's equation 5.9, x' = (x − μ) / σ) as one SVG:
  * a row for each channel, pixels scaled to 0–1 on the left, normalized ones on the right, μ and σ marked in both.
- * Plain text made by hand: two kinds of shape do not pay for a chart library and a DOM to run it in. The colours
+ * Plain text made by hand: two kinds of shape do not pay for a chart library and a DOM to run it in. The colors
  * follow the reader's light or dark setting; a title and a description replace the drawing for readers who cannot see it.
  */
 import type { ChannelStatistics } from '../data/statistics.ts';
@@ -37,15 +37,15 @@ const style = `
 .vgg-histograms .end { text-anchor: end }`;
 
 const rgb = [
-  { name: 'red', colour: '#e5484d' },
-  { name: 'green', colour: '#2f9e63' },
-  { name: 'blue', colour: '#3e7bfa' },
+  { name: 'red', color: '#e5484d' },
+  { name: 'green', color: '#2f9e63' },
+  { name: 'blue', color: '#3e7bfa' },
 ] as const;
 
-/** A channel's name and colour. */
-function appearance(channel: number, count: number): { name: string; colour: string } {
+/** A channel's name and color. */
+function appearance(channel: number, count: number): { name: string; color: string } {
   if (count === 3) return rgb[channel]!;
-  return { name: count === 1 ? 'grey' : `channel ${channel + 1}`, colour: '#8b8d98' };
+  return { name: count === 1 ? 'gray' : `channel ${channel + 1}`, color: '#8b8d98' };
 }
 
 const escapeText = (text: string): string =>
@@ -91,7 +91,7 @@ function plot(
   shares: readonly number[],
   panel: Panel,
   y: number,
-  colour: string,
+  color: string,
   of: (value: number) => number,
   mean: number,
   std: number,
@@ -113,7 +113,7 @@ function plot(
   for (const [bin, share] of shares.entries()) {
     outline += `V${at(height(share))}H${at(position(panel, of((bin + 1) / bins)))}`;
   }
-  parts.push(`<path fill="${colour}" fill-opacity="0.75" d="${outline}V${base}Z"/>`);
+  parts.push(`<path fill="${color}" fill-opacity="0.75" d="${outline}V${base}Z"/>`);
   for (const bin of [0, bins - 1]) {
     if (shares[bin]! < 1.05 * limit) continue;
     const x = at(position(panel, of((bin + 0.5) / bins)) + (bin === 0 ? 6 : -6));
@@ -187,7 +187,7 @@ export function histogramsSvg(
     (c) => `${c.name}: mean ${c.mean.toFixed(4)}, standard deviation ${c.std.toFixed(4)}`,
   );
   const parts = [
-    `<svg xmlns="http://www.w3.org/2000/svg" class="vgg-histograms" role="img" aria-labelledby="vgg-histograms-title vgg-histograms-desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" class="vgg-histograms" role="img" aria-labeledby="vgg-histograms-title vgg-histograms-desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
     `<title id="vgg-histograms-title">Pixel histograms${of} before and after normalization</title>`,
     `<desc id="vgg-histograms-desc">Share of pixels by value for each channel, scaled to 0–1 and after (x − μ) / σ. ${figures.join('; ')}. After normalization each channel has mean 0 and standard deviation 1.</desc>`,
     `<style>${style}\n</style>`,
@@ -196,13 +196,13 @@ export function histogramsSvg(
     `<text class="strong" x="${before.left}" y="56">Before: x, scaled to 0–1</text>`,
     `<text class="strong" x="${after.left}" y="56">After: (x − μ) / σ</text>`,
   ];
-  for (const [row, { name, colour, shares, mean, std }] of channels.entries()) {
+  for (const [row, { name, color, shares, mean, std }] of channels.entries()) {
     const y = top + row * (rowHeight + rowGap);
     const label = y + rowHeight / 2;
     parts.push(
       `<text class="middle" transform="translate(26 ${label}) rotate(-90)"><tspan class="strong">${name}</tspan>, % of pixels</text>`,
-      plot(shares, before, y, colour, (value) => value, mean, std),
-      plot(shares, after, y, colour, (value) => (value - mean) / std, 0, 1),
+      plot(shares, before, y, color, (value) => value, mean, std),
+      plot(shares, after, y, color, (value) => (value - mean) / std, 0, 1),
     );
   }
   const base = top + count * (rowHeight + rowGap) - rowGap;

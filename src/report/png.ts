@@ -1,13 +1,13 @@
 /** Small images as PNG data URIs (Node only: zlib). The format: W3C Portable Network Graphics, third edition. */
 import { crc32, deflateSync } from 'node:zlib';
 
-const colourTypes = { 1: 0, 3: 2, 4: 6 } as const;
+const colorTypes = { 1: 0, 3: 2, 4: 6 } as const;
 
 /** Interleaved bytes, rows from top to bottom. */
 export interface Raster {
   readonly width: number;
   readonly height: number;
-  /** 1 grey, 3 RGB, 4 RGBA. */
+  /** 1 gray, 3 RGB, 4 RGBA. */
   readonly channels: 1 | 3 | 4;
   readonly bytes: Uint8Array;
 }
@@ -26,7 +26,7 @@ export function encodePng({ width, height, channels, bytes }: Raster): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
-  header.set([8, colourTypes[channels], 0, 0, 0], 8);
+  header.set([8, colorTypes[channels], 0, 0, 0], 8);
   // Each row begins with its filter; `up` (2) stores differences to the row above, which suits images.
   const row = width * channels;
   const filtered = Buffer.alloc(height * (row + 1));

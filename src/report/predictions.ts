@@ -5,7 +5,7 @@ import type { Transform } from '../data/transforms.ts';
 import { crossEntropy } from '../model/loss.ts';
 import type { Model } from '../train/model.ts';
 
-/** Pictures that are predicted at once. */
+/** Images that are predicted at once. */
 const batch = 500;
 /** Number of most probable classes kept per image. */
 export const kept = 5;
@@ -17,7 +17,7 @@ export interface Predictions {
   /** Their probabilities. */
   readonly probabilities: Float32Array;
   readonly correct: number;
-  /** Pictures whose label is among the five likeliest. */
+  /** Images whose label is among the five likeliest. */
   readonly topFive: number;
   /** Mean cross-entropy. */
   readonly loss: number;
@@ -69,7 +69,7 @@ export function likeliest(row: Float32Array, count: number): readonly number[] {
   return best;
 }
 
-/** Pictures by true class (row) and answer (column), [classes][classes]. */
+/** Images by true class (row) and answer (column), [classes][classes]. */
 export function confusionMatrix({ dataset, classes }: Predictions): Uint32Array {
   const count = dataset.classes.length;
   const matrix = new Uint32Array(count * count);
@@ -91,7 +91,7 @@ export function mostConfused(matrix: Uint32Array, classes: number, count: number
     .slice(0, count);
 }
 
-/** Pictures by how sure the network was of its answer, right or wrong, the surest first. */
+/** Images by how sure the network was of its answer, right or wrong, the surest first. */
 export function surest({ dataset, classes, probabilities }: Predictions, right: boolean): readonly number[] {
   return Array.from({ length: dataset.length }, (_, i) => i)
     .filter((i) => (classes[i * kept] === dataset.labels[i]) === right)
@@ -109,7 +109,7 @@ const readable = 25;
 
 /**
  * The groups in which classes are shown: the data set's own superclasses, none where all classes fit one matrix, and
- * otherwise tens of neighbours.
+ * otherwise tens of neighbors.
  */
 export function groupsOf({ classes, superclasses }: Dataset): Groups | undefined {
   if (superclasses) return superclasses;

@@ -1,6 +1,6 @@
 /**
- * The look of a report: one style sheet for screen, phone and paper, light and dark. Colours are Okabe and Ito's, which
- * stay apart without colour vision, made darker or brighter until they stand out against their paper.
+ * The look of a report: one style sheet for screen, phone and paper, light and dark. Colors are Okabe and Ito's, which
+ * stay apart without color vision, made darker or brighter until they stand out against their paper.
  */
 
 const light = `

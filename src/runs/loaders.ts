@@ -1,4 +1,4 @@
-/** From a config to loaders: the lecture's transforms, for the training pictures alone where random. */
+/** From a config to loaders: the lecture's transforms, for the training images alone where random. */
 import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { keepApart } from '../data/split.ts';
@@ -22,7 +22,7 @@ export type LoaderOptions = Pick<
 export interface Loaders {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
-  /** Pictures kept apart from the training's, where there are any. */
+  /** Images kept apart from the training's, where there are any. */
   readonly validationLoader?: DataLoader;
 }
 

@@ -59,7 +59,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   const { epoch = 1, step = 0 } = from?.loop ?? {};
   if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
   const table = await openMetrics(metrics);
-  // Without a checkpoint all comes again, the pictures before the first step too.
+  // Without a checkpoint all comes again, the images before the first step too.
   const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
     async (error: unknown) => {
       await table.close();
@@ -108,7 +108,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   try {
     await writeStatus('running');
     if (!from) {
-      await addPictures(events, trainLoader);
+      await addImages(events, trainLoader);
       addFilters(0, await model.weights());
       await events.flush();
     }
@@ -270,25 +270,22 @@ export function statusBefore(run: Run): Promise<RunStatus | undefined> {
   });
 }
 
-/** Training pictures of the first batch as the network sees them, for TensorBoard: up to 4 rows of 8. */
-async function addPictures(
-  events: Awaited<ReturnType<typeof openEvents>>,
-  loader: DataLoader,
-): Promise<void> {
+/** Training images of the first batch as the network sees them, for TensorBoard: up to 4 rows of 8. */
+async function addImages(events: Awaited<ReturnType<typeof openEvents>>, loader: DataLoader): Promise<void> {
   for await (const { images, shape } of loader.epoch(1)) {
     const [count, channels, height, width] = shape;
     const [across, down] = [Math.min(8, count), Math.min(4, Math.ceil(count / 8))];
     const rgb = new Uint8Array(across * width * down * height * 3);
     const size = channels * height * width;
     for (let i = 0; i < Math.min(across * down, count); i++) {
-      const picture = images.subarray(i * size, (i + 1) * size);
-      // Normalised pictures are brought back to what a screen shows.
-      const least = picture.reduce((a, b) => Math.min(a, b));
-      const most = picture.reduce((a, b) => Math.max(a, b));
+      const image = images.subarray(i * size, (i + 1) * size);
+      // Normalized images are brought back to what a screen shows.
+      const least = image.reduce((a, b) => Math.min(a, b));
+      const most = image.reduce((a, b) => Math.max(a, b));
       for (let c = 0; c < 3; c++) {
         for (let y = 0; y < height; y++) {
           for (let x = 0; x < width; x++) {
-            const value = picture[(Math.min(c, channels - 1) * height + y) * width + x]!;
+            const value = image[(Math.min(c, channels - 1) * height + y) * width + x]!;
             const row = Math.floor(i / across) * height + y;
             const column = (i % across) * width + x;
             rgb[(row * across * width + column) * 3 + c] = (255 * (value - least)) / (most - least || 1);
@@ -296,7 +293,7 @@ async function addPictures(
         }
       }
     }
-    events.image(0, 'training pictures', {
+    events.image(0, 'training images', {
       width: across * width,
       height: down * height,
       channels: 3,

@@ -68,7 +68,7 @@ export interface EpochRecord {
   readonly step: number;
   /** Of the epoch's last step. */
   readonly lr: number;
-  /** Over the epoch's pictures as they were seen, random transforms and dropout included. */
+  /** Over the epoch's images as they were seen, random transforms and dropout included. */
   readonly trainLoss: number;
   readonly trainAccuracy: number;
   /** Only if images are held out for validation. */
@@ -76,7 +76,7 @@ export interface EpochRecord {
   readonly validationAccuracy?: number;
   readonly testLoss: number;
   readonly testAccuracy: number;
-  /** Share of pictures whose label is among the five likeliest. */
+  /** Share of images whose label is among the five likeliest. */
   readonly testTopFive: number;
   readonly trainSeconds: number;
   readonly testSeconds: number;

@@ -20,8 +20,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** What protobuf gives of an event with a picture; a step of 0 is left out. */
-interface PictureEvent {
+/** What protobuf gives of an event with an image; a step of 0 is left out. */
+interface ImageEvent {
   readonly step?: string;
   readonly summary?: {
     readonly value: readonly {
@@ -53,15 +53,15 @@ async function eventsOf(run: string): Promise<readonly (readonly object[])[]> {
   return names.map((name) => decode(join(run, name)));
 }
 
-const picturesIn = (events: readonly PictureEvent[]) =>
+const imagesIn = (events: readonly ImageEvent[]) =>
   events.flatMap(({ step = '0', summary }) =>
     (summary?.value ?? []).flatMap(({ tag, image }) => (image ? [{ step: Number(step), tag, image }] : [])),
   );
 
 describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without python3-protobuf)', () => {
-  test('holds the version, scalars and pictures', async () => {
+  test('holds the version, scalars and images', async () => {
     const events = await openEvents(join(folder, 'new', 'folder'));
-    const picture: Raster = {
+    const image: Raster = {
       width: 300,
       height: 2,
       channels: 3,
@@ -71,7 +71,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     events.scalars(2 ** 40, { a: Number.NaN, b: Number.POSITIVE_INFINITY, c: 0 });
     events.scalars(3, {});
     await events.flush();
-    events.image(3, 'confusion', picture);
+    events.image(3, 'confusion', image);
     await events.close();
     expect(decode(events.path)).toEqual([
       { file_version: 'brain.Event:2' },
@@ -104,7 +104,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
                 height: 2,
                 width: 300,
                 colorspace: 3,
-                encoded_image_string: encodePng(picture).toString('base64'),
+                encoded_image_string: encodePng(image).toString('base64'),
               },
             },
           ],
@@ -113,7 +113,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     ]);
   });
 
-  test('of a run has pictures as they are trained on, and the filters as they change', {
+  test('of a run has images as they are trained on, and the filters as they change', {
     timeout: 120_000,
   }, async () => {
     const config = parseConfig({ dataset: 'shapes', batchSize: 5000, epochs: 2, device: 'wasm' }, 'test');
@@ -121,25 +121,25 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     const { training } = await runTraining(config, { folder: run, onNotice: () => {} });
     await using model = training.model;
     const steps = training.trainLoader.length;
-    const pictures = picturesIn((await eventsOf(run)).at(-1)!);
-    expect(pictures.map(({ step, tag }) => [step, tag])).toEqual([
-      [0, 'training pictures'],
+    const images = imagesIn((await eventsOf(run)).at(-1)!);
+    expect(images.map(({ step, tag }) => [step, tag])).toEqual([
+      [0, 'training images'],
       [0, 'filters of conv1'],
       [steps, 'filters of conv1'],
       [2 * steps, 'filters of conv1'],
     ]);
     const last = filterRaster((await model.weights()).get('conv1.weight')!, 8);
-    expect(pictures.at(-1)!.image).toEqual({
+    expect(images.at(-1)!.image).toEqual({
       width: last.width,
       height: last.height,
       colorspace: 4,
       encoded_image_string: encodePng(last).toString('base64'),
     });
-    const filters = pictures.slice(1).map(({ image }) => image.encoded_image_string);
+    const filters = images.slice(1).map(({ image }) => image.encoded_image_string);
     expect(new Set(filters).size).toBe(3);
   });
 
-  test('of a run that was left before its first step has each picture once', {
+  test('of a run that was left before its first step has each image once', {
     timeout: 60_000,
   }, async () => {
     const config = parseConfig({ dataset: 'shapes', batchSize: 5000, device: 'wasm' }, 'test');
@@ -155,21 +155,21 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
       };
       await expect(runTraining(config, options)).rejects.toBe(reason);
       const events = (await eventsOf(run)).at(-1)!;
-      return { start: events[1], pictures: picturesIn(events).map(({ step, tag }) => [step, tag]) };
+      return { start: events[1], images: imagesIn(events).map(({ step, tag }) => [step, tag]) };
     };
     const all = [
-      [0, 'training pictures'],
+      [0, 'training images'],
       [0, 'filters of conv1'],
     ];
-    expect((await begin({ folder: run })).pictures).toEqual(all);
+    expect((await begin({ folder: run })).images).toEqual(all);
     const resumed = await begin({ resume: run });
-    expect(resumed).toEqual({ start: { step: '1', session_log: { status: 'START' } }, pictures: [] });
+    expect(resumed).toEqual({ start: { step: '1', session_log: { status: 'START' } }, images: [] });
 
     // As where it was killed before its first checkpoint: TensorBoard forgets what it has.
     await rm(join(run, runFiles.last));
     await rm(join(run, runFiles.previous), { force: true });
     const again = await begin({ resume: run });
-    expect(again).toEqual({ start: { session_log: { status: 'START' } }, pictures: all });
+    expect(again).toEqual({ start: { session_log: { status: 'START' } }, images: all });
   });
 
   test('of a resumed run makes TensorBoard forget what comes again', async () => {

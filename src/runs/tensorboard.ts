@@ -16,7 +16,7 @@ export interface EventWriter {
   readonly path: string;
   /** One point on each curve. */
   readonly scalars: (step: number, values: Readonly<Record<string, number>>) => void;
-  readonly image: (step: number, tag: string, picture: Raster) => void;
+  readonly image: (step: number, tag: string, raster: Raster) => void;
   /** Writes what came since the last time, in one write. @throws VggError where it does not fit. */
   readonly flush: () => Promise<void>;
   readonly close: () => Promise<void>;
@@ -74,11 +74,11 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
       });
       if (entries.length > 0) add(integer(2, step), bytes(5, message(...entries)));
     },
-    image: (step, tag, picture) => {
-      const { width, height, channels } = picture;
+    image: (step, tag, raster) => {
+      const { width, height, channels } = raster;
       // Image.colorspace is the number of channels.
       const size = [integer(1, height), integer(2, width), integer(3, channels)];
-      const image = message(...size, bytes(4, encodePng(picture)));
+      const image = message(...size, bytes(4, encodePng(raster)));
       add(integer(2, step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
     },
     flush,

@@ -46,7 +46,7 @@ test.each([
     'validation 0.99999 holds out 10000 of the 10000 training images of shapes; hold out at least 1 and leave',
   ],
   [{ validation: 1e-6 }, 'validation 0.000001 holds out 0 of the 10000 training images'],
-  [{ validation: 0.995 }, 'batch size 100 is larger than shapes with its 50 pictures'],
+  [{ validation: 0.995 }, 'batch size 100 is larger than shapes with its 50 images'],
 ] as const)('%j is refused before anything is read or written', async (input, message) => {
   const config = parseConfig(input, 'test');
   const refused = runTraining(config, { folder: run });

@@ -124,11 +124,11 @@ function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   const most = Math.min(height, width);
   if (cutout <= most) return facts;
   throw new UsageError(
-    `cutout ${cutout} is larger than the pictures of ${name}, ${height} × ${width} pixels; use at most ${most}`,
+    `cutout ${cutout} is larger than the images of ${name}, ${height} × ${width} pixels; use at most ${most}`,
   );
 }
 
-/** Reads the pictures and lays out the network. @throws where the config does not fit together. */
+/** Reads the images and lays out the network. @throws where the config does not fit together. */
 export async function prepareTraining(
   given: TrainConfig,
   onNotice: (line: string) => void = console.warn,
@@ -137,7 +137,7 @@ export async function prepareTraining(
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
   const facts = checkParts(config);
-  // The workers start while the pictures are read. What goes wrong with those is thrown where they are needed.
+  // The workers start while the images are read. What goes wrong with those is thrown where they are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });

@@ -34,7 +34,7 @@ const network = sequential(
   { name: 'small' },
 );
 
-/** Pictures of 1×6×6 whose class is their brightness. */
+/** Images of 1×6×6 whose class is their brightness. */
 function brightness(count: number, seed: number): Dataset {
   const source = random(seed, 100);
   const labels = Array.from({ length: count }, (_, i) => i % 3);
@@ -325,7 +325,7 @@ test('without progress it ends early, with the best weights', async () => {
   expect(await model.weights()).toEqual(best);
 });
 
-test('validation pictures decide what is best', async () => {
+test('validation images decide what is best', async () => {
   const events: EpochEvent[] = [];
   const { loop } = await run({ validationLoader: testLoader }, { epoch: (event) => void events.push(event) });
   expect(events[0]!.validationLoss).toBe(events[0]!.testLoss);

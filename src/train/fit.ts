@@ -3,7 +3,7 @@
  * is no progress. `trainer` is the lecture's loop; this one can be left and taken up again anywhere, with the same
  * bits: all that it knows is in a `LoopState` and the session's `TrainingState`.
  *
- * What becomes of it (lines, files, pictures) is up to callbacks, which are awaited in order.
+ * What becomes of it (lines, files, images) is up to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
 import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
@@ -27,7 +27,7 @@ export interface LoopState {
   readonly totalSteps: number;
   /** Steps of the optimizer, fewer than batches where gradients are accumulated. */
   readonly optimizerSteps: number;
-  /** Sums over the pictures of the epoch so far. */
+  /** Sums over the images of the epoch so far. */
   readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };
   /** The best epoch so far and its accuracy; null before the first. */
   readonly best: { readonly epoch: number; readonly value: number } | null;
@@ -46,7 +46,7 @@ export interface Snapshot {
   readonly timed?: Timed;
 }
 
-/** Seconds that training steps took, and the pictures in them. */
+/** Seconds that training steps took, and the images in them. */
 export interface Timed {
   readonly seconds: number;
   readonly images: number;
@@ -66,7 +66,7 @@ export interface FitOptions extends StepOptions {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
   /**
-   * Pictures to choose the best epoch by and to see plateaus on; without them the test pictures serve, and the best
+   * Images to choose the best epoch by and to see plateaus on; without them the test images serve, and the best
    * accuracy is then a flattering one.
    */
   readonly validationLoader?: DataLoader;
@@ -454,7 +454,7 @@ function checkRange(options: Readonly<Record<string, number>>, below: number): v
   }
 }
 
-/** Pictures of a step: the last one of an epoch may have fewer. */
+/** Images of a step: the last one of an epoch may have fewer. */
 function batchOf({ batchSize, dataset }: DataLoader, step: number): number {
   return Math.min(batchSize, dataset.length - step * batchSize);
 }

@@ -22,7 +22,7 @@ const network = sequential(
   { name: 'small' },
 );
 
-/** 10 pictures of 1×6×6 whose class is their brightness. */
+/** 10 images of 1×6×6 whose class is their brightness. */
 function smallSet(): Dataset {
   const source = random(1, 100);
   const labels = Array.from({ length: 10 }, (_, i) => i % 3);
@@ -88,7 +88,7 @@ test('the seed decides the initial weights', async () => {
   expect(await a.weights()).not.toEqual(await c.weights());
 });
 
-test('predict takes one picture or many, and its classes are those that evaluate counts', async () => {
+test('predict takes one image or many, and its classes are those that evaluate counts', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 10 });
   for await (const { images, labels } of loader) {
@@ -103,7 +103,7 @@ test('predict takes one picture or many, and its classes are those that evaluate
     expect((await model.evaluate(loader)).correct).toBe(right);
   }
   await expect(model.predict(new Float32Array(35))).rejects.toThrow(
-    '35 values are not whole pictures of 1×6×6 = 36',
+    '35 values are not whole images of 1×6×6 = 36',
   );
   await expect(model.predict(new Float32Array(0))).rejects.toThrow(UsageError);
   const bytes: unknown = new Uint8Array(36);

@@ -40,7 +40,7 @@ import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown }
 import { diverged } from './finite.ts';
 
 export interface CompileOptions {
-  /** [channels, height, width] of one picture as the network sees it, after the transforms. */
+  /** [channels, height, width] of one image as the network sees it, after the transforms. */
   readonly input: ImageShape;
   /** `auto` takes the fastest device of this machine. */
   readonly device?: DeviceName;
@@ -65,7 +65,7 @@ export interface CompileOptions {
 
 export interface TrainOptions extends StepOptions {
   readonly optimizer: OptimizerOptions;
-  /** Counted from 1; decides the order of the pictures and their random transforms. */
+  /** Counted from 1; decides the order of the images and their random transforms. */
   readonly epoch: number;
   /** Steps of the epoch that were done before; 0 by default. */
   readonly from?: number;
@@ -89,7 +89,7 @@ export interface Prediction {
 }
 
 /**
- * Lays a network out on a device, with PyTorch's default initialisation.
+ * Lays a network out on a device, with PyTorch's default initialization.
  * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
@@ -253,15 +253,15 @@ export class Model implements AsyncDisposable {
     });
   }
 
-  /** Mean loss and accuracy over all pictures of the loader. */
+  /** Mean loss and accuracy over all images of the loader. */
   async evaluate(loader: DataLoader, signal?: AbortSignal): Promise<EvaluateResult> {
     checkLoader('evaluate', loader);
     return this.#inTurn(() => this.#session.evaluate(batchSource(loader, 0), signal));
   }
 
   /**
-   * Classes of any number of pictures: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
-   * @throws UsageError where the length is not that of whole pictures.
+   * Classes of any number of images: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
+   * @throws UsageError where the length is not that of whole images.
    */
   async predict(images: Float32Array): Promise<Prediction> {
     const type = Object.prototype.toString.call(images).slice(8, -1);
@@ -275,7 +275,7 @@ export class Model implements AsyncDisposable {
     const count = images.length / size;
     if (!Number.isInteger(count) || count < 1) {
       throw new UsageError(
-        `predict: ${images.length} values are not whole pictures of ${this.network.input.join('×')} = ${size} values`,
+        `predict: ${images.length} values are not whole images of ${this.network.input.join('×')} = ${size} values`,
       );
     }
     return this.#inTurn(async () => prediction(await this.#session.predict(images, count), count));

@@ -17,7 +17,7 @@ import {
 } from './reporters.ts';
 import { trainer } from './trainer.ts';
 
-/** 10 noisy pictures of 1×2×2 in two classes. */
+/** 10 noisy images of 1×2×2 in two classes. */
 function set(): Dataset {
   const source = random(2, 100);
   return fromArrays(
@@ -62,7 +62,7 @@ test("the lecture's loop reports every step and every epoch", async () => {
     [2, 2],
     [2, 3],
   ]);
-  // The mean counts pictures: batches of 4, 4 and 2.
+  // The mean counts images: batches of 4, 4 and 2.
   const [a, b, c] = stepEvents.map(({ loss }) => loss);
   expect(epochEvents[0]!.trainLoss).toBeCloseTo((4 * a! + 4 * b! + 2 * c!) / 10, 12);
   expect(model.network.parameterCount).toBe(10);

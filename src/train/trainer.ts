@@ -36,7 +36,7 @@ export interface TrainerOptions {
 }
 
 export interface EpochResult {
-  /** Mean loss over the pictures of the epoch, each as its batch was seen, and the share of right answers. */
+  /** Mean loss over the images of the epoch, each as its batch was seen, and the share of right answers. */
   readonly loss: number;
   readonly accuracy: number;
   readonly steps: number;
@@ -131,7 +131,7 @@ export function trainer(options: TrainerOptions): Trainer {
   return { epochs: lastEpoch, train, test };
 }
 
-/** Mean over the pictures: the last batch of an epoch may be smaller than the others. */
+/** Mean over the images: the last batch of an epoch may be smaller than the others. */
 function meanLoss(losses: Float64Array, { batchSize, dataset }: DataLoader): number {
   let sum = 0;
   let images = 0;

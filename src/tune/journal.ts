@@ -14,6 +14,7 @@ import { closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, readSync
 import { setImmediate as breathe } from 'node:timers/promises';
 import { DataError, reason, VggError } from '../errors.ts';
 import { openRegularSync } from '../files/files.ts';
+import { checkPath } from '../paths.ts';
 import { type Json, parseJson } from './json.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord } from './records.ts';
@@ -72,7 +73,7 @@ export class Journal implements Disposable {
 
   /** Reads the whole journal at once. @throws DataError if the file cannot be opened or is not a journal. */
   constructor(path: string, options: JournalOptions = {}, reads = true) {
-    this.path = path;
+    this.path = checkPath('journal', path);
     this.#lock = new JournalLock(path, options);
     if (options.create ?? true) {
       try {

@@ -1,5 +1,5 @@
 /** The charts of a study's report. Complete trials are blue, pruned ones gray, the best one orange. */
-import { colourOf, type Drawing, drawingSvg } from '../report/charts.ts';
+import { colorOf, type Drawing, drawingSvg } from '../report/charts.ts';
 import { type Content, html, type Markup, percent } from '../report/markup.ts';
 import { barX, dot, line, ruleY } from '../report/plot.ts';
 import { type Distribution, type ParamValue, sizeOf, toInternal } from './distributions.ts';
@@ -24,9 +24,9 @@ export interface Span {
   readonly to: number;
 }
 
-const blue = colourOf(0);
-const orange = colourOf(1);
-const grey = colourOf(5);
+const blue = colorOf(0);
+const orange = colorOf(1);
+const grey = colorOf(5);
 const ink = (point: Point, best: Point): string =>
   point === best ? orange : point.state === 'pruned' ? grey : blue;
 const strength = ({ state }: Point): number => (state === 'pruned' ? 0.4 : 0.8);
@@ -258,7 +258,7 @@ export function timelineChart(spans: readonly Span[]): Markup {
           x1: 'from',
           x2: 'to',
           y: (span: Span) => nameOf(span.worker),
-          fill: (span: Span) => paint[span.state] ?? colourOf(2),
+          fill: (span: Span) => paint[span.state] ?? colorOf(2),
           insetLeft: 0.5,
           insetRight: 0.5,
           insetTop: 3,

@@ -9,7 +9,6 @@
 import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, shown } from '../options.ts';
-import { checkPath } from '../paths.ts';
 import { type Params, toInternal } from './distributions.ts';
 import { failTrial, isRunningFor, returnTrial, successorRecord } from './handover.ts';
 import { Journal, type Transaction } from './journal.ts';
@@ -68,10 +67,7 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
     throw new UsageError(`createStudy: direction ${shown(direction)} is neither "minimize" nor "maximize"`);
   }
   if (space !== undefined) options.sampler?.check?.(space);
-  const journal =
-    typeof options.journal === 'string'
-      ? await Journal.open(checkPath('journal', options.journal))
-      : options.journal;
+  const journal = typeof options.journal === 'string' ? await Journal.open(options.journal) : options.journal;
   await journal.transact((state, append) => {
     const existing = state.studyNamed(name);
     if (existing !== undefined) {
@@ -100,10 +96,7 @@ export async function createStudy(options: StudyOptions): Promise<Study> {
 export function loadStudy(options: LoadStudyOptions): Study {
   checkOptions<LoadStudyOptions>('loadStudy', options, loadStudyKeys);
   const { journal } = options;
-  return new Study(
-    typeof journal === 'string' ? new Journal(checkPath('journal', journal), { create: false }) : journal,
-    options,
-  );
+  return new Study(typeof journal === 'string' ? new Journal(journal, { create: false }) : journal, options);
 }
 
 /** The study's attribute with the source of its space. */

@@ -7,7 +7,7 @@ cases.json          the networks (as the project's own layer specs), seeds and b
 gradients.safetensors   for each case loss, logits and gradients, computed in float64 and stored as float32, and what
                     cannot be derived from the seed: the chosen biases and the number of the draw of each filter
 
-Pictures and weights are not stored: both sides draw them from the same counter-based generator (src/data/random.ts,
+Images and weights are not stored: both sides draw them from the same counter-based generator (src/data/random.ts,
 `philox` here; test/golden.ts mirrors `draw_filters`, `draw_images` and `curve_dataset`).
 
 The margin. A gradient is only comparable where no rounding flips a ReLU or the winner of a max-pool. So every golden
@@ -16,7 +16,7 @@ first and the second of each pooling window whose winner is above 0 (or, without
 With hundreds of thousands of decisions no random network has that. It is built, channel by channel from the first
 layer on: a channel's bias is moved into the nearest wide enough gap between its values, and where there is none or a
 window is too close, its filter is drawn again. Both this script (`margin_of_network`) and the tests check the result. Large
-batches repeat `distinct` pictures (labels differ), since the gaps close as the number of values grows.
+batches repeat `distinct` images (labels differ), since the gaps close as the number of values grows.
 """
 import json
 import math
@@ -192,7 +192,7 @@ def build(case):
 
 def build_with(case, reserve):
     seed, layers = case["seed"], case["layers"]
-    # The distinct pictures take all the decisions there are.
+    # The distinct images take all the decisions there are.
     x = draw_images(seed, case["input"], case["distinct"], case["distinct"])
     shapes = parameter_shapes(layers, case["input"])
     for spec in layers[: shapes[0][0]]:
@@ -377,7 +377,7 @@ def curve(layers, steps, seed, pattern, noise, threads=1, dtype=torch.float32):
 
 
 def uniform_flat(seed, parameter, count):
-    """The draws of the project's initialisation (src/model/initialize.ts)."""
+    """The draws of the project's initialization (src/model/initialize.ts)."""
     return uniform(seed, INITIALIZATION, parameter, [0], count)[0]
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the golden files of batch normalisation and dropout: short trainings by PyTorch, step by step.
+"""Writes the golden files of batch normalization and dropout: short trainings by PyTorch, step by step.
 
     python3 test/golden/make_normalized.py         (needs torch and numpy; made with torch 1.13; a few seconds)
 
 normalized.json          the networks (as the project's own layer specs), seeds, batch sizes, and the losses
-normalized.safetensors   for each case pictures, labels, the weights before, what evaluation makes of them, the gradients
+normalized.safetensors   for each case images, labels, the weights before, what evaluation makes of them, the gradients
                          of the first batch, and the weights (running moments included) and evaluation after an epoch
 
 All is computed in float64 with torch.nn's own modules and torch.optim.Adam. Dropout is the exception: PyTorch's draws are
@@ -35,7 +35,7 @@ def dropout(probability):
 
 
 def kept(probability, size, seed, epoch, layer, sample):
-    """Which of a picture's values stay: a byte of Philox each, and where it cannot tell, a number of the value's own."""
+    """Which of an image's values stay: a byte of Philox each, and where it cannot tell, a number of the value's own."""
     key = [np.full(1, x, np.uint64) for x in (DROPOUT + 65536 * layer, epoch, sample)]
     blocks = np.arange(-(-size // 16), dtype=np.uint64)
     words = philox((blocks, *(np.broadcast_to(x, blocks.shape) for x in key)), seed).astype(np.uint64)
@@ -110,7 +110,7 @@ def state(net):
 
 
 def randomize(net):
-    """Normalisations that are not at their start, so that each of their tensors counts."""
+    """Normalizations that are not at their start, so that each of their tensors counts."""
     for m in net.modules():
         if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
             m.running_mean.uniform_(-0.5, 0.5)
@@ -171,7 +171,7 @@ def main():
         case = dict(name=name, input=shape, batch=batch, images=images, seed=len(cases) + 1, classes=layers[-1]["out"])
         cases.append(case | dict(layers=layers))
 
-    # A bias before a normalisation has no gradient but rounding, of which Adam would make whole steps.
+    # A bias before a normalization has no gradient but rounding, of which Adam would make whole steps.
     blocks = [conv(6, 3, 1, 1, bias=False), norm(2), relu, pool(2), conv(9, 3, 1, 1, bias=False), norm(2, 0.3, 0.01), relu]
     add("conv, norm, relu, pool", [3, 9, 8], 8, 21, blocks + [pool(2), flatten, linear(5)])
     add("a few images", [3, 9, 8], 3, 8, blocks + [flatten, linear(5)])

@@ -2,7 +2,7 @@
 
     python3 test/golden/make_optimizers.py
 
-A convolution, a ReLU and a linear layer learn 24 pictures in batches of 4; the last batch of an epoch is whole.
+A convolution, a ReLU and a linear layer learn 24 images in batches of 4; the last batch of an epoch is whole.
 """
 
 import json
@@ -13,9 +13,9 @@ import torch
 torch.manual_seed(7)
 torch.set_num_threads(1)
 
-PICTURES, SIDE, CLASSES, BATCH = 24, 5, 3, 4
-pixels = torch.randint(0, 256, (PICTURES, 1, SIDE, SIDE))
-labels = torch.randint(0, CLASSES, (PICTURES,))
+IMAGES, SIDE, CLASSES, BATCH = 24, 5, 3, 4
+pixels = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE))
+labels = torch.randint(0, CLASSES, (IMAGES,))
 
 
 def network():
@@ -42,7 +42,7 @@ def train(make, label_smoothing=0.0, clip=0.0, accumulate=1):
     optimizer = make(model.parameters())
     loss_of = torch.nn.CrossEntropyLoss(label_smoothing=label_smoothing)
     losses = []
-    for step in range(PICTURES // BATCH):
+    for step in range(IMAGES // BATCH):
         part = slice(step * BATCH, (step + 1) * BATCH)
         loss = loss_of(model(pixels[part] / 255), labels[part])
         (loss / accumulate).backward()

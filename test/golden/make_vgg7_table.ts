@@ -1,6 +1,6 @@
 /**
  * Makes `vgg7-table.json`: the test accuracy of `vgg7` for every point of a small space, 3 epochs on the first 10,000
- * pictures of CIFAR-10. Samplers are compared on it without training anything (`src/tune/samplers/samplers.test.ts`).
+ * images of CIFAR-10. Samplers are compared on it without training anything (`src/tune/samplers/samplers.test.ts`).
  *
  *     node test/golden/make_vgg7_table.ts DIR     DIR has CIFAR-10's binary files; about a quarter of an hour
  *
@@ -24,7 +24,7 @@ import {
   trainer,
 } from '../../src/index.ts';
 
-const pictures = 10_000;
+const images = 10_000;
 const epochs = 3;
 const candidates = {
   lr: [0.0005, 0.001, 0.0015, 0.002, 0.0025],
@@ -45,7 +45,7 @@ const table: Table = existsSync(file)
   ? JSON.parse(await readFile(file, 'utf8'))
   : {
       what:
-        `test accuracy of vgg7 on CIFAR-10 after ${epochs} epochs on ${pictures} pictures; ` +
+        `test accuracy of vgg7 on CIFAR-10 after ${epochs} epochs on ${images} images; ` +
         'channels of the first block, twice as many in the second; stride of the second pool',
       candidates,
       results: [],
@@ -56,9 +56,9 @@ if (directory === undefined) throw new Error('usage: node test/golden/make_vgg7_
 const { train: all, test } = await loadDataset({ dataset: 'cifar10', data: directory });
 const train: Dataset = {
   ...all,
-  pixels: all.pixels.subarray(0, pictures * 3072),
-  labels: all.labels.subarray(0, pictures),
-  length: pictures,
+  pixels: all.pixels.subarray(0, images * 3072),
+  labels: all.labels.subarray(0, images),
+  length: images,
 };
 const floats = [toTensor(), normalize([0.5, 0.5, 0.5], [0.25, 0.25, 0.25])];
 

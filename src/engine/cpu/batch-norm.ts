@@ -1,10 +1,10 @@
 /**
- * Batch normalisation with the ReLU behind it. In training it needs the moments of the whole batch, and in the backward
+ * Batch normalization with the ReLU behind it. In training it needs the moments of the whole batch, and in the backward
  * pass two sums over it, so all workers meet on either way: each group of images gathers its part in a place of its own
  * (`gather`), and one worker combines them, in their order and in float64 (`combineBatchNorm`). Then each image is
- * normalised by itself. In evaluation the running moments are there beforehand.
+ * normalized by itself. In evaluation the running moments are there beforehand.
  *
- * The output is not kept for the backward pass: it is normalised again from the input, which is kept anyway.
+ * The output is not kept for the backward pass: it is normalized again from the input, which is kept anyway.
  */
 import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from './code.ts';
 import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
@@ -23,7 +23,7 @@ const vectors = [
   'slope',
 ] as const;
 
-/** A normalisation's own memory, for the whole session. */
+/** A normalization's own memory, for the whole session. */
 export interface BatchNormMemory {
   readonly vectors: Place;
   /** Running mean, then running variance. */
@@ -146,7 +146,7 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
   }
 }
 
-/** The meeting in the middle of a normalisation. `group` numbers the groups of images. */
+/** The meeting in the middle of a normalization. `group` numbers the groups of images. */
 export interface Meeting {
   /** Joins a chunk's values to its group's moments; `before` images of the group came before. */
   gather(code: Code, chunk: Chunk, group: number, before: number): void;

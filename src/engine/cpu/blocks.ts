@@ -55,7 +55,7 @@ export const fromImage = (first: number, blocks: readonly Block[]): Block[] =>
     size,
   }));
 
-/** Divides items into at most `parts` groups of neighbours. */
+/** Divides items into at most `parts` groups of neighbors. */
 export function group<T>(items: readonly T[], parts: number): T[][] {
   const groups = Math.min(parts, items.length);
   return Array.from({ length: groups }, (_, i) =>

@@ -143,8 +143,8 @@ export interface Call {
 }
 
 /**
- * What is not a kernel: reading pictures and computing the loss, whose places are byte addresses, drawing what is
- * dropped, and what a batch normalisation computes once for all.
+ * What is not a kernel: reading images and computing the loss, whose places are byte addresses, drawing what is
+ * dropped, and what a batch normalization computes once for all.
  */
 export type HostCall =
   | {

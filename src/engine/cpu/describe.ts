@@ -63,7 +63,7 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return {
         layers,
         kind,
-        forward: `moments, then normalised${operation.relu ? ' with ReLU' : ''}`,
+        forward: `moments, then normalized${operation.relu ? ' with ReLU' : ''}`,
         backward: index === 0 ? 'sums' : 'sums, then in place',
         blocks: 'by image, moments of the whole batch',
       };

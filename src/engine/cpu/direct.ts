@@ -1,5 +1,5 @@
 /**
- * The convolution of a picture, whose channels are few and stored without surplus: as it is written, without copies of
+ * The convolution of an image, whose channels are few and stored without surplus: as it is written, without copies of
  * patches. Nobody needs the gradient of its input.
  */
 import { cutRows } from './blocks.ts';
@@ -97,7 +97,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     },
     inputBlocks: () => [],
     inputGradient() {
-      throw new TypeError('the gradient of a picture is not computed');
+      throw new TypeError('the gradient of an image is not computed');
     },
   };
 }

@@ -39,7 +39,7 @@ interface Training extends Pick<ProfileOptions, 'optimizer' | 'stepOptions'> {
 
 /**
  * Trainings that together need every kernel, with blocks cut for the usual cache: the lecture's network, a deep one, one of
- * odd windows, one of small maps, whose picture has channels enough for its sparse gradients, and one whose channels are
+ * odd windows, one of small maps, whose image has channels enough for its sparse gradients, and one whose channels are
  * too many for those.
  */
 export const trainings: readonly Training[] = [

@@ -42,8 +42,8 @@ const abortAsked = 3;
 const stopped = 4;
 export const controlWords = 16;
 
-/** Where a pass's pictures come from. */
-export type PictureSource =
+/** Where a pass's images come from. */
+export type ImageSource =
   | {
       readonly kind: 'dataset';
       /** Of the whole data set, [N, C, H, W] and [N]. */
@@ -56,10 +56,10 @@ export type PictureSource =
     }
   | {
       readonly kind: 'values';
-      /** Transformed pictures [N, C, H, W] and labels [N] of just this pass. */
+      /** Transformed images [N, C, H, W] and labels [N] of just this pass. */
       readonly values: Float32Array;
       readonly labels: Uint16Array;
-      /** What dropout draws by: position in the data set of each picture. */
+      /** What dropout draws by: position in the data set of each image. */
       readonly samples: Uint32Array;
       readonly seed: number;
       readonly epoch: number;
@@ -70,7 +70,7 @@ export type Command =
   | { readonly kind: 'derive' }
   | {
       readonly kind: 'train';
-      readonly source: PictureSource;
+      readonly source: ImageSource;
       readonly batchSize: number;
       readonly from: number;
       readonly to: number;
@@ -80,9 +80,9 @@ export type Command =
       readonly rates: Float64Array;
       /** Optimizer steps done before. */
       readonly optimizerSteps: number;
-      /** What the first step of the source is in its epoch: not 0 where a source holds one step's pictures alone. */
+      /** What the first step of the source is in its epoch: not 0 where a source holds one step's images alone. */
       readonly stepOffset: number;
-      /** Pictures of the whole epoch, and in each of its batches but the last. */
+      /** Images of the whole epoch, and in each of its batches but the last. */
       readonly epochImages: number;
       readonly epochBatch: number;
       /** Receive a loss and a number of right answers for each step, from `from` on. */
@@ -93,7 +93,7 @@ export type Command =
   | { readonly kind: 'swap' }
   | {
       readonly kind: 'evaluate';
-      readonly source: PictureSource;
+      readonly source: ImageSource;
       readonly batchSize: number;
       readonly images: number;
       /** Receives the sum of the losses, the number of right answers, and of those among the five likeliest. */
@@ -103,7 +103,7 @@ export type Command =
     }
   | {
       readonly kind: 'gradients';
-      readonly source: PictureSource;
+      readonly source: ImageSource;
       readonly batchSize: number;
       readonly totals: Float64Array;
     };
@@ -144,18 +144,18 @@ export class Executor {
   #current: BoundPlan | undefined;
   #floats: Float32Array = new Float32Array(0);
   #bytes: Uint8Array = new Uint8Array(0);
-  #source: PictureSource | undefined;
+  #source: ImageSource | undefined;
   /** Of the running step in its source. */
   #firstImage = 0;
   #gradientScale = 1;
   #labelSmoothing = 0;
-  /** Share of its own picture and label in a mixed one. */
+  /** Share of its own image and label in a mixed one. */
   #ownShare = 1;
   /** Of an image, for each class. */
   readonly #logits: Float64Array;
   readonly #targets: Float64Array;
   readonly #gradient: Float64Array;
-  /** A picture that is mixed with another. */
+  /** An image that is mixed with another. */
   #partner: Float32Array = new Float32Array(0);
 
   constructor(
@@ -217,7 +217,7 @@ export class Executor {
       const first = step * batchSize;
       const count = Math.min(batchSize, total - first);
       this.#begin(source, 'train', count, first);
-      // Batches that are accumulated, and the pictures in them.
+      // Batches that are accumulated, and the images in them.
       const epochStep = command.stepOffset + step;
       const position = epochStep % accumulate;
       const start = (epochStep - position) * epochBatch;
@@ -293,7 +293,7 @@ export class Executor {
   }
 
   /** Makes the plan for this batch the current one. A plan finds its part of memory clear. */
-  #begin(source: PictureSource, mode: 'train' | 'evaluate', batch: number, firstImage: number): void {
+  #begin(source: ImageSource, mode: 'train' | 'evaluate', batch: number, firstImage: number): void {
     const key = `${mode} ${batch}`;
     let bound = this.#plans.get(key);
     if (!bound) {
@@ -398,7 +398,7 @@ export class Executor {
     if (this.#control(abortAsked)) Atomics.store(this.#shared.control, stopped, 1);
   }
 
-  /** How the loss counts; pictures are not mixed. */
+  /** How the loss counts; images are not mixed. */
   #prepareLoss(gradientScale: number, labelSmoothing = 0): void {
     this.#gradientScale = gradientScale;
     this.#labelSmoothing = labelSmoothing;
@@ -476,7 +476,7 @@ export class Executor {
     return clippingScale(Math.sqrt(sum), largest);
   }
 
-  /** What each byte of a picture becomes in each channel. */
+  /** What each byte of an image becomes in each channel. */
   #writeByteValues({ scale, offset }: FusedTransform): void {
     let at = this.#session.byteValues(this.#worker);
     for (let channel = 0; channel < scale.length; channel++) {
@@ -506,18 +506,18 @@ export class Executor {
     }
   }
 
-  /** Puts picture `picture` of the batch into the map's place `i`. */
-  #load(call: LoadImages, i: number, picture: number): void {
+  /** Puts image `image` of the batch into the map's place `i`. */
+  #load(call: LoadImages, i: number, image: number): void {
     const source = this.#source!;
-    if (source.kind === 'dataset') this.#loadPicture(call, source, i, picture);
-    else this.#loadValues(call, source, i, picture);
+    if (source.kind === 'dataset') this.#loadImage(call, source, i, image);
+    else this.#loadValues(call, source, i, image);
   }
 
-  /** The same, mixed with its partner. What surrounds the picture in the map is 0 in both. */
+  /** The same, mixed with its partner. What surrounds the image in the map is 0 in both. */
   #loadMixed(call: LoadImages, i: number): void {
     const { batch } = this.#current!.plan;
-    const picture = call.first + i;
-    this.#load(call, i, batch - 1 - picture);
+    const image = call.first + i;
+    this.#load(call, i, batch - 1 - image);
     const { height, width, stored } = this.#session.operations.input;
     const row = width * stored;
     if (this.#partner.length < height * row) this.#partner = new Float32Array(height * row);
@@ -526,7 +526,7 @@ export class Executor {
       const start = at + y * call.rowStride;
       this.#partner.set(this.#floats.subarray(start, start + row), y * row);
     }
-    this.#load(call, i, picture);
+    this.#load(call, i, image);
     for (let y = 0; y < height; y++) {
       const start = at + y * call.rowStride;
       for (let x = 0; x < row; x++) {
@@ -536,19 +536,19 @@ export class Executor {
     }
   }
 
-  #loadPicture(
+  #loadImage(
     call: LoadImages,
-    source: Extract<PictureSource, { kind: 'dataset' }>,
+    source: Extract<ImageSource, { kind: 'dataset' }>,
     i: number,
-    picture: number,
+    image: number,
   ): void {
     const { fused, order, pixels, seed, epoch } = source;
     const [channels, height, width] = fused.source;
     const [, rows, columns] = fused.output;
-    const index = order[this.#firstImage + picture]!;
+    const index = order[this.#firstImage + image]!;
     const { top, left, flip, hole } = place(fused, random(seed, streams.transform, epoch, index));
     const size = channels * height * width;
-    const bytes = this.#current!.plan.memoryFloats * 4 + this.#worker * pictureBytes(size);
+    const bytes = this.#current!.plan.memoryFloats * 4 + this.#worker * imageBytes(size);
     this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), bytes);
     const clamp = (value: number, most: number): number => Math.min(Math.max(value, 0), most);
     const columnFrom = clamp(flip ? left - width + 1 : -left, columns);
@@ -583,12 +583,12 @@ export class Executor {
 
   #loadValues(
     call: LoadImages,
-    source: Extract<PictureSource, { kind: 'values' }>,
+    source: Extract<ImageSource, { kind: 'values' }>,
     i: number,
-    picture: number,
+    image: number,
   ): void {
     const { channels, height, width } = this.#session.operations.input;
-    const from = (this.#firstImage + picture) * channels * height * width;
+    const from = (this.#firstImage + image) * channels * height * width;
     const to = call.map / 4 + i * call.imageStride;
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < height; y++) {
@@ -616,13 +616,13 @@ export class Executor {
     const [logits, targets, gradient] = [this.#logits, this.#targets, this.#gradient];
     for (let i = 0; i < count; i++) {
       const at = call.logits / 4 + i * call.logitStride;
-      const picture = first + i;
-      const label = this.#labelOf(picture);
-      const other = this.#ownShare === 1 ? label : this.#labelOf(this.#current!.plan.batch - 1 - picture);
+      const image = first + i;
+      const label = this.#labelOf(image);
+      const other = this.#ownShare === 1 ? label : this.#labelOf(this.#current!.plan.batch - 1 - image);
       for (let c = 0; c < classes; c++) logits[c] = floats[at + logitPlaces[c]!]!;
       fillTargets(targets, label, this.#labelSmoothing, other, this.#ownShare);
-      this.#shared.losses[picture] = imageLoss(logits, targets, gradient, exponential);
-      this.#shared.ranks[picture] = rankOf(logits, label);
+      this.#shared.losses[image] = imageLoss(logits, targets, gradient, exponential);
+      this.#shared.ranks[image] = rankOf(logits, label);
       if (!call.gradient) continue;
       const to = call.gradient / 4 + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
@@ -631,16 +631,16 @@ export class Executor {
     }
   }
 
-  /** Of a picture of the batch. */
-  #labelOf(picture: number): number {
+  /** Of an image of the batch. */
+  #labelOf(image: number): number {
     const source = this.#source!;
-    const index = this.#firstImage + picture;
+    const index = this.#firstImage + image;
     return source.labels[source.kind === 'dataset' ? source.order[index]! : index]!;
   }
 }
 
-/** Bytes that a worker needs for a picture of `size` bytes. */
-export const pictureBytes = (size: number): number => Math.ceil(size / 64) * 64;
+/** Bytes that a worker needs for an image of `size` bytes. */
+export const imageBytes = (size: number): number => Math.ceil(size / 64) * 64;
 
 /** Asks running workers to stop after their step, or clears that wish before the next command. */
 export function setAbort(control: Int32Array, abort: boolean): void {

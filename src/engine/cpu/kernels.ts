@@ -27,13 +27,13 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
   return source;
 };
 
-/** WebAssembly, revectorised where V8 and the processor can and a self-test agrees. */
+/** WebAssembly, revectorized where V8 and the processor can and a self-test agrees. */
 export const wasmKernels: KernelProvider = async (shared, notice) => {
   if (inNode()) {
     const { revectorizedKernels } = await import('./revectorize-node.ts');
     const result = revectorizedKernels(shared);
     if ('source' in result) return result.source;
-    if (result.failed) notice(`WebAssembly is not revectorised: ${result.reason}`);
+    if (result.failed) notice(`WebAssembly is not revectorized: ${result.reason}`);
   }
   return plainWasmKernels(shared, notice);
 };

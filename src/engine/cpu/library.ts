@@ -12,7 +12,7 @@ export type KernelSource = KernelVectors &
   (
     | {
         readonly kind: 'wasm';
-        /** What it is, beyond its kind: `revectorised`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
+        /** What it is, beyond its kind: `revectorized`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
         readonly variant: string;
         readonly module: WasmModule;
       }
@@ -42,7 +42,7 @@ export const vectorsOf = ({ widths: [widest] }: Target): KernelVectors => ({
   tiles: widest!.tiles,
 });
 
-/** In words: `wasm`, `wasm (revectorised)`, `native (AVX-512)`. */
+/** In words: `wasm`, `wasm (revectorized)`, `native (AVX-512)`. */
 export const describeKernels = ({ kind, variant }: KernelSource): string =>
   variant === '' ? kind : `${kind} (${variant})`;
 

@@ -18,7 +18,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { basename, delimiter, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -36,6 +36,7 @@ import {
 import { noNative, targetsHere } from '../../../test/native.ts';
 import { jsonLines, vgg } from '../../../test/run-vgg.ts';
 import { VggError } from '../../errors.ts';
+import { thisProcess } from '../../files/liveness.ts';
 import { lockFolder } from '../../files/lock.ts';
 import { nativeTargets } from '../../kernels/catalogue.ts';
 import { flatten, linear } from '../../model/layers/index.ts';
@@ -382,7 +383,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
 
     test('and was killed is not waited for', async () => {
-      const killed = { id: 'killed', pid: 999_999_999, hostname: hostname(), started: '' };
+      const killed = { ...thisProcess(), id: 'killed', pid: 999_999_999, started: '' };
       writeFileSync(join(directory, 'lock'), JSON.stringify(killed));
       await load();
       expect(notices).toEqual([expect.stringContaining(compiling())]);

@@ -1,10 +1,10 @@
 /**
  * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer and a batch
- * normalisation their ReLU; flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
+ * normalization their ReLU; flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
  * which depend on network and cache alone, so that all plans of a session share them.
  *
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
- * multiples of the granule, the surplus is zero. Only the picture that a first convolution reads is stored as it is.
+ * multiples of the granule, the surplus is zero. Only the image that a first convolution reads is stored as it is.
  */
 import { directUnroll } from '../../kernels/direct.ts';
 import { granule } from '../../kernels/language.ts';
@@ -151,7 +151,7 @@ export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2
   );
 }
 
-/** Whether the direct algorithm can: it reads pictures, whose channels are stored without surplus. */
+/** Whether the direct algorithm can: it reads images, whose channels are stored without surplus. */
 const canBeDirect = (spec: Conv2dSpec, { stored }: MapShape): boolean =>
   stored % granule !== 0 && (spec.kernel[1] * stored) % directUnroll === 0;
 
@@ -181,8 +181,8 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     stored: roundUp(channels, granule),
   });
   const { layers } = network;
-  const picture = mapOf(network.input);
-  const input = layers[0]?.spec.kind === 'conv2d' ? { ...picture, stored: picture.channels } : picture;
+  const image = mapOf(network.input);
+  const input = layers[0]?.spec.kind === 'conv2d' ? { ...image, stored: image.channels } : image;
 
   /** The layout of a layer's parameters as if they came first. */
   const layOut = (

@@ -7,7 +7,7 @@
  * are formed in the next phase in a fixed order, so results depend neither on timing nor on the number of threads.
  * Most networks need two phases for a training step: images (forward and backward, each group of images into a slot
  * of its own) and parameters (slots summed, optimizer, matrices derived from the weights). A split linear layer needs
- * all images at once, which adds a phase before and after it in either direction. A batch normalisation needs all
+ * all images at once, which adds a phase before and after it in either direction. A batch normalization needs all
  * images' moments, which ends a phase in either direction; the last worker to arrive there combines them.
  */
 import { byteLevels } from '../../kernels/maps.ts';
@@ -150,9 +150,9 @@ export class SessionMemory {
   readonly splitGradients: Place;
   /** For each operation that is a convolution. */
   readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
-  /** For each batch normalisation. */
+  /** For each batch normalization. */
   readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
-  /** What groups of images gather for the normalisation that is being worked on. */
+  /** What groups of images gather for the normalization that is being worked on. */
   readonly parts: Place;
   readonly partStride: number;
   /** Floats of it. */
@@ -200,7 +200,7 @@ export class SessionMemory {
     return this.#settings.at + worker * settingsFloats;
   }
 
-  /** Where a worker keeps what each byte of a picture becomes, [input channels][256]. */
+  /** Where a worker keeps what each byte of an image becomes, [input channels][256]. */
   byteValues(worker: number): number {
     return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
   }
@@ -242,12 +242,12 @@ export function deriveAll(memory: SessionMemory): Instruction[] {
 interface LaidOut {
   /** Few images pass operation by operation in small parts. */
   readonly stages: boolean;
-  /** The meetings of batch normalisations, by the operation's place; none where there is no training. */
+  /** The meetings of batch normalizations, by the operation's place; none where there is no training. */
   readonly meetings: ReadonlyMap<number, Meeting>;
-  /** The normalisations whose output is made again for the backward pass, by their place. */
+  /** The normalizations whose output is made again for the backward pass, by their place. */
   readonly remade: ReadonlySet<number>;
   readonly maps: readonly MapBuffer[];
-  /** Gradients of the maps; none of the pictures, and none at all without training. */
+  /** Gradients of the maps; none of the images, and none at all without training. */
   readonly gradients: readonly (MapBuffer | undefined)[];
   readonly lowered: readonly Lowered[];
   readonly memoryFloats: number;
@@ -295,7 +295,7 @@ function layOut(
     maps.push(allocate(shape, inputFrame(list[reader]), whole));
   });
   const gradients: (MapBuffer | undefined)[] = [];
-  /** Whether a normalisation writes the gradient of its input over that of its output, which has the same frame. */
+  /** Whether a normalization writes the gradient of its input over that of its output, which has the same frame. */
   const writesOver = (i: number): boolean =>
     list[i]?.kind === 'batchNorm' && i > 0 && !readsVector(list[i + 1]);
   /** Whether operation `i` applies the ReLU of the one before to the gradient that it writes. The loss does not. */
@@ -368,7 +368,7 @@ function layOut(
   return { stages, meetings, remade, maps, gradients, lowered, memoryFloats };
 }
 
-/** Where a batch normalisation's parameters, gradients and parts are. */
+/** Where a batch normalization's parameters, gradients and parts are. */
 const normalizationPlaces = (
   memory: SessionMemory,
   operation: BatchNorm,
@@ -454,7 +454,7 @@ export function compilePlan(
   const normalizations = list.flatMap((operation, i) =>
     operation.kind === 'batchNorm' ? [{ operation, i }] : [],
   );
-  /** A call for each normalisation that needs no images but their numbers. */
+  /** A call for each normalization that needs no images but their numbers. */
   const forNormalizations = (step: 'evaluation' | 'running', images: readonly number[]) =>
     normalizations.map(({ operation, i }) =>
       emit((code) =>
@@ -493,7 +493,7 @@ export function compilePlan(
       return chunks;
     });
     const groupSizes = groups.map((chunks) => chunks.reduce((sum, { count }) => sum + count, 0));
-    /** The normalisation between a segment and the next, if that is what is there. */
+    /** The normalization between a segment and the next, if that is what is there. */
     const meetingBehind = (
       segment: number,
     ): { readonly i: number; readonly meeting: Meeting } | undefined => {

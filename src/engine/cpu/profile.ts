@@ -12,7 +12,7 @@ import type { Network } from '../../model/layer.ts';
 import { sizeOf } from '../../model/network.ts';
 import { adam } from '../../train/optimizers.ts';
 import type { OptimizerOptions, StepOptions } from '../backend.ts';
-import { controlWords, Executor, pictureBytes, type SharedState } from './executor.ts';
+import { controlWords, Executor, imageBytes, type SharedState } from './executor.ts';
 import { type KernelLibrary, type KernelSource, openLibrary } from './library.ts';
 import { matrixOf, type Operations, planOperations, storeMatrix } from './operations.ts';
 import { planFloats, SessionMemory } from './plan.ts';
@@ -22,7 +22,7 @@ import { webAssembly } from './webassembly.ts';
 export interface ProfiledCall {
   readonly kernel: KernelName;
   readonly values: readonly number[];
-  /** The operation that it is a part of, by its place in `operations.list`; none for reading pictures. */
+  /** The operation that it is a part of, by its place in `operations.list`; none for reading images. */
   readonly operation: number | undefined;
   /** Median over the steps. */
   readonly milliseconds: number;
@@ -36,7 +36,7 @@ export interface Profile {
   readonly calls: readonly ProfiledCall[];
   /** Of a whole step: of its calls and what is outside them. */
   readonly milliseconds: number;
-  /** Of it, outside kernels: reading pictures, the loss, and the clocks themselves. */
+  /** Of it, outside kernels: reading images, the loss, and the clocks themselves. */
   readonly outside: number;
 }
 
@@ -62,7 +62,7 @@ export interface ProfileOptions {
   readonly stepOptions?: StepOptions;
 }
 
-/** Trains `steps` steps on random pictures and looks at the clock. */
+/** Trains `steps` steps on random images and looks at the clock. */
 export async function profileTraining(
   network: Network,
   source: KernelSource,
@@ -84,7 +84,7 @@ export async function profileTraining(
     { length: total * sizeOf(shape) },
     (_, i) => Math.imul(i, 2_654_435_761) >>> 24,
   );
-  const bytes = planFloats(session, batchSize, 'train', 1) * 4 + pictureBytes(sizeOf(shape));
+  const bytes = planFloats(session, batchSize, 'train', 1) * 4 + imageBytes(sizeOf(shape));
   const pages = Math.ceil(bytes / 65_536);
   const memory = new webAssembly.Memory({ initial: pages, maximum: 65_536, shared: false });
   await wishHugePages(memory);
@@ -194,7 +194,7 @@ export interface LayerProfile {
     /** Counted as direct convolution: what PyTorch would compute. */
     readonly gflops: number;
   }[];
-  /** What is no layer's: reading pictures, the loss. */
+  /** What is no layer's: reading images, the loss. */
   readonly rest: { readonly milliseconds: number; readonly share: number };
 }
 
@@ -205,7 +205,7 @@ export async function profileLayers(
   options: ProfileOptions,
 ): Promise<LayerProfile> {
   const { operations, calls, milliseconds } = await profileTraining(network, source, options);
-  // Forward, weights' and inputs' gradients; nobody needs the pictures' gradient.
+  // Forward, weights' and inputs' gradients; nobody needs the images' gradient.
   const flopsOf = new Map(
     network.layers
       .filter(({ multiplyAdds }) => multiplyAdds > 0)

@@ -37,7 +37,7 @@ function make(shared: boolean): Revectorized {
     return { reason: `turned off by ${revectorizeVariable}`, failed: false };
   }
   if (process.arch !== 'x64') {
-    return { reason: `V8 revectorises for x64 alone, not for ${process.arch}`, failed: false };
+    return { reason: `V8 revectorizes for x64 alone, not for ${process.arch}`, failed: false };
   }
   if (!processorFeatures().has('avx2')) {
     return { reason: 'no AVX2 on this processor, as far as the system tells', failed: false };
@@ -71,6 +71,6 @@ function make(shared: boolean): Revectorized {
     [openModule(module, memories[1]), memories[1]],
   );
   return complaint === undefined
-    ? { source: { kind: 'wasm', variant: 'revectorised', ...vectorsOf(wasmPairsTarget), module } }
+    ? { source: { kind: 'wasm', variant: 'revectorized', ...vectorsOf(wasmPairsTarget), module } }
     : { reason: `its self-test failed: ${complaint}`, failed: true };
 }

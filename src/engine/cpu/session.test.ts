@@ -1,5 +1,5 @@
 /**
- * What only the CPU engine promises: the same bits for any number of threads, the two ways of reading pictures, limits
+ * What only the CPU engine promises: the same bits for any number of threads, the two ways of reading images, limits
  * of memory, and that nothing is left running. That its numbers are right is shown in `test/conformance.test.ts`.
  */
 import { spawn } from 'node:child_process';
@@ -38,7 +38,7 @@ function networkOf(model: string, options: Readonly<Record<string, OptionValue>>
 /** Small enough for a test, and its first linear layer is still split. */
 const narrowVgg7 = networkOf('vgg7', { channels: [6, 12], hidden: 180 });
 
-/** The same with a batch normalisation behind each convolution, and dropout. */
+/** The same with a batch normalization behind each convolution, and dropout. */
 const normalizedVgg7 = networkOf('vgg7-bn', { channels: [6, 12], hidden: 180, dropout: 0.4 });
 
 const noise = (count: number): ReturnType<typeof fromArrays> =>
@@ -50,7 +50,7 @@ const noise = (count: number): ReturnType<typeof fromArrays> =>
 
 const augment = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
 
-/** All steps of an epoch over `images` pictures; the last batch is smaller where they do not divide. */
+/** All steps of an epoch over `images` images; the last batch is smaller where they do not divide. */
 function epochOf(images: number, batchSize: number, seed: number, transform: Transform): TrainRequest {
   const dataset = noise(images);
   const order = Uint32Array.from({ length: images }, (_, i) => (i * 11 + seed) % images);
@@ -72,7 +72,7 @@ async function use<T>(session: Session, body: (session: Session) => Promise<T>):
 
 describe.each([
   ['wasm', plainWasmKernels],
-  ['wasm, revectorised where it can be', wasmKernels],
+  ['wasm, revectorized where it can be', wasmKernels],
   ...targetsHere.map((target) => [`native, ${target}`, nativeOf(target)] as const),
 ] as const)('same seed, same bits, for any number of threads: %s', (_device, kernels) => {
   test.each([
@@ -123,7 +123,7 @@ describe.each([3, 5])('%i threads on fewer images', (threads) => {
   );
 });
 
-describe('pictures', () => {
+describe('images', () => {
   const network = networkOf('simplified');
   const open = (threads: number, batchSize = 16, of = network): Promise<Session> =>
     openCpuSession(of, { batchSize, threads, shared: threads > 1, kernels: wasmKernels });
@@ -205,7 +205,7 @@ describe('pictures', () => {
         );
       const losses = await train(own);
       expect(losses.length).toBe(5);
-      // A normalisation enlarges rounding, and Adam what comes of it.
+      // A normalization enlarges rounding, and Adam what comes of it.
       const tolerance = of === network ? 1e-5 : 1e-4;
       expectAllClose(losses, await train(fused), tolerance, 'losses');
     },
@@ -221,7 +221,7 @@ describe('memory', () => {
     const opening = openWasm(network, { batchSize: 100, threads: 2 });
     await expect(opening).rejects.toThrow(VggError);
     await expect(opening).rejects.toThrow(
-      /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, and a WebAssembly memory holds 4 GiB at most; choose a smaller batch, fewer channels or hidden units, or smaller pictures$/,
+      /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, and a WebAssembly memory holds 4 GiB at most; choose a smaller batch, fewer channels or hidden units, or smaller images$/,
     );
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
   });

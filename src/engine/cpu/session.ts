@@ -29,8 +29,8 @@ import { type Crew, callingThread, workerCrew } from './crew.ts';
 import {
   controlWords,
   Executor,
-  type PictureSource,
-  pictureBytes,
+  type ImageSource,
+  imageBytes,
   type SharedState,
   setAbort,
 } from './executor.ts';
@@ -53,7 +53,7 @@ const pageBytes = 65_536;
 const largestPages = 65_536;
 /** Bytes that a session may use. */
 export const largestMemory: number = largestPages * pageBytes;
-/** Pictures that an evaluation takes at once. */
+/** Images that an evaluation takes at once. */
 const evaluationBatch = 100;
 
 export interface CpuOptions extends SessionOptions {
@@ -88,7 +88,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     throw new VggError(
       `${network.name}: training with batches of ${options.batchSize} on ${threads} threads needs ` +
         `${(needed / 2 ** 28).toFixed(1)} GiB, and a WebAssembly memory holds 4 GiB at most; ` +
-        'choose a smaller batch, fewer channels or hidden units, or smaller pictures',
+        'choose a smaller batch, fewer channels or hidden units, or smaller images',
     );
   }
   let memory: WasmMemory;
@@ -178,8 +178,8 @@ class CpuSession implements Session {
   readonly #buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
   /** Memory of each plan, by mode and batch. */
   readonly #planFloats = new Map<string, number>();
-  /** Shared memory for a caller's pictures. */
-  #pictures: Float32Array = new Float32Array(0);
+  /** Shared memory for a caller's images. */
+  #images: Float32Array = new Float32Array(0);
   #optimizerSteps = 0;
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
@@ -343,12 +343,12 @@ class CpuSession implements Session {
     const done = await this.#abortable(signal, async () => {
       if (signal?.aborted) return 0;
       if (fused) {
-        const pictures = this.#fusedSource(source, fused);
-        this.#reserve('train', source.order.length, source.batchSize, pictures);
+        const input = this.#fusedSource(source, fused);
+        this.#reserve('train', source.order.length, source.batchSize, input);
         return await this.#crew.run(
           {
             ...command,
-            source: pictures,
+            source: input,
             batchSize: source.batchSize,
             from,
             to,
@@ -409,12 +409,12 @@ class CpuSession implements Session {
     let images = 0;
     await this.#abortable(signal, async () => {
       for (let first = 0; first < total && !signal?.aborted; first += part) {
-        const pictures = fused ? this.#fusedSource(source, fused) : this.#transformed(source, first, part);
+        const input = fused ? this.#fusedSource(source, fused) : this.#transformed(source, first, part);
         const count = Math.min(part, total - first);
-        this.#reserve('evaluate', count, evaluationBatch, pictures);
+        this.#reserve('evaluate', count, evaluationBatch, input);
         const batches = await this.#crew.run({
           kind: 'evaluate',
-          source: pictures,
+          source: input,
           batchSize: evaluationBatch,
           images: count,
           totals,
@@ -539,7 +539,7 @@ class CpuSession implements Session {
     });
   }
 
-  #fusedSource(source: BatchSource, fused: NonNullable<ReturnType<typeof fuseTransform>>): PictureSource {
+  #fusedSource(source: BatchSource, fused: NonNullable<ReturnType<typeof fuseTransform>>): ImageSource {
     const { dataset, order, seed, epoch } = source;
     this.#checkShape(fused.output, source);
     return {
@@ -553,9 +553,10 @@ class CpuSession implements Session {
     };
   }
 
-  /** Makes sure that memory holds the plans of these batches, and behind them a picture's bytes for each worker. */
-  #reserve(mode: 'train' | 'evaluate', images: number, batchSize: number, source: PictureSource): void {
-    const pictures = source.kind === 'dataset' ? this.threads * pictureBytes(sizeOf(source.fused.source)) : 0;
+  /** Makes sure that memory holds the plans of these batches, and behind them an image's bytes for each worker. */
+  #reserve(mode: 'train' | 'evaluate', images: number, batchSize: number, source: ImageSource): void {
+    const workerBytes =
+      source.kind === 'dataset' ? this.threads * imageBytes(sizeOf(source.fused.source)) : 0;
     for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
       if (batch === 0) continue;
       const key = `${mode} ${batch}`;
@@ -564,7 +565,7 @@ class CpuSession implements Session {
         floats = planFloats(this.#memory, batch, mode, this.threads);
         this.#planFloats.set(key, floats);
       }
-      const bytes = floats * 4 + pictures;
+      const bytes = floats * 4 + workerBytes;
       const missing = Math.ceil((bytes - this.#state.memory.buffer.byteLength) / pageBytes);
       if (missing <= 0) continue;
       try {
@@ -582,13 +583,13 @@ class CpuSession implements Session {
     const { input, name } = this.#network;
     if (shape.join() === input.join()) return;
     throw new UsageError(
-      `${name} reads pictures of ${input.join('×')}, and the transforms make ${shape.join('×')} of ` +
+      `${name} reads images of ${input.join('×')}, and the transforms make ${shape.join('×')} of ` +
         `${source.dataset.name}'s ${source.dataset.shape.join('×')}; change the transforms or the input`,
     );
   }
 
   /** A batch through transforms that only plain TypeScript can do. */
-  #transformed(source: BatchSource, first: number, most: number): PictureSource {
+  #transformed(source: BatchSource, first: number, most: number): ImageSource {
     const { dataset, transform, order, seed, epoch } = source;
     const size = sizeOf(dataset.shape);
     const indices = order.subarray(first, first + most);
@@ -604,7 +605,7 @@ class CpuSession implements Session {
     return { kind: 'values', values, labels, samples: indices.slice(), seed, epoch };
   }
 
-  #values(images: Float32Array, count: number, labels?: ArrayLike<number>): PictureSource {
+  #values(images: Float32Array, count: number, labels?: ArrayLike<number>): ImageSource {
     const size = sizeOf(this.#network.input);
     if (images.length !== count * size) {
       throw new UsageError(
@@ -619,10 +620,10 @@ class CpuSession implements Session {
     if (this.#crewIsHere) return { ...source, values: images };
     // Copied each time, since the caller may have filled the same array again; into memory that is kept, since fresh
     // pages cost more than the copy.
-    if (this.#pictures.length < images.length) {
-      this.#pictures = new Float32Array(this.#buffer(images.byteLength));
+    if (this.#images.length < images.length) {
+      this.#images = new Float32Array(this.#buffer(images.byteLength));
     }
-    const values = this.#pictures.subarray(0, images.length);
+    const values = this.#images.subarray(0, images.length);
     values.set(images);
     return { ...source, values };
   }

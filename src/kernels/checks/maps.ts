@@ -193,7 +193,7 @@ export const col2im: readonly KernelCheck[] = patchSizes.map((size) => ({
   },
 }));
 
-/** A picture of 5×6 pixels in a map of 4×7: rows and columns of it that are inside, forwards and backwards. */
+/** An image of 5×6 pixels in a map of 4×7: rows and columns of it that are inside, forwards and backwards. */
 const placements: readonly (Readonly<Record<string, number>> & { readonly flip: 0 | 1 })[] = [
   { flip: 0, rowFrom: 0, rowTo: 4, columnFrom: 0, columnTo: 6, firstByte: 0 },
   { flip: 0, rowFrom: 2, rowTo: 4, columnFrom: 3, columnTo: 7, firstByte: -2 * 6 - 3 },

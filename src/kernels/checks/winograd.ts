@@ -112,7 +112,7 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
 /** What can be particular about the values that are pooled. */
 type Particular = 'none' | 'all values equal' | 'one is no number' | 'one is infinite';
 
-/** The position that comparisons of neighbours lead to, whatever NaN says to them. */
+/** The position that comparisons of neighbors lead to, whatever NaN says to them. */
 function winnerOf(window: readonly number[]): number {
   let positions = window.map((_, position) => position);
   while (positions.length > 1) {

@@ -1,5 +1,5 @@
 /**
- * Batch normalisation (Ioffe & Szegedy, ICML 2015) with PyTorch's details, for each channel of a map or each value of
+ * Batch normalization (Ioffe & Szegedy, ICML 2015) with PyTorch's details, for each channel of a map or each value of
  * a vector: out = (in − mean) / √(variance + ε) · weight + bias. In training mean and variance are those of the batch
  * (of all its N·H·W values of the channel, the variance divided by their number), and the running ones follow them:
  * running = (1 − momentum) · running + momentum · the batch's, with the variance divided by the number less one.
@@ -19,10 +19,10 @@ export interface BatchNormOptions {
   readonly name?: string;
 }
 
-/** Normalises each channel of a feature map [C, H, W]. @throws UsageError where an argument is out of its range. */
+/** Normalizes each channel of a feature map [C, H, W]. @throws UsageError where an argument is out of its range. */
 export const batchNorm2d = (options: BatchNormOptions = {}): BatchNormSpec => batchNorm(2, options);
 
-/** Normalises each value of a vector [F]. @throws UsageError where an argument is out of its range. */
+/** Normalizes each value of a vector [F]. @throws UsageError where an argument is out of its range. */
 export const batchNorm1d = (options: BatchNormOptions = {}): BatchNormSpec => batchNorm(1, options);
 
 const wordOf = ({ dimensions }: Pick<BatchNormSpec, 'dimensions'>): string => `batchNorm${dimensions}d`;
@@ -47,7 +47,7 @@ function batchNorm(dimensions: 1 | 2, options: BatchNormOptions): BatchNormSpec 
 }
 
 /**
- * Refuses to train on a batch that leaves a normalisation one value of each channel, whose variance says nothing (and
+ * Refuses to train on a batch that leaves a normalization one value of each channel, whose variance says nothing (and
  * which PyTorch refuses, too). @throws UsageError
  */
 export function checkMoments(network: Network, batch: number): void {
@@ -55,7 +55,7 @@ export function checkMoments(network: Network, batch: number): void {
     if (spec.kind !== 'batchNorm' || batch * placesOf(input) > 1) continue;
     throw new UsageError(
       `${network.name}: ${wordOf(spec)} ${name} needs two values of each channel or more to train on, and a batch of ` +
-        `${batch} has one; choose a batch size that leaves no picture alone`,
+        `${batch} has one; choose a batch size that leaves no image alone`,
     );
   }
 }
@@ -93,7 +93,7 @@ function momentsOf(input: Tensor): { readonly mean: Float64Array; readonly varia
   return { mean, variance };
 }
 
-/** What a pass normalises by: mean, and 1 / √(variance + ε). */
+/** What a pass normalizes by: mean, and 1 / √(variance + ε). */
 function normalizer(spec: BatchNormSpec, input: Tensor, { training, buffers }: LayerPass) {
   const [runningMean, runningVariance] = buffers;
   const { mean, variance } = training ? momentsOf(input) : { mean: runningMean!, variance: runningVariance! };

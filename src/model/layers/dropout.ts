@@ -2,7 +2,7 @@
  * Dropout (Srivastava et al., JMLR 2014), inverted as in PyTorch: in training each value becomes 0 with a probability p,
  * and is multiplied by 1 / (1 − p) otherwise; in evaluation nothing happens.
  *
- * What is dropped is a function of seed, epoch, picture, layer and the value's place alone. Sixteen values share a block
+ * What is dropped is a function of seed, epoch, image, layer and the value's place alone. Sixteen values share a block
  * of Philox's: each has a byte of it, which decides against p · 256. Only where the byte equals the whole part of that, a
  * number of the value's own decides against the rest, so that any p is met exactly.
  */
@@ -43,8 +43,8 @@ const block = new Uint32Array(4);
 const own = new Uint32Array(4);
 
 /**
- * Fills `kept` with 1 where the values of a picture stay and 0 where they are dropped, in PyTorch's order [C, H, W].
- * `sample` is the picture's position in the data set.
+ * Fills `kept` with 1 where the values of an image stay and 0 where they are dropped, in PyTorch's order [C, H, W].
+ * `sample` is the image's position in the data set.
  */
 export function drawKept(
   kept: Uint8Array,

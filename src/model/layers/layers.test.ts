@@ -127,7 +127,7 @@ describe('conv2d', () => {
     expect(kindOf(spec).multiplyAdds(spec, [3, 32, 32])).toBe(16 * 32 * 32 * 27);
   });
 
-  test('has the bounds of PyTorch’s initialisation', () => {
+  test('has the bounds of PyTorch’s initialization', () => {
     const spec = conv2d({ out: 7, kernel: [3, 2] });
     expect(kindOf(spec).parameters(spec, [4, 8, 8])).toEqual([
       { name: 'weight', shape: [7, 4, 3, 2], initial: { uniform: 1 / Math.sqrt(24) } },
@@ -178,7 +178,7 @@ describe('batchNorm', () => {
   const buffers = [Float64Array.of(8, 4), Float64Array.of(3, 2)];
   const parameters = [Float64Array.of(2, 1), Float64Array.of(10, 0)];
 
-  test('normalises by the batch in training, by the running moments in evaluation', () => {
+  test('normalizes by the batch in training, by the running moments in evaluation', () => {
     // Channel 0 has 1, 3, 5, 7: mean 4, variance 5.
     const trained = kind.forward(spec, input, parameters, pass(true, buffers));
     expect(trained.data[1]).toBeCloseTo(10 + (2 * (3 - 4)) / Math.sqrt(5 + 1), 12);
@@ -230,7 +230,7 @@ describe('dropout', () => {
     expect(Math.abs(dropped - size * probability)).toBeLessThanOrEqual(4 * deviation);
   });
 
-  test('depends on picture, epoch and layer, and a longer mask begins as a shorter one', () => {
+  test('depends on image, epoch and layer, and a longer mask begins as a shorter one', () => {
     const first = kept(0.5);
     expect(kept(0.5)).toEqual(first);
     for (const other of [kept(0.5, 1), kept(0.5, 0, 2), kept(0.5, 0, 1, 3)]) {

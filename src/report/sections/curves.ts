@@ -14,14 +14,14 @@ export function seriesOf(
   epochs: readonly EpochRecord[],
   key: keyof EpochRecord,
   name: string,
-  colour: number,
+  color: number,
   dash: number,
 ): Series {
   const points = epochs.flatMap((record) => {
     const y = record[key];
     return y === undefined ? [] : [{ x: record.epoch, y }];
   });
-  return { name, points, colour, dash };
+  return { name, points, color, dash };
 }
 
 export function curvesSection({ epochs, steps }: ReportRun): Section {
@@ -60,7 +60,7 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
       x: 'step',
       y: 'loss',
       fromZero: true,
-      series: [{ name: 'training', colour: 0, dash: 0, points: thinned(steps) }],
+      series: [{ name: 'training', color: 0, dash: 0, points: thinned(steps) }],
     },
     {
       id: 'chart-lr',
