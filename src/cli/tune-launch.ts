@@ -170,7 +170,7 @@ async function whyWorkersFail({ path }: StudyFolder, log: string): Promise<strin
   return `The last lines of ${log}:\n${tail}`;
 }
 
-/** @throws VggError where all trials of a study that nobody works on have failed. */
+/** @throws VggError if all trials of a study have failed and nobody works on it. */
 function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
   const failed = allFailed(study.trials);
   // A study that was stopped may have had better trials to come.
@@ -191,7 +191,7 @@ const working = (folder: StudyFolder): readonly WorkerSign[] =>
 /**
  * Follows a study until no worker runs and no job is queued. While Slurm does not answer, that is unknown, and the
  * study is followed further.
- * @throws VggError where every trial failed; SlurmMissing where a job was submitted and this machine has no Slurm.
+ * @throws VggError if every trial failed; SlurmMissing if a job was submitted and this machine has no Slurm.
  */
 export async function watchStudy(
   folder: StudyFolder,
@@ -236,7 +236,7 @@ export interface Stopped {
 
 /**
  * Asks all workers to end and waits for them, then cancels the study's Slurm job.
- * @throws VggError where it is unknown whether a job is queued, or where a job could not be cancelled.
+ * @throws VggError if it is unknown whether a job is queued, or if a job could not be canceled.
  */
 export async function stopStudy(folder: StudyFolder): Promise<Stopped> {
   await writeWhole(folder.path('stop'), '');
@@ -318,9 +318,9 @@ export interface Submitted {
 }
 
 /**
- * Writes the study and submits its job array. Where Slurm rejects the job, the study is as it was before. With
+ * Writes the study and submits its job array. If Slurm rejects the job, the study stays as it was before. With
  * `dryRun` the script is printed and nothing is written.
- * @throws UsageError where Slurm rejects the job or already has one, VggError where it does not answer.
+ * @throws UsageError if Slurm rejects the job or already has one, VggError if it does not answer.
  */
 export async function launchOnSlurm(
   plan: PlannedStudy,
@@ -360,7 +360,7 @@ async function submitStudy(
       await removeStop(folder);
       return await submit(folder, script);
     } catch (error) {
-      // Where Slurm may have the job, its tasks need the study.
+      // If Slurm may have the job, its tasks need the study.
       if (!(error instanceof SubmissionUnknown)) await plan.undo();
       throw error;
     }

@@ -62,7 +62,7 @@ test('candidates become parameters, the rest stays fixed, and a point becomes a 
   expect(() => configOf(space, { lrr: 1 })).toThrow('no parameter "lrr"; did you mean "lr"?');
 });
 
-test('a map smaller than the pool is recognised before it is run', () => {
+test('a map smaller than the pool is recognized before it is run', () => {
   const kernel = { choices: [2, 9, 20] };
   const space = parseSpace({ model: 'vgg7', modelOptions: { poolKernels: [kernel, kernel] } }, 'space.json');
   const point = (one: number, other: number) => ({
@@ -75,7 +75,7 @@ test('a map smaller than the pool is recognised before it is run', () => {
   expect(gridSize(space)).toBe(5);
 });
 
-test('an end before the first step of the optimizer is recognised before it is run', () => {
+test('an end before the first step of the optimizer is recognized before it is run', () => {
   const accumulate = { choices: [1, 4] };
   const space = parseSpace({ steps: 3, accumulate }, 'space.json');
   expect(isPossible(space, { accumulate: 1 })).toBe(true);
