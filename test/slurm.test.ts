@@ -1,6 +1,6 @@
 /**
  * A study on a real Slurm, one machine is enough. Skipped, visibly, where no cluster answers. Tasks requeue, are killed
- * and cancelled, and the driver ends at once, as it does with Slurm: no trial is lost or counted twice.
+ * and canceled, and the driver ends at once, as it does with Slurm: no trial is lost or counted twice.
  */
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

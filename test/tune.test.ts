@@ -206,7 +206,7 @@ describe('Slurm', () => {
       'SIGUSR1',
       '143\nbegun\nended\nscontrol requeue 17_3\n',
     ],
-    ['one that is preempted or cancelled leaves that to Slurm', 'SIGTERM', '143\nbegun\nended\n'],
+    ['one that is preempted or canceled leaves that to Slurm', 'SIGTERM', '143\nbegun\nended\n'],
     ['one that is done ends', undefined, '0\nbegun\n'],
   ] as const)('%s', async ([, signal, said]) => {
     expect(await scriptWith(signal)).toBe(said);

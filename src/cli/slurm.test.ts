@@ -125,7 +125,7 @@ describe('cancelJobs', () => {
     await fake('scancel', 'exit 0');
     for (const task of [{}, { restarts: '1', submitted: '2026-11-29T13:30:00' }]) {
       await fake('squeue', line(task));
-      expect(await cancelJobs(place)).toEqual({ cancelled: ['17'], kept: [] });
+      expect(await cancelJobs(place)).toEqual({ canceled: ['17'], kept: [] });
     }
     expect(await calls('scancel')).toEqual(['scancel 17', 'scancel 17']);
   });
@@ -154,8 +154,8 @@ describe('cancelJobs', () => {
   ] as const)('leaves alone %s', async ([, recorded, task, reason]) => {
     await record(recorded);
     await fake('squeue', line(task));
-    const { cancelled, kept } = await cancelJobs(place);
-    expect(cancelled).toEqual([]);
+    const { canceled, kept } = await cancelJobs(place);
+    expect(canceled).toEqual([]);
     expect(kept).toEqual([{ job: '17', reason: expect.stringMatching(reason) }]);
     expect(await calls('scancel')).toEqual([]);
   });
@@ -166,7 +166,7 @@ describe('cancelJobs', () => {
       'squeue',
       '[ "$2" = -n ] && exit 0; echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1',
     );
-    expect(await cancelJobs(place)).toEqual({ cancelled: [], kept: [] });
+    expect(await cancelJobs(place)).toEqual({ canceled: [], kept: [] });
     expect(await calls('squeue')).toHaveLength(2);
   });
 
@@ -184,7 +184,7 @@ describe('cancelJobs', () => {
   });
 
   test('asks nobody about a study that was never submitted', async () => {
-    expect(await cancelJobs(place)).toEqual({ cancelled: [], kept: [] });
+    expect(await cancelJobs(place)).toEqual({ canceled: [], kept: [] });
     expect(existsSync(said)).toBe(false);
   });
 
@@ -196,7 +196,7 @@ describe('cancelJobs', () => {
     expect(await calls('squeue')).toHaveLength(3);
     expect(await calls('scancel')).toEqual([]);
     await fake('squeue', `[ -e '${root}/again' ] || { touch '${root}/again'; exit 1; }\n${line()}`);
-    expect(await cancelJobs(place, [0])).toEqual({ cancelled: ['17'], kept: [] });
+    expect(await cancelJobs(place, [0])).toEqual({ canceled: ['17'], kept: [] });
   });
 
   test('says that a job still runs where scancel fails, and nothing where it ended meanwhile', async () => {
@@ -206,7 +206,7 @@ describe('cancelJobs', () => {
     await expect(cancelJobs(place)).rejects.toThrow(/scancel failed .*Access denied.*job 17 still runs/);
     await fake('squeue', `[ -e '${root}/over' ] || ${line()}`);
     await fake('scancel', `touch '${root}/over'; exit 1`);
-    expect(await cancelJobs(place)).toEqual({ cancelled: ['17'], kept: [] });
+    expect(await cancelJobs(place)).toEqual({ canceled: ['17'], kept: [] });
   });
 });
 

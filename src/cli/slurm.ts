@@ -2,7 +2,7 @@
  * The Slurm commands that the launcher needs (Node only): submit a study's job array, find its jobs, cancel them.
  *
  * Invariants: no command goes through a shell, and each has a time limit. A query that fails throws; it never yields an
- * empty list. `slurm.json` is not trusted: a job is cancelled only if Slurm confirms everything that the file says.
+ * empty list. `slurm.json` is not trusted: a job is canceled only if Slurm confirms everything that the file says.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -283,16 +283,16 @@ async function callSbatch(
 /** Errors after which Slurm may have the job. */
 const noConnection = /time(?:d|[ -])? ?out|connect|contact|communicat/i;
 
-/** What became of a study's jobs: cancelled, or left alone and why. */
+/** What became of a study's jobs: canceled, or left alone and why. */
 export interface Cancellation {
-  readonly cancelled: readonly string[];
+  readonly canceled: readonly string[];
   readonly kept: readonly { readonly job: string; readonly reason: string }[];
 }
 
 /** Cancels the study's job if everything that `slurm.json` says of it is true. @throws SlurmError, SlurmMissing. */
 export async function cancelJobs(folder: Place, pauses: readonly number[] = waits): Promise<Cancellation> {
   const record = await readJobRecord(folder);
-  if (record === undefined) return { cancelled: [], kept: [] };
+  if (record === undefined) return { canceled: [], kept: [] };
   const elsewhere = elsewhereOf(record);
   const tasks = await patiently(async () => {
     const named = await queuedTasks(folder, record);
@@ -300,30 +300,30 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
     if (job === undefined || named.some((task) => task.job === job)) return named;
     return [...named, ...(await queued(['-j', job], elsewhere))];
   }, pauses);
-  const cancelled: string[] = [];
+  const canceled: string[] = [];
   const kept: { job: string; reason: string }[] = [];
   for (const job of jobsOf(tasks)) {
     const problem = tasks
       .filter((task) => task.job === job)
       .map((task) => mismatch(record, task, jobName(folder)))
       .find((one) => one !== undefined);
-    if (problem === undefined) cancelled.push(job);
+    if (problem === undefined) canceled.push(job);
     else kept.push({ job, reason: problem });
   }
-  if (cancelled.length > 0) {
+  if (canceled.length > 0) {
     const { code, message } = await runSlurm('scancel', [
       ...(elsewhere === undefined ? [] : ['-M', elsewhere]),
-      ...cancelled,
+      ...canceled,
     ]);
     // `scancel` reports an error if a job has ended meanwhile; for us this is none.
     const left = code === 0 ? [] : jobsOf(await patiently(() => queuedTasks(folder, record), pauses));
-    if (left.some((job) => cancelled.includes(job))) {
+    if (left.some((job) => canceled.includes(job))) {
       throw new SlurmError(
         `scancel failed (${firstLine(message) || `exit code ${code}`}): job ${left.join(', ')} still runs`,
       );
     }
   }
-  return { cancelled, kept };
+  return { canceled, kept };
 }
 
 /** Why a queued task is not the recorded one; undefined if everything matches. */

@@ -213,7 +213,7 @@ describe('watch', () => {
 describe('stop', () => {
   test('needs no Slurm for a study that was never submitted', async () => {
     const folder = await createStudyFolder(dir, settings);
-    expect(await stopStudy(folder)).toEqual({ workers: 0, left: 0, jobs: { cancelled: [], kept: [] } });
+    expect(await stopStudy(folder)).toEqual({ workers: 0, left: 0, jobs: { canceled: [], kept: [] } });
     expect(existsSync(join(dir, 'stop'))).toBe(true);
   });
 
@@ -221,10 +221,10 @@ describe('stop', () => {
     const folder = await createStudyFolder(dir, settings);
     await record(dir);
     await fake('squeue', 'exit 1');
-    await fake('scancel', `touch '${root}/cancelled'`);
+    await fake('scancel', `touch '${root}/canceled'`);
     await expect(stopStudy(folder)).rejects.toThrow(VggError);
     await expect(stopStudy(folder)).rejects.toThrow(/may still be queued: squeue failed/);
-    expect(existsSync(join(root, 'cancelled'))).toBe(false);
+    expect(existsSync(join(root, 'canceled'))).toBe(false);
   });
 
   test('tells of workers that do not end', async () => {

@@ -144,19 +144,19 @@ export function tuneCommand(interruption: Interruption): Command {
     .action(async (dir: string, _: unknown, own: Command) => {
       const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
       const { workers, left, jobs } = await stopStudy(folder);
-      const { cancelled, kept } = jobs;
+      const { canceled, kept } = jobs;
       if (own.optsWithGlobals<{ json?: true }>().json) {
         return printJson({
           event: 'stopped',
           workers,
           ...(left > 0 && { left }),
-          ...(cancelled.length > 0 && { jobs: cancelled }),
+          ...(canceled.length > 0 && { jobs: canceled }),
           ...(kept.length > 0 && { kept }),
         });
       }
       print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${dir} continues.`);
       if (left > 0) print(`${counted(left, 'worker')} had not ended after 90 s.`);
-      if (cancelled.length > 0) print(`Canceled job ${cancelled.join(', ')}.`);
+      if (canceled.length > 0) print(`Canceled job ${canceled.join(', ')}.`);
       for (const { job, reason } of kept) {
         print(`Did not cancel job ${job}: ${reason}. If it is yours to cancel: scancel ${job}`);
       }

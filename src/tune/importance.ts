@@ -73,9 +73,9 @@ function omegaSquared(groups: readonly Group[]): number {
   const all = groups.flatMap(({ values }) => values);
   const freedom = all.length - groups.length;
   if (freedom < 1) return 0;
-  const centre = mean(all);
-  const total = all.reduce((sum, value) => sum + (value - centre) ** 2, 0);
-  const between = groups.reduce((sum, { values }) => sum + values.length * (mean(values) - centre) ** 2, 0);
+  const center = mean(all);
+  const total = all.reduce((sum, value) => sum + (value - center) ** 2, 0);
+  const between = groups.reduce((sum, { values }) => sum + values.length * (mean(values) - center) ** 2, 0);
   const within = Math.max(0, total - between) / freedom;
   return total > 0 ? Math.max(0, (between - (groups.length - 1) * within) / (total + within)) : 0;
 }

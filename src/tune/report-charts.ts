@@ -26,9 +26,9 @@ export interface Span {
 
 const blue = colorOf(0);
 const orange = colorOf(1);
-const grey = colorOf(5);
+const gray = colorOf(5);
 const ink = (point: Point, best: Point): string =>
-  point === best ? orange : point.state === 'pruned' ? grey : blue;
+  point === best ? orange : point.state === 'pruned' ? gray : blue;
 const strength = ({ state }: Point): number => (state === 'pruned' ? 0.4 : 0.8);
 
 /** A parameter's name without the common prefix. */
@@ -240,7 +240,7 @@ export function timelineChart(spans: readonly Span[]): Markup {
   const nameOf = (worker: string): string => `worker ${workers.indexOf(worker) + 1}`;
   const busy = (worker: string): number =>
     spans.filter((span) => span.worker === worker).reduce((sum, { from, to }) => sum + to - from, 0);
-  const paint: Readonly<Record<string, string>> = { complete: blue, pruned: grey, fail: orange };
+  const paint: Readonly<Record<string, string>> = { complete: blue, pruned: gray, fail: orange };
   return figure(
     'timeline-chart',
     'What each worker did',
@@ -266,6 +266,6 @@ export function timelineChart(spans: readonly Span[]): Markup {
         }),
       ],
     },
-    'Blue: complete; grey: pruned; orange: failed or handed on; green: running.',
+    'Blue: complete; gray: pruned; orange: failed or handed on; green: running.',
   );
 }
