@@ -35,7 +35,7 @@ export function architectureSvg(network: Network): Markup {
   const width = Math.ceil(x + 16);
   const description = boxes.map(({ title }) => title).join('; ');
   return raw(
-    `<svg class="architecture" role="img" aria-labeledby="arch-title arch-desc" viewBox="0 0 ${width} 252" width="${width}" height="252">` +
+    `<svg class="architecture" role="img" aria-labelledby="arch-title arch-desc" viewBox="0 0 ${width} 252" width="${width}" height="252">` +
       `<title id="arch-title">${escapeHtml(network.name)}, from image to class scores</title>` +
       `<desc id="arch-desc">${escapeHtml(description)}.</desc>${parts.join('')}</svg>`,
   );

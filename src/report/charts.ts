@@ -75,7 +75,7 @@ export function drawingSvg(id: string, description: string, drawing: Drawing): M
       .replaceAll(/ class="plot-[^"]*"/g, '')
       .replaceAll(/\bid="plot-/g, `id="${id}-`)
       .replaceAll('url(#plot-', `url(#${id}-`)
-      .replace('<svg ', `<svg role="img" aria-labeledby="${id} ${id}-desc" `)
+      .replace('<svg ', `<svg role="img" aria-labelledby="${id} ${id}-desc" `)
       .replace('>', () => `><desc id="${id}-desc">${escapeHtml(description)}</desc>`),
   );
 }

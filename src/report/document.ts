@@ -52,10 +52,10 @@ export function page({ title, sections, script, live, command = 'vgg report' }: 
 <button id="theme" type="button" hidden>Dark theme</button>
 </header>
 <main id="main" tabindex="-1">
-${head && html`<section id="${head.id}" aria-labeledby="${head.id}-title"><h1 id="${head.id}-title">${head.title}</h1>${head.body}</section>`}
+${head && html`<section id="${head.id}" aria-labelledby="${head.id}-title"><h1 id="${head.id}-title">${head.title}</h1>${head.body}</section>`}
 ${rest.map(
   ({ id, title: name, body }) =>
-    html`<section id="${id}" aria-labeledby="${id}-title"><h2 id="${id}-title">${name}</h2>${body}</section>\n`,
+    html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${name}</h2>${body}</section>\n`,
 )}
 </main>
 <footer><p>Made by <code>${command}</code>. This page works offline and sends nothing.</p></footer>

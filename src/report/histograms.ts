@@ -187,7 +187,7 @@ export function histogramsSvg(
     (c) => `${c.name}: mean ${c.mean.toFixed(4)}, standard deviation ${c.std.toFixed(4)}`,
   );
   const parts = [
-    `<svg xmlns="http://www.w3.org/2000/svg" class="vgg-histograms" role="img" aria-labeledby="vgg-histograms-title vgg-histograms-desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" class="vgg-histograms" role="img" aria-labelledby="vgg-histograms-title vgg-histograms-desc" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}">`,
     `<title id="vgg-histograms-title">Pixel histograms${of} before and after normalization</title>`,
     `<desc id="vgg-histograms-desc">Share of pixels by value for each channel, scaled to 0–1 and after (x − μ) / σ. ${figures.join('; ')}. After normalization each channel has mean 0 and standard deviation 1.</desc>`,
     `<style>${style}\n</style>`,

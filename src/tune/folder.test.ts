@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { categorical, float } from './distributions.ts';
-import { createStudyFolder, isRepeatable, openStudyFolder, type StudySettings } from './folder.ts';
+import {
+  createStudyFolder,
+  isRepeatable,
+  openStudyFolder,
+  parsePruner,
+  prunerNames,
+  type StudySettings,
+} from './folder.ts';
 import { Journal } from './journal.ts';
 import { createTrialRecord } from './records.ts';
 import { studyReport } from './report.ts';
@@ -44,6 +51,14 @@ test('a grid over a continuous option is rejected before anything is written', a
     createStudy({ journal, name: 's', direction: 'minimize', space, sampler: gridSampler() }),
   ).rejects.toThrow(problem);
   expect(readdirSync(parent)).toEqual([]);
+});
+
+test.each(prunerNames)('a study with the pruner %s opens', async (name) => {
+  const pruner = parsePruner(name, '--pruner');
+  const space = { ...(settings.space as object), epochs: 4 };
+  const folder = await createStudyFolder(dir, { ...settings, space, pruner });
+  using study = await folder.open();
+  expect(study.trials).toEqual([]);
 });
 
 test('continued with other settings, a study says which ones differ', async () => {

@@ -336,10 +336,14 @@ function prunerOf(settings: PrunerSettings): Pruner {
   switch (settings.name) {
     case 'none':
       return noPruner();
-    case 'median':
-      return medianPruner(settings);
-    case 'asha':
-      return ashaPruner(settings);
+    case 'median': {
+      const { name, ...options } = settings;
+      return medianPruner(options);
+    }
+    case 'asha': {
+      const { name, ...options } = settings;
+      return ashaPruner(options);
+    }
     default:
       return settings satisfies never;
   }

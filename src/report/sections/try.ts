@@ -24,7 +24,7 @@ scaled to ${width}×${height} pixels. The image does not leave your computer.</p
 <div class="actions"><button id="try-choose" type="button" class="primary">Choose an image …</button>
 <label class="hidden" for="try-file">Image file</label><input id="try-file" class="hidden" type="file" accept="image/*" tabindex="-1"></div>
 <p id="try-samples-label">Or pick a test image:</p>
-<ul class="samples" aria-labeledby="try-samples-label">${chosen.map(
+<ul class="samples" aria-labelledby="try-samples-label">${chosen.map(
       (index) =>
         html`<li><button type="button" class="sample" data-index="${index}"><img class="pixels" width="56" height="56" alt="${spoken(test.classes[test.labels[index]!]!)}" src="${pngUri(sampleRaster(test, index))}"></button></li>`,
     )}</ul>
