@@ -6,6 +6,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { codeUrl } from './package-files.ts';
 import { shellWord } from './words.ts';
 
 /** Where a process was started, and from which files. */
@@ -51,7 +52,7 @@ let known: string | undefined;
 export function program(): string {
   known ??= programAt({
     folder: process.cwd(),
-    root: realpathSync(fileURLToPath(new URL('..', import.meta.url))).replace(/[\\/]$/, ''),
+    root: realpathSync(fileURLToPath(new URL('..', codeUrl()))).replace(/[\\/]$/, ''),
     script: process.argv[1],
     environment: process.env,
   });
