@@ -318,7 +318,7 @@ describe('fused multiply-adds', () => {
   const factor = 1 + 2 ** -12;
   const rest = 2 ** -24;
   const rounded = 1 + 2 ** -11;
-  /** Sums and differences of a product, each a vector of its own. */
+  /** Sums and differences of a product, each a separate vector. */
   const results = (body: (k: Recorder, product: Value, sum: Value) => Value[], fused: boolean): number[] => {
     const view = run(
       out,

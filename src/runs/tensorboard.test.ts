@@ -165,7 +165,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     const resumed = await begin({ resume: run });
     expect(resumed).toEqual({ start: { step: '1', session_log: { status: 'START' } }, images: [] });
 
-    // As where it was killed before its first checkpoint: TensorBoard forgets what it has.
+    // As if it was killed before its first checkpoint: TensorBoard discards everything.
     await rm(join(run, runFiles.last));
     await rm(join(run, runFiles.previous), { force: true });
     const again = await begin({ resume: run });

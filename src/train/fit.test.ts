@@ -319,7 +319,7 @@ test('without progress it stops early, with the best weights', async () => {
   expect(seen).toHaveLength(result.best!.epoch + 2);
   expect(Math.max(...seen)).toBe(result.best!.value);
   expect(await model.weights()).toEqual(best);
-  // It has ended so also where the last epoch would have been the one in which it did.
+  // The same if early stopping happens in the last epoch.
   const again = await train({ ...options, epochs: seen.length, resume: { ...end!, bestWeights: best! } });
   expect(again).toMatchObject({ reason: 'earlyStopped', last: undefined });
   expect(await model.weights()).toEqual(best);

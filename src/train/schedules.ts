@@ -1,5 +1,5 @@
 /**
- * Learning rate schedules: functions of the position in the training alone, so that a training can resume anywhere.
+ * Learning rate schedules: functions of only the position in the training, so that a training can resume anywhere.
  * Any function of this type is a schedule; `withWarmup` adds a warm-up to one.
  */
 import { UsageError } from '../errors.ts';

@@ -6,7 +6,7 @@
  *       await test();
  *     }
  *
- * Learning rate, order and random transforms depend on the epoch's number alone, so a loop may start at any epoch.
+ * Learning rate, order and random transforms depend only on the epoch's number, so a loop may start at any epoch.
  */
 import type { DataLoader } from '../data/loader.ts';
 import type { EvaluateResult, OptimizerOptions } from '../engine/backend.ts';
@@ -41,7 +41,7 @@ export interface EpochResult {
   readonly accuracy: number;
   readonly steps: number;
   readonly images: number;
-  /** Seconds of training alone. */
+  /** Seconds of training, without the test. */
   readonly seconds: number;
 }
 

@@ -11,7 +11,7 @@ const floatPlaces = new Map(
   kernelNames.map((name) => [name, Object.values(kernelParameters[name]).map((type) => type === 'f32')]),
 );
 
-/** Writes a call as \`vggnet_run\` reads it; returns the place behind it. */
+/** Encodes a call for `vggnet_run`; returns the index after it. */
 function encode(
   words: Int32Array,
   floats: Float32Array,

@@ -1,4 +1,4 @@
-/** The loader of native kernels: its cache, what it does where a file, a folder or a compiler is no good, and what it says. */
+/** The loader of native kernels: its cache, its messages, and how it handles bad files, folders and compilers. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {

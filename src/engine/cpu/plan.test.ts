@@ -23,7 +23,7 @@ test.each([
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(batch);
   expect(sizes.toSorted((a, b) => b - a)).toEqual(sizes);
   expect(sizes.at(-1)).toBeGreaterThan(0);
-  // Chunks are full where there are groups enough.
+  // Chunks are full if there are enough groups.
   expect(sizes[0]).toBeLessThanOrEqual(Math.max(chunkImages, Math.ceil(batch / groups)));
 });
 

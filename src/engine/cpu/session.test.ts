@@ -50,7 +50,7 @@ const noise = (count: number): ReturnType<typeof fromArrays> =>
 
 const augment = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
 
-/** All steps of an epoch over `images` images; the last batch is smaller where they do not divide. */
+/** All steps of an epoch over `images` images; the last batch may be smaller. */
 function epochOf(images: number, batchSize: number, seed: number, transform: Transform): TrainRequest {
   const dataset = noise(images);
   const order = Uint32Array.from({ length: images }, (_, i) => (i * 11 + seed) % images);

@@ -1,4 +1,4 @@
-/** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
+/** Starts workers: worker threads in Node, Web Workers in browsers. */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../errors.ts';
 import { moduleFile } from '../../package-files.ts';
 import { usualCacheBytes } from './operations.ts';
