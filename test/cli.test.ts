@@ -624,14 +624,14 @@ describe('bad input', () => {
     expect(run.code).toBe(2);
   });
 
-  test('a loss that is no number stops the training and names epoch and step', async () => {
+  test('a loss that is not finite stops the training; the error names epoch and step', async () => {
     const run = await vgg(['train', '--lr', '1e30', '--json']);
     expect(run.stderr).toMatch(/error: the loss became (NaN|-?Infinity) in epoch 1, step \d+: /);
     expect(run.code).toBe(1);
     expect(jsonLines(run).map(({ event }) => event)).toEqual(['start']);
   });
 
-  test('weights that the last step destroys are an error, and are kept nowhere', async () => {
+  test('weights that the last step destroys are an error, and are never kept', async () => {
     const [dir, save] = [join(folder, 'diverged'), join(folder, 'diverged.safetensors')];
     const args = ['--steps', '1', '--optimizer', 'sgd', '--lr', '1e20', '--run', dir, '--save', save];
     const run = await vgg(['train', ...args]);
