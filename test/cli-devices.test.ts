@@ -89,7 +89,7 @@ describe.skipIf(noNative !== undefined)('vgg doctor, where native kernels cannot
 
   test('a compiler that fails is said, and is no mistake of a kernel', async () => {
     const { code, stdout } = await examine('echo "0.c:1: error: boom" >&2', 'exit 1');
-    expect(stdout).toMatch(/\nnative +none: .*script-cc fails on the kernels: 0\.c:1: error: boom\n/);
+    expect(stdout).toMatch(/\nnative +none: .*script-cc cannot compile the kernels: 0\.c:1: error: boom\n/);
     expect(code).toBe(0);
   });
 
@@ -147,9 +147,9 @@ describe('vgg summary', () => {
   test('--plan shows what was chosen for each layer', async () => {
     const { stdout, code } = await vgg(['summary', 'simplified', '--plan']);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/conv1 1 +direct with ReLU +direct \(weights alone\) +by image\n/);
+    expect(stdout).toMatch(/conv1 1 +direct with ReLU +direct \(weights only\) +by image\n/);
     expect(stdout).toMatch(
-      /conv2 3 4 +Winograd F\(4×4, 3×3\) with ReLU and pool +sparse: winners of the pool +\d+ tiles of 4×4\n/,
+      /conv2 3 4 +Winograd F\(4×4, 3×3\) with ReLU and pool +sparse \(pool winners only\) +\d+ tiles of 4×4\n/,
     );
     expect(stdout).not.toContain('share');
   });

@@ -311,8 +311,8 @@ describe('runs', () => {
     ]) {
       const refused = await vgg(args);
       expect(refused.stderr).toBe(
-        `error: ${root} holds no run itself but those of several seeds: ` +
-          `name one or several of ${join(root, 'seed-3')} ${join(root, 'seed-4')}\n`,
+        `error: ${root} is a series of seeds, not a single run: ` +
+          `name one or more of ${join(root, 'seed-3')} ${join(root, 'seed-4')}\n`,
       );
       expect(refused.code).toBe(1);
     }
@@ -556,7 +556,7 @@ describe('bad input', () => {
     [
       'train --steps 3 --accumulate 4',
       2,
-      'steps 3 ends the training before its first step of the optimizer, which accumulate 4 makes of 4 batches',
+      'steps 3 ends the training before its first optimizer step, which needs 4 batches (accumulate 4)',
     ],
     ['train --checkpoint-every soon', 2, '--checkpoint-every soon is neither'],
     ['train --checkpoint-every 0x10', 2, '--checkpoint-every 0x10 is neither'],
@@ -573,7 +573,7 @@ describe('bad input', () => {
     ['train --config src', 2, '--config src cannot be read: it is a folder; name a'],
     ['tune --config /nowhere.json', 2, '--config /nowhere.json cannot be read'],
     ['tune stat x', 2, 'there is no tune command "stat"; did you mean "status"?'],
-    ['train --resume /nowhere', 1, '/nowhere holds no run'],
+    ['train --resume /nowhere', 1, '/nowhere is not a run folder'],
     ['train --run a --no-run', 2, '--no-run saves nothing, and --run names where to save'],
     ['train --lr-step 0', 2, '--lr-step 0 is not a whole number ≥ 1'],
     ['train --seed -1', 2, '--seed -1 is not a whole number ≥ 0'],
@@ -591,9 +591,9 @@ describe('bad input', () => {
     ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
-    ['evaluate /nowhere', 1, '/nowhere holds no run'],
+    ['evaluate /nowhere', 1, '/nowhere is not a run folder'],
     ['evaluate runs/a --model vgg7', 2, 'runs/a knows its own model'],
-    ['report /nowhere', 1, '/nowhere holds no run'],
+    ['report /nowhere', 1, '/nowhere is not a run folder'],
     ['report', 2, "missing required argument 'run'"],
     ['compare runs/a', 2, 'name two runs or more'],
     ['lr-find --from 1 --to 0.1', 2, 'rates from 1 to 0.1 do not rise'],
@@ -624,14 +624,14 @@ describe('bad input', () => {
     expect(run.code).toBe(2);
   });
 
-  test('a loss that is no number stops the training and names epoch and step', async () => {
+  test('a loss that is not finite stops the training; the error names epoch and step', async () => {
     const run = await vgg(['train', '--lr', '1e30', '--json']);
     expect(run.stderr).toMatch(/error: the loss became (NaN|-?Infinity) in epoch 1, step \d+: /);
     expect(run.code).toBe(1);
     expect(jsonLines(run).map(({ event }) => event)).toEqual(['start']);
   });
 
-  test('weights that the last step destroys are an error, and are kept nowhere', async () => {
+  test('weights that the last step destroys are an error, and are never kept', async () => {
     const [dir, save] = [join(folder, 'diverged'), join(folder, 'diverged.safetensors')];
     const args = ['--steps', '1', '--optimizer', 'sgd', '--lr', '1e20', '--run', dir, '--save', save];
     const run = await vgg(['train', ...args]);

@@ -1,6 +1,6 @@
 /**
  * One suite over all devices: what a session computes must agree with PyTorch (golden files), with the float64
- * reference on odd shapes, and with what the interface in `src/engine/backend.ts` promises.
+ * reference on odd shapes, and with the contract of `src/engine/backend.ts`.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fromArrays } from '../src/data/dataset.ts';
@@ -137,7 +137,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     }
   });
 
-  describe('batch normalization and dropout train as PyTorch does', () => {
+  describe('batch normalization and dropout train like PyTorch', () => {
     // Cases are few, and each takes another way through the plan.
     const cases = every > 3 ? someOf(normalizedGoldens) : normalizedGoldens;
     test.each(cases)('$name', async (golden) => {
@@ -243,7 +243,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
       }),
     );
 
-    test('goes on in the middle of an epoch as if it had not stopped', () =>
+    test('continues mid-epoch with the same bits', () =>
       withSession(async (session) => {
         const whole = await session.train(request);
         const wholeWeights = await session.weights();
@@ -289,7 +289,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expect(averaged.get('0.weight')).not.toEqual(whole.weights.get('0.weight'));
       }));
 
-    test('another epoch and another seed drop otherwise', () =>
+    test('dropout depends on epoch and seed', () =>
       withSession(async (session) => {
         const firstLoss = async (change: Partial<BatchSource>): Promise<number> => {
           await session.setWeights(weights);
@@ -302,7 +302,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expect(await firstLoss({ seed: 4 })).not.toBe(loss);
       }));
 
-    test('computes gradients in training, and leaves the weights and running moments alone', () =>
+    test('computes gradients in training mode without changing weights or running moments', () =>
       withSession(async (session) => {
         const labels = [0, 1, 2, 3, 0, 1, 2, 3];
         const batch = values.slice(0, 8 * 270);
@@ -313,7 +313,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expect(await session.weights()).toEqual(weights);
       }));
 
-    test('refuses to train on one value of each channel, before the first step', () =>
+    test('rejects a batch with one value per channel, before the first step', () =>
       withSession(async (session) => {
         const alone = { ...source, order: order.slice(0, 9) };
         await expect(session.gradients(values.slice(0, 270), [1])).rejects.toThrow(
@@ -325,7 +325,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expect(await session.weights()).toEqual(weights);
       }));
 
-    test('a step that is not applied leaves the running moments as they were', () =>
+    test('a step that is not applied does not change the running moments', () =>
       withSession(async (session) => {
         const broken = new Map(weights);
         broken.set('13.bias', { shape: [4], data: Float32Array.of(0, Number.NaN, 0, 0) });
@@ -384,7 +384,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     });
 
     // On small whole numbers every sum is exact, so that values of different patches are truly equal.
-    describe('of equal values the first wins, and at 0 a ReLU is off', () => {
+    describe('the first of equal values wins, and the gradient of a ReLU at 0 is 0', () => {
       const whole = (values: Float32Array): Float32Array => values.map((value) => Math.round(1.4 * value));
       const ties: [string, LayerSpec[], LayerSpec][] = [
         ['pool 2', [conv2d({ out: 4, kernel: 1 })], maxPool2d(2)],
@@ -462,7 +462,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
       }
     };
 
-    test('gives back the weights it was given', () =>
+    test('returns the weights it was given', () =>
       withSession(async (session) => {
         expect(await session.weights()).toEqual(weights);
       }));
@@ -483,12 +483,12 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         }
       }));
 
-    test('refuses images of another size', () =>
+    test('rejects images of another size', () =>
       withSession(async (session) => {
         await expect(session.predict(images.slice(1), 23)).rejects.toThrow(/270/);
       }));
 
-    test('refuses labels that are no class', () =>
+    test('rejects labels that are not a class', () =>
       withSession(async (session) => {
         for (const label of [9, -1, 0.5, Number.NaN]) {
           await expect(session.gradients(images.slice(0, 540), [1, label])).rejects.toThrow(
@@ -506,7 +506,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         expect(await session.weights()).toEqual(weights);
       }));
 
-    test('evaluates what it predicts, the smaller last batch included', () =>
+    test('evaluate agrees with predict, including the smaller last batch', () =>
       withSession(async (session) => {
         const result = await session.evaluate(source);
         const seen = Array.from(order, (index) => {
@@ -558,7 +558,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
       }),
     );
 
-    describe('trains as the reference does', () => {
+    describe('trains like the reference', () => {
       const sgd: SgdOptions = { kind: 'sgd', lr: 0.05, momentum: 0.9, nesterov: false, weightDecay: 0 };
       const ways: [string, Partial<TrainRequest>][] = [
         // A larger epsilon, since Adam divides small gradients by their own size, rounding included.
@@ -617,7 +617,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         }),
       );
 
-      test.each(ways)('%s: a saved state goes on with the same bits', (_, way) =>
+      test.each(ways)('%s: a saved state resumes with the same bits', (_, way) =>
         withSession(async (session) => {
           // Inside an epoch, where a group of accumulated batches ends.
           const from = way.accumulate ?? 1;
@@ -657,7 +657,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         }
       };
 
-      test('the moving average takes the place of the weights and gives it back', () =>
+      test('the moving average swaps with the weights and back', () =>
         withSession(async (session) => {
           await session.train({ ...request, averageDecay: 0.9 });
           const { weights: last, moments } = await session.state();
@@ -670,7 +670,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
         }));
     });
 
-    test('goes on where the last call ended', () =>
+    test('continues where the last call ended', () =>
       withSession(async (session) => {
         const whole = await session.train(request);
         const wholeWeights = await session.weights();

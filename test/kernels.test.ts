@@ -1,4 +1,4 @@
-/** Every kernel against plain float64 loops (`src/kernels/checks/`), through each printer and at each width of vector. */
+/** Every kernel against plain float64 loops (`src/kernels/checks/`), with each printer and vector width. */
 import { describe, expect, test } from 'vitest';
 import { plainWasmKernels } from '../src/engine/cpu/kernels.ts';
 import { type KernelSource, openLibrary, vectorsOf } from '../src/engine/cpu/library.ts';
@@ -54,7 +54,7 @@ describe.each(sources)('%s', (_name, find) => {
   });
 });
 
-// Where there are none of a kind, the reason is shown with a skipped test; a failure of ours is one.
+// A kind that is not available here is a skipped test with the reason; a failure of our code fails.
 if ('reason' in revectorized) {
   test.skipIf(!revectorized.failed)(`wasm, revectorized: ${revectorized.reason}`, () => {
     expect.fail(revectorized.reason);

@@ -1,6 +1,6 @@
 /**
- * Runs that are killed and taken up again, as users meet them: the real `vgg` in processes of its own. However a run
- * was cut into pieces, its last and best checkpoints have the bytes of one that was not cut.
+ * Runs that are killed and resumed, with the real `vgg` in separate processes. However often a run was interrupted, its
+ * last and best checkpoints have the bytes of an uninterrupted run.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -38,7 +38,7 @@ async function digests(run: string): Promise<Readonly<Record<string, string>>> {
   return { last: await hash('last.safetensors'), best: await hash('best.safetensors') };
 }
 
-/** What of the metrics does not depend on time. */
+/** The metrics that do not depend on time. */
 async function metricsOf(run: string): Promise<unknown> {
   const { epochs, steps } = await readMetrics(join(run, 'metrics.csv'));
   return {
@@ -55,7 +55,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Starts `vgg` in a process group of its own, kills all of it after a while, and makes sure that it is gone. */
+/** Starts `vgg` in a new process group, kills the whole group after a while, and checks that it is gone. */
 async function killed(args: readonly string[], milliseconds: number): Promise<'killed' | 'finished'> {
   const child: ChildProcess = spawn(process.execPath, [bin, ...args], { detached: true, stdio: 'ignore' });
   const ended = new Promise<NodeJS.Signals | null>((resolve) =>
@@ -85,7 +85,7 @@ describe('a run in pieces', () => {
     duration = performance.now() - start;
   });
 
-  test('killed at random moments and taken up again it ends with the same bytes', {
+  test('killed at random moments and resumed, it ends with the same bytes', {
     timeout: 240_000,
   }, async () => {
     const dice = random(Date.now(), 1);
@@ -96,7 +96,7 @@ describe('a run in pieces', () => {
       expect((await readRun(run)).state).toBe('finished');
     };
     let kills = 0;
-    // A run that gets to its end between two kills is compared, and the next one begun.
+    // A run that ends between two kills is compared, and the next one started.
     for (let begun = 0; kills < 10; begun++) {
       expect(begun, 'runs that it takes').toBeLessThan(30);
       const run = join(folder, `killed-${begun}`);
@@ -123,7 +123,7 @@ describe('a run in pieces', () => {
     }
   });
 
-  test('interrupted by SIGTERM it writes a checkpoint, says so, and goes on', {
+  test('interrupted by SIGTERM, it writes a checkpoint, says so, and resumes', {
     timeout: 60_000,
   }, async () => {
     const run = join(folder, 'interrupted');
@@ -170,12 +170,12 @@ describe('a run in pieces', () => {
       expect(await digests(run)).toEqual(await digests(whole));
       const log = await readFile(join(run, 'log.txt'), 'utf8');
       expect(log).toMatch(
-        new RegExp(`Z going on after epoch 2, step ${step}, on (native|wasm) .*, 2 threads\n`),
+        new RegExp(`Z resuming after epoch 2, step ${step}, on (native|wasm) .*, 2 threads\n`),
       );
     },
   );
 
-  test('on another number of threads it ends with the same bytes', { timeout: 60_000 }, async () => {
+  test('with another number of threads, it ends with the same bytes', { timeout: 60_000 }, async () => {
     const run = join(folder, 'threads');
     await vgg(['train', ...options, '--run', run], {
       interrupt: { signal: 'SIGINT', after: 'Epoch [1/3], step [21' },
@@ -196,7 +196,7 @@ describe('a run in pieces', () => {
     expect((await readRun(two)).config.epochs).toBe(4);
   });
 
-  test('more epochs of a schedule that ends with them: the jump of the rate is said and kept', {
+  test('with more epochs and a schedule that depends on them, the jump of the rate is reported and stored', {
     timeout: 60_000,
   }, async () => {
     const run = join(folder, 'bent');
@@ -217,7 +217,7 @@ describe('a run in pieces', () => {
     expect(again.stderr).not.toContain('another curve');
   });
 
-  test('a damaged checkpoint is found, and the one before it serves', { timeout: 60_000 }, async () => {
+  test('a damaged checkpoint is detected, and the previous one is used', { timeout: 60_000 }, async () => {
     for (const [name, damage] of [
       ['truncated', (path: string) => truncate(path, 100_000)],
       ['empty', (path: string) => writeFile(path, '')],
@@ -237,13 +237,13 @@ describe('a run in pieces', () => {
       await damage(join(run, 'last.safetensors'));
       const { code, stderr } = await vgg(['train', '--resume', run, '--no-report']);
       expect(code, stderr).toBe(0);
-      expect(stderr).toMatch(/last\.safetensors.*; going on from .*last\.previous\.safetensors/);
+      expect(stderr).toMatch(/last\.safetensors.*; resuming from .*last\.previous\.safetensors/);
       expect(await digests(run)).toEqual(await digests(whole));
       expect(await metricsOf(run)).toEqual(await metricsOf(whole));
     }
   });
 
-  test('a run that ended inside an epoch stays as it is where nothing is added', async () => {
+  test('a run that stopped mid-epoch stays unchanged if no steps are added', async () => {
     const run = join(folder, 'inside');
     const args = ['--batch-size', '500', '--no-report', '--device', 'wasm'];
     await vgg(['train', '--steps', '25', ...args, '--run', run]);
@@ -267,11 +267,11 @@ describe('a run in pieces', () => {
     for (const [limit, reason] of [
       [
         ['--steps', '7'],
-        '--steps 7 ends the run after 7 steps, and it has done 25; give more, or leave out --steps',
+        '--steps 7 ends the run after 7 steps, but it has already done 25; use a larger value, or leave out --steps',
       ],
       [
         ['--epochs', '1'],
-        '--epochs 1 ends the run after 20 steps, and it has done 25; give more, or leave out --epochs',
+        '--epochs 1 ends the run after 20 steps, but it has already done 25; use a larger value, or leave out --epochs',
       ],
     ] as const) {
       const less = await vgg(['train', '--resume', run, ...limit]);
@@ -303,7 +303,7 @@ describe('a run in pieces', () => {
     expect((await vgg(['train', '--resume', run])).stderr).not.toContain('Report:');
   });
 
-  test('other kernels go on, say so and are recorded', { timeout: 240_000 }, async () => {
+  test('other kernels resume it, say so and are recorded', { timeout: 240_000 }, async () => {
     const run = join(folder, 'kernels');
     const small = [
       'train',
@@ -329,12 +329,12 @@ describe('a run in pieces', () => {
       '--no-report',
     ]);
     expect(code, stderr).toBe(0);
-    expect(stderr).toContain('The run began on other kernels');
+    expect(stderr).toContain('The run started with other kernels');
     const { env } = await readRun(run);
     expect(env!.resumed![0]!.differs).toContain('kernels wasm');
   });
 
-  test('what trained it is named in order, as far as it trained', { timeout: 120_000 }, async () => {
+  test('the kernels that trained it are named in order', { timeout: 120_000 }, async () => {
     const run = join(folder, 'named');
     const one = ['--device', 'wasm', '--threads', '1', '--no-report'];
     await vgg(['train', '--batch-size', '100', '--steps', '2', ...one, '--run', run]);
@@ -352,7 +352,7 @@ describe('a run in pieces', () => {
     const left = await readFile(path, 'utf8');
     await vgg(['train', '--resume', run, ...one]);
     expect(await readFile(path, 'utf8'), 'where nothing was left to do').toBe(left);
-    expect(await readFile(join(run, 'log.txt'), 'utf8')).not.toContain('going on');
+    expect(await readFile(join(run, 'log.txt'), 'utf8')).not.toContain('resuming');
     expect(await described()).toBe(`${name}, 4 threads`);
 
     await vgg(['train', '--resume', run, ...one, '--steps', '3']);
@@ -378,7 +378,7 @@ describe('a series of seeds', () => {
   /** The event that comes last. */
   const summary = (run: Run): unknown => jsonLines(run).at(-1);
 
-  test('killed in its second seed goes on with that and those that are missing', {
+  test('killed in its second seed, it resumes that one and trains the missing ones', {
     timeout: 240_000,
   }, async () => {
     const [whole, series] = [join(folder, 'seeds-whole'), join(folder, 'seeds-killed')];
@@ -423,10 +423,10 @@ describe('a series of seeds', () => {
     for (const seed of ['seed-4', 'seed-5', 'seed-6']) {
       expect(await digests(join(series, seed))).toEqual(await digests(join(whole, seed)));
     }
-    // An end before what a seed has done is refused, and nothing is written.
+    // An end before the steps that a seed has done is rejected, and nothing is written.
     const before = await readFile(join(series, 'seeds.json'), 'utf8');
     const less = await vgg(['train', '--resume', series, '--steps', '1']);
-    expect(less.stderr).toContain('--steps 1 ends the run after 1 step, and it has done');
+    expect(less.stderr).toContain('--steps 1 ends the run after 1 step, but it has already done');
     expect(less.code).toBe(2);
     expect(await readFile(join(series, 'seeds.json'), 'utf8')).toBe(before);
     // All are finished, and there may be more.
@@ -438,7 +438,7 @@ describe('a series of seeds', () => {
     expect(runs).toContain('seeds-killed/seed-7');
   });
 
-  test('interrupted by SIGINT it names the series, and what ended early counts as it ended', {
+  test('interrupted by SIGINT, it names the series; an early-stopped seed counts', {
     timeout: 240_000,
   }, async () => {
     const series = join(folder, 'seeds-early');
@@ -456,13 +456,13 @@ describe('a series of seeds', () => {
     expect(testAccuracy[0]).toBe(ended.testAccuracy);
   });
 
-  test('what cannot begin leaves no folder, and a series is not begun twice', async () => {
+  test('a series that cannot start leaves no folder, and is not created twice', async () => {
     const series = join(folder, 'seeds-twice');
     const args = ['train', '--steps', '1', '--no-report', '--seeds', '1', '--run', series];
     await vgg([...args, '--init', '/nowhere.safetensors']);
     expect(existsSync(series)).toBe(false);
     expect((await vgg(args)).stdout).toMatch(/^Accuracy of one seed: \d+\.\d\d %$/m);
-    // A finished run whose metrics are gone has no part in the figures.
+    // A finished run without metrics does not count in the statistics.
     const metrics = join(series, 'seed-0', 'metrics.csv');
     const kept = await readFile(metrics);
     await rm(metrics);
@@ -471,7 +471,7 @@ describe('a series of seeds', () => {
     expect(known.stdout).toBe('');
     await writeFile(metrics, kept);
     const again = await vgg(args);
-    expect(again.stderr).toContain(`already holds seeds.json: go on with that (--resume ${series})`);
+    expect(again.stderr).toContain(`already holds seeds.json: resume it (--resume ${series})`);
     expect(again.code).toBe(2);
     await writeFile(join(series, 'seeds.json'), '{"seeds": 0}');
     const damaged = await vgg(['train', '--resume', series]);
@@ -519,7 +519,7 @@ describe('wrong use', () => {
   });
 
   test.for([
-    [['--lr', '0.1'], "--resume goes on with the run's own lr"],
+    [['--lr', '0.1'], "--resume keeps the run's lr"],
     [['--seeds', '2'], 'leave out --seeds'],
     [['--recipe', 'lecture'], 'leave out --recipe'],
   ] as const)('--resume RUN %j', async ([args, message]) => {
@@ -530,7 +530,7 @@ describe('wrong use', () => {
     expect(code).toBe(2);
   });
 
-  test('a folder that holds a run is not used for another', async () => {
+  test('a folder that holds a run is not used for another run', async () => {
     const run = join(folder, 'used');
     await vgg(['train', '--steps', '1', '--no-report', '--run', run]);
     const { code, stderr } = await vgg(['train', '--steps', '1', '--run', run]);
@@ -538,7 +538,7 @@ describe('wrong use', () => {
     expect(code).toBe(2);
   });
 
-  test('a training that never began leaves no folder', async () => {
+  test('a training that never started leaves no folder', async () => {
     const run = join(folder, 'never');
     await vgg(['train', '--init', '/nowhere.safetensors', '--run', run]);
     expect(existsSync(run)).toBe(false);

@@ -1,9 +1,9 @@
-/** Batches whose gradients are accumulated make one step of the optimizer; the last group of an epoch may be smaller. */
+/** Gradient accumulation: a group of batches makes one optimizer step; the last group of an epoch may be smaller. */
 
-/** Steps of the optimizer in the first `step` of an epoch's `epochSteps` batches. */
+/** Optimizer steps in the first `step` of an epoch's `epochSteps` batches. */
 export const updatesIn = (step: number, epochSteps: number, accumulate: number): number =>
   step === epochSteps ? Math.ceil(step / accumulate) : Math.floor(step / accumulate);
 
-/** The most batches, of at most `steps` in all epochs, that end with a step of the optimizer. */
+/** The largest number of batches, up to `steps` over all epochs, that ends with an optimizer step. */
 export const wholeGroups = (steps: number, epochSteps: number, accumulate: number): number =>
   steps - ((steps % epochSteps) % accumulate);

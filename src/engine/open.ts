@@ -1,4 +1,4 @@
-/** Which engine serves a device. */
+/** Selects the engine of a device. */
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';

@@ -1,7 +1,7 @@
 /**
- * The plain reference: the layers' own naive loops in float64, on the calling thread. It is the oracle of the tests
- * and far too slow for anything else. All arithmetic is float64; what lasts from step to step (parameters, moments)
- * is rounded to float32 at the end of a step, so that a saved state is the whole state. The optimizers are PyTorch's.
+ * The reference: the layers' naive loops in float64, on the calling thread. It is the oracle of the tests and far too
+ * slow for anything else. Arithmetic is float64; parameters and moments are rounded to float32 at the end of a step, so
+ * that a saved state is the whole state. The optimizers are PyTorch's.
  */
 
 import { mixupShare } from '../data/mixup.ts';
@@ -29,7 +29,7 @@ import type {
 /** Parameters, or anything with their sizes, layer by layer. */
 type ByLayer = readonly (readonly Float64Array[])[];
 
-/** What the random draws of a pass in training depend on. */
+/** What the random draws of a training pass depend on. */
 interface Draws {
   readonly seed: number;
   readonly epoch: number;
@@ -37,18 +37,18 @@ interface Draws {
   readonly samples: ArrayLike<number>;
 }
 
-/** Opens the float64 reference. `batchSize` and `threads` do not matter to it. */
+/** Opens the float64 reference, which ignores `batchSize` and `threads`. */
 export const openReference: OpenSession = async (network) => {
   const maps = network.layers.reduce((sum, { output }) => sum + sizeOf(output), sizeOf(network.input));
   const bytes = 8 * (maps + 4 * network.parameterCount);
   if (bytes <= mostBytes) return new ReferenceSession(network);
   throw new VggError(
-    `${network.name}: training on the reference needs ${(bytes / 2 ** 30).toFixed(1)} GiB and more, above the limit of ` +
-      '4 GiB; choose fewer channels or hidden units, or smaller images',
+    `${network.name}: training on the reference needs at least ${(bytes / 2 ** 30).toFixed(1)} GiB, above the limit of ` +
+      '4 GiB; use fewer channels or hidden units, or smaller images',
   );
 };
 
-/** Of parameters with gradients and moments, and of one image's maps. */
+/** For parameters with gradients and moments, and one image's maps. */
 const mostBytes = 2 ** 32;
 
 class ReferenceSession implements Session {
@@ -59,9 +59,9 @@ class ReferenceSession implements Session {
   #parameters: ByLayer;
   /** Running moments of batch normalizations. */
   #buffers: ByLayer;
-  /** The optimizer's moments and the weights' average, those in use. */
+  /** Moments of the optimizer and average of the weights, if in use. */
   #moments: Partial<Record<MomentName, ByLayer>> = {};
-  /** Steps of the optimizer. */
+  /** Optimizer steps done. */
   #steps = 0;
   #closed = false;
   #rested = performance.now();
@@ -72,7 +72,7 @@ class ReferenceSession implements Session {
     this.#buffers = network.layers.map(() => []);
   }
 
-  /** Also starts the optimizer afresh. */
+  /** Also resets the optimizer. */
   async setWeights(weights: Weights): Promise<void> {
     await this.setState({ weights, optimizerSteps: 0, moments: {} });
   }
@@ -130,7 +130,7 @@ class ReferenceSession implements Session {
     let sum = zeros(this.#network);
     const [ownMoment] = Object.keys(this.#moments).filter((name) => name !== 'average');
     if (ownMoment !== undefined && (ownMoment === 'momentum') !== (optimizer.kind === 'sgd')) {
-      // Another optimizer starts afresh.
+      // Another optimizer starts from scratch.
       this.#moments = {};
       this.#steps = 0;
     }
@@ -155,10 +155,10 @@ class ReferenceSession implements Session {
       correct.push(batch.correct);
       images += labels.length;
       onSteps?.([{ step: step + 1, loss: batch.loss }]);
-      // A step that went wrong is not applied, so that the parameters before it can still be looked at.
+      // A step with a non-finite loss is not applied, so that the parameters before it can be inspected.
       if (!Number.isFinite(batch.loss)) break;
       this.#updateBuffers(batch.values);
-      // Together the batches count as one of all their images.
+      // The accumulated batches count as one batch of all their images.
       const first = (step - position) * batchSize;
       const share = labels.length / (Math.min(order.length, first + accumulate * batchSize) - first);
       addScaled(sum, batch.gradients, share);
@@ -231,10 +231,10 @@ class ReferenceSession implements Session {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new VggError('this session is closed; open another one');
+    if (this.#closed) throw new VggError('this session is closed; open a new one');
   }
 
-  /** How layer `layer` is passed: in training with draws, in evaluation without. */
+  /** The pass through layer `layer`: training with `draws`, evaluation without. */
   #pass(layer: number, draws?: Draws): LayerPass {
     const { seed, epoch, samples } = draws ?? { seed: 0, epoch: 0, samples: [] };
     const buffers = this.#buffers[layer]!;
@@ -274,8 +274,8 @@ class ReferenceSession implements Session {
   }
 
   /**
-   * The parts of a batch that a layer takes one after the other, so that signals are heard in between: all images at once
-   * where that is soon done, or where they depend on each other.
+   * The parts of a batch that a layer processes one by one, so that signals are handled in between; all images at once if
+   * that is fast, or if they depend on each other.
    */
   *#turns<D extends Draws | undefined>(
     layer: number,
@@ -297,7 +297,7 @@ class ReferenceSession implements Session {
     }
   }
 
-  /** Lets timers and signals run where they have waited. */
+  /** Lets timers and signals run if they have waited long enough. */
   async #breathe(): Promise<void> {
     if (performance.now() - this.#rested < restEvery) return;
     await eventLoop();
@@ -327,7 +327,7 @@ class ReferenceSession implements Session {
     return { values, loss, correct, gradients };
   }
 
-  /** `inputs` of the layers in the step that was done. Rounded as the parameters are. */
+  /** Updates buffers from the layers' `inputs` in the last step. Rounded like the parameters. */
   #updateBuffers(inputs: readonly Tensor[]): void {
     this.#buffers = this.#network.layers.map(({ spec }, i) => {
       const buffers = this.#buffers[i]!;
@@ -336,7 +336,7 @@ class ReferenceSession implements Session {
     });
   }
 
-  /** One step of the optimizer. */
+  /** One optimizer step. */
   #apply(gradients: ByLayer, optimizer: OptimizerOptions): void {
     const { lr, weightDecay } = optimizer;
     if (optimizer.kind === 'sgd') {
@@ -361,14 +361,14 @@ class ReferenceSession implements Session {
     });
   }
 
-  /** Gives each parameter and its moments the values that `rule` makes of them and the gradient. */
+  /** Updates each parameter and its moments by `rule`. */
   #update(
     gradients: ByLayer,
     moments: readonly MomentName[],
     rule: (parameter: number, gradient: number, moments: readonly number[]) => readonly number[],
   ): void {
     const { average } = this.#moments;
-    // Another optimizer's moments are forgotten.
+    // Moments of another optimizer are dropped.
     const kept = moments.map((name): [MomentName, ByLayer] => [
       name,
       this.#moments[name] ?? zeros(this.#network),
@@ -403,13 +403,15 @@ class ReferenceSession implements Session {
   }
 }
 
-/** The values of each layer's tensors out of `weights`. @throws UsageError where one is missing or of another size. */
+/** The values of each layer's tensors in `weights`. @throws UsageError if one is missing or has another size. */
 function fromWeights(tensors: readonly (readonly ParameterSpec[])[], weights: Weights): ByLayer {
   return tensors.map((own) =>
     own.map(({ name, shape }) => {
       const weight = weights.get(name);
       if (weight?.data.length !== sizeOf(shape)) {
-        throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values for [${shape.join(', ')}]`);
+        throw new UsageError(
+          `${name} has ${weight?.data.length ?? 'no'} values, but the network needs [${shape.join(', ')}]`,
+        );
       }
       return Float64Array.from(weight.data);
     }),
@@ -435,7 +437,7 @@ function addScaled(sum: ByLayer, gradients: ByLayer, scale: number): void {
   }
 }
 
-/** Each image with the one that is as far from the batch's end as it is from its start. */
+/** Mixes each image i of a batch with the i-th from the end. */
 function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
   const [batch = 1] = shape;
   const size = data.length / batch;
@@ -448,12 +450,12 @@ function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
   };
 }
 
-/** `count` images as the network's input. @throws UsageError where the number of values does not fit. */
+/** `count` images as the network's input. @throws UsageError if the number of values does not fit. */
 function asTensor(network: Network, images: Float32Array, count: number): Tensor {
   const size = sizeOf(network.input);
   if (images.length !== count * size) {
     throw new UsageError(
-      `${network.name}: ${images.length} values for ${count} images; each has ${network.input.join('×')} = ${size}`,
+      `${network.name}: ${images.length} values are not ${count} images of ${network.input.join('×')} = ${size} values`,
     );
   }
   return { shape: [count, ...network.input], data: Float64Array.from(images) };
@@ -481,8 +483,8 @@ function readBatch(
     const image = applyTransform(transform, source, random(seed, streams.transform, epoch, sample));
     if (image.shape.join('×') !== network.input.join('×')) {
       throw new UsageError(
-        `${network.name}: the transform gives ${image.shape.join('×')} images, but the network takes ` +
-          network.input.join('×'),
+        `${network.name}: the transform returns ${image.shape.join('×')} images, but the network takes ` +
+          `${network.input.join('×')}; change the transform or the network's input`,
       );
     }
     data.set(image.values, i * size);
@@ -491,7 +493,7 @@ function readBatch(
   return { input: { shape: [samples.length, ...network.input], data }, labels, samples };
 }
 
-/** Multiply-adds that a layer makes at a time: a fraction of a second. */
+/** Multiply-adds that a layer computes at a time: a fraction of a second. */
 const mostMultiplyAdds = 5e7;
 
 /** The images of several tensors in one. */
@@ -508,7 +510,7 @@ function joined(parts: readonly Tensor[]): Tensor {
   return { shape: [data.length / sizeOf(shape), ...shape], data };
 }
 
-/** Milliseconds that the thread computes before timers and signals may run. */
+/** Milliseconds of computing before timers and signals may run. */
 const restEvery = 50;
 
 function eventLoop(): Promise<void> {

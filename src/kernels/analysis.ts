@@ -1,18 +1,18 @@
-/** What printers need to know of a recorded kernel: which values are printed where they are used. */
+/** Analyzes a recorded kernel for the printers: which values are printed where they are used. */
 import type { Kernel, Operand, Statement, Value } from './language.ts';
 
 export interface Analysis {
   /** Definitions that are printed where they are used. */
   readonly inline: readonly (Statement | undefined)[];
-  /** Vectors whose parts are all the same, so that one stands for all. */
+  /** Vectors whose parts are all equal, so that one part is enough. */
   readonly uniform: Uint8Array;
   /** How often each value is used. */
   readonly uses: Int32Array;
 }
 
 /**
- * Finds which values change, how often each is used, and where each is defined. `partsOf` says in how many parts a
- * printer handles a value, one after the other: a scalar that such a value needs is printed once for each of them.
+ * Finds which values change, how often each is used, and where each is defined. `partsOf` returns the number of parts in
+ * which a printer handles a value; a scalar operand of such a value is printed once for each part.
  */
 export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Analysis {
   const uses = new Int32Array(kernel.valueCount);
@@ -21,7 +21,7 @@ export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Anal
   const home = new Array<readonly Statement[] | undefined>(kernel.valueCount);
   const elsewhere = new Uint8Array(kernel.valueCount);
   const visit = (block: readonly Statement[]): void => {
-    /** A value that has no parts of its own is printed once for each part of its user. */
+    /** A value without parts is printed once for each part of its user. */
     const use = (operand: Operand, parts: number): void => {
       if (typeof operand === 'number') return;
       uses[operand.id]! += partsOf(operand) > 1 && !uniform[operand.id] ? 1 : parts;

@@ -2,8 +2,8 @@
  * Prints kernels as C with the vector extensions of GCC and Clang. Pointers are byte addresses and offsets are held in
  * bytes, as in WebAssembly, so that both printers' kernels work on the same memory and on each other's data.
  *
- * `formatC` prints one kernel, `formatSources` a library: kernels behind a few lines that say what vectors are on this
- * machine, and `vggnet_run`, which makes a list of kernel calls one after the other.
+ * `formatC` prints one kernel, `formatSources` a library: definitions of this machine's vectors, the kernels, and
+ * `vggnet_run`, which runs a list of kernel calls.
  */
 import { analyse } from './analysis.ts';
 import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
@@ -123,7 +123,7 @@ export function formatC(kernel: Kernel): string {
     word: (place, at) => `loadWord(${place}, ${at})`,
     offset: (place, at) => `loadOffset(${place}, ${at})`,
   };
-  /** Declares a value where it is met first. */
+  /** Declares a value at its first definition. */
   const set = (value: Value, source: string, changes: boolean): void => {
     const known = declared.has(value.id);
     declared.add(value.id);
@@ -201,7 +201,7 @@ export function formatC(kernel: Kernel): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** What vectors of a width are: for all processors, with the instructions of x86 where the compiler has none of its own. */
+/** Definitions for vectors of a width: portable, with x86 instructions where the compiler has no portable form. */
 const vectorHeader = (lanes: number): string => {
   const all = (item: (lane: number) => string, separator = ', '): string =>
     Array.from({ length: lanes }, (_, lane) => item(lane)).join(separator);
@@ -211,7 +211,7 @@ const vectorHeader = (lanes: number): string => {
       : lanes === 8
         ? ['_mm256', '__AVX__', '__m256']
         : ['_mm', '__SSE2__', '__m128'];
-  // Masks of AVX-512 have registers of their own, for narrower vectors, too, where there is AVX512VL.
+  // AVX-512 has separate mask registers; with AVX512VL, for narrower vectors too.
   const maskFeature = lanes === 16 ? '__AVX512F__' : '__AVX512VL__';
   return `
 typedef float v${lanes} __attribute__((vector_size(${lanes * 4})));
@@ -256,15 +256,15 @@ ${
 `;
 };
 
-/** Source files of a library, compiled side by side. */
+/** Source files of a library, compiled in parallel. */
 const sourceFiles = 4;
 
 /**
- * A library as files that are compiled and linked together: the kernels, and `vggnet_run`, to which a kernel is a
- * number, its place in the list.
+ * A library as files that are compiled and linked together: the kernels, and `vggnet_run`, which identifies a kernel by
+ * its index in the list.
  */
 export function formatSources(kernels: readonly Kernel[], lanes: readonly number[]): string[] {
-  // Neighbors are alike and take equally long to compile: dealt out, the files do, too.
+  // Neighbors take equally long to compile; dealing them out balances the files.
   const dealt = Array.from({ length: sourceFiles }, (_, file) =>
     kernels.filter((__, i) => i % sourceFiles === file),
   );

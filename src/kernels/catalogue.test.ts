@@ -6,7 +6,7 @@ test.each(kernelNames)('%s has no more parameters than a call from JavaScript ca
   expect(Object.keys(kernelParameters[name]).length).toBeLessThanOrEqual(mostArguments);
 });
 
-test('a kernel is listed under the name that it has, once', () => {
+test('each kernel is listed once, under its name', () => {
   expect(new Set(kernelNames).size).toBe(kernelNames.length);
   for (const name of kernelNames) {
     const kernel = recordKernel(name, wasmTarget);

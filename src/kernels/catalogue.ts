@@ -1,4 +1,4 @@
-/** Every kernel there is, in the order in which a training step meets them. Adding one: write it, list it here. */
+/** All kernels, in the order in which a training step runs them. To add one, write it and list it here. */
 import { directForward, directWeightGradient } from './direct.ts';
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
 import type { Kernel, KernelRecipe, ParameterTypes, Target, Width } from './language.ts';
@@ -116,31 +116,31 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   peak,
 };
 
-/** Sums of a tile that few registers hold without spilling, beside a row of the right matrix. */
+/** Tiles whose sums fit few registers, with a row of the right matrix. */
 const smallTiles: Width['tiles'] = [
   [4, 2],
   [4, 1],
 ];
 
-/** As many sums as sixteen registers hold: V8's general registers are enough for one pointer, not for one a row. */
+/** As many sums as sixteen registers hold; V8's general registers suffice for one pointer, not for one per row. */
 const transposedTiles: Width['tiles'] = [
   [6, 2],
   [6, 1],
 ];
 
-/** WebAssembly's vectors, of which sixteen registers are sure. */
+/** WebAssembly's vectors; at least sixteen registers are available. */
 export const wasmTarget: Target = { widths: [{ lanes: 4, tiles: smallTiles, transposedTiles }] };
 
-/** The same for an engine that pairs adjacent vectors. It begins at stores, and dot products end elsewhere. */
+/** The same for an engine that pairs adjacent vectors. Pairing starts at stores, which dot products do not end in. */
 export const wasmPairsTarget: Target = {
   widths: [{ lanes: 8, tiles: smallTiles, transposedTiles }, ...wasmTarget.widths],
   dotWidths: wasmTarget.widths,
 };
 
 /**
- * What a C compiler's vectors may be; register tiles for 32 registers of AVX-512 and NEON, 16 of AVX and SSE. Square tiles
- * load least for each product; four of AVX-512's vectors are also rows of the right matrix that its cache fetches ahead.
- * A tile of one vector has as many rows as keep both multipliers busy: a sum waits four cycles for itself.
+ * The vectors of C compilers; register tiles for 32 registers (AVX-512, NEON) or 16 (AVX, SSE). Square tiles need the
+ * fewest loads per product; with AVX-512, four vectors are also rows of the right matrix that its cache prefetches. A
+ * tile of one vector has enough rows to keep both multipliers busy: a sum waits four cycles for itself.
  */
 export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', Target>> = {
   avx512: {

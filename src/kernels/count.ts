@@ -1,7 +1,7 @@
-/** How much a kernel call computes: its recorded program is walked with the call's numbers. */
+/** Counts the floating-point operations of a kernel call by walking its recorded program with the call's arguments. */
 import type { Kernel, Operand, Statement, Value } from './language.ts';
 
-/** Floating-point operations of a lane; a multiply-add counts as two, comparisons and selections as none. */
+/** Floating-point operations per lane; a multiply-add counts as two, comparisons and selections as zero. */
 const cost: Readonly<Partial<Record<string, number>>> = {
   add: 1,
   sub: 1,
@@ -15,7 +15,7 @@ const cost: Readonly<Partial<Record<string, number>>> = {
 
 const isFloating = ({ type }: Value): boolean => type === 'f32' || type === 'vector';
 
-/** Operations of the statements themselves, without what loops and branches hold. */
+/** Operations of the statements themselves, without the bodies of loops and branches. */
 const straightCost = (statements: readonly Statement[]): number =>
   statements.reduce((sum, statement) => {
     if (statement.kind !== 'define' || !isFloating(statement.operands[0] as Value)) return sum;
@@ -25,8 +25,8 @@ const straightCost = (statements: readonly Statement[]): number =>
   }, 0);
 
 /**
- * Floating-point operations of a call. `values` are as the kernel takes them; `floats` and `words` are views of its
- * memory, which says how long the lists of some kernels are.
+ * Floating-point operations of a call. `values` are its arguments; `floats` and `words` are views of its memory, which
+ * holds the lengths of some kernels' lists.
  */
 export function countOperations(
   kernel: Kernel,
@@ -77,7 +77,7 @@ export function countOperations(
       case 'toFloat':
         return a;
       default:
-        // Vectors, whose values decide nothing here.
+        // Vectors: their values do not affect control flow.
         return Number.NaN;
     }
   };
@@ -105,7 +105,7 @@ export function countOperations(
         case 'loop': {
           const { counter, count, body } = statement;
           const times = Math.max(0, of(count));
-          // What a loop without loops and branches leaves behind decides nothing either.
+          // The results of a loop without inner loops and branches do not affect control flow either.
           if (body.every(({ kind }) => kind !== 'loop' && kind !== 'if')) {
             total += times * straightCost(body);
             break;

@@ -1,15 +1,15 @@
 /**
- * A convolution as it is written, without patches copied or transformed: for images, whose few channels leave other
- * algorithms little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
+ * Direct convolution, without copying or transforming patches: for images, whose few channels leave other algorithms
+ * little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
  */
 import { sumTile, transposedVectorTiles, vectorTiles } from './gemm.ts';
 import { grid, type KernelRecipe, kernel, range } from './language.ts';
 
-/** Floats of a run that are worked off together: a run is a multiple. */
+/** Floats of a run that are processed together; runs are a multiple of it. */
 export const directUnroll = 3;
 
 const maps = {
-  /** The first patch's corner: the map's, less the padding. */
+  /** Corner of the first patch: the map's corner minus the padding. */
   map: 'pointer',
   mapRow: 'offset',
   /** Distance between patches: the convolution's stride. */

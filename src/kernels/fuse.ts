@@ -1,6 +1,6 @@
 /**
- * Contracts products and sums of vectors into fused multiply-adds, as a C compiler does by itself: x + a · b is rounded
- * once, and is one instruction. A product is dissolved where all its uses are such sums.
+ * Contracts products and sums of vectors into fused multiply-adds, as C compilers do: x + a · b is one instruction and
+ * rounded once. A product is removed if all its uses are such sums.
  */
 import type { Kernel, Operand, Statement, Value } from './language.ts';
 
@@ -20,7 +20,7 @@ function forEachStatement(block: readonly Statement[], each: (statement: Stateme
   }
 }
 
-/** What a statement reads. */
+/** The values that a statement reads. */
 function operandsOf(statement: Statement): readonly Operand[] {
   switch (statement.kind) {
     case 'define':
@@ -43,13 +43,13 @@ function operandsOf(statement: Statement): readonly Operand[] {
   }
 }
 
-/** Operands that can be a product: either of a sum's, the second of a difference's; the other one is a vector, too. */
+/** Operands that may be a product: either one of a sum, the second one of a difference. The other one is a vector, too. */
 const placesOf = ({ operator, operands }: Definition): readonly number[] =>
   (operator === 'add' ? [1, 0] : operator === 'sub' ? [1] : []).filter((place) =>
     isVector(operands[1 - place]),
   );
 
-/** The same kernel with its vectors' products and sums contracted. */
+/** Returns the kernel with products and sums of vectors contracted. */
 export function fuseMultiplyAdds(kernel: Kernel): Kernel {
   const products = new Map<number, Definition>();
   const changing = new Set<number>();
@@ -58,19 +58,19 @@ export function fuseMultiplyAdds(kernel: Kernel): Kernel {
     if (statement.kind !== 'define' || statement.operator !== 'mul' || !isVector(statement.target)) return;
     products.set(statement.target.id, statement);
   });
-  // The operands of a product are read where its sum stands: they must not change until then.
+  // A product's operands are read at its sum, so they must not change before.
   for (const [id, { operands }] of products) {
     if (operands.some((operand) => typeof operand === 'object' && changing.has(operand.id)))
       products.delete(id);
   }
   const isProduct = (operand: Operand | undefined): boolean =>
     typeof operand === 'object' && products.has(operand.id);
-  /** Places of a statement's operands that are products. */
+  /** Indices of a statement's operands that are products. */
   const productsIn = (statement: Statement): number[] =>
     statement.kind !== 'define'
       ? []
       : placesOf(statement).filter((place) => isProduct(statement.operands[place]));
-  // What is used in any other way stays a product, and of two in a sum the first.
+  // A product with any other use stays, and so does the first of two products in a sum.
   forEachStatement(kernel.body, (statement) => {
     const places = statement.kind === 'define' ? placesOf(statement) : [];
     operandsOf(statement).forEach((operand, place) => {

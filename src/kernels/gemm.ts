@@ -1,12 +1,11 @@
 /**
- * Matrix products, the kernels in which nearly all time goes. Names are BLAS's: N takes an operand as it lies, T
- * transposed. All matrices are row-major with a stride between rows; columns (and for `gemmNT` the depth) are a
+ * Matrix products, which take nearly all of the time. Names follow BLAS: N takes an operand as stored, T transposed.
+ * All matrices are row-major with a stride between rows; columns (and for `gemmNT` the depth) are a
  * multiple of the granule. `planes` repeats the product at plane distances: the 36 products of a Winograd convolution,
  * or the rows of an image.
  *
- * The loop is the classical one: a register tile of `rows` × `vectors` sums, all of the depth inside it; the panel of
- * the right matrix that a tile column needs stays in the first-level cache while the rows go by. Tiles at the edges
- * are narrower.
+ * The classical loop: a register tile of `rows` × `vectors` sums, with the whole depth as the inner loop. The right
+ * matrix's panel for a column of tiles stays in the first-level cache for all rows. Tiles at the edges are narrower.
  */
 import {
   granule,
@@ -21,7 +20,7 @@ import {
   type Width,
 } from './language.ts';
 
-/** Cuts `count` into parts of `largest`, and of half as many down to 1 at the end. */
+/** Cuts `count` into parts of `largest`, then of half that size, down to 1. */
 function parts(k: Recorder, count: Value, largest: number, body: (at: Value, size: number) => void): void {
   let done: Value | undefined;
   for (let size = largest; size >= 1; size = Math.floor(size / 2)) {
@@ -34,7 +33,7 @@ function parts(k: Recorder, count: Value, largest: number, body: (at: Value, siz
 
 type TileBody = (tile: TileSize, row: Value, column: Value) => void;
 
-/** Calls `body` so that register tiles of rows × vectors, of the sizes of each width, cover rows × columns. */
+/** Covers rows × columns with register tiles of each width's sizes, rows × vectors; calls `body` for each. */
 function cover(
   k: Recorder,
   rows: Value,
@@ -44,7 +43,7 @@ function cover(
 ): void {
   k.forWidths(columns, (vectors, from, width) => {
     const { lanes } = width;
-    // Of narrower vectors there is one at most.
+    // At most one narrower vector is left.
     const sizes = lanes === k.widths[0]!.lanes ? sizesOf(width) : sizesOf(width).slice(-1);
     parts(k, vectors, sizes[0]![1], (vector, vectorCount) => {
       const [tileRows] = sizes.find(([, count]) => count === vectorCount)!;
@@ -55,15 +54,15 @@ function cover(
   });
 }
 
-/** Tiles of a product whose left matrix lies as it is multiplied. */
+/** Tiles of a product whose left matrix is not transposed. */
 export const vectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
   cover(k, rows, columns, ({ tiles }) => tiles, body);
 
-/** Tiles of a product whose left matrix lies transposed. */
+/** Tiles of a product whose left matrix is transposed. */
 export const transposedVectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
   cover(k, rows, columns, ({ tiles, transposedTiles = tiles }) => transposedTiles, body);
 
-/** The same for tiles of rows × dot products: a tile's rows are long, and stay in the first-level cache for all columns. */
+/** Covers rows × columns with tiles of dot products; a tile's long rows stay in the first-level cache for all columns. */
 function dotTiles(
   k: Recorder,
   rows: Value,
@@ -82,7 +81,7 @@ interface Tile {
   store(finish?: (sum: Value) => Value): void;
 }
 
-/** A register tile of sums, from zero or, where `accumulate` is not 0, from what `out` holds. */
+/** A register tile of sums that start from zero, or from `out` if `accumulate` is not 0. */
 export function sumTile(
   k: Recorder,
   [rows, vectors]: TileSize,
@@ -125,7 +124,7 @@ const operands = {
   accumulate: 'i32',
 } as const;
 
-/** Calls `body` with the places of each plane's matrices. */
+/** Calls `body` with the addresses of each plane's matrices. */
 function forPlanes(
   k: Recorder,
   p: { readonly [K in keyof typeof operands]: Value },
@@ -139,9 +138,9 @@ function forPlanes(
 }
 
 /**
- * Fetches the next plane's right matrix while this one's is in use: a few lines in each iteration, so that a distant
- * cache delivers them in passing. A tile takes a quarter of the rows, since it unrolls four, and of several lines half.
- * Where there is no next plane, what it fetches is of no use and no harm.
+ * Prefetches the next plane's right matrix while this one is in use: a few lines in each iteration, so that a distant
+ * cache can deliver them in time. A tile fetches a quarter of the rows, because it unrolls four, and half of several
+ * lines. After the last plane the prefetch is useless but harmless.
  */
 function nextRight(
   k: Recorder,
@@ -251,7 +250,7 @@ export const gemmNT: KernelRecipe = kernel(
         const firstRight = planeRight.plus(p.rightStride.scale(dot));
         const left = range(tile[0]).map((i) => k.variable(firstLeft.plus(p.leftStride.scale(i))));
         const right = range(tile[1]).map((j) => k.variable(firstRight.plus(p.rightStride.scale(j))));
-        // Wide sums are folded in half before the narrower vectors of the tail are added.
+        // Wide sums are halved before the narrower vectors of the tail are added.
         let folded: Value[][] | undefined;
         let sums: Value[][] = [];
         k.forWidths(

@@ -1,15 +1,15 @@
 /**
- * The kernel language: loops, scalars, vectors of `lanes` floats, loads, stores and multiply-adds. A kernel is an
- * ordinary TypeScript function that is run once and records what it does; TypeScript's own loops unroll (register
- * tiles, transforms), `k.loop` loops when the kernel runs. What is recorded is a small typed program (`Kernel`):
- * printers turn it into WebAssembly (`wasm.ts`) or C (`c.ts`).
+ * The kernel language: loops, scalars, vectors of `lanes` floats, loads, stores and multiply-adds. A kernel is a
+ * TypeScript function that runs once and records its operations. TypeScript's loops unroll (register tiles, transforms);
+ * `k.loop` loops when the kernel runs. The result is a small typed program (`Kernel`), which printers turn into
+ * WebAssembly (`wasm.ts`) or C (`c.ts`).
  *
  * Lengths in memory are multiples of `granule` floats, however wide a target's vectors are. `k.vectors` walks a length
  * with the widest vectors and its tail with narrower ones: its body is recorded once for each width.
  *
- * Every operation is recorded at once and yields a value that never changes; `k.variable` makes one that does.
- * Memory is one flat space of float32. A pointer is a place in it, an `offset` a distance in floats; a printer is
- * free to hold either in bytes. Kernels receive plain numbers: pointers as byte addresses, offsets as float counts.
+ * Every operation is recorded immediately and returns an immutable value; `k.variable` creates a mutable one. Memory is
+ * one flat space of float32. A pointer is a position in it, an `offset` a distance in floats; printers may hold either
+ * in bytes. Kernels receive plain numbers: pointers as byte addresses, offsets as float counts.
  */
 
 export type Type = 'i32' | 'f32' | 'vector' | 'mask' | 'pointer' | 'offset';
@@ -25,8 +25,8 @@ export type Operator =
   | 'sqrt'
   | 'max'
   | 'floor' // i32, f32, vector; max(a, b) is a < b ? b : a
-  | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused where the target does so
-  | 'multiplySubtract' // (sum, a, b) → sum − a · b; printers that fuse make it, kernels do not
+  | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused if the target does so
+  | 'multiplySubtract' // (sum, a, b) → sum − a · b; created only by printers that fuse
   | 'greater'
   | 'unequal'
   | 'or'
@@ -76,8 +76,8 @@ export type Statement =
     };
 
 /**
- * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane; `float`: one; `byte`: one unsigned byte;
- * `word`: the 32 bits of a whole number or of anything else; `offset`: an offset that a kernel has stored.
+ * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane;
+ * `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of any type; `offset`: an offset that a kernel stored.
  */
 export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'word' | 'offset';
 
@@ -89,12 +89,12 @@ export interface Kernel {
   readonly parameters: readonly Value[];
   readonly parameterNames: readonly string[];
   readonly body: readonly Statement[];
-  /** Number of values, parameters included; their ids are 0 … count − 1. */
+  /** Number of values, including parameters; their ids are 0 … count − 1. */
   readonly valueCount: number;
   readonly types: readonly Type[];
 }
 
-/** What a kernel file exports: a recipe that is recorded for a target's number of lanes. */
+/** A kernel file exports recipes, which are recorded for a target's vectors. */
 export interface KernelRecipe {
   readonly name: string;
   readonly summary: string;
@@ -102,7 +102,7 @@ export interface KernelRecipe {
   record(target: Target): Kernel;
 }
 
-/** Floats that every length in memory is a multiple of, and the narrowest vector. */
+/** Every length in memory is a multiple of this number of floats, the narrowest vector. */
 export const granule = 4;
 
 /** Floats of a cache line. */
@@ -117,16 +117,16 @@ export interface Width {
   readonly lanes: number;
   /** Register tiles of the matrix products, rows × vectors: the widest first, each of half as many vectors down to 1. */
   readonly tiles: readonly TileSize[];
-  /** Those of products whose left matrix lies transposed, where one place moves for all rows; by default the same. */
+  /** Tiles of products whose left matrix is transposed, which need one pointer for all rows; by default the same. */
   readonly transposedTiles?: readonly TileSize[];
 }
 
-/** What a kernel may know of the machine: its vectors, the widest first, each half as wide as the one before, down to `granule`. */
+/** What kernels know about the machine: its vectors, the widest first, each half as wide as the last, down to `granule`. */
 export interface Target {
-  /** Whether it can ask for memory ahead of its use. */
+  /** Whether it can prefetch memory. */
   readonly prefetches?: boolean;
   readonly widths: readonly Width[];
-  /** Those of them that dot products use; by default all. */
+  /** The widths that dot products use; by default all. */
   readonly dotWidths?: readonly Width[];
 }
 
@@ -186,7 +186,7 @@ export class Value {
   halve(): Value {
     return this.recorder.define('halve', 'vector', [this], this.lanes / 2);
   }
-  /** The sum of a vector's lanes: halves are added until one is left. */
+  /** The sum of a vector's lanes, by adding halves until one lane is left. */
   sum(): Value {
     return this.recorder.define('sum', 'f32', [this]);
   }
@@ -215,7 +215,7 @@ export class Value {
     return this.recorder.define('advanceBytes', 'pointer', [this, bytes]);
   }
 
-  /** For variables: takes a new value. */
+  /** For variables: assigns a new value. */
   set(value: Operand): void {
     this.recorder.assign(this, value);
   }
@@ -231,7 +231,7 @@ export class Value {
 
 const isVector = (type: Type): boolean => type === 'vector' || type === 'mask';
 
-/** Records what a kernel does; `k` in the kernels. */
+/** Records a kernel's operations; `k` in the kernels. */
 export class Recorder {
   readonly prefetches: boolean;
   readonly widths: readonly Width[];
@@ -254,7 +254,7 @@ export class Recorder {
     this.#width = widest;
   }
 
-  /** Floats of the vectors that are being recorded. */
+  /** Floats of the vectors being recorded. */
   get lanes(): number {
     return this.#width.lanes;
   }
@@ -292,7 +292,7 @@ export class Recorder {
     return this.constant('vector', value, lanes);
   }
 
-  /** A value that changes, first equal to `initial`. */
+  /** A mutable value that starts as `initial`. */
   variable(initial: Value): Value {
     const target = this.fresh(initial.type, initial.lanes);
     this.assign(target, initial);
@@ -313,30 +313,30 @@ export class Recorder {
     return target;
   }
 
-  /** `lanes` floats from `at` floats behind the pointer. */
+  /** `lanes` floats, starting `at` floats after the pointer. */
   load(pointer: Value, at = 0): Value {
     return this.#load('vector', 'vector', pointer, at);
   }
-  /** The same for a value with several uses: a C compiler is kept from reading it from memory again for each. */
+  /** The same for a value with several uses: a C compiler may not read it from memory again for each. */
   loadKept(pointer: Value, at = 0): Value {
     return this.#load('kept', 'vector', pointer, at);
   }
-  /** The float `at` floats behind the pointer, in every lane. */
+  /** The float `at` floats after the pointer, in every lane. */
   loadSplat(pointer: Value, at = 0): Value {
     return this.#load('splat', 'vector', pointer, at);
   }
   loadFloat(pointer: Value, at = 0): Value {
     return this.#load('float', 'f32', pointer, at);
   }
-  /** The unsigned byte `at` BYTES behind the pointer. */
+  /** The unsigned byte `at` BYTES after the pointer. */
   loadByte(pointer: Value, at = 0): Value {
     return this.#load('byte', 'i32', pointer, at);
   }
-  /** The word `at` words behind the pointer: a whole number, or a float's bits. */
+  /** The word `at` words after the pointer: a whole number, or a float's bits. */
   loadWord(pointer: Value, at = 0): Value {
     return this.#load('word', 'i32', pointer, at);
   }
-  /** The offset that a kernel stored `at` words behind the pointer. */
+  /** The offset that a kernel stored `at` words after the pointer. */
   loadOffset(pointer: Value, at = 0): Value {
     return this.#load('offset', 'offset', pointer, at);
   }
@@ -344,7 +344,7 @@ export class Recorder {
   store(pointer: Value, value: Value, at = 0): void {
     this.block.push({ kind: 'store', value, pointer, at });
   }
-  /** Asks for the cache line `at` floats behind the pointer, which need not be memory; only where `prefetches` is true. */
+  /** Prefetches the cache line `at` floats after the pointer, which need not exist; only if `prefetches` is true. */
   prefetch(pointer: Value, at = 0): void {
     this.block.push({ kind: 'prefetch', pointer, at });
   }
@@ -362,15 +362,15 @@ export class Recorder {
     return recorded;
   }
 
-  /** Runs the body `count` times; the counter goes 0, 1, … count − 1. */
+  /** Runs the body `count` times, with a counter 0, 1, … count − 1. */
   loop(count: Value, body: (counter: Value) => void): void {
     const counter = this.fresh('i32');
     this.block.push({ kind: 'loop', counter, count, body: this.#record(() => body(counter)) });
   }
 
   /**
-   * Walks `length` floats, a multiple of `granule`: the body is recorded for each width, with `vectors` as the number of
-   * whole vectors that are left for it and `from` as the place of the first, in floats.
+   * Walks `length` floats, a multiple of `granule`. The body is recorded for each width: `vectors` is its number of whole
+   * vectors, `from` the position of the first in floats.
    */
   forWidths(
     length: Value,
@@ -388,7 +388,7 @@ export class Recorder {
     this.#width = before;
   }
 
-  /** Calls `body` for each vector of `length` floats, a multiple of `granule`, with its place in floats. */
+  /** Calls `body` for each vector of `length` floats, a multiple of `granule`, with its position in floats. */
   vectors(length: Value, body: (at: Value) => void): void {
     this.forWidths(length, (vectors, from, { lanes }) => {
       const first = lanes === this.widths[0]!.lanes;
@@ -401,7 +401,7 @@ export class Recorder {
   }
 }
 
-/** Declares a kernel. The body runs once for each target, to be recorded. */
+/** Declares a kernel. The body runs once per target, to record it. */
 export function kernel<P extends ParameterTypes>(
   name: string,
   summary: string,

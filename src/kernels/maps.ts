@@ -1,7 +1,7 @@
 /**
- * Kernels over feature maps [rows][columns][channels], stored with a stride between rows and between pixels (a map may
- * have a frame of zeros around it, which is the padding of the convolution that reads it). Channels are a multiple of
- * the granule, except in the image that a network starts from. `floor` is 0 where a ReLU is fused, −∞ where none is.
+ * Kernels over feature maps [rows][columns][channels], stored with strides between rows and between pixels. A map may
+ * have a frame of zeros, the padding of the convolution that reads it. Channels are a multiple of the granule, except in
+ * the network's input image. `floor` is 0 if a ReLU is fused, −∞ otherwise.
  */
 import {
   granule,
@@ -14,8 +14,8 @@ import {
 } from './language.ts';
 
 /**
- * Loops over `length` floats (a multiple of the granule) of each of `rows` rows: `body` gets the places of the row in the
- * given maps, each a pointer and the distance of its rows, and records what is done at each vector.
+ * Loops over `length` floats (a multiple of the granule) of each of `rows` rows. `body` gets the row's position in each
+ * of the maps, given as pointer and row stride, and records the operations for each vector.
  */
 function forRowVectors(
   k: Recorder,
@@ -146,7 +146,7 @@ export const sumPixels: KernelRecipe = kernel(
     k.vectors(p.channels, (channel) => {
       const at = channel.toOffset();
       const out = p.out.plus(at);
-      // Four sums, since one would wait for itself.
+      // Four independent sums, because one would wait for itself.
       const sums = range(4).map(() => k.variable(k.vector(0)));
       const [first, second, third, fourth] = sums as [Value, Value, Value, Value];
       k.if(p.accumulate, () => first.set(k.load(out)));
@@ -183,7 +183,7 @@ export const transpose: KernelRecipe = kernel(
 const patches = {
   columns: 'pointer',
   columnStride: 'offset',
-  /** The first patch's corner: the map's, less the padding. */
+  /** Corner of the first patch: the map's corner minus the padding. */
   map: 'pointer',
   mapRow: 'offset',
   /** Distance between patches: the convolution's stride. */
@@ -211,12 +211,12 @@ function forPatches(
 }
 
 /**
- * Whole vectors are copied, so that up to lanes − 1 floats behind a run are touched: the next run, or the next patch,
- * overwrites them. Behind the last patch there must be room for a vector.
+ * Copies whole vectors and thereby writes up to lanes − 1 floats after a run; the next run or patch overwrites them.
+ * There must be room for a vector after the last patch.
  */
 export const im2col: KernelRecipe = kernel(
   'im2col',
-  'columns[outRows · outColumns][kernelRows · run] = the patches of a map; behind each: one, then zeros',
+  'columns[outRows · outColumns][kernelRows · run] = the patches of a map, each followed by 1, then zeros',
   {
     ...patches,
     one: 'f32',
@@ -252,7 +252,7 @@ export const im2col: KernelRecipe = kernel(
 
 export const col2im: KernelRecipe = kernel(
   'col2im',
-  'map += the patches in columns, each at its place',
+  'map += the patches in columns, each at its position',
   patches,
   (k, p) => {
     const whole = p.run.div(granule).mul(granule);
@@ -299,7 +299,7 @@ export const loadImage: KernelRecipe = kernel(
     rowTo: 'i32',
     columnFrom: 'i32',
     columnTo: 'i32',
-    /** What each byte becomes, [channels][256]. */
+    /** The float for each byte value, [channels][256]. */
     values: 'pointer',
   },
   (k, p) => {
@@ -337,7 +337,7 @@ export const loadImage: KernelRecipe = kernel(
             const place = k.variable(row.plus(p.mapPixel.scale(p.columnFrom)));
             const read = (from: Value, at: number): Value =>
               k.loadFloat(values.plus(k.loadByte(from, at).toOffset()));
-            /** The next group, whose pixel i is that of byte `at(i)` behind `start`. */
+            /** The next group: pixel i is byte `at(i)` after `start`. */
             const readGroup = (start: Value, at: (i: number) => number): void => {
               pixels.forEach((pixel, i) => void k.store(place.plus(pixel), read(start, at(i))));
               place.advance(group);
@@ -369,13 +369,13 @@ export const loadImage: KernelRecipe = kernel(
 );
 
 /**
- * Brings a map into the cache. Loads in the order of memory make the processor fetch ahead of them, while those of a
- * transform, a few lines here and there, wait for memory. What comes out is of no use: it keeps compilers from dropping
- * the loads, and is a maximum because sums of the smallest numbers are slow.
+ * Brings a map into the cache. Sequential loads make the processor prefetch, while the scattered loads of a transform
+ * wait for memory. The result is unused: it keeps compilers from dropping the loads, and is a maximum because sums of
+ * subnormal numbers are slow.
  */
 export const touch: KernelRecipe = kernel(
   'touch',
-  'out = the largest of every sixteenth float, one a cache line, of map[rows][length]',
+  'out = the maximum of every sixteenth float, one per cache line, of map[rows][length]',
   { out: 'pointer', map: 'pointer', mapRow: 'offset', rows: 'i32', length: 'i32' },
   (k, p) => {
     const largest = k.variable(k.loadFloat(p.map));
@@ -391,14 +391,14 @@ export const touch: KernelRecipe = kernel(
   },
 );
 
-/** Keeps eight sums busy for `rounds`: what one core can do at most, for benchmarks. */
+/** Keeps eight sums busy for `rounds`: the peak of one core, for benchmarks. */
 export const peak: KernelRecipe = kernel(
   'peak',
-  'multiply-adds on registers alone: rounds · 16 · lanes of them',
+  'rounds · 16 · lanes multiply-adds on registers only',
   { out: 'pointer', rounds: 'i32' },
   (k, p) => {
     const factor = k.load(p.out);
-    // Different from each other, lest a compiler makes one of them.
+    // All different, so that a compiler cannot merge them.
     const sums = range(8).map((i) => k.variable(k.load(p.out, i * k.lanes)));
     k.loop(p.rounds, () => {
       for (const _ of range(2)) for (const sum of sums) sum.multiplyAdd(factor, factor);

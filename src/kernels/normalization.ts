@@ -1,17 +1,16 @@
 /**
- * Batch normalization (Ioffe & Szegedy, ICML 2015) over maps [rows][columns][channels], in the four walks that a step of
- * training takes: moments, normalizing, sums of the gradient, and the gradient behind them. Sums go row by row, since a
- * row is small enough for the first-level cache, and keep a vector of channels in registers; what writes a map goes
- * pixel by pixel, as memory lies.
+ * Batch normalization (Ioffe & Szegedy, ICML 2015) over maps [rows][columns][channels], in the four passes of a training
+ * step: moments, normalization, sums of the gradient, and the input's gradient. Sums go row by row, because a row fits
+ * the first-level cache, and keep a vector of channels in registers; kernels that write a map go pixel by pixel, in the
+ * order of memory.
  */
 import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Sums that are formed side by side, lest each addition waits for the one before. */
+/** Independent sums, so that an addition does not wait for the previous one. */
 const sideBySide = 4;
 
 /**
- * Sums over the pixels of a row: `terms` gives what is added for a pixel, from its number of floats behind the row's
- * first.
+ * Sums over the pixels of a row: `terms` returns a pixel's terms, given its distance in floats from the row's start.
  */
 function sumRow(
   k: Recorder,
@@ -38,7 +37,7 @@ function sumRow(
 }
 
 /**
- * Pixel by pixel, so that memory is walked as it lies: calls `body` for each vector of channels with its place in the
+ * Walks pixel by pixel, in the order of memory: calls `body` for each vector of channels with its position in the
  * channels and in each of the maps.
  */
 function forPixels(
@@ -60,8 +59,8 @@ function forPixels(
 }
 
 /**
- * Row by row with the row's own mean, and rows joined by the formula of Chan, Golub & LeVeque (1979), so that no large
- * numbers cancel whatever the mean is.
+ * Uses each row's own mean and joins rows by the formula of Chan, Golub & LeVeque (1979), so that large numbers never
+ * cancel, whatever the mean.
  */
 export const channelMoments: KernelRecipe = kernel(
   'channelMoments',
@@ -69,7 +68,7 @@ export const channelMoments: KernelRecipe = kernel(
   {
     mean: 'pointer',
     squares: 'pointer',
-    /** Values of each channel that the moments already hold; with 0 what is there counts for nothing. */
+    /** Values per channel that the moments already include; with 0 their old content is ignored. */
     before: 'i32',
     map: 'pointer',
     mapRow: 'offset',
@@ -216,7 +215,7 @@ export const normalizeBackward: KernelRecipe = kernel(
     scale: 'pointer',
     offset: 'pointer',
     slope: 'pointer',
-    /** 0 where the map is what a ReLU has left, −∞ where not. */
+    /** 0 if the map is the output of a ReLU, −∞ otherwise. */
     floor: 'f32',
   },
   (k, p) => {

@@ -6,7 +6,7 @@ import { granule, type KernelRecipe, kernel, type Value } from './language.ts';
 
 export const reduceSlots: KernelRecipe = kernel(
   'reduceSlots',
-  'gradient[length] = Σ over the slots, in their order',
+  'gradient[length] = Σ over the slots, in order',
   { gradient: 'pointer', slots: 'pointer', slotStride: 'offset', slotCount: 'i32', length: 'i32' },
   (k, p) => {
     k.vectors(p.length, (first) => {
@@ -71,7 +71,7 @@ interface AdamRule {
   readonly weightDecay?: number;
 }
 
-/** These settings for a step, counted from 1. */
+/** The settings for a step, counted from 1. */
 export function adamValues(
   { kind = 'adam', lr, betas: [beta1, beta2], epsilon, weightDecay = 0 }: AdamRule,
   step: number,
@@ -139,8 +139,8 @@ export const adam: KernelRecipe = kernel(
 export const sgdSettings = [
   'lr',
   'momentum',
-  'gradientShare', // of the gradient in the direction: 1 with Nesterov's rule, else 0
-  'momentumShare', // of the momentum in it: μ with Nesterov's rule, else 1
+  'gradientShare', // of the gradient in the direction: 1 with Nesterov momentum, else 0
+  'momentumShare', // of the momentum in it: μ with Nesterov momentum, else 1
   'gradientScale', // of clipping
   'penalty', // weight decay
 ] as const;
@@ -152,7 +152,7 @@ interface SgdRule {
   readonly weightDecay: number;
 }
 
-/** These settings for a step. */
+/** The settings for a step. */
 export function sgdValues(
   { lr, momentum, nesterov, weightDecay }: SgdRule,
   gradientScale = 1,
@@ -217,9 +217,9 @@ export const moveAverage: KernelRecipe = kernel(
   },
 );
 
-/** What brings a gradient of this norm down to `largest`, as torch's clip_grad_norm_ has it. */
+/** The factor that scales a gradient of this norm down to `largest`, as in torch's clip_grad_norm_. */
 export const clippingScale = (norm: number, largest: number): number => Math.min(1, largest / (norm + 1e-6));
 
-/** How much of the weights after step `step` (from 1) enters their moving average. */
+/** The share of the weights after step `step` (from 1) in their moving average. */
 export const averageShare = (decay: number, step: number): number =>
   1 - Math.min(decay, (1 + step) / (10 + step));

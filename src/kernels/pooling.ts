@@ -1,8 +1,8 @@
 /**
- * Max-pooling with any window, stride and padding. The forward pass keeps, beside the pooled map, the winner of each
- * window: its position in the window (row · width + column) as a float. Of equal values the first wins and NaN always
- * does, as in PyTorch; padded places never win. In the backward pass only winners have a gradient, and only where the
- * pooled value is above `floor` (0 where a ReLU stands before the pool, −∞ where none does).
+ * Max-pooling with any window, stride and padding. The forward pass also stores the winner of each window: its position
+ * in the window (row · width + column) as a float. The first of equal values wins and NaN always wins, as in PyTorch;
+ * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above `floor`
+ * (0 if a ReLU precedes the pool, −∞ otherwise).
  */
 import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
@@ -33,7 +33,7 @@ const windows = {
 type Parameters = { readonly [K in keyof typeof windows]: Value };
 
 interface Window {
-  /** Places of this window and channel vector in the pooled map and in the winners. */
+  /** Addresses of this window and channel vector in the pooled map and in the winners. */
   readonly pooled: Value;
   readonly winner: Value;
   readonly row: Value;
@@ -84,7 +84,7 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
 
 export const maxPool: KernelRecipe = kernel(
   'maxPool',
-  'pooled and winners = the largest of each window of a map, and where it is',
+  'pooled and winners = the maximum of each window of a map, and its position',
   windows,
   (k, p) => {
     forWindows(k, p, (window) => {
@@ -140,7 +140,7 @@ export const maxPoolBackward: KernelRecipe = kernel(
   },
 );
 
-/** For windows that do not overlap and lie inside the map: writes every place of each window. */
+/** For windows inside the map that do not overlap: writes every position of each window. */
 const unpool = (name: string, size: number): KernelRecipe =>
   kernel(
     name,

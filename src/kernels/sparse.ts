@@ -1,11 +1,11 @@
 /**
- * Gradients of a convolution behind a max-pool. Of each pooling window only the winner has a gradient, and none where
- * a ReLU is off; with few channels and a large window it is faster to visit just those. `sparseCollect` lists them for
- * each filter; the others walk the lists. A patch's row is `run` = kernel width · channels adjacent floats.
+ * Gradients of a convolution followed by a max-pool. In each pooling window only the winner has a gradient, or none if a
+ * ReLU is off; with few channels and a large window it is faster to visit only winners. `sparseCollect` lists them for
+ * each filter; the other kernels walk the lists. A patch's row is `run` = kernel width · channels adjacent floats.
  */
 import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 
-/** Words of a list's entry: the patch's offset in the input, which is that in the input's gradient, and the gradient. */
+/** Words of a list entry: the patch's offset in the input (and in the input's gradient), and the gradient. */
 export const entryWords = 2;
 
 export const sparseCollect: KernelRecipe = kernel(
@@ -17,17 +17,17 @@ export const sparseCollect: KernelRecipe = kernel(
     counts: 'pointer',
     /** Working memory of pool² words. */
     table: 'pointer',
-    /** Working memory of (windows + 1) · filters floats: gradients of the winners, 0 where the ReLU is off; their sums. */
+    /** Working memory of (windows + 1) · filters floats: the winners' gradients (0 where the ReLU is off) and their sums. */
     live: 'pointer',
     bias: 'pointer',
     biasStep: 'offset',
     accumulate: 'i32',
     pooled: 'pointer',
     pooledRow: 'offset',
-    /** Positions in their windows, nothing else: they say where the table is read. */
+    /** Must be positions in their windows: they index the table. */
     winners: 'pointer',
     gradient: 'pointer',
-    /** Of the winners and the gradient alike. */
+    /** Of the winners and the gradient. */
     gradientRow: 'offset',
     pixel: 'offset',
     pooledHeight: 'i32',
@@ -41,7 +41,7 @@ export const sparseCollect: KernelRecipe = kernel(
     floor: 'f32',
   },
   (k, p) => {
-    // Where a winner's patch begins, from its window's.
+    // Offset of a winner's patch from its window's.
     k.loop(p.pool, (row) => {
       k.loop(p.pool, (column) => {
         const entry = p.table.plus(row.mul(p.pool).add(column).toOffset());
@@ -78,7 +78,7 @@ export const sparseCollect: KernelRecipe = kernel(
       );
       k.if(p.accumulate, () => sum.set(sum.add(k.loadFloat(bias))));
       k.store(bias, sum);
-      // An entry is written for every window; the next one takes its place where it was none.
+      // Every window writes an entry; the next one overwrites it if there was no gradient.
       const entry = k.variable(p.lists.plus(p.listStride.scale(filter)));
       const count = k.variable(k.integer(0));
       const livePlace = k.variable(p.live.plus(at));
@@ -103,7 +103,7 @@ export const sparseCollect: KernelRecipe = kernel(
   },
 );
 
-/** Cuts a run (a multiple of the granule) into blocks of as many vectors as 48 floats are, `most` at most, of 4 and of 1. */
+/** Cuts a run (a multiple of the granule) into blocks of 48 floats' vectors (at most `most`), then of 4, then of 1. */
 function forBlocks(
   k: Recorder,
   run: Value,
@@ -131,14 +131,14 @@ const walk = {
   filterStride: 'offset',
   filters: 'i32',
   accumulate: 'i32',
-  /** The input, less the padding. */
+  /** The input's corner minus the padding. */
   map: 'pointer',
   mapRow: 'offset',
   kernelRows: 'i32',
   run: 'i32',
 } as const;
 
-/** A block of a filter's kernel row: how far it is from the first filter's row and, in a map, from the patch. */
+/** A block of a filter's kernel row: its distance from the first filter's row and, in a map, from the patch. */
 interface WalkBlock {
   readonly inFilters: Value;
   readonly inPatch: Value;
@@ -146,8 +146,8 @@ interface WalkBlock {
 }
 
 /**
- * Sums the weights' gradient, block by block of each filter's kernel rows. What `begin` returns for a block sees the entries
- * of the filter's list, too.
+ * Sums the weights' gradient, block by block of each filter's kernel rows. The function that `begin` returns for a block
+ * is also called for each entry of the filter's list.
  */
 function walkLists(
   k: Recorder,

@@ -65,7 +65,7 @@ describe('numbers', () => {
     }
   });
 
-  test('whole numbers divide towards zero; floats that are whole numbers become such', () => {
+  test('whole numbers divide towards zero; whole floats convert to them', () => {
     const values = [0, 1, 7, 2 ** 23 - 1];
     const result = run({ ...out, a: 'i32' }, [0, -7], (k, p) => {
       k.store(p.out, p.a.div(2).toFloat(), 0);
@@ -126,7 +126,7 @@ describe('max and comparisons', () => {
     }
   });
 
-  test('select takes each lane by itself', () => {
+  test('select chooses each lane separately', () => {
     const result = run(
       out,
       [32],
@@ -173,7 +173,7 @@ describe('loops and branches', () => {
     expect(result[0]).toBe(sum);
   });
 
-  test.each([-2, 0, 1, 5])('a loop of %i rounds that nobody counts', (count) => {
+  test.each([-2, 0, 1, 5])('a loop of %i rounds without a counter', (count) => {
     const result = run({ ...out, count: 'i32' }, [0, count], (k, p) => {
       const sum = k.variable(k.integer(100));
       k.loop(p.count, () => sum.set(sum.add(1)));
@@ -182,7 +182,7 @@ describe('loops and branches', () => {
     expect(result[0]).toBe(100 + Math.max(0, count) + 1000 * count);
   });
 
-  test('a loop counts the rounds that its count had at the start, and may stand in another', () => {
+  test('a loop keeps the count from its start, and may be nested', () => {
     const result = run({ ...out, count: 'i32' }, [0, 3], (k, p) => {
       const count = k.variable(p.count);
       const rounds = k.variable(k.integer(0));
@@ -213,7 +213,7 @@ describe('loops and branches', () => {
     expect(result[0]).toBe([-1, 11, 22, 33][number]);
   });
 
-  test('a value keeps what it was when a variable that it came from changes', () => {
+  test('a value does not change when its variable changes', () => {
     const result = run(out, [0], (k, p) => {
       const variable = k.variable(k.integer(1));
       const before = variable.add(10);
@@ -224,7 +224,7 @@ describe('loops and branches', () => {
     expect([...result.subarray(0, 2)]).toEqual([11, 15]);
   });
 
-  test('a value keeps what was loaded when memory changes', () => {
+  test('a loaded value does not change when memory changes', () => {
     const result = run(
       out,
       [0],
@@ -261,7 +261,7 @@ describe('memory', () => {
     expect([...result.subarray(0, 12)]).toEqual([0, 0, 0, 1, 2, 3, 3.5, 0, 0, 0, 4, 0]);
   });
 
-  test('words are whole numbers, and what a float is made of', () => {
+  test('words are whole numbers, or the bits of a float', () => {
     const result = run(
       out,
       [0],
@@ -276,7 +276,7 @@ describe('memory', () => {
     expect([result[0], ...result.subarray(3, 5)]).toEqual([-5, 1, -2.5]);
   });
 
-  test('bytes have no sign', () => {
+  test('bytes are unsigned', () => {
     const result = run(out, [16], (k, p) => {
       // −1 is ff ff ff ff where an offset of −¼ float, one byte back, would be.
       k.store(p.out, k.integer(-1), 0);
@@ -318,7 +318,7 @@ describe('fused multiply-adds', () => {
   const factor = 1 + 2 ** -12;
   const rest = 2 ** -24;
   const rounded = 1 + 2 ** -11;
-  /** Sums and differences of a product, each a vector of its own. */
+  /** Sums and differences of a product, each a separate vector. */
   const results = (body: (k: Recorder, product: Value, sum: Value) => Value[], fused: boolean): number[] => {
     const view = run(
       out,
@@ -337,7 +337,7 @@ describe('fused multiply-adds', () => {
   test.each([
     [true, [rest, rest, -rest, 0]],
     [false, [0, 0, 0, 0]],
-  ])('a product is dissolved in all its sums where asked for: %s', (fused, expected) => {
+  ])('a product is fused into all its sums if requested: %s', (fused, expected) => {
     const values = results(
       (k, product, sum) => [sum.add(product), product.add(sum), k.vector(0).sub(sum).sub(product)],
       fused,
@@ -345,7 +345,7 @@ describe('fused multiply-adds', () => {
     expect(values.map((value) => value + 0)).toEqual(expected);
   });
 
-  test('numbers: a product is no part of their sum, but may be of one', () => {
+  test('numbers: a sum with a number is not fused, a product with a number is', () => {
     for (const fused of [true, false]) {
       const values = results((_, product, sum) => [product.add(1), product.sub(1), sum.mul(2).add(3)], fused);
       expect(values).toEqual([rounded + 1, rounded - 1, 3 - 2 * rounded, 0]);
@@ -353,7 +353,7 @@ describe('fused multiply-adds', () => {
     expect(results((_, product, sum) => [product.mul(2).add(sum)], true)[0]).toBe(rounded);
   });
 
-  test('a product whose sum stands in a branch or a loop', () => {
+  test('a product whose sum is in a branch or a loop', () => {
     const values = results((k, product, sum) => {
       const inBranch = k.variable(k.vector(0));
       const inLoop = k.variable(k.vector(0));
@@ -364,7 +364,7 @@ describe('fused multiply-adds', () => {
     expect(values.slice(0, 2)).toEqual([rest, 2 * rest]);
   });
 
-  test('a product that is needed by itself is rounded for all its uses', () => {
+  test('a product with another use is rounded for all its uses', () => {
     expect(results((_, product, sum) => [sum.add(product), product], true)).toEqual([0, rounded, 0, 0]);
     expect(results((_, product, sum) => [sum.add(product), product.sub(sum)], true)).toEqual([
       0,
@@ -374,7 +374,7 @@ describe('fused multiply-adds', () => {
     ]);
   });
 
-  test('of two products in a sum one is dissolved, wherever they stand', () => {
+  test('one of two products in a sum is fused, wherever they are', () => {
     const two = kernel('two', 'two products', out, (k, p) => {
       const [a, b] = [k.load(p.out), k.load(p.out, 4)];
       const [first, second] = [a.mul(a), b.mul(b)];
@@ -466,7 +466,7 @@ describe('modules', () => {
     `);
   });
 
-  test('infinities and NaN have their names in the text', () => {
+  test('infinities and NaN are printed by name', () => {
     const special = kernel('special', 'constants', out, (k, p) => {
       for (const [i, value] of [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, Number.NaN].entries()) {
         k.store(p.out, k.vector(value), 4 * i);
@@ -476,7 +476,7 @@ describe('modules', () => {
     for (const name of ['-inf', 'inf', 'nan']) expect(text).toContain(`(mut f32) (f32.const ${name}))\n`);
   });
 
-  test.each([false, true])('all kernels make a module for memory that is shared: %s', (shared) => {
+  test.each([false, true])('all kernels form a valid module, with shared memory: %s', (shared) => {
     const bytes = assembleModule(recordKernels(wasmTarget), { shared, fused: true });
     const memory = new webAssembly.Memory({ initial: 1, maximum: 65_536, shared });
     const { exports } = new webAssembly.Instance(new webAssembly.Module(bytes), { env: { memory } });
@@ -488,7 +488,7 @@ describe('modules', () => {
     expect(assembleModule(recordKernels(wasmTarget), { shared, fused: true })).toEqual(bytes);
   });
 
-  test('wider vectors are quads side by side, of which the last is stored first', () => {
+  test('wider vectors are adjacent quads, and the last one is stored first', () => {
     const text = formatWat(sample.record(wasmPairsTarget), true);
     expect(text).toMatch(
       /local\.get (\d+)\n\s*v128\.load\n\s*local\.set \d+\n\s*local\.get \1\n\s*v128\.load offset=16\n/,
@@ -496,7 +496,7 @@ describe('modules', () => {
     expect(text.match(/v128\.store.*/g)?.slice(0, 2)).toEqual(['v128.store offset=16', 'v128.store']);
   });
 
-  test('an operation that a type lacks is named', () => {
+  test('an error names the operation that a type lacks', () => {
     const wrong = kernel('wrong', 'the root of a whole number', out, (k, p) => {
       k.store(p.out, k.integer(4).sqrt());
     });

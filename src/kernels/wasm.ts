@@ -1,21 +1,21 @@
 /**
- * Prints kernels as WebAssembly with 128-bit SIMD and, where asked for, the fused multiply-adds of relaxed SIMD:
- * `assembleModule` yields the bytes of a module, `formatWat` the same instructions as text. A module imports one memory
- * (`env.memory`) and exports each kernel by name; pointers are byte addresses, offsets arrive in floats and are turned
- * into bytes on entry.
+ * Prints kernels as WebAssembly with 128-bit SIMD and, optionally, the fused multiply-adds of relaxed SIMD:
+ * `assembleModule` returns the bytes of a module, `formatWat` the same instructions as text. A module imports one memory
+ * (`env.memory`) and exports each kernel by name; pointers are byte addresses, offsets arrive in floats and are converted
+ * to bytes on entry.
  *
- * A vector of more than four lanes is printed as adjacent quads, each operation once for each quad, side by side: the
- * form in which V8's `--experimental-wasm-revectorize` finds pairs for 256-bit instructions. Of a stored vector the last
- * quad comes first: where the first one does, V8 stores it twice, lest a trap at the second one finds it missing.
+ * A vector of more than four lanes is printed as adjacent quads, each operation once per quad: the form in which V8's
+ * `--experimental-wasm-revectorize` finds pairs for 256-bit instructions. The last quad of a vector is stored first:
+ * otherwise V8 stores the first quad twice, in case the second store traps.
  *
- * A value that is used once, in the block that defines it, and whose operands never change is printed where it is
- * used, so that code reads as nested expressions and needs few locals; all others get a local.
+ * A value that is used once, in the block that defines it, and whose operands never change is printed at its use, which
+ * gives nested expressions and few locals; all other values get a local.
  */
 import { analyse } from './analysis.ts';
 import { fuseMultiplyAdds } from './fuse.ts';
 import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
 
-/** Instructions: the mnemonic and the immediates of each. Lists of numbers, since a module has many thousands. */
+/** Instructions: the mnemonic and the immediates of each. Lists of numbers, because a module has many thousands. */
 interface Code {
   readonly names: Mnemonic[];
   readonly first: number[];
@@ -124,7 +124,7 @@ const quadsOf = ({ lanes }: Value): number => Math.max(1, lanes / 4);
 const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
 
-/** The module's globals: numbers that vectors are made of, which V8 would otherwise compute anew at each use. */
+/** The module's globals: numbers to splat into vectors, which V8 would otherwise compute again at each use. */
 class Constants {
   readonly values: number[] = [];
 
@@ -137,7 +137,7 @@ class Constants {
 
 interface Assembly {
   readonly code: Code;
-  /** Types of the locals behind the parameters. */
+  /** Types of the locals after the parameters. */
   readonly locals: readonly ('i32' | 'f32' | 'v128')[];
 }
 
@@ -148,7 +148,7 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
   const start: Code = { names: [], first: [], second: [] };
   const body: Code = { names: [], first: [], second: [] };
   const locals: ('i32' | 'f32' | 'v128')[] = [];
-  /** The first of each value's locals; those of its quads are adjacent. */
+  /** The first local of each value; its quads have adjacent locals. */
   const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
   const emitTo = (code: Code, name: Mnemonic, first: number, second = 0): void => {
     code.names.push(name);
@@ -160,7 +160,7 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
     locals.push(wasmType(type));
     return kernel.parameters.length + locals.length - 1;
   };
-  /** Quads that have a local each. */
+  /** Number of quads with a local each. */
   const quadCount = (value: Value): number => (uniform[value.id] ? 1 : quadsOf(value));
   const localOf = (value: Value, quad: number): number => {
     let first = slot.get(value.id);
@@ -272,7 +272,7 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
         emit('f32.add');
         return;
       case 'toInteger':
-        // Behind 2²³ a float's last bits count ones; to convert it takes four times as many instructions.
+        // Above 2²³ a float's last bits are whole numbers; a conversion would take four times as many instructions.
         push(first);
         emit('f32.const', 2 ** 23);
         emit('f32.add');
@@ -405,7 +405,7 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
           break;
         case 'loop': {
           const count = newLocal('i32');
-          // Where nobody looks at the counter, the count itself goes down.
+          // If the counter is unused, count down instead.
           const counter = uses[statement.counter.id]! > 0 ? localOf(statement.counter, 0) : undefined;
           push(statement.count);
           emit('local.set', count);
@@ -470,7 +470,7 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
   };
 }
 
-/** Bytes in the making. */
+/** Builds a list of bytes. */
 class Bytes {
   length = 0;
   #bytes = new Uint8Array(4096);
@@ -570,9 +570,9 @@ class Bytes {
 const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
 
 export interface ModuleOptions {
-  /** Which kind of memory it is to import. */
+  /** Whether the imported memory is shared. */
   readonly shared: boolean;
-  /** Whether multiply-adds are the fused ones of relaxed SIMD, which not all engines have. */
+  /** Whether to use the fused multiply-adds of relaxed SIMD, which not all engines have. */
   readonly fused: boolean;
 }
 
@@ -609,7 +609,7 @@ export function assembleModule(
     bytes.append([0x02, shared ? 0x03 : 0x01, 0]);
     bytes.unsigned(maximumPages);
   });
-  // Functions, by their types; globals, which can change so that no engine makes constants of them again; exports; code.
+  // Functions, by their types; globals, mutable so that engines do not turn them back into constants; exports; code.
   section(3, kernels.length, (bytes) => {
     kernels.forEach((_, i) => void bytes.unsigned(i));
   });
@@ -662,7 +662,7 @@ function immediateWords(encoding: Encoding, first: number, second: number): stri
   }
 }
 
-/** A kernel's code in WebAssembly's text format, one instruction a line. */
+/** A kernel's code in WebAssembly's text format, one instruction per line. */
 export function formatWat(kernel: Kernel, fused: boolean): string {
   const constants = new Constants();
   const { code, locals } = assemble(kernel, fused, constants);

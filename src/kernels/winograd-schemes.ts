@@ -2,19 +2,19 @@
  * Winograd's minimal filtering F(m×m, 3×3) (Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR
  * 2016). A 3×3 convolution of stride 1 becomes, for each tile of m×m outputs, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A; over many
  * tiles and channels ⊙ is (m + 2)² matrix products (`gemm.ts`). The same bilinear form, transposed, gives the gradient
- * of the weights: dg = Gᵀ[(Bᵀ d B) ⊙ (A dY Aᵀ)]G. A scheme is these matrices, as arithmetic in one dimension;
- * `winograd.ts` makes a set of kernels of each.
+ * of the weights: dg = Gᵀ[(Bᵀ d B) ⊙ (A dY Aᵀ)]G. A scheme holds these matrices as arithmetic in one dimension;
+ * `winograd.ts` turns each into a set of kernels.
  */
 import type { Value } from './language.ts';
 
-/** Outputs of a tile's side. */
+/** Outputs per side of a tile. */
 export type Tile = 2 | 4;
 
 export type Transform1d = (values: readonly Value[]) => Value[];
 
 export interface Scheme<T extends Tile = Tile> {
   readonly tile: T;
-  /** Inputs of a tile's side. */
+  /** Inputs per side of a tile. */
   readonly patch: number;
   /** Planes of the transform domain: matrix products. */
   readonly planes: number;
@@ -30,7 +30,7 @@ export interface Scheme<T extends Tile = Tile> {
   readonly output: Transform1d;
 }
 
-/** F(2×2, 3×3) on the points 0, 1, −1 and ∞: nothing but sums, and halves in G. */
+/** F(2×2, 3×3) on the points 0, 1, −1 and ∞: only sums, and halves in G. */
 const two: Scheme<2> = {
   tile: 2,
   patch: 4,
@@ -50,7 +50,7 @@ const two: Scheme<2> = {
   output: ([m0, m1, m2, m3]) => [m0!.add(m1!).add(m2!), m1!.sub(m2!).add(m3!)],
 };
 
-/** The points' absolute values of `four`. */
+/** Absolute values of the points of `four`. */
 const near = Math.SQRT1_2;
 const far = Math.SQRT2;
 

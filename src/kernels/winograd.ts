@@ -1,6 +1,6 @@
 /**
- * The transforms of Winograd's convolution as kernels, a set for each scheme (`winograd-schemes.ts`). In the transform
- * domain a matrix is [planes][tiles][channels] or [planes][channels][channels], of (m + 2)² planes for tiles of m×m.
+ * The transforms of Winograd convolution as kernels, one set per scheme (`winograd-schemes.ts`). In the transform domain
+ * a matrix is [planes][tiles][channels] or [planes][channels][channels], with (m + 2)² planes for tiles of m×m.
  */
 import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
 import { type Scheme, schemes, type Tile, type Transform1d } from './winograd-schemes.ts';
@@ -9,12 +9,12 @@ const nameOf = ({ tile }: Scheme, purpose: Purpose | 'OutputPool4'): string => `
 
 const square = (size: number): string => `${size}×${size}`;
 
-/** Gives the values of a square table; to be called column by column. */
+/** Returns the values of a square table; must be called column by column. */
 type Load = (row: number, column: number) => Value;
 
 /**
- * Calls `each` with the rows of transform · values · transformᵀ of a square table. Values are loaded column by column as
- * they are needed, and a row is computed when the one before has been used: few values are alive at a time.
+ * Calls `each` with the rows of transform · values · transformᵀ of a square table. Loads values column by column on
+ * demand and computes a row after the previous one was used, so that few values are alive at a time.
  */
 function eachRow(transform: Transform1d, size: number, load: Load, each: (row: Value[]) => void): void {
   const columns = range(size).map((x) => transform(range(size).map((y) => load(y, x))));
@@ -28,7 +28,7 @@ function transform2d(transform: Transform1d, size: number, load: Load): Value[][
   return rows;
 }
 
-/** Loads of a table of vectors, `step` apart in a row and `stride` between rows; to be called column by column. */
+/** Loads a table of vectors, `step` apart in a row and `stride` between rows; must be called column by column. */
 function tableLoads(
   k: Recorder,
   size: number,
@@ -48,7 +48,7 @@ function tableLoads(
 const planeLoads = (k: Recorder, patch: number, first: Value, planeStride: Value) =>
   tableLoads(k, patch, first, planeStride.scale(patch), planeStride);
 
-/** Stores a transformed table: a value to each plane, from the place in the first one on. */
+/** Stores a transformed table: one value per plane, starting at a position in the first plane. */
 function storeInPlanes(
   first: Value,
   planeStride: Value,
@@ -142,7 +142,7 @@ const planesToMap = {
   tileRows: 'i32',
   tileColumns: 'i32',
   channels: 'i32',
-  /** Rows and columns of the map that exist; tiles may reach beyond. */
+  /** Existing rows and columns of the map; tiles may reach beyond. */
   height: 'i32',
   width: 'i32',
 } as const;
@@ -262,9 +262,9 @@ const sumOf = (values: readonly Value[]): Value =>
     : sumOf(range(values.length / 2).map((i) => values[2 * i]!.add(values[2 * i + 1]!)));
 
 /**
- * Largest of a window and its position in the window, by a tree of comparisons; of equal values the first wins.
- * Comparisons overlook NaN, so a sum looks for it: the largest is NaN where a value is (as in PyTorch) and where
- * infinities of both signs, or sums beyond all numbers, meet. The winner is then any.
+ * Largest value of a window and its position, by a tree of comparisons; the first of equal values wins. Comparisons miss
+ * NaN, so a sum detects it: the largest is NaN if a value is NaN (as in PyTorch), if infinities of both signs meet, or if
+ * the sum overflows. The winner is then arbitrary.
  */
 function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; winner: Value } {
   let contenders = values.map((largest, position) => ({ largest, winner: k.vector(position) }));
@@ -375,7 +375,7 @@ const weights = (scheme: Scheme): KernelRecipe =>
 const weightsBackward = (scheme: Scheme): KernelRecipe =>
   kernel(
     nameOf(scheme, 'WeightsBackward'),
-    `planes[${scheme.planes}][filter][channel] = G g′ Gᵀ of the kernel turned by 180°, the right matrix of the input gradient`,
+    `planes[${scheme.planes}][filter][channel] = G g′ Gᵀ of the kernel rotated by 180°, the right matrix of the input gradient`,
     weightParameters,
     (k, p) => {
       forFilters(k, p, (filter, channel, taps) => {
@@ -407,7 +407,7 @@ const weightGradient = (scheme: Scheme): KernelRecipe =>
     },
   );
 
-/** What there is a kernel of each scheme for. */
+/** The purposes that have one kernel per scheme. */
 export type Purpose =
   | 'Input'
   | 'Gradient'

@@ -60,13 +60,13 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 describe('a checkpoint', () => {
-  test('gives back what was written', async () => {
+  test('is read as it was written', async () => {
     await writeCheckpoint(last, checkpoint);
     expect(await readCheckpoint(last)).toEqual(checkpoint);
     expect(await readdir(folder)).toEqual(['last.safetensors']);
   });
 
-  test('has equal bytes for equal state, in whatever order its keys were set', () => {
+  test('has equal bytes for equal state, whatever the order of its keys', () => {
     const shuffled: Checkpoint = {
       extra: { a: true, b: [1, null, { x: 1e-300, y: 'ü' }] },
       loop: {
@@ -90,7 +90,7 @@ describe('a checkpoint', () => {
     expect(metadata.checksum).toMatch(/^crc32:[0-9a-f]{8}$/);
   });
 
-  test('cut short at any length is found out', () => {
+  test('cut short at any length is detected', () => {
     const bytes = bytesOf(checkpoint);
     for (let length = 0; length < bytes.length; length++) {
       expect(() => parseCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(DataError);
@@ -98,7 +98,7 @@ describe('a checkpoint', () => {
     expect(() => parseCheckpoint(Buffer.concat([bytes, Buffer.from([0])]))).toThrow(DataError);
   });
 
-  test('with any bit flipped is found out', () => {
+  test('with any bit flipped is detected', () => {
     const bytes = bytesOf(checkpoint);
     for (let bit = 0; bit < 8 * bytes.length; bit++) {
       bytes[bit >> 3]! ^= 1 << (bit & 7);
@@ -115,7 +115,7 @@ describe('a checkpoint', () => {
     expect(parseCheckpoint(bytes)).toEqual(checkpoint);
   });
 
-  test('with a random run of bytes overwritten is found out', () => {
+  test('with a random run of bytes overwritten is detected', () => {
     const bytes = bytesOf(checkpoint);
     const { next } = generator(5);
     for (let i = 0; i < 2000; i++) {
@@ -127,10 +127,10 @@ describe('a checkpoint', () => {
     }
   });
 
-  test('refuses a state that is none, on both ways', () => {
+  test('an invalid state is rejected when written and when read', () => {
     const bad = (changes: object): Checkpoint => ({ ...checkpoint, loop: { ...loop, ...changes } });
     expect(() => checkpointPieces(bad({ step: -1 }))).toThrow(
-      /its state is not one of a training: loop.step: -1 is not a whole number ≥ 0$/,
+      /its training state is invalid: loop.step: -1 is not a whole number ≥ 0$/,
     );
     expect(() => checkpointPieces(bad({ best: { epoch: 1, value: Number.NaN } }))).toThrow(
       /loop.best.value: NaN is not a number$/,
@@ -147,14 +147,14 @@ function generator(seed: number): { readonly next: (bound: number) => number } {
 }
 
 describe('keeping', () => {
-  test('the one before stays, the one before that does not', async () => {
+  test('only the previous one is kept', async () => {
     for (const steps of [1, 2, 3]) await writeCheckpoint(last, at(steps));
     expect((await readCheckpoint(last)).loop.totalSteps).toBe(3);
     expect((await readCheckpoint(previous)).loop.totalSteps).toBe(2);
     expect((await readdir(folder)).sort()).toEqual(['last.previous.safetensors', 'last.safetensors']);
   });
 
-  test('lastGoodCheckpoint falls back, and says in a line why', async () => {
+  test('lastGoodCheckpoint falls back and says why in one line', async () => {
     const notices: string[] = [];
     const find = async (): Promise<number | undefined> =>
       (await lastGoodCheckpoint(folder, 'last', (line) => notices.push(line)))?.loop.totalSteps;
@@ -166,7 +166,7 @@ describe('keeping', () => {
     const good = await readFile(last);
     await truncate(last, good.length - 1);
     expect(await find()).toBe(1);
-    expect(notices.pop()).toMatch(/last\.safetensors: damaged or cut short: .*; going on from .*previous/);
+    expect(notices.pop()).toMatch(/last\.safetensors: damaged or cut short: .*; resuming from .*previous/);
     await writeFile(last, 'weights?');
     expect(await find()).toBe(1);
     expect(notices.pop()).toMatch(/last\.safetensors: not a checkpoint/);
@@ -177,10 +177,12 @@ describe('keeping', () => {
     good[good.length - 1]! ^= 1;
     await writeFile(previous, good);
     await writeFile(last, good);
-    await expect(find()).rejects.toThrow(/no checkpoint in .* is whole: .*last\.safetensors: .*previous/);
+    await expect(find()).rejects.toThrow(
+      /every checkpoint in .* is damaged: .*last\.safetensors: .*previous/,
+    );
   });
 
-  test('a damaged one never pushes out the only good one', async () => {
+  test('a damaged one never replaces the only good one', async () => {
     for (const steps of [1, 2]) await writeCheckpoint(last, at(steps));
     await writeFile(last, 'damaged');
     await writeCheckpoint(last, at(3));
@@ -223,7 +225,7 @@ describe('weights from a checkpoint', () => {
     await expect(loadWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
   });
 
-  test('the same tensors in another file are not expected', async () => {
+  test('tensors of a training are rejected in other files', async () => {
     await writeFile(last, writeSafetensors(new Map([...weights, ...training]), { format: 'pt' }));
     await expect(loadWeights(last, network)).rejects.toThrow(
       /optimizer\.exp_avg\.fc\.weight is not expected/,
@@ -238,7 +240,7 @@ describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot 
   });
   afterEach(() => unmount());
 
-  test('the one before stays whole', async () => {
+  test('the previous one stays whole', async () => {
     const large = (steps: number): Checkpoint => ({
       ...at(steps),
       weights: new Map([['big', { shape: [300_000], data: new Float32Array(300_000).fill(steps) }]]),
@@ -251,7 +253,7 @@ describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot 
     expect(await readdir(folder)).toEqual(['last.safetensors']);
   });
 
-  test('a damaged one does not push out the only good one', async () => {
+  test('a damaged one does not replace the only good one', async () => {
     for (const steps of [1, 2]) await writeCheckpoint(last, at(steps));
     await writeFile(last, 'damaged');
     const large = {

@@ -1,13 +1,13 @@
 /**
- * Checkpoints (Node only): all that a training needs to go on, in one safetensors file. First the weights under their
- * own names, so that anything that reads weights can read them; then the training's own tensors; in the metadata the
- * state of the loop. Equal state gives equal bytes: nothing of time, place or process is in them.
+ * Checkpoints (Node only): everything a training needs to resume, in one safetensors file. First the weights under
+ * their own names, so that any reader of weights can read them; then the training's own tensors; in the metadata the
+ * state of the loop. Equal states give equal bytes: a checkpoint holds no time, path or process.
  *
- * The checksum covers every byte but its own digits. It stands at a fixed place, at the header's front, so that it is
- * checked before anything is parsed. CRC-32 finds what happens to files by accident, at 4 GB/s on one core.
+ * The checksum covers every byte except its own digits. It is at a fixed place at the front of the header, so that it
+ * is checked before anything is parsed. CRC-32 detects accidental damage, at 4 GB/s on one core.
  *
- * A checkpoint replaces the one before, which stays as `NAME.previous.safetensors`: at every moment one of the two is
- * whole, also when the newer one was damaged before it was replaced.
+ * A checkpoint replaces the previous one, which is kept as `NAME.previous.safetensors`. One of the two is always whole,
+ * even if the newer one was damaged before it was replaced.
  */
 import { copyFile, link, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -40,12 +40,12 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 export interface Checkpoint {
   readonly weights: Weights;
-  /** Of the optimizer, of averages, …: names chosen by the caller, none of them a weight's. */
+  /** Tensors of the optimizer, averages, …; the caller chooses names that no weight has. */
   readonly training: Weights;
   readonly loop: LoopState;
   /** What is needed to use the weights. */
   readonly info?: ModelInfo;
-  /** What else the caller needs, as JSON. */
+  /** Other data of the caller, as JSON. */
   readonly extra?: Readonly<Record<string, Json>>;
 }
 
@@ -63,23 +63,23 @@ const loopSchema = z.object({
 const stateSchema = z.object({
   loop: loopSchema,
   extra: z.record(z.string(), z.json()).optional(),
-  /** Names of the tensors that are no weights. */
+  /** Names of the tensors that are not weights. */
   training: z.array(z.string()),
 });
 
 const format = 'vggnet checkpoint 1';
 const digits = 8;
-/** What every checkpoint has behind the 8 bytes of the header's length; then come the checksum's digits. */
+/** Every checkpoint has this after the 8 bytes of the header's length; the checksum's digits follow. */
 const front = Buffer.from(`{"__metadata__":{"format":"${format}","checksum":"crc32:`);
 const checksumAt = 8 + front.length;
 
-/** Whether a file's bytes begin as those of a checkpoint do. */
+/** Whether a file's bytes start like a checkpoint. */
 export const isCheckpoint = (bytes: Uint8Array): boolean =>
   Buffer.compare(front, bytes.subarray(8, checksumAt)) === 0;
 
 /**
- * Writes `path`; what was there stays as `….previous.safetensors`. The tensors must not change until it is done.
- * @throws VggError where it cannot be written; the checkpoint before is then as it was.
+ * Writes `path` and keeps the previous file as `….previous.safetensors`. The tensors must not change until it is done.
+ * @throws VggError if it cannot be written; the previous checkpoint is then unchanged.
  */
 export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Promise<void> {
   const pieces = checkpointPieces(checkpoint);
@@ -89,7 +89,7 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
     checkReplaceable(path);
     kept = await keep(path, old);
     await writeWhole(path, pieces);
-    // Only now, for until now the one before may have been the only good one.
+    // Only now: until here, the previous one may have been the only good one.
     if (kept) await rename(old, previousOf(path));
   } catch (error) {
     await rm(old, { force: true }).catch(() => undefined);
@@ -97,12 +97,13 @@ export async function writeCheckpoint(path: string, checkpoint: Checkpoint): Pro
   }
 }
 
-/** @throws DataError that names the file and what is wrong with it. */
+/** Reads a checkpoint. @throws DataError that names the file and the problem. */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
   return readParts(path, async (size, read) => {
     try {
-      if (size > mostBytes) throw new DataError(`it has ${size} bytes, above the limit of ${mostBytes}`);
-      // Of a file that does not begin as one, no more is read.
+      if (size > mostBytes)
+        throw new DataError(`its size of ${size} bytes is above the limit of ${mostBytes}`);
+      // Read no more of a file that does not start like a checkpoint.
       const start = await read(checksumAt);
       if (isCheckpoint(start)) await readBeginning(size, read);
       return parseCheckpoint(isCheckpoint(start) ? await read(size) : start);
@@ -113,8 +114,8 @@ export async function readCheckpoint(path: string): Promise<Checkpoint> {
 }
 
 /**
- * The header of a file of weights alone, so that a file that is far too large, or of no weights, costs nothing.
- * @throws DataError that says what is wrong.
+ * Reads only the header of a weight file, so that a file that is too large or holds no weights costs nothing.
+ * @throws DataError that names the problem.
  */
 export async function readBeginning(
   size: number,
@@ -129,13 +130,13 @@ export async function readBeginning(
   }
 }
 
-/** What a training's memory holds at most, and the header. */
+/** The most memory a training can use, plus the header. */
 const mostBytes = 2 ** 32 + 2 ** 24;
 
 /**
- * The newest whole checkpoint of `folder`, and undefined where none was written yet. `onNotice` receives a line for
- * each that is damaged.
- * @throws DataError where there are some and all are damaged.
+ * The newest undamaged checkpoint of `folder`; undefined if none was written yet. `onNotice` receives a line for each
+ * damaged one.
+ * @throws DataError if all are damaged.
  */
 export async function lastGoodCheckpoint(
   folder: string,
@@ -147,7 +148,7 @@ export async function lastGoodCheckpoint(
   for (const candidate of [path, previousOf(path)]) {
     try {
       const checkpoint = await readCheckpoint(candidate);
-      for (const problem of problems) onNotice(`${problem}; going on from ${candidate}`);
+      for (const problem of problems) onNotice(`${problem}; resuming from ${candidate}`);
       return { ...checkpoint, path: candidate };
     } catch (error) {
       if (isMissing(error)) continue;
@@ -155,7 +156,8 @@ export async function lastGoodCheckpoint(
       problems.push(error.message);
     }
   }
-  if (problems.length > 0) throw new DataError(`no checkpoint in ${folder} is whole: ${problems.join('; ')}`);
+  if (problems.length > 0)
+    throw new DataError(`every checkpoint in ${folder} is damaged: ${problems.join('; ')}`);
   return undefined;
 }
 
@@ -176,16 +178,16 @@ export function checkpointPieces({ weights, training, loop, info, extra }: Check
   return pieces;
 }
 
-/** @throws DataError that says what is wrong. */
+/** @throws DataError that names the problem. */
 export function parseCheckpoint(bytes: Uint8Array): Checkpoint {
   if (!isCheckpoint(bytes))
-    throw new DataError('not a checkpoint: it does not begin as one, or is cut short');
+    throw new DataError('not a checkpoint: its first bytes are different, or it is cut short');
   const end = checksumAt + digits;
   const found = Buffer.from(bytes.subarray(checksumAt, end)).toString('latin1');
   const expected = checksumOf([bytes.subarray(0, checksumAt), zeros, bytes.subarray(end)]);
   if (found !== expected) {
     throw new DataError(
-      `damaged or cut short: its checksum is ${expected}, and it says ${JSON.stringify(found)}`,
+      `damaged or cut short: its checksum is ${expected}, but it stores ${JSON.stringify(found)}`,
     );
   }
   const { tensors, metadata } = readSafetensors(bytes);
@@ -203,7 +205,7 @@ export function parseCheckpoint(bytes: Uint8Array): Checkpoint {
 
 const zeros = Buffer.from('0'.repeat(digits));
 
-/** Of a file whose digits are zeros. */
+/** The checksum of a file whose checksum digits are zeros. */
 function checksumOf(pieces: readonly Uint8Array[]): string {
   let sum = 0;
   for (const piece of pieces) sum = crc32(piece, sum);
@@ -212,7 +214,7 @@ function checksumOf(pieces: readonly Uint8Array[]): string {
 
 const previousOf = (path: string): string => path.replace(/(?:\.safetensors)?$/, '.previous.safetensors');
 
-/** Gives the file `path` the second name `to`; on a file system without links, to a copy. False where there is none. */
+/** Links the file `path` to `to`, or copies it on a file system without links. False if `path` does not exist. */
 async function keep(path: string, to: string): Promise<boolean> {
   try {
     await link(path, to).catch(() => copyFile(path, to));
@@ -223,11 +225,11 @@ async function keep(path: string, to: string): Promise<boolean> {
   }
 }
 
-/** An untrusted state checked. @throws DataError that names key, value and rule. */
+/** Checks an untrusted state. @throws DataError that names key, value and rule. */
 function checkState(input: unknown): z.infer<typeof stateSchema> & { readonly loop: LoopState } {
   const checked = check(stateSchema, input);
   if (!checked.problems) return checked.value;
-  throw new DataError(`its state is not one of a training: ${checked.problems.join('; ')}`);
+  throw new DataError(`its training state is invalid: ${checked.problems.join('; ')}`);
 }
 
 function stateIn({ state = '' }: Readonly<Record<string, string>>): ReturnType<typeof checkState> {
@@ -236,11 +238,11 @@ function stateIn({ state = '' }: Readonly<Record<string, string>>): ReturnType<t
   return checkState(value);
 }
 
-/** Names of a checkpoint's tensors that are no weights. @throws DataError */
+/** Names of a checkpoint's tensors that are not weights. @throws DataError if its state is invalid. */
 export const trainingNames = (metadata: Readonly<Record<string, string>>): readonly string[] =>
   stateIn(metadata).training;
 
-/** Objects with their keys in the order of their code units: equal values give equal texts. */
+/** Sorts the keys of objects by code units, so that equal values give equal JSON. */
 function sortKeys(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sortKeys);
   if (typeof value !== 'object' || value === null) return value;

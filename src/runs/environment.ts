@@ -1,4 +1,4 @@
-/** Where a run is made (Node only): versions, machine, command line, and the commit of the user's project. */
+/** The environment of a run (Node only): versions, machine, command line, and the commit of the user's project. */
 import { execFile } from 'node:child_process';
 import { availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
@@ -7,7 +7,7 @@ import { checkOptions } from '../options.ts';
 import type { RunEnvironment } from './records.ts';
 
 export interface EnvironmentOptions {
-  /** What computes: `native`, in words `native (AVX-512), 2 threads`. */
+  /** The device: `native`, and in words `native (AVX-512), 2 threads`. */
   readonly device: string;
   readonly description: string;
   readonly threads: number;
@@ -15,7 +15,7 @@ export interface EnvironmentOptions {
   readonly started?: Date;
   /** The current folder by default; its git repository, if any, is the user's project. */
   readonly folder?: string;
-  /** This process's by default. */
+  /** The command line of this process by default. */
   readonly command?: readonly string[];
 }
 
@@ -50,10 +50,10 @@ export async function captureEnvironment(options: EnvironmentOptions): Promise<R
   };
 }
 
-/** Undefined outside a repository, without git, and where git does not answer in time. Untracked files do not count. */
+/** Undefined outside a repository, without git, or if git does not answer in time. Untracked files do not count. */
 async function commitOf(folder: string): Promise<RunEnvironment['git']> {
   const git = async (...args: string[]): Promise<string> => {
-    // Nothing is written into the repository, and no program that it names is run.
+    // Write nothing into the repository, and run no program that it configures.
     const safe = ['-c', 'core.fsmonitor=false', '--no-optional-locks', '-C', folder];
     const { stdout } = await promisify(execFile)('git', [...safe, ...args], { timeout: 3000 });
     return stdout.trim();

@@ -52,7 +52,7 @@ describe('a run', () => {
     expect(parseConfig(JSON.parse(text), 'test')).toEqual(config);
   });
 
-  test('stands as its lock and its state say', async () => {
+  test('has the state that its lock and state.json say', async () => {
     const run = await createRun(dir, config, environment);
     const at = { epoch: 1, step: 500, seconds: 11.5 };
     const table = await openMetrics(run.path('metrics'));
@@ -69,29 +69,29 @@ describe('a run', () => {
     await again.close();
     expect((await readRun(dir)).state).toBe('interrupted');
     const last = await openRun(dir);
-    await last.writeStatus({ state: 'failed', reason: 'the loss is no number', ...at });
+    await last.writeStatus({ state: 'failed', reason: 'the loss is NaN', ...at });
     await last.close();
     expect(await readRun(dir)).toMatchObject({
       state: 'failed',
-      status: { reason: 'the loss is no number' },
+      status: { reason: 'the loss is NaN' },
     });
   });
 
-  test('is not begun where there is one', async () => {
+  test('is not created in a folder that has one', async () => {
     const run = await createRun(dir, config);
     await expect(createRun(dir, config)).rejects.toThrow(UsageError);
     await expect(createRun(dir, config)).rejects.toThrow(
-      `${dir} already holds config.json: go on with that run (--resume ${dir}), or name another folder (--run)`,
+      `${dir} already holds config.json: resume that run (--resume ${dir}), or choose another folder (--run)`,
     );
     await expect(openRun(dir)).rejects.toThrow(/first is in use: this very process/);
     await run.close();
     await expect(createRun(dir, config)).rejects.toThrow(UsageError);
     await writeFile(join(root, 'file'), '');
     await expect(createRun(join(root, 'file'), config)).rejects.toThrow(VggError);
-    await expect(openRun(root)).rejects.toThrow(`${root} holds no run: it has no config.json`);
+    await expect(openRun(root)).rejects.toThrow(`${root} is not a run folder: it has no config.json`);
   });
 
-  test('of a killed process can be opened, and is cleaned of its leftovers', async () => {
+  test('of a killed process can be opened, which removes leftovers', async () => {
     const program = `
       import { createRun } from ${JSON.stringify(new URL('folder.ts', import.meta.url).href)};
       import { parseConfig } from ${JSON.stringify(new URL('../train/config.ts', import.meta.url).href)};
@@ -132,7 +132,7 @@ describe('a run', () => {
       '{"state":"over","epoch":1,"step":1,"seconds":1}',
       'state: "over" is not one of running, finished, interrupted, failed',
     ],
-    ['metrics.csv', 'a,b\n', 'does not begin with the columns'],
+    ['metrics.csv', 'a,b\n', 'starts with "a,b", not with the columns'],
   ])('with a damaged %s says so (%#)', async (file, text, message) => {
     await (await createRun(dir, config, environment)).close();
     await writeFile(join(dir, file), text);
@@ -142,7 +142,7 @@ describe('a run', () => {
   });
 });
 
-test('listRuns gives the runs of a folder, damaged ones with their problem', async () => {
+test('listRuns returns the runs of a folder, damaged ones with their problem', async () => {
   expect(await listRuns(join(root, 'none'))).toEqual([]);
   await mkdir(join(root, 'empty'));
   await (await createRun(join(root, 'b'), config)).close();
@@ -154,7 +154,7 @@ test('listRuns gives the runs of a folder, damaged ones with their problem', asy
   ]);
 });
 
-test('default names tell model, data set and time, and are never given twice', async () => {
+test('default names have model, data set and time, and are never used twice', async () => {
   const date = new Date(2026, 10, 24, 12, 5, 30);
   expect(defaultRunName(config, date)).toBe('vgg7-cifar100-20261124-120530');
   const folders = await Promise.all([1, 2, 3].map(() => newRunFolder(join(root, 'runs'), config, date)));

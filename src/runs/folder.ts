@@ -1,6 +1,6 @@
 /**
- * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
- * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
+ * Run folders (Node only): everything about one training, in plain files. `config.json` is written first, so a folder
+ * that has one is a run. One process writes (`lock`); others may read at any time.
  */
 import { type Dirent, existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
@@ -60,15 +60,15 @@ export interface RunStatus {
   readonly state: RunState;
   /** Why it failed or was interrupted. */
   readonly reason?: string | undefined;
-  /** The last epoch begun, the steps of the whole run, the seconds it took so far. */
+  /** The current epoch, the steps of the whole run, and the seconds so far. */
   readonly epoch: number;
   readonly step: number;
   readonly seconds: number;
-  /** The time that the epoch under way had taken at each of the newest checkpoints inside one. */
+  /** Time spent in the epoch at each of the newest mid-epoch checkpoints. */
   readonly parts?: readonly PartTime[] | undefined;
 }
 
-/** `step` batches of an epoch, and how long they were trained. */
+/** Time of the first `step` batches of an epoch. */
 export interface PartTime extends Timed {
   readonly epoch: number;
   readonly step: number;
@@ -83,34 +83,34 @@ export interface Run {
   /** The path of one of its files. */
   readonly path: (file: keyof typeof runFiles) => string;
   /**
-   * To be called before anything is written over: the folder may be another one by now.
-   * @throws VggError if it was emptied, moved or replaced since the run was opened, or lacks one of these files.
+   * Must be called before a file is overwritten: the path may lead to another folder by now.
+   * @throws VggError if the folder was emptied, moved or replaced since the run was opened, or lacks one of `files`.
    */
   readonly requireOwn: (files?: readonly (keyof typeof runFiles)[]) => Promise<void>;
-  /** Of its options those that have an effect. */
+  /** Writes the options that have an effect. */
   readonly writeConfig: (config: TrainConfig) => Promise<void>;
   readonly writeEnvironment: (environment: RunEnvironment) => Promise<void>;
   readonly writeStatus: (status: RunStatus) => Promise<void>;
   /** Appends lines to `log.txt`, each with the time. */
   readonly log: (text: string) => Promise<void>;
-  /** Closes the log and lets the next writer in. */
+  /** Closes the log and releases the lock. */
   readonly close: () => Promise<void>;
 }
 
-/** A run as it stands. */
+/** The contents of a run folder. */
 export interface RunRecord {
   readonly name: string;
   readonly folder: string;
   readonly config: TrainConfig;
-  /** Absent where the run ended before its device was known. */
+  /** Absent if the run ended before its device was known. */
   readonly env?: RunEnvironment;
-  /** Interrupted where nothing says how it ended. */
+  /** `interrupted` if nothing says how the run ended. */
   readonly state: RunState;
   readonly status?: RunStatus;
   readonly epochs: readonly EpochRecord[];
 }
 
-/** A folder that holds a run which cannot be read. */
+/** A run folder that cannot be read. */
 export interface DamagedRun {
   readonly name: string;
   readonly folder: string;
@@ -118,8 +118,8 @@ export interface DamagedRun {
 }
 
 /**
- * Begins a run in `dir`, which is made where there is none.
- * @throws UsageError where the folder holds a run, VggError where it cannot be written or another process writes to it.
+ * Starts a run in `dir`, which is created if needed.
+ * @throws UsageError if the folder holds a run, VggError if it cannot be written or another process writes to it.
  */
 export async function createRun(
   dir: string,
@@ -133,7 +133,7 @@ export async function createRun(
   return locked(
     folder,
     async (run) => {
-      // Another process may have begun and ended one meanwhile.
+      // Another process may have created a run in the meantime.
       refuseUsed(dir, folder);
       const created = run(config);
       await created.writeConfig(config);
@@ -145,8 +145,8 @@ export async function createRun(
 }
 
 /**
- * Opens a run to go on with it.
- * @throws DataError where `dir` holds none or a damaged one, VggError where another process writes to it.
+ * Opens a run to resume it.
+ * @throws DataError if `dir` holds no run or a damaged one, VggError if another process writes to it.
  */
 export async function openRun(dir: string, waiting: Waiting = {}): Promise<Run> {
   const folder = resolve(checkPath('openRun: the folder', dir));
@@ -162,11 +162,11 @@ export async function openRun(dir: string, waiting: Waiting = {}): Promise<Run> 
   );
 }
 
-/** A run as it stands, whoever writes to it. @throws DataError that names the damaged file. */
+/** Reads a run, even while another process writes to it. @throws DataError that names the damaged file. */
 export async function readRun(dir: string): Promise<RunRecord> {
   const folder = resolve(checkPath('readRun: the folder', dir));
   const config = await readConfig(folder);
-  // Before the state: a run that ends in between is then one that runs, not one that was interrupted.
+  // Before the state: a run that ends in between then counts as running, not as interrupted.
   const alive = (await lockHolder(folder)) !== undefined;
   const [env, status, metrics] = await Promise.all([
     optional(readChecked(join(folder, runFiles.environment), environmentSchema)),
@@ -185,11 +185,11 @@ export async function readRun(dir: string): Promise<RunRecord> {
   };
 }
 
-/** Undefined where none was written yet. @throws DataError where it is damaged. */
+/** Undefined if none was written yet. @throws DataError if the file is damaged. */
 export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
   optional(readChecked(join(folder, runFiles.state), statusSchema));
 
-/** The runs in `root` and in its series of seeds, in the order of their names; none where there is no such folder. */
+/** The runs in `root` and in its series of seeds, sorted by name; empty if the folder does not exist. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
   checkPath('listRuns: the folder', root);
   let entries: readonly Dirent[];
@@ -219,14 +219,14 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
 /** Where runs go by default. */
 export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS) ?? 'runs';
 
-/** The folder of a run or a series of seeds that is named by it, or by its name alone where it is in the usual place. */
+/** The folder of a run or a series of seeds, given as a path or as a name inside `runsRoot()`. */
 export function runPlace(run: string): string {
   const holds = (folder: string): boolean => isThere(join(folder, runFiles.config)) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }
 
-/** @throws UsageError if two of these folders are the same one, whatever they are called: by a link, for instance. */
+/** @throws UsageError if two of these paths are the same folder, for instance through a link. */
 export function requireDifferent(folders: readonly string[], command: string): void {
   const seen = new Map<string, string>();
   for (const folder of folders) {
@@ -249,7 +249,7 @@ export function defaultRunName({ model, dataset }: TrainConfig, date: Date): str
   return `${model}-${dataset}-${day}-${time}`;
 }
 
-/** Makes a new folder of the default name in `root`, with `-2`, `-3`, … where the name is taken. Returns its path. */
+/** Creates a new folder with the default name in `root`, plus `-2`, `-3`, … if the name is taken. Returns its path. */
 export async function newRunFolder(
   root: string,
   config: TrainConfig,
@@ -270,17 +270,17 @@ export async function newRunFolder(
   }
 }
 
-/** Removes the files of a run that never began, and its folder where nothing else is in it. */
+/** Removes the files of a run that never started, and its folder if it is then empty. */
 export async function removeFolder(folder: string): Promise<void> {
   for (const file of Object.values(runFiles))
     await rm(join(folder, file), { force: true }).catch(() => undefined);
   await rmdir(folder).catch(() => undefined);
 }
 
-/** How to wait for a writer of which nobody knows whether it still runs; without `onWait` it is an error. */
+/** How to wait for a writer that may or may not be alive; without `onWait` this is an error. */
 type Waiting = Pick<LockOptions, 'onWait' | 'signal'>;
 
-/** Takes the folder's lock for what `body` gives; lets go of it where `body` fails. */
+/** Locks the folder for the run that `body` returns; releases the lock if `body` fails. */
 async function locked(
   folder: string,
   body: (run: (config: TrainConfig) => Run) => Promise<Run>,
@@ -293,13 +293,13 @@ async function locked(
     if (!(await lock.isHeld())) {
       throw new VggError(
         `${folder} was emptied, moved or replaced during training, so nothing more is written there; if it was ` +
-          'moved, vgg train --resume continues from its new place',
+          'moved, continue with vgg train --resume and its new path',
       );
     }
     const missing = files.find((file) => !existsSync(path(file)));
     if (missing === undefined) return;
     throw new VggError(
-      `${path(missing)} was deleted during training; put back a copy, and vgg train --resume ${folder} continues`,
+      `${path(missing)} was deleted during training; restore it, then continue with vgg train --resume ${folder}`,
     );
   };
   const writeOwn = async (file: keyof typeof runFiles, value: unknown): Promise<void> => {
@@ -341,7 +341,7 @@ function refuseUsed(dir: string, folder: string): void {
   const found = Object.values(runFiles).find((file) => isThere(join(folder, file)));
   if (found === undefined) return;
   throw new UsageError(
-    `${dir} already holds ${found}: go on with that run (--resume ${dir}), or name another folder (--run)`,
+    `${dir} already holds ${found}: resume that run (--resume ${dir}), or choose another folder (--run)`,
   );
 }
 
@@ -353,20 +353,20 @@ async function readConfig(folder: string): Promise<TrainConfig> {
     if (isMissing(error)) {
       throw new DataError(
         isSeries(folder)
-          ? `${folder} holds no run itself but those of several seeds: ${await seedsIn(folder)}`
-          : `${folder} holds no run: it has no ${runFiles.config}`,
+          ? `${folder} is a series of seeds, not a single run: ${await seedsIn(folder)}`
+          : `${folder} is not a run folder: it has no ${runFiles.config}`,
       );
     }
     throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;
   }
 }
 
-/** What to name in place of a series. */
+/** What to name instead of a series. */
 async function seedsIn(series: string): Promise<string> {
   const runs = await listRuns(series);
   return runs.length === 0
-    ? `none has begun yet; vgg train --resume ${series} begins them`
-    : `name one or several of ${runs.map(({ folder }) => folder).join(' ')}`;
+    ? `no seed has started yet; start them with vgg train --resume ${series}`
+    : `name one or more of ${runs.map(({ folder }) => folder).join(' ')}`;
 }
 
 const count = z.int().min(0);
@@ -381,7 +381,7 @@ const statusSchema: z.ZodType<RunStatus> = z.object({
     .optional(),
 });
 
-// Zod's optional keys may hold `undefined`, which JSON cannot: the types then differ in that alone.
+// Zod's optional keys may hold `undefined`, which JSON cannot; the types differ only in that.
 const environmentSchema = z.object({
   vggnet: z.string(),
   node: z.string(),
@@ -413,7 +413,7 @@ const environmentSchema = z.object({
     .optional(),
 }) as unknown as z.ZodType<RunEnvironment>;
 
-/** Undefined where the file is missing. */
+/** Undefined if the file is missing. */
 async function optional<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await reading;

@@ -1,4 +1,4 @@
-/** From a config to loaders: the lecture's transforms, for the training images alone where random. */
+/** From a config to loaders: the lecture's transforms; random ones only for training images. */
 import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { keepApart } from '../data/split.ts';
@@ -22,11 +22,11 @@ export type LoaderOptions = Pick<
 export interface Loaders {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
-  /** Images kept apart from the training's, where there are any. */
+  /** Images held out from training; absent if there are none. */
   readonly validationLoader?: DataLoader;
 }
 
-/** @throws UsageError where a batch is larger than the training set. */
+/** @throws UsageError if a batch is larger than the training set. */
 export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOptions): Loaders {
   const { batchSize, augment, shuffle, seed } = options;
   const { train, validation } =
@@ -46,9 +46,9 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
 }
 
 /**
- * Mean and deviation by which a network's input is normalized; undefined where it is not. Decided here alone, for
- * training, tests and reports. They are those of all training images, held-out ones included, so that anyone who has
- * the data set and the config finds the same values.
+ * Mean and standard deviation that normalize a network's input; undefined without normalization. The only source for
+ * training, tests and reports. Computed from all training images, held-out ones included, so that data set and config
+ * determine the values.
  */
 export function normalizationOf(
   train: Dataset,
@@ -57,7 +57,7 @@ export function normalizationOf(
   return normalize ? channelStatistics(train) : undefined;
 }
 
-/** The test images with the training's normalization and nothing random. */
+/** The test images, normalized as in training, without random transforms. */
 export function testLoaderFor(
   { train, test }: DatasetSplits,
   options: Pick<LoaderOptions, 'batchSize' | 'normalize'>,

@@ -50,7 +50,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('openModel', () => {
-  test('classifies raw images as the training saw them, bytes and floats alike', async () => {
+  test('classifies raw images, bytes or floats, normalized as in training', async () => {
     expect(accuracy).toBe(1);
     await using model = await openModel(path, { device: 'reference' });
     expect(model.classes).toEqual(classes);
@@ -70,23 +70,23 @@ describe('openModel', () => {
   test.for<[string, unknown, string]>([
     ['half an image', new Uint8Array(36), '36 values are not whole images of 2×6×6 = 72 values'],
     ['nothing', new Uint8Array(0), '0 values are not whole images'],
-    ['a list', [1, 2], 'not a list'],
-    ['no argument', undefined, 'not undefined'],
-    ['doubles', new Float64Array(72), 'not Float64Array'],
+    ['a list', [1, 2], 'images are a list; pass a Uint8Array'],
+    ['no argument', undefined, 'images are undefined; pass'],
+    ['doubles', new Float64Array(72), 'images are of type Float64Array; pass'],
     [
       'floats 0–255',
       new Float32Array(72).fill(255),
       'value 255 of image 0 is not from 0 to 1; divide bytes by 255',
     ],
     ['floats that are normalized already', new Float32Array(144).fill(-1, 80), 'value -1 of image 1 is not'],
-    ['no numbers', new Float32Array(72).fill(Number.NaN), 'value NaN of image 0'],
-  ])('refuses %s', async ([, images, problem]) => {
+    ['NaN', new Float32Array(72).fill(Number.NaN), 'value NaN of image 0'],
+  ])('rejects %s', async ([, images, problem]) => {
     await using model = await openModel(path, { device: 'reference' });
     await expect(model.predict(images as never)).rejects.toThrow(UsageError);
     await expect(model.predict(images as never)).rejects.toThrow(problem);
   });
 
-  test('refuses options that contradict the file, unknown ones, and no path', async () => {
+  test('rejects options that contradict the file, unknown options, and a missing path', async () => {
     const open = (options: object): Promise<unknown> => openModel(path, { device: 'reference', ...options });
     await expect(open({ normalization: null })).rejects.toThrow(
       /trained with normalization mean .*the model says none/,
@@ -101,16 +101,16 @@ describe('openModel', () => {
     await expect(openModel(join(folder, 'none'))).rejects.toThrow(DataError);
   });
 
-  test('of a file that says nothing it must be told', async () => {
+  test('needs options for a file that stores no information', async () => {
     const foreign = join(folder, 'foreign.safetensors');
     await using model = await openModel(path, { device: 'reference' });
     const weights = await model.compiled.weights();
     await writeFile(foreign, writeSafetensors(weights, { format: 'pt' }));
     await expect(openModel(foreign)).rejects.toThrow(
-      /does not say its network; give openModel the option network/,
+      /does not store its network; pass openModel the option network/,
     );
     const options = { device: 'reference', network: network(), input: [2, 6, 6] } as const;
-    await expect(openModel(foreign, options)).rejects.toThrow(/does not say its normalization/);
+    await expect(openModel(foreign, options)).rejects.toThrow(/does not store its normalization/);
     await using told = await openModel(foreign, { ...options, normalization: { mean, std } });
     expect(told.classes).toEqual(['0', '1', '2']);
     expect([...(await told.predict(pixels)).labels]).toEqual(labels);
@@ -121,7 +121,7 @@ describe('load', () => {
   const made = (options: object, stride = 1): ReturnType<typeof compile> =>
     compile(network(stride), { input: [2, 6, 6], device: 'reference', ...options });
 
-  test('takes what the file says, and saves it again', async () => {
+  test('takes the information in the file, and saves it again', async () => {
     await using model = await made({});
     expect(await model.load(path)).toMatchObject({ dataset: 'shades', classes });
     const copy = join(folder, 'copy.safetensors');
@@ -129,7 +129,7 @@ describe('load', () => {
     expect(await readInfo(copy)).toEqual(await readInfo(path));
   });
 
-  test('refuses what contradicts it', async () => {
+  test('rejects what contradicts it', async () => {
     await using other = await made({ normalization: null });
     await expect(other.load(path)).rejects.toThrow(/trained with normalization mean .* the model says none/);
     // The same parameters, another network.
@@ -148,7 +148,7 @@ describe('load', () => {
     await expect(larger.load(path)).rejects.toThrow(/for images of 2×6×6, the model's are 2×7×7/);
   });
 
-  test('a loader that normalizes otherwise than compile was told is refused', async () => {
+  test("a loader that normalizes differently from compile's option is rejected", async () => {
     await using model = await made({ normalization: { mean: [0], std: [1] } });
     await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(
       /leave it out of compile/,

@@ -1,4 +1,4 @@
-/** Trained weights ready for use (Node only): from a file to a model that classifies raw images. */
+/** Opens trained weights (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
@@ -13,26 +13,26 @@ import { checkOptions, shown } from '../options.ts';
 import { checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
 export interface OpenModelOptions {
-  /** `auto` takes the fastest device of this machine. */
+  /** `auto` selects the fastest device of this machine. */
   readonly device?: DeviceName;
-  /** Worker threads; all cores by default. */
+  /** Worker threads; one per core by default. */
   readonly threads?: number;
-  /** Told what is worth knowing about the device, a line each; `console.warn` by default. */
+  /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
-  /** Gives up; compiling kernels takes seconds. */
+  /** Cancels; compiling kernels takes seconds. */
   readonly signal?: AbortSignal;
-  /** The network, the shape of its images and their normalization, for files that do not say: PyTorch's, for instance. */
+  /** Network, image shape and normalization for files that do not store them, such as PyTorch's. */
   readonly network?: Sequential;
   readonly input?: ImageShape;
   readonly normalization?: ChannelStatistics | null;
-  /** Names of the classes, for files that do not say; their numbers by default. */
+  /** Class names for files that do not store them; the classes' numbers by default. */
   readonly classes?: readonly string[];
 }
 
 /**
- * The network and weights of a file that `model.save`, `vgg train --save` or a run folder wrote.
- * @throws DataError where the file cannot be read, UsageError where it does not say what an option then must, or says
- * something else than an option.
+ * Opens a file that `model.save` or `vgg train` wrote: its network, weights and normalization.
+ * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or stores no network, input or
+ * normalization and no option gives it.
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
   if (typeof path !== 'string' || path === '') {
@@ -84,14 +84,14 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
 }
 
 const ways = {
-  network: "createModel('vgg7', { classes: 10 }), for instance",
+  network: "for instance createModel('vgg7', { classes: 10 })",
   input: '[channels, height, width]',
-  normalization: '{ mean, std }, or null where images were not normalized',
+  normalization: '{ mean, std }, or null if images were not normalized',
 } as const;
 
 function unsaid(path: string, option: keyof typeof ways): never {
   throw new UsageError(
-    `${path} does not say its ${option}; give openModel the option ${option}: ${ways[option]}`,
+    `${path} does not store its ${option}; pass openModel the option ${option}: ${ways[option]}`,
   );
 }
 
@@ -101,11 +101,11 @@ export class OpenedModel implements AsyncDisposable {
   readonly classes: readonly string[];
   /** [channels, height, width] of one image. */
   readonly input: Shape;
-  /** By which `predict` normalizes images; null: it does not. */
+  /** How `predict` normalizes images; null: it does not. */
   readonly normalization: ChannelStatistics | null;
-  /** The network on its device, for images that are prepared already: for `evaluate` with a loader, for instance. */
+  /** The network on its device, for prepared images: for instance `evaluate` with a loader. */
   readonly compiled: Model;
-  /** What images of a data set need before `compiled` sees them: the `transform` of a loader. */
+  /** Prepares a data set's images for `compiled`: the `transform` of a loader. */
   readonly transform: Transform;
 
   constructor(compiled: Model, classes: readonly string[], normalization: ChannelStatistics | null) {
@@ -121,30 +121,30 @@ export class OpenedModel implements AsyncDisposable {
   }
 
   /**
-   * Classes of any number of raw images, [N, channels, height, width] or one [channels, height, width]: bytes 0–255, or
-   * floats 0–1. They are normalized here as they were in training.
-   * @throws UsageError where the length is not that of whole images, or a float is not from 0 to 1.
+   * Classifies any number of raw images, [N, channels, height, width] or one [channels, height, width]: bytes 0–255 or
+   * floats 0–1. Normalizes them as in training.
+   * @throws UsageError if the length is not that of whole images, or a float is not from 0 to 1.
    */
   async predict(images: Uint8Array | Uint8ClampedArray | Float32Array): Promise<Prediction> {
     return this.compiled.predict(this.#prepared(images));
   }
 
-  /** As a test of the network sees them. */
+  /** The images as the network's test sees them. */
   #prepared(images: Uint8Array | Uint8ClampedArray | Float32Array): Float32Array {
-    // By its tag, for an array may come from another realm.
+    // By its tag, because an array may come from another realm.
     const type = Object.prototype.toString.call(images).slice(8, -1);
     const bytes = type === 'Uint8Array' || type === 'Uint8ClampedArray';
     if (!bytes && type !== 'Float32Array') {
       throw new UsageError(
-        `predict: images are a Uint8Array of values from 0 to 255, or a Float32Array of values from 0 to 1, ` +
-          `not ${ArrayBuffer.isView(images) ? type : shown(images)}`,
+        `predict: images are ${ArrayBuffer.isView(images) ? `of type ${type}` : shown(images)}; ` +
+          'pass a Uint8Array with values from 0 to 255, or a Float32Array with values from 0 to 1',
       );
     }
     const size = sizeOf(this.input);
     if (images.length === 0 || images.length % size !== 0) {
       throw new UsageError(
         `predict: ${images.length} values are not whole images of ${this.input.join('×')} = ${size} values ` +
-          '(all of the first channel, then of the next)',
+          '(all of the first channel, then all of the next)',
       );
     }
     const [channels = 1] = this.input;
@@ -156,8 +156,8 @@ export class OpenedModel implements AsyncDisposable {
       const value = images[i]!;
       if (!bytes && !(value >= 0 && value <= 1)) {
         throw new UsageError(
-          `predict: value ${value} of image ${Math.floor(i / size)} is not from 0 to 1; divide bytes by 255, or pass ` +
-            'them as a Uint8Array, and leave the normalization to the model',
+          `predict: value ${value} of image ${Math.floor(i / size)} is not from 0 to 1; divide bytes by 255 or pass ` +
+            'a Uint8Array, and do not normalize: the model does',
         );
       }
       const channel = Math.floor(i / plane) % channels;
@@ -166,7 +166,7 @@ export class OpenedModel implements AsyncDisposable {
     return prepared;
   }
 
-  /** Ends the workers and releases the memory; may be called twice. */
+  /** Stops the workers and releases the memory; may be called twice. */
   close(): Promise<void> {
     return this.compiled.close();
   }

@@ -1,7 +1,6 @@
 /**
- * Writes down a training as it goes (Node only): a `Callback` of `fit` that keeps a run folder's metrics, events and
- * checkpoints. Rows reach the disk before the checkpoint that follows them, so a run that is taken up from there has
- * every row once.
+ * Records a training (Node only): a `Callback` of `fit` that writes a run folder's metrics, events and checkpoints.
+ * Rows reach the disk before the checkpoint that follows them, so a run that resumes from it has every row once.
  */
 import * as z from 'zod';
 import type { DataLoader } from '../data/loader.ts';
@@ -23,24 +22,25 @@ import { openEvents } from './tensorboard.ts';
 const filterColumns = 8;
 
 export interface RecorderOptions {
-  /** A row for each this many steps of an epoch. */
+  /** Writes a row for every n-th step of an epoch. */
   readonly stepInterval: number;
   readonly model: Model;
   readonly trainLoader: DataLoader;
-  /** Whether the run was begun before, and what it goes on from where a checkpoint was written. */
+  /** Whether the run existed before. */
   readonly resumed: boolean;
-  /** Whether steps are left to be done. */
+  /** Whether steps are left to do. */
   readonly left: boolean;
+  /** The checkpoint that a resumed run continues from, if one was written. */
   readonly from?: Snapshot;
 }
 
 export interface Recorder {
   readonly callback: Callback;
-  /** Writes what is left and how the run ended. */
+  /** Writes the remaining rows and how the run ended. */
   readonly close: (state: RunState, reason?: string) => Promise<void>;
 }
 
-/** @throws VggError where the run's files cannot be written. */
+/** Starts to record a run. @throws VggError if its files cannot be written. */
 export async function recordRun(run: Run, options: RecorderOptions): Promise<Recorder> {
   checkOptions<RecorderOptions>('recordRun', options, {
     stepInterval: 'required',
@@ -55,11 +55,11 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   const { seconds: before = 0, parts: partsBefore = [] } = (await statusBefore(run)) ?? {};
   const metrics = run.path('metrics');
   const done = from?.loop.totalSteps ?? 0;
-  // An epoch that goes on is written again at its end; one in which a training has ended is whole.
+  // A resumed epoch writes its row at its end; the partial epoch of a finished training keeps its row.
   const { epoch = 1, step = 0 } = from?.loop ?? {};
   if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
   const table = await openMetrics(metrics);
-  // Without a checkpoint all comes again, the images before the first step too.
+  // Without a checkpoint everything is written again, including the images before the first step.
   const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
     async (error: unknown) => {
       await table.close();
@@ -67,7 +67,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
     },
   );
   let rows: MetricsRow[] = [];
-  /** Of the rows that a run resumed from the next checkpoint keeps: the one of an epoch's part is written again. */
+  /** Of the rows that a resume from the next checkpoint keeps; the row of a partial epoch is written again. */
   let { digest } = table;
   let parts = from ? partsBefore : [];
   let position = { epoch: from?.loop.epoch ?? 1, step: from?.loop.totalSteps ?? 0 };
@@ -89,15 +89,15 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       ...(parts.length > 0 && { parts }),
     });
 
-  /** Whatever is written over must be this run's own. */
+  /** Writes a checkpoint after checking that the folder is still this run's. */
   const writeOwn = async (file: 'last' | 'best', checkpoint: Checkpoint): Promise<void> => {
     await run.requireOwn(['config', 'metrics']);
     await writeCheckpoint(run.path(file), checkpoint);
   };
 
-  /** The step that the newest filters are of. */
+  /** The step of the newest filters. */
   let drawn = from && isDrawn(from.loop) ? done : undefined;
-  /** The first layer's filters, which one can look at, after `step` steps. */
+  /** Adds an image of the first layer's filters after `step` steps. */
   const addFilters = (step: number, weights: Weights): void => {
     if (step === drawn) return;
     drawn = step;
@@ -151,14 +151,14 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
       },
       async checkpoint(snapshot) {
         const { loop, state, timed } = snapshot;
-        // Of weights that are at hand.
+        // Only here, where the weights are at hand.
         if (isDrawn(loop)) addFilters(loop.totalSteps, testedWeights(state));
         await flush();
         await table.sync();
         if (loop.step > 0 && timed) {
           const { epoch, step } = loop;
           parts = [...parts.filter((part) => !isAt(part, loop)), { epoch, step, ...timed }].slice(-keptParts);
-          // First, so that of each checkpoint that there is the time is known.
+          // Before the checkpoint, so that the time of every existing checkpoint is known.
           await writeStatus('running');
         }
         await writeOwn('last', { ...toCheckpoint(snapshot, model.info), extra: { metrics: { ...digest } } });
@@ -179,9 +179,9 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
 }
 
 /**
- * The newest whole checkpoint of a run and, for early stopping, its best weights; undefined where none was written yet.
- * `onNotice` is told of damaged ones and of metrics that are missing.
- * @throws DataError if all are damaged, or if the rows of metrics are not those that the checkpoint was written after.
+ * The newest undamaged checkpoint of a run and, for early stopping, its best weights; undefined if none was written yet.
+ * `onNotice` receives a line for damaged checkpoints and for missing metrics.
+ * @throws DataError if all are damaged, or if the rows of metrics do not match the checkpoint.
  */
 export async function readSnapshot(
   run: Run,
@@ -198,13 +198,13 @@ export async function readSnapshot(
   if (run.config.earlyStopping === 0) return snapshot;
   const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
-    onNotice(`${error.message}; the best weights are those of epochs to come`);
+    onNotice(`${error.message}; only epochs from now on count for the best weights`);
     return undefined;
   });
   return best ? { ...snapshot, bestWeights: best.weights } : snapshot;
 }
 
-/** Rows that were lost or changed since the checkpoint must not go unnoticed. Older versions did not count them. */
+/** Detects rows that were lost or changed since the checkpoint. Checkpoints of older versions have no row count. */
 async function checkMetrics(
   run: Run,
   { loop, extra }: Checkpoint,
@@ -216,16 +216,16 @@ async function checkMetrics(
   if (await hasRows(path, loop.epoch - 1, loop.totalSteps, expected)) return;
   if (expected.rows === 0) return;
   onNotice(
-    `${path} is missing: its rows up to step ${loop.totalSteps} are lost, and the run continues without them.`,
+    `${path} is missing: its rows up to step ${loop.totalSteps} are lost; the run continues without them.`,
   );
 }
 
 const digestSchema = z.object({ rows: z.int().min(0), checksum: z.int().min(0) });
 
-/** What a checkpoint's tensors are called: `firstMoment/conv1.weight`. */
+/** The name of a tensor in a checkpoint: `firstMoment/conv1.weight`. */
 const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;
 
-/** `info` is `model.info`: what whoever uses the weights needs to know. */
+/** `info` is `model.info`: what is needed to use the weights. */
 export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Checkpoint {
   const training = new Map<string, Weight>();
   for (const moment of momentNames) {
@@ -248,21 +248,21 @@ export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapsho
   return { loop, state };
 }
 
-/** The weights that a test of this state would see: the moving average where one is kept. */
+/** The weights that a test of this state uses: the moving average, if there is one. */
 export function testedWeights({ weights, moments }: TrainingState): Weights {
   return moments.average ? new Map([...weights, ...moments.average]) : weights;
 }
 
-/** Of the last checkpoint, of the one before it, and of one that is being written. */
+/** For the last checkpoint, the previous one, and one that is being written. */
 const keptParts = 3;
 
-/** Filters are drawn once an epoch. */
+/** Filters are drawn once per epoch. */
 const isDrawn = ({ step, finished }: LoopState): boolean => step === 0 || finished;
 
 const isAt = (part: PartTime, { epoch, step }: LoopState): boolean =>
   part.epoch === epoch && part.step === step;
 
-/** How the run stood when it was left; undefined where nothing, or nothing whole, tells. */
+/** The last status of the run; undefined if the file is missing or damaged. */
 export function statusBefore(run: Run): Promise<RunStatus | undefined> {
   return readStatus(run.folder).catch((error: unknown) => {
     if (error instanceof DataError) return undefined;
@@ -279,7 +279,7 @@ async function addImages(events: Awaited<ReturnType<typeof openEvents>>, loader:
     const size = channels * height * width;
     for (let i = 0; i < Math.min(across * down, count); i++) {
       const image = images.subarray(i * size, (i + 1) * size);
-      // Normalized images are brought back to what a screen shows.
+      // Scale normalized images to what a screen can show.
       const least = image.reduce((a, b) => Math.min(a, b));
       const most = image.reduce((a, b) => Math.max(a, b));
       for (let c = 0; c < 3; c++) {

@@ -1,11 +1,11 @@
 /**
- * What a run folder holds, as types: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
+ * Types of a run folder's files: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
  * `metrics.csv` a `StepRecord` or an `EpochRecord`. Losses are mean cross-entropies, accuracies lie between 0 and 1,
- * epochs and steps count from 1, steps are those of the whole run.
+ * epochs and steps count from 1, and steps count over the whole run.
  */
 import type { TrainConfig } from '../train/config.ts';
 
-/** Where a run was made. */
+/** The environment of a run. */
 export interface RunEnvironment {
   readonly vggnet: string;
   readonly node: string;
@@ -19,24 +19,24 @@ export interface RunEnvironment {
   readonly device: string;
   readonly description: string;
   readonly threads: number;
-  /** The kernels that computed, in order, each with the steps of the run that were done before. */
+  /** The kernels used, in order, each with the number of steps done before. */
   readonly kernels?: readonly { readonly after: number; readonly name: string }[];
-  /** Commit of the user's project, where there is one; `dirty` when files differ from it. */
+  /** Commit of the user's project, if it has one; `dirty` if files differ from it. */
   readonly git?: { readonly commit: string; readonly dirty: boolean };
-  /** The command line, and the folder it was given in. */
+  /** The command line, and the folder it was run in. */
   readonly command: readonly string[];
   readonly folder: string;
   /** ISO 8601, UTC. */
   readonly started: string;
-  /** One entry for each time that the run was resumed. */
+  /** One entry for each time the run was resumed. */
   readonly resumed?: readonly {
     readonly at: string;
     readonly epoch: number;
     readonly step: number;
     readonly description: string;
-    /** Why the bits may differ from those of an uninterrupted run, where they may. */
+    /** Why the bits may differ from those of an uninterrupted run; absent if they may not. */
     readonly differs?: string;
-    /** Learning rates of the last step before and of the first one now, if another length of the training changed the schedule. */
+    /** Learning rates of the last step before and the first step now, if new `epochs` or `steps` changed the schedule. */
     readonly rates?: { readonly before: number; readonly now: number };
   }[];
 }
@@ -45,8 +45,8 @@ export interface RunEnvironment {
 export const kernelsIn = (description: string): string => description.replace(/, \d+ threads?$/, '');
 
 /**
- * What computed the first `steps` steps of a run, in words: `native (AVX2), 2 threads`, or, where it was taken up again
- * on other kernels, `native (AVX2), then wasm`.
+ * The kernels of the first `steps` steps of a run, in words: `native (AVX2), 2 threads`, or, if it was resumed on other
+ * kernels, `native (AVX2), then wasm`.
  */
 export function computedBy({ kernels = [], description }: RunEnvironment, steps: number): string {
   const names = kernels.filter(({ after }) => after < steps).map(({ name }) => name);
@@ -68,7 +68,7 @@ export interface EpochRecord {
   readonly step: number;
   /** Of the epoch's last step. */
   readonly lr: number;
-  /** Over the epoch's images as they were seen, random transforms and dropout included. */
+  /** Over the epoch's images as they were trained, with random transforms and dropout. */
   readonly trainLoss: number;
   readonly trainAccuracy: number;
   /** Only if images are held out for validation. */
@@ -76,14 +76,14 @@ export interface EpochRecord {
   readonly validationAccuracy?: number;
   readonly testLoss: number;
   readonly testAccuracy: number;
-  /** Share of images whose label is among the five likeliest. */
+  /** Top-5 accuracy: share of images whose label is among the five most likely classes. */
   readonly testTopFive: number;
   readonly trainSeconds: number;
   readonly testSeconds: number;
   readonly imagesPerSecond: number;
 }
 
-/** Which accuracy chooses the best epoch, and its value: that of the validation images, if any are held out. */
+/** The accuracy that selects the best epoch, and its value: on the validation images, if any are held out. */
 export function choosingMetric({ validationAccuracy, testAccuracy }: ChoosingRecord): ChoosingMetric {
   return validationAccuracy === undefined
     ? { metric: 'testAccuracy', words: 'test accuracy', value: testAccuracy }
@@ -99,8 +99,8 @@ export interface ChoosingMetric {
 }
 
 /**
- * The epoch whose weights `fit` keeps as the best ones (`choosingMetric`). The first of equals. A last epoch that the
- * training ended inside counts only where it is the only one.
+ * The epoch whose weights `fit` keeps as the best ones (`choosingMetric`), the first of equals. A partial last epoch
+ * counts only if it is the only one.
  */
 export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
   const value = (record: EpochRecord): number => choosingMetric(record).value;
@@ -110,7 +110,7 @@ export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefin
   return whole.reduce((a, b) => (value(b) > value(a) ? b : a));
 }
 
-/** A warning if runs are of different data sets or labels, whose results cannot be compared. */
+/** A warning if runs have different data sets or labels, because their results cannot be compared. */
 export function dataSetWarning(
   configs: readonly Pick<TrainConfig, 'dataset' | 'labels'>[],
 ): string | undefined {
@@ -124,7 +124,7 @@ export function dataSetWarning(
     : `These runs are on different data sets (${[...names].join(', ')}): their accuracies and losses cannot be compared.`;
 }
 
-/** Columns of `metrics.csv`. `kind` is `step` or `epoch`; cells that a row has no value for are empty. */
+/** Columns of `metrics.csv`. `kind` is `step` or `epoch`; a cell without a value is empty. */
 export const metricsColumns = [
   'kind',
   'epoch',
@@ -142,5 +142,5 @@ export const metricsColumns = [
   'imagesPerSecond',
 ] as const;
 
-/** How a run stands. */
+/** The state of a run. */
 export type RunState = 'running' | 'finished' | 'interrupted' | 'failed';

@@ -1,6 +1,6 @@
 /**
- * Folders of `--seeds` (Node only): `seeds.json` says what is trained, and each seed has its run folder beside it, so
- * that an interrupted series can go on.
+ * Folders of `--seeds` (Node only): `seeds.json` says what to train, and each seed has its run folder next to it, so
+ * that an interrupted series can resume.
  */
 import { rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -13,7 +13,7 @@ import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
 import { bestEpoch } from './records.ts';
 
-/** What is trained: `config` with its seed and those that follow, `seeds` in all. */
+/** A series trains `config` with `seeds` consecutive seeds, starting with its own. */
 export interface SeedSeries {
   readonly config: TrainConfig;
   readonly seeds: number;
@@ -26,7 +26,7 @@ const schema = z.strictObject({
 
 export const seedFolder = (series: string, seed: number): string => join(series, `seed-${seed}`);
 
-/** @throws DataError where the file is damaged. */
+/** @throws DataError if the file is damaged. */
 export async function readSeries(folder: string): Promise<SeedSeries> {
   const path = join(folder, seriesFile);
   const { config, seeds } = await readChecked(path, schema);
@@ -37,12 +37,12 @@ export async function readSeries(folder: string): Promise<SeedSeries> {
   }
 }
 
-/** Begins a series. @throws UsageError where the folder holds one, or a run. */
+/** Creates a series. @throws UsageError if the folder already holds a series or a run. */
 export async function createSeries(folder: string, series: SeedSeries): Promise<void> {
   const found = [seriesFile, runFiles.config].find((file) => isThere(join(folder, file)));
   if (found !== undefined) {
     throw new UsageError(
-      `${folder} already holds ${found}: go on with that (--resume ${folder}), or name another folder (--run)`,
+      `${folder} already holds ${found}: resume it (--resume ${folder}), or choose another folder (--run)`,
     );
   }
   makeFolder(folder);
@@ -52,7 +52,7 @@ export async function createSeries(folder: string, series: SeedSeries): Promise<
 export const writeSeries = (folder: string, { seeds, config }: SeedSeries): Promise<void> =>
   writeJson(join(folder, seriesFile), { seeds, config: usedOptions(config) });
 
-/** Removes a series of which no run began, and its folder where nothing else is in it. */
+/** Removes a series if none of its runs started, and its folder if it is then empty. */
 export async function removeSeries(folder: string, { config, seeds }: SeedSeries): Promise<void> {
   const numbers = Array.from({ length: seeds }, (_, i) => config.seed + i);
   if (numbers.some((seed) => isThere(seedFolder(folder, seed)))) return;
@@ -61,15 +61,15 @@ export async function removeSeries(folder: string, { config, seeds }: SeedSeries
 }
 
 /**
- * The test accuracy that a finished run ended with: of the weights that it took back where it ended early. Undefined
- * where its metrics are gone.
+ * The final test accuracy of a finished run; after early stopping, that of the restored weights. Undefined if its
+ * metrics are missing.
  */
 export function finalAccuracy({ epochs, status }: RunRecord): number | undefined {
   const last = status?.reason === 'no progress' ? bestEpoch(epochs) : epochs.at(-1);
   return last?.testAccuracy;
 }
 
-/** What a sample comes to. Nothing has no mean, and a single value no deviation. */
+/** Statistics of a sample. An empty sample has no mean, a single value no deviation. */
 export interface SampleFigures {
   readonly mean?: number;
   readonly deviation?: number;
@@ -83,17 +83,17 @@ export function meanAndDeviation(values: readonly number[]): SampleFigures {
   return { mean, deviation: Math.sqrt(squares / (values.length - 1)) };
 }
 
-/** A series as it stands. */
+/** The contents of a series. */
 export interface SeriesRecord extends SampleFigures {
   readonly name: string;
   readonly folder: string;
-  /** How many are wanted. */
+  /** Number of seeds to train. */
   readonly seeds: number;
-  /** Of those that are finished, in their order. */
+  /** Of the finished seeds, in order. */
   readonly testAccuracy: readonly number[];
 }
 
-/** The runs in `root` as `listRuns` gives them, and behind the runs of a series what they came to. */
+/** The runs of `listRuns(root)`; after the runs of each series comes its `SeriesRecord`. */
 export async function listWithSeries(
   root: string,
 ): Promise<readonly (RunRecord | DamagedRun | SeriesRecord)[]> {

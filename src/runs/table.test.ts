@@ -46,7 +46,7 @@ async function write(rows: readonly MetricsRow[]): Promise<string> {
 }
 
 describe('metrics.csv', () => {
-  test('gives back the same numbers, and empty cells as nothing', async () => {
+  test('reads the same numbers back, and empty cells as undefined', async () => {
     const validated = { ...epoch(2), validationLoss: 0.7, validationAccuracy: 0.25 };
     await write([stepRow(1), stepRow(2), epochRow(1)]);
     const text = await write([
@@ -98,11 +98,11 @@ describe('metrics.csv', () => {
   test.each([
     ['step,1,1,0.1', '4 cells, expected 14'],
     ['total,1,1,0.1,1,,,,,,,,,', 'kind "total" is neither step nor epoch'],
-    ['step,1,1,0x1,1,,,,,,,,,', 'lr "0x1" is no number'],
-    ['step,1,1,,1,,,,,,,,,', 'lr "" is no number'],
+    ['step,1,1,0x1,1,,,,,,,,,', 'lr "0x1" is not a number'],
+    ['step,1,1,,1,,,,,,,,,', 'lr "" is not a number'],
     ['step,1.5,1,1,1,,,,,,,,,', 'epoch "1.5" is not a whole number ≥ 0'],
-    ['epoch,1,1,1,1,,,,,,,,,', 'trainAccuracy "" is no number'],
-    [','.repeat(1e6), '1000000 characters are above the limit of 1000'],
+    ['epoch,1,1,1,1,,,,,,,,,', 'trainAccuracy "" is not a number'],
+    [','.repeat(1e6), 'its 1000000 characters are above the limit of 1000'],
   ])('names the file and the line of %s', async (line, message) => {
     const whole = await write([stepRow(1)]);
     await writeFile(path, `${whole}${line}\n${whole.split('\n')[1]}\n`);
@@ -111,7 +111,7 @@ describe('metrics.csv', () => {
     await expect(openMetrics(path)).rejects.toThrow(message);
   });
 
-  test('lets signals be heard while it reads a large one', async () => {
+  test('handles signals while it reads a large file', async () => {
     const whole = await write([stepRow(1)]);
     const [head = '', row = ''] = whole.split('\n');
     await writeFile(path, `${head}\n${`${row}\n`.repeat(200_000)}`);
@@ -122,10 +122,10 @@ describe('metrics.csv', () => {
     expect(turns).toBeGreaterThan(5);
   });
 
-  test('refuses a file with other columns', async () => {
+  test('rejects a file with other columns', async () => {
     await writeFile(path, 'a,b\n1,2\n');
     await expect(openMetrics(path)).rejects.toThrow(
-      /does not begin with the columns kind,epoch.* but with "a,b"/,
+      /metrics\.csv starts with "a,b", not with the columns kind,epoch/,
     );
     await expect(readMetrics(join(folder, 'none'))).rejects.toThrow(/none cannot be read: no such file/);
   });
@@ -138,7 +138,7 @@ describe.skipIf(!canMountSmallDisk)('on a full disk (skipped where tmpfs cannot 
   });
   afterEach(() => unmount());
 
-  test('the rows that were there stay whole', async () => {
+  test('existing rows stay whole', async () => {
     const table = await openMetrics(path);
     await table.append([stepRow(1), epochRow(1)]);
     const tooMany = Array.from({ length: 3000 }, (_, i) => stepRow(i + 2));

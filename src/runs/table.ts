@@ -1,6 +1,6 @@
 /**
- * `metrics.csv` (Node only): one row for each step and each epoch, appended in whole lines. Numbers are written so that
- * reading gives the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
+ * `metrics.csv` (Node only): one row per logged step and per epoch, appended in whole lines. Numbers are read back as
+ * the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
  */
 import { writeFile } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
@@ -21,8 +21,8 @@ export interface Metrics {
 }
 
 /**
- * What a checkpoint knows of the rows before it: their number and the CRC-32 of their values. Times are left out of the
- * checksum, so that equal trainings have equal checkpoints.
+ * A checkpoint's record of the rows before it: their number and the CRC-32 of their values. The checksum leaves out
+ * times, so that equal trainings have equal checkpoints.
  */
 export interface RowsDigest {
   readonly rows: number;
@@ -30,26 +30,26 @@ export interface RowsDigest {
 }
 
 export interface MetricsTable {
-  /** Of the rows that were there when the table was opened. */
+  /** Of the rows that existed when the table was opened. */
   readonly digest: RowsDigest;
   /**
-   * All rows in one write.
-   * @throws VggError where they do not fit; the table then ends with the rows before them.
+   * Appends all rows in one write.
+   * @throws VggError if they do not fit; the table then ends with the rows before them.
    */
   readonly append: (rows: readonly MetricsRow[]) => Promise<void>;
-  /** Forces the rows to the disk; before a checkpoint of the same step, for instance. */
+  /** Forces the rows to disk, for instance before a checkpoint of the same step. */
   readonly sync: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
 const header = `${metricsColumns.join(',')}\n`;
-/** A million steps have about 60 MB. */
+/** A million steps take about 60 MB. */
 const mostBytes = 1 << 28;
-/** Three times what a row of the longest numbers takes. */
+/** Three times the length of a row with the longest numbers. */
 const longestLine = 1000;
 const linesAtOnce = 20_000;
 
-/** Opens a table for appending: a new one, or one whose torn end is cut off. */
+/** Opens a table for appending; creates it if needed and cuts off a torn end. */
 export async function openMetrics(path: string): Promise<MetricsTable> {
   const found = await read(path);
   if (found === undefined) await create(path);
@@ -64,7 +64,7 @@ export async function openMetrics(path: string): Promise<MetricsTable> {
   };
 }
 
-/** The digest of the rows so far and the ones that follow them. */
+/** The digest after `rows` were appended to rows with the digest `before`. */
 export function digestOf(
   rows: readonly MetricsRow[],
   before: RowsDigest = { rows: 0, checksum: 0 },
@@ -74,8 +74,8 @@ export function digestOf(
 }
 
 /**
- * Whether a table has the rows of the first `step` steps and the first `epochs` epochs that a checkpoint was written
- * after; false if there is no table.
+ * Whether a table has exactly the rows of the first `step` steps and `epochs` epochs that a checkpoint expects; false if
+ * the table does not exist.
  * @throws DataError that says what is wrong with the rows.
  */
 export async function hasRows(
@@ -94,12 +94,12 @@ export async function hasRows(
   const fault = repeated
     ? `has two rows for ${repeated.kind} ${repeated[repeated.kind]}`
     : digest.rows !== expected.rows
-      ? `has ${counted(digest.rows, 'row')} up to step ${step}, and its checkpoint was written after ${expected.rows}`
-      : `was changed: its rows up to step ${step} are not those that its checkpoint was written after`;
+      ? `has ${counted(digest.rows, 'row')} up to step ${step}, but the checkpoint expects ${expected.rows}`
+      : `was changed: its rows up to step ${step} do not match the checkpoint`;
   throw new DataError(`${path} ${fault}; ${wayOut}`);
 }
 
-const wayOut = 'put back a copy of the file, or delete it to continue without the rows so far';
+const wayOut = 'restore the file, or delete it to continue without the rows so far';
 
 /** Rows of the first `step` steps and the first `epochs` epochs. */
 const upTo =
@@ -108,8 +108,8 @@ const upTo =
     row.step <= step && (row.kind === 'step' || row.epoch <= epochs);
 
 /**
- * Keeps what belongs to the first `step` steps and the first `epochs` whole epochs: a run that is resumed from there
- * writes the other rows again. Not while the table is open.
+ * Keeps the rows of the first `step` steps and the first `epochs` whole epochs: a run that resumes from there writes
+ * the other rows again. The table must not be open.
  */
 export async function truncateAfter(path: string, epochs: number, step: number): Promise<void> {
   const found = await read(path);
@@ -119,7 +119,7 @@ export async function truncateAfter(path: string, epochs: number, step: number):
   if (text.length < found.length) await writeWhole(path, text);
 }
 
-/** The rows of a table; a torn end is left out. @throws DataError that names the file, the line and the rule. */
+/** Reads the rows of a table, without a torn end. @throws DataError that names the file, the line and the rule. */
 export async function readMetrics(path: string): Promise<Metrics> {
   const found = await read(checkPath('readMetrics: the file', path));
   if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
@@ -142,13 +142,13 @@ async function create(path: string): Promise<void> {
 
 interface Found {
   readonly rows: readonly MetricsRow[];
-  /** Header and rows as they stand in the file. */
+  /** Header and rows as in the file. */
   readonly goodText: string;
-  /** Of the file, in characters. */
+  /** Length of the file in characters. */
   readonly length: number;
 }
 
-/** Undefined where there is no file. */
+/** Undefined if the file does not exist. */
 async function read(path: string): Promise<Found | undefined> {
   let text: string;
   try {
@@ -162,22 +162,22 @@ async function read(path: string): Promise<Found | undefined> {
   if (!text.startsWith(header)) {
     const [first = ''] = text.split('\n', 1);
     throw new DataError(
-      `${path} does not begin with the columns ${metricsColumns.join(',')}, but with ` +
-        `${JSON.stringify(first.slice(0, 60))}; move it away, and the run writes a new one`,
+      `${path} starts with ${JSON.stringify(first.slice(0, 60))}, not with the columns ` +
+        `${metricsColumns.join(',')}; move it away, and the run writes a new one`,
     );
   }
   const lines = text.slice(header.length).split('\n');
-  // Behind the last newline stands nothing, or a torn line.
+  // The last newline is followed by nothing or by a torn line.
   lines.pop();
   const rows: MetricsRow[] = [];
   let end = header.length;
   for (const [i, line] of lines.entries()) {
-    // A large table takes seconds: signals are heard in between.
+    // A large table takes seconds: let signals be handled in between.
     if (i % linesAtOnce === linesAtOnce - 1) await setImmediate();
     const row = parseRow(line);
     if (typeof row === 'string') {
       if (i === lines.length - 1) break;
-      throw new DataError(`${path}, line ${i + 2}: ${row}; correct the line, ${wayOut}`);
+      throw new DataError(`${path}, line ${i + 2}: ${row}; correct that line, ${wayOut}`);
     }
     rows.push(row);
     end += line.length + 1;
@@ -191,7 +191,7 @@ const counts: readonly Column[] = ['epoch', 'step'];
 const optional: readonly Column[] = ['validationLoss', 'validationAccuracy'];
 const ofSteps: readonly Column[] = ['epoch', 'step', 'lr', 'trainLoss'];
 
-/** Those that are the same whenever and wherever a run is trained. */
+/** Columns that do not depend on when and where a run is trained. */
 const untimed = metricsColumns.filter(
   (column) => !['trainSeconds', 'testSeconds', 'imagesPerSecond'].includes(column),
 );
@@ -201,9 +201,9 @@ function formatRow(row: MetricsRow, columns: readonly Column[] = metricsColumns)
   return `${columns.map((column) => cells[column] ?? '').join(',')}\n`;
 }
 
-/** The row, or what is wrong with it. */
+/** Returns the row, or what is wrong with it. */
 function parseRow(line: string): MetricsRow | string {
-  if (line.length > longestLine) return `${line.length} characters are above the limit of ${longestLine}`;
+  if (line.length > longestLine) return `its ${line.length} characters are above the limit of ${longestLine}`;
   const [kind, ...cells] = line.split(',');
   if (cells.length !== numberColumns.length) {
     return `${cells.length + 1} cells, expected ${metricsColumns.length}`;
@@ -215,7 +215,7 @@ function parseRow(line: string): MetricsRow | string {
     const needed = kind === 'epoch' ? !optional.includes(column) : ofSteps.includes(column);
     if (cell === '' && !needed) continue;
     if (!/^(?:-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Infinity)|NaN)$/.test(cell))
-      return `${column} ${show(cell)} is no number`;
+      return `${column} ${show(cell)} is not a number`;
     const value = Number(cell);
     if (counts.includes(column) && !(Number.isSafeInteger(value) && value >= 0)) {
       return `${column} ${show(cell)} is not a whole number ≥ 0`;

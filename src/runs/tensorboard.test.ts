@@ -113,7 +113,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     ]);
   });
 
-  test('of a run has images as they are trained on, and the filters as they change', {
+  test('of a run has training images, and the filters after each epoch', {
     timeout: 120_000,
   }, async () => {
     const config = parseConfig({ dataset: 'shapes', batchSize: 5000, epochs: 2, device: 'wasm' }, 'test');
@@ -139,7 +139,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     expect(new Set(filters).size).toBe(3);
   });
 
-  test('of a run that was left before its first step has each image once', {
+  test('of a run that was interrupted before its first step has each image once', {
     timeout: 60_000,
   }, async () => {
     const config = parseConfig({ dataset: 'shapes', batchSize: 5000, device: 'wasm' }, 'test');
@@ -165,14 +165,14 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     const resumed = await begin({ resume: run });
     expect(resumed).toEqual({ start: { step: '1', session_log: { status: 'START' } }, images: [] });
 
-    // As where it was killed before its first checkpoint: TensorBoard forgets what it has.
+    // As if it was killed before its first checkpoint: TensorBoard discards everything.
     await rm(join(run, runFiles.last));
     await rm(join(run, runFiles.previous), { force: true });
     const again = await begin({ resume: run });
     expect(again).toEqual({ start: { session_log: { status: 'START' } }, images: all });
   });
 
-  test('of a resumed run makes TensorBoard forget what comes again', async () => {
+  test('of a resumed run makes TensorBoard discard repeated steps', async () => {
     await (await openEvents(folder)).close();
     const resumed = await openEvents(folder, { startStep: 501 });
     await resumed.close();
@@ -182,7 +182,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
     ]);
   });
 
-  test('with a flipped bit is found out by the reader', async () => {
+  test('with a flipped bit is rejected by the reader', async () => {
     const events = await openEvents(folder);
     events.scalars(1, { a: 1 });
     await events.close();
@@ -193,7 +193,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
   });
 });
 
-test('files are named so that their order is that of their opening', async () => {
+test('files are named in the order in which they were opened', async () => {
   const later = `events.out.tfevents.${Math.floor(Date.now() / 1000) + 100}.host.1.1`;
   await writeFile(join(folder, later), '');
   const paths: string[] = [];
@@ -208,7 +208,7 @@ test('files are named so that their order is that of their opening', async () =>
   expect(names.at(-1)).toContain(`.${hostname()}.${process.pid}.`);
 });
 
-test('what is not flushed is not in the file, and what is stays there', async () => {
+test('only flushed records are in the file, and they stay there', async () => {
   const events = await openEvents(folder);
   const { length } = await readFile(events.path);
   events.scalars(1, { a: 1 });

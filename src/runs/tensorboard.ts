@@ -1,8 +1,8 @@
 /**
  * Event files for TensorBoard (Node only). A file is a chain of TFRecords (tensorflow/core/lib/io/record_writer.h),
  * each a protobuf message `Event` (tensorboard/compat/proto/event.proto, summary.proto); the few fields that are needed
- * are encoded by hand. Files only grow. A resumed run writes a new one, which begins by telling TensorBoard to forget
- * what comes again.
+ * are encoded by hand. Files only grow. A resumed run writes a new file, which first tells TensorBoard to discard the
+ * steps that will be written again.
  */
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -12,24 +12,24 @@ import { makeFolder } from '../files/make-folder.ts';
 import { encodePng, type Raster } from '../report/png.ts';
 
 export interface EventWriter {
-  /** The file that is written. */
+  /** The file being written. */
   readonly path: string;
   /** One point on each curve. */
   readonly scalars: (step: number, values: Readonly<Record<string, number>>) => void;
   readonly image: (step: number, tag: string, raster: Raster) => void;
-  /** Writes what came since the last time, in one write. @throws VggError where it does not fit. */
+  /** Writes everything since the last flush in one write. @throws VggError if it does not fit. */
   readonly flush: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
 export interface EventOptions {
-  /** The first step that comes again, in a resumed run: TensorBoard then forgets all from there on. */
+  /** The first step that a resumed run writes again: TensorBoard discards everything from there on. */
   readonly startStep?: number;
 }
 
 let opened = 0;
 
-/** Opens a new event file in `folder`, which is made where there is none. */
+/** Opens a new event file in `folder`, which is created if needed. */
 export async function openEvents(folder: string, { startStep }: EventOptions = {}): Promise<EventWriter> {
   let names: readonly string[];
   try {
@@ -38,7 +38,7 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
   } catch (error) {
     throw cannotWrite(folder, error);
   }
-  // TensorBoard reads a folder's files in the order of their names.
+  // TensorBoard reads a folder's files in order of their names.
   const newest = Math.max(
     0,
     ...names.map((name) => Number(/^events\.out\.tfevents\.(\d{10})\./.exec(name)?.[1] ?? 0)),
@@ -124,7 +124,7 @@ function maskedCrc(data: Uint8Array): number {
 const message = (...fields: readonly Uint8Array[]): Uint8Array => Buffer.concat(fields);
 const key = (field: number, wireType: number): Uint8Array => Uint8Array.of((field << 3) | wireType);
 const text = (field: number, value: string): Uint8Array => bytes(field, Buffer.from(value));
-/** 0 is what a reader takes where there is none, and is left out as protobuf does. */
+/** 0 is protobuf's default value and is left out. */
 const integer = (field: number, value: number): Uint8Array =>
   value === 0 ? message() : message(key(field, 0), varint(value));
 const bytes = (field: number, value: Uint8Array): Uint8Array =>
@@ -142,7 +142,7 @@ function float(field: number, value: number): Uint8Array {
   return message(key(field, 5), out);
 }
 
-/** Seven bits a byte, the lowest first; `value` is a whole number ≥ 0. */
+/** Seven bits per byte, lowest first; `value` is a whole number ≥ 0. */
 function varint(value: number): Uint8Array {
   const out: number[] = [];
   for (let rest = value; ; rest = Math.floor(rest / 128)) {

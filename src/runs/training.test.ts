@@ -26,7 +26,7 @@ async function begin(input: TrainConfigInput = {}, options: TrainingOptions = {}
   await training.model.close();
 }
 
-/** Continues the run up to `steps`; yields its notices. */
+/** Resumes the run up to `steps`; returns its notices. */
 async function resume(steps: number, changes: TrainingOptions = {}): Promise<readonly string[]> {
   const notices: string[] = [];
   const config = resumedConfig((await readRun(run)).config, { steps });
@@ -47,7 +47,7 @@ test.each([
   ],
   [{ validation: 1e-6 }, 'validation 0.000001 holds out 0 of the 10000 training images'],
   [{ validation: 0.995 }, 'batch size 100 is larger than shapes with its 50 images'],
-] as const)('%j is refused before anything is read or written', async (input, message) => {
+] as const)('%j is rejected before anything is read or written', async (input, message) => {
   const config = parseConfig(input, 'test');
   const refused = runTraining(config, { folder: run });
   await expect(refused).rejects.toThrow(UsageError);
@@ -56,7 +56,7 @@ test.each([
   expect(() => checkConfig(config)).toThrow(message);
 });
 
-test('warm-up and early stopping as long as the training are fine, and a resumed run keeps to them', () => {
+test('warm-up and early stopping may be as long as the training, also in a resumed run', () => {
   for (const input of [
     { warmup: 2, epochs: 2 },
     { warmup: 0.2, steps: 20 },
@@ -103,7 +103,7 @@ describe('the run folder changes during training', () => {
     expect(error).toBeInstanceOf(VggError);
     expect((error as Error).message).toBe(
       `${run} was emptied, moved or replaced during training, so nothing more is written there; if it was moved, ` +
-        'vgg train --resume continues from its new place',
+        'continue with vgg train --resume and its new path',
     );
     expect(readdirSync(run)).toEqual([]);
   });
@@ -137,7 +137,7 @@ describe('metrics.csv that does not match its checkpoint', () => {
     [
       'a missing row',
       (lines) => void lines.splice(3, 1),
-      'has 12 rows up to step 24, and its checkpoint was',
+      'has 12 rows up to step 24, but the checkpoint expects 13',
     ],
     ['a missing end', (lines) => void lines.splice(12), 'has 10 rows up to step 24'],
     ['a repeated row', (lines) => void lines.splice(3, 0, lines[3]!), 'has two rows for step 6'],
@@ -150,15 +150,15 @@ describe('metrics.csv that does not match its checkpoint', () => {
           (_, digit: string, end: string) => `${9 - Number(digit)}${end}`,
         );
       },
-      'was changed: its rows up to step 24 are not those that its checkpoint was written after',
+      'was changed: its rows up to step 24 do not match the checkpoint',
     ],
     [
       'a damaged row',
       (lines) => void lines.splice(3, 1, 'step,1,x'),
-      'line 4: 3 cells, expected 14; correct the line',
+      'line 4: 3 cells, expected 14; correct that line',
     ],
   ];
-  test('is refused, and says what is wrong and the way out', { timeout: 60_000 }, async () => {
+  test('is rejected with the fault and the way out', { timeout: 60_000 }, async () => {
     await begin({ steps: 24 });
     const [path, checkpoint] = [join(run, 'metrics.csv'), join(run, 'last.safetensors')];
     const [text, bytes] = [await readFile(path, 'utf8'), await readFile(checkpoint)];
@@ -171,21 +171,21 @@ describe('metrics.csv that does not match its checkpoint', () => {
         const resumed = resume(steps);
         await expect(resumed, name).rejects.toThrow(DataError);
         await expect(resumed, name).rejects.toThrow(message);
-        await expect(resumed, name).rejects.toThrow(/put back a copy of the file, or delete it to continue/);
+        await expect(resumed, name).rejects.toThrow(/restore the file, or delete it to continue/);
       }
       expect(await readFile(path, 'utf8'), name).toBe(lines.join('\n'));
       expect(await readFile(checkpoint), name).toEqual(bytes);
     }
     await rm(path);
     expect(await resume(26)).toContainEqual(
-      `${path} is missing: its rows up to step 24 are lost, and the run continues without them.`,
+      `${path} is missing: its rows up to step 24 are lost; the run continues without them.`,
     );
     expect((await readMetrics(path)).steps.map(({ step }) => step)).toEqual([26]);
     await resume(28);
     expect((await readMetrics(path)).steps.map(({ step }) => step)).toEqual([26, 28]);
   });
 
-  test('rows that follow the checkpoint, and the row of an epoch’s part, are no fault', async () => {
+  test('rows after the checkpoint and the row of a partial epoch are accepted', async () => {
     await begin({ steps: 24 });
     // The row of the part of epoch 2 is cut off, and the process ends before its next checkpoint.
     const onStart = (): never => {
@@ -198,7 +198,7 @@ describe('metrics.csv that does not match its checkpoint', () => {
     expect(epochs.map(({ step }) => step)).toEqual([20, 40]);
   });
 
-  test('the checkpoint of a version that counted no rows is taken as it is', async () => {
+  test('the checkpoint of a version without row counts is accepted', async () => {
     await begin();
     const [path, metrics] = [join(run, 'last.safetensors'), join(run, 'metrics.csv')];
     const { extra, ...older } = await readCheckpoint(path);

@@ -1,6 +1,6 @@
 /**
- * From a config to a trained network in a run folder (Node only): what `vgg train` and every trial of a search do.
- * Everything that decides about bits is in the config; a run is begun from it or taken up again with it.
+ * From a config to a trained network in a run folder (Node only), for `vgg train` and every trial of a study.
+ * The config holds everything that affects the bits of the result; a run starts and resumes with it.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import { checkBatchSize } from '../data/loader.ts';
@@ -42,7 +42,7 @@ import { type Loaders, loadersOf } from './loaders.ts';
 import { readSnapshot, recordRun, statusBefore } from './recorder.ts';
 import { kernelsIn, type RunEnvironment } from './records.ts';
 
-/** All that a training consists of, ready to begin. */
+/** The parts of a training, ready to start. */
 export interface Training extends Loaders {
   readonly config: TrainConfig;
   readonly model: Model;
@@ -50,20 +50,19 @@ export interface Training extends Loaders {
 }
 
 export interface TrainingOptions {
-  /** Begins a run in this folder. */
+  /** Starts a run in this folder. Without `folder` and `resume`, nothing is written. */
   readonly folder?: string;
-  /** Or goes on with the run in this one; the config is then the run's own. */
+  /** Resumes the run in this folder; the config must be the run's. */
   readonly resume?: string;
-  /** Leaves out both: nothing is written. */
   readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
-  /** Hears of the training when all is ready, before its first step. */
+  /** Called when everything is ready, before the first step. */
   readonly onStart?: (training: Training, from: Snapshot | undefined) => void;
   readonly callbacks?: readonly Callback[];
   readonly onNotice?: (line: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** @throws UsageError where an option is out of its range. */
+/** @throws UsageError if an option is out of range. */
 export function optimizerOf(config: TrainConfig): OptimizerOptions {
   const { optimizer, lr, beta1, beta2, epsilon, momentum, nesterov, weightDecay } = config;
   switch (optimizer) {
@@ -78,7 +77,7 @@ export function optimizerOf(config: TrainConfig): OptimizerOptions {
   }
 }
 
-/** @throws UsageError where an option is out of its range. */
+/** @throws UsageError if an option is out of range. */
 export function scheduleOf(config: TrainConfig): Schedule {
   const { schedule, lr, lrStep, lrGamma, milestones, minLr, warmup } = config;
   const course = (): Schedule => {
@@ -103,15 +102,15 @@ export function scheduleOf(config: TrainConfig): Schedule {
 }
 
 /**
- * What is known before anything is read.
- * @throws UsageError where options do not go together.
+ * Checks a config before anything is read.
+ * @throws UsageError if options contradict each other.
  */
 export function checkConfig(config: TrainConfig): void {
   checkParts(config);
   checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
 }
 
-/** All but the length of the training, which a sweep and a resumed run of an older version do not have to keep to. */
+/** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
 function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   optimizerOf(config);
   scheduleOf(config);
@@ -128,7 +127,7 @@ function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   );
 }
 
-/** Reads the images and lays out the network. @throws where the config does not fit together. */
+/** Reads the images and compiles the network. @throws UsageError if options contradict each other. */
 export async function prepareTraining(
   given: TrainConfig,
   onNotice: (line: string) => void = console.warn,
@@ -137,7 +136,7 @@ export async function prepareTraining(
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
   const facts = checkParts(config);
-  // The workers start while the images are read. What goes wrong with those is thrown where they are needed.
+  // The workers start while the images are read. An error in reading is thrown where the images are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
@@ -166,7 +165,7 @@ export async function prepareTraining(
 }
 
 /**
- * Refuses what is chosen against what weights say of themselves. `named` words an option for its source.
+ * Rejects options that contradict the information stored with weights. `named` words an option for its source.
  * @throws UsageError that names both values and the way out.
  */
 export function refuseContradictions(
@@ -180,11 +179,11 @@ export function refuseContradictions(
   const { option, stored, chosen: own } = found;
   throw new UsageError(
     `${path}: its weights were trained with ${option} ${stored}, which contradicts ${named(option, own)}; ` +
-      'leave that out or make it agree, or choose other weights',
+      'leave that out, use the same value, or choose other weights',
   );
 }
 
-/** What `fit` needs to know of a config. */
+/** The options of `fit` for a training. */
 export function fitOptionsOf({ config, splits: _, ...parts }: Training): Omit<FitOptions, 'callbacks'> {
   return {
     ...parts,
@@ -204,13 +203,13 @@ export function fitOptionsOf({ config, splits: _, ...parts }: Training): Omit<Fi
 
 export interface TrainingResult extends FitResult {
   readonly training: Training;
-  /** The run's folder, where there is one. */
+  /** The run's folder; undefined without a run. */
   readonly folder: string | undefined;
 }
 
 /**
- * Trains what `config` says. The caller closes `training.model`.
- * @throws what `fit` throws; the run then says how it ended.
+ * Trains according to a config. The caller closes `training.model`.
+ * @throws what `fit` throws; the run's state then says how it ended.
  */
 export async function runTraining(
   given: TrainConfig,
@@ -235,7 +234,7 @@ export async function runTraining(
         : undefined;
   const notice = (line: string): void => {
     onNotice(line);
-    // A log that cannot be written must not end what it is about.
+    // A log that cannot be written must not stop the training.
     if (run) run.log(line).catch(() => undefined);
   };
   let training: Training | undefined;
@@ -245,7 +244,7 @@ export async function runTraining(
     const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
     if (from?.info)
       refuseContradictions(`${resume}`, from.info, config, (option, value) => `its ${option} ${value}`);
-    // What a checkpoint holds takes the place of the weights that the run began with.
+    // A checkpoint's weights replace the initial ones.
     const { init: _, ...withoutInit } = config;
     training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
     signal?.throwIfAborted();
@@ -253,13 +252,13 @@ export async function runTraining(
     const left = !from || hasMore(from.loop, extent);
     if (run) {
       const rates = from && left ? bentCourse(run.config, training, from.loop, notice) : undefined;
-      // What was changed, the number of epochs for instance, now belongs to the run.
+      // Changed options, such as the number of epochs, are now the run's.
       if (resume !== undefined && left) await run.writeConfig(config);
-      // A machine that computes nothing has no part in the run.
+      // A machine that trains nothing is not recorded.
       if (left) await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
-    // A finished run to which nothing is added stays as it is.
+    // A finished run without new steps stays unchanged.
     const rests = run && !left && (await statusBefore(run))?.state === 'finished';
     const recorder =
       run && !rests
@@ -276,7 +275,7 @@ export async function runTraining(
       onStart?.(training, from);
       const result = await fitModel({
         ...fitOptionsOf(training),
-        // What a run keeps comes first: it must not wait for what others make of it.
+        // The run's files come first: they must not wait for other callbacks.
         callbacks: [...(recorder ? [recorder.callback] : []), ...callbacks],
         ...(from && { resume: from }),
         ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
@@ -286,7 +285,7 @@ export async function runTraining(
       return { ...result, training, folder: run ? run.folder : undefined };
     } catch (error) {
       const interrupted = signal?.aborted === true && error === signal.reason;
-      // What is wrong with the disk may be so again, and hides nothing.
+      // If the disk is the problem, closing may fail too, and must not hide the first error.
       await recorder
         ?.close(
           interrupted ? 'interrupted' : 'failed',
@@ -301,13 +300,13 @@ export async function runTraining(
   } finally {
     if (run) {
       await run.close();
-      // A run that never began leaves no folder behind.
+      // A run that never started leaves no folder.
       if (!begun && resume === undefined) await removeFolder(run.folder);
     }
   }
 }
 
-/** `env.json` and a line of the log: as the run began, and each time that it goes on. */
+/** Writes `env.json` and a line of the log, at the start of a run and each time it resumes. */
 async function writeEnvironment(
   run: Run,
   { model }: Training,
@@ -319,17 +318,17 @@ async function writeEnvironment(
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
   const name = kernelsIn(description);
-  if (env && !from) await run.log(`beginning again, as there is no checkpoint yet, on ${description}`);
+  if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
     await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }] });
     return;
   }
   const differs = differences(env, now);
   const { epoch, step, totalSteps } = from.loop;
-  await run.log(`going on ${placeOf(from.loop)}, on ${description}`);
-  // Older versions did not keep it, and each resumption replaced the description.
+  await run.log(`resuming ${placeOf(from.loop)}, on ${description}`);
+  // Older versions did not store kernels, and each resume replaced the description.
   const before = env.kernels ?? (env.resumed ? undefined : [{ after: 0, name: kernelsIn(env.description) }]);
-  // Of steps that will be done again, it does not count what computed them.
+  // Leave out the kernels of steps that will be done again.
   const kernels = before?.filter(({ after }) => after < totalSteps);
   if (kernels && kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
   const entry = {
@@ -341,9 +340,11 @@ async function writeEnvironment(
     ...(rates && { rates }),
   };
   if (differs) {
-    notice(`The run began on other kernels, so its results may differ in their last bits: ${differs}.`);
+    notice(
+      `The run started with other kernels or versions, so its results may differ in the last bits: ${differs}.`,
+    );
   }
-  // Later changes are measured against what computed last.
+  // The next resume compares with the latest environment.
   const { vggnet, node, v8, processor, hostname } = now;
   await run.writeEnvironment({
     ...env,
@@ -356,8 +357,8 @@ async function writeEnvironment(
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
 
 /**
- * Learning rates of the last step and of the next one if another length of the training changes the curve of the rate
- * from here on; undefined if it does not.
+ * Learning rates of the last step and the next one, if new `epochs` or `steps` change the schedule's curve from here on;
+ * undefined otherwise.
  */
 function bentCourse(
   before: TrainConfig,
@@ -382,12 +383,12 @@ function bentCourse(
   return rates;
 }
 
-/** Why bits may differ, in words; undefined where nothing is known that could change them. */
+/** Why bits may differ, in words; undefined if nothing that could change them differs. */
 function differences(before: RunEnvironment, now: RunEnvironment): string | undefined {
   const pairs: readonly (readonly [string, string, string])[] = [
     ['kernels', kernelsIn(before.description), kernelsIn(now.description)],
     ['vggnet', before.vggnet, now.vggnet],
-    // It has the logarithm of the loss.
+    // V8's logarithm computes the loss.
     ['V8', before.v8, now.v8],
   ];
   const changed = pairs.filter(([, old, fresh]) => old !== fresh);
@@ -397,8 +398,8 @@ function differences(before: RunEnvironment, now: RunEnvironment): string | unde
 }
 
 /**
- * The config of a run, which has done so many steps, with what may be changed when it is taken up again.
- * @throws UsageError for what may not be, and for an end before what is done.
+ * The config of a run that resumes after `stepsDone` steps with `changes`.
+ * @throws UsageError for a change that is not allowed, and for an end before `stepsDone`.
  */
 export function resumedConfig(
   config: TrainConfig,
@@ -409,7 +410,7 @@ export function resumedConfig(
   const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
   if (refused !== undefined) {
     throw new UsageError(
-      `--resume goes on with the run's own ${refused}; only ${allowed.join(', ')} may be changed. ` +
+      `--resume keeps the run's ${refused}; only ${allowed.join(', ')} may be changed. ` +
         'To train differently from here, start a new run with --init RUN/last.safetensors',
     );
   }
@@ -421,8 +422,8 @@ export function resumedConfig(
   if (endOf(changed) < stepsDone && endOf(changed) < endOf(config)) {
     const limit = changes.steps !== undefined && changes.steps < stepsDone ? 'steps' : 'epochs';
     throw new UsageError(
-      `--${limit} ${changed[limit]} ends the run after ${counted(endOf(changed), 'step')}, and it has done ${stepsDone}; ` +
-        `give more, or leave out --${limit}`,
+      `--${limit} ${changed[limit]} ends the run after ${counted(endOf(changed), 'step')}, but it has already done ${stepsDone}; ` +
+        `use a larger value, or leave out --${limit}`,
     );
   }
   return changed;

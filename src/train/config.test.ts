@@ -34,7 +34,7 @@ const unused: readonly (readonly [given: TrainConfigInput, message: string])[] =
   ],
   [{ nesterov: true, patience: 1 }, 'choose optimizer sgd; patience has no effect'],
 ];
-test.for(unused)('%j is refused', ([given, message]) => {
+test.for(unused)('%j is rejected', ([given, message]) => {
   expect(() => parseGivenConfig(given, 'my.json')).toThrow(UsageError);
   expect(() => parseGivenConfig(given, 'my.json')).toThrow(/^my\.json: /);
   expect(() => parseGivenConfig(given, 'my.json')).toThrow(message);
@@ -53,7 +53,7 @@ test.for<[object, string]>([
   expect(() => parseGivenConfig(given)).not.toThrow('undefined');
 });
 
-test('each option is taken with each of the choices it is of', () => {
+test('each option is accepted with each choice of its owner', () => {
   const values: TrainConfigInput = { data: '/tmp', labels: 'coarse' };
   for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {
     for (const choice of owner?.choices ?? []) {
@@ -63,7 +63,7 @@ test('each option is taken with each of the choices it is of', () => {
   }
 });
 
-test('what has no effect is neither written nor given back, and the rest is complete', () => {
+test('options without effect are neither stored nor returned; the rest is complete', () => {
   for (const optimizer of optimizerNames) {
     for (const schedule of scheduleNames) {
       const config = parseGivenConfig({ optimizer, schedule }, 'test');
@@ -75,12 +75,12 @@ test('what has no effect is neither written nor given back, and the rest is comp
   }
 });
 
-test('the names are those of the source', () => {
+test("messages use the source's names of options", () => {
   expect(() => refuseUnused({ lrStep: 2 }, { schedule: 'constant' }, '', (key) => `--${key}`)).toThrow(
     /^--lrStep has no effect with schedule constant: leave it out, or choose --schedule step$/,
   );
 });
 
-test('recipes say nothing to no effect', () => {
+test('recipes have no options without effect', () => {
   for (const [name, { config }] of Object.entries(recipes)) parseGivenConfig(config, name);
 });

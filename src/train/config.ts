@@ -19,7 +19,7 @@ const positive = z.number().positive();
 const share = z.number().min(0).lt(1);
 
 const modelNames = Object.keys(models) as [string, ...string[]];
-/** An epoch's number is a word of the random numbers' key. */
+/** The epoch is one 32-bit word of the random numbers' key. */
 const mostEpochs = 2 ** 32 - 1;
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
@@ -96,7 +96,7 @@ const schema = z.strictObject({
   logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),
 });
 
-/** The choices of another option with which an option has an effect. */
+/** An option has an effect only with these choices of another option. */
 export interface Owner {
   readonly option: 'dataset' | 'optimizer' | 'schedule';
   readonly choices: readonly string[];
@@ -127,7 +127,7 @@ const owners: Partial<Record<keyof TrainConfig, Owner>> = {
   warmup: schedules('constant', 'step', 'multiStep', 'cosine', 'plateau'),
 };
 
-/** The options of a training, complete; see the table above for meanings and defaults. */
+/** The complete options of a training; see the table above for meanings and defaults. */
 export interface TrainConfig {
   readonly model: string;
   readonly modelOptions: Readonly<Record<string, number | readonly number[] | string>>;
@@ -186,7 +186,7 @@ export interface TrainOption {
   readonly schema: z.ZodType;
 }
 
-/** Forms of values, for flags and search spaces. `above` and `below` are not allowed themselves, `least` is. */
+/** Types and ranges of values, for flags and search spaces. `least` and `most` are inclusive, `above` and `below` exclusive. */
 export type OptionKind =
   | { readonly type: 'switch' | 'text' | 'list' }
   | { readonly type: 'whole'; readonly least: number; readonly most?: number }
@@ -235,8 +235,8 @@ export function stepsPerEpoch(
 }
 
 /**
- * Checks and completes what a user wrote; the library's `parseConfig`.
- * @throws UsageError as `parseConfig`, and for an option that would have no effect.
+ * Checks and completes a config that a user wrote; the library's `parseConfig`.
+ * @throws UsageError like `parseConfig`, and for an option that would have no effect.
  */
 export function parseGivenConfig(input: unknown, where = 'config'): TrainConfig {
   const config = parseConfig(input, where);
@@ -255,7 +255,7 @@ export function parseConfig(input: unknown, where = 'config'): TrainConfig {
   return checked.value as TrainConfig;
 }
 
-/** The owner of an option, if it is not chosen and the option therefore has no effect. */
+/** The owner of an option if it is not chosen, so that the option has no effect. */
 function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner | undefined {
   const { owner } = trainOptions[key];
   if (!owner) return undefined;

@@ -1,18 +1,18 @@
 /**
- * A training whose numbers are no longer finite has diverged: it ends, and nothing of it is kept as a checkpoint, as
- * the best weights or as a result.
+ * A training whose numbers are no longer finite has diverged. It stops, and these numbers are never kept as a
+ * checkpoint, as the best weights or as a result.
  */
 import { VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 
-/** The error for a `problem` such as `the loss became NaN in epoch 2, step 7`. `lr`: the rate of the last step. */
+/** The error for a `problem` such as `the loss became NaN in epoch 2, step 7`. `lr`: learning rate of the last step. */
 export const diverged = (problem: string, lr: number): VggError =>
   new VggError(
-    `${problem}: lower the learning rate (--lr; now ${lr < 1e6 ? lr : lr.toExponential()}), limit the gradients (--clip-norm 1, for instance), or ` +
+    `${problem}: lower the learning rate (--lr; now ${lr < 1e6 ? lr : lr.toExponential()}), limit the gradients (for instance --clip-norm 1), or ` +
       'check the data and the initial weights',
   );
 
-/** Name and value of the first weight that is not finite, as `NaN in conv1.weight`; undefined if all are. */
+/** Value and name of the first weight that is not finite, as `NaN in conv1.weight`; undefined if all are finite. */
 export function notFinite(weights: Weights): string | undefined {
   for (const [name, { data }] of weights) {
     for (let i = 0; i < data.length; i++) {
@@ -22,7 +22,7 @@ export function notFinite(weights: Weights): string | undefined {
   return undefined;
 }
 
-/** @throws VggError if one of these weights is not finite; `place` says after which step, as in `after epoch 1`. */
+/** @throws VggError if one of these weights is not finite; `place` is for instance `after epoch 1`. */
 export function requireFinite(weights: readonly (Weights | undefined)[], place: string, lr: number): void {
   for (const tensors of weights) {
     const found = tensors && notFinite(tensors);
@@ -30,7 +30,7 @@ export function requireFinite(weights: readonly (Weights | undefined)[], place: 
   }
 }
 
-/** @throws VggError if the loss of a test is not finite. */
+/** @throws VggError if a test or validation loss is not finite. */
 export function requireFiniteLoss(what: string, loss: number, place: string, lr: number): void {
   if (!Number.isFinite(loss)) throw diverged(`the ${what} loss is ${loss} ${place}`, lr);
 }

@@ -95,7 +95,7 @@ test('training lowers the loss; epochs, steps and rates are counted', async () =
   expect(loop).toMatchObject({ epoch: 21, step: 0, totalSteps: 120, optimizerSteps: 60, finished: true });
 });
 
-test('taken up at any checkpoint it ends with the same bits', async () => {
+test('resumed at any checkpoint, it ends with the same bits', async () => {
   const snapshots: Snapshot[] = [];
   const keep: Callback = { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) };
   const whole = await run({ checkpointEvery: { steps: 2 } }, keep);
@@ -124,7 +124,7 @@ test('2n epochs are n epochs and n more', async () => {
   expect(rest.epochs).toEqual(whole.epochs.slice(2));
 });
 
-test('an interrupted training leaves a checkpoint to go on from', async () => {
+test('an interrupted training leaves a checkpoint to resume from', async () => {
   const whole = await run();
   const controller = new AbortController();
   const snapshots: Snapshot[] = [];
@@ -143,7 +143,7 @@ test('an interrupted training leaves a checkpoint to go on from', async () => {
   expect((await run({ resume: snapshots.at(-1)! })).weights).toEqual(whole.weights);
 });
 
-test('interrupted while it is tested, it is tested when it goes on', async () => {
+test('interrupted during a test, it repeats the test when it resumes', async () => {
   const whole = await run();
   const controller = new AbortController();
   const snapshots: Snapshot[] = [];
@@ -163,7 +163,7 @@ test('interrupted while it is tested, it is tested when it goes on', async () =>
   expect(rest.weights).toEqual(whole.weights);
 });
 
-test('a part of an epoch that is tested counts for nothing when it is taken up again', async () => {
+test('the test of a partial epoch does not count after a resume', async () => {
   const options = { schedule: plateauSchedule(0.02, 0.5), patience: 0, averageDecay: 0 };
   const snapshots: Snapshot[] = [];
   const whole = await run(options);
@@ -176,7 +176,7 @@ test('a part of an epoch that is tested counts for nothing when it is taken up a
   expect(rest.loop).toEqual(whole.loop);
 });
 
-test('steps end it inside an epoch, tested all the same', async () => {
+test('steps stop it mid-epoch, followed by a test', async () => {
   const { epochs, loop } = await run({ steps: 8 });
   expect(epochs.map(({ epoch, step }) => [epoch, step])).toEqual([
     [1, 6],
@@ -185,7 +185,7 @@ test('steps end it inside an epoch, tested all the same', async () => {
   expect(loop).toMatchObject({ epoch: 2, step: 2, totalSteps: 8, finished: true });
 });
 
-test('steps are never exceeded: it ends after the last whole group of accumulated batches', async () => {
+test('steps are never exceeded: it stops after the last full group of accumulated batches', async () => {
   // 6 batches an epoch: groups end after 4 and 6, 10 and 12, …
   for (const [steps, last, updates] of [
     [4, 4, 1],
@@ -202,12 +202,12 @@ test('steps are never exceeded: it ends after the last whole group of accumulate
   // An epoch that is shorter than a group is one.
   expect((await run({ steps: 7, accumulate: 100 })).loop.totalSteps).toBe(6);
   await expect(run({ steps: 3, accumulate: 4 })).rejects.toThrow(
-    /steps 3 ends the training before its first step of the optimizer, which accumulate 4 makes/,
+    /steps 3 ends the training before its first optimizer step, which needs 4 batches \(accumulate 4\)/,
   );
 });
 
 test.each<[string, Partial<LoopState>, boolean]>([
-  ['from its start', { epoch: 1, step: 0, totalSteps: 0 }, true],
+  ['from the start', { epoch: 1, step: 0, totalSteps: 0 }, true],
   ['after epoch 1, step 2', { epoch: 1, step: 2, totalSteps: 2 }, true],
   ['after epoch 1', { epoch: 2, step: 0, totalSteps: 6 }, true],
   // Interrupted in the test.
@@ -223,7 +223,7 @@ test.each<[string, Partial<LoopState>, boolean]>([
   expect(hasMore(loop, { epochs: 2, stepsPerEpoch: 6, earlyStopping: 3 })).toBe(more);
 });
 
-test('the time of an epoch that was left inside is that of all its parts', async () => {
+test('the time of an interrupted epoch is the sum of its parts', async () => {
   const snapshots: Snapshot[] = [];
   await run(
     { checkpointEvery: { steps: 2 } },
@@ -243,7 +243,7 @@ test('the time of an epoch that was left inside is that of all its parts', async
   expect(third!.trainSeconds).toBeLessThan(1e6);
 });
 
-test('wherever steps end it, result, best weights and records agree on the best epoch', async () => {
+test('wherever steps stop it, result, best weights and records agree on the best epoch', async () => {
   const partsAhead: number[] = [];
   for (let steps = 1; steps <= 24; steps++) {
     const events: EpochEvent[] = [];
@@ -264,7 +264,7 @@ test('wherever steps end it, result, best weights and records agree on the best 
   expect(partsAhead).not.toEqual([]);
 });
 
-test('what came to its end stays there, until the end is moved', async () => {
+test('a finished training continues only if epochs or steps were raised', async () => {
   const ends: readonly Partial<FitOptions>[] = [
     { epochs: 2 },
     { steps: 8 },
@@ -287,7 +287,7 @@ test('checkpoints by the clock', async () => {
   expect(written).toBeGreaterThan(4);
 });
 
-test('without progress it ends early, with the best weights', async () => {
+test('without progress it stops early, with the best weights', async () => {
   await using model = await compileSmall();
   let best: Weights | undefined;
   let end: Snapshot | undefined;
@@ -319,20 +319,20 @@ test('without progress it ends early, with the best weights', async () => {
   expect(seen).toHaveLength(result.best!.epoch + 2);
   expect(Math.max(...seen)).toBe(result.best!.value);
   expect(await model.weights()).toEqual(best);
-  // It has ended so also where the last epoch would have been the one in which it did.
+  // The same if early stopping happens in the last epoch.
   const again = await train({ ...options, epochs: seen.length, resume: { ...end!, bestWeights: best! } });
   expect(again).toMatchObject({ reason: 'earlyStopped', last: undefined });
   expect(await model.weights()).toEqual(best);
 });
 
-test('validation images decide what is best', async () => {
+test('validation images select the best epoch', async () => {
   const events: EpochEvent[] = [];
   const { loop } = await run({ validationLoader: testLoader }, { epoch: (event) => void events.push(event) });
   expect(events[0]!.validationLoss).toBe(events[0]!.testLoss);
   expect(loop.best!.value).toBe(Math.max(...events.map(({ validationAccuracy }) => validationAccuracy!)));
 });
 
-test('steps decide how far a schedule reaches, whole groups of batches alone', async () => {
+test('steps decide how far a schedule reaches, in full groups of batches', async () => {
   const options = { accumulate: 2, averageDecay: 0, schedule: cosineSchedule(0.02), epochs: 80 };
   for (const [steps, total] of [
     [8, 8],
@@ -359,13 +359,13 @@ test('plateaus lower the rate', async () => {
   expect(events.map(({ lr }) => lr)).toEqual([1e-9, 1e-9, 0.5e-9, 0.25e-9]);
 });
 
-test('a loss that is no number ends it, with the place and the rate', async () => {
+test('a loss that is not finite stops it; the error names position and rate', async () => {
   const failing = run({ schedule: () => 1e300, clipNorm: 0, accumulate: 1, mixup: 0 });
   await expect(failing).rejects.toThrow(VggError);
   await expect(failing).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 1, step [23]: .*1e\+300/);
 });
 
-/** A training whose last step destroys the weights, after sound ones: no loss of its own shows it. */
+/** A training whose last step makes the weights non-finite, so that no training loss shows it. */
 const exploding = (good: number): Partial<FitOptions> => ({
   optimizer: sgd({ lr: 0.01, momentum: 0 }),
   schedule: ({ epoch, step, stepsPerEpoch }) => ((epoch - 1) * stepsPerEpoch + step < good ? 0.01 : 1e300),
@@ -375,7 +375,7 @@ const exploding = (good: number): Partial<FitOptions> => ({
 test.each([
   [0, 'after epoch 1, step 1'],
   [11, 'after epoch 2, step 6'],
-] as const)('weights that step %d + 1 destroys are kept nowhere', async (good, place) => {
+] as const)('weights that step %d + 1 makes non-finite are never kept', async (good, place) => {
   for (const averageDecay of [0, 0.9]) {
     const kept: string[] = [];
     const failing = run(
@@ -396,7 +396,7 @@ test.each([
   }
 });
 
-test('a test or validation loss that is not finite ends it before anything hears of it', async () => {
+test('a test or validation loss that is not finite stops it before any callback is called', async () => {
   const broken = async (result: Partial<EvaluateResult>, loader: DataLoader): Promise<unknown> => {
     await using model = await compileSmall();
     const evaluate = model.evaluate.bind(model);
@@ -424,7 +424,7 @@ test('a checkpoint with weights that are not finite is not resumed', async () =>
   good.state.weights.get('fc.bias')!.data[1] = Number.NaN;
   const resumed = run({ resume: good, epochs: 4 });
   await expect(resumed).rejects.toThrow(VggError);
-  await expect(resumed).rejects.toThrow(/a training that diverged \(NaN in fc\.bias\).*--lr/);
+  await expect(resumed).rejects.toThrow(/the checkpoint's training diverged \(NaN in fc\.bias\).*--lr/);
 });
 
 test.each([
@@ -432,7 +432,7 @@ test.each([
   [{ accumulate: 0 }, 'accumulate 0 is not a whole number ≥ 1'],
   [{ labelSmoothing: 1 }, 'labelSmoothing 1 is not a number of at least 0 and below 1'],
   [{ clipNorm: -1 }, 'clipNorm -1 is not a number of at least 0'],
-])('%j is refused', async (options, message) => {
+])('%j is rejected', async (options, message) => {
   await expect(run(options)).rejects.toThrow(UsageError);
   await expect(run(options)).rejects.toThrow(message);
 });

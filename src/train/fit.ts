@@ -1,9 +1,9 @@
 /**
- * The whole training: epochs of steps, a test after each, checkpoints at any step, an end before its time where there
- * is no progress. `trainer` is the lecture's loop; this one can be left and taken up again anywhere, with the same
- * bits: all that it knows is in a `LoopState` and the session's `TrainingState`.
+ * The whole training: epochs of steps, a test after each epoch, checkpoints at any step, and early stopping. `trainer`
+ * is the lecture's loop; `fit` can be interrupted and resumed at any step with the same bits, because its whole state
+ * is a `LoopState` and the session's `TrainingState`.
  *
- * What becomes of it (lines, files, images) is up to callbacks, which are awaited in order.
+ * Output (lines, files, images) is left to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
 import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
@@ -17,36 +17,36 @@ import type { Model } from './model.ts';
 import type { EpochEvent, Reporter } from './reporters.ts';
 import { constantSchedule, nextPlateau, type Schedule } from './schedules.ts';
 
-/** Where a training stands. */
+/** The progress of a training. */
 export interface LoopState {
-  /** Counts from 1: the epoch under way, or the next one where all are done. */
+  /** The current epoch, from 1; after the last epoch, the number of the next one. */
   readonly epoch: number;
-  /** Batches done inside the epoch. */
+  /** Batches done in the current epoch. */
   readonly step: number;
   /** Batches done in the whole training. */
   readonly totalSteps: number;
-  /** Steps of the optimizer, fewer than batches where gradients are accumulated. */
+  /** Optimizer steps; fewer than batches if gradients are accumulated. */
   readonly optimizerSteps: number;
   /** Sums over the images of the epoch so far. */
   readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };
-  /** The best epoch so far and its accuracy; null before the first. */
+  /** The best epoch so far and its accuracy; null before the first test. */
   readonly best: { readonly epoch: number; readonly value: number } | null;
-  /** `sinceBest`: epochs without a better one. `plateaus`, `lowestLoss`, `waited`: of the plateau schedule. */
+  /** `sinceBest`: epochs since the best one. `plateaus`, `lowestLoss`, `waited`: see `PlateauState`. */
   readonly counters: Readonly<Record<string, number>>;
-  /** The training has come to its end. */
+  /** The training is complete. */
   readonly finished: boolean;
 }
 
-/** What a callback may keep: enough to go on, or to use the network as it is now. */
+/** What a callback may keep: enough to resume the training, or to use the network as it is now. */
 export interface Snapshot {
   readonly loop: LoopState;
-  /** With the moving average in the weights' place where there is one and `tested` is set. */
+  /** For `best`, the weights are those that were tested: the moving average if there is one. */
   readonly state: TrainingState;
-  /** Of the epoch under way, by all processes that trained in it. Not in checkpoints: their bytes tell no time. */
+  /** Time spent in the current epoch, over all processes. Not in checkpoints, whose bytes do not depend on time. */
   readonly timed?: Timed;
 }
 
-/** Seconds that training steps took, and the images in them. */
+/** Seconds spent in training steps, and the number of images in them. */
 export interface Timed {
   readonly seconds: number;
   readonly images: number;
@@ -55,9 +55,9 @@ export interface Timed {
 export interface Callback {
   readonly step?: Reporter['step'];
   readonly epoch?: (event: EpochEvent) => void | Promise<void>;
-  /** Where the training can be taken up: after each epoch, each `checkpointEvery`, and where it is interrupted. */
+  /** Called where the training can be resumed: after each epoch, at each `checkpointEvery`, and on interruption. */
   readonly checkpoint?: (snapshot: Snapshot) => void | Promise<void>;
-  /** After the test of the best epoch so far, with the weights that were tested. */
+  /** Called after the test of the best epoch so far, with the weights that were tested. */
   readonly best?: (snapshot: Snapshot, event: EpochEvent) => void | Promise<void>;
 }
 
@@ -66,35 +66,35 @@ export interface FitOptions extends StepOptions {
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
   /**
-   * Images to choose the best epoch by and to see plateaus on; without them the test images serve, and the best
-   * accuracy is then a flattering one.
+   * Images that select the best epoch and detect plateaus. Without them the test images are used, and the best test
+   * accuracy is then slightly optimistic.
    */
   readonly validationLoader?: DataLoader;
   readonly optimizer: OptimizerOptions;
-  /** The optimizer's own rate all along by default. */
+  /** By default the optimizer's rate throughout. */
   readonly schedule?: Schedule;
-  /** Epochs without a lower loss that make a plateau; 10 by default, as torch's. */
+  /** A plateau is more than this many epochs without a lower loss; 10 by default, as in torch. */
   readonly patience?: number;
   readonly epochs: number;
   /**
-   * Ends after this many batches in all, inside an epoch too; a test follows. With `accumulate` after the last whole
-   * group within them.
+   * Stops after this many batches in total, even mid-epoch, and tests. With `accumulate`, stops after the last full
+   * group.
    */
   readonly steps?: number;
-  /** Ends after this many epochs without a better accuracy, with the best weights. 0: never. */
+  /** Stops after this many epochs without a better accuracy and restores the best weights. 0: never. */
   readonly earlyStopping?: number;
   readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
   readonly callbacks?: readonly Callback[];
-  /** What a checkpoint held; `bestWeights` for early stopping, from the best one. */
+  /** Contents of a checkpoint. Early stopping needs `bestWeights` from the best checkpoint. */
   readonly resume?: Snapshot & { readonly bestWeights?: Weights };
-  /** Stops after the running step: a checkpoint follows, and `fit` throws the signal's reason. */
+  /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
 export interface FitResult {
-  /** Why it ended. */
+  /** Why the training ended. */
   readonly reason: 'finished' | 'earlyStopped';
-  /** The last epoch, or the best one where it ended early. Undefined where nothing was left to do. */
+  /** The last epoch, or the best one after early stopping. Undefined if nothing was left to do. */
   readonly last: EpochEvent | undefined;
   readonly best: LoopState['best'];
   readonly loop: LoopState;
@@ -135,9 +135,9 @@ const fitKeys: KnownKeys<FitOptions> = {
 const untimed: Timed = { seconds: 0, images: 0 };
 
 /**
- * Trains until the end. The model then has the weights that were tested: the moving average where one was kept, the
- * best ones where it stopped early.
- * @throws VggError where a loss, a test result or a weight is not finite; the signal's reason where it was aborted.
+ * Trains to the end. The model then has the weights that were tested: the moving average if there is one, the best
+ * weights after early stopping.
+ * @throws VggError if a loss, a test result or a weight is not finite; the signal's reason if it was aborted.
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   checkOptions<FitOptions>('fit', options, fitKeys);
@@ -165,7 +165,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     await model.setState(resume.state);
   }
 
-  /** The session's state. What is not finite is kept nowhere. */
+  /** The session's state. Weights that are not finite must never be kept. */
   const finiteState = async (): Promise<TrainingState> => {
     const state = await model.state();
     requireFinite([state.weights, state.moments.average], placeOf(loop), rateOf(Math.max(0, loop.step - 1)));
@@ -181,21 +181,21 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     await checkpoint();
     signal.throwIfAborted();
   };
-  /** The learning rate of a step of the epoch under way. */
+  /** The learning rate of a step of the current epoch. */
   const rateOf = (step: number): number =>
     schedule({
       ...{ epoch: loop.epoch, step, stepsPerEpoch, epochs },
       totalSteps: lastTotal,
       plateaus: loop.counters.plateaus ?? 0,
     });
-  /** The end of the group of accumulated batches that `step` is in. */
+  /** The end of the group of accumulated batches that contains `step`. */
   const groupEnd = (step: number): number =>
     Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);
 
-  /** Steps of the optimizer in the first `step` batches of an epoch. */
+  /** Optimizer steps in the first `step` batches of an epoch. */
   const updates = (step: number): number => updatesIn(step, stepsPerEpoch, accumulate);
 
-  /** Steps of the epoch under way up to `to`, or to the next checkpoint; true where one is due. */
+  /** Trains the current epoch up to step `to` or the next checkpoint; returns true if a checkpoint is due. */
   async function trainPart(to: number): Promise<boolean> {
     const from = loop.step;
     const due = new AbortController();
@@ -243,7 +243,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     }
   }
 
-  // A training that came to its end goes on only where its end was moved.
+  // A finished training continues only if epochs or steps were raised.
   const ended = resume?.loop.finished === true && !hasMore(resume.loop, { ...options, stepsPerEpoch });
   if (ended) {
     loop = resume.loop;
@@ -253,7 +253,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   }
 
   while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {
-    // The epoch's steps.
+    // Train.
     const { epoch } = loop;
     const to = Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch);
     while (loop.step < to) {
@@ -263,10 +263,10 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     }
     await stopIfAborted();
 
-    // Its state, which the test leaves as it is, before anything is made of it.
+    // Check the weights before they are tested or kept; the test does not change them.
     const state = await finiteState();
 
-    // Its test.
+    // Test.
     const lr = rateOf(Math.max(0, loop.step - 1));
     if (averageDecay > 0) await model.swapAverage();
     let test: EvaluateResult;
@@ -297,10 +297,10 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       imagesPerSecond: timed.seconds > 0 ? timed.images / timed.seconds : 0,
     };
 
-    // What follows from it.
+    // Update the loop's state.
     const chosenBy = validation ?? test;
     const whole = loop.step === stepsPerEpoch;
-    // A part of an epoch counts for nothing: where it is taken up again, the whole epoch will.
+    // A partial epoch is not recorded as the best or a plateau: after a resume, the whole epoch counts.
     const better = loop.best === null || (whole && chosenBy.accuracy > loop.best.value);
     const { lowestLoss = Infinity, waited = 0, plateaus = 0 } = loop.counters;
     const plateau = nextPlateau({ lowest: lowestLoss, waited, plateaus }, chosenBy.loss, patience);
@@ -316,7 +316,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
           sinceBest,
           plateaus: plateau.plateaus,
           waited: plateau.waited,
-          // JSON, and so a checkpoint, knows no infinity.
+          // JSON, and so a checkpoint, cannot hold Infinity.
           ...(plateau.lowest < Infinity && { lowestLoss: plateau.lowest }),
         },
       };
@@ -348,7 +348,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     await model.setWeights(bestWeights);
     if (bestEvent) last = bestEvent;
     else if (last) {
-      // The best epoch was before the training was taken up again.
+      // The best epoch was before the training was resumed.
       const { loss, accuracy, topFive } = await model.evaluate(testLoader);
       const validation = validationLoader && (await model.evaluate(validationLoader));
       last = {
@@ -359,56 +359,56 @@ export async function fit(options: FitOptions): Promise<FitResult> {
       };
     }
   } else if (averageDecay > 0) await model.swapAverage();
-  // In a training of less than one epoch, its part is all that there is.
+  // In a training of less than one epoch, the partial epoch is the best one.
   const part = last && { epoch: last.epoch, value: last.validationAccuracy ?? last.testAccuracy };
   return { reason, last, best: loop.best ?? part ?? null, loop };
 }
 
-/** What says where a training ends. */
+/** The options that decide where a training ends. */
 export interface Extent extends Pick<FitOptions, 'epochs' | 'steps' | 'accumulate' | 'earlyStopping'> {
   readonly stepsPerEpoch: number;
 }
 
-/** Whether a training that stands at `loop` has a step or a test before it. */
+/** Whether a training at `loop` still has a step or a test to do. */
 export function hasMore({ totalSteps, step, finished, counters }: LoopState, extent: Extent): boolean {
   const { earlyStopping = 0 } = extent;
   if (totalSteps >= lastStep(extent)) return step > 0 && !finished;
   return !(finished && earlyStopping > 0 && (counters.sinceBest ?? 0) >= earlyStopping);
 }
 
-/** Where a training stands, by what is done: `after epoch 2, step 14`. */
+/** The progress of a training in words: `after epoch 2, step 14`. */
 export function placeOf({ epoch, step }: Pick<LoopState, 'epoch' | 'step'>): string {
   if (step > 0) return `after epoch ${epoch}, step ${step}`;
-  return epoch > 1 ? `after epoch ${epoch - 1}` : 'from its start';
+  return epoch > 1 ? `after epoch ${epoch - 1}` : 'from the start';
 }
 
 /**
  * Batches of the whole training.
- * @throws UsageError where it would end inside the first group of accumulated batches.
+ * @throws UsageError if it would end inside the first group of accumulated batches.
  */
 export function lastStep({ epochs, stepsPerEpoch, steps = Infinity, accumulate = 1 }: Extent): number {
   const last = wholeGroups(Math.min(steps, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
   if (last > 0) return last;
   throw new UsageError(
-    `steps ${steps} ends the training before its first step of the optimizer, which accumulate ${accumulate} makes ` +
-      `of ${accumulate} batches; use at least as many steps`,
+    `steps ${steps} ends the training before its first optimizer step, which needs ${accumulate} batches ` +
+      `(accumulate ${accumulate}); use at least ${accumulate} steps`,
   );
 }
 
-/** @throws VggError for a checkpoint whose weights are not finite; older versions wrote such ones. */
+/** @throws VggError if a checkpoint's weights are not finite; older versions could write these. */
 function requireSound({ state, bestWeights }: NonNullable<FitOptions['resume']>): void {
   for (const weights of [state.weights, state.moments.average, bestWeights]) {
     const found = weights && notFinite(weights);
     if (!found) continue;
     throw new VggError(
-      `the checkpoint is of a training that diverged (${found}) and cannot continue: start a new run with a lower ` +
-        'learning rate (--lr) or with limited gradients (--clip-norm 1, for instance)',
+      `the checkpoint's training diverged (${found}) and cannot continue: start a new run with a lower ` +
+        'learning rate (--lr) or with limited gradients (for instance --clip-norm 1)',
     );
   }
 }
 
 /**
- * Refuses what would outlast the training: a warm-up that never reaches its rate, early stopping that never stops.
+ * Rejects a warm-up or early stopping that is longer than the training.
  * @throws UsageError that names the option, its value and the length of the training.
  */
 export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: number }): void {
@@ -418,7 +418,7 @@ export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: n
   const shown = `${Number.isInteger(epochs) ? '' : 'about '}${counted(Number(epochs.toPrecision(3)), 'epoch')}`;
   const refuse = (name: string, value: number): never => {
     throw new UsageError(
-      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a shorter one, or ` +
+      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a smaller value, or ` +
         'train longer (epochs, steps)',
     );
   };
@@ -435,7 +435,7 @@ function checkInterval(every: FitOptions['checkpointEvery']): void {
   const { seconds } = every;
   if (seconds > 0 && seconds <= longestTimer) return;
   throw new UsageError(
-    `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and at most ${longestTimer}`,
+    `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and up to ${longestTimer}`,
   );
 }
 
@@ -454,7 +454,7 @@ function checkRange(options: Readonly<Record<string, number>>, below: number): v
   }
 }
 
-/** Images of a step: the last one of an epoch may have fewer. */
+/** Images in the batch of a step; the last batch of an epoch may be smaller. */
 function batchOf({ batchSize, dataset }: DataLoader, step: number): number {
   return Math.min(batchSize, dataset.length - step * batchSize);
 }

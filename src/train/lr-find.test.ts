@@ -19,7 +19,7 @@ const loader = dataLoader(
 const small = (): Promise<Model> =>
   compile(sequential([flatten(), linear(3)]), { input: [1, 2, 2], device: 'reference', batchSize: 10 });
 
-test('the rate rises by the same factor each step, over epochs, and leaves the model as it was', async () => {
+test('the rate rises by the same factor each step, across epochs; the model is restored', async () => {
   await using model = await small();
   const before = await model.state();
   const heard: RatePoint[] = [];
@@ -39,7 +39,7 @@ test('the rate rises by the same factor each step, over epochs, and leaves the m
   expect(await model.state()).toEqual(before);
 });
 
-test('it ends where the loss explodes, and names rates below', async () => {
+test('it stops where the loss explodes, and suggests lower rates', async () => {
   await using model = await small();
   const { points, steepest, tenthOfLowest } = await findLearningRate({
     model,
@@ -66,11 +66,11 @@ test('a loss that is never finite gives no rate', async () => {
   await model.setWeights(weights);
   const found = findLearningRate({ model, loader, optimizer: sgd(), from: 1e-3 });
   await expect(found).rejects.toThrow(
-    'lr-find: the loss is not finite in the first step, at a learning rate of 0.001: start lower (--from)',
+    'lr-find: the loss is not finite in the first step, at learning rate 0.001: start lower (--from)',
   );
 });
 
-test('wrong rates are refused', async () => {
+test('wrong rates are rejected', async () => {
   await using model = await small();
   const find = (options: object): Promise<unknown> =>
     findLearningRate({ model, loader, optimizer: sgd(), ...options });

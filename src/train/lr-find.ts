@@ -1,6 +1,6 @@
 /**
  * The learning rate range test (Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017): the rate
- * rises by the same factor each step, and the loss tells which rates train and which destroy.
+ * rises by the same factor at each step, and the loss shows which rates train and which diverge.
  */
 import type { DataLoader } from '../data/loader.ts';
 import type { OptimizerOptions, StepOptions } from '../engine/backend.ts';
@@ -24,26 +24,26 @@ export interface FindOptions extends StepOptions {
 export interface RatePoint {
   readonly lr: number;
   readonly loss: number;
-  /** Exponential moving average of the losses so far, without the bias of its start. */
+  /** Exponential moving average of the losses so far, bias-corrected. */
   readonly smoothed: number;
 }
 
 export interface FoundRates {
   readonly points: readonly RatePoint[];
-  /** Where the smoothed loss falls fastest, by the logarithm of the rate; undefined where it never falls. */
+  /** The rate at which the smoothed loss falls fastest (by log rate); undefined if it never falls. */
   readonly steepest: number | undefined;
   /** A tenth of the rate at which the smoothed loss is lowest: the usual other choice. */
   readonly tenthOfLowest: number;
 }
 
-/** Share of the past in the smoothed loss. */
+/** Weight of the past in the smoothed loss. */
 const smoothing = 0.95;
-/** The sweep ends where the smoothed loss is this many times the lowest. */
+/** The sweep ends when the smoothed loss exceeds this many times its lowest value. */
 const diverged = 4;
 
 /**
- * Sweeps the rate; the model afterwards is as it was before.
- * @throws UsageError where the rates do not rise or are too few, VggError where not even the first loss is finite.
+ * Sweeps the rate, then restores the model's state.
+ * @throws UsageError if the rates do not rise or are too few, VggError if the first loss is not finite.
  */
 export async function findLearningRate(options: FindOptions): Promise<FoundRates> {
   checkOptions<FindOptions>('findLearningRate', options, {
@@ -63,10 +63,14 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
   });
   const { model, loader, optimizer, from = 1e-6, to = 1, steps = 200, signal, onStep } = options;
   if (!(from > 0 && to > from && to < Infinity)) {
-    throw new UsageError(`lr-find: rates from ${from} to ${to} do not rise; both are numbers above 0`);
+    throw new UsageError(
+      `lr-find: rates from ${from} to ${to} do not rise; use two numbers above 0, the smaller one first`,
+    );
   }
   if (!Number.isInteger(steps) || steps < 10) {
-    throw new UsageError(`lr-find: ${steps} steps are too few to see a course; take 10 or more`);
+    throw new UsageError(
+      `lr-find: ${steps} steps are too few for a curve; use a whole number of at least 10`,
+    );
   }
   const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, mixup = 0 } = options;
   const rateOf = (step: number): number => from * (to / from) ** (step / (steps - 1));
@@ -87,7 +91,7 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
         rates: Float64Array.from({ length: count }, (_, i) => rateOf(first + i)),
         signal: signal ? AbortSignal.any([signal, stop.signal]) : stop.signal,
         onStep: ({ loss }) => {
-          // Some steps may still come after the one that was enough.
+          // A device may still report steps after the one that ended the sweep.
           if (stop.signal.aborted) return;
           average = smoothing * average + (1 - smoothing) * loss;
           const smoothed = average / (1 - smoothing ** (done + 1));
@@ -104,7 +108,7 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
       });
     }
   } catch (error) {
-    // A loss that is no number is an end of the sweep as good as any.
+    // A loss that is not finite is a normal end of the sweep.
     if (!(error instanceof VggError && stop.signal.aborted)) throw error;
   } finally {
     await model.setState(before);
@@ -112,20 +116,20 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
   signal?.throwIfAborted();
   if (points.length === 0) {
     throw new VggError(
-      `lr-find: the loss is not finite in the first step, at a learning rate of ${from}: start lower (--from), or ` +
+      `lr-find: the loss is not finite in the first step, at learning rate ${from}: start lower (--from), or ` +
         'check the data and the initial weights',
     );
   }
   return { points, ...suggestions(points) };
 }
 
-/** From the courses of the loss. The first tenth is left out: its average is young. */
+/** Reads both rates off the loss curve. The first tenth is left out: its average covers too few steps. */
 function suggestions(points: readonly RatePoint[]): Pick<FoundRates, 'steepest' | 'tenthOfLowest'> {
   const seen = points.slice(Math.floor(points.length / 10));
   const lowest = seen.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
   let steepest: number | undefined;
   let fastest = 0;
-  // Slopes over a few steps, since single losses jump.
+  // Slopes over a few steps, since single losses are noisy.
   const reach = Math.max(1, Math.floor(seen.length / 40));
   for (let i = reach; i < seen.length - reach; i++) {
     const [a, b] = [seen[i - reach]!, seen[i + reach]!];

@@ -51,7 +51,7 @@ test('training lowers the loss; steps, images and reports agree', async () => {
   expect((await model.evaluate(loader)).loss).toBeLessThan(0.5 * before.loss);
 });
 
-test('a model that is trained in two calls is the model that is trained in one', async () => {
+test('training in two calls gives the same model as in one', async () => {
   const loader = dataLoader(smallSet(), { batchSize: 4, shuffle: true });
   const after = async (calls: readonly number[]): Promise<unknown> => {
     await using model = await compileSmall();
@@ -62,7 +62,7 @@ test('a model that is trained in two calls is the model that is trained in one',
   expect(await after([1, 2])).not.toEqual(await after([2, 1]));
 });
 
-test('overlapping calls are done in the order in which they were made', async () => {
+test('overlapping calls run in the order in which they were made', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 4 });
   const [before, , after] = await Promise.all([
@@ -88,7 +88,7 @@ test('the seed decides the initial weights', async () => {
   expect(await a.weights()).not.toEqual(await c.weights());
 });
 
-test('predict takes one image or many, and its classes are those that evaluate counts', async () => {
+test('predict takes one image or many and agrees with evaluate', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 10 });
   for await (const { images, labels } of loader) {
@@ -107,7 +107,7 @@ test('predict takes one image or many, and its classes are those that evaluate c
   );
   await expect(model.predict(new Float32Array(0))).rejects.toThrow(UsageError);
   const bytes: unknown = new Uint8Array(36);
-  await expect(model.predict(bytes as Float32Array)).rejects.toThrow('not of type Uint8Array');
+  await expect(model.predict(bytes as Float32Array)).rejects.toThrow('images are of type Uint8Array; pass');
 });
 
 test.each([
@@ -125,7 +125,7 @@ test.each([
   expect([...answer.labels]).toEqual([label, label]);
 });
 
-test('a loss that is no number stops, and names epoch, step and learning rate', async () => {
+test('a loss that is not finite is an error that names epoch, step and learning rate', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 4 });
   const training = model.train(loader, { epoch: 7, optimizer: adam({ lr: 1e300 }) });
@@ -133,7 +133,7 @@ test('a loss that is no number stops, and names epoch, step and learning rate', 
   await expect(training).rejects.toThrow(/the loss became (NaN|Infinity) in epoch 7, step [23]: .*1e\+300/);
 });
 
-test('a loader whose batches are too large is refused', async () => {
+test('a loader whose batches are too large is rejected', async () => {
   await using model = await compileSmall({ batchSize: 2 });
   const loader = dataLoader(smallSet(), { batchSize: 4 });
   await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(
@@ -141,7 +141,7 @@ test('a loader whose batches are too large is refused', async () => {
   );
 });
 
-test('an aborted epoch tells how far it came', async () => {
+test('an aborted epoch reports how many steps were done', async () => {
   await using model = await compileSmall();
   const loader = dataLoader(smallSet(), { batchSize: 1 });
   const controller = new AbortController();
@@ -170,14 +170,14 @@ test('weights survive a file', async () => {
   }
 });
 
-test('a closed model can be closed again and refuses everything else', async () => {
+test('a closed model can be closed again and rejects everything else', async () => {
   const model = await compileSmall();
   await model.close();
   await model.close();
   await expect(model.weights()).rejects.toThrow('the model is closed');
 });
 
-test('an unknown device is refused', async () => {
+test('an unknown device is rejected', async () => {
   const device = 'gpu' as 'wasm';
   await expect(compile(network, { input: [1, 6, 6], device })).rejects.toThrow(
     'there is no device "gpu"; vggnet computes on the CPU, with native or WebAssembly kernels. There are auto',

@@ -1,9 +1,9 @@
 /**
- * The compiled model: a network whose shapes are known, with its weights on one device. Everything a user does with a
- * network goes through it: train, evaluate, predict, read and write weights. It is written against the one interface
- * of the devices (`engine/backend.ts`); a device's code is loaded only when it is chosen.
+ * The compiled model: a network whose shapes are known, with its weights on one device. Users train, evaluate, predict,
+ * and read and write weights through it. It uses devices only through their interface (`engine/backend.ts`); a device's
+ * code is loaded when it is chosen.
  *
- * Calls may overlap: they are done one after the other, in the order in which they were made.
+ * Calls may overlap: they run one after the other, in the order in which they were made.
  */
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
@@ -42,55 +42,55 @@ import { diverged } from './finite.ts';
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
   readonly input: ImageShape;
-  /** `auto` takes the fastest device of this machine. */
+  /** `auto` selects the fastest device of this machine. */
   readonly device?: DeviceName;
-  /** Worker threads; all cores by default. The results do not depend on it. */
+  /** Worker threads; one per core by default. Results do not depend on it. */
   readonly threads?: number;
-  /** The largest batch that will be trained with; 100 by default. */
+  /** The largest training batch; 100 by default. */
   readonly batchSize?: number;
-  /** Of the initial weights; 0 by default. */
+  /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** Names of the classes, kept with the weights; by default those of the data set that is trained on. */
+  /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
-   * By which images are normalized before they reach the network, kept with the weights; null: they are not. By default
-   * it is read from the transform of the images that are trained on.
+   * How images are normalized before they reach the network, stored with the weights; null: they are not. By default it
+   * is read from the training loader's transform.
    */
   readonly normalization?: ChannelStatistics | null;
-  /** Told what is worth knowing about the device, a line each; `console.warn` by default. */
+  /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
-  /** Gives up; compiling kernels takes seconds. */
+  /** Cancels; compiling kernels takes seconds. */
   readonly signal?: AbortSignal;
 }
 
 export interface TrainOptions extends StepOptions {
   readonly optimizer: OptimizerOptions;
-  /** Counted from 1; decides the order of the images and their random transforms. */
+  /** Counts from 1; decides the order of the images and their random transforms. */
   readonly epoch: number;
-  /** Steps of the epoch that were done before; 0 by default. */
+  /** Steps of the epoch that are already done; 0 by default. */
   readonly from?: number;
-  /** The step (counted from 0) to end before; by default all of the epoch's are done. */
+  /** Stops before this step (counted from 0); by default at the end of the epoch. */
   readonly steps?: number;
-  /** Learning rates of the steps from `from` on, where they are not all the optimizer's. */
+  /** Learning rates of the steps from `from` on; by default the optimizer's `lr`. */
   readonly rates?: Float64Array;
-  /** Called for each finished step, in order; a device may hand over several steps at once. */
+  /** Called for each finished step, in order; a device may report several steps at once. */
   readonly onStep?: (report: StepReport) => void;
-  /** Ends the epoch after the running step; the result then tells how far it came. */
+  /** Stops after the current step; the result's `steps` says how many were done. */
   readonly signal?: AbortSignal;
 }
 
 export interface Prediction {
-  /** What the last layer yields, [N, classes]. */
+  /** Output of the last layer, [N, classes]. */
   readonly logits: Float32Array;
   /** Softmax of the logits, [N, classes]. */
   readonly probabilities: Float32Array;
-  /** The likeliest class of each image, [N]: of equal logits the first one's, and the first NaN's, as torch.argmax. */
+  /** The most likely class of each image, [N]: the first of equal logits, and the first NaN, as torch.argmax. */
   readonly labels: Uint32Array;
 }
 
 /**
- * Lays a network out on a device, with PyTorch's default initialization.
- * @throws ShapeError where a layer does not fit its input, UsageError for a wrong option.
+ * Prepares a network on a device, with PyTorch's default initialization.
+ * @throws ShapeError if a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {
   checkOptions<CompileOptions>('compile', options, {
@@ -135,7 +135,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   return compiled;
 }
 
-/** The most images of a batch: more than any memory holds. */
+/** The most images in a batch: more than any memory holds. */
 const largestBatch = 2 ** 31 - 1;
 
 /** @throws UsageError unless `threads` is absent or a number of threads that a machine may have. */
@@ -143,7 +143,7 @@ export function checkThreads(where: string, threads: unknown): void {
   if (threads !== undefined) checkWhole(where, 'threads', threads, 1, maxThreads);
 }
 
-/** What options say of a network's images. @throws UsageError where it does not fit the network. */
+/** What options say about a network's images. @throws UsageError if it does not fit the network. */
 export function knownData(
   where: string,
   { input, output }: Network,
@@ -157,13 +157,13 @@ export function knownData(
 /** A network with its weights on a device; made by `compile`. Close it, or declare it with `await using`. */
 export class Model implements AsyncDisposable {
   readonly network: Network;
-  /** The largest batch that it trains with. */
+  /** The largest batch it can train with. */
   readonly batchSize: number;
   readonly #session: Session;
-  /** The end of the last call made: the next one waits for it. */
+  /** Settles when the last call ends; the next call waits for it. */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
-  /** What is known of the images: what the caller said, and what was learned from or loaded. */
+  /** What is known about the images: `#given` by the caller, `#learned` from training data or a loaded file. */
   readonly #given: DataInfo;
   #learned: DataInfo = {};
   #loader: object | undefined;
@@ -183,19 +183,19 @@ export class Model implements AsyncDisposable {
     return this.#session.threads;
   }
 
-  /** The device in words, for instance `native (AVX-512), 2 threads`. */
+  /** The device in words: for instance `native (AVX-512), 2 threads`. */
   get description(): string {
     return this.#session.description;
   }
 
-  /** What is needed to use the weights; `save` and checkpoints keep it. */
+  /** What is needed to use the weights; stored by `save` and in checkpoints. */
   get info(): ModelInfo {
     return infoOf(this.network, { ...this.#learned, ...this.#given });
   }
 
   /**
-   * Notes which images the weights learn from; `train` does it, too.
-   * @throws UsageError where `compile` was told of another normalization than the loader's transform has.
+   * Records which images the weights learn from; `train` calls it, too.
+   * @throws UsageError if the loader's transform normalizes differently from `compile`'s `normalization`.
    */
   learnsFrom(loader: DataLoader): void {
     if (loader === this.#loader) return;
@@ -205,8 +205,8 @@ export class Model implements AsyncDisposable {
     if (normalization !== undefined && learned.normalization !== undefined) {
       if (!sameNormalization(normalization, learned.normalization)) {
         throw new UsageError(
-          `train: the loader normalizes with ${normalizationText(learned.normalization)}, and compile was told ` +
-            `${normalizationText(normalization)}; leave it out of compile`,
+          `train: the loader normalizes with ${normalizationText(learned.normalization)}, but compile got the ` +
+            `normalization ${normalizationText(normalization)}; leave it out of compile`,
         );
       }
     }
@@ -217,8 +217,9 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * One epoch, or its first `steps` steps: for each batch the mean cross-entropy, its gradients and an optimizer step.
-   * @throws VggError where a loss is not finite; it names epoch and step.
+   * Trains one epoch, or its first `steps` steps: for each batch the mean cross-entropy, its gradients and an optimizer
+   * step.
+   * @throws VggError if a loss is not finite; it names epoch and step.
    */
   async train(loader: DataLoader, options: TrainOptions): Promise<TrainResult> {
     checkLoader('train', loader);
@@ -227,8 +228,8 @@ export class Model implements AsyncDisposable {
     const { epoch, from = 0, steps = loader.length, onStep, signal, ...request } = options;
     if (loader.batchSize > this.batchSize) {
       throw new UsageError(
-        `train: the loader's batches of ${loader.batchSize} are larger than the ${this.batchSize} that the model ` +
-          `was compiled for; pass batchSize: ${loader.batchSize} to compile`,
+        `train: the loader's batch size ${loader.batchSize} is larger than the model's ${this.batchSize}; ` +
+          `pass batchSize: ${loader.batchSize} to compile`,
       );
     }
     return this.#inTurn(async () => {
@@ -260,15 +261,15 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Classes of any number of images: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
-   * @throws UsageError where the length is not that of whole images.
+   * Classifies any number of images: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
+   * @throws UsageError if the length is not that of whole images.
    */
   async predict(images: Float32Array): Promise<Prediction> {
     const type = Object.prototype.toString.call(images).slice(8, -1);
     if (type !== 'Float32Array') {
       throw new UsageError(
-        'predict: images are a Float32Array [N, channels, height, width] of values from 0 to 1 (or as a transform ' +
-          `makes them), not of type ${type}`,
+        `predict: images are of type ${type}; pass a Float32Array [N, channels, height, width] with values from 0 to 1, ` +
+          'or as the transform returns them',
       );
     }
     const size = sizeOf(this.network.input);
@@ -286,22 +287,22 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(() => this.#session.gradients(images, labels));
   }
 
-  /** A copy of the parameters under PyTorch's names, shapes and orders. */
+  /** A copy of the parameters with PyTorch's names, shapes and order. */
   weights(): Promise<Weights> {
     return this.#inTurn(() => this.#session.weights());
   }
 
-  /** Also starts the optimizer afresh. @throws DataError where a parameter is missing, unknown or of another shape. */
+  /** Also resets the optimizer. @throws DataError if a parameter is missing, unknown or has another shape. */
   setWeights(weights: Weights): Promise<void> {
     return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
   }
 
-  /** Everything that the next step depends on, apart from its data: for a checkpoint. */
+  /** Everything the next step depends on except its data: for a checkpoint. */
   state(): Promise<TrainingState> {
     return this.#inTurn(() => this.#session.state());
   }
 
-  /** Goes on from a state. @throws DataError where a tensor is missing, unknown or of another shape. */
+  /** Resumes from a state. @throws DataError if a tensor is missing, unknown or has another shape. */
   setState(state: TrainingState): Promise<void> {
     return this.#inTurn(async () => {
       for (const moment of Object.values(state.moments)) checkParameters(this.network, moment);
@@ -309,7 +310,7 @@ export class Model implements AsyncDisposable {
     });
   }
 
-  /** Exchanges the weights with their moving average (`averageDecay`), to test it; a second call changes them back. */
+  /** Swaps the weights with their moving average (`averageDecay`) to test it; a second call swaps them back. */
   swapAverage(): Promise<void> {
     return this.#inTurn(() => this.#session.swapAverage());
   }
@@ -321,9 +322,9 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Reads weights from a safetensors file (Node only). Yields what the file says of itself, if it does.
-   * @throws DataError where it does not fit the network, UsageError where it says that it was trained with another
-   * network that has the same parameters, or with other classes or another normalization than `compile` was told.
+   * Reads weights from a safetensors file (Node only). Returns the information stored in the file, if any.
+   * @throws DataError if the weights do not fit the network, UsageError if the file names another network with the same
+   * parameters, or classes or a normalization that differ from those given to `compile`.
    */
   async load(path: string): Promise<ModelInfo | undefined> {
     const { loadWeights } = await import('../model/weight-files.ts');
@@ -336,7 +337,7 @@ export class Model implements AsyncDisposable {
     return info;
   }
 
-  /** Ends the workers and releases the memory; may be called twice. */
+  /** Stops the workers and releases the memory; may be called twice. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

@@ -12,11 +12,11 @@ test.each([
   [{ betas: [0.9, 1] as const }, 'betas = [0.9, 1]'],
   [{ betas: [-0.1, 0.9] as const }, 'betas = [-0.1, 0.9]'],
   [{ epsilon: 0 }, 'epsilon = 0'],
-])('%j is refused by name and value', (options, message) => {
+])('%j is rejected by name and value', (options, message) => {
   expect(() => adam(options)).toThrow(message);
 });
 
-test('settings of other names are refused', () => {
+test('unknown settings are rejected', () => {
   expect(adam({ ...adam(), lr: 0.1 }).lr).toBe(0.1);
   const settings: object = { learningRate: 1 };
   expect(() => adam(settings)).toThrow('adam: there is no setting "learningRate"');

@@ -1,6 +1,6 @@
 /**
- * Optimizers as a user makes them. The state (moments, step count) lives in the session on the device; what a user
- * holds are the settings, and `lr` may be changed between epochs, as the lecture's `update_lr` does.
+ * Optimizers as users create them: settings only. The state (moments, step count) lives in the session on the device.
+ * `lr` may be changed between epochs, as the lecture's `update_lr` does.
  */
 import type { AdamOptions, SgdOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
@@ -12,7 +12,7 @@ export type SgdSettings = Partial<Omit<SgdOptions, 'kind'>>;
 
 /**
  * Adam (Kingma & Ba, ICLR 2015) with PyTorch's defaults and its order of operations.
- * @throws UsageError where a setting is out of its range.
+ * @throws UsageError if a setting is out of range.
  */
 export function adam(options: AdamSettings = {}): AdamOptions {
   return adamLike('adam', options, 0);
@@ -20,7 +20,7 @@ export function adam(options: AdamSettings = {}): AdamOptions {
 
 /**
  * Adam with decoupled weight decay (Loshchilov & Hutter, ICLR 2019), PyTorch's defaults: weightDecay 0.01.
- * @throws UsageError where a setting is out of its range.
+ * @throws UsageError if a setting is out of range.
  */
 export function adamw(options: AdamSettings = {}): AdamOptions {
   return adamLike('adamw', options, 0.01);
@@ -34,7 +34,7 @@ function adamLike(kind: AdamOptions['kind'], options: AdamSettings, decay: numbe
     throw new UsageError(`${kind}: betas = ${shown(betas)} is not a list of two numbers`);
   }
   if (!betas.every((beta) => beta >= 0 && beta < 1)) {
-    throw new UsageError(`${kind}: betas = [${betas.join(', ')}] are not both at least 0 and below 1`);
+    throw new UsageError(`${kind}: betas = [${betas.join(', ')}]: both must be at least 0 and below 1`);
   }
   if (!(epsilon > 0)) throw new UsageError(`${kind}: epsilon = ${epsilon} is not a number above 0`);
   checkDecay(kind, weightDecay);
@@ -42,8 +42,8 @@ function adamLike(kind: AdamOptions['kind'], options: AdamSettings, decay: numbe
 }
 
 /**
- * Stochastic gradient descent as torch.optim.SGD: momentum 0.9 here by default, no dampening.
- * @throws UsageError where a setting is out of its range, and for Nesterov's rule without momentum.
+ * Stochastic gradient descent as in torch.optim.SGD, but with momentum 0.9 by default; no dampening.
+ * @throws UsageError if a setting is out of range, or for Nesterov momentum without momentum.
  */
 export function sgd(options: SgdSettings = {}): SgdOptions {
   refuseUnknown('sgd', options, ['lr', 'momentum', 'nesterov', 'weightDecay']);
@@ -52,15 +52,16 @@ export function sgd(options: SgdSettings = {}): SgdOptions {
   if (!(momentum >= 0 && momentum < 1)) {
     throw new UsageError(`sgd: momentum = ${momentum} is not at least 0 and below 1`);
   }
-  if (nesterov && momentum === 0) throw new UsageError('sgd: nesterov needs a momentum above 0');
+  if (nesterov && momentum === 0)
+    throw new UsageError('sgd: nesterov needs momentum above 0; raise momentum or leave out nesterov');
   checkDecay('sgd', weightDecay);
   return { kind: 'sgd', lr, momentum, nesterov, weightDecay };
 }
 
-/** JavaScript has no types that would tell. */
+/** Plain JavaScript has no type check for settings. */
 function refuseUnknown(kind: string, options: object, known: readonly string[]): void {
   if (!isObject(options)) throw new UsageError(`${kind}: the settings are ${shown(options)}, not an object`);
-  // Settings that were spread from an optimizer have its kind, too.
+  // Settings spread from an optimizer also contain its kind.
   const name = Object.entries(options).find(
     ([key, value]) => !known.includes(key) && !(key === 'kind' && value === kind),
   )?.[0];
@@ -69,12 +70,12 @@ function refuseUnknown(kind: string, options: object, known: readonly string[]):
 
 function checkRate(kind: string, lr: number): void {
   if (!(lr > 0 && lr < Infinity)) {
-    throw new UsageError(`${kind}: learning rate lr = ${lr} is not a number above 0`);
+    throw new UsageError(`${kind}: learning rate lr = ${lr} is not a finite number above 0`);
   }
 }
 
 function checkDecay(kind: string, weightDecay: number): void {
   if (!(weightDecay >= 0 && weightDecay < Infinity)) {
-    throw new UsageError(`${kind}: weightDecay = ${weightDecay} is not a number of at least 0`);
+    throw new UsageError(`${kind}: weightDecay = ${weightDecay} is not a finite number ≥ 0`);
   }
 }

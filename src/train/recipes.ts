@@ -28,7 +28,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     },
   },
   'cifar100-vgg7-bn': {
-    description: 'the same with batch normalization',
+    description: 'the third exercise with batch normalization',
     config: {
       model: 'vgg7-bn',
       modelOptions: { channels: [64, 128], hidden: 512, dropout: 0.5 },

@@ -1,6 +1,6 @@
 /**
- * What a training tells while it runs, and the lecture's way of writing it down. A reporter hears every step and
- * every epoch and decides itself what to show; the terminal's bar and the JSON stream are others (`cli/progress.ts`).
+ * Progress events of a training, and the lecture's way of printing them. A reporter receives every step and epoch and
+ * decides what to show. The terminal's progress bar and the JSON stream are in `cli/progress.ts`.
  */
 
 import { checkOptions } from '../options.ts';
@@ -11,16 +11,16 @@ export interface StepEvent {
   /** Both count from 1. */
   readonly epoch: number;
   readonly step: number;
-  /** How many there will be: epochs of the training, steps of an epoch. */
+  /** Totals: epochs of the training, steps of an epoch. */
   readonly epochs: number;
   readonly steps: number;
-  /** Mean loss of this step's own batch. */
+  /** Mean loss of this step's batch. */
   readonly loss: number;
   /** Learning rate of this step. */
   readonly lr: number;
 }
 
-/** The end of an epoch, and how many there will be. */
+/** The end of an epoch, and the total number of epochs. */
 export interface EpochEvent extends EpochRecord {
   readonly epochs: number;
 }
@@ -31,13 +31,13 @@ export interface Reporter {
 }
 
 export interface LineOptions {
-  /** Where a line goes; `console.log` by default. */
+  /** Prints a line; `console.log` by default. */
   readonly print?: (line: string) => void;
-  /** A line each this many steps of an epoch; 100 by default, as in the lecture. */
+  /** Prints every n-th step of an epoch; 100 by default, as in the lecture. */
   readonly logEvery?: number;
 }
 
-/** The lecture's own line each 100 steps, then one line an epoch. */
+/** Prints the lecture's line every 100 steps, and one line per epoch. */
 export function lectureLines(options: LineOptions = {}): Reporter {
   checkOptions<LineOptions>('lectureLines', options, { print: 'optional', logEvery: 'optional' });
   const { print = console.log, logEvery = 100 } = options;

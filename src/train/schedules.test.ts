@@ -90,7 +90,7 @@ describe('PyTorch', () => {
   });
 });
 
-test('a warm-up rises evenly to the schedule, and may be a part of an epoch', () => {
+test('a warm-up rises linearly to the schedule, and may be a fraction of an epoch', () => {
   expectClose(
     course(withWarmup(constantSchedule(1), 1.5), 2, 4),
     [1, 2, 3, 4, 5, 6, 6, 6].map((x) => x / 6),
@@ -104,22 +104,26 @@ test.each([
   [20, 0],
   [20, -1],
   [20, Number.NaN],
-])('a step of %d epochs and a factor of %d are refused', (step, gamma) => {
+])('a step of %d epochs and a factor of %d are rejected', (step, gamma) => {
   expect(() => stepSchedule(0.001, step, gamma)).toThrow(UsageError);
 });
 
 test.each([
   ['no milestones', () => multiStepSchedule(0.1, [], 0.5), 'name the epochs'],
-  ['falling milestones', () => multiStepSchedule(0.1, [3, 2], 0.5), '3, 2 are not rising'],
+  ['falling milestones', () => multiStepSchedule(0.1, [3, 2], 0.5), '3, 2 are not ascending'],
   ['a factor that does not lower', () => plateauSchedule(0.1, 1), 'gamma = 1 is not below 1'],
   [
     'a minimum above the rate',
     () => cosineSchedule(0.1, 0.2),
-    'minLr = 0.2 is not at least 0 and below the rate 0.1',
+    'minLr = 0.2 is not at least 0 and below the learning rate 0.1',
   ],
-  ['a minimum that is the rate', () => cosineSchedule(0.1, 0.1), 'choose a lower minLr, or a higher rate'],
-  ['a warm-up before the start', () => withWarmup(constantSchedule(1), -1), 'a warm-up of -1 epochs'],
-])('%s: refused', (_, make, message) => {
+  [
+    'a minimum that is the rate',
+    () => cosineSchedule(0.1, 0.1),
+    'use a lower minLr or a higher learning rate',
+  ],
+  ['a warm-up before the start', () => withWarmup(constantSchedule(1), -1), 'warm-up epochs -1 is not'],
+])('%s: rejected', (_, make, message) => {
   expect(make).toThrow(UsageError);
   expect(make).toThrow(message);
 });

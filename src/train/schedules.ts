@@ -1,10 +1,10 @@
 /**
- * Courses of the learning rate: functions of the place in the training alone, so that a training can be resumed
- * anywhere. Each may be given a warm-up, and a schedule is any function of the same form.
+ * Learning rate schedules: functions of only the position in the training, so that a training can resume anywhere.
+ * Any function of this type is a schedule; `withWarmup` adds a warm-up to one.
  */
 import { UsageError } from '../errors.ts';
 
-/** Where in the training a step stands. */
+/** The position of a step in the training. */
 export interface SchedulePlace {
   /** Counts from 1. */
   readonly epoch: number;
@@ -13,16 +13,16 @@ export interface SchedulePlace {
   readonly stepsPerEpoch: number;
   /** Epochs of the whole training. */
   readonly epochs: number;
-  /** Batches of the whole training, fewer than those of all its epochs where `steps` ends it earlier. */
+  /** Batches of the whole training; fewer than all epochs have if `steps` ends it earlier. */
   readonly totalSteps: number;
-  /** How often the loss stopped to fall, see `plateauSchedule`. */
+  /** Number of plateaus so far; see `plateauSchedule`. */
   readonly plateaus: number;
 }
 
-/** The learning rate at a place. */
+/** Returns the learning rate at a position. */
 export type Schedule = (place: SchedulePlace) => number;
 
-/** The same rate all along. */
+/** The same rate throughout. */
 export const constantSchedule =
   (lr: number): Schedule =>
   () =>
@@ -45,7 +45,7 @@ export function multiStepSchedule(lr: number, milestones: readonly number[], gam
   for (const [i, milestone] of milestones.entries()) {
     if (!Number.isInteger(milestone) || milestone < 1 || milestone <= (milestones[i - 1] ?? 0)) {
       throw new UsageError(
-        `learning rate schedule: milestones ${milestones.join(', ')} are not rising whole numbers ≥ 1; name each epoch once, in order, as in 30,60`,
+        `learning rate schedule: milestones ${milestones.join(', ')} are not ascending whole numbers ≥ 1; name each epoch once, in order, as in 30,60`,
       );
     }
   }
@@ -67,7 +67,7 @@ export function cosineSchedule(lr: number, minLr = 0): Schedule {
 
 /**
  * Up from lr / 25 to `lr` in the first 30 % of all steps and down to lr / 250,000, both along half a cosine
- * (Smith & Topin, "Super-convergence", 2019): torch's OneCycleLR with its defaults, the momentum left as it is.
+ * (Smith & Topin, "Super-convergence", 2019): torch's OneCycleLR with its defaults, but constant momentum.
  */
 export function oneCycleSchedule(lr: number): Schedule {
   const [first, last] = [lr / 25, lr / 25 / 1e4];
@@ -75,7 +75,7 @@ export function oneCycleSchedule(lr: number): Schedule {
     to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
   return (place) => {
     const position = positionOf(place);
-    // Below 0 in a training of 1 to 3 steps, which therefore begins on the way down, as in torch.
+    // Below 0 in a training of 1 to 3 steps, which therefore starts with the descent, as in torch.
     const top = 0.3 * place.totalSteps - 1;
     if (position <= top) return anneal(first, lr, position / top);
     return anneal(lr, last, Math.min(1, (position - top) / (place.totalSteps - 1 - top)));
@@ -83,7 +83,7 @@ export function oneCycleSchedule(lr: number): Schedule {
 }
 
 /**
- * Multiplied by `gamma` each time that the loss has not fallen for more than a number of epochs, but not below
+ * Multiplied by `gamma` each time the loss has not fallen for more than `patience` epochs, but not below
  * `minLr`: torch's ReduceLROnPlateau. The training loop counts the plateaus (`nextPlateau`).
  */
 export function plateauSchedule(lr: number, gamma: number, minLr = 0): Schedule {
@@ -93,14 +93,14 @@ export function plateauSchedule(lr: number, gamma: number, minLr = 0): Schedule 
   return ({ plateaus }) => Math.max(lr * gamma ** plateaus, minLr);
 }
 
-/** What is known of plateaus after an epoch; torch's threshold of a ten-thousandth. */
+/** Plateau counters after an epoch. A loss counts as lower from 0.01 % on, torch's threshold. */
 export interface PlateauState {
   readonly lowest: number;
   readonly waited: number;
   readonly plateaus: number;
 }
 
-/** The state after an epoch with this loss: a plateau is more than `patience` epochs without a lower one. */
+/** The state after an epoch with this loss: a plateau is more than `patience` epochs without a lower loss. */
 export function nextPlateau(
   { lowest, waited, plateaus }: PlateauState,
   loss: number,
@@ -112,12 +112,10 @@ export function nextPlateau(
     : { lowest, waited: waited + 1, plateaus };
 }
 
-/** A schedule whose rate rises evenly from 0 over the first `epochs` epochs, which need not be whole. */
+/** A schedule whose rate rises linearly from 0 over the first `epochs` epochs, which may be a fraction. */
 export function withWarmup(schedule: Schedule, epochs: number): Schedule {
   if (!(epochs >= 0 && epochs < Infinity)) {
-    throw new UsageError(
-      `learning rate schedule: a warm-up of ${epochs} epochs is not a number of at least 0`,
-    );
+    throw new UsageError(`learning rate schedule: warm-up epochs ${epochs} is not a finite number ≥ 0`);
   }
   if (epochs === 0) return schedule;
   return (place) => {
@@ -133,15 +131,17 @@ const positionOf = ({ epoch, step, stepsPerEpoch }: SchedulePlace): number =>
 
 function checkGamma(gamma: number): void {
   if (!(gamma > 0 && gamma < Infinity)) {
-    throw new UsageError(`learning rate schedule: the factor gamma = ${gamma} is not a number above 0`);
+    throw new UsageError(
+      `learning rate schedule: the factor gamma = ${gamma} is not a finite number above 0`,
+    );
   }
 }
 
 function checkMinimum(lr: number, minLr: number): void {
   if (!(minLr >= 0 && minLr < lr)) {
     throw new UsageError(
-      `learning rate schedule: minLr = ${minLr} is not at least 0 and below the rate ${lr}; ` +
-        'choose a lower minLr, or a higher rate',
+      `learning rate schedule: minLr = ${minLr} is not at least 0 and below the learning rate ${lr}; ` +
+        'use a lower minLr or a higher learning rate',
     );
   }
 }

@@ -68,7 +68,7 @@ test("the lecture's loop reports every step and every epoch", async () => {
   expect(model.network.parameterCount).toBe(10);
 });
 
-test('steps end inside an epoch, and the number of epochs says so beforehand', async () => {
+test('steps stop it mid-epoch, and the number of epochs is known beforehand', async () => {
   const { stepEvents, epochEvents, ...parts } = await setUp();
   await using _ = parts.model;
   const { epochs, train, test } = trainer({ ...parts, optimizer: adam(), epochs: 9, steps: 5 });
@@ -82,7 +82,7 @@ test('steps end inside an epoch, and the number of epochs says so beforehand', a
   expect(epochEvents[1]!.trainLoss).toBeCloseTo((stepEvents[3]!.loss + stepEvents[4]!.loss) / 2, 12);
 });
 
-test('the learning rate follows from the number of the epoch alone', async () => {
+test('the learning rate depends on the epoch alone', async () => {
   const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const optimizer = adam({ lr: 0.9 });
@@ -110,7 +110,7 @@ test('an abort stops the loop with its reason; the weights stay', async () => {
   expect(await model.weights()).not.toEqual(before);
 });
 
-test('weights that the last step destroys end the loop at its test', async () => {
+test('weights that the last step makes non-finite fail the test', async () => {
   const { stepEvents: _steps, epochEvents: _epochs, ...parts } = await setUp();
   await using _ = parts.model;
   const reporter: Reporter = { step: () => {}, epoch: () => expect.fail('reported it') };

@@ -6,7 +6,7 @@
  *       await test();
  *     }
  *
- * Learning rate, order and random transforms of an epoch follow from its number alone, so a loop may begin anywhere.
+ * Learning rate, order and random transforms depend only on the epoch's number, so a loop may start at any epoch.
  */
 import type { DataLoader } from '../data/loader.ts';
 import type { EvaluateResult, OptimizerOptions } from '../engine/backend.ts';
@@ -21,39 +21,39 @@ export interface TrainerOptions {
   readonly model: Model;
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
-  /** Its `lr` is that of the first epoch. */
+  /** `lr` is the rate of the first epoch. */
   readonly optimizer: OptimizerOptions;
   /** 80 by default, as in the lecture. */
   readonly epochs?: number;
   /** The learning rate is multiplied by `lrGamma` (1/3) after each `lrStep` (20) epochs. */
   readonly lrStep?: number;
   readonly lrGamma?: number;
-  /** Ends after this many steps in all, inside an epoch too. */
+  /** Stops after this many steps in total, even mid-epoch. */
   readonly steps?: number;
   readonly reporter?: Reporter;
-  /** Stops after the running step: `train` and `test` then throw its reason. */
+  /** Stops after the current step; `train` and `test` then throw its reason. */
   readonly signal?: AbortSignal;
 }
 
 export interface EpochResult {
-  /** Mean loss over the images of the epoch, each as its batch was seen, and the share of right answers. */
+  /** Mean loss and accuracy over the epoch's images, each measured when its batch was trained. */
   readonly loss: number;
   readonly accuracy: number;
   readonly steps: number;
   readonly images: number;
-  /** Seconds of training alone. */
+  /** Seconds of training, without the test. */
   readonly seconds: number;
 }
 
 export interface Trainer {
-  /** The number of the last epoch: fewer than asked for where `steps` end before. */
+  /** The number of the last epoch; lower than the option if `steps` ends the training earlier. */
   readonly epochs: number;
   readonly train: (epoch: number) => Promise<EpochResult>;
   readonly test: () => Promise<EvaluateResult>;
 }
 
 /**
- * The functions `train(epoch)` and `test()` for a model and its data. Epochs count from 1. Both throw a VggError if the
+ * Returns `train(epoch)` and `test()` for a model and its data. Epochs count from 1. Both throw a VggError if the
  * training diverged: a loss or a weight is not finite.
  */
 export function trainer(options: TrainerOptions): Trainer {

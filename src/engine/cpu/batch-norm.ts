@@ -1,18 +1,18 @@
 /**
- * Batch normalization with the ReLU behind it. In training it needs the moments of the whole batch, and in the backward
- * pass two sums over it, so all workers meet on either way: each group of images gathers its part in a place of its own
- * (`gather`), and one worker combines them, in their order and in float64 (`combineBatchNorm`). Then each image is
- * normalized by itself. In evaluation the running moments are there beforehand.
+ * Batch normalization with the ReLU after it. Training needs the moments of the whole batch, and the backward pass two
+ * sums over it, so all workers meet in both passes: each group of images gathers its part in separate memory (`gather`),
+ * and one worker combines them, in order and in float64 (`combineBatchNorm`). Then each image is normalized separately.
+ * Evaluation uses the running moments.
  *
- * The output is not kept for the backward pass: it is normalized again from the input, which is kept anyway.
+ * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
  */
 import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from './code.ts';
 import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
 import type { BatchNorm } from './operations.ts';
 
-/** Vectors of a normalization, each of `stored` floats of its view, one behind the other. */
+/** Vectors of a normalization, each of `stored` floats of its view, contiguous. */
 const vectors = [
-  /** What is subtracted, what multiplies, and what is added: all that `normalize` needs. */
+  /** The arguments of `normalize`: what is subtracted, multiplied and added. */
   'mean',
   'scale',
   'shift',
@@ -23,7 +23,7 @@ const vectors = [
   'slope',
 ] as const;
 
-/** A normalization's own memory, for the whole session. */
+/** A normalization's memory, for the whole session. */
 export interface BatchNormMemory {
   readonly vectors: Place;
   /** Running mean, then running variance. */
@@ -32,10 +32,10 @@ export interface BatchNormMemory {
 
 export const vectorFloats = ({ view }: BatchNorm): number => vectors.length * view.stored;
 export const runningFloats = ({ view }: BatchNorm): number => 2 * view.stored;
-/** Floats of what a group of images gathers: two vectors. */
+/** Floats that a group of images gathers: two vectors. */
 export const partFloats = ({ view }: BatchNorm): number => 2 * view.stored;
 
-/** What one worker does for all. Places are counted in floats. */
+/** The work of one worker for all. Addresses count floats. */
 export interface BatchNormCall {
   readonly host: 'batchNorm';
   readonly step: 'moments' | 'gradients' | 'running' | 'evaluation';
@@ -46,10 +46,10 @@ export interface BatchNormCall {
   readonly momentum: number;
   readonly vectors: number;
   readonly running: number;
-  /** Weights and biases, and their gradients, [weights][biases]; none where it is not affine. */
+  /** Weights and biases, and their gradients, [weights][biases]; absent if not affine. */
   readonly parameters: number | undefined;
   readonly gradients: number;
-  /** What the groups of images gathered, `partStride` apart, and how many values of a channel each had. */
+  /** The parts of the groups of images, `partStride` apart, and the number of values per channel in each. */
   readonly parts: number;
   readonly partStride: number;
   readonly counts: readonly number[];
@@ -86,7 +86,7 @@ export function batchNormCall(
   };
 }
 
-/** Runs such a call on the memory. */
+/** Runs the call on the memory. */
 export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): void {
   const { places, stored, epsilon, momentum, parameters, gradients, counts } = call;
   const place = (name: (typeof vectors)[number]): number => call.vectors + vectors.indexOf(name) * stored;
@@ -146,9 +146,9 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
   }
 }
 
-/** The meeting in the middle of a normalization. `group` numbers the groups of images. */
+/** The meeting of workers inside a normalization. `group` numbers the groups of images. */
 export interface Meeting {
-  /** Joins a chunk's values to its group's moments; `before` images of the group came before. */
+  /** Adds a chunk's values to its group's moments; `before` images of the group came before. */
   gather(code: Code, chunk: Chunk, group: number, before: number): void;
   combine(code: Code, images: readonly number[]): void;
   /** The same for the sums of the backward pass. */
@@ -169,7 +169,7 @@ export function lowerBatchNorm(
     memory.vectors.at + vectors.indexOf(name) * view.stored;
   const part = (group: number): number => places.parts.at + group * places.partStride;
 
-  /** The maps of a chunk, named as the kernels name them: image by image, or all at once where an image is a pixel. */
+  /** The maps of a chunk, named as in the kernels: image by image, or all at once if an image is one pixel. */
   const walk = (
     chunk: Chunk,
     maps: Readonly<Record<string, MapBuffer>>,

@@ -1,4 +1,4 @@
-/** Cutting the maps of a chunk's images into blocks that are worked on together. */
+/** Cuts the maps of a chunk's images into blocks that are processed together. */
 
 /** Consecutive rows of one image: rows of tiles (winograd) or of output pixels (im2col, direct). */
 export interface Piece {
@@ -11,11 +11,11 @@ export interface Piece {
 
 export interface Block {
   readonly pieces: readonly Piece[];
-  /** Tiles or pixels in all. */
+  /** Total tiles or pixels. */
   readonly size: number;
 }
 
-/** Blocks of at most `largest` tiles (but at least a row of them), which may reach over several images. */
+/** Blocks of at most `largest` tiles (but at least one row), which may span several images. */
 export function cutBlocks(images: number, rows: number, columns: number, largest: number): Block[] {
   const blocks: { pieces: Piece[]; size: number }[] = [];
   for (let image = 0; image < images; image++) {

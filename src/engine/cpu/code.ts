@@ -1,6 +1,6 @@
 /**
- * What plans are made of: regions of memory, maps in them, and flat lists of instructions. Places are counted in
- * floats; a region's base is known when all of it has been laid out, so code is emitted after that.
+ * The parts of plans: regions of memory, maps in them, and flat lists of instructions. Addresses count floats; a region's
+ * base is known once all of it is laid out, so code is emitted after that.
  */
 import { type KernelName, kernelParameters } from '../../kernels/catalogue.ts';
 import type { BatchNormCall } from './batch-norm.ts';
@@ -9,19 +9,19 @@ import { flattenedPlaces, type MapShape, roundUp, unevenStride } from './operati
 
 /** A stretch of memory that is laid out by allocating from it. */
 export class Region {
-  /** Floats before the region; set once its place is known. */
+  /** Floats before the region; set once its address is known. */
   base = 0;
   length = 0;
   readonly #reserved = new Map<string, { place: Place; floats: number }>();
 
-  /** The next `floats`, from a cache line's start on. */
+  /** Allocates `floats`, aligned to a cache line. */
   allocate(floats: number): Place {
     const place = new Place(this, this.length);
     this.length = roundUp(this.length + floats, 16);
     return place;
   }
 
-  /** Working memory that is used for a moment only: all that ask for one `purpose` share the largest request. */
+  /** Temporary working memory: all requests for one `purpose` share the largest one. */
   reserve(purpose: string, floats: number): Place {
     const entry = this.#reserved.get(purpose) ?? { place: new Place(this, 0), floats: 0 };
     entry.floats = Math.max(entry.floats, floats);
@@ -29,13 +29,13 @@ export class Region {
     return entry.place;
   }
 
-  /** Places what was reserved; to be called once, after all requests. */
+  /** Allocates the working memory; called once, after all requests. */
   settle(): void {
     for (const { place, floats } of this.#reserved.values()) place.offset = this.allocate(floats).offset;
   }
 }
 
-/** A place in a region. */
+/** An address in a region. */
 export class Place {
   readonly region: Region;
   offset: number;
@@ -51,7 +51,7 @@ export class Place {
   }
 }
 
-/** Zeros that a map keeps around it. */
+/** The frame of zeros around a map. */
 export interface Frame {
   readonly top: number;
   readonly left: number;
@@ -61,15 +61,15 @@ export interface Frame {
 
 export const noFrame: Frame = { top: 0, left: 0, bottom: 0, right: 0 };
 
-/** Images that are taken through the network together. */
+/** Images that go through the network together. */
 export interface Chunk {
   readonly first: number;
   readonly count: number;
 }
 
 /**
- * Whose maps a buffer holds: those of all images of the `batch`; of the images of the `chunk` that a worker has in hand; or
- * of a few of these at a time, in `turns`, where the next ones take the places of those before.
+ * Whose maps a buffer holds: all images of the `batch`; the images of a worker's current `chunk`; or a few of these at a
+ * time, in `turns` that reuse the same memory.
  */
 export type Holds = 'batch' | 'chunk' | 'turns';
 
@@ -99,17 +99,17 @@ export class MapBuffer {
     this.#place = region.allocate(this.floats + 16);
   }
 
-  /** Whether rows lie one behind the other without a gap. */
+  /** Whether rows are contiguous. */
   get contiguous(): boolean {
     return this.rowStride === this.shape.width * this.shape.stored;
   }
 
-  /** Floats of a row that count. */
+  /** Used floats of a row. */
   get rowLength(): number {
     return this.shape.width * this.shape.stored;
   }
 
-  /** The place of a pixel of the chunk's image `index`; rows and columns in the frame are negative or beyond. */
+  /** The address of a pixel of the chunk's image `index`; rows and columns in the frame are negative or past the end. */
   at(chunk: Chunk, index: number, row = 0, column = 0): number {
     const image =
       this.#holds === 'batch' ? chunk.first + index : this.#holds === 'turns' ? index % this.#images : index;
@@ -138,13 +138,13 @@ export interface Matrix {
 export interface Call {
   readonly kernel: KernelName;
   readonly arguments: readonly number[];
-  /** The operation that it is a part of, by its place in the list. */
+  /** Index of the operation that it belongs to. */
   readonly operation: number | undefined;
 }
 
 /**
- * What is not a kernel: reading images and computing the loss, whose places are byte addresses, drawing what is
- * dropped, and what a batch normalization computes once for all.
+ * Instructions that are not kernels: reading images and computing the loss (with byte addresses), drawing dropout, and
+ * what a batch normalization computes once for all workers.
  */
 export type HostCall =
   | {
@@ -164,7 +164,7 @@ export type HostCall =
       readonly logitStride: number;
       readonly gradient: number;
       readonly gradientStride: number;
-      /** `flattened` of the logits and of their gradient: a place for each class. */
+      /** `flattened` of the logits and of their gradient: one address per class. */
       readonly logitPlaces: Int32Array;
       readonly gradientPlaces: Int32Array;
     }
@@ -173,12 +173,12 @@ export type HostCall =
 
 export type Instruction = Call | HostCall;
 
-/** A list of instructions in the making. Arguments are given by name; pointers are counted in floats here. */
+/** Builds a list of instructions. Arguments are given by name; pointers count floats here. */
 export class Code {
   readonly instructions: Instruction[] = [];
   #operation: number | undefined;
 
-  /** What `body` emits is a part of this operation. */
+  /** Marks what `body` emits as part of this operation. */
   within(operation: number, body: () => void): void {
     this.#operation = operation;
     body();
@@ -203,5 +203,5 @@ export class Code {
   }
 }
 
-/** Whether a ReLU's gradient still has to be applied to what is written: activations above it pass. */
+/** Whether a ReLU's gradient still has to be applied to a written gradient, which passes where activations are above it. */
 export const floorOf = (relu: boolean): number => (relu ? 0 : Number.NEGATIVE_INFINITY);

@@ -1,5 +1,5 @@
 /**
- * The machine's C compiler: which one there is, what it compiles for, and its work on the kernels' sources. Node alone.
+ * The machine's C compiler: finds it and its target, and compiles the kernels' sources. Node only.
  */
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { cannotRun, isMissing } from '../../files/files.ts';
 import type { nativeTargets } from '../../kernels/catalogue.ts';
 import { howItEnded, runToEnd } from './processes-node.ts';
 
-/** A compiler's vectors: the target to record for, and what it is called. */
+/** The vectors of a compiler's target. */
 export type NativeTarget = keyof typeof nativeTargets;
 const targetNames: Readonly<Record<NativeTarget, string>> = {
   avx512: 'AVX-512',
@@ -19,19 +19,19 @@ const targetNames: Readonly<Record<NativeTarget, string>> = {
   neon: 'NEON',
 };
 
-/** What a target's vectors are called: `AVX-512`, for instance. */
+/** The name of a target's vectors, such as `AVX-512`. */
 export const targetName = (target: NativeTarget): string => targetNames[target];
 
 export interface Compiler {
   /** The command and its own arguments. */
   readonly command: readonly string[];
-  /** How to compile, whatever for. */
+  /** Flags for every target. */
   readonly flags: readonly string[];
-  /** Flags that say what to compile for. */
+  /** Flags that select the target. */
   readonly machine: readonly string[];
-  /** All that it defines, which tells its version and the processor's features. */
+  /** All predefined macros, which tell its version and the processor's features. */
   readonly macros: string;
-  /** `gcc 12.2.0`, for instance. */
+  /** For instance `gcc 12.2.0`. */
   readonly version: string;
   readonly target: NativeTarget;
 }
@@ -41,7 +41,7 @@ export interface CompilerOptions {
   readonly target?: NativeTarget;
   /** Environment with `VGGNET_CC` or `CC`. */
   readonly environment?: NodeJS.ProcessEnv;
-  /** Gives up; nothing is left behind. */
+  /** Cancels and leaves nothing behind. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -54,10 +54,10 @@ const commonFlags = [
   '-fvisibility=hidden',
 ];
 
-/** gcc keeps a counter for every pointer otherwise: a transform's three dozen places do not fit the registers. */
+/** Otherwise gcc keeps a counter for every pointer, and a transform's three dozen pointers do not fit the registers. */
 const gccFlags = ['-fno-ivopts'];
 
-/** Makes narrower vectors than the processor's. */
+/** Flags for vectors narrower than the processor's. */
 const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
   avx2: ['-mno-avx512f'],
   sse: ['-mno-avx'],
@@ -66,16 +66,16 @@ const narrowing: Partial<Record<NativeTarget, readonly string[]>> = {
 const macro = (macros: string, name: string): string | undefined =>
   new RegExp(`^#define ${name} (.*)$`, 'm').exec(macros)?.[1];
 
-/** A compiler's command: a file, which may have blanks in its path, or words. Paths count from here, wherever it runs. */
+/** A compiler's command: a file, whose path may contain blanks, or words. Paths are relative to the current folder. */
 function commandOf(candidate: string): string[] {
   const isPath = (name: string): boolean => /[\\/]/.test(name);
-  // What is there, but no file, or cannot be looked at, is no compiler either.
+  // A path that exists is taken whole, even if it turns out not to be a program.
   if (isPath(candidate) && existsSync(candidate)) return [resolve(candidate)];
   const [program = '', ...own] = candidate.split(/\s+/);
   return [isPath(program) ? resolve(program) : program, ...own];
 }
 
-/** The environment of a compiler: neither it nor what it starts is taken from a folder that depends on where it runs. */
+/** A compiler's environment: PATH without relative folders, so that programs do not depend on where it runs. */
 function compilerEnvironment(): NodeJS.ProcessEnv {
   if (process.platform === 'win32') return process.env;
   const folders = (process.env.PATH ?? '').split(delimiter).filter(isAbsolute);
@@ -83,8 +83,9 @@ function compilerEnvironment(): NodeJS.ProcessEnv {
 }
 
 /**
- * The machine's C compiler: `$VGGNET_CC` and no other, or the first that runs of `$CC`, `cc`, `gcc` and `clang`.
- * @throws VggError where there is none, with the reason.
+ * The machine's C compiler: only `$VGGNET_CC` if it is set, otherwise the first of `$CC`, `cc`, `gcc` and `clang` that
+ * runs.
+ * @throws VggError with the reason if there is none.
  */
 export async function findCompiler(options: CompilerOptions = {}): Promise<Compiler> {
   const { environment = process.env, target: wanted, signal } = options;
@@ -125,9 +126,9 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
               ? 'neon'
               : undefined;
       if (!found)
-        throw new VggError(`${candidate} compiles for a processor whose vectors are not known here`);
+        throw new VggError(`${candidate} compiles for a processor without AVX-512, AVX2, SSE2 or NEON`);
       if (wanted && wanted !== found)
-        throw new VggError(`${candidate} does not compile for ${targetNames[wanted]} here`);
+        throw new VggError(`${candidate} cannot compile for ${targetNames[wanted]} on this machine`);
       const version = macro(macros, '__VERSION__')?.replaceAll('"', '') ?? 'unknown';
       return {
         command,
@@ -143,7 +144,7 @@ export async function findCompiler(options: CompilerOptions = {}): Promise<Compi
 }
 
 /**
- * Compiles sources side by side in the folder `work` and links them; yields the library.
+ * Compiles sources in parallel in the folder `work` and links them; returns the library's path.
  * @throws VggError with the compiler's name and its first error.
  */
 export async function compileLibrary(
@@ -152,7 +153,7 @@ export async function compileLibrary(
   work: string,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  // Where one part fails, the others need not be compiled any more.
+  // If one part fails, stop compiling the others.
   const failed = new AbortController();
   const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
   const run = async (...rest: readonly string[]): Promise<void> => {
@@ -164,7 +165,7 @@ export async function compileLibrary(
     if (ended.code === 0) return;
     const lines = ended.stderr.split('\n').filter((line) => line.trim() !== '');
     const reason = lines.find((line) => /error/i.test(line)) ?? lines[0] ?? `it ${howItEnded(ended)}`;
-    throw new VggError(`${command.join(' ')} fails on the kernels: ${reason.trim()}`);
+    throw new VggError(`${command.join(' ')} cannot compile the kernels: ${reason.trim()}`);
   };
   await Promise.all(sources.map((source, i) => writeFile(join(work, `${i}.c`), source)));
   const queue = sources.map((_, i) => i);
@@ -177,7 +178,7 @@ export async function compileLibrary(
     try {
       await compileRest();
     } catch (error) {
-      // The reason with which the others end, too.
+      // The others stop with the same reason.
       failed.abort(error);
     }
   });

@@ -1,9 +1,9 @@
 /**
- * A convolution with the ReLU and the max-pool behind it, lowered to kernel calls. What algorithm computes it is the
- * operation's choice: `winograd.ts`, `im2col.ts`, `direct.ts`, and behind a pool `sparse.ts` for its gradients. Here is what they
- * share: frames of zeros, matrices derived from the weights, pooling, and the order of things.
+ * Lowers a convolution, with the ReLU and the max-pool after it, to kernel calls. The operation names the algorithm:
+ * `winograd.ts`, `im2col.ts` or `direct.ts`, and with a pool possibly `sparse.ts` for the gradients. This file has what
+ * they share: frames of zeros, matrices derived from the weights, pooling, and the order of steps.
  *
- * Behind a pool the ReLU's gradient is applied as the pool's is spread out; without one, see `lowering.ts`.
+ * With a pool, the ReLU's gradient is applied while the pool's gradient is spread out; without one, see `lowering.ts`.
  */
 import { type Block, fromImage, group } from './blocks.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix, noFrame, type Region } from './code.ts';
@@ -16,14 +16,14 @@ import { poolBackward, poolWindows } from './pool.ts';
 import { sparseGradients } from './sparse.ts';
 import { blockExceedsImage, winogradAlgorithm } from './winograd.ts';
 
-/** What an algorithm works on. */
+/** The inputs of an algorithm. */
 export interface ConvolutionMaps {
   readonly operation: Convolution;
   readonly derived: ConvolutionWeights;
   readonly context: LoweringContext;
-  /** The convolution's own output; none where a pool is fused into it. */
+  /** The convolution's output before the pool; absent if a pool is fused. */
   readonly fullMap: MapBuffer | undefined;
-  /** Its gradient; none in inference and where the gradients are `sparse`. */
+  /** Its gradient; absent in inference and if the gradients are `sparse`. */
   readonly fullGradient: MapBuffer | undefined;
   readonly winners: MapBuffer | undefined;
 }
@@ -38,13 +38,13 @@ export interface ConvolutionGradients {
   inputGradient(code: Code, chunk: Chunk, block: Block): void;
 }
 
-/** A whole algorithm. `parts` asks for at least so many blocks an image, where it has rows for them. */
+/** A whole algorithm. `parts` requests at least this many blocks per image, if it has enough rows. */
 export interface ConvolutionAlgorithm extends ConvolutionGradients {
   forwardBlocks(images: number, parts: number): Block[];
   forward(code: Code, chunk: Chunk, block: Block): void;
 }
 
-/** Matrices that are computed from the weights after each change of them. */
+/** Matrices computed from the weights after each change. */
 export interface ConvolutionWeights {
   readonly forward: Matrix;
   readonly backward: Matrix | undefined;
@@ -134,9 +134,9 @@ export function lowerConvolution(
   const winners = pool ? context.allocate(output, noFrame) : undefined;
   const fullMap = pool ? (fused ? undefined : context.allocate(full, noFrame)) : y;
   const gradientFrame = convolutionGradientFrame(operation, dx !== undefined);
-  /** The gradient comes from a layer that writes it without the frame that it needs here. */
+  /** The gradient comes from a layer that writes it without the frame needed here. */
   const lacksFrame = !pool && !context.dyFramed && Object.values(gradientFrame).some((size) => size > 0);
-  /** Images whose full gradient is in hand at once: one where it fills blocks, which then end with it. */
+  /** Images whose full gradient is held at once: one if it fills blocks, which then end with it. */
   const together = blockExceedsImage(operation, context.cacheFloats) ? context.images : 1;
   const fullGradient =
     training && !sparse

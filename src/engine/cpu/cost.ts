@@ -1,12 +1,12 @@
 /**
- * What a convolution costs as Winograd's products with tiles of 4×4 or 2×2, and as patches × weights (im2col).
+ * The cost of a convolution with Winograd tiles of 4×4 or 2×2, and as patches × weights (im2col).
  *
- * Each is a number of matrix products, `planes`, of `rows` an image with a matrix [input channels][output channels]:
- * 36 of a row for each 4×4 outputs, 16 of one for each 2×2, or 9 of one for each output. The matrices also have to be
- * read, and are cold each time, since a step uses much other memory in between. Winograd reads a plane's matrix once for
- * a block, which may reach over several images, im2col from the second-level cache for each image, or from beyond it
- * where the matrices do not fit. Reading counts as `overhead` rows an image; deriving matrices from the weights and
- * turning their gradients back is in it.
+ * Each algorithm is a number of matrix products (`planes`) of `rows` rows per image with a matrix [input channels][output
+ * channels]: 36 with a row per 4×4 outputs, 16 with a row per 2×2, or 9 with a row per output. The matrices must also be
+ * read, and are never cached, because a step uses much other memory in between. Winograd reads a plane's matrix once per
+ * block, which may span several images; im2col reads it for each image from the second-level cache, or from memory if
+ * the matrices do not fit. Reading counts as `overhead` rows per image, including the transforms of weights and of their
+ * gradients.
  *
  * Overheads are fitted to training steps of 32 to 512 channels on maps of 1×1 to 16×16, with AVX-512 and with
  * WebAssembly in pairs (docs/performance.md). The former's is about a third more, the latter's a third less than here,
@@ -17,13 +17,13 @@ import { type Scheme, schemes, tilesOf } from '../../kernels/winograd-schemes.ts
 import type { Conv2dSpec } from '../../model/layer.ts';
 import type { MapShape } from './operations.ts';
 
-/** Rows an image that reading a matrix is worth, where all of them fit the second-level cache and where not. */
+/** Rows per image that reading a matrix costs, if all matrices fit the second-level cache and if not. */
 const overhead = {
   winograd: { inside: 7, beyond: 12 },
   im2col: { inside: 7, beyond: 17 },
 } as const;
 
-/** Winograd's scheme where one is the cheapest for a convolution from `input` to `full`, else undefined. */
+/** The Winograd scheme if one is cheapest for a convolution from `input` to `full`, otherwise undefined. */
 export function cheapestScheme(
   spec: Conv2dSpec,
   input: MapShape,

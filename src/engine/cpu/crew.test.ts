@@ -3,7 +3,7 @@ import { flatten, linear } from '../../model/layers/index.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { openWasm } from './session.ts';
 
-test('after a worker has failed, a session refuses at once instead of waiting for it', async () => {
+test('after a worker has failed, a session rejects calls at once instead of waiting', async () => {
   const network = buildNetwork(sequential([flatten(), linear(2)]), [1, 2, 2]);
   const session = await openWasm(network, { batchSize: 1, threads: 2 });
   const request = {

@@ -1,10 +1,10 @@
-/** Who runs a session's commands: worker threads, or the calling thread where memory cannot be shared. */
+/** Runs a session's commands: on worker threads, or on the calling thread if memory cannot be shared. */
 import { VggError } from '../../errors.ts';
 import type { Command, Executor } from './executor.ts';
 import type { Thread } from './threads.ts';
 import type { WorkerMessage, WorkerStart } from './worker.ts';
 
-/** Milliseconds that the calling thread works before it lets others run. */
+/** Milliseconds that the calling thread works before it yields to the event loop. */
 const breath = 20;
 
 export interface Crew {
@@ -12,7 +12,7 @@ export interface Crew {
   stop(): Promise<void>;
 }
 
-/** Commands on this thread, which others may use every `breath`. */
+/** Runs commands on the calling thread, yielding every `breath` milliseconds. */
 export function callingThread(executor: Executor): Crew {
   return {
     async run(command, onProgress) {
@@ -31,7 +31,7 @@ export function callingThread(executor: Executor): Crew {
   };
 }
 
-/** Commands on worker threads, all at once. */
+/** Runs commands on all worker threads together. */
 export async function workerCrew(
   workers: readonly Thread[],
   start: Omit<WorkerStart, 'worker'>,
@@ -41,9 +41,9 @@ export async function workerCrew(
   const stop = async (): Promise<void> => {
     await Promise.all(workers.map((worker) => worker.stop()));
   };
-  /** Sends a message to each worker and waits for all answers. One failure ends them all, since the rest would wait. */
+  /** Sends a message to each worker and waits for all answers. One failure stops all, because the rest would wait. */
   const ask = async (messageFor: (worker: number) => unknown): Promise<number> => {
-    // Nobody is there to answer any more.
+    // No worker is left to answer.
     if (failure) throw failure;
     for (const worker of workers) worker.hold(true);
     try {
@@ -77,7 +77,7 @@ export async function workerCrew(
       await stop();
       throw error;
     } finally {
-      // Between two commands the workers keep no program alive that has ended otherwise.
+      // Between commands the workers do not keep the process alive.
       for (const worker of workers) worker.hold(false);
     }
   };

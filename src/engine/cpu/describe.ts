@@ -1,4 +1,4 @@
-/** A plan in words: what the planner has chosen for each operation of a network, and why it could. */
+/** A plan in words: the algorithms chosen for each operation of a network. */
 import type { Scheme } from '../../kernels/winograd-schemes.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { columnRows } from './im2col.ts';
@@ -12,7 +12,7 @@ export interface PlanRow {
   readonly kind: Operation['kind'];
   readonly forward: string;
   readonly backward: string;
-  /** How the work is cut. */
+  /** How the work is divided. */
   readonly blocks: string;
 }
 
@@ -24,7 +24,7 @@ function nameOf(algorithm: Convolution['backward'], scheme: Scheme | undefined):
     case 'im2col':
       return algorithm;
     case 'sparse':
-      return 'sparse: winners of the pool';
+      return 'sparse (pool winners only)';
   }
 }
 
@@ -37,7 +37,7 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       const { forward, backward, relu, pool, scheme } = operation;
       const fused = [...(relu ? ['ReLU'] : []), ...(pool && poolsInTransform(operation) ? ['pool'] : [])];
       const after = pool && !poolsInTransform(operation) ? ', then pool' : '';
-      const gradients = index === 0 ? ' (weights alone)' : '';
+      const gradients = index === 0 ? ' (weights only)' : '';
       return {
         layers,
         kind,
@@ -63,12 +63,12 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return {
         layers,
         kind,
-        forward: `moments, then normalized${operation.relu ? ' with ReLU' : ''}`,
+        forward: `moments, then normalize${operation.relu ? ' with ReLU' : ''}`,
         backward: index === 0 ? 'sums' : 'sums, then in place',
-        blocks: 'by image, moments of the whole batch',
+        blocks: 'by image; moments over the whole batch',
       };
     case 'dropout':
-      return { layers, kind, forward: 'drawn factors', backward: 'the same factors', blocks: 'by image' };
+      return { layers, kind, forward: 'random factors', backward: 'same factors', blocks: 'by image' };
     case 'pool':
       return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
     case 'relu':
@@ -78,10 +78,10 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
 
 export interface PlanDescription {
   readonly rows: readonly PlanRow[];
-  /** Images that go through the network together, and parts of a batch whose gradients are summed apart. */
+  /** Images that go through the network together, and groups of images with separate gradient sums. */
   readonly chunk: number;
   readonly slots: number;
-  /** Second-level cache that blocks are cut for. */
+  /** Size of the second-level cache that blocks fit. */
   readonly cacheBytes: number;
 }
 

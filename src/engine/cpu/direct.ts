@@ -1,6 +1,6 @@
 /**
- * The convolution of an image, whose channels are few and stored without surplus: as it is written, without copies of
- * patches. Nobody needs the gradient of its input.
+ * Direct convolution of an image, whose few channels are stored without padding, without copying patches. The gradient of
+ * its input is not needed.
  */
 import { cutRows } from './blocks.ts';
 import { floorOf } from './code.ts';
@@ -13,7 +13,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const [paddingY, paddingX] = spec.padding;
   const taps = spec.kernel[0] * spec.kernel[1] * input.stored;
   const filters = full.stored;
-  /** Gradients of a slot's weights and biases, [taps and one][filters]; the rows behind are zeros. */
+  /** Gradients of a slot's weights and biases, [taps + 1][filters]; further rows are zeros. */
   const sums = training ? scratch.allocate(matrix.rowStride * filters) : undefined;
   const patches = {
     mapRow: x.rowStride,

@@ -1,6 +1,6 @@
 /**
  * Dropout: in training each worker draws the factors of its images, 1 / (1 − p) or 0, and multiplies values and
- * gradients by them. In evaluation there is nothing to do: the output is the input's own map.
+ * gradients by them. In evaluation there is nothing to do: the output is the input's map.
  */
 import { drawKept } from '../../model/layers/dropout.ts';
 import { type Chunk, type Code, type MapBuffer, noFrame } from './code.ts';
@@ -8,7 +8,7 @@ import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
 import type { Dropout } from './operations.ts';
 import { applyInputRelu } from './pool.ts';
 
-/** Draws the factors of some images. Places are counted in floats. */
+/** Draws the factors of some images. Addresses count floats. */
 export interface DropoutCall {
   readonly host: 'dropout';
   readonly first: number;
@@ -46,7 +46,7 @@ export function drawFactors(
     for (let x = 0; x < width; x++) {
       const to = image + y * rowStride + x * pixelStride;
       const from = y * width + x;
-      // Along the channels, which lie side by side: a vector is one such run.
+      // Along the channels, which are contiguous; a vector is one run.
       for (let c = 0; c < channels; c++) floats[to + c] = mask[from + c * plane]! * scale;
     }
   }

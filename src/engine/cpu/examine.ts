@@ -1,4 +1,4 @@
-/** All that can be said of a set of kernels on this machine: whether each is right, and how fast it is. */
+/** Examines a set of kernels on this machine: whether each is correct, and how fast it is. */
 import type { ImageShape } from '../../data/dataset.ts';
 import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
 import { kernelChecks } from '../../kernels/checks/all.ts';
@@ -14,19 +14,19 @@ import { type ProfileOptions, profileTraining } from './profile.ts';
 import { checkMemory } from './self-test.ts';
 
 export interface KernelReport {
-  /** Largest difference from float64 over the largest value, over all checks. */
+  /** Largest difference from float64, relative to the largest value, over all checks. */
   readonly error: number;
   readonly checks: number;
   /** What is wrong, if anything. */
   readonly complaint?: string;
-  /** On one core, in training steps of some networks; none where a kernel only moves data. */
+  /** On one core, in training steps of some networks; absent if a kernel only moves data. */
   readonly gflops?: number;
-  /** Of the measured peak. */
+  /** Fraction of the measured peak. */
   readonly share?: number;
 }
 
 export interface KernelsReport {
-  /** Multiply-adds on registers alone, on one core, counted as two operations. */
+  /** Multiply-adds on registers only, on one core, counted as two operations. */
   readonly peakGflops: number;
   readonly kernels: Readonly<Record<KernelName, KernelReport>>;
 }
@@ -38,9 +38,9 @@ interface Training extends Pick<ProfileOptions, 'optimizer' | 'stepOptions'> {
 }
 
 /**
- * Trainings that together need every kernel, with blocks cut for the usual cache: the lecture's network, a deep one, one of
- * odd windows, one of small maps, whose image has channels enough for its sparse gradients, and one whose channels are
- * too many for those.
+ * Trainings that together use every kernel, with blocks for a common cache size: the lecture's network, a deep one, one
+ * with odd windows, one with small maps and enough image channels for sparse gradients, and one with too many channels
+ * for those.
  */
 export const trainings: readonly Training[] = [
   { network: simplified({ classes: 10 }), input: [3, 32, 32], batchSize: 16 },

@@ -1,6 +1,6 @@
 /**
- * Runs plans on one thread: alone, or as one of several workers that share a memory. Items of a phase are claimed one
- * by one from a counter; at the end of a phase all workers meet, and the last to arrive does what must be done once.
+ * Runs plans on one thread: alone, or as one of several workers that share a memory. Workers claim the items of a phase
+ * one by one from a counter. They meet at the end of a phase, where the last to arrive does what must be done once.
  */
 import { fusedValue, place } from '../../data/fuse.ts';
 import { mixupShare } from '../../data/mixup.ts';
@@ -42,7 +42,7 @@ const abortAsked = 3;
 const stopped = 4;
 export const controlWords = 16;
 
-/** Where a pass's images come from. */
+/** The source of a pass's images. */
 export type ImageSource =
   | {
       readonly kind: 'dataset';
@@ -56,16 +56,16 @@ export type ImageSource =
     }
   | {
       readonly kind: 'values';
-      /** Transformed images [N, C, H, W] and labels [N] of just this pass. */
+      /** Transformed images [N, C, H, W] and labels [N] of this pass only. */
       readonly values: Float32Array;
       readonly labels: Uint16Array;
-      /** What dropout draws by: position in the data set of each image. */
+      /** Position of each image in the data set, for dropout's draws. */
       readonly samples: Uint32Array;
       readonly seed: number;
       readonly epoch: number;
     };
 
-/** One thing to do, the same for all workers. Typed arrays lie in shared memory. */
+/** A command, the same for all workers. Typed arrays are in shared memory. */
 export type Command =
   | { readonly kind: 'derive' }
   | {
@@ -80,23 +80,23 @@ export type Command =
       readonly rates: Float64Array;
       /** Optimizer steps done before. */
       readonly optimizerSteps: number;
-      /** What the first step of the source is in its epoch: not 0 where a source holds one step's images alone. */
+      /** Index in the epoch of the source's first step: not 0 if a source holds only one step's images. */
       readonly stepOffset: number;
       /** Images of the whole epoch, and in each of its batches but the last. */
       readonly epochImages: number;
       readonly epochBatch: number;
-      /** Receive a loss and a number of right answers for each step, from `from` on. */
+      /** Receive the loss and the number of correct answers of each step, from `from` on. */
       readonly losses: Float64Array;
       readonly correct: Uint32Array;
     }
-  /** Exchanges the weights with their moving average. */
+  /** Swaps the weights with their moving average. */
   | { readonly kind: 'swap' }
   | {
       readonly kind: 'evaluate';
       readonly source: ImageSource;
       readonly batchSize: number;
       readonly images: number;
-      /** Receives the sum of the losses, the number of right answers, and of those among the five likeliest. */
+      /** Receives the sum of losses, the number of correct answers, and the number of top-5 hits. */
       readonly totals: Float64Array;
       /** Receives logits [images][classes]; may be empty. */
       readonly logits: Float32Array;
@@ -108,7 +108,7 @@ export type Command =
       readonly totals: Float64Array;
     };
 
-/** What all workers of a session share. */
+/** Memory shared by all workers of a session. */
 export interface SharedState {
   readonly memory: WasmMemory;
   readonly control: Int32Array;
@@ -145,17 +145,17 @@ export class Executor {
   #floats: Float32Array = new Float32Array(0);
   #bytes: Uint8Array = new Uint8Array(0);
   #source: ImageSource | undefined;
-  /** Of the running step in its source. */
+  /** Index of the current step in its source. */
   #firstImage = 0;
   #gradientScale = 1;
   #labelSmoothing = 0;
-  /** Share of its own image and label in a mixed one. */
+  /** Share of the first image and label in a mixed one. */
   #ownShare = 1;
   /** Of an image, for each class. */
   readonly #logits: Float64Array;
   readonly #targets: Float64Array;
   readonly #gradient: Float64Array;
-  /** An image that is mixed with another. */
+  /** An image to mix with another. */
   #partner: Float32Array = new Float32Array(0);
 
   constructor(
@@ -176,7 +176,7 @@ export class Executor {
     this.#gradient = new Float64Array(classes);
   }
 
-  /** Runs a command; yields after each step, so that a caller may breathe. The number is that of steps done. */
+  /** Runs a command; yields the number of steps done after each step, so that the caller can do other work. */
   *run(command: Command): Generator<number, number, void> {
     // The memory may have grown since the last command.
     this.#floats = new Float32Array(this.#shared.memory.buffer);
@@ -217,7 +217,7 @@ export class Executor {
       const first = step * batchSize;
       const count = Math.min(batchSize, total - first);
       this.#begin(source, 'train', count, first);
-      // Batches that are accumulated, and the images in them.
+      // Accumulated batches, and the images in them.
       const epochStep = command.stepOffset + step;
       const position = epochStep % accumulate;
       const start = (epochStep - position) * epochBatch;
@@ -292,7 +292,7 @@ export class Executor {
     return batches;
   }
 
-  /** Makes the plan for this batch the current one. A plan finds its part of memory clear. */
+  /** Makes the plan for this batch the current one, and clears its part of memory. */
   #begin(source: ImageSource, mode: 'train' | 'evaluate', batch: number, firstImage: number): void {
     const key = `${mode} ${batch}`;
     let bound = this.#plans.get(key);
@@ -322,7 +322,7 @@ export class Executor {
     }
   }
 
-  /** Kernel calls that follow each other become one function. */
+  /** Combines consecutive kernel calls into one function. */
   #bind(instructions: readonly Instruction[]): readonly Bound[] {
     const bound: Bound[] = [];
     let calls: Call[] = [];
@@ -370,7 +370,7 @@ export class Executor {
     }
   }
 
-  /** Waits for all workers; the last to arrive runs `last` before the others go on. */
+  /** Waits for all workers; the last to arrive runs `last` before the others continue. */
   #meet(last?: () => void): void {
     if (this.#threads === 1) {
       last?.();
@@ -398,7 +398,7 @@ export class Executor {
     if (this.#control(abortAsked)) Atomics.store(this.#shared.control, stopped, 1);
   }
 
-  /** How the loss counts; images are not mixed. */
+  /** Settings of the loss without mixing. */
   #prepareLoss(gradientScale: number, labelSmoothing = 0): void {
     this.#gradientScale = gradientScale;
     this.#labelSmoothing = labelSmoothing;
@@ -448,7 +448,7 @@ export class Executor {
     }
   }
 
-  /** Each worker has settings of its own, so that none has to wait for them. */
+  /** Each worker has its own copy of the settings, so that none has to wait. */
   #writeSettings(optimizer: OptimizerOptions, step: number, gradientScale = 1): void {
     const at = this.#session.settings(this.#worker);
     if (optimizer.kind === 'sgd') {
@@ -468,7 +468,7 @@ export class Executor {
     this.#floats[this.#session.settings(this.#worker) + averageSetting] = averageShare(decay, step);
   }
 
-  /** What brings the gradient's norm down to `largest`, as torch's clip_grad_norm_; the same in every worker. */
+  /** The factor that limits the gradient's norm to `largest`, as torch's clip_grad_norm_; the same in every worker. */
   #clippingScale(largest: number): number {
     const { squares, operations } = this.#session;
     let sum = 0;
@@ -476,7 +476,7 @@ export class Executor {
     return clippingScale(Math.sqrt(sum), largest);
   }
 
-  /** What each byte of an image becomes in each channel. */
+  /** Computes the float for each byte value in each channel. */
   #writeByteValues({ scale, offset }: FusedTransform): void {
     let at = this.#session.byteValues(this.#worker);
     for (let channel = 0; channel < scale.length; channel++) {
@@ -506,14 +506,14 @@ export class Executor {
     }
   }
 
-  /** Puts image `image` of the batch into the map's place `i`. */
+  /** Writes image `image` of the batch into the map of image `i`. */
   #load(call: LoadImages, i: number, image: number): void {
     const source = this.#source!;
     if (source.kind === 'dataset') this.#loadImage(call, source, i, image);
     else this.#loadValues(call, source, i, image);
   }
 
-  /** The same, mixed with its partner. What surrounds the image in the map is 0 in both. */
+  /** The same, mixed with its partner. The frame is 0 in both. */
   #loadMixed(call: LoadImages, i: number): void {
     const { batch } = this.#current!.plan;
     const image = call.first + i;
@@ -642,7 +642,7 @@ export class Executor {
 /** Bytes that a worker needs for an image of `size` bytes. */
 export const imageBytes = (size: number): number => Math.ceil(size / 64) * 64;
 
-/** Asks running workers to stop after their step, or clears that wish before the next command. */
+/** Asks running workers to stop after their step, or clears that request before the next command. */
 export function setAbort(control: Int32Array, abort: boolean): void {
   Atomics.store(control, abortAsked, abort ? 1 : 0);
   if (!abort) Atomics.store(control, stopped, 0);

@@ -3,14 +3,14 @@ import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
 import { type Frame, noFrame } from './code.ts';
 import { type Convolution, isPoolOfTiles } from './operations.ts';
 
-/** Whether the output transform can pool: windows of 2 or 4 that tile the map, and that fit a tile. */
+/** Whether the output transform can pool: windows of 2 or 4 that tile the map and fit a tile. */
 export const poolsInTransform = ({ forward, scheme, pool }: Convolution): boolean => {
   if (forward !== 'winograd' || !isPoolOfTiles(pool)) return false;
   const [size] = pool.kernel;
   return size === 2 || (size === 4 && scheme!.tile === 4);
 };
 
-/** Tiles of the forward pass; a fused pool needs none that it would drop. */
+/** Tiles of the forward pass, without those that a fused pool would drop. */
 export function forwardTiles(operation: Convolution): Tiles {
   const { full, output, pool, scheme } = operation;
   const size = poolsInTransform(operation) ? pool!.kernel[0] : undefined;
@@ -37,7 +37,7 @@ export function convolutionInputFrame(operation: Convolution): Frame {
   };
 }
 
-/** The zeros that it needs around the gradient of its full output. */
+/** The zeros that a convolution needs around the gradient of its full output. */
 export function convolutionGradientFrame(operation: Convolution, needsInputGradient: boolean): Frame {
   if (operation.backward !== 'winograd') return noFrame;
   const { spec, input, full } = operation;

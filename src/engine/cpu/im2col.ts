@@ -1,7 +1,7 @@
 /**
  * A convolution as one matrix product: the patches of the input as rows of a matrix, with a column of ones for the
- * bias. Serves any kernel, stride and padding. Where forward and backward pass of a chunk follow each other, the
- * patches are kept for the latter.
+ * bias. Supports any kernel, stride and padding. If the backward pass of a chunk directly follows its forward pass, the
+ * patches are kept for it.
  */
 import { type Block, cutImages, cutRows, type Piece } from './blocks.ts';
 import type { Chunk, MapBuffer } from './code.ts';
@@ -28,7 +28,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const backward = training && operation.backward === 'im2col';
   const keeps = backward && !context.wholeBatch && largestRows === full.height;
   const keptImages = keeps ? images : 1;
-  // Copies of whole vectors may reach a little beyond the end.
+  // Copies of whole vectors may write past the end.
   const columns = scratch.allocate(keptImages * blockPatches * columnStride + 16);
   const one = spec.bias ? 1 : 0;
   const tail = columnStride - spec.kernel[0] * run;
@@ -64,7 +64,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       const piece = block.pieces[0]!;
       const target = fullMap!;
       code.call('im2col', { ...patches(x, chunk, piece.image, piece, columnsOf(piece.image)), one, tail });
-      // Where the map has a frame, its rows are the planes of the product.
+      // If the map has a frame, its rows are the planes of the product.
       const planes = target.contiguous ? 1 : piece.rows;
       code.call(relu ? 'gemmNNRelu' : 'gemmNN', {
         out: target.at(chunk, piece.image, piece.row),
@@ -115,7 +115,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         }
       });
     },
-    // Patches overlap, so that an image is scattered by one worker.
+    // Patches overlap, so one worker scatters a whole image.
     inputBlocks: (count) => cutImages(count, full.height),
     inputGradient(code, chunk, { pieces }) {
       const { image } = pieces[0]!;

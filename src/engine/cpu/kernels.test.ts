@@ -18,7 +18,7 @@ test('an engine without relaxed SIMD', async () => {
   expect(validate).toHaveBeenCalledOnce();
 });
 
-test('this engine has it, and so do the kernels', async () => {
+test('this engine has relaxed SIMD, and the kernels use it', async () => {
   const { hasFusedMultiplyAdds } = await import('./webassembly.ts');
   const { plainWasmKernels } = await import('./kernels.ts');
   expect(hasFusedMultiplyAdds()).toBe(true);
@@ -26,6 +26,6 @@ test('this engine has it, and so do the kernels', async () => {
   expect(formatWat(recordKernel('gemmNN', wasmTarget), true)).toContain('f32x4.relaxed_madd');
 });
 
-test.each(kernelNames)('%s does without', (name) => {
+test.each(kernelNames)('%s works without relaxed SIMD', (name) => {
   expect(formatWat(recordKernel(name, wasmTarget), false)).not.toContain('relaxed');
 });

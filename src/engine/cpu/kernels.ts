@@ -1,4 +1,4 @@
-/** Which kernels a session uses: native ones where there is a compiler, otherwise WebAssembly, as fast as V8 makes it. */
+/** Chooses a session's kernels: native ones if there is a compiler, otherwise the fastest WebAssembly that V8 offers. */
 import { VggError } from '../../errors.ts';
 import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
@@ -6,7 +6,7 @@ import { type KernelSource, vectorsOf } from './library.ts';
 import { inNode } from './threads.ts';
 import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 
-/** Finds kernels for memory that is shared or not; tells `notice` what a user should know, and gives up at `signal`. */
+/** Finds kernels for shared or unshared memory. `notice` receives lines for the user; `signal` cancels. */
 export type KernelProvider = (
   shared: boolean,
   notice: (line: string) => void,
@@ -15,7 +15,7 @@ export type KernelProvider = (
 
 const plainModules = new Map<boolean, KernelSource>();
 
-/** WebAssembly as every engine runs it. */
+/** WebAssembly for every engine. */
 export const plainWasmKernels: KernelProvider = async (shared) => {
   let source = plainModules.get(shared);
   if (!source) {
@@ -27,7 +27,7 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
   return source;
 };
 
-/** WebAssembly, revectorized where V8 and the processor can and a self-test agrees. */
+/** WebAssembly, revectorized if V8 and the processor support it and a self-test passes. */
 export const wasmKernels: KernelProvider = async (shared, notice) => {
   if (inNode()) {
     const { revectorizedKernels } = await import('./revectorize-node.ts');
@@ -38,19 +38,19 @@ export const wasmKernels: KernelProvider = async (shared, notice) => {
   return plainWasmKernels(shared, notice);
 };
 
-/** Native kernels. @throws VggError where there can be none, with the reason. */
+/** Native kernels. @throws VggError with the reason if they are not available. */
 export const nativeKernels: KernelProvider = async (_, notice, signal) => {
-  if (!inNode()) throw new VggError('native kernels need Node; a browser runs WebAssembly');
+  if (!inNode()) throw new VggError("native kernels need Node; use device 'wasm' in a browser");
   const native = await import('./native-node.ts');
   try {
     return await native.nativeKernels({ onNotice: notice, signal });
   } catch (error) {
     if (signal?.aborted || !(error instanceof VggError)) throw error;
-    throw new VggError(`--device native: ${error.message}; --device wasm needs nothing`);
+    throw new VggError(`--device native: ${error.message}; --device wasm needs no compiler`);
   }
 };
 
-/** Native kernels where they can be had, otherwise WebAssembly. */
+/** Native kernels if available, otherwise WebAssembly. */
 export const anyKernels: KernelProvider = async (shared, notice, signal) => {
   if (inNode() && process.env.VGGNET_CC?.trim() !== '') {
     const native = await import('./native-node.ts');
@@ -58,7 +58,7 @@ export const anyKernels: KernelProvider = async (shared, notice, signal) => {
       return await native.nativeKernels({ onNotice: notice, signal });
     } catch (error) {
       if (signal?.aborted || !(error instanceof VggError)) throw error;
-      notice(`no native kernels, so WebAssembly runs: ${error.message}`);
+      notice(`native kernels are not available, using WebAssembly: ${error.message}`);
     }
   }
   return wasmKernels(shared, notice);

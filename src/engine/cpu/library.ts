@@ -1,30 +1,30 @@
 /**
- * What runs kernel calls: a WebAssembly module or a native library, bound to one memory. Both have the same kernels,
- * called with the same numbers; a session chooses one when it opens and keeps it.
+ * Runs kernel calls: a WebAssembly module or a native library, bound to one memory. Both have the same kernels with the
+ * same arguments; a session chooses one when it opens.
  */
 import type { KernelName } from '../../kernels/catalogue.ts';
 import type { Target, TileSize } from '../../kernels/language.ts';
 import type { Call } from './code.ts';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
 
-/** Where kernels come from; it can be sent to workers. */
+/** The source of kernels; it can be sent to workers. */
 export type KernelSource = KernelVectors &
   (
     | {
         readonly kind: 'wasm';
-        /** What it is, beyond its kind: `revectorized`, `''` for vectors of 128 bits, `unfused` for such without fused multiply-adds. */
+        /** `revectorized`, `''` for 128-bit vectors, or `unfused` for 128-bit vectors without fused multiply-adds. */
         readonly variant: string;
         readonly module: WasmModule;
       }
     | {
         readonly kind: 'native';
-        /** Its vectors, for instance `AVX-512`. */
+        /** Its vectors: for instance `AVX-512`. */
         readonly variant: string;
         /** The shared library, in the cache. */
         readonly file: string;
-        /** Where it is loaded from: the open file whose content was checked, where the system can. */
+        /** The path to load: the open file whose content was checked, if the system supports that. */
         readonly path: string;
-        /** URL from where koffi is looked up. */
+        /** URL from which koffi is resolved. */
         readonly program: string;
       }
   );
@@ -36,7 +36,7 @@ interface KernelVectors {
   readonly tiles: readonly TileSize[];
 }
 
-/** What a target's kernels are like. */
+/** The vectors and tiles of a target's kernels. */
 export const vectorsOf = ({ widths: [widest] }: Target): KernelVectors => ({
   lanes: widest!.lanes,
   tiles: widest!.tiles,
@@ -47,9 +47,9 @@ export const describeKernels = ({ kind, variant }: KernelSource): string =>
   variant === '' ? kind : `${kind} (${variant})`;
 
 export interface KernelLibrary {
-  /** Prepares calls; the result makes them one after the other. */
+  /** Prepares calls; the returned function runs them in order. */
   bind(calls: readonly Call[]): () => void;
-  /** Makes one call. */
+  /** Runs one call. */
   call(kernel: KernelName, values: readonly number[]): void;
 }
 
@@ -60,15 +60,15 @@ export async function openLibrary(source: KernelSource, memory: WasmMemory): Pro
   return openModule(source.module, memory);
 }
 
-/** A kernel does not see what exceeds its parameters. */
+/** A kernel ignores arguments beyond its parameters. */
 type WasmKernel = (...values: readonly (number | undefined)[]) => void;
 
 /** Of a kernel; see `prepare`. */
 export const mostArguments = 24;
 
 /**
- * Prepares a call. The arguments are written out: V8 takes 130 ns to spread a list and a quarter of that to read as much,
- * and a step makes a thousand calls and more.
+ * Prepares a call. The arguments are written out: V8 takes 130 ns to spread a list, four times as long as reading it, and
+ * a step makes more than a thousand calls.
  */
 function prepare(run: WasmKernel, values: readonly number[]): () => void {
   if (values.length > mostArguments) throw new RangeError(`a kernel with ${values.length} arguments`);

@@ -1,11 +1,11 @@
 /**
- * A linear layer with the ReLU behind it. Weights lie as rows of one output each, [out][features], in the order in
- * which the input map lies in memory, so that no product needs a transposed copy: the forward pass is a product with
- * the transposed (dot products along both rows), the input's gradient a plain one.
+ * A linear layer with the ReLU after it. Weights are stored as one row per output, [out][features], in the memory order
+ * of the input map, so that no product needs a transposed copy: the forward pass multiplies by the transposed weights
+ * (dot products of rows), the input's gradient is a plain product.
  *
- * A small layer is computed by image like everything else. A large one (`split`) would need its weights once for each
- * worker and a gradient slot as large as itself; it is computed for the whole batch at once, and split over the
- * threads by output in the forward pass and by input in the backward pass.
+ * A small layer is computed by image like everything else. A large one (`split`) would need its weights in each worker's
+ * cache and gradient slots of its own size; it is computed for the whole batch at once, split over the threads by output
+ * in the forward pass and by input in the backward pass.
  */
 import { type Chunk, type Code, floorOf } from './code.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';
@@ -14,7 +14,7 @@ import type { Linear } from './operations.ts';
 /** Outputs of a piece of a split forward pass, inputs of a piece of a split backward pass. */
 const outputBlock = 32;
 const inputBlock = 256;
-/** Floats of the depth that a product takes at once, so that a batch of such rows stays in the second-level cache. */
+/** Floats of depth per product, so that a batch of these rows stays in the second-level cache. */
 const depthBlock = 1024;
 
 export function lowerLinear(operation: Linear, context: LoweringContext): Lowered {

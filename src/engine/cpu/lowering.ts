@@ -1,9 +1,9 @@
 /**
- * What every lowered operation offers, and what it may use.
+ * The interface of a lowered operation, and what it may use.
  *
- * An operation's gradients are right by its own doing. Of a ReLU that it has fused, the gradient is applied where it
- * is cheapest: the operation behind may do so as it writes `dy` (its `inputFloor`), and where the plan does not have it
- * do so, the operation does it itself (`outputFloor`).
+ * An operation does not rely on its successor for correct gradients. The gradient of a fused ReLU is applied where it is
+ * cheapest: the next operation may apply it while it writes `dy` (its `inputFloor`); if the plan does not arrange that,
+ * the operation applies it itself (`outputFloor`).
  */
 import type { Chunk, Code, Frame, MapBuffer, Place, Region } from './code.ts';
 import type { MapShape } from './operations.ts';
@@ -11,51 +11,50 @@ import type { MapShape } from './operations.ts';
 export interface LoweringContext {
   /** Memory of one worker. */
   readonly scratch: Region;
-  /** Images in a chunk at most. */
+  /** Most images in a chunk. */
   readonly images: number;
   /** Whether a backward pass follows. */
   readonly training: boolean;
-  /** Whether all images pass one operation before the next, rather than one chunk all operations. */
+  /** Whether all images pass one operation before the next; otherwise one chunk passes all operations. */
   readonly wholeBatch: boolean;
-  /** Input and output, and their gradients where there is a backward pass; `dx` only where someone needs it. */
+  /** Input and output, and their gradients if there is a backward pass; `dx` only if needed. */
   readonly x: MapBuffer;
   readonly y: MapBuffer;
   readonly dx: MapBuffer | undefined;
   readonly dy: MapBuffer | undefined;
   /** Whether `dy` has the frame that the operation's backward pass needs. */
   readonly dyFramed: boolean;
-  /** 0 where the operation before has a ReLU whose gradient this one applies to `dx`, −∞ where not. */
+  /** 0 if this operation applies the gradient of the previous operation's ReLU to `dx`, −∞ otherwise. */
   readonly inputFloor: number;
-  /** 0 where this operation has to apply the gradient of its own ReLU to `dy`, −∞ where that is done or there is none. */
+  /** 0 if this operation must apply the gradient of its own ReLU to `dy`, −∞ if that is done or there is none. */
   readonly outputFloor: number;
-  /** Whether `dx` is written over behind this operation, so that nothing in it stays as it was. */
+  /** Whether `dx` is overwritten after this operation, so that none of its content stays. */
   readonly dxChanges: boolean;
   readonly parameters: Place;
   /** Floats of a core's second-level cache. */
   readonly cacheFloats: number;
   /** A map that must last from the forward to the backward pass. */
   allocate(shape: MapShape, frame: Frame): MapBuffer;
-  /** Maps for use within the backward pass of this operation, which takes so many images at a time. */
+  /** Maps for the backward pass of this operation, which processes this many images at a time. */
   allocateGradient(shape: MapShape, frame: Frame, images: number): MapBuffer;
 }
 
-/** Stages that need each other's results, each in pieces that do not. */
+/** Stages that need the previous stage's results; the pieces of a stage are independent. */
 export type Stages = ((code: Code) => void)[][];
 
-/** One operation of a plan. `slot` is where the parameters' gradients of a group of images are summed, in floats. */
+/** One operation of a plan. `slot` is the address (in floats) of the gradient sums of a group of images. */
 export interface Lowered {
   forward(code: Code, chunk: Chunk): void;
   /**
-   * The forward pass of a few images in stages that need each other's results, each stage in about `parts` pieces
-   * an image that do not.
+   * The forward pass of a few images, in stages with about `parts` independent pieces per image.
    */
   forwardStages(chunk: Chunk, parts: number): Stages;
-  /** Gradients of the parameters are added to the slot, or replace it where the chunk is the slot's first. */
+  /** Adds gradients of the parameters to the slot, or replaces it if the chunk is the slot's first. */
   backward(code: Code, chunk: Chunk, slot: number, first: boolean): void;
   /** After the slot's last chunk. */
   finish?(code: Code, slot: number): void;
   /**
-   * The backward pass of a few images likewise. `slot` gives the place of slots 0 … `parts` − 1; the result says how
+   * The backward pass of a few images, likewise. `slot` returns the address of slots 0 … `parts` − 1; the result says how
    * many of them hold a part of the gradient.
    */
   backwardStages(
@@ -65,7 +64,7 @@ export interface Lowered {
   ): { readonly stages: Stages; readonly slots: number };
 }
 
-/** The same, with what is emitted marked as a part of operation `index`. */
+/** The same, but marks what is emitted as part of operation `index`. */
 export function marked(lowered: Lowered, index: number): Lowered {
   const { finish } = lowered;
   const mark = (stages: Stages): Stages =>
@@ -86,7 +85,7 @@ export function marked(lowered: Lowered, index: number): Lowered {
 const imagesOf = ({ first, count }: Chunk): Chunk[] =>
   Array.from({ length: count }, (_, i) => ({ first: first + i, count: 1 }));
 
-/** Applies the operation's own ReLU to the gradient of its output, where nobody else has. */
+/** Applies the operation's ReLU to the gradient of its output, if the next operation does not. */
 export function applyOwnRelu(code: Code, { y, dy, outputFloor }: LoweringContext, chunk: Chunk): void {
   if (outputFloor !== 0) return;
   for (let image = 0; image < chunk.count; image++) {
@@ -104,7 +103,7 @@ export function applyOwnRelu(code: Code, { y, dy, outputFloor }: LoweringContext
   }
 }
 
-/** The same operation, whose backward pass begins with its own ReLU. */
+/** The same operation, but its backward pass starts with its own ReLU. */
 export function withOwnRelu(lowered: Lowered, context: LoweringContext): Lowered {
   if (context.outputFloor !== 0) return lowered;
   return {
@@ -121,7 +120,7 @@ export function withOwnRelu(lowered: Lowered, context: LoweringContext): Lowered
   };
 }
 
-/** The stages of an operation without parameters: its images are its only pieces. */
+/** The stages of an operation without parameters: one piece per image. */
 export function imageStages(
   lowered: Pick<Lowered, 'forward' | 'backward'>,
 ): Pick<Lowered, 'forwardStages' | 'backwardStages'> {

@@ -1,4 +1,4 @@
-/** Kernels of a compiled library, called through koffi; `native-node.ts` makes the library. Node alone. */
+/** Kernels of a compiled library, called through koffi; `native-node.ts` compiles the library. Node only. */
 import { VggError } from '../../errors.ts';
 import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
 import { loadKoffi } from '../../koffi-node.ts';
@@ -11,7 +11,7 @@ const floatPlaces = new Map(
   kernelNames.map((name) => [name, Object.values(kernelParameters[name]).map((type) => type === 'f32')]),
 );
 
-/** Writes a call as \`vggnet_run\` reads it; returns the place behind it. */
+/** Encodes a call for `vggnet_run`; returns the index after it. */
 function encode(
   words: Int32Array,
   floats: Float32Array,
@@ -28,14 +28,14 @@ function encode(
   return at;
 }
 
-/** Kernels of a compiled library. `url` is where koffi is looked up from. */
+/** Opens a compiled library. koffi is resolved from `url`. @throws VggError if it cannot be loaded. */
 export function openNative(file: string, memory: WasmMemory, url?: string): KernelLibrary {
   const koffi = loadKoffi(url);
   let run: (...values: unknown[]) => void;
   try {
     run = koffi.load(file).func('void vggnet_run(void *memory, void *program, int32_t calls)');
   } catch (error) {
-    throw new VggError(`${file} does not load: ${(error as Error).message}`);
+    throw new VggError(`cannot load ${file}: ${(error as Error).message}`);
   }
   let { buffer } = memory;
   let bytes = new Uint8Array(buffer);

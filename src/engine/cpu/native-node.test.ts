@@ -1,4 +1,4 @@
-/** The loader of native kernels: its cache, what it does where a file, a folder or a compiler is no good, and what it says. */
+/** The loader of native kernels: its cache, its messages, and how it handles bad files, folders and compilers. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -140,7 +140,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     onTestFinished(() => void process.off('SIGINT', obey));
   };
 
-  test('the first start compiles and says so in one line; the second finds the library and says nothing', async () => {
+  test('the first start compiles and says so in one line; the second uses the library silently', async () => {
     expect(firstNotices).toEqual([expect.stringContaining(compiling())]);
     expect(firstNotices[0]).not.toContain('\n');
     const folder = join(home, 'cache', 'native');
@@ -155,7 +155,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(statSync(join(home, 'cache', 'native')).mode & 0o777).toBe(0o700);
   });
 
-  test('a library that nobody has used for two months goes when another is made; use keeps it', async () => {
+  test('compiling removes libraries that were unused for two months, and no others', async () => {
     const old = filled();
     const long = new Date(Date.now() - 61 * 24 * 3_600_000);
     utimesSync(old, long, long);
@@ -191,7 +191,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(lstatSync(file).isFile()).toBe(true);
   });
 
-  test('no compiler is taken from a folder that depends on where it runs', async () => {
+  test('no compiler is taken from a relative folder in PATH', async () => {
     const before = process.cwd();
     writeFileSync(join(scratch, 'cc'), '#!/bin/sh\ntouch called', { mode: 0o755 });
     vi.stubEnv('PATH', `.${delimiter}${process.env.PATH}`);
@@ -204,7 +204,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(existsSync(join(scratch, 'called'))).toBe(false);
   });
 
-  test('a deleted folder is made again', async () => {
+  test('a deleted folder is created again', async () => {
     const file = filled();
     expect(await load()).toBe(file);
     rmSync(directory, { recursive: true });
@@ -225,7 +225,10 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     const file = filled();
     writeFileSync(file, damage(readFileSync(file)));
     const again = await load();
-    expect(notices).toEqual([`${file} is damaged`, expect.stringContaining(compiling())]);
+    expect(notices).toEqual([
+      `${file} is damaged and will be replaced`,
+      expect.stringContaining(compiling()),
+    ]);
     expect(readdirSync(directory)).toEqual([basename(again)]);
     await expectRight(again);
   });
@@ -259,7 +262,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(notices).toEqual([]);
   });
 
-  describe('refuses a compiler', () => {
+  describe('rejects a compiler', () => {
     test('that does not even start to compile', async () => {
       const { message } = await failure({ environment: { VGGNET_CC: '/bin/false' } });
       expect(message).toMatch(/^\/bin\/false does not compile: ./);
@@ -269,25 +272,29 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     test('that fails, with its name and its first error', async () => {
       const options = script('echo "0.c: warning: dust" >&2', 'echo "0.c:1: error: boom" >&2', 'exit 1');
       const { message } = await failure(options);
-      expect(message).toBe(`${options.environment!.VGGNET_CC} fails on the kernels: 0.c:1: error: boom`);
+      expect(message).toBe(
+        `${options.environment!.VGGNET_CC} cannot compile the kernels: 0.c:1: error: boom`,
+      );
       expect(readdirSync(directory)).toEqual([]);
     });
 
-    test('that fails without a word, in one line', async () => {
+    test('that fails without output, in one line', async () => {
       const { message } = await failure(script('exit 3'));
-      expect(message).toMatch(/script-cc fails on the kernels: it ended with code 3$/);
+      expect(message).toMatch(/script-cc cannot compile the kernels: it ended with code 3$/);
     });
 
-    test('whose library does not load', async () => {
+    test('whose library cannot be loaded', async () => {
       const options = script('case "$*" in *-shared*) echo garbage > kernels.so;; esac');
-      expect((await failure(options)).message).toMatch(/ made does not run: .*kernels\.so does not load: /);
+      expect((await failure(options)).message).toMatch(
+        /^native kernels of .* do not run: cannot load .*kernels\.so: /,
+      );
       expect(readdirSync(directory)).toEqual([]);
     });
 
-    test('whose self-test somebody ends, and does not hold it against it', async () => {
+    test('whose self-test is killed from outside, but does not record a failure', async () => {
       const options = spoiling('relu', 'extern int raise(int); raise(15);');
       expect((await failure(options)).message).toMatch(
-        / made does not run: its self-test was ended by SIGTERM$/,
+        /^native kernels of .* do not run: its self-test was killed by SIGTERM$/,
       );
       expect(readdirSync(directory)).toEqual([]);
     });
@@ -298,7 +305,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       const options = script(
         `case "$*" in *"-c 0.c"*) echo 'error: boom' >&2; exit 1;; *-c*) sleep 2; touch '${late}';; esac`,
       );
-      expect((await failure(options)).message).toMatch(/fails on the kernels: error: boom$/);
+      expect((await failure(options)).message).toMatch(/cannot compile the kernels: error: boom$/);
       expect(readdirSync(directory)).toEqual([]);
       await sleep(2500);
       expect(existsSync(late)).toBe(false);
@@ -308,7 +315,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       // ReLU writes where nothing is.
       const options = spoiling('relu', '*(volatile int *)0 = 1;');
       const { message } = await failure(options);
-      expect(message).toMatch(/^native kernels of .* failed their self-test: its process was ended by SIG/);
+      expect(message).toMatch(/^native kernels of .* failed their self-test: its process was killed by SIG/);
       expect(readdirSync(directory)).toEqual([expect.stringMatching(/-\.failed$/)]);
       expect((await failure(options)).message).toContain(message);
       expect(notices).toHaveLength(1);
@@ -325,7 +332,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       expect(kept).toEqual([expect.stringMatching(/-\.failed$/)]);
       const compiled = readFileSync(log, 'utf8');
       expect((await failure(options)).message).toBe(
-        `${message} (kept in ${join(directory, kept[0]!)}; remove it to try again)`,
+        `${message} (recorded in ${join(directory, kept[0]!)}; delete it to try again)`,
       );
       expect(notices).toHaveLength(1);
       expect(readFileSync(log, 'utf8')).toBe(compiled);
@@ -333,7 +340,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
   });
 
-  test('gives up at a signal, with its reason, and leaves nothing behind', async () => {
+  test('a signal cancels it with its reason, and nothing is left behind', async () => {
     const controller = new AbortController();
     const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
     listenToInterrupts();
@@ -349,7 +356,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     expect(existsSync(late)).toBe(false);
   });
 
-  test('a signal that was given before is obeyed', async () => {
+  test('a signal that is already aborted cancels it', async () => {
     const reason = new VggError('enough');
     const options = { target, directory, signal: AbortSignal.abort(reason) };
     await expect(nativeKernels(options)).rejects.toBe(reason);
@@ -367,12 +374,12 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   describe('another process that compiles', () => {
     beforeEach(() => void mkdirSync(directory, { recursive: true, mode: 0o700 }));
 
-    test('is waited for, and can be given up', async () => {
+    test('is waited for, and the wait can be canceled', async () => {
       const other = await lockFolder(directory);
       const controller = new AbortController();
       const [waiting, stopped] = [load(), load({ signal: controller.signal })];
       await vi.waitUntil(() => notices.length === 2);
-      expect(notices[0]).toBe('waiting for another process that compiles native kernels');
+      expect(notices[0]).toBe('waiting for another process that is compiling native kernels');
       controller.abort(new Error('enough'));
       await expect(stopped).rejects.toThrow('enough');
       const made = filled();
@@ -391,14 +398,14 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     });
   });
 
-  test('what is printed beside the self-test is no verdict', async () => {
+  test('other output does not affect the verdict of the self-test', async () => {
     const hook = join(scratch, 'hook.cjs');
     writeFileSync(hook, "process.stdout.write('hook loaded, adam, wrong');");
     vi.stubEnv('NODE_OPTIONS', `--require ${hook}`);
     await expectRight(await load());
   });
 
-  test('a Ctrl-C ends a compiler with a program that does not listen to it', async () => {
+  test('Ctrl-C ends a compiler together with a program that does not handle SIGINT', async () => {
     const [begun, late] = [join(scratch, 'begun'), join(scratch, 'late')];
     const { environment } = script(`touch '${begun}'; sleep 1; touch '${late}'`);
     const url = JSON.stringify(new URL('./native-node.ts', import.meta.url).href);
@@ -419,7 +426,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   });
 
   describe('finds a compiler', () => {
-    test('by a path with blanks, and by a relative one from elsewhere', async () => {
+    test('by a path with blanks, and by a relative path', async () => {
       const folder = join(scratch, 'a b');
       mkdirSync(folder);
       writeFileSync(join(folder, 'cc'), `#!/bin/sh\nexec ${compiler.command.join(' ')} "$@"\n`, {
@@ -438,7 +445,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       }
     });
 
-    test('and takes no file of the folder that it runs in for one', async () => {
+    test('and ignores files in the current folder', async () => {
       const before = process.cwd();
       for (const name of ['cc', 'gcc']) mkdirSync(join(scratch, name));
       process.chdir(scratch);
@@ -449,7 +456,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       }
     });
 
-    test('beside a $CC that does not run', async () => {
+    test('if $CC does not run', async () => {
       const { version } = await findCompiler({ target, environment: { CC: missing } });
       expect(version).not.toBe('');
     });
@@ -465,7 +472,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     ]);
   });
 
-  describe('refuses a folder', () => {
+  describe('rejects a folder', () => {
     test.skipIf(!process.getuid).for(['755', '777'])('that others may enter (mode %s)', async (mode) => {
       filled();
       chmodSync(directory, mode);
@@ -495,7 +502,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
       expect((await failure()).message).toBe(`${directory} is not a folder; remove it`);
     });
 
-    test('that cannot be made', async () => {
+    test('that cannot be created', async () => {
       writeFileSync(join(scratch, 'cache'), '');
       expect((await failure()).message).toContain(directory);
     });
@@ -505,7 +512,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
 describe('without a compiler', () => {
   const unfound = `no C compiler: ${missing} not found`;
 
-  test('the loader says which one it looked for', async () => {
+  test('the error names the compiler', async () => {
     const looking = findCompiler({ environment: { VGGNET_CC: missing } });
     await expect(looking).rejects.toThrow(new VggError(unfound));
   });
@@ -515,14 +522,16 @@ describe('without a compiler', () => {
     await expect(looking).rejects.toThrow(new VggError('turned off by VGGNET_CC'));
   });
 
-  test('any kernels are WebAssembly, with the reason', async () => {
+  test('anyKernels uses WebAssembly and gives the reason', async () => {
     vi.stubEnv('VGGNET_CC', missing);
     const { kind } = await anyKernels(false, (line) => notices.push(line));
     expect(kind).toBe('wasm');
-    expect(notices).toContainEqual(expect.stringMatching(/^no native kernels, so WebAssembly runs: ./));
+    expect(notices).toContainEqual(
+      expect.stringMatching(/^native kernels are not available, using WebAssembly: ./),
+    );
   });
 
-  test('native kernels that were asked for are an error', async () => {
+  test('explicitly requested native kernels are an error', async () => {
     vi.stubEnv('VGGNET_CC', missing);
     const asking = nativeProvider(false, (line) => notices.push(line));
     await expect(asking).rejects.toThrow(/^--device native: ./);
@@ -534,12 +543,12 @@ describe('without a compiler', () => {
 
   test('vgg train --device native ends with the reason', async () => {
     const run = await vgg([...train, 'native'], { env: { VGGNET_CC: '' } });
-    expect(run.stderr).toMatch(/^error: --device native: .+; --device wasm needs nothing\n$/);
+    expect(run.stderr).toMatch(/^error: --device native: .+; --device wasm needs no compiler\n$/);
     expect(run.stdout).toBe('');
     expect(run.code).toBe(1);
   });
 
-  test('vgg train --device auto trains on WebAssembly; VGGNET_CC= asks for it, so that nothing is said', async () => {
+  test('vgg train --device auto trains on WebAssembly; with VGGNET_CC= it says nothing', async () => {
     const run = await vgg([...train, 'auto'], { env: { VGGNET_CC: '' } });
     expect(jsonLines(run)[0]!.device).toMatch(/^wasm/);
     expect(run.stderr).not.toContain('native');

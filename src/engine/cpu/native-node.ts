@@ -1,8 +1,8 @@
 /**
- * Native kernels: the C that `kernels/c.ts` prints, compiled once by the machine's own compiler, kept in the user's
- * cache and called through koffi. A library enters the cache only after its self-test, in a process of its own, and by a
- * rename; its name holds the hash of what it was made from and of its content, so that neither a change of compiler,
- * processor or kernels nor a damaged file goes unnoticed. Of several processes that start at once one compiles.
+ * Native kernels: the C that `kernels/c.ts` prints, compiled once by the machine's compiler, kept in the user's cache and
+ * called through koffi. A library enters the cache by a rename after a self-test in a separate process. Its name holds
+ * hashes of its sources and its content, which detects a new compiler, processor or kernels and damaged files. If several
+ * processes start at the same time, one compiles.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import {
@@ -43,14 +43,14 @@ import { checkMemory, testAgainstPlain } from './self-test.ts';
 export interface NativeOptions extends CompilerOptions {
   /** Where libraries are kept; the user's cache by default. */
   readonly directory?: string;
-  /** Told what takes long. */
+  /** Receives a line about what takes long. */
   readonly onNotice?: (line: string) => void;
 }
 
-/** Kernels that were compiled but compute wrongly, or crash. */
+/** Compiled kernels that compute wrong results or crash. */
 export class WrongKernels extends VggError {}
 
-/** Milliseconds after which a folder is no compilation under way, and after which a library is not kept any longer. */
+/** Milliseconds after which a working folder counts as abandoned, and an unused library is removed. */
 const abandonedAfter = 3_600_000;
 const unusedAfter = 60 * 24 * 3_600_000;
 
@@ -63,12 +63,12 @@ const hash = (...parts: (string | Uint8Array)[]): string => {
   return sum.digest('hex').slice(0, 32);
 };
 
-/** Finds the library in the cache, or compiles it. @throws VggError with the reason where there can be none. */
+/** Finds the library in the cache, or compiles it. @throws VggError with the reason if that fails. */
 export async function nativeKernels(options: NativeOptions = {}): Promise<KernelSource> {
   try {
     return await findOrCompile(options);
   } catch (error) {
-    // A folder that cannot be written, for instance, or a full disk.
+    // For instance a folder that cannot be written, or a full disk.
     if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
     if (error instanceof Error && 'syscall' in error) {
       const { path = options.directory ?? nativeDirectory() } = error as NodeJS.ErrnoException;
@@ -103,7 +103,7 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   if (kept !== undefined) return source(kept);
   const release = await lockDirectory(directory, options);
   try {
-    // Another process may have compiled meanwhile.
+    // Another process may have compiled in the meantime.
     const made = await findLibrary(directory, key, onNotice);
     return source(made ?? (await compileInto(directory, key, compiler, print(), options)));
   } finally {
@@ -111,7 +111,7 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
   }
 }
 
-/** Compiles, tests and keeps a library. @throws VggError where that cannot be. */
+/** Compiles, tests and caches a library. @throws VggError if that fails. */
 async function compileInto(
   directory: string,
   key: string,
@@ -127,7 +127,7 @@ async function compileInto(
     try {
       rmSync(work, { recursive: true, force: true, maxRetries: 3 });
     } catch {
-      // Something in it is still in use; `removeOld` comes again.
+      // Something in it is still in use; a later `removeOld` removes it.
     }
   };
   const forget = onProgramExit(remove);
@@ -145,7 +145,7 @@ async function compileInto(
     const made = await findLibrary(directory, key, onNotice);
     if (made) return made;
     throw new VggError(
-      `the native kernels were removed from ${directory} while they were compiled; start again`,
+      `the native kernels were removed from ${directory} during compilation; run the command again`,
     );
   } finally {
     forget();
@@ -153,15 +153,15 @@ async function compileInto(
   }
 }
 
-/** A library in the cache, and where its checked content is loaded from. */
+/** A library in the cache, and the path of its checked content. */
 type Library = Pick<KernelSource & { readonly kind: 'native' }, 'file' | 'path'>;
 
-/** Libraries of the cache that this process has loaded, open, so that they are loaded as they were checked. */
+/** Open files of the libraries that this process has loaded, so that it loads exactly what was checked. */
 const openLibraries = new Map<string, number>();
 
 /**
- * The library of this key in the cache, where there is a good one; damaged ones are removed.
- * @throws WrongKernels where one was made and failed its self-test.
+ * The undamaged library of this key in the cache, if any; damaged ones are removed.
+ * @throws WrongKernels if one was compiled and failed its self-test.
  */
 async function findLibrary(
   directory: string,
@@ -177,21 +177,21 @@ async function findLibrary(
       const content = readFileSync(fd);
       if (name.endsWith('.failed')) {
         throw new WrongKernels(
-          `${content.toString('utf8').trim()} (kept in ${file}; remove it to try again)`,
+          `${content.toString('utf8').trim()} (recorded in ${file}; delete it to try again)`,
         );
       }
       if (name !== libraryName(key, content)) {
-        onNotice?.(`${file} is damaged`);
+        onNotice?.(`${file} is damaged and will be replaced`);
         await rm(file, { force: true });
         continue;
       }
-      // Its time is that of its last use; a folder that cannot be written says nothing here.
+      // Its time records the last use; a failure does not matter here.
       await utimes(file, new Date(), new Date()).catch(() => undefined);
       const { dev, ino } = fstatSync(fd);
       const identity = `${file} ${dev} ${ino}`;
       keep = !openLibraries.has(identity);
       if (keep) openLibraries.set(identity, fd);
-      // The system opens the same file again, whatever is in its place by now.
+      // Opens the same file, even if its path now leads to another one.
       const path = `/proc/self/fd/${openLibraries.get(identity)}`;
       return { file, path: existsSync(path) ? path : file };
     } finally {
@@ -201,14 +201,14 @@ async function findLibrary(
   return undefined;
 }
 
-/** Opens a file of this user's cache; undefined where it is gone, or no file. What is not the user's own is removed. */
+/** Opens a file of this user's cache; undefined if it is gone or not a file. Removes what another user owns. */
 function openOwn(file: string): number | undefined {
   let fd: number;
   try {
     fd = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    // Another process has removed it; or it is a link or a socket.
+    // A link or a socket is removed; a file may have been removed by another process.
     if (code === 'ELOOP' || code === 'ENXIO') rmSync(file, { force: true });
     else if (code !== 'ENOENT') throw error;
     return undefined;
@@ -221,13 +221,13 @@ function openOwn(file: string): number | undefined {
   return undefined;
 }
 
-/** Milliseconds between two looks whether another process has compiled, and after which it is not waited for. */
+/** Milliseconds between checks whether another process has compiled, and the longest wait for it. */
 const lookEvery = 100;
 const patience = 60_000;
 
 /**
- * Makes this process the one that compiles, where that can be had: where another one may or may not live, and has not ended
- * in good time, or where locks do not work, two compile the same, which is a waste and no harm.
+ * Takes the lock to compile. If another process holds it for too long, or locks do not work, compiles without it: two
+ * processes then compile the same, which is wasteful but harmless.
  */
 async function lockDirectory(
   directory: string,
@@ -247,10 +247,10 @@ async function lockDirectory(
         await lock.release().catch(() => undefined);
       };
     }
-    // It was released just now, or cannot be had.
+    // It was just released, or locks do not work here.
     if ((await lockHolder(directory).catch(() => undefined)) === undefined) free++;
     else if (!told) {
-      onNotice?.('waiting for another process that compiles native kernels');
+      onNotice?.('waiting for another process that is compiling native kernels');
       told = true;
     }
     await sleep(lookEvery);
@@ -258,7 +258,7 @@ async function lockDirectory(
   return async () => {};
 }
 
-/** Removes what a process left behind that was ended while it compiled, and libraries that nobody has used for long. */
+/** Removes leftovers of killed compilations, and libraries that were unused for long. */
 async function removeOld(directory: string): Promise<void> {
   for (const name of readdirSync(directory)) {
     if (name === 'lock') continue;
@@ -269,15 +269,15 @@ async function removeOld(directory: string): Promise<void> {
 }
 
 /**
- * What the C is made from: the files of the kernels, their language and its printers. They tell a change as well as the C
- * itself, which takes a tenth of a second to print. Undefined where the program was bundled and they are not there.
+ * The sources of the kernels, their language and its printers. They detect a change as well as the C itself, which takes
+ * a tenth of a second to print. Undefined in a bundled program, which does not have them.
  */
 function kernelFiles(): readonly string[] | undefined {
   const printer = moduleFile('kernels/c');
   if (!printer) return undefined;
   const folder = new URL('.', printer);
   try {
-    // At once, since a data set that is being read keeps the threads of asynchronous reading busy.
+    // Synchronously, because reading a data set may keep Node's I/O threads busy.
     const names = readdirSync(folder)
       .filter((name) => /(?<!\.test|\.d)\.[jt]s$/.test(name))
       .sort();
@@ -290,12 +290,12 @@ function kernelFiles(): readonly string[] | undefined {
 
 const libraryName = (key: string, content: Uint8Array): string => `${key}-${hash(content)}.so`;
 
-/** Signals by which code that is wrong ends its process; others come from somebody else. */
+/** Signals of a crash; other signals come from outside. */
 const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP', 'SIGABRT'];
-/** On Windows: access violation, illegal and privileged instruction, division by zero, overflow of the stack, damaged heap. */
+/** On Windows: access violation, illegal and privileged instruction, division by zero, stack overflow, heap corruption. */
 const exceptions = [0xc0000005, 0xc000001d, 0xc0000096, 0xc0000094, 0xc00000fd, 0xc0000374];
 
-/** Whether a process ended because of what its code did. */
+/** Whether a process crashed by its own fault. */
 const hasCrashed = ({ code, signal, stderr }: Ended): boolean =>
   signal === null
     ? exceptions.includes(code ?? 0)
@@ -305,8 +305,8 @@ const hasCrashed = ({ code, signal, stderr }: Ended): boolean =>
 const testLimit = 60_000;
 
 /**
- * What the self-test finds wrong, in a process of its own, which wrong code may crash.
- * @throws VggError where it could not be done.
+ * Runs the self-test in a separate process, which wrong code may crash. Returns what is wrong, if anything.
+ * @throws VggError if the test cannot run.
  */
 async function testLibrary(
   file: string,
@@ -316,12 +316,12 @@ async function testLibrary(
   const { lanes } = vectorsOf(nativeTargets[target]);
   const program = moduleFile('engine/cpu/native-test-node');
   if (program?.protocol !== 'file:' || !existsSync(program)) {
-    // A program that was bundled has no files beside it.
+    // A bundled program has no separate file for the test.
     const memory = checkMemory(false);
     return testAgainstPlain(openNative(file, memory), memory, lanes);
   }
   const limit = AbortSignal.timeout(testLimit);
-  // What else is printed, by what NODE_OPTIONS loads for instance, is no verdict.
+  // Marks the verdict: other output may come, for instance, from modules that NODE_OPTIONS loads.
   const mark = `${randomUUID()} `;
   const NODE_OPTIONS = (process.env.NODE_OPTIONS ?? '').replaceAll(/--inspect\S*/g, '');
   let ended: Ended;
@@ -332,12 +332,13 @@ async function testLibrary(
     });
   } catch (error) {
     signal?.throwIfAborted();
-    if (limit.aborted) throw new VggError(`the self-test of what ${version} made does not end`);
+    if (limit.aborted)
+      throw new VggError(`the self-test of native kernels of ${version} did not end within 60 s`);
     throw error;
   }
   const verdict = ended.stdout.split('\n').find((line) => line.startsWith(mark));
   if (ended.code === 0 && verdict !== undefined) return verdict.slice(mark.length) || undefined;
   if (hasCrashed(ended)) return `its process ${howItEnded(ended)}`;
   const reason = /^\w*Error: (.*)$/m.exec(ended.stderr)?.[1] ?? `its self-test ${howItEnded(ended)}`;
-  throw new VggError(`what ${version} made does not run: ${reason}`);
+  throw new VggError(`native kernels of ${version} do not run: ${reason}`);
 }

@@ -1,6 +1,6 @@
 /**
- * The self-test of a compiled library, as a program of its own: code that is wrong may also crash. Its arguments are the
- * library, its lanes and a mark; it prints the mark and what is wrong, if anything. Node alone.
+ * The self-test of a compiled library, as a separate program because wrong code may crash. Its arguments are the library,
+ * its lanes and a mark; it prints the mark and what is wrong, if anything. Node only.
  */
 import { openNative } from './native-library-node.ts';
 import { checkMemory, testAgainstPlain } from './self-test.ts';

@@ -1,10 +1,10 @@
 /**
- * From layers to operations. A convolution swallows the ReLU and the max-pool behind it, a linear layer and a batch
- * normalization their ReLU; flattening is only a view. Here each operation also gets its algorithm and the place and layout of its parameters,
- * which depend on network and cache alone, so that all plans of a session share them.
+ * From layers to operations. A convolution absorbs the ReLU and the max-pool after it, a linear layer and a batch
+ * normalization their ReLU; flatten is only a view. Each operation also gets its algorithm and the address and layout of
+ * its parameters. These depend only on network and cache, so that all plans of a session share them.
  *
- * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are stored in
- * multiples of the granule, the surplus is zero. Only the image that a first convolution reads is stored as it is.
+ * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are padded with
+ * zeros to a multiple of the granule, except in the image that a first convolution reads.
  */
 import { directUnroll } from '../../kernels/direct.ts';
 import { granule } from '../../kernels/language.ts';
@@ -21,7 +21,7 @@ import type {
 } from '../../model/layer.ts';
 import { cheapestScheme } from './cost.ts';
 
-/** Size of a map; `stored` channels lie in memory, the first `channels` of them count. */
+/** Size of a map; `stored` channels are in memory, of which the first `channels` are used. */
 export interface MapShape {
   readonly height: number;
   readonly width: number;
@@ -30,7 +30,7 @@ export interface MapShape {
 }
 
 /**
- * Where a layer's parameters lie, in floats from the start of the parameters: one row for each output,
+ * The layout of a layer's parameters, in floats from the start of the parameters: one row per output,
  * [out][taps][stored input channels], rows `rowStride` apart; biases start at `bias`, `biasStep` apart.
  */
 export interface MatrixLayout {
@@ -38,23 +38,23 @@ export interface MatrixLayout {
   readonly biasName: string | undefined;
   readonly offset: number;
   readonly rowStride: number;
-  /** Rows with the surplus ones, a multiple of the granule. */
+  /** Rows including padding, a multiple of the granule. */
   readonly storedOut: number;
   readonly out: number;
-  /** The row of each output, where rows are not in the outputs' order. */
+  /** The row of each output, if rows are not in the outputs' order. */
   readonly rows?: Int32Array;
-  /** Kernel positions; for a linear layer those of the map that it reads. */
+  /** Kernel positions; for a linear layer, positions of its input map. */
   readonly taps: number;
   readonly channels: number;
   readonly stored: number;
   readonly bias: number;
   readonly biasStep: number;
-  /** Floats in all, biases included. */
+  /** Total floats, including biases. */
   readonly length: number;
 }
 
 interface Shared {
-  /** Names of the network's layers that it computes, in order. */
+  /** Names of the layers that it computes, in order. */
   readonly layers: readonly string[];
   readonly input: MapShape;
   readonly output: MapShape;
@@ -63,14 +63,14 @@ interface Shared {
 export interface Convolution extends Shared {
   readonly kind: 'convolution';
   readonly spec: Conv2dSpec;
-  /** The convolution's own output, before the pool. */
+  /** The convolution's output before the pool. */
   readonly full: MapShape;
   readonly relu: boolean;
   readonly pool: MaxPool2dSpec | undefined;
   readonly forward: 'winograd' | 'direct' | 'im2col';
-  /** `sparse` visits the winners of the pool alone. */
+  /** `sparse` visits only the winners of the pool. */
   readonly backward: 'winograd' | 'direct' | 'im2col' | 'sparse';
-  /** Whose tiles `winograd` computes; none where neither pass is. */
+  /** The scheme of `winograd`; absent if neither pass uses it. */
   readonly scheme: Scheme | undefined;
   readonly matrix: MatrixLayout;
 }
@@ -97,20 +97,20 @@ export interface BatchNorm extends Shared {
   readonly kind: 'batchNorm';
   readonly spec: BatchNormSpec;
   readonly relu: boolean;
-  /** The input as it is normalized: behind flatten one pixel, with a channel for each value that the map stores. */
+  /** The input's shape for normalization: after flatten one pixel, with a channel for each stored value. */
   readonly view: MapShape;
-  /** The place of each channel's values in vectors of `view.stored`. */
+  /** The index of each channel in vectors of `view.stored`. */
   readonly places: Int32Array;
   /** Full names of its buffers. */
   readonly running: readonly [mean: string, variance: string];
-  /** Weights as rows of one value, then biases; none where it is not affine. */
+  /** Weights as rows of one value, then biases; absent if not affine. */
   readonly matrix: MatrixLayout | undefined;
 }
 
 export interface Dropout extends Shared {
   readonly kind: 'dropout';
   readonly spec: DropoutSpec;
-  /** Place of the layer in the network, which its draws depend on. */
+  /** Index of the layer in the network, which its draws depend on. */
   readonly layer: number;
 }
 
@@ -124,20 +124,20 @@ export interface Operations {
   readonly parameterLength: number;
   /** Floats of the parameters whose gradients are summed in slots. */
   readonly slotLength: number;
-  /** Floats of a core's second-level cache: blocks of work are cut to fit. */
+  /** Floats of a core's second-level cache, which blocks of work must fit. */
   readonly cacheFloats: number;
 }
 
-/** Where the machine does not tell: 1 MiB. */
+/** Used if the machine's size is unknown: 1 MiB. */
 export const usualCacheBytes: number = 1 << 20;
 
-/** From this number of weights on, a linear layer is split by output: a gradient slot of it would cost too much. */
+/** A linear layer with at least this many weights is split by output, because a gradient slot would cost too much. */
 const splitFrom = 131_072;
 
-/** Rows of patches, and of the weights that they meet, are this long a multiple, lest the widest vectors have a tail. */
+/** Rows of patches and of their weights are a multiple of this length, so that the widest vectors have no tail. */
 const columnMultiple = 16;
 
-/** Rows a multiple of eight cache lines apart crowd into few sets of the cache; such strides get one line more. */
+/** Strides of a multiple of eight cache lines use few sets of the cache, so these strides get one more line. */
 export const unevenStride = (floats: number): number => (floats % 128 === 0 ? floats + 16 : floats);
 
 export const roundUp = (value: number, multiple: number): number => Math.ceil(value / multiple) * multiple;
@@ -151,7 +151,7 @@ export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2
   );
 }
 
-/** Whether the direct algorithm can: it reads images, whose channels are stored without surplus. */
+/** Whether the direct algorithm applies: it reads images, whose channels are stored without padding. */
 const canBeDirect = (spec: Conv2dSpec, { stored }: MapShape): boolean =>
   stored % granule !== 0 && (spec.kernel[1] * stored) % directUnroll === 0;
 
@@ -164,8 +164,8 @@ function chooseAlgorithms(
 ): Pick<Convolution, 'forward' | 'backward' | 'scheme'> {
   const scheme = cheapestScheme(spec, input, full, cacheFloats);
   const dense = scheme ? 'winograd' : canBeDirect(spec, input) ? 'direct' : 'im2col';
-  // Of a window of n values one has a gradient, and Winograd saves about a factor of 3 on all of them, more where
-  // there are many channels.
+  // In a window of n values one has a gradient; Winograd saves about a factor of 3 on all of them, more with many
+  // channels.
   const { stored } = input;
   const sparse = stored % granule === 0 && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
   return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
@@ -184,7 +184,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
   const image = mapOf(network.input);
   const input = layers[0]?.spec.kind === 'conv2d' ? { ...image, stored: image.channels } : image;
 
-  /** The layout of a layer's parameters as if they came first. */
+  /** The layout of a layer's parameters, relative to their start. */
   const layOut = (
     layer: NetworkLayer,
     from: MapShape,
@@ -304,12 +304,12 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
         break;
       }
       case 'dropout':
-        // What drops nothing is no operation.
+        // Dropout with p = 0 needs no operation.
         if (spec.probability === 0) continue;
         list.push({ kind: 'dropout', layers: named(), input: from, output: from, spec, layer: first });
         break;
       case 'flatten':
-        // A view: the map stays as it is, and the next layer's weights are stored in its order.
+        // A view: the map stays unchanged, and the next layer's weights are stored in its order.
         continue;
       default:
         spec satisfies never;
@@ -317,7 +317,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     from = list.at(-1)!.output;
   }
 
-  // Parameters whose gradients need slots come first, those of operations on the whole batch last.
+  // Parameters whose gradients need slots come first; those of operations on the whole batch last.
   const offsets = new Map<Operation, number>();
   let length = 0;
   let slotLength = 0;
@@ -346,26 +346,25 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
   };
 }
 
-/** Where an operation's parameters lie, if it has any. */
+/** The layout of an operation's parameters, if it has any. */
 export const matrixOf = (operation: Operation): MatrixLayout | undefined =>
   'matrix' in operation ? operation.matrix : undefined;
 
-/** Whether an operation is a linear layer that takes the whole batch at once. */
+/** Whether an operation is a linear layer that processes the whole batch at once. */
 export const isSplit = (operation: Operation | undefined): boolean =>
   operation?.kind === 'linear' && operation.split;
 
-/** Whether an operation's gradients are formed for the whole batch at once, without slots. */
+/** Whether an operation's gradients are computed for the whole batch at once, without slots. */
 export const onWholeBatch = (operation: Operation | undefined): boolean =>
   isSplit(operation) || operation?.kind === 'batchNorm';
 
 /**
- * Whether an operation takes each image as one vector: rows of its input, and of that input's gradient, follow each
- * other without a frame.
+ * Whether an operation reads each image as one vector, so that its input and the input's gradient have no frame.
  */
 export const readsVector = (operation: Operation | undefined): boolean =>
   operation?.kind === 'linear' || (operation?.kind === 'batchNorm' && operation.view !== operation.input);
 
-/** Where the values of an image lie, from its first one's place on, in the order of torch.flatten. */
+/** Offsets of an image's values from the first one, in the order of torch.flatten. */
 export function flattenedPlaces(
   { channels, height, width, stored }: MapShape,
   rowStride: number = width * stored,
@@ -410,7 +409,7 @@ export function storeMatrix(
 const biasPlace = ({ bias, biasStep, rows }: MatrixLayout, o: number): number =>
   bias + (rows?.[o] ?? o) * biasStep;
 
-/** Reads them back: [weights, biases]; the biases are empty where the layer has none. */
+/** Reads them back: [weights, biases]; the biases are empty if the layer has none. */
 export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32Array, Float32Array] {
   const weights = new Float32Array(layout.out * layout.channels * layout.taps);
   visitMatrix(layout, (weight, place) => {

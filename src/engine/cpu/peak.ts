@@ -1,4 +1,4 @@
-/** What one core can multiply and add at most, as a set of kernels reaches it: the kernel `peak`, on registers alone. */
+/** Peak multiply-add rate of one core with a set of kernels: the kernel `peak`, on registers only. */
 import { viewsOf } from '../../kernels/checks/check.ts';
 import { type KernelSource, openLibrary } from './library.ts';
 import { checkMemory } from './self-test.ts';
@@ -6,7 +6,7 @@ import { checkMemory } from './self-test.ts';
 const rounds = 20_000;
 const runs = 60;
 
-/** GFLOP/s of one core, a multiply-add counted as two: the fastest of many runs. */
+/** GFLOP/s of one core, counting a multiply-add as two: the fastest of many runs. */
 export async function measurePeak(source: KernelSource): Promise<number> {
   const memory = checkMemory(false);
   const library = await openLibrary(source, memory);

@@ -23,11 +23,11 @@ test.each([
   expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(batch);
   expect(sizes.toSorted((a, b) => b - a)).toEqual(sizes);
   expect(sizes.at(-1)).toBeGreaterThan(0);
-  // Chunks are full where there are groups enough.
+  // Chunks are full if there are enough groups.
   expect(sizes[0]).toBeLessThanOrEqual(Math.max(chunkImages, Math.ceil(batch / groups)));
 });
 
-test('the last of many groups are small, those of a few are equal', () => {
+test('the last of many groups are small; a few groups are equal', () => {
   expect(groupSizesOf(100, 32).at(-1)).toBe(1);
   expect(groupSizesOf(8, 2)).toEqual([4, 4]);
 });
@@ -45,7 +45,7 @@ const named = ({ kernel, arguments: values }: Call): Record<string, number> =>
 
 const narrow = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 32, 32]);
 
-test('what a transform reads of maps that do not fit the cache is touched before, and of no others', () => {
+test('maps that do not fit the cache, and only these, are prefetched before a transform', () => {
   const calls = callsOf(narrow, 40, 16 * 1024);
   const transforms = calls.flatMap(({ kernel }, i) => (/^winograd\d(Input|Gradient)$/.test(kernel) ? i : []));
   let touched = 0;
@@ -85,14 +85,14 @@ test('every range of parameters has a sum of squares', () => {
   expect(squareCount(memory.operations)).toBe(phase!.items.length);
 });
 
-test('a network that no machine can hold is planned without listing its parts', () => {
+test('a network that is too large for any machine is planned without listing its parts', () => {
   const options = { channels: [1e6, 1e6], hidden: 1e6 } as const;
   const huge = buildNetwork(vgg7({ classes: 10, ...options }), [3, 32, 32]);
   const memory = new SessionMemory(planOperations(huge, usualCacheBytes), 100, 2);
   expect(planFloats(memory, 100, 'train', 2)).toBeGreaterThan(2 ** 50);
 });
 
-test('the trainings that the doctor times need every kernel', () => {
+test("the doctor's trainings use every kernel", () => {
   const called = new Set<string>(['loadImage', 'peak']);
   for (const { network, input, batchSize, optimizer, stepOptions } of trainings) {
     const built = buildNetwork(network, input);

@@ -1,14 +1,14 @@
 /**
- * A network compiled for one batch size: all of its memory laid out, and for each worker a flat list of instructions.
- * This file is the whole path from operations to code.
+ * A network compiled for one batch size: the layout of its memory, and a flat list of instructions for each worker. This
+ * file is the whole path from operations to code.
  *
- * A plan is a row of phases; between two phases all workers meet. A phase's items may run anywhere and in any order,
- * since each writes places of its own: maps of its images, a gradient slot, a range of parameters. Sums across items
- * are formed in the next phase in a fixed order, so results depend neither on timing nor on the number of threads.
- * Most networks need two phases for a training step: images (forward and backward, each group of images into a slot
- * of its own) and parameters (slots summed, optimizer, matrices derived from the weights). A split linear layer needs
- * all images at once, which adds a phase before and after it in either direction. A batch normalization needs all
- * images' moments, which ends a phase in either direction; the last worker to arrive there combines them.
+ * A plan is a sequence of phases; all workers meet between two phases. A phase's items may run on any worker in any
+ * order, because each writes its own memory: maps of its images, a gradient slot, a range of parameters. The next phase
+ * sums across items in a fixed order, so results depend neither on timing nor on the number of threads. Most networks
+ * need two phases per training step: images (forward and backward, each group of images into its own slot) and
+ * parameters (sum of slots, optimizer, matrices derived from the weights). A split linear layer needs all images at
+ * once, which adds a phase before and after it in both directions. A batch normalization needs all images' moments,
+ * which ends a phase in both directions; the last worker to arrive combines them.
  */
 import { byteLevels } from '../../kernels/maps.ts';
 import {
@@ -56,22 +56,22 @@ import {
 } from './operations.ts';
 import { lowerPool, lowerRelu } from './pool.ts';
 
-/** What runs between two meetings of the workers. */
+/** The work between two meetings of the workers. */
 export interface Phase {
   readonly items: readonly (readonly Instruction[])[];
-  /** What the last worker to arrive at the end does for all. */
+  /** Done once for all, by the last worker to reach the end. */
   readonly once?: readonly Instruction[];
 }
 
-/** What follows a batch's gradients. */
+/** The update after a batch's gradients. */
 export interface Update {
-  /** Which rule changes the weights now; none while gradients are still accumulated. */
+  /** The rule that changes the weights; absent while gradients are still accumulated. */
   readonly rule: 'adam' | 'sgd' | undefined;
-  /** Whether gradients of several batches are accumulated, and whether this batch is the first of them. */
+  /** Whether gradients of several batches are accumulated, and whether this batch is the first. */
   readonly accumulated: 'first' | 'more' | undefined;
-  /** Whether the gradient's norm has to be known first. */
+  /** Whether the gradient's norm is needed first. */
   readonly clip: boolean;
-  /** Whether the weights' moving average follows. */
+  /** Whether to update the weights' moving average. */
   readonly average: boolean;
 }
 
@@ -79,11 +79,11 @@ export interface Plan {
   readonly batch: number;
   /** Forward pass and, in training, gradients. */
   readonly phases: readonly Phase[];
-  /** Training: sums the slots and applies the optimizer, in the phases that an update of this kind needs. */
+  /** Training: sums the slots and applies the optimizer, in the phases that this update needs. */
   readonly update: (update: Update) => readonly Phase[];
-  /** Training: sums the slots alone, into the first. */
+  /** Training: only sums the slots, into the first. */
   readonly reduce: readonly Instruction[];
-  /** Floats of all memory, and where the part begins that this plan has to itself. */
+  /** Floats of all memory, and the start of this plan's own part. */
   readonly memoryFloats: number;
   readonly workspace: number;
   /** The last map, whose values are the logits. */
@@ -91,19 +91,19 @@ export interface Plan {
 }
 
 /**
- * Gradient slots: enough to keep many threads busy and to share the images evenly, few enough to keep their sum cheap.
+ * Gradient slots: enough to keep many threads busy and balance the images, few enough to keep their sum cheap.
  */
 export function slotCount(batch: number, slotLength: number): number {
   const affordable = Math.max(4, Math.floor(64_000_000 / Math.max(1, slotLength)));
   return Math.min(batch, slotLength < 100_000 ? 32 : 16, affordable);
 }
 
-/** Groups that a batch is cut into where there are no gradients: a third more than whole chunks would need. */
+/** Groups of a batch without gradients: a third more than whole chunks would need. */
 const evaluationGroups = (batch: number): number => Math.ceil((4 * batch) / (3 * chunkImages));
 
 /**
- * How many images each group takes. Of many groups the later ones take ever fewer, so that the workers, who claim one
- * after the other, end together. A group is larger than a chunk only where there are too few groups.
+ * The number of images in each group. With many groups, later ones are smaller, so that workers, which claim groups one
+ * by one, end together. A group is larger than a chunk only if there are too few groups.
  */
 export function groupSizesOf(batch: number, groups: number): number[] {
   const sizes: number[] = [];
@@ -117,28 +117,28 @@ export function groupSizesOf(batch: number, groups: number): number[] {
   return sizes;
 }
 
-/** Parts into which a few images are split, each with a slot. */
+/** Parts into which a few images are split, each with its own slot. */
 const stageParts = (slotLength: number): number => slotCount(8, slotLength);
 
-/** Images that go through the network together, about as many as a slot has: small maps share a block of tiles. */
+/** Images that go through the network together, about one slot's: small maps share a block of tiles. */
 export const chunkImages = 8;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 const fewImages = 8;
-/** Floats of an item of the parameters' phase: few, so that workers end it together. */
+/** Floats of an item in the parameters' phase: few, so that workers end it together. */
 const updateFloats = 4096;
 
-/** A cache line for each worker: the rule's settings, and behind them the share of new weights in the average. */
+/** A cache line for each worker: the rule's settings, then the share of new weights in the average. */
 const settingsFloats = 16;
 export const averageSetting = 15;
 
-/** Memory that lasts for a whole session: it depends on the network and the largest batch alone. */
+/** Memory for a whole session; it depends only on the network and the largest batch. */
 export class SessionMemory {
   readonly operations: Operations;
   readonly #settings: Place;
   readonly #byteValues: Place;
   readonly parameters: Place;
   readonly firstMoments: Place;
-  /** Adam's; SGD has the first alone, as its momentum. */
+  /** Adam's moments; SGD uses only the first, as its momentum. */
   readonly secondMoments: Place;
   /** The weights' moving average. */
   readonly averages: Place;
@@ -152,7 +152,7 @@ export class SessionMemory {
   readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
   /** For each batch normalization. */
   readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
-  /** What groups of images gather for the normalization that is being worked on. */
+  /** Sums that groups of images gather for the current normalization. */
   readonly parts: Place;
   readonly partStride: number;
   /** Floats of it. */
@@ -195,17 +195,17 @@ export class SessionMemory {
     this.length = region.base + region.length;
   }
 
-  /** Where a worker keeps the optimizer's settings for the running step, in floats. */
+  /** Address (in floats) of a worker's optimizer settings for the current step. */
   settings(worker: number): number {
     return this.#settings.at + worker * settingsFloats;
   }
 
-  /** Where a worker keeps what each byte of an image becomes, [input channels][256]. */
+  /** Address of a worker's table of floats for byte values, [input channels][256]. */
   byteValues(worker: number): number {
     return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
   }
 
-  /** Where a slot's gradients start, as if they held all parameters. */
+  /** Start of a slot's gradients, as if they held all parameters. */
   slot(index: number): number {
     return this.slots.at + index * this.operations.slotLength;
   }
@@ -214,13 +214,13 @@ export class SessionMemory {
     return this.splitGradients.at - this.operations.slotLength;
   }
 
-  /** Where the summed gradient of a layer's parameters lies. */
+  /** Address of the summed gradient of a layer's parameters. */
   gradientOf(operation: Operation): number {
     return onWholeBatch(operation) ? this.splitSlot : this.slot(0);
   }
 }
 
-/** Whether an operation ends in a ReLU whose gradient has to be applied to that of its output. */
+/** Whether an operation ends in a ReLU whose gradient must be applied to the gradient of its output. */
 const endsInRelu = (operation: Operation | undefined): boolean =>
   (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
   ((operation?.kind === 'linear' || operation?.kind === 'batchNorm') && operation.relu);
@@ -228,7 +228,7 @@ const endsInRelu = (operation: Operation | undefined): boolean =>
 const inputFrame = (operation: Operation | undefined): Frame =>
   operation?.kind === 'convolution' ? convolutionInputFrame(operation) : noFrame;
 
-/** Computes all matrices that are derived from the weights; to be run whenever weights were set. */
+/** Computes all matrices derived from the weights; must run after weights were set. */
 export function deriveAll(memory: SessionMemory): Instruction[] {
   const code = new Code();
   for (const [operation, derived] of memory.derived) {
@@ -238,16 +238,16 @@ export function deriveAll(memory: SessionMemory): Instruction[] {
   return code.instructions;
 }
 
-/** A plan's memory, laid out, and the operations that will emit its code. */
+/** The layout of a plan's memory, and the operations that will emit its code. */
 interface LaidOut {
-  /** Few images pass operation by operation in small parts. */
+  /** A few images pass operation by operation, in small parts. */
   readonly stages: boolean;
-  /** The meetings of batch normalizations, by the operation's place; none where there is no training. */
+  /** The meetings of batch normalizations, by operation index; empty without training. */
   readonly meetings: ReadonlyMap<number, Meeting>;
-  /** The normalizations whose output is made again for the backward pass, by their place. */
+  /** Indices of the normalizations whose output is computed again for the backward pass. */
   readonly remade: ReadonlySet<number>;
   readonly maps: readonly MapBuffer[];
-  /** Gradients of the maps; none of the images, and none at all without training. */
+  /** Gradients of the maps, without the images'; empty without training. */
   readonly gradients: readonly (MapBuffer | undefined)[];
   readonly lowered: readonly Lowered[];
   readonly memoryFloats: number;
@@ -277,7 +277,7 @@ function layOut(
     whole
       ? new MapBuffer(shared, shape, frame, batch, 'batch')
       : new MapBuffer(scratch, shape, frame, chunkImages, 'chunk');
-  /** Operations that work in their input's place: in evaluation nobody needs that any more. */
+  /** Operations that work in place: in evaluation their input is not needed afterwards. */
   const inPlace = list.map(({ kind }) => !training && (kind === 'batchNorm' || kind === 'dropout'));
   const remade = new Set<number>();
   const maps: MapBuffer[] = [];
@@ -295,10 +295,10 @@ function layOut(
     maps.push(allocate(shape, inputFrame(list[reader]), whole));
   });
   const gradients: (MapBuffer | undefined)[] = [];
-  /** Whether a normalization writes the gradient of its input over that of its output, which has the same frame. */
+  /** Whether a normalization overwrites its output's gradient, which has the same frame, with its input's gradient. */
   const writesOver = (i: number): boolean =>
     list[i]?.kind === 'batchNorm' && i > 0 && !readsVector(list[i + 1]);
-  /** Whether operation `i` applies the ReLU of the one before to the gradient that it writes. The loss does not. */
+  /** Whether operation `i` applies the previous operation's ReLU to the gradient that it writes. The loss does not. */
   const appliesRelu = (i: number): boolean => i < list.length && endsInRelu(list[i - 1]);
   shapes.forEach((shape, i) => {
     if (!training || i === 0) {
@@ -368,7 +368,7 @@ function layOut(
   return { stages, meetings, remade, maps, gradients, lowered, memoryFloats };
 }
 
-/** Where a batch normalization's parameters, gradients and parts are. */
+/** Addresses of a batch normalization's parameters, gradients and parts. */
 const normalizationPlaces = (
   memory: SessionMemory,
   operation: BatchNorm,
@@ -379,7 +379,7 @@ const normalizationPlaces = (
   partStride: memory.partStride,
 });
 
-/** Floats of all memory that a plan needs. */
+/** Total floats that a plan needs. */
 export const planFloats = (
   memory: SessionMemory,
   batch: number,
@@ -387,7 +387,7 @@ export const planFloats = (
   threads: number,
 ): number => layOut(memory, batch, mode, threads, 0).memoryFloats;
 
-/** Compiles a network's operations for a batch, as worker `worker` of `threads` sees it. */
+/** Compiles a network's operations for a batch, for worker `worker` of `threads`. */
 export function compilePlan(
   memory: SessionMemory,
   batch: number,
@@ -442,7 +442,7 @@ export function compilePlan(
     });
   };
 
-  // Runs of operations between those where the workers meet.
+  // Segments of operations between meetings of the workers.
   const segments: number[][] = [[]];
   const cuts: number[] = [];
   list.forEach((operation, i) => {
@@ -454,7 +454,7 @@ export function compilePlan(
   const normalizations = list.flatMap((operation, i) =>
     operation.kind === 'batchNorm' ? [{ operation, i }] : [],
   );
-  /** A call for each normalization that needs no images but their numbers. */
+  /** A call for each normalization, which needs only the numbers of images. */
   const forNormalizations = (step: 'evaluation' | 'running', images: readonly number[]) =>
     normalizations.map(({ operation, i }) =>
       emit((code) =>
@@ -472,7 +472,7 @@ export function compilePlan(
   const parts = stageParts(operations.slotLength);
   const slotOf = (operation: Operation) => (index: number) =>
     onWholeBatch(operation) ? memory.splitSlot : memory.slot(index);
-  /** How many slots hold a part of each operation's gradient. */
+  /** Number of slots that hold a part of each operation's gradient. */
   let usedSlots = list.map(() => slotCount(batch, operations.slotLength));
   if (!training && normalizations.length > 0) phases.push({ items: forNormalizations('evaluation', []) });
   if (stages) {
@@ -493,7 +493,7 @@ export function compilePlan(
       return chunks;
     });
     const groupSizes = groups.map((chunks) => chunks.reduce((sum, { count }) => sum + count, 0));
-    /** The normalization between a segment and the next, if that is what is there. */
+    /** The normalization between a segment and the next, if there is one. */
     const meetingBehind = (
       segment: number,
     ): { readonly i: number; readonly meeting: Meeting } | undefined => {
@@ -514,7 +514,7 @@ export function compilePlan(
     };
     const backward = (code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void => {
       const [before, behind] = [meetingBehind(segment - 1), meetingBehind(segment)];
-      // In the last segment the forward pass has just made it.
+      // In the last segment the forward pass has just computed it.
       if (before && remade.has(before.i) && segment < cuts.length) lowered[before.i]!.forward(code, chunk);
       for (const i of [...(behind ? [behind.i] : []), ...segments[segment]!.toReversed()]) {
         lowered[i]!.backward(code, chunk, memory.slot(slot), first);
@@ -574,7 +574,7 @@ export function compilePlan(
     phases,
     update: (update) => {
       const [first, ...rest] = updatePhases(memory, usedSlots, worker, update);
-      // Running moments follow each batch, as in PyTorch, also while gradients are still accumulated.
+      // Running moments are updated after each batch, as in PyTorch, even while gradients are accumulated.
       return [{ items: [...first!.items, ...forNormalizations('running', [batch])] }, ...rest];
     },
     reduce: emit((code) => {
@@ -611,12 +611,12 @@ function reduce(
 
 /** Parameters that one item updates: a part of an operation's matrix by whole outputs, or its biases. */
 interface UpdateRange {
-  /** The operation, by its place in the list. */
+  /** Index of the operation. */
   readonly index: number;
   /** Floats from the start of the parameters. */
   readonly from: number;
   readonly length: number;
-  /** The outputs, where they are a convolution's: matrices are derived from them. */
+  /** The outputs, if they are a convolution's: matrices are derived from them. */
   readonly outputs?: readonly [from: number, to: number];
 }
 
@@ -653,8 +653,8 @@ function updateRanges({ list }: Operations): UpdateRange[] {
 }
 
 /**
- * Slots → gradient → optimizer → derived matrices, by ranges of parameters. Where the gradient's norm decides how far
- * a step goes, the workers meet between the gradient and the optimizer.
+ * Slots → gradient → optimizer → derived matrices, by ranges of parameters. If the gradient's norm is needed, the workers
+ * meet between the gradient and the optimizer.
  */
 function updatePhases(
   memory: SessionMemory,
@@ -663,7 +663,7 @@ function updatePhases(
   { rule, accumulated, clip, average }: Update,
 ): readonly Phase[] {
   const { operations } = memory;
-  /** Where a range's gradient ends up. */
+  /** Address of a range's final gradient. */
   const gradientOf = ({ index, from }: UpdateRange): number =>
     (accumulated ? memory.accumulated.at : memory.gradientOf(operations.list[index]!)) + from;
 
@@ -735,9 +735,9 @@ function updatePhases(
   return rule && clip ? [phase(gradient, squares), phase(step)] : [phase(gradient, step)];
 }
 
-/** How many sums of squares there are. */
+/** Number of sums of squares. */
 export function squareCount({ list }: Operations): number {
-  // Counted, not listed: a network that is far too large has billions.
+  // Counted, not listed: a network that is far too large would have billions.
   return list.reduce((sum, operation) => {
     const matrix = matrixOf(operation);
     if (!matrix) return sum;

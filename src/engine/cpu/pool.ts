@@ -1,4 +1,4 @@
-/** Max-pools and ReLUs that no convolution swallowed, and the pooling code that convolutions share with them. */
+/** Max-pools and ReLUs that are not fused into a convolution, and the pooling code shared with convolutions. */
 import type { MaxPool2dSpec } from '../../model/layer.ts';
 import { type Chunk, type Code, floorOf, type MapBuffer, noFrame } from './code.ts';
 import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
@@ -44,7 +44,7 @@ export function poolBackward(
 ): void {
   const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
   const tiles = size === 2 || size === 4;
-  // Places that no window covers are never written, and stay zero where nobody else writes them.
+  // Positions outside all windows are never written here, and stay zero unless another operation writes them.
   const covered = tiles && full.height % size === 0 && full.width % size === 0;
   if (!tiles || (mapChanges && !covered)) {
     code.call('fill', {
@@ -80,7 +80,7 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
           gradient: dy!.at(chunk, image),
           gradientRow: dy!.rowStride,
           gradientPixel: dy!.pixelStride,
-          // A winner's value is the pooled one, so a ReLU before the pool shows in that.
+          // A winner's value is the pooled value, which shows whether a ReLU before the pool was on.
           floor: context.inputFloor,
         };
         poolBackward(code, spec, operation.input, gradient, context.dxChanges);
@@ -90,7 +90,7 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
   return { ...lowered, ...imageStages(lowered) };
 }
 
-/** Applies the ReLU of the input to its gradient, where it is the reader's to apply. */
+/** Applies the ReLU of the input to its gradient, if that is this operation's task. */
 export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chunk, image: number): void {
   const { x, dx, inputFloor } = context;
   if (!dx || inputFloor !== 0) return;

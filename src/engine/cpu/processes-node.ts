@@ -1,26 +1,26 @@
 /**
- * Child processes that are run to their end: the compiler and the self-test of what it makes. They are killed when they
- * are given up, and when this program exits before them. Where this program listens to SIGINT itself, as `vgg` does, each
- * leads a process group of its own (but on Windows): a Ctrl-C in the terminal is then this program's alone to obey, and
- * what a child has started is killed with it. Elsewhere a Ctrl-C ends all of them together. Node alone.
+ * Runs child processes to their end: the compiler and the self-test of its library. They are killed when they are
+ * canceled, and when this program exits before them. If this program handles SIGINT, as `vgg` does, each child leads its
+ * own process group (except on Windows): only this program then receives a Ctrl-C, and it kills a child with everything
+ * the child has started. Otherwise a Ctrl-C ends all of them together. Node only.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 
-/** What is to be done should this program exit, in order. */
+/** Actions for an early exit of this program. */
 const endings = new Set<() => void>();
 
-/** The latest first: processes are killed before the folder in which they work is removed. */
+/** The newest first: processes are killed before their working folder is removed. */
 const endAll = (): void => {
   for (const ending of [...endings].reverse()) {
     try {
       ending();
     } catch {
-      // The others still have to be done.
+      // Continue with the others.
     }
   }
 };
 
-/** Has `ending` done should this program exit before the result is called. */
+/** Runs `ending` if this program exits before the returned function is called. */
 export function onProgramExit(ending: () => void): () => void {
   if (endings.size === 0) process.on('exit', endAll);
   endings.add(ending);
@@ -30,7 +30,7 @@ export function onProgramExit(ending: () => void): () => void {
 }
 
 export interface Ended {
-  /** None where a signal ended it. */
+  /** Null if a signal ended it. */
   readonly code: number | null;
   readonly signal: string | null;
   readonly stdout: string;
@@ -40,11 +40,11 @@ export interface Ended {
 export interface ProcessOptions {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
-  /** Gives up; the process is killed. */
+  /** Cancels: kills the process. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** No compiler says more than this, in characters; the rest is dropped. */
+/** Characters of output to keep; the rest is dropped. */
 const mostOutput = 1 << 24;
 
 function kill(child: ChildProcess, grouped: boolean): void {
@@ -52,13 +52,13 @@ function kill(child: ChildProcess, grouped: boolean): void {
     if (grouped && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     else child.kill('SIGKILL');
   } catch {
-    // It has ended.
+    // It has already ended.
   }
 }
 
 /**
- * Resolves when the process has ended, however it did.
- * @throws the system's error where it cannot be started, `signal.reason` where it was stopped.
+ * Resolves when the process has ended, even with an error.
+ * @throws the system's error if it cannot be started, `signal.reason` if it was canceled.
  */
 export async function runToEnd(command: readonly string[], options: ProcessOptions = {}): Promise<Ended> {
   const { signal, ...rest } = options;
@@ -76,7 +76,7 @@ export async function runToEnd(command: readonly string[], options: ProcessOptio
   try {
     const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
-      // There is none where the process could not be started.
+      // Absent if the process could not be started.
       child[name]?.setEncoding('utf8').on('data', (text: string) => {
         if (output[name].length < mostOutput) output[name] += text;
       });
@@ -90,6 +90,6 @@ export async function runToEnd(command: readonly string[], options: ProcessOptio
   }
 }
 
-/** How a process ended that should have ended otherwise: `ended with code 1`, `was ended by SIGSEGV`. */
+/** How a process failed: `ended with code 1`, `was killed by SIGSEGV`. */
 export const howItEnded = ({ code, signal }: Ended): string =>
-  signal === null ? `ended with code ${code}` : `was ended by ${signal}`;
+  signal === null ? `ended with code ${code}` : `was killed by ${signal}`;

@@ -1,8 +1,8 @@
-/** What the processor can do, as the operating system tells it. */
+/** The processor's features, as reported by the operating system. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
-/** Lower-case names of the processor's features; empty where the system does not tell. */
+/** Lower-case names of the processor's features; empty if unknown. */
 export function processorFeatures(): ReadonlySet<string> {
   try {
     const text =
@@ -20,7 +20,7 @@ export function processorFeatures(): ReadonlySet<string> {
   }
 }
 
-/** Bytes of a core's second-level cache, where the system tells. */
+/** Bytes of a core's second-level cache; undefined if unknown. */
 export function secondLevelCache(): number | undefined {
   try {
     if (process.platform === 'darwin') {

@@ -1,7 +1,7 @@
 /**
- * Where a training step's time goes, call by call, on one thread. The real executor runs with a clock around each kernel
- * call. A step makes the same calls in the same order each time, so each call counts with its median over the steps:
- * what disturbs the machine for a moment drops out.
+ * Profiles a training step call by call, on one thread. The real executor runs with a clock around each kernel call.
+ * Every step makes the same calls in the same order, so each call counts with its median over the steps, which removes
+ * short disturbances.
  */
 import type { ImageShape } from '../../data/dataset.ts';
 import { fuseTransform, toTensor } from '../../data/transforms.ts';
@@ -22,11 +22,11 @@ import { webAssembly } from './webassembly.ts';
 export interface ProfiledCall {
   readonly kernel: KernelName;
   readonly values: readonly number[];
-  /** The operation that it is a part of, by its place in `operations.list`; none for reading images. */
+  /** Index of its operation in `operations.list`; absent for reading images. */
   readonly operation: number | undefined;
   /** Median over the steps. */
   readonly milliseconds: number;
-  /** Floating-point operations, a multiply-add as two; 0 where they are not counted. */
+  /** Floating-point operations, a multiply-add as two; 0 if not counted. */
   readonly flops: number;
 }
 
@@ -34,9 +34,9 @@ export interface Profile {
   readonly operations: Operations;
   /** All kernel calls of a step. */
   readonly calls: readonly ProfiledCall[];
-  /** Of a whole step: of its calls and what is outside them. */
+  /** Of a whole step, inside and outside calls. */
   readonly milliseconds: number;
-  /** Of it, outside kernels: reading images, the loss, and the clocks themselves. */
+  /** Of these, outside kernels: reading images, the loss, and the clocks themselves. */
   readonly outside: number;
 }
 
@@ -50,19 +50,19 @@ const median = (values: readonly number[]): number => {
 
 export interface ProfileOptions {
   readonly batchSize: number;
-  /** `outside` needs ten, since what is outside the kernels is compiled only as it runs. */
+  /** `outside` needs ten, because V8 compiles the code outside kernels only as it runs. */
   readonly steps: number;
-  /** Whether operations are counted, which takes the time of ten to a hundred steps. */
+  /** Whether to count operations, which takes as long as ten to a hundred steps. */
   readonly count?: boolean;
-  /** Second-level cache for which blocks are cut; this machine's by default. */
+  /** Second-level cache that blocks must fit; this machine's by default. */
   readonly cacheBytes?: number;
   /** Adam by default. */
   readonly optimizer?: OptimizerOptions;
-  /** What a step does besides its rule; nothing by default. */
+  /** Other options of a step; none by default. */
   readonly stepOptions?: StepOptions;
 }
 
-/** Trains `steps` steps on random images and looks at the clock. */
+/** Trains `steps` steps on random images and measures their time. */
 export async function profileTraining(
   network: Network,
   source: KernelSource,
@@ -173,7 +173,7 @@ export async function profileTraining(
     training.next();
     if (step >= warmups) milliseconds.push(performance.now() - start);
   }
-  // Where calls are counted, they are in the first of the steps, which makes it too long.
+  // Counting happens in the first step, which therefore takes too long.
   const rests = times.map((own, i) => milliseconds[i]! - own.reduce((sum, time) => sum + time, 0)).slice(1);
   const outside = median(rests);
   const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(times.map((own) => own[i]!)) }));
@@ -194,18 +194,18 @@ export interface LayerProfile {
     /** Counted as direct convolution: what PyTorch would compute. */
     readonly gflops: number;
   }[];
-  /** What is no layer's: reading images, the loss. */
+  /** Outside layers: reading images, the loss. */
   readonly rest: { readonly milliseconds: number; readonly share: number };
 }
 
-/** `profileTraining`, summed up by layer. */
+/** `profileTraining`, summed by layer. */
 export async function profileLayers(
   network: Network,
   source: KernelSource,
   options: ProfileOptions,
 ): Promise<LayerProfile> {
   const { operations, calls, milliseconds } = await profileTraining(network, source, options);
-  // Forward, weights' and inputs' gradients; nobody needs the images' gradient.
+  // Forward, weights' and inputs' gradients; the images' gradient is not computed.
   const flopsOf = new Map(
     network.layers
       .filter(({ multiplyAdds }) => multiplyAdds > 0)

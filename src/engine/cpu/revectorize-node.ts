@@ -1,7 +1,7 @@
 /**
  * WebAssembly with 256-bit vectors. V8 has an experimental pass that pairs adjacent 128-bit operations
- * (`--experimental-wasm-revectorize`); kernels are printed in pairs for it. Since it is experimental, its code has to
- * yield the same bits as V8's plain code for the same module, kernel by kernel, before it is used.
+ * (`--experimental-wasm-revectorize`); kernels are printed in pairs for it. Since it is experimental, its code must give
+ * the same bits as V8's plain code for the same module, kernel by kernel, before it is used.
  */
 import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
@@ -14,7 +14,7 @@ import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 
 export type Revectorized =
   | { readonly source: KernelSource }
-  /** Why plain WebAssembly has to do; `failed` where it should not have come to that. */
+  /** Why plain WebAssembly is used instead; `failed` if that is unexpected. */
   | { readonly reason: string; readonly failed: boolean };
 
 /** The environment variable that turns it off. */
@@ -22,7 +22,7 @@ export const revectorizeVariable = 'VGGNET_REVECTORIZE';
 
 const kept = new Map<boolean, Revectorized>();
 
-/** All kernels, for memory that is shared or not. Made and tested once in a process. */
+/** All kernels, for shared or unshared memory. Compiled and tested once per process. */
 export function revectorizedKernels(shared: boolean): Revectorized {
   let result = kept.get(shared);
   if (!result) {
@@ -37,17 +37,17 @@ function make(shared: boolean): Revectorized {
     return { reason: `turned off by ${revectorizeVariable}`, failed: false };
   }
   if (process.arch !== 'x64') {
-    return { reason: `V8 revectorizes for x64 alone, not for ${process.arch}`, failed: false };
+    return { reason: `V8 revectorizes only on x64, not on ${process.arch}`, failed: false };
   }
   if (!processorFeatures().has('avx2')) {
-    return { reason: 'no AVX2 on this processor, as far as the system tells', failed: false };
+    return { reason: 'the system reports no AVX2 on this processor', failed: false };
   }
   const bytes = assembleModule(recordKernels(wasmPairsTarget), {
     shared,
     fused: hasFusedMultiplyAdds(),
   });
   const plain = new webAssembly.Module(bytes);
-  // V8 keeps compiled code by a module's bytes: with a custom section more, these are other ones.
+  // V8 caches compiled code by a module's bytes; an extra custom section makes them different.
   const marked = new Uint8Array(bytes.length + 4);
   marked.set(bytes);
   marked.set([0, 2, 1, 'r'.charCodeAt(0)], bytes.length);
@@ -57,11 +57,11 @@ function make(shared: boolean): Revectorized {
   setFlagsFromString('--experimental-wasm-revectorize');
   setFlagsFromString('--allow-natives-syntax');
   try {
-    // The baseline compiler, which otherwise comes first, knows no pairs.
+    // Skip the baseline compiler, which does not pair operations.
     const optimize = new Script('(kernel) => %WasmTierUpFunction(kernel)').runInThisContext();
     for (const kernel of Object.values(kernels)) optimize(kernel);
   } catch (error) {
-    return { reason: `V8 does not compile at once: ${(error as Error).message}`, failed: true };
+    return { reason: `V8 cannot optimize the kernels: ${(error as Error).message}`, failed: true };
   } finally {
     setFlagsFromString('--no-allow-natives-syntax');
     setFlagsFromString('--no-experimental-wasm-revectorize');

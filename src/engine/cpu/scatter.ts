@@ -1,4 +1,4 @@
-/** Gradients of an input that are scattered patch by patch, as `im2col` and `sparse` do. */
+/** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
 import { type Chunk, type Code, MapBuffer, noFrame } from './code.ts';
 import { convolutionInputFrame } from './geometry.ts';
 import type { LoweringContext } from './lowering.ts';
@@ -6,13 +6,13 @@ import type { Convolution } from './operations.ts';
 
 export interface InputScatter {
   /**
-   * Clears a map, has `scatter` add to it, and passes the result to the input's gradient through its ReLU. The map is the
-   * input's gradient itself, or one with room for the padding or with other strides.
+   * Clears a map, lets `scatter` add to it, and passes the result through the ReLU to the input's gradient. The map is
+   * the input's gradient itself, or one with room for padding or with other strides.
    */
   run(code: Code, chunk: Chunk, image: number, scatter: (map: MapBuffer) => void): void;
 }
 
-/** With `likeInput` the map has the input's strides, so that an offset in the one is an offset in the other. */
+/** With `likeInput` the map has the input's strides, so that both use the same offsets. */
 export function inputScatter(
   operation: Convolution,
   context: LoweringContext,

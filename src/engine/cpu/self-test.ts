@@ -1,4 +1,4 @@
-/** Tests of kernels at start-up: a few of each kernel's checks, at lengths that need every width of vector. */
+/** Tests kernels at start-up: a few of each kernel's checks, at lengths that need every vector width. */
 import { type KernelName, kernelNames, kernelParameters } from '../../kernels/catalogue.ts';
 import { kernelChecks } from '../../kernels/checks/all.ts';
 import {
@@ -16,7 +16,7 @@ import { type WasmMemory, webAssembly } from './webassembly.ts';
 export const checkMemory = (shared: boolean): WasmMemory =>
   new webAssembly.Memory({ initial: (4 * checkFloats) / 65_536, maximum: 65_536, shared });
 
-/** The first check of a kernel, its last, and two between. */
+/** The first check of a kernel, the last, and two between. */
 function someChecks(name: KernelName): readonly KernelCheck[] {
   const checks = kernelChecks[name];
   const last = checks.length - 1;
@@ -40,7 +40,7 @@ export function testAgainstPlain(
   return undefined;
 }
 
-/** Compares two libraries, each with a memory of its own, to the bit. Returns what is wrong, if anything. */
+/** Compares two libraries with separate memories bit by bit. Returns what is wrong, if anything. */
 export function testAgainstEachOther(
   first: readonly [library: KernelLibrary, memory: WasmMemory],
   second: readonly [library: KernelLibrary, memory: WasmMemory],

@@ -50,7 +50,7 @@ const noise = (count: number): ReturnType<typeof fromArrays> =>
 
 const augment = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
 
-/** All steps of an epoch over `images` images; the last batch is smaller where they do not divide. */
+/** All steps of an epoch over `images` images; the last batch may be smaller. */
 function epochOf(images: number, batchSize: number, seed: number, transform: Transform): TrainRequest {
   const dataset = noise(images);
   const order = Uint32Array.from({ length: images }, (_, i) => (i * 11 + seed) % images);
@@ -158,7 +158,7 @@ describe('images', () => {
       ),
   );
 
-  test('an array that is filled again is read again', () =>
+  test('a refilled array is read again', () =>
     open(2).then((opened) =>
       use(opened, async (session) => {
         await session.setWeights(initialWeights(network, 1));
@@ -213,7 +213,7 @@ describe('images', () => {
 });
 
 describe('memory', () => {
-  test('a network that is too large is refused at once, with what it needs and what to change', async () => {
+  test('a network that is too large is rejected at once, with what it needs and what to change', async () => {
     const network = networkOf('vgg7', { hidden: 200_000 });
     // Parameters, two moments and a gradient of a layer of 8192 × 200,000 weights take 24.4 GiB.
     expect((await trainingMemory(network, 100, 2)) / 2 ** 30).toBeGreaterThan(24.4);
@@ -221,7 +221,7 @@ describe('memory', () => {
     const opening = openWasm(network, { batchSize: 100, threads: 2 });
     await expect(opening).rejects.toThrow(VggError);
     await expect(opening).rejects.toThrow(
-      /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, and a WebAssembly memory holds 4 GiB at most; choose a smaller batch, fewer channels or hidden units, or smaller images$/,
+      /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, above WebAssembly's limit of 4 GiB; use a smaller batch, fewer channels or hidden units, or smaller images$/,
     );
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
   });
@@ -254,7 +254,7 @@ describe('the end', () => {
     expect(await script('await model.close();')).toEqual({ code: 0, output: '2 labels\n' });
   });
 
-  test('a model that is used no more when it is declared with `await using` does, too', async () => {
+  test('so does a model declared with `await using`', async () => {
     expect(await script('{ await using closing = model; }')).toEqual({ code: 0, output: '2 labels\n' });
   });
 });

@@ -1,7 +1,7 @@
 /**
- * A session on the CPU: kernels (`kernels.ts`) on worker threads that share one memory, or, where memory cannot be
- * shared (a page without cross-origin isolation), on the calling thread alone. Whole passes run inside the workers;
- * this side sends commands, reads parameters and hears how far they are.
+ * A session on the CPU: kernels (`kernels.ts`) on worker threads that share one memory, or, if memory cannot be shared (a
+ * page without cross-origin isolation), on the calling thread. Workers run whole passes; this side sends commands, reads
+ * parameters and receives progress.
  */
 import type { Dataset } from '../../data/dataset.ts';
 import { random, streams } from '../../data/random.ts';
@@ -49,15 +49,15 @@ import { cacheSize, processorCount, startThread, type Thread, wishHugePages } fr
 import { type WasmMemory, webAssembly } from './webassembly.ts';
 
 const pageBytes = 65_536;
-/** What 32-bit addresses reach. */
+/** The limit of 32-bit addresses. */
 const largestPages = 65_536;
 /** Bytes that a session may use. */
 export const largestMemory: number = largestPages * pageBytes;
-/** Images that an evaluation takes at once. */
+/** Batch size of an evaluation. */
 const evaluationBatch = 100;
 
 export interface CpuOptions extends SessionOptions {
-  /** Whether to use shared memory and workers; by default where the platform has it. */
+  /** Whether to use shared memory and workers; by default if the platform supports it. */
   readonly shared?: boolean;
   readonly kernels: KernelProvider;
 }
@@ -67,14 +67,14 @@ const opener =
   (network, options) =>
     openCpuSession(network, { ...options, kernels });
 
-/** Opens a session with native kernels, or WebAssembly where there can be none. */
+/** Opens a session with native kernels if available, otherwise with WebAssembly. */
 export const openCpu: OpenSession = opener(anyKernels);
 /** Opens a session with WebAssembly kernels. */
 export const openWasm: OpenSession = opener(wasmKernels);
-/** Opens a session with native kernels. @throws VggError where there can be none. */
+/** Opens a session with native kernels. @throws VggError if they are not available. */
 export const openNative: OpenSession = opener(nativeKernels);
 
-/** Opens a session on the CPU. @throws VggError where the network needs more than 4 GiB. */
+/** Opens a session on the CPU. @throws VggError if the network needs more than 4 GiB. */
 export async function openCpuSession(network: Network, options: CpuOptions): Promise<Session> {
   const { onNotice = () => {}, signal } = options;
   const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
@@ -87,8 +87,8 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   if (initial > largestPages) {
     throw new VggError(
       `${network.name}: training with batches of ${options.batchSize} on ${threads} threads needs ` +
-        `${(needed / 2 ** 28).toFixed(1)} GiB, and a WebAssembly memory holds 4 GiB at most; ` +
-        'choose a smaller batch, fewer channels or hidden units, or smaller images',
+        `${(needed / 2 ** 28).toFixed(1)} GiB, above WebAssembly's limit of 4 GiB; ` +
+        'use a smaller batch, fewer channels or hidden units, or smaller images',
     );
   }
   let memory: WasmMemory;
@@ -96,9 +96,8 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     memory = new webAssembly.Memory({ initial, maximum: largestPages, shared });
   } catch (cause) {
     throw new VggError(
-      `${network.name}: this machine does not grant the ${(needed / 2 ** 28).toFixed(1)} GiB that training with ` +
-        `batches of ${options.batchSize} needs; choose a smaller batch or free some memory`,
-      { cause },
+      `${network.name}: this machine cannot provide the ${(needed / 2 ** 28).toFixed(1)} GiB that training with ` +
+        `batches of ${options.batchSize} needs; use a smaller batch or free some memory`,
     );
   }
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
@@ -110,7 +109,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     losses: new Float64Array(buffer(largest * 8)),
     ranks: new Int32Array(buffer(largest * 4)),
   };
-  // Workers start up while the kernels are made.
+  // Workers start while the kernels are compiled.
   const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
   const failed = new AbortController();
   const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
@@ -131,7 +130,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
         })
       : callingThread(new Executor(session, await openLibrary(kernels, memory), state, 1, 0));
   } catch (error) {
-    // Nothing stays behind: no compiler under way, and no worker.
+    // Leave no running compiler and no worker behind.
     failed.abort(error);
     await Promise.allSettled([finding]);
     for (const thread of await Promise.allSettled(starting))
@@ -151,7 +150,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
   );
 }
 
-/** Floats that a session's plans need at most for a batch size. */
+/** The most floats that a session's plans need for a batch size. */
 function memoryNeeded(session: SessionMemory, batch: number, threads: number): number {
   return Math.max(
     planFloats(session, batch, 'train', threads),
@@ -208,7 +207,7 @@ class CpuSession implements Session {
     this.description = `${describeKernels(kernels)}, ${counted(threads, 'thread')}`;
   }
 
-  /** Also starts the optimizer afresh. */
+  /** Also resets the optimizer. */
   async setWeights(weights: Weights): Promise<void> {
     await this.setState({ weights, optimizerSteps: 0, moments: {} });
   }
@@ -260,7 +259,7 @@ class CpuSession implements Session {
     if (this.#moments.has('average')) await this.#crew.run({ kind: 'swap' });
   }
 
-  /** Notes which moments a training uses; another optimizer's are forgotten. */
+  /** Records which moments a training uses, and clears another optimizer's. */
   #useMoments(optimizer: OptimizerOptions, average: boolean): void {
     const { parameterLength } = this.#operations;
     const names: MomentName[] = optimizer.kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
@@ -270,7 +269,7 @@ class CpuSession implements Session {
       }
       this.#optimizerSteps = 0;
     }
-    // An average begins as the weights are now.
+    // An average starts from the current weights.
     if (average && !this.#moments.has('average')) {
       const { averages, parameters } = this.#memory;
       this.#floats(averages.at, parameterLength).set(this.#floats(parameters.at, parameterLength));
@@ -288,7 +287,7 @@ class CpuSession implements Session {
     }[name].at;
   }
 
-  /** Writes a tensor for each parameter into a stretch of memory that is laid out as the parameters are. */
+  /** Writes a tensor for each parameter into memory with the parameters' layout. */
   #store(at: number, weights: Weights): void {
     const view = this.#floats(at, this.#operations.parameterLength);
     for (const layout of this.#layouts()) {
@@ -320,7 +319,7 @@ class CpuSession implements Session {
     allRates.fill(optimizer.lr);
     if (rates) allRates.set(rates.subarray(0, count));
     const epochSteps = Math.ceil(source.order.length / source.batchSize);
-    /** Steps of the optimizer among steps `a` … `b` of the epoch. */
+    /** Optimizer steps among steps `a` … `b` of the epoch. */
     const updates = (a: number, b: number): number =>
       updatesIn(b, epochSteps, accumulate) - updatesIn(a, epochSteps, accumulate);
     const start = performance.now();
@@ -362,7 +361,7 @@ class CpuSession implements Session {
         );
       }
       let steps = 0;
-      // An abort takes effect where the optimizer has made its step, as it does in the workers.
+      // An abort takes effect after an optimizer step, as in the workers.
       const mayStop = (step: number): boolean => step % accumulate === 0;
       for (let step = from; step < to && !(signal?.aborted && mayStop(step)); step++) {
         const values = this.#transformed(source, step * source.batchSize, source.batchSize);
@@ -474,13 +473,14 @@ class CpuSession implements Session {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new VggError('this session is closed; open another one');
+    if (this.#closed) throw new VggError('this session is closed; open a new one');
   }
 
   #checkBatch(batch: number): void {
     if (batch <= this.#largestBatch) return;
     throw new UsageError(
-      `a batch of ${batch} images is larger than the ${this.#largestBatch} that this session was opened for`,
+      `a batch of ${batch} images is larger than this session's limit of ${this.#largestBatch}; ` +
+        `open it with batchSize ${batch}`,
     );
   }
 
@@ -499,7 +499,7 @@ class CpuSession implements Session {
     const outputs = this.#network.output[0]!;
     if (classes.length <= outputs) return;
     throw new UsageError(
-      `${this.#network.name} ends in ${outputs} classes, and ${name} has ${classes.length}; ` +
+      `${this.#network.name} ends in ${outputs} classes, but ${name} has ${classes.length}; ` +
         `build the network with ${classes.length} classes`,
     );
   }
@@ -512,7 +512,7 @@ class CpuSession implements Session {
     return this.#operations.list.flatMap((operation) => matrixOf(operation) ?? []);
   }
 
-  /** Reads all parameters, or what lies in their layout elsewhere: `at` gives its start for an operation. */
+  /** Reads all parameters, or other memory with their layout: `at` returns its start for an operation. */
   #read(at: (operation: number) => number): Map<string, Float32Array> {
     const values = new Map<string, Float32Array>();
     this.#operations.list.forEach((operation, index) => {
@@ -553,7 +553,7 @@ class CpuSession implements Session {
     };
   }
 
-  /** Makes sure that memory holds the plans of these batches, and behind them an image's bytes for each worker. */
+  /** Grows memory to hold the plans of these batches, followed by one image's bytes for each worker. */
   #reserve(mode: 'train' | 'evaluate', images: number, batchSize: number, source: ImageSource): void {
     const workerBytes =
       source.kind === 'dataset' ? this.threads * imageBytes(sizeOf(source.fused.source)) : 0;
@@ -573,7 +573,7 @@ class CpuSession implements Session {
       } catch {
         throw new VggError(
           `${this.#network.name}: batches of ${batch} need ${(bytes / 2 ** 30).toFixed(1)} GiB, more than this ` +
-            'machine grants to WebAssembly; choose a smaller batch',
+            'machine provides to WebAssembly; use a smaller batch',
         );
       }
     }
@@ -583,12 +583,12 @@ class CpuSession implements Session {
     const { input, name } = this.#network;
     if (shape.join() === input.join()) return;
     throw new UsageError(
-      `${name} reads images of ${input.join('×')}, and the transforms make ${shape.join('×')} of ` +
-        `${source.dataset.name}'s ${source.dataset.shape.join('×')}; change the transforms or the input`,
+      `${name} takes images of ${input.join('×')}, but the transforms turn ${source.dataset.name}'s ` +
+        `${source.dataset.shape.join('×')} into ${shape.join('×')}; change the transforms or the input`,
     );
   }
 
-  /** A batch through transforms that only plain TypeScript can do. */
+  /** A batch through transforms that the kernels cannot compute. */
   #transformed(source: BatchSource, first: number, most: number): ImageSource {
     const { dataset, transform, order, seed, epoch } = source;
     const size = sizeOf(dataset.shape);
@@ -609,8 +609,8 @@ class CpuSession implements Session {
     const size = sizeOf(this.#network.input);
     if (images.length !== count * size) {
       throw new UsageError(
-        `${this.#network.name}: ${images.length} values for ${count} images; each has ` +
-          `${this.#network.input.join('×')} = ${size}`,
+        `${this.#network.name}: ${images.length} values are not ${count} images of ` +
+          `${this.#network.input.join('×')} = ${size} values`,
       );
     }
     const shared = new Uint16Array(this.#buffer(count * 2));
@@ -618,7 +618,7 @@ class CpuSession implements Session {
     const samples = Uint32Array.from({ length: count }, (_, i) => i);
     const source = { kind: 'values', labels: shared, samples, seed: 0, epoch: 0 } as const;
     if (this.#crewIsHere) return { ...source, values: images };
-    // Copied each time, since the caller may have filled the same array again; into memory that is kept, since fresh
+    // Copied each time, because the caller may have refilled the same array; into memory that is kept, because fresh
     // pages cost more than the copy.
     if (this.#images.length < images.length) {
       this.#images = new Float32Array(this.#buffer(images.byteLength));
@@ -628,7 +628,7 @@ class CpuSession implements Session {
     return { ...source, values };
   }
 
-  /** The same values in memory that workers can read without a copy each. */
+  /** The same values in shared memory, so that workers need no copies. */
   #shareable<T extends Uint8Array | Uint16Array | Uint32Array | Float32Array>(values: T): T {
     if (this.threads === 1 && this.#crewIsHere) return values;
     if (typeof SharedArrayBuffer !== 'undefined' && values.buffer instanceof SharedArrayBuffer) return values;
@@ -661,11 +661,13 @@ class CpuSession implements Session {
   }
 }
 
-/** A tensor's values. @throws UsageError where there are not as many. */
+/** A tensor's values. @throws UsageError if their number is wrong. */
 function valuesOf(weights: Weights, name: string, length: number): Float32Array {
   const weight = weights.get(name);
   if (weight?.data.length !== length) {
-    throw new UsageError(`${name}: ${weight?.data.length ?? 'no'} values where the network has ${length}`);
+    throw new UsageError(
+      `${name} has ${weight?.data.length ?? 'no'} values, but the network needs ${length}`,
+    );
   }
   return weight.data;
 }
@@ -681,5 +683,5 @@ function batchSizes(images: number, batchSize: number, from: number, to: number)
   );
 }
 
-/** Shared copies of data sets and orders in memory of the caller's own, which are not expected to change. */
+/** Shared copies of data sets and orders, which callers are expected not to change. */
 const copies = new WeakMap<object, Uint8Array | Uint16Array | Uint32Array | Float32Array>();

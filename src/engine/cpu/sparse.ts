@@ -1,6 +1,6 @@
 /**
- * The gradients of a convolution behind a max-pool by visiting the pool's winners alone (`kernels/sparse.ts`). Weight
- * and input gradient of an image are found from the same lists, so both are computed together.
+ * The gradients of a convolution followed by a max-pool, by visiting only the pool's winners (`kernels/sparse.ts`).
+ * Weight and input gradients of an image use the same lists, so both are computed together.
  */
 import { entryWords } from '../../kernels/sparse.ts';
 import { cutImages, cutRows } from './blocks.ts';
@@ -9,8 +9,8 @@ import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
 import { inputScatter } from './scatter.ts';
 
 /**
- * Windows of a band of rows that is visited for all filters before the next: few enough for the input and its gradient
- * to stay near, enough for lists that are worth a loop.
+ * Windows of a band of rows that is visited for all filters before the next band: few enough to keep the input and its
+ * gradient in the cache, and enough for lists of a useful length.
  */
 const bandWindows = 24;
 
@@ -22,13 +22,13 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const bandRows = Math.min(output.height, Math.ceil(bandWindows / output.width));
   const bands = cutRows(1, output.height, output.width, bandRows).flatMap(({ pieces }) => pieces);
   const windows = bandRows * output.width;
-  // An entry is written for every window before it is known whether it stays.
+  // Every window writes an entry, even if it is then discarded.
   const listStride = (windows + 1) * entryWords;
   const lists = scratch.reserve('lists', full.stored * listStride);
   const counts = scratch.reserve('counts', full.stored);
   const table = scratch.reserve('table', pool ** 2);
   const live = scratch.reserve('live', (windows + 1) * full.stored);
-  /** Takes the bias gradient where there is no bias. */
+  /** Receives the bias gradient if there is no bias. */
   const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
   const scatter = dx ? inputScatter(operation, context, true) : undefined;
 

@@ -23,7 +23,9 @@ describe('a worker that does not start is an error that says what to do', () => 
   ])('%s', async ([, program, reason]) => {
     const { message } = await failure(program);
     expect(message).toContain(`a worker cannot start: ${reason}`);
-    expect(message).toMatch(/; reinstall vggnet, or, if this program was bundled, declare vggnet external/);
+    expect(message).toMatch(
+      /; reinstall vggnet, or, if this program was bundled, declare vggnet external in the bundler/,
+    );
     expect(message).not.toContain('\n');
   });
 
@@ -38,11 +40,11 @@ describe('a worker that does not start is an error that says what to do', () => 
       vi.advanceTimersByTime(1000);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    expect((await failed).message).toContain('a worker cannot start: it does not answer for 10 s; ');
+    expect((await failed).message).toContain('a worker cannot start: it did not answer within 10 s; ');
   });
 });
 
-test('a failure before anybody listens is not lost', async () => {
+test('a failure before `listen` is not lost', async () => {
   const thread = await startThread({
     text: `const { parentPort } = require('worker_threads');
       parentPort.postMessage({ kind: 'started' });
@@ -55,7 +57,7 @@ test('a failure before anybody listens is not lost', async () => {
   expect(told).toContainEqual({ kind: 'failed', message: 'early' });
 });
 
-describe('a program ends although its model is open', () => {
+describe('a program exits although its model is open', () => {
   const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
   const prologue = `
     const { compile, sequential, flatten, linear, shapes, dataLoader, adam } = await import(${url('../../index.ts')});
@@ -91,7 +93,7 @@ describe('a program ends although its model is open', () => {
     expect(output).toBe('failed\n');
   });
 
-  test('in a worker thread of its own', async () => {
+  test('in a separate worker thread', async () => {
     const output = await run(`
       const { Worker } = await import('node:worker_threads');
       const text = \`import(${url('../../index.ts').replaceAll('"', "'")}).then(async ({ compile, sequential, flatten, linear }) => {

@@ -1,4 +1,4 @@
-/** Starts workers where the code runs: worker threads in Node, Web Workers in browsers. */
+/** Starts workers: worker threads in Node, Web Workers in browsers. */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../errors.ts';
 import { moduleFile } from '../../package-files.ts';
 import { usualCacheBytes } from './operations.ts';
@@ -7,9 +7,9 @@ import type { WorkerMessage } from './worker.ts';
 
 export interface Thread {
   post(message: unknown): void;
-  /** From now on `listener` gets the worker's messages; a failure of the worker itself, even an earlier one, is `failed`. */
+  /** Sends the worker's messages to `listener`; a failure of the worker itself, even an earlier one, is `failed`. */
   listen(listener: (message: WorkerMessage) => void): void;
-  /** Whether the worker keeps the process alive, as it does at first. */
+  /** Whether the worker keeps the process alive; true at first. */
   hold(busy: boolean): void;
   stop(): Promise<void>;
 }
@@ -24,38 +24,37 @@ interface WebWorker {
 /** Whether this is Node rather than a browser. */
 export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
 
-/** Bytes of a core's second-level cache, or a usual number where nobody tells. */
+/** Bytes of a core's second-level cache, or a common size if unknown. */
 export async function cacheSize(): Promise<number> {
   if (!inNode()) return usualCacheBytes;
   return (await import('./processor-node.ts')).secondLevelCache() ?? usualCacheBytes;
 }
 
-/** Number of processors that may be used. */
+/** Number of processors available to this process. */
 export async function processorCount(): Promise<number> {
   if (inNode()) return (await import('node:os')).availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
 
-/** Large pages behind a session's memory, where the system has them and can be told. */
+/** Requests huge pages for a session's memory, if the system supports them. */
 export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
   if (inNode()) await (await import('../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
 }
 
-/** The program of a worker: a module of this package, or its text where the program was bundled. */
+/** The program of a worker: a module of this package, or its text in a bundled program. */
 export type WorkerProgram = { readonly file: URL } | { readonly text: string };
 
 type Tell = (message: WorkerMessage) => void;
 type Started = Omit<Thread, 'listen'>;
 
-/** Seconds after which a worker that has not said that it runs never will: it is another program. */
+/** Seconds after which a silent worker has failed to start; it then runs another program. */
 const patience = 10;
 
-const wayOut =
-  'reinstall vggnet, or, if this program was bundled, declare vggnet external so that it stays out of the bundle';
+const wayOut = 'reinstall vggnet, or, if this program was bundled, declare vggnet external in the bundler';
 
 const cannotStart = (reason: string): VggError => new VggError(`a worker cannot start: ${reason}`);
 
-/** Why a worker does not start, and what to do, in one line. */
+/** Says in one line why a worker does not start, and what to do. */
 function startFailure(error: unknown): VggError {
   const { code, message } = error as { readonly code?: string; readonly message: string };
   if (isTooManyOpenFiles(error)) return cannotStart(`${tooManyOpenFiles} or use fewer threads`);
@@ -71,18 +70,20 @@ async function workerProgram(): Promise<WorkerProgram> {
   if (file && !isMissing) return { file };
   const { workerText } = await import('./worker-text.ts');
   if (workerText !== undefined) return { text: workerText };
-  throw startFailure(new Error(file ? `${file.pathname} is missing` : 'the bundle holds no program for it'));
+  throw startFailure(
+    new Error(file ? `${file.pathname} is missing` : 'the bundle does not contain its program'),
+  );
 }
 
 /**
  * Starts a worker.
- * @throws VggError where it does not come up: it fails, ends, or says nothing for some seconds.
+ * @throws VggError if it does not start: it fails, ends, or stays silent for some seconds.
  */
 export async function startThread(program?: WorkerProgram): Promise<Thread> {
   let listener: Tell | undefined;
   let failure: WorkerMessage | undefined;
   const { promise: started, resolve, reject } = Promise.withResolvers<void>();
-  // Where the constructor throws, nobody waits for it.
+  // If the constructor throws, nothing awaits it.
   started.catch(() => undefined);
   const tell: Tell = (message) => {
     if (message?.kind === 'started') resolve();
@@ -98,10 +99,10 @@ export async function startThread(program?: WorkerProgram): Promise<Thread> {
   } catch (error) {
     throw error instanceof VggError ? error : startFailure(error);
   }
-  // Counted in turns of the event loop: a thread that was busy or a machine that slept has not waited.
+  // Counts turns of the event loop, so that time spent busy or asleep does not count as waiting.
   let waited = 0;
   const timer = setInterval(() => {
-    if (++waited === patience) reject(startFailure(new Error(`it does not answer for ${patience} s`)));
+    if (++waited === patience) reject(startFailure(new Error(`it did not answer within ${patience} s`)));
   }, 1000);
   try {
     await started;
@@ -125,9 +126,9 @@ async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Star
     import('node:worker_threads'),
     import('node:module'),
   ]);
-  // Workers take part in the compile cache where the program uses one: they start in a third of the time.
+  // Workers share the program's compile cache, if it uses one, and then start in a third of the time.
   const cache = getCompileCacheDir();
-  // A worker inherits the options of `node --input-type=module --eval …`, but may not have them: it runs a file.
+  // A worker inherits the options of `node --input-type=module --eval …`, which a file does not allow.
   const evaluates = process.execArgv.some((option) => option.startsWith('--input-type'));
   const isText = 'text' in program;
   const worker = new Worker(isText ? program.text : program.file, {
@@ -165,7 +166,7 @@ async function startWebWorker(program: WorkerProgram, tell: Tell): Promise<Start
       : program.file;
   const worker = new Worker(url, { type: 'module' });
   worker.onmessage = ({ data }) => {
-    // It has read its program.
+    // The worker has loaded its program.
     if (typeof url === 'string') URL.revokeObjectURL(url);
     tell(data);
   };

@@ -22,7 +22,7 @@ interface WebAssemblyApi {
 export const webAssembly: WebAssemblyApi = (globalThis as unknown as { WebAssembly: WebAssemblyApi })
   .WebAssembly;
 
-/** A module of one function: with a = 1 + 2⁻¹², in every lane, it yields a · a − (1 + 2⁻¹¹). */
+/** A module of one function: it returns a · a − (1 + 2⁻¹¹) with a = 1 + 2⁻¹² in every lane. */
 // biome-ignore format: a section, an instruction a line
 const multiplyAddModule = Uint8Array.of(
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
@@ -38,7 +38,7 @@ const multiplyAddModule = Uint8Array.of(
   0x0b,
 );
 
-/** Whether the engine has the multiply-adds of relaxed SIMD, and the processor rounds them once. */
+/** Whether the engine has relaxed SIMD's multiply-adds and the processor rounds them once. */
 export function hasFusedMultiplyAdds(): boolean {
   if (!webAssembly.validate(multiplyAddModule)) return false;
   const { exports } = new webAssembly.Instance(new webAssembly.Module(multiplyAddModule), {});

@@ -21,13 +21,13 @@ test.each([
   expect(winogradBlock(convolution, cacheFloats, forwardTiles(convolution))).toBe(tiles);
 });
 
-test('a block is a part of an image that is to make several', () => {
+test('with several parts per image, a block never crosses an image', () => {
   const { list, cacheFloats } = planOperations(network, 2 << 20);
   const convolution = list[1] as Convolution;
   expect(winogradBlock(convolution, cacheFloats, forwardTiles(convolution), 4)).toBe(16);
 });
 
-test('a small image is a block of its own where it fits', () => {
+test('a small image is one block if it fits', () => {
   const { list, cacheFloats } = planOperations(small, 2 << 20);
   const convolution = list[1] as Convolution;
   const tiles = forwardTiles(convolution);

@@ -1,7 +1,8 @@
 /**
- * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs
- * in blocks that stay in the second-level cache with the weights, or are worth reading those for; 36 or 16 matrix products
- * between two transforms. ReLU and a pool of 2 or 4 happen in the output transform. Both gradients are the same scheme.
+ * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs, in
+ * blocks that stay in the second-level cache with the weights or are large enough to read the weights for; 36 or 16
+ * matrix products between two transforms. The output transform includes ReLU and a pool of 2 or 4. Both gradients use
+ * the same scheme.
  */
 import { type Tiles, tilesOf } from '../../kernels/winograd-schemes.ts';
 import { type Block, cutBlocks } from './blocks.ts';
@@ -10,19 +11,19 @@ import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { type Convolution, unevenStride } from './operations.ts';
 
-/** What a block's transformed inputs and outputs and the weights may take of a second-level cache. */
+/** Share of the second-level cache for a block's transformed inputs and outputs and the weights. */
 const cacheShare = 0.87;
 
-/** Tiles of a block for which weights are worth keeping in that cache. */
+/** Fewest tiles of a block for which weights are kept in that cache. */
 const fewestTiles = 16;
 
-/** Tiles of a block where weights do not stay in the cache: reading them must be worth it. */
+/** Tiles of a block if weights do not stay in the cache: enough to be worth reading them. */
 const tilesForWeights = 32;
 
 /**
- * Tiles of a block at most, whole rows of them: as many as stay in the second-level cache between the transforms, beside
- * the weights; where those are too few, a fixed number. Of an image that is to make at least `parts` blocks it is a part;
- * of one that does not fit whole, blocks go on in the next image.
+ * The most tiles of a block, in whole rows: as many as stay in the second-level cache with the weights between the
+ * transforms, or a fixed number if those are too few. With `parts` > 1, a block never crosses an image; otherwise blocks
+ * continue in the next image if an image does not fit whole.
  */
 export function winogradBlock(
   { input, full, scheme }: Convolution,
@@ -39,7 +40,7 @@ export function winogradBlock(
   return columns * (withinImage ? Math.min(blockRows, Math.ceil(rows / parts)) : blockRows);
 }
 
-/** Whether a block has more tiles than an image, so that images have to come together to fill one. */
+/** Whether a block has more tiles than an image, so that several images share one. */
 export function blockExceedsImage(operation: Convolution, cacheFloats: number): boolean {
   if (operation.forward !== 'winograd') return false;
   const tiles = forwardTiles(operation);
@@ -63,7 +64,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
 
   /** Working memory [planes][tiles][channels], one of two. */
   const tilePlanes = (purpose: string, channels: number): Matrix => {
-    // Whole rows are read, one behind the other: they crowd nowhere, and a stride's gap would only fill the cache.
+    // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
     const rowStride = channels;
     const planeStride = largestBlock * rowStride + 16;
     return { place: scratch.reserve(purpose, planes * planeStride), rowStride, planeStride };
@@ -80,7 +81,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
 
   const touched = scratch.reserve('touched', 1);
 
-  /** Transforms a block of a map; one that has left the cache is fetched in the order of memory first. */
+  /** Transforms a block of a map; if it has left the cache, it is first fetched in the order of memory. */
   const toPlanes = (
     code: Code,
     purpose: 'Input' | 'Gradient',

@@ -1,5 +1,5 @@
 /**
- * The program of a worker as text, for programs that were bundled and have no file of it. A build writes the text in place
- * of this module (`src/report/bundle.ts`); the source tree has the file.
+ * The program of a worker as text, for bundled programs, which do not have its file. A build replaces this module by the
+ * text (`src/report/bundle.ts`); the source tree uses the file.
  */
 export const workerText: string | undefined = undefined as string | undefined;

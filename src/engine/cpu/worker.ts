@@ -18,7 +18,7 @@ export interface WorkerStart {
 }
 
 export type WorkerMessage =
-  /** The worker's program runs. */
+  /** The worker's program has started. */
   | { readonly kind: 'started' }
   | { readonly kind: 'ready' }
   | { readonly kind: 'progress'; readonly steps: number }
@@ -28,7 +28,7 @@ export type WorkerMessage =
 /** Milliseconds between two reports of progress. */
 const progressInterval = 50;
 
-/** Returns what answers a worker's messages. */
+/** Returns the handler of a worker's messages. */
 export function serve(
   post: (message: WorkerMessage) => void,
 ): (message: WorkerStart | Command) => Promise<void> {

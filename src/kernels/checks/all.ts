@@ -1,4 +1,4 @@
-/** The checks of every kernel: tests and `vgg doctor` run all of them, a device's self-test at start-up a few. */
+/** The checks of every kernel. Tests and `vgg doctor` run all of them, a device's self-test at start-up only a few. */
 import type { KernelName } from '../catalogue.ts';
 import type { KernelCheck } from './check.ts';
 import * as direct from './direct.ts';

@@ -1,12 +1,12 @@
 /**
- * Kernels against plain loops in float64. A kernel runs on a small memory full of random values; the plain version works
- * on a copy of all of it in float64, and then the two memories are compared place by place: what the plain version
- * changed must agree within rounding, and all else must be untouched to the bit.
+ * Compares kernels with plain loops in float64. A kernel runs on a small memory of random values, the plain version on a
+ * float64 copy of it. Then all values are compared: those that the plain version changed must agree within rounding, all
+ * others must be unchanged to the bit.
  */
 import { random } from '../../data/random.ts';
 import type { ParameterTypes } from '../language.ts';
 
-/** By name; pointers are counted in floats here. */
+/** By name; pointers count floats here. */
 export type Arguments = Readonly<Record<string, number>>;
 
 /** Views of one memory. */
@@ -17,19 +17,18 @@ export interface Views {
 }
 
 export interface KernelCheck {
-  /** What is particular about the arguments. */
+  /** Describes the arguments. */
   readonly title: string;
   readonly arguments: Arguments;
   /**
-   * What the kernel should do, on all of memory. `before` is the memory as the kernel finds it, `lanes` its widest
-   * vector.
+   * The expected effect on memory. `before` is the memory before the kernel runs, `lanes` its widest vector.
    */
   readonly plain: (memory: Float64Array, a: Arguments, before: Views, lanes: number) => void;
-  /** Puts more than random values where they are needed. */
+  /** Writes values that must not be random. */
   readonly prepare?: (views: Views, a: Arguments) => void;
-  /** Ranges of working memory, [from, to), whose content is no part of the result. */
+  /** Ranges of working memory, [from, to), whose content is not part of the result. */
   readonly ignored?: readonly (readonly [from: number, to: number])[];
-  /** What else must hold afterwards: a complaint where it does not. */
+  /** Further checks of the result; returns a complaint if one fails. */
   readonly inspect?: (views: Views, a: Arguments, before: Views) => string | undefined;
 }
 
@@ -46,7 +45,7 @@ export const viewsOf = (buffer: ArrayBufferLike, floats: number = checkFloats): 
   bytes: new Uint8Array(buffer, 0, 4 * floats),
 });
 
-/** Fills memory as a check wants it. */
+/** Fills memory for a check. */
 export function prepareCheck(check: KernelCheck, views: Views): void {
   if (!noise) {
     const source = random(1, 1200);
@@ -56,11 +55,12 @@ export function prepareCheck(check: KernelCheck, views: Views): void {
   check.prepare?.(views, check.arguments);
 }
 
-/** A check's arguments as the kernel takes them, in order. @throws TypeError where names do not fit the kernel. */
+/** A check's arguments in the kernel's order. @throws TypeError if names do not fit the kernel. */
 export function argumentsOf(check: KernelCheck, parameters: ParameterTypes): number[] {
   const names = Object.keys(parameters);
   const unknown = Object.keys(check.arguments).filter((name) => !names.includes(name));
-  if (unknown.length > 0) throw new TypeError(`${check.title}: no argument ${unknown.join(', ')}`);
+  if (unknown.length > 0)
+    throw new TypeError(`${check.title}: the kernel has no argument ${unknown.join(', ')}`);
   return names.map((name) => {
     const value = check.arguments[name];
     if (value === undefined) throw new TypeError(`${check.title}: argument ${name} is missing`);
@@ -75,7 +75,7 @@ export interface CheckResult {
   readonly complaint?: string;
 }
 
-/** Runs a kernel, through `call`, on the memory behind `views` and compares. */
+/** Runs a kernel through `call` on the memory of `views` and compares. */
 export function runCheck(
   check: KernelCheck,
   parameters: ParameterTypes,
@@ -105,9 +105,9 @@ export function runCheck(
     if (Object.is(value, found) || ignored.some(([from, to]) => at >= from && at < to)) continue;
     const touched = value !== before.floats[at];
     const difference = Math.abs(found - value) / scale;
-    // A difference of NaN is no agreement either.
+    // A difference of NaN is also an error.
     if (!(touched && difference <= tolerance)) {
-      const complaint = `place ${at}: ${found} instead of ${value}${touched ? '' : ', which was to stay'}`;
+      const complaint = `float ${at} is ${found} instead of ${value}${touched ? '' : ', which should be unchanged'}`;
       return {
         error: touched ? difference : Number.POSITIVE_INFINITY,
         complaint: `${check.title}: ${complaint}`,

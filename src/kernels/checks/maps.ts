@@ -62,7 +62,7 @@ export const reluBackward: readonly KernelCheck[] = combinations({
     ...size,
   },
   prepare({ floats }, a) {
-    // At 0 a ReLU is off.
+    // The gradient of a ReLU at 0 is 0.
     floats[a.activation! + 2] = 0;
   },
   plain(m, a) {
@@ -119,7 +119,7 @@ export const transpose: readonly KernelCheck[] = combinations({ rows: [1, 5], co
   }),
 );
 
-/** Patches with steps of one and of several pixels, and runs that are no multiple of the granule. */
+/** Patches with steps of one and of several pixels, and runs that are not a multiple of the granule. */
 const patchSizes = combinations({
   outRows: [1, 3],
   outColumns: [1, 4],
@@ -173,7 +173,7 @@ export const im2col: readonly KernelCheck[] = patchSizes.map((size): KernelCheck
         (column, place) => {
           m[column] = m[place]!;
         },
-        // Whole granules, the rest of which the next patch overwrites.
+        // Whole granules; the next patch overwrites the rest.
         (column) => {
           m.fill(0, column, column + 4 * Math.ceil(a.tail! / 4));
           m[column] = a.one!;

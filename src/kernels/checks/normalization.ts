@@ -28,7 +28,7 @@ function channels(
 
 export const channelMoments: readonly KernelCheck[] = combinations({ before: [0, 7], ...sizes }).flatMap(
   (size) =>
-    // A mean far from 0, which plain sums of squares do not survive.
+    // A mean far from 0, for which plain sums of squares cancel.
     [0, 1000].map(
       (mean): KernelCheck => ({
         title: `${inWords(size)}, around ${mean}`,
@@ -120,7 +120,7 @@ export const normalizeSums: readonly KernelCheck[] = combinations({ accumulate: 
   }),
 );
 
-/** Into a map of its own, and in the gradient's place. */
+/** Into a separate map, and in place of the gradient. */
 export const normalizeBackward: readonly KernelCheck[] = combinations({ floor: floors, ...sizes }).flatMap(
   (size) => {
     const { mean, scale, offset, slope } = perChannel;

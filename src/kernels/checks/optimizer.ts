@@ -15,7 +15,7 @@ export const reduceSlots: readonly KernelCheck[] = [
       },
     }),
   ),
-  // As the engine uses it, the first slot takes the sum; the order of the additions decides the bits.
+  // As in the engine, the first slot receives the sum; the order of additions decides the bits.
   {
     title: 'in place, slot by slot in float32',
     arguments: { gradient: 2000, slots: 2000, slotStride: 64, slotCount: 4, length: 60 },
@@ -63,7 +63,7 @@ export const adam: readonly KernelCheck[] = adamRules.flatMap((rule) =>
       },
       prepare({ floats }, a) {
         for (let i = 0; i < length; i++) floats[a.secondMoment! + i]! **= 2;
-        // A parameter of 0 that never had a gradient stays: 0 / (√0 + ε).
+        // A parameter of 0 that never had a gradient stays 0: 0 / (√0 + ε).
         for (const at of [a.parameters!, a.firstMoment!, a.secondMoment!, a.gradient!]) floats[at + 1] = 0;
         adamSettings.forEach((name, i) => {
           floats[a.settings! + i] = settings[name];

@@ -69,7 +69,7 @@ export const maxPool: readonly KernelCheck[] = poolings.map((pooling) => ({
   title: inWords(pooling),
   arguments: windowArguments(pooling),
   prepare({ floats }, a) {
-    // Few different values, so that there are ties; all below 0, so that padding would win; some NaN and −∞.
+    // Few different values give ties; all are below 0, so that padding would win; some are NaN and −∞.
     eachWindow(a, (_y, _x, c, places) => {
       for (const at of places.values()) {
         floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
@@ -92,7 +92,7 @@ export const maxPool: readonly KernelCheck[] = poolings.map((pooling) => ({
 
 const gradients = { gradient: 30_001, gradientRow: 330, gradientPixel: 32 } as const;
 
-/** Winners that lie in the map, and some pooled values that a ReLU has clamped. */
+/** Winners inside the map, and some pooled values clamped by a ReLU. */
 function prepareWinners({ floats }: Views, a: Arguments): void {
   eachWindow(a, (y, x, c, places) => {
     const positions = [...places.keys()];

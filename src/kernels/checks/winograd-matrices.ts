@@ -50,7 +50,7 @@ export const matrices: Readonly<Record<Tile, Matrices>> = {
 
 export const transposed: (matrix: Matrix) => Matrix = (matrix) =>
   matrix[0]!.map((_, j) => matrix.map((row) => row[j]!));
-/** What is multiplied by 0 does not count, not even NaN: transforms leave it out. */
+/** A factor of 0 removes a term, even NaN, because transforms leave it out. */
 const product = (left: Matrix, right: Matrix): Matrix =>
   left.map((row) =>
     right[0]!.map((_, j) =>

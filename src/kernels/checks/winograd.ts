@@ -109,10 +109,10 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
     },
   }));
 
-/** What can be particular about the values that are pooled. */
-type Particular = 'none' | 'all values equal' | 'one is no number' | 'one is infinite';
+/** Special cases of pooled values. */
+type Particular = 'none' | 'all values equal' | 'one is NaN' | 'one is infinite';
 
-/** The position that comparisons of neighbors lead to, whatever NaN says to them. */
+/** The position that comparisons of neighbors lead to, with NaN compared like the kernel does. */
 function winnerOf(window: readonly number[]): number {
   let positions = window.map((_, position) => position);
   while (positions.length > 1) {
@@ -133,8 +133,8 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
       if (particular === 'all values equal') {
         floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
       }
-      // Of the first tile's second channel, in the last row and column of the patch: of its last output alone.
-      const one = { 'one is no number': Number.NaN, 'one is infinite': Number.POSITIVE_INFINITY };
+      // In the first tile's second channel, in the last row and column of the patch: affects only its last output.
+      const one = { 'one is NaN': Number.NaN, 'one is infinite': Number.POSITIVE_INFINITY };
       if (particular in one) {
         floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = one[particular as keyof typeof one];
       }
@@ -157,13 +157,11 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
   return [
     ...all.map((named) => check(named, 'none')),
     check(all[0]!, 'all values equal'),
-    ...all
-      .slice(0, 4)
-      .flatMap((named) => [check(named, 'one is no number'), check(named, 'one is infinite')]),
+    ...all.slice(0, 4).flatMap((named) => [check(named, 'one is NaN'), check(named, 'one is infinite')]),
   ];
 }
 
-/** Calls `body` for each filter and channel, with the place of its first tap. */
+/** Calls `body` for each filter and channel, with the address of its first tap. */
 function eachFilter(a: Arguments, body: (filter: number, c: number, first: number) => void): void {
   for (let filter = 0; filter < a.filters!; filter++)
     for (let c = 0; c < a.channels!; c++) body(filter, c, a.weights! + filter * a.filterStride! + c);
