@@ -472,12 +472,12 @@ describe('bad input', () => {
     [
       'train --model vgg16',
       2,
-      'there is no model "vgg16"; other chains of layers are built with sequential()',
+      'there is no model "vgg16"; build other chains of layers with sequential()',
     ],
     ['train --model vgg8', 2, 'there is no model "vgg8"; did you mean "vgg7"?'],
     ['train --dataset cifar', 2, 'there is no data set "cifar"; did you mean "cifar10"?'],
-    ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet computes on the CPU'],
-    ['report runs/a --device cuda', 2, 'There are auto, native, wasm, reference'],
+    ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet runs on the CPU'],
+    ['report runs/a --device cuda', 2, 'Available: auto, native, wasm, reference'],
     ['train --dataset cifar100 --labels course', 2, 'did you mean "coarse"?'],
     [
       'train --labels fine',
@@ -601,7 +601,7 @@ describe('bad input', () => {
     ['summary vgg17', 2, 'there is no model "vgg17"'],
     ['download cifar11', 2, 'did you mean "cifar10"?'],
     ['kernels gem', 2, 'did you mean "gemm'],
-    ['stats --dataset mnist', 2, 'there is no data set "mnist"; other images'],
+    ['stats --dataset mnist', 2, 'there is no data set "mnist"; to train on other images'],
   ];
   test.for(cases)('vgg %s', async ([args, code, message]) => {
     const run = await vgg(args.split(' '));
@@ -718,7 +718,7 @@ describe.skipIf(process.platform !== 'linux')('output that cannot be written', (
     [
       'a reader that is gone',
       '--json | head -n 1; exit $PIPESTATUS',
-      'cannot be written: its reader is gone. Training',
+      'cannot be written: its reader has closed it. Training',
     ],
     ['readers that are gone', '2>&1 | true; exit $PIPESTATUS', ''],
   ])('costs no run: %s', async (name, rest, said) => {

@@ -58,7 +58,7 @@ test('openAppend goes on behind what is there', async () => {
 test('readWhole and readJson name the file and the rule', async () => {
   const path = join(folder, 'x.json');
   await writeFile(path, '{"a":');
-  await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes; at most 4 are read');
+  await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes, above the limit of 4');
   await expect(readJson(path)).rejects.toThrow(DataError);
   await expect(readJson(path)).rejects.toThrow(/x\.json is damaged: it is not JSON/);
   await writeFile(path, Uint8Array.of(0x22, 0xff, 0x22));

@@ -1,38 +1,38 @@
 /**
- * Whether the process behind a lock or a sign of life still runs (Node only). One rule for all of them:
- * - a process of this machine since its start is asked for by its number: it runs or has ended;
- * - any other is `unknown`: of another host, container or start of the machine, or of another machine of the same name.
- *   It gives a sign each `beatSeconds`, a new time of its file, and counts as gone after `silentSeconds` without one.
+ * Checks whether the process that owns a lock or heartbeat file still runs (Node only). One rule for all of them:
+ * - A process of this machine and boot is looked up by its PID: it is `alive` or `dead`.
+ * - Any other process is `unknown`: another host, container, boot, or another machine with the same host name. It
+ *   updates the time of its file every `beatSeconds`, and counts as dead after `silentSeconds` without an update.
  *
- * Times of files are compared with each other alone: all of them come from the file server, so clocks of machines that
- * differ do not matter. On systems other than Linux the start of machine and process are not known.
+ * File times are compared only with each other. All of them come from the file server, so machines may disagree about
+ * the time. The start times of machine and process are known only on Linux.
  */
 import { readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { temporaryBeside } from './files.ts';
 
-/** What is known of a process from here. */
+/** What this process can find out about another one. */
 export type Liveness = 'alive' | 'dead' | 'unknown';
 
-/** Seconds between two signs of a process, and without any until it counts as gone. */
+/** Seconds between two heartbeats, and seconds without one until a process counts as dead. */
 export const beatSeconds = 10;
 export const silentSeconds = 180;
 
-/** What tells a process from all others. */
+/** What identifies a process. */
 export interface ProcessFacts {
   readonly pid: number;
   readonly hostname: string;
-  /** Ticks since the machine's start: tells a process from a later one of the same number. */
+  /** Ticks from boot to the start of the process; tells apart processes that had the same PID. */
   readonly processStart?: string | undefined;
-  /** This start of the machine, and the space in which `pid` counts (a container has its own). */
+  /** The machine's boot ID, and the PID namespace (each container has its own). */
   readonly boot?: string | undefined;
   readonly namespace?: string | undefined;
 }
 
 const separator = '+';
 
-/** `host+namespace.boot+pid+start`; letters, digits and `.-_%+` only, so that it can be a file's name. */
+/** `host+namespace.boot+pid+start`; only letters, digits and `.-_%+`, so that it can be a file name. */
 export const identityOf = ({ pid, hostname: host, processStart, boot, namespace }: ProcessFacts): string =>
   [
     encodeURIComponent(host).slice(0, 80),
@@ -60,7 +60,7 @@ export function thisProcess(): ProcessFacts {
   return own;
 }
 
-/** Whether the process that an identity names still runs. More parts behind the identity's do not matter. */
+/** Whether the process with this identity still runs. Additional parts after the identity are ignored. */
 export function livenessOf(identity: string): Liveness {
   const [host, space, pidText, start] = identity.split(separator);
   const [ourHost, ourSpace] = processIdentity().split(separator);
@@ -69,16 +69,16 @@ export function livenessOf(identity: string): Liveness {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    // Another user's process may not be signalled, but it is there.
+    // EPERM: another user's process, which exists.
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return 'dead';
   }
   const found = statOf(pid);
   if (found === undefined || !start) return 'alive';
-  // A zombie has ended, and waits for its parent to look.
+  // A zombie has ended; only its parent has not collected it yet.
   return found.state === 'Z' || found.state === 'X' || found.start !== start ? 'dead' : 'alive';
 }
 
-/** The file server's clock, in milliseconds; ours where nothing can be written. */
+/** The file server's clock, in milliseconds; this machine's clock if the folder is not writable. */
 export function serverTime(folder: string): number {
   const probe = temporaryBeside(join(folder, 'clock'));
   try {
@@ -91,7 +91,7 @@ export function serverTime(folder: string): number {
   }
 }
 
-/** Fields 3 and 22 of /proc/PID/stat; the name before them may hold blanks and brackets. */
+/** Fields 3 and 22 of /proc/PID/stat. The name before them may contain spaces and parentheses. */
 function statOf(pid: number): { readonly state: string; readonly start: string } | undefined {
   const text = tell(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');

@@ -65,7 +65,7 @@ describe('lockFolder', () => {
   test('refuses a second writer until the first one releases', async () => {
     const first = await lockFolder(folder);
     await expect(lockFolder(folder)).rejects.toThrow(VggError);
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process writes to it since 20/);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this process has been writing to it since 20/);
     expect(await lockHolder(folder)).toMatchObject({ pid: process.pid, hostname: hostname() });
     await first.release();
     expect(await lockHolder(folder)).toBeUndefined();
@@ -123,7 +123,7 @@ describe('lockFolder', () => {
     await writeFile(join(folder, 'lock.after.a'), await readFile(lock));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, boot: 'x', started: '', hostname: hostname() }));
     await utimes(lock, 1, 1);
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process/);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this process/);
   });
 
   /** Holders of which this process can know nothing but their signs. */
@@ -132,7 +132,7 @@ describe('lockFolder', () => {
     [
       'another start of a machine of this name',
       { boot: 'another' },
-      `on a machine of this name (${hostname()}), before a restart or elsewhere`,
+      `on ${hostname()} (before its last restart, or another machine with this name)`,
     ],
     ['another container', { namespace: 'pid:[1]' }, 'in another container'],
   ];
@@ -140,7 +140,7 @@ describe('lockFolder', () => {
     test('is refused while it gives signs, and the time to wait is named', async () => {
       await forgeLock({ pid: 4, ...changes });
       await expect(lockFolder(folder)).rejects.toThrow(
-        `${folder} is in use: process 4 ${place} gave its last sign 0 s ago; if it has ended, try again in 180 s`,
+        `${folder} is in use: process 4 ${place} was last active 0 s ago; if it has ended, try again in 180 s`,
       );
       expect(await lockHolder(folder)).toMatchObject({ pid: 4 });
     });
@@ -160,7 +160,7 @@ describe('lockFolder', () => {
       const told: string[] = [];
       const held = await lockFolder(folder, { silentSeconds: 0.5, onWait: (line) => told.push(line) });
       expect(told).toEqual([
-        `${folder} was locked by process 4 ${place}, which may still run: waiting up to 1 s for a sign of it, then taking over`,
+        `${folder} is locked by process 4 ${place}, which may still be running; waiting up to 1 s for a sign of life before taking over`,
       ]);
       await held.release();
     });
@@ -171,7 +171,7 @@ describe('lockFolder', () => {
       await utimes(lock, future, future);
       const onWait = (): void => void utimes(lock, future + 1, future + 1);
       await expect(lockFolder(folder, { onWait })).rejects.toThrow(
-        /process 4 .* writes to it since .* and gave a sign just now; wait for it/,
+        /process 4 .* has been writing to it since .* and was active just now; wait for it/,
       );
     });
   });

@@ -23,7 +23,7 @@ test('a file in its way is an error', async () => {
   await writeFile(join(root, 'file'), '');
   const path = join(root, 'file');
   expect(() => makeFolder(path)).toThrow(
-    new VggError(`${path} cannot be written: there is a file of this name already`),
+    new VggError(`${path} cannot be written: a file with this name already exists`),
   );
   expect(() => makeFolder(join(path, 'below'))).toThrow(/ cannot be written: .* file/);
   await symlink(join(root, 'nowhere'), join(root, 'dangling'));

@@ -115,7 +115,7 @@ test('what the system says has no codes, calls and quotes', () => {
   expect(reason(error('EXYZ', 'EXYZ: something, rare, read'))).toBe('something, rare');
   expect(reason(new Error('plain words, and more'))).toBe('plain words, and more');
   expect(cannotRun('sbatch', error('ENOENT', 'spawn sbatch ENOENT')).message).toBe(
-    'sbatch cannot be started: no such program',
+    'sbatch cannot be started: program not found',
   );
   expect(cannotRun('/x', error('EACCES', 'spawn /x EACCES')).message).toBe(
     '/x cannot be started: no permission',

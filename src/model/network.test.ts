@@ -167,7 +167,7 @@ describe('models', () => {
     ['vgg7', { hidden: '-5' }, 'option hidden=-5 is not'],
     ['vgg7', { dropout: '1' }, 'option dropout=1 is not a number ≥ 0 and < 1, as in dropout=0'],
     ['vgg7', { dropout: 'half' }, 'option dropout=half is not a number'],
-    ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; it has none'],
+    ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; none are available'],
   ])('%s with %j is refused', (name, options, message) => {
     const create = (): unknown => createModel(name, { classes: 10, options });
     expect(create).toThrow(UsageError);

@@ -90,8 +90,8 @@ describe('safetensors', () => {
     ['nine axes', file({ a: f32([1, 1, 1, 1, 1, 1, 1, 1, 1], 0, 4) }, 4), 'is not a list of up to 8 whole'],
     ['no JSON', file('{"a":', 0), 'its header is not JSON in UTF-8'],
     ['a list', file([], 0), 'its header is not a JSON object'],
-    ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header names "a" twice'],
-    ['a twofold key', file('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header names "dtype" twice'],
+    ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header has the key "a" twice'],
+    ['a twofold key', file('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header has the key "dtype" twice'],
     ['a number for a tensor', file({ a: 1 }, 0), 'tensor "a": its entry is 1, not an object'],
     [
       'an unknown dtype',
