@@ -33,7 +33,9 @@ export async function aside<Args extends readonly unknown[], Result>(
   try {
     const answer = await new Promise<Answer>((resolve, reject) => {
       worker.on('message', resolve).on('error', reject);
-      worker.on('exit', (code) => reject(new VggError(`a worker thread exited with code ${code}; try again`)));
+      worker.on('exit', (code) =>
+        reject(new VggError(`a worker thread exited with code ${code}; try again`)),
+      );
     });
     if ('value' in answer) return answer.value as Result;
     throw answer.isOurs ? new Error(answer.message) : new VggError(answer.message);

@@ -9,7 +9,7 @@ test.for<[string, string, Parameters<typeof parseJson>[1], string]>([
   ['a key twice, once escaped', '{"a\\"":1,"\\u0061\\"":2}', { unique: true }, 'has the key "a\\"" twice'],
   ['a text without end', '{"a', { unique: true }, 'is not JSON'],
   ['a broken escape', '{"\\x":1}', { unique: true }, 'is not JSON'],
-])('refuses %s', ([, text, bounds, problem]) => {
+])('rejects %s', ([, text, bounds, problem]) => {
   expect(parseJson(text, bounds).problem).toContain(problem);
 });
 

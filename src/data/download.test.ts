@@ -133,38 +133,36 @@ describe('a download', () => {
 
 describe('a download fails', () => {
   const byHand =
-    /Fetch http.* by hand \(MD5 [0-9a-f]{32}\),\nput it at .*cifar-100-binary\.tar\.gz, and train with: --data /;
+    /Download http.* manually \(MD5 [0-9a-f]{32}\),\nsave it as .*cifar-100-binary\.tar\.gz, and train with: --data /;
 
   test('with a wrong checksum, and forgets what it got', async () => {
     const sum = '0'.repeat(32);
-    await expect(fetchIt({ md5: sum })).rejects.toThrow(
-      new RegExp(`MD5 ${md5}, and the official one ${sum}`),
-    );
+    await expect(fetchIt({ md5: sum })).rejects.toThrow(new RegExp(`MD5 ${md5}, not the official ${sum}`));
     expect(readdirSync(directory)).toEqual([]);
   });
 
   test('with 404', async () => {
     answer = (_, response) => response.writeHead(404).end('no');
-    await expect(fetchIt()).rejects.toThrow(/the server answers 404 Not Found/);
+    await expect(fetchIt()).rejects.toThrow(/the server answered 404 Not Found/);
     await expect(fetchIt()).rejects.toThrow(byHand);
   });
 
   test('with an empty answer', async () => {
     answer = (_, response) => response.writeHead(200).end();
-    await expect(fetchIt()).rejects.toThrow(/broke off again and again \(the server sent nothing\)/);
+    await expect(fetchIt()).rejects.toThrow(/failed repeatedly \(the server sent nothing\)/);
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  test('without a network, saying how to do it by hand', async () => {
+  test('without a network, saying how to download manually', async () => {
     const url = 'http://127.0.0.1:1/closed.tar.gz';
-    await expect(fetchIt({ url })).rejects.toThrow(/closed\.tar\.gz cannot be reached/);
+    await expect(fetchIt({ url })).rejects.toThrow(/cannot reach .*closed\.tar\.gz/);
     await expect(fetchIt({ url })).rejects.toThrow(byHand);
   });
 
-  test('where it breaks off again and again, and keeps what it got', async () => {
+  test('that fails repeatedly, and keeps what it received', async () => {
     writeFileSync(part(), archive.subarray(0, 1000));
     answer = (_, response) => response.destroy();
-    await expect(fetchIt()).rejects.toThrow(/broke off again and again/);
+    await expect(fetchIt()).rejects.toThrow(/failed repeatedly/);
     expect(statSync(part()).size).toBe(1000);
   });
 
@@ -172,7 +170,7 @@ describe('a download fails', () => {
     const file = join(directory, 'file');
     writeFileSync(file, '');
     await expect(fetchIt({ directory: join(file, 'below') })).rejects.toThrow(
-      /file.* cannot be written: .* file.*; name another folder with --directory or \$VGGNET_DATA/,
+      /file.* cannot be written: .* file.*; choose another folder with --directory or \$VGGNET_DATA/,
     );
   });
 
@@ -185,11 +183,11 @@ describe('a download fails', () => {
     await expect(fetchIt({ signal: controller.signal })).rejects.toThrow('stopped');
   });
 
-  test('with an archive that lacks a file', async () => {
+  test('with an archive in which a file is missing', async () => {
     const lacking = tarGz(binaryMembers('cifar100').slice(1));
     const sum = createHash('md5').update(lacking).digest('hex');
     answer = (_, response) => response.writeHead(200).end(lacking);
-    await expect(fetchIt({ md5: sum })).rejects.toThrow(/lacks cifar-100-binary\/train\.bin/);
+    await expect(fetchIt({ md5: sum })).rejects.toThrow(/does not contain cifar-100-binary\/train\.bin/);
     expect(readdirSync(directory)).toEqual(['cifar-100-binary.tar.gz.part']);
   });
 });

@@ -62,10 +62,12 @@ async function forgeLock(changes: object): Promise<void> {
 }
 
 describe('lockFolder', () => {
-  test('refuses a second writer until the first one releases', async () => {
+  test('rejects a second writer until the first one releases', async () => {
     const first = await lockFolder(folder);
     await expect(lockFolder(folder)).rejects.toThrow(VggError);
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this process has been writing to it since 20/);
+    await expect(lockFolder(folder)).rejects.toThrow(
+      /is in use: this process has been writing to it since 20/,
+    );
     expect(await lockHolder(folder)).toMatchObject({ pid: process.pid, hostname: hostname() });
     await first.release();
     expect(await lockHolder(folder)).toBeUndefined();
@@ -76,10 +78,10 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('refuses while another process lives, and takes over when it was killed', async () => {
+  test('rejects while another process lives, and takes over when it was killed', async () => {
     const child = await lockingChild();
     await expect(lockFolder(folder)).rejects.toThrow(
-      `process ${child.process.pid} on this machine (${hostname()}) writes to it since`,
+      `process ${child.process.pid} on this machine (${hostname()}) has been writing to it since`,
     );
     await kill(child);
     expect(await lockHolder(folder)).toBeUndefined();

@@ -282,8 +282,7 @@ function refusal(folder: string, lock: string, holder: FoundLock): string {
       `wait for it, stop it there, or choose another folder (its lock is ${resolve(lock)})`
     );
   }
-  const who =
-    pid === process.pid ? 'this process' : `process ${pid} on this machine (${holder.hostname})`;
+  const who = pid === process.pid ? 'this process' : `process ${pid} on this machine (${holder.hostname})`;
   return `${folder} is in use: ${who} has been writing to it since ${started}; wait for it, stop it, or choose another folder`;
 }
 

@@ -30,7 +30,9 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     const open = folder('open', mode);
     folder('open/safe/vggnet');
     const path = join(open, 'safe/vggnet/native');
-    expect(() => makePrivateFolder(path)).toThrow(`${open} is writable by other users (mode ${mode.toString(8)})`);
+    expect(() => makePrivateFolder(path)).toThrow(
+      `${open} is writable by other users (mode ${mode.toString(8)})`,
+    );
   });
 
   test('is refused behind a link that lies in such a folder, or leads through one', () => {

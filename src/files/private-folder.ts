@@ -56,7 +56,8 @@ function checkWay(directory: string, onNotice: ((line: string) => void) | undefi
     if (!stat) return;
     if (!trusted.includes(stat.uid)) throw belongsTo(path, stat);
     if (stat.isSymbolicLink()) {
-      if (++links > mostLinks) throw new VggError(`${directory}: its path has too many symbolic links; use a path without them`);
+      if (++links > mostLinks)
+        throw new VggError(`${directory}: its path has too many symbolic links; use a path without them`);
       const target = readlinkSync(path);
       if (target.startsWith('/')) folder = '/';
       rest.unshift(...target.split('/').filter((part) => part !== '' && part !== '.'));

@@ -130,7 +130,9 @@ export function normalizationText(normalization: ChannelStatistics | null): stri
 /** Checks loaded weights against a model. @throws UsageError if their metadata contradict each other. */
 export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, given: DataInfo): void {
   const reject = (what: string): never => {
-    throw new UsageError(`${where}: ${what}; create the model that the weights were trained with, or load other weights`);
+    throw new UsageError(
+      `${where}: ${what}; create the model that the weights were trained with, or load other weights`,
+    );
   };
   if (stored.input.join() !== model.input.join()) {
     reject(

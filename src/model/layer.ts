@@ -119,7 +119,7 @@ export interface MaxPool2dSpec {
   readonly name?: string;
   readonly kernel: readonly [height: number, width: number];
   readonly stride: readonly [vertical: number, horizontal: number];
-  /** At most half the kernel, as in PyTorch. Padding never is the maximum. */
+  /** At most half the kernel, as in PyTorch. Padding is never the maximum. */
   readonly padding: readonly [vertical: number, horizontal: number];
 }
 
@@ -179,7 +179,7 @@ export interface NetworkLayer {
   readonly multiplyAdds: number;
 }
 
-/** A network with inferred shapes, as plain data. Its last layer's output are logits for softmax cross-entropy. */
+/** A network with inferred shapes, as plain data. Its last layer outputs logits for softmax cross-entropy. */
 export interface Network {
   /** For example `simplified`; used in messages and summaries. */
   readonly name: string;

@@ -148,9 +148,7 @@ function described(name: string): ModelDescription {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;
   if (model !== undefined) return model;
   if (typeof name === 'string') throw new UsageError(unknownName('model', name, Object.keys(models)));
-  throw new UsageError(
-    `createModel: name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`,
-  );
+  throw new UsageError(`createModel: name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`);
 }
 
 /**

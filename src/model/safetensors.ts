@@ -99,7 +99,9 @@ export function headerBytes(start: Uint8Array, fileLength: number): number {
   if (length > maxHeaderLength) fail(`its header of ${length} bytes exceeds the limit of ${maxHeaderLength}`);
   const end = 8 + Number(length);
   if (end <= fileLength) return end;
-  return fail(`its header should have ${length} bytes, but only ${fileLength - 8} bytes follow; it is truncated`);
+  return fail(
+    `its header should have ${length} bytes, but only ${fileLength - 8} bytes follow; it is truncated`,
+  );
 }
 
 /** Reads the header of a file of `fileLength` bytes; `bytes` must contain at least the header. @throws DataError */
@@ -222,7 +224,8 @@ function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   const bad = (problem: string): never => fail(`tensor ${show(name)}: ${problem}`);
   if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!isDtype(dtype)) return bad(`dtype ${show(dtype)} is not one of ${Object.keys(bytesPerValue).join(', ')}`);
+  if (!isDtype(dtype))
+    return bad(`dtype ${show(dtype)} is not one of ${Object.keys(bytesPerValue).join(', ')}`);
   if (!isNaturals(shape) || shape.length > maxAxes)
     return bad(`shape ${show(shape)} is not a list of up to ${maxAxes} whole numbers ≥ 0`);
   if (!isNaturals(offsets) || offsets.length !== 2) {
@@ -230,7 +233,9 @@ function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   }
   const [begin, end] = offsets as [number, number];
   if (begin > end || end > dataLength) {
-    return bad(`data_offsets ${show(offsets)} are not an increasing range within the ${dataLength} bytes of values`);
+    return bad(
+      `data_offsets ${show(offsets)} are not an increasing range within the ${dataLength} bytes of values`,
+    );
   }
   // A product beyond 2⁵³ is inexact, but no file is that long.
   const needed = sizeOf(shape) * bytesPerValue[dtype];

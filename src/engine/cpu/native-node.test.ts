@@ -466,14 +466,17 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
   });
 
   describe('refuses a folder', () => {
-    test.skipIf(!process.getuid).for(['755', '777'])('that is open to other users (mode %s)', async (mode) => {
-      filled();
-      chmodSync(directory, mode);
-      const { message } = await failure();
-      expect(message).toContain(directory);
-      expect(message).toContain(`(mode ${mode}); run chmod 700 on it`);
-      expect(notices).toEqual([]);
-    });
+    test.skipIf(!process.getuid).for(['755', '777'])(
+      'that is open to other users (mode %s)',
+      async (mode) => {
+        filled();
+        chmodSync(directory, mode);
+        const { message } = await failure();
+        expect(message).toContain(directory);
+        expect(message).toContain(`(mode ${mode}); run chmod 700 on it`);
+        expect(notices).toEqual([]);
+      },
+    );
 
     test.skipIf(process.getuid?.() !== 0)('that belongs to another user', async () => {
       filled();

@@ -286,14 +286,14 @@ describe('cross-entropy', () => {
     expect(ranks).toEqual([3, expect.any(Number), 2, expect.any(Number)]);
     expect(Math.min(ranks[1]!, ranks[3]!)).toBeGreaterThan(65_535);
   });
-  test('refuses a label that is no class', () => {
+  test('rejects a label that is not a class', () => {
     expect(() => crossEntropy(tensor([1, 2], [0, 0]), [2])).toThrow(
       /label 2 of image 0 .* the network's 2 classes/,
     );
   });
 });
 
-describe('refuses', () => {
+describe('rejects', () => {
   test.each<[string, () => unknown, string]>([
     ['no output channels', () => conv2d({ out: 0, kernel: 3 }), 'conv2d: out 0 is not a whole number ≥ 1'],
     ['half a kernel', () => conv2d({ out: 1, kernel: 2.5 }), 'conv2d: kernel 2.5 is not a whole number ≥ 1'],
@@ -308,13 +308,13 @@ describe('refuses', () => {
     [
       'an unknown argument',
       () => conv2d({ out: 1, kernel: 3, pad: 1 } as never),
-      'conv2d: no argument is named "pad"',
+      'conv2d: unknown argument "pad"',
     ],
     ['a probability of 1', () => dropout(1), 'dropout: probability 1 is not a number ≥ 0 and < 1'],
     ['half a text', () => dropout('0.5' as never), 'dropout: probability "0.5" is not'],
     ['a momentum beyond 1', () => batchNorm1d({ momentum: 1.5 }), 'batchNorm1d: momentum 1.5 is not'],
     ['an epsilon of 0', () => batchNorm2d({ epsilon: 0 }), 'batchNorm2d: epsilon 0 is not above 0'],
-    ['eps', () => batchNorm2d({ eps: 1 } as never), 'batchNorm2d: no argument is named "eps"'],
+    ['eps', () => batchNorm2d({ eps: 1 } as never), 'batchNorm2d: unknown argument "eps"'],
     ['10⁹ channels', () => conv2d({ out: 1e9, kernel: 3 }), 'out 1000000000 is above the limit of 1000000'],
     ['10⁹ features', () => linear(1e9), 'linear: out 1000000000 is above the limit of 1000000'],
     ['a kernel of 10⁶', () => conv2d({ out: 1, kernel: 1e6 }), 'kernel 1000000 is above the limit of 1024'],
@@ -328,9 +328,9 @@ describe('refuses', () => {
     ],
     ['nothing', () => conv2d(undefined as never), 'conv2d: undefined is not an object with out, kernel'],
     ['null', () => maxPool2d(null as never), 'maxPool2d: kernel null is not a whole number ≥ 1'],
-    ['unknown options of relu', () => relu({ inplace: true } as never), 'no argument is named "inplace"'],
-    ['unknown options of flatten', () => flatten({ start: 1 } as never), 'no argument is named "start"'],
-    ['a long name', () => relu({ name: 'a'.repeat(201) }), 'is not a text of 1 to 200 characters'],
+    ['unknown options of relu', () => relu({ inplace: true } as never), 'unknown argument "inplace"'],
+    ['unknown options of flatten', () => flatten({ start: 1 } as never), 'unknown argument "start"'],
+    ['a long name', () => relu({ name: 'a'.repeat(201) }), 'is not a string of 1 to 200 characters'],
     ['an empty name', () => relu({ name: '' }), 'relu: name "" is not'],
     [
       'too much padding',
