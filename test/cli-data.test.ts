@@ -167,13 +167,13 @@ describe('wrong files', () => {
       'PLACE/cifar-10-binary.tar.gz is not a complete .tar.gz archive: unexpected end of file; download it again',
     ],
     [
-      'an archive with a path that climbs out',
+      'an archive with a path outside its folder',
       (folder) => {
         const path = join(folder, 'cifar.tar.gz');
         writeArchive(path, [{ path: '../evil', content: Uint8Array.of(1) }]);
         return path;
       },
-      'PLACE: member "../evil" climbs out of the archive\'s folder; do not unpack this archive',
+      'PLACE: member "../evil" is outside the archive\'s folder; do not unpack this archive',
     ],
     [
       'an archive with a link',

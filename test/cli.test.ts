@@ -522,7 +522,7 @@ describe('bad input', () => {
     ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
     ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
-    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 images'],
+    ['train --batch-size 10001', 2, 'batch size 10001 is larger than the 10000 images of shapes'],
     ['train --lr 0', 2, '--lr 0 is not a number above 0'],
     ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
     ['train --lr fast', 2, '--lr fast is not a number above 0'],

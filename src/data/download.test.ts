@@ -80,7 +80,7 @@ describe('a download', () => {
     expect(ranges).toHaveLength(1);
   });
 
-  test('that is cut off goes on where it was', async () => {
+  test('that is cut off resumes', async () => {
     let requests = 0;
     answer = (request, response) => (++requests <= 2 ? cutOff : whole)(request, response);
     await fetchIt();
@@ -91,7 +91,7 @@ describe('a download', () => {
     ]);
   });
 
-  test('resumes what an earlier one left, also where all of it is there', async () => {
+  test('resumes what an earlier one left, also if it is complete', async () => {
     writeFileSync(part(), archive.subarray(0, 1000));
     await fetchIt();
     expect(ranges).toEqual(['bytes=1000-']);
@@ -101,7 +101,7 @@ describe('a download', () => {
     expect(ranges.at(-1)).toBe(`bytes=${archive.length}-`);
   });
 
-  test('starts again where the server ignores ranges, or has a shorter file', async () => {
+  test('restarts if the server ignores ranges, or has a shorter file', async () => {
     writeFileSync(part(), new Uint8Array(1000));
     answer = (request, response) => {
       delete request.headers.range;
@@ -115,7 +115,7 @@ describe('a download', () => {
     expect(existsSync(join(directory, 'cifar-100-binary', 'train.bin'))).toBe(true);
   });
 
-  test('starts again where an earlier one left the start of another archive', async () => {
+  test('restarts if an earlier one left the start of another archive', async () => {
     writeFileSync(part(), new Uint8Array(1000).fill(7));
     await fetchIt();
     expect(ranges).toEqual(['bytes=1000-', undefined]);
@@ -135,7 +135,7 @@ describe('a download fails', () => {
   const byHand =
     /Download http.* manually \(MD5 [0-9a-f]{32}\),\nsave it as .*cifar-100-binary\.tar\.gz, and train with: --data /;
 
-  test('with a wrong checksum, and forgets what it got', async () => {
+  test('with a wrong checksum, and deletes what it received', async () => {
     const sum = '0'.repeat(32);
     await expect(fetchIt({ md5: sum })).rejects.toThrow(new RegExp(`MD5 ${md5}, not the official ${sum}`));
     expect(readdirSync(directory)).toEqual([]);
@@ -166,7 +166,7 @@ describe('a download fails', () => {
     expect(statSync(part()).size).toBe(1000);
   });
 
-  test('where the disk path cannot be written', async () => {
+  test('if the disk path cannot be written', async () => {
     const file = join(directory, 'file');
     writeFileSync(file, '');
     await expect(fetchIt({ directory: join(file, 'below') })).rejects.toThrow(
@@ -174,7 +174,7 @@ describe('a download fails', () => {
     );
   });
 
-  test('where it is asked to stop', async () => {
+  test('if it is asked to stop', async () => {
     const controller = new AbortController();
     answer = (_, response) => {
       response.writeHead(200, { 'content-length': archive.length });
