@@ -57,11 +57,11 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   expect(check(schema, input)).toEqual({ problems: [problems].flat() });
 });
 
-test('what is right is completed', () => {
+test('valid input gets its defaults', () => {
   expect(check(pruner, { name: 'asha' })).toEqual({ value: { name: 'asha', factor: 4 } });
 });
 
-test('a part is named by its place in the whole', () => {
+test('a nested value is named by its path', () => {
   const { problems } = check(z.array(count), [0], { at: ['modelOptions', 'channels'] });
   expect(problems).toEqual(['modelOptions.channels[0]: 0 is not a whole number ≥ 1']);
 });

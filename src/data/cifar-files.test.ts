@@ -170,7 +170,7 @@ describe('archives', () => {
 });
 
 describe('wrong files', () => {
-  test('a place that does not exist, or without the files', async () => {
+  test('a path that does not exist or has no files', async () => {
     await expect(cifar10({ data: join(root, 'nowhere') })).rejects.toThrow(
       /nowhere does not exist; download them with: vgg download cifar10/,
     );

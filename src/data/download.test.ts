@@ -67,7 +67,7 @@ const fetchIt = (options: DownloadOptions = {}) =>
 const part = (): string => join(directory, 'cifar-100-binary.tar.gz.part');
 
 describe('a download', () => {
-  test('of a whole archive, with its progress; a second one finds it there', async () => {
+  test('of a whole archive reports progress; a second download finds it complete', async () => {
     const seen: DownloadProgress[] = [];
     const { folder, present } = await fetchIt({ onProgress: (progress) => seen.push(progress) });
     expect(present).toBe(false);

@@ -119,7 +119,8 @@ function parseHeader(block: Uint8Array, file: string): TarMember & { readonly ty
   const name = field(block, 0, 100);
   // GNU tar leaves the size of a label empty.
   const size = block[124] === 0 ? 0 : numberAt(block, 124, 12);
-  if (size === undefined) throw new DataError(`${file}: member ${name} has no readable size in its header`);
+  if (size === undefined)
+    throw new DataError(`${file}: member ${name} has no valid size in its header; download it again`);
   const prefix = field(block, 257, 6) === 'ustar' && block[263] === 48 ? field(block, 345, 155) : '';
   const type = block[156] === 0 ? '0' : String.fromCharCode(block[156]!);
   return { path: prefix === '' ? name : `${prefix}/${name}`, size, type };
@@ -144,7 +145,8 @@ function numberAt(block: Uint8Array, start: number, length: number): number | un
 
 /** Parses the records of a pax header, "length key=value\n", that override a member's path, size or pieces. */
 function parsePax(bytes: Uint8Array, file: string): Extended {
-  const corrupt = (): DataError => new DataError(`${file}: an extended (pax) header is corrupt`);
+  const corrupt = (): DataError =>
+    new DataError(`${file}: an extended (pax) header is corrupt; download it again`);
   const found: Extended = {};
   const whole = (value: string): number => {
     if (!/^\d{1,15}$/.test(value)) throw corrupt();

@@ -61,7 +61,7 @@ test('randomHorizontalFlip mirrors when the draw is below the probability', () =
   expect([...source.values]).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
-test('randomCrop draws top, then left, from the places there are', () => {
+test('randomCrop draws top, then left, from all possible positions', () => {
   const source = image([1, 3, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   const draws = scripted(1, 2);
   const cropped = applyTransform(randomCrop([2, 2]), source, draws);

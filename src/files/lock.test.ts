@@ -90,7 +90,7 @@ describe('lockFolder', () => {
     await held.release();
   });
 
-  test.for([1, 2, 3, 4, 5])('of four that want a dead lock one gets it (%i)', async () => {
+  test.for([1, 2, 3, 4, 5])('one of four processes gets a dead lock (%i)', async () => {
     await kill(await lockingChild());
     const children = await Promise.all([1, 2, 3, 4].map(startChild));
     for (const child of children) child.process.stdin.write('\n');
@@ -103,7 +103,7 @@ describe('lockFolder', () => {
     await kill(winner);
   });
 
-  test('a claim whose owner died is itself taken over', async () => {
+  test('a claim whose owner died is taken over', async () => {
     const dead = { boot: 'an earlier one', started: '', hostname: hostname() };
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, ...dead }));
     await writeFile(join(folder, 'lock.after.a'), JSON.stringify({ id: 'b', pid: 1, ...dead }));
@@ -112,7 +112,7 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('a lock that is just being written is waited for', async () => {
+  test('waits for a lock that is being written', async () => {
     await writeFile(lock, '');
     const refused = expect(lockFolder(folder)).rejects.toThrow(/process 4 on elsewhere/);
     await new Promise((done) => setTimeout(done, 100));
@@ -120,7 +120,7 @@ describe('lockFolder', () => {
     await refused;
   });
 
-  test('a claim whose owner lives is a lock', async () => {
+  test('a claim whose owner is alive is a lock', async () => {
     await forgeLock({ id: 'live' });
     await writeFile(join(folder, 'lock.after.a'), await readFile(lock));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, boot: 'x', started: '', hostname: hostname() }));
@@ -139,7 +139,7 @@ describe('lockFolder', () => {
     ['another container', { namespace: 'pid:[1]' }, 'in another container'],
   ];
   describe.each(unknown)('a lock of %s', (_, changes, place) => {
-    test('is refused while it gives signs, and the time to wait is named', async () => {
+    test('is respected while its heartbeat is recent, and the error says how long to wait', async () => {
       await forgeLock({ pid: 4, ...changes });
       await expect(lockFolder(folder)).rejects.toThrow(
         `${folder} is in use: process 4 ${place} was last active 0 s ago; if it has ended, try again in 180 s`,
@@ -147,7 +147,7 @@ describe('lockFolder', () => {
       expect(await lockHolder(folder)).toMatchObject({ pid: 4 });
     });
 
-    test('is taken over at once when it has been silent for long', async () => {
+    test('is taken over at once after a long silence', async () => {
       await forgeLock({ pid: 4, ...changes });
       const longAgo = Date.now() / 1000 - 181;
       await utimes(lock, longAgo, longAgo);
@@ -157,7 +157,7 @@ describe('lockFolder', () => {
       await held.release();
     });
 
-    test('is waited for, and taken over when no sign comes', async () => {
+    test('is taken over after waiting without a heartbeat', async () => {
       await forgeLock({ pid: 4, ...changes });
       const told: string[] = [];
       const held = await lockFolder(folder, { silentSeconds: 0.5, onWait: (line) => told.push(line) });
@@ -167,7 +167,7 @@ describe('lockFolder', () => {
       await held.release();
     });
 
-    test('is waited for, and refused when a sign comes; of a clock in the future, too', async () => {
+    test('is respected if a heartbeat comes while waiting, even with a clock in the future', async () => {
       await forgeLock({ pid: 4, ...changes });
       const future = Date.now() / 1000 + 5000;
       await utimes(lock, future, future);
@@ -178,7 +178,7 @@ describe('lockFolder', () => {
     });
   });
 
-  test('waiting can be given up, and ends when the lock is released', async () => {
+  test('waiting can be aborted, and ends when the lock is released', async () => {
     await forgeLock({ hostname: 'elsewhere' });
     const controller = new AbortController();
     const onWait = (): void => controller.abort(new Error('given up'));
@@ -186,7 +186,7 @@ describe('lockFolder', () => {
     await (await lockFolder(folder, { onWait: () => void rm(lock) })).release();
   });
 
-  test('its holder gives signs, which touch no later lock', async () => {
+  test('heartbeats never touch a later lock', async () => {
     const held = await lockFolder(folder, { beatSeconds: 0.02 });
     const text = await readFile(lock, 'utf8');
     await utimes(lock, 1, 1);
@@ -206,7 +206,7 @@ describe('lockFolder', () => {
     ['a folder', () => mkdir(lock), 'it is a folder'],
     ['a link that leads nowhere', () => symlink('/nowhere', lock), 'a symbolic link to /nowhere'],
     ['a device', () => symlink('/dev/zero', lock), 'it is a device, not a regular file'],
-  ])('%s in its place is an error', async (_, make, problem) => {
+  ])('%s instead of the lock is an error', async (_, make, problem) => {
     await make();
     await expect(lockFolder(folder)).rejects.toThrow(VggError);
     await expect(lockFolder(folder)).rejects.toThrow(problem);
@@ -228,7 +228,7 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('says why it cannot', async () => {
+  test('says why it fails', async () => {
     await expect(lockFolder(join(folder, 'none'))).rejects.toThrow(/lock cannot be written: no such file/);
   });
 });

@@ -19,7 +19,7 @@ const folder = (name: string, mode = 0o755): string => {
 };
 
 describe.skipIf(!process.getuid)('a private folder', () => {
-  test('is made, for its user alone, below a sticky one', () => {
+  test('is created for its user only, below a sticky one', () => {
     folder('sticky', 0o1777);
     const path = join(scratch, 'sticky/a/b');
     makePrivateFolder(path);
@@ -35,7 +35,7 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     );
   });
 
-  test('is refused behind a link that lies in such a folder, or leads through one', () => {
+  test('is rejected if a link in its path lies in such a folder or leads through one', () => {
     folder('safe/vggnet');
     const open = folder('open', 0o777);
     symlinkSync(join(scratch, 'safe'), join(open, 'link'));
@@ -52,7 +52,7 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     );
   });
 
-  test('is accepted behind links that only this user can change', () => {
+  test('is accepted if only this user can change the links in its path', () => {
     folder('safe');
     symlinkSync('safe', join(scratch, 'one'));
     symlinkSync(join(scratch, 'one'), join(scratch, 'two'));
@@ -65,7 +65,7 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     expect(() => makePrivateFolder(join(scratch, 'circle/native'))).toThrow('too many symbolic links');
   });
 
-  test.skipIf(process.getuid?.() !== 0)('is refused below a folder, or a link, of another user', () => {
+  test.skipIf(process.getuid?.() !== 0)('is rejected below a folder or link of another user', () => {
     const other = folder('other');
     chownSync(other, 12_345, 12_345);
     const message = 'belongs to another user (12345)';

@@ -34,7 +34,9 @@ export function makePrivateFolder(directory: string, onNotice?: (line: string) =
 }
 
 const belongsTo = (folder: string, { uid }: Stats): VggError =>
-  new VggError(`${folder} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME`);
+  new VggError(
+    `${folder} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME to another folder`,
+  );
 
 /** Checks the existing part of a folder's path, starting at the root: others cannot change what was checked already. */
 function checkWay(directory: string, onNotice: ((line: string) => void) | undefined): void {

@@ -99,7 +99,7 @@ describe.skipIf(process.platform === 'win32')('special files', () => {
       await expect(cifar10({ data })).rejects.toThrow(VggError);
     });
 
-    test("as a worker's sign of life", () => {
+    test("as a worker's heartbeat", () => {
       const workers = mkdtempSync(join(folder, 'workers-'));
       symlinkSync(at(kind), join(workers, 'a.json'));
       expect(readWorkers(workers)).toEqual([]);
@@ -107,7 +107,7 @@ describe.skipIf(process.platform === 'win32')('special files', () => {
   });
 });
 
-test('what the system says has no codes, calls and quotes', () => {
+test('system errors are shown without codes, calls and quotes', () => {
   const error = (code: string, message: string): Error => Object.assign(new Error(message), { code });
   expect(reason(error('EUCLEAN', "EUCLEAN: structure needs cleaning, open '/a, b'"))).toBe(
     'structure needs cleaning',

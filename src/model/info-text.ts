@@ -100,4 +100,4 @@ function parseInfo(text: string): ModelInfo {
 }
 
 const invalid = (problem: string, cause?: unknown): DataError =>
-  new DataError(`its metadata (__metadata__.${infoKey}) is invalid: ${problem}`, { cause });
+  new DataError(`metadata (__metadata__.${infoKey}) is invalid: ${problem}`, { cause });

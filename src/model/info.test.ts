@@ -120,7 +120,7 @@ test('a loader tells data set, classes and normalization, unless a function may 
   expect(dataInfoOf({ dataset, transform: compose([toTensor(), (image) => image]) })).toEqual(said);
 });
 
-test('networks differ where they compute otherwise, not by dropout, momentum or names', () => {
+test('networks differ by what they compute, not by dropout, momentum or names', () => {
   const build = (stride: number, ...more: Parameters<typeof sequential>[0][number][]): typeof custom =>
     sequential([conv2d({ out: 2, kernel: 3, stride }), ...more, maxPool2d(2), flatten(), linear(3)]);
   expect(networkDifference(build(1), build(1, dropout(0.5)))).toBeUndefined();
@@ -141,7 +141,7 @@ test.for<[Parameters<typeof contradictions>[1], unknown]>([
   [{ modelOptions: { hidden: 32 } }, [{ option: 'modelOptions', stored: 'hidden=16', chosen: 'hidden=32' }]],
   [{ dataset: 'cifar10' }, [{ option: 'dataset', stored: 'shapes', chosen: 'cifar10' }]],
   [{ normalize: false }, [{ option: 'normalize', stored: 'true', chosen: 'false' }]],
-])('what is chosen against a file: %j', ([chosen, found]) => {
+])('choices that contradict a file: %j', ([chosen, found]) => {
   expect(contradictions(infoFor(vgg7), chosen)).toEqual(found);
 });
 

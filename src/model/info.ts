@@ -80,10 +80,14 @@ export function checkClasses(where: string, classes: unknown, count?: number): v
   }
   const long = classes.find(({ length }) => length > longestClass);
   if (long !== undefined) {
-    throw new UsageError(`${where}: class ${shown(long)} has more than ${longestClass} characters`);
+    throw new UsageError(
+      `${where}: class ${shown(long)} has more than ${longestClass} characters; shorten it`,
+    );
   }
   if (classes.reduce((sum, { length }) => sum + length, 0) > longestClasses) {
-    throw new UsageError(`${where}: the class names have more than ${longestClasses} characters together`);
+    throw new UsageError(
+      `${where}: the class names have more than ${longestClasses} characters together; shorten them`,
+    );
   }
 }
 

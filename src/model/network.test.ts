@@ -34,7 +34,7 @@ describe('buildNetwork', () => {
     expect(JSON.parse(JSON.stringify(network))).toEqual(network);
   });
 
-  test('names the layer where a kernel does not fit, and the way out', () => {
+  test('names the layer whose kernel does not fit, and the way out', () => {
     const faulty = build(
       conv2d({ out: 2, kernel: 3, padding: 1 }),
       maxPool2d(8),
@@ -113,7 +113,7 @@ describe('models', () => {
     expect(new Set(weights.get('features.14.running_mean')!.data)).toEqual(new Set([0]));
   });
 
-  test('dropout stands behind the hidden ReLU and changes no name of a tensor', () => {
+  test('dropout follows the hidden ReLU and changes no tensor names', () => {
     const build = (dropout: number | string) =>
       buildNetwork(createModel('vgg7', { classes: 5, options: { dropout } }), [3, 32, 32]);
     expect(
@@ -168,7 +168,7 @@ describe('models', () => {
     ['vgg7', { dropout: '1' }, 'option dropout=1 is not a number ≥ 0 and < 1, as in dropout=0'],
     ['vgg7', { dropout: 'half' }, 'option dropout=half is not a number'],
     ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; none are available'],
-  ])('%s with %j is refused', (name, options, message) => {
+  ])('%s with %j is rejected', (name, options, message) => {
     const create = (): unknown => createModel(name, { classes: 10, options });
     expect(create).toThrow(UsageError);
     expect(create).toThrow(message);
@@ -229,7 +229,7 @@ describe('initialWeights', () => {
     expect(variance / (bound ** 2 / 3)).toBeCloseTo(1, 1);
   });
 
-  test('depends on the seed alone', () => {
+  test('depends only on the seed', () => {
     expect(initialWeights(network, 2)).toEqual(initialWeights(network, 2));
     expect(initialWeights(network, 3)).not.toEqual(initialWeights(network, 2));
   });

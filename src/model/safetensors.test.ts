@@ -186,7 +186,7 @@ describe('checkWeights', () => {
     ]);
   });
 
-  test('names what is missing, not expected, and of another shape', () => {
+  test('names tensors that are missing, unexpected, or have a wrong shape', () => {
     const wrong = new Map<string, Weight>([
       ['fc.weight', { shape: [3, 2], data: new Float32Array(6) }],
       ['head.bias', { shape: [2], data: new Float32Array(2) }],

@@ -181,7 +181,7 @@ function checkReadable(json: Uint8Array, headerLength: number, dataLength: numbe
     );
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
-    throw new UsageError(`weights cannot be written: the file would be ${error.message}`, { cause: error });
+    throw new UsageError(`cannot write weights that cannot be read back: ${error.message}`, { cause: error });
   }
 }
 

@@ -75,7 +75,7 @@ export function knownArguments(layer: string, given: unknown, known: readonly st
   }
   for (const name of Object.keys(given)) {
     if (!known.includes(name)) {
-      throw new UsageError(`${layer}: unknown argument "${name}"; available: ${known.join(', ')}`);
+      throw new UsageError(`${layer}: there is no argument "${name}"; available: ${known.join(', ')}`);
     }
   }
 }
