@@ -194,7 +194,7 @@ describe('wrong arguments are told in words', () => {
       () => library.compile(network, { input: [1, 2, 2], normalization: { mean: [0], std: [0] } }),
       'deviations above 0',
     ],
-    ['createModel()', () => library.createModel(none, none), 'createModel: the name undefined is not one of'],
+    ['createModel()', () => library.createModel(none, none), 'createModel: name undefined is not one of'],
     ['sequential()', () => sequential(none), 'the layers are undefined, not a list'],
     ['dataLoader()', () => library.dataLoader(none, none), 'dataLoader: undefined is not a data set'],
     [
