@@ -187,7 +187,7 @@ describe('wrong arguments are told in words', () => {
     [
       'compile with classes',
       () => library.compile(network, { input: [1, 2, 2], classes: ['a'] }),
-      "network's 2 classes",
+      'the network has 2 classes, not 1',
     ],
     [
       'compile with a deviation of 0',
@@ -224,7 +224,7 @@ describe('wrong arguments are told in words', () => {
     [
       'runTraining with 10¹² epochs',
       () => library.runTraining({ epochs: 1e12 } as never),
-      'epochs: 1000000000000 is not',
+      'epochs: 1000000000000 is above the limit',
     ],
     ['pad(10⁹)', () => library.pad(1e9), 'pad: padding 1000000000 is above the limit of 10000'],
     ['cutout(10⁹)', () => library.cutout(1e9), 'cutout: size 1000000000 is above the limit'],
