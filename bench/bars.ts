@@ -1,22 +1,22 @@
-/** What the project wants to reach, and whether this run did: medians against bars. */
+/** Performance targets (bars), and whether the medians of this run meet them. */
 
 export interface Bar {
   readonly what: string;
   readonly value: number;
   readonly unit: '×' | ' MB' | ' s';
-  /** The value must be at least this large, … */
+  /** The smallest value that meets the bar, … */
   readonly least?: number;
-  /** … or at most. */
+  /** … or the largest. */
   readonly most?: number;
 }
 
-/** Least speed against PyTorch's, both at their best. */
+/** Required speed relative to PyTorch, each with its fastest number of threads. */
 export interface Bars {
   readonly step: Readonly<Record<'simplified' | 'vgg7', number>>;
-  /** Of `vgg7`, by batch. */
+  /** For `vgg7`, by batch size. */
   readonly predict: Readonly<Record<number, number>>;
   readonly epoch: number;
-  /** Of a step of `vgg7`, counted as direct convolution, of the peak of all its cores. */
+  /** Speed of a `vgg7` step, counted as direct convolution, relative to the peak of its cores. */
   readonly peakShare?: number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: our speed against PyTorch's and the machine's peak, in one run in which both take turns
- * (`contest.ts`). PyTorch is taken at its best: with memory that it keeps, and the better of one and two threads.
- * Without PyTorch, or without CIFAR-10 (`--data`), what can be measured is measured and the rest is said to be missing.
+ * `npm run bench`: compares our speed with PyTorch's and with the machine's peak; both take turns in one run
+ * (`contest.ts`). PyTorch gets its best settings: an allocator that keeps memory, and the faster of one and two
+ * threads. Without PyTorch or CIFAR-10 (`--data`), the rest is measured and a note says what is missing.
  */
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -38,7 +38,7 @@ import { type BenchDevice, lectureEpoch, networkOf, openOurs, operationsOf } fro
 import { measurePeaks, type Peak } from './peak.ts';
 import { type ModelName, openPeer, type Peer, python } from './peer.ts';
 
-// As the command does: workers start sooner.
+// Workers start sooner; the command does the same.
 enableCompileCache();
 
 const parts = ['peak', 'step', 'layers', 'predict', 'epoch', 'memory', 'start'] as const;
@@ -46,15 +46,15 @@ type Part = (typeof parts)[number];
 
 const usage = `npm run bench -- [options]
   --only PART          one of ${parts.join(', ')}; may be repeated (default: all)
-  --repetitions N      bursts of each contestant in step and predict (default 20)
-  --epochs N           epochs of each contestant (default 20: ten minutes)
+  --repetitions N      bursts per contestant in step and predict (default 20)
+  --epochs N           epochs per contestant (default 20: ten minutes)
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
-                       the epoch is left out, and memory is that of training on shapes
-  --batch-size N       images in a step (default 100)
+                       the epoch is skipped, and memory is measured on shapes
+  --batch-size N       images per step (default 100)
   --device D           native, wasm or reference; may be repeated (default: native and wasm)
   --json FILE          also write all measurements to FILE
-  --no-torch           ours alone
-PyTorch is looked for in $PYTHON, otherwise in /usr/bin/python3.`;
+  --no-torch           do not compare with PyTorch
+PyTorch is run with $PYTHON, by default /usr/bin/python3.`;
 
 const { values: options } = readOptions(usage, {
   allowNegative: true,
@@ -85,7 +85,7 @@ const epochs = wholeNumber('--epochs', options.epochs, 1, usage);
 const batchSize = wholeNumber('--batch-size', options['batch-size'], 1, usage);
 const wanted = (part: Part): boolean => only.includes(part);
 
-/** Steps done back to back before the next contestant's turn: some tenths of a second. */
+/** Consecutive steps per turn, a few tenths of a second. */
 const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 50, vgg7: 3 };
 const threadCounts = cpus().length === 1 ? [1] : [1, 2];
 const threadsOf = (device: BenchDevice): readonly number[] => (device === 'reference' ? [1] : threadCounts);
@@ -97,11 +97,11 @@ const fixed = (value: number, digits: number): string => value.toFixed(digits);
 const ratio = ({ median, lower, upper }: Summary): string =>
   `${fixed(median, 2)}× (${fixed(lower, 2)}–${fixed(upper, 2)})`;
 
-/** Threads and side in words. */
+/** For example `PyTorch, 2 threads`. */
 const contestantName = (side: Contestant['side'], threads: number): string =>
   `${side === 'torch' ? 'PyTorch' : side}, ${counted(threads, 'thread')}`;
 
-/** Keeps what was measured for the verdicts at the end. */
+/** Adds a measurement to the list of bars printed at the end. */
 function addBar(
   what: string,
   value: number | undefined,
@@ -131,15 +131,15 @@ function printScores(
 
 interface Ratios {
   readonly device: BenchDevice;
-  /** The faster of its thread counts, and PyTorch's likewise. */
+  /** The score with the faster number of threads; PyTorch's is chosen in the same way. */
   readonly best: Score;
   readonly toTorch?: Summary;
   readonly twoThreads?: Summary;
 }
 
-/** The two ratios that matter, of each device: its speed to PyTorch's, both at their best, and two threads to one. */
+/** Prints two ratios per device: its speed relative to PyTorch's, each at its best, and two threads relative to one. */
 function printRatios(scores: readonly Score[]): Ratios[] {
-  /** What remains where other work disturbs every median. */
+  /** A ratio that is useful if other work disturbs the medians. */
   const undisturbed = (a: Score, b: Score): string => `; fastest to fastest ${fixed(a.least / b.least, 2)}×`;
   const torch = fastest(scores.filter(({ side }) => side === 'torch'));
   return devices.flatMap((device) => {
@@ -165,7 +165,7 @@ async function benchBatches(
   peers: readonly Peer[],
   peak: number | undefined,
 ) {
-  // An image alone takes so little time that a burst needs many.
+  // A single image takes so little time that a burst needs many.
   const burst = burstSteps[model] * (batchSize === 1 ? 20 : 1);
   const work = command === 'step' ? 'Training step' : 'Inference';
   log(`\n${work} of ${model}, batch ${batchSize} (n = ${repetitions} bursts of ${burst}, taking turns)`);
@@ -222,7 +222,7 @@ async function benchBatches(
   }
 }
 
-/** Where a step's time goes, on one thread. */
+/** Prints the time of each layer in a step, on one thread. */
 async function benchLayers(model: ModelName, device: 'native' | 'wasm') {
   const kernels = await (device === 'native' ? nativeKernels : wasmKernels)(false, log);
   const profile = await profileLayers(networkOf(model), kernels, { batchSize, steps: 20 });
@@ -244,7 +244,7 @@ async function benchLayers(model: ModelName, device: 'native' | 'wasm') {
   return { model, kernels: name, batchSize, ...profile };
 }
 
-/** The folder with the unpacked binary files, which is what PyTorch's side reads. */
+/** The folder with the unpacked binary files, which the PyTorch program needs. */
 function binaryFolder(data: string): string | undefined {
   return [data, join(data, 'cifar-10-batches-bin')].find((path) =>
     existsSync(join(path, 'data_batch_1.bin')),
@@ -253,13 +253,13 @@ function binaryFolder(data: string): string | undefined {
 
 async function benchEpoch(data: string, peers: readonly Peer[]) {
   log(
-    `\nOne epoch of the lecture on CIFAR-10, files, augmentation and test included (n = ${epochs}, taking turns)`,
+    `\nOne epoch of the lecture on CIFAR-10, including files, augmentation and test (n = ${epochs}, taking turns)`,
   );
   const folder = binaryFolder(data);
   if (folder === undefined && peers.length > 0) {
-    log(`PyTorch is left out: it reads the unpacked binary files, and ${data} has none`);
+    log(`PyTorch is skipped: it needs the unpacked binary files, and ${data} has none`);
   }
-  // PyTorch's loader works in one thread, so that two are not always better: the first epoch decides.
+  // PyTorch's loader uses one thread, so two are not always faster; the first epoch decides.
   const trials = [];
   for (const peer of folder === undefined ? [] : peers)
     trials.push({ peer, times: await peer.epoch(folder!) });
@@ -314,7 +314,7 @@ async function benchMemory(data: string | undefined, device: BenchDevice) {
   const withReport = await peakMemory([...training, '--run', join(folder, 'run')]);
   await rm(folder, { recursive: true });
   const amount = (of: number | undefined): string =>
-    of === undefined ? 'not measured: this system has no /proc' : `${fixed(of / 1e6, 0)} MB`;
+    of === undefined ? 'not measured, because this system has no /proc' : `${fixed(of / 1e6, 0)} MB`;
   log(
     `\n${device}: peak resident memory of vgg train on ${dataset[1]}: ${amount(bytes)}; ` +
       `with a run folder and its report: ${amount(withReport)}`,
@@ -324,7 +324,7 @@ async function benchMemory(data: string | undefined, device: BenchDevice) {
 }
 
 async function benchStart(data: string | undefined, device: BenchDevice) {
-  log(`\n${device}: from the command to its first training step, simplified`);
+  log(`\n${device}: time from the command to its first training step, simplified`);
   const results = [];
   for (const dataset of ['shapes', ...(data === undefined ? [] : ['cifar10'])]) {
     const arguments_ = ['--model', 'simplified', '--dataset', dataset, '--device', device];
@@ -352,7 +352,7 @@ async function openPeers(): Promise<Peer[]> {
     peers.push(peer);
   }
   const found = peers[0] && `PyTorch ${peers[0].version}`;
-  log(found ?? `No PyTorch: ${python} has no torch and torchvision, so ours stands alone`);
+  log(found ?? `No comparison with PyTorch: ${python} has no torch and torchvision`);
   return peers;
 }
 
@@ -365,7 +365,9 @@ const machine = {
 };
 log(`${machine.processor}, ${machine.cores} cores, ${machine.system}, Node ${machine.node}`);
 const loadBefore = loadavg()[0]!;
-log(`load before: ${fixed(loadBefore, 2)}${loadBefore > 0.5 ? '; other work is running and will show' : ''}`);
+log(
+  `load before: ${fixed(loadBefore, 2)}${loadBefore > 0.5 ? '; other programs are running and affect the results' : ''}`,
+);
 const data = options.data === '' ? undefined : options.data;
 const peers = await openPeers();
 const measured: Record<string, unknown> = { machine, torch: peers[0]?.version, loadBefore };
@@ -374,7 +376,7 @@ let peaks: Peak[] = [];
 if (wanted('peak') || wanted('step') || wanted('predict')) {
   peaks = await measurePeaks();
   const each = peaks.map(({ kernels, gflops }) => `${fixed(gflops, 0)} with ${kernels}`).join(', ');
-  log(`multiply-add peak of one core, GFLOP/s: ${each}; shares below are of the largest`);
+  log(`multiply-add peak of one core, GFLOP/s: ${each}; percentages below refer to the largest`);
   measured.peaks = peaks;
 }
 const peak = peaks.length === 0 ? undefined : Math.max(...peaks.map(({ gflops }) => gflops));
@@ -397,7 +399,7 @@ try {
   }
   if (wanted('epoch')) {
     if (data === undefined)
-      log('\nThe epoch on CIFAR-10 is left out: --data DIR names the folder with its files');
+      log('\nThe epoch on CIFAR-10 is skipped; pass the folder with its files to --data');
     else measured.epoch = await benchEpoch(data, peers);
   }
 } finally {

@@ -1,6 +1,6 @@
 /**
- * What a run folder costs: the seconds of a checkpoint of vgg7 (state read from the device, both files written), and
- * their share of an epoch of CIFAR's size, extrapolated from a few steps.
+ * Measures the cost of run folders: the time of a vgg7 checkpoint (reading the state from the device, writing both
+ * files), and its share of an epoch of CIFAR's size, extrapolated from a few steps.
  *
  *     node bench/checkpoint.ts
  */
@@ -63,5 +63,5 @@ console.log(
   `reading the state: ${(1000 * state).toFixed(0)} ms; writing a checkpoint: ${(1000 * write).toFixed(0)} ms`,
 );
 console.log(
-  `last and best after each epoch: ${((200 * (state + write)) / epoch).toFixed(2)} % of the training time`,
+  `writing last and best after each epoch: ${((200 * (state + write)) / epoch).toFixed(2)} % of the training time`,
 );

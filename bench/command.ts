@@ -1,4 +1,4 @@
-/** What only the command as a whole shows: how soon it trains, and the memory that it holds. */
+/** Measures the whole command: time to the first step, and memory. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
@@ -10,7 +10,7 @@ const vgg = fileURLToPath(new URL('../bin/vgg.js', import.meta.url));
 
 interface Running {
   readonly child: ChildProcessByStdio<null, Readable, Readable>;
-  /** Rejects with what the command said where its exit code is not 0. */
+  /** Rejects with the command's messages if its exit code is not 0. */
   readonly ended: Promise<void>;
 }
 
@@ -45,8 +45,7 @@ export async function firstStep(arguments_: readonly string[]): Promise<number> 
 }
 
 /**
- * Largest resident memory of a whole `vgg train`, in bytes, as the kernel counts it (VmHWM); undefined where there is
- * no /proc.
+ * Peak resident memory of `vgg train` in bytes, as counted by Linux (VmHWM); undefined on systems without /proc.
  */
 export async function peakMemory(arguments_: readonly string[]): Promise<number | undefined> {
   const { child, ended } = train(arguments_);

@@ -1,19 +1,19 @@
 /**
- * Takes turns: one burst of each contestant a round (A B C D, then B C D A, …), so that what disturbs the machine
- * disturbs all alike. A burst is a few steps, as training does them back to back; its result is seconds for one step.
+ * Lets contestants take turns: one burst each per round (A B C D, then B C D A, …), so that other work on the machine
+ * affects all equally. A burst is a few consecutive steps, as in training; its result is seconds per step.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Contestant {
   readonly name: string;
   readonly threads: number;
-  /** Our devices' contestants are compared with PyTorch's. */
+  /** One of our devices, or PyTorch. */
   readonly side: 'native' | 'wasm' | 'reference' | 'torch';
-  /** Does one burst; seconds of one step. */
+  /** Runs one burst and returns seconds per step. */
   readonly burst: () => Promise<number>;
 }
 
-/** Median with quartiles and the least value. */
+/** Median, quartiles and smallest value. */
 export interface Summary {
   readonly median: number;
   readonly lower: number;
@@ -26,7 +26,7 @@ export interface Score extends Summary {
   readonly name: string;
   readonly threads: number;
   readonly side: Contestant['side'];
-  /** Seconds of one step, a value a round. */
+  /** Seconds per step, one value per round. */
   readonly seconds: readonly number[];
 }
 
@@ -46,7 +46,7 @@ export function summarize(values: readonly number[]): Summary {
   };
 }
 
-/** How often faster `b` is than `a`, round by round: neighbors in time saw the same machine. */
+/** How many times faster `b` is than `a`, compared within each round, when the machine was in the same state. */
 export function speedup(a: Score, b: Score): Summary {
   return summarize(a.seconds.map((seconds, round) => seconds / b.seconds[round]!));
 }
@@ -56,7 +56,7 @@ export function fastest(scores: readonly Score[]): Score | undefined {
   return scores.toSorted((a, b) => a.median - b.median)[0];
 }
 
-/** `rounds` rounds after some that do not count: V8 optimizes WebAssembly while it runs. */
+/** Runs `rounds` rounds after some warm-up rounds, because V8 optimizes WebAssembly while it runs. */
 export async function contest(
   contestants: readonly Contestant[],
   rounds: number,
@@ -66,7 +66,7 @@ export async function contest(
   for (let round = -warmups; round < rounds; round++) {
     for (let turn = 0; turn < contestants.length; turn++) {
       const place = (turn + round + warmups) % contestants.length;
-      // Threads of the one before may still spin for a few milliseconds, waiting for work.
+      // Threads of the previous contestant may still spin for a few milliseconds.
       await sleep(20);
       const result = await contestants[place]!.burst();
       if (round >= 0) seconds[place]!.push(result);

@@ -1,8 +1,8 @@
-/** Options of the programs in this folder: `--help` prints the usage, a mistake the usage behind what is wrong. */
+/** Options of the programs in this folder. `--help` prints the usage; an error prints the problem, then the usage. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { parseWhole } from '../src/numbers.ts';
 
-/** Ends with exit code 2. */
+/** Prints an error and exits with code 2. */
 export function fail(message: string, usage: string): never {
   console.error(`${message}\n\n${usage}`);
   process.exit(2);
@@ -23,7 +23,7 @@ export function readOptions<T extends ParseArgsConfig>(
   }
 }
 
-/** A whole number of at least `least`. */
+/** Parses a whole number ≥ `least`. */
 export function wholeNumber(name: string, text: string, least: number, usage: string): number {
   const value = parseWhole(text) ?? Number.NaN;
   if (!(value >= least && value <= Number.MAX_SAFE_INTEGER))

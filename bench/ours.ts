@@ -1,4 +1,4 @@
-/** Our side, through the same interfaces that training uses: sessions for steps, data set to test for an epoch. */
+/** Our side of the benchmark, with the interfaces that training uses: sessions for steps, a whole program for epochs. */
 
 import { batchSource, dataLoader } from '../src/data/loader.ts';
 import { loadDataset } from '../src/data/named.ts';
@@ -23,8 +23,8 @@ export function networkOf(model: ModelName): Network {
 }
 
 /**
- * Floating-point operations for one image, counted as direct convolution, a multiply-add as two: forward, and in
- * training the gradients of weights and of inputs as well, but for the first layer's input, which needs none.
+ * Floating-point operations per image, counted as direct convolution with two per multiply-add: the forward pass, and in
+ * training also the gradients of weights and inputs, except the input of the first layer.
  */
 export function operationsOf(network: Network, training: boolean): number {
   const layers = network.layers.filter(({ parameters }) => parameters.length > 0);
@@ -35,9 +35,9 @@ export function operationsOf(network: Network, training: boolean): number {
 
 export interface Ours {
   readonly session: Session;
-  /** Seconds of one training step, mean of `steps` in a row, reading and scaling the bytes of the batch included. */
+  /** Seconds per training step, averaged over `steps`, including reading and scaling the batch's bytes. */
   step(steps: number): Promise<number>;
-  /** Seconds of one forward pass of a batch, mean of `passes`. */
+  /** Seconds per forward pass of a batch, averaged over `passes`. */
   predict(passes: number): Promise<number>;
 }
 
@@ -68,8 +68,8 @@ export async function openOurs(
 }
 
 /**
- * The lecture's program for one epoch, from reading the files to the end of the test. As in `vgg train`, the device
- * opens while the files are read.
+ * Runs the lecture's program for one epoch, from reading the files to the end of the test. The device opens while the
+ * files are read, as in `vgg train`.
  */
 export async function lectureEpoch(data: string, device: BenchDevice, threads: number): Promise<EpochTimes> {
   const start = performance.now();

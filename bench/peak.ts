@@ -1,15 +1,15 @@
-/** The machine's floating-point peak, as the kernels of each device can reach it on one core. */
+/** Measures the floating-point peak of one core with the kernels of each device. */
 import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
 import { describeKernels } from '../src/engine/cpu/library.ts';
 import { measurePeak } from '../src/engine/cpu/peak.ts';
 
 export interface Peak {
-  /** `native (AVX-512)`, for instance. */
+  /** For example `native (AVX-512)`. */
   readonly kernels: string;
   readonly gflops: number;
 }
 
-/** Peaks of all kernels that run here. */
+/** Returns the peaks of all kernels that run on this machine. */
 export async function measurePeaks(): Promise<Peak[]> {
   const peaks = new Map<string, Peak>();
   for (const provider of [nativeKernels, wasmKernels, plainWasmKernels]) {

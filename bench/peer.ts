@@ -1,4 +1,4 @@
-/** PyTorch as a child process that does one piece of work for each line it is sent (`pytorch.py`). */
+/** Runs PyTorch in a child process that executes one request per line (`pytorch.py`). */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 
 export const python: string = process.env.PYTHON ?? '/usr/bin/python3';
 
-/** Keep glibc from giving memory back after each step: PyTorch loses up to four times its speed to page faults else. */
+/** Keeps glibc from returning memory after each step; otherwise page faults make PyTorch up to four times slower. */
 const allocator = {
   MALLOC_TRIM_THRESHOLD_: '4000000000',
   MALLOC_MMAP_THRESHOLD_: '4000000000',
@@ -16,7 +16,7 @@ const allocator = {
 export type ModelName = 'simplified' | 'vgg7';
 
 export interface EpochTimes {
-  /** From reading the files to the end of the test, without start-up. */
+  /** From reading the files to the end of the test, excluding start-up. */
   readonly seconds: number;
   readonly trainSeconds: number;
   readonly testSeconds: number;
@@ -27,14 +27,14 @@ export interface EpochTimes {
 export interface Peer {
   readonly version: string;
   readonly threads: number;
-  /** Seconds of each repetition of a training step or a forward pass of one batch. */
+  /** Seconds of each repetition of a training step or forward pass. */
   time(command: 'step' | 'predict', model: ModelName, batch: number, repetitions: number): Promise<number[]>;
-  /** The lecture's program for one epoch over the binary files in `folder`. */
+  /** Runs the lecture's program for one epoch on the binary files in `folder`. */
   epoch(folder: string): Promise<EpochTimes>;
   close(): Promise<void>;
 }
 
-/** Starts PyTorch with so many threads; undefined where there is no PyTorch. */
+/** Starts PyTorch with the given number of threads; undefined if it is not installed. */
 export async function openPeer(threads: number): Promise<Peer | undefined> {
   const script = fileURLToPath(new URL('pytorch.py', import.meta.url));
   const child = spawn(python, [script, String(threads)], {
@@ -46,7 +46,7 @@ export async function openPeer(threads: number): Promise<Peer | undefined> {
   child.stderr.on('data', (text: Buffer) => {
     errors += text.toString();
   });
-  child.stdin.on('error', () => undefined); // the reply tells that the process has ended
+  child.stdin.on('error', () => undefined); // `reply` reports that the process has ended
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const reply = async (): Promise<unknown> => {
     const line = await lines.next();
@@ -79,7 +79,7 @@ export async function openPeer(threads: number): Promise<Peer | undefined> {
   };
 }
 
-/** Resolves when the process has ended or could not be started. */
+/** Resolves when the process has ended or failed to start. */
 async function endOf(child: ChildProcess): Promise<void> {
   await Promise.race([once(child, 'close'), once(child, 'error')]).catch(() => undefined);
 }

@@ -1,6 +1,6 @@
 /**
- * `npm run profile -- [--device D] [MODEL …]`: where a training step's time goes, kernel by kernel and shape by shape, on
- * one thread. The step as a whole is counted as direct convolution; kernels with what they really compute.
+ * `npm run profile -- [--device D] [MODEL …]`: the time of a training step by kernel and shape, on one thread. The whole
+ * step is counted as direct convolution, kernels by the operations they actually perform.
  */
 import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
 import { describeKernels } from '../src/engine/cpu/library.ts';
@@ -12,9 +12,9 @@ import type { ModelName } from './peer.ts';
 
 const providers = { native: nativeKernels, wasm: wasmKernels, 'wasm-plain': plainWasmKernels };
 const usage = `npm run profile -- [options] [simplified] [vgg7]
-  --device D           native, wasm or wasm-plain: without 256-bit vectors (default native)
-  --batch-size N       images in a step (default 100)
-  --steps N            steps whose medians count (default 20)`;
+  --device D           native, wasm, or wasm-plain (without 256-bit vectors) (default native)
+  --batch-size N       images per step (default 100)
+  --steps N            steps over which medians are taken (default 20)`;
 const { values: options, positionals } = readOptions(usage, {
   allowPositionals: true,
   options: {
@@ -32,7 +32,7 @@ const models = (positionals.length > 0 ? positionals : ['simplified', 'vgg7']).m
   model === 'simplified' || model === 'vgg7' ? model : fail(`${model} is not one of simplified, vgg7`, usage),
 );
 
-/** What tells layers apart, and not the images of a chunk: channels, filters, sizes of maps and matrices. */
+/** Parameters that identify a layer rather than a chunk of images: channels, filters, sizes of maps and matrices. */
 const shapeNames = [
   'planes',
   'columns',

@@ -1,8 +1,8 @@
-"""PyTorch's side of the benchmark: a long-lived process that does one piece of work for each line it is sent.
+"""PyTorch's side of the benchmark: a long-running process that executes one request per line.
 
-Requests and replies are JSON objects, one a line, on standard input and output, so that bench.ts can let our
-repetitions and PyTorch's take turns. Argument: the number of threads. The networks are those of the lecture, the
-epoch is the lecture's program with its own loader; only the files are read in their binary layout.
+Requests and replies are JSON objects, one per line, on standard input and output, so that bench.ts can alternate our
+repetitions with PyTorch's. Argument: the number of threads. Networks and epoch are those of the lecture's program,
+including its loader; only the files are read in their binary layout.
 """
 
 import json
@@ -19,7 +19,7 @@ from PIL import Image
 
 
 class Simplified(nn.Module):
-    """The lecture's network, as the lecture writes it."""
+    """The lecture's network, as in the lecture's code."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def vgg7():
 
 
 class Training:
-    """A network with its optimizer and one fixed batch; a step is all that a training loop does for a batch."""
+    """A network with its optimizer and one fixed batch; a step does all that a training loop does per batch."""
 
     def __init__(self, model, batch):
         torch.manual_seed(0)
@@ -75,7 +75,7 @@ class Training:
 
 
 class Cifar10(torch.utils.data.Dataset):
-    """torchvision's CIFAR10 over the binary files: bytes as [N, H, W, C], a PIL image for each sample."""
+    """torchvision's CIFAR10 for the binary files: bytes as [N, H, W, C], a PIL image per sample."""
 
     def __init__(self, folder, train, transform):
         names = [f"data_batch_{i}.bin" for i in range(1, 6)] if train else ["test_batch.bin"]
@@ -93,7 +93,7 @@ class Cifar10(torch.utils.data.Dataset):
 
 
 def lecture_epoch(folder):
-    """The lecture's program for one epoch, test included."""
+    """Runs the lecture's program for one epoch, including the test."""
     start = time.perf_counter()
     transform = transforms.Compose(
         [transforms.Pad(4), transforms.RandomHorizontalFlip(), transforms.RandomCrop(32), transforms.ToTensor()]
@@ -137,7 +137,7 @@ trainings = {}
 
 
 def timed(request):
-    """Seconds for each of `repetitions` training steps or forward passes."""
+    """Returns the seconds of each of `repetitions` training steps or forward passes."""
     key = (request["model"], request["batch"])
     if key not in trainings:
         trainings[key] = Training(*key)

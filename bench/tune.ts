@@ -1,7 +1,7 @@
 /**
- * What a study's journal costs: `node bench/tune.ts [--trials N] [--runs N] [--folder DIR]`. Each operation at a study
- * of N trials (default 1,000), the sampler's proposal included, and the opening of a study ten times as large, written
- * in Optuna's way (a line for each value) and in ours. Median and spread (5th to 95th percentile) over all calls.
+ * Measures the cost of a study's journal: `node bench/tune.ts [--trials N] [--runs N] [--folder DIR]`. Times each
+ * operation on a study of N trials (default 1,000), including the sampler, and opening a study ten times as large, as
+ * written by Optuna (a line per value) and by us. Prints median and spread (5th to 95th percentile) over all calls.
  */
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
@@ -25,9 +25,9 @@ import { createStudy, loadStudy } from '../src/tune/study.ts';
 import { readOptions, wholeNumber } from './options.ts';
 
 const usage = `node bench/tune.ts [options]
-  --trials N           trials of the study (default 1000)
-  --runs N             times that each study is opened (default 9)
-  --folder DIR         where studies are written (default: the system's temporary folder)`;
+  --trials N           trials in the study (default 1000)
+  --runs N             how often each study is opened (default 9)
+  --folder DIR         where to write studies (default: the system's temporary folder)`;
 const { values } = readOptions(usage, {
   options: {
     trials: { type: 'string', default: '1000' },
@@ -68,7 +68,7 @@ async function timed<T>(times: number[], action: () => T | Promise<T>): Promise<
   return result;
 }
 
-/** Lines of a study whose trials have 5 values and 5 reports each. */
+/** Journal lines of a study whose trials have 5 values and 5 reports each. */
 function linesOf(count: number, way: 'optuna' | 'ours', known = distributions): string {
   const lines = [formatLine(createStudyRecord('bench', 'minimize'), 'bench')];
   const write = (record: JournalRecord): void => void lines.push(formatLine(record, 'bench'));
@@ -117,7 +117,7 @@ async function operations(sampler: Sampler): Promise<void> {
 }
 
 console.log(`${cpus()[0]?.model}, ${cpus().length} cores, Node ${process.version}, ${folder}`);
-console.log(`operations at ${trials} trials:`);
+console.log(`operations with ${trials} trials:`);
 for (const sampler of [randomSampler(), gridSampler(), tpeSampler()]) await operations(sampler);
 for (const way of ['optuna', 'ours'] as const) {
   const journal = join(folder, `${way}.log`);

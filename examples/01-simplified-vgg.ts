@@ -4,7 +4,7 @@
  *     npx vgg download cifar10
  *     node examples/01-simplified-vgg.ts
  *
- * `--small` runs the same program on the built-in shapes for 2 epochs. In a project of your own: from 'vggnet'.
+ * `--small` runs the same program on the built-in shapes for 2 epochs. In your own project, import from 'vggnet'.
  */
 import {
   adam,
@@ -29,7 +29,7 @@ const small = process.argv.includes('--small');
 const numEpochs = small ? 2 : 80;
 const learningRate = 0.001;
 
-// Transforms: random ones for the training images only.
+// Transforms: random ones only for the training images
 const transform = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
 
 // CIFAR-10 data
@@ -37,7 +37,7 @@ const { train, test } = small ? shapes() : await cifar10();
 const trainLoader = dataLoader(train, { batchSize: 100, shuffle: true, transform });
 const testLoader = dataLoader(test, { batchSize: 100, transform: toTensor() });
 
-// VGG model. Input sizes are inferred: nobody computes that the linear layer sees 1568 values.
+// VGG model. Input sizes are inferred, such as the 1568 inputs of the linear layer.
 const vgg = sequential([
   conv2d({ out: 16, kernel: 3, name: 'conv1' }),
   relu(),
@@ -49,7 +49,7 @@ const vgg = sequential([
 ]);
 await using model = await compile(vgg, { input: train.shape });
 
-// Cross-entropy is the loss of every model; Adam is the optimizer.
+// The loss is always cross-entropy; the optimizer is Adam.
 const optimizer = adam({ lr: learningRate });
 
 // Training phase

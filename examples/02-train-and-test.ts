@@ -1,5 +1,5 @@
 /**
- * Exercise 1 of the lecture: training and test together in one loop. `trainer` gives the two functions.
+ * Exercise 1 of the lecture: training and test in one loop. `trainer` provides the two functions.
  *
  *     node examples/02-train-and-test.ts
  *

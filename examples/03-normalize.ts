@@ -1,6 +1,6 @@
 /**
- * Exercise 2 of the lecture: each color channel is normalized by its mean and standard deviation over all training
- * pixels (equation 5.9). The test images are normalized with the training images' figures.
+ * Exercise 2 of the lecture: normalize each color channel by its mean and standard deviation over all training pixels
+ * (equation 5.9). Test images use the statistics of the training images.
  *
  *     node examples/03-normalize.ts
  *

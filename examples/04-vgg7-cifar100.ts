@@ -1,6 +1,6 @@
 /**
- * Exercise 3 of the lecture: seven layers learn CIFAR-100. The training lives in a run folder: interrupted with Ctrl-C,
- * or by a power cut, the same command goes on where it was, with the same bits. At the end there is a report.
+ * Exercise 3 of the lecture: a network of seven layers learns CIFAR-100. Training is stored in a run folder: after
+ * Ctrl-C or a power cut, the same command resumes it with bit-identical results. At the end it writes a report.
  *
  *     npx vgg download cifar100
  *     node examples/04-vgg7-cifar100.ts
@@ -33,16 +33,16 @@ const smaller: TrainConfigInput = {
   epochs: 2,
 };
 
-// Every option of `vgg train`, by its name: what is left out has its default.
+// Every option of `vgg train`, by name. Missing options have their defaults.
 const config = parseConfig({ ...recipes['cifar100-vgg7']?.config, ...(small && smaller) }, 'exercise 3');
 const folder = small ? await mkdtemp(join(tmpdir(), 'vggnet-exercise-3-')) : 'runs/exercise-3';
 
-// A callback hears of steps, epochs, checkpoints and best epochs, and may keep what it wants of them.
+// Callbacks are notified of steps, epochs, checkpoints and best epochs.
 const tellBest: Callback = {
-  best: ({ loop }) => console.log(`The best epoch so far: ${loop.best?.epoch}`),
+  best: ({ loop }) => console.log(`Best epoch so far: ${loop.best?.epoch}`),
 };
 
-/** Begins the run, or goes on with it; ends after the step under way when it is told to stop. */
+/** Starts or resumes the run. When aborted, it finishes the current step first. */
 async function train(stop: AbortController, ...callbacks: readonly Callback[]): Promise<number> {
   const begun = existsSync(join(folder, 'config.json'));
   const { training, last, best } = await runTraining(config, {
@@ -51,7 +51,7 @@ async function train(stop: AbortController, ...callbacks: readonly Callback[]): 
     callbacks: [lectureLines(), tellBest, ...callbacks],
     signal: stop.signal,
     onStart: (_, from) => {
-      if (from) console.log(`Going on at epoch ${from.loop.epoch}, after ${from.loop.step} of its steps`);
+      if (from) console.log(`Resuming at epoch ${from.loop.epoch}, after ${from.loop.step} of its steps`);
     },
   });
   await training.model.close();

@@ -1,12 +1,12 @@
 /**
- * Exercise 4 of the lecture: which channels and max-pool strides? A search over the network's own options, through the
- * library: the sampler proposes, the objective trains, the pruner ends what is behind.
+ * Exercise 4 of the lecture: find the best channels and max-pool strides with the library's hyperparameter search. The
+ * sampler proposes configurations, the objective trains them, and the pruner stops bad trials early.
  *
  *     npx vgg download cifar100
  *     node examples/05-tune.ts
  *
  * `--small` searches two options of the lecture's network on the built-in shapes, in a temporary folder. `vgg tune`
- * does the same with several processes, or on a Slurm cluster, and goes on with what was interrupted.
+ * does the same with several processes or on a Slurm cluster, and resumes interrupted trials.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -65,7 +65,7 @@ await study.optimize(
       ],
     });
     await training.model.close();
-    // Images kept apart judge a trial, if the space has them: chosen by the test's, the winner would look too good.
+    // Score trials on validation images if the space has them; selecting by test accuracy would be too optimistic.
     const accuracy = last!.validationAccuracy ?? last!.testAccuracy;
     console.log(`Trial ${trial.number}: ${(100 * accuracy).toFixed(2)} %`, { ...trial.params });
     return accuracy;
@@ -75,5 +75,5 @@ await study.optimize(
 
 const { bestTrial } = study;
 console.log({ ...bestTrial?.params });
-console.log(`The best of ${study.trials.length} trials: ${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`);
+console.log(`Best of ${study.trials.length} trials: ${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`);
 if (small) await rm(folder, { recursive: true });

@@ -1,6 +1,6 @@
 /**
- * Long computations on a thread of their own, so that the main one hears signals meanwhile and can end the process. Node
- * only.
+ * Runs long computations on a separate thread, so that the main thread can react to signals and end the process
+ * (Node only).
  */
 import { Worker } from 'node:worker_threads';
 import { VggError } from './errors.ts';
@@ -18,8 +18,8 @@ import(module)
   );`;
 
 /**
- * Calls the function `name` of a module of this package, by its path in `src`, elsewhere. Arguments and result are copied.
- * A bundled program has no such module: there `here` computes on this thread.
+ * Calls `here` on a separate thread. `path` is the module that exports it, relative to `src`. Arguments and result are
+ * copied. In a bundled program the module does not exist as a file, so `here` runs on the calling thread.
  */
 export async function aside<Args extends readonly unknown[], Result>(
   path: string,
@@ -33,7 +33,9 @@ export async function aside<Args extends readonly unknown[], Result>(
   try {
     const answer = await new Promise<Answer>((resolve, reject) => {
       worker.on('message', resolve).on('error', reject);
-      worker.on('exit', (code) => reject(new VggError(`a thread of vgg ended with code ${code}`)));
+      worker.on('exit', (code) =>
+        reject(new VggError(`a worker thread exited with code ${code}; try again`)),
+      );
     });
     if ('value' in answer) return answer.value as Result;
     throw answer.isOurs ? new Error(answer.message) : new VggError(answer.message);

@@ -28,14 +28,14 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   [z.string(), 3, '3 is not text'],
   [z.enum(['adam', 'sgd']), 'adamm', '"adamm" is not one of adam, sgd; did you mean "adam"?'],
   [z.enum(['adam', 'sgd']), 3, '3 is not one of adam, sgd'],
-  [z.array(count), 3, '3 is not a list, each of it a whole number ≥ 1'],
+  [z.array(count), 3, '3 is not a list in which each element is a whole number ≥ 1'],
   [z.array(count), [1, 0], '[1]: 0 is not a whole number ≥ 1'],
   [
     z.record(z.string(), either),
     { hidden: true },
-    'hidden: true is not a number or a list, each of it a number or text',
+    'hidden: true is not a number or a list in which each element is a number or text',
   ],
-  [z.object({ cores: count }), {}, 'cores: is missing; it is a whole number ≥ 1'],
+  [z.object({ cores: count }), {}, 'cores: is missing; set it to a whole number ≥ 1'],
   [z.object({ cores: count }), [], '[] is not an object'],
   [
     z.object({ best: z.object({ epoch: count }).nullable() }),
@@ -44,7 +44,7 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   ],
   [z.strictObject({ step: count.optional() }), { setp: 1 }, 'there is no key "setp"; did you mean "step"?'],
   [pruner, { name: 'ash' }, 'name: "ash" is not one of none, asha; did you mean "asha"?'],
-  [pruner, {}, 'name: is missing; it is one of none, asha'],
+  [pruner, {}, 'name: is missing; set it to one of none, asha'],
   [pruner, 5, '5 is not an object with name'],
   [pruner, { name: 'asha', factor: 1 }, 'factor: 1 is not a whole number ≥ 2'],
   [z.tuple([count, count], { error: 'give [lowest, highest]' }), 3, 'give [lowest, highest]'],
@@ -57,11 +57,11 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   expect(check(schema, input)).toEqual({ problems: [problems].flat() });
 });
 
-test('what is right is completed', () => {
+test('valid input gets its defaults', () => {
   expect(check(pruner, { name: 'asha' })).toEqual({ value: { name: 'asha', factor: 4 } });
 });
 
-test('a part is named by its place in the whole', () => {
+test('a nested value is named by its path', () => {
   const { problems } = check(z.array(count), [0], { at: ['modelOptions', 'channels'] });
   expect(problems).toEqual(['modelOptions.channels[0]: 0 is not a whole number ≥ 1']);
 });

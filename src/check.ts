@@ -1,6 +1,6 @@
 /**
- * What a schema refuses, in the words of all messages: `cores: "two" is not a whole number ≥ 0`. Schemas whose parts
- * have messages of their own keep them.
+ * Error messages for values that a schema rejects: `cores: "two" is not a whole number ≥ 0`. Messages that a schema
+ * defines itself are kept.
  */
 import * as z from 'zod';
 import { blankPath, isBlank } from './paths.ts';
@@ -9,13 +9,13 @@ import { hintFor, nearest } from './suggest.ts';
 export type Path = readonly PropertyKey[];
 
 export interface CheckOptions {
-  /** Where the value stands in a larger one. */
+  /** Path of the value inside a larger one. */
   readonly at?: Path;
   /** What the keys of objects are called. */
   readonly keys?: string;
 }
 
-/** The value completed by its schema, or each problem with its path and the rule. */
+/** Returns the value with its schema's defaults, or a list of problems, each with its path and rule. */
 export function check<T>(
   schema: z.ZodType<T>,
   input: unknown,
@@ -27,14 +27,14 @@ export function check<T>(
     const name = pathName([...at, ...path]);
     return name === '' ? message : `${name}: ${message}`;
   });
-  // A whole number beyond a bound of its own and that of all whole numbers is refused twice.
+  // A whole number beyond both its own limit and the limit of all whole numbers is reported twice.
   return { problems: [...new Set(problems)] };
 }
 
 /** A path in a config. */
 export const pathSchema: z.ZodString = z.string().refine((text) => !isBlank(text), blankPath);
 
-/** `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
+/** Formats `['modelOptions', 'channels', 0]` as `modelOptions.channels[0]`. */
 export const pathName = (path: Path): string =>
   path
     .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? String(part) : `.${String(part)}`))
@@ -48,18 +48,18 @@ function problemOf(issue: z.core.$ZodRawIssue, keys: string, at: Path): string {
   }
   const beyond = beyondLimit(issue);
   if (beyond !== undefined) return beyond;
-  // A union that is told by a key is refused for that key's value.
+  // For a discriminated union, report the value of its discriminator.
   const key = issue.code === 'invalid_union' ? issue.discriminator : undefined;
   const value = key === undefined ? issue.input : (issue.input as Readonly<Record<string, unknown>>)[key];
   const choices = choicesOf(schema);
   const rule = choices.length > 0 && issue.code !== 'invalid_type' ? oneOf(choices) : ruleOf(schema);
-  if (value === undefined) return `is missing; it is ${rule}`;
+  if (value === undefined) return `is missing; set it to ${rule}`;
   const [kind] = [...at, ...(issue.path ?? [])];
   const hint = typeof value === 'string' && choices.length > 0 ? hintFor(String(kind), value, choices) : '';
   return `${shown(value)} is not ${rule}${hint}`;
 }
 
-/** A number that exceeds an upper limit of its schema, or the lower one of all whole numbers. */
+/** The message for a number above its schema's upper limit, or below the limit of all whole numbers. */
 function beyondLimit(issue: z.core.$ZodRawIssue): string | undefined {
   const { schema, input } = issue;
   if (!(schema instanceof z.ZodNumber)) return undefined;
@@ -74,7 +74,7 @@ function beyondLimit(issue: z.core.$ZodRawIssue): string | undefined {
 
 const oneOf = (choices: readonly string[]): string => `one of ${choices.join(', ')}`;
 
-/** The words that a value is one of; of a union those of the key that tells its forms apart. */
+/** The values that an enum or literal allows; for a discriminated union, the values of its discriminator. */
 function choicesOf(schema: unknown): readonly string[] {
   if (schema instanceof z.ZodEnum) return schema.options.map(String);
   if (schema instanceof z.ZodLiteral) return [...schema.values].map(String);
@@ -85,7 +85,7 @@ function choicesOf(schema: unknown): readonly string[] {
   );
 }
 
-/** What a value is by its schema: `a number above 0`. */
+/** What a schema requires: `a number above 0`. */
 function ruleOf(schema: unknown): string {
   if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional) return ruleOf(schema.def.innerType);
   if (schema instanceof z.ZodEnum || schema instanceof z.ZodLiteral) return oneOf(choicesOf(schema));
@@ -93,7 +93,7 @@ function ruleOf(schema: unknown): string {
   if (schema instanceof z.ZodNumber) return `a number${boundsOf(schema, 'of at least ')}`;
   if (schema instanceof z.ZodBoolean) return 'true or false';
   if (schema instanceof z.ZodString) return 'text';
-  if (schema instanceof z.ZodArray) return `a list, each of it ${ruleOf(schema.element)}`;
+  if (schema instanceof z.ZodArray) return `a list in which each element is ${ruleOf(schema.element)}`;
   if (schema instanceof z.ZodTuple) return `a list of ${schema.def.items.length}`;
   if (schema instanceof z.ZodDiscriminatedUnion) return `an object with ${schema.def.discriminator}`;
   if (schema instanceof z.ZodUnion) return schema.options.map(ruleOf).join(' or ');
@@ -101,18 +101,18 @@ function ruleOf(schema: unknown): string {
   return 'plain JSON';
 }
 
-/** ` above 0 and below 1`; `least` stands before a lower bound that is allowed itself. */
+/** ` above 0 and below 1`; `least` is the word before an inclusive lower bound. */
 function boundsOf({ def: { checks = [] } }: z.ZodNumber, least: string): string {
   const words = checks.map((own) => {
     const { check: kind, value, inclusive } = own._zod.def as z.core.$ZodCheckGreaterThanDef;
     if ((kind as string) === 'less_than') return `${inclusive ? 'at most' : 'below'} ${value}`;
     return kind === 'greater_than' ? `${inclusive ? least : 'above '}${value}` : '';
   });
-  const said = words.filter(Boolean).join(' and ');
-  return said === '' ? '' : ` ${said}`;
+  const text = words.filter(Boolean).join(' and ');
+  return text === '' ? '' : ` ${text}`;
 }
 
-/** A value as JSON has it, the start of a long one. */
+/** A value as JSON, cut after 60 characters. */
 function shown(value: unknown): string {
   const text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value));
   return text.length > 60 ? `${text.slice(0, 60)}…` : text;

@@ -1,13 +1,13 @@
 /**
- * The errors a user can provoke. Each message names the value, the rule it breaks and the way out; the command
- * line prints the message alone (no stack) and exits with `exitCode`: 2 for usage, 1 for everything else.
+ * Errors caused by user input. Each message names the value, the rule it breaks and the way out. The command line
+ * prints only the message (no stack) and exits with `exitCode`: 2 for usage, 1 for everything else.
  */
 export class VggError extends Error {
   override name = 'VggError';
   readonly exitCode: 1 | 2 = 1;
 }
 
-/** A wrong option, name or value: the call itself must change. */
+/** A wrong option, name or value; the call must change. */
 export class UsageError extends VggError {
   override name = 'UsageError';
   override readonly exitCode = 2;
@@ -18,7 +18,7 @@ export class DataError extends VggError {
   override name = 'DataError';
 }
 
-/** A network that does not fit together, for instance a kernel larger than its input. */
+/** A network whose layers do not fit, for example a kernel larger than its input. */
 export class ShapeError extends VggError {
   override name = 'ShapeError';
   override readonly exitCode = 2;
@@ -29,16 +29,16 @@ export class InUseError extends VggError {
   override name = 'InUseError';
 }
 
-/** For a process at its limit of open files, as in a shell with a low one. The file that was opened is not at fault. */
+/** The process reached its limit of open files. The message names no file because the opened file is not at fault. */
 export const tooManyOpenFiles = 'too many open files; raise the limit (ulimit -n 1024)';
 
-/** Whether an error of the system, or of Node around one, says so. */
+/** Whether an error from the system or from Node means that too many files are open. */
 export function isTooManyOpenFiles(error: unknown): boolean {
   const { code, message } = error as { readonly code?: string; readonly message?: string };
   return /\b(EMFILE|ENFILE)\b|too many open files/.test(`${code} ${message}`);
 }
 
-/** A system error in plain words. */
+/** Describes a system error in plain words. */
 export function reason(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   switch (code) {
@@ -54,49 +54,49 @@ export function reason(error: unknown): string {
     case 'EDQUOT':
       return 'the disk quota is used up';
     case 'EFBIG':
-      return 'the file system allows no file so large';
+      return 'the file is too large for the file system';
     case 'EISDIR':
     case 'ERR_FS_EISDIR':
       return 'it is a folder';
     case 'ENOTDIR':
-      return 'a part of its path is a file, not a folder';
+      return 'part of its path is a file, not a folder';
     case 'EEXIST':
-      return 'there is a file of this name already';
+      return 'a file with this name already exists';
     case 'ENOTEMPTY':
       return 'the folder is not empty';
     case 'ENAMETOOLONG':
       return 'its name is too long';
     case 'ELOOP':
-      return 'its symbolic links lead in a circle';
+      return 'its symbolic links form a loop';
     case 'ENXIO':
     case 'ENODEV':
       return 'it is not a regular file';
     case 'EBUSY':
     case 'ETXTBSY':
-      return 'another program uses it';
+      return 'another program is using it';
     case 'EXDEV':
       return 'it is on another disk';
     case 'ESTALE':
-      return 'it is gone from the file server';
+      return 'it no longer exists on the file server';
     case 'EPIPE':
-      return 'its reader is gone';
+      return 'its reader has closed it';
     case 'E2BIG':
       return 'its command line is too long';
     case 'EAGAIN':
       return 'the system is out of processes or threads';
     case 'ENOMEM':
-      return 'there is not enough memory';
+      return 'not enough memory';
     case 'ENOEXEC':
-      return 'it is no program for this machine';
+      return 'it is not a program for this machine';
     case 'ERR_INVALID_ARG_VALUE':
-      return 'its name holds a zero byte';
+      return 'its name contains a zero byte';
     case 'EMFILE':
     case 'ENFILE':
       return tooManyOpenFiles;
     case 'EIO':
       return 'the disk reports an error';
     default:
-      // `EUCLEAN: structure needs cleaning, open '/x'` without code, call and path.
+      // Strips code, call and path from `EUCLEAN: structure needs cleaning, open '/x'`.
       return message.replace(/^[A-Z0-9_]+: (.*?)(?:, \w+(?: '.*)?)?$/s, '$1');
   }
 }

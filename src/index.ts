@@ -1,8 +1,7 @@
 /**
- * The library: `import { compile, sequential, … } from 'vggnet'`. What is listed here is what users may rely on;
- * everything else may change. Modules stand in the order of their folders: data, devices, errors, explanations, networks,
- * reports, run folders, training. Charts and reports are loaded when they are first made; search has an entry of its
- * own, `vggnet/tune`.
+ * The library: `import { compile, sequential, … } from 'vggnet'`. Only these exports are public; everything else may
+ * change. They are listed in the order of their folders: data, devices, errors, explanations, networks, reports, run
+ * folders, training. Charts and reports load on first use. Hyperparameter search has its own entry, `vggnet/tune`.
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';

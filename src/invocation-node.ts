@@ -1,7 +1,7 @@
 /**
- * How `vgg` is called from where the user is (Node only). Messages and help say `vgg train …`; whoever shows them puts
- * the command that works there in its place: `npx vgg` in a project that has this package, `vgg` where it is on the
- * PATH. A bare `npx vgg` elsewhere would install an unrelated package.
+ * How the user calls `vgg` (Node only). Messages and help say `vgg train …`; before they are shown, `vgg` is replaced
+ * by the command that works: `npx vgg` in a project that has this package, `vgg` if it is on the PATH. Anywhere else,
+ * `npx vgg` would install an unrelated package.
  */
 import { existsSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join, sep } from 'node:path';
@@ -19,7 +19,7 @@ export interface Place {
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
-/** The words in place of `vgg` at `place`. */
+/** The command that replaces `vgg` at `place`. */
 export function programAt({ folder, root, script, environment }: Place): string {
   const bin = join(root, 'bin', 'vgg.js');
   for (let at = folder; ; at = dirname(at)) {
@@ -32,7 +32,7 @@ export function programAt({ folder, root, script, environment }: Place): string 
   return script !== undefined && resolved(script) === bin ? `node ${shellWord(script)}` : 'npx vggnet';
 }
 
-/** What runs a package's commands: npx, or its like of the package manager that started this process. */
+/** What runs a package's commands: npx, or its equivalent in the package manager that started this process. */
 function runnerIn({ npm_config_user_agent: agent = '' }: Place['environment']): string {
   const manager = /^(pnpm|yarn|bun)\b/.exec(agent)?.[1];
   return manager === undefined ? 'npx vgg' : manager === 'bun' ? 'bunx vgg' : `${manager} exec vgg`;
@@ -48,7 +48,7 @@ function resolved(path: string): string | undefined {
 
 let known: string | undefined;
 
-/** The words in place of `vgg` for this process. */
+/** The command that replaces `vgg` in this process. */
 export function program(): string {
   known ??= programAt({
     folder: process.cwd(),
@@ -62,6 +62,6 @@ export function program(): string {
 const commands =
   /(?<![\w/.-]|npx |exec |bunx )vgg (?=(train|evaluate|lr-find|tune|report|runs|compare|summary|stats|download|kernels|doctor|COMMAND|--help)\b|\[|-)/g;
 
-/** `text` with its commands as they are called here: `vgg train --resume runs/a` → `npx vgg train --resume runs/a`. */
+/** Rewrites the commands in `text` for this process: `vgg train --resume runs/a` → `npx vgg train --resume runs/a`. */
 export const localCommands = (text: string, own: string = program()): string =>
   text.replaceAll(commands, () => `${own} `);

@@ -1,15 +1,15 @@
-/** JSON that anyone may have written: bounds on depth and keys hold before it is parsed, so no text costs much more than its length. */
+/** Parses untrusted JSON. Depth and number of keys are checked first, so that parsing time stays linear in the length. */
 
 export interface JsonBounds {
-  /** Lists and objects inside each other; 32 by default. */
+  /** Nesting depth of lists and objects; 32 by default. */
   readonly depth?: number;
   /** Keys of all objects together; 200,000 by default. */
   readonly keys?: number;
-  /** Whether a key that an object names twice is a problem; `JSON.parse` keeps the last one. */
+  /** Whether to reject duplicate keys in an object; `JSON.parse` keeps the last one. */
   readonly unique?: boolean;
 }
 
-/** The value, or what is wrong with the text: a predicate such as `is not JSON (…)`. */
+/** Returns the value, or what is wrong with the text, as a predicate such as `is not JSON (…)`. */
 export function parseJson(
   text: string,
   { depth = 32, keys = 200_000, unique = false }: JsonBounds = {},
@@ -34,7 +34,7 @@ export function parseJson(
       if (found > keys) return { problem: `has more than ${keys} keys` };
       if (!unique) continue;
       const key = canonical(last);
-      if (open.at(-1)?.has(key)) return { problem: `names ${key} twice` };
+      if (open.at(-1)?.has(key)) return { problem: `has the key ${key} twice` };
       open.at(-1)?.add(key);
     }
   }
@@ -45,7 +45,7 @@ export function parseJson(
   }
 }
 
-/** A string literal without needless escapes, so that equal strings are equal; a broken one as it is. */
+/** A string literal in canonical form, so that equal strings compare equal; an invalid one is returned unchanged. */
 function canonical(literal: string): string {
   if (!literal.includes('\\')) return literal;
   try {

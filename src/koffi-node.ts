@@ -1,8 +1,8 @@
-/** koffi, which calls C; an optional dependency. Node only. */
+/** Loads koffi, the optional dependency that calls C (Node only). */
 import { VggError } from './errors.ts';
 import { codeUrl } from './package-files.ts';
 
-// Without an import of `node:`, which a worker from text does not have.
+// Not imported from `node:`, because workers that start from text cannot import.
 const { createRequire } = process.getBuiltinModule('node:module');
 
 export interface Koffi {
@@ -12,9 +12,9 @@ export interface Koffi {
 }
 
 /**
- * Looks koffi up where the program runs, since no bundle can hold its binary. A worker that was started from text has no
- * place of its own and is told the program's `url`.
- * @throws VggError where it is not installed or does not run here.
+ * Resolves koffi relative to the running program, because bundles cannot contain its binary. A worker that starts from
+ * text has no file, so it needs the program's `url`.
+ * @throws VggError if koffi is not installed or does not run on this machine.
  */
 export function loadKoffi(url: string = codeUrl()): Koffi {
   try {
@@ -24,7 +24,7 @@ export function loadKoffi(url: string = codeUrl()): Koffi {
     throw new VggError(
       code === 'MODULE_NOT_FOUND'
         ? 'the npm package koffi is not installed'
-        : `the npm package koffi does not run here: ${message.split('\n')[0]}`,
+        : `the npm package koffi does not run on this machine: ${message.split('\n')[0]}`,
     );
   }
 }

@@ -46,7 +46,7 @@ test.for([
   expect(parseWhole(text)).toBeUndefined();
 });
 
-test('a number beyond its range is told the limit', () => {
+test('a number out of range names the limit', () => {
   expect(numberProblem('300', 300, 'a number', { least: 1, most: 256 })).toBe(
     '300 is above the limit of 256',
   );

@@ -1,11 +1,11 @@
 /**
- * The one syntax of numbers that users write in options, lists and model options: decimal with an optional exponent
- * (`100`, `0.5`, `1e-3`), or for numbers that need not be whole a fraction of two of them (`1/3`). Hexadecimal, digit
- * separators, `Infinity`, empty text and text behind the number are rejected.
+ * The number syntax of all options, lists and model options: decimal with an optional exponent (`100`, `0.5`, `1e-3`),
+ * or a fraction (`1/3`) if the number need not be whole. Hexadecimal, digit separators, `Infinity`, empty text and
+ * trailing text are rejected.
  */
 const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** The number that `text` spells; ±Infinity where it is too large for a double, undefined where it is not a number. */
+/** Parses a number. Returns ±Infinity if it is too large for a double, undefined if `text` is not a number. */
 export function parseNumber(text: string): number | undefined {
   const parts = text.split('/');
   if (parts.length > 2 || !parts.every((part) => decimal.test(part))) return undefined;
@@ -13,13 +13,13 @@ export function parseNumber(text: string): number | undefined {
   return denominator === 0 ? undefined : numerator / denominator;
 }
 
-/** The whole number that `text` spells, as in `100` or `1e3`; as `parseNumber` otherwise. */
+/** Parses a whole number such as `100` or `1e3`; undefined if `text` is not one. Otherwise like `parseNumber`. */
 export function parseWhole(text: string): number | undefined {
   const value = text.includes('/') ? undefined : parseNumber(text);
   return value === undefined || Number.isInteger(value) || Math.abs(value) === Infinity ? value : undefined;
 }
 
-/** The range of a number: `above` and `below` are excluded themselves, `least` and `most` are not. */
+/** The range of a number: `above` and `below` are exclusive, `least` and `most` inclusive. */
 export interface Bounds {
   readonly above?: number;
   readonly least?: number;
@@ -28,8 +28,8 @@ export interface Bounds {
 }
 
 /**
- * What is wrong with `text` as a number in `bounds`, `value` being what it parses to: that it is not `rule`, or that it
- * exceeds the limit. Undefined where nothing is wrong.
+ * The problem with `text`, whose parsed number is `value`: it is not `rule`, or it exceeds the limit. Undefined if it
+ * is valid.
  */
 export function numberProblem(
   text: string,

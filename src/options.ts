@@ -1,16 +1,16 @@
 /**
- * Options as plain JavaScript passes them: no type has checked them, and JavaScript ignores a misspelled key. Each
- * public function that takes options lists its keys, and the list's type makes it complete.
+ * Checks for options passed from plain JavaScript, where nothing checks types or misspelled keys. Each public function
+ * that takes options lists its keys; the type of that list ensures that none is missing.
  */
 import { UsageError } from './errors.ts';
 import { unknownName } from './suggest.ts';
 
-/** The keys of an options type, and which of them must be there. */
+/** The keys of an options type, and whether each is required. */
 export type KnownKeys<Options> = {
   readonly [Key in keyof Options]-?: object extends Pick<Options, Key> ? 'optional' : 'required';
 };
 
-/** @throws UsageError unless `options` is an object with the known keys alone, the required ones among them. */
+/** @throws UsageError unless `options` is an object with all required keys and no unknown ones. */
 export function checkOptions<Options extends object>(
   where: string,
   options: unknown,
@@ -31,7 +31,7 @@ export function checkOptions<Options extends object>(
   if (missing !== undefined) throw new UsageError(`${where}: the option ${missing} is missing`);
 }
 
-/** @throws UsageError unless `value` is a whole number from `least` to `most`; the message names the limit. */
+/** @throws UsageError unless `value` is a whole number from `least` to `most`. The message names the limit. */
 export function checkWhole(where: string, name: string, value: unknown, least: number, most: number): void {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most) return;
   const rule =
@@ -41,19 +41,19 @@ export function checkWhole(where: string, name: string, value: unknown, least: n
   throw new UsageError(`${where}: ${name} ${shown(value)} ${rule}`);
 }
 
-/** More than any machine has cores; each thread costs memory of its own. */
+/** The most threads. Each one needs memory, and few machines have more cores. */
 export const maxThreads = 256;
 
 /** The most seeds of a series of runs. */
 export const mostSeeds = 10_000;
 
-/** The longest that a timer waits, in seconds: Node ends a longer one at once. */
+/** The longest timer, in seconds; Node fires longer ones immediately. */
 export const longestTimer = 2_147_483;
 
 export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** A value in a message: short, and whatever it is. */
+/** Formats any value for a message, in at most about 60 characters. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
   if (typeof value === 'function') return 'a function';

@@ -1,14 +1,14 @@
-/** Paths that users name. An empty one comes from a variable that is not set, and is never meant. */
+/** Paths given by users. An empty path usually comes from an unset shell variable, so it is always an error. */
 import { UsageError } from './errors.ts';
 
 export const isBlank = (path: string): boolean => path.trim() === '';
 
-/** Completes the name of an option. */
+/** The message that follows the name of an option. */
 export const blankPath = 'is empty; name a file or folder, or leave it out';
 
 /**
- * `path`, where it can be one; `what` is its option or parameter.
- * @throws UsageError where it is empty or blank, or no text.
+ * Returns `path` if it is valid; `what` names its option or parameter in the message.
+ * @throws UsageError if it is not a string, or empty or blank.
  */
 export function checkPath(what: string, path: string): string {
   if (typeof path !== 'string') throw new UsageError(`${what}: ${JSON.stringify(path)} is not a path`);
@@ -16,6 +16,6 @@ export function checkPath(what: string, path: string): string {
   return path;
 }
 
-/** A path in the environment; an empty or blank one counts as not set, as in XDG's rules. */
+/** A path from an environment variable; an empty or blank one counts as unset, as XDG requires. */
 export const pathInEnvironment = (value: string | undefined): string | undefined =>
   value === undefined || isBlank(value) ? undefined : value;

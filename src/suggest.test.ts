@@ -33,30 +33,30 @@ test.for<[string, readonly string[], string | undefined]>([
 test.for<[string, string, readonly string[], string]>([
   ['model', 'vgg16', models, 'sequential()'],
   ['model', 'vgg19-bn', models, 'sequential()'],
-  ['model', 'resnet18', models, 'networks with branches are not supported'],
+  ['model', 'resnet18', models, 'not networks with branches'],
   ...['cuda', 'cuda:0', 'gpu', 'mps', 'webgpu', 'cpu'].map(
-    (name): [string, string, readonly string[], string] => ['device', name, devices, 'computes on the CPU'],
+    (name): [string, string, readonly string[], string] => ['device', name, devices, 'runs on the CPU'],
   ),
   ['dataset', 'mnist', ['shapes', 'cifar10'], 'from TypeScript'],
   ['dataset', 'imagenet', ['shapes', 'cifar10'], 'from TypeScript'],
   ['optimizer', 'rmsprop', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
   ['optimizer', 'nadam', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
   ['schedule', 'exponential', ['constant', 'step'], 'step with lrStep 1'],
-])('the %s %s is not known, and what there is is said', ([what, name, known, words]) => {
+])('the %s %s is unknown, and the message names alternatives', ([what, name, known, words]) => {
   const message = unknownName(what, name, known);
   expect(message).toContain(words);
-  expect(message).toContain(`. There are ${known.join(', ')}`);
+  expect(message).toContain(`. Available: ${known.join(', ')}`);
   expect(message).not.toContain('did you mean');
 });
 
 test('messages', () => {
   expect(unknownName('model', 'vgg8', models)).toBe(
-    'there is no model "vgg8"; did you mean "vgg7"? There are simplified, vgg7, vgg7-bn',
+    'there is no model "vgg8"; did you mean "vgg7"? Available: simplified, vgg7, vgg7-bn',
   );
   expect(unknownName('model', 'x', models)).toBe(
-    'there is no model "x"; there are simplified, vgg7, vgg7-bn',
+    'there is no model "x"; available: simplified, vgg7, vgg7-bn',
   );
-  expect(unknownName('option', 'x', [])).toBe('there is no option "x"; it has none');
+  expect(unknownName('option', 'x', [])).toBe('there is no option "x"; none are available');
   expect(nearest('dataset', 'shape', ['shapes'])).toBe(
     'there is no data set "shape"; did you mean "shapes"?',
   );

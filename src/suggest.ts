@@ -1,27 +1,27 @@
 /**
- * The words for a name that is not known. A name is suggested only where it is close; for well-known names of other
- * tools the message says what there is instead.
+ * Messages for unknown names. A name is suggested only if it is close; for well-known names from other tools, the
+ * message says what is available instead.
  */
 import { distance } from 'fastest-levenshtein';
 
 /**
- * `there is no model "vgg8"; did you mean "vgg7"? There are simplified, vgg7`. `what` is the kind of name: an option's
- * key (`model`, `dataset`) or any noun.
+ * `there is no model "vgg8"; did you mean "vgg7"? Available: simplified, vgg7`. `what` is the kind of name: an
+ * option's key (`model`, `dataset`) or any noun.
  */
 export function unknownName(what: string, name: string, known: readonly string[]): string {
   const message = nearest(what, name, known);
-  if (known.length === 0) return `${message}; it has none`;
+  if (known.length === 0) return `${message}; none are available`;
   const list = known.join(', ');
-  if (hintFor(what, name, known) === '') return `${message}; there are ${list}`;
-  return `${message}${message.endsWith('?') ? '' : '.'} There are ${list}`;
+  if (hintFor(what, name, known) === '') return `${message}; available: ${list}`;
+  return `${message}${message.endsWith('?') ? '' : '.'} Available: ${list}`;
 }
 
-/** The same where the known names are too many to list. */
+/** The same message without the list of known names. */
 export function nearest(what: string, name: string, known: readonly string[]): string {
   return `there is no ${what === 'dataset' ? 'data set' : what} "${name}"${hintFor(what, name, known)}`;
 }
 
-/** `; did you mean "vgg7"?`, `; vggnet computes on the CPU`, or nothing. */
+/** `; did you mean "vgg7"?`, `; vggnet runs on the CPU`, or an empty string. */
 export function hintFor(what: string, name: string, known: readonly string[]): string {
   const instead = insteadOf[what]?.find(([names]) => names.test(name))?.[1];
   if (instead !== undefined && !known.some((one) => plain(one) === plain(name))) return `; ${instead}`;
@@ -29,48 +29,48 @@ export function hintFor(what: string, name: string, known: readonly string[]): s
   return close === undefined ? '' : `; did you mean "${close}"?`;
 }
 
-/** What there is in place of well-known names, by the kind of name. */
+/** What to use instead of well-known names, by kind of name. */
 const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
   model: [
     [
       /^(vgg[-_]?(11|13|16|19)|alexnet|lenet|mlp|cnn)/i,
-      'other chains of layers are built with sequential() in TypeScript',
+      'build other chains of layers with sequential() in TypeScript',
     ],
     [
       /^(wide_?)?(resnet|resnext|densenet|inception|googlenet|mobilenet|efficientnet|squeezenet|shufflenet|convnext|regnet|mnasnet|unet|vit|swin|transformer)/i,
-      'networks with branches are not supported, only chains of layers',
+      'only chains of layers are supported, not networks with branches',
     ],
   ],
   device: [
     [
       /^(cpu|x86|simd|avx\d*|gpu|cuda|mps|webgpu|webgl|xpu|tpu|npu|rocm|hip|metal|vulkan|opencl|directml|dml|coreml)(:\d+)?$/i,
-      'vggnet computes on the CPU, with native or WebAssembly kernels',
+      'vggnet runs on the CPU, with native or WebAssembly kernels',
     ],
   ],
   dataset: [
     [
       /mnist|image-?net|svhn|stl-?10|coco|celeb|caltech|food-?101|flowers|pets|places|voc|^lsun|^sun397/i,
-      'other images are trained on through the library, from TypeScript',
+      'to train on other images, use the library from TypeScript',
     ],
   ],
   optimizer: [
     [/^(momentum|nesterov|sgdm|nag)$/i, 'momentum and nesterov are options of sgd'],
     [
       /^(rms-?prop|ada(grad|delta|max|factor|bound|belief)|[nr]-?adam|amsgrad|lion|lamb|lars|rprop|asgd|l-?bfgs|muon|sophia|shampoo)$/i,
-      'adam and adamw also adapt the rate of each weight',
+      'adam and adamw also adapt the learning rate of each weight',
     ],
   ],
   schedule: [
-    [/^(none|fixed|flat)$/i, 'constant keeps the learning rate as it is'],
-    [/^exp/i, 'step with lrStep 1 multiplies the rate after each epoch'],
+    [/^(none|fixed|flat)$/i, 'constant keeps the learning rate unchanged'],
+    [/^exp/i, 'step with lrStep 1 multiplies the learning rate after each epoch'],
     [
       /^(linear|poly|inverse|sqrt|warmup)/i,
-      'warmup is an option of its own and goes with any schedule but oneCycle',
+      'warmup is a separate option and works with every schedule except oneCycle',
     ],
   ],
 };
 
-/** What other tools call an option. */
+/** Names of options in other tools. */
 const synonyms: Readonly<Record<string, string>> = {
   learningrate: 'lr',
   learnrate: 'lr',
@@ -92,12 +92,12 @@ const synonyms: Readonly<Record<string, string>> = {
   output: 'run',
 };
 
-/** Case, hyphens and underscores are no difference. */
+/** Ignores case, hyphens and underscores. */
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[-_\s]/g, '');
 
 /**
- * The known name that `name` was probably meant to be: other case, a typing error or two in a longer word, two letters
- * exchanged, the start of a name, or another tool's word for it.
+ * The known name that `name` probably means: different case, a typo or two in a longer word, two letters swapped, the
+ * start of a name, or another tool's word for it.
  */
 export function closeName(name: string, known: readonly string[]): string | undefined {
   const wanted = plain(name);
@@ -111,7 +111,7 @@ export function closeName(name: string, known: readonly string[]): string | unde
   return best;
 }
 
-/** How far two plain names are from each other; Infinity where they are not close. */
+/** The distance between two plain names; Infinity if they are not close. */
 function scoreOf(wanted: string, candidate: string): number {
   if (Object.hasOwn(synonyms, wanted) && plain(synonyms[wanted]!) === candidate) return 0;
   const edits = distance(wanted, candidate);

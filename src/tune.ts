@@ -1,4 +1,4 @@
-/** The library's search: `import { createStudy, … } from 'vggnet/tune'`. What is listed here is what users may rely on. */
+/** Hyperparameter search: `import { createStudy, … } from 'vggnet/tune'`. Only these exports are public. */
 
 export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
 export { exerciseSpace } from './tune/exercise-space.ts';

@@ -1,15 +1,15 @@
-/** A share (0–1) in percent: `43.21 %`; `–` if there is no value, as for a metric over no images. */
+/** A share (0–1) in percent: `43.21 %`; `–` if there is no value, for example a metric over zero images. */
 export const percent = (share: number | undefined, digits = 2): string =>
   share === undefined || Number.isNaN(share) ? '–' : `${(100 * share).toFixed(digits)} %`;
 
-/** A number with this many decimals; `–` if there is no value. */
+/** A number with `digits` decimals; `–` if there is no value. */
 export const fixed = (value: number | undefined, digits = 4): string =>
   value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits);
 
 /** `1 thread`, `2 threads`. */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** A word as a POSIX shell needs it. */
+/** Quotes a word for a POSIX shell if needed. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -54,12 +54,12 @@ describe('CIFAR is found', () => {
     const elsewhere = await vgg([...step, '--dataset', 'cifar10'], {
       env: { XDG_CACHE_HOME: cache, VGGNET_DATA: named },
     });
-    expectError(elsewhere, `cifar10: no files of it in ${named}; get them with: vgg download cifar10`);
+    expectError(elsewhere, `cifar10: no files found in ${named}; download them with: vgg download cifar10`);
 
     const explicit = await vgg([...step, '--dataset', 'cifar10', '--data', named], {
       env: { VGGNET_DATA: join(cache, 'vggnet') },
     });
-    expectError(explicit, `cifar10: no files of it in ${named}; `);
+    expectError(explicit, `cifar10: no files found in ${named}; `);
   });
 
   test('as python files, with fine and coarse labels', async () => {
@@ -102,9 +102,9 @@ describe('wrong files', () => {
     [
       'a folder without them',
       (folder) => folder,
-      'cifar10: no files of it in PLACE; get them with: vgg download cifar10, or name their folder or archive with --data.\nLooked for PLACE/data_batch_1.bin, ',
+      'cifar10: no files found in PLACE; download them with: vgg download cifar10, or pass their folder or archive to --data.\nSearched for PLACE/data_batch_1.bin, ',
     ],
-    ['no folder', (folder) => join(folder, 'nowhere'), 'cifar10: PLACE does not exist; get them with: '],
+    ['no folder', (folder) => join(folder, 'nowhere'), 'cifar10: PLACE does not exist; download them with: '],
     [
       'one missing',
       (folder) => {
@@ -120,7 +120,7 @@ describe('wrong files', () => {
         truncateSync(join(writeBinaryFolder(folder, 'cifar10'), 'data_batch_1.bin'), 30_000_000);
         return folder;
       },
-      'PLACE/cifar-10-batches-bin/data_batch_1.bin has 30000000 bytes and is truncated; 10000 records take 30730000',
+      'PLACE/cifar-10-batches-bin/data_batch_1.bin is truncated: it has 30000000 bytes, but 10000 records take 30730000',
     ],
     [
       'an overlong one',
@@ -128,7 +128,7 @@ describe('wrong files', () => {
         truncateSync(join(writeBinaryFolder(folder, 'cifar10'), 'data_batch_1.bin'), 30_730_001);
         return folder;
       },
-      'data_batch_1.bin has 30730001 bytes and is too long; 10000 records take 30730000',
+      'data_batch_1.bin is too long: it has 30730001 bytes, but 10000 records take 30730000',
     ],
     [
       'a label out of range',
@@ -155,7 +155,7 @@ describe('wrong files', () => {
         writeFileSync(path, 'this is no archive');
         return path;
       },
-      'PLACE is no whole .tar.gz archive: incorrect header check; download it again',
+      'PLACE is not a complete .tar.gz archive: incorrect header check; download it again',
     ],
     [
       'an archive that is cut off',
@@ -164,16 +164,16 @@ describe('wrong files', () => {
         writeFileSync(join(folder, 'cifar-10-binary.tar.gz'), archive.subarray(0, archive.length - 5000));
         return folder;
       },
-      'PLACE/cifar-10-binary.tar.gz is no whole .tar.gz archive: unexpected end of file; download it again',
+      'PLACE/cifar-10-binary.tar.gz is not a complete .tar.gz archive: unexpected end of file; download it again',
     ],
     [
-      'an archive with a path that climbs out',
+      'an archive with a path outside its folder',
       (folder) => {
         const path = join(folder, 'cifar.tar.gz');
         writeArchive(path, [{ path: '../evil', content: Uint8Array.of(1) }]);
         return path;
       },
-      'PLACE: member "../evil" climbs out of the archive\'s folder; do not unpack this archive',
+      'PLACE: member "../evil" is outside the archive\'s folder; do not unpack this archive',
     ],
     [
       'an archive with a link',
@@ -230,7 +230,7 @@ describe('vgg download', () => {
     );
     expect(paths).toEqual(['/~kriz/cifar-10-binary.tar.gz']);
     expect(run.stderr).toMatch(
-      /error: .*: the archive has MD5 [0-9a-f]{32}, and the official one c32a1d4ab5d03f1284b67883e8d87530\./,
+      /error: .*: the archive has MD5 [0-9a-f]{32}, not the official c32a1d4ab5d03f1284b67883e8d87530\./,
     );
     expect([run.stdout, run.code]).toEqual(['', 1]);
     expect(readdirSync(directory)).toEqual([]);
@@ -245,9 +245,9 @@ describe('vgg download', () => {
     const url = 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz';
     expectError(run, '');
     expect(run.stderr).toBe(
-      `error: ${url}: the server answers 404 Not Found.\n` +
-        `Fetch ${url} by hand (MD5 03b5dce01913d631647c71ecec9e9cb8),\n` +
-        `put it at ${directory}/cifar-100-binary.tar.gz, and train with: --data ${directory}\n`,
+      `error: ${url}: the server answered 404 Not Found.\n` +
+        `Download ${url} manually (MD5 03b5dce01913d631647c71ecec9e9cb8),\n` +
+        `save it as ${directory}/cifar-100-binary.tar.gz, and train with: --data ${directory}\n`,
     );
     expect(readdirSync(directory)).toEqual([]);
   });
@@ -270,7 +270,7 @@ describe('vgg download', () => {
     const run = await vgg(['download', 'cifar10', '--directory', join(file, 'below')]);
     expectError(
       run,
-      /below cannot be written: a part of its path is a file, not a folder; name another folder with --directory/,
+      /below cannot be written: part of its path is a file, not a folder; choose another folder with --directory/,
     );
   });
 

@@ -469,15 +469,11 @@ describe('bad input', () => {
     ['train --epoch 3', 2, 'there is no option --epoch; did you mean --epochs?'],
     ['train --learning-rate 3', 2, 'there is no option --learning-rate; did you mean --lr?'],
     ['train --flavour 3', 2, 'there is no option --flavour; npx vgg train --help lists the options'],
-    [
-      'train --model vgg16',
-      2,
-      'there is no model "vgg16"; other chains of layers are built with sequential()',
-    ],
+    ['train --model vgg16', 2, 'there is no model "vgg16"; build other chains of layers with sequential()'],
     ['train --model vgg8', 2, 'there is no model "vgg8"; did you mean "vgg7"?'],
     ['train --dataset cifar', 2, 'there is no data set "cifar"; did you mean "cifar10"?'],
-    ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet computes on the CPU'],
-    ['report runs/a --device cuda', 2, 'There are auto, native, wasm, reference'],
+    ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet runs on the CPU'],
+    ['report runs/a --device cuda', 2, 'Available: auto, native, wasm, reference'],
     ['train --dataset cifar100 --labels course', 2, 'did you mean "coarse"?'],
     [
       'train --labels fine',
@@ -511,7 +507,7 @@ describe('bad input', () => {
     ['lr-find --momentum 0.5', 2, '--momentum has no effect with optimizer adam'],
     ['train --model vgg7 --model-option chanels=8,8', 2, 'did you mean "channels"?'],
     ['train --model vgg7 --model-option channels=8', 2, 'channels=8 is not 2 whole numbers ≥ 1'],
-    ['train --model vgg7 --model-option channels', 2, '"channels" is not of the form name=value'],
+    ['train --model vgg7 --model-option channels', 2, '"channels" does not have the form name=value'],
     ['train --epochs 0', 2, '--epochs 0 is not a whole number ≥ 1'],
     ['train --epochs -3', 2, '--epochs -3 is not a whole number ≥ 1'],
     ['train --epochs 1.5', 2, '--epochs 1.5 is not a whole number ≥ 1'],
@@ -526,7 +522,7 @@ describe('bad input', () => {
     ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
     ['summary vgg7 --batch-size 3x', 2, '--batch-size 3x is not'],
-    ['train --batch-size 10001', 2, 'batch size 10001 is larger than shapes with its 10000 images'],
+    ['train --batch-size 10001', 2, 'batch size 10001 is larger than the 10000 images of shapes'],
     ['train --lr 0', 2, '--lr 0 is not a number above 0'],
     ['train --lr -0.1', 2, '--lr -0.1 is not a number above 0'],
     ['train --lr fast', 2, '--lr fast is not a number above 0'],
@@ -601,7 +597,7 @@ describe('bad input', () => {
     ['summary vgg17', 2, 'there is no model "vgg17"'],
     ['download cifar11', 2, 'did you mean "cifar10"?'],
     ['kernels gem', 2, 'did you mean "gemm'],
-    ['stats --dataset mnist', 2, 'there is no data set "mnist"; other images'],
+    ['stats --dataset mnist', 2, 'there is no data set "mnist"; to train on other images'],
   ];
   test.for(cases)('vgg %s', async ([args, code, message]) => {
     const run = await vgg(args.split(' '));
@@ -718,7 +714,7 @@ describe.skipIf(process.platform !== 'linux')('output that cannot be written', (
     [
       'a reader that is gone',
       '--json | head -n 1; exit $PIPESTATUS',
-      'cannot be written: its reader is gone. Training',
+      'cannot be written: its reader has closed it. Training',
     ],
     ['readers that are gone', '2>&1 | true; exit $PIPESTATUS', ''],
   ])('costs no run: %s', async (name, rest, said) => {

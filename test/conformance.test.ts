@@ -317,7 +317,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
       withSession(async (session) => {
         const alone = { ...source, order: order.slice(0, 9) };
         await expect(session.gradients(values.slice(0, 270), [1])).rejects.toThrow(
-          'sequential: batchNorm1d 10 needs two values of each channel or more to train on, and a batch of 1 has one; choose a batch size that leaves no image alone',
+          'sequential: batchNorm1d 10 needs at least two values per channel in training, but a batch of 1 has one; choose a batch size that leaves no batch with a single image',
         );
         await expect(session.train({ ...request, source: alone, from: 1, to: 2 })).rejects.toThrow(
           /batchNorm1d/,

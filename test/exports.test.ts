@@ -187,14 +187,14 @@ describe('wrong arguments are told in words', () => {
     [
       'compile with classes',
       () => library.compile(network, { input: [1, 2, 2], classes: ['a'] }),
-      "network's 2 classes",
+      'the network has 2 classes, not 1',
     ],
     [
       'compile with a deviation of 0',
       () => library.compile(network, { input: [1, 2, 2], normalization: { mean: [0], std: [0] } }),
       'deviations above 0',
     ],
-    ['createModel()', () => library.createModel(none, none), 'createModel: the name undefined is not one of'],
+    ['createModel()', () => library.createModel(none, none), 'createModel: name undefined is not one of'],
     ['sequential()', () => sequential(none), 'the layers are undefined, not a list'],
     ['dataLoader()', () => library.dataLoader(none, none), 'dataLoader: undefined is not a data set'],
     [
@@ -224,7 +224,7 @@ describe('wrong arguments are told in words', () => {
     [
       'runTraining with 10¹² epochs',
       () => library.runTraining({ epochs: 1e12 } as never),
-      'epochs: 1000000000000 is not',
+      'epochs: 1000000000000 is above the limit',
     ],
     ['pad(10⁹)', () => library.pad(1e9), 'pad: padding 1000000000 is above the limit of 10000'],
     ['cutout(10⁹)', () => library.cutout(1e9), 'cutout: size 1000000000 is above the limit'],

@@ -42,12 +42,12 @@ test('bytes that end early are an error that names file and length', async () =>
   );
 });
 
-test('exactly holds a parser to its bytes', async () => {
+test('exactly requires a parser to use all its bytes', async () => {
   expect(await parse(exactly(sample(), 12, 'f'), [bytes], 'f')).toEqual(['fig', [1, 2, 3, 4], 42]);
   const short = parse(exactly(sample(), 11, 'f'), [bytes], 'f');
   await expect(short).rejects.toThrow(DataError);
-  await expect(short).rejects.toThrow('f is truncated or corrupt: its content goes on past its 11 bytes');
+  await expect(short).rejects.toThrow('f is truncated or corrupt: its content is longer than its 11 bytes');
   await expect(parse(exactly(sample(), 14, 'f'), [bytes], 'f')).rejects.toThrow(
-    'f is too long: its content ends 2 bytes before its 14 bytes do',
+    'f is too long: 2 of its 14 bytes follow the end of its content',
   );
 });

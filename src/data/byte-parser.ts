@@ -1,16 +1,16 @@
 /**
- * Parsers of byte streams as coroutines: a parser asks for bytes, and whoever drives it brings them, from a file or
- * an archive, in chunks of any size. So parsers are pure, nest (a record file inside a tar), and pixels go from the
- * chunk straight to their place in the data set.
+ * Parsers of byte streams as coroutines: a parser asks for bytes, and its driver supplies them from a file or archive
+ * in chunks of any size. So parsers are pure and can be nested (a record file inside a tar), and pixels are copied from
+ * the chunk directly into the data set.
  *
- * A parser yields a number n, and gets a view of exactly the next n bytes, valid until it yields again; or it yields
- * an array, and goes on when the next bytes fill it.
+ * A parser yields a number n and gets a view of exactly the next n bytes, valid until its next yield. Or it yields an
+ * array and continues when the next bytes have filled it.
  */
 import { DataError } from '../errors.ts';
 
 export type Parser<T> = Generator<number | Uint8Array, T, Uint8Array>;
 
-/** Drives `parser` with `chunks`. @throws DataError in the name of `file` where the bytes end before the parser. */
+/** Feeds `chunks` to `parser`. @throws DataError that names `file` if the bytes end before the parser. */
 export async function parse<T>(
   parser: Parser<T>,
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
@@ -19,7 +19,7 @@ export async function parse<T>(
   const nothing = new Uint8Array(0);
   let total = 0;
   let step = parser.next(nothing);
-  // The array that is being filled, and how far it is.
+  // The array being filled, and the number of bytes in it.
   let target: Uint8Array | undefined;
   let filled = 0;
   const consume = (chunk: Uint8Array): void => {
@@ -55,29 +55,29 @@ export async function parse<T>(
   return step.value;
 }
 
-/** Holds `parser` to exactly `size` bytes. */
+/** Requires `parser` to consume exactly `size` bytes. */
 export function* exactly<T>(parser: Parser<T>, size: number, file: string): Parser<T> {
   let left = size;
   let step = parser.next(new Uint8Array(0));
   while (!step.done) {
     left -= typeof step.value === 'number' ? step.value : step.value.length;
     if (left < 0) {
-      throw new DataError(`${file} is truncated or corrupt: its content goes on past its ${size} bytes`);
+      throw new DataError(`${file} is truncated or corrupt: its content is longer than its ${size} bytes`);
     }
     step = parser.next(yield step.value);
   }
   if (left > 0) {
-    throw new DataError(`${file} is too long: its content ends ${left} bytes before its ${size} bytes do`);
+    throw new DataError(`${file} is too long: ${left} of its ${size} bytes follow the end of its content`);
   }
   return step.value;
 }
 
-/** Passes over `size` bytes. */
+/** Skips `size` bytes. */
 export function* skip(size: number): Parser<void> {
   for (let left = size; left > 0; left -= 65_536) yield Math.min(left, 65_536);
 }
 
-/** A text file of `size` bytes. */
+/** Reads a text of `size` bytes. */
 export function* text(size: number): Parser<string> {
   return new TextDecoder().decode(yield size);
 }

@@ -1,9 +1,9 @@
-/** Where downloaded data sets live: the user's cache directory, by the platform's own convention. */
+/** The folder for downloaded data sets: the user's cache directory, as is usual on each platform. */
 import { homedir, platform } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { pathInEnvironment } from '../paths.ts';
 
-/** `$XDG_CACHE_HOME/vggnet` (only an absolute path counts) or `~/.cache/vggnet`; on macOS `~/Library/Caches`, on Windows `%LOCALAPPDATA%`. */
+/** `$XDG_CACHE_HOME/vggnet` (if absolute) or `~/.cache/vggnet`; on macOS `~/Library/Caches`, on Windows `%LOCALAPPDATA%`. */
 export function cacheDirectory(
   environment: NodeJS.ProcessEnv = process.env,
   system: string = platform(),
@@ -21,7 +21,7 @@ export function cacheDirectory(
   }
 }
 
-/** Where data sets are looked for, and downloaded to, when no place is named: `$VGGNET_DATA`, else the cache. */
+/** The default folder for finding and downloading data sets: `$VGGNET_DATA`, otherwise the cache. */
 export function dataDirectory(environment: NodeJS.ProcessEnv = process.env): string {
   return pathInEnvironment(environment.VGGNET_DATA) ?? cacheDirectory(environment);
 }

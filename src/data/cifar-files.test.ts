@@ -76,21 +76,21 @@ describe('python files', () => {
     await expect(cifar10({ data })).rejects.toThrow(DataError);
   });
 
-  test('that are far too long are refused before they are read', async () => {
+  test('that are far too long are rejected before reading', async () => {
     const data = fresh();
     const folder = writePythonFolder(data, 'cifar10');
     truncateSync(join(folder, 'data_batch_3'), 2 ** 33);
     await expect(cifar10({ data })).rejects.toThrow(
-      /data_batch_3 has 8589934592 bytes and is too long; 10000 records take at most 33280000/,
+      /data_batch_3 is too long: it has 8589934592 bytes, but 10000 records take at most 33280000/,
     );
   });
 
-  test('that would run code are refused', async () => {
+  test('that would run code are rejected', async () => {
     const data = fresh();
     const folder = writePythonFolder(data, 'cifar10');
     writeFileSync(join(folder, 'data_batch_1'), '\x80\x02cos\nsystem\nU\x02ls\x85R.', 'latin1');
     await expect(cifar10({ data })).rejects.toThrow(
-      /data_batch_1 is not a pickle .* it refers to "os system", which those files do not/,
+      /data_batch_1 is not a pickle .* it refers to "os system", which is not allowed/,
     );
   });
 });
@@ -114,25 +114,29 @@ describe('archives', () => {
     const path = join(fresh(), 'a.tar.gz');
     const whole = tarGz(binaryMembers('cifar100'));
     writeFileSync(path, whole.subarray(0, whole.length - 2000));
-    await expect(cifar100({ data: path })).rejects.toThrow(/a\.tar\.gz.*(no whole|truncated)/);
+    await expect(cifar100({ data: path })).rejects.toThrow(/a\.tar\.gz.*(not a complete|truncated)/);
     const flipped = whole.slice();
     flipped[flipped.length - 6]! ^= 1;
     writeFileSync(path, flipped);
-    await expect(cifar100({ data: path })).rejects.toThrow(/no whole \.tar\.gz archive/);
+    await expect(cifar100({ data: path })).rejects.toThrow(/not a complete \.tar\.gz archive/);
     writeFileSync(path, 'not an archive');
     await expect(cifar100({ data: path })).rejects.toThrow(
-      /no whole \.tar\.gz archive: incorrect header check/,
+      /not a complete \.tar\.gz archive: incorrect header check/,
     );
     const plain = `${path.slice(0, -3)}`;
     writeFileSync(plain, 'not an archive');
-    await expect(cifar100({ data: plain })).rejects.toThrow('is no .tar or .tar.gz archive: it has 14 bytes');
+    await expect(cifar100({ data: plain })).rejects.toThrow(
+      'is not a .tar or .tar.gz archive: it has 14 bytes',
+    );
     writeArchive(path, binaryMembers('cifar100').slice(0, 1));
-    await expect(cifar100({ data: path })).rejects.toThrow(/lacks test\.bin \(or test\) of cifar100/);
+    await expect(cifar100({ data: path })).rejects.toThrow(
+      /does not contain test\.bin \(or test\) of cifar100/,
+    );
   });
 
   test.each([
-    ['climbs out', { path: '../../etc/evil', content: Uint8Array.of(1) }, /climbs out/],
-    ['is absolute', { path: '/etc/evil', content: Uint8Array.of(1) }, /climbs out/],
+    ['leaves the folder', { path: '../../etc/evil', content: Uint8Array.of(1) }, /is outside/],
+    ['is absolute', { path: '/etc/evil', content: Uint8Array.of(1) }, /is outside/],
     [
       'is a link',
       { path: 'cifar-10-batches-bin/x', content: new Uint8Array(0), type: '2' },
@@ -141,7 +145,7 @@ describe('archives', () => {
     [
       'has another size',
       { path: 'cifar-10-batches-bin/test_batch.bin', content: Uint8Array.of(1) },
-      /test_batch\.bin in .* has 1 bytes and is truncated; 10000 records take 30730000/,
+      /test_batch\.bin in .* is truncated: it has 1 bytes, but 10000 records take 30730000/,
     ],
   ])('with a member that %s', async (_, member, message) => {
     const path = join(fresh(), 'b.tar.gz');
@@ -166,12 +170,12 @@ describe('archives', () => {
 });
 
 describe('wrong files', () => {
-  test('a place that does not exist, or without the files', async () => {
+  test('a path that does not exist or has no files', async () => {
     await expect(cifar10({ data: join(root, 'nowhere') })).rejects.toThrow(
-      /nowhere does not exist; get them with: vgg download cifar10/,
+      /nowhere does not exist; download them with: vgg download cifar10/,
     );
     const data = fresh();
-    await expect(cifar10({ data })).rejects.toThrow(/no files of it in .*--data.*\n.*data_batch_1\.bin/);
+    await expect(cifar10({ data })).rejects.toThrow(/no files found in .*--data.*\n.*data_batch_1\.bin/);
     mkdirSync(join(data, 'cifar-10-batches-bin'));
     writeSparse(join(data, 'cifar-10-batches-bin', 'data_batch_1.bin'), 30_730_000);
     await expect(cifar10({ data })).rejects.toThrow(/data_batch_2\.bin is missing/);
@@ -183,10 +187,10 @@ describe('wrong files', () => {
     const path = join(folder, 'data_batch_3.bin');
     truncateSync(path, 30_729_999);
     await expect(cifar10({ data })).rejects.toThrow(
-      /data_batch_3\.bin has 30729999 bytes and is truncated; 10000 records take 30730000/,
+      /data_batch_3\.bin is truncated: it has 30729999 bytes, but 10000 records take 30730000/,
     );
     truncateSync(path, 30_730_001);
-    await expect(cifar10({ data })).rejects.toThrow(/has 30730001 bytes and is too long/);
+    await expect(cifar10({ data })).rejects.toThrow(/is too long: it has 30730001 bytes/);
     writeSparse(path, 30_730_000, { [3073 * 5]: [10] });
     await expect(cifar10({ data })).rejects.toThrow(
       /data_batch_3\.bin: record 5 has label 10; expected 0 to 9/,
@@ -195,10 +199,10 @@ describe('wrong files', () => {
 });
 
 describe('places', () => {
-  test('$VGGNET_DATA is looked in where no place is named, and not where one is', async () => {
+  test('$VGGNET_DATA is searched only if no path is given', async () => {
     vi.stubEnv('VGGNET_DATA', root);
     expect((await cifar10()).train.length).toBe(50_000);
-    await expect(cifar10({ data: fresh() })).rejects.toThrow(/no files of it/);
+    await expect(cifar10({ data: fresh() })).rejects.toThrow(/no files found/);
     vi.unstubAllEnvs();
   });
 

@@ -1,7 +1,7 @@
 /**
- * CIFAR from disk: the official binary files, the official python archive's files, or either archive as it was
- * downloaded. `data` names the folder with the files, its parent, or the archive; it is then the only place looked
- * in. Otherwise it is `$VGGNET_DATA`, otherwise the cache directory.
+ * Reads CIFAR from disk: the official binary or python files, or either archive as downloaded. `data` is the folder
+ * with the files, its parent, or the archive; if given, only that is searched. The default is `$VGGNET_DATA`, then the
+ * cache directory.
  */
 import { lstatSync, statSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -31,12 +31,12 @@ import type { DatasetSplits } from './dataset.ts';
 import { readTar, tarLimits } from './tar.ts';
 
 export interface CifarOptions {
-  /** Folder with the files, its parent, or the archive: the only place looked in. */
+  /** Folder with the files, its parent, or the archive. If given, only this is searched. */
   readonly data?: string;
 }
 
 export interface Cifar100Options extends CifarOptions {
-  /** Which classes: 100 fine ones, the default, or 20 coarse ones. */
+  /** 100 fine classes (default) or 20 coarse ones. */
   readonly labels?: 'fine' | 'coarse';
 }
 
@@ -45,13 +45,13 @@ const checkGiven = (name: CifarName, options: unknown): void => {
   else checkOptions<Cifar100Options>(name, options, { data: 'optional', labels: 'optional' });
 };
 
-/** CIFAR-10: 50,000 training and 10,000 test images of 10 classes. @throws DataError where the files are not right. */
+/** CIFAR-10: 50,000 training and 10,000 test images in 10 classes. @throws DataError if files are missing or invalid. */
 export async function cifar10(options: CifarOptions = {}): Promise<DatasetSplits> {
   checkGiven('cifar10', options);
   return load(cifarFormats.cifar10, options.data, 'fine');
 }
 
-/** CIFAR-100, with its 100 fine classes or its 20 coarse ones. @throws DataError where the files are not right. */
+/** CIFAR-100 with 100 fine or 20 coarse classes. @throws DataError if files are missing or invalid. */
 export async function cifar100(options: Cifar100Options = {}): Promise<DatasetSplits> {
   checkGiven('cifar100', options);
   const { labels } = options;
@@ -84,16 +84,16 @@ type Location =
   | { readonly kind: 'archive'; readonly path: string }
   | { readonly kind: 'folder'; readonly path: string; readonly layout: CifarLayout };
 
-/** Finds the files in `root`, which is their folder, its parent, or an archive. */
+/** Finds the files in `root`: their folder, its parent, or an archive. */
 function locate(format: CifarFormat, root: string, explicit: boolean): Location {
-  const waysOut = `get them with: vgg download ${format.name}, or name their folder or archive with --data`;
+  const waysOut = `download them with: vgg download ${format.name}, or pass their folder or archive to --data`;
   if (!isThere(root)) {
     if (explicit) throw new DataError(`${format.name}: ${root} does not exist; ${waysOut}`);
   } else if (isNoFolder(root)) return { kind: 'archive', path: root };
   const tried: string[] = [];
   for (const folder of [root, ...layouts.map((layout) => join(root, format.folders[layout]))]) {
     for (const layout of layouts) {
-      // Its own folder of the other layout cannot hold this one.
+      // The folder of one layout cannot contain the other.
       if (folder !== root && folder !== join(root, format.folders[layout])) continue;
       const present = format.files.filter((file) => isNoFolder(join(folder, file[layout])));
       tried.push(join(folder, format.files[0]![layout]));
@@ -110,11 +110,11 @@ function locate(format: CifarFormat, root: string, explicit: boolean): Location 
     if (isNoFolder(path)) return { kind: 'archive', path };
   }
   throw new DataError(
-    `${format.name}: no files of it in ${root}; ${waysOut}.\nLooked for ${tried.join(', ')}`,
+    `${format.name}: no files found in ${root}; ${waysOut}.\nSearched for ${tried.join(', ')}`,
   );
 }
 
-/** Whether something is there that is no folder. Whether it is a file, and readable, opening it tells. */
+/** Whether `path` exists and is not a folder. Opening it later shows whether it is a readable file. */
 function isNoFolder(path: string): boolean {
   try {
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return false;
@@ -126,7 +126,7 @@ function isNoFolder(path: string): boolean {
 
 const chunkBytes = 1 << 20;
 
-/** The file's bytes, each chunk in the place of the one before. */
+/** Reads the file in chunks; each chunk overwrites the one before. */
 async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array, void, void> {
   const buffer = new Uint8Array(chunkBytes);
   for (;;) {
@@ -137,13 +137,13 @@ async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array, void, v
 }
 
 /**
- * Fills the arrays one after the other with the file's next bytes. The bytes go from the system to their place in
- * another thread: the first touch of that much memory costs most of the reading, and this one has other work.
+ * Fills the arrays one after another with the file's next bytes. `readv` writes to them on another thread, because
+ * touching that much new memory takes most of the reading time.
  */
 async function fill(arrays: Uint8Array[], handle: FileHandle, path: string): Promise<void> {
   for (let first = 0; first < arrays.length; ) {
     let { bytesRead } = await handle.readv(arrays.slice(first));
-    if (bytesRead === 0) throw new DataError(`${path} is truncated: it became shorter while it was read`);
+    if (bytesRead === 0) throw new DataError(`${path} became shorter while it was read; try again`);
     for (; first < arrays.length && bytesRead >= arrays[first]!.length; first++)
       bytesRead -= arrays[first]!.length;
     if (bytesRead > 0) arrays[first] = arrays[first]!.subarray(bytesRead);
@@ -178,8 +178,8 @@ async function readFile(
 }
 
 /**
- * The file of the data set that a member of an archive is, by its name and its folder; an archive that was made inside
- * that folder has none.
+ * Returns the data-set file that an archive member contains, by its name and folder. Archives made inside that folder
+ * have no folder in their paths.
  */
 export function memberFile(
   format: CifarFormat,
@@ -197,7 +197,7 @@ export function memberFile(
   return undefined;
 }
 
-/** What other compressed files begin with. */
+/** The first bytes of other compressed formats. */
 const otherPackers: readonly (readonly [string, string])[] = [
   ['425a68', 'bzip2'],
   ['fd377a585a00', 'xz'],
@@ -206,8 +206,8 @@ const otherPackers: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * Reads a tar archive, packed by gzip or not. It is unpacked to its end, so that its checksum is checked, too, but no
- * further than the limit.
+ * Reads a tar archive, with or without gzip. Unpacks it to its end, so that its checksum is verified, but not beyond
+ * the size limit.
  */
 export async function readArchiveFile(path: string, visit: Parameters<typeof readTar>[1]): Promise<void> {
   const handle = await openRegular(path).catch((error: unknown) => {
@@ -220,12 +220,14 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
     const front = buffer.toString('hex', 0, bytesRead);
     const [, packer] = otherPackers.find(([magic]) => front.startsWith(magic)) ?? [];
     if (packer !== undefined) {
-      throw new DataError(`${path} is packed by ${packer}; unpack it, or pack it as .tar.gz, which is read`);
+      throw new DataError(`${path} is compressed with ${packer}; unpack it, or compress it as .tar.gz`);
     }
     const { size } = await handle.stat();
     const isPacked = front.startsWith('1f8b') || /\.t?gz$/i.test(path);
     if (!isPacked && size < 512)
-      throw new DataError(`${path} is no .tar or .tar.gz archive: it has ${size} bytes; download it again`);
+      throw new DataError(
+        `${path} is not a .tar or .tar.gz archive: it has ${size} bytes; download it again`,
+      );
     file = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
     if (isPacked) {
       const gunzip = createGunzip({ chunkSize: chunkBytes });
@@ -242,14 +244,14 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
     for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
       rest += (next.value as Uint8Array).length;
       if (rest > tarLimits.bytes)
-        throw new DataError(`${path} goes on behind its last file; this is no CIFAR archive`);
+        throw new DataError(`${path} has more data after its last file; this is not a CIFAR archive`);
     }
   } catch (error) {
     if (error instanceof VggError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
     throw code.startsWith('Z_')
-      ? new DataError(`${path} is no whole .tar.gz archive: ${message}; download it again`)
+      ? new DataError(`${path} is not a complete .tar.gz archive: ${message}; download it again`)
       : cannotRead(path, error);
   } finally {
     file?.destroy();
@@ -272,8 +274,8 @@ async function readArchive(format: CifarFormat, path: string, target: CifarTarge
   const [first] = missing;
   if (first) {
     throw new DataError(
-      `${path} lacks ${first.binary} (or ${first.python}) of ${format.name}; expected ${format.archives.binary} or ` +
-        `${format.archives.python} as it is downloaded`,
+      `${path} does not contain ${first.binary} (or ${first.python}) of ${format.name}; use ${format.archives.binary} or ` +
+        `${format.archives.python} as downloaded`,
     );
   }
 }

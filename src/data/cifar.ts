@@ -1,7 +1,7 @@
 /**
  * The layouts of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009):
- * official names and sizes, and parsers of their record files and pickles, as pure code. Every file is checked for
- * its exact size and every label for its range; pixels go straight to their place in the data set.
+ * official names and sizes, and parsers of record files and pickles, as pure code. The size of every file and the range
+ * of every label are checked; pixels are copied directly into the data set.
  */
 import { DataError } from '../errors.ts';
 import type { Parser } from './byte-parser.ts';
@@ -28,7 +28,7 @@ const shape: ImageShape = [3, 32, 32];
 const pixelBytes = 3072;
 
 export type CifarName = 'cifar10' | 'cifar100';
-/** How a folder of the data set stores its records. */
+/** How a folder stores the records of the data set. */
 export type CifarLayout = 'binary' | 'python';
 
 /** One file of records. */
@@ -36,7 +36,7 @@ export interface CifarFile {
   readonly binary: string;
   readonly python: string;
   readonly split: 'train' | 'test';
-  /** Its first record's place in the split. */
+  /** Index of its first record in the split. */
   readonly first: number;
   readonly records: number;
 }
@@ -46,7 +46,7 @@ export interface CifarFormat {
   readonly folders: Readonly<Record<CifarLayout, string>>;
   readonly archives: Readonly<Record<CifarLayout, string>>;
   readonly files: readonly CifarFile[];
-  /** Label bytes in front of a binary record: the last is the (fine) class, one before it the superclass. */
+  /** Label bytes before a binary record's pixels: the (fine) class last, the superclass before it. */
   readonly labelBytes: 1 | 2;
   readonly classes: readonly string[];
   readonly superclasses: readonly string[] | undefined;
@@ -91,10 +91,10 @@ export const cifarFormats: Readonly<Record<CifarName, CifarFormat>> = {
 export const binaryFileBytes = ({ labelBytes }: CifarFormat, { records }: CifarFile): number =>
   records * (labelBytes + pixelBytes);
 
-/** The most bytes of a python file: its pixels, and room for the labels and names of its records. */
+/** The most bytes of a python file: pixels, and space for labels and names. */
 const pickleBytes = ({ records }: CifarFile): number => records * (pixelBytes + 256);
 
-/** @throws DataError where a file of this size is none of the layout's; nothing of it has been read. `path` is for the message. */
+/** Checks a file's size before reading. @throws DataError if it does not match the layout; `path` is for the message. */
 export function checkCifarSize(
   format: CifarFormat,
   layout: CifarLayout,
@@ -106,20 +106,20 @@ export function checkCifarSize(
     const expected = binaryFileBytes(format, file);
     if (size === expected) return;
     throw new DataError(
-      `${path} has ${size} bytes and is ${size < expected ? 'truncated' : 'too long'}; ` +
+      `${path} is ${size < expected ? 'truncated' : 'too long'}: it has ${size} bytes, but ` +
         `${file.records} records take ${expected}`,
     );
   }
   if (size <= pickleBytes(file)) return;
   throw new DataError(
-    `${path} has ${size} bytes and is too long; ${file.records} records take at most ${pickleBytes(file)}`,
+    `${path} is too long: it has ${size} bytes, but ${file.records} records take at most ${pickleBytes(file)}`,
   );
 }
 
 /** The memory that files are read into. */
 export interface CifarTarget {
   readonly pixels: Readonly<Record<'train' | 'test', Uint8Array>>;
-  /** Fine labels, and coarse ones where there are any. */
+  /** Fine labels; `coarse` is filled only if the data set has superclasses. */
   readonly labels: Readonly<Record<'train' | 'test', Uint16Array>>;
   readonly coarse: Readonly<Record<'train' | 'test', Uint16Array>>;
 }
@@ -138,7 +138,7 @@ export function allocateCifar({ files }: CifarFormat): CifarTarget {
   };
 }
 
-/** Parses one file of a layout into its place. `path` is for messages. */
+/** Parses one file into its part of `target`. `path` is for messages. */
 export function cifarParser(
   format: CifarFormat,
   layout: CifarLayout,
@@ -155,17 +155,17 @@ function checkLabel(label: PickleValue, names: readonly string[], record: number
   if (typeof label === 'number' && Number.isInteger(label) && label >= 0 && label < names.length)
     return label;
   throw new DataError(
-    `${path}: record ${record} has ${typeof label === 'number' ? `label ${label}` : 'no number as its label'}; expected 0 to ${names.length - 1}. ` +
-      'The file is corrupt, or no file of this data set',
+    `${path}: record ${record} has ${typeof label === 'number' ? `label ${label}` : 'a label that is not a number'}; expected 0 to ${names.length - 1}. ` +
+      'The file is corrupt or from another data set',
   );
 }
 
-/** Records that are read at a time: their 1,000 arrays stay below the 1,024 of one scattered read. */
+/** Records per read: their 1,000 arrays stay below the system's limit of 1,024 per `readv`. */
 const blockRecords = 500;
 
 /**
- * A binary file as blocks of arrays, which whoever drives this fills one after the other with the file's bytes before
- * the next block: labels and pixels of each record, pixels right in their place. A block's labels are checked then.
+ * Yields blocks of arrays for the labels and pixels of a binary file. The caller fills each block with the file's next
+ * bytes before asking for another; then its labels are checked. Pixel arrays are views of `target`.
  */
 export function* recordBlocks(
   format: CifarFormat,
@@ -227,7 +227,7 @@ function* parsePickle(format: CifarFormat, file: CifarFile, target: CifarTarget,
   if (format.superclasses) labelsOf('coarse_labels', format.superclasses, target.coarse[split]);
 }
 
-/** The data set that was read, with its fine or coarse labels. */
+/** Returns the data set that was read, with fine or coarse labels. */
 export function cifarSplits(
   format: CifarFormat,
   target: CifarTarget,
@@ -249,7 +249,7 @@ export function cifarSplits(
   return { train: split('train'), test: split('test') };
 }
 
-/** The superclass of each class, as the records say. */
+/** The superclass of each class, according to the records. */
 function superclassesOf({ classes, superclasses }: CifarFormat, { labels, coarse }: CifarTarget) {
   const of = new Array<number>(classes.length).fill(0);
   labels.train.forEach((label, i) => {

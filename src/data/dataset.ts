@@ -1,6 +1,6 @@
 /**
- * Labeled images as bytes. Pixels are planar, [N, C, H, W], as CIFAR's files store them. They lie in a
- * SharedArrayBuffer where there is one, so that workers read them without a copy.
+ * Labeled images as bytes. Pixels are planar, [N, C, H, W], as in CIFAR's files, and stored in a SharedArrayBuffer if
+ * available, so that workers read them without copying.
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
@@ -10,10 +10,10 @@ export type ImageShape = readonly [channels: number, height: number, width: numb
 
 /** One split (training or test) of a data set. */
 export interface Dataset {
-  /** For instance `cifar10`. */
+  /** For example `cifar10`. */
   readonly name: string;
   readonly shape: ImageShape;
-  /** Names of the classes; a label is an index into it. */
+  /** Class names; a label is an index into this list. */
   readonly classes: readonly string[];
   /** [N, C, H, W], 0–255. */
   readonly pixels: Uint8Array;
@@ -21,26 +21,26 @@ export interface Dataset {
   readonly labels: Uint16Array;
   /** Number of images, N. */
   readonly length: number;
-  /** Where classes come in groups, as CIFAR-100's do: the groups' names, and each class's group. */
+  /** If classes are grouped, as in CIFAR-100: the names of the groups, and the group of each class. */
   readonly superclasses?: { readonly names: readonly string[]; readonly of: readonly number[] };
 }
 
-/** A data set with its official division. */
+/** A data set with its official training and test splits. */
 export interface DatasetSplits {
   readonly train: Dataset;
   readonly test: Dataset;
 }
 
-/** @throws UsageError where plain JavaScript passes what is no data set; the two splits of one, for instance. */
+/** @throws UsageError if `dataset` is not a data set, for example both splits of one. */
 export function checkDataset(where: string, dataset: unknown): asserts dataset is Dataset {
   if (isObject(dataset) && Array.isArray(dataset.shape) && dataset.pixels instanceof Uint8Array) return;
   const splits = isObject(dataset) && 'train' in dataset;
   throw new UsageError(
-    `${where}: ${splits ? 'these are both splits of a data set; pass .train or .test' : `${shown(dataset)} is not a data set`}`,
+    `${where}: ${splits ? 'got both splits of a data set; pass .train or .test' : `${shown(dataset)} is not a data set`}`,
   );
 }
 
-/** Bytes that workers can share where the platform allows it (browsers: only under cross-origin isolation). */
+/** Allocates bytes that workers can share if the platform allows it (in browsers: only with cross-origin isolation). */
 export function allocateBytes(length: number): Uint8Array {
   return typeof SharedArrayBuffer === 'undefined'
     ? new Uint8Array(length)
@@ -48,8 +48,8 @@ export function allocateBytes(length: number): Uint8Array {
 }
 
 /**
- * A data set of your own bytes: `pixels` planar [N, C, H, W], one label each.
- * @throws UsageError where the lengths do not fit together or a label has no class.
+ * Creates a data set from arrays: `pixels` [N, C, H, W], 0–255, and one label per image.
+ * @throws UsageError if the lengths do not match or a label has no class.
  */
 export function fromArrays(
   pixels: Uint8Array,
@@ -61,7 +61,7 @@ export function fromArrays(
   for (const [argument, value] of Object.entries({ pixels, labels, shape })) {
     if (typeof (value as ArrayLike<unknown> | undefined)?.length !== 'number' || typeof value === 'string') {
       throw new UsageError(
-        `fromArrays: ${argument} is ${shown(value)}; give fromArrays(pixels, labels, [channels, height, width])`,
+        `fromArrays: ${argument} is ${shown(value)}; call fromArrays(pixels, labels, [channels, height, width])`,
       );
     }
   }
@@ -74,8 +74,8 @@ export function fromArrays(
   }
   if (pixels.length !== labels.length * size) {
     throw new UsageError(
-      `fromArrays: ${pixels.length} pixel bytes for ${labels.length} labels; ` +
-        `${labels.length} images of ${channels}×${height}×${width} need ${labels.length * size}`,
+      `fromArrays: there are ${pixels.length} pixel bytes, but ${labels.length} labels with ` +
+        `${channels}×${height}×${width} images need ${labels.length * size}`,
     );
   }
   let largest = -1;
@@ -88,7 +88,9 @@ export function fromArrays(
   }
   const classes = options.classes ?? Array.from({ length: largest + 1 }, (_, i) => String(i));
   if (largest >= classes.length) {
-    throw new UsageError(`fromArrays: label ${largest} has no name in the ${classes.length} classes given`);
+    throw new UsageError(
+      `fromArrays: label ${largest} has no name: classes has ${classes.length}; add the missing names`,
+    );
   }
   return {
     name: options.name ?? 'arrays',

@@ -67,7 +67,7 @@ const fetchIt = (options: DownloadOptions = {}) =>
 const part = (): string => join(directory, 'cifar-100-binary.tar.gz.part');
 
 describe('a download', () => {
-  test('of a whole archive, with its progress; a second one finds it there', async () => {
+  test('of a whole archive reports progress; a second download finds it complete', async () => {
     const seen: DownloadProgress[] = [];
     const { folder, present } = await fetchIt({ onProgress: (progress) => seen.push(progress) });
     expect(present).toBe(false);
@@ -80,7 +80,7 @@ describe('a download', () => {
     expect(ranges).toHaveLength(1);
   });
 
-  test('that is cut off goes on where it was', async () => {
+  test('that is cut off resumes', async () => {
     let requests = 0;
     answer = (request, response) => (++requests <= 2 ? cutOff : whole)(request, response);
     await fetchIt();
@@ -91,7 +91,7 @@ describe('a download', () => {
     ]);
   });
 
-  test('resumes what an earlier one left, also where all of it is there', async () => {
+  test('resumes what an earlier one left, also if it is complete', async () => {
     writeFileSync(part(), archive.subarray(0, 1000));
     await fetchIt();
     expect(ranges).toEqual(['bytes=1000-']);
@@ -101,7 +101,7 @@ describe('a download', () => {
     expect(ranges.at(-1)).toBe(`bytes=${archive.length}-`);
   });
 
-  test('starts again where the server ignores ranges, or has a shorter file', async () => {
+  test('restarts if the server ignores ranges, or has a shorter file', async () => {
     writeFileSync(part(), new Uint8Array(1000));
     answer = (request, response) => {
       delete request.headers.range;
@@ -115,7 +115,7 @@ describe('a download', () => {
     expect(existsSync(join(directory, 'cifar-100-binary', 'train.bin'))).toBe(true);
   });
 
-  test('starts again where an earlier one left the start of another archive', async () => {
+  test('restarts if an earlier one left the start of another archive', async () => {
     writeFileSync(part(), new Uint8Array(1000).fill(7));
     await fetchIt();
     expect(ranges).toEqual(['bytes=1000-', undefined]);
@@ -133,50 +133,48 @@ describe('a download', () => {
 
 describe('a download fails', () => {
   const byHand =
-    /Fetch http.* by hand \(MD5 [0-9a-f]{32}\),\nput it at .*cifar-100-binary\.tar\.gz, and train with: --data /;
+    /Download http.* manually \(MD5 [0-9a-f]{32}\),\nsave it as .*cifar-100-binary\.tar\.gz, and train with: --data /;
 
-  test('with a wrong checksum, and forgets what it got', async () => {
+  test('with a wrong checksum, and deletes what it received', async () => {
     const sum = '0'.repeat(32);
-    await expect(fetchIt({ md5: sum })).rejects.toThrow(
-      new RegExp(`MD5 ${md5}, and the official one ${sum}`),
-    );
+    await expect(fetchIt({ md5: sum })).rejects.toThrow(new RegExp(`MD5 ${md5}, not the official ${sum}`));
     expect(readdirSync(directory)).toEqual([]);
   });
 
   test('with 404', async () => {
     answer = (_, response) => response.writeHead(404).end('no');
-    await expect(fetchIt()).rejects.toThrow(/the server answers 404 Not Found/);
+    await expect(fetchIt()).rejects.toThrow(/the server answered 404 Not Found/);
     await expect(fetchIt()).rejects.toThrow(byHand);
   });
 
   test('with an empty answer', async () => {
     answer = (_, response) => response.writeHead(200).end();
-    await expect(fetchIt()).rejects.toThrow(/broke off again and again \(the server sent nothing\)/);
+    await expect(fetchIt()).rejects.toThrow(/failed repeatedly \(the server sent nothing\)/);
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  test('without a network, saying how to do it by hand', async () => {
+  test('without a network, saying how to download manually', async () => {
     const url = 'http://127.0.0.1:1/closed.tar.gz';
-    await expect(fetchIt({ url })).rejects.toThrow(/closed\.tar\.gz cannot be reached/);
+    await expect(fetchIt({ url })).rejects.toThrow(/cannot reach .*closed\.tar\.gz/);
     await expect(fetchIt({ url })).rejects.toThrow(byHand);
   });
 
-  test('where it breaks off again and again, and keeps what it got', async () => {
+  test('that fails repeatedly, and keeps what it received', async () => {
     writeFileSync(part(), archive.subarray(0, 1000));
     answer = (_, response) => response.destroy();
-    await expect(fetchIt()).rejects.toThrow(/broke off again and again/);
+    await expect(fetchIt()).rejects.toThrow(/failed repeatedly/);
     expect(statSync(part()).size).toBe(1000);
   });
 
-  test('where the disk path cannot be written', async () => {
+  test('if the disk path cannot be written', async () => {
     const file = join(directory, 'file');
     writeFileSync(file, '');
     await expect(fetchIt({ directory: join(file, 'below') })).rejects.toThrow(
-      /file.* cannot be written: .* file.*; name another folder with --directory or \$VGGNET_DATA/,
+      /file.* cannot be written: .* file.*; choose another folder with --directory or \$VGGNET_DATA/,
     );
   });
 
-  test('where it is asked to stop', async () => {
+  test('if it is asked to stop', async () => {
     const controller = new AbortController();
     answer = (_, response) => {
       response.writeHead(200, { 'content-length': archive.length });
@@ -185,11 +183,11 @@ describe('a download fails', () => {
     await expect(fetchIt({ signal: controller.signal })).rejects.toThrow('stopped');
   });
 
-  test('with an archive that lacks a file', async () => {
+  test('with an archive in which a file is missing', async () => {
     const lacking = tarGz(binaryMembers('cifar100').slice(1));
     const sum = createHash('md5').update(lacking).digest('hex');
     answer = (_, response) => response.writeHead(200).end(lacking);
-    await expect(fetchIt({ md5: sum })).rejects.toThrow(/lacks cifar-100-binary\/train\.bin/);
+    await expect(fetchIt({ md5: sum })).rejects.toThrow(/does not contain cifar-100-binary\/train\.bin/);
     expect(readdirSync(directory)).toEqual(['cifar-100-binary.tar.gz.part']);
   });
 });

@@ -1,7 +1,7 @@
 /**
- * Fetches the official CIFAR archives. A transfer goes to a `.part` file and resumes where it broke off; what arrived
- * must have the official MD5 sum; it is unpacked beside its place and renamed, so that a folder is there whole or not
- * at all. Only the files that the data set consists of are written, whatever else an archive may hold.
+ * Downloads the official CIFAR archives to a `.part` file, resuming interrupted transfers, and checks the official MD5
+ * sum. Unpacks to a temporary folder and renames it, so that the data folder is always complete. Only the files of the
+ * data set are written, whatever else an archive contains.
  */
 import { createHash } from 'node:crypto';
 import { closeSync, constants, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ interface Source {
   readonly md5: string;
 }
 
-/** As the data sets' home page gives them. */
+/** URLs and checksums from the data sets' home page. */
 export const officialSources: Readonly<Record<CifarName, Source>> = {
   cifar10: {
     url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
@@ -35,16 +35,16 @@ export const officialSources: Readonly<Record<CifarName, Source>> = {
 
 export interface DownloadProgress {
   readonly phase: 'transfer' | 'check' | 'unpack';
-  /** Bytes that are there, resumed ones included. */
+  /** Bytes received so far, including resumed ones. */
   readonly bytes: number;
-  /** Of the whole archive; undefined where the server does not say. */
+  /** Bytes of the whole archive; undefined if the server does not say. */
   readonly total: number | undefined;
 }
 
 export interface DownloadOptions {
-  /** Receives the folder of the files; `$VGGNET_DATA` or the cache directory by default. */
+  /** Where to create the data folder; `$VGGNET_DATA` or the cache directory by default. */
   readonly directory?: string;
-  /** Another address, with the sum that its archive must have. */
+  /** Another URL, and the MD5 sum of its archive. */
   readonly url?: string;
   readonly md5?: string;
   readonly onProgress?: (progress: DownloadProgress) => void;
@@ -54,16 +54,16 @@ export interface DownloadOptions {
 export interface DownloadResult {
   /** The folder with the binary files. */
   readonly folder: string;
-  /** Whether it was there before. */
+  /** Whether it existed before. */
   readonly present: boolean;
 }
 
-/** Transfers without a new byte before giving up. */
+/** Consecutive attempts without a new byte before giving up. */
 const fruitlessAttempts = 3;
 
 /**
- * Downloads and unpacks a data set, unless it is there.
- * @throws DataError for a wrong checksum or archive, VggError where the network or the disk does not let it.
+ * Downloads and unpacks a data set unless it exists.
+ * @throws DataError for a wrong checksum or archive, VggError for network and disk errors.
  */
 export async function download(name: CifarName, options: DownloadOptions = {}): Promise<DownloadResult> {
   const format = cifarFormats[name];
@@ -77,9 +77,9 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const archive = join(directory, format.archives.binary);
   const part = `${archive}.part`;
   const byHand =
-    `Fetch ${url} by hand (MD5 ${md5}),\n` + `put it at ${archive}, and train with: --data ${directory}`;
+    `Download ${url} manually (MD5 ${md5}),\n` + `save it as ${archive}, and train with: --data ${directory}`;
 
-  // What an earlier run left may be of another archive: a wrong sum then means to start over, once.
+  // An earlier `.part` file may belong to another archive, so a wrong sum after resuming restarts the transfer once.
   for (let resumed = sizeOf(part) > 0; ; resumed = false) {
     await transfer(url, part, byHand, onProgress, signal);
     onProgress?.({ phase: 'check', bytes: 0, total: undefined });
@@ -88,7 +88,7 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
     rmSync(part, { force: true });
     if (!resumed) {
       throw new DataError(
-        `${url}: the archive has MD5 ${found}, and the official one ${md5}. It was deleted; try again.\n${byHand}`,
+        `${url}: the archive has MD5 ${found}, not the official ${md5}. It was deleted; try again.\n${byHand}`,
       );
     }
   }
@@ -105,7 +105,7 @@ function isComplete(format: CifarFormat, folder: string): boolean {
   });
 }
 
-/** 0 where there is no file that can be looked at. */
+/** The file's size; 0 if it does not exist or is not accessible. */
 function sizeOf(path: string): number {
   try {
     return statSync(path).size;
@@ -114,7 +114,7 @@ function sizeOf(path: string): number {
   }
 }
 
-/** Runs what needs the disk, and says what is to be done where it refuses. */
+/** Runs a disk operation; its error says what to do. */
 function onDisk<T>(directory: string, body: () => T): T {
   try {
     return body();
@@ -126,11 +126,11 @@ function onDisk<T>(directory: string, body: () => T): T {
 const diskError = (directory: string, error: unknown): VggError =>
   new VggError(
     `${cannotWrite(directory, error).message}; ` +
-      'name another folder with --directory or $VGGNET_DATA, or make room there',
+      'choose another folder with --directory or $VGGNET_DATA, or free space there',
     { cause: error },
   );
 
-/** Fetches `url` into `part`, from where it broke off. */
+/** Downloads `url` into `part`, resuming where the last transfer stopped. */
 async function transfer(
   url: string,
   part: string,
@@ -152,7 +152,7 @@ async function transfer(
       fruitless = (await file.stat()).size > before ? 0 : fruitless + 1;
       if (fruitless === fruitlessAttempts) {
         throw new VggError(
-          `${url}: the transfer broke off again and again (${outcome}); what arrived is kept and will be resumed.\n${byHand}`,
+          `${url}: the transfer failed repeatedly (${outcome}); the next download resumes it.\n${byHand}`,
         );
       }
       await new Promise((resolve) => setTimeout(resolve, 200 * fruitless));
@@ -165,7 +165,7 @@ async function transfer(
   }
 }
 
-/** One request. Returns 'done', or why the transfer broke off. */
+/** Sends one request. Returns 'done', or why the transfer stopped. */
 async function attempt(
   url: string,
   part: string,
@@ -184,20 +184,20 @@ async function attempt(
   } catch (error) {
     signal?.throwIfAborted();
     if (have > 0) return causeOf(error);
-    throw new VggError(`${url} cannot be reached (${causeOf(error)}).\n${byHand}`);
+    throw new VggError(`cannot reach ${url}: ${causeOf(error)}.\n${byHand}`);
   }
   const range = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
   const rangeTotal = range?.[2] === undefined || range[2] === '*' ? undefined : Number(range[2]);
   if (response.status === 416) {
     await response.body?.cancel();
-    // Nothing is left to fetch, or the part belongs to another file.
+    // The transfer is complete, or the part belongs to another file.
     if (rangeTotal === have) return 'done';
     await file.truncate(0);
     return 'the server has a shorter file';
   }
   if (!response.ok || !response.body) {
     await response.body?.cancel();
-    throw new VggError(`${url}: the server answers ${response.status} ${response.statusText}.\n${byHand}`);
+    throw new VggError(`${url}: the server answered ${response.status} ${response.statusText}.\n${byHand}`);
   }
   let bytes = have;
   if (response.status !== 206 || Number(range?.[1]) !== have) {
@@ -205,7 +205,7 @@ async function attempt(
     bytes = 0;
     if (response.status === 206) {
       await response.body.cancel();
-      return 'the server sent another range than asked for';
+      return 'the server sent a different range than requested';
     }
   }
   const length = response.headers.get('content-length');
@@ -230,16 +230,16 @@ async function attempt(
 }
 
 const networkReasons: Readonly<Record<string, string>> = {
-  ENOTFOUND: "the server's name is not known; is there a network?",
-  EAI_AGAIN: "the server's name cannot be looked up; is there a network?",
-  ENETUNREACH: 'there is no network',
-  EHOSTUNREACH: 'there is no way to the server',
-  ECONNREFUSED: 'the server refuses the connection',
+  ENOTFOUND: 'the host name is unknown; check the network connection',
+  EAI_AGAIN: 'the host name cannot be resolved; check the network connection',
+  ENETUNREACH: 'the network is unreachable',
+  EHOSTUNREACH: 'the server is unreachable',
+  ECONNREFUSED: 'the server refused the connection',
   ECONNRESET: 'the server closed the connection',
   UND_ERR_SOCKET: 'the server closed the connection',
-  ETIMEDOUT: 'the server does not answer',
-  UND_ERR_CONNECT_TIMEOUT: 'the server does not answer',
-  UND_ERR_HEADERS_TIMEOUT: 'the server does not answer',
+  ETIMEDOUT: 'the server did not answer',
+  UND_ERR_CONNECT_TIMEOUT: 'the server did not answer',
+  UND_ERR_HEADERS_TIMEOUT: 'the server did not answer',
   UND_ERR_BODY_TIMEOUT: 'the server stopped sending',
 };
 
@@ -261,7 +261,7 @@ async function md5Of(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Unpacks the record files into a folder beside `folder`, and renames it. */
+/** Unpacks the record files into a temporary folder and renames it to `folder`. */
 async function unpack(format: CifarFormat, archive: string, folder: string): Promise<void> {
   const temporary = `${folder}.${process.pid}.part`;
   onDisk(temporary, () => {
@@ -282,7 +282,7 @@ async function unpack(format: CifarFormat, archive: string, folder: string): Pro
       return writeMember(join(temporary, found.file.binary), size);
     });
     const [first] = missing;
-    if (first) throw new DataError(`${archive} lacks ${format.folders.binary}/${first.binary}`);
+    if (first) throw new DataError(`${archive} does not contain ${format.folders.binary}/${first.binary}`);
     onDisk(folder, () => {
       rmSync(folder, { recursive: true, force: true });
       renameSync(temporary, folder);
@@ -299,7 +299,7 @@ function* writeMember(path: string, size: number): Parser<void> {
   try {
     for (let left = size; left > 0; ) {
       const chunk = yield Math.min(left, 1 << 16);
-      // `writeSync` may stop short on a full disk and say nothing.
+      // Not `writeSync`, which may write less on a full disk without an error.
       onDisk(path, () => writeFileSync(descriptor, chunk));
       left -= chunk.length;
     }

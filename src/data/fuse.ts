@@ -1,10 +1,10 @@
 /**
- * A chain of known transforms as one pass over the bytes of an image: geometry becomes an offset and a mirror
- * (`place`), values become one multiply and one add for each channel, of which the CPU engine makes a table of a byte's
- * 256 values; `applyFused` is its plain reference.
+ * Fuses a chain of known transforms into one pass over an image's bytes: geometry becomes an offset and a mirror
+ * (`place`), values become one multiply and one add per channel, which the CPU engine tabulates for the 256 byte
+ * values. `applyFused` is the plain reference.
  *
- * Against `applyTransform` the draws are the same and the values differ by rounding alone: with at most one
- * `normalize` by no more than 5 · 2⁻²⁴ · (|out| + |offset|), and by 1 ulp where nothing is normalized.
+ * Draws are the same as in `applyTransform`, and values differ only by rounding: at most 5 · 2⁻²⁴ · (|out| + |offset|)
+ * with one `normalize`, 1 ulp without.
  */
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
@@ -24,7 +24,7 @@ export type GeometricTransform = Extract<
 >;
 
 /**
- * A chain of known transforms as one pass over the bytes, as plain data (it is sent to workers):
+ * A chain of known transforms as one pass over the bytes. Plain data, because it is sent to workers:
  * out[c][y][x] = byte(c, y', x') · scale[c] + offset[c], where byte is 0 outside the source image.
  */
 export interface FusedTransform {
@@ -33,31 +33,31 @@ export interface FusedTransform {
   /** For each channel; float32 values. */
   readonly scale: readonly number[];
   readonly offset: readonly number[];
-  /** The geometric transforms, in order; they draw from the sample's random stream in this order. */
+  /** The geometric transforms. They draw from the sample's random stream in this order. */
   readonly geometry: readonly GeometricTransform[];
-  /** Side of a square that is blanked at the end; 0: none. */
+  /** Side of the square that is blanked at the end; 0 for none. */
   readonly cutout: number;
 }
 
-/** A rectangle of the output, rows and columns from … to. */
+/** A rectangle of the output; `to` is exclusive. */
 export interface Hole {
   readonly rows: readonly [from: number, to: number];
   readonly columns: readonly [from: number, to: number];
 }
 
-/** Where one sample's output lies in its source: y' = y + top; x' = x + left, or left − x when flipped. */
+/** Position of a sample's output in its source: y' = y + top; x' = x + left, or left − x if flipped. */
 export interface Placement {
   readonly top: number;
   readonly left: number;
   readonly flip: boolean;
-  /** What is blanked. */
+  /** The blanked rectangle. */
   readonly hole: Hole | undefined;
 }
 
 /**
- * The chain as one pass over images of `shape`; undefined where it holds a user's function or is no such pass: a
- * `pad` after `randomCrop` must blank what the crop cut off, a `pad` after `normalize` fills with 0, not with black.
- * @throws UsageError where a link does not fit the image, as `applyTransform` does.
+ * Fuses a chain for images of `shape`. Returns undefined if it contains a custom function or cannot be fused: a `pad`
+ * after `randomCrop` must blank what the crop cut off, and a `pad` after `normalize` fills with 0, not black.
+ * @throws UsageError if a transform does not fit the image, like `applyTransform`.
  */
 export function fuseTransform(transform: Transform, shape: ImageShape): FusedTransform | undefined {
   const channels = shape[0];
@@ -70,7 +70,7 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
   let scaled = false;
   let cutout = 0;
   for (const link of flatten(transform)) {
-    // A hole is blanked last, and in float values.
+    // Blanking comes last and works on floats.
     if (typeof link === 'function' || cutout > 0) return undefined;
     switch (link.kind) {
       case 'pad':
@@ -119,7 +119,7 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
   };
 }
 
-/** Draws one sample's place. The same draws in the same order as `applyTransform`. */
+/** Draws one sample's placement, with the same draws in the same order as `applyTransform`. */
 export function place(
   fused: Pick<FusedTransform, 'source' | 'output' | 'geometry' | 'cutout'>,
   random: Random,
@@ -127,7 +127,7 @@ export function place(
   let [, height, width] = fused.source;
   let top = 0;
   let left = 0;
-  let step = 1; // −1 when flipped: x' = left + step · x
+  let step = 1; // −1 if flipped: x' = left + step · x
   for (const link of fused.geometry) {
     switch (link.kind) {
       case 'pad':
@@ -155,7 +155,7 @@ export function place(
   return { top, left, flip: step < 0, hole };
 }
 
-/** Draws the middle of a square, row and then column, and cuts the square to the image. */
+/** Draws the center of a square, row first, and clips the square to the image. */
 export function drawHole(size: number, [, height, width]: ImageShape, random: Random): Hole {
   const span = (side: number): [number, number] => {
     const from = random.integer(side) - Math.floor(size / 2);
@@ -178,11 +178,11 @@ export function blank(
   }
 }
 
-/** What a byte becomes: multiply and add round to float32 one after the other, the latter where it is stored. */
+/** The value of a byte. The product is rounded to float32 here, the sum when it is stored. */
 export const fusedValue = (byte: number, scale: number, offset: number): number =>
   Math.fround(byte * scale) + offset;
 
-/** The pass itself: `bytes` is one source image [C, H, W], `out` its output [C, H, W]. */
+/** Runs the fused pass: `bytes` is one source image [C, H, W], `out` its output [C, H, W]. */
 export function applyFused(
   fused: FusedTransform,
   bytes: Uint8Array,

@@ -44,7 +44,7 @@ test('cuts the data set into batches, the last one smaller', async () => {
   );
 });
 
-test('dropLast leaves the smaller batch out, also of a batch source', async () => {
+test('dropLast drops the smaller batch, also in a batch source', async () => {
   const loader = dataLoader(dataset, { batchSize: 4, dropLast: true });
   expect(loader.length).toBe(2);
   expect((await collect(loader)).map(({ labels }) => labels.length)).toEqual([4, 4]);
@@ -52,11 +52,11 @@ test('dropLast leaves the smaller batch out, also of a batch source', async () =
   expect(dataLoader(dataset, { batchSize: 5, dropLast: true }).length).toBe(2);
 });
 
-test('one batch may hold the whole set', async () => {
+test('one batch may contain the whole set', async () => {
   expect((await collect(dataLoader(dataset, { batchSize: 10 }))).length).toBe(1);
 });
 
-test('each pass is the next epoch, in an order that seed and epoch alone give', async () => {
+test('each pass is the next epoch, in an order that depends only on seed and epoch', async () => {
   const loader = dataLoader(dataset, { batchSize: 3, shuffle: true, seed: 5 });
   const first = indicesOf(await collect(loader));
   const second = indicesOf(await collect(loader));
@@ -105,7 +105,7 @@ test('batch sources carry what backends need', () => {
 });
 
 test.each<[DataLoaderOptions, string]>([
-  [{ batchSize: 11 }, 'batch size 11 is larger than ten with its 10 images; use at most 10'],
+  [{ batchSize: 11 }, 'batch size 11 is larger than the 10 images of ten; use at most 10'],
   [{ batchSize: 0 }, 'batch size 0 is not'],
   [{ batchSize: 2.5 }, 'batch size 2.5 is not'],
   [{ batchSize: 2, seed: -1 }, 'seed -1 is not'],
@@ -116,12 +116,12 @@ test.each<[DataLoaderOptions, string]>([
   expect(() => dataLoader(dataset, options)).toThrow(message);
 });
 
-test('a wrong epoch and images of different shapes are refused', async () => {
+test('a wrong epoch and images of different shapes are rejected', async () => {
   expect(() => dataLoader(dataset, { batchSize: 2 }).epoch(-1)).toThrow('epoch -1 is not');
   const uneven = (image: Image): Image =>
     image.values[0] === pixels[12] ? { shape: [1, 1, 1], values: new Float32Array(1) } : image;
   const loader = dataLoader(dataset, { batchSize: 2, transform: uneven });
   await expect(collect(loader)).rejects.toThrow(
-    'the transform made image 1 [1, 1, 1] and others [3, 2, 2]; all images of a batch need one shape',
+    'the transform gave image 1 the shape [1, 1, 1] and others [3, 2, 2]; all images of a batch need the same shape',
   );
 });

@@ -1,7 +1,7 @@
 /**
- * The loader: a data set cut into batches, in a seeded order, each image through the transform. Usable by itself
- * (`for await (const { images, labels } of loader)`); training hands `batchSource` to its backend instead, which does
- * the same inside its workers. Order and draws are functions of (seed, epoch, image) alone:
+ * Splits a data set into batches in a seeded order and transforms each image. Use it directly
+ * (`for await (const { images, labels } of loader)`); training passes `batchSource` to its backend, which does the
+ * same in its workers. Order and draws depend only on (seed, epoch, image):
  * `permutation(length, random(seed, streams.shuffle, epoch))` and `random(seed, streams.transform, epoch, index)`.
  */
 import type { BatchSource } from '../engine/backend.ts';
@@ -23,17 +23,17 @@ import {
 
 export interface DataLoaderOptions {
   readonly batchSize: number;
-  /** A new order for each epoch. Default: the data set's own order. */
+  /** Whether to shuffle each epoch. Default false: the order of the data set. */
   readonly shuffle?: boolean;
-  /** Must end in float values. Default `toTensor()`. Random transforms are for the training set only. */
+  /** Must produce floats. Default `toTensor()`. Use random transforms only for training. */
   readonly transform?: Transform;
   /** A whole number from 0 to 2⁵³ − 1. Default 0. */
   readonly seed?: number;
-  /** Leaves out the last batch where it is smaller. Default false. */
+  /** Whether to drop a smaller last batch. Default false. */
   readonly dropLast?: boolean;
 }
 
-/** One batch; its arrays are the receiver's to keep. */
+/** One batch. Its arrays are not reused. */
 export interface Batch {
   /** [N, C, H, W], after the transform. */
   readonly images: Float32Array;
@@ -44,7 +44,7 @@ export interface Batch {
   readonly shape: readonly [count: number, channels: number, height: number, width: number];
 }
 
-/** Each pass (`for await`) is an epoch: the first is epoch 1, the next epoch 2. */
+/** Each pass (`for await`) is the next epoch, starting with epoch 1. */
 export interface DataLoader extends AsyncIterable<Batch> {
   readonly dataset: Dataset;
   readonly batchSize: number;
@@ -54,11 +54,11 @@ export interface DataLoader extends AsyncIterable<Batch> {
   readonly dropLast: boolean;
   /** Number of batches in an epoch. */
   readonly length: number;
-  /** The batches of one given epoch; leaves the count of passes alone. */
+  /** The batches of the given epoch; does not count as a pass. */
   epoch(epoch: number): AsyncIterable<Batch>;
 }
 
-/** @throws UsageError where an option is out of its range or the transform does not fit the images. */
+/** Creates a loader. @throws UsageError if an option is out of range or the transform does not fit the images. */
 export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
   checkDataset('dataLoader', dataset);
   checkOptions<DataLoaderOptions>('dataLoader', options, {
@@ -96,7 +96,7 @@ export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLo
   return loader;
 }
 
-/** One epoch of the loader as backends take it. */
+/** One epoch of the loader, in the form that backends take. */
 export function batchSource(loader: DataLoader, epoch: number): BatchSource {
   if (!Number.isInteger(epoch) || epoch < 0 || epoch >= 2 ** 32) {
     throw new UsageError(`dataLoader: epoch ${epoch} is not a whole number from 0 to 2^32 − 1`);
@@ -124,7 +124,7 @@ async function* iterate(source: BatchSource): AsyncGenerator<Batch, void, undefi
   }
 }
 
-/** Writes transformed images of a source one by one: by the fused pass where the transform is one. */
+/** Writes transformed images one by one, with the fused pass if the transform can be fused. */
 function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
   const size = dataset.shape[0] * dataset.shape[1] * dataset.shape[2];
   const bytes = (index: number): Uint8Array => dataset.pixels.subarray(index * size, (index + 1) * size);
@@ -139,8 +139,8 @@ function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
     const image = applyTransform(transform, imageFromBytes(bytes(index), dataset.shape), source);
     if (image.shape.some((side, axis) => side !== shape[axis])) {
       throw new UsageError(
-        `dataLoader: the transform made image ${index} [${image.shape.join(', ')}] and others ` +
-          `[${shape.join(', ')}]; all images of a batch need one shape`,
+        `dataLoader: the transform gave image ${index} the shape [${image.shape.join(', ')}] and others ` +
+          `[${shape.join(', ')}]; all images of a batch need the same shape`,
       );
     }
     out.set(image.values);
@@ -148,14 +148,14 @@ function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
   return { shape, sample };
 }
 
-/** @throws UsageError for a batch that is larger than the data set, or no batch at all. */
+/** @throws UsageError if the batch size is below 1 or larger than the data set. */
 export function checkBatchSize(batchSize: number, { name, length }: Pick<Dataset, 'name' | 'length'>): void {
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     throw new UsageError(`dataLoader: batch size ${batchSize} is not a whole number ≥ 1`);
   }
   if (batchSize > length) {
     throw new UsageError(
-      `dataLoader: batch size ${batchSize} is larger than ${name} with its ${length} images; use at most ${length}`,
+      `dataLoader: batch size ${batchSize} is larger than the ${length} images of ${name}; use at most ${length}`,
     );
   }
 }

@@ -1,4 +1,4 @@
-/** The data sets that have a name, as the command line and config files choose them. CIFAR's files need Node. */
+/** The named data sets of the command line and config files. Reading CIFAR needs Node. */
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
 import type { DatasetSplits, ImageShape } from './dataset.ts';
@@ -6,21 +6,21 @@ import type { DatasetSplits, ImageShape } from './dataset.ts';
 export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
 export type DatasetName = (typeof datasetNames)[number];
 
-/** Which data set, and where from. */
+/** Which data set to load, and from where. */
 export interface DatasetChoice {
   readonly dataset: DatasetName;
-  /** Folder or archive with the files of CIFAR. */
+  /** Folder or archive with CIFAR's files. */
   readonly data?: string;
-  /** Classes of CIFAR-100. */
+  /** Which classes of CIFAR-100. */
   readonly labels?: 'fine' | 'coarse';
 }
 
-/** What is known of a data set before its images are there. */
+/** Facts about a data set that need no images. */
 export interface DatasetFacts {
   readonly name: DatasetName;
   readonly shape: ImageShape;
   readonly classes: number;
-  /** Training images. */
+  /** Number of training images. */
   readonly length: number;
 }
 
@@ -29,15 +29,16 @@ export function datasetFacts({ dataset, labels }: Omit<DatasetChoice, 'data'>): 
   return { name: dataset, shape: [3, 32, 32], classes, length: dataset === 'shapes' ? 10_000 : 50_000 };
 }
 
-/** @throws UsageError for an option that the data set does not take; DataError where its files are not right. */
+/** Loads a data set. @throws UsageError for an option it does not take; DataError if files are missing or invalid. */
 export async function loadDataset({ dataset, data, labels }: DatasetChoice): Promise<DatasetSplits> {
   if (labels !== undefined && dataset !== 'cifar100') {
-    throw new UsageError(`--labels ${labels} is for cifar100; ${dataset} has one kind of labels`);
+    throw new UsageError(`--labels ${labels} works only with cifar100, not ${dataset}; leave it out`);
   }
   const from = data === undefined ? {} : { data };
   switch (dataset) {
     case 'shapes':
-      if (data !== undefined) throw new UsageError(`--data ${data}: shapes is built in and reads no files`);
+      if (data !== undefined)
+        throw new UsageError(`--data ${data} has no effect with shapes, which is built in; leave it out`);
       return (await import('./shapes.ts')).shapes();
     case 'cifar10':
       return (await import('./cifar-files.ts')).cifar10(from);

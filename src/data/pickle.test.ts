@@ -50,7 +50,7 @@ describe('values', () => {
     expect([...target]).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  test('an array in column-major order is turned', async () => {
+  test('an array in column-major order is reordered', async () => {
     const target = new Uint8Array(6);
     const value = await load(`\x80\x02${array('K\x02', 'K\x03', six, { order: '\x88' })}.`, target);
     checkByteArray(value, target, [2, 3], 'p');
@@ -58,19 +58,19 @@ describe('values', () => {
   });
 });
 
-describe('what is no pickle of the archive', () => {
+describe('anything but a pickle of the archive', () => {
   test.each([
-    ['code', '\x80\x02cos\nsystem\nU\x02ls\x85R.', /it refers to "os system", which those files do not/],
+    ['code', '\x80\x02cos\nsystem\nU\x02ls\x85R.', /it refers to "os system", which is not allowed/],
     ['code behind a known name', '\x80\x02cnumpy\ndtype\n)R)R.', /it calls a value/],
     ['another protocol', '\x80\x04.', /its protocol is 4, not 2/],
-    ['an unknown opcode', '\x80\x02\x95.', /it holds the opcode 0x95/],
-    ['an empty stack', '\x80\x02.', /its stack runs empty/],
+    ['an unknown opcode', '\x80\x02\x95.', /it contains the opcode 0x95/],
+    ['an empty stack', '\x80\x02.', /its stack is empty/],
     ['no mark', '\x80\x02Nt.', /a mark is missing/],
-    ['an item too many', '\x80\x02NN.', /values are left over at its end/],
+    ['an item too many', '\x80\x02NN.', /it ends with unused values/],
     ['a memo that was never filled', '\x80\x02h\x01.', /it recalls value 1, which it never stored/],
-    ['appending to a number', '\x80\x02K\x01Na.', /it appends to what is no list/],
-    ['a key that is no text', '\x80\x02}K\x01K\x02s.', /a key of a dictionary is no string/],
-    ['a huge text', '\x80\x02X\xff\xff\xff\xff', /it holds a text of 4294967295 bytes/],
+    ['appending to a number', '\x80\x02K\x01Na.', /it appends to something that is not a list/],
+    ['a key that is not a string', '\x80\x02}K\x01K\x02s.', /a dictionary key is not a string/],
+    ['a huge text', '\x80\x02X\xff\xff\xff\xff', /it contains a string of 4294967295 bytes/],
     ['a huge string', '\x80\x02T\xff\xff\xff\xff', /a string of 4294967295 bytes; expected none/],
     ['an endless name', `\x80\x02c${'a'.repeat(300)}`, /a name is longer than 256 bytes/],
     ['half a pickle', '\x80\x02}q\x01(U\x06lab', /p is truncated: it ends after 11 bytes/],
@@ -86,15 +86,15 @@ describe('what is no pickle of the archive', () => {
     ['no array', 'K\x01', /"data" is not a NumPy array/],
     // 40 lists, each of which holds the one before twice: as text, 2⁴⁰ numbers.
     ['a side that is a tower of lists', array(tower(40), 'K\x03', six), /shape \[unknown\]/],
-  ])('%s in the place of the pixels', async (_, pickle, message) => {
+  ])('%s instead of the pixels', async (_, pickle, message) => {
     const target = new Uint8Array(6);
     const value = await load(`\x80\x02${pickle}.`, target);
     expect(() => checkByteArray(value, target, [2, 3], 'p')).toThrow(message);
   });
 
-  test('a string of the wrong length in the place of the pixels', async () => {
+  test('a string of the wrong length instead of the pixels', async () => {
     await expect(load(`\x80\x02${array('K\x02', 'K\x03', six)}.`, new Uint8Array(7))).rejects.toThrow(
-      /a string of 6 bytes; expected one, of 7 bytes of pixels/,
+      /a string of 6 bytes; expected one of 7 bytes of pixels/,
     );
   });
 });

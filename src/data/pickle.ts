@@ -1,13 +1,13 @@
 /**
- * A reader for the pickles of CIFAR's python archives: protocol 2, as Python 2 wrote dictionaries of strings, lists
- * and one NumPy array of bytes. It builds plain data and runs nothing: the three names that a NumPy array needs are
- * tokens, every other name and every other opcode is an error.
+ * Reads the pickles of CIFAR's python archives: protocol 2, as Python 2 wrote dictionaries of strings, lists and one
+ * NumPy array of bytes. Builds plain data and executes nothing: the three names that a NumPy array needs are tokens;
+ * all other names and opcodes are errors.
  * Opcodes: Python's `pickletools`; arrays: NumPy's `_reconstruct` with state (version, shape, dtype, order, bytes).
  */
 import { DataError } from '../errors.ts';
 import type { Parser } from './byte-parser.ts';
 
-/** A name that the pickle refers to, called (`args`) and given a state, as data. */
+/** A name in the pickle with its call arguments and state, as data. */
 export class PickleObject {
   readonly name: string;
   readonly args: PickleValue | undefined;
@@ -18,7 +18,7 @@ export class PickleObject {
   }
 }
 
-/** Lists and tuples are arrays; a Uint8Array is the target that the pickle's one large string went into. */
+/** Lists and tuples become arrays. A Uint8Array is the target that received the pickle's large string. */
 export type PickleValue =
   | null
   | boolean
@@ -40,8 +40,8 @@ const mark: unique symbol = Symbol('mark');
 type StackValue = PickleValue | typeof mark;
 
 /**
- * Reads one pickle. Its one string of 256 bytes or more must have `target`'s length and goes straight into it.
- * @throws DataError in the name of `file`.
+ * Reads a pickle. Its only string of 256 bytes or more must have `target`'s length and is written to it.
+ * @throws DataError that names `file`.
  */
 export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue> {
   const stack: StackValue[] = [];
@@ -49,10 +49,10 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
   let targetUsed = false;
 
   const corrupt = (what: string): DataError =>
-    new DataError(`${file} is not a pickle of the official python archive: ${what}`);
+    new DataError(`${file} is not a pickle of the official python archive: ${what}; download it again`);
   const pop = (): PickleValue => {
     const value = stack.pop();
-    if (value === undefined || value === mark) throw corrupt('its stack runs empty');
+    if (value === undefined || value === mark) throw corrupt('its stack is empty');
     return value;
   };
   const popToMark = (): PickleValue[] => {
@@ -67,16 +67,16 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
   };
   const append = (values: readonly PickleValue[]): void => {
     const list = top();
-    if (!Array.isArray(list)) throw corrupt('it appends to what is no list');
+    if (!Array.isArray(list)) throw corrupt('it appends to something that is not a list');
     for (const value of values) (list as PickleValue[]).push(value);
   };
   const setItems = (items: readonly PickleValue[]): void => {
     const map = top();
     if (!(map instanceof Map) || items.length % 2 !== 0)
-      throw corrupt('it sets items of what is no dictionary');
+      throw corrupt('it sets items of something that is not a dictionary');
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i];
-      if (typeof key !== 'string') throw corrupt('a key of a dictionary is no string');
+      if (typeof key !== 'string') throw corrupt('a dictionary key is not a string');
       (map as Map<string, PickleValue>).set(key, items[i + 1]!);
     }
   };
@@ -100,7 +100,7 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
       }
       case '.': {
         const value = pop();
-        if (stack.length > 0) throw corrupt('values are left over at its end');
+        if (stack.length > 0) throw corrupt('it ends with unused values');
         return value;
       }
       case '(':
@@ -129,7 +129,7 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
         break;
       case 'X': {
         const length = unsigned(yield 4);
-        if (length > 4096) throw corrupt(`it holds a text of ${length} bytes`);
+        if (length > 4096) throw corrupt(`it contains a string of ${length} bytes`);
         stack.push(new TextDecoder().decode(yield length));
         break;
       }
@@ -137,8 +137,8 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
         const length = unsigned(yield 4);
         if (targetUsed || length !== target.length) {
           throw corrupt(
-            `it holds ${targetUsed ? 'a second string' : 'a string'} of ${length} bytes; ` +
-              (target.length === 0 ? 'expected none' : `expected one, of ${target.length} bytes of pixels`),
+            `it contains ${targetUsed ? 'a second string' : 'a string'} of ${length} bytes; ` +
+              (target.length === 0 ? 'expected none' : `expected one of ${target.length} bytes of pixels`),
           );
         }
         targetUsed = true;
@@ -196,7 +196,7 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
       case 'c': {
         const name = `${yield* line()} ${yield* line()}`;
         if (!knownNames.has(name)) {
-          throw corrupt(`it refers to "${name}", which those files do not`);
+          throw corrupt(`it refers to "${name}", which is not allowed`);
         }
         stack.push(new PickleObject(name));
         break;
@@ -209,17 +209,17 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
       }
       case 'b': {
         const [object, state] = pairOf();
-        if (!(object instanceof PickleObject)) throw corrupt('it gives a state to a value');
+        if (!(object instanceof PickleObject)) throw corrupt('it sets the state of a value');
         object.state = state;
         stack.push(object);
         break;
       }
       default:
-        throw corrupt(`it holds the opcode 0x${opcode.toString(16).padStart(2, '0')}`);
+        throw corrupt(`it contains the opcode 0x${opcode.toString(16).padStart(2, '0')}`);
     }
   }
 
-  /** A name up to its line's end. */
+  /** Reads a name up to the end of its line. */
   function* line(): Parser<string> {
     let name = '';
     for (;;) {
@@ -231,15 +231,15 @@ export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue>
   }
 }
 
-/** The dictionary that a CIFAR pickle is. */
+/** Requires a dictionary, the top-level value of every CIFAR pickle. */
 export function dictionary(value: PickleValue, file: string): ReadonlyMap<string, PickleValue> {
   if (value instanceof Map) return value as ReadonlyMap<string, PickleValue>;
-  throw new DataError(`${file} holds no dictionary; expected one, as the official python archive has it`);
+  throw new DataError(`${file} is not a dictionary, as in the official python archive; download it again`);
 }
 
 /**
- * Checks that `value` is a NumPy array of bytes with `shape` whose bytes are `target`, and brings these into row-major
- * order where the array was in column-major (Fortran) order.
+ * Checks that `value` is a NumPy array of bytes with `shape` whose bytes are `target`. Reorders them to row-major order
+ * if the array is in column-major (Fortran) order.
  */
 export function checkByteArray(
   value: PickleValue | undefined,
@@ -259,7 +259,7 @@ export function checkByteArray(
       ? (dtype.args[0] as PickleValue | undefined)
       : undefined;
   const type = typeof code === 'string' ? code : 'unknown';
-  // Only of numbers: the text of a list that holds itself many times over has no bound.
+  // Only lists of numbers: the text of a list that contains itself would be unbounded.
   const sides =
     Array.isArray(stored) && stored.every((side) => typeof side === 'number') ? stored.join(', ') : 'unknown';
   if (type !== 'u1' || sides !== shape.join(', ') || bytes !== target) {

@@ -12,7 +12,7 @@ test('philox gives the known answers of its authors (Random123, kat_vectors)', (
   expect([...out]).toEqual([0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
 });
 
-test('a stream depends on its key alone', () => {
+test('a stream depends only on its key', () => {
   const first = random(7, 3, 1, 2);
   const again = random(7, 3, 1, 2);
   expect(Array.from({ length: 9 }, () => first.uniform())).toEqual(
@@ -31,7 +31,7 @@ test('normal has mean 0 and deviation 1', () => {
   expect(Math.abs(variance - 1)).toBeLessThan(0.05);
 });
 
-test('permutation holds every number once', () => {
+test('permutation contains every number once', () => {
   const order = permutation(1000, random(5, 2));
   expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: 1000 }, (_, i) => i));
   expect(order[0] === 0 && order[1] === 1).toBe(false);

@@ -1,7 +1,7 @@
 /**
- * Counter-based randomness: Philox 4×32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11).
- * A stream is a pure function of its key, so what sample 17 of epoch 3 draws depends on nothing else: not on the
- * number of threads, the order of work, or what was drawn before a resume.
+ * Counter-based random numbers: Philox 4×32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11).
+ * A stream depends only on its key, so the draws for sample 17 of epoch 3 do not depend on the number of threads, the
+ * order of work, or resumes.
  */
 
 /** A stream of random numbers. Each draw advances it by one 32-bit word (`normal` by two). */
@@ -15,8 +15,8 @@ export interface Random {
 }
 
 /**
- * What a stream is for: the first part of its key, so that streams of one seed never overlap. Each dropout layer has one
- * of its own, 2¹⁶ apart.
+ * The purpose of a stream, part of its key, so that streams with the same seed never overlap. Each dropout layer has a
+ * separate stream, 2¹⁶ apart.
  */
 export const streams = {
   initialization: 1,
@@ -29,7 +29,7 @@ export const streams = {
   search: 16,
 } as const;
 
-/** The upper half of a product of 32-bit words, in 32-bit integers alone, which engines keep in registers. */
+/** The upper half of a product of 32-bit words, computed with 32-bit integers so that engines keep it in registers. */
 const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
@@ -40,7 +40,7 @@ const mulHigh = (a: number, b: number): number => {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (middle2 >>> 16)) >>> 0;
 };
 
-/** One Philox block: four 32-bit words from a counter of four words and a key of two, into `out`. */
+/** Writes one Philox block to `out`: four 32-bit words from a counter of four words and a key of two. */
 export function philox(counter: Uint32Array, key0: number, key1: number, out: Uint32Array): void {
   let c0 = counter[0]!;
   let c1 = counter[1]!;
@@ -67,8 +67,8 @@ export function philox(counter: Uint32Array, key0: number, key1: number, out: Ui
 }
 
 /**
- * The stream of `seed` for a purpose (see `streams`) and up to two indices, for instance epoch and sample.
- * `seed` may have 53 bits; the others have 32.
+ * Returns the stream of `seed` for a purpose (see `streams`) and up to two indices, for example epoch and sample.
+ * `seed` has up to 53 bits, the others 32.
  */
 export function random(seed: number, stream: number, index = 0, subindex = 0): Random {
   const key0 = seed >>> 0;

@@ -81,7 +81,7 @@ describe('shapes', () => {
     expect(digests.size).toBe(12_000);
   });
 
-  test('every class varies in place and uses the range of brightness', () => {
+  test('every class varies in position and uses the range of brightness', () => {
     for (let label = 0; label < 10; label++) {
       const lowest = new Uint8Array(size).fill(255);
       const highest = new Uint8Array(size);

@@ -1,9 +1,9 @@
 /**
- * `shapes`: a data set that needs no download. Ten classes of 32×32 color images, six figures and four textures,
- * each a signed distance function in pixels: the edge lies at 0, the inside is negative, so one clamp gives an
- * anti-aliased fill. Place, size, rotation, colors, shading and noise are drawn for each image from its own key,
- * so any image can be drawn alone; all 12,000 take about 0.3 s. Only exactly rounded operations (+ − × ÷ √) touch
- * the pixels, no sines, so that every engine draws the same bytes. Neither a flip nor a crop changes a class.
+ * `shapes`: a data set that needs no download. Ten classes of 32×32 color images, six figures and four textures, each
+ * a signed distance function in pixels: 0 at the edge and negative inside, so one clamp gives an anti-aliased fill.
+ * Position, size, rotation, colors, shading and noise come from a separate random stream per image, so any image can be
+ * drawn alone; all 12,000 take about 0.3 s. Pixels use only exactly rounded operations (+ − × ÷ √), so that every engine
+ * draws the same bytes. Flips and crops preserve the class.
  */
 import { allocateBytes, type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './dataset.ts';
 import { type Random, random, streams } from './random.ts';
@@ -13,9 +13,9 @@ const plane = side * side;
 const shape: ImageShape = [3, side, side];
 
 /**
- * Signed distances from a shape's edge, in pixels, for all places (x, y) of an image in the shape's own frame. They
- * are loops over an image, not functions of a point, because ten functions called for each pixel in turn would box
- * every number. `size` is a figure's radius or a texture's period; textures get x and y folded to −period/2 … period/2.
+ * Computes signed distances from a shape's edge, in pixels, for all points (x, y) of an image in the shape's frame.
+ * Loops over a whole image, because calling ten different functions per pixel would box every number. `size` is a
+ * figure's radius or a texture's period; for textures, x and y are wrapped to −period/2 … period/2.
  */
 type Distance = (x: Float64Array, y: Float64Array, size: number, stroke: number, out: Float64Array) => void;
 
@@ -31,7 +31,7 @@ const outline = (figure: Distance): Distance => {
     for (let i = 0; i < plane; i++) out[i] = Math.abs(out[i]!) - stroke / 2;
   };
 };
-/** Equilateral: two slanted sides, mirrored at the axis, and the base. */
+/** Equilateral: two slanted sides, mirrored at the axis, and a base. */
 const triangle: Distance = (x, y, size, _, out) => {
   for (let i = 0; i < plane; i++) {
     out[i] = Math.max(0.8660254 * Math.abs(x[i]!) - 0.5 * y[i]!, y[i]!) - 0.65 * size;
@@ -65,9 +65,9 @@ interface ShapeClass {
   readonly distance: Distance;
   /** Range of `size` in pixels. */
   readonly size: readonly [smallest: number, largest: number];
-  /** Largest rotation to either side, as tan(angle / 2). */
+  /** Largest rotation in either direction, as tan(angle / 2). */
   readonly tilt: number;
-  /** A texture fills the image at any phase and rotation; a figure stays near the middle. */
+  /** A texture fills the image at any phase and rotation; a figure stays near the center. */
   readonly texture: boolean;
 }
 
@@ -92,25 +92,25 @@ const kinds: readonly ShapeClass[] = [
   texture('grid', grid, 5, 8),
 ];
 
-/** Names of the classes in the order of their labels. */
+/** Class names by label. */
 export const shapeClasses: readonly string[] = kinds.map(({ name }) => name);
 
 /** Uniform in [low, high). */
 const between = (source: Random, low: number, high: number): number => low + (high - low) * source.uniform();
 
-// Of the image being drawn: places in the shape's frame, then distances from its edge.
+// For the image being drawn: coordinates in the shape's frame, and distances from its edge.
 const placeX = new Float64Array(plane);
 const placeY = new Float64Array(plane);
 const distances = new Float64Array(plane);
 
-/** Fills `distances` for a shape at a random place, size and rotation. */
+/** Fills `distances` for a shape with random position, size and rotation. */
 function place(kind: ShapeClass, source: Random): void {
   const size = between(source, ...kind.size);
   const stroke = between(source, 2.5, 4.5);
   const reach = kind.texture ? size : 6;
   const middleX = (side - 1) / 2 + between(source, -reach, reach);
   const middleY = (side - 1) / 2 + between(source, -reach, reach);
-  // The rational parametrisation of the circle; stripes also stand upright or lie.
+  // Rational parametrization of the circle. Textures also rotate by 90°, so stripes run in both directions.
   const t = between(source, -kind.tilt, kind.tilt);
   const upright = source.uniform() < 0.5 || !kind.texture;
   const c = (1 - t * t) / (1 + t * t);
@@ -137,19 +137,19 @@ function place(kind: ShapeClass, source: Random): void {
 /** Draws one image of class `label` into `out`, planar [3, 32, 32], 0–255. */
 export function drawShape(label: number, source: Random, out: Uint8Array): void {
   place(kinds[label]!, source);
-  // A dark ground and a bright ink of any hue: the lecture's crops are padded with black.
+  // A dark background and a bright color of any hue, because the lecture's crops are padded with black.
   const [red, green, blue] = [between(source, 0, 90), between(source, 0, 90), between(source, 0, 90)];
   const ink = [between(source, 60, 255), between(source, 60, 255), between(source, 60, 255)];
   ink[source.integer(3)] = between(source, 190, 255);
   const inkRed = ink[0]! - red;
   const inkGreen = ink[1]! - green;
   const inkBlue = ink[2]! - blue;
-  // Light falls from one side, and the noise is uniform.
+  // Linear shading from one side and uniform noise.
   const slopeX = between(source, -1.5, 1.5);
   const slopeY = between(source, -1.5, 1.5);
   const noise = between(source, 4, 24) / 512;
   let state = (1 + source.integer(0xffffffff)) | 0;
-  // Rounds and clamps what is stored.
+  // Rounds and clamps stored values.
   const pixels = new Uint8ClampedArray(out.buffer, out.byteOffset, 3 * plane);
   for (let at = 0; at < plane; at++) {
     const cover = Math.min(Math.max(0.5 - distances[at]!, 0), 1);
@@ -164,7 +164,7 @@ export function drawShape(label: number, source: Random, out: Uint8Array): void 
   }
 }
 
-/** Image `index` of a split has the class `index mod 10`; the split is part of its key. */
+/** Draws a split. Image `index` has class `index mod 10`; `part` is part of its random key. */
 function split(part: number, length: number): Dataset {
   const pixels = allocateBytes(length * 3 * plane);
   const labels = Uint16Array.from({ length }, (_, index) => index % kinds.length);
@@ -175,7 +175,7 @@ function split(part: number, length: number): Dataset {
   return fromArrays(pixels, labels, shape, { name: 'shapes', classes: shapeClasses });
 }
 
-/** The built-in data set: 10,000 images to train, 2,000 to test, as many of each class. Always the same bytes. */
+/** The built-in data set: 10,000 training and 2,000 test images, balanced by class. Always the same bytes. */
 export function shapes(): DatasetSplits {
   return { train: split(0, 10_000), test: split(1, 2_000) };
 }

@@ -1,28 +1,28 @@
-/** Keeping images of a training set apart, to choose by. */
+/** Splits validation images from a training set. */
 import { UsageError } from '../errors.ts';
 import { allocateBytes, checkDataset, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 
-/** How many of so many images a share is. */
+/** The number of validation images in a share of `length` images. */
 export const keptApart = (length: number, share: number): number => Math.round(length * share);
 
 /**
- * How many images validation leaves to train with: all if the share is 0.
+ * The number of training images that validation leaves; all if the share is 0.
  * @throws UsageError if a share above 0 leaves none, or holds out none.
  */
 export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, share: number): number {
   const count = keptApart(length, share);
   if (share === 0 || (count >= 1 && count < length)) return length - count;
   throw new UsageError(
-    `validation ${share} holds out ${count} of the ${length} training images of ${name}; hold out at least 1 and ` +
-      'leave at least 1 to train with',
+    `validation ${share} holds out ${count} of the ${length} training images of ${name}; choose a share that holds out ` +
+      'at least 1 and leaves at least 1',
   );
 }
 
 /**
- * The data set in two: a random share of its images (0–1) for validation, the rest to train with. The seed alone
- * decides which; both keep the data set's order.
- * @throws UsageError where one of them would be empty.
+ * Splits a data set into a random share (0–1) of validation images and the remaining training images. The choice
+ * depends only on the seed; both parts keep the order of the data set.
+ * @throws UsageError if one part would be empty.
  */
 export function keepApart(
   dataset: Dataset,
@@ -38,7 +38,7 @@ export function keepApart(
   };
 }
 
-/** The images with these indices, copied. */
+/** Copies the images with these indices into a new data set. */
 export function subset(dataset: Dataset, indices: Uint32Array): Dataset {
   const size = dataset.shape.reduce((product, side) => product * side, 1);
   const pixels = allocateBytes(indices.length * size);

@@ -1,17 +1,17 @@
 /**
- * Mean and standard deviation of a data set's channels over all its pixels (the lecture's equation 5.9), for
- * `normalize`. Bytes are counted into histograms first, so the sums are exact and in no particular order.
+ * Mean and standard deviation of each channel over all pixels of a data set (the lecture's equation 5.9), for
+ * `normalize`. Computed from histograms of byte values, so sums are exact and independent of the order.
  */
 import { checkDataset, type Dataset } from './dataset.ts';
 
 export interface ChannelStatistics {
-  /** For each channel, of pixels scaled to 0–1. */
+  /** One value per channel, for pixels scaled to 0–1. */
   readonly mean: readonly number[];
   /** Population standard deviation (divided by N, not N − 1). */
   readonly std: readonly number[];
 }
 
-/** How often each byte value occurs in each channel: 256 bins a channel. */
+/** Counts how often each byte value occurs in each channel: 256 bins per channel. */
 export function channelHistograms(dataset: Dataset): Uint32Array[] {
   checkDataset('channelHistograms', dataset);
   const [channels, height, width] = dataset.shape;
@@ -28,7 +28,7 @@ export function channelHistograms(dataset: Dataset): Uint32Array[] {
   return histograms;
 }
 
-/** Give it the training set: the test set is normalized with the training set's figures. */
+/** Call it with the training set: the test set is normalized with the training set's statistics. */
 export function channelStatistics(dataset: Dataset): ChannelStatistics {
   const moments = channelHistograms(dataset).map((histogram) => {
     const count = histogram.reduce((sum, n) => sum + n, 0);

@@ -1,9 +1,9 @@
 /**
- * A reader of tar archives in every form that GNU tar and BSD tar write: v7, ustar, GNU (long names, sparse files) and
- * pax. It trusts nothing: paths that are absolute or climb out, links, devices, too many members and too many bytes are
- * errors, and no path of the archive is ever opened: the visitor knows the names that it wants and gets their bytes.
+ * Reads tar archives in all formats that GNU tar and BSD tar write: v7, ustar, GNU (long names, sparse files) and pax.
+ * Archives are untrusted: absolute paths, paths outside the archive, links, devices, too many members and too many bytes
+ * are errors. No path of the archive is ever opened; a visitor receives the bytes of the names it wants.
  * Formats: POSIX.1-2008 `pax`; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
- * Of our own, since members must flow straight into the data set's memory, and since a refusal must name its member.
+ * Not a library, because members are read directly into the data set's memory and errors must name the member.
  */
 import { DataError } from '../errors.ts';
 import { exactly, type Parser, skip } from './byte-parser.ts';
@@ -15,7 +15,7 @@ export interface TarMember {
   readonly size: number;
 }
 
-/** Bounds on what an archive may hold; CIFAR's hold 8 or 9 members and 187 MB. */
+/** Limits for an archive; CIFAR's have 8 or 9 members and 187 MB. */
 export interface TarLimits {
   readonly members: number;
   readonly bytes: number;
@@ -24,28 +24,28 @@ export interface TarLimits {
 export const tarLimits: TarLimits = { members: 64, bytes: 256 * 2 ** 20 };
 
 const blockSize = 512;
-/** Bytes of an extended header, a long name or a sparse file's map. */
+/** The most bytes of an extended header, a long name or a sparse file's map. */
 const mostMeta = 65_536;
 
-/** A piece of a sparse file that the archive holds; between the pieces are zeros. */
+/** A stored piece of a sparse file; the gaps between pieces are zeros. */
 interface Piece {
   readonly offset: number;
   readonly size: number;
 }
 
-/** What headers in front of a member change in it. */
+/** What extended headers override in the next member. */
 interface Extended {
   path?: string;
   size?: number;
-  /** Of a sparse file: its whole size and its pieces, which pax 1.0 stores in front of the content. */
+  /** For a sparse file: its full size and its pieces, which pax 1.0 stores before the content. */
   realSize?: number;
   map?: number[];
   mapInContent?: boolean;
 }
 
 /**
- * Reads an unpacked tar stream to its end mark. `visit` returns the parser for a member's content, or undefined to
- * pass over it. @throws DataError in the name of `file`.
+ * Reads an uncompressed tar stream to its end marker. `visit` returns the parser for a member's content, or undefined
+ * to skip it. @throws DataError that names `file`.
  */
 export function* readTar(
   file: string,
@@ -59,7 +59,7 @@ export function* readTar(
     bytes += size;
     if (bytes > limits.bytes) {
       throw new DataError(
-        `${file} unpacks to more than ${limits.bytes} bytes (at ${path}); this is no CIFAR archive`,
+        `${file} unpacks to more than ${limits.bytes} bytes (at ${path}); this is not a CIFAR archive`,
       );
     }
   };
@@ -72,11 +72,13 @@ export function* readTar(
     const stored = (isMeta ? undefined : extended.size) ?? header.size;
     members += 1;
     if (members > limits.members)
-      throw new DataError(`${file} holds more than ${limits.members} members; this is no CIFAR archive`);
+      throw new DataError(`${file} has more than ${limits.members} members; this is not a CIFAR archive`);
     if (isMeta) {
       count(stored, header.path);
       if (stored > mostMeta)
-        throw new DataError(`${file}: an extended (pax or GNU) header has ${stored} bytes`);
+        throw new DataError(
+          `${file}: an extended (pax or GNU) header has ${stored} bytes, above the limit of ${mostMeta}`,
+        );
       const content = yield stored;
       if (type === 'x') extended = { ...extended, ...parsePax(content, file) };
       if (type === 'L') extended.path = field(content, 0, content.length);
@@ -90,7 +92,7 @@ export function* readTar(
       const kind = type === 'S' || type === '7' ? '0' : type === '0' && path.endsWith('/') ? '5' : type;
       if (kind !== '0' && kind !== '5') {
         throw new DataError(
-          `${file}: member ${path} is a link or special file (type ${type}); only files and folders are read`,
+          `${file}: member ${path} is a link or special file (type ${type}); archives may contain only files and folders`,
         );
       }
       const content = kind === '0' ? visit({ path, size }) : undefined;
@@ -103,7 +105,7 @@ export function* readTar(
   }
 }
 
-/** Headers of the next member or of all (pax), its long name or link (GNU), and the archive's label. */
+/** Headers for the next member or all members (pax), its long name or link (GNU), and the archive's label. */
 const metaTypes: readonly string[] = ['x', 'g', 'L', 'K', 'V'];
 
 function parseHeader(block: Uint8Array, file: string): TarMember & { readonly type: string } {
@@ -111,26 +113,27 @@ function parseHeader(block: Uint8Array, file: string): TarMember & { readonly ty
   const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 32 : byte), 0);
   if (stored !== sum) {
     throw new DataError(
-      `${file} is not a tar archive, or a corrupt one: a member's header has a wrong checksum`,
+      `${file} is not a tar archive or is corrupt: a member's header has a wrong checksum; download it again`,
     );
   }
   const name = field(block, 0, 100);
   // GNU tar leaves the size of a label empty.
   const size = block[124] === 0 ? 0 : numberAt(block, 124, 12);
-  if (size === undefined) throw new DataError(`${file}: member ${name} has no readable size in its header`);
+  if (size === undefined)
+    throw new DataError(`${file}: member ${name} has no valid size in its header; download it again`);
   const prefix = field(block, 257, 6) === 'ustar' && block[263] === 48 ? field(block, 345, 155) : '';
   const type = block[156] === 0 ? '0' : String.fromCharCode(block[156]!);
   return { path: prefix === '' ? name : `${prefix}/${name}`, size, type };
 }
 
-/** A field up to its first NUL. */
+/** Reads a text field up to its first NUL. */
 function field(block: Uint8Array, start: number, length: number): string {
   const bytes = block.subarray(start, start + length);
   const end = bytes.indexOf(0);
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-/** A number in octal digits, or in base 256 behind a byte of 0x80; undefined where the field holds neither. */
+/** Reads a number in octal, or in base 256 after a byte of 0x80; undefined if the field is neither. */
 function numberAt(block: Uint8Array, start: number, length: number): number | undefined {
   if (block[start] === 0x80) {
     const value = block.subarray(start + 1, start + length).reduce((sum, byte) => 256 * sum + byte, 0);
@@ -140,9 +143,10 @@ function numberAt(block: Uint8Array, start: number, length: number): number | un
   return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined;
 }
 
-/** The records of a pax header, "length key=value\n", that change a member's path, size or pieces. */
+/** Parses the records of a pax header, "length key=value\n", that override a member's path, size or pieces. */
 function parsePax(bytes: Uint8Array, file: string): Extended {
-  const corrupt = (): DataError => new DataError(`${file}: an extended (pax) header is corrupt`);
+  const corrupt = (): DataError =>
+    new DataError(`${file}: an extended (pax) header is corrupt; download it again`);
   const found: Extended = {};
   const whole = (value: string): number => {
     if (!/^\d{1,15}$/.test(value)) throw corrupt();
@@ -187,7 +191,7 @@ function parsePax(bytes: Uint8Array, file: string): Extended {
   return found;
 }
 
-/** A sparse member of GNU's own format: its pieces stand in its header and in blocks behind that. */
+/** Reads the pieces of a sparse member in the old GNU format, from its header and the blocks after it. */
 function* oldSparse(block: Uint8Array, extended: Extended, file: string): Parser<Extended> {
   const map: number[] = [];
   const realSize = numberAt(block, 483, 12);
@@ -207,7 +211,7 @@ function* oldSparse(block: Uint8Array, extended: Extended, file: string): Parser
   return { ...extended, realSize: realSize ?? Number.NaN, map };
 }
 
-/** Gives `content` the whole of a sparse file: the pieces that are stored, and the zeros between them. */
+/** Feeds a complete sparse file to `content`: the stored pieces and the zeros between them. */
 function* sparse(content: Parser<void>, own: Extended, stored: number, name: string): Parser<void> {
   const size = own.realSize ?? 0;
   const { map, bytes } = own.mapInContent
@@ -243,7 +247,7 @@ function* sparse(content: Parser<void>, own: Extended, stored: number, name: str
   }
 }
 
-/** The map of pax 1.0: how many pieces, then offset and size of each, a line each, in whole blocks. */
+/** Reads the map of pax 1.0: the number of pieces, then offset and size of each, one number per line, in whole blocks. */
 function* mapInContent(stored: number, name: string): Parser<{ map: number[]; bytes: number }> {
   let text = '';
   for (let bytes = blockSize; bytes <= Math.min(stored, mostMeta); bytes += blockSize) {
@@ -260,7 +264,7 @@ function checkPath(path: string, file: string): void {
   const parts = path.split(/[/\\]/);
   if (path === '' || path.includes('\0') || /^([/\\]|[a-z]:)/i.test(path) || parts.includes('..')) {
     throw new DataError(
-      `${file}: member "${path}" climbs out of the archive's folder; do not unpack this archive, fetch the official one`,
+      `${file}: member "${path}" is outside the archive's folder; do not unpack this archive, download the official one`,
     );
   }
 }

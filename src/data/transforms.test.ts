@@ -61,7 +61,7 @@ test('randomHorizontalFlip mirrors when the draw is below the probability', () =
   expect([...source.values]).toEqual([1, 2, 3, 4, 5, 6]);
 });
 
-test('randomCrop draws top, then left, from the places there are', () => {
+test('randomCrop draws top, then left, from all possible positions', () => {
   const source = image([1, 3, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
   const draws = scripted(1, 2);
   const cropped = applyTransform(randomCrop([2, 2]), source, draws);
@@ -125,7 +125,7 @@ test('the lecture‘s chain is one pass with byte/255', () => {
   expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false, hole: undefined });
 });
 
-test('chains that are no single pass do not fuse', () => {
+test('chains that need more than one pass do not fuse', () => {
   const shape: ImageShape = [1, 8, 8];
   expect(fuseTransform(compose([randomCrop(4), pad(2)]), shape)).toBeUndefined();
   expect(fuseTransform(compose([toTensor(), normalize(0.5, 1), pad(2)]), shape)).toBeUndefined();
@@ -135,7 +135,7 @@ test('chains that are no single pass do not fuse', () => {
   expect(fuseTransform(compose([randomCrop(4), pad(0)]), shape)).toBeDefined();
 });
 
-test('cutout blanks a square around a place, and what of it lies outside is lost', () => {
+test('cutout blanks a square around a pixel, clipped to the image', () => {
   const ones = image([2, 3, 4], Array(24).fill(1));
   // Row 0, column 2 of the image is the square's middle.
   expect([...applyTransform(cutout(2), ones, scripted(0, 2)).values]).toEqual(
@@ -218,14 +218,14 @@ test.each([
   [() => normalize([], []), '0 means'],
   [() => normalize([Number.NaN], [1]), 'mean NaN'],
   [() => normalize([0], [0]), 'deviation 0'],
-  [() => compose([toTensor(), compose([toTensor()])]), 'toTensor stands in the chain twice'],
-  [() => compose([normalize(0, 1), toTensor()]), 'normalize stands before toTensor'],
+  [() => compose([toTensor(), compose([toTensor()])]), 'the chain contains toTensor twice'],
+  [() => compose([normalize(0, 1), toTensor()]), 'normalize comes before toTensor'],
   [() => requireTensor(compose([pad(2)])), 'the chain (pad) does not scale bytes to 0–1; add toTensor()'],
   [() => fuseTransform(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the image of 4×6'],
   [() => transformedShape(randomCrop(5), [3, 4, 6]), 'the window of 5×5 is larger than the image of 4×6'],
   [
     () => fuseTransform(normalize([1, 2], [1, 2]), [3, 2, 2]),
-    '2 means and deviations for images of 3 channels',
+    '2 means and deviations for images with 3 channels',
   ],
   [() => transformedShape(normalize([1, 2], [1, 2]), [3, 2, 2]), '2 means and deviations'],
   [

@@ -1,11 +1,11 @@
 /**
- * Transforms of images, under torchvision's names and with its meaning: `pad` fills with 0, `toTensor` scales bytes
- * to 0–1, `normalize` subtracts the mean and divides by the deviation of each channel. A known transform is data, so
- * a chain of known ones compiles into one fused kernel (`fuse.ts`); any function of an image and a random source is a
- * transform, too, and runs in plain TypeScript.
+ * Image transforms with torchvision's names and behavior: `pad` fills with 0, `toTensor` scales bytes to 0–1,
+ * `normalize` subtracts the mean and divides by the deviation of each channel. Known transforms are data, so a chain of
+ * them compiles into one fused kernel (`fuse.ts`). A function of an image and a random source is also a transform; it
+ * runs in plain TypeScript.
  *
- * Random transforms belong to the training set only; a test set gets `toTensor` (and `normalize`) alone. Draws follow
- * the order of the chain: a flip draws once (`uniform() < probability`), a crop twice (top, then left), always.
+ * Use random transforms only for training; a test set needs only `toTensor` (and `normalize`). Draws follow the order of
+ * the chain: a flip always draws once (`uniform() < probability`), a crop twice (top, then left).
  */
 import { UsageError } from '../errors.ts';
 import { checkWhole, isObject, shown } from '../options.ts';
@@ -17,15 +17,15 @@ import type { ChannelStatistics } from './statistics.ts';
 export type { FusedTransform, GeometricTransform, Hole, Placement } from './fuse.ts';
 export { applyFused, fuseTransform, place } from './fuse.ts';
 
-/** An image on its way through the transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
+/** An image between transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
 export interface Image {
   readonly shape: ImageShape;
   readonly values: Float32Array;
 }
 
 /**
- * A transform of your own. It must not change the image that it is given, must take all randomness from `random`
- * (or results depend on the order of work), and must return images of one shape.
+ * A custom transform. It must not modify its input, must draw all random numbers from `random` (otherwise results
+ * depend on the order of work), and must always return the same shape.
  */
 export type ImageFunction = (image: Image, random: Random) => Image;
 
@@ -42,7 +42,7 @@ export type Transform =
 /** One link of a flattened chain. */
 export type SimpleTransform = Exclude<Transform, { readonly kind: 'compose' }>;
 
-/** The most pixels along a side of what a transform makes or cuts. */
+/** The most pixels per side of padding or crops. */
 const longestSide = 10_000;
 /** The most values of one image. */
 const mostValues = 2 ** 26;
@@ -53,7 +53,7 @@ export function pad(padding: number): Transform {
   return { kind: 'pad', padding };
 }
 
-/** Mirrors left and right with the given probability. */
+/** Flips left and right with the given probability. */
 export function randomHorizontalFlip(probability = 0.5): Transform {
   if (!(probability >= 0 && probability <= 1)) {
     throw new UsageError(`randomHorizontalFlip: probability ${probability} is not between 0 and 1`);
@@ -61,7 +61,7 @@ export function randomHorizontalFlip(probability = 0.5): Transform {
   return { kind: 'randomHorizontalFlip', probability };
 }
 
-/** Cuts out a window of `size` (a side, or height and width) at a random place, each place equally likely. */
+/** Crops a window of `size` (a side, or height and width) at a uniformly random position. */
 export function randomCrop(size: number | readonly [height: number, width: number]): Transform {
   const [height, width] = Array.isArray(size) ? (size as readonly number[]) : [size, size];
   for (const side of [height, width]) checkWhole('randomCrop', 'size', side, 1, longestSide);
@@ -74,15 +74,15 @@ export function toTensor(): Transform {
 }
 
 /**
- * (value − mean) / std for each channel, after `toTensor`: mean and std are those of pixels scaled to 0–1, as
- * `channelStatistics` gives them. One value serves all channels.
+ * Computes (value − mean) / std for each channel, after `toTensor`: mean and std are for pixels scaled to 0–1, as from
+ * `channelStatistics`. A single value applies to all channels.
  */
 export function normalize(mean: number | readonly number[], std: number | readonly number[]): Transform {
   const means = typeof mean === 'number' ? [mean] : [...mean];
   const stds = typeof std === 'number' ? [std] : [...std];
   if (means.length !== stds.length || means.length === 0) {
     throw new UsageError(
-      `normalize: ${means.length} means and ${stds.length} deviations; give one of each for a channel`,
+      `normalize: got ${means.length} means and ${stds.length} deviations; give one of each per channel`,
     );
   }
   for (const value of means) {
@@ -96,21 +96,21 @@ export function normalize(mean: number | readonly number[], std: number | readon
   return { kind: 'normalize', mean: means, std: stds };
 }
 
-/** What an image goes through before the network sees it, when nothing is random: `toTensor`, then `normalize` if given. */
+/** The transform of evaluation, without randomness: `toTensor`, then `normalize` if given. */
 export function inputTransform(normalization: ChannelStatistics | undefined): Transform {
   return normalization ? compose([toTensor(), normalize(normalization.mean, normalization.std)]) : toTensor();
 }
 
 /**
- * Blanks a square of `size` pixels around a random place (DeVries & Taylor 2017): its middle is any pixel, and what
- * of it lies outside the image is lost. Blank is 0: the mean after `normalize`, black before it.
+ * Blanks a square with sides of `size` pixels around a random pixel (DeVries & Taylor 2017), clipped to the image.
+ * Blank is 0: the mean after `normalize`, black before it.
  */
 export function cutout(size: number): Transform {
   checkWhole('cutout', 'size', size, 1, longestSide);
   return { kind: 'cutout', size };
 }
 
-/** The transforms one after the other. Nested chains are flattened. */
+/** Applies transforms one after another. Nested chains are flattened. */
 export function compose(transforms: readonly Transform[]): Transform {
   if (!Array.isArray(transforms)) {
     throw new UsageError(`compose: ${shown(transforms)} is not a list of transforms`);
@@ -122,20 +122,22 @@ export function compose(transforms: readonly Transform[]): Transform {
   const chain = transforms.flatMap(flatten);
   const scaled = chain.findIndex((link) => kindOf(link) === 'toTensor');
   if (chain.some((link, i) => i > scaled && scaled >= 0 && kindOf(link) === 'toTensor')) {
-    throw new UsageError('compose: toTensor stands in the chain twice; pixels are scaled to 0–1 only once');
+    throw new UsageError(
+      'compose: the chain contains toTensor twice; pixels are scaled to 0–1 only once, so remove one',
+    );
   }
   if (chain.some((link, i) => i < scaled && kindOf(link) === 'normalize')) {
-    throw new UsageError('compose: normalize stands before toTensor; put it after, where pixels are 0–1');
+    throw new UsageError('compose: normalize comes before toTensor; put it after, where pixels are 0–1');
   }
   return { kind: 'compose', transforms: chain };
 }
 
-/** The links of a chain in order, with no `compose` left. */
+/** The transforms of a chain in order, without nested `compose`. */
 export function flatten(transform: Transform): readonly SimpleTransform[] {
   return isCompose(transform) ? transform.transforms.flatMap(flatten) : [transform];
 }
 
-/** @throws UsageError where a chain of known transforms cannot yield the float values that a network takes. */
+/** @throws UsageError if a chain of known transforms does not produce the floats that a network takes. */
 export function requireTensor(transform: Transform): void {
   if (typeof transform !== 'function' && !isObject(transform)) {
     throw new UsageError(`transform: ${shown(transform)} is not a transform, such as toTensor()`);
@@ -147,17 +149,17 @@ export function requireTensor(transform: Transform): void {
   }
 }
 
-/** An image of a data set, [C, H, W] bytes, as the start of a chain of transforms. */
+/** Converts an image of a data set, [C, H, W] bytes, to the input of a chain of transforms. */
 export function imageFromBytes(bytes: Uint8Array, shape: ImageShape): Image {
   return { shape, values: Float32Array.from(bytes) };
 }
 
-/** Runs any transform, user functions included, on one image. Draws from `random` in the order of the chain. */
+/** Applies any transform, including custom functions, to one image. Draws from `random` in the order of the chain. */
 export function applyTransform(transform: Transform, image: Image, random: Random): Image {
   return flatten(transform).reduce((current, link) => applyLink(link, current, random), image);
 }
 
-/** The shape that a transform makes of `shape`; user functions are tried on a black image. */
+/** The output shape of a transform for images of `shape`. Custom functions are tried on a black image. */
 export function transformedShape(transform: Transform, shape: ImageShape): ImageShape {
   const [channels, height, width] = shape;
   const blank = { shape, values: new Float32Array(channels * height * width) };
@@ -200,7 +202,7 @@ export function paddedShape([channels, height, width]: ImageShape, padding: numb
   );
 }
 
-/** @throws UsageError where the window is larger than the image. */
+/** @throws UsageError if the window is larger than the image. */
 export function croppedShape(shape: ImageShape, size: readonly [height: number, width: number]): ImageShape {
   const [channels, height, width] = shape;
   if (size[0] > height || size[1] > width) {
@@ -212,12 +214,12 @@ export function croppedShape(shape: ImageShape, size: readonly [height: number, 
   return [channels, size[0], size[1]];
 }
 
-/** The value for `channel` of a list with one value for all channels or one for each. */
+/** The value for `channel` in a list with one value for all channels or one for each. */
 export function perChannel(values: readonly number[], channel: number, channels: number): number {
   if (values.length !== 1 && values.length !== channels) {
     throw new UsageError(
-      `normalize: ${values.length} means and deviations for images of ${channels} channels; ` +
-        'give one for each channel, or one for all',
+      `normalize: got ${values.length} means and deviations for images with ${channels} channels; ` +
+        'give one per channel, or one for all',
     );
   }
   return values.length === 1 ? values[0]! : values[channel]!;
@@ -258,7 +260,7 @@ function normalized(image: Image, mean: readonly number[], std: readonly number[
   return { shape: image.shape, values };
 }
 
-/** Checks what a user's function returned; it may come from untyped JavaScript. */
+/** Checks the result of a custom function, which may come from untyped JavaScript. */
 function checkedImage(image: Image): Image {
   const shape: unknown = image?.shape;
   const valid =

@@ -21,7 +21,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }));
 
 describe('writeWhole', () => {
-  test('replaces a file and leaves nothing beside it', async () => {
+  test('replaces a file and leaves no other file', async () => {
     const path = join(folder, 'a.txt');
     await writeFile(path, 'old');
     await writeWhole(path, 'naïve');
@@ -31,7 +31,7 @@ describe('writeWhole', () => {
     expect(await readdir(folder)).toEqual(['a.txt']);
   });
 
-  test('says why it cannot, and leaves no temporary file', async () => {
+  test('says why it fails, and leaves no temporary file', async () => {
     await mkdir(join(folder, 'taken'));
     await writeFile(join(folder, 'file'), '');
     await expect(writeWhole(join(folder, 'taken'), 'x')).rejects.toThrow(VggError);
@@ -43,7 +43,7 @@ describe('writeWhole', () => {
     expect((await readdir(folder)).sort()).toEqual(['file', 'taken']);
   });
 
-  test('what a killed process left is removed, and nothing else', async () => {
+  test('removeLeftovers deletes only files of killed processes', async () => {
     await writeFile(temporaryBeside(join(folder, 'last.safetensors')), 'half');
     for (const name of ['notes.tmp', 'a.7.tmp', 'a.safetensors']) await writeFile(join(folder, name), '');
     expect(await removeLeftovers(folder)).toHaveLength(1);
@@ -51,7 +51,7 @@ describe('writeWhole', () => {
   });
 });
 
-test('openAppend goes on behind what is there', async () => {
+test('openAppend appends to an existing file', async () => {
   const path = join(folder, 'log');
   await writeFile(path, 'a\n');
   const file = await openAppend(path);
@@ -66,7 +66,7 @@ test('openAppend goes on behind what is there', async () => {
 test('readWhole and readJson name the file and the rule', async () => {
   const path = join(folder, 'x.json');
   await writeFile(path, '{"a":');
-  await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes; at most 4 are read');
+  await expect(readWhole(path, 4)).rejects.toThrow('x.json has 5 bytes, above the limit of 4');
   await expect(readJson(path)).rejects.toThrow(DataError);
   await expect(readJson(path)).rejects.toThrow(/x\.json is damaged: it is not JSON/);
   await writeFile(path, Uint8Array.of(0x22, 0xff, 0x22));

@@ -1,7 +1,7 @@
 /**
- * Files that survive an end at any moment (Node only). `writeWhole` leaves the old file or the new one, never a part;
- * an `AppendFile` ends where its last complete write ended. Both hold for a killed process and for a full disk.
- * A path may name anything: only regular files are read or written, and a FIFO or a device never blocks.
+ * Crash-safe files (Node only). `writeWhole` leaves the old file or the new one, never a part; an `AppendFile` ends
+ * after its last complete write. Both hold for a killed process and a full disk. Only regular files are read or
+ * written, and a FIFO or a device never blocks.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -24,15 +24,15 @@ import { parseJson } from '../json.ts';
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
-/** A name beside `path` that nothing else has, not even what a killed process left; `removeLeftovers` knows it. */
+/** A unique temporary name next to `path`; `removeLeftovers` recognizes it. */
 export const temporaryBeside = (path: string): string => `${path}.${randomBytes(8).toString('hex')}.tmp`;
 
-/** What stands where a regular file belongs; its message completes `PATH cannot be read: …`. */
+/** Something other than a regular file was found; its message completes `PATH cannot be read: …`. */
 class NotRegular extends Error {
   readonly code = 'NOT_REGULAR';
 }
 
-/** What something is that is no regular file. */
+/** Describes a path that is not a regular file. */
 function kindOf(stats: Stats): string {
   if (stats.isDirectory()) return 'it is a folder';
   if (stats.isFIFO()) return 'it is a pipe (FIFO), not a regular file';
@@ -44,7 +44,7 @@ function requireRegular(stats: Stats): void {
   if (!stats.isFile()) throw new NotRegular(kindOf(stats));
 }
 
-/** Replaces errors of `open` that hide what is wrong: a dangling link is no missing file, and no socket opens. */
+/** Replaces misleading errors of `open`: ENOENT for a dangling symbolic link, ENXIO for a socket. */
 function explained(path: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code !== 'ENOENT' && code !== 'ENXIO' && code !== 'ELOOP') return error;
@@ -53,17 +53,17 @@ function explained(path: string, error: unknown): unknown {
       return new NotRegular(`it is a symbolic link to ${readlinkSync(path)}, which cannot be reached`);
     if (code === 'ENXIO') return new NotRegular(kindOf(statSync(path)));
   } catch {
-    // Nothing more is known of it.
+    // Keep the original error.
   }
   return error;
 }
 
-/** Without waiting for the other end of a FIFO. */
+/** Adds the flag that avoids waiting for the other end of a FIFO. */
 const atOnce = (flags: number): number => flags | (constants.O_NONBLOCK ?? 0);
 
 /**
- * Opens a regular file, and nothing else: `open` alone blocks on a FIFO, even against SIGTERM.
- * @throws the system's error, or one whose message says what stands there; for `cannotRead` and `cannotWrite`.
+ * Opens a file and requires it to be a regular one. Plain `open` blocks on a FIFO, even against SIGTERM.
+ * @throws the system's error, or one that says what kind of file it is; pass it to `cannotRead` or `cannotWrite`.
  */
 export async function openRegular(path: string, flags: number = constants.O_RDONLY): Promise<FileHandle> {
   let file: FileHandle;
@@ -81,7 +81,7 @@ export async function openRegular(path: string, flags: number = constants.O_RDON
   }
 }
 
-/** The same, at once. Returns the descriptor. */
+/** Synchronous `openRegular`. Returns the descriptor. */
 export function openRegularSync(path: string, flags: number = constants.O_RDONLY): number {
   let file: number;
   try {
@@ -98,7 +98,7 @@ export function openRegularSync(path: string, flags: number = constants.O_RDONLY
   }
 }
 
-/** The end of a text file, at most `most` bytes. @throws DataError where it cannot be read. */
+/** Reads the last bytes of a text file, at most `most`. @throws DataError if it cannot be read. */
 export function readTailSync(path: string, most: number): string {
   try {
     const file = openRegularSync(path);
@@ -114,7 +114,7 @@ export function readTailSync(path: string, most: number): string {
   }
 }
 
-/** Refuses to copy or replace what is there but no file: a device, a FIFO, a link that leads nowhere. */
+/** Rejects a path that exists but is not a regular file: a device, a FIFO, a dangling link. */
 export function checkReplaceable(path: string): void {
   let stats: Stats;
   try {
@@ -127,9 +127,9 @@ export function checkReplaceable(path: string): void {
 }
 
 /**
- * Writes a file whole or not at all: under a temporary name beside its own, forced to the disk, then renamed. Several
- * pieces stand one behind the other; they must not change before the promise is settled.
- * @throws VggError that names the path and the reason; the old file is then as it was.
+ * Writes a file completely or not at all: writes a temporary file, syncs it, then renames it. Several pieces are
+ * concatenated; they must not change until the promise settles.
+ * @throws VggError that names the path and the reason; the old file is then unchanged.
  */
 export async function writeWhole(
   path: string,
@@ -159,7 +159,7 @@ export async function writeWhole(
   await syncFolder(dirname(path));
 }
 
-/** Makes a rename last beyond a loss of power. Not every system lets a folder be synced, and none needs it here. */
+/** Syncs a folder so that a rename survives a power loss. Systems that cannot sync folders are ignored. */
 export async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
@@ -169,11 +169,11 @@ export async function syncFolder(folder: string): Promise<void> {
       await handle.close();
     }
   } catch {
-    // The rename is done; only its place in time is the system's own.
+    // The rename has happened; only when it reaches the disk is unknown.
   }
 }
 
-/** Deletes what killed processes left of `writeWhole`. Only for the folder's one writer. Returns the names. */
+/** Deletes temporary files of killed processes; returns their names. Call it only as the folder's only writer. */
 export async function removeLeftovers(folder: string): Promise<readonly string[]> {
   try {
     const names = (await readdir(folder)).filter((name) => temporaryName.test(name));
@@ -184,19 +184,19 @@ export async function removeLeftovers(folder: string): Promise<readonly string[]
   }
 }
 
-/** A file that grows by complete writes only. */
+/** A file that grows only by complete writes. */
 export interface AppendFile {
   /**
-   * In one piece.
-   * @throws VggError where it does not fit; the file then ends where it ended before.
+   * Appends all of `content`.
+   * @throws VggError if it cannot be written; the file then keeps its previous length.
    */
   readonly append: (content: string | Uint8Array) => Promise<void>;
-  /** Forces what was appended to the disk. */
+  /** Syncs appended data to the disk. */
   readonly sync: () => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
-/** Opens a file for appending, and creates it where there is none. Appends are done one after the other. */
+/** Opens a file for appending and creates it if missing. Appends run one after another. */
 export async function openAppend(path: string): Promise<AppendFile> {
   let file: FileHandle;
   let length: number;
@@ -233,17 +233,17 @@ export async function openAppend(path: string): Promise<AppendFile> {
   };
 }
 
-/** A file's bytes. @throws DataError where it cannot be read or is longer than `most` bytes. */
+/** Reads a file. @throws DataError if it cannot be read or is longer than `most` bytes. */
 export function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
   return readParts(path, (size, read) => {
-    if (size > most) throw new DataError(`${path} has ${size} bytes; at most ${most} are read`);
+    if (size > most) throw new DataError(`${path} has ${size} bytes, above the limit of ${most}`);
     return read(size);
   });
 }
 
 /**
- * A file whose beginning says whether the rest is worth reading: `body` gets the size and a reader of the first bytes.
- * @throws DataError where it cannot be read.
+ * Opens a file whose beginning decides whether the rest is read: `body` gets the size and a reader of the first bytes.
+ * @throws DataError if it cannot be read.
  */
 export async function readParts<T>(
   path: string,
@@ -257,7 +257,7 @@ export async function readParts<T>(
         const bytes = new Uint8Array(Math.min(length, size));
         let at = 0;
         while (at < bytes.length) {
-          // In pieces, for one call reads 2 GiB at most.
+          // In pieces, because one call reads at most 2 GiB.
           const { bytesRead } = await file.read(bytes, at, Math.min(bytes.length - at, pieceBytes), at);
           if (bytesRead === 0) break;
           at += bytesRead;
@@ -273,10 +273,10 @@ export async function readParts<T>(
   }
 }
 
-/** Bytes of a JSON file, read or written. */
+/** The most bytes of a JSON file, for reading and writing. */
 const mostJson = 1 << 20;
 
-/** A JSON file of a run: small, in UTF-8. @throws DataError that names the file. */
+/** Reads a JSON file of a run, in UTF-8. @throws DataError that names the file. */
 export async function readJson(path: string): Promise<unknown> {
   const bytes = await readWhole(path, mostJson);
   let text: string;
@@ -290,24 +290,24 @@ export async function readJson(path: string): Promise<unknown> {
   return value;
 }
 
-/** What a file of JSON holds. @throws DataError that names the file, the key, its value, the rule and the way out. */
+/** Reads a JSON file and checks it. @throws DataError that names the file, the key, its value, the rule and the way out. */
 export async function readChecked<T>(path: string, schema: z.ZodType<T>): Promise<T> {
   const checked = check(schema, await readJson(path));
   if (!checked.problems) return checked.value;
-  throw new DataError(`${path} is damaged: ${checked.problems.join('; ')}; correct it, or put back a copy`);
+  throw new DataError(`${path} is damaged: ${checked.problems.join('; ')}; correct it, or restore a backup`);
 }
 
-/** Pretty, with a newline at its end. @throws VggError where `readJson` would not take it. */
+/** Writes indented JSON with a final newline. @throws VggError if `readJson` would reject it. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
   const bytes = Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
   if (bytes.length > mostJson)
     throw new VggError(
-      `${path} cannot be written: it would have ${bytes.length} bytes; at most ${mostJson} are read`,
+      `${path} cannot be written: its ${bytes.length} bytes are above the limit of ${mostJson}`,
     );
   await writeWhole(path, bytes);
 }
 
-/** Whether an error says that there is no such file. */
+/** Whether an error means that the file does not exist. */
 export function isMissing(error: unknown): boolean {
   const cause = error instanceof VggError ? error.cause : error;
   return (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
@@ -328,7 +328,7 @@ export function isThere(path: string): boolean {
 export const leadsNowhere = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code!);
 
-/** An error that names its file already stays as it is. */
+/** Wraps a system error. A `VggError` already names its file and is returned unchanged. */
 export const cannotWrite = (path: string, error: unknown): VggError =>
   error instanceof VggError
     ? error
@@ -339,15 +339,15 @@ export const cannotRead = (path: string, error: unknown): DataError =>
     ? error
     : new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });
 
-/** `spawn` or `execFile` that could not start a program. */
+/** The error for a program that `spawn` or `execFile` could not start. */
 export const cannotRun = (program: string, error: unknown): VggError =>
-  new VggError(`${program} cannot be started: ${isMissing(error) ? 'no such program' : reason(error)}`, {
+  new VggError(`${program} cannot be started: ${isMissing(error) ? 'program not found' : reason(error)}`, {
     cause: error,
   });
 
 const pieceBytes = 1 << 28;
 
-/** `write` may stop short, on a full disk for instance; the next one then says why. */
+/** `write` may write less than asked, for example on a full disk; the next call then reports why. */
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
     at += (await file.write(bytes, at, Math.min(bytes.length - at, pieceBytes))).bytesWritten;

@@ -1,21 +1,21 @@
 /**
- * Whether the process behind a lock or a heartbeat still runs (Node only). One rule for all of them:
- * - a process of this machine, started since its last restart, is looked up by its id: it runs or has ended;
- * - any other process is `unknown`: one of another host or container, from before a restart, or of another machine with
- *   the same name. It updates the time of its file every `beatSeconds`, and is gone after `silentSeconds` without that.
+ * Checks whether the process that owns a lock or heartbeat file still runs (Node only). One rule for all of them:
+ * - A process of this machine and boot is looked up by its PID: it is `alive` or `dead`.
+ * - Any other process is `unknown`: another host, container, boot, or another machine with the same host name. It
+ *   updates the time of its file every `beatSeconds`, and counts as dead after `silentSeconds` without an update.
  *
- * File times are only compared with each other. All of them come from the file server, so differing clocks do not
- * matter. On systems other than Linux, the start times of machine and process are unknown.
+ * File times are compared only with each other. All of them come from the file server, so machines may disagree about
+ * the time. The start times of machine and process are known only on Linux.
  */
 import { readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { temporaryBeside } from './files.ts';
 
-/** What this process can know about another one. */
+/** What this process can find out about another one. */
 export type Liveness = 'alive' | 'dead' | 'unknown';
 
-/** Seconds between two heartbeats of a process, and without any until it is considered gone. */
+/** Seconds between two heartbeats, and seconds without one until a process counts as dead. */
 export const beatSeconds = 10;
 export const silentSeconds = 180;
 
@@ -23,9 +23,9 @@ export const silentSeconds = 180;
 export interface ProcessFacts {
   readonly pid: number;
   readonly hostname: string;
-  /** Start time in ticks since the machine's start: distinguishes a process from a later one with the same id. */
+  /** Ticks from boot to the start of the process; tells apart processes that had the same PID. */
   readonly processStart?: string | undefined;
-  /** The machine's current boot, and the namespace of `pid` (a container has its own). */
+  /** The machine's boot ID, and the PID namespace (each container has its own). */
   readonly boot?: string | undefined;
   readonly namespace?: string | undefined;
 }
@@ -60,7 +60,7 @@ export function thisProcess(): ProcessFacts {
   return own;
 }
 
-/** Whether the process that an identity names still runs. Further parts after the identity are ignored. */
+/** Whether the process with this identity still runs. Additional parts after the identity are ignored. */
 export function livenessOf(identity: string): Liveness {
   const [host, space, pidText, start] = identity.split(separator);
   const [ourHost, ourSpace] = processIdentity().split(separator);
@@ -69,16 +69,16 @@ export function livenessOf(identity: string): Liveness {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    // EPERM: a process of another user, which exists.
+    // EPERM: another user's process, which exists.
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return 'dead';
   }
   const found = statOf(pid);
   if (found === undefined || !start) return 'alive';
-  // A zombie has ended; its parent has not collected it yet.
+  // A zombie has ended; only its parent has not collected it yet.
   return found.state === 'Z' || found.state === 'X' || found.start !== start ? 'dead' : 'alive';
 }
 
-/** The file server's clock, in milliseconds; our own clock if nothing can be written. */
+/** The file server's clock, in milliseconds; this machine's clock if the folder is not writable. */
 export function serverTime(folder: string): number {
   const probe = temporaryBeside(join(folder, 'clock'));
   try {
@@ -91,7 +91,7 @@ export function serverTime(folder: string): number {
   }
 }
 
-/** Fields 3 and 22 of /proc/PID/stat; the name before them may contain spaces and parentheses. */
+/** Fields 3 and 22 of /proc/PID/stat. The name before them may contain spaces and parentheses. */
 function statOf(pid: number): { readonly state: string; readonly start: string } | undefined {
   const text = tell(() => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   const fields = text?.slice(text.lastIndexOf(')') + 2).split(' ');

@@ -62,10 +62,12 @@ async function forgeLock(changes: object): Promise<void> {
 }
 
 describe('lockFolder', () => {
-  test('refuses a second writer until the first one releases', async () => {
+  test('rejects a second writer until the first one releases', async () => {
     const first = await lockFolder(folder);
     await expect(lockFolder(folder)).rejects.toThrow(VggError);
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process writes to it since 20/);
+    await expect(lockFolder(folder)).rejects.toThrow(
+      /is in use: this process has been writing to it since 20/,
+    );
     expect(await lockHolder(folder)).toMatchObject({ pid: process.pid, hostname: hostname() });
     await first.release();
     expect(await lockHolder(folder)).toBeUndefined();
@@ -76,10 +78,10 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('refuses while another process lives, and takes over when it was killed', async () => {
+  test('rejects while another process lives, and takes over when it was killed', async () => {
     const child = await lockingChild();
     await expect(lockFolder(folder)).rejects.toThrow(
-      `process ${child.process.pid} on this machine (${hostname()}) writes to it since`,
+      `process ${child.process.pid} on this machine (${hostname()}) has been writing to it since`,
     );
     await kill(child);
     expect(await lockHolder(folder)).toBeUndefined();
@@ -88,7 +90,7 @@ describe('lockFolder', () => {
     await held.release();
   });
 
-  test.for([1, 2, 3, 4, 5])('of four that want a dead lock one gets it (%i)', async () => {
+  test.for([1, 2, 3, 4, 5])('one of four processes gets a dead lock (%i)', async () => {
     await kill(await lockingChild());
     const children = await Promise.all([1, 2, 3, 4].map(startChild));
     for (const child of children) child.process.stdin.write('\n');
@@ -101,7 +103,7 @@ describe('lockFolder', () => {
     await kill(winner);
   });
 
-  test('a claim whose owner died is itself taken over', async () => {
+  test('a claim whose owner died is taken over', async () => {
     const dead = { boot: 'an earlier one', started: '', hostname: hostname() };
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, ...dead }));
     await writeFile(join(folder, 'lock.after.a'), JSON.stringify({ id: 'b', pid: 1, ...dead }));
@@ -110,7 +112,7 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('a lock that is just being written is waited for', async () => {
+  test('waits for a lock that is being written', async () => {
     await writeFile(lock, '');
     const refused = expect(lockFolder(folder)).rejects.toThrow(/process 4 on elsewhere/);
     await new Promise((done) => setTimeout(done, 100));
@@ -118,12 +120,12 @@ describe('lockFolder', () => {
     await refused;
   });
 
-  test('a claim whose owner lives is a lock', async () => {
+  test('a claim whose owner is alive is a lock', async () => {
     await forgeLock({ id: 'live' });
     await writeFile(join(folder, 'lock.after.a'), await readFile(lock));
     await writeFile(lock, JSON.stringify({ id: 'a', pid: 1, boot: 'x', started: '', hostname: hostname() }));
     await utimes(lock, 1, 1);
-    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this very process/);
+    await expect(lockFolder(folder)).rejects.toThrow(/is in use: this process/);
   });
 
   /** Holders of which this process can know nothing but their signs. */
@@ -132,20 +134,20 @@ describe('lockFolder', () => {
     [
       'another start of a machine of this name',
       { boot: 'another' },
-      `on a machine of this name (${hostname()}), before a restart or elsewhere`,
+      `on ${hostname()} (before its last restart, or another machine with this name)`,
     ],
     ['another container', { namespace: 'pid:[1]' }, 'in another container'],
   ];
   describe.each(unknown)('a lock of %s', (_, changes, place) => {
-    test('is refused while it gives signs, and the time to wait is named', async () => {
+    test('is respected while its heartbeat is recent, and the error says how long to wait', async () => {
       await forgeLock({ pid: 4, ...changes });
       await expect(lockFolder(folder)).rejects.toThrow(
-        `${folder} is in use: process 4 ${place} gave its last sign 0 s ago; if it has ended, try again in 180 s`,
+        `${folder} is in use: process 4 ${place} was last active 0 s ago; if it has ended, try again in 180 s`,
       );
       expect(await lockHolder(folder)).toMatchObject({ pid: 4 });
     });
 
-    test('is taken over at once when it has been silent for long', async () => {
+    test('is taken over at once after a long silence', async () => {
       await forgeLock({ pid: 4, ...changes });
       const longAgo = Date.now() / 1000 - 181;
       await utimes(lock, longAgo, longAgo);
@@ -155,28 +157,28 @@ describe('lockFolder', () => {
       await held.release();
     });
 
-    test('is waited for, and taken over when no sign comes', async () => {
+    test('is taken over after waiting without a heartbeat', async () => {
       await forgeLock({ pid: 4, ...changes });
       const told: string[] = [];
       const held = await lockFolder(folder, { silentSeconds: 0.5, onWait: (line) => told.push(line) });
       expect(told).toEqual([
-        `${folder} was locked by process 4 ${place}, which may still run: waiting up to 1 s for a sign of it, then taking over`,
+        `${folder} is locked by process 4 ${place}, which may still be running; waiting up to 1 s for a sign of life before taking over`,
       ]);
       await held.release();
     });
 
-    test('is waited for, and refused when a sign comes; of a clock in the future, too', async () => {
+    test('is respected if a heartbeat comes while waiting, even with a clock in the future', async () => {
       await forgeLock({ pid: 4, ...changes });
       const future = Date.now() / 1000 + 5000;
       await utimes(lock, future, future);
       const onWait = (): void => void utimes(lock, future + 1, future + 1);
       await expect(lockFolder(folder, { onWait })).rejects.toThrow(
-        /process 4 .* writes to it since .* and gave a sign just now; wait for it/,
+        /process 4 .* has been writing to it since .* and was active just now; wait for it/,
       );
     });
   });
 
-  test('waiting can be given up, and ends when the lock is released', async () => {
+  test('waiting can be aborted, and ends when the lock is released', async () => {
     await forgeLock({ hostname: 'elsewhere' });
     const controller = new AbortController();
     const onWait = (): void => controller.abort(new Error('given up'));
@@ -184,7 +186,7 @@ describe('lockFolder', () => {
     await (await lockFolder(folder, { onWait: () => void rm(lock) })).release();
   });
 
-  test('its holder gives signs, which touch no later lock', async () => {
+  test('heartbeats never touch a later lock', async () => {
     const held = await lockFolder(folder, { beatSeconds: 0.02 });
     const text = await readFile(lock, 'utf8');
     await utimes(lock, 1, 1);
@@ -204,7 +206,7 @@ describe('lockFolder', () => {
     ['a folder', () => mkdir(lock), 'it is a folder'],
     ['a link that leads nowhere', () => symlink('/nowhere', lock), 'a symbolic link to /nowhere'],
     ['a device', () => symlink('/dev/zero', lock), 'it is a device, not a regular file'],
-  ])('%s in its place is an error', async (_, make, problem) => {
+  ])('%s instead of the lock is an error', async (_, make, problem) => {
     await make();
     await expect(lockFolder(folder)).rejects.toThrow(VggError);
     await expect(lockFolder(folder)).rejects.toThrow(problem);
@@ -226,7 +228,7 @@ describe('lockFolder', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  test('says why it cannot', async () => {
+  test('says why it fails', async () => {
     await expect(lockFolder(join(folder, 'none'))).rejects.toThrow(/lock cannot be written: no such file/);
   });
 });

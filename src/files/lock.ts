@@ -1,14 +1,13 @@
 /**
- * One writer for a folder, a run's or the compiled kernels' (Node only). The file `lock` names it; it appears whole (written beside and linked, which
- * fails where the name is taken), so of several processes one gets it.
+ * Ensures one writer per folder, for runs and for compiled kernels (Node only). The file `lock` names the writer. It is
+ * written under another name and then linked, which fails if `lock` exists, so only one process gets it.
  *
- * A dead process leaves its lock. It is taken over by claiming `lock.after.ID`, with the dead lock's ID, which again
- * one process gets; only then does the claim replace `lock`. Whoever claims looks again afterwards whether `lock` still
- * is the dead one: if not, another one was faster, and the claim is void. A claim whose owner died is itself a dead
- * lock, and is claimed in the same way.
+ * A dead process leaves its lock behind. To take it over, a process creates the claim `lock.after.ID`, where ID is the
+ * dead lock's ID. Again only one process can. It then checks that `lock` is still the dead one; if not, another process
+ * was faster and the claim is void. Finally the claim replaces `lock`. A claim whose owner died is taken over likewise.
  *
- * Of a process that cannot be asked for, only its signs tell (`liveness.ts`): the holder writes the bytes of its lock
- * anew every few seconds, through the file that it holds open, so that the lock of a later holder is never touched.
+ * Processes of other machines are judged by heartbeats (`liveness.ts`): the holder rewrites its lock every few seconds
+ * through its open file, so that it never touches the lock of a later holder.
  */
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, link, open, readdir, rename, rm } from 'node:fs/promises';
@@ -29,34 +28,34 @@ import {
 } from './liveness.ts';
 
 export interface FolderLock {
-  /** Lets the next writer in. May be called twice. */
+  /** Releases the lock. May be called twice. */
   readonly release: () => Promise<void>;
-  /** Whether the folder still has this lock. It has not if it was emptied, moved or replaced. */
+  /** Whether the folder still contains this lock; false if the folder was emptied, moved or replaced. */
   readonly isHeld: () => Promise<boolean>;
 }
 
 export interface LockOptions {
-  /** Waits for signs of a holder that cannot be asked for, and is told so. Without it such a lock is refused at once. */
+  /** Called before waiting for a holder that may run elsewhere. If absent, locking fails at once instead of waiting. */
   readonly onWait?: ((line: string) => void) | undefined;
-  /** Gives up waiting. */
+  /** Aborts waiting. */
   readonly signal?: AbortSignal | undefined;
-  /** Seconds; those of `liveness.ts` by default. */
+  /** Seconds; the values of `liveness.ts` by default. */
   readonly beatSeconds?: number | undefined;
   readonly silentSeconds?: number | undefined;
 }
 
 /** The process that a lock names. */
 export interface LockHolder extends ProcessFacts {
-  /** Of this very lock. */
+  /** Identifies this lock. */
   readonly id: string;
   /** ISO 8601, UTC. */
   readonly started: string;
 }
 
-/** A lock, or a claim on one, as it stands. */
+/** A lock or claim as found on disk. */
 interface FoundLock extends LockHolder {
   readonly path: string;
-  /** Of its last sign, by the file server's clock. */
+  /** Time of the last heartbeat, by the file server's clock. */
   readonly mtimeMs: number;
 }
 
@@ -71,12 +70,12 @@ const holderSchema: z.ZodType<LockHolder> = z.object({
   namespace: short.optional(),
 });
 
-/** Longer than any process takes between creating its lock and having written it. */
+/** An upper bound on the time between creating a lock file and finishing its content. */
 const tornMilliseconds = 2000;
 
 /**
- * Makes this process the one writer of `folder`.
- * @throws InUseError that names the other writer, and what to do.
+ * Makes this process the only writer of `folder`.
+ * @throws InUseError that names the other writer and what to do.
  */
 export async function lockFolder(folder: string, options: LockOptions = {}): Promise<FolderLock> {
   const lock = join(folder, 'lock');
@@ -87,18 +86,18 @@ export async function lockFolder(folder: string, options: LockOptions = {}): Pro
     if (created) return held(lock, own.id, created, text, options);
     const chain = await readChain(lock);
     const last = chain.at(-1);
-    if (last === undefined) continue; // Released meanwhile.
+    if (last === undefined) continue; // Released in the meantime.
     if (!(await isGone(folder, last, options))) {
-      // A second look: what stood at the end may have been a void claim.
+      // Check again: the last entry may have been a void claim.
       if ((await readChain(lock)).at(-1)?.id !== last.id) continue;
       throw new InUseError(refusal(folder, lock, last));
     }
     const claim = `${lock}.after.${last.id}`;
     const claimed = await createExclusively(claim, text);
-    if (!claimed) continue; // Claimed meanwhile.
+    if (!claimed) continue; // Claimed in the meantime.
     try {
       const now = await readChain(lock);
-      // The dead ones, and the own claim at the end.
+      // The dead locks, followed by our own claim.
       if (now.length === chain.length + 1 && chain.every(({ id }, i) => now[i]?.id === id)) {
         await rename(claim, lock);
         await removeClaims(folder);
@@ -113,7 +112,7 @@ export async function lockFolder(folder: string, options: LockOptions = {}): Pro
   }
 }
 
-/** Gives signs until it is released. */
+/** Sends heartbeats until the lock is released. */
 function held(
   lock: string,
   id: string,
@@ -122,7 +121,7 @@ function held(
   { beatSeconds: beat = beatSeconds }: LockOptions,
 ): FolderLock {
   let sign: Promise<unknown> = Promise.resolve();
-  // The same bytes: whoever reads meanwhile reads them whole.
+  // The bytes stay the same, so concurrent readers always see a complete lock.
   const timer = setInterval(() => {
     sign = file.write(text, 0, text.length, 0).catch(() => undefined);
   }, beat * 1000).unref();
@@ -141,7 +140,7 @@ function held(
   };
 }
 
-/** The process that writes to `folder` now, or one that cannot be asked for and gave signs, by our own clock. */
+/** The process that writes to `folder`: alive on this machine, or elsewhere with a recent heartbeat by our clock. */
 export async function lockHolder(folder: string): Promise<LockHolder | undefined> {
   const last = (await readChain(join(folder, 'lock'))).at(-1);
   if (!last) return undefined;
@@ -151,8 +150,8 @@ export async function lockHolder(folder: string): Promise<LockHolder | undefined
 }
 
 /**
- * Whether the holder is no more. Of one that cannot be asked for it waits for a sign.
- * @throws InUseError where it does not wait.
+ * Whether the holder is dead. If it may run elsewhere, waits for its heartbeat.
+ * @throws InUseError if waiting was not requested.
  */
 async function isGone(folder: string, holder: FoundLock, options: LockOptions): Promise<boolean> {
   const liveness = holderLiveness(holder);
@@ -164,11 +163,11 @@ async function isGone(folder: string, holder: FoundLock, options: LockOptions): 
   const who = `process ${holder.pid} ${whereabouts(holder)}`;
   if (!onWait) {
     throw new InUseError(
-      `${folder} is in use: ${who} gave its last sign ${Math.round(quiet)} s ago; if it has ended, try again in ${left} s`,
+      `${folder} is in use: ${who} was last active ${Math.round(quiet)} s ago; if it has ended, try again in ${left} s`,
     );
   }
   onWait(
-    `${folder} was locked by ${who}, which may still run: waiting up to ${left} s for a sign of it, then taking over`,
+    `${folder} is locked by ${who}, which may still be running; waiting up to ${left} s for a sign of life before taking over`,
   );
   for (const begun = performance.now(); performance.now() - begun < 1000 * left; ) {
     await sleep(Math.min(1000, 100 * silent), undefined, signal && { signal }).catch((error: unknown) => {
@@ -176,7 +175,7 @@ async function isGone(folder: string, holder: FoundLock, options: LockOptions): 
       throw error;
     });
     const now = await readLock(holder.path);
-    // Released, or taken over: a new look at all.
+    // Released or taken over: read the whole chain again.
     if (now?.id !== holder.id || now.mtimeMs !== holder.mtimeMs) return false;
   }
   return true;
@@ -185,7 +184,7 @@ async function isGone(folder: string, holder: FoundLock, options: LockOptions): 
 const holderLiveness = (holder: LockHolder): ReturnType<typeof livenessOf> =>
   holder.pid === 0 ? 'dead' : livenessOf(identityOf(holder));
 
-/** The lock, the claim on it, the claim on that one, …: the last one counts. */
+/** The lock, the claim on it, the claim on that claim, and so on. The last one counts. */
 async function readChain(lock: string): Promise<readonly FoundLock[]> {
   const chain: FoundLock[] = [];
   for (let path = lock; ; path = `${lock}.after.${chain.at(-1)!.id}`) {
@@ -196,8 +195,8 @@ async function readChain(lock: string): Promise<readonly FoundLock[]> {
 }
 
 /**
- * Undefined where there is none. A file that stays unreadable was left by a machine that lost its power: its holder
- * is dead.
+ * Reads a lock; undefined if it does not exist. A lock that stays unreadable was left by a power loss, so its holder is
+ * dead.
  */
 async function readLock(path: string): Promise<FoundLock | undefined> {
   const asked = Date.now();
@@ -217,7 +216,7 @@ async function readLock(path: string): Promise<FoundLock | undefined> {
   }
 }
 
-/** Text and facts through one open file, which a file server answers anew. */
+/** Reads text and stats through one freshly opened file, so that a network file system does not answer from its cache. */
 async function readSmall(path: string) {
   const file = await openRegular(path);
   try {
@@ -237,7 +236,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** The file, open for writing; undefined where `path` exists. */
+/** Creates a file and returns it open for writing; undefined if `path` exists. */
 async function createExclusively(path: string, text: Uint8Array): Promise<FileHandle | undefined> {
   const temporary = temporaryBeside(path);
   const write = async (to: string): Promise<FileHandle> => {
@@ -258,7 +257,7 @@ async function createExclusively(path: string, text: Uint8Array): Promise<FileHa
     } catch (error) {
       await file.close();
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
-      // A file system without links: the file is empty for a moment, which readers wait out.
+      // On a file system without hard links the file is empty for a moment; readers wait until it is complete.
       return await write(path);
     }
   } catch (error) {
@@ -269,7 +268,7 @@ async function createExclusively(path: string, text: Uint8Array): Promise<FileHa
   }
 }
 
-/** Claims are void once `lock` is another one. */
+/** Deletes all claims: they are void once `lock` has been replaced. */
 async function removeClaims(folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => /^lock\.after\.[0-9a-z-]+$/.test(name));
   await Promise.all(names.map((name) => rm(join(folder, name), { force: true })));
@@ -279,19 +278,18 @@ function refusal(folder: string, lock: string, holder: FoundLock): string {
   const { pid, started } = holder;
   if (holderLiveness(holder) === 'unknown') {
     return (
-      `${folder} is in use: process ${pid} ${whereabouts(holder)} writes to it since ${started} and gave a sign just now; ` +
-      `wait for it, end it there, or name another folder (${resolve(lock)} is its lock)`
+      `${folder} is in use: process ${pid} ${whereabouts(holder)} has been writing to it since ${started} and was active just now; ` +
+      `wait for it, stop it there, or choose another folder (its lock is ${resolve(lock)})`
     );
   }
-  const who =
-    pid === process.pid ? 'this very process' : `process ${pid} on this machine (${holder.hostname})`;
-  return `${folder} is in use: ${who} writes to it since ${started}; wait for it, end it, or name another folder`;
+  const who = pid === process.pid ? 'this process' : `process ${pid} on this machine (${holder.hostname})`;
+  return `${folder} is in use: ${who} has been writing to it since ${started}; wait for it, stop it, or choose another folder`;
 }
 
-/** Where a process runs that cannot be asked for from here. */
+/** Describes where a process runs that this process cannot look up. */
 function whereabouts({ hostname: host, boot, namespace }: LockHolder): string {
   const self = thisProcess();
   if (host !== self.hostname) return `on ${host}`;
-  if (boot !== self.boot) return `on a machine of this name (${host}), before a restart or elsewhere`;
+  if (boot !== self.boot) return `on ${host} (before its last restart, or another machine with this name)`;
   return namespace === self.namespace ? `on ${host}` : 'in another container';
 }

@@ -12,25 +12,25 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true }));
 
-test('a folder is made with those above it, and may be there', async () => {
+test('creates a folder and its parents, which may exist', async () => {
   const path = join(root, 'a', 'b', 'c');
   makeFolder(path);
   makeFolder(path);
   expect((await stat(path)).isDirectory()).toBe(true);
 });
 
-test('a file in its way is an error', async () => {
+test('a file in the path is an error', async () => {
   await writeFile(join(root, 'file'), '');
   const path = join(root, 'file');
   expect(() => makeFolder(path)).toThrow(
-    new VggError(`${path} cannot be written: there is a file of this name already`),
+    new VggError(`${path} cannot be written: a file with this name already exists`),
   );
   expect(() => makeFolder(join(path, 'below'))).toThrow(/ cannot be written: .* file/);
   await symlink(join(root, 'nowhere'), join(root, 'dangling'));
   expect(() => makeFolder(join(root, 'dangling', 'below'))).toThrow(/dangling.* cannot be written: /);
 });
 
-test.skipIf(!existsSync('/proc/self'))('it ends where the system lets nothing be made', () => {
+test.skipIf(!existsSync('/proc/self'))('returns if the system allows no folder', () => {
   expect(() => makeFolder('/proc/vggnet')).toThrow('cannot create a folder in /proc');
   expect(() => makeFolder('/proc/vggnet/below')).toThrow('cannot create a folder in /proc');
 });

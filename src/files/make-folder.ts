@@ -1,12 +1,12 @@
-/** Folders with those above them (Node only). */
+/** Creates folders and their parents (Node only). */
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { VggError } from '../errors.ts';
 import { cannotWrite } from './files.ts';
 
 /**
- * As `mkdirSync` with `recursive`, which in Node 26 never returns where the parent is there and the system says that it
- * is not, as in `/proc`. Several processes may make the same folder at once.
+ * Like `mkdirSync` with `recursive`, which in Node 26 never returns if the system reports an existing parent as missing,
+ * as `/proc` does. Several processes may create the same folder at once.
  * @throws VggError that names the folder and the reason.
  */
 export function makeFolder(path: string, mode = 0o777): void {
@@ -17,7 +17,7 @@ export function makeFolder(path: string, mode = 0o777): void {
     throw new VggError(`${path} cannot be written: cannot create a folder in ${parent}`);
 }
 
-/** False where the system says that there is no parent. */
+/** Returns false if the system reports that the parent does not exist. */
 function tryToMake(path: string, mode: number): boolean {
   try {
     mkdirSync(path, mode);

@@ -18,7 +18,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-test('the checkpoint before is kept as a copy', async () => {
+test('the previous checkpoint is kept as a copy', async () => {
   const path = join(folder, 'last.safetensors');
   const at = (totalSteps: number): Checkpoint => ({
     weights: new Map([['fc.bias', { shape: [1], data: Float32Array.of(totalSteps) }]]),

@@ -19,38 +19,40 @@ const folder = (name: string, mode = 0o755): string => {
 };
 
 describe.skipIf(!process.getuid)('a private folder', () => {
-  test('is made, for its user alone, below a sticky one', () => {
+  test('is created for its user only, below a sticky one', () => {
     folder('sticky', 0o1777);
     const path = join(scratch, 'sticky/a/b');
     makePrivateFolder(path);
     expect(statSync(path).mode & 0o777).toBe(0o700);
   });
 
-  test.for([0o777, 0o775])('is refused below one that others may write in (mode %o)', (mode) => {
+  test.for([0o777, 0o775])('is rejected below a folder that others can write to (mode %o)', (mode) => {
     const open = folder('open', mode);
     folder('open/safe/vggnet');
     const path = join(open, 'safe/vggnet/native');
-    expect(() => makePrivateFolder(path)).toThrow(`others may write in ${open} (mode ${mode.toString(8)})`);
+    expect(() => makePrivateFolder(path)).toThrow(
+      `${open} is writable by other users (mode ${mode.toString(8)})`,
+    );
   });
 
-  test('is refused behind a link that lies in such a folder, or leads through one', () => {
+  test('is rejected if a link in its path lies in such a folder or leads through one', () => {
     folder('safe/vggnet');
     const open = folder('open', 0o777);
     symlinkSync(join(scratch, 'safe'), join(open, 'link'));
     // A link in a good folder, to one in a bad folder.
     symlinkSync('open/link', join(scratch, 'cache'));
     expect(() => makePrivateFolder(join(scratch, 'cache/vggnet/native'))).toThrow(
-      `others may write in ${open}`,
+      `${open} is writable by other users`,
     );
     // Up and down again: the folder below it is good, and others can replace it.
     folder('open/inner');
     symlinkSync('open/inner/../../safe', join(scratch, 'winding'));
     expect(() => makePrivateFolder(join(scratch, 'winding/vggnet/native'))).toThrow(
-      `others may write in ${open}`,
+      `${open} is writable by other users`,
     );
   });
 
-  test('is accepted behind links that only this user can change', () => {
+  test('is accepted if only this user can change the links in its path', () => {
     folder('safe');
     symlinkSync('safe', join(scratch, 'one'));
     symlinkSync(join(scratch, 'one'), join(scratch, 'two'));
@@ -58,12 +60,12 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     expect(statSync(join(scratch, 'safe/vggnet/native')).mode & 0o777).toBe(0o700);
   });
 
-  test('is refused where links lead in a circle', () => {
+  test('is rejected if links form a loop', () => {
     symlinkSync('circle', join(scratch, 'circle'));
-    expect(() => makePrivateFolder(join(scratch, 'circle/native'))).toThrow('too many links');
+    expect(() => makePrivateFolder(join(scratch, 'circle/native'))).toThrow('too many symbolic links');
   });
 
-  test.skipIf(process.getuid?.() !== 0)('is refused below a folder, or a link, of another user', () => {
+  test.skipIf(process.getuid?.() !== 0)('is rejected below a folder or link of another user', () => {
     const other = folder('other');
     chownSync(other, 12_345, 12_345);
     const message = 'belongs to another user (12345)';

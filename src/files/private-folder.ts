@@ -1,21 +1,21 @@
 /**
- * Folders from which code is loaded (Node only). Whoever can write in such a folder, or put another one in its place, runs
- * code as this user: each folder on the way to it belongs to this user or to root, and others may not write in it, unless it
- * is sticky, as `/tmp` is. Links are followed by hand, since a link lies in a folder, too.
+ * Folders from which code is loaded (Node only). Anyone who can write to such a folder, or replace it, can run code as
+ * this user. So every folder on its path must belong to this user or root, and must not be writable by others unless it
+ * is sticky like `/tmp`. Symbolic links are resolved here, because the folder that contains a link matters, too.
  */
 import { chmodSync, lstatSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VggError } from '../errors.ts';
 import { makeFolder } from './make-folder.ts';
 
-/** As many links as Linux follows. */
+/** The number of links that Linux follows. */
 const mostLinks = 40;
 const modeOf = ({ mode }: Stats): string => (mode & 0o7777).toString(8);
 
 /**
- * Makes the folder, where it is missing, and makes sure that it is for this user alone. The user's own folder around it is
- * closed to others, which `onNotice` is told. On Windows, where folders have no owner in this sense, it is only made.
- * @throws VggError with the folder that others could change, and the way out.
+ * Creates the folder if needed and checks that only this user can access it. Removes other users' write permission from
+ * its parent if that belongs to this user, and reports this to `onNotice`. On Windows it only creates the folder.
+ * @throws VggError that names the folder that others can change, and the way out.
  */
 export function makePrivateFolder(directory: string, onNotice?: (line: string) => void): void {
   const user = process.getuid?.();
@@ -30,16 +30,18 @@ export function makePrivateFolder(directory: string, onNotice?: (line: string) =
   if (user === undefined) return;
   if (stat.uid !== user) throw belongsTo(directory, stat);
   if ((stat.mode & 0o077) !== 0)
-    throw new VggError(`others may enter ${directory} (mode ${modeOf(stat)}); chmod 700 it`);
+    throw new VggError(`${directory} is open to other users (mode ${modeOf(stat)}); run chmod 700 on it`);
 }
 
 const belongsTo = (folder: string, { uid }: Stats): VggError =>
-  new VggError(`${folder} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME`);
+  new VggError(
+    `${folder} belongs to another user (${uid}); remove it or set XDG_CACHE_HOME to another folder`,
+  );
 
-/** Checks what there is of the way to a folder, from the root on: what was checked, others can no longer change. */
+/** Checks the existing part of a folder's path, starting at the root: others cannot change what was checked already. */
 function checkWay(directory: string, onNotice: ((line: string) => void) | undefined): void {
   const root = lstatSync('/');
-  // In a container, root may have another number.
+  // In a container, root may have another user ID.
   const trusted = [0, root.uid, process.getuid!()];
   const around = dirname(resolve(directory));
   const rest = resolve(directory).split('/').filter(Boolean);
@@ -56,13 +58,14 @@ function checkWay(directory: string, onNotice: ((line: string) => void) | undefi
     if (!stat) return;
     if (!trusted.includes(stat.uid)) throw belongsTo(path, stat);
     if (stat.isSymbolicLink()) {
-      if (++links > mostLinks) throw new VggError(`${directory} leads through too many links`);
+      if (++links > mostLinks)
+        throw new VggError(`${directory}: its path has too many symbolic links; use a path without them`);
       const target = readlinkSync(path);
       if (target.startsWith('/')) folder = '/';
       rest.unshift(...target.split('/').filter((part) => part !== '' && part !== '.'));
       continue;
     }
-    // What is no folder is found out where it is used.
+    // Not a folder: the caller reports it.
     if (!stat.isDirectory()) return;
     folder = path;
     if (rest.length > 0) checkFolder(folder, stat, folder === around, onNotice);
@@ -78,11 +81,11 @@ function checkFolder(
   if ((stat.mode & 0o022) === 0 || (stat.mode & 0o1000) !== 0) return;
   if (isOurs && stat.uid === process.getuid!()) {
     chmodSync(folder, stat.mode & 0o7755);
-    onNotice?.(`${folder} was open for others to write in, and is so no longer`);
+    onNotice?.(`${folder} was writable by other users; removed their permission`);
     return;
   }
   throw new VggError(
-    `others may write in ${folder} (mode ${modeOf(stat)}) and could put their code into the cache below it; ` +
-      'chmod go-w it or set XDG_CACHE_HOME to another place',
+    `${folder} is writable by other users (mode ${modeOf(stat)}), who could put their code into the cache below it; ` +
+      'run chmod go-w on it or set XDG_CACHE_HOME to another folder',
   );
 }

@@ -99,7 +99,7 @@ describe.skipIf(process.platform === 'win32')('special files', () => {
       await expect(cifar10({ data })).rejects.toThrow(VggError);
     });
 
-    test("as a worker's sign of life", () => {
+    test("as a worker's heartbeat", () => {
       const workers = mkdtempSync(join(folder, 'workers-'));
       symlinkSync(at(kind), join(workers, 'a.json'));
       expect(readWorkers(workers)).toEqual([]);
@@ -107,7 +107,7 @@ describe.skipIf(process.platform === 'win32')('special files', () => {
   });
 });
 
-test('what the system says has no codes, calls and quotes', () => {
+test('system errors are shown without codes, calls and quotes', () => {
   const error = (code: string, message: string): Error => Object.assign(new Error(message), { code });
   expect(reason(error('EUCLEAN', "EUCLEAN: structure needs cleaning, open '/a, b'"))).toBe(
     'structure needs cleaning',
@@ -115,7 +115,7 @@ test('what the system says has no codes, calls and quotes', () => {
   expect(reason(error('EXYZ', 'EXYZ: something, rare, read'))).toBe('something, rare');
   expect(reason(new Error('plain words, and more'))).toBe('plain words, and more');
   expect(cannotRun('sbatch', error('ENOENT', 'spawn sbatch ENOENT')).message).toBe(
-    'sbatch cannot be started: no such program',
+    'sbatch cannot be started: program not found',
   );
   expect(cannotRun('/x', error('EACCES', 'spawn /x EACCES')).message).toBe(
     '/x cannot be started: no permission',

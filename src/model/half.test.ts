@@ -28,7 +28,7 @@ test('values are rounded to the nearest half, ties to even', () => {
   expect(toHalf(Number.NaN) & 0x7fff).toBeGreaterThan(0x7c00);
 });
 
-test('packed weights come back rounded; a part of them is refused', () => {
+test('packed weights come back rounded; truncated ones are rejected', () => {
   const weights = new Map([
     ['a.weight', { shape: [2, 2], data: Float32Array.of(1, -0.1, 1e-9, 300.7) }],
     ['a.bias', { shape: [1], data: Float32Array.of(7) }],

@@ -1,17 +1,17 @@
 /**
- * Half precision (IEEE 754 binary16), and weights packed into it: how a report carries its network. Values are rounded
- * to the nearest half, ties to even.
+ * Half precision (IEEE 754 binary16) and weights packed into it, as reports embed their network. Values are rounded to
+ * the nearest half, ties to even.
  */
 import { DataError } from '../errors.ts';
 import type { Shape, Weights } from './layer.ts';
 
-/** Which values packed weights hold, in order. */
+/** Names and shapes of packed weights, in order. */
 export type TensorList = readonly { readonly name: string; readonly shape: Shape }[];
 
 const floats = new Float32Array(1);
 const bits = new Uint32Array(floats.buffer);
 
-/** The half nearest to `value`, as its 16 bits. What is too large becomes infinite. */
+/** Returns the 16 bits of the half nearest to `value`. Values that are too large become infinite. */
 export function toHalf(value: number): number {
   floats[0] = value;
   const word = bits[0]!;
@@ -30,7 +30,7 @@ export function toHalf(value: number): number {
   return sign | (kept + (rest > tie || (rest === tie && kept & 1) ? 1 : 0));
 }
 
-/** The value of a half. */
+/** Converts the 16 bits of a half to a number. */
 export function fromHalf(half: number): number {
   const exponent = (half >>> 10) & 31;
   const fraction = half & 0x3ff;
@@ -49,7 +49,7 @@ export function roundedToHalf(weights: Weights): Weights {
   );
 }
 
-/** Weights as little-endian halves, one tensor behind the other. */
+/** Packs weights as little-endian halves, one tensor after another. */
 export function packHalves(weights: Weights): { tensors: TensorList; bytes: Uint8Array } {
   const count = [...weights.values()].reduce((sum, { data }) => sum + data.length, 0);
   const bytes = new Uint8Array(2 * count);
@@ -64,7 +64,7 @@ export function packHalves(weights: Weights): { tensors: TensorList; bytes: Uint
   return { tensors: [...weights].map(([name, { shape }]) => ({ name, shape })), bytes };
 }
 
-/** Weights from `packHalves`. @throws DataError where the number of bytes is not that of the tensors. */
+/** Unpacks weights from `packHalves`. @throws DataError if the number of bytes does not match the tensors. */
 export function unpackHalves(tensors: TensorList, bytes: Uint8Array): Weights {
   const table = Float32Array.from({ length: 65_536 }, (_, half) => fromHalf(half));
   let at = 0;
@@ -77,7 +77,7 @@ export function unpackHalves(tensors: TensorList, bytes: Uint8Array): Weights {
   );
   if (at !== bytes.length) {
     throw new DataError(
-      `weights: ${bytes.length} bytes where the tensors need ${at}; they are cut off or of another network`,
+      `weights: the file has ${bytes.length} bytes, but the tensors need ${at}; it is truncated or from another network`,
     );
   }
   return weights;

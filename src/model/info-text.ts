@@ -1,4 +1,4 @@
-/** What weights say of themselves (`info.ts`) as the text that weight files keep, and back; files come from anywhere. */
+/** Writes and reads the metadata in weight files (`info.ts`). Files are untrusted, so everything read is checked. */
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { packageVersion } from '../cli/version.ts';
@@ -12,7 +12,7 @@ import { buildNetwork, type Sequential, sequential } from './network.ts';
 /** The key in a file's `__metadata__`. */
 export const infoKey = 'vggnet';
 
-/** The most characters of the text: enough for any names of classes that are allowed. */
+/** The most characters of the metadata; enough for all allowed class names. */
 const longestText = 4 * 2 ** 20;
 
 const value = z.union([z.number(), z.array(z.number()).max(100)]);
@@ -38,7 +38,7 @@ const schema = z.object({
     .optional(),
 });
 
-/** @throws UsageError where it says what `parseInfo` would refuse. */
+/** Formats metadata as JSON. @throws UsageError if `parseInfo` would reject it. */
 export function formatInfo({ network, input, ...data }: ModelInfo): string {
   const classes = buildNetwork(network, input).output[0]!;
   const text = JSON.stringify({
@@ -55,7 +55,7 @@ export function formatInfo({ network, input, ...data }: ModelInfo): string {
   return text;
 }
 
-/** A model that has a name by that and its options, any other by its layers. */
+/** A named model is stored by name and options, any other network by its layers. */
 function networkData({ name, layers, options }: Sequential, classes: number): unknown {
   if (options === undefined) return { name, layers };
   const rebuilt = createModel(name, { classes, options });
@@ -64,19 +64,19 @@ function networkData({ name, layers, options }: Sequential, classes: number): un
     : { name, layers };
 }
 
-/** Undefined where the file says nothing of itself, as PyTorch's do. @throws DataError that names the value and the rule. */
+/** Parses a file's metadata; undefined if it has none, like PyTorch's files. @throws DataError naming value and rule. */
 export function infoIn(metadata: Readonly<Record<string, string>>): ModelInfo | undefined {
   return Object.hasOwn(metadata, infoKey) ? parseInfo(metadata[infoKey]!) : undefined;
 }
 
 function parseInfo(text: string): ModelInfo {
   if (text.length > longestText) {
-    throw refused(`it has ${text.length} characters, above the limit of ${longestText}`);
+    throw invalid(`it has ${text.length} characters, above the limit of ${longestText}`);
   }
   const { value: parsed, problem } = parseJson(text, { depth: 8, unique: true });
-  if (problem !== undefined) throw refused(`it ${problem}`);
+  if (problem !== undefined) throw invalid(`it ${problem}`);
   const checked = check(schema, parsed);
-  if (checked.problems) throw refused(checked.problems.slice(0, 6).join('; '));
+  if (checked.problems) throw invalid(checked.problems.slice(0, 6).join('; '));
   const { network: data, input, dataset, labels, classes, normalization } = checked.value;
   try {
     const network =
@@ -95,9 +95,9 @@ function parseInfo(text: string): ModelInfo {
       ...(normalization !== undefined && { normalization }),
     };
   } catch (error) {
-    throw error instanceof VggError ? refused(error.message, error) : error;
+    throw error instanceof VggError ? invalid(error.message, error) : error;
   }
 }
 
-const refused = (problem: string, cause?: unknown): DataError =>
-  new DataError(`what it says of itself (__metadata__.${infoKey}) cannot be used: ${problem}`, { cause });
+const invalid = (problem: string, cause?: unknown): DataError =>
+  new DataError(`metadata (__metadata__.${infoKey}) is invalid: ${problem}`, { cause });

@@ -34,7 +34,7 @@ test('the version is that of the package', () => {
   expect(packageVersion()).toBe(version);
 });
 
-describe('what weights say of themselves', () => {
+describe('metadata of weights', () => {
   test.for([vgg7, custom, createModel('simplified', { classes: 3 })])(
     '$name is read as it was written',
     (model) => {
@@ -86,7 +86,7 @@ describe('what weights say of themselves', () => {
     ],
     ['a huge input', textOf({ input: [3, 1e9, 1e9] }), 'input[1]: 1000000000 is above the limit of 1000000'],
     ['two sides', textOf({ input: [32, 32] }), 'is neither [channels, height, width] nor [features]'],
-    ['too few classes', textOf({ classes: ['a'] }), "1 names for the network's 3 classes"],
+    ['too few classes', textOf({ classes: ['a'] }), 'the network has 3 classes, not 1'],
     ['long names', textOf({ classes: ['a', 'b', 'c'.repeat(201)] }), 'has more than 200 characters'],
     ['names that are numbers', textOf({ classes: [1, 2, 3] }), '1 is not text'],
     [
@@ -97,7 +97,7 @@ describe('what weights say of themselves', () => {
     ['a deviation of 0', textOf({ normalization: { mean: [1], std: [0] } }), 'deviations above 0'],
     ['labels of its own', textOf({ labels: 'medium' }), 'labels: "medium" is not one of fine, coarse'],
     ['a prototype', { vggnet: '{"__proto__":{"version":"1"}}' }, 'version: is missing'],
-  ])('refuses %s', ([, metadata, problem]) => {
+  ])('rejects %s', ([, metadata, problem]) => {
     expect(() => infoIn(metadata)).toThrow(DataError);
     expect(() => infoIn(metadata)).toThrow(problem);
   });
@@ -120,7 +120,7 @@ test('a loader tells data set, classes and normalization, unless a function may 
   expect(dataInfoOf({ dataset, transform: compose([toTensor(), (image) => image]) })).toEqual(said);
 });
 
-test('networks differ where they compute otherwise, not by dropout, momentum or names', () => {
+test('networks differ by what they compute, not by dropout, momentum or names', () => {
   const build = (stride: number, ...more: Parameters<typeof sequential>[0][number][]): typeof custom =>
     sequential([conv2d({ out: 2, kernel: 3, stride }), ...more, maxPool2d(2), flatten(), linear(3)]);
   expect(networkDifference(build(1), build(1, dropout(0.5)))).toBeUndefined();
@@ -141,11 +141,11 @@ test.for<[Parameters<typeof contradictions>[1], unknown]>([
   [{ modelOptions: { hidden: 32 } }, [{ option: 'modelOptions', stored: 'hidden=16', chosen: 'hidden=32' }]],
   [{ dataset: 'cifar10' }, [{ option: 'dataset', stored: 'shapes', chosen: 'cifar10' }]],
   [{ normalize: false }, [{ option: 'normalize', stored: 'true', chosen: 'false' }]],
-])('what is chosen against a file: %j', ([chosen, found]) => {
+])('choices that contradict a file: %j', ([chosen, found]) => {
   expect(contradictions(infoFor(vgg7), chosen)).toEqual(found);
 });
 
-test('a network of its own contradicts every model but an equal one', () => {
+test('a custom network contradicts every model except an equal one', () => {
   const equal = sequential(createModel('simplified', { classes: 3 }).layers);
   expect(contradictions(infoFor(equal), { model: 'simplified' })).toEqual([]);
   expect(contradictions(infoFor(custom), { model: 'simplified' })).toMatchObject([{ option: 'model' }]);

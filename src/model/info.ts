@@ -1,7 +1,7 @@
 /**
- * What is needed to use weights besides their values: the network, the shape and normalization of its images, and the
- * names of its classes. A model knows it from its network and the images it learns from; weight files keep it
- * (`info-text.ts`), so whoever loads them need not repeat it, and contradictions are found.
+ * Metadata needed to use weights: the network, the shape and normalization of its images, and the class names. A model
+ * takes it from its network and training images. Weight files store it (`info-text.ts`), so that loading them needs no
+ * further options and contradictions are detected.
  */
 import type { Dataset } from '../data/dataset.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
@@ -12,15 +12,15 @@ import type { LayerSpec, Network, Shape } from './layer.ts';
 import { completeOptions, createModel, models, type OptionValue } from './models.ts';
 import type { Sequential } from './network.ts';
 
-/** What weights have learned from. What is absent is not known. */
+/** The data that weights were trained on. Absent fields are unknown. */
 export interface DataInfo {
   /** The data set's name. */
   readonly dataset?: string;
-  /** Of CIFAR-100: which classes. */
+  /** For CIFAR-100: which classes. */
   readonly labels?: 'fine' | 'coarse';
   /** Names of the classes by label. */
   readonly classes?: readonly string[];
-  /** Mean and deviation by which images scaled to 0–1 are normalized; null: they are not. */
+  /** Mean and deviation that normalize images scaled to 0–1; null if images are not normalized. */
   readonly normalization?: ChannelStatistics | null;
 }
 
@@ -30,11 +30,11 @@ export interface ModelInfo extends DataInfo {
   readonly input: Shape;
 }
 
-/** The most characters of a class's name, and of all names together. */
+/** The most characters of a class name, and of all class names together. */
 const longestClass = 200;
 const longestClasses = 500_000;
 
-/** What a model learns from images of `dataset` that go through `transform`. */
+/** The metadata of a model trained on images of `dataset` after `transform`. */
 export function dataInfoOf({
   dataset: { name, classes },
   transform,
@@ -51,7 +51,7 @@ export function dataInfoOf({
   };
 }
 
-/** The normalization in a chain of transforms; null where there is none, undefined where a function may do anything. */
+/** The normalization in a chain of transforms; null if there is none, undefined if a custom function makes it unknown. */
 function normalizationOf(transform: Transform): ChannelStatistics | null | undefined {
   const links = linksOf(transform);
   const own = links.flatMap((link) =>
@@ -62,30 +62,36 @@ function normalizationOf(transform: Transform): ChannelStatistics | null | undef
   return link ? { mean: link.mean, std: link.std } : null;
 }
 
-/** What a network's weights need, in the form of files. */
+/** A network's metadata as stored in files. */
 export function infoOf({ name, options, input, layers }: Network, data: DataInfo): ModelInfo {
   const network = { name, layers: layers.map(({ spec }) => spec), ...(options && { options }) };
   return { network, input, ...data };
 }
 
-/** @throws UsageError unless these are names for so many classes (any number where that is not known). */
+/** @throws UsageError unless `classes` is a list of `count` names (any number if `count` is unknown). */
 export function checkClasses(where: string, classes: unknown, count?: number): void {
   if (!Array.isArray(classes) || !classes.every((name) => typeof name === 'string')) {
-    throw new UsageError(`${where}: the classes are ${shown(classes)}, not a list of names`);
+    throw new UsageError(`${where}: classes is ${shown(classes)}, not a list of names`);
   }
   if (count !== undefined && classes.length !== count) {
-    throw new UsageError(`${where}: ${classes.length} names for the network's ${count} classes`);
+    throw new UsageError(
+      `${where}: the network has ${count} classes, not ${classes.length}; give one name for each class`,
+    );
   }
   const long = classes.find(({ length }) => length > longestClass);
   if (long !== undefined) {
-    throw new UsageError(`${where}: class ${shown(long)} has more than ${longestClass} characters`);
+    throw new UsageError(
+      `${where}: class ${shown(long)} has more than ${longestClass} characters; shorten it`,
+    );
   }
   if (classes.reduce((sum, { length }) => sum + length, 0) > longestClasses) {
-    throw new UsageError(`${where}: the names of the classes have more than ${longestClasses} characters`);
+    throw new UsageError(
+      `${where}: the class names have more than ${longestClasses} characters together; shorten them`,
+    );
   }
 }
 
-/** @throws UsageError unless it is null, or has a mean and a deviation for each channel, or one for all. */
+/** @throws UsageError unless it is null, or has one mean and deviation for each channel or for all channels. */
 export function checkNormalization(where: string, normalization: unknown, [channels = 1]: Shape): void {
   if (normalization === null) return;
   const { mean, std } = isObject(normalization) ? normalization : {};
@@ -94,20 +100,20 @@ export function checkNormalization(where: string, normalization: unknown, [chann
   if (isList(mean) && isList(std) && mean.length === std.length && std.every((value) => value > 0)) return;
   throw new UsageError(
     `${where}: the normalization is not { mean, std } with a number for each of ${channels} channels and ` +
-      'deviations above 0; leave it null where images are not normalized',
+      'deviations above 0; use null if images are not normalized',
   );
 }
 
-/** In what two networks differ that compute from the same weights; undefined where they do not. */
+/** Describes the first difference in what two networks compute; undefined if they are equal. */
 export function networkDifference(a: Sequential, b: Sequential): string | undefined {
   const [left, right] = [a, b].map(({ layers }) => layers.map(geometry).filter((text) => text !== undefined));
   const place = left!.findIndex((text, i) => text !== right![i]);
   if (place < 0 && left!.length === right!.length) return undefined;
   const at = place < 0 ? left!.length : place;
-  return `${a.name} has ${left![at] ?? 'no more layers'} where ${b.name} has ${right![at] ?? 'no more layers'}`;
+  return `${a.name} has ${left![at] ?? 'no more layers'}, but ${b.name} has ${right![at] ?? 'no more layers'}`;
 }
 
-/** What a layer computes once training is over; undefined where it does nothing then. */
+/** Describes what a layer computes in evaluation; undefined if it does nothing then. */
 function geometry(spec: LayerSpec): string | undefined {
   if (spec.kind === 'dropout') return undefined;
   const { kind, name: _, momentum: __, ...rest } = spec as LayerSpec & { readonly momentum?: number };
@@ -118,39 +124,41 @@ function geometry(spec: LayerSpec): string | undefined {
 export const sameNormalization = (a: ChannelStatistics | null, b: ChannelStatistics | null): boolean =>
   (a === null) === (b === null) && a?.mean.join() === b?.mean.join() && a?.std.join() === b?.std.join();
 
-/** A normalization in a message. */
+/** Formats a normalization for a message. */
 export function normalizationText(normalization: ChannelStatistics | null): string {
   if (normalization === null) return 'none';
   const list = (values: readonly number[]): string => values.map((value) => value.toPrecision(4)).join(', ');
   return `mean ${list(normalization.mean)} and deviation ${list(normalization.std)}`;
 }
 
-/** What a model needs to know of the weights that it is to load. @throws UsageError where both know different things. */
+/** Checks loaded weights against a model. @throws UsageError if their metadata contradict each other. */
 export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, given: DataInfo): void {
-  const refuse = (what: string): never => {
-    throw new UsageError(`${where}: ${what}; make the model as the weights were trained, or choose others`);
+  const reject = (what: string): never => {
+    throw new UsageError(
+      `${where}: ${what}; create the model that the weights were trained with, or load other weights`,
+    );
   };
   if (stored.input.join() !== model.input.join()) {
-    refuse(
-      `its weights are for images of ${stored.input.join('×')}, the model's are ${model.input.join('×')}`,
+    reject(
+      `its weights are for images of ${stored.input.join('×')}, but the model takes ${model.input.join('×')}`,
     );
   }
   const difference = networkDifference(stored.network, model.network);
-  if (difference !== undefined) refuse(`its weights are of another network: in the file ${difference}`);
+  if (difference !== undefined) reject(`its weights are for another network: in the file, ${difference}`);
   if (stored.classes && given.classes && stored.classes.join('\n') !== given.classes.join('\n')) {
-    refuse(`its classes are ${few(stored.classes)}, the model's ${few(given.classes)}`);
+    reject(`its classes are ${few(stored.classes)}, but the model's are ${few(given.classes)}`);
   }
   if (stored.normalization === undefined || given.normalization === undefined) return;
   if (!sameNormalization(stored.normalization, given.normalization)) {
     const [own, others] = [normalizationText(stored.normalization), normalizationText(given.normalization)];
-    refuse(`its weights were trained with normalization ${own}, the model says ${others}`);
+    reject(`its weights were trained with normalization ${own}, but the model has ${others}`);
   }
 }
 
 const few = (classes: readonly string[]): string =>
   `${classes.slice(0, 3).join(', ')}${classes.length > 3 ? `, … (${classes.length})` : ''}`;
 
-/** What was chosen beside weights, by flags or by a run's config; what is absent was not. */
+/** Settings chosen by flags or a run's config, next to the weights' metadata. Absent ones were not chosen. */
 export interface Chosen {
   readonly model?: string;
   readonly modelOptions?: Readonly<Record<string, OptionValue | string>>;
@@ -165,7 +173,7 @@ export interface Contradiction {
   readonly chosen: string;
 }
 
-/** Where a choice contradicts what weights say of themselves. Dropout is no part of weights and may differ. */
+/** Finds choices that contradict the weights' metadata. Dropout does not affect weights and may differ. */
 export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contradiction[] {
   const found: Contradiction[] = [];
   const compare = (option: keyof Chosen, stored: unknown, own: unknown): void => {
@@ -186,7 +194,7 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
     const own = createModel(chosen.model, { classes: 1, options: chosen.modelOptions ?? {} });
     const last = (network: Sequential): Sequential => ({ ...network, layers: network.layers.slice(0, -1) });
     if (networkDifference(last(info.network), last(own)) !== undefined) {
-      compare('model', `a network of its own (${info.network.layers.length} layers)`, chosen.model);
+      compare('model', `a custom network (${info.network.layers.length} layers)`, chosen.model);
     }
   }
   compare('dataset', info.dataset, chosen.dataset);

@@ -1,13 +1,13 @@
 /**
- * PyTorch's default initialization. Convolutions and linear layers: kaiming_uniform with a = √5 (He et al. 2015), that
- * is, weights and biases uniform in ±1/√fanIn; batch normalization: constants. Each parameter draws from its own stream,
- * so it depends on the seed and its position alone.
+ * PyTorch's default initialization. Convolutions and linear layers use kaiming_uniform with a = √5 (He et al. 2015):
+ * weights and biases are uniform in ±1/√fanIn. Batch normalization starts from constants. Each parameter has its own
+ * random stream, so it depends only on the seed and its position.
  */
 import { random, streams } from '../data/random.ts';
 import type { Network, ParameterSpec, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
-/** Fresh parameters and buffers of `network`; the same seed gives the same values. */
+/** Initial parameters and buffers of `network`. The same seed gives the same values. */
 export function initialWeights(network: Network, seed: number): Weights {
   const positions = new Map(parametersOf(network).map(({ name }, index) => [name, index]));
   const values = ({ name, shape, initial }: ParameterSpec): Float32Array => {

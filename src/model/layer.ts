@@ -1,21 +1,21 @@
 /**
- * What a layer is. A network is a chain of layers and is data: a layer's spec is a plain object that can be printed,
- * compared and sent to a worker, and what it does stands once in the table of kinds (`layers/index.ts`):
- * its shapes, its parameters, and the plain reference of its forward and backward pass in float64, side by side.
- * Fast backends lower the same specs to kernels and are tested against this reference.
+ * Layer types. A network is a chain of layers, stored as data: a layer's spec is a plain object that can be printed,
+ * compared and sent to a worker. The table of kinds (`layers/index.ts`) defines each layer once: shapes, parameters,
+ * and a plain float64 reference of its forward and backward pass. Fast backends lower the same specs to kernels and
+ * are tested against this reference.
  *
- * Shapes leave the batch out: a feature map is [C, H, W], a vector [F].
+ * Shapes exclude the batch: a feature map is [C, H, W], a vector [F].
  */
 
 /** [C, H, W] of a feature map or [F] of a vector. */
 export type Shape = readonly number[];
 
-/** What a tensor starts from: random values, uniform in ±`uniform`, or one value everywhere. PyTorch's defaults. */
+/** Initial values of a tensor: random and uniform in ±`uniform`, or constant. PyTorch's defaults. */
 export type Initial = { readonly uniform: number } | { readonly constant: number };
 
-/** One tensor that a layer keeps, learnt (a parameter) or not (a buffer), in PyTorch's shape and order. */
+/** A tensor of a layer, learned (a parameter) or not (a buffer), in PyTorch's shape and order. */
 export interface ParameterSpec {
-  /** For instance `weight` or `bias`; the network prefixes the layer's name. */
+  /** For example `weight` or `bias`; the network adds the layer's name as a prefix. */
   readonly name: string;
   readonly shape: Shape;
   readonly initial: Initial;
@@ -27,33 +27,33 @@ export interface Tensor {
   readonly data: Float64Array;
 }
 
-/** Gradients that a reference backward pass yields. */
+/** The gradients that a reference backward pass returns. */
 export interface LayerGradients {
   readonly input: Tensor;
   /** In the order of `parameters`. */
   readonly parameters: readonly Float64Array[];
 }
 
-/** What dropout draws by: the same numbers give the same mask on every device. */
+/** The key of dropout's random numbers: the same key gives the same mask on every device. */
 export interface DropoutDraws {
   readonly seed: number;
   readonly epoch: number;
-  /** The layer's place in the network, from 0. */
+  /** The layer's index in the network, from 0. */
   readonly layer: number;
 }
 
-/** What a reference pass needs beside input and parameters. */
+/** What a reference pass needs in addition to input and parameters. */
 export interface LayerPass {
-  /** In training dropout drops, and batch normalization goes by the batch's own moments. */
+  /** In training, dropout is active and batch normalization uses the batch's mean and variance. */
   readonly training: boolean;
-  /** The layer's buffers, in the order of `buffers`; a pass leaves them as they are. */
+  /** The layer's buffers, in the order of `buffers`; a pass does not change them. */
   readonly buffers: readonly Float64Array[];
   readonly draws: DropoutDraws;
-  /** For each image of the batch its position in the data set. */
+  /** The position in the data set of each image in the batch. */
   readonly samples: ArrayLike<number>;
 }
 
-/** Where a layer stands, for messages. */
+/** A layer's position, for messages. */
 export interface LayerPlace {
   /** 1 for the first layer. */
   readonly position: number;
@@ -65,18 +65,17 @@ export interface LayerPlace {
 /** The behavior of one kind of layer. `Spec` is its plain data. */
 export interface LayerKind<Spec extends { readonly kind: string }> {
   readonly kind: Spec['kind'];
-  /** `place` is for the message alone. @throws ShapeError where the layer does not fit its input. */
+  /** `place` is used only in the message. @throws ShapeError if the layer does not fit its input. */
   outputShape(spec: Spec, input: Shape, place?: LayerPlace): Shape;
   parameters(spec: Spec, input: Shape): readonly ParameterSpec[];
-  /** What it keeps beside its parameters: part of the weights, but not learnt by gradients. */
+  /** Tensors that are part of the weights but not learned by gradients. */
   buffers?(spec: Spec, input: Shape): readonly ParameterSpec[];
   /** Multiply-adds for one image. */
   multiplyAdds(spec: Spec, input: Shape): number;
-  /** The reference: output for `input` [N, …]. Layers that do not need it ignore the pass. */
+  /** Reference forward pass: the output for `input` [N, …]. Many layers ignore `pass`. */
   forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[], pass: LayerPass): Tensor;
   /**
-   * The reference: gradients from the gradient of the output, recomputing what it needs from the input. Always of a
-   * pass in training.
+   * Reference backward pass of training: gradients of input and parameters. Recomputes what it needs from the input.
    */
   backward(
     spec: Spec,
@@ -85,11 +84,11 @@ export interface LayerKind<Spec extends { readonly kind: string }> {
     outputGradient: Tensor,
     pass: LayerPass,
   ): LayerGradients;
-  /** The reference: the buffers after a step of training on `input`. */
+  /** Reference: the buffers after a training step on `input`. */
   updatedBuffers?(spec: Spec, input: Tensor, buffers: readonly Float64Array[]): readonly Float64Array[];
 }
 
-/** The layers there are, as data. `name` prefixes parameter names in weight files (`conv1` → `conv1.weight`). */
+/** All layer specs. `name` prefixes parameter names in weight files (`conv1` → `conv1.weight`). */
 export type LayerSpec =
   | Conv2dSpec
   | ReluSpec
@@ -120,7 +119,7 @@ export interface MaxPool2dSpec {
   readonly name?: string;
   readonly kernel: readonly [height: number, width: number];
   readonly stride: readonly [vertical: number, horizontal: number];
-  /** At most half the kernel, as in PyTorch; padded places never win. */
+  /** At most half the kernel, as in PyTorch. Padding is never the maximum. */
   readonly padding: readonly [vertical: number, horizontal: number];
 }
 
@@ -142,22 +141,22 @@ export interface BatchNormSpec {
   readonly name?: string;
   /** 2 for feature maps, 1 for vectors. */
   readonly dimensions: 1 | 2;
-  /** Share of a batch's moments in the running ones. */
+  /** Weight of a batch's mean and variance in the running ones. */
   readonly momentum: number;
   /** Added to the variance. */
   readonly epsilon: number;
-  /** Whether a learnt weight and bias follow. */
+  /** Whether a learned weight and bias follow. */
   readonly affine: boolean;
 }
 
 export interface DropoutSpec {
   readonly kind: 'dropout';
   readonly name?: string;
-  /** Of each value to be dropped: 0 ≤ probability < 1. */
+  /** Probability of dropping a value, 0 ≤ probability < 1. */
   readonly probability: number;
 }
 
-/** A tensor's values with its PyTorch shape. */
+/** A tensor's values and its shape in PyTorch. */
 export interface Weight {
   readonly shape: Shape;
   readonly data: Float32Array;
@@ -175,20 +174,20 @@ export interface NetworkLayer {
   readonly output: Shape;
   /** With full names (`conv1.weight`). */
   readonly parameters: readonly ParameterSpec[];
-  /** Likewise: running moments of a batch normalization. */
+  /** With full names: running mean and variance of batch normalization. */
   readonly buffers: readonly ParameterSpec[];
   readonly multiplyAdds: number;
 }
 
-/** A network with inferred shapes, as plain data. Trained with softmax cross-entropy on its last layer's output. */
+/** A network with inferred shapes, as plain data. Its last layer outputs logits for softmax cross-entropy. */
 export interface Network {
-  /** For instance `simplified`; used in messages and summaries. */
+  /** For example `simplified`; used in messages and summaries. */
   readonly name: string;
-  /** Of a model that has a name: its options. */
+  /** The options of a named model. */
   readonly options?: Readonly<Record<string, number | readonly number[]>>;
   readonly input: Shape;
   readonly output: Shape;
   readonly layers: readonly NetworkLayer[];
-  /** Number of learnt values; buffers do not count. */
+  /** Number of learned values, without buffers. */
   readonly parameterCount: number;
 }

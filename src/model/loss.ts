@@ -1,6 +1,6 @@
 /**
- * Softmax cross-entropy in float64, and the order of classes by their logits. `imageLoss`, `likeliest` and `rankOf` are
- * the one definition for all devices; `crossEntropy` is the plain reference over a batch.
+ * Softmax cross-entropy in float64, and the ranking of classes by logit. All devices use `imageLoss`, `likeliest` and
+ * `rankOf`; `crossEntropy` is the plain reference for a batch.
  */
 import { DataError } from '../errors.ts';
 import type { Tensor } from './layer.ts';
@@ -10,29 +10,29 @@ export interface CrossEntropy {
   readonly loss: number;
   /** ∂loss/∂logits = (softmax(logits) − onehot(labels)) / N. */
   readonly gradient: Tensor;
-  /** Images whose label is the likeliest class. */
+  /** Number of images whose label is the most likely class. */
   readonly correct: number;
-  /** Images whose label is among the five likeliest classes. */
+  /** Number of images whose label is among the five most likely classes. */
   readonly topFive: number;
 }
 
 /**
- * Whether a class with logit `a` is likelier than one with logit `b`: the larger one, and NaN before every number, as
- * torch.argmax and torch.topk have it. Of equal logits, and of several NaN, the first class counts as the likelier.
+ * Whether a class with logit `a` ranks above one with logit `b`: the larger logit, and NaN above every number, as in
+ * torch.argmax and torch.topk. Among equal logits, and among several NaN, the first class wins.
  */
 const isLikelier = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
 
-/** The likeliest class. */
+/** The most likely class. */
 export function likeliest(logits: ArrayLike<number>): number {
   let best = 0;
   for (let c = 1; c < logits.length; c++) if (isLikelier(logits[c]!, logits[best]!)) best = c;
   return best;
 }
 
-/** The rank of a label whose logit is NaN: it is no hit, however many of the likeliest classes count. */
+/** The rank of a label whose logit is NaN: never a top-k hit, whatever k is. */
 const unranked = 2 ** 31 - 1;
 
-/** How many classes are likelier than `label`: it is a top-k hit where this is below k. */
+/** The number of classes ranked above `label`, which is a top-k hit if this is below k. */
 export function rankOf(logits: ArrayLike<number>, label: number): number {
   const own = logits[label]!;
   if (Number.isNaN(own)) return unranked;
@@ -45,11 +45,11 @@ export function rankOf(logits: ArrayLike<number>, label: number): number {
 }
 
 /**
- * The loss −Σ_c target[c] · log softmax(logits)[c] of one image, whose targets sum to 1. Fills `gradient` with
- * softmax(logits) − targets. `exp` is an exponential function of numbers up to 0.
+ * The loss −Σ_c target[c] · log softmax(logits)[c] of one image whose targets sum to 1. Fills `gradient` with
+ * softmax(logits) − targets. `exp` must support numbers up to 0.
  *
- * All of it is computed from distances to the largest logit, so that logits of any size lose no digits. As in PyTorch, NaN
- * and +∞ among the logits give NaN, and −∞ a loss of ∞ where its target is above 0.
+ * Computed from differences to the largest logit, so logits of any size lose no digits. As in PyTorch, a logit of NaN or
+ * +∞ gives NaN, and a logit of −∞ gives a loss of ∞ if its target is above 0.
  */
 export function imageLoss(
   logits: Float64Array,
@@ -77,8 +77,8 @@ export function imageLoss(
 }
 
 /**
- * Fills `targets` for an image of class `label`: 1 there, or with mixup `ownShare` and the rest at `other`'s class;
- * `smoothing` of it spread evenly over all classes.
+ * Fills `targets` for an image of class `label`: 1 for that class, or with mixup `ownShare` and the rest for `other`.
+ * The share `smoothing` is spread evenly over all classes.
  */
 export function fillTargets(
   targets: Float64Array,
@@ -92,15 +92,15 @@ export function fillTargets(
   targets[other]! += (1 - smoothing) * (1 - ownShare);
 }
 
-/** Targets that are not one class alone. */
+/** Settings for targets other than one class. */
 export interface SoftTargets {
-  /** Share that is spread evenly over all classes (Szegedy et al. 2016). */
+  /** Share spread evenly over all classes (Szegedy et al. 2016). */
   readonly smoothing?: number;
-  /** Mixed images: the other label of each, and how much of an image is its own. */
+  /** For mixed images: the second label of each, and the share of the first image. */
   readonly others?: { readonly labels: ArrayLike<number>; readonly ownShare: number };
 }
 
-/** @throws DataError where a label is no class of `logits` [N, classes]. */
+/** Loss, gradient and hits of a batch. @throws DataError if a label is not a class of `logits` [N, classes]. */
 export function crossEntropy(
   logits: Tensor,
   labels: ArrayLike<number>,

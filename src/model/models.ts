@@ -1,7 +1,6 @@
 /**
- * The registry of models that have a name: `--model vgg7 --model-option channels=64,128` and `createModel('vgg7',
- * { classes: 10 })`. A model's options are data beside its builder, so that the command line can list, parse and
- * check them.
+ * The registry of named models, for `--model vgg7 --model-option channels=64,128` and `createModel('vgg7',
+ * { classes: 10 })`. A model's options are data, so that the command line can list, parse and check them.
  */
 import { UsageError } from '../errors.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
@@ -11,10 +10,10 @@ import { largestSize } from './layers/arguments.ts';
 import type { Sequential } from './network.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
 
-/** An option's value: numbers of the option's kind, one or a list. */
+/** An option's value: a number or a list of numbers. */
 export type OptionValue = number | readonly number[];
 
-/** What numbers an option takes: `count` whole numbers ≥ 1, `share` numbers ≥ 0 and < 1. */
+/** The numbers an option takes: `count` takes whole numbers ≥ 1, `share` numbers ≥ 0 and < 1. */
 type NumberKind = 'count' | 'share';
 
 const numberKinds: Readonly<
@@ -42,7 +41,7 @@ const numberKinds: Readonly<
   },
 };
 
-/** One option of a model. Its default has as many numbers as the option takes. */
+/** An option of a model. It takes as many numbers as its default has. */
 export interface ModelOption {
   readonly kind: NumberKind;
   readonly default: OptionValue;
@@ -60,11 +59,11 @@ const pair = (value: OptionValue | undefined): readonly [number, number] =>
   value as readonly [number, number];
 
 const vgg7Options: ModelDescription['options'] = {
-  channels: { kind: 'count', default: [64, 128], description: 'channels of the first and the second block' },
+  channels: { kind: 'count', default: [64, 128], description: 'channels of the first and second block' },
   poolKernels: { kind: 'count', default: [2, 2], description: 'kernels of the two max-pools' },
   poolStrides: { kind: 'count', default: [2, 2], description: 'strides of the two max-pools' },
   hidden: { kind: 'count', default: 512, description: 'hidden units of the classifier' },
-  dropout: { kind: 'share', default: 0, description: 'probability that a hidden unit is dropped' },
+  dropout: { kind: 'share', default: 0, description: 'probability of dropping a hidden unit' },
 };
 
 const vgg7Settings = ({
@@ -93,15 +92,15 @@ export const models: Readonly<Record<string, ModelDescription>> = {
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options) }),
   },
   'vgg7-bn': {
-    description: 'vgg7 with batch normalization behind each convolution',
+    description: 'vgg7 with batch normalization after each convolution',
     options: vgg7Options,
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options), batchNorm: true }),
   },
 };
 
 /**
- * The model called `name`. Options may be numbers, lists or the command line's text (`'64,128'`).
- * @throws UsageError for an unknown model or option (with the nearest known one) or a value of the wrong form.
+ * Creates a model by name. Options may be numbers, lists or text as on the command line (`'64,128'`).
+ * @throws UsageError for an unknown model or option (suggesting a close name) or an invalid value.
  */
 export function createModel(
   name: string,
@@ -113,7 +112,7 @@ export function createModel(
   return { ...model.build(settings.classes, options), options };
 }
 
-/** All options of a model, those that are left out by their defaults. @throws UsageError as `createModel`. */
+/** All options of a model, with defaults for missing ones. @throws UsageError like `createModel`. */
 export function completeOptions(
   name: string,
   options: Readonly<Record<string, OptionValue | string>>,
@@ -126,8 +125,8 @@ export function completeOptions(
 }
 
 /**
- * Options of the model called `name` as numbers and lists of them: `'64,128'` is `[64, 128]`.
- * @throws UsageError as `createModel`.
+ * Converts options of a model to numbers and lists: `'64,128'` becomes `[64, 128]`.
+ * @throws UsageError like `createModel`.
  */
 export function optionNumbers(
   name: string,
@@ -149,20 +148,18 @@ function described(name: string): ModelDescription {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;
   if (model !== undefined) return model;
   if (typeof name === 'string') throw new UsageError(unknownName('model', name, Object.keys(models)));
-  throw new UsageError(
-    `createModel: the name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`,
-  );
+  throw new UsageError(`createModel: name ${shown(name)} is not one of ${Object.keys(models).join(', ')}`);
 }
 
 /**
- * `['channels=64,128', 'hidden=256']` as a record.
- * @throws UsageError where one is not of the form name=value or a name comes twice.
+ * Parses `['channels=64,128', 'hidden=256']` into a record.
+ * @throws UsageError if one does not have the form name=value, or a name is repeated.
  */
 export function parseAssignments(assignments: readonly string[]): Readonly<Record<string, string>> {
   const parsed = new Map<string, string>();
   for (const assignment of assignments) {
     const equals = assignment.indexOf('=');
-    if (equals < 1) throw new UsageError(`model option "${assignment}" is not of the form name=value`);
+    if (equals < 1) throw new UsageError(`model option "${assignment}" does not have the form name=value`);
     const name = assignment.slice(0, equals).trim();
     if (parsed.has(name)) throw new UsageError(`model option "${name}" is given twice`);
     parsed.set(name, assignment.slice(equals + 1).trim());
@@ -178,7 +175,7 @@ function parseOption(
 ): OptionValue {
   const count = typeof standard === 'number' ? 1 : standard.length;
   const { one, several, parse, accepts } = numberKinds[kind];
-  const form = count === 1 ? one : `${count} ${several} with commas between`;
+  const form = count === 1 ? one : `${count} ${several} separated by commas`;
   const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
   const numbers = texts.map((text) => parse(text.trim()) ?? Number.NaN);
   if (numbers.length !== count || !numbers.every(accepts)) {

@@ -34,7 +34,7 @@ describe('buildNetwork', () => {
     expect(JSON.parse(JSON.stringify(network))).toEqual(network);
   });
 
-  test('names the layer where a kernel does not fit, and the way out', () => {
+  test('names the layer whose kernel does not fit, and the way out', () => {
     const faulty = build(
       conv2d({ out: 2, kernel: 3, padding: 1 }),
       maxPool2d(8),
@@ -48,13 +48,13 @@ describe('buildNetwork', () => {
     );
   });
 
-  test('refuses a network that ends in a map', () => {
+  test('rejects a network that ends in a map', () => {
     expect(build(conv2d({ out: 2, kernel: 3 }))).toThrow(
-      /ends in a 2×30×30 feature map.*flatten\(\) and linear/,
+      /its output is a 2×30×30 feature map.*flatten\(\) and linear/,
     );
   });
 
-  test('refuses equal names, an input of two sides, and sides below 1', () => {
+  test('rejects equal names, an input of two sides, and sides below 1', () => {
     const twice = build(flatten(), linear({ out: 2, name: 'fc' }), linear({ out: 2, name: 'fc' }));
     expect(twice).toThrow(UsageError);
     expect(twice).toThrow(/layers 2 and 3 both have a parameter fc.weight/);
@@ -113,7 +113,7 @@ describe('models', () => {
     expect(new Set(weights.get('features.14.running_mean')!.data)).toEqual(new Set([0]));
   });
 
-  test('dropout stands behind the hidden ReLU and changes no name of a tensor', () => {
+  test('dropout follows the hidden ReLU and changes no tensor names', () => {
     const build = (dropout: number | string) =>
       buildNetwork(createModel('vgg7', { classes: 5, options: { dropout } }), [3, 32, 32]);
     expect(
@@ -156,7 +156,7 @@ describe('models', () => {
     [
       'vgg7',
       { channels: '64' },
-      'option channels=64 is not 2 whole numbers ≥ 1 with commas between, as in channels=64,128',
+      'option channels=64 is not 2 whole numbers ≥ 1 separated by commas, as in channels=64,128',
     ],
     ['vgg7', { channels: '10000000,64' }, 'option channels=10000000,64 is above the limit of 1000000'],
     ['vgg7', { hidden: '1000000000' }, 'option hidden=1000000000 is above the limit of 1000000'],
@@ -167,15 +167,15 @@ describe('models', () => {
     ['vgg7', { hidden: '-5' }, 'option hidden=-5 is not'],
     ['vgg7', { dropout: '1' }, 'option dropout=1 is not a number ≥ 0 and < 1, as in dropout=0'],
     ['vgg7', { dropout: 'half' }, 'option dropout=half is not a number'],
-    ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; it has none'],
-  ])('%s with %j is refused', (name, options, message) => {
+    ['simplified', { hidden: '5' }, 'simplified: there is no option "hidden"; none are available'],
+  ])('%s with %j is rejected', (name, options, message) => {
     const create = (): unknown => createModel(name, { classes: 10, options });
     expect(create).toThrow(UsageError);
     expect(create).toThrow(message);
   });
 
   test.each<[string, () => unknown, string]>([
-    ['no name', () => createModel(undefined as never, undefined as never), 'createModel: the name undefined'],
+    ['no name', () => createModel(undefined as never, undefined as never), 'createModel: name undefined'],
     ['no settings', () => createModel('vgg7', undefined as never), 'vgg7: the options are undefined, not an'],
     ['no classes', () => createModel('vgg7', {} as never), 'vgg7: the option classes is missing'],
     ['a wrong key', () => createModel('vgg7', { classes: 10, option: {} } as never), 'no option "option"'],
@@ -184,11 +184,7 @@ describe('models', () => {
     ['a number for a layer', () => sequential([5 as never]), '5 is not a layer'],
     ['an unknown layer', () => sequential([{ kind: 'gru' } as never]), 'kind "gru" is not a layer'],
     ['a layer by hand', () => sequential([{ kind: 'linear', out: 1e9 } as never]), 'out 1000000000 is above'],
-    [
-      '1001 layers',
-      () => sequential(new Array(1001).fill(relu())),
-      '1001 layers are above the limit of 1000',
-    ],
+    ['1001 layers', () => sequential(new Array(1001).fill(relu())), '1001 layers exceed the limit of 1000'],
     ['no network', () => buildNetwork(undefined as never, [1]), 'undefined is not a network'],
     [
       'no input',
@@ -205,16 +201,16 @@ describe('models', () => {
     [
       'more parameters than can be counted',
       () => buildNetwork(sequential([flatten(), linear(1e6)]), [1e3, 1e4, 1e4]),
-      'it has 1.0e+17 parameters, above the limit of 2^53',
+      '1.0e+17 parameters exceed the limit of 2^53',
     ],
-  ])('refuses %s', (_name, create, message) => {
+  ])('rejects %s', (_name, create, message) => {
     expect(create).toThrow(VggError);
     expect(create).toThrow(message);
   });
 
   test('assignments of the command line', () => {
     expect(parseAssignments(['channels=64,128', 'hidden = 5'])).toEqual({ channels: '64,128', hidden: '5' });
-    expect(() => parseAssignments(['channels'])).toThrow(/not of the form name=value/);
+    expect(() => parseAssignments(['channels'])).toThrow(/does not have the form name=value/);
     expect(() => parseAssignments(['a=1', 'a=2'])).toThrow(/given twice/);
   });
 });
@@ -233,7 +229,7 @@ describe('initialWeights', () => {
     expect(variance / (bound ** 2 / 3)).toBeCloseTo(1, 1);
   });
 
-  test('depends on the seed alone', () => {
+  test('depends only on the seed', () => {
     expect(initialWeights(network, 2)).toEqual(initialWeights(network, 2));
     expect(initialWeights(network, 3)).not.toEqual(initialWeights(network, 2));
   });

@@ -1,6 +1,6 @@
 /**
- * From layers to a network: `sequential` collects specs, `buildNetwork` infers every shape from the input's and gives
- * parameters their full names. Both results are plain data. Nothing is allocated here.
+ * Builds networks from layers: `sequential` collects specs, `buildNetwork` infers all shapes from the input shape and
+ * gives parameters their full names. Both return plain data and allocate no tensors.
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
@@ -8,18 +8,18 @@ import type { LayerSpec, Network, NetworkLayer, ParameterSpec, Shape } from './l
 import { formatShape, mostLayers, wholeNumber } from './layers/arguments.ts';
 import { checkedSpec, kindOf } from './layers/index.ts';
 
-/** A chain of layers whose input is not known yet. */
+/** A chain of layers whose input shape is not yet known. */
 export interface Sequential {
   /** Used in messages and summaries. */
   readonly name: string;
   readonly layers: readonly LayerSpec[];
-  /** Of a model that `createModel` made: its options. `name` is then the model's. */
+  /** Options of a model from `createModel`; `name` is then the model's name. */
   readonly options?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 /**
- * A chain of layers: `sequential([conv2d({ out: 16, kernel: 3 }), relu(), flatten(), linear(10)])`.
- * Input sizes are inferred later, from the data.
+ * Creates a chain of layers: `sequential([conv2d({ out: 16, kernel: 3 }), relu(), flatten(), linear(10)])`.
+ * Input sizes are inferred from the data later.
  */
 export function sequential(
   layers: readonly LayerSpec[],
@@ -33,20 +33,20 @@ export function sequential(
 function checkLayers(where: string, layers: unknown): void {
   if (!Array.isArray(layers)) throw new UsageError(`${where}: the layers are ${shown(layers)}, not a list`);
   if (layers.length > mostLayers) {
-    throw new UsageError(`${where}: ${layers.length} layers are above the limit of ${mostLayers}`);
+    throw new UsageError(`${where}: ${layers.length} layers exceed the limit of ${mostLayers}`);
   }
 }
 
 /**
- * The network that `model` is for images of shape [C, H, W] (or vectors [F]). Layers without a name are called by
+ * Builds the network of `model` for images of shape [C, H, W] (or vectors [F]). Layers without a name are named by
  * their position, as in torch.nn.Sequential.
- * @throws ShapeError where a layer does not fit its input or the output is not a vector of class scores.
- * @throws UsageError where two parameters have one name.
+ * @throws ShapeError if a layer does not fit its input, or the output is not a vector of class scores.
+ * @throws UsageError if two parameters have the same name.
  */
 export function buildNetwork(model: Sequential, given: Shape): Network {
   if (!isObject(model) || !Array.isArray(model.layers)) {
     throw new UsageError(
-      `${shown(model)} is not a network; make one with sequential([…]) or createModel('vgg7', { classes: 10 })`,
+      `${shown(model)} is not a network; create one with sequential([…]) or createModel('vgg7', { classes: 10 })`,
     );
   }
   checkLayers(model.name, model.layers);
@@ -89,8 +89,8 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
   }
   if (shape.length !== 1) {
     throw new ShapeError(
-      `${model.name}: ends in a ${formatShape(shape)} feature map, not in one score for each class; ` +
-        'end it with flatten() and linear(classes)',
+      `${model.name}: its output is a ${formatShape(shape)} feature map, not one score for each class; ` +
+        'add flatten() and linear(classes) at the end',
     );
   }
   const parameterCount = layers
@@ -98,8 +98,8 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
     .reduce((sum, parameter) => sum + sizeOf(parameter.shape), 0);
   if (parameterCount > Number.MAX_SAFE_INTEGER) {
     throw new ShapeError(
-      `${model.name}: it has ${parameterCount.toExponential(1)} parameters, above the limit of 2^53; ` +
-        'choose fewer channels or hidden units, or smaller images',
+      `${model.name}: ${parameterCount.toExponential(1)} parameters exceed the limit of 2^53; ` +
+        'use fewer channels or hidden units, or smaller images',
     );
   }
   return {
@@ -112,7 +112,7 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
   };
 }
 
-/** Number of values of a shape. */
+/** The number of values in a tensor of this shape. */
 export function sizeOf(shape: Shape): number {
   return shape.reduce((size, side) => size * side, 1);
 }
@@ -122,7 +122,7 @@ export function parametersOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => layer.parameters);
 }
 
-/** All parameters and buffers, each layer's together: what weights consist of, in PyTorch's order. */
+/** All parameters and buffers, layer by layer in PyTorch's order: the tensors of a weight file. */
 export function tensorsOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => [...layer.parameters, ...layer.buffers]);
 }

@@ -68,14 +68,14 @@ describe('safetensors', () => {
   });
 
   test.each<[string, Uint8Array, string]>([
-    ['an empty file', new Uint8Array(0), '0 bytes are too few'],
-    ['a header beyond the file', file({}, 0, 50), 'a header of 50 bytes, but the file ends 2 bytes behind'],
+    ['an empty file', new Uint8Array(0), 'it has 0 bytes'],
+    ['a header beyond the file', file({}, 0, 50), 'its header should have 50 bytes, but only 2 bytes follow'],
     [
       'a header of 2⁶⁰ bytes',
       file({}, 0, 2 ** 60),
-      'a header of 1152921504606846976 bytes; 8388608 are allowed',
+      'its header of 1152921504606846976 bytes exceeds the limit of 8388608',
     ],
-    ['a header of 16 MB', file(`{"a":"${'\\n'.repeat(2 ** 23)}"}`, 0), 'bytes; 8388608 are allowed'],
+    ['a header of 16 MB', file(`{"a":"${'\\n'.repeat(2 ** 23)}"}`, 0), 'bytes exceeds the limit of 8388608'],
     ['a text of 8 MB', file(`"${'\\n'.repeat(4_194_000)}`, 0), 'its header is not JSON in UTF-8'],
     [
       '600,000 keys',
@@ -90,13 +90,13 @@ describe('safetensors', () => {
     ['nine axes', file({ a: f32([1, 1, 1, 1, 1, 1, 1, 1, 1], 0, 4) }, 4), 'is not a list of up to 8 whole'],
     ['no JSON', file('{"a":', 0), 'its header is not JSON in UTF-8'],
     ['a list', file([], 0), 'its header is not a JSON object'],
-    ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header names "a" twice'],
-    ['a twofold key', file('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header names "dtype" twice'],
+    ['a twofold name', file('{"a":{},"\\u0061":{}}', 0), 'its header has the key "a" twice'],
+    ['a twofold key', file('{"a":{"dtype":"F32","dtype":"F16"}}', 0), 'its header has the key "dtype" twice'],
     ['a number for a tensor', file({ a: 1 }, 0), 'tensor "a": its entry is 1, not an object'],
     [
       'an unknown dtype',
       file({ a: { ...f32([1], 0, 4), dtype: 'I8' } }, 4),
-      'tensor "a": dtype "I8" is none of F64',
+      'tensor "a": dtype "I8" is not one of F64',
     ],
     ['no dtype', file({ a: { shape: [], data_offsets: [0, 4] } }, 4), 'tensor "a": dtype missing'],
     [
@@ -111,8 +111,12 @@ describe('safetensors', () => {
       'needs 5.070602400912918e+30 bytes',
     ],
     ['one offset', file({ a: { ...f32([1], 0, 4), data_offsets: [0] } }, 4), 'data_offsets [0] are not two'],
-    ['offsets beyond the file', file({ a: f32([2], 0, 8) }, 4), 'do not lie in order within the 4 bytes'],
-    ['offsets in disorder', file({ a: f32([1], 4, 0) }, 4), 'do not lie in order'],
+    [
+      'offsets beyond the file',
+      file({ a: f32([2], 0, 8) }, 4),
+      'are not an increasing range within the 4 bytes',
+    ],
+    ['offsets in disorder', file({ a: f32([1], 4, 0) }, 4), 'are not an increasing range'],
     [
       'a shape that does not fill its bytes',
       file({ a: f32([3], 0, 8) }, 8),
@@ -121,16 +125,20 @@ describe('safetensors', () => {
     [
       'overlapping tensors',
       file({ a: f32([2], 0, 8), b: f32([2], 4, 12) }, 12),
-      'tensor "b": begins at byte 4 and overlaps',
+      'tensor "b": starts at byte 4 and overlaps',
     ],
     [
       'a gap',
       file({ a: f32([1], 0, 4), b: f32([1], 8, 12) }, 12),
-      'tensor "b": begins at byte 8 and leaves a gap (expected 4)',
+      'tensor "b": starts at byte 8 and leaves a gap (expected 4)',
     ],
-    ['values that belong to none', file({ a: f32([1], 0, 4) }, 8), 'its tensors end at byte 4 of 8'],
-    ['metadata that is no text', file({ __metadata__: { a: 1 } }, 0), '__metadata__.a is 1, not a text'],
-  ])('refuses %s', (_name, bytes, message) => {
+    ['values that belong to none', file({ a: f32([1], 0, 4) }, 8), 'its tensors end at byte 4, but it has 8'],
+    [
+      'metadata that is not a string',
+      file({ __metadata__: { a: 1 } }, 0),
+      '__metadata__.a is 1, not a string',
+    ],
+  ])('rejects %s', (_name, bytes, message) => {
     expect(() => readSafetensors(bytes)).toThrow(DataError);
     expect(() => readSafetensors(bytes)).toThrow(message);
   });
@@ -167,7 +175,7 @@ test('reads PyTorch’s count of batches and passes it over', () => {
     ...own,
     ['fc.num_batches_tracked', { shape: [], data: Float32Array.of(1) }] as const,
   ]);
-  expect(() => checkWeights(normalized, stray)).toThrow(/fc.num_batches_tracked is not expected/);
+  expect(() => checkWeights(normalized, stray)).toThrow(/fc.num_batches_tracked is unexpected/);
 });
 
 describe('checkWeights', () => {
@@ -178,14 +186,14 @@ describe('checkWeights', () => {
     ]);
   });
 
-  test('names what is missing, not expected, and of another shape', () => {
+  test('names tensors that are missing, unexpected, or have a wrong shape', () => {
     const wrong = new Map<string, Weight>([
       ['fc.weight', { shape: [3, 2], data: new Float32Array(6) }],
       ['head.bias', { shape: [2], data: new Float32Array(2) }],
     ]);
     expect(() => checkWeights(network, wrong)).toThrow(
       'weights do not fit sequential on 1×1×3: fc.weight is [3, 2], expected [2, 3]; fc.bias [2] is missing; ' +
-        'head.bias is not expected',
+        'head.bias is unexpected',
     );
   });
 });
@@ -205,7 +213,7 @@ describe('weight files', () => {
     expect(await readdir(folder)).toEqual(['weights.safetensors']);
   });
 
-  test('are refused before their values are read where these are too many', async () => {
+  test('are rejected before values are read if there are too many bytes', async () => {
     const path = join(folder, 'sparse.safetensors');
     const length = 5 * 2 ** 30;
     const header = file({ 'fc.weight': f32([length / 4], 0, length) }, 0);
@@ -219,7 +227,7 @@ describe('weight files', () => {
     // A file that is longer than its header says.
     await writeFile(path, writeSafetensors(weights));
     await truncate(path, length);
-    await expect(readInfo(path)).rejects.toThrow(/its tensors end at byte 32 of \d+ bytes/);
+    await expect(readInfo(path)).rejects.toThrow(/its tensors end at byte 32, but it has \d+ bytes/);
     read.mockRestore();
   });
 

@@ -1,7 +1,7 @@
 /**
  * Weight files in the safetensors format (huggingface.co/docs/safetensors): the header's length (8 bytes, little
  * endian), a JSON header with dtype, shape and offsets of each tensor, then the values, without gaps.
- * Files come from anywhere, so nothing in a header is believed: every value is checked before it is used.
+ * Files are untrusted: every value in a header is checked before use.
  */
 import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
@@ -9,19 +9,19 @@ import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts'
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
 export interface SafetensorsFile {
-  /** In the order of the file. Other types are converted to float32. */
+  /** In file order. Other types are converted to float32. */
   readonly tensors: Weights;
-  /** The free texts under `__metadata__`. */
+  /** The strings under `__metadata__`. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Room for the names of more tensors and classes than any network here has; the format allows 100 MB. */
+/** Enough for the tensor and class names of any network allowed here; the format allows 100 MB. */
 const maxHeaderLength = 8 * 2 ** 20;
 /** The most keys in a header: four for each tensor. */
 const maxKeys = 200_000;
 /** The most axes of a tensor. */
 const maxAxes = 8;
-/** How deep a header nests: the header, a tensor, a list. */
+/** Nesting depth of a header: the header, a tensor, a list. */
 const maxDepth = 3;
 
 type Dtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32';
@@ -29,7 +29,7 @@ const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2,
 const isDtype = (name: unknown): name is Dtype =>
   typeof name === 'string' && Object.hasOwn(bytesPerValue, name);
 
-/** A file's bytes: float32, in the order of `weights`. Equal weights and metadata give equal bytes. */
+/** Encodes a file: float32, in the order of `weights`. Equal weights and metadata give equal bytes. */
 export function writeSafetensors(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
@@ -45,8 +45,8 @@ export function writeSafetensors(
 }
 
 /**
- * The same bytes uncopied: the length with the header, then each tensor's own memory.
- * @throws UsageError for what `readSafetensors` would refuse: a shape that is not the data's, a reserved name.
+ * The same bytes without copying: length and header, then each tensor's own memory.
+ * @throws UsageError for anything `readSafetensors` would reject: a shape that does not match the data, a reserved name.
  */
 export function safetensorsPieces(
   weights: Weights,
@@ -59,8 +59,8 @@ export function safetensorsPieces(
     end += data.byteLength;
     entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
   }
-  // Spaces behind the JSON bring the values to a multiple of 8 bytes, as the official writer does.
-  // (An object would put names such as `7` in front.)
+  // Pads the JSON with spaces so that the values start at a multiple of 8 bytes, like the official writer.
+  // Built as text because an object would put names such as `7` first.
   const members = entries.map(([name, entry]) => `${JSON.stringify(name)}:${JSON.stringify(entry)}`);
   const json = new TextEncoder().encode(`{${members.join(',')}}`);
   const headerLength = Math.ceil(json.length / 8) * 8;
@@ -84,7 +84,7 @@ export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
   return { tensors: new Map(tensors), metadata };
 }
 
-/** What a file says before its values. */
+/** Everything in a file before its values. */
 export interface SafetensorsHeader {
   readonly entries: readonly Entry[];
   readonly metadata: Readonly<Record<string, string>>;
@@ -92,17 +92,19 @@ export interface SafetensorsHeader {
   readonly dataStart: number;
 }
 
-/** Bytes up to the end of the header, of a file of `fileLength` bytes that begins with these. @throws DataError */
+/** Bytes up to the end of the header, given the start of a file of `fileLength` bytes. @throws DataError */
 export function headerBytes(start: Uint8Array, fileLength: number): number {
-  if (start.length < 8) fail(`${start.length} bytes are too few; the header's length alone has 8`);
+  if (start.length < 8) fail(`it has ${start.length} bytes; the header's length alone takes 8`);
   const length = new DataView(start.buffer, start.byteOffset, 8).getBigUint64(0, true);
-  if (length > maxHeaderLength) fail(`a header of ${length} bytes; ${maxHeaderLength} are allowed`);
+  if (length > maxHeaderLength) fail(`its header of ${length} bytes exceeds the limit of ${maxHeaderLength}`);
   const end = 8 + Number(length);
   if (end <= fileLength) return end;
-  return fail(`a header of ${length} bytes, but the file ends ${fileLength - 8} bytes behind its length`);
+  return fail(
+    `its header should have ${length} bytes, but only ${fileLength - 8} bytes follow; it is truncated`,
+  );
 }
 
-/** The header of a file of `fileLength` bytes, of which `bytes` has the header at least. @throws DataError */
+/** Reads the header of a file of `fileLength` bytes; `bytes` must contain at least the header. @throws DataError */
 export function readHeader(bytes: Uint8Array, fileLength: number): SafetensorsHeader {
   const dataStart = headerBytes(bytes, fileLength);
   const header = parseHeader(bytes.subarray(8, dataStart));
@@ -115,16 +117,16 @@ export function readHeader(bytes: Uint8Array, fileLength: number): SafetensorsHe
 }
 
 /**
- * The weights of `network` out of a file's tensors, in the network's order. The number of batches that PyTorch's batch
- * normalization counts beside its running moments has no use here and is passed over.
- * @throws DataError that lists what is missing, not expected, or of another shape.
+ * Returns the weights of `network` from a file's tensors, in the network's order. Ignores PyTorch's
+ * `num_batches_tracked`.
+ * @throws DataError that lists tensors that are missing, unexpected, or have a wrong shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {
   checkWeightShapes(network, tensors);
   return inOrder(tensorsOf(network), tensors);
 }
 
-/** The same before the values are read. @throws DataError */
+/** The same check before the values are read. @throws DataError */
 export function checkWeightShapes(network: Network, tensors: Shapes): void {
   const counts = network.layers.flatMap(({ spec, name }) =>
     spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
@@ -132,7 +134,7 @@ export function checkWeightShapes(network: Network, tensors: Shapes): void {
   checkShapes(network, tensorsOf(network), tensors, counts);
 }
 
-/** The same for what only parameters have, an optimizer's moments for instance. @throws DataError */
+/** The same for tensors that exist only for parameters, such as an optimizer's moments. @throws DataError */
 export function checkParameters(network: Network, tensors: Weights): Weights {
   checkShapes(network, parametersOf(network), tensors, []);
   return inOrder(parametersOf(network), tensors);
@@ -147,9 +149,9 @@ function checkShapes(
   network: Network,
   expected: readonly ParameterSpec[],
   tensors: Shapes,
-  passedOver: readonly string[],
+  ignored: readonly string[],
 ): void {
-  const names = new Set([...expected.map(({ name }) => name), ...passedOver]);
+  const names = new Set([...expected.map(({ name }) => name), ...ignored]);
   const problems = expected.flatMap(({ name, shape }) => {
     const found = tensors.get(name);
     if (found === undefined) return [`${name} [${shape.join(', ')}] is missing`];
@@ -157,7 +159,7 @@ function checkShapes(
     return [`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
   });
   for (const name of tensors.keys())
-    if (!names.has(name)) problems.push(`${name.slice(0, 200)} is not expected`);
+    if (!names.has(name)) problems.push(`${name.slice(0, 200)} is unexpected`);
   if (problems.length > 0) {
     const shown = problems.slice(0, 6).join('; ');
     const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
@@ -165,11 +167,11 @@ function checkShapes(
   }
 }
 
-/** Refuses a header that the reader would. */
+/** Rejects a header that the reader would reject. */
 function checkReadable(json: Uint8Array, headerLength: number, dataLength: number): void {
   try {
     if (headerLength > maxHeaderLength)
-      fail(`a header of ${headerLength} bytes; ${maxHeaderLength} are allowed`);
+      fail(`its header of ${headerLength} bytes exceeds the limit of ${maxHeaderLength}`);
     const header = parseHeader(json);
     readMetadata(header);
     const names = Object.keys(header).filter((name) => name !== '__metadata__');
@@ -179,7 +181,7 @@ function checkReadable(json: Uint8Array, headerLength: number, dataLength: numbe
     );
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
-    throw new UsageError(`weights cannot be written: the file would be ${error.message}`, { cause: error });
+    throw new UsageError(`cannot write weights that cannot be read back: ${error.message}`, { cause: error });
   }
 }
 
@@ -211,9 +213,9 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
 function readMetadata(header: Record<string, unknown>): Record<string, string> {
   if (!Object.hasOwn(header, '__metadata__')) return {};
   const metadata = header.__metadata__;
-  if (!isRecord(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of texts`);
+  if (!isRecord(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of strings`);
   for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== 'string') fail(`__metadata__.${key.slice(0, 60)} is ${show(value)}, not a text`);
+    if (typeof value !== 'string') fail(`__metadata__.${key.slice(0, 60)} is ${show(value)}, not a string`);
   }
   return metadata as Record<string, string>;
 }
@@ -222,7 +224,8 @@ function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   const bad = (problem: string): never => fail(`tensor ${show(name)}: ${problem}`);
   if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!isDtype(dtype)) return bad(`dtype ${show(dtype)} is none of ${Object.keys(bytesPerValue).join(', ')}`);
+  if (!isDtype(dtype))
+    return bad(`dtype ${show(dtype)} is not one of ${Object.keys(bytesPerValue).join(', ')}`);
   if (!isNaturals(shape) || shape.length > maxAxes)
     return bad(`shape ${show(shape)} is not a list of up to ${maxAxes} whole numbers ≥ 0`);
   if (!isNaturals(offsets) || offsets.length !== 2) {
@@ -230,9 +233,11 @@ function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   }
   const [begin, end] = offsets as [number, number];
   if (begin > end || end > dataLength) {
-    return bad(`data_offsets ${show(offsets)} do not lie in order within the ${dataLength} bytes of values`);
+    return bad(
+      `data_offsets ${show(offsets)} are not an increasing range within the ${dataLength} bytes of values`,
+    );
   }
-  // A product beyond 2⁵³ is inexact, but then it is no file's length either.
+  // A product beyond 2⁵³ is inexact, but no file is that long.
   const needed = sizeOf(shape) * bytesPerValue[dtype];
   if (needed !== end - begin) {
     return bad(`shape ${show(shape)} of ${dtype} needs ${needed} bytes, data_offsets give ${end - begin}`);
@@ -245,16 +250,16 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
   for (const entry of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
     if (entry.begin !== end) {
       const relation = entry.begin < end ? 'overlaps the tensor before it' : 'leaves a gap';
-      fail(`tensor ${show(entry.name)}: begins at byte ${entry.begin} and ${relation} (expected ${end})`);
+      fail(`tensor ${show(entry.name)}: starts at byte ${entry.begin} and ${relation} (expected ${end})`);
     }
     end = entry.end;
   }
-  if (end !== dataLength) fail(`its tensors end at byte ${end} of ${dataLength} bytes of values`);
+  if (end !== dataLength) fail(`its tensors end at byte ${end}, but it has ${dataLength} bytes of values`);
 }
 
 function readValues(view: DataView, start: number, count: number, dtype: Dtype): Float32Array {
   if (dtype === 'F32' && machineIsLittleEndian) {
-    // A copy, for `start` may have any alignment. (`slice` of a Buffer would be none.)
+    // Copies, because `start` may be unaligned. (`slice` of a Buffer would not copy.)
     const bytes = new Uint8Array(view.buffer, view.byteOffset + start, 4 * count);
     return new Float32Array(bytes.slice().buffer);
   }
@@ -275,7 +280,7 @@ function readValues(view: DataView, start: number, count: number, dtype: Dtype):
 
 const machineIsLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** On a little-endian machine the values' own memory. */
+/** Returns the values' own memory on little-endian machines. */
 function littleEndianBytes(data: Float32Array): Uint8Array {
   if (machineIsLittleEndian) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const view = new DataView(new ArrayBuffer(data.byteLength));
@@ -305,7 +310,7 @@ function isNaturals(value: unknown): value is readonly number[] {
   return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
 }
 
-/** A header's value in a message, cut short. */
+/** Formats a header's value for a message, truncated. */
 function show(value: unknown): string {
   const text = JSON.stringify(value) ?? 'missing';
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;

@@ -1,7 +1,7 @@
 /**
- * A network as a table: for each layer its settings, output shape, parameters, multiply-adds and the memory of its
- * output. All figures are for one image; memory counts float32 values as PyTorch would keep them, one map for each
- * layer, while a device may fuse layers and keep fewer.
+ * Summarizes a network as a table: settings, output shape, parameters, multiply-adds and output memory of each layer.
+ * All figures are for one image. Memory counts one float32 map per layer, as in PyTorch; a device may fuse layers and
+ * need less.
  */
 import type { LayerSpec, Network, Shape } from './layer.ts';
 import { formatPair, formatShape } from './layers/arguments.ts';
@@ -9,14 +9,14 @@ import { sizeOf } from './network.ts';
 
 export interface SummaryRow {
   readonly name: string;
-  /** The name of its constructor, for instance `conv2d`. */
+  /** The name of its constructor, for example `conv2d`. */
   readonly kind: string;
-  /** For instance `3×3, stride 2, padding 1`. */
+  /** For example `3×3, stride 2, padding 1`. */
   readonly settings: string;
   readonly output: Shape;
   readonly parameters: number;
   readonly multiplyAdds: number;
-  /** Of the output of one image, in bytes; 0 for `flatten`, which moves nothing. */
+  /** Bytes of one image's output; 0 for `flatten`, which copies nothing. */
   readonly activationBytes: number;
 }
 
@@ -31,7 +31,7 @@ export interface Summary {
   };
 }
 
-/** The table of `network` as plain data. */
+/** Returns the table of `network` as plain data. */
 export function summarize(network: Network): Summary {
   const layers = network.layers.map(({ spec, name, output, parameters, multiplyAdds }) => ({
     name,
@@ -56,10 +56,10 @@ export function summarize(network: Network): Summary {
   };
 }
 
-/** The table as text, one line for each layer, between a header and the totals. */
+/** Formats the table as text: a header, one line per layer, and the totals. */
 export const formatSummary = (summary: Summary): string => formatTable(summaryCells(summary), 3, true);
 
-/** The cells of that table. */
+/** The cells of the table. */
 export function summaryCells({ model, input, layers, total }: Summary): readonly (readonly string[])[] {
   return [
     ['layer', 'kind', 'output', 'parameters', 'multiply-adds', 'memory'],
@@ -83,7 +83,7 @@ export function summaryCells({ model, input, layers, total }: Summary): readonly
   ];
 }
 
-/** Rows of cells under a header, the first `texts` columns to the left, numbers to the right; `total` sets off the last row. */
+/** Formats rows under a header. The first `texts` columns are left-aligned, the others right; `total` separates the last row. */
 export function formatTable(cells: readonly (readonly string[])[], texts: number, total = false): string {
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
   const lines = cells.map((row) =>

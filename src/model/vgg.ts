@@ -1,8 +1,8 @@
 /**
  * The VGG family (Simonyan & Zisserman, ICLR 2015) as a table, keyed by the paper's letters as in torchvision: a
  * number is a 3×3 convolution with padding 1 and that many channels, then ReLU; 'M' is a max-pool of 2.
- * And the two networks of the lecture that are made from the same parts. Names are those of torchvision's VGG, so
- * weight files fit both.
+ * Also the lecture's two networks, built from the same parts. Layer names are those of torchvision's VGG, so weight
+ * files are compatible.
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions, shown } from '../options.ts';
@@ -12,7 +12,7 @@ import { type Sequential, sequential } from './network.ts';
 
 export type VggLetter = 'A' | 'B' | 'D' | 'E';
 
-/** Table 1 of the paper: A has 11 weight layers with its three linear ones, B 13, D 16, E 19. */
+/** Table 1 of the paper. With the three linear layers, A has 11 weight layers, B 13, D 16 and E 19. */
 export const configurations: Readonly<Record<VggLetter, readonly (number | 'M')[]>> = {
   A: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   B: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
@@ -20,7 +20,7 @@ export const configurations: Readonly<Record<VggLetter, readonly (number | 'M')[
   E: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 256, 'M', 512, 512, 512, 512, 'M', 512, 512, 512, 512, 'M'],
 };
 
-/** A max-pool's settings where they are not the paper's. */
+/** Settings of a max-pool that differ from the paper's. */
 export interface PoolSettings {
   readonly kernel: number;
   readonly stride: number;
@@ -29,8 +29,8 @@ export interface PoolSettings {
 /**
  * The convolutional part of a VGG network, named `features.0`, `features.1`, …:
  * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 images.
- * `pools` are the max-pools in their order, by default kernel 2 and stride 2. With `batchNorm` each convolution has a
- * batch normalization behind it, as in torchvision's vgg16_bn.
+ * `pools` lists the max-pools in order; the default is kernel 2 and stride 2. With `batchNorm`, batch normalization
+ * follows each convolution, as in torchvision's vgg16_bn.
  */
 export function vggFeatures(
   configuration: readonly (number | 'M')[],
@@ -75,7 +75,7 @@ export function simplified(options: { readonly classes: number }): Sequential {
 
 export interface Vgg7Options {
   readonly classes: number;
-  /** Channels of the first and of the second block; 64 and 128 by default. */
+  /** Channels of the first and second block; 64 and 128 by default. */
   readonly channels?: readonly [number, number];
   /** Kernels of the two max-pools; 2 and 2 by default. */
   readonly poolKernels?: readonly [number, number];
@@ -83,9 +83,9 @@ export interface Vgg7Options {
   readonly poolStrides?: readonly [number, number];
   /** Hidden units of the classifier; 512 by default. */
   readonly hidden?: number;
-  /** Probability that a hidden unit is dropped in training; 0 by default, which is no dropout. */
+  /** Probability of dropping a hidden unit in training; 0 (no dropout) by default. */
   readonly dropout?: number;
-  /** Whether each convolution has a batch normalization behind it; false by default. */
+  /** Whether batch normalization follows each convolution; false by default. */
   readonly batchNorm?: boolean;
 }
 
@@ -118,7 +118,7 @@ export function vgg7(options: Vgg7Options): Sequential {
       flatten(),
       linear({ out: hidden, name: 'classifier.0' }),
       relu({ name: 'classifier.1' }),
-      // Named apart from the count, so that weight files fit with and without it.
+      // Not numbered, so that weight files fit networks with and without it.
       ...(probability > 0 ? [dropout({ probability, name: 'classifier.dropout' })] : []),
       linear({ out: classes, name: 'classifier.2' }),
     ],

@@ -1,4 +1,4 @@
-/** Weight files on disk (Node only). A file appears whole or not at all, and says what its weights need to be used. */
+/** Weight files on disk (Node only). Files are written completely or not at all, with metadata about their weights. */
 import { DataError, reason, UsageError } from '../errors.ts';
 import { readParts, writeWhole } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
@@ -8,7 +8,7 @@ import { formatInfo, infoIn, infoKey } from './info-text.ts';
 import type { Network, Weights } from './layer.ts';
 import { checkWeightShapes, checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
 
-/** Writes a safetensors file. @throws UsageError where `path` cannot be written. */
+/** Writes a safetensors file. @throws UsageError if `path` cannot be written. */
 export async function saveWeights(path: string, weights: Weights, info?: ModelInfo): Promise<void> {
   checkPath('saveWeights: the file', path);
   const pieces = safetensorsPieces(weights, info ? { [infoKey]: formatInfo(info) } : {});
@@ -16,23 +16,23 @@ export async function saveWeights(path: string, weights: Weights, info?: ModelIn
     await writeWhole(path, pieces);
   } catch (error) {
     const cause = (error as Error).cause ?? error;
-    throw new UsageError(`weights cannot be saved to ${path}: ${reason(cause)}`, { cause });
+    throw new UsageError(`cannot save weights to ${path}: ${reason(cause)}`, { cause });
   }
 }
 
 export interface LoadedWeights {
   readonly weights: Weights;
-  /** Absent where the file says nothing of itself. */
+  /** Absent if the file has no metadata of ours. */
   readonly info?: ModelInfo;
 }
 
 /**
- * The weights of `network` from a safetensors file; those of a checkpoint without the rest of the training. Values are
- * read only where names and shapes fit the network.
- * @throws DataError where it cannot be read or does not fit.
+ * Reads the weights of `network` from a safetensors file or checkpoint. Values are read only if names and shapes fit
+ * the network.
+ * @throws DataError if the file cannot be read or does not fit.
  */
 export function loadWeights(path: string, network: Network): Promise<LoadedWeights>;
-/** The same, of the network that the file describes, or `networkOf` makes of what it says. */
+/** The same for the network that `networkOf` creates from the file's metadata. */
 export function loadWeights(
   path: string,
   networkOf: (info: ModelInfo | undefined) => Network,
@@ -55,7 +55,7 @@ export function loadWeights(
   });
 }
 
-/** What a weight file or checkpoint says of itself; its values are not read. @throws DataError */
+/** Reads the metadata of a weight file or checkpoint, not its values. @throws DataError */
 export const readInfo = (path: string): Promise<ModelInfo | undefined> =>
   inFile(path, async (size, read) => infoIn((await readBeginning(size, read)).header.metadata));
 

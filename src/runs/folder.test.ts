@@ -83,7 +83,7 @@ describe('a run', () => {
     await expect(createRun(dir, config)).rejects.toThrow(
       `${dir} already holds config.json: resume that run (--resume ${dir}), or choose another folder (--run)`,
     );
-    await expect(openRun(dir)).rejects.toThrow(/first is in use: this very process/);
+    await expect(openRun(dir)).rejects.toThrow(/first is in use: this process/);
     await run.close();
     await expect(createRun(dir, config)).rejects.toThrow(UsageError);
     await writeFile(join(root, 'file'), '');
@@ -125,7 +125,7 @@ describe('a run', () => {
     ['config.json', '{"modle":"vgg7"}', 'modle'],
     ['config.json', '[]', '[] is not an object'],
     ['config.json', '{"lr":"fast"}', 'config.json: lr: "fast" is not a number above 0'],
-    ['config.json', `"${'x'.repeat(2 ** 20)}"`, 'at most 1048576 are read'],
+    ['config.json', `"${'x'.repeat(2 ** 20)}"`, 'above the limit of 1048576'],
     ['env.json', '{"cores":"two"}', 'cores: "two" is not a whole number ≥ 0'],
     [
       'state.json',

@@ -89,12 +89,12 @@ describe('openModel', () => {
   test('rejects options that contradict the file, unknown options, and a missing path', async () => {
     const open = (options: object): Promise<unknown> => openModel(path, { device: 'reference', ...options });
     await expect(open({ normalization: null })).rejects.toThrow(
-      /trained with normalization mean .*the model says none/,
+      /trained with normalization mean .*the model has none/,
     );
     await expect(open({ classes: ['a', 'b', 'c'] })).rejects.toThrow(
       /its classes are dark, gray, light.*a, b, c/,
     );
-    await expect(open({ classes: ['a'] })).rejects.toThrow(/1 names for the network's 3 classes/);
+    await expect(open({ classes: ['a'] })).rejects.toThrow(/the network has 3 classes, not 1/);
     await expect(open({ threads: 1e6 })).rejects.toThrow(/threads 1000000 is above the limit of 256/);
     await expect(open({ devise: 'wasm' })).rejects.toThrow(/no option "devise"/);
     await expect(openModel(undefined as never)).rejects.toThrow(/the path is undefined/);
@@ -131,7 +131,7 @@ describe('load', () => {
 
   test('rejects what contradicts it', async () => {
     await using other = await made({ normalization: null });
-    await expect(other.load(path)).rejects.toThrow(/trained with normalization mean .* the model says none/);
+    await expect(other.load(path)).rejects.toThrow(/trained with normalization mean .* the model has none/);
     // The same parameters, another network.
     const same = sequential([
       conv2d({ out: 4, kernel: 3 }),
@@ -142,13 +142,13 @@ describe('load', () => {
     ]);
     await using swapped = await compile(same, { input: [2, 6, 6], device: 'reference' });
     await expect(swapped.load(path)).rejects.toThrow(
-      /its weights are of another network: in the file sequential has relu/,
+      /its weights are for another network: in the file, sequential has relu/,
     );
     await using larger = await compile(network(), { input: [2, 7, 7], device: 'reference' });
-    await expect(larger.load(path)).rejects.toThrow(/for images of 2×6×6, the model's are 2×7×7/);
+    await expect(larger.load(path)).rejects.toThrow(/for images of 2×6×6, but the model takes 2×7×7/);
   });
 
-  test("a loader that normalizes differently from compile's option is rejected", async () => {
+  test('a loader whose normalization contradicts compile is rejected', async () => {
     await using model = await made({ normalization: { mean: [0], std: [1] } });
     await expect(model.train(loader, { epoch: 1, optimizer: adam() })).rejects.toThrow(
       /leave it out of compile/,

@@ -43,11 +43,11 @@ test.each([
   [{ earlyStopping: 3, steps: 120 }, 'earlyStopping 3 is longer than the training of about 1.2 epochs'],
   [
     { validation: 0.99999 },
-    'validation 0.99999 holds out 10000 of the 10000 training images of shapes; hold out at least 1 and leave',
+    'validation 0.99999 holds out 10000 of the 10000 training images of shapes; choose a share that holds out',
   ],
   [{ validation: 1e-6 }, 'validation 0.000001 holds out 0 of the 10000 training images'],
-  [{ validation: 0.995 }, 'batch size 100 is larger than shapes with its 50 images'],
-] as const)('%j is rejected before anything is read or written', async (input, message) => {
+  [{ validation: 0.995 }, 'batch size 100 is larger than the 50 images of shapes'],
+] as const)('%j is refused before anything is read or written', async (input, message) => {
   const config = parseConfig(input, 'test');
   const refused = runTraining(config, { folder: run });
   await expect(refused).rejects.toThrow(UsageError);

@@ -20,5 +20,5 @@ test('unknown settings are rejected', () => {
   expect(adam({ ...adam(), lr: 0.1 }).lr).toBe(0.1);
   const settings: object = { learningRate: 1 };
   expect(() => adam(settings)).toThrow('adam: there is no setting "learningRate"');
-  expect(() => sgd(settings as SgdSettings)).toThrow('There are lr, momentum, nesterov, weightDecay');
+  expect(() => sgd(settings as SgdSettings)).toThrow('Available: lr, momentum, nesterov, weightDecay');
 });

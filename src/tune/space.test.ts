@@ -98,7 +98,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'option of no candidate model',
     { modelOptions: { hidden: { choices: [1] } } },
-    'there is no option "hidden"; it has none',
+    'there is no option "hidden"; none are available',
   ],
   [
     'option of one of the models',

@@ -468,19 +468,22 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
     await load();
     expect(statSync(join(scratch, 'cache')).mode & 0o777).toBe(0o755);
     expect(notices).toEqual([
-      `${join(scratch, 'cache')} was open for others to write in, and is so no longer`,
+      `${join(scratch, 'cache')} was writable by other users; removed their permission`,
     ]);
   });
 
-  describe('rejects a folder', () => {
-    test.skipIf(!process.getuid).for(['755', '777'])('that others may enter (mode %s)', async (mode) => {
-      filled();
-      chmodSync(directory, mode);
-      const { message } = await failure();
-      expect(message).toContain(directory);
-      expect(message).toContain(`(mode ${mode}); chmod 700`);
-      expect(notices).toEqual([]);
-    });
+  describe('refuses a folder', () => {
+    test.skipIf(!process.getuid).for(['755', '777'])(
+      'that is open to other users (mode %s)',
+      async (mode) => {
+        filled();
+        chmodSync(directory, mode);
+        const { message } = await failure();
+        expect(message).toContain(directory);
+        expect(message).toContain(`(mode ${mode}); run chmod 700 on it`);
+        expect(notices).toEqual([]);
+      },
+    );
 
     test.skipIf(process.getuid?.() !== 0)('that belongs to another user', async () => {
       filled();

@@ -1,12 +1,12 @@
 /**
- * What the layer constructors and shape rules share: checks of a user's arguments (`UsageError`), the side pairs
- * that kernels, strides and paddings are, and the words for a layer's place in a network (`ShapeError`).
+ * Shared by layer constructors and shape rules: checks of user arguments (`UsageError`), pairs of sides for kernels,
+ * strides and padding, and descriptions of a layer's position in a network (`ShapeError`).
  */
 import { ShapeError, UsageError } from '../../errors.ts';
 import { checkWhole, isObject, shown } from '../../options.ts';
 import type { LayerPlace, Shape } from '../layer.ts';
 
-/** Height and width: one number means both. */
+/** Height and width; one number means both. */
 export type Sides = number | readonly [height: number, width: number];
 export type Pair = readonly [number, number];
 
@@ -14,12 +14,12 @@ export type Pair = readonly [number, number];
 export const largestSize = 1_000_000;
 /** The largest side of a kernel, stride or padding, in pixels. */
 export const largestWindow = 1024;
-/** The most characters of a layer's name. */
+/** The most characters of a layer name. */
 export const longestName = 200;
 /** The most layers of a network. */
 export const mostLayers = 1000;
 
-/** `value` as a whole number from `least` to `most`. @throws UsageError */
+/** Checks that `value` is a whole number from `least` to `most`. @throws UsageError */
 export function wholeNumber(
   layer: string,
   argument: string,
@@ -31,13 +31,13 @@ export function wholeNumber(
   return value as number;
 }
 
-/** `value` as true or false. @throws UsageError */
+/** Checks that `value` is true or false. @throws UsageError */
 export function truth(layer: string, argument: string, value: unknown): boolean {
   if (typeof value === 'boolean') return value;
   throw new UsageError(`${layer}: ${argument} ${shown(value)} is not true or false`);
 }
 
-/** `value` as a number from `least` to below `beyond`. @throws UsageError */
+/** Checks that `value` is a number ≥ `least` and < `beyond`. @throws UsageError */
 export function numberBelow(
   layer: string,
   argument: string,
@@ -50,7 +50,7 @@ export function numberBelow(
   throw new UsageError(`${layer}: ${argument} ${found} is not a number ≥ ${least} and < ${beyond}`);
 }
 
-/** One number for both sides, or [height, width]. @throws UsageError */
+/** Checks one number for both sides, or [height, width]. @throws UsageError */
 export function sides(layer: string, argument: string, value: unknown, least: number): Pair {
   if (!Array.isArray(value)) {
     const side = wholeNumber(layer, argument, value, least, largestWindow);
@@ -68,39 +68,39 @@ export function sides(layer: string, argument: string, value: unknown, least: nu
   ];
 }
 
-/** Refuses argument names that a constructor does not know, which JavaScript would pass over. @throws UsageError */
+/** Rejects unknown arguments of a constructor, which JavaScript would ignore. @throws UsageError */
 export function knownArguments(layer: string, given: unknown, known: readonly string[]): void {
   if (!isObject(given)) {
     throw new UsageError(`${layer}: ${shown(given)} is not an object with ${known.join(', ')}`);
   }
   for (const name of Object.keys(given)) {
     if (!known.includes(name)) {
-      throw new UsageError(`${layer}: no argument is named "${name}"; there are ${known.join(', ')}`);
+      throw new UsageError(`${layer}: there is no argument "${name}"; available: ${known.join(', ')}`);
     }
   }
 }
 
-/** The optional name as a part of a spec. @throws UsageError */
+/** Checks an optional name and returns it as part of a spec. @throws UsageError */
 export function named(layer: string, name: unknown): { readonly name?: string } {
   if (name === undefined) return {};
   if (typeof name !== 'string' || name === '' || name.length > longestName) {
-    throw new UsageError(`${layer}: name ${shown(name)} is not a text of 1 to ${longestName} characters`);
+    throw new UsageError(`${layer}: name ${shown(name)} is not a string of 1 to ${longestName} characters`);
   }
   return { name };
 }
 
-/** A shape in words: `3×32×32`. */
+/** Formats a shape: `3×32×32`. */
 export function formatShape(shape: Shape): string {
   return shape.join('×');
 }
 
-/** For instance `input of layer 7 (conv4)`, or `input` where the place is not known. */
+/** For example `input of layer 7 (conv4)`, or `input` if the layer's position is unknown. */
 export function inputOf(place: LayerPlace | undefined): string {
   if (place === undefined) return 'input';
   return `input of layer ${place.position}${place.name === undefined ? '' : ` (${place.name})`}`;
 }
 
-/** `shape` as a feature map. @throws ShapeError */
+/** Checks that `shape` is a feature map. @throws ShapeError */
 export function featureMap(
   layer: string,
   shape: Shape,
@@ -117,8 +117,8 @@ export function featureMap(
 }
 
 /**
- * Height and width of the places where a window fits into a padded map, rounded down as PyTorch does.
- * @throws ShapeError where it fits nowhere.
+ * The number of positions of a window in a padded map, vertically and horizontally, rounded down as in PyTorch.
+ * @throws ShapeError if the window does not fit.
  */
 export function windowPlaces(
   layer: string,
@@ -131,7 +131,7 @@ export function windowPlaces(
   const missing = -Math.min(...room);
   if (missing > 0) {
     const padded = padding[0] || padding[1] ? ` padded by ${formatPair(padding)}` : '';
-    // A pool cannot be padded by more than half its kernel, so for a pool more padding is no way out.
+    // A pool allows padding up to half its kernel, so more padding cannot help there.
     const more = Math.ceil(missing / 2) + Math.max(...padding);
     const padEnough = layer === 'conv2d' ? `pad by ${more}` : 'use a smaller kernel';
     const orDrop = place?.pooledBefore ? ' or drop the max-pool before it' : '';
@@ -143,14 +143,14 @@ export function windowPlaces(
   return [Math.floor(room[0] / stride[0]) + 1, Math.floor(room[1] / stride[1]) + 1];
 }
 
-/** A pair as users write it: `2` for both sides, else `2×1`. */
+/** Formats a pair: `2` if both sides are equal, otherwise `2×1`. */
 export function formatPair(pair: Pair): string {
   return pair[0] === pair[1] ? String(pair[0]) : formatShape(pair);
 }
 
 /**
- * The outputs whose window has its element `tap` inside the map rather than in the padding: from ≤ index < to,
- * along one axis with `size` inputs and `places` outputs.
+ * The outputs whose window element `tap` lies inside the map, not in the padding: from ≤ index < to, along one axis
+ * with `size` inputs and `places` outputs.
  */
 export function insideMap(
   tap: number,

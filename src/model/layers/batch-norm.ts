@@ -1,28 +1,28 @@
 /**
  * Batch normalization (Ioffe & Szegedy, ICML 2015) with PyTorch's details, for each channel of a map or each value of
- * a vector: out = (in − mean) / √(variance + ε) · weight + bias. In training mean and variance are those of the batch
- * (of all its N·H·W values of the channel, the variance divided by their number), and the running ones follow them:
- * running = (1 − momentum) · running + momentum · the batch's, with the variance divided by the number less one.
- * In evaluation the running ones take their place.
+ * a vector: out = (in − mean) / √(variance + ε) · weight + bias. In training, mean and variance are those of the batch
+ * (over all N·H·W values of a channel, with the variance divided by their number n), and update the running ones:
+ * running = (1 − momentum) · running + momentum · batch, with the variance divided by n − 1. Evaluation uses the
+ * running ones.
  */
 import { ShapeError, UsageError } from '../../errors.ts';
 import type { BatchNormSpec, LayerKind, LayerPass, Network, Shape, Tensor } from '../layer.ts';
 import { featureMap, formatShape, inputOf, knownArguments, named, numberBelow, truth } from './arguments.ts';
 
 export interface BatchNormOptions {
-  /** Share of a batch's moments in the running ones, 0 to 1; 0.1 by default. */
+  /** Weight of a batch's mean and variance in the running ones, 0 to 1; 0.1 by default. */
   readonly momentum?: number;
   /** Added to the variance, above 0; 1e-5 by default. */
   readonly epsilon?: number;
-  /** Whether a learnt weight and bias follow; true by default. */
+  /** Whether a learned weight and bias follow; true by default. */
   readonly affine?: boolean;
   readonly name?: string;
 }
 
-/** Normalizes each channel of a feature map [C, H, W]. @throws UsageError where an argument is out of its range. */
+/** Normalizes each channel of a feature map [C, H, W]. @throws UsageError if an argument is out of range. */
 export const batchNorm2d = (options: BatchNormOptions = {}): BatchNormSpec => batchNorm(2, options);
 
-/** Normalizes each value of a vector [F]. @throws UsageError where an argument is out of its range. */
+/** Normalizes each value of a vector [F]. @throws UsageError if an argument is out of range. */
 export const batchNorm1d = (options: BatchNormOptions = {}): BatchNormSpec => batchNorm(1, options);
 
 const wordOf = ({ dimensions }: Pick<BatchNormSpec, 'dimensions'>): string => `batchNorm${dimensions}d`;
@@ -34,7 +34,7 @@ function batchNorm(dimensions: 1 | 2, options: BatchNormOptions): BatchNormSpec 
   if (!(typeof momentum === 'number' && momentum >= 0 && momentum <= 1)) {
     throw new UsageError(`${word}: momentum ${momentum} is not a number from 0 to 1`);
   }
-  // Without it a channel whose values are all equal would be divided by 0.
+  // With 0, a channel whose values are all equal would be divided by 0.
   if (epsilon === 0) throw new UsageError(`${word}: epsilon 0 is not above 0`);
   return {
     kind: 'batchNorm',
@@ -47,23 +47,23 @@ function batchNorm(dimensions: 1 | 2, options: BatchNormOptions): BatchNormSpec 
 }
 
 /**
- * Refuses to train on a batch that leaves a normalization one value of each channel, whose variance says nothing (and
- * which PyTorch refuses, too). @throws UsageError
+ * Rejects training with a batch that gives a normalization only one value per channel, which has no variance. PyTorch
+ * rejects it, too. @throws UsageError
  */
 export function checkMoments(network: Network, batch: number): void {
   for (const { spec, name, input } of network.layers) {
     if (spec.kind !== 'batchNorm' || batch * placesOf(input) > 1) continue;
     throw new UsageError(
-      `${network.name}: ${wordOf(spec)} ${name} needs two values of each channel or more to train on, and a batch of ` +
-        `${batch} has one; choose a batch size that leaves no image alone`,
+      `${network.name}: ${wordOf(spec)} ${name} needs at least two values per channel in training, but a batch of ` +
+        `${batch} has one; choose a batch size that leaves no batch with a single image`,
     );
   }
 }
 
-/** Places of a channel in one image. */
+/** Number of values of a channel in one image. */
 const placesOf = ([, height = 1, width = 1]: Shape): number => height * width;
 
-/** Channels, and the places of a channel one after the other: `visit(channel, index in data)`. */
+/** The channels, the number of values per channel, and a loop over all values: `visit(channel, index in data)`. */
 function layoutOf({ shape }: Tensor) {
   const [batch = 0, ...input] = shape;
   const channels = input[0]!;
@@ -79,7 +79,7 @@ function layoutOf({ shape }: Tensor) {
   };
 }
 
-/** Mean and variance of each channel over the batch, the variance divided by the number of values. */
+/** Mean and variance of each channel over the batch; the variance is divided by the number of values. */
 function momentsOf(input: Tensor): { readonly mean: Float64Array; readonly variance: Float64Array } {
   const { channels, count, forEach } = layoutOf(input);
   const mean = new Float64Array(channels);
@@ -93,7 +93,7 @@ function momentsOf(input: Tensor): { readonly mean: Float64Array; readonly varia
   return { mean, variance };
 }
 
-/** What a pass normalizes by: mean, and 1 / √(variance + ε). */
+/** The mean and 1 / √(variance + ε) that a pass uses. */
 function normalizer(spec: BatchNormSpec, input: Tensor, { training, buffers }: LayerPass) {
   const [runningMean, runningVariance] = buffers;
   const { mean, variance } = training ? momentsOf(input) : { mean: runningMean!, variance: runningVariance! };
@@ -133,7 +133,7 @@ export const batchNormKind: LayerKind<BatchNormSpec> = {
     { name: 'running_var', shape: [channels], initial: { constant: 1 } },
   ],
 
-  // One for each value, once weight and deviation are one factor.
+  // One per value, because weight and deviation combine into one factor.
   multiplyAdds: (_spec, input) => input.reduce((size, side) => size * side, 1),
 
   forward(spec, input, [weight, bias], pass) {
@@ -157,7 +157,7 @@ export const batchNormKind: LayerKind<BatchNormSpec> = {
       weightGradient[c]! += gradient[at]! * normal(c, at);
       biasGradient[c]! += gradient[at]!;
     });
-    // What moves the batch's mean or deviation changes nothing behind it.
+    // Removes the components that would only change the batch's mean or deviation, which normalization cancels.
     const data = new Float64Array(gradient.length);
     forEach((c, at) => {
       const free = gradient[at]! - (biasGradient[c]! + normal(c, at) * weightGradient[c]!) / count;

@@ -1,7 +1,7 @@
 /**
- * 2-D convolution (cross-correlation, as all deep-learning libraries have it), zero padding, PyTorch's shapes:
+ * 2-D convolution (cross-correlation, as in all deep-learning libraries) with zero padding and PyTorch's shapes:
  * out[n][o][y][x] = bias[o] + Σ_c Σ_ky Σ_kx weight[o][c][ky][kx] · in[n][c][y·stride + ky − pad][x·stride + kx − pad].
- * Both passes visit each product of that sum once; loops are ordered so that the innermost runs along a row.
+ * Both passes visit each product of that sum once; the innermost loop runs along a row.
  */
 import type { Conv2dSpec, LayerKind, Shape } from '../layer.ts';
 import type { Sides } from './arguments.ts';
@@ -24,14 +24,14 @@ export interface Conv2dOptions {
   readonly stride?: Sides;
   /** Zeros added on each side; 0 by default. */
   readonly padding?: Sides;
-  /** Whether a learnt value is added to each output channel; true by default. */
+  /** Whether to add a learned value to each output channel; true by default. */
   readonly bias?: boolean;
   readonly name?: string;
 }
 
 /**
  * A convolution from [C, H, W] to [out, H', W'], where H' = ⌊(H + 2·padding − kernel) / stride⌋ + 1.
- * @throws UsageError where an argument is not a whole number in its range.
+ * @throws UsageError if an argument is not a whole number in its range.
  */
 export function conv2d(options: Conv2dOptions): Conv2dSpec {
   knownArguments('conv2d', options, ['out', 'kernel', 'stride', 'padding', 'bias', 'name']);
@@ -46,7 +46,7 @@ export function conv2d(options: Conv2dOptions): Conv2dSpec {
   };
 }
 
-/** Channels and sides of input and output. */
+/** Channels, heights and widths of input and output. */
 function geometry(spec: Conv2dSpec, input: Shape) {
   const [channels, height, width] = featureMap('conv2d', input, undefined);
   const [outHeight, outWidth] = windowPlaces('conv2d', spec, [height, width], undefined);

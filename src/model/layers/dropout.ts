@@ -1,24 +1,24 @@
 /**
- * Dropout (Srivastava et al., JMLR 2014), inverted as in PyTorch: in training each value becomes 0 with a probability p,
- * and is multiplied by 1 / (1 − p) otherwise; in evaluation nothing happens.
+ * Dropout (Srivastava et al., JMLR 2014), inverted as in PyTorch: in training, each value becomes 0 with probability p
+ * and is multiplied by 1 / (1 − p) otherwise. In evaluation, values are unchanged.
  *
- * What is dropped is a function of seed, epoch, image, layer and the value's place alone. Sixteen values share a block
- * of Philox's: each has a byte of it, which decides against p · 256. Only where the byte equals the whole part of that, a
- * number of the value's own decides against the rest, so that any p is met exactly.
+ * The mask depends only on seed, epoch, image, layer and the value's index. Sixteen values share a Philox block, one
+ * byte each, which is compared with p · 256. If the byte equals the integer part of that, a separate random number is
+ * compared with the fraction, so that every p is exact.
  */
 import { philox, streams } from '../../data/random.ts';
 import type { DropoutDraws, DropoutSpec, LayerKind, LayerPass, Tensor } from '../layer.ts';
 import { knownArguments, named, numberBelow } from './arguments.ts';
 
 export interface DropoutOptions {
-  /** Of each value to be dropped, 0 ≤ probability < 1; 0.5 by default. */
+  /** Probability of dropping a value, 0 ≤ probability < 1; 0.5 by default. */
   readonly probability?: number;
   readonly name?: string;
 }
 
 /**
- * Drops each value with a probability in training: `dropout(0.5)` or `dropout({ probability: 0.5, name: 'drop' })`.
- * @throws UsageError where the probability is not one, or is 1, which would leave nothing.
+ * Randomly drops values in training: `dropout(0.5)` or `dropout({ probability: 0.5, name: 'drop' })`.
+ * @throws UsageError if the probability is not ≥ 0 and < 1.
  */
 export function dropout(probabilityOrOptions: number | DropoutOptions = {}): DropoutSpec {
   const options =
@@ -33,9 +33,9 @@ export function dropout(probabilityOrOptions: number | DropoutOptions = {}): Dro
   };
 }
 
-/** Layers of one network draw from streams that are so far apart. */
+/** Distance between the random streams of a network's layers. */
 const layerStep = 2 ** 16;
-/** Blocks from here on decide for one value each. */
+/** Blocks from this index on belong to one value each. */
 const ownBlocks = 2 ** 31;
 
 const counter = new Uint32Array(4);
@@ -43,7 +43,7 @@ const block = new Uint32Array(4);
 const own = new Uint32Array(4);
 
 /**
- * Fills `kept` with 1 where the values of an image stay and 0 where they are dropped, in PyTorch's order [C, H, W].
+ * Fills `kept` with 1 for each value of an image that is kept and 0 for each dropped one, in PyTorch's order [C, H, W].
  * `sample` is the image's position in the data set.
  */
 export function drawKept(
@@ -77,7 +77,7 @@ export function drawKept(
   }
 }
 
-/** Each value times 1 / (1 − p) or 0, image by image. */
+/** Multiplies each value by 1 / (1 − p) or 0, image by image. */
 function dropValues(spec: DropoutSpec, { shape, data }: Tensor, { draws, samples }: LayerPass): Tensor {
   const [batch = 0] = shape;
   const kept = new Uint8Array(data.length / batch);

@@ -1,6 +1,6 @@
 /**
- * From a feature map [C, H, W] to a vector [C·H·W], channel by channel and row by row, as torch.flatten orders it:
- * the weights of a linear layer behind it have PyTorch's order on every backend, whatever layout its maps have.
+ * Flattens a feature map [C, H, W] to a vector [C·H·W], channel by channel and row by row like torch.flatten. So the
+ * weights of the next linear layer have PyTorch's order on every backend, whatever the layout of its maps.
  */
 import type { FlattenSpec, LayerKind } from '../layer.ts';
 import { knownArguments, named } from './arguments.ts';

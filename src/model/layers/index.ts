@@ -1,4 +1,4 @@
-/** The table of layer kinds: to add a layer, write its file, its spec in `layer.ts`, and its line here. */
+/** The table of layer kinds. To add a layer, write its file, its spec in `layer.ts`, and a line here. */
 import { UsageError } from '../../errors.ts';
 import { isObject, shown } from '../../options.ts';
 import type { BatchNormSpec, LayerKind, LayerSpec } from '../layer.ts';
@@ -39,20 +39,20 @@ const constructors: Readonly<Record<LayerSpec['kind'], (options: never) => Layer
   dropout,
 };
 
-/** A spec out of untrusted data, checked as its constructor checks its arguments. @throws UsageError */
+/** Creates a spec from untrusted data, with the checks of its constructor. @throws UsageError */
 export function checkedSpec(spec: unknown): LayerSpec {
   if (!isObject(spec) || !Object.hasOwn(constructors, String(spec.kind))) {
     throw new UsageError(
       `sequential: ${isObject(spec) ? `kind ${shown(spec.kind)}` : shown(spec)} is not a layer; ` +
-        'make layers with conv2d, relu, maxPool2d, batchNorm2d, dropout, flatten or linear',
+        'create layers with conv2d, relu, maxPool2d, batchNorm2d, dropout, flatten or linear',
     );
   }
   const { kind, ...options } = spec;
   return constructors[kind as LayerSpec['kind']](options as never);
 }
 
-/** What a spec's layer does. */
+/** The kind of a spec. */
 export function kindOf(spec: LayerSpec): LayerKind<LayerSpec> {
-  // The table's type ties each kind to its own spec, which TypeScript cannot follow through a lookup.
+  // TypeScript cannot track through a lookup that each kind matches its own spec.
   return layerKinds[spec.kind] as LayerKind<LayerSpec>;
 }

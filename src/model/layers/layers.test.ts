@@ -122,7 +122,7 @@ describe('conv2d', () => {
     expect([...data]).toEqual([112, 123, 145, 156]);
   });
 
-  test('counts multiply-adds with the padded places', () => {
+  test('counts multiply-adds including padding', () => {
     const spec = conv2d({ out: 16, kernel: 3, padding: 1 });
     expect(kindOf(spec).multiplyAdds(spec, [3, 32, 32])).toBe(16 * 32 * 32 * 27);
   });
@@ -152,7 +152,7 @@ describe('maxPool2d', () => {
     expect([...pool.backward(spec, input, [], ones([1, 1, 1, 1]), pass()).input.data]).toEqual([0, 0, 1, 0]);
   });
 
-  test('padded places never win', () => {
+  test('padding is never the maximum', () => {
     const padded = maxPool2d({ kernel: 2, padding: 1 });
     const input = tensor([1, 1, 2, 2], [-1, -2, -3, -4]);
     expect([...pool.forward(padded, input, [], pass()).data]).toEqual([-1, -2, -3, -4]);
@@ -186,7 +186,7 @@ describe('batchNorm', () => {
     expect(evaluated.data[1]).toBe(10 + (2 * (3 - 8)) / Math.sqrt(3 + 1));
   });
 
-  test('running moments follow the batch’s, with the unbiased variance, and nothing is changed in place', () => {
+  test('updates running mean and unbiased variance, without changing its inputs', () => {
     const [mean, variance] = kind.updatedBuffers!(spec, input, buffers);
     expect([...mean!]).toEqual([0.75 * 8 + 0.25 * 4, 0.75 * 4 + 0.25 * 2]);
     expect(variance![0]).toBeCloseTo(0.75 * 3 + (0.25 * 20) / 3, 12);
@@ -214,7 +214,7 @@ describe('dropout', () => {
     return values;
   };
 
-  test('scales what stays and leaves evaluation alone', () => {
+  test('scales kept values and does nothing in evaluation', () => {
     const input = tensor([2, 3], [1, 2, 3, 4, 5, 6]);
     const spec = dropout(0.2);
     const { data } = kindOf(spec).forward(spec, input, [], pass());
@@ -243,7 +243,7 @@ describe('dropout', () => {
 });
 
 describe('cross-entropy', () => {
-  test('counts right answers, the first of equal logits', () => {
+  test('counts correct answers, with the first of equal logits', () => {
     expect(crossEntropy(tensor([2, 2], [1, 1, 0, 3]), [0, 0]).correct).toBe(1);
   });
   test('does not overflow, and loses no digits of logits that are large', () => {
@@ -286,14 +286,14 @@ describe('cross-entropy', () => {
     expect(ranks).toEqual([3, expect.any(Number), 2, expect.any(Number)]);
     expect(Math.min(ranks[1]!, ranks[3]!)).toBeGreaterThan(65_535);
   });
-  test('refuses a label that is no class', () => {
+  test('rejects a label that is not a class', () => {
     expect(() => crossEntropy(tensor([1, 2], [0, 0]), [2])).toThrow(
       /label 2 of image 0 .* the network's 2 classes/,
     );
   });
 });
 
-describe('refuses', () => {
+describe('rejects', () => {
   test.each<[string, () => unknown, string]>([
     ['no output channels', () => conv2d({ out: 0, kernel: 3 }), 'conv2d: out 0 is not a whole number ≥ 1'],
     ['half a kernel', () => conv2d({ out: 1, kernel: 2.5 }), 'conv2d: kernel 2.5 is not a whole number ≥ 1'],
@@ -308,13 +308,13 @@ describe('refuses', () => {
     [
       'an unknown argument',
       () => conv2d({ out: 1, kernel: 3, pad: 1 } as never),
-      'conv2d: no argument is named "pad"',
+      'conv2d: there is no argument "pad"',
     ],
     ['a probability of 1', () => dropout(1), 'dropout: probability 1 is not a number ≥ 0 and < 1'],
     ['half a text', () => dropout('0.5' as never), 'dropout: probability "0.5" is not'],
     ['a momentum beyond 1', () => batchNorm1d({ momentum: 1.5 }), 'batchNorm1d: momentum 1.5 is not'],
     ['an epsilon of 0', () => batchNorm2d({ epsilon: 0 }), 'batchNorm2d: epsilon 0 is not above 0'],
-    ['eps', () => batchNorm2d({ eps: 1 } as never), 'batchNorm2d: no argument is named "eps"'],
+    ['eps', () => batchNorm2d({ eps: 1 } as never), 'batchNorm2d: there is no argument "eps"'],
     ['10⁹ channels', () => conv2d({ out: 1e9, kernel: 3 }), 'out 1000000000 is above the limit of 1000000'],
     ['10⁹ features', () => linear(1e9), 'linear: out 1000000000 is above the limit of 1000000'],
     ['a kernel of 10⁶', () => conv2d({ out: 1, kernel: 1e6 }), 'kernel 1000000 is above the limit of 1024'],
@@ -328,9 +328,9 @@ describe('refuses', () => {
     ],
     ['nothing', () => conv2d(undefined as never), 'conv2d: undefined is not an object with out, kernel'],
     ['null', () => maxPool2d(null as never), 'maxPool2d: kernel null is not a whole number ≥ 1'],
-    ['unknown options of relu', () => relu({ inplace: true } as never), 'no argument is named "inplace"'],
-    ['unknown options of flatten', () => flatten({ start: 1 } as never), 'no argument is named "start"'],
-    ['a long name', () => relu({ name: 'a'.repeat(201) }), 'is not a text of 1 to 200 characters'],
+    ['unknown options of relu', () => relu({ inplace: true } as never), 'there is no argument "inplace"'],
+    ['unknown options of flatten', () => flatten({ start: 1 } as never), 'there is no argument "start"'],
+    ['a long name', () => relu({ name: 'a'.repeat(201) }), 'is not a string of 1 to 200 characters'],
     ['an empty name', () => relu({ name: '' }), 'relu: name "" is not'],
     [
       'too much padding',

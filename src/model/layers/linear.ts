@@ -8,14 +8,14 @@ import { formatShape, inputOf, knownArguments, named, truth, wholeNumber } from 
 export interface LinearOptions {
   /** Output features. */
   readonly out: number;
-  /** Whether a learnt value is added to each output; true by default. */
+  /** Whether to add a learned value to each output; true by default. */
   readonly bias?: boolean;
   readonly name?: string;
 }
 
 /**
  * A linear layer from [F] to [out]: `linear(10)` or `linear({ out: 10, bias: false })`.
- * @throws UsageError where `out` is not a whole number ≥ 1.
+ * @throws UsageError if `out` is not a whole number ≥ 1.
  */
 export function linear(outOrOptions: number | LinearOptions): LinearSpec {
   const options =

@@ -1,7 +1,7 @@
 /**
- * 2-D max-pooling, as PyTorch has it: sizes round down, so rows and columns that fill no window are passed over;
- * padded places never win; of equal values the first in the window (row by row) wins and takes the whole gradient;
- * NaN beats every number, and the last NaN of a window wins.
+ * 2-D max-pooling as in PyTorch: sizes round down, so rows and columns that do not fill a window are ignored; padding is
+ * never the maximum; among equal values, the first in the window (row by row) gets the whole gradient; NaN beats every
+ * number, and the last NaN of a window wins.
  */
 import { UsageError } from '../../errors.ts';
 import type { LayerKind, MaxPool2dSpec, Tensor } from '../layer.ts';
@@ -10,7 +10,7 @@ import { featureMap, formatPair, knownArguments, named, sides, windowPlaces } fr
 
 export interface MaxPool2dOptions {
   readonly kernel: Sides;
-  /** The kernel by default, so that windows lie side by side. */
+  /** Equal to the kernel by default, so that windows do not overlap. */
   readonly stride?: Sides;
   /** At most half the kernel; 0 by default. */
   readonly padding?: Sides;
@@ -18,8 +18,8 @@ export interface MaxPool2dOptions {
 }
 
 /**
- * The largest value of each window: `maxPool2d(2)`, or `maxPool2d({ kernel: 3, stride: 2, padding: 1 })`.
- * @throws UsageError where an argument is out of its range.
+ * Takes the largest value of each window: `maxPool2d(2)`, or `maxPool2d({ kernel: 3, stride: 2, padding: 1 })`.
+ * @throws UsageError if an argument is out of range.
  */
 export function maxPool2d(kernelOrOptions: number | MaxPool2dOptions): MaxPool2dSpec {
   const options =
@@ -32,7 +32,7 @@ export function maxPool2d(kernelOrOptions: number | MaxPool2dOptions): MaxPool2d
   if (padding.some((side, axis) => side > kernel[axis]! / 2)) {
     throw new UsageError(
       `maxPool2d: padding ${formatPair(padding)} is more than half the kernel ${formatPair(kernel)}; ` +
-        'windows would lie outside the map',
+        'use less padding or a larger kernel',
     );
   }
   return {
@@ -44,7 +44,7 @@ export function maxPool2d(kernelOrOptions: number | MaxPool2dOptions): MaxPool2d
   };
 }
 
-/** The pooled map's shape and, for each of its values, the position in `input.data` of the value that won. */
+/** The output shape and, for each output value, the index of its maximum in `input.data`. */
 function winners(
   spec: MaxPool2dSpec,
   { shape, data }: Tensor,

@@ -1,6 +1,6 @@
 /**
- * Rectified linear unit (Nair & Hinton 2010): max(x, 0), for maps and vectors. The gradient passes where the
- * input is above 0; at exactly 0 it is 0. NaN stays NaN, so that a run that went wrong is seen.
+ * Rectified linear unit (Nair & Hinton 2010): max(x, 0), for maps and vectors. The gradient passes if the input is
+ * above 0; at exactly 0 it is 0. NaN stays NaN, so that a diverged run is noticed.
  */
 import type { LayerKind, ReluSpec } from '../layer.ts';
 import { knownArguments, named } from './arguments.ts';
