@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { UsageError, VggError } from '../errors.ts';
 import { createStudyFolder, planStudy, type StudySettings } from '../tune/folder.ts';
 import { startHeartbeat } from '../tune/heartbeat.ts';
+import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { jobName } from './slurm.ts';
 import { launchOnSlurm, slurmScript, stopStudy, watchStudy } from './tune-launch.ts';
@@ -203,11 +204,38 @@ describe('watch', () => {
     using study = await folder.open();
     for (let i = 0; i < 2; i++) await study.tell((await study.ask())!, { state: 'fail', reason: 'NaN' });
     await expect(watchStudy(folder, true, interruption)).rejects.toThrow(
-      /all 2 trials failed: NaN\. .*--retry-failed/,
+      `all 2 trials failed: NaN. After a change, vgg tune --study ${dir} --retry-failed runs them again`,
     );
     expect(await study.retryFailed()).toEqual([0, 1]);
     await watchStudy(folder, true, interruption);
   });
+});
+
+test('hints name a folder as a shell needs it', async () => {
+  dir = join(root, "it's a study");
+  const quoted = shellWord(dir);
+  expect(quoted).toBe(`'${root}/it'\\''s a study'`);
+  const folder = await createStudyFolder(dir, settings);
+  await record(dir);
+  await fake('squeue', 'exit 1');
+  await expect(stopStudy(folder)).rejects.toThrow(`Run vgg tune stop ${quoted} again later`);
+  await fake('squeue', line(dir));
+  const plan = await planStudy(dir, settings);
+  await expect(launchOnSlurm(plan, { jobs: 2 }, async () => {})).rejects.toThrow(
+    `follow it with vgg tune watch ${quoted}, or end it with vgg tune stop ${quoted}`,
+  );
+  await fake('squeue', `[ -e '${root}/submitted' ] && ${line(dir)} || true`);
+  await fake('sbatch', `touch '${root}/submitted'; echo 17`);
+  await launchOnSlurm(plan, { jobs: 2 }, async () => {});
+  const printed = vi.mocked(process.stdout.write).mock.calls.join('');
+  for (const command of ['watch ', 'stop ', '--study '])
+    expect(printed).toContain(`vgg tune ${command}${quoted}`);
+  using study = await folder.open();
+  await study.tell((await study.ask())!, { state: 'fail' });
+  await fake('squeue', '');
+  await expect(watchStudy(folder, true, interruption)).rejects.toThrow(
+    `vgg tune --study ${quoted} --retry-failed`,
+  );
 });
 
 describe('stop', () => {

@@ -24,6 +24,7 @@ import type { PlannedStudy, StudyFolder } from '../tune/folder.ts';
 import { readWorkers, type WorkerSign } from '../tune/heartbeat.ts';
 import { allFailed } from '../tune/lineage.ts';
 import type { Study } from '../tune/study.ts';
+import { counted, shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import {
@@ -75,7 +76,7 @@ export async function launchHere(
   if (!json) note(`Study: ${folder.folder}, ${trials} trials, ${jobs} at a time, ${threads} threads each`);
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
-  interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${folder.folder} continues.`;
+  interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${shellWord(folder.folder)} continues.`;
   continueWithoutOutput(`The search continues, and ${folder.folder} keeps its results.`);
   await removeStop(folder);
   makeFolder(folder.path('logs'));
@@ -178,7 +179,7 @@ function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
   const { count, reason } = failed;
   throw new VggError(
     `${count === 1 ? 'the only trial' : `all ${count} trials`} failed${reason === undefined ? '' : `: ${reason}`}. ` +
-      `After a change, vgg tune --study ${folder} --retry-failed runs them again`,
+      `After a change, vgg tune --study ${shellWord(folder)} --retry-failed runs them again`,
   );
 }
 
@@ -249,7 +250,7 @@ export async function stopStudy(folder: StudyFolder): Promise<Stopped> {
     if (!(error instanceof VggError)) throw error;
     throw new VggError(
       `the workers were told to end, but a Slurm job of this study may still be queued: ${error.message}. ` +
-        `Run vgg tune stop ${folder.folder} again later`,
+        `Run vgg tune stop ${shellWord(folder.folder)} again later`,
       { cause: error },
     );
   }
@@ -336,9 +337,11 @@ export async function launchOnSlurm(
   if (dryRun) return print(script.trimEnd());
   const job = await submitStudy(plan, script, prepare);
   if (json) return printJson({ event: 'submitted', job, study: folder });
-  print(`Submitted job ${job} with ${jobs} tasks. Follow them with vgg tune watch ${folder},`);
-  print(`stop them with vgg tune stop ${folder}, and continue later with`);
-  print(`vgg tune --study ${folder} --launcher slurm --jobs ${jobs}.`);
+  const place = shellWord(folder);
+  print(`Submitted job ${job} with ${counted(jobs, 'task')}. Follow, stop or continue the study:`);
+  print(`  vgg tune watch ${place}`);
+  print(`  vgg tune stop ${place}`);
+  print(`  vgg tune --study ${place} --launcher slurm --jobs ${jobs}`);
 }
 
 async function submitStudy(
@@ -351,7 +354,7 @@ async function submitStudy(
     const earlier = jobsOf(await patiently(() => queuedTasks(plan, record)));
     if (earlier.length > 0) {
       throw new UsageError(
-        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${plan.folder}, or end it with vgg tune stop ${plan.folder}`,
+        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${shellWord(plan.folder)}, or end it with vgg tune stop ${shellWord(plan.folder)}`,
       );
     }
     try {

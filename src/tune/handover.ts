@@ -1,4 +1,9 @@
-/** How a trial passes from one worker to another: as itself, waiting again, or failed and continued by a successor. */
+/**
+ * How a trial passes from one worker to another: as itself, waiting again, or failed and continued by a successor.
+ *
+ * Invariant: a writer may die between two records, so a trial that passes on is never lost after the first of them: its
+ * successor comes before its end, and a state comes before what only describes it.
+ */
 import { attributes, fixedParams, retriesOf } from './lineage.ts';
 import { createTrialRecord, type JournalRecord, stateRecord, trialUserAttrRecord } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -30,11 +35,11 @@ export function returnTrial(
     failTrial(trial, append, reason);
     return false;
   }
+  append(stateRecord(trial.id, 'waiting'));
   append(trialUserAttrRecord(trial.id, attributes.reason, reason));
   // Without a worker, so that the end of its last one does not fail it.
   append(trialUserAttrRecord(trial.id, attributes.worker, null));
   if (Number.isFinite(limit)) append(trialUserAttrRecord(trial.id, attributes.retry, attempt));
-  append(stateRecord(trial.id, 'waiting'));
   return true;
 }
 

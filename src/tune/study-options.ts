@@ -33,11 +33,11 @@ export interface AskOptions {
   readonly trials?: number;
 }
 
-/** How a trial ended: with a value, or without. */
+/** How a trial ended: with a value, or without. A failed one is queued again, up to `retries` times (0 by default). */
 export type Outcome =
   | number
   | { readonly state: 'pruned' }
-  | { readonly state: 'fail'; readonly reason?: string };
+  | { readonly state: 'fail'; readonly reason?: string; readonly retries?: number };
 
 export const loadStudyKeys: KnownKeys<LoadStudyOptions> = {
   journal: 'required',

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,6 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { VggError } from '../errors.ts';
 import { categorical, float, int } from './distributions.ts';
 import { machineFault } from './faults.ts';
+import { latestTrials } from './lineage.ts';
 import { ashaPruner } from './pruners.ts';
 import { gridSampler } from './samplers/grid.ts';
 import { tpeSampler } from './samplers/tpe.ts';
@@ -186,6 +187,36 @@ test('trials of workers that are gone fail and are retried from where they were,
   expect({ ...again.params }).toEqual({ ...trial.params });
   await it.tell(again, { state: 'fail' });
   expect(await it.retry(again.frozen, 1)).toBe(false);
+});
+
+test('whoever dies in the middle of a write loses no trial', async () => {
+  const lines = (): string[] => readFileSync(journal, 'utf8').split('\n').slice(0, -1);
+  const all = (): boolean => true;
+  using it = await study({ worker: 'w' });
+  const changes: (() => Promise<unknown>)[] = [
+    () => it.enqueue({ x: 0.5 }),
+    () => it.ask(),
+    () => it.giveBack(it.trials[0]!, 'full disk', 3),
+    () => it.ask(),
+    () => it.release(it.trials[0]!, 'told to end'),
+    () => it.ask(),
+    () => it.failTrialsOf(all, 'killed', () => 'its log', 3),
+    () => it.ask(),
+    async () => it.tell(it.trials[2]!, { state: 'fail', reason: 'a bug', retries: 3 }),
+  ];
+  for (const [index, change] of changes.entries()) {
+    const before = lines().length;
+    await change();
+    const after = lines();
+    for (let kept = before; index > 0 && kept <= after.length; kept++) {
+      const cut = `${journal}-${index}-${kept}`;
+      writeFileSync(cut, `${after.slice(0, kept).join('\n')}\n`);
+      using next = await study({ journal: cut, worker: 'next' });
+      await next.failTrialsOf((worker) => worker === 'w', 'killed', undefined, 99);
+      const states = latestTrials(next.trials).map(({ state }) => state);
+      expect(states, `change ${index}, ${kept - before} lines`).toEqual(['waiting']);
+    }
+  }
 });
 
 test('a signal ends the search after the running trials', async () => {

@@ -208,7 +208,7 @@ export class Study implements Disposable {
    * dead.
    */
   async tell(trial: Trial | FrozenTrial, outcome: Outcome): Promise<boolean> {
-    return this.#transact((_, append) => {
+    return this.#transact((record, append) => {
       const known = this.frozen(trial.id);
       if (isFinished(known.state)) return false;
       if (typeof outcome === 'number' && !Number.isNaN(outcome)) {
@@ -221,7 +221,9 @@ export class Study implements Disposable {
         append(stateRecord(known.id, 'pruned', Number.isNaN(value) ? null : [value]));
         return true;
       }
-      failTrial(known, append, typeof outcome === 'number' ? 'the value is NaN' : outcome.reason);
+      const { reason, retries = 0 } = typeof outcome === 'number' ? { reason: 'the value is NaN' } : outcome;
+      this.#queueAgain(known, record, append, retries);
+      failTrial(known, append, reason);
       return true;
     });
   }
@@ -255,11 +257,7 @@ export class Study implements Disposable {
   async retry(trial: FrozenTrial, limit: number): Promise<boolean> {
     return this.#transact((record, append) => {
       const known = this.frozen(trial.id);
-      const attempt = retriesOf(known) + 1;
-      if (known.state !== 'fail' || attempt > limit) return false;
-      if (record.trials.some((other) => other.userAttrs[attributes.parent] === known.number)) return false;
-      append(this.#successor(known, 'waiting', { [attributes.retry]: attempt }));
-      return true;
+      return known.state === 'fail' && this.#queueAgain(known, record, append, limit);
     });
   }
 
@@ -272,8 +270,8 @@ export class Study implements Disposable {
     return this.#transact((_, append) => {
       const known = this.frozen(trial.id);
       if (isFinished(known.state)) return false;
-      failTrial(known, append, reason);
       append(this.#successor(known, 'waiting', {}));
+      failTrial(known, append, reason);
       return true;
     });
   }
@@ -316,16 +314,19 @@ export class Study implements Disposable {
 
   /**
    * Fails the running trials of workers that are gone. `logOf` returns the end of a trial's log, stored as `vgg:log`.
-   * @returns these trials, for `retry`.
+   * With `retries`, each trial is also queued again, as `retry` does.
+   * @returns these trials.
    */
   async failTrialsOf(
     isGone: (worker: string) => boolean,
     reason: string,
     logOf: (trial: FrozenTrial) => string | undefined = () => undefined,
+    retries: number = 0,
   ): Promise<readonly FrozenTrial[]> {
     return this.#transact((record, append) => {
       const gone = record.trials.filter((trial) => isRunningFor(trial, isGone));
       for (const trial of gone) {
+        this.#queueAgain(trial, record, append, retries);
         failTrial(trial, append, reason, logOf(trial));
       }
       return gone;
@@ -404,7 +405,6 @@ export class Study implements Disposable {
       failTrial(waiting, append, params);
       return false;
     }
-    append(stateRecord(waiting.id, 'running'));
     // The reason why it was given back no longer holds.
     if (waiting.userAttrs[attributes.reason] != null) {
       append(trialUserAttrRecord(waiting.id, attributes.reason, null));
@@ -419,6 +419,8 @@ export class Study implements Disposable {
     for (const [key, value] of Object.entries(this.#workerAttrs())) {
       append(trialUserAttrRecord(waiting.id, key, value));
     }
+    // Last: if this process dies while it writes, the trial still waits, or its worker is known.
+    append(stateRecord(waiting.id, 'running'));
     return true;
   }
 
@@ -436,6 +438,20 @@ export class Study implements Disposable {
       if (error instanceof UsageError) return error.message;
       throw error;
     }
+  }
+
+  /** Queues a failed trial again. @returns false if it has had `limit` retries, or another trial continues it. */
+  #queueAgain(
+    trial: FrozenTrial,
+    { trials }: StudyRecord,
+    append: (record: JournalRecord) => void,
+    limit: number,
+  ): boolean {
+    const attempt = retriesOf(trial) + 1;
+    if (attempt > limit || trials.some((other) => other.userAttrs[attributes.parent] === trial.number))
+      return false;
+    append(this.#successor(trial, 'waiting', { [attributes.retry]: attempt }));
+    return true;
   }
 
   /** A trial that continues a finished one. */

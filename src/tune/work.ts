@@ -23,6 +23,7 @@ import { MachineError, type MachineFault, machineFault } from './faults.ts';
 import { checkRuns, runNumbers, type StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, leftWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';
+import type { FrozenTrial } from './replay.ts';
 import type { Study } from './study.ts';
 import { type Trial, TrialPruned } from './trial.ts';
 import { reportEnd, reportTrial } from './trial-reports.ts';
@@ -87,10 +88,8 @@ async function workUntil(folder: StudyFolder, options: WorkOptions): Promise<voi
   while (!signal?.aborted) {
     const workers = folder.path('workers');
     await study.giveBackTrialsOf(leftWorkers(workers), 'its worker could not write the result');
-    const gone = await study.failTrialsOf(goneWorkers(workers), 'its worker ended', ({ number }) =>
-      logTail(folder.runOf(number)),
-    );
-    for (const trial of gone) await study.retry(trial, retries);
+    const logOf = ({ number }: FrozenTrial): string | undefined => logTail(folder.runOf(number));
+    await study.failTrialsOf(goneWorkers(workers), 'its worker ended', logOf, retries);
     clearGoneWorkers(workers);
     const trial = await study.ask({ trials });
     if (trial) {
@@ -118,8 +117,7 @@ async function runTrial(
     const fault = machineFault(error);
     if (fault !== undefined) throw await handBack(folder, study, trial, fault, error);
     // A bug: as with a worker that was killed, a retry may succeed.
-    await study.tell(trial, { state: 'fail', reason: String(error) });
-    await study.retry(trial.frozen, folder.settings.retries);
+    await study.tell(trial, { state: 'fail', reason: String(error), retries: folder.settings.retries });
     throw error;
   }
 }
