@@ -26,6 +26,7 @@ test.for<[z.ZodType, unknown, string | string[]]>([
   [z.number().positive(), -1, '-1 is not a number above 0'],
   [z.boolean(), 'yes', '"yes" is not true or false'],
   [z.string(), 3, '3 is not text'],
+  [z.string().regex(/^\d+$/), 'x', '"x" is not text of the form /^\\d+$/'],
   [z.enum(['adam', 'sgd']), 'adamm', '"adamm" is not one of adam, sgd; did you mean "adam"?'],
   [z.enum(['adam', 'sgd']), 3, '3 is not one of adam, sgd'],
   [z.array(count), 3, '3 is not a list in which each element is a whole number ≥ 1'],

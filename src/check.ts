@@ -92,13 +92,21 @@ function ruleOf(schema: unknown): string {
   if (schema instanceof z.ZodNumberFormat) return `a whole number${boundsOf(schema, '≥ ')}`;
   if (schema instanceof z.ZodNumber) return `a number${boundsOf(schema, 'of at least ')}`;
   if (schema instanceof z.ZodBoolean) return 'true or false';
-  if (schema instanceof z.ZodString) return 'text';
+  if (schema instanceof z.ZodString) return textRuleOf(schema);
   if (schema instanceof z.ZodArray) return `a list in which each element is ${ruleOf(schema.element)}`;
   if (schema instanceof z.ZodTuple) return `a list of ${schema.def.items.length}`;
   if (schema instanceof z.ZodDiscriminatedUnion) return `an object with ${schema.def.discriminator}`;
   if (schema instanceof z.ZodUnion) return schema.options.map(ruleOf).join(' or ');
   if (schema instanceof z.ZodObject || schema instanceof z.ZodRecord) return 'an object';
   return 'plain JSON';
+}
+
+/** `text of the form /^\d+$/`. */
+function textRuleOf({ def: { checks = [] } }: z.ZodString): string {
+  const patterns = checks.flatMap(({ _zod: { def } }) =>
+    'pattern' in def && def.pattern instanceof RegExp ? [String(def.pattern)] : [],
+  );
+  return ['text', ...patterns].join(' of the form ');
 }
 
 /** ` above 0 and below 1`; `least` is the word before an inclusive lower bound. */

@@ -112,6 +112,16 @@ describe('a query', () => {
     await expect.poll(stateOf).toMatch(/[XZ]/);
   });
 
+  test('that never stops to print ends', async () => {
+    await fake('squeue', 'exec yes');
+    await expect(runSlurm('squeue', [])).rejects.toThrow('squeue printed more than a list of jobs');
+  });
+
+  test('that a signal ends names it', async () => {
+    await fake('squeue', 'kill -KILL $$');
+    await expect(queuedTasks(place, undefined)).rejects.toThrow('squeue failed (SIGKILL)');
+  });
+
   test('without Slurm says so', async () => {
     vi.stubEnv('PATH', join(root, 'nowhere'));
     await expect(queuedTasks(place, undefined)).rejects.toThrow(SlurmMissing);
@@ -253,6 +263,7 @@ describe('submit', () => {
   test.for([
     ['a lost connection', 'echo "Socket timed out" >&2; exit 1'],
     ['no number', 'echo submitted'],
+    ['an end by a signal', 'kill -KILL $$'],
   ] as const)('does not take %s for a rejection', async ([, body]) => {
     await fake('sbatch', body);
     await fake('squeue', 'exit 0');

@@ -83,7 +83,10 @@ export const jobName = ({ folder }: Pick<StudyFolder, 'folder'>): string =>
   `vgg-tune-${createHash('sha256').update(folder).digest('hex').slice(0, 12)}`;
 
 interface Answer {
+  /** Null if a signal ended it. */
   readonly code: number | null;
+  /** `exit code 1`, `SIGKILL`. */
+  readonly ending: string;
   readonly output: string;
   /** What it printed on standard error. */
   readonly message: string;
@@ -91,6 +94,8 @@ interface Answer {
 
 /** Seconds that each command may take; `sbatch` waits while the controller is busy. */
 const limits = { squeue: 30, sbatch: 120, scancel: 60 } as const;
+/** Characters that a command may print; a line of `squeue` has about 100. */
+const mostOutput = 16 << 20;
 
 /** Environment variables that would hide jobs, ask questions, or change names and time formats. */
 const disturbing = /^(?:SQUEUE_|SCANCEL_|SLURM_TIME_FORMAT$|SBATCH_JOB_NAME$|SBATCH_ARRAY_INX$)/;
@@ -113,26 +118,33 @@ export function runSlurm(
       );
     // In its own process group: a site's wrapper script ends with everything that it started.
     const child = spawn(command, args, { stdio: 'pipe', env, detached: true });
-    const timer = setTimeout(() => {
+    const abandon = (problem: string): void => {
+      clearTimeout(timer);
       try {
         process.kill(-child.pid!, 'SIGKILL');
       } catch {
         // It ended just now.
       }
-      reject(new SlurmError(`${command} did not answer within ${seconds} s`));
-    }, seconds * 1000);
+      reject(new SlurmError(`${command} ${problem}`));
+    };
+    const timer = setTimeout(abandon, seconds * 1000, `did not answer within ${seconds} s`);
     let output = '';
     let message = '';
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => (output += text));
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => (message += text));
+    const bounded = (text: string): string => {
+      if (text.length <= mostOutput) return text;
+      abandon('printed more than a list of jobs');
+      return '';
+    };
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (output = bounded(output + text)));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (message = bounded(message + text)));
     child.stdin?.on('error', () => undefined).end(input);
     child.once('error', (error) => {
       clearTimeout(timer);
       fail(error);
     });
-    child.once('close', (code) => {
+    child.once('close', (code, signal) => {
       clearTimeout(timer);
-      resolve({ code, output, message: message.trim() });
+      resolve({ code, ending: signal ?? `exit code ${code}`, output, message: message.trim() });
     });
   });
 }
@@ -145,7 +157,7 @@ async function queued(
   by: readonly ['-n' | '-j', string],
   elsewhere?: string,
 ): Promise<readonly QueuedTask[]> {
-  const { code, output, message } = await runSlurm('squeue', [
+  const { code, ending, output, message } = await runSlurm('squeue', [
     ...(elsewhere === undefined ? [] : ['-M', elsewhere]),
     '-h',
     ...by,
@@ -155,7 +167,7 @@ async function queued(
   if (code !== 0) {
     // This is how `squeue` says that the job has ended.
     if (by[0] === '-j' && /invalid job id/i.test(message)) return [];
-    throw new SlurmError(`squeue failed (${firstLine(message) || `exit code ${code}`})`);
+    throw new SlurmError(`squeue failed (${firstLine(message) || ending})`);
   }
   return output
     .split('\n')
@@ -252,10 +264,11 @@ async function callSbatch(
 ): Promise<{ readonly job: string; readonly elsewhere?: string | undefined }> {
   const problem = await (async () => {
     try {
-      const { code, output, message } = await runSlurm('sbatch', ['--parsable'], { input: script });
+      const { code, ending, output, message } = await runSlurm('sbatch', ['--parsable'], { input: script });
       if (message !== '' && code === 0) note(message);
+      if (code === null) return `sbatch was ended by ${ending}`;
       if (code !== 0 && !noConnection.test(message)) {
-        throw new UsageError(`sbatch rejected the job: ${message || `exit code ${code}`}`);
+        throw new UsageError(`sbatch rejected the job: ${message || ending}`);
       }
       // `--parsable` prints NUMBER or NUMBER;CLUSTER; a site's wrapper may print more before it.
       const [, job, elsewhere] = /^(\d{1,10})(?:;([\w.-]+))?$/.exec(output.trim().split('\n').at(-1)!) ?? [];
@@ -311,7 +324,7 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
     else kept.push({ job, reason: problem });
   }
   if (canceled.length > 0) {
-    const { code, message } = await runSlurm('scancel', [
+    const { code, ending, message } = await runSlurm('scancel', [
       ...(elsewhere === undefined ? [] : ['-M', elsewhere]),
       ...canceled,
     ]);
@@ -319,7 +332,7 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
     const left = code === 0 ? [] : jobsOf(await patiently(() => queuedTasks(folder, record), pauses));
     if (left.some((job) => canceled.includes(job))) {
       throw new SlurmError(
-        `scancel failed (${firstLine(message) || `exit code ${code}`}): job ${left.join(', ')} still runs`,
+        `scancel failed (${firstLine(message) || ending}): job ${left.join(', ')} still runs`,
       );
     }
   }

@@ -330,7 +330,7 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
     return;
   }
   const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`);
-  print(`${trials.length} trials: ${states.join(', ') || 'none yet'}`);
+  print(`${counted(trials.length, 'trial')}: ${states.join(', ') || 'none yet'}`);
   if (best.length === 0) {
     if (counts.pruned)
       print('No trial was trained to its end yet, because none was promoted; run more --trials.');
