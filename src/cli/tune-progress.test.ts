@@ -90,6 +90,11 @@ test('the table is drawn over itself, fits the terminal, and says how long it ta
   written = '';
   table.update();
   expect(written).toBe('');
+  // Interrupted trials continue; only one that nobody continues has failed.
+  await study.release((await study.ask())!, 'told to end');
+  await study.tell((await study.ask())!, { state: 'fail' });
+  table.update();
+  expect(written).toMatch(/^2 +fail .*\n1 +continued /m);
 });
 
 test('the time left is shown once three trials say how long one takes', async () => {

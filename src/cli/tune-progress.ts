@@ -5,7 +5,7 @@
 import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
-import { configurationCount, lastStep, parentOf } from '../tune/lineage.ts';
+import { configurationCount, lastStep, parentOf, shownStates } from '../tune/lineage.ts';
 import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
@@ -143,7 +143,11 @@ export function liveTable(
         .toSorted((a, b) => Number(isFinished(a.state)) - Number(isFinished(b.state)) || b.number - a.number)
         .slice(0, most);
       const columns = (terminal.columns ?? 80) - 1;
-      const rows = [['trial', 'state', 'epoch', 'accuracy', 'parameters'], ...shown.map(row)];
+      const stateOf = shownStates(trials);
+      const rows = [
+        ['trial', 'state', 'epoch', 'accuracy', 'parameters'],
+        ...shown.map((trial) => row(trial, stateOf(trial))),
+      ];
       // The parameters take the columns that the others leave.
       const others = formatTable(
         rows.map((cells) => cells.slice(0, 4)),
@@ -167,7 +171,7 @@ export function liveTable(
   };
 }
 
-function row({ number, state, value, params, intermediateValues }: FrozenTrial): readonly string[] {
+function row({ number, value, params, intermediateValues }: FrozenTrial, state: string): readonly string[] {
   const epoch = lastStep({ intermediateValues }) ?? 0;
   const accuracy = value ?? intermediateValues.get(epoch);
   return [

@@ -10,6 +10,7 @@ import { flagOf, trainCommand } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
+import { shownStates } from '../tune/lineage.ts';
 import type { TuneSpace } from '../tune/space.ts';
 import { counted, percent, shellWord } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
@@ -329,7 +330,10 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
     printJson({ study: folder.folder, wanted: folder.settings.trials, counts, best });
     return;
   }
-  const states = Object.entries(counts).map(([state, count]) => `${count} ${state}`);
+  const shownCounts = new Map<string, number>();
+  for (const state of trials.map(shownStates(trials)))
+    shownCounts.set(state, (shownCounts.get(state) ?? 0) + 1);
+  const states = [...shownCounts].map(([state, count]) => `${count} ${state}`);
   print(`${counted(trials.length, 'trial')}: ${states.join(', ') || 'none yet'}`);
   if (best.length === 0) {
     if (counts.pruned)

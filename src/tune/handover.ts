@@ -43,6 +43,21 @@ export function returnTrial(
   return true;
 }
 
+/** Queues a failed trial again. @returns false if it has had `limit` retries, or another trial continues it. */
+export function queueAgain(
+  study: number,
+  trial: FrozenTrial,
+  trials: readonly FrozenTrial[],
+  append: Append,
+  limit: number,
+): boolean {
+  const attempt = retriesOf(trial) + 1;
+  const isContinued = trials.some((other) => other.userAttrs[attributes.parent] === trial.number);
+  if (attempt > limit || isContinued) return false;
+  append(successorRecord(study, trial, 'waiting', { [attributes.retry]: attempt }));
+  return true;
+}
+
 /** The record of a trial that continues a finished one. */
 export function successorRecord(
   study: number,

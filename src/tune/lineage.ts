@@ -50,6 +50,15 @@ export function latestTrials(trials: readonly FrozenTrial[]): readonly FrozenTri
   return trials.filter(({ number }) => !continued.has(number));
 }
 
+/**
+ * How the states of trials are shown: a failed trial that another one continues, after an interruption for instance, is
+ * `continued`.
+ */
+export function shownStates(trials: readonly FrozenTrial[]): (trial: FrozenTrial) => string {
+  const latest = new Set(latestTrials(trials));
+  return (trial) => (trial.state === 'fail' && !latest.has(trial) ? 'continued' : trial.state);
+}
+
 /** Number of configurations: trials that do not continue another one. */
 export function configurationCount(trials: readonly FrozenTrial[]): number {
   return trials.reduce((count, trial) => count + (parentOf(trial) === undefined ? 1 : 0), 0);

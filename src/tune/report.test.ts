@@ -39,6 +39,13 @@ afterAll(() => rmSync(root, { recursive: true }));
 
 test('while no trial has ended there is nothing to report', async () => {
   await expect(studyReport(folder, [])).rejects.toThrow('no trial has ended yet');
+  const place = join(root, 'all failed');
+  const failed = await createStudyFolder(place, folder.settings);
+  using study = await failed.open();
+  await study.tell((await study.ask())!, { state: 'fail', reason: 'NaN' });
+  await expect(studyReport(failed, study.trials)).rejects.toThrow(
+    `every trial failed; after a change, vgg tune --study '${place}' --retry-failed runs them again`,
+  );
 });
 
 test('the answer comes first, and everything has its words', async () => {

@@ -18,7 +18,7 @@ import { trainOptions } from '../train/config.ts';
 import type { ParamValue } from './distributions.ts';
 import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';
 import { type Importance, importances, shortValue } from './importance.ts';
-import { attributes, lastStep, latestTrials } from './lineage.ts';
+import { allFailed, attributes, lastStep, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
 import {
@@ -57,7 +57,11 @@ export async function studyReport(
     .flatMap(pointOf);
   const best = points.toSorted(better)[0];
   if (best === undefined) {
-    throw new DataError(`${folder.folder}: no trial has ended yet; try again after the first one`);
+    const hint =
+      allFailed(trials) === undefined
+        ? 'no trial has ended yet; try again after the first one'
+        : `every trial failed; after a change, vgg tune --study ${shellWord(folder.folder)} --retry-failed runs them again`;
+    throw new DataError(`${folder.folder}: ${hint}`);
   }
   const measured = comparable(points);
   const names = folder.space.parameters.map(({ name }) => name);

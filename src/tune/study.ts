@@ -10,7 +10,7 @@ import { random, streams } from '../data/random.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, shown } from '../options.ts';
 import { type Params, toInternal } from './distributions.ts';
-import { failTrial, isRunningFor, returnTrial, successorRecord } from './handover.ts';
+import { failTrial, isRunningFor, queueAgain, returnTrial, successorRecord } from './handover.ts';
 import { Journal, type Transaction } from './journal.ts';
 import {
   attributes,
@@ -19,7 +19,6 @@ import {
   fixedParams,
   lastStep,
   latestTrials,
-  retriesOf,
 } from './lineage.ts';
 import { type Objective, type OptimizeOptions, optimize } from './optimize.ts';
 import { noPruner, type Pruner } from './pruners.ts';
@@ -222,7 +221,7 @@ export class Study implements Disposable {
         return true;
       }
       const { reason, retries = 0 } = typeof outcome === 'number' ? { reason: 'the value is NaN' } : outcome;
-      this.#queueAgain(known, record, append, retries);
+      queueAgain(this.#id, known, record.trials, append, retries);
       failTrial(known, append, reason);
       return true;
     });
@@ -257,7 +256,7 @@ export class Study implements Disposable {
   async retry(trial: FrozenTrial, limit: number): Promise<boolean> {
     return this.#transact((record, append) => {
       const known = this.frozen(trial.id);
-      return known.state === 'fail' && this.#queueAgain(known, record, append, limit);
+      return known.state === 'fail' && queueAgain(this.#id, known, record.trials, append, limit);
     });
   }
 
@@ -326,7 +325,7 @@ export class Study implements Disposable {
     return this.#transact((record, append) => {
       const gone = record.trials.filter((trial) => isRunningFor(trial, isGone));
       for (const trial of gone) {
-        this.#queueAgain(trial, record, append, retries);
+        queueAgain(this.#id, trial, record.trials, append, retries);
         failTrial(trial, append, reason, logOf(trial));
       }
       return gone;
@@ -438,20 +437,6 @@ export class Study implements Disposable {
       if (error instanceof UsageError) return error.message;
       throw error;
     }
-  }
-
-  /** Queues a failed trial again. @returns false if it has had `limit` retries, or another trial continues it. */
-  #queueAgain(
-    trial: FrozenTrial,
-    { trials }: StudyRecord,
-    append: (record: JournalRecord) => void,
-    limit: number,
-  ): boolean {
-    const attempt = retriesOf(trial) + 1;
-    if (attempt > limit || trials.some((other) => other.userAttrs[attributes.parent] === trial.number))
-      return false;
-    append(this.#successor(trial, 'waiting', { [attributes.retry]: attempt }));
-    return true;
   }
 
   /** A trial that continues a finished one. */
