@@ -24,8 +24,18 @@ export class ShapeError extends VggError {
   override readonly exitCode = 2;
 }
 
+/** A fault of this machine that has no code of the system, such as missing data: the request is not at fault. */
+export class MachineError extends VggError {
+  override name = 'MachineError';
+}
+
+/** A run folder that is damaged, or that others changed during training. */
+export class DamagedRunError extends DataError {
+  override name = 'DamagedRunError';
+}
+
 /** A folder that another process uses: it must end first, so another try may succeed. */
-export class InUseError extends VggError {
+export class InUseError extends MachineError {
   override name = 'InUseError';
 }
 

@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { DataError } from '../errors.ts';
+import { DamagedRunError, DataError } from '../errors.ts';
 import {
   cannotWrite,
   checkReplaceable,
@@ -157,7 +157,7 @@ export async function lastGoodCheckpoint(
     }
   }
   if (problems.length > 0)
-    throw new DataError(`every checkpoint in ${folder} is damaged: ${problems.join('; ')}`);
+    throw new DamagedRunError(`every checkpoint in ${folder} is damaged: ${problems.join('; ')}`);
   return undefined;
 }
 

@@ -6,7 +6,7 @@ import { type Dirent, existsSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
-import { DataError, UsageError, VggError } from '../errors.ts';
+import { DamagedRunError, UsageError, VggError } from '../errors.ts';
 import {
   type AppendFile,
   cannotRead,
@@ -292,14 +292,14 @@ async function locked(
   let log: Promise<AppendFile> | undefined;
   const requireOwn: Run['requireOwn'] = async (files = []) => {
     if (!(await lock.isHeld())) {
-      throw new VggError(
+      throw new DamagedRunError(
         `${folder} was emptied, moved or replaced during training, so nothing more is written there; if it was ` +
           'moved, continue with vgg train --resume and its new path',
       );
     }
     const missing = files.find((file) => !existsSync(path(file)));
     if (missing === undefined) return;
-    throw new VggError(
+    throw new DamagedRunError(
       `${path(missing)} was deleted during training; restore it, then continue with vgg train --resume ${shellWord(folder)}`,
     );
   };
@@ -352,13 +352,13 @@ async function readConfig(folder: string): Promise<TrainConfig> {
     return parseConfig(await readJson(path), path);
   } catch (error) {
     if (isMissing(error)) {
-      throw new DataError(
+      throw new DamagedRunError(
         isSeries(folder)
           ? `${folder} is a series of seeds, not a single run: ${await seedsIn(folder)}`
           : `${folder} is not a run folder: it has no ${runFiles.config}`,
       );
     }
-    throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;
+    throw error instanceof UsageError ? new DamagedRunError(error.message, { cause: error }) : error;
   }
 }
 

@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
-import { DataError } from '../errors.ts';
+import { DamagedRunError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
 import { counted } from '../words.ts';
@@ -76,7 +76,7 @@ export function digestOf(
 /**
  * Whether a table has exactly the rows of the first `step` steps and `epochs` epochs that a checkpoint expects; false if
  * the table does not exist.
- * @throws DataError that says what is wrong with the rows.
+ * @throws DamagedRunError that says what is wrong with the rows.
  */
 export async function hasRows(
   path: string,
@@ -96,7 +96,7 @@ export async function hasRows(
     : digest.rows !== expected.rows
       ? `has ${counted(digest.rows, 'row')} up to step ${step}, but the checkpoint expects ${expected.rows}`
       : `was changed: its rows up to step ${step} do not match the checkpoint`;
-  throw new DataError(`${path} ${fault}; ${wayOut}`);
+  throw new DamagedRunError(`${path} ${fault}; ${wayOut}`);
 }
 
 const wayOut = 'restore the file, or delete it to continue without the rows so far';
@@ -119,7 +119,7 @@ export async function truncateAfter(path: string, epochs: number, step: number):
   if (text.length < found.length) await writeWhole(path, text);
 }
 
-/** Reads the rows of a table, without a torn end. @throws DataError that names the file, the line and the rule. */
+/** Reads the rows of a table, without a torn end. @throws DamagedRunError that names the file, the line and the rule. */
 export async function readMetrics(path: string): Promise<Metrics> {
   const found = await read(checkPath('readMetrics: the file', path));
   if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
@@ -161,7 +161,7 @@ async function read(path: string): Promise<Found | undefined> {
     return { rows: [], goodText: header, length: text === header ? text.length : Infinity };
   if (!text.startsWith(header)) {
     const [first = ''] = text.split('\n', 1);
-    throw new DataError(
+    throw new DamagedRunError(
       `${path} starts with ${JSON.stringify(first.slice(0, 60))}, not with the columns ` +
         `${metricsColumns.join(',')}; move it away, and the run writes a new one`,
     );
@@ -177,7 +177,7 @@ async function read(path: string): Promise<Found | undefined> {
     const row = parseRow(line);
     if (typeof row === 'string') {
       if (i === lines.length - 1) break;
-      throw new DataError(`${path}, line ${i + 2}: ${row}; correct that line, ${wayOut}`);
+      throw new DamagedRunError(`${path}, line ${i + 2}: ${row}; correct that line, ${wayOut}`);
     }
     rows.push(row);
     end += line.length + 1;

@@ -1,5 +1,5 @@
 /** Distinguishes faults of the machine from results of a trial: a full disk says nothing about a configuration. */
-import { InUseError, isTooManyOpenFiles, reason, VggError } from '../errors.ts';
+import { DamagedRunError, isTooManyOpenFiles, MachineError, reason, VggError } from '../errors.ts';
 
 /** Codes of the operating system that say that the machine, not the request, is at fault. */
 const codes = new Set(
@@ -19,11 +19,6 @@ export interface MachineFault {
   readonly isMemory: boolean;
 }
 
-/** A fault without a code of the operating system, such as missing data. */
-export class MachineError extends VggError {
-  override name = 'MachineError';
-}
-
 /** The fault of the machine behind an error; undefined if the error says nothing about the machine. */
 export function machineFault(error: unknown): MachineFault | undefined {
   const message =
@@ -31,7 +26,7 @@ export function machineFault(error: unknown): MachineFault | undefined {
   const seen = new Set<unknown>();
   for (let at = error; at instanceof Error && !seen.has(at); at = at.cause) {
     seen.add(at);
-    if (at instanceof MachineError || at instanceof InUseError || isTooManyOpenFiles(at)) {
+    if (at instanceof MachineError || at instanceof DamagedRunError || isTooManyOpenFiles(at)) {
       return { message, isMemory: false };
     }
     const { code = '' } = at as NodeJS.ErrnoException;

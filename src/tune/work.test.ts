@@ -1,4 +1,5 @@
 /** A worker on a machine with faults: none of them is a result of its trial. */
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,6 +70,40 @@ test('a run folder that another process uses ends the worker; the trial waits', 
   await lock.release();
   await work(folder);
   expect(await statesOf(folder)).toEqual(['complete']);
+});
+
+test('a damaged run folder ends the worker; the trial waits until it is gone', {
+  timeout: 60_000,
+}, async () => {
+  const folder = await create(join(root, 's'));
+  {
+    using study = await folder.open();
+    await study.giveBack((await study.ask())!, 'the disk was full');
+  }
+  await mkdir(folder.runOf(0), { recursive: true });
+  await writeFile(join(folder.runOf(0), 'config.json'), '{"epoch": 3}');
+  await expect(work(folder)).rejects.toThrow(/config\.json.*trial 0 will run again/);
+  await rm(join(folder.runOf(0), 'config.json'));
+  await writeFile(join(folder.runOf(0), 'last.safetensors'), 'damaged');
+  await writeFile(join(folder.runOf(0), 'config.json'), JSON.stringify(folder.configOf({ lr: 0.001 })));
+  await expect(work(folder)).rejects.toThrow(/every checkpoint in .* is damaged.*trial 0 will run again/);
+  expect(await statesOf(folder)).toEqual(['waiting']);
+  await rm(folder.runOf(0), { recursive: true });
+  await work(folder);
+  expect(await statesOf(folder)).toEqual(['complete']);
+});
+
+test('a run folder that is removed during training ends the worker; the trial waits', {
+  timeout: 60_000,
+}, async () => {
+  const folder = await create(join(root, 's'));
+  const removed = workOn(folder, {
+    threads: 1,
+    onNotice: () => {},
+    onEvent: ({ event }) => event === 'epoch' && rmSync(folder.runOf(0), { recursive: true }),
+  });
+  await expect(removed).rejects.toThrow(/trial 0 will run again/);
+  expect(await statesOf(folder)).toEqual(['waiting']);
 });
 
 test('a trial that diverges fails', { timeout: 60_000 }, async () => {

@@ -3,14 +3,14 @@
  * the result, until nothing is left. Any number of workers on any machines share a study's folder. If one ends in the
  * middle of a trial, killed or told to, another worker continues the run from its checkpoint.
  *
- * Invariant: a trial fails only through its own values. A fault of the machine (a full disk, missing data) ends the
+ * Invariant: a trial fails only through its own values. A fault of the machine (a full disk, missing data, a damaged run folder) ends the
  * worker, and the trial waits for another one.
  */
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { loadDataset } from '../data/named.ts';
-import { DataError, VggError } from '../errors.ts';
+import { DataError, MachineError, VggError } from '../errors.ts';
 import { cannotWrite, checkReplaceable, isThere, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { runFiles } from '../runs/folder.ts';
@@ -19,7 +19,7 @@ import type { TrainConfig } from '../train/config.ts';
 import type { EpochEvent } from '../train/reporters.ts';
 import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
-import { MachineError, type MachineFault, machineFault } from './faults.ts';
+import { type MachineFault, machineFault } from './faults.ts';
 import { checkRuns, runNumbers, type StudyFolder } from './folder.ts';
 import { clearGoneWorkers, goneWorkers, leftWorkers, startHeartbeat } from './heartbeat.ts';
 import { attributes, parentOf } from './lineage.ts';

@@ -1,5 +1,5 @@
 /** Chooses a session's kernels: native ones if there is a compiler, otherwise the fastest WebAssembly that V8 offers. */
-import { VggError } from '../../errors.ts';
+import { MachineError, VggError } from '../../errors.ts';
 import { recordKernels, wasmTarget } from '../../kernels/catalogue.ts';
 import { assembleModule } from '../../kernels/wasm.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
@@ -46,7 +46,7 @@ export const nativeKernels: KernelProvider = async (_, notice, signal) => {
     return await native.nativeKernels({ onNotice: notice, signal });
   } catch (error) {
     if (signal?.aborted || !(error instanceof VggError)) throw error;
-    throw new VggError(`--device native: ${error.message}; --device wasm needs no compiler`);
+    throw new MachineError(`--device native: ${error.message}; --device wasm needs no compiler`);
   }
 };
 
