@@ -3,7 +3,7 @@
  * of memory, and that nothing is left running. That its numbers are right is shown in `test/conformance.test.ts`.
  */
 import { spawn } from 'node:child_process';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { expectAllClose } from '../../../test/allclose.ts';
 import { compareWithReference, randomImages } from '../../../test/compare.ts';
 import { nativeOf, targetsHere } from '../../../test/native.ts';
@@ -28,6 +28,7 @@ import type { Session, TrainRequest } from '../backend.ts';
 import { plainWasmKernels, wasmKernels } from './kernels.ts';
 import { planOperations } from './operations.ts';
 import { openCpuSession, openWasm, trainingMemory } from './session.ts';
+import { webAssembly } from './webassembly.ts';
 
 const classes = 10;
 
@@ -224,6 +225,22 @@ describe('memory', () => {
       /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, above WebAssembly's limit of 4 GiB; use a smaller batch, fewer channels or hidden units, or smaller images$/,
     );
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
+  });
+
+  // A search tells by the cause that the machine is at fault, not the trial.
+  test('an error about memory that the machine lacks has its cause', async () => {
+    const network = networkOf('simplified');
+    await openWasm(network, { batchSize: 4, threads: 1 }).then((session) => session.close());
+    const cause = new RangeError('WebAssembly.Memory(): could not allocate memory');
+    const memory = vi.spyOn(webAssembly, 'Memory').mockImplementation(function refuse() {
+      throw cause;
+    });
+    const opening = openWasm(network, { batchSize: 4, threads: 1 });
+    await expect(opening).rejects.toMatchObject({
+      cause,
+      message: expect.stringContaining('cannot provide'),
+    });
+    memory.mockRestore();
   });
 });
 
