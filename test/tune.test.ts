@@ -244,7 +244,11 @@ describe('Slurm', () => {
 describe('wrong use', () => {
   test.for([
     ['--config SPACE --launcher local --dry-run', 2, '--dry-run has no effect without --launcher slurm'],
-    ['--study nowhere', 1, 'nowhere has no study'],
+    [
+      '--study nowhere',
+      1,
+      'nowhere has no study (no study.json); start one with npx vgg tune --config exercise --study nowhere',
+    ],
     ['--config {"lrr":{"float":[0.1,1]}}', 2, 'there is no option "lrr"'],
     [
       '--config SPACE --pruner asha --min-resource 4',

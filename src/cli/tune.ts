@@ -11,7 +11,7 @@ import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
-import { counted, percent } from '../words.ts';
+import { counted, percent, shellWord } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { maxThreads } from './models.ts';
@@ -154,7 +154,11 @@ export function tuneCommand(interruption: Interruption): Command {
           ...(kept.length > 0 && { kept }),
         });
       }
-      print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${dir} continues.`);
+      print(
+        workers === 0
+          ? 'No worker is running.'
+          : `Told ${counted(workers, 'worker')} to end. Continue the study with:\n  vgg tune --study ${shellWord(dir)}`,
+      );
       if (left > 0) print(`${counted(left, 'worker')} had not ended after 90 s.`);
       if (canceled.length > 0) print(`Canceled job ${canceled.join(', ')}.`);
       for (const { job, reason } of kept) {
@@ -342,6 +346,8 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
     percent(value),
     ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
-  printTable([['trial', 'accuracy', ...names], ...rows], 0);
+  const { validation = 0 } = folder.space.fixed;
+  const metric = validation === 0 ? 'test accuracy' : 'validation accuracy';
+  printTable([['trial', metric, ...names], ...rows], 0);
   print(`Repeat the best trial:\n  ${best[0]!.command}`);
 }
