@@ -9,7 +9,7 @@ import { isThere } from '../files/files.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
-import { shortValue } from '../tune/importance.ts';
+import { shortValue, spokenName } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
 import { counted, percent, shellWord } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
@@ -348,6 +348,6 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
   ]);
   const { validation = 0 } = folder.space.fixed;
   const metric = validation === 0 ? 'test accuracy' : 'validation accuracy';
-  printTable([['trial', metric, ...names], ...rows], 0);
+  printTable([['trial', metric, ...names.map(spokenName)], ...rows], 0);
   print(`Repeat the best trial:\n  ${best[0]!.command}`);
 }

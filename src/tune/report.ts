@@ -18,7 +18,7 @@ import { trainOptions } from '../train/config.ts';
 import { counted } from '../words.ts';
 import type { ParamValue } from './distributions.ts';
 import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';
-import { type Importance, importances, shortValue } from './importance.ts';
+import { type Importance, importances, shortValue, spokenName } from './importance.ts';
 import { attributes, lastStep, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -30,7 +30,6 @@ import {
   parallelChart,
   type Span,
   sliceChart,
-  spokenName,
   timelineChart,
 } from './report-charts.ts';
 
