@@ -22,7 +22,7 @@ import {
 } from '../src/index.ts';
 
 const small = process.argv.includes('--small');
-const epochs = small ? 3 : 10;
+const epochs = small ? 2 : 9;
 const data = small ? shapes() : await cifar10();
 
 const trainLoader = dataLoader(data.train, {
@@ -43,7 +43,7 @@ const { train, test } = trainer({
   reporter: lectureLines(),
 });
 
-for (let epoch = 1; epoch < epochs; epoch++) {
+for (let epoch = 1; epoch <= epochs; epoch++) {
   await train(epoch);
   await test();
 }

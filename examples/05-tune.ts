@@ -74,6 +74,6 @@ await study.optimize(
 );
 
 const { bestTrial } = study;
-console.log({ ...bestTrial?.params });
-console.log(`Best of ${study.trials.length} trials: ${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`);
+const best = `${(100 * (bestTrial?.value ?? 0)).toFixed(2)} %`;
+console.log(`Best of ${study.trials.length} trials: ${best}`, { ...bestTrial?.params });
 if (small) await rm(folder, { recursive: true });

@@ -6,6 +6,9 @@ export const percent = (share: number | undefined, digits = 2): string =>
 export const fixed = (value: number | undefined, digits = 4): string =>
   value === undefined || Number.isNaN(value) ? '–' : value.toFixed(digits);
 
+/** A number with thousands separators: 20,778. */
+export const grouped = (value: number): string => Math.round(value).toLocaleString('en-US');
+
 /** `1 thread`, `2 threads`. */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 

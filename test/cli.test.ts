@@ -588,7 +588,7 @@ describe('bad input', () => {
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
     ['evaluate /nowhere', 1, '/nowhere is not a run folder'],
-    ['evaluate runs/a --model vgg7', 2, 'runs/a knows its own model'],
+    ['evaluate runs/a --model vgg7', 2, 'runs/a has its own model; leave out --model,'],
     ['report /nowhere', 1, '/nowhere is not a run folder'],
     ['report', 2, "missing required argument 'run'"],
     ['compare runs/a', 2, 'name two runs or more'],

@@ -74,6 +74,8 @@ test('a study finds the best of its trials; each is a run', { timeout: 300_000 }
   const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2', '--no-report']);
   expect(existsSync(join(dir, 'runs', 'trial-0004', 'report.html'))).toBe(false);
   expect(more.stdout).toContain('5 trials: 5 complete');
+  expect(more.stdout).toMatch(/^trial {2}validation accuracy +lr/m);
+  expect((await vgg(['tune', 'stop', dir])).stdout).toBe('No worker is running.\n');
 });
 
 test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, async () => {
@@ -244,7 +246,11 @@ describe('Slurm', () => {
 describe('wrong use', () => {
   test.for([
     ['--config SPACE --launcher local --dry-run', 2, '--dry-run has no effect without --launcher slurm'],
-    ['--study nowhere', 1, 'nowhere has no study'],
+    [
+      '--study nowhere',
+      1,
+      'nowhere has no study (no study.json); start one with npx vgg tune --config exercise --study nowhere',
+    ],
     ['--config {"lrr":{"float":[0.1,1]}}', 2, 'there is no option "lrr"'],
     [
       '--config SPACE --pruner asha --min-resource 4',

@@ -206,7 +206,10 @@ function formatMachine(machine: Machine): string {
         : `${compiler.command}, ${compiler.version}, for ${compiler.vectors}`,
     ],
     ['koffi', 'missing' in koffi ? `none: ${koffi.missing}` : koffi.version],
-    ['native', 'file' in native ? native.file : `${native.wrong ? 'WRONG' : 'none'}: ${native.missing}`],
+    [
+      'native',
+      'file' in native ? basename(native.file) : `${native.wrong ? 'WRONG' : 'none'}: ${native.missing}`,
+    ],
     ['revectorized', 'missing' in revectorized ? `off: ${revectorized.missing}` : 'on'],
     ['cache', list(machine.cache)],
     ['data', list(machine.data)],

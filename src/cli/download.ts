@@ -4,9 +4,9 @@ import type { CifarName } from '../data/cifar.ts';
 import type { DownloadProgress } from '../data/download.ts';
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
-import { shellWord } from '../words.ts';
+import { grouped, shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
-import { grouped, note, print, printJson, secondsLeft } from './output.ts';
+import { note, print, printJson, secondsLeft } from './output.ts';
 import { pathOption } from './values.ts';
 
 interface DownloadCommandOptions {

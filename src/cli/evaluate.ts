@@ -154,9 +154,10 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
 async function fromRun(command: Command, run: string, { init, data }: EvaluateOptions): Promise<Source> {
   const own = ['model', 'modelOption', 'dataset', 'labels', 'normalize'];
   const given = own.find((name) => command.getOptionValueSource(name) === 'cli');
+  const flag = command.options.find((option) => option.attributeName() === given)?.long;
   if (given !== undefined) {
     throw new UsageError(
-      `evaluate: ${run} knows its own ${given}; leave the option out, or give --init without a run`,
+      `evaluate: ${run} has its own ${given}; leave out ${flag}, or evaluate weights without a run: --init FILE`,
     );
   }
   const { readRun, runFiles, runPlace } = await import('../runs/folder.ts');

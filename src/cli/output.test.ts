@@ -41,6 +41,8 @@ test('lines are broken between words, with their indentation', () => {
   expect(wrap('one  two three', 8)).toBe('one  two\nthree');
   expect(wrap('extraordinary word', 8)).toBe('extraordinary\nword');
   expect(wrap('one two\nthree four', 8)).toBe('one two\nthree\nfour');
+  expect(wrap('in 2.6 s, or 98 % of 1.5 GiB', 9)).toBe('in 2.6 s,\nor 98 %\nof\n1.5 GiB');
+  expect(wrap('take 2 seconds', 7)).toBe('take 2\nseconds');
   expect(wrap('one two three', Infinity)).toBe('one two three');
 });
 

@@ -84,7 +84,7 @@ const laidOut = (text: string, width: number): string => wrap(localCommands(text
 
 /**
  * `text` with its lines broken between words where they are longer than `width`; what follows is indented as the line
- * is. A command keeps working when it is copied: its lines end with a backslash.
+ * is. A unit stays with its number. A command keeps working when it is copied: its lines end with a backslash.
  */
 export function wrap(text: string, width: number): string {
   return text
@@ -93,6 +93,9 @@ export function wrap(text: string, width: number): string {
     .join('\n');
 }
 
+/** Where a line may break: at a space, but not between a number and its unit (2.6 s, 98.4 %, 1.2 GiB). */
+const betweenWords = /(?<=\S)(?<!\d(?= (?:s|%|[KMGT]i?B|B)(?![\w/]))) /;
+
 function wrapLine(line: string, width: number): string {
   const [indent = ''] = /^ */.exec(line) ?? [];
   const isCommand = indent !== '' && new RegExp(`^(\\$ )?${program()} `).test(line.trimStart());
@@ -100,7 +103,7 @@ function wrapLine(line: string, width: number): string {
   const further = isCommand ? `${indent}    ` : indent;
   const lines: string[] = [];
   let current = indent;
-  for (const word of line.trim().split(/(?<=\S) /)) {
+  for (const word of line.trim().split(betweenWords)) {
     const isFirst = current.trim() === '';
     if (!isFirst && current.length + 1 + word.length > room) {
       lines.push(current);
@@ -191,11 +194,6 @@ export function hanging(term: string, text: string, column: number, width: numbe
 /** Time that is left at the rate so far; undefined until the rate is stable, after two seconds and `least` parts. */
 export function secondsLeft(done: number, left: number, milliseconds: number, least = 5): number | undefined {
   return milliseconds < 2000 || done < least ? undefined : ((milliseconds / 1000) * left) / done;
-}
-
-/** A number with its thousands marked: 20,778. */
-export function grouped(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
 }
 
 /** Fractions as `97.12 ± 0.30 %`; a single value has no deviation. */

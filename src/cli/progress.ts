@@ -17,8 +17,8 @@ import {
   type Reporter,
   type StepEvent,
 } from '../train/reporters.ts';
-import { percent } from '../words.ts';
-import { grouped, note, print, printJson, secondsLeft, wrap } from './output.ts';
+import { grouped, percent } from '../words.ts';
+import { note, print, printJson, secondsLeft, wrap } from './output.ts';
 
 export interface StartEvent {
   readonly model: Model;

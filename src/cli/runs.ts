@@ -100,7 +100,7 @@ async function compare(folders: readonly string[], { json }: { readonly json?: t
     return;
   }
   const show = (value: unknown): string =>
-    value === undefined ? '' : typeof value === 'string' ? value : JSON.stringify(value);
+    value === undefined ? '–' : typeof value === 'string' ? value : JSON.stringify(value);
   const results: readonly (readonly [string, (run: (typeof runs)[number]) => string])[] = [
     ['state', ({ state }) => state],
     ['epochs done', (run) => `${facts(run).epochs} of ${facts(run).totalEpochs}`],

@@ -120,11 +120,9 @@ function trainingText({ batchSize, threads, bytes, limitBytes, fits, largestBatc
     limitBytes === totalmem()
       ? `this machine has ${formatBytes(limitBytes)} of memory`
       : `the limit is ${formatBytes(limitBytes)}`;
-  const wayOut =
-    largestBatch > 0
-      ? `use --batch-size ${largestBatch} or less`
-      : 'use fewer channels or hidden units, or larger pool strides';
-  return `${takes}, but ${reason}: this network cannot be trained here. To train it, ${wayOut}.`;
+  return largestBatch > 0
+    ? `${takes}, but ${reason}. Use --batch-size ${largestBatch} or less.`
+    : `${takes}, but ${reason}: this network cannot be trained here. Use fewer channels or hidden units, or larger pool strides.`;
 }
 
 interface Plan extends PlanDescription {

@@ -132,7 +132,16 @@ describe('launchOnSlurm', () => {
 
   test('a dry run writes nothing', async () => {
     const plan = await planStudy(dir, settings);
-    await launchOnSlurm(plan, { jobs: 2, dryRun: true }, async () => {});
+    vi.stubEnv('COLUMNS', '40');
+    const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    try {
+      await launchOnSlurm(plan, { jobs: 2, dryRun: true }, async () => {});
+      // A script that is broken to the terminal's width would run the rest of a comment as a command.
+      expect(write.mock.calls).toEqual([[`${slurmScript(plan, { jobs: 2 }).trimEnd()}\n`]]);
+    } finally {
+      write.mockRestore();
+      vi.unstubAllEnvs();
+    }
     expect(existsSync(join(root, 'some'))).toBe(false);
   });
 });

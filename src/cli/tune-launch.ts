@@ -26,7 +26,7 @@ import { allFailed } from '../tune/lineage.ts';
 import type { Study } from '../tune/study.ts';
 import { counted, shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
-import { continueWithoutOutput, note, print, printJson } from './output.ts';
+import { continueWithoutOutput, note, print, printJson, printVerbatim } from './output.ts';
 import {
   type Cancellation,
   cancelJobs,
@@ -334,7 +334,7 @@ export async function launchOnSlurm(
     note(`--slurm asks for a GPU, but trials compute on the CPU and leave it idle.`);
   }
   const script = slurmScript(plan, options);
-  if (dryRun) return print(script.trimEnd());
+  if (dryRun) return printVerbatim(script.trimEnd());
   const job = await submitStudy(plan, script, prepare);
   if (json) return printJson({ event: 'submitted', job, study: folder });
   const place = shellWord(folder);

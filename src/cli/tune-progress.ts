@@ -4,7 +4,7 @@
  */
 import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
-import { shortValue } from '../tune/importance.ts';
+import { shortValue, spokenName } from '../tune/importance.ts';
 import { configurationCount, lastStep, parentOf, shownStates } from '../tune/lineage.ts';
 import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
@@ -83,7 +83,7 @@ export function newsOf(study: Study): () => readonly WorkEvent[] {
 
 const paramText = (params: FrozenTrial['params']): string =>
   Object.entries(params)
-    .map(([key, value]) => `${key.replace('modelOptions.', '')}=${shortValue(value)}`)
+    .map(([key, value]) => `${spokenName(key)}=${shortValue(value)}`)
     .join(' ');
 
 function printEvent(event: WorkEvent): void {

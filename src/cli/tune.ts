@@ -9,7 +9,7 @@ import { isThere } from '../files/files.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
-import { shortValue } from '../tune/importance.ts';
+import { shortValue, spokenName } from '../tune/importance.ts';
 import { shownStates } from '../tune/lineage.ts';
 import type { TuneSpace } from '../tune/space.ts';
 import { counted, percent, shellWord } from '../words.ts';
@@ -155,7 +155,11 @@ export function tuneCommand(interruption: Interruption): Command {
           ...(kept.length > 0 && { kept }),
         });
       }
-      print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${shellWord(dir)} continues.`);
+      print(
+        workers === 0
+          ? 'No worker is running.'
+          : `Told ${counted(workers, 'worker')} to end. Continue the study with:\n  vgg tune --study ${shellWord(dir)}`,
+      );
       if (left > 0) print(`${counted(left, 'worker')} had not ended after 90 s.`);
       if (canceled.length > 0) print(`Canceled job ${canceled.join(', ')}.`);
       for (const { job, reason } of kept) {
@@ -346,6 +350,8 @@ async function showStatus(folder: StudyFolder, json: boolean): Promise<void> {
     percent(value),
     ...names.map((name) => shortValue(params[name] ?? '')),
   ]);
-  printTable([['trial', 'accuracy', ...names], ...rows], 0);
+  const { validation = 0 } = folder.space.fixed;
+  const metric = validation === 0 ? 'test accuracy' : 'validation accuracy';
+  printTable([['trial', metric, ...names.map(spokenName)], ...rows], 0);
   print(`Repeat the best trial:\n  ${best[0]!.command}`);
 }

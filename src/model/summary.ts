@@ -3,6 +3,7 @@
  * All figures are for one image. Memory counts one float32 map per layer, as in PyTorch; a device may fuse layers and
  * need less.
  */
+import { grouped } from '../words.ts';
 import type { LayerSpec, Network, Shape } from './layer.ts';
 import { formatPair, formatShape } from './layers/arguments.ts';
 import { sizeOf } from './network.ts';
@@ -144,5 +145,4 @@ function settingsOf(spec: LayerSpec): string {
   }
 }
 
-const grouped = (value: number): string => value.toLocaleString('en-US');
 const formatCount = (value: number): string => (value === 0 ? '' : grouped(value));

@@ -53,10 +53,7 @@ export function scriptJson(value: unknown): Markup {
   );
 }
 
-/** A number with thousands separators: 20,778. */
-export const grouped = (value: number): string => Math.round(value).toLocaleString('en-US');
-
-export { fixed, percent } from '../words.ts';
+export { fixed, grouped, percent } from '../words.ts';
 
 /** A duration in words, without line breaks: `4.2 s`, `12 min 5 s`, `3 h 20 min`. */
 export function duration(seconds: number): string {

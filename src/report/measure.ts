@@ -20,6 +20,7 @@ import type { Sequential } from '../model/network.ts';
 import { checkWeights } from '../model/safetensors.ts';
 import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
+import { grouped } from '../words.ts';
 import { kept, type Predictions, predictAll, surest } from './predictions.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
@@ -80,7 +81,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { network } = compiled;
   const weights = checkWeights(network, run.weights);
   onProgress(
-    `testing ${run.name} on ${test.length} images${brief ? '' : ' with full and half-precision weights'}`,
+    `testing ${run.name} on ${grouped(test.length)} images${brief ? '' : ' with full and half-precision weights'}`,
   );
   await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);

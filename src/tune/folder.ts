@@ -294,7 +294,7 @@ export async function openStudyFolder(dir: string): Promise<StudyFolder> {
   const { folder, path } = placeOf(dir);
   if (!isThere(path('settings'))) {
     throw new DataError(
-      `${dir} has no study: ${studyFiles.settings} is missing; vgg tune --config starts a study`,
+      `${dir} has no study (no ${studyFiles.settings}); start one with vgg tune --config exercise --study ${shellWord(dir)}, or with your own space`,
     );
   }
   const settings = await readChecked(path('settings'), schema);

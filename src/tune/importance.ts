@@ -45,6 +45,9 @@ const summary = ({ label, values }: Group): Importance['groups'][number] => ({
   count: values.length,
 });
 
+/** A parameter's name without the common prefix. */
+export const spokenName = (name: string): string => name.replace(/^modelOptions\./, '');
+
 /** A parameter's value for people: floats with three digits. */
 export const shortValue = (value: ParamValue): string =>
   valueText(typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(3)) : value);

@@ -3,7 +3,7 @@ import { colorOf, type Drawing, drawingSvg } from '../report/charts.ts';
 import { type Content, html, type Markup, percent } from '../report/markup.ts';
 import { barX, dot, line, ruleY } from '../report/plot.ts';
 import { type Distribution, type ParamValue, sizeOf, toInternal } from './distributions.ts';
-import { type Importance, shortValue } from './importance.ts';
+import { type Importance, shortValue, spokenName } from './importance.ts';
 import type { Parameter } from './search-space.ts';
 
 /** A configuration with its latest trial, as the report sees it. */
@@ -30,9 +30,6 @@ const gray = colorOf(5);
 const ink = (point: Point, best: Point): string =>
   point === best ? orange : point.state === 'pruned' ? gray : blue;
 const strength = ({ state }: Point): number => (state === 'pruned' ? 0.4 : 0.8);
-
-/** A parameter's name without the common prefix. */
-export const spokenName = (name: string): string => name.replace(/^modelOptions\./, '');
 
 function figure(id: string, title: string, description: string, drawing: Drawing, note?: Content): Markup {
   return html`<figure class="chart"><figcaption id="${id}">${title}</figcaption>

@@ -15,9 +15,10 @@ import { pageScript } from '../report/page-script.ts';
 import { type Cell, table } from '../report/table.ts';
 import { runFiles } from '../runs/folder.ts';
 import { trainOptions } from '../train/config.ts';
+import { counted } from '../words.ts';
 import type { ParamValue } from './distributions.ts';
 import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';
-import { type Importance, importances, shortValue } from './importance.ts';
+import { type Importance, importances, shortValue, spokenName } from './importance.ts';
 import { allFailed, attributes, lastStep, latestTrials } from './lineage.ts';
 import { parseTime } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -29,7 +30,6 @@ import {
   parallelChart,
   type Span,
   sliceChart,
-  spokenName,
   timelineChart,
 } from './report-charts.ts';
 
@@ -168,7 +168,7 @@ function summary(
     ['Pruner', prunerText(pruner)],
   ];
   return html`<p class="lead">The best of ${points.length} configurations, trial ${best.number}, reaches ${percent(best.value)}
-${where} after ${best.curve.at(-1)?.x ?? 0} epochs with ${paramsText(best.params)}${mattered}.</p>
+${where} after ${counted(best.curve.at(-1)?.x ?? 0, 'epoch')} with ${paramsText(best.params)}${mattered}.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 ${
   where.includes('test')
@@ -223,7 +223,7 @@ function bestTrials(folder: StudyFolder, points: readonly Point[], place: string
   const toTheEnd = { ...whole, epochs: Math.max(config.epochs, trainOptions.epochs.default as number) };
   const commands: readonly (readonly [string, string])[] = [
     ['Repeat it', trainCommand(config)],
-    [`Train it to the end: ${toTheEnd.epochs} epochs from the start`, trainCommand(toTheEnd)],
+    [`Train it for ${toTheEnd.epochs} epochs from the start`, trainCommand(toTheEnd)],
     // A limit of steps would end it again immediately.
     ...(config.steps === undefined
       ? [

@@ -106,6 +106,11 @@ test.each<[string, unknown, string | RegExp]>([
     'modelOptions.hidden.choices[0]: simplified has no such option; add "when": {"model": ["vgg7"]}',
   ],
   ['unknown model', { model: { choices: ['vgg7', 'vgg8'] } }, 'model.choices[1]: "vgg8"'],
+  [
+    'a list in place of candidates',
+    { lr, batchSize: [50, 100] },
+    'batchSize: [50,100] is not a whole number ≥ 1; write candidates as {"choices": [50,100]}',
+  ],
   ['fixed value that the option refuses', { lr, epochs: 0 }, 'epochs: 0 is not a whole number ≥ 1'],
   [
     'bounds that contradict each other',

@@ -321,7 +321,11 @@ function valueProblems(
       const checked = element
         ? check(element, value, { at: [where] })
         : check(schema, whole, { at: [isList ? key : where] });
-      for (const problem of checked.problems ?? []) problems.set(problem, problem);
+      const hint =
+        parts[index]!.kind === 'fixed' && Array.isArray(value) && elementOf(schema) === undefined
+          ? `; write candidates as {"choices": ${JSON.stringify(value)}}`
+          : '';
+      for (const problem of checked.problems ?? []) problems.set(problem, `${problem}${hint}`);
       continue;
     }
     const part = parts[index]!;
