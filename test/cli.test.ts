@@ -142,6 +142,15 @@ describe('vgg train', () => {
       expect(stderr).toContain(problem);
       expect(code).toBe(2);
     }
+    // Weights that overflowed have no results.
+    const { tensors, metadata } = readSafetensors(readFileSync(file));
+    tensors.values().next().value!.data[0] = NaN;
+    await writeFile(file, writeSafetensors(tensors, metadata));
+    const overflowed = await vgg(['evaluate', '--init', file, '--json']);
+    expect(overflowed.stderr).toContain(
+      'the loss on the test images is NaN, because its weights are not finite',
+    );
+    expect([overflowed.code, overflowed.stdout]).toEqual([1, '']);
   });
 });
 

@@ -2,7 +2,7 @@
  * Run folders (Node only): all that there is of one training, in files that anyone can read. `config.json` is written
  * first, so a folder with one is a run. One process writes (`lock`); any other may read at any moment.
  */
-import { type Dirent, existsSync, realpathSync } from 'node:fs';
+import { type Dirent, existsSync, realpathSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
@@ -355,6 +355,12 @@ async function readConfig(folder: string): Promise<TrainConfig> {
         isSeries(folder)
           ? `${folder} holds no run itself but those of several seeds: ${await seedsIn(folder)}`
           : `${folder} holds no run: it has no ${runFiles.config}`,
+      );
+    }
+    const { cause } = error as { readonly cause?: NodeJS.ErrnoException };
+    if (cause?.code === 'ENOTDIR' && statSync(folder, { throwIfNoEntry: false })?.isFile()) {
+      throw new DataError(
+        `${folder} is a file, not a run folder; evaluate tests a file of weights with --init`,
       );
     }
     throw error instanceof UsageError ? new DataError(error.message, { cause: error }) : error;
