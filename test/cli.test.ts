@@ -142,6 +142,15 @@ describe('vgg train', () => {
       expect(stderr).toContain(problem);
       expect(code).toBe(2);
     }
+    // Weights that overflowed have no results.
+    const { tensors, metadata } = readSafetensors(readFileSync(file));
+    tensors.values().next().value!.data[0] = NaN;
+    await writeFile(file, writeSafetensors(tensors, metadata));
+    const overflowed = await vgg(['evaluate', '--init', file, '--json']);
+    expect(overflowed.stderr).toContain(
+      'the loss on the test images is NaN, because its weights are not finite',
+    );
+    expect([overflowed.code, overflowed.stdout]).toEqual([1, '']);
   });
 });
 
@@ -322,10 +331,13 @@ describe('runs', () => {
     const file = join(folder, 'config.ts');
     await writeFile(
       file,
-      "export default { model: 'vgg7', modelOptions: { hidden: 64 }, lr: 0.5, epochs: 2 };",
+      "console.log('Hello'); export default { model: 'vgg7', modelOptions: { hidden: 64 }, lr: 0.5, epochs: 2 };",
     );
     const args = ['train', '--recipe', 'cifar100-vgg7', '--config', file, '--epochs', '3', '--print-config'];
-    const config = JSON.parse((await vgg(args)).stdout) as Record<string, unknown>;
+    const merged = await vgg(args);
+    // What the file prints is no part of the result.
+    expect(merged.stderr).toBe('Hello\n');
+    const config = JSON.parse(merged.stdout) as Record<string, unknown>;
     expect(config).toMatchObject({ dataset: 'cifar100', lr: 0.5, epochs: 3, modelOptions: { hidden: 64 } });
 
     // What is said of an optimizer, a schedule or a data set goes with it, and the printed config is one to train by.

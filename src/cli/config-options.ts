@@ -237,7 +237,10 @@ async function runConfigFile(path: string, patience: number): Promise<Partial<Tr
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./config-program.${extension}`, import.meta.url), {
     workerData: { configUrl: pathToFileURL(resolve(path)).href },
+    stdout: true,
   });
+  // Standard output is for results, of --json for instance: what the config prints is a note.
+  worker.stdout.on('data', (text: Buffer) => process.stderr.write(text));
   let timer: NodeJS.Timeout | undefined;
   const answer = await new Promise<ConfigAnswer>((resolve) => {
     worker.once('message', resolve);

@@ -9,6 +9,7 @@ import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
 import type { TrainConfig } from '../train/config.ts';
+import { notFinite } from '../train/finite.ts';
 import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
@@ -102,6 +103,14 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     );
   }
   const { loss, accuracy, topFive, correct, images } = await model.evaluate(loader);
+  // Weights that overflowed have no results, as in training; a script sees it by the exit code.
+  if (!Number.isFinite(loss)) {
+    const found = notFinite((await model.state()).weights);
+    throw new VggError(
+      `${init}: the loss on the test images is ${loss}` +
+        `${found === undefined ? '' : `, because its weights are not finite (${found})`}; evaluate other weights`,
+    );
+  }
   if (options.json) return printJson({ loss, accuracy, topFive, correct, images });
   print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
   print(accuracyLine(accuracy));

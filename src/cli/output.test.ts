@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { doing, shorten, tableText, widthOf, wrap } from './output.ts';
+import { doing, note, print, printTable, shorten, tableText, widthOf, wrap } from './output.ts';
 
 beforeEach(() => {
   vi.useFakeTimers();
@@ -84,4 +84,26 @@ test('what is cut ends with a whole word', () => {
   expect(shorten('one two three', 20)).toBe('one two three');
   expect(shorten('one two three', 10)).toBe('one two …');
   expect(shorten('extraordinary', 8)).toBe('extrao …');
+});
+
+// A lock's host name or a class name comes from someone else's file.
+test('what is printed commands no terminal', () => {
+  const written: string[] = [];
+  const write = (text: unknown): boolean => written.push(String(text)) > 0;
+  vi.spyOn(process.stdout, 'write').mockImplementation(write);
+  vi.spyOn(process.stderr, 'write').mockImplementation(write);
+  try {
+    const hostile = 'a\x1b[31m\x07\r\x9b2Jb\tc';
+    print(hostile);
+    note(hostile);
+    printTable([['name'], [hostile]], 1);
+  } finally {
+    vi.restoreAllMocks();
+  }
+  expect(written).toHaveLength(3);
+  for (const text of written) {
+    expect(text).toContain('a\ufffd[31m');
+    expect(text).toContain('b\tc');
+    expect(text.replaceAll(/[\n\t]/g, '')).not.toMatch(/\p{Cc}/u);
+  }
 });

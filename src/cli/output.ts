@@ -29,7 +29,7 @@ export function printJson(value: unknown): void {
 
 /** Rows of cells under a header, as `formatTable`; in as many parts, one below the other, as the width needs. */
 export function printTable(cells: readonly (readonly string[])[], texts: number, total = false): void {
-  printVerbatim(tableText(cells, texts, widthOf(process.stdout), total));
+  printVerbatim(harmless(tableText(cells, texts, widthOf(process.stdout), total)));
 }
 
 /** A note or hint, which is no part of the result. */
@@ -80,7 +80,13 @@ export function widthOf({ isTTY, columns }: { readonly isTTY?: boolean; readonly
 /** Below this nothing can be laid out. */
 const narrowest = 20;
 
-const laidOut = (text: string, width: number): string => wrap(localCommands(text), width);
+const laidOut = (text: string, width: number): string => wrap(localCommands(harmless(text)), width);
+
+/** `text` with the control characters replaced by which names in other people's files could command a terminal. */
+export function harmless(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for.
+  return text.replaceAll(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
+}
 
 /**
  * `text` with its lines broken between words where they are longer than `width`; what follows is indented as the line

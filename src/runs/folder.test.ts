@@ -89,6 +89,9 @@ describe('a run', () => {
     await writeFile(join(root, 'file'), '');
     await expect(createRun(join(root, 'file'), config)).rejects.toThrow(VggError);
     await expect(openRun(root)).rejects.toThrow(`${root} is not a run folder: it has no config.json`);
+    await expect(readRun(join(root, 'file'))).rejects.toThrow(
+      /file is a file, not a run folder; .* with --init$/,
+    );
   });
 
   test('of a killed process can be opened, which removes leftovers', async () => {

@@ -2,7 +2,7 @@
  * Run folders (Node only): everything about one training, in plain files. `config.json` is written first, so a folder
  * that has one is a run. One process writes (`lock`); others may read at any time.
  */
-import { type Dirent, existsSync, realpathSync } from 'node:fs';
+import { type Dirent, existsSync, realpathSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
@@ -356,6 +356,12 @@ async function readConfig(folder: string): Promise<TrainConfig> {
         isSeries(folder)
           ? `${folder} is a series of seeds, not a single run: ${await seedsIn(folder)}`
           : `${folder} is not a run folder: it has no ${runFiles.config}`,
+      );
+    }
+    const { cause } = error as { readonly cause?: NodeJS.ErrnoException };
+    if (cause?.code === 'ENOTDIR' && statSync(folder, { throwIfNoEntry: false })?.isFile()) {
+      throw new DataError(
+        `${folder} is a file, not a run folder; evaluate tests a file of weights with --init`,
       );
     }
     throw error instanceof UsageError ? new DamagedRunError(error.message, { cause: error }) : error;

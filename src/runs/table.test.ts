@@ -127,6 +127,9 @@ describe('metrics.csv', () => {
     await expect(openMetrics(path)).rejects.toThrow(
       /metrics\.csv starts with "a,b", not with the columns kind,epoch/,
     );
+    // A spreadsheet may save it so.
+    await writeFile(path, `${metricsColumns.join(',')}\r\n`);
+    await expect(openMetrics(path)).rejects.toThrow(/its lines end with CR and LF instead of LF; put back/);
     await expect(readMetrics(join(folder, 'none'))).rejects.toThrow(/none cannot be read: no such file/);
   });
 });
