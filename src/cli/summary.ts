@@ -9,8 +9,9 @@ import type { TileSize } from '../kernels/language.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
+import { maxThreads } from '../options.ts';
 import { counted, percent } from '../words.ts';
-import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
+import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 

@@ -24,6 +24,7 @@ import type { PlannedStudy, StudyFolder } from '../tune/folder.ts';
 import { readWorkers, type WorkerSign } from '../tune/heartbeat.ts';
 import { allFailed } from '../tune/lineage.ts';
 import type { Study } from '../tune/study.ts';
+import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { continueWithoutOutput, note, print, printJson } from './output.ts';
 import {
@@ -75,7 +76,7 @@ export async function launchHere(
   if (!json) note(`Study: ${folder.folder}, ${trials} trials, ${jobs} at a time, ${threads} threads each`);
   interruption.stopsItself = true;
   interruption.graceMilliseconds = 60_000;
-  interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${folder.folder} continues.`;
+  interruption.kept = `All results so far are in ${folder.folder}; vgg tune --study ${shellWord(folder.folder)} continues.`;
   continueWithoutOutput(`The search continues, and ${folder.folder} keeps its results.`);
   await removeStop(folder);
   makeFolder(folder.path('logs'));
@@ -178,7 +179,7 @@ function refuseAllFailed({ folder, path }: StudyFolder, study: Study): void {
   const { count, reason } = failed;
   throw new VggError(
     `${count === 1 ? 'the only trial' : `all ${count} trials`} failed${reason === undefined ? '' : `: ${reason}`}. ` +
-      `After a change, vgg tune --study ${folder} --retry-failed runs them again`,
+      `After a change, vgg tune --study ${shellWord(folder)} --retry-failed runs them again`,
   );
 }
 
@@ -249,13 +250,11 @@ export async function stopStudy(folder: StudyFolder): Promise<Stopped> {
     if (!(error instanceof VggError)) throw error;
     throw new VggError(
       `the workers were told to end, but a Slurm job of this study may still be queued: ${error.message}. ` +
-        `Run vgg tune stop ${folder.folder} again later`,
+        `Run vgg tune stop ${shellWord(folder.folder)} again later`,
       { cause: error },
     );
   }
 }
-
-const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** A file name in an `#SBATCH` line: in its own kind of quotes, and with `%` doubled, which else begins a variable. */
 const sbatchQuoted = (path: string): string => `"${path.replaceAll('%', '%%').replaceAll('"', '\\"')}"`;
@@ -299,7 +298,7 @@ export function slurmScript(
     `task="\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"`,
     "trap 'near_limit=1; kill -TERM $worker' USR1",
     "trap 'kill -TERM $worker' TERM",
-    `${workerCommand(folder, threads).map(shellQuoted).join(' ')} &`,
+    `${workerCommand(folder, threads).map(shellWord).join(' ')} &`,
     'worker=$!',
     '# A signal ends a wait before the worker has ended.',
     'until wait $worker; code=$?; ! kill -0 $worker 2>/dev/null; do :; done',
@@ -336,9 +335,10 @@ export async function launchOnSlurm(
   if (dryRun) return print(script.trimEnd());
   const job = await submitStudy(plan, script, prepare);
   if (json) return printJson({ event: 'submitted', job, study: folder });
-  print(`Submitted job ${job} with ${jobs} tasks. Follow them with vgg tune watch ${folder},`);
-  print(`stop them with vgg tune stop ${folder}, and continue later with`);
-  print(`vgg tune --study ${folder} --launcher slurm --jobs ${jobs}.`);
+  const place = shellWord(folder);
+  print(`Submitted job ${job} with ${jobs} tasks. Follow them with vgg tune watch ${place},`);
+  print(`stop them with vgg tune stop ${place}, and continue later with`);
+  print(`vgg tune --study ${place} --launcher slurm --jobs ${jobs}.`);
 }
 
 async function submitStudy(
@@ -350,8 +350,9 @@ async function submitStudy(
     const record = await readJobRecord(plan);
     const earlier = jobsOf(await patiently(() => queuedTasks(plan, record)));
     if (earlier.length > 0) {
+      const place = shellWord(plan.folder);
       throw new UsageError(
-        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${plan.folder}, or end it with vgg tune stop ${plan.folder}`,
+        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${place}, or end it with vgg tune stop ${place}`,
       );
     }
     try {

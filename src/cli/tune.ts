@@ -6,15 +6,15 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
 import { isThere } from '../files/files.ts';
+import { maxThreads } from '../options.ts';
 import { flagOf, trainCommand } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { prunerNames, type StudyFolder, type StudySettings, samplerNames } from '../tune/folder.ts';
 import { shortValue } from '../tune/importance.ts';
 import type { TuneSpace } from '../tune/space.ts';
-import { counted, percent } from '../words.ts';
+import { counted, percent, shellWord } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
-import { maxThreads } from './models.ts';
 import { continueWithoutOutput, note, print, printJson, printTable } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
@@ -154,7 +154,7 @@ export function tuneCommand(interruption: Interruption): Command {
           ...(kept.length > 0 && { kept }),
         });
       }
-      print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${dir} continues.`);
+      print(`Told ${counted(workers, 'worker')} to end; vgg tune --study ${shellWord(dir)} continues.`);
       if (left > 0) print(`${counted(left, 'worker')} had not ended after 90 s.`);
       if (canceled.length > 0) print(`Canceled job ${canceled.join(', ')}.`);
       for (const { job, reason } of kept) {

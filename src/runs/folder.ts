@@ -24,6 +24,7 @@ import { makeFolder } from '../files/make-folder.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
+import { shellWord } from '../words.ts';
 import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
 import { readMetrics } from './table.ts';
 
@@ -299,7 +300,7 @@ async function locked(
     const missing = files.find((file) => !existsSync(path(file)));
     if (missing === undefined) return;
     throw new VggError(
-      `${path(missing)} was deleted during training; restore it, then continue with vgg train --resume ${folder}`,
+      `${path(missing)} was deleted during training; restore it, then continue with vgg train --resume ${shellWord(folder)}`,
     );
   };
   const writeOwn = async (file: keyof typeof runFiles, value: unknown): Promise<void> => {
@@ -365,8 +366,8 @@ async function readConfig(folder: string): Promise<TrainConfig> {
 async function seedsIn(series: string): Promise<string> {
   const runs = await listRuns(series);
   return runs.length === 0
-    ? `no seed has started yet; start them with vgg train --resume ${series}`
-    : `name one or more of ${runs.map(({ folder }) => folder).join(' ')}`;
+    ? `no seed has started yet; start them with vgg train --resume ${shellWord(series)}`
+    : `name one or more of ${runs.map(({ folder }) => shellWord(folder)).join(' ')}`;
 }
 
 const count = z.int().min(0);
