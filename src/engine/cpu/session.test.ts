@@ -3,7 +3,7 @@
  * of memory, and that nothing is left running. That its numbers are right is shown in `test/conformance.test.ts`.
  */
 import { spawn } from 'node:child_process';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { expectAllClose } from '../../../test/allclose.ts';
 import { compareWithReference, randomImages } from '../../../test/compare.ts';
 import { nativeOf, targetsHere } from '../../../test/native.ts';
@@ -24,10 +24,12 @@ import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/ind
 import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
+import { machineFault } from '../../tune/faults.ts';
 import type { Session, TrainRequest } from '../backend.ts';
 import { plainWasmKernels, wasmKernels } from './kernels.ts';
 import { planOperations } from './operations.ts';
 import { openCpuSession, openWasm, trainingMemory } from './session.ts';
+import { webAssembly } from './webassembly.ts';
 
 const classes = 10;
 
@@ -224,6 +226,30 @@ describe('memory', () => {
       /^vgg7: training with batches of 100 on 2 threads needs 3\d\.\d GiB, above WebAssembly's limit of 4 GiB; use a smaller batch, fewer channels or hidden units, or smaller images$/,
     );
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
+  });
+
+  test('that the machine does not have is an error of the machine, not of the network', async () => {
+    const failure = new RangeError('WebAssembly.Memory(): could not allocate memory');
+    vi.spyOn(webAssembly, 'Memory').mockImplementation(
+      class {
+        constructor() {
+          throw failure;
+        }
+      } as never,
+    );
+    try {
+      const network = buildNetwork(sequential([flatten(), linear(3)]), [1, 1, 1]);
+      const error: unknown = await openWasm(network, { batchSize: 1, threads: 1 }).catch(
+        (cause: unknown) => cause,
+      );
+      expect(error).toMatchObject({
+        message: expect.stringContaining('this machine cannot provide'),
+        cause: failure,
+      });
+      expect(machineFault(error)?.isMemory).toBe(true);
+    } finally {
+      vi.restoreAllMocks();
+    }
   });
 });
 
