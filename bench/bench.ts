@@ -12,8 +12,7 @@ import type { Session } from '../src/engine/backend.ts';
 import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
 import { describeKernels } from '../src/engine/cpu/library.ts';
 import { profileLayers } from '../src/engine/cpu/profile.ts';
-import { formatTable } from '../src/model/summary.ts';
-import { counted } from '../src/words.ts';
+import { counted, formatTable } from '../src/words.ts';
 import {
   type Bar,
   formatBar,

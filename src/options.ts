@@ -32,7 +32,13 @@ export function checkOptions<Options extends object>(
 }
 
 /** @throws UsageError unless `value` is a whole number from `least` to `most`. The message names the limit. */
-export function checkWhole(where: string, name: string, value: unknown, least: number, most: number): void {
+export function checkWhole(
+  where: string,
+  name: string,
+  value: unknown,
+  least: number,
+  most: number = Number.MAX_SAFE_INTEGER,
+): void {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most) return;
   const rule =
     typeof value === 'number' && value > most

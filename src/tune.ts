@@ -2,7 +2,7 @@
 
 export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
 export { exerciseSpace } from './tune/exercise-space.ts';
-export { goneWorkers, type Heartbeat, startHeartbeat } from './tune/heartbeat.ts';
+export { goneWorkers, type Heartbeat, leftWorkers, startHeartbeat } from './tune/heartbeat.ts';
 export type { Objective, OptimizeOptions } from './tune/optimize.ts';
 export {
   type AshaPrunerOptions,

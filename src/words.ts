@@ -12,6 +12,21 @@ export const grouped = (value: number): string => Math.round(value).toLocaleStri
 /** `1 thread`, `2 threads`. */
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
+/** Formats rows under a header. The first `texts` columns are left-aligned, the others right; `total` separates the last row. */
+export function formatTable(cells: readonly (readonly string[])[], texts: number, total = false): string {
+  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const lines = cells.map((row) =>
+    row
+      .map((cell, column) => (column < texts ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('  ')
+      .trimEnd(),
+  );
+  const rule = '─'.repeat(Math.max(...lines.map((line) => line.length)));
+  return [lines[0], rule, ...(total ? [...lines.slice(1, -1), rule, lines.at(-1)] : lines.slice(1))].join(
+    '\n',
+  );
+}
+
 /** Quotes a word for a POSIX shell if needed. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -138,6 +138,7 @@ const others: readonly string[] = [
   'categorical',
   'exerciseSpace',
   'goneWorkers',
+  'leftWorkers',
   'noPruner',
   'gridSampler',
   'randomSampler',
@@ -224,7 +225,7 @@ describe('wrong arguments are told in words', () => {
     [
       'runTraining with 10¹² epochs',
       () => library.runTraining({ epochs: 1e12 } as never),
-      'epochs: 1000000000000 is above the limit',
+      'epochs: 1000000000000 is above the limit of 4294967295',
     ],
     ['pad(10⁹)', () => library.pad(1e9), 'pad: padding 1000000000 is above the limit of 10000'],
     ['cutout(10⁹)', () => library.cutout(1e9), 'cutout: size 1000000000 is above the limit'],

@@ -22,6 +22,7 @@ const calls: Readonly<Record<string, (path: string) => unknown>> = {
   runTraining: (folder) => library.runTraining(config, { folder }),
   'runTraining, resumed': (resume) => library.runTraining(config, { resume }),
   readMetrics: library.readMetrics,
+  openModel: library.openModel,
   loadWeights: (path) => loadWeights(path, network),
   saveWeights: (path) => saveWeights(path, new Map()),
   reportRuns: (out) => library.reportRuns(['nowhere'], { out }),

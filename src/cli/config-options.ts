@@ -11,6 +11,7 @@ import { parseJson } from '../json.ts';
 import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
 import { parseWhole } from '../numbers.ts';
+import { moduleFile } from '../package-files.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import {
@@ -233,9 +234,7 @@ export async function readConfigFile(
 /** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */
 async function runConfigFile(path: string, patience: number): Promise<Partial<TrainConfig>> {
   const { Worker } = await import('node:worker_threads');
-  // The published package holds .js files, and nothing rewrites the name in a URL.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./config-program.${extension}`, import.meta.url), {
+  const worker = new Worker(moduleFile('cli/config-program')!, {
     workerData: { configUrl: pathToFileURL(resolve(path)).href },
     stdout: true,
   });

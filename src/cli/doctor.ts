@@ -9,9 +9,9 @@ import type { KernelSource } from '../engine/cpu/library.ts';
 import { VggError } from '../errors.ts';
 import { kernelNames } from '../kernels/catalogue.ts';
 import { formatBytes } from '../model/summary.ts';
+import { packageVersion } from '../version.ts';
 import { counted } from '../words.ts';
 import { hanging, note, print, printJson, tableText, widthOf } from './output.ts';
-import { packageVersion } from './version.ts';
 
 const help = `
 Compares each device's kernels with plain float64 loops and times them on one core. Include the output in bug reports. The exit code is 1 if a kernel is wrong.

@@ -5,10 +5,10 @@
  */
 import { Command, CommanderError } from 'commander';
 import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../errors.ts';
+import { packageVersion } from '../version.ts';
 import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
 import { guardOutput, note } from './output.ts';
-import { packageVersion } from './version.ts';
 
 const examples = `
 Examples:

@@ -35,8 +35,6 @@ export function modelOptionOption(): ReturnType<typeof repeatedOption> {
   );
 }
 
-export { maxThreads };
-
 export interface DeviceOptions {
   readonly device: DeviceName;
   readonly threads?: number;

@@ -4,10 +4,9 @@
  */
 import { reason } from '../errors.ts';
 import { localCommands, program } from '../invocation-node.ts';
-import { formatTable } from '../model/summary.ts';
 import { parseWhole } from '../numbers.ts';
 import type { SampleFigures } from '../runs/seeds.ts';
-import { percent } from '../words.ts';
+import { formatTable, percent } from '../words.ts';
 
 /** A line of the result. */
 export function print(line: string): void {

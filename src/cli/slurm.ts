@@ -340,7 +340,7 @@ export async function cancelJobs(folder: Place, pauses: readonly number[] = wait
 }
 
 /** Why a queued task is not the recorded one; undefined if everything matches. */
-export function mismatch(record: JobRecord, task: QueuedTask, name: string): string | undefined {
+function mismatch(record: JobRecord, task: QueuedTask, name: string): string | undefined {
   const { job, user, cluster, submitted } = record;
   if (task.name !== name) return `its name is ${task.name}, and this study's jobs are called ${name}`;
   if (record.name !== name) return 'slurm.json was written for another folder';

@@ -9,8 +9,9 @@ import type { TileSize } from '../kernels/language.ts';
 import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
-import { counted } from '../words.ts';
-import { chosenModel, maxThreads, modelOptionOption } from './models.ts';
+import { maxThreads } from '../options.ts';
+import { counted, percent } from '../words.ts';
+import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
 
@@ -174,7 +175,6 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
 }
 
 function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
   const cells = [
     ['layers', 'forward', 'backward', 'blocks', ...(profile ? ['ms', 'share', 'GFLOP/s'] : [])],
     ...rows.map((row, i) => {
@@ -187,14 +187,24 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
         ...(timed
           ? [
               timed.milliseconds.toFixed(2),
-              percent(timed.share),
+              percent(timed.share, 1),
               timed.gflops > 0 ? timed.gflops.toFixed(0) : '',
             ]
           : []),
       ];
     }),
     ...(profile
-      ? [['images, loss', '', '', '', profile.rest.milliseconds.toFixed(2), percent(profile.rest.share), '']]
+      ? [
+          [
+            'images, loss',
+            '',
+            '',
+            '',
+            profile.rest.milliseconds.toFixed(2),
+            percent(profile.rest.share, 1),
+            '',
+          ],
+        ]
       : []),
   ];
   const lines = [

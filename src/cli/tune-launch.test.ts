@@ -123,6 +123,21 @@ describe('launchOnSlurm', () => {
     expect(existsSync(dir)).toBe(false);
   });
 
+  test('commands in messages quote the folder', async () => {
+    dir = join(root, "my study's");
+    await fake('squeue', line(dir));
+    const quoted = `'${dir.replaceAll("'", "'\\''")}'`;
+    await expect(launch()).rejects.toThrow(
+      `vgg tune watch ${quoted}, or end it with vgg tune stop ${quoted}`,
+    );
+    vi.mocked(process.stdout.write).mockClear();
+    await fake('squeue', 'exit 0');
+    await fake('sbatch', 'echo 18');
+    await launch();
+    const said = vi.mocked(process.stdout.write).mock.calls.join('').replaceAll(/\s+/g, ' ');
+    expect(said).toContain(`vgg tune --study ${quoted} --launcher slurm --jobs 2.`);
+  });
+
   test('where Slurm may have the job, the study stays', async () => {
     await fake('squeue', 'exit 0');
     await fake('sbatch', 'echo "Socket timed out" >&2; exit 1');
@@ -152,7 +167,7 @@ describe('slurmScript', () => {
     async (name) => {
       const folder = join(root, name);
       const script = slurmScript({ folder }, { jobs: 2 });
-      const shown = script.replace(/^'.*?' '.*?' /m, "printf '%s\\n' ");
+      const shown = script.replace(/^.* (?=tune work )/m, "printf '%s\\n' ");
       const { stdout } = spawnSync('/bin/bash', ['-c', shown], { encoding: 'utf8' });
       expect(stdout).toBe(`tune\nwork\n${folder}\n`);
       const [, quoted] = /^#SBATCH --output="(.*)%A-%a\.log$/m.exec(script.replace('"%A', '%A'))!;

@@ -256,8 +256,6 @@ export async function stopStudy(folder: StudyFolder): Promise<Stopped> {
   }
 }
 
-const shellQuoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-
 /** A file name in an `#SBATCH` line: in its own kind of quotes, and with `%` doubled, which else begins a variable. */
 const sbatchQuoted = (path: string): string => `"${path.replaceAll('%', '%%').replaceAll('"', '\\"')}"`;
 
@@ -300,7 +298,7 @@ export function slurmScript(
     `task="\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"`,
     "trap 'near_limit=1; kill -TERM $worker' USR1",
     "trap 'kill -TERM $worker' TERM",
-    `${workerCommand(folder, threads).map(shellQuoted).join(' ')} &`,
+    `${workerCommand(folder, threads).map(shellWord).join(' ')} &`,
     'worker=$!',
     '# A signal ends a wait before the worker has ended.',
     'until wait $worker; code=$?; ! kill -0 $worker 2>/dev/null; do :; done',
@@ -353,8 +351,9 @@ async function submitStudy(
     const record = await readJobRecord(plan);
     const earlier = jobsOf(await patiently(() => queuedTasks(plan, record)));
     if (earlier.length > 0) {
+      const place = shellWord(plan.folder);
       throw new UsageError(
-        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${shellWord(plan.folder)}, or end it with vgg tune stop ${shellWord(plan.folder)}`,
+        `job ${earlier.join(', ')} already works on this study; follow it with vgg tune watch ${place}, or end it with vgg tune stop ${place}`,
       );
     }
     try {

@@ -2,7 +2,6 @@
  * The progress of a study: a table on a terminal, a few lines elsewhere, one JSON object per line with --json. All of it is
  * read from the journal, so it does not matter who works on the study, or where.
  */
-import { formatTable } from '../model/summary.ts';
 import type { StudyFolder } from '../tune/folder.ts';
 import { shortValue, spokenName } from '../tune/importance.ts';
 import { configurationCount, lastStep, parentOf, shownStates } from '../tune/lineage.ts';
@@ -10,7 +9,7 @@ import { isFinished, type TrialState } from '../tune/records.ts';
 import type { FrozenTrial } from '../tune/replay.ts';
 import type { Study } from '../tune/study.ts';
 import type { WorkEvent } from '../tune/work.ts';
-import { percent } from '../words.ts';
+import { formatTable, percent } from '../words.ts';
 import { print, printJson, secondsLeft, shorten, wrap } from './output.ts';
 import { clock } from './progress.ts';
 

@@ -1,9 +1,9 @@
 /** Writes and reads the metadata in weight files (`info.ts`). Files are untrusted, so everything read is checked. */
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { packageVersion } from '../cli/version.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { parseJson } from '../json.ts';
+import { packageVersion } from '../version.ts';
 import { checkClasses, checkNormalization, type ModelInfo } from './info.ts';
 import { largestSize, mostLayers } from './layers/arguments.ts';
 import { createModel } from './models.ts';

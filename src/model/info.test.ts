@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { packageVersion } from '../cli/version.ts';
 import { compose, normalize, pad, toTensor } from '../data/transforms.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { packageVersion } from '../version.ts';
 import { contradictions, dataInfoOf, infoOf, type ModelInfo, networkDifference } from './info.ts';
 import { formatInfo, infoIn } from './info-text.ts';
 import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from './layers/index.ts';

@@ -1,6 +1,6 @@
 /**
- * Softmax cross-entropy in float64, and the ranking of classes by logit. All devices use `imageLoss`, `likeliest` and
- * `rankOf`; `crossEntropy` is the plain reference for a batch.
+ * Softmax cross-entropy in float64, and the ranking of classes by logit. All devices and reports use `imageLoss`,
+ * `likeliest`, `topClasses` and `rankOf`; `crossEntropy` is the plain reference for a batch.
  */
 import { DataError } from '../errors.ts';
 import type { Tensor } from './layer.ts';
@@ -26,6 +26,20 @@ const isLikelier = (a: number, b: number): boolean => a > b || (Number.isNaN(a) 
 export function likeliest(logits: ArrayLike<number>): number {
   let best = 0;
   for (let c = 1; c < logits.length; c++) if (isLikelier(logits[c]!, logits[best]!)) best = c;
+  return best;
+}
+
+/** The `count` likeliest classes, or all where there are fewer, the likeliest first. */
+export function topClasses(logits: ArrayLike<number>, count: number): readonly number[] {
+  const best: number[] = [];
+  for (let c = 0; c < logits.length; c++) {
+    const logit = logits[c]!;
+    let at = best.length;
+    while (at > 0 && isLikelier(logit, logits[best[at - 1]!]!)) at--;
+    if (at === count) continue;
+    best.splice(at, 0, c);
+    if (best.length > count) best.pop();
+  }
   return best;
 }
 

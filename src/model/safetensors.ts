@@ -5,6 +5,7 @@
  */
 import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
+import { isObject } from '../options.ts';
 import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 
@@ -206,14 +207,14 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   }
   const { value, problem } = parseJson(text, { depth: maxDepth, keys: maxKeys, unique: true });
   if (problem !== undefined) fail(`its header ${problem}`);
-  if (!isRecord(value)) fail('its header is not a JSON object');
+  if (!isObject(value)) fail('its header is not a JSON object');
   return value;
 }
 
 function readMetadata(header: Record<string, unknown>): Record<string, string> {
   if (!Object.hasOwn(header, '__metadata__')) return {};
   const metadata = header.__metadata__;
-  if (!isRecord(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of strings`);
+  if (!isObject(metadata)) fail(`__metadata__ is ${show(metadata)}, not an object of strings`);
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== 'string') fail(`__metadata__.${key.slice(0, 60)} is ${show(value)}, not a string`);
   }
@@ -222,7 +223,7 @@ function readMetadata(header: Record<string, unknown>): Record<string, string> {
 
 function readEntry(name: string, entry: unknown, dataLength: number): Entry {
   const bad = (problem: string): never => fail(`tensor ${show(name)}: ${problem}`);
-  if (!isRecord(entry)) return bad(`its entry is ${show(entry)}, not an object`);
+  if (!isObject(entry)) return bad(`its entry is ${show(entry)}, not an object`);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype))
     return bad(`dtype ${show(dtype)} is not one of ${Object.keys(bytesPerValue).join(', ')}`);
@@ -300,10 +301,6 @@ function fromHalf(bits: number): number {
 /** The upper half of a float32. */
 function fromBrainFloat(bits: number): number {
   return new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isNaturals(value: unknown): value is readonly number[] {

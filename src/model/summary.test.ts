@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { formatTable } from '../words.ts';
 import {
   batchNorm1d,
   batchNorm2d,
@@ -11,11 +12,11 @@ import {
 } from './layers/index.ts';
 import { createModel } from './models.ts';
 import { buildNetwork, sequential } from './network.ts';
-import { formatBytes, formatSummary, summarize } from './summary.ts';
+import { formatBytes, summarize, summaryCells } from './summary.ts';
 
 test('the lecture’s network as a table', () => {
   const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);
-  const text = formatSummary(summarize(network));
+  const text = formatTable(summaryCells(summarize(network)), 3, true);
   expect(text.split('\n').map((line) => line.trimEnd())).toEqual([
     'layer       kind                     output    parameters  multiply-adds     memory',
     '─'.repeat(83),

@@ -57,10 +57,7 @@ export function summarize(network: Network): Summary {
   };
 }
 
-/** Formats the table as text: a header, one line per layer, and the totals. */
-export const formatSummary = (summary: Summary): string => formatTable(summaryCells(summary), 3, true);
-
-/** The cells of the table. */
+/** The cells of the table for `formatTable`: a header, one row per layer, and the totals. */
 export function summaryCells({ model, input, layers, total }: Summary): readonly (readonly string[])[] {
   return [
     ['layer', 'kind', 'output', 'parameters', 'multiply-adds', 'memory'],
@@ -82,21 +79,6 @@ export function summaryCells({ model, input, layers, total }: Summary): readonly
       formatBytes(total.activationBytes),
     ],
   ];
-}
-
-/** Formats rows under a header. The first `texts` columns are left-aligned, the others right; `total` separates the last row. */
-export function formatTable(cells: readonly (readonly string[])[], texts: number, total = false): string {
-  const widths = cells[0]!.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
-  const lines = cells.map((row) =>
-    row
-      .map((cell, column) => (column < texts ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
-      .join('  ')
-      .trimEnd(),
-  );
-  const rule = '─'.repeat(Math.max(...lines.map((line) => line.length)));
-  return [lines[0], rule, ...(total ? [...lines.slice(1, -1), rule, lines.at(-1)] : lines.slice(1))].join(
-    '\n',
-  );
 }
 
 /** Bytes in binary units: `1.5 MiB`. */

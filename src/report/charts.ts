@@ -3,7 +3,7 @@
  * variables, so that charts follow its theme; lines also differ by dashes. Each chart has a title, a description and a
  * legend.
  */
-import { escapeHtml, html, type Markup, raw } from './markup.ts';
+import { escapeHtml, html, type Markup, percent, raw } from './markup.ts';
 import { line, parseHTML, plot, ruleY } from './plot.ts';
 
 export interface Series {
@@ -121,7 +121,7 @@ function chartSvg(chart: Chart, series: readonly Series[]): Markup {
 /** A text description: where each line begins and ends, and its extremes. */
 function description(series: readonly Series[], chart: Chart): string {
   const show = (value: number): string =>
-    chart.percent ? `${(100 * value).toFixed(1)} %` : String(Number(value.toPrecision(4)));
+    chart.percent ? percent(value, 1) : String(Number(value.toPrecision(4)));
   const lines = series.map(({ name, points }) => {
     const values = points.map(({ y }) => y);
     const span = `from ${show(values[0]!)} at ${points[0]!.x} to ${show(values.at(-1)!)} at ${points.at(-1)!.x}`;

@@ -2,7 +2,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import type { Transform } from '../data/transforms.ts';
-import { crossEntropy } from '../model/loss.ts';
+import { crossEntropy, topClasses } from '../model/loss.ts';
 import type { Model } from '../train/model.ts';
 
 /** Images that are predicted at once. */
@@ -40,7 +40,7 @@ export async function predictAll(model: Model, dataset: Dataset, transform: Tran
     const count = answer.logits.length / labels.length;
     for (const [i, index] of indices.entries()) {
       // By logits, because probabilities in float32 become 0 where logits lie far apart.
-      const best = likeliest(answer.logits.subarray(i * count, (i + 1) * count), kept);
+      const best = topClasses(answer.logits.subarray(i * count, (i + 1) * count), kept);
       for (const [rank, label] of best.entries()) {
         classes[index * kept + rank] = label;
         probabilities[index * kept + rank] = answer.probabilities[i * count + label]!;
@@ -54,19 +54,6 @@ export async function predictAll(model: Model, dataset: Dataset, transform: Tran
   }
   const seconds = (performance.now() - started) / 1000;
   return { dataset, classes, probabilities, correct, topFive, loss: loss / dataset.length, seconds };
-}
-
-/** The places of the largest values, the largest first; of equals the first. */
-export function likeliest(row: Float32Array, count: number): readonly number[] {
-  const best: number[] = [];
-  for (let i = 0; i < row.length; i++) {
-    if (best.length === count && !(row[i]! > row[best[count - 1]!]!)) continue;
-    let at = best.length;
-    while (at > 0 && row[i]! > row[best[at - 1]!]!) at--;
-    best.splice(at, 0, i);
-    if (best.length > count) best.pop();
-  }
-  return best;
 }
 
 /** Images by true class (row) and answer (column), [classes][classes]. */

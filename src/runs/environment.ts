@@ -2,8 +2,8 @@
 import { execFile } from 'node:child_process';
 import { availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
-import { packageVersion } from '../cli/version.ts';
 import { checkOptions } from '../options.ts';
+import { packageVersion } from '../version.ts';
 import type { RunEnvironment } from './records.ts';
 
 export interface EnvironmentOptions {

@@ -360,7 +360,7 @@ async function readConfig(folder: string): Promise<TrainConfig> {
     }
     const { cause } = error as { readonly cause?: NodeJS.ErrnoException };
     if (cause?.code === 'ENOTDIR' && statSync(folder, { throwIfNoEntry: false })?.isFile()) {
-      throw new DataError(
+      throw new DamagedRunError(
         `${folder} is a file, not a run folder; evaluate tests a file of weights with --init`,
       );
     }

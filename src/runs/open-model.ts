@@ -35,7 +35,7 @@ export interface OpenModelOptions {
  * normalization and no option gives it.
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  if (typeof path !== 'string' || path === '') {
+  if (typeof path !== 'string') {
     throw new UsageError(`openModel: the path is ${shown(path)}; name a safetensors file`);
   }
   checkOptions<OpenModelOptions>('openModel', options, {

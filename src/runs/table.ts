@@ -160,7 +160,7 @@ async function read(path: string): Promise<Found | undefined> {
   if (header.startsWith(text))
     return { rows: [], goodText: header, length: text === header ? text.length : Infinity };
   if (text.startsWith(`${header.trimEnd()}\r\n`)) {
-    throw new DataError(`${path} was changed: its lines end with CR and LF instead of LF; ${wayOut}`);
+    throw new DamagedRunError(`${path} was changed: its lines end with CR and LF instead of LF; ${wayOut}`);
   }
   if (!text.startsWith(header)) {
     const [first = ''] = text.split('\n', 1);

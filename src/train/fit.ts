@@ -10,7 +10,7 @@ import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
-import { checkOptions, type KnownKeys, longestTimer } from '../options.ts';
+import { checkOptions, checkWhole, type KnownKeys, longestTimer } from '../options.ts';
 import { counted } from '../words.ts';
 import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
 import type { Model } from './model.ts';
@@ -147,9 +147,12 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = options;
   const stepOptions = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
   const stepsPerEpoch = trainLoader.length;
-  checkWhole({ epochs, accumulate, steps: options.steps ?? 1 }, 1);
+  checkWhole('fit', 'epochs', epochs, 1);
+  checkWhole('fit', 'accumulate', accumulate, 1);
+  checkWhole('fit', 'steps', options.steps ?? 1, 1);
   checkInterval(checkpointEvery);
-  checkWhole({ patience, earlyStopping }, 0);
+  checkWhole('fit', 'patience', patience, 0);
+  checkWhole('fit', 'earlyStopping', earlyStopping, 0);
   checkRange({ labelSmoothing, averageDecay }, 1);
   checkRange({ clipNorm, mixup }, Infinity);
   const lastTotal = lastStep({ ...options, stepsPerEpoch });
@@ -429,7 +432,7 @@ export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: n
 function checkInterval(every: FitOptions['checkpointEvery']): void {
   if (every === undefined) return;
   if ('steps' in every) {
-    checkWhole({ 'checkpointEvery: steps': every.steps }, 1);
+    checkWhole('fit', 'checkpointEvery: steps', every.steps, 1);
     return;
   }
   const { seconds } = every;
@@ -437,13 +440,6 @@ function checkInterval(every: FitOptions['checkpointEvery']): void {
   throw new UsageError(
     `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and up to ${longestTimer}`,
   );
-}
-
-function checkWhole(options: Readonly<Record<string, number>>, least: number): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (Number.isInteger(value) && value >= least) continue;
-    throw new UsageError(`fit: ${name} ${value} is not a whole number ≥ ${least}`);
-  }
 }
 
 function checkRange(options: Readonly<Record<string, number>>, below: number): void {

@@ -116,7 +116,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   signal?.throwIfAborted();
   const network = buildNetwork(model, input);
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
-  checkWhole('compile', 'seed', seed, 0, Number.MAX_SAFE_INTEGER);
+  checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);

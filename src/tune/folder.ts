@@ -202,7 +202,7 @@ function placeOf(dir: string): Pick<StudyFolder, 'folder' | 'path'> {
  * @throws UsageError if the study has other settings, or they do not go together.
  * @throws DataError if the journal does not belong to the run folders beside it.
  */
-export async function checkSettings(dir: string, settings: StudySettings): Promise<StudySettings> {
+async function checkSettings(dir: string, settings: StudySettings): Promise<StudySettings> {
   const space = parseSpace(settings.space, 'the space');
   checkPruner(settings.pruner, space);
   samplerOf(settings.sampler).check?.(space);

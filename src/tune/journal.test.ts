@@ -341,7 +341,8 @@ test("the lock's link leads to the journal and names its holder", async () => {
 });
 
 test('a lock of a process that is gone is taken over at once', async () => {
-  using journal = new Journal(path);
+  const notices: string[] = [];
+  using journal = new Journal(path, { onNotice: (line) => notices.push(line) });
   // Our own identity with a start that no process has.
   let holder = '';
   await journal.transact(() => {
@@ -352,9 +353,9 @@ test('a lock of a process that is gone is taken over at once', async () => {
   // The claimer died, too.
   const deadClaimer = dead.replace(/\+0$/, '+5');
   symlinkSync(deadClaimer.split('/').at(-1)!, `${path}.holders/${dead.split('/').at(-1)}.taken`);
-  const started = performance.now();
   await journal.append([createStudyRecord('s', 'minimize')]);
-  expect(performance.now() - started).toBeLessThan(10_000);
+  // Whoever waits for a lock says so.
+  expect(notices).toEqual([]);
   expect(new Journal(path).state.studies.size).toBe(1);
 });
 

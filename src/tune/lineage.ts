@@ -3,6 +3,7 @@
  * names its predecessor in the attribute `vgg:parent` and copies its intermediate values. A family is one configuration:
  * it counts once, with its latest trial.
  */
+import { isObject } from '../options.ts';
 import type { Params } from './distributions.ts';
 import type { FrozenTrial } from './replay.ts';
 
@@ -26,7 +27,7 @@ export const fixedParams = 'fixed_params';
 /** The values that the trial was enqueued with. */
 export function enqueuedParams(trial: FrozenTrial): Params {
   const params = trial.systemAttrs[fixedParams];
-  return typeof params === 'object' && params !== null && !Array.isArray(params) ? (params as Params) : {};
+  return isObject(params) ? (params as Params) : {};
 }
 
 /** The number of the trial that `trial` continues. */

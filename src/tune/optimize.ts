@@ -1,6 +1,5 @@
 /** The loop of a search in one process: ask, run, tell. */
-import { UsageError } from '../errors.ts';
-import { checkOptions } from '../options.ts';
+import { checkOptions, checkWhole } from '../options.ts';
 import { machineFault } from './faults.ts';
 import type { Study } from './study.ts';
 import type { AskOptions } from './study-options.ts';
@@ -30,9 +29,7 @@ export async function optimize(study: Study, objective: Objective, options: Opti
     shouldCatch: 'optional',
   });
   const { jobs = 1, signal, shouldCatch = () => false, ...askOptions } = options;
-  if (!Number.isSafeInteger(jobs) || jobs < 1) {
-    throw new UsageError(`optimize: jobs ${jobs} is not a whole number ≥ 1`);
-  }
+  checkWhole('optimize', 'jobs', jobs, 1);
   const running = new Set<Promise<void>>();
   const errors: unknown[] = [];
   const mayGoOn = (): boolean => errors.length === 0 && signal?.aborted !== true;

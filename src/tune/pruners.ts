@@ -7,8 +7,7 @@
  *   step r·ηᵏ. A trial that reaches the end of a rung continues if it is among the best 1/η that reached it. Otherwise it
  *   is pruned, and a new trial continues it (a promotion) once later results put it among the best 1/η.
  */
-import { UsageError } from '../errors.ts';
-import { checkOptions } from '../options.ts';
+import { checkOptions, checkWhole } from '../options.ts';
 import { latestTrials } from './lineage.ts';
 import type { Direction } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
@@ -50,8 +49,9 @@ export function medianPruner(options: MedianPrunerOptions = {}): Pruner {
     interval: 'optional',
   });
   const { startupTrials = 5, warmupSteps = 0, interval = 1 } = options;
-  checkWhole('median pruner', { startupTrials, warmupSteps }, 0);
-  checkWhole('median pruner', { interval }, 1);
+  checkWhole('median pruner', 'startupTrials', startupTrials, 0);
+  checkWhole('median pruner', 'warmupSteps', warmupSteps, 0);
+  checkWhole('median pruner', 'interval', interval, 1);
   return {
     name: 'median',
     shouldPrune({ direction, trials }, trial) {
@@ -87,8 +87,8 @@ export function ashaPruner(options: AshaPrunerOptions = {}): Pruner {
     reductionFactor: 'optional',
   });
   const { minResource = 1, reductionFactor = 4 } = options;
-  checkWhole('asha', { minResource }, 1);
-  checkWhole('asha', { reductionFactor }, 2);
+  checkWhole('asha', 'minResource', minResource, 1);
+  checkWhole('asha', 'reductionFactor', reductionFactor, 2);
   const rungEnd = (rung: number): number => minResource * reductionFactor ** rung;
   /** The highest rung that `step` completes, or −1. */
   const rungAt = (step: number | undefined): number => {
@@ -171,11 +171,4 @@ function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
-function checkWhole(what: string, options: Readonly<Record<string, number>>, least: number): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (Number.isSafeInteger(value) && value >= least) continue;
-    throw new UsageError(`${what}: ${name} ${value} is not a whole number ≥ ${least}`);
-  }
 }

@@ -11,6 +11,7 @@
  * Every trial that Optuna counts is counted here, even if this package has no use for its values: with one trial missing,
  * all later numbers and ids would be wrong. Only records that Optuna itself refuses are ignored. `malformed` counts them.
  */
+import { isObject } from '../options.ts';
 import {
   areCompatible,
   type Distribution,
@@ -90,8 +91,6 @@ interface GrowingStudy extends Mutable<StudyRecord> {
 /** An object without inherited keys, because names come from the file. */
 const emptyRecord = <T>(): Record<string, T> => Object.create(null) as Record<string, T>;
 
-const isObject = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 const isWhole = (value: unknown): value is number => Number.isSafeInteger(value);
 const isOptionalText = (value: unknown): value is string | null | undefined =>
   value === undefined || value === null || typeof value === 'string';

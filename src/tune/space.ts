@@ -14,6 +14,7 @@ import { check, pathName } from '../check.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
+import { isObject } from '../options.ts';
 import { nearest, unknownName } from '../suggest.ts';
 import {
   parseConfig,
@@ -73,9 +74,6 @@ const candidates = {
 };
 
 const kinds = Object.keys(candidates) as (keyof typeof candidates)[];
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** A choice as the journal stores it; a list becomes text: `64,128`. */
 export const encodeChoice = (value: unknown): ParamValue =>

@@ -1,5 +1,5 @@
 /** A running trial, as its objective sees it. */
-import { UsageError } from '../errors.ts';
+import { checkWhole } from '../options.ts';
 import type { Params } from './distributions.ts';
 import { enqueuedParams, lastStep, parentOf } from './lineage.ts';
 import type { Pruner } from './pruners.ts';
@@ -59,9 +59,7 @@ export class Trial {
 
   /** Reports the objective's value after `step`, a whole number ≥ 0 (usually an epoch). */
   async report(value: number, step: number): Promise<void> {
-    if (!Number.isSafeInteger(step) || step < 0) {
-      throw new UsageError(`report: step ${step} is not a whole number ≥ 0`);
-    }
+    checkWhole('report', 'step', step, 0);
     await this.#study.journal.append([intermediateRecord(this.id, step, value)]);
   }
 

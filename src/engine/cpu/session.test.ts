@@ -24,6 +24,7 @@ import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/ind
 import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
+import { machineFault } from '../../tune/faults.ts';
 import type { Session, TrainRequest } from '../backend.ts';
 import { plainWasmKernels, wasmKernels } from './kernels.ts';
 import { planOperations } from './operations.ts';
@@ -227,20 +228,28 @@ describe('memory', () => {
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
   });
 
-  // A search tells by the cause that the machine is at fault, not the trial.
-  test('an error about memory that the machine lacks has its cause', async () => {
-    const network = networkOf('simplified');
-    await openWasm(network, { batchSize: 4, threads: 1 }).then((session) => session.close());
-    const cause = new RangeError('WebAssembly.Memory(): could not allocate memory');
-    const memory = vi.spyOn(webAssembly, 'Memory').mockImplementation(function refuse() {
-      throw cause;
-    });
-    const opening = openWasm(network, { batchSize: 4, threads: 1 });
-    await expect(opening).rejects.toMatchObject({
-      cause,
-      message: expect.stringContaining('cannot provide'),
-    });
-    memory.mockRestore();
+  test('that the machine does not have is an error of the machine, not of the network', async () => {
+    const failure = new RangeError('WebAssembly.Memory(): could not allocate memory');
+    vi.spyOn(webAssembly, 'Memory').mockImplementation(
+      class {
+        constructor() {
+          throw failure;
+        }
+      } as never,
+    );
+    try {
+      const network = buildNetwork(sequential([flatten(), linear(3)]), [1, 1, 1]);
+      const error: unknown = await openWasm(network, { batchSize: 1, threads: 1 }).catch(
+        (cause: unknown) => cause,
+      );
+      expect(error).toMatchObject({
+        message: expect.stringContaining('this machine cannot provide'),
+        cause: failure,
+      });
+      expect(machineFault(error)?.isMemory).toBe(true);
+    } finally {
+      vi.restoreAllMocks();
+    }
   });
 });
 

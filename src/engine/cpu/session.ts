@@ -98,6 +98,7 @@ export async function openCpuSession(network: Network, options: CpuOptions): Pro
     throw new VggError(
       `${network.name}: this machine cannot provide the ${(needed / 2 ** 28).toFixed(1)} GiB that training with ` +
         `batches of ${options.batchSize} needs; use a smaller batch or free some memory`,
+      // The search tells a machine without memory from a trial that fails.
       { cause },
     );
   }

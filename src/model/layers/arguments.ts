@@ -13,9 +13,9 @@ export type Pair = readonly [number, number];
 /** The most channels or features of a layer, and the most values along a side of an input. */
 export const largestSize = 1_000_000;
 /** The largest side of a kernel, stride or padding, in pixels. */
-export const largestWindow = 1024;
+const largestWindow = 1024;
 /** The most characters of a layer name. */
-export const longestName = 200;
+const longestName = 200;
 /** The most layers of a network. */
 export const mostLayers = 1000;
 

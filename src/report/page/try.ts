@@ -1,9 +1,9 @@
 /** "Try the network": classifies and explains a sample or a user's image, all in the page. */
 import { heatPixels } from '../../explain/colors.ts';
 import type { HeatMap } from '../../explain/explain.ts';
+import { likeliest, topClasses } from '../../model/loss.ts';
 import { percent } from '../../words.ts';
 import { type PageData, weightsId } from '../page-data.ts';
-import { likeliest } from '../predictions.ts';
 import { byId, make } from './dom.ts';
 import { type Answer, type Classifier, openClassifier } from './network.ts';
 import { planarBytes, squarePixels } from './pixels.ts';
@@ -32,7 +32,7 @@ export function startTry(data: PageData): void {
       const answer = await classifier(planarBytes(pixels, data.input));
       if (mine !== turn) return;
       show(data, pixels, answer);
-      const best = likeliest(answer.logits, 1)[0]!;
+      const best = likeliest(answer.logits);
       status.textContent =
         `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!, 1)} ` +
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;
@@ -96,7 +96,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
   const stack = make('div', { class: 'stack large', role: 'img' }, canvasOf(pixels), heat);
   const caption = make('p', { class: 'note' });
   const list = make('ol', { class: 'bars' });
-  const best = likeliest(answer.logits, 5);
+  const best = topClasses(answer.logits, 5);
   const buttons = best.map((label) => {
     const probability = answer.probabilities[label]!;
     const button = make(
