@@ -591,7 +591,7 @@ describe('bad input', () => {
     ['train shapes', 2, 'too many arguments'],
     ['train --dataset cifar10 --data /nowhere', 1, '/nowhere'],
     ['train --save /nowhere/weights.safetensors', 1, 'the folder /nowhere does not exist'],
-    ['train --save /', 1, '--save / cannot be written: it is a folder; name a file elsewhere'],
+    ['train --save /', 1, '--save / is a folder; name a file elsewhere'],
     [
       'train --run /dev/null/run',
       1,
@@ -622,7 +622,7 @@ describe('bad input', () => {
 
   test.skipIf(process.platform !== 'linux')('a run folder where the system lets none be made', async () => {
     const run = await vgg(['train', '--run', '/proc/x']);
-    expect(run.stderr).toBe('error: /proc/x cannot be written: cannot create a folder in /proc\n');
+    expect(run.stderr).toBe('error: cannot create a folder in /proc\n');
     expect(run.code).toBe(1);
   });
 

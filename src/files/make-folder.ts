@@ -1,8 +1,7 @@
 /** Creates folders and their parents (Node only). */
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { VggError } from '../errors.ts';
-import { cannotWrite } from './files.ts';
+import { reason, VggError } from '../errors.ts';
 
 /**
  * Like `mkdirSync` with `recursive`, which in Node 26 never returns if the system reports an existing parent as missing,
@@ -13,8 +12,7 @@ export function makeFolder(path: string, mode = 0o777): void {
   if (tryToMake(path, mode)) return;
   const parent = dirname(path);
   if (!isFolder(parent)) makeFolder(parent, mode);
-  if (!tryToMake(path, mode))
-    throw new VggError(`${path} cannot be written: cannot create a folder in ${parent}`);
+  if (!tryToMake(path, mode)) throw new VggError(`cannot create a folder in ${parent}`);
 }
 
 /** Returns false if the system reports that the parent does not exist. */
@@ -24,7 +22,7 @@ function tryToMake(path: string, mode: number): boolean {
   } catch (error) {
     if (isFolder(path)) return true;
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw cannotWrite(path, error);
+    throw new VggError(`cannot create the folder ${path}: ${reason(error)}`, { cause: error });
   }
   return true;
 }
