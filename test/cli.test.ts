@@ -529,7 +529,7 @@ describe('bad input', () => {
     ['train --batch-size -100', 2, '--batch-size -100 is not a whole number ≥ 1'],
     ['train --batch-size 0x10', 2, '--batch-size 0x10 is not a whole number ≥ 1'],
     ['train --batch-size 4/2', 2, '--batch-size 4/2 is not a whole number ≥ 1'],
-    ['train --batch-size 1e5', 2, 'batch size 100000 is larger than shapes'],
+    ['train --batch-size 1e5', 2, 'batch size 100000 is larger than the 10000 images of shapes'],
     ['train --epochs 1e20', 2, '--epochs 1e20 is above the limit of 4294967295'],
     ['train --threads 1000', 2, '--threads 1000 is above the limit of 256'],
     ['train --seeds 1_000', 2, '--seeds 1_000 is not a whole number ≥ 1'],
@@ -552,13 +552,13 @@ describe('bad input', () => {
     [
       'train --schedule multiStep --milestones 3,2',
       2,
-      'milestones 3, 2 are not rising whole numbers ≥ 1; name each epoch once',
+      'milestones 3, 2 are not ascending whole numbers ≥ 1; name each epoch once, in order',
     ],
-    ['train --schedule multiStep --milestones 2,2 --print-config', 2, 'milestones 2, 2 are not rising'],
+    ['train --schedule multiStep --milestones 2,2 --print-config', 2, 'milestones 2, 2 are not ascending'],
     [
       'train --schedule cosine --min-lr 0.001',
       2,
-      'minLr = 0.001 is not at least 0 and below the rate 0.001; choose a lower minLr',
+      'minLr = 0.001 is not at least 0 and below the learning rate 0.001; use a lower minLr',
     ],
     ['train --cutout 33', 2, 'cutout 33 is larger than the images of shapes, 32 × 32 pixels; use at most 32'],
     [
@@ -595,7 +595,7 @@ describe('bad input', () => {
     [
       'train --run /dev/null/run',
       1,
-      'cannot create the folder /dev/null/run: a part of its path is a file, not a folder',
+      'cannot create the folder /dev/null/run: part of its path is a file, not a folder',
     ],
     ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
     ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],

@@ -261,7 +261,7 @@ describe('a run in pieces', () => {
     const before = contents();
     const { code, stderr } = await vgg(['train', '--resume', run, '--no-report']);
     expect(code, stderr).toBe(0);
-    expect(stderr).toContain('nothing was left to do; a larger --steps trains it further');
+    expect(stderr).toContain('is a finished run. Raise --steps to train it further');
     expect(contents()).toEqual(before);
 
     for (const [limit, reason] of [
@@ -360,7 +360,7 @@ describe('a run in pieces', () => {
     expect(await described()).toBe(both);
     await vgg(['report', run, '--brief']);
     const report = await readFile(join(run, 'report.html'), 'utf8');
-    expect(report).toContain(`on ${both}, and classifies `);
+    expect(report).toContain(`on ${both}. It classifies `);
 
     // As an older version would have left it: the description is that of the last resumption alone.
     const { kernels: _, ...older } = JSON.parse(await readFile(path, 'utf8')) as RunEnvironment;
@@ -476,7 +476,7 @@ describe('a series of seeds', () => {
     await writeFile(join(series, 'seeds.json'), '{"seeds": 0}');
     const damaged = await vgg(['train', '--resume', series]);
     expect(damaged.stderr).toMatch(
-      /seeds\.json is damaged: config: is missing; .*seeds: 0 is not a whole number ≥ 1; correct it/,
+      /seeds\.json is damaged: config: is missing; .*seeds: 0 is not a whole number ≥ 1.*; correct it/,
     );
     expect(damaged.code).toBe(1);
   });
@@ -520,8 +520,8 @@ describe('wrong use', () => {
 
   test.for([
     [['--lr', '0.1'], "--resume keeps the run's lr"],
-    [['--seeds', '2'], 'leave out --seeds'],
-    [['--recipe', 'lecture'], 'leave out --recipe'],
+    [['--seeds', '2'], '--seeds has no effect with --resume'],
+    [['--recipe', 'lecture'], '--recipe has no effect with --resume'],
   ] as const)('--resume RUN %j', async ([args, message]) => {
     const run = join(folder, 'wrong');
     if (!existsSync(run)) await vgg(['train', '--steps', '1', '--no-report', '--run', run]);
