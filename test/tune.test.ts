@@ -182,7 +182,7 @@ describe('Slurm', () => {
     // Told to end, the worker takes a while, as one does that writes a checkpoint.
     const body = `trap 'sleep 0.2; echo ended >> ${said}; exit 143' TERM; echo begun >> ${said}; for i in $(seq ${signal ? 600 : 1}); do sleep 0.1; done`;
     await writeFile(join(place, 'worker'), `#!/bin/bash\n${body}\n`, { mode: 0o755 });
-    const script = stdout.replace(/^'.*' &$/m, `${join(place, 'worker')} &`);
+    const script = stdout.replace(/^.* tune work .* &$/m, `${join(place, 'worker')} &`);
     expect(script).not.toBe(stdout);
     const child = spawn('bash', ['-c', script], {
       env: {
@@ -237,7 +237,7 @@ describe('Slurm', () => {
     const { stdout, stderr } = await vgg([...args, '--slurm', '--partition=gpu --gres=gpu:1']);
     expect(stdout).toContain('#SBATCH --array=0-3\n');
     expect(stdout).toContain('#SBATCH --partition=gpu --gres=gpu:1\n');
-    expect(stdout).toMatch(/\n'.*' '.*vgg\.js' 'tune' 'work' '.*script' &\n/);
+    expect(stdout).toMatch(/\n\S+ \S+vgg\.js tune work \S+script &\n/);
     expect(stderr).toContain('asks for a GPU');
     expect(existsSync(dir)).toBe(false);
   });
@@ -287,7 +287,7 @@ describe('wrong use', () => {
     [
       '--config {"dataset":"shapes","batchSize":20000,"lr":{"choices":[1]}}',
       2,
-      'batch size 20000 is larger than shapes',
+      'batch size 20000 is larger than the 10000 images of shapes',
     ],
     [
       '--config {"dataset":"shapes","device":"native","lr":{"choices":[1]}}',
