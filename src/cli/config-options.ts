@@ -10,7 +10,8 @@ import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import type { Chosen } from '../model/info.ts';
 import { models, optionNumbers, parseAssignments } from '../model/models.ts';
-import { parseWhole } from '../numbers.ts';
+import { parseNumber, parseWhole } from '../numbers.ts';
+import { longestTimer } from '../options.ts';
 import { moduleFile } from '../package-files.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
@@ -41,6 +42,7 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
     ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
     ['Machine:', ['device', 'threads', 'seed']],
+    ['Run folder:', ['checkpointEvery']],
     ['Output:', ['logEvery']],
   ];
 
@@ -74,6 +76,7 @@ function optionsOf(
   const suffix = shown === '' ? '' : ` (${shown}`;
   if (name === 'model') return choiceOption(`${flag} <name>`, description, Object.keys(models), suffix);
   if (name === 'modelOptions') return modelOptionOption();
+  if (name === 'checkpointEvery') return new Option(`${flag} <n|Ns>`, words).argParser(parseCheckpointEvery);
   switch (kind.type) {
     case 'switch':
       return switchOptions(flag, words);
@@ -93,6 +96,21 @@ function optionsOf(
     default:
       return kind satisfies never;
   }
+}
+
+/** Steps, or seconds as in `30s`. */
+function parseCheckpointEvery(text: string): number | string {
+  const isTime = text.endsWith('s');
+  const limit = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
+  const value = parseNumber(isTime ? text.slice(0, -1) : text) ?? 0;
+  const isInRange = value > 0 && value <= limit;
+  if (isInRange && isTime) return `${value}s`;
+  if (isInRange && Number.isInteger(value) && !text.includes('/')) return value;
+  throw new UsageError(
+    value > limit
+      ? `--checkpoint-every ${text} is above the limit of ${limit}${isTime ? 's' : ''}`
+      : `--checkpoint-every ${text} is neither a number of steps such as 100 nor of seconds such as 30s`,
+  );
 }
 
 function show(value: unknown): string {

@@ -4,14 +4,13 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError, VggError } from '../errors.ts';
-import { parseNumber } from '../numbers.ts';
-import { longestTimer, mostSeeds } from '../options.ts';
+import { mostSeeds } from '../options.ts';
 import type { SeedSeries } from '../runs/seeds.ts';
 import { stepsPerEpoch, type TrainConfig, usedOptions } from '../train/config.ts';
-import type { Callback, FitOptions } from '../train/fit.ts';
+import type { Callback } from '../train/fit.ts';
 import { percent, shellWord } from '../words.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
@@ -23,7 +22,7 @@ interface TrainCommandOptions {
   /** A folder, or false for --no-run. */
   readonly run?: string | false;
   readonly resume?: string;
-  readonly checkpointEvery?: NonNullable<FitOptions['checkpointEvery']>;
+  readonly checkpointEvery?: number | string;
   readonly report: boolean;
   readonly seeds?: number;
   readonly save?: string;
@@ -60,12 +59,6 @@ export function trainCommand(interruption: Interruption): Command {
         'continue the run or the series of seeds in this folder; a name alone is also looked up in runs/',
       ),
     )
-    .addOption(
-      new Option(
-        '--checkpoint-every <n|Ns>',
-        'also write a checkpoint every n steps or every N seconds (default: after each epoch)',
-      ).argParser(parseCheckpointEvery),
-    )
     .option('--no-report', 'do not write report.html at the end')
     .addOption(pathOption('--save <file>', 'also save the weights as safetensors, after each epoch'))
     .addOption(
@@ -82,20 +75,6 @@ export function trainCommand(interruption: Interruption): Command {
   return command
     .addHelpText('after', examples)
     .action((options: TrainCommandOptions) => train(command, options, interruption));
-}
-
-function parseCheckpointEvery(text: string): NonNullable<FitOptions['checkpointEvery']> {
-  const isTime = text.endsWith('s');
-  const limit = isTime ? longestTimer : Number.MAX_SAFE_INTEGER;
-  const value = parseNumber(isTime ? text.slice(0, -1) : text) ?? 0;
-  const isInRange = value > 0 && value <= limit;
-  if (isInRange && isTime) return { seconds: value };
-  if (isInRange && Number.isInteger(value) && !text.includes('/')) return { steps: value };
-  throw new UsageError(
-    value > limit
-      ? `--checkpoint-every ${text} is above the limit of ${limit}${isTime ? 's' : ''}`
-      : `--checkpoint-every ${text} is neither a number of steps such as 100 nor of seconds such as 30s`,
-  );
 }
 
 async function train(
@@ -276,7 +255,6 @@ async function trainOnce(
   try {
     const result = await runTraining(config, {
       ...(resume !== undefined ? { resume } : folder !== undefined && { folder }),
-      ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
       signal,
       onNotice: note,
       callbacks: [shown, keeper.callback],

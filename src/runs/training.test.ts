@@ -75,6 +75,19 @@ test('a resumed run logs at the same steps as before', async () => {
   expect(steps.map(({ step }) => step)).toEqual([2, 4, 6, 8, 10, 12]);
 });
 
+test('a resumed run writes checkpoints as often as before', async () => {
+  await begin({ checkpointEvery: 3 });
+  const found: number[] = [];
+  const { training } = await runTraining(resumedConfig((await readRun(run)).config, { steps: 12 }), {
+    resume: run,
+    callbacks: [{ checkpoint: ({ loop }) => void found.push(loop.totalSteps) }],
+  });
+  await training.model.close();
+  expect(found).toEqual(expect.arrayContaining([9, 12]));
+  expect(() => checkConfig(parseConfig({ checkpointEvery: '99999999999s' }, 'test'))).toThrow('seconds');
+  expect(() => parseConfig({ checkpointEvery: 'often' }, 'test')).toThrow('checkpointEvery');
+});
+
 describe('the run folder changes during training', () => {
   /** Does `change` at the first step, and yields the error that ends the training. */
   async function ended(change: () => Promise<unknown>): Promise<unknown> {

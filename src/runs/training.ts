@@ -11,9 +11,16 @@ import { UsageError } from '../errors.ts';
 import { type Chosen, contradictions, type ModelInfo } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
 import { checkOptions } from '../options.ts';
-import { parseConfig, refuseUnused, stepsPerEpoch, type TrainConfig } from '../train/config.ts';
+import {
+  checkpointInterval,
+  parseConfig,
+  refuseUnused,
+  stepsPerEpoch,
+  type TrainConfig,
+} from '../train/config.ts';
 import {
   type Callback,
+  checkInterval,
   checkLength,
   type FitOptions,
   type FitResult,
@@ -114,6 +121,7 @@ export function checkConfig(config: TrainConfig): void {
 function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
   optimizerOf(config);
   scheduleOf(config);
+  checkInterval(checkpointInterval(config));
   const facts = datasetFacts(config);
   const { cutout, batchSize } = config;
   checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
@@ -258,6 +266,7 @@ export async function runTraining(
       if (left) await writeEnvironment(run, training, from, rates, notice);
     }
     begun = true;
+    const every = options.checkpointEvery ?? checkpointInterval(config);
     // A finished run without new steps stays unchanged.
     const rests = run && !left && (await statusBefore(run))?.state === 'finished';
     const recorder =
@@ -278,7 +287,7 @@ export async function runTraining(
         // The run's files come first: they must not wait for other callbacks.
         callbacks: [...(recorder ? [recorder.callback] : []), ...callbacks],
         ...(from && { resume: from }),
-        ...(options.checkpointEvery && { checkpointEvery: options.checkpointEvery }),
+        ...(every && { checkpointEvery: every }),
         ...(signal && { signal }),
       });
       await recorder?.close('finished', result.reason === 'earlyStopped' ? 'no progress' : undefined);
@@ -406,7 +415,7 @@ export function resumedConfig(
   changes: Partial<TrainConfig>,
   stepsDone = 0,
 ): TrainConfig {
-  const allowed = ['epochs', 'steps', 'device', 'threads', 'data', 'logEvery'] as const;
+  const allowed = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointEvery', 'logEvery'] as const;
   const refused = Object.keys(changes).find((key) => !(allowed as readonly string[]).includes(key));
   if (refused !== undefined) {
     throw new UsageError(

@@ -12,6 +12,7 @@ import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { models } from '../model/models.ts';
 import { maxThreads } from '../options.ts';
+import type { FitOptions } from './fit.ts';
 
 const whole = (least: number, most?: number) =>
   most === undefined ? z.int().min(least) : z.int().min(least).max(most);
@@ -93,6 +94,10 @@ const schema = z.strictObject({
   init: pathSchema.optional().describe('start from the weights in this safetensors file'),
   device: z.enum(deviceNames).default('auto').describe('device that computes'),
   threads: whole(1, maxThreads).optional().describe('worker threads (default: one per core)'),
+  checkpointEvery: z
+    .union([whole(1), z.string().regex(/^\d+(\.\d+)?s$/)])
+    .optional()
+    .describe('also write a checkpoint every n steps or every N seconds (default: after each epoch)'),
   logEvery: whole(1).default(100).describe('log every n-th step of an epoch'),
 });
 
@@ -167,6 +172,8 @@ export interface TrainConfig {
   readonly init?: string;
   readonly device: DeviceName;
   readonly threads?: number;
+  /** Steps, or seconds as in `30s`. */
+  readonly checkpointEvery?: number | string;
   readonly logEvery: number;
 }
 
@@ -226,6 +233,14 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
     },
   ]),
 ) as unknown as Record<keyof TrainConfig, TrainOption>;
+
+/** The interval of checkpoints as `fit` takes it. */
+export function checkpointInterval({
+  checkpointEvery: every,
+}: Pick<TrainConfig, 'checkpointEvery'>): FitOptions['checkpointEvery'] {
+  if (every === undefined) return undefined;
+  return typeof every === 'number' ? { steps: every } : { seconds: Number(every.slice(0, -1)) };
+}
 
 /** Batches in an epoch; known before any images are read. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(

@@ -429,7 +429,8 @@ export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: n
   if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
 }
 
-function checkInterval(every: FitOptions['checkpointEvery']): void {
+/** @throws UsageError if the interval of checkpoints is out of range. */
+export function checkInterval(every: FitOptions['checkpointEvery']): void {
   if (every === undefined) return;
   if ('steps' in every) {
     checkWhole('fit', 'checkpointEvery: steps', every.steps, 1);
