@@ -135,7 +135,7 @@ describe('launchOnSlurm', () => {
     await fake('sbatch', 'echo 18');
     await launch();
     const said = vi.mocked(process.stdout.write).mock.calls.join('').replaceAll(/\s+/g, ' ');
-    expect(said).toContain(`vgg tune --study ${quoted} --launcher slurm --jobs 2.`);
+    expect(said).toContain(`vgg tune --study ${quoted} --launcher slurm --jobs 2`);
   });
 
   test('where Slurm may have the job, the study stays', async () => {
