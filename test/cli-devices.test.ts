@@ -67,7 +67,7 @@ describe('vgg doctor', () => {
     expect(stdout).toContain('native        none: turned off by VGGNET_CC');
     expect(stdout).toContain('revectorized  off: turned off by VGGNET_REVECTORIZE');
     expect(stdout).toMatch(/\nwasm: all \d+ kernels right, peak \d+ GFLOP\/s on one core\n/);
-    expect(stdout).toContain('--device auto takes wasm;');
+    expect(stdout).toContain('--device auto uses wasm.');
     expect(stdout).not.toMatch(/native \([A-Z]/);
   });
 });
