@@ -170,7 +170,7 @@ describe('a download fails', () => {
     const file = join(directory, 'file');
     writeFileSync(file, '');
     await expect(fetchIt({ directory: join(file, 'below') })).rejects.toThrow(
-      /file.* cannot be written: .* file.*; choose another folder with --directory or \$VGGNET_DATA/,
+      /cannot create the folder .*file.*: .* file.*; choose another folder with --directory or \$VGGNET_DATA/,
     );
   });
 

@@ -23,11 +23,11 @@ test('a file in the path is an error', async () => {
   await writeFile(join(root, 'file'), '');
   const path = join(root, 'file');
   expect(() => makeFolder(path)).toThrow(
-    new VggError(`${path} cannot be written: a file with this name already exists`),
+    new VggError(`cannot create the folder ${path}: a file with this name already exists`),
   );
-  expect(() => makeFolder(join(path, 'below'))).toThrow(/ cannot be written: .* file/);
+  expect(() => makeFolder(join(path, 'below'))).toThrow(/cannot create the folder .*below: .* file/);
   await symlink(join(root, 'nowhere'), join(root, 'dangling'));
-  expect(() => makeFolder(join(root, 'dangling', 'below'))).toThrow(/dangling.* cannot be written: /);
+  expect(() => makeFolder(join(root, 'dangling', 'below'))).toThrow(/cannot create the folder .*dangling/);
 });
 
 test.skipIf(!existsSync('/proc/self'))('returns if the system allows no folder', () => {

@@ -129,7 +129,9 @@ describe('metrics.csv', () => {
     );
     // A spreadsheet may save it so.
     await writeFile(path, `${metricsColumns.join(',')}\r\n`);
-    await expect(openMetrics(path)).rejects.toThrow(/its lines end with CR and LF instead of LF; put back/);
+    await expect(openMetrics(path)).rejects.toThrow(
+      /its lines end with CR and LF instead of LF; restore the file/,
+    );
     await expect(readMetrics(join(folder, 'none'))).rejects.toThrow(/none cannot be read: no such file/);
   });
 });
