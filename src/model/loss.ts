@@ -1,6 +1,6 @@
 /**
  * Softmax cross-entropy in float64, and the ranking of classes by logit. All devices and reports use `imageLoss`,
- * `likeliest`, `topClasses` and `rankOf`; `crossEntropy` is the plain reference for a batch.
+ * `argmax`, `topClasses` and `rankOf`; `crossEntropy` is the plain reference for a batch.
  */
 import { DataError } from '../errors.ts';
 import type { Tensor } from './layer.ts';
@@ -23,13 +23,13 @@ export interface CrossEntropy {
 const isLikelier = (a: number, b: number): boolean => a > b || (Number.isNaN(a) && !Number.isNaN(b));
 
 /** The most likely class. */
-export function likeliest(logits: ArrayLike<number>): number {
+export function argmax(logits: ArrayLike<number>): number {
   let best = 0;
   for (let c = 1; c < logits.length; c++) if (isLikelier(logits[c]!, logits[best]!)) best = c;
   return best;
 }
 
-/** The `count` likeliest classes, or all where there are fewer, the likeliest first. */
+/** The `count` most probable classes in descending order; all if there are fewer. */
 export function topClasses(logits: ArrayLike<number>, count: number): readonly number[] {
   const best: number[] = [];
   for (let c = 0; c < logits.length; c++) {

@@ -21,7 +21,7 @@ import { checkWeights } from '../model/safetensors.ts';
 import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
-import { kept, type Predictions, predictAll, surest } from './predictions.ts';
+import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
 import type { ReportOptions, ReportRun } from './report.ts';
 
 /** Feature maps of the sample behind one layer. */
@@ -91,8 +91,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const half = await predictAll(compiled, test, transform);
 
   onProgress('explaining answers');
-  const right = ofDifferentClasses(full, surest(full, true), explainedEach);
-  const wrong = ofDifferentClasses(full, surest(full, false), explainedEach);
+  const right = ofDifferentClasses(full, mostConfident(full, true), explainedEach);
+  const wrong = ofDifferentClasses(full, mostConfident(full, false), explainedEach);
   const sample = right[0] ?? wrong[0] ?? 0;
   const values = (index: number): Float32Array => {
     const size = test.shape.reduce((product, side) => product * side, 1);

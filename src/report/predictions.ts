@@ -17,7 +17,7 @@ export interface Predictions {
   /** Their probabilities. */
   readonly probabilities: Float32Array;
   readonly correct: number;
-  /** Images whose label is among the five likeliest. */
+  /** Images whose label is among the five most probable classes. */
   readonly topFive: number;
   /** Mean cross-entropy. */
   readonly loss: number;
@@ -78,8 +78,11 @@ export function mostConfused(matrix: Uint32Array, classes: number, count: number
     .slice(0, count);
 }
 
-/** Images by how sure the network was of its answer, right or wrong, the surest first. */
-export function surest({ dataset, classes, probabilities }: Predictions, right: boolean): readonly number[] {
+/** Correct or wrong answers in descending order of probability. */
+export function mostConfident(
+  { dataset, classes, probabilities }: Predictions,
+  right: boolean,
+): readonly number[] {
   return Array.from({ length: dataset.length }, (_, i) => i)
     .filter((i) => (classes[i * kept] === dataset.labels[i]) === right)
     .sort((a, b) => probabilities[b * kept]! - probabilities[a * kept]! || a - b);

@@ -33,7 +33,7 @@ import {
 } from '../model/info.ts';
 import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
-import { likeliest } from '../model/loss.ts';
+import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeights } from '../model/safetensors.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
@@ -392,7 +392,7 @@ function prediction(logits: Float32Array, count: number): Prediction {
       exponentials.map((e) => e / sum),
       n * classes,
     );
-    labels[n] = likeliest(row);
+    labels[n] = argmax(row);
   }
   return { logits, probabilities, labels };
 }

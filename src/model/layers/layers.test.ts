@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import { ShapeError, UsageError } from '../../errors.ts';
 import type { LayerPass, LayerSpec, Shape, Tensor } from '../layer.ts';
-import { crossEntropy, likeliest, rankOf, type SoftTargets, topClasses } from '../loss.ts';
+import { argmax, crossEntropy, rankOf, type SoftTargets, topClasses } from '../loss.ts';
 import { sizeOf } from '../network.ts';
 import { drawKept } from './dropout.ts';
 import {
@@ -275,11 +275,11 @@ describe('cross-entropy', () => {
       return crossEntropy(logits, [0], { smoothing: 0.3, others }).loss;
     });
   });
-  test('the likeliest class and ranks are those of torch.argmax and torch.topk', () => {
+  test('the most probable class and ranks are those of torch.argmax and torch.topk', () => {
     const nan = Number.NaN;
-    expect(likeliest([1, 3, 3])).toBe(1);
-    expect(likeliest([1, nan, Number.POSITIVE_INFINITY, nan])).toBe(1);
-    expect(likeliest([-3])).toBe(0);
+    expect(argmax([1, 3, 3])).toBe(1);
+    expect(argmax([1, nan, Number.POSITIVE_INFINITY, nan])).toBe(1);
+    expect(argmax([-3])).toBe(0);
     expect(topClasses([1, 3, 3, 2, 0], 3)).toEqual([1, 2, 3]);
     expect(topClasses([1, nan, Number.POSITIVE_INFINITY, nan], 5)).toEqual([1, 3, 2, 0]);
     expect([0, 1, 2, 3].map((label) => rankOf([1, 3, 3, 2], label))).toEqual([3, 0, 1, 2]);

@@ -1,7 +1,7 @@
 /** "Try the network": classifies and explains a sample or a user's image, all in the page. */
 import { heatPixels } from '../../explain/colors.ts';
 import type { HeatMap } from '../../explain/explain.ts';
-import { likeliest, topClasses } from '../../model/loss.ts';
+import { argmax, topClasses } from '../../model/loss.ts';
 import { percent } from '../../words.ts';
 import { type PageData, weightsId } from '../page-data.ts';
 import { byId, make } from './dom.ts';
@@ -32,7 +32,7 @@ export function startTry(data: PageData): void {
       const answer = await classifier(planarBytes(pixels, data.input));
       if (mine !== turn) return;
       show(data, pixels, answer);
-      const best = likeliest(answer.logits);
+      const best = argmax(answer.logits);
       status.textContent =
         `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!, 1)} ` +
         `(in ${Math.max(1, Math.round(performance.now() - started))} ms)`;

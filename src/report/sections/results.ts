@@ -3,7 +3,7 @@ import { type Section, scroller } from '../document.ts';
 import { grouped, html, type Markup, percent, spoken } from '../markup.ts';
 import type { Measured } from '../measure.ts';
 import { pngUri } from '../png.ts';
-import { confusionMatrix, groupMatrix, groupsOf, kept, mostConfused, surest } from '../predictions.ts';
+import { confusionMatrix, groupMatrix, groupsOf, kept, mostConfident, mostConfused } from '../predictions.ts';
 import { sampleRaster } from '../rasters.ts';
 import { type Cell, table } from '../table.ts';
 
@@ -127,7 +127,7 @@ function confusedTable({ run }: Measured, matrix: Uint32Array): Markup {
 
 function mistakes({ full }: Measured): Markup {
   const { dataset, classes, probabilities } = full;
-  const chosen = surest(full, false).slice(0, shownMistakes);
+  const chosen = mostConfident(full, false).slice(0, shownMistakes);
   if (chosen.length === 0) return html`<p>None: every test image is classified correctly.</p>`;
   const name = (label: number): string => spoken(dataset.classes[label]!);
   const cards = chosen.map((index) => {
