@@ -3,7 +3,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, statSync, symlink
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { makePrivateFolder } from './private-folder.ts';
+import { isPrivateGroup, makePrivateFolder } from './private-folder.ts';
 
 let scratch: string;
 beforeEach(() => {
@@ -18,6 +18,27 @@ const folder = (name: string, mode = 0o755): string => {
   return path;
 };
 
+describe('a group is private', () => {
+  const users =
+    'root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbob:x:1001:1001:::\neve:x:1002:1001:::\n';
+  const groups = 'root:x:0:\nann:x:1000:\nbob:x:1001:\nteam:x:2000:ann,bob\nself:x:2001:ann\n';
+  test.each([
+    [1000, true, 'of the same name, without members'],
+    [2001, true, 'with this member only'],
+    [2000, false, 'with another member'],
+    [1001, false, 'that is the primary group of others'],
+    [3000, false, 'that is not listed'],
+    [0, false, 'of root'],
+  ])('%i: %s, %s', (gid, expected) => {
+    expect(isPrivateGroup(gid, 1000, users, groups)).toBe(expected);
+  });
+
+  test('only if it has no second user', () => {
+    expect(isPrivateGroup(1001, 1001, users, groups)).toBe(false);
+    expect(isPrivateGroup(1000, 7, users, groups)).toBe(false);
+  });
+});
+
 describe.skipIf(!process.getuid)('a private folder', () => {
   test('is created for its user only, below a sticky one', () => {
     folder('sticky', 0o1777);
@@ -26,14 +47,21 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     expect(statSync(path).mode & 0o777).toBe(0o700);
   });
 
-  test.for([0o777, 0o775])('is rejected below a folder that others can write to (mode %o)', (mode) => {
-    const open = folder('open', mode);
-    folder('open/safe/vggnet');
-    const path = join(open, 'safe/vggnet/native');
-    expect(() => makePrivateFolder(path)).toThrow(
-      `${open} is writable by other users (mode ${mode.toString(8)})`,
-    );
-  });
+  test.for([0o777, 0o775])(
+    'is rejected below a folder that others can write to (mode %o)',
+    (mode, { skip }) => {
+      const open = folder('open', mode);
+      if (mode === 0o775) {
+        skip(process.getuid!() !== 0, 'only root can give a folder to another group');
+        chownSync(open, 0, 4_000_000);
+      }
+      folder('open/safe/vggnet');
+      const path = join(open, 'safe/vggnet/native');
+      expect(() => makePrivateFolder(path)).toThrow(
+        `${open} is writable by other users (mode ${mode.toString(8)})`,
+      );
+    },
+  );
 
   test('is rejected if a link in its path lies in such a folder or leads through one', () => {
     folder('safe/vggnet');

@@ -3,7 +3,7 @@
  * this user. So every folder on its path must belong to this user or root, and must not be writable by others unless it
  * is sticky like `/tmp`. Symbolic links are resolved here, because the folder that contains a link matters, too.
  */
-import { chmodSync, lstatSync, readlinkSync, type Stats } from 'node:fs';
+import { chmodSync, lstatSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VggError } from '../errors.ts';
 import { makeFolder } from './make-folder.ts';
@@ -79,6 +79,7 @@ function checkFolder(
   onNotice: ((line: string) => void) | undefined,
 ): void {
   if ((stat.mode & 0o022) === 0 || (stat.mode & 0o1000) !== 0) return;
+  if ((stat.mode & 0o002) === 0 && isOwnGroup(stat.gid)) return;
   if (isOurs && stat.uid === process.getuid!()) {
     chmodSync(folder, stat.mode & 0o7755);
     onNotice?.(`${folder} was writable by other users; removed their permission`);
@@ -87,5 +88,31 @@ function checkFolder(
   throw new VggError(
     `${folder} is writable by other users (mode ${modeOf(stat)}), who could put their code into the cache below it; ` +
       'run chmod go-w on it or set XDG_CACHE_HOME to another folder',
+  );
+}
+
+/** Whether this user is the only member of a group, according to the local user database. */
+function isOwnGroup(gid: number): boolean {
+  try {
+    const [users, groups] = ['/etc/passwd', '/etc/group'].map((file) => readFileSync(file, 'utf8'));
+    return isPrivateGroup(gid, process.getuid!(), users!, groups!);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Whether a user is the only member of a group. Ubuntu and Fedora create such a group for each user and let it write
+ * (umask 002). `users` and `groups` have the format of /etc/passwd and /etc/group; a group missing there is not private.
+ */
+export function isPrivateGroup(gid: number, uid: number, users: string, groups: string): boolean {
+  const rows = (text: string): readonly (readonly string[])[] =>
+    text.split('\n').map((line) => line.split(':'));
+  const name = rows(users).find(([, , id]) => id === String(uid))?.[0];
+  const members = rows(groups).find(([, , id]) => id === String(gid))?.[3];
+  if (name === undefined || members === undefined) return false;
+  return (
+    members.split(',').every((member) => member === '' || member === name) &&
+    rows(users).every(([, , id, primary]) => primary !== String(gid) || id === String(uid))
   );
 }

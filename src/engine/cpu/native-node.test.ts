@@ -464,7 +464,7 @@ describe.skipIf(noNative !== undefined)('the cache of native kernels', () => {
 
   test.skipIf(!process.getuid)("the user's own folder around it is closed to others", async () => {
     filled();
-    chmodSync(join(scratch, 'cache'), 0o775);
+    chmodSync(join(scratch, 'cache'), 0o777);
     await load();
     expect(statSync(join(scratch, 'cache')).mode & 0o777).toBe(0o755);
     expect(notices).toEqual([
