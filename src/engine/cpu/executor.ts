@@ -472,7 +472,8 @@ export class Executor {
   #clippingScale(largest: number): number {
     const { squares, operations } = this.#session;
     let sum = 0;
-    for (let i = 0; i < squareCount(operations); i++) sum += this.#floats[squares.at + i]!;
+    const count = squareCount(operations);
+    for (let i = 0; i < count; i++) sum += this.#floats[squares.at + i]!;
     return clippingScale(Math.sqrt(sum), largest);
   }
 
