@@ -9,9 +9,9 @@ import { enableCompileCache } from 'node:module';
 import { arch, cpus, loadavg, platform, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Session } from '../src/engine/backend.ts';
-import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
-import { describeKernels } from '../src/engine/cpu/library.ts';
-import { profileLayers } from '../src/engine/cpu/profile.ts';
+import { describeKernels } from '../src/engine/cpu/kernels/library.ts';
+import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels/provider.ts';
+import { profileLayers } from '../src/engine/cpu/measure/profile.ts';
 import { counted, formatTable } from '../src/words.ts';
 import {
   type Bar,

@@ -1,7 +1,8 @@
 /** Measures the floating-point peak of one core with the kernels of each device. */
-import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
-import { describeKernels } from '../src/engine/cpu/library.ts';
-import { measurePeak } from '../src/engine/cpu/peak.ts';
+
+import { describeKernels } from '../src/engine/cpu/kernels/library.ts';
+import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels/provider.ts';
+import { measurePeak } from '../src/engine/cpu/measure/peak.ts';
 
 export interface Peak {
   /** For example `native (AVX-512)`. */

@@ -2,9 +2,10 @@
  * `npm run profile -- [--device D] [MODEL …]`: the time of a training step by kernel and shape, on one thread. The whole
  * step is counted as direct convolution, kernels by the operations they actually perform.
  */
-import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels.ts';
-import { describeKernels } from '../src/engine/cpu/library.ts';
-import { type ProfiledCall, profileTraining } from '../src/engine/cpu/profile.ts';
+
+import { describeKernels } from '../src/engine/cpu/kernels/library.ts';
+import { nativeKernels, plainWasmKernels, wasmKernels } from '../src/engine/cpu/kernels/provider.ts';
+import { type ProfiledCall, profileTraining } from '../src/engine/cpu/measure/profile.ts';
 import { kernelParameters } from '../src/kernels/catalogue.ts';
 import { fail, readOptions, wholeNumber } from './options.ts';
 import { networkOf, operationsOf } from './ours.ts';

@@ -60,7 +60,7 @@ export const listedCases: readonly Case[] = [
   named('starts with flatten', [2, 3, 5], 4, [flatten(), linear(7), relu(), linear(3)]),
   named('starts with a vector', [11], 9, [linear(6), relu(), linear(3)]),
   named('ends with flatten', [3, 7, 6], 9, [conv(5, 3), relu(), pool(2), flatten()]),
-  named('ends with flatten behind a framed map', [3, 6, 8], 3, [
+  named('ends with flatten behind a hasHalo map', [3, 6, 8], 3, [
     conv(6, 3, 1),
     relu(),
     conv(3, 3, 1),
@@ -232,7 +232,7 @@ export const listedCases: readonly Case[] = [
     linear(4),
   ]),
   ...[3, 8].map((batch) =>
-    named(`pool 3 behind an input with a frame that its gradient lacks, batch ${batch}`, [3, 13, 13], batch, [
+    named(`pool 3 behind an input with a halo that its gradient lacks, batch ${batch}`, [3, 13, 13], batch, [
       conv(8, 3),
       relu(),
       conv(8, 3),

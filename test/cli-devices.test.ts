@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
+import { revectorizedKernels } from '../src/engine/cpu/kernels/revectorize-node.ts';
 import { kernelNames } from '../src/kernels/catalogue.ts';
 import { noNative, targetsHere } from './native.ts';
 import { jsonLines, vgg } from './run-vgg.ts';

@@ -1,11 +1,11 @@
 /** Every kernel against plain float64 loops (`src/kernels/checks/`), with each printer and vector width. */
 import { describe, expect, test } from 'vitest';
-import { plainWasmKernels } from '../src/engine/cpu/kernels.ts';
-import { type KernelSource, openLibrary, vectorsOf } from '../src/engine/cpu/library.ts';
-import { nativeKernels } from '../src/engine/cpu/native-node.ts';
-import { revectorizedKernels } from '../src/engine/cpu/revectorize-node.ts';
-import { checkMemory } from '../src/engine/cpu/self-test.ts';
-import { webAssembly } from '../src/engine/cpu/webassembly.ts';
+import { type KernelSource, openLibrary, vectorsOf } from '../src/engine/cpu/kernels/library.ts';
+import { nativeKernels } from '../src/engine/cpu/kernels/native-node.ts';
+import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
+import { revectorizedKernels } from '../src/engine/cpu/kernels/revectorize-node.ts';
+import { checkMemory } from '../src/engine/cpu/kernels/self-test.ts';
+import { webAssembly } from '../src/engine/cpu/kernels/webassembly.ts';
 import {
   kernelNames,
   kernelParameters,

@@ -1,5 +1,5 @@
 /** Compiles the native kernels before the tests start, lest several of them do it side by side. */
-import { nativeKernels } from '../src/engine/cpu/native-node.ts';
+import { nativeKernels } from '../src/engine/cpu/kernels/native-node.ts';
 import { noNative, targetsHere } from './native.ts';
 
 export default async function setup(): Promise<void> {

@@ -1,8 +1,8 @@
 /** Native kernels for tests: each width of vector that this machine's compiler and processor have. */
 
-import { findCompiler, type NativeTarget } from '../src/engine/cpu/compiler-node.ts';
-import type { KernelProvider } from '../src/engine/cpu/kernels.ts';
-import { nativeKernels } from '../src/engine/cpu/native-node.ts';
+import { findCompiler, type NativeTarget } from '../src/engine/cpu/kernels/compiler-node.ts';
+import { nativeKernels } from '../src/engine/cpu/kernels/native-node.ts';
+import type { KernelProvider } from '../src/engine/cpu/kernels/provider.ts';
 
 const narrower: Readonly<Record<NativeTarget, readonly NativeTarget[]>> = {
   avx512: ['avx512', 'avx2', 'sse'],

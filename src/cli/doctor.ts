@@ -4,8 +4,8 @@ import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
 import { basename, join } from 'node:path';
 import { Command } from 'commander';
 import { dataDirectory } from '../data/cache.ts';
-import type { KernelsReport } from '../engine/cpu/examine.ts';
-import type { KernelSource } from '../engine/cpu/library.ts';
+import type { KernelSource } from '../engine/cpu/kernels/library.ts';
+import type { KernelsReport } from '../engine/cpu/measure/examine.ts';
 import { VggError } from '../errors.ts';
 import { kernelNames } from '../kernels/catalogue.ts';
 import { formatBytes } from '../model/summary.ts';
@@ -75,12 +75,12 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
   const devices: DeviceReport[] = [];
   for (const source of await sourcesBeside(native)) {
     const [{ examineKernels }, { describeKernels }, { aside }] = await Promise.all([
-      import('../engine/cpu/examine.ts'),
-      import('../engine/cpu/library.ts'),
+      import('../engine/cpu/measure/examine.ts'),
+      import('../engine/cpu/kernels/library.ts'),
       import('../aside-node.ts'),
     ]);
     if (!json && process.stderr.isTTY) note(`examining ${describeKernels(source)} …`);
-    const report = await aside('engine/cpu/examine', examineKernels, source);
+    const report = await aside('engine/cpu/measure/examine', examineKernels, source);
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
@@ -104,7 +104,7 @@ interface NativeSource {
 
 /** The native kernels; compiles them if necessary. */
 async function findNative(): Promise<NativeSource> {
-  const { nativeKernels, WrongKernels } = await import('../engine/cpu/native-node.ts');
+  const { nativeKernels, WrongKernels } = await import('../engine/cpu/kernels/native-node.ts');
   try {
     return { source: await nativeKernels({ onNotice: note }), wrong: false };
   } catch (error) {
@@ -115,8 +115,8 @@ async function findNative(): Promise<NativeSource> {
 
 /** The kernels that run here, in the order in which `--device auto` tries them. */
 async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> {
-  const { plainWasmKernels } = await import('../engine/cpu/kernels.ts');
-  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
+  const { plainWasmKernels } = await import('../engine/cpu/kernels/provider.ts');
+  const { revectorizedKernels } = await import('../engine/cpu/kernels/revectorize-node.ts');
   const revectorized = revectorizedKernels(false);
   return [
     ...(source ? [source] : []),
@@ -126,12 +126,12 @@ async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> 
 }
 
 async function examineMachine({ source, missing = '', wrong }: NativeSource): Promise<Machine> {
-  const { findCompiler, targetName } = await import('../engine/cpu/compiler-node.ts');
-  const { nativeDirectory } = await import('../engine/cpu/native-node.ts');
+  const { findCompiler, targetName } = await import('../engine/cpu/kernels/compiler-node.ts');
+  const { nativeDirectory } = await import('../engine/cpu/kernels/native-node.ts');
   const { loadKoffi } = await import('../koffi-node.ts');
-  const { processorFeatures } = await import('../engine/cpu/processor-node.ts');
-  const { cacheSize } = await import('../engine/cpu/threads.ts');
-  const { revectorizedKernels } = await import('../engine/cpu/revectorize-node.ts');
+  const { processorFeatures } = await import('../engine/cpu/run/processor-node.ts');
+  const { cacheSize } = await import('../engine/cpu/run/threads.ts');
+  const { revectorizedKernels } = await import('../engine/cpu/kernels/revectorize-node.ts');
   const found = async <T>(look: () => Promise<T>): Promise<Found<T>> => {
     try {
       return await look();

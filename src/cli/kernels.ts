@@ -72,7 +72,7 @@ async function kernels(name: string | undefined, options: KernelsOptions): Promi
 
 /** This machine's vectors, or the narrowest if there is no compiler to ask. */
 async function ownTarget(): Promise<(typeof targets)[number]> {
-  const { findCompiler } = await import('../engine/cpu/compiler-node.ts');
+  const { findCompiler } = await import('../engine/cpu/kernels/compiler-node.ts');
   try {
     return (await findCompiler()).target;
   } catch {

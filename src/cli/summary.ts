@@ -2,8 +2,8 @@
 import { availableParallelism, totalmem } from 'node:os';
 import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
-import type { PlanDescription } from '../engine/cpu/describe.ts';
-import type { LayerProfile } from '../engine/cpu/profile.ts';
+import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
+import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
 import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
 import type { Network } from '../model/layer.ts';
@@ -145,16 +145,16 @@ const profiledSteps = 10;
 
 async function planOf(network: Network, { batchSize, profile, device }: SummaryOptions): Promise<Plan> {
   const [{ describePlan }, { planOperations }, { cacheSize }] = await Promise.all([
-    import('../engine/cpu/describe.ts'),
-    import('../engine/cpu/operations.ts'),
-    import('../engine/cpu/threads.ts'),
+    import('../engine/cpu/plan/describe.ts'),
+    import('../engine/cpu/plan/operations.ts'),
+    import('../engine/cpu/run/threads.ts'),
   ]);
   const description = describePlan(planOperations(network, await cacheSize()), batchSize);
   if (!profile) return description;
   const [providers, { describeKernels }, { profileLayers }, { aside }] = await Promise.all([
-    import('../engine/cpu/kernels.ts'),
-    import('../engine/cpu/library.ts'),
-    import('../engine/cpu/profile.ts'),
+    import('../engine/cpu/kernels/provider.ts'),
+    import('../engine/cpu/kernels/library.ts'),
+    import('../engine/cpu/measure/profile.ts'),
     import('../aside-node.ts'),
   ]);
   const provider = {
@@ -163,7 +163,7 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
     wasm: providers.wasmKernels,
   }[device];
   const kernels = await provider(false, note);
-  const layers = await aside('engine/cpu/profile', profileLayers, network, kernels, {
+  const layers = await aside('engine/cpu/measure/profile', profileLayers, network, kernels, {
     batchSize,
     steps: profiledSteps,
   });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { mostArguments } from '../engine/cpu/library.ts';
+import { mostArguments } from '../engine/cpu/kernels/library.ts';
 import { kernelNames, kernelParameters, recordKernel, wasmTarget } from './catalogue.ts';
 
 test.each(kernelNames)('%s has no more parameters than a call from JavaScript can give', (name) => {

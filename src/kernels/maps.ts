@@ -1,6 +1,6 @@
 /**
  * Kernels over feature maps [rows][columns][channels], stored with strides between rows and between pixels. A map may
- * have a frame of zeros, the padding of the convolution that reads it. Channels are a multiple of the granule, except in
+ * have a halo of zeros, the padding of the convolution that reads it. Channels are a multiple of the granule, except in
  * the network's input image. `floor` is 0 if a ReLU is fused, −∞ otherwise.
  */
 import {

@@ -1,6 +1,6 @@
 /** The kernel language through its WebAssembly printer: what each construct computes when it runs. */
 import { describe, expect, test } from 'vitest';
-import { webAssembly } from '../engine/cpu/webassembly.ts';
+import { webAssembly } from '../engine/cpu/kernels/webassembly.ts';
 import {
   kernelNames,
   kernelParameters,

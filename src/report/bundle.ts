@@ -16,12 +16,12 @@ async function bundleInto(dist: string): Promise<void> {
     `const scripts = ${texts};\nexport const pageScript = async (name) => scripts[name];\n`,
   );
   // A worker from text has no place that a URL could name; it is told all that it loads.
-  const worker = await bundled('../engine/cpu/worker-entry.ts', {
+  const worker = await bundled('../engine/cpu/run/worker-entry.ts', {
     transform: { define: { 'import.meta.url': '""' } },
     output: { format: 'iife' },
   });
   const text = JSON.stringify(worker.code);
-  await writeFile(join(dist, 'engine/cpu/worker-text.js'), `export const workerText = ${text};\n`);
+  await writeFile(join(dist, 'engine/cpu/run/worker-text.js'), `export const workerText = ${text};\n`);
   const { code, moduleIds } = await bundled('./plot.ts', {
     // linkedom would use the package canvas where there is one; its own stand-in beside that import does.
     plugins: [

@@ -80,12 +80,15 @@ async function measureShares(
 ): Promise<readonly TimeShare[] | undefined> {
   if (device === 'reference') return undefined;
   const [{ anyKernels, wasmKernels }, { profileLayers }, { aside }] = await Promise.all([
-    import('../engine/cpu/kernels.ts'),
-    import('../engine/cpu/profile.ts'),
+    import('../engine/cpu/kernels/provider.ts'),
+    import('../engine/cpu/measure/profile.ts'),
     import('../aside-node.ts'),
   ]);
   const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
   return (
-    await aside('engine/cpu/profile', profileLayers, network, kernels, { batchSize, steps: timedSteps })
+    await aside('engine/cpu/measure/profile', profileLayers, network, kernels, {
+      batchSize,
+      steps: timedSteps,
+    })
   ).rows;
 }

@@ -25,17 +25,9 @@ import type {
   TrainRequest,
   TrainResult,
 } from '../backend.ts';
-import { type Crew, callingThread, workerCrew } from './crew.ts';
-import {
-  controlWords,
-  Executor,
-  type ImageSource,
-  imageBytes,
-  type SharedState,
-  setAbort,
-} from './executor.ts';
-import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels.ts';
-import { describeKernels, type KernelSource, openLibrary } from './library.ts';
+import { describeKernels, type KernelSource, openLibrary } from './kernels/library.ts';
+import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { type WasmMemory, webAssembly } from './kernels/webassembly.ts';
 import {
   type MatrixLayout,
   matrixOf,
@@ -43,10 +35,18 @@ import {
   planOperations,
   readMatrix,
   storeMatrix,
-} from './operations.ts';
-import { planFloats, SessionMemory } from './plan.ts';
-import { cacheSize, processorCount, startThread, type Thread, wishHugePages } from './threads.ts';
-import { type WasmMemory, webAssembly } from './webassembly.ts';
+} from './plan/operations.ts';
+import { planFloats, SessionMemory } from './plan/plan.ts';
+import {
+  controlWords,
+  Executor,
+  type ImageSource,
+  imageBytes,
+  type SharedState,
+  setAbort,
+} from './run/executor.ts';
+import { cacheSize, processorCount, startThread, type Thread, wishHugePages } from './run/threads.ts';
+import { type Crew, callingThread, workerCrew } from './run/worker-pool.ts';
 
 const pageBytes = 65_536;
 /** The limit of 32-bit addresses. */

@@ -1,0 +1,273 @@
+/**
+ * Batch normalization with the ReLU after it. Training needs the moments of the whole batch, and the backward pass two
+ * sums over it, so all workers meet in both passes: each group of images gathers its part in separate memory (`gather`),
+ * and one worker combines them, in order and in float64 (`combineBatchNorm`). Then each image is normalized separately.
+ * Evaluation uses the running moments.
+ *
+ * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
+ */
+import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from '../plan/code.ts';
+import type { BatchNorm } from '../plan/operations.ts';
+import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
+
+/** Vectors of a normalization, each of `stored` floats of its view, contiguous. */
+const vectors = [
+  /** The arguments of `normalize`: what is subtracted, multiplied and added. */
+  'mean',
+  'scale',
+  'shift',
+  /** Of the batch, divided by the number of values. */
+  'variance',
+  /** What the backward pass subtracts from a gradient, and times the distance from the mean. */
+  'offset',
+  'slope',
+] as const;
+
+/** A normalization's memory, for the whole session. */
+export interface BatchNormMemory {
+  readonly vectors: Place;
+  /** Running mean, then running variance. */
+  readonly running: Place;
+}
+
+export const vectorFloats = ({ view }: BatchNorm): number => vectors.length * view.stored;
+export const runningFloats = ({ view }: BatchNorm): number => 2 * view.stored;
+/** Floats that a group of images gathers: two vectors. */
+export const partFloats = ({ view }: BatchNorm): number => 2 * view.stored;
+
+/** The work of one worker for all. Addresses count floats. */
+export interface BatchNormCall {
+  readonly host: 'batchNorm';
+  readonly step: 'moments' | 'gradients' | 'running' | 'evaluation';
+  /** Of each channel in a vector of `stored` floats. */
+  readonly places: Int32Array;
+  readonly stored: number;
+  readonly epsilon: number;
+  readonly momentum: number;
+  readonly vectors: number;
+  readonly running: number;
+  /** Weights and biases, and their gradients, [weights][biases]; absent if not affine. */
+  readonly parameters: number | undefined;
+  readonly gradients: number;
+  /** The parts of the groups of images, `partStride` apart, and the number of values per channel in each. */
+  readonly parts: number;
+  readonly partStride: number;
+  readonly counts: readonly number[];
+}
+
+/** `images` are the numbers of images in each group. */
+export function batchNormCall(
+  operation: BatchNorm,
+  step: BatchNormCall['step'],
+  memory: BatchNormMemory,
+  places: {
+    readonly parameters: number;
+    readonly gradients: number;
+    readonly parts: Place;
+    readonly partStride: number;
+  },
+  images: readonly number[],
+): BatchNormCall {
+  const { spec, view, places: channelPlaces, matrix } = operation;
+  return {
+    host: 'batchNorm',
+    step,
+    places: channelPlaces,
+    stored: view.stored,
+    epsilon: spec.epsilon,
+    momentum: spec.momentum,
+    vectors: memory.vectors.at,
+    running: memory.running.at,
+    parameters: matrix && places.parameters + matrix.offset,
+    gradients: matrix ? places.gradients + matrix.offset : 0,
+    parts: places.parts.at,
+    partStride: places.partStride,
+    counts: images.map((count) => count * view.height * view.width),
+  };
+}
+
+/** Runs the call on the memory. */
+export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): void {
+  const { places, stored, epsilon, momentum, parameters, gradients, counts } = call;
+  const place = (name: (typeof vectors)[number]): number => call.vectors + vectors.indexOf(name) * stored;
+  const [mean, scale, shift, variance] = [place('mean'), place('scale'), place('shift'), place('variance')];
+  const [offset, slope] = [place('offset'), place('slope')];
+  const [runningMean, runningVariance] = [call.running, call.running + stored];
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const normalizeBy = (c: number, center: number, spread: number): void => {
+    const weight = parameters === undefined ? 1 : floats[parameters + c]!;
+    floats[mean + c] = center;
+    floats[scale + c] = weight / Math.sqrt(spread + epsilon);
+    floats[shift + c] = parameters === undefined ? 0 : floats[parameters + stored + c]!;
+  };
+  for (const c of places) {
+    switch (call.step) {
+      case 'moments': {
+        let [center, squares, before] = [0, 0, 0];
+        counts.forEach((count, group) => {
+          const at = call.parts + group * call.partStride + c;
+          const apart = floats[at]! - center;
+          const all = before + count;
+          center += (apart * count) / all;
+          squares += floats[at + stored]! + (apart ** 2 * before * count) / all;
+          before = all;
+        });
+        floats[variance + c] = squares / total;
+        normalizeBy(c, center, squares / total);
+        break;
+      }
+      case 'gradients': {
+        let [sum, product] = [0, 0];
+        counts.forEach((_, group) => {
+          const at = call.parts + group * call.partStride + c;
+          sum += floats[at]!;
+          product += floats[at + stored]!;
+        });
+        const spread = floats[variance + c]! + epsilon;
+        floats[offset + c] = sum / total;
+        floats[slope + c] = product / (spread * total);
+        if (parameters === undefined) break;
+        floats[gradients + c] = product / Math.sqrt(spread);
+        floats[gradients + stored + c] = sum;
+        break;
+      }
+      case 'running': {
+        const follow = (at: number, value: number): void => {
+          floats[at] = (1 - momentum) * floats[at]! + momentum * value;
+        };
+        follow(runningMean + c, floats[mean + c]!);
+        follow(runningVariance + c, (floats[variance + c]! * total) / (total - 1));
+        break;
+      }
+      case 'evaluation':
+        normalizeBy(c, floats[runningMean + c]!, floats[runningVariance + c]!);
+        break;
+    }
+  }
+}
+
+/** The barrier of workers inside a normalization. `group` numbers the groups of images. */
+export interface BatchBarrier {
+  /** Adds a chunk's values to its group's moments; `before` images of the group came before. */
+  gather(code: Code, chunk: Chunk, group: number, before: number): void;
+  combine(code: Code, images: readonly number[]): void;
+  /** The same for the sums of the backward pass. */
+  gatherGradients(code: Code, chunk: Chunk, group: number, first: boolean): void;
+  combineGradients(code: Code, images: readonly number[]): void;
+}
+
+export function lowerBatchNorm(
+  operation: BatchNorm,
+  memory: BatchNormMemory,
+  context: LoweringContext,
+  places: Parameters<typeof batchNormCall>[3],
+): Lowered & { readonly barrier: BatchBarrier } {
+  const { view, relu } = operation;
+  const { x, y, dx, dy } = context;
+  const pixels = view.height * view.width;
+  const vector = (name: (typeof vectors)[number]): number =>
+    memory.vectors.at + vectors.indexOf(name) * view.stored;
+  const part = (group: number): number => places.parts.at + group * places.partStride;
+
+  /** The maps of a chunk, named as in the kernels: image by image, or all at once if an image is one pixel. */
+  const walk = (
+    chunk: Chunk,
+    maps: Readonly<Record<string, MapBuffer>>,
+    body: (sizes: Record<string, number>, image: number) => void,
+  ): void => {
+    const together = pixels === 1;
+    for (let image = 0; image < (together ? 1 : chunk.count); image++) {
+      const sizes: Record<string, number> = {
+        rows: view.height,
+        columns: together ? chunk.count : view.width,
+        channels: view.stored,
+      };
+      for (const [name, map] of Object.entries(maps)) {
+        sizes[name] = map.at(chunk, image);
+        sizes[`${name}Row`] = map.rowStride;
+        sizes[`${name}Pixel`] = together ? map.imageStride : map.pixelStride;
+      }
+      body(sizes, image);
+    }
+  };
+
+  const barrier: BatchBarrier = {
+    gather(code, chunk, group, before) {
+      walk(chunk, { map: x }, (sizes, image) =>
+        code.call('channelMoments', {
+          ...sizes,
+          mean: part(group),
+          squares: part(group) + view.stored,
+          before: (before + image) * pixels,
+        }),
+      );
+    },
+    combine: (code, images) => code.host(batchNormCall(operation, 'moments', memory, places, images)),
+    gatherGradients(code, chunk, group, first) {
+      applyOwnRelu(code, context, chunk);
+      walk(chunk, { map: x, gradient: dy! }, (sizes, image) =>
+        code.call('normalizeSums', {
+          ...sizes,
+          sums: part(group),
+          products: part(group) + view.stored,
+          mean: vector('mean'),
+          accumulate: Number(!first || image > 0),
+        }),
+      );
+    },
+    combineGradients: (code, images) =>
+      code.host(batchNormCall(operation, 'gradients', memory, places, images)),
+  };
+  const forward = (code: Code, chunk: Chunk): void =>
+    walk(chunk, { map: x, out: y }, (sizes) =>
+      code.call('normalize', {
+        ...sizes,
+        mean: vector('mean'),
+        scale: vector('scale'),
+        shift: vector('shift'),
+        floor: floorOf(relu),
+      }),
+    );
+  const backward = (code: Code, chunk: Chunk): void => {
+    if (!dx) return;
+    walk(chunk, { map: x, gradient: dy!, out: dx }, (sizes) =>
+      code.call('normalizeBackward', {
+        ...sizes,
+        mean: vector('mean'),
+        scale: vector('scale'),
+        offset: vector('offset'),
+        slope: vector('slope'),
+        floor: context.inputFloor,
+      }),
+    );
+  };
+  /** A stage with a piece for each image. */
+  const byImage = (chunk: Chunk, emit: (code: Code, image: Chunk, index: number) => void): Stages[number] =>
+    Array.from(
+      { length: chunk.count },
+      (_, i) => (code: Code) => emit(code, { first: chunk.first + i, count: 1 }, i),
+    );
+  const ones = (chunk: Chunk): number[] => new Array<number>(chunk.count).fill(1);
+  return {
+    barrier,
+    forward,
+    forwardStages: (chunk) => [
+      ...(context.training
+        ? [
+            byImage(chunk, (code, image, i) => barrier.gather(code, image, i, 0)),
+            [(code: Code) => barrier.combine(code, ones(chunk))],
+          ]
+        : []),
+      byImage(chunk, forward),
+    ],
+    backward,
+    backwardStages: (chunk) => ({
+      stages: [
+        byImage(chunk, (code, image, i) => barrier.gatherGradients(code, image, i, true)),
+        [(code) => barrier.combineGradients(code, ones(chunk))],
+        ...(dx ? [byImage(chunk, backward)] : []),
+      ],
+      slots: 1,
+    }),
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * The cost of a convolution with Winograd tiles of 4×4 or 2×2, and as patches × weights (im2col).
+ *
+ * Each algorithm is a number of matrix products (`planes`) of `rows` rows per image with a matrix [input channels][output
+ * channels]: 36 with a row per 4×4 outputs, 16 with a row per 2×2, or 9 with a row per output. The matrices must also be
+ * read, and are never cached, because a step uses much other memory in between. Winograd reads a plane's matrix once per
+ * block, which may span several images; im2col reads it for each image from the second-level cache, or from memory if
+ * the matrices do not fit. Reading counts as `overhead` rows per image, including the transforms of weights and of their
+ * gradients.
+ *
+ * Overheads are fitted to training steps of 32 to 512 channels on maps of 1×1 to 16×16, with AVX-512 and with
+ * WebAssembly in pairs (docs/performance.md). The former's is about a third more, the latter's a third less than here,
+ * which decides hardly any of these shapes, so that vectors do not enter.
+ */
+import { granule } from '../../../../kernels/language.ts';
+import { type Scheme, schemes, tilesOf } from '../../../../kernels/winograd-schemes.ts';
+import type { Conv2dSpec } from '../../../../model/layer.ts';
+import type { MapShape } from '../../plan/operations.ts';
+
+/** Rows per image that reading a matrix costs, if all matrices fit the second-level cache and if not. */
+const overhead = {
+  winograd: { inside: 7, beyond: 12 },
+  im2col: { inside: 7, beyond: 17 },
+} as const;
+
+/** The Winograd scheme if one is cheapest for a convolution from `input` to `full`, otherwise undefined. */
+export function cheapestScheme(
+  spec: Conv2dSpec,
+  input: MapShape,
+  full: MapShape,
+  cacheFloats: number,
+): Scheme | undefined {
+  const possible =
+    input.stored % granule === 0 &&
+    spec.kernel.every((size) => size === 3) &&
+    spec.stride.every((step) => step === 1) &&
+    spec.padding.every((padding) => padding <= 2);
+  if (!possible) return undefined;
+  const cost = (algorithm: 'winograd' | 'im2col', planes: number, rows: number): number => {
+    const { inside, beyond } = overhead[algorithm];
+    return planes * (rows + (planes * input.stored * full.stored <= cacheFloats ? inside : beyond));
+  };
+  const choices = [
+    { scheme: undefined, cost: cost('im2col', 9, full.height * full.width) },
+    ...[schemes[4], schemes[2]].map((scheme) => {
+      const { rows, columns } = tilesOf(scheme, full);
+      return { scheme, cost: cost('winograd', scheme.planes, rows * columns) };
+    }),
+  ];
+  return choices.reduce((best, choice) => (choice.cost < best.cost ? choice : best)).scheme;
+}

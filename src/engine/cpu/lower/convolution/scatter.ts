@@ -1,0 +1,52 @@
+/** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
+import { type Chunk, type Code, MapBuffer, noHalo } from '../../plan/code.ts';
+import type { Convolution } from '../../plan/operations.ts';
+import type { LoweringContext } from '../lowering.ts';
+import { convolutionInputHalo } from './geometry.ts';
+
+export interface InputScatter {
+  /**
+   * Clears a map, lets `scatter` add to it, and passes the result through the ReLU to the input's gradient. The map is
+   * the input's gradient itself, or one with room for padding or with other strides.
+   */
+  run(code: Code, chunk: Chunk, image: number, scatter: (map: MapBuffer) => void): void;
+}
+
+/** With `likeInput` the map has the input's strides, so that both use the same offsets. */
+export function inputScatter(
+  operation: Convolution,
+  context: LoweringContext,
+  likeInput = false,
+): InputScatter {
+  const { input, spec } = operation;
+  const { scratch, x, inputFloor } = context;
+  const dx = context.dx!;
+  const padded = spec.padding.some((padding) => padding > 0);
+  const own = padded || (likeInput && dx.rowStride !== x.rowStride);
+  const halo = own ? convolutionInputHalo(operation) : noHalo;
+  const map = own ? new MapBuffer(scratch, input, halo, 1, 'turns') : dx;
+  return {
+    run(code, chunk, image, scatter) {
+      code.call('fill', {
+        out: map.at(chunk, image, -halo.top, -halo.left),
+        outRow: map.rowStride,
+        rows: halo.top + input.height + halo.bottom,
+        length: (halo.left + input.width + halo.right) * input.stored,
+        value: 0,
+      });
+      scatter(map);
+      if (!own && inputFloor !== 0) return;
+      code.call('reluBackward', {
+        out: dx.at(chunk, image),
+        outRow: dx.rowStride,
+        gradient: map.at(chunk, image),
+        gradientRow: map.rowStride,
+        activation: x.at(chunk, image),
+        activationRow: x.rowStride,
+        rows: input.height,
+        length: input.width * input.stored,
+        floor: inputFloor,
+      });
+    },
+  };
+}

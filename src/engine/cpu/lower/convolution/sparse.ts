@@ -1,0 +1,99 @@
+/**
+ * The gradients of a convolution followed by a max-pool, by visiting only the pool's winners (`kernels/sparse.ts`).
+ * Weight and input gradients of an image use the same lists, so both are computed together.
+ */
+import { entryWords } from '../../../../kernels/sparse.ts';
+import { floorOf } from '../../plan/code.ts';
+import { cutImages, cutRows } from '../blocks.ts';
+import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
+import { inputScatter } from './scatter.ts';
+
+/**
+ * Windows of a band of rows that is visited for all filters before the next band: few enough to keep the input and its
+ * gradient in the cache, and enough for lists of a useful length.
+ */
+const bandWindows = 24;
+
+export function sparseGradients({ operation, context, winners }: ConvolutionMaps): ConvolutionGradients {
+  const { spec, input, full, relu, matrix, output } = operation;
+  const { scratch, x, y, dx, dy, parameters } = context;
+  const [paddingY, paddingX] = spec.padding;
+  const pool = operation.pool!.kernel[0];
+  const bandRows = Math.min(output.height, Math.ceil(bandWindows / output.width));
+  const bands = cutRows(1, output.height, output.width, bandRows).flatMap(({ pieces }) => pieces);
+  const windows = bandRows * output.width;
+  // Every window writes an entry, even if it is then discarded.
+  const listStride = (windows + 1) * entryWords;
+  const lists = scratch.reserve('lists', full.stored * listStride);
+  const counts = scratch.reserve('counts', full.stored);
+  const table = scratch.reserve('table', pool ** 2);
+  const live = scratch.reserve('live', (windows + 1) * full.stored);
+  /** Receives the bias gradient if there is no bias. */
+  const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
+  const scatter = dx ? inputScatter(operation, context, true) : undefined;
+
+  return {
+    weightBlocks: (images) => cutImages(images, output.height),
+    weightGradient(code, chunk, blocks, slot, first) {
+      blocks.forEach(({ pieces }, index) => {
+        const { image } = pieces[0]!;
+        const walkBands = (mapGradient?: (row: number) => number): void => {
+          for (const { row, rows } of bands) {
+            const accumulate = Number(!first || index > 0 || row > 0);
+            const mapRow = row * pool * spec.stride[0] - paddingY;
+            code.call('sparseCollect', {
+              lists: lists.at,
+              listStride,
+              counts: counts.at,
+              table: table.at,
+              live: live.at,
+              bias: unused ? unused.at : slot + matrix.bias,
+              biasStep: unused ? 1 : matrix.biasStep,
+              accumulate,
+              pooled: y.at(chunk, image, row),
+              pooledRow: y.rowStride,
+              winners: winners!.at(chunk, image, row),
+              gradient: dy!.at(chunk, image, row),
+              gradientRow: dy!.rowStride,
+              pixel: dy!.pixelStride,
+              pooledHeight: rows,
+              pooledWidth: output.width,
+              filters: full.stored,
+              pool,
+              stepRow: spec.stride[0] * x.rowStride,
+              stepPixel: spec.stride[1] * x.pixelStride,
+              floor: floorOf(relu),
+            });
+            const walk = {
+              lists: lists.at,
+              listStride,
+              counts: counts.at,
+              out: slot + matrix.offset,
+              filterStride: matrix.rowStride,
+              filters: full.stored,
+              accumulate,
+              map: x.at(chunk, image, mapRow, -paddingX),
+              mapRow: x.rowStride,
+              kernelRows: spec.kernel[0],
+              run: spec.kernel[1] * input.stored,
+            };
+            if (!mapGradient) code.call('sparseWeightGradient', walk);
+            else {
+              code.call('sparseGradients', {
+                ...walk,
+                weights: parameters.at + matrix.offset,
+                mapGradient: mapGradient(mapRow),
+              });
+            }
+          }
+        };
+        if (!scatter) walkBands();
+        else {
+          scatter.run(code, chunk, image, (map) => walkBands((row) => map.at(chunk, image, row, -paddingX)));
+        }
+      });
+    },
+    inputBlocks: () => [],
+    inputGradient() {},
+  };
+}

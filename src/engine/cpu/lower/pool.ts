@@ -1,0 +1,145 @@
+/** Max-pools and ReLUs that are not fused into a convolution, and the pooling code shared with convolutions. */
+import type { MaxPool2dSpec } from '../../../model/layer.ts';
+import { type Chunk, type Code, floorOf, type MapBuffer, noHalo } from '../plan/code.ts';
+import { isPoolOfTiles, type MapShape, type Pool, type Relu } from '../plan/operations.ts';
+import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
+
+/** The windows' arguments of the pooling kernels; `map` is the larger map, or its gradient. */
+export function poolWindows(
+  pool: MaxPool2dSpec,
+  map: MapBuffer,
+  pooled: MapShape,
+  winners: MapBuffer,
+  chunk: Chunk,
+  image: number,
+): Record<string, number> {
+  return {
+    winners: winners.at(chunk, image),
+    winnerRow: winners.rowStride,
+    winnerPixel: winners.pixelStride,
+    map: map.at(chunk, image),
+    mapRow: map.rowStride,
+    mapPixel: map.pixelStride,
+    height: map.shape.height,
+    width: map.shape.width,
+    pooledHeight: pooled.height,
+    pooledWidth: pooled.width,
+    channels: pooled.stored,
+    kernelHeight: pool.kernel[0],
+    kernelWidth: pool.kernel[1],
+    strideY: pool.stride[0],
+    strideX: pool.stride[1],
+    paddingY: pool.padding[0],
+    paddingX: pool.padding[1],
+  };
+}
+
+/** The gradient of a pool's input from the windows' arguments. */
+export function poolBackward(
+  code: Code,
+  pool: MaxPool2dSpec,
+  full: MapShape,
+  windows: Record<string, number>,
+  mapChanges: boolean,
+): void {
+  const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
+  const tiles = size === 2 || size === 4;
+  // Positions outside all windows are never written here, and stay zero unless another operation writes them.
+  const covered = tiles && full.height % size === 0 && full.width % size === 0;
+  if (!tiles || (mapChanges && !covered)) {
+    code.call('fill', {
+      out: windows.map!,
+      outRow: windows.mapRow!,
+      rows: full.height,
+      length: full.width * full.stored,
+      value: 0,
+    });
+  }
+  code.call(tiles ? (size === 2 ? 'unpool2' : 'unpool4') : 'maxPoolBackward', windows);
+}
+
+export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
+  const { spec, output } = operation;
+  const { x, y, dx, dy } = context;
+  const winners = context.allocate(output, noHalo);
+  const windows = (map: MapBuffer, chunk: Chunk, image: number): Record<string, number> => ({
+    ...poolWindows(spec, map, output, winners, chunk, image),
+    pooled: y.at(chunk, image),
+    pooledRow: y.rowStride,
+    pooledPixel: y.pixelStride,
+  });
+  const lowered: Pick<Lowered, 'forward' | 'backward'> = {
+    forward(code, chunk) {
+      for (let image = 0; image < chunk.count; image++) code.call('maxPool', windows(x, chunk, image));
+    },
+    backward(code, chunk) {
+      if (!dx) return;
+      for (let image = 0; image < chunk.count; image++) {
+        const gradient = {
+          ...windows(dx, chunk, image),
+          gradient: dy!.at(chunk, image),
+          gradientRow: dy!.rowStride,
+          gradientPixel: dy!.pixelStride,
+          // A winner's value is the pooled value, which shows whether a ReLU before the pool was on.
+          floor: context.inputFloor,
+        };
+        poolBackward(code, spec, operation.input, gradient, context.dxChanges);
+      }
+    },
+  };
+  return { ...lowered, ...imageStages(lowered) };
+}
+
+/** Applies the ReLU of the input to its gradient, if that is this operation's task. */
+export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chunk, image: number): void {
+  const { x, dx, inputFloor } = context;
+  if (!dx || inputFloor !== 0) return;
+  code.call('reluBackward', {
+    out: dx.at(chunk, image),
+    outRow: dx.rowStride,
+    gradient: dx.at(chunk, image),
+    gradientRow: dx.rowStride,
+    activation: x.at(chunk, image),
+    activationRow: x.rowStride,
+    rows: x.shape.height,
+    length: x.rowLength,
+    floor: 0,
+  });
+}
+
+export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
+  const { x, y, dx, dy } = context;
+  const lowered: Pick<Lowered, 'forward' | 'backward'> = {
+    forward(code, chunk) {
+      for (let image = 0; image < chunk.count; image++) {
+        code.call('relu', {
+          out: y.at(chunk, image),
+          outRow: y.rowStride,
+          map: x.at(chunk, image),
+          mapRow: x.rowStride,
+          rows: x.shape.height,
+          length: x.rowLength,
+          floor: floorOf(true),
+        });
+      }
+    },
+    backward(code, chunk) {
+      if (!dx) return;
+      for (let image = 0; image < chunk.count; image++) {
+        code.call('reluBackward', {
+          out: dx.at(chunk, image),
+          outRow: dx.rowStride,
+          gradient: dy!.at(chunk, image),
+          gradientRow: dy!.rowStride,
+          activation: y.at(chunk, image),
+          activationRow: y.rowStride,
+          rows: x.shape.height,
+          length: x.rowLength,
+          floor: 0,
+        });
+        applyInputRelu(code, context, chunk, image);
+      }
+    },
+  };
+  return { ...lowered, ...imageStages(lowered) };
+}

@@ -1,0 +1,93 @@
+/** A plan in words: the algorithms chosen for each operation of a network. */
+import type { Scheme } from '../../../kernels/winograd-schemes.ts';
+import { forwardTiles, poolsInTransform } from '../lower/convolution/geometry.ts';
+import { columnRows } from '../lower/convolution/im2col.ts';
+import { winogradBlock } from '../lower/convolution/winograd.ts';
+import type { Convolution, Operation, Operations } from './operations.ts';
+import { chunkImages, slotCount } from './plan.ts';
+
+export interface PlanRow {
+  /** Names of the network's layers that this operation computes. */
+  readonly layers: readonly string[];
+  readonly kind: Operation['kind'];
+  readonly forward: string;
+  readonly backward: string;
+  /** How the work is divided. */
+  readonly blocks: string;
+}
+
+function nameOf(algorithm: Convolution['backward'], scheme: Scheme | undefined): string {
+  switch (algorithm) {
+    case 'winograd':
+      return `Winograd F(${tileOf(scheme!)}, 3×3)`;
+    case 'direct':
+    case 'im2col':
+      return algorithm;
+    case 'sparse':
+      return 'sparse (pool winners only)';
+  }
+}
+
+const tileOf = ({ tile }: Scheme): string => `${tile}×${tile}`;
+
+function rowOf(operation: Operation, index: number, operations: Operations): PlanRow {
+  const { layers, kind } = operation;
+  switch (kind) {
+    case 'convolution': {
+      const { forward, backward, relu, pool, scheme } = operation;
+      const fused = [...(relu ? ['ReLU'] : []), ...(pool && poolsInTransform(operation) ? ['pool'] : [])];
+      const after = pool && !poolsInTransform(operation) ? ', then pool' : '';
+      const gradients = index === 0 ? ' (weights only)' : '';
+      return {
+        layers,
+        kind,
+        forward: `${nameOf(forward, scheme)}${fused.length > 0 ? ` with ${fused.join(' and ')}` : ''}${after}`,
+        backward: `${nameOf(backward, scheme)}${gradients}`,
+        blocks:
+          forward === 'winograd'
+            ? `${winogradBlock(operation, operations.cacheFloats, forwardTiles(operation))} tiles of ${tileOf(scheme!)}`
+            : forward === 'im2col'
+              ? `${columnRows(operation)} rows of patches`
+              : 'by image',
+      };
+    }
+    case 'linear':
+      return {
+        layers,
+        kind,
+        forward: `dot products${operation.relu ? ' with ReLU' : ''}`,
+        backward: 'matrix products',
+        blocks: operation.split ? 'whole batch, split by outputs' : 'by image',
+      };
+    case 'batchNorm':
+      return {
+        layers,
+        kind,
+        forward: `moments, then normalize${operation.relu ? ' with ReLU' : ''}`,
+        backward: index === 0 ? 'sums' : 'sums, then in place',
+        blocks: 'by image; moments over the whole batch',
+      };
+    case 'dropout':
+      return { layers, kind, forward: 'random factors', backward: 'same factors', blocks: 'by image' };
+    case 'pool':
+      return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
+    case 'relu':
+      return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
+  }
+}
+
+export interface PlanDescription {
+  readonly rows: readonly PlanRow[];
+  /** Images that go through the network together, and groups of images with separate gradient sums. */
+  readonly chunk: number;
+  readonly slots: number;
+  /** Size of the second-level cache that blocks fit. */
+  readonly cacheBytes: number;
+}
+
+export const describePlan = (operations: Operations, batchSize: number): PlanDescription => ({
+  rows: operations.list.map((operation, index) => rowOf(operation, index, operations)),
+  chunk: Math.min(chunkImages, batchSize),
+  slots: slotCount(batchSize, operations.slotLength),
+  cacheBytes: operations.cacheFloats * 4,
+});

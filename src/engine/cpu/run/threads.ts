@@ -1,0 +1,179 @@
+/** Starts workers: worker threads in Node, Web Workers in browsers. */
+import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
+import { moduleFile } from '../../../package-files.ts';
+import type { WasmMemory } from '../kernels/webassembly.ts';
+import { usualCacheBytes } from '../plan/operations.ts';
+import type { WorkerMessage } from './worker.ts';
+
+export interface Thread {
+  post(message: unknown): void;
+  /** Sends the worker's messages to `listener`; a failure of the worker itself, even an earlier one, is `failed`. */
+  listen(listener: (message: WorkerMessage) => void): void;
+  /** Whether the worker keeps the process alive; true at first. */
+  hold(busy: boolean): void;
+  stop(): Promise<void>;
+}
+
+interface WebWorker {
+  postMessage(message: unknown): void;
+  terminate(): void;
+  onmessage: (event: { data: WorkerMessage }) => void;
+  onerror: (event: { message: string }) => void;
+}
+
+/** Whether this is Node rather than a browser. */
+export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
+
+/** Bytes of a core's second-level cache, or a common size if unknown. */
+export async function cacheSize(): Promise<number> {
+  if (!inNode()) return usualCacheBytes;
+  return (await import('./processor-node.ts')).secondLevelCache() ?? usualCacheBytes;
+}
+
+/** Number of processors available to this process. */
+export async function processorCount(): Promise<number> {
+  if (inNode()) return (await import('node:os')).availableParallelism();
+  return globalThis.navigator?.hardwareConcurrency ?? 1;
+}
+
+/** Requests huge pages for a session's memory, if the system supports them. */
+export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
+  if (inNode()) await (await import('../../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
+}
+
+/** The program of a worker: a module of this package, or its text in a bundled program. */
+export type WorkerProgram = { readonly file: URL } | { readonly text: string };
+
+type Tell = (message: WorkerMessage) => void;
+type Started = Omit<Thread, 'listen'>;
+
+/** Seconds after which a silent worker has failed to start; it then runs another program. */
+const patience = 10;
+
+const wayOut = 'reinstall vggnet, or, if this program was bundled, declare vggnet external in the bundler';
+
+const cannotStart = (reason: string): VggError => new VggError(`a worker cannot start: ${reason}`);
+
+/** Says in one line why a worker does not start, and what to do. */
+function startFailure(error: unknown): VggError {
+  const { code, message } = error as { readonly code?: string; readonly message: string };
+  if (isTooManyOpenFiles(error)) return cannotStart(`${tooManyOpenFiles} or use fewer threads`);
+  if (code === 'ERR_WORKER_OUT_OF_MEMORY' || code === 'ERR_WORKER_INIT_FAILED')
+    return cannotStart(`${message}; use fewer threads`);
+  return cannotStart(`${message.split('\n')[0]}; ${wayOut}`);
+}
+
+async function workerProgram(): Promise<WorkerProgram> {
+  const file = moduleFile('engine/cpu/run/worker-entry');
+  const isMissing =
+    file?.protocol === 'file:' && inNode() && !process.getBuiltinModule('node:fs').existsSync(file);
+  if (file && !isMissing) return { file };
+  const { workerText } = await import('./worker-text.ts');
+  if (workerText !== undefined) return { text: workerText };
+  throw startFailure(
+    new Error(file ? `${file.pathname} is missing` : 'the bundle does not contain its program'),
+  );
+}
+
+/**
+ * Starts a worker.
+ * @throws VggError if it does not start: it fails, ends, or stays silent for some seconds.
+ */
+export async function startThread(program?: WorkerProgram): Promise<Thread> {
+  let listener: Tell | undefined;
+  let failure: WorkerMessage | undefined;
+  const { promise: started, resolve, reject } = Promise.withResolvers<void>();
+  // If the constructor throws, nothing awaits it.
+  started.catch(() => undefined);
+  const tell: Tell = (message) => {
+    if (message?.kind === 'started') resolve();
+    if (message?.kind === 'failed') {
+      failure ??= message;
+      reject(startFailure(message));
+    }
+    listener?.(message);
+  };
+  let worker: Started;
+  try {
+    worker = await (inNode() ? startNodeWorker : startWebWorker)(program ?? (await workerProgram()), tell);
+  } catch (error) {
+    throw error instanceof VggError ? error : startFailure(error);
+  }
+  // Counts turns of the event loop, so that time spent busy or asleep does not count as waiting.
+  let waited = 0;
+  const timer = setInterval(() => {
+    if (++waited === patience) reject(startFailure(new Error(`it did not answer within ${patience} s`)));
+  }, 1000);
+  try {
+    await started;
+  } catch (error) {
+    await worker.stop();
+    throw error;
+  } finally {
+    clearInterval(timer);
+  }
+  return {
+    ...worker,
+    listen(next) {
+      listener = next;
+      if (failure) next(failure);
+    },
+  };
+}
+
+async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
+  const [{ Worker }, { getCompileCacheDir }] = await Promise.all([
+    import('node:worker_threads'),
+    import('node:module'),
+  ]);
+  // Workers share the program's compile cache, if it uses one, and then start in a third of the time.
+  const cache = getCompileCacheDir();
+  // A worker inherits the options of `node --input-type=module --eval …`, which a file does not allow.
+  const evaluates = process.execArgv.some((option) => option.startsWith('--input-type'));
+  const isText = 'text' in program;
+  const worker = new Worker(isText ? program.text : program.file, {
+    eval: isText,
+    ...(evaluates && { execArgv: [] }),
+    ...(cache !== undefined && { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
+  });
+  let stopping = false;
+  worker.on('message', tell);
+  worker.on('error', ({ code, message }: NodeJS.ErrnoException) =>
+    tell({ kind: 'failed', message, ...(code !== undefined && { code }) }),
+  );
+  worker.on('exit', (code) => {
+    if (!stopping) tell({ kind: 'failed', message: `it ended with code ${code}` });
+  });
+  return {
+    post: (message) => worker.postMessage(message),
+    hold: (busy) => void (busy ? worker.ref() : worker.unref()),
+    async stop() {
+      stopping = true;
+      await worker.terminate();
+    },
+  };
+}
+
+async function startWebWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
+  const { Worker, URL, Blob } = globalThis as unknown as {
+    readonly Worker: new (url: URL | string, options: { readonly type: 'module' }) => WebWorker;
+    readonly URL: { createObjectURL(blob: object): string; revokeObjectURL(url: string): void };
+    readonly Blob: new (parts: readonly string[], options: { readonly type: string }) => object;
+  };
+  const url =
+    'text' in program
+      ? URL.createObjectURL(new Blob([program.text], { type: 'text/javascript' }))
+      : program.file;
+  const worker = new Worker(url, { type: 'module' });
+  worker.onmessage = ({ data }) => {
+    // The worker has loaded its program.
+    if (typeof url === 'string') URL.revokeObjectURL(url);
+    tell(data);
+  };
+  worker.onerror = ({ message }) => tell({ kind: 'failed', message: message || 'its program does not load' });
+  return {
+    post: (message) => worker.postMessage(message),
+    hold: () => undefined,
+    stop: async () => worker.terminate(),
+  };
+}

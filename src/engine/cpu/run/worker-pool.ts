@@ -1,0 +1,92 @@
+/** Runs a session's commands: on worker threads, or on the calling thread if memory cannot be shared. */
+import { VggError } from '../../../errors.ts';
+import type { Command, Executor } from './executor.ts';
+import type { Thread } from './threads.ts';
+import type { WorkerMessage, WorkerStart } from './worker.ts';
+
+/** Milliseconds that the calling thread works before it yields to the event loop. */
+const breath = 20;
+
+export interface Crew {
+  run(command: Command, onProgress?: (steps: number) => void): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** Runs commands on the calling thread, yielding every `breath` milliseconds. */
+export function callingThread(executor: Executor): Crew {
+  return {
+    async run(command, onProgress) {
+      const steps = executor.run(command);
+      let rested = performance.now();
+      for (;;) {
+        const { value, done } = steps.next();
+        if (done) return value;
+        if (performance.now() - rested < breath) continue;
+        onProgress?.(value);
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        rested = performance.now();
+      }
+    },
+    async stop() {},
+  };
+}
+
+/** Runs commands on all worker threads together. */
+export async function workerCrew(
+  workers: readonly Thread[],
+  start: Omit<WorkerStart, 'worker'>,
+): Promise<Crew> {
+  let onProgress: ((steps: number) => void) | undefined;
+  let failure: VggError | undefined;
+  const stop = async (): Promise<void> => {
+    await Promise.all(workers.map((worker) => worker.stop()));
+  };
+  /** Sends a message to each worker and waits for all answers. One failure stops all, because the rest would wait. */
+  const ask = async (messageFor: (worker: number) => unknown): Promise<number> => {
+    // No worker is left to answer.
+    if (failure) throw failure;
+    for (const worker of workers) worker.hold(true);
+    try {
+      const steps = await Promise.all(
+        workers.map(
+          (worker, i) =>
+            new Promise<number>((resolve, reject) => {
+              worker.listen((message: WorkerMessage) => {
+                switch (message.kind) {
+                  case 'ready':
+                    resolve(0);
+                    break;
+                  case 'done':
+                    resolve(message.steps);
+                    break;
+                  case 'progress':
+                    onProgress?.(message.steps);
+                    break;
+                  case 'failed':
+                    failure = new VggError(`a worker failed: ${message.message}`);
+                    reject(failure);
+                    break;
+                }
+              });
+              worker.post(messageFor(i));
+            }),
+        ),
+      );
+      return steps[0]!;
+    } catch (error) {
+      await stop();
+      throw error;
+    } finally {
+      // Between commands the workers do not keep the process alive.
+      for (const worker of workers) worker.hold(false);
+    }
+  };
+  await ask((worker) => ({ ...start, worker }) satisfies WorkerStart);
+  return {
+    async run(command, report) {
+      onProgress = report;
+      return await ask(() => command);
+    },
+    stop,
+  };
+}

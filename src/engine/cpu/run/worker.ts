@@ -1,0 +1,68 @@
+/** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
+import { VggError } from '../../../errors.ts';
+import type { Network } from '../../../model/layer.ts';
+import { type KernelSource, openLibrary } from '../kernels/library.ts';
+import { planOperations } from '../plan/operations.ts';
+import { SessionMemory } from '../plan/plan.ts';
+import { type Command, Executor, type SharedState } from './executor.ts';
+
+/** The first message to a worker. */
+export interface WorkerStart {
+  readonly network: Network;
+  readonly largestBatch: number;
+  readonly cacheBytes: number;
+  readonly kernels: KernelSource;
+  readonly shared: SharedState;
+  readonly threads: number;
+  readonly worker: number;
+}
+
+export type WorkerMessage =
+  /** The worker's program has started. */
+  | { readonly kind: 'started' }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'progress'; readonly steps: number }
+  | { readonly kind: 'done'; readonly steps: number }
+  | { readonly kind: 'failed'; readonly message: string; readonly code?: string };
+
+/** Milliseconds between two reports of progress. */
+const progressInterval = 50;
+
+/** Returns the handler of a worker's messages. */
+export function serve(
+  post: (message: WorkerMessage) => void,
+): (message: WorkerStart | Command) => Promise<void> {
+  post({ kind: 'started' });
+  let executor: Executor | undefined;
+  let reports = false;
+  return async (message) => {
+    try {
+      if (!('kind' in message)) {
+        const { network, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
+        const memory = new SessionMemory(planOperations(network, cacheBytes), largestBatch, threads);
+        const library = await openLibrary(kernels, shared.memory);
+        executor = new Executor(memory, library, shared, threads, worker);
+        reports = worker === 0;
+        post({ kind: 'ready' });
+        return;
+      }
+      const steps = executor!.run(message);
+      let reported = performance.now();
+      for (;;) {
+        const { value, done } = steps.next();
+        if (done) {
+          post({ kind: 'done', steps: value });
+          return;
+        }
+        const now = performance.now();
+        if (reports && now - reported >= progressInterval) {
+          reported = now;
+          post({ kind: 'progress', steps: value });
+        }
+      }
+    } catch (error) {
+      const { stack, message } = error as Error;
+      post({ kind: 'failed', message: error instanceof VggError ? message : (stack ?? message) });
+    }
+  };
+}
