@@ -97,7 +97,7 @@ interface Training {
 }
 
 async function trainingOf(network: Network, batchSize: number, threads: number): Promise<Training> {
-  const { largestMemory, trainingMemory } = await import('../engine/cpu/session.ts');
+  const { largestMemory, trainingMemory } = await import('../engine/cpu/driver.ts');
   const limitBytes = Math.min(largestMemory, totalmem());
   const bytes = await trainingMemory(network, batchSize, threads);
   const fits = bytes <= limitBytes;

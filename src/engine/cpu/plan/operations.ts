@@ -120,10 +120,12 @@ export interface Operations {
   readonly network: Network;
   readonly input: MapShape;
   readonly list: readonly Operation[];
-  /** Floats of all parameters; those of operations on the whole batch come last, from `slotLength` on. */
+  /** Floats of all parameters. */
   readonly parameterLength: number;
-  /** Floats of the parameters whose gradients are summed in slots. */
+  /** Floats of the first of them, whose gradients are summed in slots. */
   readonly slotLength: number;
+  /** Floats of the batch normalizations' parameters, which follow; the rest belongs to split layers. */
+  readonly normalizationLength: number;
   /** Floats of a core's second-level cache, which blocks of work must fit. */
   readonly cacheFloats: number;
 }
@@ -317,19 +319,21 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     from = list.at(-1)!.output;
   }
 
-  // Parameters whose gradients need slots come first; those of operations on the whole batch last.
+  // Parameters whose gradients need slots come first, then those of normalizations, then those of split layers.
   const offsets = new Map<Operation, number>();
   let length = 0;
-  let slotLength = 0;
-  for (const last of [false, true]) {
-    for (const operation of list) {
+  const layOutAll = (chosen: (operation: Operation) => boolean): number => {
+    for (const operation of list.filter(chosen)) {
       const matrix = matrixOf(operation);
-      if (!matrix || onWholeBatch(operation) !== last) continue;
+      if (!matrix) continue;
       offsets.set(operation, length);
       length = roundUp(length + matrix.length, 16);
     }
-    if (!last) slotLength = length;
-  }
+    return length;
+  };
+  const slotLength = layOutAll((operation) => !onWholeBatch(operation));
+  const normalizationLength = layOutAll(({ kind }) => kind === 'batchNorm') - slotLength;
+  layOutAll(isSplit);
   const place = <T extends Operation>(operation: T): T => {
     const matrix = matrixOf(operation);
     if (!matrix) return operation;
@@ -342,6 +346,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     list: list.map(place),
     parameterLength: length,
     slotLength,
+    normalizationLength,
     cacheFloats,
   };
 }

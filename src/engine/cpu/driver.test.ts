@@ -26,10 +26,10 @@ import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
 import { machineFault } from '../../tune/faults.ts';
 import type { Session, TrainRequest } from '../backend.ts';
+import { openCpuSession, openWasm, trainingMemory } from './driver.ts';
 import { plainWasmKernels, wasmKernels } from './kernels/provider.ts';
 import { webAssembly } from './kernels/webassembly.ts';
 import { planOperations } from './plan/operations.ts';
-import { openCpuSession, openWasm, trainingMemory } from './session.ts';
 
 const classes = 10;
 

@@ -1,0 +1,387 @@
+/**
+ * The CPU driver: kernels (`kernels/provider.ts`) on worker threads that share one memory, or, if memory cannot be shared
+ * (a page without cross-origin isolation), on the calling thread. Workers run whole passes; this side sends commands,
+ * reads and writes tensors, and receives progress.
+ */
+
+import { VggError } from '../../errors.ts';
+import type { Network, Weights } from '../../model/layer.ts';
+import { counted } from '../../words.ts';
+import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
+import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
+import { evaluationBatch, sessionsOf } from '../session.ts';
+import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
+import { createMemory, type EngineMemory, type GrowableMemory, wasmBytes } from './kernels/memory.ts';
+import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { type MatrixLayout, matrixOf, planOperations, readMatrix, storeMatrix } from './plan/operations.ts';
+import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
+import { type PlanRequest, planMemory } from './plan/plan.ts';
+import { controlWords, setAbort } from './run/barrier.ts';
+import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
+import { cacheSize, processorCount, startThread, wishHugePages } from './run/threads.ts';
+import { callingThread, type WorkerPool, workerPool } from './run/worker-pool.ts';
+
+/** Bytes that a session may use. */
+export const largestMemory: number = wasmBytes;
+
+export interface CpuOptions extends SessionOptions {
+  /** Whether to use shared memory and workers; by default if the platform supports it. */
+  readonly shared?: boolean;
+  readonly kernels: KernelProvider;
+  /** Bytes of the second-level cache that blocks must fit; this machine's by default. */
+  readonly cacheBytes?: number;
+  /** Wraps the kernels of a session on the calling thread, to observe them. */
+  readonly library?: (library: KernelLibrary, memory: EngineMemory) => KernelLibrary;
+}
+
+const opener =
+  (kernels: KernelProvider): OpenSession =>
+  (network, options) =>
+    openCpuSession(network, { ...options, kernels });
+
+/** Opens a session with native kernels if available, otherwise with WebAssembly. */
+export const openCpu: OpenSession = opener(anyKernels);
+/** Opens a session with WebAssembly kernels. */
+export const openWasm: OpenSession = opener(wasmKernels);
+/** Opens a session with native kernels. @throws VggError if they are not available. */
+export const openNative: OpenSession = opener(nativeKernels);
+
+/** Opens a session on the CPU. @throws VggError if the network needs more than 4 GiB. */
+export const openCpuSession = (network: Network, options: CpuOptions): Promise<Session> =>
+  sessionsOf(() => openDriver(network, options))(network, options);
+
+async function openDriver(network: Network, options: CpuOptions): Promise<Driver> {
+  const { onNotice = () => {}, signal, batchSize } = options;
+  const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
+  const threads = shared ? (options.threads ?? (await processorCount())) : 1;
+  const cacheBytes = options.cacheBytes ?? (await cacheSize());
+  const layout = new ParameterLayout(planOperations(network, cacheBytes), batchSize, threads);
+  const needed = trainingFloats(layout, batchSize) * 4;
+  if (needed > largestMemory) {
+    throw new VggError(
+      `${network.name}: training with batches of ${batchSize} on ${threads} threads needs ` +
+        `${(needed / 2 ** 30).toFixed(1)} GiB, above WebAssembly's limit of 4 GiB; ` +
+        'use a smaller batch, fewer channels or hidden units, or smaller images',
+    );
+  }
+  const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
+    shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+  const largest = Math.max(batchSize, evaluationBatch);
+  const results = {
+    control: new Int32Array(buffer(controlWords * 4)),
+    losses: new Float64Array(buffer(largest * 8)),
+    ranks: new Int32Array(buffer(largest * 4)),
+  };
+  // Workers start while the kernels are compiled.
+  const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const finding = options.kernels(shared, onNotice, either);
+  try {
+    const [kernels, workers] = await Promise.all([finding, Promise.all(starting)]);
+    const memory = allocated(network.name, () => createMemory(kernels.kind, shared, layout.length * 4));
+    await wishHugePages(memory);
+    const state: SharedState = { memory: memory.shared, ...results };
+    const libraryOf = async (source: KernelSource): Promise<KernelLibrary> => {
+      const library = await openLibrary(source, memory.shared);
+      return options.library?.(library, memory.shared) ?? library;
+    };
+    const pool = shared
+      ? await workerPool(workers, {
+          ...{ network, cacheBytes, kernels, threads },
+          largestBatch: batchSize,
+          shared: state,
+        })
+      : callingThread(new Executor(layout, await libraryOf(kernels), state, 0));
+    return new CpuDriver(network, layout, memory, state, pool, kernels, buffer);
+  } catch (error) {
+    // Leave no running compiler and no worker behind.
+    failed.abort(error);
+    await Promise.allSettled([finding]);
+    for (const thread of await Promise.allSettled(starting))
+      if (thread.status === 'fulfilled') await thread.value.stop();
+    throw error;
+  }
+}
+
+/** Memory from `create`. @throws VggError if the machine does not provide it. */
+function allocated<T>(name: string, create: () => T): T {
+  try {
+    return create();
+  } catch (cause) {
+    // The search tells a machine without memory from a trial that fails.
+    throw new VggError(
+      `${name}: this machine cannot provide the memory that it needs; use a smaller batch or free some memory`,
+      { cause },
+    );
+  }
+}
+
+/** Floats that training with Adam and evaluation need. */
+function trainingFloats(layout: ParameterLayout, batch: number): number {
+  const trained = layout.with(trainingArrays(adamLike, {}));
+  return Math.max(
+    planMemory(trained, { batch, mode: 'train', inPlace: { kind: 'adam', average: false } }).floats,
+    planMemory(layout, { batch: evaluationBatch, mode: 'evaluate' }).floats,
+  );
+}
+
+const adamLike = { kind: 'adam', lr: 0, betas: [0, 0], epsilon: 0, weightDecay: 0 } as const;
+
+/** Bytes of memory that training with this batch size needs. */
+export async function trainingMemory(network: Network, batchSize: number, threads: number): Promise<number> {
+  const operations = planOperations(network, await cacheSize());
+  return 4 * trainingFloats(new ParameterLayout(operations, batchSize, threads), batchSize);
+}
+
+class CpuDriver implements Driver {
+  readonly description: string;
+  readonly device: Session['device'];
+  readonly threads: number;
+  readonly loadsImages = true;
+  readonly buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
+  readonly #network: Network;
+  #layout: ParameterLayout;
+  readonly #memory: GrowableMemory;
+  readonly #state: SharedState;
+  readonly #workers: WorkerPool;
+  /** Memory of each plan. */
+  readonly #planFloats = new Map<string, number>();
+  /** Shared memory for a caller's images. */
+  #images: Float32Array = new Float32Array(0);
+
+  constructor(
+    network: Network,
+    layout: ParameterLayout,
+    memory: GrowableMemory,
+    state: SharedState,
+    workers: WorkerPool,
+    kernels: KernelSource,
+    buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer,
+  ) {
+    this.#network = network;
+    this.#layout = layout;
+    this.#memory = memory;
+    this.#state = state;
+    this.#workers = workers;
+    this.buffer = buffer;
+    this.threads = layout.threads;
+    this.device = kernels.kind;
+    this.description = `${describeKernels(kernels)}, ${counted(layout.threads, 'thread')}`;
+  }
+
+  async write(group: TensorGroup, tensors: Weights): Promise<void> {
+    await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
+    const view = this.#floats(this.#startOf(group), this.#layout.operations.parameterLength);
+    for (const layout of this.#layouts()) {
+      const bias = layout.biasName === undefined ? undefined : tensors.get(layout.biasName)!.data;
+      storeMatrix(view, layout, tensors.get(layout.weightName)!.data, bias);
+    }
+    if (group !== 'weights') return;
+    for (const { name, moments, places } of this.#buffers()) {
+      tensors.get(name)!.data.forEach((value, channel) => {
+        moments[places[channel]!] = value;
+      });
+    }
+    await this.#send({ kind: 'derive' });
+  }
+
+  async read(group: TensorGroup | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
+    const { list } = this.#layout.operations;
+    const values = this.#read((operation) =>
+      group === 'gradients' ? this.#layout.gradientOf(list[operation]!) : this.#startOf(group),
+    );
+    if (group !== 'weights') return values;
+    for (const { name, moments, places } of this.#buffers()) {
+      values.set(
+        name,
+        Float32Array.from(places, (place) => moments[place]!),
+      );
+    }
+    return values;
+  }
+
+  async start(moments: readonly MomentName[]): Promise<void> {
+    await this.#ensure(moments.map((name) => momentArrays[name]));
+    const { parameters, operations } = this.#layout;
+    for (const name of moments) {
+      const own = this.#floats(this.#startOf(name), operations.parameterLength);
+      if (name === 'average') own.set(this.#floats(parameters.at, operations.parameterLength));
+      else own.fill(0);
+    }
+  }
+
+  async swapAverage(): Promise<void> {
+    await this.#send({ kind: 'swap' });
+  }
+
+  async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
+    const source = this.#shared(command.source);
+    const { batchSize } = command;
+    switch (command.kind) {
+      case 'train': {
+        const { optimizer, options } = command;
+        const arrays = trainingArrays(optimizer, options);
+        const inPlace = arrays.includes('splitGradients')
+          ? undefined
+          : {
+              kind: optimizer.kind === 'sgd' ? ('sgd' as const) : ('adam' as const),
+              average: options.averageDecay > 0,
+            };
+        await this.#ensure(arrays);
+        this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
+        break;
+      }
+      case 'evaluate':
+        this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
+        break;
+      case 'gradients':
+        await this.#ensure(['gradients', 'splitGradients']);
+        this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
+        break;
+      default:
+        command satisfies never;
+    }
+    return this.#send({ ...command, source }, onProgress);
+  }
+
+  #send(command: WorkerCommand, onProgress?: (done: number) => void): Promise<number> {
+    return this.#workers.run({ command, arrays: this.#layout.arrays }, onProgress);
+  }
+
+  /** Allocates those of the arrays that are missing. */
+  async #ensure(arrays: readonly ArrayName[]): Promise<void> {
+    const before = this.#layout;
+    this.#layout = before.with(arrays);
+    if (this.#layout === before) return;
+    this.#planFloats.clear();
+    this.#growTo(this.#layout.length * 4);
+    // Plans have used this memory.
+    this.#floats(before.length, this.#layout.length - before.length).fill(0);
+    if (!before.has('gradients') && this.#layout.has('gradients')) await this.#send({ kind: 'derive' });
+  }
+
+  abort(asked: boolean): void {
+    setAbort(this.#state.control, asked);
+  }
+
+  async close(): Promise<void> {
+    await this.#workers.stop();
+  }
+
+  /** Address of a group's parameters. */
+  #startOf(group: TensorGroup): number {
+    if (group === 'weights') return this.#layout.parameters.at;
+    return this.#layout.array(momentArrays[group] as Exclude<ArrayName, 'gradients'>);
+  }
+
+  #floats(from: number, length: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, from * 4, length);
+  }
+
+  #layouts(): MatrixLayout[] {
+    return this.#layout.operations.list.flatMap((operation) => matrixOf(operation) ?? []);
+  }
+
+  /** Reads all parameters, or other memory with their layout: `at` returns its start for an operation. */
+  #read(at: (operation: number) => number): Map<string, Float32Array> {
+    const values = new Map<string, Float32Array>();
+    this.#layout.operations.list.forEach((operation, index) => {
+      const matrix = matrixOf(operation);
+      if (!matrix) return;
+      const view = this.#floats(0, this.#memory.buffer.byteLength / 4).subarray(at(index));
+      const [weights, biases] = readMatrix(view, matrix);
+      values.set(matrix.weightName, weights);
+      if (matrix.biasName !== undefined) values.set(matrix.biasName, biases);
+    });
+    return values;
+  }
+
+  /** The running moments of batch normalizations, and the place of each channel in them. */
+  #buffers(): { readonly name: string; readonly moments: Float32Array; readonly places: Int32Array }[] {
+    return [...this.#layout.normalizations].flatMap(([operation, { running }]) => {
+      if (operation.kind !== 'batchNorm') return [];
+      const { places, view } = operation;
+      return operation.running.map((name, i) => ({
+        name,
+        moments: this.#floats(running.at + i * view.stored, view.stored),
+        places,
+      }));
+    });
+  }
+
+  /** Grows memory to hold the plans of these batches, followed by one image's bytes for each worker. */
+  #reserve(
+    request: Omit<PlanRequest, 'batch'>,
+    images: number,
+    batchSize: number,
+    source: ImageSource,
+  ): void {
+    const workerBytes = this.threads * bytesOf(source);
+    for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
+      if (batch === 0) continue;
+      const key = JSON.stringify([batch, request]);
+      let floats = this.#planFloats.get(key);
+      if (floats === undefined) {
+        floats = planMemory(this.#layout, { ...request, batch }).floats;
+        this.#planFloats.set(key, floats);
+      }
+      this.#growTo(floats * 4 + workerBytes, batch);
+    }
+  }
+
+  #growTo(bytes: number, batch?: number): void {
+    try {
+      this.#memory.growTo(bytes);
+    } catch (cause) {
+      throw new VggError(
+        `${this.#network.name}: ${batch === undefined ? 'training needs' : `batches of ${batch} need`} ` +
+          `${(bytes / 2 ** 30).toFixed(1)} GiB, more than this machine provides; use a smaller batch`,
+        { cause },
+      );
+    }
+  }
+
+  /** A source whose arrays the workers can read. */
+  #shared(source: ImageSource): ImageSource {
+    if (this.#isHere) return source;
+    if (source.kind === 'dataset') {
+      const { pixels, labels, order } = source;
+      return { ...source, pixels: shareable(pixels), labels: shareable(labels), order: shareable(order) };
+    }
+    const { values } = source;
+    if (isShared(values)) return source;
+    // Copied each time, because the caller may have refilled the same array; into memory that is kept, because fresh
+    // pages cost more than the copy.
+    if (this.#images.length < values.length) this.#images = new Float32Array(this.buffer(values.byteLength));
+    const copy = this.#images.subarray(0, values.length);
+    copy.set(values);
+    return { ...source, values: copy };
+  }
+
+  /** Whether the calling thread computes. */
+  get #isHere(): boolean {
+    return !isShared(this.#state.control);
+  }
+}
+
+type Values = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array;
+
+const isShared = ({ buffer }: Values): boolean =>
+  typeof SharedArrayBuffer !== 'undefined' && buffer instanceof SharedArrayBuffer;
+
+/** The same values in shared memory, so that workers need no copies. */
+function shareable<T extends Values>(values: T): T {
+  if (isShared(values)) return values;
+  let copy = copies.get(values);
+  if (!copy) {
+    const buffer = new SharedArrayBuffer(values.byteLength);
+    copy = new (values.constructor as new (buffer: ArrayBufferLike) => T)(buffer);
+    (copy as Uint8Array).set(values as Uint8Array);
+    copies.set(values, copy);
+  }
+  return copy as T;
+}
+
+/** Shared copies of data sets and orders, which callers are expected not to change. */
+const copies = new WeakMap<object, Values>();
