@@ -134,7 +134,7 @@ export interface Matrix {
   readonly planeStride: number;
 }
 
-/** One instruction: a kernel and its arguments as the kernel takes them. */
+/** One instruction: a kernel and its arguments in order; pointers and offsets count floats. */
 export interface Call {
   readonly kernel: KernelName;
   readonly arguments: readonly number[];
@@ -143,8 +143,8 @@ export interface Call {
 }
 
 /**
- * Instructions that are not kernels: reading images and computing the loss (with byte addresses), drawing dropout, and
- * what a batch normalization computes once for all workers.
+ * Instructions that are not kernels: reading images, computing the loss, drawing dropout, and what a batch normalization
+ * computes once for all workers.
  */
 export type HostCall =
   | {
@@ -173,7 +173,7 @@ export type HostCall =
 
 export type Instruction = Call | HostCall;
 
-/** Builds a list of instructions. Arguments are given by name; pointers count floats here. */
+/** Builds a list of instructions. Arguments are given by name. */
 export class Code {
   readonly instructions: Instruction[] = [];
   #operation: number | undefined;
@@ -187,11 +187,10 @@ export class Code {
 
   call(kernel: KernelName, named: Readonly<Record<string, number>>): void {
     const parameters = kernelParameters[kernel];
-    const names = Object.keys(parameters);
-    const values = names.map((name) => {
+    const values = Object.keys(parameters).map((name) => {
       const value = named[name];
       if (value === undefined) throw new TypeError(`${kernel}: argument ${name} is missing`);
-      return parameters[name] === 'pointer' ? value * 4 : value;
+      return value;
     });
     for (const name in named)
       if (!(name in parameters)) throw new TypeError(`${kernel}: no argument ${name}`);

@@ -522,7 +522,7 @@ export class Executor {
     const { height, width, stored } = this.#session.operations.input;
     const row = width * stored;
     if (this.#partner.length < height * row) this.#partner = new Float32Array(height * row);
-    const at = call.map / 4 + i * call.imageStride;
+    const at = call.map + i * call.imageStride;
     for (let y = 0; y < height; y++) {
       const start = at + y * call.rowStride;
       this.#partner.set(this.#floats.subarray(start, start + row), y * row);
@@ -556,10 +556,10 @@ export class Executor {
     const columnTo = Math.max(columnFrom, clamp(flip ? left + 1 : width - left, columns));
     const rowFrom = clamp(-top, rows);
     this.#kernels.call('loadImage', [
-      call.map + i * call.imageStride * 4,
+      call.map + i * call.imageStride,
       call.rowStride,
       call.pixelStride,
-      bytes,
+      bytes / 4,
       height * width,
       width,
       flip ? -1 : 1,
@@ -571,10 +571,10 @@ export class Executor {
       Math.max(rowFrom, clamp(height - top, rows)),
       columnFrom,
       columnTo,
-      this.#session.byteValues(this.#worker) * 4,
+      this.#session.byteValues(this.#worker),
     ]);
     if (!hole) return;
-    const at = call.map / 4 + i * call.imageStride;
+    const at = call.map + i * call.imageStride;
     const [from, to] = hole.columns;
     for (let y = hole.rows[0]; y < hole.rows[1]; y++) {
       const row = at + y * call.rowStride;
@@ -590,7 +590,7 @@ export class Executor {
   ): void {
     const { channels, height, width } = this.#session.operations.input;
     const from = (this.#firstImage + image) * channels * height * width;
-    const to = call.map / 4 + i * call.imageStride;
+    const to = call.map + i * call.imageStride;
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++) {
@@ -616,7 +616,7 @@ export class Executor {
     const floats = this.#floats;
     const [logits, targets, gradient] = [this.#logits, this.#targets, this.#gradient];
     for (let i = 0; i < count; i++) {
-      const at = call.logits / 4 + i * call.logitStride;
+      const at = call.logits + i * call.logitStride;
       const image = first + i;
       const label = this.#labelOf(image);
       const other = this.#ownShare === 1 ? label : this.#labelOf(this.#current!.plan.batch - 1 - image);
@@ -625,7 +625,7 @@ export class Executor {
       this.#shared.losses[image] = imageLoss(logits, targets, gradient, exponential);
       this.#shared.ranks[image] = rankOf(logits, label);
       if (!call.gradient) continue;
-      const to = call.gradient / 4 + i * call.gradientStride;
+      const to = call.gradient + i * call.gradientStride;
       for (let c = 0; c < classes; c++) {
         floats[to + gradientPlaces[c]!] = gradient[c]! * this.#gradientScale;
       }
