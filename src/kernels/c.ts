@@ -300,7 +300,7 @@ function formatRun(kernels: readonly Kernel[]): string {
     const values = parameters.map(({ type }, i) => {
       switch (type) {
         case 'pointer':
-          return `memory + (uint32_t)p[${i}]`;
+          return `memory + (uintptr_t)(uint32_t)p[${i}] * 4`;
         case 'offset':
           return `(intptr_t)p[${i}] * 4`;
         case 'f32':

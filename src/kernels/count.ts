@@ -36,7 +36,7 @@ export function countOperations(
 ): number {
   const environment = new Float64Array(kernel.valueCount);
   kernel.parameters.forEach(({ id, type }, i) => {
-    environment[id] = values[i]! * (type === 'offset' ? 4 : 1);
+    environment[id] = values[i]! * (type === 'offset' || type === 'pointer' ? 4 : 1);
   });
   let total = 0;
   const of = (operand: Operand, inFloats = false): number =>

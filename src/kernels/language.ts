@@ -9,7 +9,7 @@
  *
  * Every operation is recorded immediately and returns an immutable value; `k.variable` creates a mutable one. Memory is
  * one flat space of float32. A pointer is a position in it, an `offset` a distance in floats; printers may hold either
- * in bytes. Kernels receive plain numbers: pointers as byte addresses, offsets as float counts.
+ * in bytes. Callers count both in floats.
  */
 
 export type Type = 'i32' | 'f32' | 'vector' | 'mask' | 'pointer' | 'offset';

@@ -1,7 +1,7 @@
 /**
  * Prints kernels as WebAssembly with 128-bit SIMD and, optionally, the fused multiply-adds of relaxed SIMD:
  * `assembleModule` returns the bytes of a module, `formatWat` the same instructions as text. A module imports one memory
- * (`env.memory`) and exports each kernel by name; pointers are byte addresses, offsets arrive in floats and are converted
+ * (`env.memory`) and exports each kernel by name; pointers arrive in bytes; offsets arrive in floats and are converted
  * to bytes on entry.
  *
  * A vector of more than four lanes is printed as adjacent quads, each operation once per quad: the form in which V8's

@@ -6,7 +6,7 @@
 import { random } from '../../data/random.ts';
 import type { ParameterTypes } from '../language.ts';
 
-/** By name; pointers count floats here. */
+/** By name; pointers and offsets count floats. */
 export type Arguments = Readonly<Record<string, number>>;
 
 /** Views of one memory. */
@@ -64,7 +64,7 @@ export function argumentsOf(check: KernelCheck, parameters: ParameterTypes): num
   return names.map((name) => {
     const value = check.arguments[name];
     if (value === undefined) throw new TypeError(`${check.title}: argument ${name} is missing`);
-    return parameters[name] === 'pointer' ? 4 * value : value;
+    return value;
   });
 }
 

@@ -59,7 +59,7 @@ export class Code {
     const values = names.map((name) => {
       const value = named[name];
       if (value === undefined) throw new TypeError(`${kernel}: argument ${name} is missing`);
-      return parameters[name] === 'pointer' ? value * 4 : value;
+      return value;
     });
     for (const name in named)
       if (!(name in parameters)) throw new TypeError(`${kernel}: no argument ${name}`);

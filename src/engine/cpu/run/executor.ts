@@ -229,7 +229,7 @@ export class Executor {
       if (this.#worker === 0) this.#floats.fill(0, bound.plan.workspace, bound.plan.memoryFloats);
       this.#barrier.meet();
     }
-    this.#batch = { ...batch, bytesAt: 4 * bound.plan.memoryFloats + this.#worker * bytesOf(batch.source) };
+    this.#batch = { ...batch, bytesAt: bound.plan.memoryFloats + (this.#worker * bytesOf(batch.source)) / 4 };
   }
 
   #bindPhase({ items, once = [], computesLoss = false }: Phase): BoundPhase {

@@ -21,7 +21,7 @@ export interface Batch {
   readonly count: number;
   /** Share of the first image in a mixed one; 1 without mixup. */
   readonly ownShare: number;
-  /** Byte address of memory for one image's bytes. */
+  /** Address (in floats) of memory for one image's bytes. */
   readonly bytesAt: number;
 }
 
@@ -85,7 +85,7 @@ export class ImageLoader {
     const { height, width, stored } = this.#input;
     const row = width * stored;
     if (this.#partner.length < height * row) this.#partner = new Float32Array(height * row);
-    const at = call.map / 4 + i * call.imageStride;
+    const at = call.map + i * call.imageStride;
     for (let y = 0; y < height; y++) {
       const start = at + y * call.rowStride;
       this.#partner.set(this.#floats.subarray(start, start + row), y * row);
@@ -114,13 +114,13 @@ export class ImageLoader {
     const index = order[at]!;
     const { top, left, flip, hole } = place(fused, random(seed, streams.transform, epoch, index));
     const size = channels * height * width;
-    this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), bytes);
+    this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), 4 * bytes);
     const clamp = (value: number, most: number): number => Math.min(Math.max(value, 0), most);
     const columnFrom = clamp(flip ? left - width + 1 : -left, columns);
     const columnTo = Math.max(columnFrom, clamp(flip ? left + 1 : width - left, columns));
     const rowFrom = clamp(-top, rows);
     this.#kernels.call('loadImage', [
-      call.map + i * call.imageStride * 4,
+      call.map + i * call.imageStride,
       call.rowStride,
       call.pixelStride,
       bytes,
@@ -135,10 +135,10 @@ export class ImageLoader {
       Math.max(rowFrom, clamp(height - top, rows)),
       columnFrom,
       columnTo,
-      this.#table * 4,
+      this.#table,
     ]);
     if (!hole) return;
-    const map = call.map / 4 + i * call.imageStride;
+    const map = call.map + i * call.imageStride;
     const [from, to] = hole.columns;
     for (let y = hole.rows[0]; y < hole.rows[1]; y++) {
       const row = map + y * call.rowStride;
@@ -154,7 +154,7 @@ export class ImageLoader {
   ): void {
     const { channels, height, width } = this.#input;
     const from = at * channels * height * width;
-    const to = call.map / 4 + i * call.imageStride;
+    const to = call.map + i * call.imageStride;
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < height; y++) {
         for (let x = 0; x < width; x++) {

@@ -37,7 +37,7 @@ export class LossComputer {
     const [logits, targets, gradient] = [this.#logits, this.#targets, this.#gradient];
     const classes = logitPlaces.length;
     for (let i = 0; i < count; i++) {
-      const at = call.logits / 4 + i * call.logitStride;
+      const at = call.logits + i * call.logitStride;
       const image = first + i;
       const label = labelOf(source, batch.first + image);
       const other = ownShare === 1 ? label : labelOf(source, batch.first + batch.count - 1 - image);
@@ -46,7 +46,7 @@ export class LossComputer {
       this.#results.losses[image] = imageLoss(logits, targets, gradient, exponential);
       this.#results.ranks[image] = rankOf(logits, label);
       if (!call.gradient) continue;
-      const to = call.gradient / 4 + i * call.gradientStride;
+      const to = call.gradient + i * call.gradientStride;
       for (let c = 0; c < classes; c++)
         floats[to + gradientPlaces[c]!] = gradient[c]! * options.gradientScale;
     }
