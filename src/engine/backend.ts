@@ -157,8 +157,13 @@ export interface Session {
 /** Opens a session on a device. `batchSize` is the largest training batch. */
 export type OpenSession = (network: Network, options: SessionOptions) => Promise<Session>;
 
+/** What a session is for: `predict` only evaluates and predicts, and then needs least memory; `train` does everything. */
+export type Purpose = 'predict' | 'train';
+
 export interface SessionOptions {
   readonly batchSize: number;
+  /** `train` checks at once that training fits; without a purpose, memory for training is allocated when it starts. */
+  readonly purpose?: Purpose;
   readonly threads?: number;
   /** Receives notes about the device, one line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;

@@ -66,6 +66,8 @@ export interface Driver {
   readonly description: string;
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
+  /** Images of an evaluation batch. */
+  readonly evaluationBatch: number;
   /** Whether it transforms images itself; if not, sources are always `values`. */
   readonly loadsImages: boolean;
   /** Memory of a size in bytes that the device can read and write directly. */

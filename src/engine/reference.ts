@@ -11,7 +11,7 @@ import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss
 import { sizeOf } from '../model/network.ts';
 import type { MomentName, OpenSession, OptimizerOptions } from './backend.ts';
 import type { Command, Driver, ImageSource, TensorGroup } from './driver.ts';
-import { sessionsOf } from './session.ts';
+import { largestEvaluation, sessionsOf } from './session.ts';
 import { type Step, stepOf, type TrainPass } from './step.ts';
 
 /** Parameters, or anything with their sizes, layer by layer. */
@@ -45,6 +45,7 @@ class Reference implements Driver {
   readonly description = 'reference, float64, 1 thread';
   readonly device = 'reference';
   readonly threads = 1;
+  readonly evaluationBatch = largestEvaluation;
   readonly loadsImages = false;
   readonly #network: Network;
   #parameters: ByLayer;

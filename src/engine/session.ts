@@ -31,8 +31,8 @@ import type {
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { updatesIn } from './step.ts';
 
-/** Batch size of an evaluation. */
-export const evaluationBatch = 100;
+/** The most images of an evaluation batch. */
+export const largestEvaluation = 100;
 
 /** Sessions on the device of a driver. */
 export const sessionsOf =
@@ -223,6 +223,7 @@ class HostSession implements Session {
     const logits = new Float32Array(this.#driver.buffer(0));
     const start = performance.now();
     const total = source.order.length;
+    const { evaluationBatch } = this.#driver;
     const part = fused ? Math.max(1, total) : evaluationBatch;
     let images = 0;
     await this.#abortable(signal, async () => {
@@ -275,7 +276,7 @@ class HostSession implements Session {
     await this.#driver.run({
       kind: 'evaluate',
       source,
-      batchSize: evaluationBatch,
+      batchSize: this.#driver.evaluationBatch,
       images: count,
       totals,
       logits,

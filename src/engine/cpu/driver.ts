@@ -9,20 +9,25 @@ import type { Network, Weights } from '../../model/layer.ts';
 import { counted } from '../../words.ts';
 import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
 import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
-import { evaluationBatch, sessionsOf } from '../session.ts';
+import { largestEvaluation, sessionsOf } from '../session.ts';
 import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
-import { createMemory, type EngineMemory, type GrowableMemory, wasmBytes } from './kernels/memory.ts';
+import {
+  createMemory,
+  type EngineMemory,
+  type GrowableMemory,
+  limitOf,
+  nativeBytes,
+} from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
 import { type MatrixLayout, matrixOf, planOperations, readMatrix, storeMatrix } from './plan/operations.ts';
 import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
 import { type PlanRequest, planMemory } from './plan/plan.ts';
+import { ruleOf } from './plan/update.ts';
 import { controlWords, setAbort } from './run/barrier.ts';
 import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
 import { cacheSize, processorCount, startThread, wishHugePages } from './run/threads.ts';
 import { callingThread, type WorkerPool, workerPool } from './run/worker-pool.ts';
-
-/** Bytes that a session may use. */
-export const largestMemory: number = wasmBytes;
 
 export interface CpuOptions extends SessionOptions {
   /** Whether to use shared memory and workers; by default if the platform supports it. */
@@ -46,7 +51,7 @@ export const openWasm: OpenSession = opener(wasmKernels);
 /** Opens a session with native kernels. @throws VggError if they are not available. */
 export const openNative: OpenSession = opener(nativeKernels);
 
-/** Opens a session on the CPU. @throws VggError if the network needs more than 4 GiB. */
+/** Opens a session on the CPU. @throws VggError if the network needs more memory than its kernels can address. */
 export const openCpuSession = (network: Network, options: CpuOptions): Promise<Session> =>
   sessionsOf(() => openDriver(network, options))(network, options);
 
@@ -56,17 +61,10 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
   const cacheBytes = options.cacheBytes ?? (await cacheSize());
   const layout = new ParameterLayout(planOperations(network, cacheBytes), batchSize, threads);
-  const needed = trainingFloats(layout, batchSize) * 4;
-  if (needed > largestMemory) {
-    throw new VggError(
-      `${network.name}: training with batches of ${batchSize} on ${threads} threads needs ` +
-        `${(needed / 2 ** 30).toFixed(1)} GiB, above WebAssembly's limit of 4 GiB; ` +
-        'use a smaller batch, fewer channels or hidden units, or smaller images',
-    );
-  }
+  checkMemory(network, layout, options, nativeBytes);
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
     shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
-  const largest = Math.max(batchSize, evaluationBatch);
+  const largest = Math.max(batchSize, largestEvaluation);
   const results = {
     control: new Int32Array(buffer(controlWords * 4)),
     losses: new Float64Array(buffer(largest * 8)),
@@ -79,6 +77,7 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const finding = options.kernels(shared, onNotice, either);
   try {
     const [kernels, workers] = await Promise.all([finding, Promise.all(starting)]);
+    checkMemory(network, layout, options, limitOf(kernels.kind, shared));
     const memory = allocated(network.name, () => createMemory(kernels.kind, shared, layout.length * 4));
     await wishHugePages(memory);
     const state: SharedState = { memory: memory.shared, ...results };
@@ -117,21 +116,20 @@ function allocated<T>(name: string, create: () => T): T {
   }
 }
 
-/** Floats that training with Adam and evaluation need. */
-function trainingFloats(layout: ParameterLayout, batch: number): number {
-  const trained = layout.with(trainingArrays(adamLike, {}));
-  return Math.max(
-    planMemory(trained, { batch, mode: 'train', inPlace: { kind: 'adam', average: false } }).floats,
-    planMemory(layout, { batch: evaluationBatch, mode: 'evaluate' }).floats,
-  );
-}
-
-const adamLike = { kind: 'adam', lr: 0, betas: [0, 0], epsilon: 0, weightDecay: 0 } as const;
-
-/** Bytes of memory that training with this batch size needs. */
-export async function trainingMemory(network: Network, batchSize: number, threads: number): Promise<number> {
-  const operations = planOperations(network, await cacheSize());
-  return 4 * trainingFloats(new ParameterLayout(operations, batchSize, threads), batchSize);
+/** @throws VggError if a session needs more than the limit of its kernels. */
+function checkMemory(
+  { name }: Network,
+  layout: ParameterLayout,
+  { purpose, batchSize }: SessionOptions,
+  limitBytes: number,
+): void {
+  const work =
+    purpose === 'train'
+      ? ({ kind: 'train', batch: batchSize } as const)
+      : ({ kind: 'predict', batch: 1 } as const);
+  const { bytes } = memoryUse(layout, work);
+  if (bytes <= limitBytes) return;
+  throw new VggError(tooLarge(name, layout, work, bytes, limitBytes));
 }
 
 class CpuDriver implements Driver {
@@ -139,6 +137,7 @@ class CpuDriver implements Driver {
   readonly device: Session['device'];
   readonly threads: number;
   readonly loadsImages = true;
+  readonly evaluationBatch: number;
   readonly buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
   readonly #network: Network;
   #layout: ParameterLayout;
@@ -166,6 +165,7 @@ class CpuDriver implements Driver {
     this.#workers = workers;
     this.buffer = buffer;
     this.threads = layout.threads;
+    this.evaluationBatch = evaluationBatchOf(layout);
     this.device = kernels.kind;
     this.description = `${describeKernels(kernels)}, ${counted(layout.threads, 'thread')}`;
   }
@@ -222,12 +222,7 @@ class CpuDriver implements Driver {
       case 'train': {
         const { optimizer, options } = command;
         const arrays = trainingArrays(optimizer, options);
-        const inPlace = arrays.includes('splitGradients')
-          ? undefined
-          : {
-              kind: optimizer.kind === 'sgd' ? ('sgd' as const) : ('adam' as const),
-              average: options.averageDecay > 0,
-            };
+        const inPlace = arrays.includes('splitGradients') ? undefined : ruleOf(optimizer, options);
         await this.#ensure(arrays);
         this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
         break;
@@ -326,20 +321,16 @@ class CpuDriver implements Driver {
         floats = planMemory(this.#layout, { ...request, batch }).floats;
         this.#planFloats.set(key, floats);
       }
-      this.#growTo(floats * 4 + workerBytes, batch);
+      this.#growTo(floats * 4 + workerBytes, { kind: request.mode === 'train' ? 'train' : 'predict', batch });
     }
   }
 
-  #growTo(bytes: number, batch?: number): void {
-    try {
-      this.#memory.growTo(bytes);
-    } catch (cause) {
-      throw new VggError(
-        `${this.#network.name}: ${batch === undefined ? 'training needs' : `batches of ${batch} need`} ` +
-          `${(bytes / 2 ** 30).toFixed(1)} GiB, more than this machine provides; use a smaller batch`,
-        { cause },
-      );
-    }
+  /** @throws VggError if the kernels cannot address this much, or the machine does not provide it. */
+  #growTo(bytes: number, work?: Work): void {
+    const { limitBytes } = this.#memory;
+    const { name } = this.#network;
+    if (bytes > limitBytes && work) throw new VggError(tooLarge(name, this.#layout, work, bytes, limitBytes));
+    allocated(name, () => this.#memory.growTo(bytes));
   }
 
   /** A source whose arrays the workers can read. */

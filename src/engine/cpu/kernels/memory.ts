@@ -23,6 +23,9 @@ export const wasmBytes: number = 2 ** 32;
 /** The limit of addresses that count floats. */
 export const nativeBytes: number = 2 ** 34;
 
+export const limitOf = (kind: 'wasm' | 'native', shared: boolean): number =>
+  kind === 'native' && shared ? nativeBytes : wasmBytes;
+
 const pagesOf = (bytes: number): number => Math.ceil(bytes / pageBytes);
 
 /** Bytes that a session's memory takes: whole pages. */

@@ -39,7 +39,7 @@ export const momentArrays: Readonly<Record<MomentName, ArrayName>> = {
 };
 
 /** The arrays of a training. */
-export function trainingArrays(optimizer: OptimizerOptions, options: StepOptions): ArrayName[] {
+export function trainingArrays(optimizer: Pick<OptimizerOptions, 'kind'>, options: StepOptions): ArrayName[] {
   const { accumulate = 1, averageDecay = 0, clipNorm = 0 } = options;
   return arrayNames.filter((name) => {
     switch (name) {
@@ -88,8 +88,9 @@ export class ParameterLayout {
   readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
   /** Sums that groups of images gather for the current normalization, `partStride` floats for each. */
   readonly partStride: number;
-  /** Floats of it. */
+  /** Floats of it, in total and by category (`MemoryUse`). */
   readonly length: number;
+  readonly sizes: { readonly weights: number; readonly gradients: number; readonly optimizer: number };
   readonly #settings: Place;
   readonly #byteValues: Place;
   readonly #arrays = new Map<ArrayName, Place>();
@@ -126,10 +127,14 @@ export class ParameterLayout {
       ]),
     );
     this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
+    const weights = region.base + region.length;
+    let gradients = 0;
     const backward: (Matrix | undefined)[] = [];
     for (const name of arrays) {
+      const before = region.length;
       if (name !== 'gradients') {
         this.#arrays.set(name, region.allocate(this.#floatsOf(name)));
+        if (name === 'splitGradients') gradients += region.length - before;
         continue;
       }
       const { slotLength, normalizationLength } = operations;
@@ -140,11 +145,13 @@ export class ParameterLayout {
       for (const operation of convolutions) {
         backward.push(operation === list[0] ? undefined : backwardWeights(operation, region));
       }
+      gradients += region.length - before;
     }
     this.derived = new Map(
       convolutions.map((operation, i) => [operation, { forward: forward[i]!, backward: backward[i] }]),
     );
     this.length = region.base + region.length;
+    this.sizes = { weights, gradients, optimizer: this.length - weights - gradients };
   }
 
   #floatsOf(name: Exclude<ArrayName, 'gradients'>): number {

@@ -80,6 +80,8 @@ interface LaidOut {
   readonly lowered: readonly Lowered[];
   /** The barriers of batch normalizations in training, by operation index. */
   readonly barriers: ReadonlyMap<number, BatchBarrier>;
+  readonly shared: number;
+  readonly scratch: number;
   readonly memoryFloats: number;
 }
 
@@ -97,16 +99,23 @@ function layOut(layout: ParameterLayout, { batch, mode, inPlace }: PlanRequest, 
   const [shared, scratch] = [buffers.shared.settle(), buffers.scratch.settle()];
   buffers.shared.base = layout.length;
   buffers.scratch.base = layout.length + shared + worker * scratch;
-  return { timeline, buffers, lowered, barriers, memoryFloats: layout.length + shared + threads * scratch };
+  const memoryFloats = layout.length + shared + threads * scratch;
+  return { timeline, buffers, lowered, barriers, shared, scratch, memoryFloats };
 }
 
-/** Total floats that a plan needs, and its buffers. */
-export function planMemory(
-  layout: ParameterLayout,
-  request: PlanRequest,
-): { readonly floats: number; readonly buffers: PlanBuffers } {
-  const { memoryFloats, buffers } = layOut(layout, request, 0);
-  return { floats: memoryFloats, buffers };
+/** The memory of a plan, in floats. */
+export interface PlanMemory {
+  /** Of everything, with the session's part. */
+  readonly floats: number;
+  /** Of the plan's own part: once for all threads, and for each of them. */
+  readonly shared: number;
+  readonly scratch: number;
+  readonly buffers: PlanBuffers;
+}
+
+export function planMemory(layout: ParameterLayout, request: PlanRequest): PlanMemory {
+  const { memoryFloats, shared, scratch, buffers } = layOut(layout, request, 0);
+  return { floats: memoryFloats, shared, scratch, buffers };
 }
 
 /** Compiles a network's operations for a batch, for worker `worker`. */

@@ -2,6 +2,7 @@
  * The update after a batch's gradients: slots → gradient → optimizer → derived matrices, by ranges of parameters. If the
  * gradient's norm is needed, all workers meet between the gradient and the optimizer.
  */
+import type { OptimizerOptions, StepOptions } from '../../backend.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
 import {
@@ -19,6 +20,11 @@ export interface Rule {
   readonly kind: 'adam' | 'sgd';
   readonly average: boolean;
 }
+
+export const ruleOf = (
+  { kind }: Pick<OptimizerOptions, 'kind'>,
+  { averageDecay = 0 }: StepOptions,
+): Rule => ({ kind: kind === 'sgd' ? 'sgd' : 'adam', average: averageDecay > 0 });
 
 /** What follows a batch's gradients. */
 export interface Update {

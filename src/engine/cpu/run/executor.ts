@@ -19,7 +19,15 @@ import type { Call, HostCall, Instruction } from '../plan/code.ts';
 import { flattened } from '../plan/maps.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
 import { compilePlan, type Plan, type PlanMode } from '../plan/plan.ts';
-import { deriveItems, type Phase, type Rule, ruleInPlace, squareCount, type Update } from '../plan/update.ts';
+import {
+  deriveItems,
+  type Phase,
+  type Rule,
+  ruleInPlace,
+  ruleOf,
+  squareCount,
+  type Update,
+} from '../plan/update.ts';
 import { Barrier } from './barrier.ts';
 import { type Batch, ImageLoader, imageBytes } from './image-loader.ts';
 import { type ImageResults, LossComputer, type LossOptions } from './loss.ts';
@@ -374,9 +382,7 @@ export const bytesOf = (source: ImageSource): number =>
 
 /** The update that ends a step. */
 const updateOf = ({ optimizer, options }: TrainPass, step: Step): Update => ({
-  rule: step.updates
-    ? { kind: optimizer.kind === 'sgd' ? 'sgd' : 'adam', average: options.averageDecay > 0 }
-    : undefined,
+  rule: step.updates ? ruleOf(optimizer, options) : undefined,
   accumulated: step.accumulated,
   clip: options.clipNorm > 0,
 });
