@@ -391,19 +391,25 @@ const weightsBackward = (scheme: Scheme): KernelRecipe =>
 const weightGradient = (scheme: Scheme): KernelRecipe =>
   kernel(
     nameOf(scheme, 'WeightGradient'),
-    `weights[filter][3][3][channel] = Gᵀ u G of planes[${scheme.planes}][filter][channel]`,
-    weightParameters,
+    `weights[filter][3][3][channel] (+)= Gᵀ u G of planes[${scheme.planes}][filter][channel]`,
+    { ...weightParameters, accumulate: 'i32' },
     (k, p) => {
-      forFilters(k, p, (filter, channel, _, first, tapStride) => {
-        const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-        const loads = planeLoads(k, scheme.patch, source, p.planeStride);
-        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
-        let place = first;
-        taps.forEach((tap, index) => {
-          if (index > 0) place = place.plus(tapStride);
-          k.store(place, tap);
+      const turnBack = (finish: (tap: Value, place: Value) => Value): void =>
+        forFilters(k, p, (filter, channel, _, first, tapStride) => {
+          const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
+          const loads = planeLoads(k, scheme.patch, source, p.planeStride);
+          const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
+          let place = first;
+          taps.forEach((tap, index) => {
+            if (index > 0) place = place.plus(tapStride);
+            k.store(place, finish(tap, place));
+          });
         });
-      });
+      k.if(
+        p.accumulate,
+        () => turnBack((tap, place) => k.load(place).add(tap)),
+        () => turnBack((tap) => tap),
+      );
     },
   );
 

@@ -169,13 +169,14 @@ function eachFilter(a: Arguments, body: (filter: number, c: number, first: numbe
 
 const filterChecks = (
   plain: (m: Float64Array, a: Arguments, filter: number, c: number, first: number) => void,
+  choices: Readonly<Record<string, readonly number[]>> = {},
 ): KernelCheck[] =>
-  combinations({ filters: [1, 5], channels: [4, 12, 28] }).map((counts) => ({
-    title: inWords(counts),
+  combinations({ filters: [1, 5], channels: [4, 12, 28], ...choices }).map((named) => ({
+    title: inWords(named),
     arguments: {
       ...{ out: 20_000, planeStride: 851, rowStride: 30 },
       ...{ weights: 1001, filterStride: 9 * 28 + 3 },
-      ...counts,
+      ...named,
     },
     plain: (m, a) => eachFilter(a, (filter, c, first) => plain(m, a, filter, c, first)),
   }));
@@ -199,13 +200,17 @@ function checksOf<T extends Tile>(scheme: Scheme<T>): ChecksOf<T> {
     WeightsBackward: filterChecks((m, a, filter, c, first) =>
       storePlanes(m, a.out! + filter * a.rowStride! + c, a.planeStride!, both(G, tapsAt(m, a, first, true))),
     ),
-    WeightGradient: filterChecks((m, a, filter, c, first) => {
-      const values = planesAt(scheme, m, a.out! + filter * a.rowStride! + c, a.planeStride!);
-      const taps = both(transposed(G), values).flat();
-      taps.forEach((tap, i) => {
-        m[first + i * a.channels!] = tap;
-      });
-    }),
+    WeightGradient: filterChecks(
+      (m, a, filter, c, first) => {
+        const values = planesAt(scheme, m, a.out! + filter * a.rowStride! + c, a.planeStride!);
+        const taps = both(transposed(G), values).flat();
+        taps.forEach((tap, i) => {
+          const place = first + i * a.channels!;
+          m[place] = tap + (a.accumulate ? m[place]! : 0);
+        });
+      },
+      { accumulate: [0, 1] },
+    ),
   };
   return Object.fromEntries(
     Object.entries(checks).map(([purpose, own]) => [`winograd${scheme.tile}${purpose}`, own]),

@@ -202,6 +202,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         filterStride: matrix.rowStride,
         filters: full.stored,
         channels: input.stored,
+        accumulate: 0,
       });
     },
     inputBlocks: (images, parts) =>
