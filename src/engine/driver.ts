@@ -4,7 +4,8 @@
  * Calls never overlap.
  */
 import type { FusedTransform } from '../data/transforms.ts';
-import type { Network, Weights } from '../model/layer.ts';
+import type { Network } from '../model/layer.ts';
+import type { WeightSource } from '../model/weight-streams.ts';
 import type { DeviceName, MomentName, SessionOptions } from './backend.ts';
 import type { TrainPass } from './step.ts';
 
@@ -72,8 +73,12 @@ export interface Driver {
   readonly loadsImages: boolean;
   /** Memory of a size in bytes that the device can read and write directly. */
   buffer(bytes: number): ArrayBuffer | SharedArrayBuffer;
-  write(group: TensorGroup, tensors: Weights): Promise<void>;
-  read(group: TensorGroup | 'gradients'): Promise<ReadonlyMap<string, Float32Array>>;
+  /** Draws the initial weights, as `sourceOfInitial` does. */
+  initialize(seed: number): Promise<void>;
+  /** Reads all tensors of a group from a source that has them with the network's shapes. */
+  write(group: TensorGroup, source: WeightSource): Promise<void>;
+  /** The tensors of a group, as they are when they are read. */
+  tensors(group: TensorGroup | 'gradients'): WeightSource;
   /** Starts moments at 0, and an average at the weights. */
   start(moments: readonly MomentName[]): Promise<void>;
   /** Swaps the weights with their moving average. */

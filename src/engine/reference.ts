@@ -5,10 +5,12 @@
  */
 import { VggError } from '../errors.ts';
 import { averageShare, clippingScale } from '../kernels/optimizer.ts';
-import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor, Weights } from '../model/layer.ts';
+import { sourceOfInitial } from '../model/initialize.ts';
+import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor } from '../model/layer.ts';
 import { kindOf } from '../model/layers/index.ts';
 import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss.ts';
 import { sizeOf } from '../model/network.ts';
+import type { WeightSource } from '../model/weight-streams.ts';
 import type { MomentName, OpenSession, OptimizerOptions } from './backend.ts';
 import type { Command, Driver, ImageSource, TensorGroup } from './driver.ts';
 import { largestEvaluation, sessionsOf } from './session.ts';
@@ -68,32 +70,43 @@ class Reference implements Driver {
     return new ArrayBuffer(bytes);
   }
 
-  async write(group: TensorGroup, tensors: Weights): Promise<void> {
-    const parameters = fromWeights(
+  async initialize(seed: number): Promise<void> {
+    await this.write('weights', sourceOfInitial(this.#network, seed));
+  }
+
+  async write(group: TensorGroup, source: WeightSource): Promise<void> {
+    const parameters = await readLayers(
       this.#network.layers.map((layer) => layer.parameters),
-      tensors,
+      source,
     );
     if (group !== 'weights') {
       this.#moments[group] = parameters;
       return;
     }
     this.#parameters = parameters;
-    this.#buffers = fromWeights(
+    this.#buffers = await readLayers(
       this.#network.layers.map((layer) => layer.buffers),
-      tensors,
+      source,
     );
   }
 
-  async read(group: TensorGroup | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
-    const values = group === 'gradients' ? this.#gradients : this.#moments[group as MomentName];
-    return new Map(
-      this.#network.layers.flatMap(({ parameters, buffers }, i) => {
-        const named = (specs: readonly ParameterSpec[], own: readonly Float64Array[]) =>
-          specs.map(({ name }, j) => [name, Float32Array.from(own[j]!)] as const);
-        if (group !== 'weights') return named(parameters, values![i]!);
-        return [...named(parameters, this.#parameters[i]!), ...named(buffers, this.#buffers[i]!)];
-      }),
+  tensors(group: TensorGroup | 'gradients'): WeightSource {
+    const values =
+      group === 'weights'
+        ? this.#parameters.map((own, i) => [...own, ...this.#buffers[i]!])
+        : group === 'gradients'
+          ? this.#gradients
+          : this.#moments[group]!;
+    const specs = this.#network.layers.map(({ parameters, buffers }) =>
+      group === 'weights' ? [...parameters, ...buffers] : parameters,
     );
+    const named = new Map(
+      specs.flatMap((own, i) => own.map((spec, j) => [spec.name, { spec, data: values[i]![j]! }])),
+    );
+    return {
+      shapes: new Map([...named].map(([name, { spec }]) => [name, spec.shape])),
+      read: async (name, from, into) => into.set(named.get(name)!.data.subarray(from, from + into.length)),
+    };
   }
 
   async start(moments: readonly MomentName[]): Promise<void> {
@@ -380,9 +393,23 @@ class Reference implements Driver {
   }
 }
 
-/** The values of each layer's tensors in `weights`. */
-const fromWeights = (tensors: readonly (readonly ParameterSpec[])[], weights: Weights): ByLayer =>
-  tensors.map((own) => own.map(({ name }) => Float64Array.from(weights.get(name)!.data)));
+/** Reads each layer's tensors. */
+async function readLayers(
+  specs: readonly (readonly ParameterSpec[])[],
+  source: WeightSource,
+): Promise<ByLayer> {
+  const layers: Float64Array[][] = [];
+  for (const own of specs) {
+    const tensors: Float64Array[] = [];
+    for (const { name, shape } of own) {
+      const values = new Float32Array(sizeOf(shape));
+      await source.read(name, 0, values);
+      tensors.push(Float64Array.from(values));
+    }
+    layers.push(tensors);
+  }
+  return layers;
+}
 
 function addTotals(totals: Float64Array, { loss, correct, topFive }: CrossEntropy, images: number): void {
   totals[0]! += loss * images;

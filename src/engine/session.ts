@@ -15,9 +15,11 @@ import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
+import { readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import type {
   BatchSource,
   EvaluateResult,
+  GivenState,
   MomentName,
   OpenSession,
   OptimizerOptions,
@@ -65,35 +67,43 @@ class HostSession implements Session {
     this.threads = driver.threads;
   }
 
-  /** Also resets the optimizer. */
-  async setWeights(weights: Weights): Promise<void> {
+  async initialize(seed: number): Promise<void> {
+    this.#assertOpen();
+    await this.#driver.initialize(seed);
+    this.#moments = new Set();
+    this.#optimizerSteps = 0;
+  }
+
+  async setWeights(weights: Weights | WeightSource): Promise<void> {
     await this.setState({ weights, optimizerSteps: 0, moments: {} });
   }
 
   async weights(): Promise<Weights> {
+    return readAll(this.weightSource());
+  }
+
+  weightSource(): WeightSource {
     this.#assertOpen();
-    return named(tensorsOf(this.#network), await this.#driver.read('weights'));
+    return this.#driver.tensors('weights');
   }
 
   async state(): Promise<TrainingState> {
     const moments: Partial<Record<MomentName, Weights>> = {};
     const weights = await this.weights();
-    for (const name of this.#moments) {
-      moments[name] = named(parametersOf(this.#network), await this.#driver.read(name));
-    }
+    for (const name of this.#moments) moments[name] = await readAll(this.#driver.tensors(name));
     return { weights, optimizerSteps: this.#optimizerSteps, moments };
   }
 
-  async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
+  async setState({ weights, optimizerSteps, moments }: GivenState): Promise<void> {
     this.#assertOpen();
-    const parameters = parametersOf(this.#network);
-    checkSizes(tensorsOf(this.#network), weights);
-    for (const moment of Object.values(moments)) checkSizes(parameters, moment);
-    await this.#driver.write('weights', weights);
-    for (const [name, tensors] of Object.entries(moments) as [MomentName, Weights][]) {
-      await this.#driver.write(name, tensors);
-    }
-    this.#moments = new Set(Object.keys(moments) as MomentName[]);
+    const own = checkedSource(tensorsOf(this.#network), weights);
+    const given = Object.entries(moments).map(([name, tensors]) => ({
+      name: name as MomentName,
+      source: checkedSource(parametersOf(this.#network), tensors),
+    }));
+    await this.#driver.write('weights', own);
+    for (const { name, source } of given) await this.#driver.write(name, source);
+    this.#moments = new Set(given.map(({ name }) => name));
     this.#optimizerSteps = optimizerSteps;
   }
 
@@ -264,7 +274,7 @@ class HostSession implements Session {
     const totals = new Float64Array(this.#driver.buffer(24));
     const source = this.#values(images, batchSize, labels);
     await this.#driver.run({ kind: 'gradients', source, batchSize, totals });
-    const gradients = named(parametersOf(this.#network), await this.#driver.read('gradients'));
+    const gradients = await readAll(this.#driver.tensors('gradients'));
     return { loss: totals[0]! / batchSize, gradients };
   }
 
@@ -396,20 +406,19 @@ const datasetSource = (
   fused: FusedTransform,
 ): ImageSource => ({ kind: 'dataset', pixels, labels, fused, order, seed, epoch });
 
-/** @throws UsageError if a tensor is missing or has another number of values. */
-function checkSizes(tensors: readonly ParameterSpec[], weights: Weights): void {
+/** A source of these tensors. @throws UsageError if one is missing or has another number of values. */
+function checkedSource(tensors: readonly ParameterSpec[], given: Weights | WeightSource): WeightSource {
+  const source = 'read' in given ? given : sourceOf(given);
   for (const { name, shape } of tensors) {
-    const { length } = weights.get(name)?.data ?? {};
-    if (length === sizeOf(shape)) continue;
+    const found = source.shapes.get(name);
+    const size = found && sizeOf(found);
+    if (size === sizeOf(shape)) continue;
     throw new UsageError(
-      `${name} has ${length ?? 'no'} values, but the network needs [${shape.join(', ')}] = ${sizeOf(shape)}`,
+      `${name} has ${size ?? 'no'} values, but the network needs [${shape.join(', ')}] = ${sizeOf(shape)}`,
     );
   }
+  return source;
 }
-
-/** The values of tensors with their shapes, in the tensors' order. */
-const named = (tensors: readonly ParameterSpec[], values: ReadonlyMap<string, Float32Array>): Weights =>
-  new Map(tensors.map(({ name, shape }) => [name, { shape, data: values.get(name)! }]));
 
 /** The different sizes of batches `from` … `to` of a pass; only the last of all may be smaller. */
 function batchSizes(images: number, batchSize: number, from: number, to: number): Set<number> {

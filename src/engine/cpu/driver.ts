@@ -5,7 +5,10 @@
  */
 
 import { VggError } from '../../errors.ts';
-import type { Network, Weights } from '../../model/layer.ts';
+import { fillInitial, initialTensors } from '../../model/initialize.ts';
+import type { Network } from '../../model/layer.ts';
+import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
+import { partValues, type WeightSource } from '../../model/weight-streams.ts';
 import { counted } from '../../words.ts';
 import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
 import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
@@ -19,10 +22,12 @@ import {
   nativeBytes,
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { readPart, type StoredTensor, storedTensors, storePart } from './plan/matrix.ts';
 import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
-import { type MatrixLayout, matrixOf, planOperations, readMatrix, storeMatrix } from './plan/operations.ts';
+import { matrixOf, planOperations } from './plan/operations.ts';
 import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
 import { type PlanRequest, planMemory } from './plan/plan.ts';
+import { cut } from './plan/timeline.ts';
 import { ruleOf } from './plan/update.ts';
 import { controlWords, setAbort } from './run/barrier.ts';
 import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
@@ -140,6 +145,7 @@ class CpuDriver implements Driver {
   readonly evaluationBatch: number;
   readonly buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
   readonly #network: Network;
+  readonly #tensors: ReadonlyMap<string, StoredTensor>;
   #layout: ParameterLayout;
   readonly #memory: GrowableMemory;
   readonly #state: SharedState;
@@ -159,6 +165,7 @@ class CpuDriver implements Driver {
     buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer,
   ) {
     this.#network = network;
+    this.#tensors = storedTensors(layout.operations);
     this.#layout = layout;
     this.#memory = memory;
     this.#state = state;
@@ -170,35 +177,57 @@ class CpuDriver implements Driver {
     this.description = `${describeKernels(kernels)}, ${counted(layout.threads, 'thread')}`;
   }
 
-  async write(group: TensorGroup, tensors: Weights): Promise<void> {
-    await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
-    const view = this.#floats(this.#startOf(group), this.#layout.operations.parameterLength);
-    for (const layout of this.#layouts()) {
-      const bias = layout.biasName === undefined ? undefined : tensors.get(layout.biasName)!.data;
-      storeMatrix(view, layout, tensors.get(layout.weightName)!.data, bias);
-    }
-    if (group !== 'weights') return;
-    for (const { name, moments, places } of this.#buffers()) {
-      tensors.get(name)!.data.forEach((value, channel) => {
-        moments[places[channel]!] = value;
-      });
+  async initialize(seed: number): Promise<void> {
+    await this.#send({ kind: 'initialize', seed });
+    const initial = initialTensors(this.#network);
+    for (const buffer of this.#buffers()) {
+      const values = new Float32Array(buffer.places.length);
+      fillInitial(initial.get(buffer.name)!, seed, 0, values);
+      storeBuffer(buffer, values);
     }
     await this.#send({ kind: 'derive' });
   }
 
-  async read(group: TensorGroup | 'gradients'): Promise<ReadonlyMap<string, Float32Array>> {
-    const { list } = this.#layout.operations;
-    const values = this.#read((operation) =>
-      group === 'gradients' ? this.#layout.gradientOf(list[operation]!) : this.#startOf(group),
-    );
-    if (group !== 'weights') return values;
-    for (const { name, moments, places } of this.#buffers()) {
-      values.set(
-        name,
-        Float32Array.from(places, (place) => moments[place]!),
-      );
+  async write(group: TensorGroup, source: WeightSource): Promise<void> {
+    await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
+    const memory = this.#floatsFrom(this.#startOf(group));
+    const part = new Float32Array(partValues);
+    for (const [name, tensor] of this.#tensors) {
+      const size = sizeOf(source.shapes.get(name)!);
+      for (const { first, count } of cut(0, size, partValues)) {
+        const values = part.subarray(0, count);
+        await source.read(name, first, values);
+        storePart(memory, tensor, first, values);
+      }
     }
-    return values;
+    if (group !== 'weights') return;
+    for (const buffer of this.#buffers()) {
+      const values = new Float32Array(buffer.places.length);
+      await source.read(buffer.name, 0, values);
+      storeBuffer(buffer, values);
+    }
+    await this.#send({ kind: 'derive' });
+  }
+
+  tensors(group: TensorGroup | 'gradients'): WeightSource {
+    const { list } = this.#layout.operations;
+    const specs = group === 'weights' ? tensorsOf(this.#network) : parametersOf(this.#network);
+    return {
+      shapes: new Map(specs.map(({ name, shape }) => [name, shape])),
+      read: async (name, from, into) => {
+        const tensor = this.#tensors.get(name);
+        if (tensor) {
+          const start =
+            group === 'gradients'
+              ? this.#layout.gradientOf(list.find((own) => matrixOf(own) === tensor.matrix)!)
+              : this.#startOf(group);
+          readPart(this.#floatsFrom(start), tensor, from, into);
+          return;
+        }
+        const { values, places } = this.#buffers().find((own) => own.name === name)!;
+        for (let i = 0; i < into.length; i++) into[i] = values[places[from + i]!]!;
+      },
+    };
   }
 
   async start(moments: readonly MomentName[]): Promise<void> {
@@ -274,32 +303,17 @@ class CpuDriver implements Driver {
     return new Float32Array(this.#memory.buffer, from * 4, length);
   }
 
-  #layouts(): MatrixLayout[] {
-    return this.#layout.operations.list.flatMap((operation) => matrixOf(operation) ?? []);
+  #floatsFrom(from: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, from * 4);
   }
 
-  /** Reads all parameters, or other memory with their layout: `at` returns its start for an operation. */
-  #read(at: (operation: number) => number): Map<string, Float32Array> {
-    const values = new Map<string, Float32Array>();
-    this.#layout.operations.list.forEach((operation, index) => {
-      const matrix = matrixOf(operation);
-      if (!matrix) return;
-      const view = this.#floats(0, this.#memory.buffer.byteLength / 4).subarray(at(index));
-      const [weights, biases] = readMatrix(view, matrix);
-      values.set(matrix.weightName, weights);
-      if (matrix.biasName !== undefined) values.set(matrix.biasName, biases);
-    });
-    return values;
-  }
-
-  /** The running moments of batch normalizations, and the place of each channel in them. */
-  #buffers(): { readonly name: string; readonly moments: Float32Array; readonly places: Int32Array }[] {
+  #buffers(): Buffer[] {
     return [...this.#layout.normalizations].flatMap(([operation, { running }]) => {
       if (operation.kind !== 'batchNorm') return [];
       const { places, view } = operation;
       return operation.running.map((name, i) => ({
         name,
-        moments: this.#floats(running.at + i * view.stored, view.stored),
+        values: this.#floats(running.at + i * view.stored, view.stored),
         places,
       }));
     });
@@ -354,6 +368,19 @@ class CpuDriver implements Driver {
   get #isHere(): boolean {
     return !isShared(this.#state.control);
   }
+}
+
+/** Running means or variances of a batch normalization, and the place of each channel in them. */
+interface Buffer {
+  readonly name: string;
+  readonly values: Float32Array;
+  readonly places: Int32Array;
+}
+
+function storeBuffer({ values, places }: Buffer, given: Float32Array): void {
+  given.forEach((value, channel) => {
+    values[places[channel]!] = value;
+  });
 }
 
 type Values = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array;

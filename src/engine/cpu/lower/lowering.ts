@@ -85,8 +85,7 @@ export function imageTasks(
 }
 
 /** Whether a map's halo holds other values before the map is written. */
-const losesHalo = (map: MapBuffer | undefined): map is MapBuffer =>
-  map !== undefined && map.shares && hasHalo(map.halo);
+const losesHalo = (map: MapBuffer | undefined): map is MapBuffer => map?.shares === true && hasHalo(map.halo);
 
 /** Fills the halo of a chunk's images with zeros, if other buffers use the map's memory. */
 export function clearHalo(code: Code, map: MapBuffer | undefined, chunk: Chunk): void {

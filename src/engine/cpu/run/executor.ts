@@ -7,6 +7,7 @@ import {
   sgdSettings,
   sgdValues,
 } from '../../../kernels/optimizer.ts';
+import { fillInitial, initialTensors } from '../../../model/initialize.ts';
 import { sizeOf } from '../../../model/network.ts';
 import type { OptimizerOptions } from '../../backend.ts';
 import type { Command, ImageSource } from '../../driver.ts';
@@ -17,8 +18,10 @@ import { combineBatchNorm } from '../lower/batch-norm.ts';
 import { type DropoutCall, drawFactors } from '../lower/dropout.ts';
 import type { Call, HostCall, Instruction } from '../plan/code.ts';
 import { flattened } from '../plan/maps.ts';
+import { storedTensors, storePart } from '../plan/matrix.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
 import { compilePlan, type Plan, type PlanMode } from '../plan/plan.ts';
+import { cut } from '../plan/timeline.ts';
 import {
   deriveItems,
   type Phase,
@@ -35,6 +38,8 @@ import { type ImageResults, LossComputer, type LossOptions } from './loss.ts';
 /** A command, the same for all workers. Typed arrays are in shared memory. */
 export type WorkerCommand =
   | Command
+  /** Draws the initial parameters. */
+  | { readonly kind: 'initialize'; readonly seed: number }
   /** Computes all matrices that are derived from weights. */
   | { readonly kind: 'derive' }
   /** Swaps the weights with their moving average. */
@@ -64,6 +69,9 @@ interface BoundPhase {
 type Bound = (() => void) | HostCall;
 
 const plainLoss: LossOptions = { gradientScale: 0, labelSmoothing: 0 };
+
+/** Initial values that are drawn at a time. */
+const drawnValues = 2 ** 16;
 
 /** Floats that are swapped at a time. */
 const swapFloats = 2 ** 20;
@@ -107,6 +115,9 @@ export class Executor {
       this.#current = undefined;
     }
     switch (command.kind) {
+      case 'initialize':
+        this.#initialize(command.seed);
+        return 1;
       case 'derive':
         this.#derive();
         return 1;
@@ -276,6 +287,23 @@ export class Executor {
       this.#runAll(once);
       last?.();
     });
+  }
+
+  /** Draws the initial parameters, by parts of tensors. */
+  #initialize(seed: number): void {
+    const { operations, parameters } = this.#layout;
+    const initial = initialTensors(operations.network);
+    const memory = this.#floats.subarray(parameters.at);
+    const values = new Float32Array(drawnValues);
+    const items = [...storedTensors(operations)].flatMap(([name, tensor]) =>
+      cut(0, sizeOf(initial.get(name)!.shape), drawnValues).map((range) => ({ name, tensor, ...range })),
+    );
+    this.#barrier.claim(items, ({ name, tensor, first, count }) => {
+      const part = values.subarray(0, count);
+      fillInitial(initial.get(name)!, seed, first, part);
+      storePart(memory, tensor, first, part);
+    });
+    this.#barrier.meet();
   }
 
   #derive(): void {
