@@ -138,7 +138,7 @@ export class PlanBuffers implements Buffers {
   /** The map that operation `writer` writes, read up to the forward pass of `last` or to the writer's backward pass. */
   #map(shape: MapShape, halo: Halo, writer: number, last: number | 'backward', byHost = false): MapBuffer {
     const { byTasks, levelOf, forwardPhase, backwardPhase } = this.#timeline;
-    const from = forwardPhase(writer);
+    const from = byHost ? 0 : forwardPhase(writer);
     const to = last === 'backward' ? backwardPhase(writer) : forwardPhase(last);
     if (byTasks || from !== to) return this.#batchMap(shape, halo, from, to, byHost);
     const { segment, level } = levelOf(writer);

@@ -105,7 +105,8 @@ export function timelineOf(list: readonly Operation[], batch: number, training: 
   let phase = 0;
   for (let i = 0; i < length; i++) {
     const [isCut, afterSplit] = [isBarrier(i), i > 0 && isSplit(list[i - 1])];
-    if (i > 0 && (byTasks || isCut || afterSplit)) phase++;
+    // Images are loaded in a phase before a barrier at the start.
+    if (isCut || (i > 0 && (byTasks || afterSplit))) phase++;
     forward[i] = phase;
   }
   // The loss has a phase only behind tasks or a split layer.
