@@ -18,7 +18,7 @@ import {
 import { type Convolution, unevenStride } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
 import type { Lowered, LoweringContext } from '../lowering.ts';
-import { poolBackward, poolWindows } from '../pool.ts';
+import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
 import { directAlgorithm } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
 import { im2colAlgorithm } from './im2col.ts';
@@ -140,7 +140,7 @@ export function lowerConvolution(
   const { training, y, dx, dy } = context;
   const sparse = operation.backward === 'sparse';
   const fused = poolsInTransform(operation);
-  const winners = pool ? context.allocate(output, noHalo) : undefined;
+  const winners = pool ? context.allocate(winnerShape(pool, output), noHalo) : undefined;
   const fullMap = pool ? (fused ? undefined : context.allocate(full, noHalo)) : y;
   const gradientHalo = convolutionGradientHalo(operation, dx !== undefined);
   /** The gradient comes from a layer that writes it without the halo needed here. */
@@ -165,7 +165,7 @@ export function lowerConvolution(
   });
   const pools = pool !== undefined && !fused;
   const poolForward = (code: Code, chunk: Chunk, image: number): void =>
-    code.call('maxPool', pooledWindows(chunk, image, fullMap!));
+    code.call(poolKernel(pool!), pooledWindows(chunk, image, fullMap!));
   /** Fills `fullGradient` from the gradient of the pooled map, or from one without a halo. */
   const expands = fullGradient !== undefined && fullGradient !== dy;
   const expandGradient = (code: Code, chunk: Chunk, image: number): void => {
