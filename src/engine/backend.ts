@@ -171,7 +171,8 @@ export interface Session {
 export type OpenSession = (network: Network, options: SessionOptions) => Promise<Session>;
 
 /** What a session is for: `predict` only evaluates and predicts, and then needs least memory; `train` does everything. */
-export type Purpose = 'predict' | 'train';
+export const purposes = ['predict', 'train'] as const;
+export type Purpose = (typeof purposes)[number];
 
 export interface SessionOptions {
   readonly batchSize: number;

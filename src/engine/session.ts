@@ -408,7 +408,7 @@ const datasetSource = (
 
 /** A source of these tensors. @throws UsageError if one is missing or has another number of values. */
 function checkedSource(tensors: readonly ParameterSpec[], given: Weights | WeightSource): WeightSource {
-  const source = 'read' in given ? given : sourceOf(given);
+  const source = sourceOf(given);
   for (const { name, shape } of tensors) {
     const found = source.shapes.get(name);
     const size = found && sizeOf(found);

@@ -43,13 +43,17 @@ export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Anal
           break;
         case 'load':
           if (statement.form === 'splat') uniform[statement.target.id] = 1;
-          use(statement.pointer, statement.form === 'splat' ? 1 : partsOf(statement.target));
+          use(statement.pointer, /^(splat|bytes)$/.test(statement.form) ? 1 : partsOf(statement.target));
           break;
         case 'prefetch':
           use(statement.pointer, 1);
           break;
         case 'store':
           use(statement.pointer, partsOf(statement.value));
+          use(statement.value, partsOf(statement.value));
+          break;
+        case 'storeBytes':
+          use(statement.pointer, 1);
           use(statement.value, partsOf(statement.value));
           break;
         case 'scatter':

@@ -98,8 +98,6 @@ export function formatC(kernel: Kernel): string {
       case 'sum':
       case 'halve':
         return call(operator);
-      case 'toInteger':
-        return `(int)(${a})`;
       case 'toFloat':
         return `(float)(${a})`;
       case 'toOffset':
@@ -118,6 +116,7 @@ export function formatC(kernel: Kernel): string {
     vector: (place, at, lanes) => `load${lanes}(${place}, ${at})`,
     kept: (place, at, lanes) => `keep${lanes}(load${lanes}(${place}, ${at}))`,
     splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
+    bytes: (place, _, lanes) => `loadBytes${lanes}(${place})`,
     float: (place, at) => `load1(${place}, ${at})`,
     byte: (place, at) => `loadByte(${place}, ${at})`,
     word: (place, at) => `loadWord(${place}, ${at})`,
@@ -155,6 +154,11 @@ export function formatC(kernel: Kernel): string {
           const { value, pointer, at } = statement;
           const form = value.type === 'vector' ? String(value.lanes) : value.type === 'f32' ? '1' : 'Word';
           line(`store${form}(${expression(pointer)}, ${at}, ${expression(value)});`);
+          break;
+        }
+        case 'storeBytes': {
+          const { value, pointer } = statement;
+          line(`storeBytes${value.lanes}(${expression(pointer)}, ${expression(value)});`);
           break;
         }
         case 'prefetch':
@@ -200,6 +204,47 @@ export function formatC(kernel: Kernel): string {
   line('}');
   return `${lines.join('\n')}\n`;
 }
+
+/** Bytes to and from floats, by the number of lanes: compilers turn a plain conversion into dozens of instructions. */
+const byteHeaders: Readonly<Record<number, string>> = {
+  16: `
+inline_ v16 loadBytes16(const char *place) {
+  return (v16)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)place)));
+}
+inline_ void storeBytes16(char *place, v16 x) {
+  _mm_storeu_si128((__m128i *)place, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32((__m512)x)));
+}`,
+  8: `
+inline_ v8 loadBytes8(const char *place) {
+  return (v8)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)place)));
+}
+inline_ void storeBytes8(char *place, v8 x) {
+  __m256i whole = _mm256_cvttps_epi32((__m256)x);
+  __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storel_epi64((__m128i *)place, _mm_packus_epi16(words, words));
+}`,
+  4: `
+#if defined(__SSE2__)
+inline_ v4 loadBytes4(const char *place) {
+  __m128i bytes = _mm_cvtsi32_si128(loadWord(place, 0)), zero = _mm_setzero_si128();
+  return (v4)_mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(bytes, zero), zero));
+}
+inline_ void storeBytes4(char *place, v4 x) {
+  __m128i words = _mm_cvttps_epi32((__m128)x);
+  words = _mm_packs_epi32(words, words);
+  storeWord(place, 0, _mm_cvtsi128_si32(_mm_packus_epi16(words, words)));
+}
+#else
+inline_ v4 loadBytes4(const char *place) {
+  int word = loadWord(place, 0);
+  return __builtin_convertvector(((i4){word, word, word, word} >> (i4){0, 8, 16, 24}) & 255, v4);
+}
+inline_ void storeBytes4(char *place, v4 x) {
+  i4 words = __builtin_convertvector(x, i4) << (i4){0, 8, 16, 24};
+  storeWord(place, 0, words[0] | words[1] | words[2] | words[3]);
+}
+#endif`,
+};
 
 /** Definitions for vectors of a width: portable, with x86 instructions where the compiler has no portable form. */
 const vectorHeader = (lanes: number): string => {
@@ -252,7 +297,7 @@ ${
   union { v${lanes} whole; v${lanes / 2} halves[2]; } both = {a};
   return both.halves[0] + both.halves[1];
 }`
-}
+}${byteHeaders[lanes]}
 `;
 };
 

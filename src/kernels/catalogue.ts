@@ -18,7 +18,7 @@ import {
 } from './maps.ts';
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
-import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
+import { maxPool, maxPoolBackward, maxPoolLarge, maxPoolLargeBackward, unpool2, unpool4 } from './pooling.ts';
 import { sparseCollect, sparseGradients, sparseWeightGradient } from './sparse.ts';
 import { winogradKernels } from './winograd.ts';
 
@@ -39,6 +39,7 @@ export const kernelNames = [
   'winograd2OutputPool2',
   'winograd4OutputPool4',
   'maxPool',
+  'maxPoolLarge',
   'relu',
   'addBias',
   'channelMoments',
@@ -48,6 +49,7 @@ export const kernelNames = [
   'normalizeBackward',
   'reluBackward',
   'maxPoolBackward',
+  'maxPoolLargeBackward',
   'unpool2',
   'unpool4',
   'directWeightGradient',
@@ -89,6 +91,7 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   gemmTN,
   gemmNT,
   maxPool,
+  maxPoolLarge,
   relu,
   addBias,
   channelMoments,
@@ -98,6 +101,7 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   normalizeBackward,
   reluBackward,
   maxPoolBackward,
+  maxPoolLargeBackward,
   unpool2,
   unpool4,
   sparseCollect,

@@ -72,8 +72,6 @@ export function countOperations(
         return a ? b : of(third);
       case 'toOffset':
         return a * 4;
-      case 'toInteger':
-        return Math.trunc(a);
       case 'toFloat':
         return a;
       default:

@@ -31,6 +31,7 @@ function operandsOf(statement: Statement): readonly Operand[] {
     case 'prefetch':
       return [statement.pointer];
     case 'store':
+    case 'storeBytes':
       return [statement.value, statement.pointer];
     case 'scatter':
       return [statement.value, statement.pointer, statement.step];

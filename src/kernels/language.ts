@@ -34,7 +34,6 @@ export type Operator =
   | 'splat'
   | 'sum'
   | 'halve' // a vector's lower half + its upper half
-  | 'toInteger'
   | 'toFloat'
   | 'toOffset'
   | 'scale'
@@ -59,6 +58,7 @@ export type Statement =
       readonly at: number;
     }
   | { readonly kind: 'store'; readonly value: Value; readonly pointer: Value; readonly at: number }
+  | { readonly kind: 'storeBytes'; readonly value: Value; readonly pointer: Value }
   | { readonly kind: 'scatter'; readonly value: Value; readonly pointer: Value; readonly step: Value }
   | { readonly kind: 'prefetch'; readonly pointer: Value; readonly at: number }
   | { readonly kind: 'assign'; readonly target: Value; readonly value: Value }
@@ -77,9 +77,10 @@ export type Statement =
 
 /**
  * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane;
- * `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of any type; `offset`: an offset that a kernel stored.
+ * `bytes`: `lanes` adjacent unsigned bytes, as floats; `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of
+ * any type; `offset`: an offset that a kernel stored.
  */
-export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'word' | 'offset';
+export type LoadForm = 'vector' | 'kept' | 'splat' | 'bytes' | 'float' | 'byte' | 'word' | 'offset';
 
 /** A recorded program. */
 export interface Kernel {
@@ -189,10 +190,6 @@ export class Value {
   /** The sum of a vector's lanes, by adding halves until one lane is left. */
   sum(): Value {
     return this.recorder.define('sum', 'f32', [this]);
-  }
-  /** f32 → i32, of a whole number from 0 to 2²³ − 1. */
-  toInteger(): Value {
-    return this.recorder.define('toInteger', 'i32', [this]);
   }
   toFloat(): Value {
     return this.recorder.define('toFloat', 'f32', [this]);
@@ -325,6 +322,10 @@ export class Recorder {
   loadSplat(pointer: Value, at = 0): Value {
     return this.#load('splat', 'vector', pointer, at);
   }
+  /** `lanes` unsigned bytes as floats. */
+  loadBytes(pointer: Value): Value {
+    return this.#load('bytes', 'vector', pointer, 0);
+  }
   loadFloat(pointer: Value, at = 0): Value {
     return this.#load('float', 'f32', pointer, at);
   }
@@ -343,6 +344,10 @@ export class Recorder {
   /** Stores a vector, a float or (one word long) a whole number or an offset. */
   store(pointer: Value, value: Value, at = 0): void {
     this.block.push({ kind: 'store', value, pointer, at });
+  }
+  /** Stores a vector of whole numbers from 0 to 255 as `lanes` bytes. */
+  storeBytes(pointer: Value, value: Value): void {
+    this.block.push({ kind: 'storeBytes', value, pointer });
   }
   /** Prefetches the cache line `at` floats after the pointer, which need not exist; only if `prefetches` is true. */
   prefetch(pointer: Value, at = 0): void {

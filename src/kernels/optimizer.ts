@@ -4,21 +4,55 @@
  */
 import { granule, type KernelRecipe, kernel, type Value } from './language.ts';
 
+/** The most slots that `reduceSlots` sums: blocks of 32, 16, … 1. */
+export const mostSlots = 63;
+
+/**
+ * The sum of n slots is that of the first h plus that of the others, where h is the largest power of two below n. So an
+ * aligned block of 2ⁱ slots has the same sum wherever it is computed. The blocks of n are its binary digits; they are
+ * summed from the last, the smallest, to the first.
+ */
 export const reduceSlots: KernelRecipe = kernel(
   'reduceSlots',
-  'gradient[length] = Σ over the slots, in order',
+  'gradient[length] = Σ over the slots, in a binary tree',
   { gradient: 'pointer', slots: 'pointer', slotStride: 'offset', slotCount: 'i32', length: 'i32' },
   (k, p) => {
-    k.vectors(p.length, (first) => {
-      const at = first.toOffset();
-      const place = k.variable(p.slots.plus(at));
-      const sum = k.variable(k.load(place));
-      k.loop(p.slotCount.sub(1), () => {
-        place.advance(p.slotStride);
-        sum.set(sum.add(k.load(place)));
-      });
-      k.store(p.gradient.plus(at), sum);
+    const blocks = [1, 2, 4, 8, 16, 32].map((size) => {
+      const before = p.slotCount.div(2 * size).mul(2);
+      const exists = p.slotCount.div(size).sub(before);
+      return { size, exists, first: p.slots.plus(p.slotStride.scale(before.mul(size))) };
     });
+    const blockSum = (size: number, first: Value): Value => {
+      let place: Value | undefined;
+      const sumOf = (slots: number): Value => {
+        if (slots > 1) return sumOf(slots / 2).add(sumOf(slots / 2));
+        place = place ? place.plus(p.slotStride) : first;
+        return k.load(place);
+      };
+      return sumOf(size);
+    };
+    const each = (sum: (at: Value) => Value): void =>
+      k.vectors(p.length, (vector) => {
+        const at = vector.toOffset();
+        k.store(p.gradient.plus(at), sum(at));
+      });
+    const sumAll = (at: Value): Value => {
+      // x + −0 is x, also if x is −0.
+      const sum = k.variable(k.vector(-0));
+      for (const { size, exists, first } of blocks) {
+        k.if(exists, () => sum.set(blockSum(size, first.plus(at)).add(sum)));
+      }
+      return sum;
+    };
+    const count = blocks.map(({ exists }) => exists).reduce((sum, exists) => sum.add(exists));
+    k.if(
+      count.greater(1),
+      () => each(sumAll),
+      () => {
+        for (const { size, exists } of blocks)
+          k.if(exists, () => each((at) => blockSum(size, p.slots.plus(at))));
+      },
+    );
   },
 );
 

@@ -24,11 +24,13 @@ export const sparseCollect: KernelRecipe = kernel(
     accumulate: 'i32',
     pooled: 'pointer',
     pooledRow: 'offset',
-    /** Must be positions in their windows: they index the table. */
+    /** Bytes, with strides in floats; must be positions in their windows: they index the table. */
     winners: 'pointer',
+    winnerRow: 'offset',
+    winnerPixel: 'offset',
     gradient: 'pointer',
-    /** Of the winners and the gradient. */
     gradientRow: 'offset',
+    /** Of the pooled map and the gradient. */
     pixel: 'offset',
     pooledHeight: 'i32',
     pooledWidth: 'i32',
@@ -83,18 +85,18 @@ export const sparseCollect: KernelRecipe = kernel(
       const count = k.variable(k.integer(0));
       const livePlace = k.variable(p.live.plus(at));
       k.loop(p.pooledHeight, (y) => {
-        const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
+        const winner = k.variable(p.winners.plus(p.winnerRow.scale(y)).plusBytes(filter));
         const patch = k.variable(windowRow.scale(y));
         k.loop(p.pooledWidth, () => {
           const gradient = k.loadWord(livePlace);
-          const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
+          const inWindow = p.table.plus(k.loadByte(winner).toOffset());
           k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
           k.store(entry, gradient, 1);
           const counts = gradient.unequal(0);
           count.set(count.add(counts));
           entry.advance(counts.mul(entryWords).toOffset());
           livePlace.advance(liveStep);
-          winner.advance(p.pixel);
+          winner.advance(p.winnerPixel);
           patch.set(patch.add(windowPixel));
         });
       });

@@ -58,7 +58,6 @@ const instructions = {
   'i32.sub': [[0x6b], 'plain'],
   'i32.mul': [[0x6c], 'plain'],
   'i32.div_s': [[0x6d], 'plain'],
-  'i32.and': [[0x71], 'plain'],
   'i32.or': [[0x72], 'plain'],
   'i32.shl': [[0x74], 'plain'],
   'f32.floor': [[0x8e], 'plain'],
@@ -68,8 +67,8 @@ const instructions = {
   'f32.mul': [[0x94], 'plain'],
   'f32.div': [[0x95], 'plain'],
   'f32.convert_i32_s': [[0xb2], 'plain'],
-  'i32.reinterpret_f32': [[0xbc], 'plain'],
   'v128.load': simd(0x00, 'memory'),
+  'v128.load8x8_u': simd(0x02, 'memory'),
   'v128.load32_splat': simd(0x09, 'memory'),
   'v128.store': simd(0x0b, 'memory'),
   'v128.const': simd(0x0c, 'v128'),
@@ -81,6 +80,15 @@ const instructions = {
   'v128.or': simd(0x50),
   'v128.bitselect': simd(0x52),
   'v128.store32_lane': simd(0x5a, 'memory-lane'),
+  'v128.store64_lane': simd(0x5b, 'memory-lane'),
+  'v128.load32_zero': simd(0x5c, 'memory'),
+  'i8x16.narrow_i16x8_u': simd(0x66),
+  'i16x8.narrow_i32x4_u': simd(0x86),
+  'i16x8.extend_low_i8x16_u': simd(0x89),
+  'i32x4.extend_low_i16x8_u': simd(0xa9),
+  'i32x4.extend_high_i16x8_u': simd(0xaa),
+  'i32x4.sub': simd(0xb1),
+  'f32x4.convert_i32x4_s': simd(0xfa),
   'f32x4.floor': simd(0x68),
   'f32x4.sqrt': simd(0xe3),
   'f32x4.add': simd(0xe4),
@@ -114,7 +122,7 @@ const loads = {
   byte: 'i32.load8_u',
   word: 'i32.load',
   offset: 'i32.load',
-} as const satisfies Record<LoadForm, Mnemonic>;
+} as const satisfies Record<Exclude<LoadForm, 'bytes'>, Mnemonic>;
 
 const stores = { v128: 'v128.store', f32: 'f32.store', i32: 'i32.store' } as const;
 
@@ -271,15 +279,6 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
         }
         emit('f32.add');
         return;
-      case 'toInteger':
-        // Above 2²³ a float's last bits are whole numbers; a conversion would take four times as many instructions.
-        push(first);
-        emit('f32.const', 2 ** 23);
-        emit('f32.add');
-        emit('i32.reinterpret_f32');
-        emit('i32.const', 2 ** 23 - 1);
-        emit('i32.and');
-        return;
       case 'toFloat':
         push(first);
         emit('f32.convert_i32_s');
@@ -343,6 +342,44 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
   };
 
   const push = (value: Value): void => pushQuad(value, 0);
+  /** Two quads are extended from one load: halves of a vector, which V8 pairs. */
+  const loadBytes = (target: Value, pointer: Value): void => {
+    push(pointer);
+    if (quadsOf(target) === 1) {
+      emit('v128.load32_zero');
+      emit('i16x8.extend_low_i8x16_u');
+    } else emit('v128.load8x8_u');
+    const words = newLocal('vector');
+    emit('local.set', words);
+    quads(target, (quad) => {
+      emit('local.get', words);
+      emit(quad === 0 ? 'i32x4.extend_low_i16x8_u' : 'i32x4.extend_high_i16x8_u');
+      emit('f32x4.convert_i32x4_s');
+      emit('local.set', localOf(target, quad));
+    });
+  };
+  const storeBytes = (value: Value, pointer: Value): void => {
+    // At 2²³ a float's last bits are whole numbers; a conversion would take several instructions.
+    const shift = constantLocal(2 ** 23);
+    const packed = newLocal('vector');
+    push(pointer);
+    for (let quad = 0; quad < quadsOf(value); quad++) {
+      pushQuad(value, quad);
+      emit('local.get', shift);
+      emit('f32x4.add');
+      emit('local.get', shift);
+      emit('i32x4.sub');
+    }
+    const twice = (): void => {
+      emit('local.tee', packed);
+      emit('local.get', packed);
+    };
+    if (quadsOf(value) === 1) twice();
+    emit('i16x8.narrow_i32x4_u');
+    twice();
+    emit('i8x16.narrow_i16x8_u');
+    emit(quadsOf(value) === 1 ? 'v128.store32_lane' : 'v128.store64_lane');
+  };
   const block = (statements: readonly Statement[]): void => {
     for (const statement of statements) {
       switch (statement.kind) {
@@ -361,22 +398,27 @@ function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assem
             emit('local.set', localOf(statement.target, 0));
           } else slot.set(statement.target.id, constantLocal(statement.value));
           break;
-        case 'load':
-          quads(statement.target, (quad) => {
-            push(statement.pointer);
-            emit(
-              loads[statement.form],
-              statement.form === 'byte' ? statement.at : statement.at * 4 + quad * 16,
-            );
-            emit('local.set', localOf(statement.target, quad));
-          });
+        case 'load': {
+          const { target, form, pointer, at } = statement;
+          if (form === 'bytes') loadBytes(target, pointer);
+          else {
+            quads(target, (quad) => {
+              push(pointer);
+              emit(loads[form], form === 'byte' ? at : at * 4 + quad * 16);
+              emit('local.set', localOf(target, quad));
+            });
+          }
           break;
+        }
         case 'store':
           for (let quad = quadsOf(statement.value) - 1; quad >= 0; quad--) {
             push(statement.pointer);
             pushQuad(statement.value, quad);
             emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
           }
+          break;
+        case 'storeBytes':
+          storeBytes(statement.value, statement.pointer);
           break;
         case 'prefetch':
           throw new TypeError(`wasm: no prefetch (kernel ${kernel.name})`);

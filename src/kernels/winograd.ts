@@ -172,13 +172,13 @@ function outputTiles<R>(
   { patch, output }: Scheme,
   p: MapParameters,
   size: number,
-  steps: (channelOffset: Value) => OutputSteps<R>,
+  steps: (channelOffset: Value, channel: Value) => OutputSteps<R>,
 ): void {
   forTiles(k, p, (tile, y, x, channel) => {
     const at = channel.toOffset();
     const first = p.planes.plus(p.tileStride.scale(tile)).plus(at);
     const loads = planeLoads(k, patch, first, p.planeStride);
-    const { finish, store } = steps(at);
+    const { finish, store } = steps(at, channel);
     const results = finish(transform2d(output, patch, loads));
     const top = y.mul(size);
     const left = x.mul(size);
@@ -289,6 +289,7 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
     `pooled map and winners of max(floor, Aᵀ m A + bias), windows of ${square(pool)}; height and width are the pooled ones`,
     {
       ...planesToMap,
+      /** Bytes, with strides in floats. */
       winners: 'pointer',
       winnerRow: 'offset',
       winnerPixel: 'offset',
@@ -297,7 +298,7 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
     },
     (k, p) => {
       const windows = scheme.tile / pool;
-      outputTiles(k, scheme, p, windows, (at) => {
+      outputTiles(k, scheme, p, windows, (at, channel) => {
         const floor = p.floor.splat();
         const bias = k.load(p.bias.plus(at));
         return {
@@ -311,10 +312,8 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
             }),
           store({ largest, winner }, row, column) {
             k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), largest);
-            k.store(
-              p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column)).plus(at),
-              winner,
-            );
+            const winners = p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column));
+            k.storeBytes(winners.plusBytes(channel), winner);
           },
         };
       });

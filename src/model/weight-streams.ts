@@ -24,7 +24,8 @@ export interface WeightSink {
 export const partValues: number = 2 ** 20;
 
 /** Reads tensors in memory. @throws UsageError if a tensor's values do not match its shape. */
-export function sourceOf(weights: Weights): WeightSource {
+export function sourceOf(weights: Weights | WeightSource): WeightSource {
+  if ('read' in weights) return weights;
   for (const [name, { shape, data }] of weights) {
     if (data.length !== sizeOf(shape)) {
       throw new UsageError(

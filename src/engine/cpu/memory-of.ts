@@ -12,12 +12,12 @@ export type { MemoryUse, Work } from './plan/memory-use.ts';
 export interface NetworkMemory extends MemoryUse {
   readonly work: Work;
   readonly fits: boolean;
-  /** The largest batch that fits; 0 if none does. */
-  readonly largestBatch: number;
+  /** The largest batch that fits; 0 if none does, null if all do that anyone would use. */
+  readonly largestBatch: number | null;
 }
 
-/** The most images in a batch that `largestBatch` looks for. */
-const mostImages = 1024;
+/** The most images in a batch that anyone would use. */
+const mostImages = 4096;
 
 /** Bytes that kernels can address. */
 export const addressable = (kind: 'wasm' | 'native'): number => limitOf(kind, true);
@@ -35,7 +35,8 @@ export async function memoryOf(
     const use = memoryUse(layout, work);
     const most = { ...work, batch: Math.max(work.batch, mostImages) };
     // A network of astronomical size is not planned again and again.
-    const largestBatch = use.bytes > 2 ** 50 ? 0 : largestBatchWithin(layout, most, limitBytes);
+    const largest = use.bytes > 2 ** 50 ? 0 : largestBatchWithin(layout, most, limitBytes);
+    const largestBatch = largest === most.batch ? null : largest;
     return { ...use, work, fits: use.bytes <= limitBytes, largestBatch };
   });
 }

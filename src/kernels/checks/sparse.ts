@@ -5,7 +5,10 @@ import { type Arguments, combinations, inWords, type KernelCheck, type Views } f
 const offsetBytes = 4;
 
 /** Each winner with a gradient: filter by filter, window by window. */
-function winnersOf({ floats }: Views, a: Arguments): { filter: number; offset: number; gradient: number }[] {
+function winnersOf(
+  { floats, bytes }: Views,
+  a: Arguments,
+): { filter: number; offset: number; gradient: number }[] {
   const list = [];
   for (let filter = 0; filter < a.filters!; filter++) {
     for (let y = 0; y < a.pooledHeight!; y++) {
@@ -14,7 +17,7 @@ function winnersOf({ floats }: Views, a: Arguments): { filter: number; offset: n
         const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.floor!;
         const gradient = open ? floats[a.gradient! + at]! : 0;
         if (gradient === 0) continue;
-        const winner = floats[a.winners! + at]!;
+        const winner = bytes[4 * (a.winners! + y * a.winnerRow! + x * a.winnerPixel!) + filter]!;
         const row = y * a.pool! + Math.floor(winner / a.pool!);
         const column = x * a.pool! + (winner % a.pool!);
         list.push({
@@ -54,17 +57,19 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         bias: 32_000,
         accumulate: size.biasStep === 1 ? 1 : 0,
       },
-      ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 151, pixel: 29 },
+      ...{ pooled: 1001, pooledRow: 150, gradient: 5003, gradientRow: 151, pixel: 29 },
+      ...{ winners: 3002, winnerRow: 42, winnerPixel: 8 },
       ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4 },
       ...size,
     },
-    prepare({ floats }, a) {
+    prepare({ floats, bytes }, a) {
       for (let y = 0; y < a.pooledHeight!; y++) {
         for (let i = 0; i < a.pooledWidth! * a.pixel!; i++) {
-          const at = y * a.gradientRow! + i;
-          floats[a.winners! + at] = (5 * i + y) % size.pool ** 2;
           // No gradient has either sign.
-          if (i % 4 === 1) floats[a.gradient! + at] = i % 8 === 1 ? 0 : -0;
+          if (i % 4 === 1) floats[a.gradient! + y * a.gradientRow! + i] = i % 8 === 1 ? 0 : -0;
+        }
+        for (let i = 0; i < 4 * a.pooledWidth! * a.winnerPixel!; i++) {
+          bytes[4 * (a.winners! + y * a.winnerRow!) + i] = (5 * i + y) % size.pool ** 2;
         }
       }
     },

@@ -128,7 +128,7 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
   const size = scheme.tile / pool;
   const check = (named: Arguments, particular: Particular): KernelCheck => ({
     title: `${outputTitle(named)}${particular === 'none' ? '' : `, ${particular}`}`,
-    arguments: { ...named, winners: 10_001, winnerRow: 380, winnerPixel: 30, bias: 40_000 },
+    arguments: { ...named, winners: 10_001, winnerRow: 95, winnerPixel: 8, bias: 40_000 },
     prepare({ floats }, a) {
       if (particular === 'all values equal') {
         floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
@@ -139,7 +139,7 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
         floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = one[particular as keyof typeof one];
       }
     },
-    plain(m, a) {
+    plain(m, a, _before, _lanes, bytes) {
       eachOutput(scheme, m, a, size, (values, i, j, row, column, c) => {
         const window = Array.from(
           { length: pool * pool },
@@ -147,9 +147,8 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
         );
         const largest = Math.max(...window);
         m[mapAt(a, row, column, c)] = Math.max(a.floor!, largest + m[a.bias! + c]!);
-        m[a.winners! + row * a.winnerRow! + column * a.winnerPixel! + c] = Number.isNaN(largest)
-          ? winnerOf(window)
-          : window.indexOf(largest);
+        const winner = Number.isNaN(largest) ? winnerOf(window) : window.indexOf(largest);
+        bytes[4 * (a.winners! + row * a.winnerRow! + column * a.winnerPixel!) + c] = winner;
       });
     },
   });

@@ -1,9 +1,22 @@
 /** Max-pools that are not fused into a convolution, and the pooling code shared with convolutions. */
+import { bytePositions } from '../../../kernels/pooling.ts';
 import type { MaxPool2dSpec } from '../../../model/layer.ts';
 import { type Code, floorOf } from '../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
 import { isPoolOfTiles, type MapShape, type Pool } from '../plan/operations.ts';
 import { imageTasks, type Lowered, type LoweringContext } from './lowering.ts';
+
+/** Whether the winners of a pool are bytes; of larger windows they are floats. */
+const hasByteWinners = ({ kernel: [height, width] }: MaxPool2dSpec): boolean =>
+  height * width <= bytePositions;
+
+/** A map of winners: bytes, four of them in a float. */
+export const winnerShape = (pool: MaxPool2dSpec, pooled: MapShape): MapShape =>
+  hasByteWinners(pool) ? { ...pooled, stored: pooled.stored / 4 } : pooled;
+
+/** The kernel that pools a map with these windows. */
+export const poolKernel = (pool: MaxPool2dSpec): 'maxPool' | 'maxPoolLarge' =>
+  hasByteWinners(pool) ? 'maxPool' : 'maxPoolLarge';
 
 /** The windows' arguments of the pooling kernels; `map` is the larger map, or its gradient. */
 export function poolWindows(
@@ -45,6 +58,7 @@ export function poolBackward(
 ): void {
   const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
   const tiles = size === 2 || size === 4;
+  const kernel = tiles ? (size === 2 ? 'unpool2' : 'unpool4') : (`${poolKernel(pool)}Backward` as const);
   // Positions outside all windows are never written here.
   const covered = tiles && full.height % size === 0 && full.width % size === 0;
   if (!tiles || !(stays || covered)) {
@@ -56,13 +70,13 @@ export function poolBackward(
       value: 0,
     });
   }
-  code.call(tiles ? (size === 2 ? 'unpool2' : 'unpool4') : 'maxPoolBackward', windows);
+  code.call(kernel, windows);
 }
 
 export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
   const { spec, output } = operation;
   const { x, y, dx, dy } = context;
-  const winners = context.keep(output, noHalo);
+  const winners = context.keep(winnerShape(spec, output), noHalo);
   const windows = (map: MapBuffer, chunk: Chunk, image: number): Record<string, number> => ({
     ...poolWindows(spec, map, output, winners, chunk, image),
     pooled: y.at(chunk, image),
@@ -71,7 +85,9 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
   });
   const lowered: Pick<Lowered, 'forward' | 'backward'> = {
     forward(code, chunk) {
-      for (let image = 0; image < chunk.count; image++) code.call('maxPool', windows(x, chunk, image));
+      for (let image = 0; image < chunk.count; image++) {
+        code.call(poolKernel(spec), windows(x, chunk, image));
+      }
     },
     backward(code, chunk) {
       if (!dx) return;

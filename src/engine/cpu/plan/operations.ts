@@ -8,6 +8,7 @@
  */
 import { directUnroll } from '../../../kernels/direct.ts';
 import { granule } from '../../../kernels/language.ts';
+import { bytePositions } from '../../../kernels/pooling.ts';
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import type {
   BatchNormSpec,
@@ -169,7 +170,8 @@ function chooseAlgorithms(
   // In a window of n values one has a gradient; Winograd saves about a factor of 3 on all of them, more with many
   // channels.
   const { stored } = input;
-  const sparse = stored % granule === 0 && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
+  const positions = isPoolOfTiles(pool) ? pool.kernel[0] ** 2 : 0;
+  const sparse = stored % granule === 0 && positions >= 8 && positions <= bytePositions && stored <= 64;
   return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
 }
 

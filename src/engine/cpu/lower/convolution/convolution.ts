@@ -11,7 +11,7 @@ import { type Chunk, imagesOf, type MapBuffer, noHalo } from '../../plan/maps.ts
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
 import { clearHalo, type Lowered, type LoweringContext } from '../lowering.ts';
-import { poolBackward, poolWindows } from '../pool.ts';
+import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
 import type { ConvolutionWeights } from './derived.ts';
 import { directAlgorithm } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
@@ -64,7 +64,7 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
   const derived = context.layout.derived.get(operation)!;
   const sparse = operation.backward === 'sparse';
   const fused = poolsInTransform(operation);
-  const winners = pool ? context.keep(output, noHalo) : undefined;
+  const winners = pool ? context.keep(winnerShape(pool, output), noHalo) : undefined;
   const fullMap = pool ? (fused ? undefined : context.temporary(full, noHalo)) : y;
   const gradientHalo = convolutionGradientHalo(operation, dx !== undefined);
   /** The gradient comes from a layer that writes it without the halo needed here. */
@@ -89,7 +89,7 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
   });
   const pools = pool !== undefined && !fused;
   const poolForward = (code: Code, chunk: Chunk, image: number): void =>
-    code.call('maxPool', pooledWindows(chunk, image, fullMap!));
+    code.call(poolKernel(pool!), pooledWindows(chunk, image, fullMap!));
   /** Fills `fullGradient` from the gradient of the pooled map, or from one without a halo. */
   const expands = fullGradient !== undefined && fullGradient !== dy;
   const expandGradient = (code: Code, chunk: Chunk, image: number): void => {

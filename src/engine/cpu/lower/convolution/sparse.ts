@@ -54,6 +54,8 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
               pooled: y.at(chunk, image, row),
               pooledRow: y.rowStride,
               winners: winners!.at(chunk, image, row),
+              winnerRow: winners!.rowStride,
+              winnerPixel: winners!.pixelStride,
               gradient: dy!.at(chunk, image, row),
               gradientRow: dy!.rowStride,
               pixel: dy!.pixelStride,
