@@ -36,7 +36,7 @@ Examples:
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
 
-The figures of a layer are for one image; its memory is that of its output. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, maps that all threads share, and each thread's working memory.`;
+The figures of a layer are for one image; its memory is that of its output. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
@@ -114,16 +114,16 @@ async function memoryUses(
 }
 
 const workName = ({ kind, batch, optimizer }: NetworkMemory['work']): string => {
-  const images = counted(batch, 'image');
-  return optimizer ? `train on ${images}, ${optimizer.kind === 'sgd' ? 'SGD' : 'Adam'}` : `${kind} ${images}`;
+  const rule = optimizer && (optimizer.kind === 'sgd' ? ', SGD' : ', Adam');
+  return `${kind} ${grouped(batch)}${rule ?? ''}`;
 };
 
 function printMemory({ threads, limitBytes, works }: Memory): void {
   print(`\nMemory on ${counted(threads, 'thread')}:`);
-  const header = ['', 'weights', 'gradients', 'optimizer', 'maps', 'threads', 'total', 'largest batch'];
+  const header = ['images', 'weights', 'gradients', 'optimizer', 'maps', 'total', 'largest batch'];
   const rows = works.map((use) => [
     workName(use.work),
-    ...[use.weights, use.gradients, use.optimizer, use.maps, use.threads, use.bytes].map((bytes) =>
+    ...[use.weights, use.gradients, use.optimizer, use.maps + use.threads, use.bytes].map((bytes) =>
       bytes === 0 ? '' : formatBytes(bytes),
     ),
     use.largestBatch === null ? 'any' : use.largestBatch === 0 ? 'none' : grouped(use.largestBatch),

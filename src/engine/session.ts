@@ -24,6 +24,7 @@ import type {
   OpenSession,
   OptimizerOptions,
   Session,
+  SessionOptions,
   StepOptions,
   StepReport,
   TrainingState,
@@ -40,7 +41,7 @@ export const largestEvaluation = 100;
 export const sessionsOf =
   (open: OpenDriver): OpenSession =>
   async (network, options) =>
-    new HostSession(network, await open(network, options), options.batchSize);
+    new HostSession(network, await open(network, options), options);
 
 /** The moments that an optimizer keeps. */
 export const momentsOf = ({ kind }: OptimizerOptions): readonly MomentName[] =>
@@ -52,16 +53,16 @@ class HostSession implements Session {
   readonly threads: number;
   readonly #network: Network;
   readonly #driver: Driver;
-  readonly #largestBatch: number;
+  readonly #options: SessionOptions;
   #optimizerSteps = 0;
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
   #closed = false;
 
-  constructor(network: Network, driver: Driver, largestBatch: number) {
+  constructor(network: Network, driver: Driver, options: SessionOptions) {
     this.#network = network;
     this.#driver = driver;
-    this.#largestBatch = largestBatch;
+    this.#options = options;
     this.description = driver.description;
     this.device = driver.device;
     this.threads = driver.threads;
@@ -84,6 +85,7 @@ class HostSession implements Session {
 
   weightSource(): WeightSource {
     this.#assertOpen();
+    this.#assertTrains('its weights cannot be read');
     return this.#driver.tensors('weights');
   }
 
@@ -125,6 +127,7 @@ class HostSession implements Session {
 
   async train(request: TrainRequest): Promise<TrainResult> {
     this.#assertOpen();
+    this.#assertTrains('it cannot be trained');
     const { source, optimizer, from, to, signal } = request;
     const { batchSize, order } = source;
     this.#checkBatch(batchSize);
@@ -267,6 +270,7 @@ class HostSession implements Session {
     labels: ArrayLike<number>,
   ): Promise<{ loss: number; gradients: Weights }> {
     this.#assertOpen();
+    this.#assertTrains('it computes no gradients');
     const batchSize = labels.length;
     this.#checkBatch(batchSize);
     checkMoments(this.#network, batchSize);
@@ -303,10 +307,19 @@ class HostSession implements Session {
     if (this.#closed) throw new VggError('this session is closed; open a new one');
   }
 
-  #checkBatch(batch: number): void {
-    if (batch <= this.#largestBatch) return;
+  /** @throws UsageError if the session was opened to predict only. */
+  #assertTrains(problem: string): void {
+    if (this.#options.purpose !== 'predict') return;
     throw new UsageError(
-      `a batch of ${batch} images is larger than this session's limit of ${this.#largestBatch}; ` +
+      `${this.#network.name} was compiled with purpose 'predict', so ${problem}; compile it without`,
+    );
+  }
+
+  #checkBatch(batch: number): void {
+    const { batchSize } = this.#options;
+    if (batch <= batchSize) return;
+    throw new UsageError(
+      `a batch of ${batch} images is larger than this session's limit of ${batchSize}; ` +
         `open it with batchSize ${batch}`,
     );
   }

@@ -5,7 +5,7 @@
  */
 
 import { VggError } from '../../errors.ts';
-import { fillInitial, initialTensors } from '../../model/initialize.ts';
+import { fillInitial, initialTensors, sourceOfInitial } from '../../model/initialize.ts';
 import type { Network } from '../../model/layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
 import { partValues, type WeightSource } from '../../model/weight-streams.ts';
@@ -65,7 +65,9 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
   const cacheBytes = options.cacheBytes ?? (await cacheSize());
-  const layout = new ParameterLayout(planOperations(network, cacheBytes), batchSize, threads);
+  const predictsOnly = options.purpose === 'predict';
+  const operations = planOperations(network, cacheBytes, predictsOnly);
+  const layout = new ParameterLayout(operations, batchSize, threads);
   checkMemory(network, layout, options, nativeBytes);
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
     shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
@@ -92,7 +94,7 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
     };
     const pool = shared
       ? await workerPool(workers, {
-          ...{ network, cacheBytes, kernels, threads },
+          ...{ network, predictsOnly, cacheBytes, kernels, threads },
           largestBatch: batchSize,
           shared: state,
         })
@@ -178,6 +180,10 @@ class CpuDriver implements Driver {
   }
 
   async initialize(seed: number): Promise<void> {
+    if (this.#layout.operations.predictsOnly) {
+      await this.write('weights', sourceOfInitial(this.#network, seed));
+      return;
+    }
     await this.#send({ kind: 'initialize', seed });
     const initial = initialTensors(this.#network);
     for (const buffer of this.#buffers()) {
@@ -190,15 +196,23 @@ class CpuDriver implements Driver {
 
   async write(group: TensorGroup, source: WeightSource): Promise<void> {
     await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
+    const { stagingFloats, length: staging } = this.#layout;
+    this.#growTo(4 * (staging + stagingFloats));
     const memory = this.#floatsFrom(this.#startOf(group));
+    const staged = this.#floats(staging, stagingFloats).fill(0);
     const part = new Float32Array(partValues);
     for (const [name, tensor] of this.#tensors) {
       const size = sizeOf(source.shapes.get(name)!);
       for (const { first, count } of cut(0, size, partValues)) {
         const values = part.subarray(0, count);
         await source.read(name, first, values);
-        storePart(memory, tensor, first, values);
+        storePart(tensor.staged ? staged : memory, tensor, first, values);
       }
+      // The bias comes last.
+      const { matrix, operation } = tensor;
+      if (!matrix.staged || name !== (matrix.biasName ?? matrix.weightName)) continue;
+      await this.#send({ kind: 'derive', only: { operation, weights: staging } });
+      staged.fill(0);
     }
     if (group !== 'weights') return;
     for (const buffer of this.#buffers()) {
@@ -206,7 +220,7 @@ class CpuDriver implements Driver {
       await source.read(buffer.name, 0, values);
       storeBuffer(buffer, values);
     }
-    await this.#send({ kind: 'derive' });
+    if (!this.#layout.operations.predictsOnly) await this.#send({ kind: 'derive' });
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {

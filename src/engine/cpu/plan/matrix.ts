@@ -3,19 +3,25 @@ import { type MatrixLayout, matrixOf, type Operations } from './operations.ts';
 
 /** A tensor of a layer: its matrix of weights, or its biases. */
 export interface StoredTensor {
+  /** Index of its operation. */
+  readonly operation: number;
   readonly matrix: MatrixLayout;
   readonly isBias: boolean;
+  /** Whether it is written to memory of the moment. */
+  readonly staged: boolean;
 }
 
 /** The parameters of a network's operations, by name. */
 export function storedTensors({ list }: Operations): ReadonlyMap<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>();
-  for (const operation of list) {
-    const matrix = matrixOf(operation);
-    if (!matrix) continue;
-    tensors.set(matrix.weightName, { matrix, isBias: false });
-    if (matrix.biasName !== undefined) tensors.set(matrix.biasName, { matrix, isBias: true });
-  }
+  list.forEach((owner, operation) => {
+    const matrix = matrixOf(owner);
+    if (!matrix) return;
+    const { weightName, biasName, staged, biasStep } = matrix;
+    tensors.set(weightName, { operation, matrix, isBias: false, staged });
+    if (biasName === undefined) return;
+    tensors.set(biasName, { operation, matrix, isBias: true, staged: staged && biasStep !== 1 });
+  });
   return tensors;
 }
 

@@ -52,6 +52,8 @@ export interface MatrixLayout {
   readonly biasStep: number;
   /** Total floats, including biases. */
   readonly length: number;
+  /** Whether the rows are written to memory of the moment, at offset 0, and not kept. */
+  readonly staged: boolean;
 }
 
 interface Shared {
@@ -119,6 +121,7 @@ export type Operation = Convolution | Linear | Pool | Relu | BatchNorm | Dropout
 
 export interface Operations {
   readonly network: Network;
+  readonly predictsOnly: boolean;
   readonly input: MapShape;
   readonly list: readonly Operation[];
   /** Floats of all parameters. */
@@ -175,8 +178,15 @@ function chooseAlgorithms(
   return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
 }
 
-/** Groups the layers of a network into operations. */
-export function planOperations(network: Network, cacheBytes: number = usualCacheBytes): Operations {
+/**
+ * Groups the layers of a network into operations. With `predictsOnly` the weights of convolutions are not kept, since
+ * the forward pass reads only what is derived from them.
+ */
+export function planOperations(
+  network: Network,
+  cacheBytes: number = usualCacheBytes,
+  predictsOnly = false,
+): Operations {
   const cacheFloats = cacheBytes / 4;
   const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
     channels,
@@ -212,6 +222,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
       stored: from.stored,
       bias: bias === 'column' ? values : matrixLength,
       biasStep: bias === 'column' ? rowStride : 1,
+      staged: false,
       length: matrixLength + (bias === 'column' ? 0 : storedOut),
     };
   };
@@ -230,6 +241,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     stored: 1,
     bias: stored,
     biasStep: 1,
+    staged: false,
     length: 2 * stored,
   });
 
@@ -324,12 +336,15 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
   // Parameters whose gradients need slots come first, then those of normalizations, then those of split layers.
   const offsets = new Map<Operation, number>();
   let length = 0;
+  const isStaged = ({ kind }: Operation): boolean => predictsOnly && kind === 'convolution';
+  const keptLength = (operation: Operation, { length: all, biasStep, storedOut }: MatrixLayout): number =>
+    isStaged(operation) ? (biasStep === 1 ? storedOut : 0) : all;
   const layOutAll = (chosen: (operation: Operation) => boolean): number => {
     for (const operation of list.filter(chosen)) {
       const matrix = matrixOf(operation);
       if (!matrix) continue;
       offsets.set(operation, length);
-      length = roundUp(length + matrix.length, 16);
+      length = roundUp(length + keptLength(operation, matrix), 16);
     }
     return length;
   };
@@ -340,10 +355,15 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     const matrix = matrixOf(operation);
     if (!matrix) return operation;
     const offset = offsets.get(operation)!;
+    if (isStaged(operation)) {
+      const bias = matrix.biasStep === 1 ? offset : matrix.bias;
+      return { ...operation, matrix: { ...matrix, staged: true, bias } };
+    }
     return { ...operation, matrix: { ...matrix, offset, bias: matrix.bias + offset } };
   };
   return {
     network,
+    predictsOnly,
     input,
     list: list.map(place),
     parameterLength: length,

@@ -9,7 +9,7 @@ import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '.
 import { backwardWeights, type ConvolutionWeights, forwardWeights } from '../lower/convolution/derived.ts';
 import type { Matrix } from './maps.ts';
 import { type Place, Region } from './memory.ts';
-import { isSplit, type Operation, type Operations, roundUp } from './operations.ts';
+import { isSplit, matrixOf, type Operation, type Operations, roundUp } from './operations.ts';
 import { chunkImages } from './timeline.ts';
 import { squareCount } from './update.ts';
 
@@ -201,6 +201,17 @@ export class ParameterLayout {
   }
 
   /** Sums that groups of images gather for the current normalization. */
+  /** Floats that hold the largest staged matrix while it is written. */
+  get stagingFloats(): number {
+    return Math.max(
+      0,
+      ...this.operations.list.map((operation) => {
+        const matrix = matrixOf(operation);
+        return matrix?.staged ? matrix.length : 0;
+      }),
+    );
+  }
+
   get parts(): Place {
     return required(this.#parts, 'gradients');
   }

@@ -229,15 +229,20 @@ export const reduceAll =
     });
   };
 
-/** Computes all matrices derived from the weights, in independent items. */
-export function deriveItems(layout: ParameterLayout): readonly (readonly Instruction[])[] {
+/**
+ * Computes the matrices derived from the weights of all operations, or of one whose weights are at an address, in
+ * independent items.
+ */
+export function deriveItems(
+  layout: ParameterLayout,
+  only?: { readonly operation: number; readonly weights: number },
+): readonly (readonly Instruction[])[] {
   return layout.operations.list.flatMap((operation, index) => {
     const derived = layout.derived.get(operation);
-    if (operation.kind !== 'convolution' || !derived) return [];
+    if (operation.kind !== 'convolution' || !derived || (only && only.operation !== index)) return [];
+    const parameters = only ? only.weights : layout.parameters.at;
     return rangesOf(operation, index).flatMap(({ outputs }) =>
-      outputs
-        ? [emit((code) => deriveConvolution(code, operation, derived, layout.parameters.at, ...outputs))]
-        : [],
+      outputs ? [emit((code) => deriveConvolution(code, operation, derived, parameters, ...outputs))] : [],
     );
   });
 }

@@ -41,7 +41,11 @@ export type WorkerCommand =
   /** Draws the initial parameters. */
   | { readonly kind: 'initialize'; readonly seed: number }
   /** Computes all matrices that are derived from weights. */
-  | { readonly kind: 'derive' }
+  | {
+      readonly kind: 'derive';
+      /** Of one operation, whose weights are at an address; of all by default. */
+      readonly only?: { readonly operation: number; readonly weights: number };
+    }
   /** Swaps the weights with their moving average. */
   | { readonly kind: 'swap' };
 
@@ -119,7 +123,9 @@ export class Executor {
         this.#initialize(command.seed);
         return 1;
       case 'derive':
-        this.#derive();
+        // Weights of the moment were in the plan's memory.
+        if (command.only) this.#current = undefined;
+        this.#derive(command.only);
         return 1;
       case 'swap':
         if (this.#worker === 0) this.#swapAverage();
@@ -306,8 +312,8 @@ export class Executor {
     this.#barrier.meet();
   }
 
-  #derive(): void {
-    this.#barrier.claim(deriveItems(this.#layout), (item) => this.#runAll(this.#bind(item)));
+  #derive(only?: Parameters<typeof deriveItems>[1]): void {
+    this.#barrier.claim(deriveItems(this.#layout, only), (item) => this.#runAll(this.#bind(item)));
     this.#barrier.meet();
   }
 

@@ -9,6 +9,7 @@ import { Executor, type SharedState, type WorkerCommand } from './executor.ts';
 /** The first message to a worker. */
 export interface WorkerStart {
   readonly network: Network;
+  readonly predictsOnly: boolean;
   readonly largestBatch: number;
   readonly cacheBytes: number;
   readonly kernels: KernelSource;
@@ -44,8 +45,12 @@ export function serve(
   return async (message) => {
     try {
       if ('network' in message) {
-        const { network, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
-        const layout = new ParameterLayout(planOperations(network, cacheBytes), largestBatch, threads);
+        const { network, predictsOnly, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
+        const layout = new ParameterLayout(
+          planOperations(network, cacheBytes, predictsOnly),
+          largestBatch,
+          threads,
+        );
         const library = await openLibrary(kernels, shared.memory);
         executor = new Executor(layout, library, shared, worker);
         reports = worker === 0;
