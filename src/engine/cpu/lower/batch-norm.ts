@@ -6,7 +6,7 @@
  *
  * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
  */
-import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from '../plan/code.ts';
+import { type Chunk, type Code, type MapBuffer, type Place, reluThreshold } from '../plan/code.ts';
 import type { BatchNorm } from '../plan/operations.ts';
 import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
 
@@ -225,7 +225,7 @@ export function lowerBatchNorm(
         mean: vector('mean'),
         scale: vector('scale'),
         shift: vector('shift'),
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       }),
     );
   const backward = (code: Code, chunk: Chunk): void => {
@@ -237,7 +237,7 @@ export function lowerBatchNorm(
         scale: vector('scale'),
         offset: vector('offset'),
         slope: vector('slope'),
-        floor: context.inputFloor,
+        threshold: context.inputFloor,
       }),
     );
   };

@@ -7,7 +7,7 @@
  * cache and gradient slots of its own size; it is computed for the whole batch at once, split over the threads by output
  * in the forward pass and by input in the backward pass.
  */
-import { type Chunk, type Code, floorOf } from '../plan/code.ts';
+import { type Chunk, type Code, reluThreshold } from '../plan/code.ts';
 import type { Linear } from '../plan/operations.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';
 
@@ -21,7 +21,7 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
   const { matrix, relu, spec } = operation;
   const { x, y, dx, dy, parameters } = context;
   const features = matrix.taps * matrix.stored;
-  const floor = floorOf(relu);
+  const threshold = reluThreshold(relu);
 
   /** Outputs `from` … `from + count` of a chunk. */
   const outputs = (code: Code, chunk: Chunk, from: number, count: number): void => {
@@ -49,7 +49,7 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
       rows: chunk.count,
       columns: count,
       bias: parameters.at + matrix.bias + from,
-      floor,
+      threshold,
     });
   };
 
@@ -105,7 +105,7 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
         activationRow: x.imageStride,
         rows: chunk.count,
         length: count,
-        floor: 0,
+        threshold: 0,
       });
     }
   };

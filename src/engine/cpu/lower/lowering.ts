@@ -98,7 +98,7 @@ export function applyOwnRelu(code: Code, { y, dy, outputFloor }: LoweringContext
       activationRow: y.rowStride,
       rows: y.shape.height,
       length: y.rowLength,
-      floor: 0,
+      threshold: 0,
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Max-pools and ReLUs that are not fused into a convolution, and the pooling code shared with convolutions. */
 import { bytePositions } from '../../../kernels/pooling.ts';
 import type { MaxPool2dSpec } from '../../../model/layer.ts';
-import { type Chunk, type Code, floorOf, type MapBuffer, noHalo } from '../plan/code.ts';
+import { type Chunk, type Code, type MapBuffer, noHalo, reluThreshold } from '../plan/code.ts';
 import { isPoolOfTiles, type MapShape, type Pool, type Relu } from '../plan/operations.ts';
 import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
 
@@ -97,7 +97,7 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
           gradientRow: dy!.rowStride,
           gradientPixel: dy!.pixelStride,
           // A winner's value is the pooled value, which shows whether a ReLU before the pool was on.
-          floor: context.inputFloor,
+          threshold: context.inputFloor,
         };
         poolBackward(code, spec, operation.input, gradient, context.dxChanges);
       }
@@ -119,7 +119,7 @@ export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chun
     activationRow: x.rowStride,
     rows: x.shape.height,
     length: x.rowLength,
-    floor: 0,
+    threshold: 0,
   });
 }
 
@@ -135,7 +135,7 @@ export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
           mapRow: x.rowStride,
           rows: x.shape.height,
           length: x.rowLength,
-          floor: floorOf(true),
+          threshold: reluThreshold(true),
         });
       }
     },
@@ -151,7 +151,7 @@ export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
           activationRow: y.rowStride,
           rows: x.shape.height,
           length: x.rowLength,
-          floor: 0,
+          threshold: 0,
         });
         applyInputRelu(code, context, chunk, image);
       }

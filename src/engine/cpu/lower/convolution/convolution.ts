@@ -9,11 +9,11 @@
 import {
   type Chunk,
   type Code,
-  floorOf,
   type MapBuffer,
   type Matrix,
   noHalo,
   type Region,
+  reluThreshold,
 } from '../../plan/code.ts';
 import { type Convolution, unevenStride } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
@@ -176,7 +176,7 @@ export function lowerConvolution(
         gradient: dy!.at(chunk, image),
         gradientRow: dy!.rowStride,
         gradientPixel: dy!.pixelStride,
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       };
       poolBackward(code, pool, full, windows, false);
       return;
@@ -188,7 +188,7 @@ export function lowerConvolution(
       mapRow: dy!.rowStride,
       rows: full.height,
       length: full.width * full.stored,
-      floor: Number.NEGATIVE_INFINITY,
+      threshold: Number.NEGATIVE_INFINITY,
     });
   };
   const imagesOf = (chunk: Chunk): number[] => Array.from({ length: chunk.count }, (_, i) => i);

@@ -45,7 +45,7 @@ export function inputScatter(
         activationRow: x.rowStride,
         rows: input.height,
         length: input.width * input.stored,
-        floor: inputFloor,
+        threshold: inputFloor,
       });
     },
   };

@@ -5,7 +5,7 @@
  * the same scheme.
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
-import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from '../../plan/code.ts';
+import { type Chunk, type Code, type MapBuffer, type Matrix, reluThreshold } from '../../plan/code.ts';
 import { type Convolution, unevenStride } from '../../plan/operations.ts';
 import { type Block, cutBlocks } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
@@ -54,7 +54,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { tile, planes } = scheme;
   const { scratch, training, x, y, dx, inputFloor, parameters } = context;
   const [paddingY, paddingX] = spec.padding;
-  const floor = floorOf(operation.relu);
+  const threshold = reluThreshold(operation.relu);
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
   const inputTiles = tilesOf(scheme, input);
@@ -79,7 +79,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a slot is finished. */
   const weightPlanes = backward ? scratch.allocate(planes * weightPlaneStride) : undefined;
 
-  const touched = scratch.reserve('touched', 1);
+  const prefetched = scratch.reserve('prefetched', 1);
 
   /** Transforms a block of a map; if it has left the cache, it is first fetched in the order of memory. */
   const toPlanes = (
@@ -98,8 +98,8 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     for (const { image, row, rows, before } of block.pieces) {
       const first = map.at(chunk, image, row * tile - offsetY, -offsetX);
       if (map.floats > context.cacheFloats) {
-        code.call('touch', {
-          out: touched.at,
+        code.call('prefetchRows', {
+          out: prefetched.at,
           map: first,
           mapRow: map.rowStride,
           rows: rows * tile + overlap,
@@ -150,7 +150,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             winnerPixel: winners!.pixelStride,
           }),
           bias: parameters.at + matrix.bias,
-          floor,
+          threshold,
         });
       }
     },
@@ -228,7 +228,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           activation: x.at(chunk, image, row * tile),
           activationRow: x.rowStride,
           activationPixel: x.pixelStride,
-          floor: inputFloor,
+          threshold: inputFloor,
         });
       }
     },
