@@ -23,8 +23,7 @@ export type Operator =
   | 'mul'
   | 'div'
   | 'sqrt'
-  | 'max'
-  | 'floor' // i32, f32, vector; max(a, b) is a < b ? b : a
+  | 'max' // i32, f32, vector; max(a, b) is a < b ? b : a
   | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused if the target does so
   | 'multiplySubtract' // (sum, a, b) → sum − a · b; created only by printers that fuse
   | 'greater'
@@ -95,8 +94,8 @@ export interface Kernel {
   readonly types: readonly Type[];
 }
 
-/** A kernel file exports recipes, which are recorded for a target's vectors. */
-export interface KernelRecipe {
+/** A kernel file exports definitions, which are recorded for a target's vectors. */
+export interface KernelDefinition {
   readonly name: string;
   readonly summary: string;
   readonly parameters: ParameterTypes;
@@ -412,7 +411,7 @@ export function kernel<P extends ParameterTypes>(
   summary: string,
   parameters: P,
   body: (k: Recorder, parameters: { readonly [K in keyof P]: Value }) => void,
-): KernelRecipe {
+): KernelDefinition {
   return {
     name,
     summary,

@@ -2,7 +2,7 @@
  * The optimizers' kernels, over flat ranges of parameters (lengths are multiples of the granule). Their rules are
  * PyTorch's, operation by operation.
  */
-import { granule, type KernelRecipe, kernel, type Value } from './language.ts';
+import { granule, type KernelDefinition, kernel, type Value } from './language.ts';
 
 /** The most slots that `reduceSlots` sums: blocks of 32, 16, … 1. */
 export const mostSlots = 63;
@@ -12,7 +12,7 @@ export const mostSlots = 63;
  * aligned block of 2ⁱ slots has the same sum wherever it is computed. The blocks of n are its binary digits; they are
  * summed from the last, the smallest, to the first.
  */
-export const reduceSlots: KernelRecipe = kernel(
+export const reduceSlots: KernelDefinition = kernel(
   'reduceSlots',
   'gradient[length] = Σ over the slots, in a binary tree',
   { gradient: 'pointer', slots: 'pointer', slotStride: 'offset', slotCount: 'i32', length: 'i32' },
@@ -56,7 +56,7 @@ export const reduceSlots: KernelRecipe = kernel(
   },
 );
 
-export const sumSquares: KernelRecipe = kernel(
+export const sumSquares: KernelDefinition = kernel(
   'sumSquares',
   'out[0] = Σ values[length]²',
   { out: 'pointer', values: 'pointer', length: 'i32' },
@@ -125,7 +125,7 @@ export function adamValues(
   };
 }
 
-export const adam: KernelRecipe = kernel(
+export const adam: KernelDefinition = kernel(
   'adam',
   'p = keep·p; g = scale·g + penalty·p; m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p −= stepSize · m / (√v / √(1−β₂ᵗ) + ε)',
   {
@@ -201,7 +201,7 @@ export function sgdValues(
   };
 }
 
-export const sgd: KernelRecipe = kernel(
+export const sgd: KernelDefinition = kernel(
   'sgd',
   'g = scale·g + penalty·p; m = μm + g; p −= lr · (gradientShare·g + momentumShare·m)',
   {
@@ -235,7 +235,7 @@ export const sgd: KernelRecipe = kernel(
   },
 );
 
-export const moveAverage: KernelRecipe = kernel(
+export const moveAverage: KernelDefinition = kernel(
   'moveAverage',
   'average[length] += (parameters − average) · settings[0]',
   { average: 'pointer', parameters: 'pointer', length: 'i32', settings: 'pointer' },

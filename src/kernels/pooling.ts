@@ -1,10 +1,10 @@
 /**
  * Max-pooling with any window, stride and padding. The forward pass also stores the winner of each window: its position
  * in the window (row · width + column), as a byte, or as a float if a byte has too few values. The first of equal values wins and NaN always wins, as in PyTorch;
- * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above `floor`
- * (0 if a ReLU precedes the pool, −∞ otherwise).
+ * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above
+ * `threshold` (0 if a ReLU precedes the pool, −∞ otherwise).
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
 /** The most positions of a window whose winners are bytes; the kernels for larger ones are called `maxPoolLarge…`. */
 export const bytePositions = 256;
@@ -95,7 +95,7 @@ function forWindows(k: Recorder, p: Parameters, winners: Winners, body: (window:
   });
 }
 
-const pool = (name: string, winners: Winners): KernelRecipe =>
+const pool = (name: string, winners: Winners): KernelDefinition =>
   kernel(
     name,
     `pooled and winners (${winners}) = the maximum of each window of a map, and its position`,
@@ -116,8 +116,8 @@ const pool = (name: string, winners: Winners): KernelRecipe =>
     },
   );
 
-export const maxPool: KernelRecipe = pool('maxPool', 'bytes');
-export const maxPoolLarge: KernelRecipe = pool('maxPoolLarge', 'floats');
+export const maxPool: KernelDefinition = pool('maxPool', 'bytes');
+export const maxPoolLarge: KernelDefinition = pool('maxPoolLarge', 'floats');
 
 const gradients = {
   ...windows,
@@ -125,7 +125,7 @@ const gradients = {
   gradient: 'pointer',
   gradientRow: 'offset',
   gradientPixel: 'offset',
-  floor: 'f32',
+  threshold: 'f32',
 } as const;
 
 const gatedGradient = (
@@ -137,10 +137,10 @@ const gatedGradient = (
     .plus(p.gradientRow.scale(window.row))
     .plus(p.gradientPixel.scale(window.column))
     .plus(window.channel);
-  return k.load(window.pooled).greater(p.floor.splat()).select(k.load(place), k.vector(0));
+  return k.load(window.pooled).greater(p.threshold.splat()).select(k.load(place), k.vector(0));
 };
 
-const poolBackward = (name: string, winners: Winners): KernelRecipe =>
+const poolBackward = (name: string, winners: Winners): KernelDefinition =>
   kernel(
     name,
     `map (the gradient, zero at first) += the gradient of each window at its winner (${winners})`,
@@ -158,11 +158,11 @@ const poolBackward = (name: string, winners: Winners): KernelRecipe =>
     },
   );
 
-export const maxPoolBackward: KernelRecipe = poolBackward('maxPoolBackward', 'bytes');
-export const maxPoolLargeBackward: KernelRecipe = poolBackward('maxPoolLargeBackward', 'floats');
+export const maxPoolBackward: KernelDefinition = poolBackward('maxPoolBackward', 'bytes');
+export const maxPoolLargeBackward: KernelDefinition = poolBackward('maxPoolLargeBackward', 'floats');
 
 /** For windows inside the map that do not overlap: writes every position of each window. */
-const unpool = (name: string, size: number): KernelRecipe =>
+const unpool = (name: string, size: number): KernelDefinition =>
   kernel(
     name,
     `map = the gradient of each window of ${size}×${size} at its winner, 0 elsewhere`,
@@ -190,5 +190,5 @@ const unpool = (name: string, size: number): KernelRecipe =>
     },
   );
 
-export const unpool2: KernelRecipe = unpool('unpool2', 2);
-export const unpool4: KernelRecipe = unpool('unpool4', 4);
+export const unpool2: KernelDefinition = unpool('unpool2', 2);
+export const unpool4: KernelDefinition = unpool('unpool4', 4);

@@ -3,12 +3,12 @@
  * ReLU is off; with few channels and a large window it is faster to visit only winners. `sparseCollect` lists them for
  * each filter; the other kernels walk the lists. A patch's row is `run` = kernel width · channels adjacent floats.
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
 /** Words of a list entry: the patch's offset in the input (and in the input's gradient), and the gradient. */
 export const entryWords = 2;
 
-export const sparseCollect: KernelRecipe = kernel(
+export const sparseCollect: KernelDefinition = kernel(
   'sparseCollect',
   'lists[filter] = the winners with a gradient; counts[filter] = how many; bias[filter] (+)= their sum',
   {
@@ -40,7 +40,7 @@ export const sparseCollect: KernelRecipe = kernel(
     /** Distance between patches in the input. */
     stepRow: 'offset',
     stepPixel: 'offset',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     // Offset of a winner's patch from its window's.
@@ -61,7 +61,7 @@ export const sparseCollect: KernelRecipe = kernel(
         const pooled = k.variable(p.pooled.plus(p.pooledRow.scale(y)).plus(at));
         const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
         k.loop(p.pooledWidth, () => {
-          const open = k.load(pooled).greater(p.floor.splat());
+          const open = k.load(pooled).greater(p.threshold.splat());
           // −0 + 0 is 0, whose word is 0.
           const value = open.select(k.load(gradient), k.vector(0)).add(k.vector(0));
           k.store(livePlace, value);
@@ -187,14 +187,14 @@ function walkLists(
   });
 }
 
-export const sparseWeightGradient: KernelRecipe = kernel(
+export const sparseWeightGradient: KernelDefinition = kernel(
   'sparseWeightGradient',
   'out (+)= Σ over the list: gradient · patch of the input',
   walk,
   (k, p) => walkLists(k, p, () => () => {}),
 );
 
-export const sparseGradients: KernelRecipe = kernel(
+export const sparseGradients: KernelDefinition = kernel(
   'sparseGradients',
   'out (+)= Σ over the list: gradient · patch of the input; mapGradient (zero at first) += gradient · weights, at the patch',
   {

@@ -10,7 +10,7 @@ import {
   wasmTarget,
 } from './catalogue.ts';
 import {
-  type KernelRecipe,
+  type KernelDefinition,
   kernel,
   type ParameterTypes,
   type Recorder,
@@ -33,8 +33,10 @@ function run<P extends ParameterTypes>(
   const memory = new webAssembly.Memory({ initial: 1, maximum: 1, shared: false });
   const view = new Float32Array(memory.buffer);
   view.set(floats);
-  const recipe = kernel('sample', 'a sample', parameters, body);
-  const module = new webAssembly.Module(assembleModule([recipe.record(target)], { shared: false, fused }));
+  const definition = kernel('sample', 'a sample', parameters, body);
+  const module = new webAssembly.Module(
+    assembleModule([definition.record(target)], { shared: false, fused }),
+  );
   const { exports } = new webAssembly.Instance(module, { env: { memory } });
   (exports.sample as (...values: readonly number[]) => void)(...values);
   return view;
@@ -423,7 +425,7 @@ describe('fused multiply-adds', () => {
 });
 
 describe('modules', () => {
-  const sample: KernelRecipe = kernel(
+  const sample: KernelDefinition = kernel(
     'double',
     'map[length] = 2 · map',
     { map: 'pointer', length: 'i32', step: 'offset' },

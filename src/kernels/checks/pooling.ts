@@ -127,14 +127,14 @@ const prepareWinners =
   };
 
 function flowing(m: Float64Array, a: Arguments, y: number, x: number, c: number): number {
-  return m[pooledAt(a, y, x, c)]! > a.floor! ? m[gradientAt(a, y, x, c)]! : 0;
+  return m[pooledAt(a, y, x, c)]! > a.threshold! ? m[gradientAt(a, y, x, c)]! : 0;
 }
 
 const poolBackwardChecks = (winners: Winners, own: readonly Pooling[]): KernelCheck[] =>
-  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+  [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
     own.map((pooling) => ({
-      title: `${inWords(pooling)}, floor ${floor}`,
-      arguments: { ...windowArguments(pooling, winners), ...gradients, floor },
+      title: `${inWords(pooling)}, threshold ${threshold}`,
+      arguments: { ...windowArguments(pooling, winners), ...gradients, threshold },
       prepare: prepareWinners(winners),
       plain(m, a, before) {
         eachWindow(a, (y, x, c, places) => {
@@ -152,7 +152,7 @@ export const maxPoolLargeBackward: readonly KernelCheck[] = poolBackwardChecks('
 ]);
 
 const unpoolChecks = (size: number): KernelCheck[] =>
-  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+  [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
     [
       [size, size],
       [3 * size + 1, 2 * size + size - 1],
@@ -160,8 +160,8 @@ const unpoolChecks = (size: number): KernelCheck[] =>
       const sides = [size, size] as const;
       const pooling: Pooling = { kernel: sides, stride: sides, padding: [0, 0], size: [height, width] };
       return {
-        title: `on ${height}×${width}, floor ${floor}`,
-        arguments: { ...windowArguments(pooling, 'bytes'), ...gradients, floor },
+        title: `on ${height}×${width}, threshold ${threshold}`,
+        arguments: { ...windowArguments(pooling, 'bytes'), ...gradients, threshold },
         prepare: prepareWinners('bytes'),
         plain(m, a, { bytes }) {
           eachWindow(a, (y, x, c, places) => {

@@ -14,7 +14,7 @@ function winnersOf(
     for (let y = 0; y < a.pooledHeight!; y++) {
       for (let x = 0; x < a.pooledWidth!; x++) {
         const at = y * a.gradientRow! + x * a.pixel! + filter;
-        const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.floor!;
+        const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.threshold!;
         const gradient = open ? floats[a.gradient! + at]! : 0;
         if (gradient === 0) continue;
         const winner = bytes[4 * (a.winners! + y * a.winnerRow! + x * a.winnerPixel!) + filter]!;
@@ -36,7 +36,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
   filters: [4, 28],
   pooledWidth: [1, 5],
   biasStep: [1, 9],
-  floor: [0, Number.NEGATIVE_INFINITY],
+  threshold: [0, Number.NEGATIVE_INFINITY],
 }).map((size): KernelCheck => {
   const [lists, listStride, counts, table, live] = [
     20_000,

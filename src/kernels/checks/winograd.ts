@@ -70,7 +70,7 @@ const outputs = (size: number) =>
     tileColumns: [1, 3],
     channels: [4, 12, 28],
     missing: [0, 1, 3],
-    floor: [0, Number.NEGATIVE_INFINITY],
+    threshold: [0, Number.NEGATIVE_INFINITY],
   })
     .filter(({ missing }) => missing < size)
     .map(({ missing, ...counts }) => ({
@@ -79,8 +79,8 @@ const outputs = (size: number) =>
       width: counts.tileColumns * size - missing,
     }));
 
-const outputTitle = ({ height, width, channels, floor }: Arguments): string =>
-  `${height}×${width}×${channels}, floor ${floor}`;
+const outputTitle = ({ height, width, channels, threshold }: Arguments): string =>
+  `${height}×${width}×${channels}, threshold ${threshold}`;
 
 const outputChecks = (scheme: Scheme): KernelCheck[] =>
   outputs(scheme.tile).map((named) => ({
@@ -88,7 +88,7 @@ const outputChecks = (scheme: Scheme): KernelCheck[] =>
     arguments: { ...named, bias: 40_000 },
     plain(m, a) {
       eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
-        m[mapAt(a, row, column, c)] = Math.max(a.floor!, values[i]![j]! + m[a.bias! + c]!);
+        m[mapAt(a, row, column, c)] = Math.max(a.threshold!, values[i]![j]! + m[a.bias! + c]!);
       });
     },
   }));
@@ -104,7 +104,7 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
     plain(m, a) {
       eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
         const activation = m[a.activation! + row * a.activationRow! + column * a.activationPixel! + c]!;
-        m[mapAt(a, row, column, c)] = activation > a.floor! ? values[i]![j]! : 0;
+        m[mapAt(a, row, column, c)] = activation > a.threshold! ? values[i]![j]! : 0;
       });
     },
   }));
@@ -146,7 +146,7 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
           (_, n) => values[i * pool + Math.floor(n / pool)]![j * pool + (n % pool)]!,
         );
         const largest = Math.max(...window);
-        m[mapAt(a, row, column, c)] = Math.max(a.floor!, largest + m[a.bias! + c]!);
+        m[mapAt(a, row, column, c)] = Math.max(a.threshold!, largest + m[a.bias! + c]!);
         const winner = Number.isNaN(largest) ? winnerOf(window) : window.indexOf(largest);
         bytes[4 * (a.winners! + row * a.winnerRow! + column * a.winnerPixel!) + c] = winner;
       });

@@ -6,7 +6,7 @@
  *
  * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
  */
-import { type Code, floorOf } from '../plan/code.ts';
+import { type Code, reluThreshold } from '../plan/code.ts';
 import { type Chunk, imagesOf, type MapBuffer } from '../plan/maps.ts';
 import type { Place } from '../plan/memory.ts';
 import type { BatchNorm } from '../plan/operations.ts';
@@ -215,7 +215,7 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
         mean: vector('mean'),
         scale: vector('scale'),
         shift: vector('shift'),
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       }),
     );
   const backward = (code: Code, chunk: Chunk): void => {
@@ -227,7 +227,7 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
         scale: vector('scale'),
         offset: vector('offset'),
         slope: vector('slope'),
-        floor: floorOf(context.masksInput),
+        threshold: reluThreshold(context.masksInput),
       }),
     );
   };

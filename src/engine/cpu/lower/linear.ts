@@ -8,7 +8,7 @@
  * in the forward pass and by input in the backward pass. If nothing else needs its gradient, each part of it changes the
  * weights at once, and the whole of it is never stored.
  */
-import { type Code, type Emit, floorOf } from '../plan/code.ts';
+import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
 import type { Chunk } from '../plan/maps.ts';
 import { type Linear, unevenStride } from '../plan/operations.ts';
 import { cut } from '../plan/timeline.ts';
@@ -78,7 +78,7 @@ class Products {
       rows: chunk.count,
       columns: count,
       bias: layout.parameters.at + matrix.bias + first,
-      floor: floorOf(relu),
+      threshold: reluThreshold(relu),
     });
   }
 
@@ -155,7 +155,7 @@ class Products {
       activation: x.at(chunk, 0) + first,
       activationRow: x.imageStride,
       length: count,
-      floor: 0,
+      threshold: 0,
     });
   }
 }

@@ -128,7 +128,7 @@ export function maskGradient(
     activationRow: activation.rowStride,
     rows: activation.shape.height,
     length: activation.rowLength,
-    floor: 0,
+    threshold: 0,
   });
 }
 

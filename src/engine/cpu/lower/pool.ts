@@ -1,7 +1,7 @@
 /** Max-pools that are not fused into a convolution, and the pooling code shared with convolutions. */
 import { bytePositions } from '../../../kernels/pooling.ts';
 import type { MaxPool2dSpec } from '../../../model/layer.ts';
-import { type Code, floorOf } from '../plan/code.ts';
+import { type Code, reluThreshold } from '../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
 import { isPoolOfTiles, type MapShape, type Pool } from '../plan/operations.ts';
 import { imageTasks, type Lowered, type LoweringContext } from './lowering.ts';
@@ -98,7 +98,7 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
           gradientRow: dy!.rowStride,
           gradientPixel: dy!.pixelStride,
           // A winner's value is the pooled value, which shows whether a ReLU before the pool was on.
-          floor: floorOf(context.masksInput),
+          threshold: reluThreshold(context.masksInput),
         };
         poolBackward(code, spec, operation.input, gradient, context.dxStays);
       }

@@ -1,5 +1,5 @@
 /** A ReLU that no other operation absorbs. */
-import { floorOf } from '../plan/code.ts';
+import { reluThreshold } from '../plan/code.ts';
 import type { Relu } from '../plan/operations.ts';
 import { imageTasks, type Lowered, type LoweringContext, maskGradient } from './lowering.ts';
 
@@ -14,7 +14,7 @@ export function lowerRelu(_: Relu, { x, y, dx, dy, masksInput }: LoweringContext
           mapRow: x.rowStride,
           rows: x.shape.height,
           length: x.rowLength,
-          floor: floorOf(true),
+          threshold: reluThreshold(true),
         });
       }
     },

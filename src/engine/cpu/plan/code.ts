@@ -82,4 +82,4 @@ export function emit(...parts: readonly Emit[]): readonly Instruction[] {
 }
 
 /** Whether a ReLU's gradient still has to be applied to a written gradient, which passes where activations are above it. */
-export const floorOf = (relu: boolean): number => (relu ? 0 : Number.NEGATIVE_INFINITY);
+export const reluThreshold = (relu: boolean): number => (relu ? 0 : Number.NEGATIVE_INFINITY);

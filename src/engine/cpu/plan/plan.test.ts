@@ -59,23 +59,23 @@ const narrow = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 32, 3
 test('maps that do not fit the cache, and only these, are prefetched before a transform', () => {
   const calls = callsOf(narrow, 40, 16 * 1024);
   const transforms = calls.flatMap(({ kernel }, i) => (/^winograd\d(Input|Gradient)$/.test(kernel) ? i : []));
-  let touched = 0;
+  let prefetches = 0;
   for (const i of transforms) {
     const before = calls[i - 1]!;
     // The gradient that a pool's one is spread out to is of one image, and is in the cache.
-    if (before.kernel !== 'touch') continue;
-    touched++;
-    const [touch, transform] = [named(before), named(calls[i]!)];
+    if (before.kernel !== 'prefetchRows') continue;
+    prefetches++;
+    const [prefetch, transform] = [named(before), named(calls[i]!)];
     const size = calls[i]!.kernel === 'winograd4Input' ? 6 : 4;
-    expect(touch).toMatchObject({
+    expect(prefetch).toMatchObject({
       map: transform.map,
       mapRow: transform.rowStride,
       rows: 4 * (transform.tileRows! - 1) + size,
       length: (4 * (transform.tileColumns! - 1) + size) * transform.pixelStride!,
     });
   }
-  expect(touched).toBeGreaterThan(transforms.length / 2);
-  expect(callsOf(narrow, 40, 64 * 1024 * 1024).map(({ kernel }) => kernel)).not.toContain('touch');
+  expect(prefetches).toBeGreaterThan(transforms.length / 2);
+  expect(callsOf(narrow, 40, 64 * 1024 * 1024).map(({ kernel }) => kernel)).not.toContain('prefetchRows');
 });
 
 test("a pool's gradient is spread out for an image when the one before is used up, where an image fills blocks", () => {

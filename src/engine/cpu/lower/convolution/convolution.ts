@@ -6,7 +6,7 @@
  * With a pool, the ReLU's gradient is applied while the pool's gradient is spread out; without one, see `lowering.ts`.
  */
 
-import { type Code, type Emit, floorOf } from '../../plan/code.ts';
+import { type Code, type Emit, reluThreshold } from '../../plan/code.ts';
 import { type Chunk, imagesOf, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
@@ -101,7 +101,7 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
         gradient: dy!.at(chunk, image),
         gradientRow: dy!.rowStride,
         gradientPixel: dy!.pixelStride,
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       };
       poolBackward(code, pool, full, windows, !gradient.shares);
       return;
@@ -113,7 +113,7 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
       mapRow: dy!.rowStride,
       rows: full.height,
       length: full.width * full.stored,
-      floor: Number.NEGATIVE_INFINITY,
+      threshold: Number.NEGATIVE_INFINITY,
     });
   };
   const eachImage = (chunk: Chunk, body: (code: Code, image: number) => void): Emit[] =>

@@ -3,7 +3,7 @@
  * its input is not needed.
  */
 
-import { floorOf } from '../../plan/code.ts';
+import { reluThreshold } from '../../plan/code.ts';
 import { cutRows } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 
@@ -43,7 +43,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           weights: derived.forward.place.at,
           weightRow: derived.forward.rowStride,
           bias: derived.forward.place.at + taps * derived.forward.rowStride,
-          floor: floorOf(relu),
+          threshold: reluThreshold(relu),
         });
       }
     },

@@ -1,5 +1,5 @@
 /** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
-import { type Code, floorOf } from '../../plan/code.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import type { LoweringContext } from '../lowering.ts';
@@ -46,7 +46,7 @@ export function inputScatter(
         activationRow: x.rowStride,
         rows: input.height,
         length: input.width * input.stored,
-        floor: floorOf(masksInput),
+        threshold: reluThreshold(masksInput),
       });
     },
   };

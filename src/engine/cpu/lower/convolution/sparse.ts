@@ -3,7 +3,7 @@
  * Weight and input gradients of an image use the same lists, so both are computed together.
  */
 import { entryWords } from '../../../../kernels/sparse.ts';
-import { floorOf } from '../../plan/code.ts';
+import { reluThreshold } from '../../plan/code.ts';
 import { cutImages, cutRows } from '../blocks.ts';
 import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
 import { inputScatter } from './scatter.ts';
@@ -65,7 +65,7 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
               pool,
               stepRow: spec.stride[0] * x.rowStride,
               stepPixel: spec.stride[1] * x.pixelStride,
-              floor: floorOf(relu),
+              threshold: reluThreshold(relu),
             });
             const walk = {
               lists: lists.at,

@@ -5,7 +5,7 @@
  * the same scheme.
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
-import { type Code, floorOf } from '../../plan/code.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
 import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
 import { type Convolution, unevenStride } from '../../plan/operations.ts';
@@ -58,7 +58,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { parameters } = context.layout;
   const { cacheFloats } = context.layout.operations;
   const [paddingY, paddingX] = spec.padding;
-  const floor = floorOf(operation.relu);
+  const threshold = reluThreshold(operation.relu);
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
   const inputTiles = tilesOf(scheme, input);
@@ -81,7 +81,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a chunk is finished. */
   const weightPlanes = backward ? context.working(planes * weightPlaneStride, 'backward') : undefined;
 
-  const touched = context.working(1, 'forward', 'backward');
+  const prefetched = context.working(1, 'forward', 'backward');
 
   /** Transforms a block of a map; if it has left the cache, it is first fetched in the order of memory. */
   const toPlanes = (
@@ -100,8 +100,8 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     for (const { image, row, rows, before } of block.pieces) {
       const first = map.at(chunk, image, row * tile - offsetY, -offsetX);
       if (map.floats > cacheFloats) {
-        code.call('touch', {
-          out: touched.at,
+        code.call('prefetchRows', {
+          out: prefetched.at,
           map: first,
           mapRow: map.rowStride,
           rows: rows * tile + overlap,
@@ -152,7 +152,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             winnerPixel: winners!.pixelStride,
           }),
           bias: parameters.at + matrix.bias,
-          floor,
+          threshold,
         });
       }
     },
@@ -230,7 +230,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           activation: x.at(chunk, image, row * tile),
           activationRow: x.rowStride,
           activationPixel: x.pixelStride,
-          floor: floorOf(context.masksInput),
+          threshold: reluThreshold(context.masksInput),
         });
       }
     },
