@@ -40,6 +40,8 @@ export interface CpuOptions extends SessionOptions {
   readonly kernels: KernelProvider;
   /** Bytes of the second-level cache that blocks must fit; this machine's by default. */
   readonly cacheBytes?: number;
+  /** Bytes to leave unused before everything else, to place it beyond 4 GiB; 0 by default. */
+  readonly reservedBytes?: number;
   /** Wraps the kernels of a session on the calling thread, to observe them. */
   readonly library?: (library: KernelLibrary, memory: EngineMemory) => KernelLibrary;
 }
@@ -67,7 +69,8 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const cacheBytes = options.cacheBytes ?? (await cacheSize());
   const predictsOnly = options.purpose === 'predict';
   const operations = planOperations(network, cacheBytes, predictsOnly);
-  const layout = new ParameterLayout(operations, batchSize, threads);
+  const { reservedBytes = 0 } = options;
+  const layout = new ParameterLayout(operations, batchSize, threads, [], reservedBytes);
   checkMemory(network, layout, options, nativeBytes);
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
     shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
@@ -94,7 +97,7 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
     };
     const pool = shared
       ? await workerPool(workers, {
-          ...{ network, predictsOnly, cacheBytes, kernels, threads },
+          ...{ network, predictsOnly, cacheBytes, reservedBytes, kernels, threads },
           largestBatch: batchSize,
           shared: state,
         })

@@ -81,6 +81,8 @@ export class ParameterLayout {
   readonly largestBatch: number;
   readonly threads: number;
   readonly arrays: readonly ArrayName[];
+  /** Bytes before it, which are not used. */
+  readonly start: number;
   readonly parameters: Place;
   /** For each convolution: matrices derived from its weights. */
   readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
@@ -103,13 +105,15 @@ export class ParameterLayout {
     largestBatch: number,
     threads: number,
     arrays: readonly ArrayName[] = [],
+    startBytes = 0,
   ) {
     this.operations = operations;
     this.largestBatch = largestBatch;
     this.threads = threads;
     this.arrays = arrays;
+    this.start = startBytes;
     // Address 0 stays unused.
-    const region = new Region(16);
+    const region = new Region(16 + startBytes / 4);
     const { list, input, parameterLength } = operations;
     this.#settings = region.allocate(threads * settingsFloats);
     this.#byteValues = region.allocate(threads * input.channels * byteLevels);
@@ -184,10 +188,8 @@ export class ParameterLayout {
   with(arrays: readonly ArrayName[]): ParameterLayout {
     const missing = arrays.filter((name) => !this.has(name));
     if (missing.length === 0) return this;
-    return new ParameterLayout(this.operations, this.largestBatch, this.threads, [
-      ...this.arrays,
-      ...missing,
-    ]);
+    const all = [...this.arrays, ...missing];
+    return new ParameterLayout(this.operations, this.largestBatch, this.threads, all, this.start);
   }
 
   /** Address of a worker's optimizer settings for the current step. */

@@ -1,10 +1,22 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { randomCase } from '../../../../test/cases.ts';
+import { randomImages } from '../../../../test/compare.ts';
+import { nativeOf, targetsHere } from '../../../../test/native.ts';
 import { kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Network } from '../../../model/layer.ts';
 import { buildNetwork } from '../../../model/network.ts';
 import { vgg7 } from '../../../model/vgg.ts';
+import { openCpuSession } from '../driver.ts';
+import { openLibrary } from '../kernels/library.ts';
+import { wholePages } from '../kernels/memory.ts';
+import { plainWasmKernels } from '../kernels/provider.ts';
+import { webAssembly } from '../kernels/webassembly.ts';
 import { trainings } from '../measure/examine.ts';
+import { Barrier, controlWords } from '../run/barrier.ts';
+import { Executor } from '../run/executor.ts';
+import { cacheSize } from '../run/threads.ts';
 import type { Call } from './code.ts';
+import { meet } from './memory.ts';
 import { planOperations, usualCacheBytes } from './operations.ts';
 import { ParameterLayout, trainingArrays } from './parameters.ts';
 import { compilePlan, groupSizesOf, planMemory } from './plan.ts';
@@ -118,4 +130,149 @@ test("the doctor's trainings use every kernel", () => {
     }
   }
   expect([...called].sort()).toEqual([...kernelNames].sort());
+});
+
+/** Networks of layers in any order, with batches that go by tasks and by groups. */
+const randomCases = Array.from({ length: 60 }, (_, i) => randomCase(1000 + i));
+
+const modes = ['train', 'evaluate'] as const;
+
+describe.each(randomCases)('random network of %#', ({ model, input, batch }) => {
+  const network = buildNetwork(model, input);
+
+  test.each(modes)('buffers that are alive together do not overlap: %s', (mode) => {
+    const { buffers } = planMemory(layoutOf(network, batch), { batch, mode });
+    for (const arena of [buffers.shared, buffers.scratch]) {
+      for (const [i, a] of arena.buffers.entries()) {
+        for (const b of arena.buffers.slice(i + 1)) {
+          const apart =
+            a.place.offset + a.floats <= b.place.offset || b.place.offset + b.floats <= a.place.offset;
+          expect(apart || !meet(a, b)).toBe(true);
+        }
+      }
+    }
+  });
+});
+
+/** Runs each item of a phase from the same memory, and fails where two write the same place. */
+class ObservedBarrier extends Barrier {
+  readonly #floats: Float32Array;
+  readonly #scratch: readonly [from: number, to: number];
+
+  constructor(floats: Float32Array, scratch: readonly [from: number, to: number]) {
+    super(new Int32Array(controlWords), 1);
+    this.#floats = floats;
+    this.#scratch = scratch;
+  }
+
+  override claim<T>(items: readonly T[], run: (item: T) => void): void {
+    const words = new Int32Array(this.#floats.buffer);
+    const before = words.slice();
+    const written = new Map<number, number>();
+    for (const item of items) {
+      words.set(before);
+      run(item);
+      const [from, to] = this.#scratch;
+      for (let i = 0; i < words.length; i++) {
+        if (words[i] === before[i] || (i >= from && i < to)) continue;
+        if (written.has(i)) throw new Error(`two items of a phase write float ${i}`);
+        written.set(i, words[i]!);
+      }
+    }
+    words.set(before);
+    for (const [i, word] of written) words[i] = word;
+  }
+}
+
+test.each(randomCases.slice(0, 25))(
+  'items of a phase write different places: random network of %#',
+  async (given) => {
+    const network = buildNetwork(given.model, given.input);
+    const batch = Math.min(given.batch, 9);
+    const layout = layoutOf(network, batch);
+    const { floats: needed, shared, scratch } = planMemory(layout, { batch, mode: 'train' });
+    if (needed > 200_000) return;
+    const memory = new webAssembly.Memory({
+      initial: Math.ceil(needed / 2 ** 14),
+      maximum: 65_536,
+      shared: false,
+    });
+    const floats = new Float32Array(memory.buffer);
+    const kernels = await openLibrary(await plainWasmKernels(false, () => {}), memory);
+    const state = {
+      memory,
+      control: new Int32Array(controlWords),
+      losses: new Float64Array(batch),
+      ranks: new Int32Array(batch),
+    };
+    const start = layout.length + shared;
+    const barrier = new ObservedBarrier(floats, [start, start + scratch]);
+    const executor = new Executor(layout, kernels, state, 0, barrier);
+    const values = randomImages(given.input, batch, 3);
+    const labels = new Uint16Array(batch);
+    const samples = Uint32Array.from(labels.keys());
+    const source = { kind: 'values', values, labels, samples, seed: 1, epoch: 1 } as const;
+    for (const command of [
+      { kind: 'initialize', seed: 1 },
+      { kind: 'derive' },
+      { kind: 'gradients', source, batchSize: batch, totals: new Float64Array(3) },
+    ] as const) {
+      for (const _ of executor.run(command, layout.arrays));
+    }
+    expect(state.losses.every(Number.isFinite)).toBe(true);
+  },
+);
+
+test('predicted memory is allocated memory, to the byte', async () => {
+  const sizes: number[] = [];
+  const session = await openCpuSession(narrow, {
+    batchSize: 9,
+    shared: false,
+    kernels: plainWasmKernels,
+    library: (library, memory) => ({
+      ...library,
+      bind: (calls) => {
+        sizes.push(memory.buffer.byteLength);
+        return library.bind(calls);
+      },
+    }),
+  });
+  const images = randomImages([3, 32, 32], 9, 1);
+  await session.gradients(images, new Array<number>(9).fill(0));
+  await session.close();
+  const layout = new ParameterLayout(planOperations(narrow, await cacheSize()), 9, 1, [
+    'gradients',
+    'splitGradients',
+  ]);
+  const { floats } = planMemory(layout, { batch: 9, mode: 'train' });
+  expect(sizes.at(-1)).toBe(wholePages(floats * 4));
+});
+
+describe.skipIf(targetsHere.length === 0)('native memory', () => {
+  test('beyond 4 GiB the same values result', async () => {
+    const near = await openCpuSession(narrow, {
+      batchSize: 9,
+      threads: 1,
+      kernels: nativeOf(targetsHere[0]!),
+    });
+    const far = await openCpuSession(narrow, {
+      batchSize: 9,
+      threads: 1,
+      kernels: nativeOf(targetsHere[0]!),
+      reservedBytes: 2 ** 32 + 2 ** 20,
+    });
+    const images = randomImages([3, 32, 32], 9, 1);
+    const results = [];
+    for (const session of [near, far]) {
+      await session.initialize(1);
+      const { loss, gradients } = await session.gradients(images, new Array<number>(9).fill(1));
+      results.push([
+        loss,
+        [...(await session.predict(images, 9))],
+        [...gradients.values()].map(({ data }) => [...data]),
+      ]);
+      await session.close();
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
 });

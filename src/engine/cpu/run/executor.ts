@@ -94,13 +94,19 @@ export class Executor {
   #batch!: Batch;
   #lossOptions: LossOptions = plainLoss;
 
-  constructor(layout: ParameterLayout, kernels: KernelLibrary, shared: SharedState, worker: number) {
+  constructor(
+    layout: ParameterLayout,
+    kernels: KernelLibrary,
+    shared: SharedState,
+    worker: number,
+    barrier: Barrier = new Barrier(shared.control, layout.threads),
+  ) {
     const { network, input } = layout.operations;
     this.#layout = layout;
     this.#shared = shared;
     this.#kernels = kernels;
     this.#worker = worker;
-    this.#barrier = new Barrier(shared.control, layout.threads);
+    this.#barrier = barrier;
     this.#loader = new ImageLoader(input, kernels, layout.byteValues(worker));
     this.#loss = new LossComputer(network.output[0]!, shared);
   }

@@ -12,6 +12,7 @@ export interface WorkerStart {
   readonly predictsOnly: boolean;
   readonly largestBatch: number;
   readonly cacheBytes: number;
+  readonly reservedBytes: number;
   readonly kernels: KernelSource;
   readonly shared: SharedState;
   readonly threads: number;
@@ -45,11 +46,23 @@ export function serve(
   return async (message) => {
     try {
       if ('network' in message) {
-        const { network, predictsOnly, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
+        const {
+          network,
+          predictsOnly,
+          largestBatch,
+          cacheBytes,
+          reservedBytes,
+          kernels,
+          shared,
+          threads,
+          worker,
+        } = message;
         const layout = new ParameterLayout(
           planOperations(network, cacheBytes, predictsOnly),
           largestBatch,
           threads,
+          [],
+          reservedBytes,
         );
         const library = await openLibrary(kernels, shared.memory);
         executor = new Executor(layout, library, shared, worker);
