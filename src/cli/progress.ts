@@ -4,7 +4,7 @@
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
-import { wholeGroups } from '../engine/accumulation.ts';
+import { wholeGroups } from '../engine/step.ts';
 import { choosingMetric } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
 import { type FitResult, type LoopState, placeOf } from '../train/fit.ts';

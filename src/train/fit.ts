@@ -6,8 +6,8 @@
  * Output (lines, files, images) is left to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
-import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
 import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
+import { updatesIn, wholeGroups } from '../engine/step.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { checkOptions, checkWhole, type KnownKeys, longestTimer } from '../options.ts';

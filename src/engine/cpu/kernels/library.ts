@@ -5,6 +5,7 @@
 import { type KernelName, kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Target, TileSize } from '../../../kernels/language.ts';
 import type { Call } from '../plan/code.ts';
+import type { EngineMemory } from './memory.ts';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
 
 /** The source of kernels; it can be sent to workers. */
@@ -54,10 +55,10 @@ export interface KernelLibrary {
 }
 
 /** Binds kernels to a memory. */
-export async function openLibrary(source: KernelSource, memory: WasmMemory): Promise<KernelLibrary> {
+export async function openLibrary(source: KernelSource, memory: EngineMemory): Promise<KernelLibrary> {
   if (source.kind === 'native')
     return (await import('./native-library-node.ts')).openNative(source.path, memory, source.program);
-  return openModule(source.module, memory);
+  return openModule(source.module, memory as WasmMemory);
 }
 
 /** A kernel ignores arguments beyond its parameters. */

@@ -6,7 +6,10 @@ import { vgg7 } from '../../../model/vgg.ts';
 import { trainings } from '../measure/examine.ts';
 import type { Call } from './code.ts';
 import { planOperations, usualCacheBytes } from './operations.ts';
-import { chunkImages, compilePlan, groupSizesOf, planFloats, SessionMemory, squareCount } from './plan.ts';
+import { ParameterLayout, trainingArrays } from './parameters.ts';
+import { compilePlan, groupSizesOf, planMemory } from './plan.ts';
+import { chunkImages } from './timeline.ts';
+import { type Rule, squareCount } from './update.ts';
 
 test.each([
   [100, 32],
@@ -32,10 +35,18 @@ test('the last of many groups are small; a few groups are equal', () => {
   expect(groupSizesOf(8, 2)).toEqual([4, 4]);
 });
 
+/** The layout of a session that has trained with Adam and all options. */
+function layoutOf(network: Network, batch: number, cacheBytes: number = usualCacheBytes): ParameterLayout {
+  const optimizer = { kind: 'adam', lr: 0, betas: [0, 0], epsilon: 0, weightDecay: 0 } as const;
+  const arrays = trainingArrays(optimizer, { accumulate: 2, clipNorm: 1, averageDecay: 0.9 });
+  return new ParameterLayout(planOperations(network, cacheBytes), batch, 1, arrays);
+}
+
+const adamRule: Rule = { kind: 'adam', average: false };
+
 /** All kernel calls of a training step's images. */
 function callsOf(network: Network, batch: number, cacheBytes: number): readonly Call[] {
-  const memory = new SessionMemory(planOperations(network, cacheBytes), batch, 1);
-  const { phases } = compilePlan(memory, batch, 'train', 1, 0);
+  const { phases } = compilePlan(layoutOf(network, batch, cacheBytes), { batch, mode: 'train' }, 0);
   return phases.flatMap(({ items }) => items.flat().filter((call) => 'kernel' in call));
 }
 
@@ -79,29 +90,29 @@ test("a pool's gradient is spread out for an image when the one before is used u
 });
 
 test('every range of parameters has a sum of squares', () => {
-  const memory = new SessionMemory(planOperations(narrow, usualCacheBytes), 8, 1);
-  const { update } = compilePlan(memory, 8, 'train', 1, 0);
-  const [phase] = update({ rule: 'adam', accumulated: undefined, clip: true, average: false });
-  expect(squareCount(memory.operations)).toBe(phase!.items.length);
+  const layout = layoutOf(narrow, 8);
+  const { update } = compilePlan(layout, { batch: 8, mode: 'train' }, 0);
+  const [phase] = update({ rule: adamRule, accumulated: undefined, clip: true });
+  expect(squareCount(layout.operations)).toBe(phase!.items.length);
 });
 
 test('a network that is too large for any machine is planned without listing its parts', () => {
   const options = { channels: [1e6, 1e6], hidden: 1e6 } as const;
   const huge = buildNetwork(vgg7({ classes: 10, ...options }), [3, 32, 32]);
-  const memory = new SessionMemory(planOperations(huge, usualCacheBytes), 100, 2);
-  expect(planFloats(memory, 100, 'train', 2)).toBeGreaterThan(2 ** 50);
+  const { floats } = planMemory(layoutOf(huge, 100), { batch: 100, mode: 'train' });
+  expect(floats).toBeGreaterThan(2 ** 49);
 });
 
 test("the doctor's trainings use every kernel", () => {
   const called = new Set<string>(['loadImage', 'peak']);
   for (const { network, input, batchSize, optimizer, stepOptions } of trainings) {
     const built = buildNetwork(network, input);
-    const memory = new SessionMemory(planOperations(built, usualCacheBytes), batchSize, 1);
-    const { phases, update } = compilePlan(memory, batchSize, 'train', 1, 0);
+    const layout = layoutOf(built, batchSize);
+    const { phases, update } = compilePlan(layout, { batch: batchSize, mode: 'train' }, 0);
     const clip = stepOptions?.clipNorm !== undefined;
     const average = stepOptions?.averageDecay !== undefined;
-    const rule = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
-    const updates = update({ rule, accumulated: undefined, clip, average });
+    const kind = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
+    const updates = update({ rule: { kind, average }, accumulated: undefined, clip });
     for (const call of [...phases, ...updates].flatMap(({ items }) => items.flat())) {
       if ('kernel' in call) called.add(call.kernel);
     }
