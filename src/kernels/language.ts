@@ -74,6 +74,9 @@ export type Statement =
       readonly no: readonly Statement[];
     };
 
+/** A statement of a kind. */
+export type StatementOf<K extends Statement['kind']> = Extract<Statement, { kind: K }>;
+
 /**
  * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane;
  * `bytes`: `lanes` adjacent unsigned bytes, as floats; `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of
@@ -186,8 +189,9 @@ export class Value {
   halve(): Value {
     return this.recorder.define('halve', 'vector', [this], this.lanes / 2);
   }
-  /** The sum of a vector's lanes, by adding halves until one lane is left. */
+  /** The sum of four lanes, by adding halves until one lane is left; wider vectors are halved before. */
   sum(): Value {
+    if (this.lanes !== granule) throw new TypeError(`sum of ${this.lanes} lanes; halve them first`);
     return this.recorder.define('sum', 'f32', [this]);
   }
   toFloat(): Value {
