@@ -23,30 +23,48 @@ export interface WeightSink {
 /** The most values that are copied at a time: 4 MiB. */
 export const partValues: number = 2 ** 20;
 
-/** Reads tensors in memory. @throws UsageError if a tensor's values do not match its shape. */
+export const shapesOf = (weights: Weights): ReadonlyMap<string, Shape> =>
+  new Map([...weights].map(([name, { shape }]) => [name, shape]));
+
+/** @throws UsageError if a tensor's values do not match its shape. */
+export function checkSizes(weights: Weights): void {
+  for (const [name, { shape, data }] of weights) {
+    if (data.length === sizeOf(shape)) continue;
+    throw new UsageError(
+      `tensor ${JSON.stringify(name)}: shape [${shape.join(', ')}] needs ${sizeOf(shape)} values, not ${data.length}`,
+    );
+  }
+}
+
+/** Reads tensors in memory, or what is already a source. @throws UsageError if values do not match their shape. */
 export function sourceOf(weights: Weights | WeightSource): WeightSource {
   if ('read' in weights) return weights;
-  for (const [name, { shape, data }] of weights) {
-    if (data.length !== sizeOf(shape)) {
-      throw new UsageError(
-        `tensor ${JSON.stringify(name)}: shape [${shape.join(', ')}] needs ${sizeOf(shape)} values, not ${data.length}`,
-      );
-    }
-  }
+  checkSizes(weights);
   return {
-    shapes: new Map([...weights].map(([name, { shape }]) => [name, shape])),
+    shapes: shapesOf(weights),
     read: async (name, from, into) => {
       into.set(weights.get(name)!.data.subarray(from, from + into.length));
     },
   };
 }
 
+/** The tensors of two sources, which have different names. */
+export function joined(first: WeightSource, second: WeightSource): WeightSource {
+  return {
+    shapes: new Map([...first.shapes, ...second.shapes]),
+    read: (name, from, into) => (first.shapes.has(name) ? first : second).read(name, from, into),
+  };
+}
+
 /** Copies all tensors of a source to memory. */
-export async function readAll(source: WeightSource): Promise<Weights> {
+export async function readAll(source: WeightSource, signal?: AbortSignal): Promise<Weights> {
   const weights = new Map<string, Weight>();
   for (const [name, shape] of source.shapes) {
     const data = new Float32Array(sizeOf(shape));
-    await source.read(name, 0, data);
+    for (let from = 0; from < data.length; from += partValues) {
+      signal?.throwIfAborted();
+      await source.read(name, from, data.subarray(from, from + partValues));
+    }
     weights.set(name, { shape, data });
   }
   return weights;
