@@ -96,7 +96,7 @@ export {
   recordRun,
   toCheckpoint,
 } from './runs/recorder.ts';
-export type { EpochRecord, RunEnvironment, RunState, StepRecord } from './runs/records.ts';
+export type { RunEnvironment, RunState } from './runs/records.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
 export {
   fitOptionsOf,
@@ -118,13 +118,13 @@ export {
   type FitOptions,
   type FitResult,
   fit,
-  type LoopState,
-  type Snapshot,
 } from './train/fit.ts';
+export type { LoopState, Snapshot, Timed } from './train/loop-state.ts';
 export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
 export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
 export { type Recipe, recipes } from './train/recipes.ts';
+export type { EpochRecord, StepRecord } from './train/records.ts';
 export {
   accuracyLine,
   type EpochEvent,

@@ -4,11 +4,12 @@
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
-import { wholeGroups } from '../engine/accumulation.ts';
-import { choosingMetric } from '../runs/records.ts';
 import type { TrainConfig } from '../train/config.ts';
-import { type FitResult, type LoopState, placeOf } from '../train/fit.ts';
+import type { FitResult } from '../train/fit.ts';
+import { lastStep } from '../train/length.ts';
+import { type LoopState, placeOf } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
+import { choosingMetric } from '../train/records.ts';
 import {
   accuracyLine,
   type EpochEvent,
@@ -141,9 +142,7 @@ export function bar(
       note(startLine(event));
       begun = now();
       epochBegun = begun;
-      const { epochs, steps = Infinity, accumulate } = event.config;
-      const { length } = event.trainLoader;
-      totalSteps = wholeGroups(Math.min(steps, epochs * length), length, accumulate);
+      totalSteps = lastStep({ ...event.config, stepsPerEpoch: event.trainLoader.length });
       before = event.from?.totalSteps ?? 0;
       beforeInEpoch = event.from?.step ?? 0;
     },

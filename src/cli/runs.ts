@@ -1,7 +1,8 @@
 /** `vgg runs` and `vgg compare`: lists runs, and shows how they differ. */
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
-import { bestEpoch, choosingMetric, computedBy, dataSetWarning, kernelsIn } from '../runs/records.ts';
+import { computedBy, dataSetWarning, kernelsIn } from '../runs/records.ts';
+import { bestEpoch, choosingMetric } from '../train/records.ts';
 import { fixed, percent } from '../words.ts';
 import { meanText, note, printJson, printTable } from './output.ts';
 import { clock } from './progress.ts';

@@ -12,7 +12,7 @@ import { flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { loadWeights } from '../model/weight-files.ts';
-import type { LoopState } from '../train/fit.ts';
+import type { LoopState } from '../train/loop-state.ts';
 import {
   type Checkpoint,
   checkpointPieces,

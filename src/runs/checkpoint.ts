@@ -34,7 +34,7 @@ import {
   type SafetensorsHeader,
   safetensorsPieces,
 } from '../model/safetensors.ts';
-import type { LoopState } from '../train/fit.ts';
+import type { LoopState } from '../train/loop-state.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 

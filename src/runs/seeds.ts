@@ -10,8 +10,8 @@ import { isThere, readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { mostSeeds } from '../options.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
+import { bestEpoch } from '../train/records.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
-import { bestEpoch } from './records.ts';
 
 /** A series trains `config` with `seeds` consecutive seeds, starting with its own. */
 export interface SeedSeries {

@@ -21,15 +21,12 @@ import {
 import {
   type Callback,
   checkInterval,
-  checkLength,
   type FitOptions,
   type FitResult,
   fit as fitModel,
-  hasMore,
-  lastStep,
-  placeOf,
-  type Snapshot,
 } from '../train/fit.ts';
+import { checkLength, lastStep } from '../train/length.ts';
+import { hasMore, placeOf, type Snapshot } from '../train/loop-state.ts';
 import { compile, type Model } from '../train/model.ts';
 import { adam, adamw, sgd } from '../train/optimizers.ts';
 import {
@@ -42,6 +39,7 @@ import {
   stepSchedule,
   withWarmup,
 } from '../train/schedules.ts';
+import { stepOptionsOf } from '../train/step-options.ts';
 import { counted } from '../words.ts';
 import { captureEnvironment } from './environment.ts';
 import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
@@ -201,11 +199,7 @@ export function fitOptionsOf({ config, splits: _, ...parts }: Training): Omit<Fi
     epochs: config.epochs,
     ...(config.steps !== undefined && { steps: config.steps }),
     earlyStopping: config.earlyStopping,
-    accumulate: config.accumulate,
-    labelSmoothing: config.labelSmoothing,
-    clipNorm: config.clipNorm,
-    averageDecay: config.averageDecay,
-    mixup: config.mixup,
+    ...stepOptionsOf(config),
   };
 }
 

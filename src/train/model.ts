@@ -38,6 +38,7 @@ import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeights } from '../model/safetensors.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
+import { stepKeys } from './step-options.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
@@ -365,11 +366,7 @@ const trainKeys: KnownKeys<TrainOptions> = {
   rates: 'optional',
   onStep: 'optional',
   signal: 'optional',
-  accumulate: 'optional',
-  labelSmoothing: 'optional',
-  clipNorm: 'optional',
-  averageDecay: 'optional',
-  mixup: 'optional',
+  ...stepKeys,
 };
 
 function checkLoader(where: string, loader: unknown): void {

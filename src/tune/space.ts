@@ -23,7 +23,7 @@ import {
   trainOptions,
   usedOptions,
 } from '../train/config.ts';
-import { checkLength } from '../train/fit.ts';
+import { checkLength } from '../train/length.ts';
 import {
   categorical,
   type Distribution,
