@@ -88,6 +88,7 @@ export {
   runsRoot,
 } from './runs/folder.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
+export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
 export {
   fromCheckpoint,
   type Recorder,
@@ -97,22 +98,17 @@ export {
   toCheckpoint,
 } from './runs/recorder.ts';
 export type { RunEnvironment, RunState } from './runs/records.ts';
+export {
+  type SeedCallbacks,
+  type SeedRun,
+  type SeedsOptions,
+  type SeedsResult,
+  trainSeeds,
+} from './runs/series.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
-export {
-  fitOptionsOf,
-  prepareTraining,
-  resumedConfig,
-  runTraining,
-  type Training,
-  type TrainingOptions,
-  type TrainingResult,
-} from './runs/training.ts';
-export {
-  parseGivenConfig as parseConfig,
-  type TrainConfig,
-  type TrainConfigInput,
-  trainOptions,
-} from './train/config.ts';
+export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';
+export { parseGivenConfig as parseConfig } from './train/config.ts';
+export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {
   type Callback,
   type FitOptions,

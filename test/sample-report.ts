@@ -21,7 +21,8 @@ import {
 import { createModel } from '../src/model/models.ts';
 import { type ReportRun, writeReport } from '../src/report/report.ts';
 import { normalizationOf } from '../src/runs/loaders.ts';
-import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
+import { parseConfig } from '../src/train/config.ts';
+import type { TrainConfigInput } from '../src/train/config-table.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
 import type { EpochRecord, StepRecord } from '../src/train/records.ts';

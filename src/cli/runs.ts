@@ -30,7 +30,7 @@ export function runsCommand(): Command {
 async function listCommand(dir: string | undefined, { json }: { readonly json?: true }): Promise<void> {
   const [{ runsRoot }, { listWithSeries }] = await Promise.all([
     import('../runs/folder.ts'),
-    import('../runs/seeds.ts'),
+    import('../runs/series-folder.ts'),
   ]);
   const root = dir ?? runsRoot();
   const runs = await listWithSeries(root);

@@ -12,7 +12,7 @@ import { packHalves } from '../model/half.ts';
 import type { Weights } from '../model/layer.ts';
 import { checkPath } from '../paths.ts';
 import type { RunEnvironment } from '../runs/records.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 import { bestEpoch, type EpochRecord, type StepRecord } from '../train/records.ts';
 import { page, type Section } from './document.ts';
 import { spoken } from './markup.ts';

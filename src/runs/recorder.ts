@@ -179,6 +179,13 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   };
 }
 
+/** A checkpoint to resume from. */
+export interface ResumedSnapshot extends Snapshot {
+  /** For early stopping: the weights of the best epoch. */
+  readonly bestWeights?: Weights;
+  readonly info?: ModelInfo;
+}
+
 /**
  * The newest undamaged checkpoint of a run and, for early stopping, its best weights; undefined if none was written yet.
  * `onNotice` receives a line for damaged checkpoints and for missing metrics.
@@ -187,7 +194,7 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
 export async function readSnapshot(
   run: Run,
   onNotice: (line: string) => void,
-): Promise<(Snapshot & { readonly bestWeights?: Weights; readonly info?: ModelInfo }) | undefined> {
+): Promise<ResumedSnapshot | undefined> {
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);

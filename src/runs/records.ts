@@ -2,7 +2,8 @@
  * Types of a run folder's files: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
  * `metrics.csv` a `StepRecord` or an `EpochRecord` (`train/records.ts`).
  */
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
+import { bestEpoch, type EpochRecord } from '../train/records.ts';
 
 /** The environment of a run. */
 export interface RunEnvironment {
@@ -52,6 +53,24 @@ export function computedBy({ kernels = [], description }: RunEnvironment, steps:
   const words = names.join(', then ');
   return words === '' || words === kernelsIn(description) ? description : words;
 }
+
+/**
+ * The final test accuracy of a finished run; after early stopping, that of the restored weights. Undefined if its
+ * metrics are missing.
+ */
+export function finalAccuracy({
+  epochs,
+  status,
+}: {
+  readonly epochs: readonly EpochRecord[];
+  readonly status?: { readonly reason?: string | undefined };
+}): number | undefined {
+  const last = status?.reason === stoppedEarly ? bestEpoch(epochs) : epochs.at(-1);
+  return last?.testAccuracy;
+}
+
+/** The reason in the state of a run that stopped early. */
+export const stoppedEarly = 'no progress';
 
 /** A warning if runs have different data sets or labels, because their results cannot be compared. */
 export function dataSetWarning(
