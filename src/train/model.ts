@@ -40,6 +40,7 @@ import { checkParameters, checkWeightShapes, checkWeights } from '../model/safet
 import { sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
+import { stepKeys } from './step-options.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
@@ -133,8 +134,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkThreads('compile', threads);
   checkPurpose(purpose);
   const source = weights && sourceOf(weights);
-  if (source)
-    checkWeightShapes(network, new Map([...source.shapes].map(([name, shape]) => [name, { shape }])));
+  if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
@@ -394,11 +394,7 @@ const trainKeys: KnownKeys<TrainOptions> = {
   rates: 'optional',
   onStep: 'optional',
   signal: 'optional',
-  accumulate: 'optional',
-  labelSmoothing: 'optional',
-  clipNorm: 'optional',
-  averageDecay: 'optional',
-  mixup: 'optional',
+  ...stepKeys,
 };
 
 function checkLoader(where: string, loader: unknown): void {
