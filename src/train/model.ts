@@ -58,8 +58,8 @@ export interface CompileOptions {
   readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** Weights to start from, in memory or read by parts; then no initial ones are drawn. */
-  readonly weights?: Weights | WeightSource;
+  /** Weights to start from: in memory, read by parts, or in a file (Node only). Then no initial ones are drawn. */
+  readonly weights?: Weights | WeightSource | string;
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -133,7 +133,8 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
   checkPurpose(purpose);
-  const source = weights && sourceOf(weights);
+  const path = typeof weights === 'string' ? weights : undefined;
+  const source = typeof weights === 'object' ? sourceOf(weights) : undefined;
   if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
@@ -148,14 +149,16 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     await session.close();
     signal.throwIfAborted();
   }
+  const compiled = new Model(network, session, batchSize, known);
   try {
-    if (source) await session.setWeights(source);
+    if (path !== undefined) await compiled.load(path);
+    else if (source) await session.setWeights(source);
     else await session.initialize(seed);
   } catch (error) {
     await session.close();
     throw error;
   }
-  return new Model(network, session, batchSize, known);
+  return compiled;
 }
 
 /** @throws UsageError for an unknown purpose. */
@@ -322,8 +325,12 @@ export class Model implements AsyncDisposable {
   }
 
   /** Also resets the optimizer. @throws DataError if a parameter is missing, unknown or has another shape. */
-  setWeights(weights: Weights): Promise<void> {
-    return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  setWeights(weights: Weights | WeightSource): Promise<void> {
+    return this.#inTurn(async () => {
+      const source = sourceOf(weights);
+      checkWeightShapes(this.network, source.shapes);
+      await this.#session.setWeights(source);
+    });
   }
 
   /** Everything the next step depends on except its data: for a checkpoint. */
@@ -346,8 +353,8 @@ export class Model implements AsyncDisposable {
 
   /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
   async save(path: string): Promise<void> {
-    const weights = await this.weights();
-    await (await import('../model/weight-files.ts')).saveWeights(path, weights, this.info);
+    const { saveWeights } = await import('../model/weight-files.ts');
+    await this.#inTurn(() => saveWeights(path, this.#session.weightSource(), this.info));
   }
 
   /**
@@ -356,10 +363,11 @@ export class Model implements AsyncDisposable {
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
   async load(path: string): Promise<ModelInfo | undefined> {
-    const { loadWeights } = await import('../model/weight-files.ts');
-    const { weights, info } = await loadWeights(path, this.network);
+    const { openWeights } = await import('../model/weight-files.ts');
+    await using file = await openWeights(path, this.network);
+    const { info } = file;
     if (info) checkLoaded(path, info, this.info, this.#given);
-    await this.setWeights(weights);
+    await this.setWeights(file);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
     this.#learned = data;
     this.#loader = undefined;
