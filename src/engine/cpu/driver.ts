@@ -22,9 +22,9 @@ import {
   nativeBytes,
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
-import { readPart, type StoredTensor, storedTensors, storePart } from './plan/matrix.ts';
+import { readPart, type StoredTensor, storePart } from './plan/matrix.ts';
 import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
-import { matrixOf, planOperations } from './plan/operations.ts';
+import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
 import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
 import { type PlanRequest, planMemory } from './plan/plan.ts';
 import { cut } from './plan/timeline.ts';
