@@ -96,7 +96,7 @@ export {
   recordRun,
   toCheckpoint,
 } from './runs/recorder.ts';
-export type { EpochRecord, RunEnvironment, RunState, StepRecord } from './runs/records.ts';
+export type { RunEnvironment, RunState, StepRecord } from './runs/records.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
 export {
   fitOptionsOf,
@@ -128,6 +128,7 @@ export { type Recipe, recipes } from './train/recipes.ts';
 export {
   accuracyLine,
   type EpochEvent,
+  type EpochRecord,
   type LineOptions,
   lectureLines,
   type Reporter,

@@ -24,8 +24,9 @@ import { makeFolder } from '../files/make-folder.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
 import type { Timed } from '../train/fit.ts';
+import type { EpochRecord } from '../train/reporters.ts';
 import { shellWord } from '../words.ts';
-import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
+import type { RunEnvironment, RunState } from './records.ts';
 import { readMetrics } from './table.ts';
 
 /** The names of a run's files. */

@@ -4,6 +4,7 @@
  * epochs and steps count from 1, and steps count over the whole run.
  */
 import type { TrainConfig } from '../train/config.ts';
+import type { EpochRecord } from '../train/reporters.ts';
 
 /** The environment of a run. */
 export interface RunEnvironment {
@@ -60,27 +61,6 @@ export interface StepRecord {
   readonly step: number;
   readonly lr: number;
   readonly trainLoss: number;
-}
-
-/** The end of an epoch. */
-export interface EpochRecord {
-  readonly epoch: number;
-  readonly step: number;
-  /** Of the epoch's last step. */
-  readonly lr: number;
-  /** Over the epoch's images as they were trained, with random transforms and dropout. */
-  readonly trainLoss: number;
-  readonly trainAccuracy: number;
-  /** Only if images are held out for validation. */
-  readonly validationLoss?: number;
-  readonly validationAccuracy?: number;
-  readonly testLoss: number;
-  readonly testAccuracy: number;
-  /** Top-5 accuracy: share of images whose label is among the five most likely classes. */
-  readonly testTopFive: number;
-  readonly trainSeconds: number;
-  readonly testSeconds: number;
-  readonly imagesPerSecond: number;
 }
 
 /** The accuracy that selects the best epoch, and its value: on the validation images, if any are held out. */

@@ -249,7 +249,7 @@ export async function runTraining(
   let begun = false;
   try {
     if (resume === undefined) checkConfig(config);
-    const from = run && resume !== undefined ? await readSnapshot(run, notice) : undefined;
+    const from = run && resume !== undefined ? await readSnapshot(run, notice, { signal }) : undefined;
     if (from?.info)
       refuseContradictions(`${resume}`, from.info, config, (option, value) => `its ${option} ${value}`);
     // A checkpoint's weights replace the initial ones.

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { EpochRecord } from '../../runs/records.ts';
 import { parseConfig, type TrainConfigInput } from '../../train/config.ts';
+import type { EpochRecord } from '../../train/reporters.ts';
 import type { ReportRun } from '../report.ts';
 import { comparisonSections } from './comparison.ts';
 
