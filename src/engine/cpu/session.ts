@@ -4,8 +4,9 @@
  * parameters and receives progress.
  */
 import type { Dataset } from '../../data/dataset.ts';
+import { fuseTransform } from '../../data/fuse.ts';
 import { random, streams } from '../../data/random.ts';
-import { applyTransform, fuseTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
+import { applyTransform, imageFromBytes, transformedShape } from '../../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../../model/layer.ts';
 import { checkMoments } from '../../model/layers/batch-norm.ts';

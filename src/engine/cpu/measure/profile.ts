@@ -4,7 +4,8 @@
  * short disturbances.
  */
 import type { ImageShape } from '../../../data/dataset.ts';
-import { fuseTransform, toTensor } from '../../../data/transforms.ts';
+import { fuseTransform } from '../../../data/fuse.ts';
+import { toTensor } from '../../../data/transforms.ts';
 import { type KernelName, kernelNames, recordKernel, wasmTarget } from '../../../kernels/catalogue.ts';
 import { countOperations } from '../../../kernels/count.ts';
 import { initialWeights } from '../../../model/initialize.ts';

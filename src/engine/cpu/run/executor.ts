@@ -2,10 +2,10 @@
  * Runs plans on one thread: alone, or as one of several workers that share a memory. Workers claim the items of a phase
  * one by one from a counter. They meet at the end of a phase, where the last to arrive does what must be done once.
  */
-import { fusedValue, place } from '../../../data/fuse.ts';
+
+import { type FusedTransform, fusedValue, place } from '../../../data/fuse.ts';
 import { mixupShare } from '../../../data/mixup.ts';
 import { random, streams } from '../../../data/random.ts';
-import type { FusedTransform } from '../../../data/transforms.ts';
 import { byteLevels } from '../../../kernels/maps.ts';
 import {
   adamSettings,
