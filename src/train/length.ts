@@ -1,5 +1,5 @@
 /** How long a training is, in batches. Everything here is known before the first step. */
-import { wholeGroups } from '../engine/accumulation.ts';
+import { wholeGroups } from '../engine/step.ts';
 import { UsageError } from '../errors.ts';
 import { counted } from '../words.ts';
 

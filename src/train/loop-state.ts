@@ -3,8 +3,8 @@
  * the session's `TrainingState`, a `LoopState` is everything that a resumed training needs for the same bits.
  */
 import type { DataLoader } from '../data/loader.ts';
-import { updatesIn } from '../engine/accumulation.ts';
 import type { EvaluateResult, TrainingState, TrainResult } from '../engine/backend.ts';
+import { updatesIn } from '../engine/step.ts';
 import { type Extent, lastStep } from './length.ts';
 import { choosingMetric, isBetter } from './records.ts';
 import type { EpochEvent } from './reporters.ts';

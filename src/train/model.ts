@@ -8,15 +8,17 @@
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import type {
-  DeviceName,
-  EvaluateResult,
-  OptimizerOptions,
-  Session,
-  StepOptions,
-  StepReport,
-  TrainingState,
-  TrainResult,
+import {
+  type DeviceName,
+  type EvaluateResult,
+  type OptimizerOptions,
+  type Purpose,
+  purposes,
+  type Session,
+  type StepOptions,
+  type StepReport,
+  type TrainingState,
+  type TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
@@ -31,11 +33,11 @@ import {
   normalizationText,
   sameNormalization,
 } from '../model/info.ts';
-import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { checkParameters, checkWeights } from '../model/safetensors.ts';
+import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
+import { sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
 import { stepKeys } from './step-options.ts';
@@ -49,8 +51,15 @@ export interface CompileOptions {
   readonly threads?: number;
   /** The largest training batch; 100 by default. */
   readonly batchSize?: number;
+  /**
+   * `predict`: only `evaluate` and `predict` are used, and least memory is needed. `train`: checks at once that training
+   * fits. By default memory for training is allocated when training starts.
+   */
+  readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
+  /** Weights to start from, in memory or read by parts; then no initial ones are drawn. */
+  readonly weights?: Weights | WeightSource;
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -99,7 +108,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device: 'optional',
     threads: 'optional',
     batchSize: 'optional',
+    purpose: 'optional',
     seed: 'optional',
+    weights: 'optional',
     classes: 'optional',
     normalization: 'optional',
     onNotice: 'optional',
@@ -110,7 +121,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device = 'auto',
     threads,
     batchSize = 100,
+    purpose,
     seed = 0,
+    weights,
     onNotice = console.warn,
     signal,
   } = options;
@@ -119,11 +132,15 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
+  checkPurpose(purpose);
+  const source = weights && sourceOf(weights);
+  if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
     onNotice,
+    ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });
@@ -131,9 +148,20 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     await session.close();
     signal.throwIfAborted();
   }
-  const compiled = new Model(network, session, batchSize, known);
-  await compiled.setWeights(initialWeights(network, seed));
-  return compiled;
+  try {
+    if (source) await session.setWeights(source);
+    else await session.initialize(seed);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+  return new Model(network, session, batchSize, known);
+}
+
+/** @throws UsageError for an unknown purpose. */
+function checkPurpose(purpose: Purpose | undefined): void {
+  if (purpose === undefined || (purposes as readonly string[]).includes(purpose)) return;
+  throw new UsageError(`compile: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
 }
 
 /** The most images in a batch: more than any memory holds. */

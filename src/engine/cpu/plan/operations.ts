@@ -8,6 +8,7 @@
  */
 import { directUnroll } from '../../../kernels/direct.ts';
 import { granule } from '../../../kernels/language.ts';
+import { bytePositions } from '../../../kernels/pooling.ts';
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import type {
   BatchNormSpec,
@@ -51,6 +52,8 @@ export interface MatrixLayout {
   readonly biasStep: number;
   /** Total floats, including biases. */
   readonly length: number;
+  /** Whether the rows are written to memory of the moment, at offset 0, and not kept. */
+  readonly staged: boolean;
 }
 
 interface Shared {
@@ -118,12 +121,15 @@ export type Operation = Convolution | Linear | Pool | Relu | BatchNorm | Dropout
 
 export interface Operations {
   readonly network: Network;
+  readonly predictsOnly: boolean;
   readonly input: MapShape;
   readonly list: readonly Operation[];
-  /** Floats of all parameters; those of operations on the whole batch come last, from `slotLength` on. */
+  /** Floats of all parameters. */
   readonly parameterLength: number;
-  /** Floats of the parameters whose gradients are summed in slots. */
+  /** Floats of the first of them, whose gradients are summed in slots. */
   readonly slotLength: number;
+  /** Floats of the batch normalizations' parameters, which follow; the rest belongs to split layers. */
+  readonly normalizationLength: number;
   /** Floats of a core's second-level cache, which blocks of work must fit. */
   readonly cacheFloats: number;
 }
@@ -167,12 +173,20 @@ function chooseAlgorithms(
   // In a window of n values one has a gradient; Winograd saves about a factor of 3 on all of them, more with many
   // channels.
   const { stored } = input;
-  const sparse = stored % granule === 0 && isPoolOfTiles(pool) && pool.kernel[0] ** 2 >= 8 && stored <= 64;
+  const positions = isPoolOfTiles(pool) ? pool.kernel[0] ** 2 : 0;
+  const sparse = stored % granule === 0 && positions >= 8 && positions <= bytePositions && stored <= 64;
   return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
 }
 
-/** Groups the layers of a network into operations. */
-export function planOperations(network: Network, cacheBytes: number = usualCacheBytes): Operations {
+/**
+ * Groups the layers of a network into operations. With `predictsOnly` the weights of convolutions are not kept, since
+ * the forward pass reads only what is derived from them.
+ */
+export function planOperations(
+  network: Network,
+  cacheBytes: number = usualCacheBytes,
+  predictsOnly = false,
+): Operations {
   const cacheFloats = cacheBytes / 4;
   const mapOf = ([channels = 1, height = 1, width = 1]: Shape): MapShape => ({
     channels,
@@ -208,6 +222,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
       stored: from.stored,
       bias: bias === 'column' ? values : matrixLength,
       biasStep: bias === 'column' ? rowStride : 1,
+      staged: false,
       length: matrixLength + (bias === 'column' ? 0 : storedOut),
     };
   };
@@ -226,6 +241,7 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     stored: 1,
     bias: stored,
     biasStep: 1,
+    staged: false,
     length: 2 * stored,
   });
 
@@ -317,31 +333,42 @@ export function planOperations(network: Network, cacheBytes: number = usualCache
     from = list.at(-1)!.output;
   }
 
-  // Parameters whose gradients need slots come first; those of operations on the whole batch last.
+  // Parameters whose gradients need slots come first, then those of normalizations, then those of split layers.
   const offsets = new Map<Operation, number>();
   let length = 0;
-  let slotLength = 0;
-  for (const last of [false, true]) {
-    for (const operation of list) {
+  const isStaged = ({ kind }: Operation): boolean => predictsOnly && kind === 'convolution';
+  const keptLength = (operation: Operation, { length: all, biasStep, storedOut }: MatrixLayout): number =>
+    isStaged(operation) ? (biasStep === 1 ? storedOut : 0) : all;
+  const layOutAll = (chosen: (operation: Operation) => boolean): number => {
+    for (const operation of list.filter(chosen)) {
       const matrix = matrixOf(operation);
-      if (!matrix || onWholeBatch(operation) !== last) continue;
+      if (!matrix) continue;
       offsets.set(operation, length);
-      length = roundUp(length + matrix.length, 16);
+      length = roundUp(length + keptLength(operation, matrix), 16);
     }
-    if (!last) slotLength = length;
-  }
+    return length;
+  };
+  const slotLength = layOutAll((operation) => !onWholeBatch(operation));
+  const normalizationLength = layOutAll(({ kind }) => kind === 'batchNorm') - slotLength;
+  layOutAll(isSplit);
   const place = <T extends Operation>(operation: T): T => {
     const matrix = matrixOf(operation);
     if (!matrix) return operation;
     const offset = offsets.get(operation)!;
+    if (isStaged(operation)) {
+      const bias = matrix.biasStep === 1 ? offset : matrix.bias;
+      return { ...operation, matrix: { ...matrix, staged: true, bias } };
+    }
     return { ...operation, matrix: { ...matrix, offset, bias: matrix.bias + offset } };
   };
   return {
     network,
+    predictsOnly,
     input,
     list: list.map(place),
     parameterLength: length,
     slotLength,
+    normalizationLength,
     cacheFloats,
   };
 }
@@ -377,44 +404,4 @@ export function flattenedPlaces(
     }
   }
   return places;
-}
-
-/** Copies between PyTorch's order [out][channels][taps] and a row-major matrix in `memory`. */
-function visitMatrix(layout: MatrixLayout, visit: (weight: number, place: number) => void): void {
-  const { out, rows, channels, taps, stored, rowStride, offset } = layout;
-  for (let o = 0; o < out; o++) {
-    for (let c = 0; c < channels; c++) {
-      const weight = (o * channels + c) * taps;
-      const place = offset + (rows?.[o] ?? o) * rowStride + c;
-      for (let tap = 0; tap < taps; tap++) visit(weight + tap, place + tap * stored);
-    }
-  }
-}
-
-/** Writes a layer's weights and biases into `memory`, which starts at the parameters. */
-export function storeMatrix(
-  memory: Float32Array,
-  layout: MatrixLayout,
-  weights: Float32Array,
-  bias: Float32Array | undefined,
-): void {
-  visitMatrix(layout, (weight, place) => {
-    memory[place] = weights[weight]!;
-  });
-  bias?.forEach((value, o) => {
-    memory[biasPlace(layout, o)] = value;
-  });
-}
-
-const biasPlace = ({ bias, biasStep, rows }: MatrixLayout, o: number): number =>
-  bias + (rows?.[o] ?? o) * biasStep;
-
-/** Reads them back: [weights, biases]; the biases are empty if the layer has none. */
-export function readMatrix(memory: Float32Array, layout: MatrixLayout): [Float32Array, Float32Array] {
-  const weights = new Float32Array(layout.out * layout.channels * layout.taps);
-  visitMatrix(layout, (weight, place) => {
-    weights[weight] = memory[place]!;
-  });
-  const biases = new Float32Array(layout.biasName === undefined ? 0 : layout.out);
-  return [weights, biases.map((_, o) => memory[biasPlace(layout, o)]!)];
 }
