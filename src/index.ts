@@ -70,8 +70,8 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
-export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
-export type { ReportOptions, ReportRun } from './report/report.ts';
+export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
+export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {

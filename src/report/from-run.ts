@@ -10,8 +10,8 @@ import { checkPath } from '../paths.ts';
 import { lastGoodWeights } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
-import type { ReportRunsOptions } from './lazy.ts';
-import { type ReportRun, type TimeShare, writeReport } from './report.ts';
+import { writeReport } from './report.ts';
+import type { ReportRun, ReportRunsOptions, TimeShare } from './run.ts';
 
 /** Steps that are timed for each layer's share. */
 const timedSteps = 10;

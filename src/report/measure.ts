@@ -22,7 +22,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
 import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
-import type { ReportOptions, ReportRun } from './report.ts';
+import type { ReportOptions, ReportRun } from './run.ts';
 
 /** Feature maps of the sample behind one layer. */
 export interface LayerMaps {
