@@ -94,8 +94,8 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     device,
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
+    weights: init,
   });
-  await model.load(init);
   const outputs = model.network.output[0];
   if (outputs !== classes) {
     throw new DataError(

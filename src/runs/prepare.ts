@@ -10,6 +10,7 @@ import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
+import { readInfo } from '../model/weight-files.ts';
 import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
@@ -115,8 +116,12 @@ export async function prepareTraining(
   const loading = loadDataset(config);
   loading.catch(() => undefined);
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
+  const info = config.init === undefined ? undefined : await readInfo(config.init);
+  if (info) refuseContradictions(config.init!, info, { normalize: config.normalize });
   const model = await compile(network, {
     input: facts.shape,
+    purpose: 'train',
+    ...(config.init !== undefined && { weights: config.init }),
     batchSize,
     seed,
     device,
@@ -127,10 +132,6 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config);
-    if (config.init !== undefined) {
-      const info = await model.load(config.init);
-      if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
-    }
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
   } catch (error) {
