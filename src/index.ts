@@ -88,6 +88,7 @@ export {
   runsRoot,
 } from './runs/folder.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
+export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
 export {
   fromCheckpoint,
   type Recorder,
@@ -96,39 +97,33 @@ export {
   recordRun,
   toCheckpoint,
 } from './runs/recorder.ts';
-export type { RunEnvironment, RunState, StepRecord } from './runs/records.ts';
+export type { RunEnvironment, RunState } from './runs/records.ts';
+export {
+  type SeedCallbacks,
+  type SeedRun,
+  type SeedsOptions,
+  type SeedsResult,
+  trainSeeds,
+} from './runs/series.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
-export {
-  fitOptionsOf,
-  prepareTraining,
-  resumedConfig,
-  runTraining,
-  type Training,
-  type TrainingOptions,
-  type TrainingResult,
-} from './runs/training.ts';
-export {
-  parseGivenConfig as parseConfig,
-  type TrainConfig,
-  type TrainConfigInput,
-  trainOptions,
-} from './train/config.ts';
+export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';
+export { parseGivenConfig as parseConfig } from './train/config.ts';
+export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {
   type Callback,
   type FitOptions,
   type FitResult,
   fit,
-  type LoopState,
-  type Snapshot,
 } from './train/fit.ts';
+export type { LoopState, Snapshot, Timed } from './train/loop-state.ts';
 export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
 export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
 export { type Recipe, recipes } from './train/recipes.ts';
+export type { EpochRecord, StepRecord } from './train/records.ts';
 export {
   accuracyLine,
   type EpochEvent,
-  type EpochRecord,
   type LineOptions,
   lectureLines,
   type Reporter,

@@ -21,11 +21,11 @@ import {
 import { createModel } from '../src/model/models.ts';
 import { type ReportRun, writeReport } from '../src/report/report.ts';
 import { normalizationOf } from '../src/runs/loaders.ts';
-import type { StepRecord } from '../src/runs/records.ts';
-import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
+import { parseConfig } from '../src/train/config.ts';
+import type { TrainConfigInput } from '../src/train/config-table.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
-import type { EpochRecord } from '../src/train/reporters.ts';
+import type { EpochRecord, StepRecord } from '../src/train/records.ts';
 
 /** Trains what `input` says and keeps the records that a run folder would hold. */
 export async function sampleRun(

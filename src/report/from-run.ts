@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { loadDataset } from '../data/named.ts';
 import { DataError } from '../errors.ts';
+import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
@@ -9,7 +10,6 @@ import { checkPath } from '../paths.ts';
 import { lastGoodWeights } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
-import { refuseContradictions } from '../runs/training.ts';
 import type { ReportRunsOptions } from './lazy.ts';
 import { type ReportRun, type TimeShare, writeReport } from './report.ts';
 

@@ -15,7 +15,7 @@ import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { appendTensors } from '../model/tensor-files.ts';
 import { loadWeights } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
-import type { LoopState } from '../train/fit.ts';
+import type { LoopState } from '../train/loop-state.ts';
 import {
   type Checkpoint,
   checkpointIn,

@@ -36,7 +36,7 @@ import {
   tensorsIn,
 } from '../model/tensor-files.ts';
 import { joined, readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
-import type { LoopState } from '../train/fit.ts';
+import type { LoopState } from '../train/loop-state.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 

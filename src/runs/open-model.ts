@@ -8,7 +8,7 @@ import { UsageError } from '../errors.ts';
 import { checkLoaded, type ModelInfo } from '../model/info.ts';
 import type { Network, Shape } from '../model/layer.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { loadWeights } from '../model/weight-files.ts';
+import { openWeights } from '../model/weight-files.ts';
 import { checkOptions, shown } from '../options.ts';
 import { checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
@@ -55,7 +55,8 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
   };
-  const { weights, info } = await loadWeights(path, wanted, { signal });
+  await using file = await openWeights(path, wanted, { signal });
+  const { info } = file;
   const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);
   const data = { ...info, ...given };
@@ -75,7 +76,12 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     ...(signal && { signal }),
   });
   const model = new Model(network, session, 1, { ...data, normalization });
-  await model.setWeights(weights);
+  try {
+    await model.setWeights(file);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
   const [outputs = 0] = network.output;
   return new OpenedModel(
     model,

@@ -11,7 +11,8 @@ import type { Weight, Weights } from '../model/layer.ts';
 import type { ReadOptions } from '../model/tensor-files.ts';
 import { checkOptions } from '../options.ts';
 import { filterRaster, firstFilters } from '../report/rasters.ts';
-import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
+import type { Callback } from '../train/fit.ts';
+import type { LoopState, Snapshot } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
 import { fixed, percent } from '../words.ts';
 import { type Checkpoint, lastGoodCheckpoint, lastGoodWeights, writeCheckpoint } from './checkpoint.ts';
@@ -179,6 +180,13 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   };
 }
 
+/** A checkpoint to resume from. */
+export interface ResumedSnapshot extends Snapshot {
+  /** For early stopping: the weights of the best epoch. */
+  readonly bestWeights?: Weights;
+  readonly info?: ModelInfo;
+}
+
 /**
  * The newest undamaged checkpoint of a run and, for early stopping, its best weights; undefined if none was written yet.
  * `onNotice` receives a line for damaged checkpoints and for missing metrics.
@@ -188,7 +196,7 @@ export async function readSnapshot(
   run: Run,
   onNotice: (line: string) => void,
   options: ReadOptions = {},
-): Promise<(Snapshot & { readonly bestWeights?: Weights; readonly info?: ModelInfo }) | undefined> {
+): Promise<ResumedSnapshot | undefined> {
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice, options);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);

@@ -5,6 +5,7 @@
 
 import { checkOptions } from '../options.ts';
 import { fixed, percent } from '../words.ts';
+import type { EpochRecord } from './records.ts';
 
 export interface StepEvent {
   /** Both count from 1. */
@@ -17,27 +18,6 @@ export interface StepEvent {
   readonly loss: number;
   /** Learning rate of this step. */
   readonly lr: number;
-}
-
-/** The end of an epoch. */
-export interface EpochRecord {
-  readonly epoch: number;
-  readonly step: number;
-  /** Of the epoch's last step. */
-  readonly lr: number;
-  /** Over the epoch's images as they were trained, with random transforms and dropout. */
-  readonly trainLoss: number;
-  readonly trainAccuracy: number;
-  /** Only if images are held out for validation. */
-  readonly validationLoss?: number;
-  readonly validationAccuracy?: number;
-  readonly testLoss: number;
-  readonly testAccuracy: number;
-  /** Top-5 accuracy: share of images whose label is among the five most likely classes. */
-  readonly testTopFive: number;
-  readonly trainSeconds: number;
-  readonly testSeconds: number;
-  readonly imagesPerSecond: number;
 }
 
 /** The end of an epoch, and the total number of epochs. */

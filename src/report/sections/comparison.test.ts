@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
-import { parseConfig, type TrainConfigInput } from '../../train/config.ts';
-import type { EpochRecord } from '../../train/reporters.ts';
+import { parseConfig } from '../../train/config.ts';
+import type { TrainConfigInput } from '../../train/config-table.ts';
+import type { EpochRecord } from '../../train/records.ts';
 import type { ReportRun } from '../report.ts';
 import { comparisonSections } from './comparison.ts';
 

@@ -1,6 +1,7 @@
 /** Several runs side by side: results, options that differ, and curves in shared charts. */
-import { bestEpoch, computedBy, dataSetWarning } from '../../runs/records.ts';
-import { type TrainConfig, trainOptions } from '../../train/config.ts';
+import { computedBy, dataSetWarning } from '../../runs/records.ts';
+import { type TrainConfig, trainOptions } from '../../train/config-table.ts';
+import { bestEpoch } from '../../train/records.ts';
 import { type Chart, lineChart } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
 import { duration, fixed, grouped, html, percent } from '../markup.ts';

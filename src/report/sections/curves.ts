@@ -1,5 +1,5 @@
 /** The course of training: curves over epochs, and their numbers as a table. */
-import type { EpochRecord } from '../../train/reporters.ts';
+import type { EpochRecord } from '../../train/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
 import { fixed, grouped, html, percent } from '../markup.ts';
