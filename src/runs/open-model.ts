@@ -1,8 +1,7 @@
 /** Opens trained weights (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
-import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { inputTransform, type Transform } from '../data/transforms.ts';
+import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
@@ -56,7 +55,7 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
   };
-  await using file = await openWeights(path, wanted, { ...(signal && { signal }) });
+  await using file = await openWeights(path, wanted, { signal });
   const { info } = file;
   const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);
@@ -77,7 +76,12 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     ...(signal && { signal }),
   });
   const model = new Model(network, session, 1, { ...data, normalization });
-  await model.setWeights(file);
+  try {
+    await model.setWeights(file);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
   const [outputs = 0] = network.output;
   return new OpenedModel(
     model,
