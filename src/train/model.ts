@@ -217,7 +217,7 @@ export class Model implements AsyncDisposable {
     return this.#session.description;
   }
 
-  /** What is needed to use the weights; stored by `save` and in checkpoints. */
+  /** What is needed to use the weights; stored with them in files. */
   get info(): ModelInfo {
     return infoOf(this.network, { ...this.#learned, ...this.#given });
   }
@@ -344,26 +344,18 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(() => this.#session.swapAverage());
   }
 
-  /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
-  async save(path: string): Promise<void> {
-    const weights = await this.weights();
-    await (await import('../model/weight-files.ts')).saveWeights(path, weights, this.info);
-  }
-
   /**
-   * Reads weights from a safetensors file (Node only). Returns the information stored in the file, if any.
-   * @throws DataError if the weights do not fit the network, UsageError if the file names another network with the same
+   * Takes over weights from elsewhere, for instance from a file, and what is stored with them. `source` names their
+   * origin in messages.
+   * @throws DataError if the weights do not fit the network, UsageError if `info` names another network with the same
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
-  async load(path: string): Promise<ModelInfo | undefined> {
-    const { loadWeights } = await import('../model/weight-files.ts');
-    const { weights, info } = await loadWeights(path, this.network);
-    if (info) checkLoaded(path, info, this.info, this.#given);
+  async adopt(weights: Weights, info: ModelInfo | undefined, source = 'adopt'): Promise<void> {
+    if (info) checkLoaded(source, info, this.info, this.#given);
     await this.setWeights(weights);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
     this.#learned = data;
     this.#loader = undefined;
-    return info;
   }
 
   /** Stops the workers and releases the memory; may be called twice. */

@@ -1,0 +1,22 @@
+/** A model's weights in files (Node only). */
+import type { ModelInfo } from '../model/info.ts';
+import { loadWeights as readWeights, saveWeights as writeWeights } from '../model/weight-files.ts';
+import type { Model } from '../train/model.ts';
+
+/**
+ * Writes a model's weights as safetensors, with `model.info` in the metadata.
+ * @throws UsageError if `path` cannot be written.
+ */
+export async function saveWeights(model: Model, path: string): Promise<void> {
+  await writeWeights(path, await model.weights(), model.info);
+}
+
+/**
+ * Reads a model's weights from a safetensors file or a checkpoint. Returns the information stored in the file, if any.
+ * @throws DataError if the file cannot be read or does not fit the network, UsageError if it contradicts the model.
+ */
+export async function loadWeights(model: Model, path: string): Promise<ModelInfo | undefined> {
+  const { weights, info } = await readWeights(path, model.network);
+  await model.adopt(weights, info, path);
+  return info;
+}
