@@ -1,6 +1,6 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
-import { loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
 import { DataError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';

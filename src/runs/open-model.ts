@@ -1,7 +1,8 @@
 /** Opens trained weights (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
+import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
+import { inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';

@@ -3,14 +3,14 @@
  * config holds everything that affects the bits of the result.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
+import { loadDataset } from '../data/load.ts';
 import { checkBatchSize } from '../data/loader.ts';
-import { datasetFacts, loadDataset } from '../data/named.ts';
+import { datasetFacts } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
-import { readInfo } from '../model/weight-files.ts';
 import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
@@ -29,6 +29,7 @@ import {
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
+import { loadWeights } from './model-files.ts';
 
 /** The parts of a training, ready to start. */
 export interface Training extends Loaders {
@@ -116,12 +117,9 @@ export async function prepareTraining(
   const loading = loadDataset(config);
   loading.catch(() => undefined);
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
-  const info = config.init === undefined ? undefined : await readInfo(config.init);
-  if (info) refuseContradictions(config.init!, info, { normalize: config.normalize });
   const model = await compile(network, {
     input: facts.shape,
     purpose: 'train',
-    ...(config.init !== undefined && { weights: config.init }),
     batchSize,
     seed,
     device,
@@ -132,6 +130,10 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config);
+    if (config.init !== undefined) {
+      const info = await loadWeights(model, config.init);
+      if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
+    }
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
   } catch (error) {
