@@ -28,6 +28,7 @@ export {
   deviceNames,
   type EvaluateResult,
   type OptimizerOptions,
+  type Purpose,
   type SgdOptions,
   type StepOptions,
   type StepReport,
@@ -69,6 +70,7 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
+export type { WeightSource } from './model/weight-streams.ts';
 export { parseGivenConfig as parseConfig } from './train/config.ts';
 export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {
