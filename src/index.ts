@@ -52,6 +52,8 @@ export {
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
+  type AvgPool2dOptions,
+  avgPool2d,
   type BatchNormOptions,
   batchNorm1d,
   batchNorm2d,

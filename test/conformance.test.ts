@@ -33,7 +33,14 @@ import {
 import { createModel } from '../src/model/models.ts';
 import { buildNetwork, parametersOf, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
-import { flattenedCases, lastLayerCases, listedCases, normalizedCases, randomCase } from './cases.ts';
+import {
+  averagedCases,
+  flattenedCases,
+  lastLayerCases,
+  listedCases,
+  normalizedCases,
+  randomCase,
+} from './cases.ts';
 import { compareWithReference, randomImages } from './compare.ts';
 import { devices } from './devices.ts';
 import {
@@ -337,7 +344,13 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
 
   describe.skipIf(isReference)('agrees with the reference', () => {
     const randomCases = Array.from({ length: 150 }, (_, i) => randomCase(i + 1));
-    const listed = [...listedCases, ...normalizedCases, ...lastLayerCases, ...flattenedCases];
+    const listed = [
+      ...listedCases,
+      ...normalizedCases,
+      ...averagedCases,
+      ...lastLayerCases,
+      ...flattenedCases,
+    ];
     // Odd numbers that divide no period of the lists, so that what is taken of them has everything in it.
     const share = every === 1 ? 1 : 2 * every + 1;
     const cases = [...listed, ...randomCases].filter((_, i) => i % share === 0);
