@@ -30,7 +30,7 @@ export function printScores(
   images: number,
   peak: number | undefined,
 ): void {
-  const width = Math.max(18, ...scores.map(({ name }) => name.length));
+  const width = Math.max(18, ...scores.map(({ name }) => name.length + 1));
   log(`${''.padEnd(width + 5)}ms   quartiles            fastest   images/s   GFLOP/s   of peak`);
   for (const { name, threads, median, lower, upper, least } of scores) {
     const speed = (operations * images) / median / 1e9;

@@ -31,14 +31,29 @@ export interface Vgg16Options {
 interface Work extends Pick<JobOptions, 'command' | 'batch'> {
   /** Steps per turn. */
   readonly burst: number;
+  readonly peers: readonly Side[];
   readonly bars: Readonly<Record<Ours, Vgg16Bars>>;
 }
 
+const anyOnnxRuntime = ['onnxruntime-node', 'onnxruntime-web'] as const;
+/** ONNX Runtime does not train, and its WebAssembly takes too long for eight images. */
 const works: readonly Work[] = [
-  { command: 'predict', batch: 1, burst: 5, bars: vgg16Bars['predict 1'] },
-  { command: 'predict', batch: 8, burst: 1, bars: vgg16Bars['predict 8'] },
-  { command: 'step', batch: 8, burst: 1, bars: vgg16Bars['step 8'] },
-  { command: 'step', batch: 32, burst: 1, bars: vgg16Bars['step 32'] },
+  {
+    command: 'predict',
+    batch: 1,
+    burst: 5,
+    peers: ['torch', ...anyOnnxRuntime],
+    bars: vgg16Bars['predict 1'],
+  },
+  {
+    command: 'predict',
+    batch: 8,
+    burst: 1,
+    peers: ['torch', 'onnxruntime-node'],
+    bars: vgg16Bars['predict 8'],
+  },
+  { command: 'step', batch: 8, burst: 1, peers: ['torch'], bars: vgg16Bars['step 8'] },
+  { command: 'step', batch: 32, burst: 1, peers: ['torch'], bars: vgg16Bars['step 32'] },
 ];
 
 const titleOf = ({ command, batch }: Work): string =>
@@ -108,7 +123,7 @@ async function installedPeers(torch: boolean): Promise<Side[]> {
     }
   }
   const { resolve } = createRequire(import.meta.url);
-  for (const name of ['onnxruntime-node', 'onnxruntime-web'] as const) {
+  for (const name of anyOnnxRuntime) {
     try {
       resolve(name);
       peers.push(name);
@@ -147,7 +162,7 @@ interface Measured {
 async function benchWork(
   work: Work,
   folder: string,
-  peers: readonly Side[],
+  installed: readonly Side[],
   { devices, threadCounts, repetitions, peak }: Vgg16Options,
 ): Promise<Measured> {
   const { command, batch, burst, bars: limits } = work;
@@ -160,10 +175,8 @@ async function benchWork(
   const rejected: { readonly device: Ours; readonly reason: string }[] = [];
   const bars: Bar[] = [];
   try {
-    for (const side of peers) {
-      // ONNX Runtime does not train.
-      if (command === 'step' && side !== 'torch') continue;
-      running.push(await fasterPeer(side, threadCounts, job));
+    for (const side of work.peers) {
+      if (installed.includes(side)) running.push(await fasterPeer(side, threadCounts, job));
     }
     for (const device of devices) {
       const threads = threadCounts.at(-1)!;
@@ -298,9 +311,9 @@ async function benchStart(
 export async function benchVgg16(options: Vgg16Options): Promise<Measured> {
   await using files = await writeVgg16Files(Math.max(...works.map(({ batch }) => batch)));
   log();
-  const peers = await installedPeers(options.torch);
+  const installed = await installedPeers(options.torch);
   const measured = [];
-  for (const work of works) measured.push(await benchWork(work, files.folder, peers, options));
+  for (const work of works) measured.push(await benchWork(work, files.folder, installed, options));
   measured.push(await benchStart(files.folder, options));
   return { results: measured.flatMap(({ results }) => results), bars: measured.flatMap(({ bars }) => bars) };
 }
