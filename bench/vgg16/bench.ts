@@ -2,22 +2,23 @@
  * `npm run bench -- --only vgg16`: VGG-16 at 224×224 against PyTorch and ONNX Runtime. Each contestant is a process that
  * does one kind of work (`job.ts`); the processes take turns, and each tells its own peak memory.
  */
-import { execFile } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { counted } from '../../src/words.ts';
-import { type Bar, mostVgg16Seconds, type Vgg16Bars, vgg16Bars } from '../bars.ts';
-import { type Contestant, contest, fastest, type Score, speedup, summarize } from '../contest.ts';
+import { type Bar, type Vgg16Bars, vgg16Bars } from '../bars.ts';
+import { contest, fastest, type Score, speedup } from '../contest.ts';
 import { operationsOf } from '../ours.ts';
-import { allocator, python } from '../peer.ts';
 import { contestantName, fixed, log, printScores, ratio, sideNames } from '../print.ts';
-import { type LineProcess, openProcess } from '../process.ts';
+import {
+  installedPeers,
+  type Ours,
+  onnxRuntimes,
+  type Running,
+  type Side,
+  start,
+  startFaster,
+} from './contestants.ts';
 import { vgg16Network, writeVgg16Files } from './files.ts';
-import type { Hello, JobOptions } from './job.ts';
-
-type Side = Exclude<Contestant['side'], 'reference'>;
-type Ours = 'native' | 'wasm';
+import type { JobOptions } from './job.ts';
+import { benchStart } from './start.ts';
 
 export interface Vgg16Options {
   readonly devices: readonly Ours[];
@@ -35,14 +36,13 @@ interface Work extends Pick<JobOptions, 'command' | 'batch'> {
   readonly bars: Readonly<Record<Ours, Vgg16Bars>>;
 }
 
-const anyOnnxRuntime = ['onnxruntime-node', 'onnxruntime-web'] as const;
 /** ONNX Runtime does not train, and its WebAssembly takes too long for eight images. */
 const works: readonly Work[] = [
   {
     command: 'predict',
     batch: 1,
     burst: 5,
-    peers: ['torch', ...anyOnnxRuntime],
+    peers: ['torch', ...onnxRuntimes],
     bars: vgg16Bars['predict 1'],
   },
   {
@@ -58,81 +58,6 @@ const works: readonly Work[] = [
 
 const titleOf = ({ command, batch }: Work): string =>
   command === 'predict' ? `inference, ${counted(batch, 'image')}` : `SGD step, batch ${batch}`;
-
-/** Starts a contestant's program; it answers after its first run. */
-function start(side: Side, options: JobOptions): Promise<LineProcess> {
-  const run = (command: string, name: string, extra: object = {}, env = {}): Promise<LineProcess> => {
-    const script = fileURLToPath(new URL(name, import.meta.url));
-    return openProcess(command, [script, JSON.stringify({ ...options, ...extra })], env);
-  };
-  switch (side) {
-    case 'native':
-    case 'wasm':
-      return run(process.execPath, 'ours.ts', { device: side });
-    case 'torch':
-      return run(python, 'pytorch.py', {}, allocator);
-    case 'onnxruntime-node':
-    case 'onnxruntime-web':
-      return run(process.execPath, 'onnx-runtime.ts', { package: side });
-  }
-}
-
-interface Running {
-  readonly side: Side;
-  readonly threads: number;
-  readonly process: LineProcess;
-  readonly hello: Exclude<Hello, { rejected: string }>;
-}
-
-const timed = async ({ process }: Running, repetitions: number): Promise<number> => {
-  const { seconds } = (await process.ask({ repetitions })) as { readonly seconds: readonly number[] };
-  return seconds.reduce((sum, value) => sum + value, 0) / repetitions;
-};
-
-/** Starts a peer with each number of threads and keeps the faster one. */
-async function fasterPeer(
-  side: Side,
-  threadCounts: readonly number[],
-  job: Omit<JobOptions, 'threads'>,
-): Promise<Running> {
-  let best: { readonly running: Running; readonly seconds: number } | undefined;
-  for (const threads of threadCounts) {
-    const process = await start(side, { ...job, threads });
-    const running = { side, threads, process, hello: process.hello as Running['hello'] };
-    const seconds = await timed(running, 1);
-    log(`${contestantName(side, threads)}, second run: ${fixed(1000 * seconds, 0)} ms`);
-    if (best !== undefined && best.seconds <= seconds) {
-      await process.close();
-      continue;
-    }
-    await best?.running.process.close();
-    best = { running, seconds };
-  }
-  return best!.running;
-}
-
-/** The peers that are installed; a line says how to add another one. */
-async function installedPeers(torch: boolean): Promise<Side[]> {
-  const peers: Side[] = [];
-  if (torch) {
-    try {
-      await promisify(execFile)(python, ['-c', 'import torch']);
-      peers.push('torch');
-    } catch {
-      log(`No comparison with PyTorch: ${python} has no torch`);
-    }
-  }
-  const { resolve } = createRequire(import.meta.url);
-  for (const name of anyOnnxRuntime) {
-    try {
-      resolve(name);
-      peers.push(name);
-    } catch {
-      log(`No comparison with ${sideNames[name]}: npm install --ignore-scripts --no-save ${name} adds it`);
-    }
-  }
-  return peers;
-}
 
 /** The peers that a device is compared with, and the bar for each. */
 const comparisons = (device: Ours, bars: Vgg16Bars): [Side, number | undefined][] => [
@@ -172,50 +97,39 @@ async function benchWork(
   log(`\nVGG-16 at 224×224, ${title} (n = ${rounds} bursts of ${burst}, taking turns)`);
   const job = { command, batch, folder };
   const running: Running[] = [];
-  const rejected: { readonly device: Ours; readonly reason: string }[] = [];
-  const bars: Bar[] = [];
+  const take = (one: Running | undefined): void => {
+    if (one !== undefined) running.push(one);
+  };
   try {
     for (const side of work.peers) {
-      if (installed.includes(side)) running.push(await fasterPeer(side, threadCounts, job));
+      if (installed.includes(side)) take(await startFaster(side, threadCounts, job));
     }
-    for (const device of devices) {
-      const threads = threadCounts.at(-1)!;
-      const process = await start(device, { ...job, threads });
-      const hello = process.hello as Hello;
-      if ('rejected' in hello) {
-        await process.close();
-        rejected.push({ device, reason: hello.rejected });
-        log(`${device} rejects it: ${hello.rejected}`);
-      } else running.push({ side: device, threads, process, hello });
-    }
-    const contestants = running.map(
-      (one): Contestant => ({
-        name: contestantName(one.side, one.threads),
-        threads: one.threads,
-        side: one.side,
-        burst: () => timed(one, burst),
-      }),
-    );
+    for (const device of devices) take(await start(device, { ...job, threads: threadCounts.at(-1)! }));
+    const contestants = running.map((one) => {
+      const { side, threads } = one;
+      return { name: contestantName(side, threads), threads, side, burst: () => one.time(burst) };
+    });
     const scores = await contest(contestants, rounds, 1);
-    printScores(scores, operationsOf(vgg16Network(), command === 'step'), batch, peak);
+    if (scores.length > 0) printScores(scores, operationsOf(vgg16Network(), command === 'step'), batch, peak);
     printAgreement(running);
     const peaks = await printPeaks(running);
-    for (const device of devices)
-      bars.push(...barsOf(device, title, limits[device], scores, peaks.get(device)));
-    return { results: [{ command, batch, burst, scores, rejected, peaks: Object.fromEntries(peaks) }], bars };
+    return {
+      results: [{ command, batch, burst, scores, peaks: Object.fromEntries(peaks) }],
+      bars: devices.flatMap((device) => barsOf(device, title, limits[device], scores, peaks.get(device))),
+    };
   } finally {
-    for (const { process } of running) await process.close();
+    for (const one of running) await one.close();
   }
 }
 
 async function printPeaks(running: readonly Running[]): Promise<Map<Side, number>> {
   const peaks = new Map<Side, number>();
-  for (const { side, process } of running) {
-    const { peak } = (await process.ask({})) as { readonly peak?: number };
-    if (peak !== undefined) peaks.set(side, peak);
+  for (const one of running) {
+    const peak = await one.peakMemory();
+    if (peak !== undefined) peaks.set(one.side, peak);
   }
   const each = [...peaks].map(([side, bytes]) => `${sideNames[side]} ${fixed(bytes / 1e6, 0)} MB`);
-  log(`peak resident memory: ${each.join(', ')}`);
+  if (each.length > 0) log(`peak resident memory: ${each.join(', ')}`);
   return peaks;
 }
 
@@ -245,75 +159,16 @@ function barsOf(
   return bars;
 }
 
-/** Time of a program that compiles VGG-16, loads its weights and classifies an image, and its parts. */
-async function benchStart(
-  folder: string,
-  { devices, threadCounts, repetitions }: Vgg16Options,
-): Promise<Measured> {
-  const results: object[] = [];
-  const bars: Bar[] = [];
-  log('\nVGG-16 at 224×224, from the start of a program to its first prediction');
-  for (const device of devices) {
-    const seconds: number[] = [];
-    const plans: number[] = [];
-    const parts: Readonly<Record<string, number>>[] = [];
-    let rejected: string | undefined;
-    for (let i = 0; i < Math.min(repetitions, 10) && rejected === undefined; i++) {
-      const before = performance.now();
-      const job = { command: 'predict', batch: 1, folder, threads: threadCounts.at(-1)! } as const;
-      const process = await start(device, job);
-      const total = (performance.now() - before) / 1000;
-      const hello = process.hello as Hello;
-      if ('rejected' in hello) rejected = hello.rejected;
-      else {
-        const later = await timed({ side: device, threads: job.threads, process, hello }, 3);
-        const { started = 0, compiled = 0, loaded = 0, run = 0 } = hello.milestones ?? {};
-        seconds.push(total);
-        // Planning happens while compiling and before the first run; both also do other things.
-        plans.push(compiled - started + run - loaded - later);
-        parts.push({
-          modules: started,
-          compile: compiled - started,
-          load: loaded - compiled,
-          run: run - loaded,
-        });
-      }
-      await process.close();
-    }
-    if (rejected !== undefined) log(`${device} rejects it: ${rejected}`);
-    else {
-      const whole = summarize(seconds);
-      const planning = summarize(plans);
-      const names = Object.keys(parts[0]!);
-      const each = names.map(
-        (name) => `${name} ${fixed(summarize(parts.map((part) => part[name]!)).median, 2)}`,
-      );
-      log(
-        `${device.padEnd(8)}${fixed(whole.median, 2)} s (${fixed(whole.lower, 2)}–${fixed(whole.upper, 2)}, n = ${whole.n}); ` +
-          `medians: ${each.join(', ')}; planning at most ${fixed(planning.median, 2)}`,
-      );
-      results.push({ device, ...whole, planning, parts });
-    }
-    const value = rejected === undefined ? summarize(seconds).median : undefined;
-    const planning = rejected === undefined ? summarize(plans).median : undefined;
-    const { start: most, planning: mostPlanning } = mostVgg16Seconds;
-    bars.push({ what: `${device}: VGG-16, start to prediction`, value, unit: ' s', most });
-    bars.push({
-      what: `${device}: VGG-16, planning in it, at most`,
-      value: planning,
-      unit: ' s',
-      most: mostPlanning,
-    });
-  }
-  return { results, bars };
-}
-
 export async function benchVgg16(options: Vgg16Options): Promise<Measured> {
   await using files = await writeVgg16Files(Math.max(...works.map(({ batch }) => batch)));
   log();
   const installed = await installedPeers(options.torch);
   const measured = [];
   for (const work of works) measured.push(await benchWork(work, files.folder, installed, options));
-  measured.push(await benchStart(files.folder, options));
+  log('\nVGG-16 at 224×224, from the start of a program to its first prediction (medians and quartiles)');
+  const { devices, threadCounts, repetitions } = options;
+  for (const device of devices) {
+    measured.push(await benchStart(device, threadCounts.at(-1)!, files.folder, Math.min(repetitions, 10)));
+  }
   return { results: measured.flatMap(({ results }) => results), bars: measured.flatMap(({ bars }) => bars) };
 }
