@@ -9,8 +9,8 @@ import { parametersOf, type Sequential, sequential, sizeOf } from '../src/model/
 import { configurations, type VggLetter, vggFeatures } from '../src/model/vgg.ts';
 
 const classes = 1000;
-/** Streams of draws; those below are one per parameter, in the network's order. */
-const streams = { cells: 1000, noise: 1001, labels: 1002, places: 1003 } as const;
+/** Streams of draws. A parameter has its position in the network, plus 64 for each time that a filter was drawn again. */
+const streams = { cells: 1_000_000, noise: 1_000_001, labels: 1_000_002, places: 1_000_003 } as const;
 
 /** The paper's network with torchvision's names: three linear layers, dropout behind the first two. */
 export function vggOf(letter: VggLetter, options: { readonly dropout: number }): Sequential {
@@ -35,13 +35,23 @@ function mix(x: number): number {
 
 const draw = (stream: number, index: number): number => mix(index ^ mix(stream));
 
-/** Uniform in ±sqrt(6 / fan in), which keeps the size of values (He et al. 2015); biases in ±0.1. */
-export function formulaWeight(parameter: number, shape: readonly number[]): Float32Array<ArrayBuffer> {
-  const scale = Math.fround(shape.length === 1 ? 0.1 : Math.sqrt(6 / sizeOf(shape.slice(1))));
-  const key = mix(parameter);
+/**
+ * Uniform in ±sqrt(6 / fan in), which keeps the size of values (He et al. 2015); biases in ±0.1. `attempts` says how often
+ * each filter was drawn again.
+ */
+export function formulaWeight(
+  parameter: number,
+  shape: readonly number[],
+  attempts?: ArrayLike<number>,
+): Float32Array<ArrayBuffer> {
+  const size = sizeOf(shape.slice(1));
+  const scale = Math.fround(shape.length === 1 ? 0.1 : Math.sqrt(6 / size));
   const values = new Float32Array(sizeOf(shape));
-  // 24 bits times a float32 is exact in float64, so the only rounding is to float32, as in the script.
-  for (let i = 0; i < values.length; i++) values[i] = ((mix(i ^ key) >>> 8) / 2 ** 23 - 1) * scale;
+  for (let first = 0; first < values.length; first += size) {
+    const key = mix(parameter + 64 * (attempts?.[first / size] ?? 0));
+    // 24 bits times a float32 is exact in float64, so the only rounding is to float32, as in the script.
+    for (let i = first; i < first + size; i++) values[i] = ((mix(i ^ key) >>> 8) / 2 ** 23 - 1) * scale;
+  }
   return values;
 }
 
@@ -54,19 +64,18 @@ export function formulaWeights(network: Network): Weights {
   );
 }
 
-/** A pattern of 8×8 cells in each channel, under noise; one label per image. */
+/** Two images in turns, with a label each: a pattern of 8×8 cells in each channel, under noise. */
 export function formulaDataset(count: number, side: number): Dataset {
-  const pixels = new Uint8Array(count * 3 * side * side);
-  let at = 0;
-  for (let plane = 0; plane < 3 * count; plane++) {
-    for (let y = 0; y < side; y++) {
-      for (let x = 0; x < side; x++) {
-        const cell = (plane * 8 + Math.floor((8 * y) / side)) * 8 + Math.floor((8 * x) / side);
-        pixels[at] = (draw(streams.cells, cell) % 192) + (draw(streams.noise, at) % 64);
-        at++;
-      }
-    }
+  const size = 3 * side * side;
+  const pixels = new Uint8Array(count * size);
+  for (let at = 0; at < Math.min(count, 2) * size; at++) {
+    const plane = Math.floor(at / side ** 2);
+    const y = Math.floor(at / side) % side;
+    const cell = (plane * 8 + Math.floor((8 * y) / side)) * 8 + Math.floor((8 * (at % side)) / side);
+    pixels[at] = (draw(streams.cells, cell) % 64) + (draw(streams.noise, at) % 192);
   }
+  for (let image = 2; image < count; image++)
+    pixels.copyWithin(image * size, (image % 2) * size, ((image % 2) + 1) * size);
   const labels = Array.from({ length: count }, (_, image) => draw(streams.labels, image) % classes);
   return fromArrays(pixels, labels, [3, side, side], { name: 'formula' });
 }

@@ -6,14 +6,15 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { dataLoader } from '../src/data/loader.ts';
-import type { Weights } from '../src/model/layer.ts';
+import type { Network, Weight, Weights } from '../src/model/layer.ts';
+import { parametersOf } from '../src/model/network.ts';
 import { readSafetensors } from '../src/model/safetensors.ts';
 import type { VggLetter } from '../src/model/vgg.ts';
 import { compile, type Model } from '../src/train/model.ts';
 import { sgd } from '../src/train/optimizers.ts';
 import { expectAllClose } from './allclose.ts';
 import { noNative } from './native.ts';
-import { formulaDataset, formulaPlaces, formulaWeight, formulaWeights, vggOf } from './vgg-formula.ts';
+import { formulaDataset, formulaPlaces, formulaWeight, vggOf } from './vgg-formula.ts';
 
 const golden = readSafetensors(readFileSync(new URL('golden/vgg.safetensors', import.meta.url)));
 const settings = JSON.parse(golden.metadata.settings!) as {
@@ -38,15 +39,35 @@ const cases = settings.sides.flatMap((side) =>
   (['A', 'B', 'D', 'E'] as const).map((letter): Case => ({ letter, side })),
 );
 
-function goldenTensor({ letter, side }: Case, name: string): Float32Array {
-  const found = golden.tensors.get(`${letter}/${side}/${name}`);
-  if (found === undefined) throw new Error(`no golden tensor ${letter}/${side}/${name}`);
+/** For instance `D/biases` or `A/32/logits`. */
+function goldenTensor(name: string): Float32Array {
+  const found = golden.tensors.get(name);
+  if (found === undefined) throw new Error(`no golden tensor ${name}`);
   return found.data;
 }
 
+/** The value of each parameter: the formula's, except what is stored of the convolutions. */
+function goldenWeights(letter: VggLetter, network: Network): Weights {
+  const biases = goldenTensor(`${letter}/biases`);
+  const attempts = goldenTensor(`${letter}/attempts`);
+  let channel = 0;
+  return new Map(
+    parametersOf(network).map(({ name, shape }, parameter): [string, Weight] => {
+      const end = channel + shape[0]!;
+      if (name.startsWith('classifier')) return [name, { shape, data: formulaWeight(parameter, shape) }];
+      if (name.endsWith('weight')) {
+        return [name, { shape, data: formulaWeight(parameter, shape, attempts.subarray(channel, end)) }];
+      }
+      const data = biases.slice(channel, end);
+      channel = end;
+      return [name, { shape, data }];
+    }),
+  );
+}
+
 /** A row for each parameter: norm, largest absolute value, samples. */
-function goldenRows(of: Case, name: string): { norm: number; largest: number; samples: Float32Array }[] {
-  const values = goldenTensor(of, name);
+function goldenRows(name: string): { norm: number; largest: number; samples: Float32Array }[] {
+  const values = goldenTensor(name);
   const length = 2 + settings.samples;
   return Array.from({ length: values.length / length }, (_, row) => {
     const [norm = 0, largest = 0, ...samples] = values.subarray(row * length, (row + 1) * length);
@@ -62,7 +83,7 @@ interface Options {
 
 async function openModel({ letter, side }: Case, { dropout, ...options }: Options): Promise<Model> {
   const model = await compile(vggOf(letter, { dropout }), { input: [3, side, side], threads: 2, ...options });
-  await model.setWeights(formulaWeights(model.network));
+  await model.setWeights(goldenWeights(letter, model.network));
   return model;
 }
 
@@ -101,6 +122,7 @@ describe.each(['native', 'wasm'] as const)('%s', (device) => {
 
   for (const of of cases) {
     const { letter, side } = of;
+    const key = `${letter}/${side}`;
     const dataset = (count: number) => formulaDataset(count, side);
     const imagesOf = (pixels: Uint8Array): Float32Array => Float32Array.from(pixels, (pixel) => pixel / 255);
 
@@ -108,32 +130,34 @@ describe.each(['native', 'wasm'] as const)('%s', (device) => {
       // Dropout changes training only.
       await using model = await openModel(of, { device, batchSize: settings.images, dropout: 0.5 });
       const { logits } = await model.predict(imagesOf(dataset(settings.images).pixels));
-      expectAllClose(logits, goldenTensor(of, 'logits'), 1e-5, 'logits');
+      expectAllClose(logits, goldenTensor(`${key}/logits`), 1e-5, 'logits');
     });
 
     test.skipIf(skipped(of))(`gradients of ${letter} at ${side}²`, minutes(10), async () => {
       await using model = await openModel(of, { device, batchSize: settings.images, dropout: 0 });
       const { pixels, labels } = dataset(settings.images);
       const { loss, gradients } = await model.gradients(imagesOf(pixels), labels);
-      expectAllClose([loss], goldenTensor(of, 'loss'), 1e-5, 'loss');
-      expectRows(gradients, goldenRows(of, 'gradients'), 1e-4, 'gradient');
+      expectAllClose([loss], goldenTensor(`${key}/loss`), 1e-5, 'loss');
+      expectRows(gradients, goldenRows(`${key}/gradients`), 1e-4, 'gradient');
     });
   }
 
   for (const of of cases.filter(({ side }) => side === settings.step.side)) {
-    test.skipIf(skipped(of))(`a step of SGD of ${of.letter} at ${of.side}²`, minutes(10), async () => {
+    const { letter, side } = of;
+    test.skipIf(skipped(of))(`a step of SGD of ${letter} at ${side}²`, minutes(10), async () => {
       const { images, lr, momentum } = settings.step;
       await using model = await openModel(of, { device, batchSize: images, dropout: 0 });
-      const loader = dataLoader(formulaDataset(images, of.side), { batchSize: images });
+      const loader = dataLoader(formulaDataset(images, side), { batchSize: images });
       const { losses } = await model.train(loader, { epoch: 1, optimizer: sgd({ lr, momentum }) });
-      expectAllClose(losses, goldenTensor(of, 'step/loss'), 1e-5, 'loss');
+      expectAllClose(losses, goldenTensor(`${letter}/${side}/step/loss`), 1e-5, 'loss');
       const weights = await model.weights();
-      expectRows(weights, goldenRows(of, 'step/weights'), 1e-6, 'weight');
-      for (const [parameter, { shape, data }] of [...weights.values()].entries()) {
-        const before = formulaWeight(parameter, shape);
-        for (let i = 0; i < data.length; i++) data[i]! -= before[i]!;
+      expectRows(weights, goldenRows(`${letter}/${side}/step/weights`), 1e-6, 'weight');
+      const before = goldenWeights(letter, model.network);
+      for (const [name, { data }] of weights) {
+        const start = before.get(name)!.data;
+        for (let i = 0; i < data.length; i++) data[i]! -= start[i]!;
       }
-      expectRows(weights, goldenRows(of, 'step/updates'), 1e-4, 'update');
+      expectRows(weights, goldenRows(`${letter}/${side}/step/updates`), 1e-4, 'update');
     });
   }
 });
