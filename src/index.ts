@@ -70,8 +70,8 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
-export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
-export type { ReportOptions, ReportRun } from './report/report.ts';
+export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
+export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {
@@ -88,6 +88,7 @@ export {
   runsRoot,
 } from './runs/folder.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
+export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
 export {
   fromCheckpoint,
   type Recorder,
@@ -96,35 +97,30 @@ export {
   recordRun,
   toCheckpoint,
 } from './runs/recorder.ts';
-export type { EpochRecord, RunEnvironment, RunState, StepRecord } from './runs/records.ts';
+export type { RunEnvironment, RunState } from './runs/records.ts';
+export {
+  type SeedCallbacks,
+  type SeedRun,
+  type SeedsOptions,
+  type SeedsResult,
+  trainSeeds,
+} from './runs/series.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
-export {
-  fitOptionsOf,
-  prepareTraining,
-  resumedConfig,
-  runTraining,
-  type Training,
-  type TrainingOptions,
-  type TrainingResult,
-} from './runs/training.ts';
-export {
-  parseGivenConfig as parseConfig,
-  type TrainConfig,
-  type TrainConfigInput,
-  trainOptions,
-} from './train/config.ts';
+export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';
+export { parseGivenConfig as parseConfig } from './train/config.ts';
+export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {
   type Callback,
   type FitOptions,
   type FitResult,
   fit,
-  type LoopState,
-  type Snapshot,
 } from './train/fit.ts';
+export type { LoopState, Snapshot, Timed } from './train/loop-state.ts';
 export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
 export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
 export { type Recipe, recipes } from './train/recipes.ts';
+export type { EpochRecord, StepRecord } from './train/records.ts';
 export {
   accuracyLine,
   type EpochEvent,

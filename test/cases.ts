@@ -138,6 +138,23 @@ export const listedCases: readonly Case[] = [
     flatten(),
     linear(4),
   ]),
+  named('a window of 256 positions, one of more', [3, 36, 36], 2, [
+    conv(4, 1),
+    pool(16, 1),
+    conv(5, 3, 1),
+    relu(),
+    pool([17, 16]),
+    flatten(),
+    linear(3),
+  ]),
+  named('a window of more than 256 positions on few channels', [4, 40, 40], 2, [
+    conv(4, 3, 1),
+    relu(),
+    pool(20),
+    pool(2),
+    flatten(),
+    linear(3),
+  ]),
   named('padded pools', [3, 11, 12], 8, [
     conv(6, 3, 1),
     relu(),

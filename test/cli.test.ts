@@ -12,9 +12,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { optionGroups } from '../src/cli/config-options.ts';
 import { readSafetensors, writeSafetensors } from '../src/model/safetensors.ts';
 import { createRun } from '../src/runs/folder.ts';
-import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
-import { parseConfig, type TrainConfigInput, trainOptions } from '../src/train/config.ts';
+import { parseConfig } from '../src/train/config.ts';
+import { type TrainConfigInput, trainOptions } from '../src/train/config-table.ts';
+import type { EpochRecord } from '../src/train/records.ts';
 import { bin, jsonLines, vgg } from './run-vgg.ts';
 
 let folder: string;

@@ -21,6 +21,8 @@ const calls: Readonly<Record<string, (path: string) => unknown>> = {
   newRunFolder: (path) => library.newRunFolder(path, config),
   runTraining: (folder) => library.runTraining(config, { folder }),
   'runTraining, resumed': (resume) => library.runTraining(config, { resume }),
+  trainSeeds: (folder) => library.trainSeeds(config, { seeds: 1, folder }),
+  'trainSeeds, resumed': (resume) => library.trainSeeds(config, { resume }),
   readMetrics: library.readMetrics,
   openModel: library.openModel,
   loadWeights: (path) => loadWeights(path, network),

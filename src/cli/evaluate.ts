@@ -8,7 +8,7 @@ import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
 import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
@@ -94,8 +94,8 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     device,
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
+    weights: init,
   });
-  await model.load(init);
   const outputs = model.network.output[0];
   if (outputs !== classes) {
     throw new DataError(
@@ -136,7 +136,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
   if (info) {
     // A data set of a program's own has a name that no flag can repeat.
     const { dataset: _, labels: __, ...own } = info;
-    const { refuseContradictions } = await import('../runs/training.ts');
+    const { refuseContradictions } = await import('../model/info.ts');
     refuseContradictions(init, known ? info : own, chosen, flagWithValue);
     if (info.dataset !== undefined && !known && !chosen.dataset) {
       throw new UsageError(
@@ -182,7 +182,7 @@ async function fromRun(command: Command, run: string, { init, data }: EvaluateOp
   }
   const [{ readInfo }, { refuseContradictions }] = await Promise.all([
     import('../model/weight-files.ts'),
-    import('../runs/training.ts'),
+    import('../model/info.ts'),
   ]);
   const file = init ?? best;
   const info = await readInfo(file);

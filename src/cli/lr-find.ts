@@ -56,7 +56,7 @@ async function find(
   if (options.plot !== undefined) await checkWritable(options.plot, '--plot');
   const [{ findLearningRate }, { fitOptionsOf, prepareTraining }] = await Promise.all([
     import('../train/lr-find.ts'),
-    import('../runs/training.ts'),
+    import('../runs/prepare.ts'),
   ]);
   const training = await prepareTraining(config, note);
   await using model = training.model;

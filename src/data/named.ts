@@ -1,7 +1,7 @@
 /** The named data sets of the command line and config files. Reading CIFAR needs Node. */
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
-import type { DatasetSplits, ImageShape } from './dataset.ts';
+import { type DatasetSplits, type ImageShape, namedShape } from './dataset.ts';
 
 export const datasetNames = ['shapes', 'cifar10', 'cifar100'] as const;
 export type DatasetName = (typeof datasetNames)[number];
@@ -26,7 +26,7 @@ export interface DatasetFacts {
 
 export function datasetFacts({ dataset, labels }: Omit<DatasetChoice, 'data'>): DatasetFacts {
   const classes = dataset === 'cifar100' ? (labels === 'coarse' ? 20 : 100) : 10;
-  return { name: dataset, shape: [3, 32, 32], classes, length: dataset === 'shapes' ? 10_000 : 50_000 };
+  return { name: dataset, shape: namedShape, classes, length: dataset === 'shapes' ? 10_000 : 50_000 };
 }
 
 /** Loads a data set. @throws UsageError for an option it does not take; DataError if files are missing or invalid. */

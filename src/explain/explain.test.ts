@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { random } from '../data/random.ts';
 import type { OpenSession } from '../engine/backend.ts';
+import { openCpuSession } from '../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../engine/cpu/kernels/provider.ts';
-import { openCpuSession } from '../engine/cpu/session.ts';
 import { openReference } from '../engine/reference.ts';
 import { initialWeights } from '../model/initialize.ts';
 import { batchNorm1d, conv2d, dropout, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';

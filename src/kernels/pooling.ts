@@ -1,15 +1,19 @@
 /**
  * Max-pooling with any window, stride and padding. The forward pass also stores the winner of each window: its position
- * in the window (row · width + column) as a float. The first of equal values wins and NaN always wins, as in PyTorch;
- * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above `floor`
- * (0 if a ReLU precedes the pool, −∞ otherwise).
+ * in the window (row · width + column), as a byte, or as a float if a byte has too few values. The first of equal values wins and NaN always wins, as in PyTorch;
+ * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above
+ * `threshold` (0 if a ReLU precedes the pool, −∞ otherwise).
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
+
+/** The most positions of a window whose winners are bytes; the kernels for larger ones are called `maxPoolLarge…`. */
+export const bytePositions = 256;
 
 const windows = {
   pooled: 'pointer',
   pooledRow: 'offset',
   pooledPixel: 'offset',
+  /** [height][width][channels]: bytes, with strides in floats. */
   winners: 'pointer',
   winnerRow: 'offset',
   winnerPixel: 'offset',
@@ -33,9 +37,10 @@ const windows = {
 type Parameters = { readonly [K in keyof typeof windows]: Value };
 
 interface Window {
-  /** Addresses of this window and channel vector in the pooled map and in the winners. */
+  /** Address of this window and channel vector in the pooled map. */
   readonly pooled: Value;
-  readonly winner: Value;
+  loadWinner(): Value;
+  storeWinner(position: Value): void;
   readonly row: Value;
   readonly column: Value;
   readonly channel: Value;
@@ -45,7 +50,9 @@ interface Window {
   forEach(body: (place: Value, position: Value) => void): void;
 }
 
-function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void): void {
+type Winners = 'bytes' | 'floats';
+
+function forWindows(k: Recorder, p: Parameters, winners: Winners, body: (window: Window) => void): void {
   const clip = (start: Value, kernelSize: Value, size: Value): { from: Value; count: Value } => {
     const from = k.integer(0).max(k.integer(0).sub(start));
     const beyond = start.add(kernelSize).sub(size).max(0);
@@ -59,9 +66,15 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
       const columns = clip(left, p.kernelWidth, p.width);
       k.vectors(p.channels, (at) => {
         const channel = at.toOffset();
+        const winner = p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x));
+        const place = (): Value => (winners === 'bytes' ? winner.plusBytes(at) : winner.plus(channel));
         body({
           pooled: p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x)).plus(channel),
-          winner: p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x)).plus(channel),
+          loadWinner: () => (winners === 'bytes' ? k.loadBytes(place()) : k.load(place())),
+          storeWinner(position) {
+            if (winners === 'bytes') k.storeBytes(place(), position);
+            else k.store(place(), position);
+          },
           row: y,
           column: x,
           channel,
@@ -82,25 +95,29 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
   });
 }
 
-export const maxPool: KernelRecipe = kernel(
-  'maxPool',
-  'pooled and winners = the maximum of each window of a map, and its position',
-  windows,
-  (k, p) => {
-    forWindows(k, p, (window) => {
-      const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
-      const winner = k.variable(window.firstPosition.toFloat().splat());
-      window.forEach((place, position) => {
-        const value = k.load(place);
-        const wins = value.greater(largest).or(value.unequal(value));
-        largest.set(wins.select(value, largest));
-        winner.set(wins.select(position.toFloat().splat(), winner));
+const pool = (name: string, winners: Winners): KernelDefinition =>
+  kernel(
+    name,
+    `pooled and winners (${winners}) = the maximum of each window of a map, and its position`,
+    windows,
+    (k, p) => {
+      forWindows(k, p, winners, (window) => {
+        const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
+        const winner = k.variable(window.firstPosition.toFloat().splat());
+        window.forEach((place, position) => {
+          const value = k.load(place);
+          const wins = value.greater(largest).or(value.unequal(value));
+          largest.set(wins.select(value, largest));
+          winner.set(wins.select(position.toFloat().splat(), winner));
+        });
+        k.store(window.pooled, largest);
+        window.storeWinner(winner);
       });
-      k.store(window.pooled, largest);
-      k.store(window.winner, winner);
-    });
-  },
-);
+    },
+  );
+
+export const maxPool: KernelDefinition = pool('maxPool', 'bytes');
+export const maxPoolLarge: KernelDefinition = pool('maxPoolLarge', 'floats');
 
 const gradients = {
   ...windows,
@@ -108,7 +125,7 @@ const gradients = {
   gradient: 'pointer',
   gradientRow: 'offset',
   gradientPixel: 'offset',
-  floor: 'f32',
+  threshold: 'f32',
 } as const;
 
 const gatedGradient = (
@@ -120,28 +137,32 @@ const gatedGradient = (
     .plus(p.gradientRow.scale(window.row))
     .plus(p.gradientPixel.scale(window.column))
     .plus(window.channel);
-  return k.load(window.pooled).greater(p.floor.splat()).select(k.load(place), k.vector(0));
+  return k.load(window.pooled).greater(p.threshold.splat()).select(k.load(place), k.vector(0));
 };
 
-export const maxPoolBackward: KernelRecipe = kernel(
-  'maxPoolBackward',
-  'map (the gradient, zero at first) += the gradient of each window at its winner',
-  gradients,
-  (k, p) => {
-    forWindows(k, p, (window) => {
-      const zero = k.vector(0);
-      const gradient = gatedGradient(k, p, window);
-      const winner = k.load(window.winner);
-      window.forEach((place, position) => {
-        const loses = winner.unequal(position.toFloat().splat());
-        k.store(place, k.load(place).add(loses.select(zero, gradient)));
+const poolBackward = (name: string, winners: Winners): KernelDefinition =>
+  kernel(
+    name,
+    `map (the gradient, zero at first) += the gradient of each window at its winner (${winners})`,
+    gradients,
+    (k, p) => {
+      forWindows(k, p, winners, (window) => {
+        const zero = k.vector(0);
+        const gradient = gatedGradient(k, p, window);
+        const winner = window.loadWinner();
+        window.forEach((place, position) => {
+          const loses = winner.unequal(position.toFloat().splat());
+          k.store(place, k.load(place).add(loses.select(zero, gradient)));
+        });
       });
-    });
-  },
-);
+    },
+  );
+
+export const maxPoolBackward: KernelDefinition = poolBackward('maxPoolBackward', 'bytes');
+export const maxPoolLargeBackward: KernelDefinition = poolBackward('maxPoolLargeBackward', 'floats');
 
 /** For windows inside the map that do not overlap: writes every position of each window. */
-const unpool = (name: string, size: number): KernelRecipe =>
+const unpool = (name: string, size: number): KernelDefinition =>
   kernel(
     name,
     `map = the gradient of each window of ${size}×${size} at its winner, 0 elsewhere`,
@@ -149,10 +170,10 @@ const unpool = (name: string, size: number): KernelRecipe =>
     (k, p) => {
       const windowRow = p.mapRow.scale(size);
       const windowColumn = p.mapPixel.scale(size);
-      forWindows(k, p, (window) => {
+      forWindows(k, p, 'bytes', (window) => {
         const zero = k.vector(0);
         const gradient = gatedGradient(k, p, window);
-        const winner = k.load(window.winner);
+        const winner = window.loadWinner();
         let row = p.map
           .plus(windowRow.scale(window.row))
           .plus(windowColumn.scale(window.column))
@@ -169,5 +190,5 @@ const unpool = (name: string, size: number): KernelRecipe =>
     },
   );
 
-export const unpool2: KernelRecipe = unpool('unpool2', 2);
-export const unpool4: KernelRecipe = unpool('unpool4', 4);
+export const unpool2: KernelDefinition = unpool('unpool2', 2);
+export const unpool4: KernelDefinition = unpool('unpool4', 4);

@@ -22,10 +22,12 @@ import {
 import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
-import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import type { Timed } from '../train/fit.ts';
+import { parseConfig, usedOptions } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
+import type { Timed } from '../train/loop-state.ts';
+import type { EpochRecord } from '../train/records.ts';
 import { shellWord } from '../words.ts';
-import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
+import type { RunEnvironment, RunState } from './records.ts';
 import { readMetrics } from './table.ts';
 
 /** The names of a run's files. */
@@ -44,8 +46,11 @@ export const runFiles = {
   report: 'report.html',
 } as const;
 
-/** What a folder of several seeds holds; see `seeds.ts`. */
+/** What a folder of several seeds holds; see `series-folder.ts`. */
 export const seriesFile = 'seeds.json';
+
+/** Whether the folder holds a run. */
+export const isRun = (folder: string): boolean => isThere(join(folder, runFiles.config));
 
 /** Whether the folder is one of several seeds. */
 export const isSeries = (folder: string): boolean => isThere(join(folder, seriesFile));
@@ -206,7 +211,7 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
       const folder = resolve(root, name);
       try {
         if (isSeries(folder)) return await listRuns(folder);
-        if (!isThere(join(folder, runFiles.config))) return [];
+        if (!isRun(folder)) return [];
         return [await readRun(folder)];
       } catch (error) {
         if (!(error instanceof VggError)) throw error;
@@ -222,7 +227,7 @@ export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS)
 
 /** The folder of a run or a series of seeds, given as a path or as a name inside `runsRoot()`. */
 export function runPlace(run: string): string {
-  const holds = (folder: string): boolean => isThere(join(folder, runFiles.config)) || isSeries(folder);
+  const holds = (folder: string): boolean => isRun(folder) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }

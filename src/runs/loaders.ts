@@ -12,7 +12,7 @@ import {
   randomHorizontalFlip,
   type Transform,
 } from '../data/transforms.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 
 export type LoaderOptions = Pick<
   TrainConfig,

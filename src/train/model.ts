@@ -8,15 +8,17 @@
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import type {
-  DeviceName,
-  EvaluateResult,
-  OptimizerOptions,
-  Session,
-  StepOptions,
-  StepReport,
-  TrainingState,
-  TrainResult,
+import {
+  type DeviceName,
+  type EvaluateResult,
+  type OptimizerOptions,
+  type Purpose,
+  purposes,
+  type Session,
+  type StepOptions,
+  type StepReport,
+  type TrainingState,
+  type TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
@@ -31,13 +33,14 @@ import {
   normalizationText,
   sameNormalization,
 } from '../model/info.ts';
-import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { checkParameters, checkWeights } from '../model/safetensors.ts';
+import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
+import { sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
+import { stepKeys } from './step-options.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
@@ -48,8 +51,15 @@ export interface CompileOptions {
   readonly threads?: number;
   /** The largest training batch; 100 by default. */
   readonly batchSize?: number;
+  /**
+   * `predict`: only `evaluate` and `predict` are used, and least memory is needed. `train`: checks at once that training
+   * fits. By default memory for training is allocated when training starts.
+   */
+  readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
+  /** Weights to start from: in memory, read by parts, or in a file (Node only). Then no initial ones are drawn. */
+  readonly weights?: Weights | WeightSource | string;
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -98,7 +108,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device: 'optional',
     threads: 'optional',
     batchSize: 'optional',
+    purpose: 'optional',
     seed: 'optional',
+    weights: 'optional',
     classes: 'optional',
     normalization: 'optional',
     onNotice: 'optional',
@@ -109,7 +121,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device = 'auto',
     threads,
     batchSize = 100,
+    purpose,
     seed = 0,
+    weights,
     onNotice = console.warn,
     signal,
   } = options;
@@ -118,11 +132,16 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
+  checkPurpose(purpose);
+  const path = typeof weights === 'string' ? weights : undefined;
+  const source = typeof weights === 'object' ? sourceOf(weights) : undefined;
+  if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
     onNotice,
+    ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });
@@ -131,8 +150,21 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     signal.throwIfAborted();
   }
   const compiled = new Model(network, session, batchSize, known);
-  await compiled.setWeights(initialWeights(network, seed));
+  try {
+    if (path !== undefined) await compiled.load(path);
+    else if (source) await session.setWeights(source);
+    else await session.initialize(seed);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
   return compiled;
+}
+
+/** @throws UsageError for an unknown purpose. */
+function checkPurpose(purpose: Purpose | undefined): void {
+  if (purpose === undefined || (purposes as readonly string[]).includes(purpose)) return;
+  throw new UsageError(`compile: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
 }
 
 /** The most images in a batch: more than any memory holds. */
@@ -293,8 +325,12 @@ export class Model implements AsyncDisposable {
   }
 
   /** Also resets the optimizer. @throws DataError if a parameter is missing, unknown or has another shape. */
-  setWeights(weights: Weights): Promise<void> {
-    return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  setWeights(weights: Weights | WeightSource): Promise<void> {
+    return this.#inTurn(async () => {
+      const source = sourceOf(weights);
+      checkWeightShapes(this.network, source.shapes);
+      await this.#session.setWeights(source);
+    });
   }
 
   /** Everything the next step depends on except its data: for a checkpoint. */
@@ -317,8 +353,8 @@ export class Model implements AsyncDisposable {
 
   /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
   async save(path: string): Promise<void> {
-    const weights = await this.weights();
-    await (await import('../model/weight-files.ts')).saveWeights(path, weights, this.info);
+    const { saveWeights } = await import('../model/weight-files.ts');
+    await this.#inTurn(() => saveWeights(path, this.#session.weightSource(), this.info));
   }
 
   /**
@@ -327,10 +363,11 @@ export class Model implements AsyncDisposable {
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
   async load(path: string): Promise<ModelInfo | undefined> {
-    const { loadWeights } = await import('../model/weight-files.ts');
-    const { weights, info } = await loadWeights(path, this.network);
+    const { openWeights } = await import('../model/weight-files.ts');
+    await using file = await openWeights(path, this.network);
+    const { info } = file;
     if (info) checkLoaded(path, info, this.info, this.#given);
-    await this.setWeights(weights);
+    await this.setWeights(file);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
     this.#learned = data;
     this.#loader = undefined;
@@ -365,11 +402,7 @@ const trainKeys: KnownKeys<TrainOptions> = {
   rates: 'optional',
   onStep: 'optional',
   signal: 'optional',
-  accumulate: 'optional',
-  labelSmoothing: 'optional',
-  clipNorm: 'optional',
-  averageDecay: 'optional',
-  mixup: 'optional',
+  ...stepKeys,
 };
 
 function checkLoader(where: string, loader: unknown): void {

@@ -6,8 +6,8 @@
 import { random } from '../../data/random.ts';
 import { applyTransform, imageFromBytes, inputTransform } from '../../data/transforms.ts';
 import type { OpenSession } from '../../engine/backend.ts';
+import { openCpuSession } from '../../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels/provider.ts';
-import { openCpuSession } from '../../engine/cpu/session.ts';
 import {
   type FeatureMaps,
   gradCam,

@@ -4,7 +4,8 @@ import { forwardTiles, poolsInTransform } from '../lower/convolution/geometry.ts
 import { columnRows } from '../lower/convolution/im2col.ts';
 import { winogradBlock } from '../lower/convolution/winograd.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
-import { chunkImages, slotCount } from './plan.ts';
+import { slotCount } from './parameters.ts';
+import { chunkImages } from './timeline.ts';
 
 export interface PlanRow {
   /** Names of the network's layers that this operation computes. */

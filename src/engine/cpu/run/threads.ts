@@ -1,7 +1,7 @@
 /** Starts workers: worker threads in Node, Web Workers in browsers. */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
 import { moduleFile } from '../../../package-files.ts';
-import type { WasmMemory } from '../kernels/webassembly.ts';
+import type { EngineMemory } from '../kernels/memory.ts';
 import { usualCacheBytes } from '../plan/operations.ts';
 import type { WorkerMessage } from './worker.ts';
 
@@ -37,7 +37,7 @@ export async function processorCount(): Promise<number> {
 }
 
 /** Requests huge pages for a session's memory, if the system supports them. */
-export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
+export async function wishHugePages({ buffer }: EngineMemory): Promise<void> {
   if (inNode()) await (await import('../../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
 }
 
