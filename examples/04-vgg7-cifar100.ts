@@ -18,10 +18,9 @@ import {
   lectureLines,
   parseConfig,
   recipes,
-  reportRuns,
-  runTraining,
   type TrainConfigInput,
 } from '../src/index.ts';
+import { reportRuns, runTraining } from '../src/node.ts';
 
 const small = process.argv.includes('--small');
 const smaller: TrainConfigInput = {

@@ -1,10 +1,9 @@
 /**
- * The library: `import { compile, sequential, … } from 'vggnet'`. Only these exports are public; everything else may
- * change. They are listed in the order of their folders: data, devices, errors, explanations, networks, reports, run
- * folders, training. Charts and reports load on first use. Hyperparameter search has its own entry, `vggnet/tune`.
+ * The library's core: `import { compile, sequential, … } from 'vggnet'`, in Node and in browsers. Only these exports are
+ * public; everything else may change. They are listed in the order of their folders: data, devices, errors, explanations,
+ * networks, training. What needs Node has its own entry, `vggnet/node`, and so has the search, `vggnet/tune`.
  */
 
-export { cifar10, cifar100 } from './data/cifar-files.ts';
 export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './data/dataset.ts';
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';
@@ -29,6 +28,7 @@ export {
   deviceNames,
   type EvaluateResult,
   type OptimizerOptions,
+  type Purpose,
   type SgdOptions,
   type StepOptions,
   type StepReport,
@@ -72,43 +72,7 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
-export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
-export type { ReportOptions, ReportRun } from './report/report.ts';
-export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
-export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
-export {
-  createRun,
-  type DamagedRun,
-  listRuns,
-  newRunFolder,
-  openRun,
-  type Run,
-  type RunRecord,
-  type RunStatus,
-  readRun,
-  runFiles,
-  runsRoot,
-} from './runs/folder.ts';
-export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
-export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
-export {
-  fromCheckpoint,
-  type Recorder,
-  type RecorderOptions,
-  readSnapshot,
-  recordRun,
-  toCheckpoint,
-} from './runs/recorder.ts';
-export type { RunEnvironment, RunState } from './runs/records.ts';
-export {
-  type SeedCallbacks,
-  type SeedRun,
-  type SeedsOptions,
-  type SeedsResult,
-  trainSeeds,
-} from './runs/series.ts';
-export { type Metrics, readMetrics } from './runs/table.ts';
-export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';
+export type { WeightSource } from './model/weight-streams.ts';
 export { parseGivenConfig as parseConfig } from './train/config.ts';
 export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {

@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { VggError } from '../src/errors.ts';
-import * as library from '../src/index.ts';
+import * as core from '../src/index.ts';
+import * as node from '../src/node.ts';
 import * as tune from '../src/tune.ts';
 
+const library = { ...core, ...node };
 const wrong = { bogus: 1 } as never;
 const none = undefined as never;
 const {
@@ -128,6 +130,8 @@ const others: readonly string[] = [
   'readSnapshot',
   'toCheckpoint',
   'readMetrics',
+  'saveWeights',
+  'loadWeights',
   'fitOptionsOf',
   'accuracyLine',
   'constantSchedule',

@@ -19,7 +19,8 @@ import {
   type Transform,
 } from '../src/data/transforms.ts';
 import { createModel } from '../src/model/models.ts';
-import { type ReportRun, writeReport } from '../src/report/report.ts';
+import { writeReport } from '../src/report/report.ts';
+import type { ReportRun } from '../src/report/run.ts';
 import { normalizationOf } from '../src/runs/loaders.ts';
 import { parseConfig } from '../src/train/config.ts';
 import type { TrainConfigInput } from '../src/train/config-table.ts';

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { datasetFacts, datasetNames, loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
+import { datasetFacts, datasetNames } from '../data/named.ts';
 import { inputTransform } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
@@ -72,12 +73,14 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
   const { init, shape, info } =
     run === undefined ? await fromOptions(command, options) : await fromRun(command, run, options);
   const splits = await loadDataset(shape);
-  const [{ testLoaderFor }, { dataLoader }, { compile }, { accuracyLine }] = await Promise.all([
-    import('../runs/loaders.ts'),
-    import('../data/loader.ts'),
-    import('../train/model.ts'),
-    import('../train/reporters.ts'),
-  ]);
+  const [{ testLoaderFor }, { loadWeights }, { dataLoader }, { compile }, { accuracyLine }] =
+    await Promise.all([
+      import('../runs/loaders.ts'),
+      import('../runs/model-files.ts'),
+      import('../data/loader.ts'),
+      import('../train/model.ts'),
+      import('../train/reporters.ts'),
+    ]);
   const { batchSize, device, threads } = options;
   // What the weights were trained with, if they say so; otherwise it is measured again.
   const loader =
@@ -95,7 +98,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
   });
-  await model.load(init);
+  await loadWeights(model, init);
   const outputs = model.network.output[0];
   if (outputs !== classes) {
     throw new DataError(

@@ -72,7 +72,8 @@ export function keeperOf(
       interruption.kept = 'Nothing was saved, because the running step did not end in time.';
     },
     async finish(trained) {
-      if (save !== undefined) await trained.save(save);
+      if (save === undefined) return;
+      await (await import('../runs/model-files.ts')).saveWeights(trained, save);
     },
     interrupted({ epoch, step }) {
       if (run === undefined && save === undefined) say(`epoch ${epoch}, step ${step}`);

@@ -3,7 +3,7 @@
  * names of tensors, the optimizer's state, batches, abort, statistics. A driver keeps tensors and runs commands on them.
  * Calls never overlap.
  */
-import type { FusedTransform } from '../data/transforms.ts';
+import type { FusedTransform } from '../data/fuse.ts';
 import type { Network } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import type { DeviceName, MomentName, SessionOptions } from './backend.ts';

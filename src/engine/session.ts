@@ -3,14 +3,9 @@
  * what the driver computes into results. Only drivers (`driver.ts`) differ between devices.
  */
 import type { Dataset } from '../data/dataset.ts';
+import { type FusedTransform, fuseTransform } from '../data/fuse.ts';
 import { random, streams } from '../data/random.ts';
-import {
-  applyTransform,
-  type FusedTransform,
-  fuseTransform,
-  imageFromBytes,
-  transformedShape,
-} from '../data/transforms.ts';
+import { applyTransform, imageFromBytes, transformedShape } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';

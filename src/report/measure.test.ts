@@ -10,7 +10,7 @@ import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
 import { compile } from '../train/model.ts';
 import { type Measured, measure } from './measure.ts';
-import type { ReportRun } from './report.ts';
+import type { ReportRun } from './run.ts';
 
 const all = shapes();
 const some = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => i);

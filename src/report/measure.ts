@@ -22,7 +22,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
 import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
-import type { ReportOptions, ReportRun } from './report.ts';
+import type { ReportOptions, ReportRun } from './run.ts';
 
 /** Feature maps of the sample behind one layer. */
 export interface LayerMaps {
@@ -75,6 +75,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   await using compiled = await compile(model, {
     input: test.shape,
     device,
+    purpose: 'predict',
+    weights: run.weights,
     onNotice: onProgress,
     ...(threads !== undefined && { threads }),
   });
@@ -83,7 +85,6 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   onProgress(
     `testing ${run.name} on ${grouped(test.length)} images${brief ? '' : ' with full and half-precision weights'}`,
   );
-  await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);
   const measured = { run, model, network, normalization, full };
   if (brief) return measured;

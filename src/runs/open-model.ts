@@ -1,12 +1,13 @@
 /** Opens trained weights (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
+import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
+import { inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
 import { checkLoaded, type ModelInfo } from '../model/info.ts';
-import type { Shape } from '../model/layer.ts';
+import type { Network, Shape } from '../model/layer.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { openWeights } from '../model/weight-files.ts';
 import { checkOptions, shown } from '../options.ts';
@@ -51,10 +52,11 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const { device = 'auto', threads, onNotice = console.warn, signal } = options;
   checkThreads('openModel', threads);
   const open = await openerOf(device);
-  await using file = await openWeights(path, (said) => {
+  const wanted = (said: ModelInfo | undefined): Network => {
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
-  });
+  };
+  await using file = await openWeights(path, wanted, { signal });
   const { info } = file;
   const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);
@@ -75,7 +77,12 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     ...(signal && { signal }),
   });
   const model = new Model(network, session, 1, { ...data, normalization });
-  await model.setWeights(file);
+  try {
+    await model.setWeights(file);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
   const [outputs = 0] = network.output;
   return new OpenedModel(
     model,

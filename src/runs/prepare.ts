@@ -3,8 +3,9 @@
  * config holds everything that affects the bits of the result.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
+import { loadDataset } from '../data/load.ts';
 import { checkBatchSize } from '../data/loader.ts';
-import { datasetFacts, loadDataset } from '../data/named.ts';
+import { datasetFacts } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
@@ -28,6 +29,7 @@ import {
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
 import { type Loaders, loadersOf } from './loaders.ts';
+import { loadWeights } from './model-files.ts';
 
 /** The parts of a training, ready to start. */
 export interface Training extends Loaders {
@@ -117,6 +119,7 @@ export async function prepareTraining(
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
   const model = await compile(network, {
     input: facts.shape,
+    purpose: 'train',
     batchSize,
     seed,
     device,
@@ -128,7 +131,7 @@ export async function prepareTraining(
     const splits = await loading;
     const loaders = loadersOf(splits, config);
     if (config.init !== undefined) {
-      const info = await model.load(config.init);
+      const info = await loadWeights(model, config.init);
       if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
     }
     model.learnsFrom(loaders.trainLoader);

@@ -58,8 +58,11 @@ export interface CompileOptions {
   readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** Weights to start from: in memory, read by parts, or in a file (Node only). Then no initial ones are drawn. */
-  readonly weights?: Weights | WeightSource | string;
+  /**
+   * Weights to start from, in memory or read by parts, for instance from `openWeights`, and what is stored with them.
+   * Then no initial ones are drawn.
+   */
+  readonly weights?: Weights | (WeightSource & { readonly info?: ModelInfo });
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -133,8 +136,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
   checkPurpose(purpose);
-  const path = typeof weights === 'string' ? weights : undefined;
-  const source = typeof weights === 'object' ? sourceOf(weights) : undefined;
+  const source = weights && sourceOf(weights);
   if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
@@ -151,8 +153,12 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   }
   const compiled = new Model(network, session, batchSize, known);
   try {
-    if (path !== undefined) await compiled.load(path);
-    else if (source) await session.setWeights(source);
+    if (source)
+      await compiled.adopt(
+        source,
+        weights && 'info' in weights ? weights.info : undefined,
+        'compile: weights',
+      );
     else await session.initialize(seed);
   } catch (error) {
     await session.close();
@@ -220,7 +226,7 @@ export class Model implements AsyncDisposable {
     return this.#session.description;
   }
 
-  /** What is needed to use the weights; stored by `save` and in checkpoints. */
+  /** What is needed to use the weights; stored with them in files. */
   get info(): ModelInfo {
     return infoOf(this.network, { ...this.#learned, ...this.#given });
   }
@@ -333,6 +339,13 @@ export class Model implements AsyncDisposable {
     });
   }
 
+  /**
+   * Calls `body` with the weights, to be read by parts, for instance into a file; other calls wait until it ends.
+   */
+  readWeights<T>(body: (weights: WeightSource) => Promise<T>): Promise<T> {
+    return this.#inTurn(() => body(this.#session.weightSource()));
+  }
+
   /** Everything the next step depends on except its data: for a checkpoint. */
   state(): Promise<TrainingState> {
     return this.#inTurn(() => this.#session.state());
@@ -351,27 +364,18 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(() => this.#session.swapAverage());
   }
 
-  /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
-  async save(path: string): Promise<void> {
-    const { saveWeights } = await import('../model/weight-files.ts');
-    await this.#inTurn(() => saveWeights(path, this.#session.weightSource(), this.info));
-  }
-
   /**
-   * Reads weights from a safetensors file (Node only). Returns the information stored in the file, if any.
-   * @throws DataError if the weights do not fit the network, UsageError if the file names another network with the same
+   * Takes over weights from elsewhere, for instance from a file, and what is stored with them. `source` names their
+   * origin in messages.
+   * @throws DataError if the weights do not fit the network, UsageError if `info` names another network with the same
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
-  async load(path: string): Promise<ModelInfo | undefined> {
-    const { openWeights } = await import('../model/weight-files.ts');
-    await using file = await openWeights(path, this.network);
-    const { info } = file;
-    if (info) checkLoaded(path, info, this.info, this.#given);
-    await this.setWeights(file);
+  async adopt(weights: Weights | WeightSource, info: ModelInfo | undefined, source = 'adopt'): Promise<void> {
+    if (info) checkLoaded(source, info, this.info, this.#given);
+    await this.setWeights(weights);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
     this.#learned = data;
     this.#loader = undefined;
-    return info;
   }
 
   /** Stops the workers and releases the memory; may be called twice. */

@@ -9,7 +9,7 @@
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
-import { loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
 import { DataError, MachineError, VggError } from '../errors.ts';
 import { cannotWrite, checkReplaceable, isThere, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { parseConfig } from '../../train/config.ts';
 import type { TrainConfigInput } from '../../train/config-table.ts';
 import type { EpochRecord } from '../../train/records.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { comparisonSections } from './comparison.ts';
 
 const record = {

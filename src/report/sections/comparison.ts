@@ -5,7 +5,7 @@ import { bestEpoch } from '../../train/records.ts';
 import { type Chart, lineChart } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
 import { duration, fixed, grouped, html, percent } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { type Cell, table } from '../table.ts';
 import { seriesOf } from './curves.ts';
 import { showValue } from './setup.ts';

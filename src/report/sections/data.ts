@@ -4,7 +4,7 @@ import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
 import { type Section, scroller } from '../document.ts';
 import { histogramsSvg } from '../histograms.ts';
 import { grouped, html, raw } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { table } from '../table.ts';
 
 export function dataSection(run: ReportRun): Section {

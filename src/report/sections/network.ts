@@ -5,7 +5,7 @@ import { architectureSvg } from '../architecture.ts';
 import { type Section, scroller } from '../document.ts';
 import { grouped, html, percent } from '../markup.ts';
 import type { Measured } from '../measure.ts';
-import type { TimeShare } from '../report.ts';
+import type { TimeShare } from '../run.ts';
 import { type Cell, table } from '../table.ts';
 
 export function networkSection({ run, network }: Measured): Section {

@@ -7,7 +7,7 @@ import { type TrainConfig, trainOptions } from '../../train/config-table.ts';
 import { changedOptions, shellWord, trainCommand } from '../command.ts';
 import { commandText, type Section, scroller } from '../document.ts';
 import { html } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { type Cell, table } from '../table.ts';
 
 export function setupSection({ config, environment, epochs }: ReportRun): Section {

@@ -2,9 +2,8 @@
  * Reads images into maps: from a data set's bytes, through the fused transform, or from values; alone, or mixed with
  * another image of the batch. A few images at a time, on one worker.
  */
-import { fusedValue, place } from '../../../data/fuse.ts';
+import { type FusedTransform, fusedValue, place } from '../../../data/fuse.ts';
 import { random, streams } from '../../../data/random.ts';
-import type { FusedTransform } from '../../../data/transforms.ts';
 import { byteLevels } from '../../../kernels/maps.ts';
 import type { ImageSource } from '../../driver.ts';
 import type { KernelLibrary } from '../kernels/library.ts';
