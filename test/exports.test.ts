@@ -292,7 +292,9 @@ describe('wrong arguments are told in words', () => {
   test('networks that no device can hold fail before anything is allocated', async () => {
     const huge = library.createModel('vgg7', { classes: 10, options: { channels: [1e6, 1e6], hidden: 1e6 } });
     for (const device of ['reference', 'wasm'] as const) {
-      await expect(library.compile(huge, { input: [3, 32, 32], device })).rejects.toThrow(/GiB.* limit of .* GiB/s);
+      await expect(library.compile(huge, { input: [3, 32, 32], device })).rejects.toThrow(
+        /GiB.* limit of .* GiB/s,
+      );
     }
   });
 });

@@ -155,7 +155,7 @@ export function checkState<T>(schema: z.ZodType<T>, input: unknown): T {
 
 export interface ReadOptions {
   /** Cancels reading. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface OpenFile extends AsyncDisposable {
@@ -183,7 +183,7 @@ async function naming<T>(path: string, read: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof DataError) throw new DataError(`${path}: ${error.message}`, { cause: error });
     if (error instanceof VggError) throw error;
-    const ofSystem = typeof (error as NodeJS.ErrnoException).code === 'string' || error instanceof RangeError;
+    const ofSystem = typeof (error as NodeJS.ErrnoException).code === 'string';
     throw ofSystem ? cannotRead(path, error) : error;
   }
 }

@@ -7,7 +7,7 @@ import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
-import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
+import { lastGoodWeights } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
 import { writeReport } from './report.ts';
@@ -29,7 +29,7 @@ export async function reportRun(
       `${folder}: no epoch is finished yet, so there is nothing to report; try again after the first`,
     );
   }
-  const best = await lastGoodCheckpoint(folder, 'best', onProgress);
+  const best = await lastGoodWeights(folder, 'best', onProgress);
   if (!best)
     throw new DataError(`${folder}: its ${runFiles.best} is missing, so there are no weights to report on`);
   const { weights, info } = best;

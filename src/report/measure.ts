@@ -75,6 +75,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   await using compiled = await compile(model, {
     input: test.shape,
     device,
+    purpose: 'predict',
+    weights: run.weights,
     onNotice: onProgress,
     ...(threads !== undefined && { threads }),
   });
@@ -83,7 +85,6 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   onProgress(
     `testing ${run.name} on ${grouped(test.length)} images${brief ? '' : ' with full and half-precision weights'}`,
   );
-  await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);
   const measured = { run, model, network, normalization, full };
   if (brief) return measured;

@@ -21,6 +21,7 @@ import {
   checkpointIn,
   encoded,
   lastGoodCheckpoint,
+  lastGoodWeights,
   openCheckpoint,
   readCheckpoint,
   writeCheckpoint,
@@ -292,6 +293,19 @@ describe('weights from a checkpoint', () => {
     bytes[bytes.length - 1]! ^= 1;
     await writeFile(last, bytes);
     await expect(loadWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
+  });
+
+  test('are those of the newest undamaged one', async () => {
+    const newer: Checkpoint = { ...checkpoint, weights: initialWeights(network, 2) };
+    await writeCheckpoint(last, checkpoint);
+    await writeCheckpoint(last, newer);
+    const notices: string[] = [];
+    const find = () => lastGoodWeights(folder, 'last', (line) => notices.push(line));
+    expect(await find()).toEqual({ path: last, weights: newer.weights });
+    expect(notices).toEqual([]);
+    await writeFile(last, 'damaged');
+    expect(await find()).toEqual({ path: previous, weights });
+    expect(notices).toEqual([expect.stringMatching(/not a checkpoint.*; resuming from .*previous/)]);
   });
 
   test('tensors of a training are rejected in other files', async () => {

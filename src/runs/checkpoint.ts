@@ -106,10 +106,16 @@ export function openCheckpoint(path: string, { signal }: ReadOptions = {}): Prom
 /** Reads a checkpoint to memory. @throws DataError that names the file and the problem. */
 export async function readCheckpoint(path: string, options: ReadOptions = {}): Promise<Checkpoint> {
   await using file = await openCheckpoint(path, options);
-  const { loop, info, extra } = file;
+  return inMemory(file, options);
+}
+
+async function inMemory(
+  { weights, training, loop, info, extra }: OpenCheckpoint,
+  { signal }: ReadOptions,
+): Promise<Checkpoint> {
   return {
-    weights: await readAll(file.weights, options.signal),
-    training: await readAll(file.training, options.signal),
+    weights: await readAll(weights, signal),
+    training: await readAll(training, signal),
     loop,
     ...(info && { info }),
     ...(extra && { extra }),
@@ -157,18 +163,51 @@ export async function checkpointIn(
  * damaged one.
  * @throws DataError if all are damaged.
  */
-export async function lastGoodCheckpoint(
+export function lastGoodCheckpoint(
   folder: string,
   name: string,
   onNotice: (line: string) => void,
-): Promise<(Checkpoint & { readonly path: string }) | undefined> {
+  options: ReadOptions = {},
+): Promise<Checkpoint | undefined> {
+  return lastGood(folder, name, onNotice, options, (file) => inMemory(file, options));
+}
+
+/** Weights of a checkpoint, without the rest of the training. */
+export interface CheckpointWeights {
+  readonly path: string;
+  readonly weights: Weights;
+  readonly info?: ModelInfo;
+}
+
+/** Reads only the weights of the checkpoint that `lastGoodCheckpoint` finds. */
+export function lastGoodWeights(
+  folder: string,
+  name: string,
+  onNotice: (line: string) => void,
+  options: ReadOptions = {},
+): Promise<CheckpointWeights | undefined> {
+  return lastGood(folder, name, onNotice, options, async ({ weights, info }, path) => ({
+    path,
+    weights: await readAll(weights, options.signal),
+    ...(info && { info }),
+  }));
+}
+
+async function lastGood<T>(
+  folder: string,
+  name: string,
+  onNotice: (line: string) => void,
+  options: ReadOptions,
+  read: (file: OpenCheckpoint, path: string) => Promise<T>,
+): Promise<T | undefined> {
   const path = join(folder, `${name}.safetensors`);
   const problems: string[] = [];
   for (const candidate of [path, previousOf(path)]) {
     try {
-      const checkpoint = await readCheckpoint(candidate);
+      await using file = await openCheckpoint(candidate, options);
+      const found = await read(file, candidate);
       for (const problem of problems) onNotice(`${problem}; resuming from ${candidate}`);
-      return { ...checkpoint, path: candidate };
+      return found;
     } catch (error) {
       if (isMissing(error)) continue;
       if (!(error instanceof DataError)) throw error;

@@ -1,6 +1,6 @@
 /** A model's weights in files (Node only). */
 import type { ModelInfo } from '../model/info.ts';
-import { loadWeights as readWeights, saveWeights as writeWeights } from '../model/weight-files.ts';
+import { openWeights, saveWeights as writeWeights } from '../model/weight-files.ts';
 import { checkArgument } from '../options.ts';
 import type { Model } from '../train/model.ts';
 
@@ -10,7 +10,8 @@ import type { Model } from '../train/model.ts';
  */
 export async function saveWeights(model: Model, path: string): Promise<void> {
   checkModel('saveWeights', model);
-  await writeWeights(path, await model.weights(), model.info);
+  const { info } = model;
+  await model.readWeights((weights) => writeWeights(path, weights, info));
 }
 
 /**
@@ -19,8 +20,9 @@ export async function saveWeights(model: Model, path: string): Promise<void> {
  */
 export async function loadWeights(model: Model, path: string): Promise<ModelInfo | undefined> {
   checkModel('loadWeights', model);
-  const { weights, info } = await readWeights(path, model.network);
-  await model.adopt(weights, info, path);
+  await using file = await openWeights(path, model.network);
+  const { info } = file;
+  await model.adopt(file, info, path);
   return info;
 }
 

@@ -120,6 +120,7 @@ export async function prepareTraining(
   const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
   const model = await compile(network, {
     input: facts.shape,
+    purpose: 'train',
     batchSize,
     seed,
     device,

@@ -9,12 +9,13 @@ import { DataError } from '../errors.ts';
 import { filterRaster, firstFilters } from '../images/rasters.ts';
 import type { ModelInfo } from '../model/info.ts';
 import type { Weight, Weights } from '../model/layer.ts';
+import type { ReadOptions } from '../model/tensor-files.ts';
 import { checkArgument, checkOptions } from '../options.ts';
 import type { Callback } from '../train/fit.ts';
 import type { LoopState, Snapshot } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
 import { fixed, percent } from '../words.ts';
-import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, lastGoodCheckpoint, lastGoodWeights, writeCheckpoint } from './checkpoint.ts';
 import { type PartTime, type Run, type RunStatus, readStatus } from './folder.ts';
 import type { RunState } from './records.ts';
 import { digestOf, hasRows, type MetricsRow, openMetrics, truncateAfter } from './table.ts';
@@ -194,9 +195,10 @@ export interface ResumedSnapshot extends Snapshot {
 export async function readSnapshot(
   run: Run,
   onNotice: (line: string) => void,
+  options: ReadOptions = {},
 ): Promise<ResumedSnapshot | undefined> {
   checkArgument('readSnapshot', 'run', run, ['folder', 'config'], 'a run; open one with openRun');
-  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
+  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice, options);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);
   const parts = (await statusBefore(run))?.parts;
@@ -205,7 +207,7 @@ export async function readSnapshot(
   const { info } = last;
   const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }), ...(info && { info }) };
   if (run.config.earlyStopping === 0) return snapshot;
-  const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
+  const best = await lastGoodWeights(run.folder, 'best', onNotice, options).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
     onNotice(`${error.message}; only epochs from now on count for the best weights`);
     return undefined;

@@ -121,7 +121,7 @@ async function restart(
   signal: AbortSignal | undefined,
 ): Promise<Start> {
   const config = resumedConfig(run.config, changes, (await statusBefore(run))?.step);
-  const from = await readSnapshot(run, notice);
+  const from = await readSnapshot(run, notice, { signal });
   if (from?.info)
     refuseContradictions(run.folder, from.info, config, (option, value) => `its ${option} ${value}`);
   // A checkpoint's weights replace the initial ones.

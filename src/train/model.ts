@@ -58,8 +58,11 @@ export interface CompileOptions {
   readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** Weights to start from, in memory or read by parts; then no initial ones are drawn. */
-  readonly weights?: Weights | WeightSource;
+  /**
+   * Weights to start from, in memory or read by parts, for instance from `openWeights`, and what is stored with them.
+   * Then no initial ones are drawn.
+   */
+  readonly weights?: Weights | (WeightSource & { readonly info?: ModelInfo });
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -148,14 +151,20 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     await session.close();
     signal.throwIfAborted();
   }
+  const compiled = new Model(network, session, batchSize, known);
   try {
-    if (source) await session.setWeights(source);
+    if (source)
+      await compiled.adopt(
+        source,
+        weights && 'info' in weights ? weights.info : undefined,
+        'compile: weights',
+      );
     else await session.initialize(seed);
   } catch (error) {
     await session.close();
     throw error;
   }
-  return new Model(network, session, batchSize, known);
+  return compiled;
 }
 
 /** @throws UsageError for an unknown purpose. */
@@ -322,8 +331,19 @@ export class Model implements AsyncDisposable {
   }
 
   /** Also resets the optimizer. @throws DataError if a parameter is missing, unknown or has another shape. */
-  setWeights(weights: Weights): Promise<void> {
-    return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  setWeights(weights: Weights | WeightSource): Promise<void> {
+    return this.#inTurn(async () => {
+      const source = sourceOf(weights);
+      checkWeightShapes(this.network, source.shapes);
+      await this.#session.setWeights(source);
+    });
+  }
+
+  /**
+   * Calls `body` with the weights, to be read by parts, for instance into a file; other calls wait until it ends.
+   */
+  readWeights<T>(body: (weights: WeightSource) => Promise<T>): Promise<T> {
+    return this.#inTurn(() => body(this.#session.weightSource()));
   }
 
   /** Everything the next step depends on except its data: for a checkpoint. */
@@ -350,7 +370,7 @@ export class Model implements AsyncDisposable {
    * @throws DataError if the weights do not fit the network, UsageError if `info` names another network with the same
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
-  async adopt(weights: Weights, info: ModelInfo | undefined, source = 'adopt'): Promise<void> {
+  async adopt(weights: Weights | WeightSource, info: ModelInfo | undefined, source = 'adopt'): Promise<void> {
     if (info) checkLoaded(source, info, this.info, this.#given);
     await this.setWeights(weights);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };

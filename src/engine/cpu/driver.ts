@@ -22,9 +22,9 @@ import {
   nativeBytes,
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
-import { readPart, type StoredTensor, storedTensors, storePart } from './plan/matrix.ts';
+import { readPart, type StoredTensor, storePart } from './plan/matrix.ts';
 import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
-import { matrixOf, planOperations } from './plan/operations.ts';
+import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
 import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
 import { type PlanRequest, planMemory } from './plan/plan.ts';
 import { cut } from './plan/timeline.ts';
@@ -200,7 +200,7 @@ class CpuDriver implements Driver {
   async write(group: TensorGroup, source: WeightSource): Promise<void> {
     await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
     const { stagingFloats, length: staging } = this.#layout;
-    this.#growTo(4 * (staging + stagingFloats));
+    await this.#growTo(4 * (staging + stagingFloats));
     const memory = this.#floatsFrom(this.#startOf(group));
     const staged = this.#floats(staging, stagingFloats).fill(0);
     const part = new Float32Array(partValues);
@@ -270,15 +270,15 @@ class CpuDriver implements Driver {
         const arrays = trainingArrays(optimizer, options);
         const inPlace = arrays.includes('splitGradients') ? undefined : ruleOf(optimizer, options);
         await this.#ensure(arrays);
-        this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
+        await this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
         break;
       }
       case 'evaluate':
-        this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
+        await this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
         break;
       case 'gradients':
         await this.#ensure(['gradients', 'splitGradients']);
-        this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
+        await this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
         break;
       default:
         command satisfies never;
@@ -296,7 +296,7 @@ class CpuDriver implements Driver {
     this.#layout = before.with(arrays);
     if (this.#layout === before) return;
     this.#planFloats.clear();
-    this.#growTo(this.#layout.length * 4);
+    await this.#growTo(this.#layout.length * 4);
     // Plans have used this memory.
     this.#floats(before.length, this.#layout.length - before.length).fill(0);
     if (!before.has('gradients') && this.#layout.has('gradients')) await this.#send({ kind: 'derive' });
@@ -337,12 +337,12 @@ class CpuDriver implements Driver {
   }
 
   /** Grows memory to hold the plans of these batches, followed by one image's bytes for each worker. */
-  #reserve(
+  async #reserve(
     request: Omit<PlanRequest, 'batch'>,
     images: number,
     batchSize: number,
     source: ImageSource,
-  ): void {
+  ): Promise<void> {
     const workerBytes = this.threads * bytesOf(source);
     for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
       if (batch === 0) continue;
@@ -352,16 +352,21 @@ class CpuDriver implements Driver {
         floats = planMemory(this.#layout, { ...request, batch }).floats;
         this.#planFloats.set(key, floats);
       }
-      this.#growTo(floats * 4 + workerBytes, { kind: request.mode === 'train' ? 'train' : 'predict', batch });
+      await this.#growTo(floats * 4 + workerBytes, {
+        kind: request.mode === 'train' ? 'train' : 'predict',
+        batch,
+      });
     }
   }
 
   /** @throws VggError if the kernels cannot address this much, or the machine does not provide it. */
-  #growTo(bytes: number, work?: Work): void {
+  async #growTo(bytes: number, work?: Work): Promise<void> {
     const { limitBytes } = this.#memory;
     const { name } = this.#network;
     if (bytes > limitBytes && work) throw new VggError(tooLarge(name, this.#layout, work, bytes, limitBytes));
+    const before = this.#memory.buffer.byteLength;
     allocated(name, () => this.#memory.growTo(bytes));
+    if (this.#memory.buffer.byteLength > before) await wishHugePages(this.#memory);
   }
 
   /** A source whose arrays the workers can read. */

@@ -9,8 +9,9 @@
  * weights at once, and the whole of it is never stored.
  */
 import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
+import { unevenStride } from '../plan/map-shape.ts';
 import type { Chunk } from '../plan/maps.ts';
-import { type Linear, unevenStride } from '../plan/operations.ts';
+import type { Linear } from '../plan/operations.ts';
 import { cut } from '../plan/timeline.ts';
 import { applyRule, type Rule } from '../plan/update.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';

@@ -5,9 +5,10 @@
  * phases.
  */
 import { convolutionGradientHalo, convolutionInputHalo } from '../lower/convolution/geometry.ts';
+import type { MapShape } from './map-shape.ts';
 import { type Halo, type Holds, hasHalo, MapBuffer, noHalo } from './maps.ts';
 import { Arena, always, type Lifetime, type Place } from './memory.ts';
-import { type MapShape, type Operation, readsVector } from './operations.ts';
+import { type Operation, readsVector } from './operations.ts';
 import { backwardTime, type Segment, type Timeline } from './timeline.ts';
 
 /** Floats of an image's map with a halo, from which clearing the halo is worth the memory: 128 KiB. */

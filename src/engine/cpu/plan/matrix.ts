@@ -1,5 +1,85 @@
-/** Copies parts of tensors, in PyTorch's order [out][channels][taps], between the caller and matrices in memory. */
-import { type MatrixLayout, matrixOf, type Operations } from './operations.ts';
+/**
+ * Matrices of parameters in memory, and copies of parts of tensors, in PyTorch's order [out][channels][taps], between
+ * them and the caller.
+ */
+import type { NetworkLayer } from '../../../model/layer.ts';
+import { type MapShape, roundUp, unevenStride } from './map-shape.ts';
+
+/**
+ * The layout of a layer's parameters, in floats from the start of the parameters: one row per output,
+ * [out][taps][stored input channels], rows `rowStride` apart; biases start at `bias`, `biasStep` apart.
+ */
+export interface MatrixLayout {
+  readonly weightName: string;
+  readonly biasName: string | undefined;
+  readonly offset: number;
+  readonly rowStride: number;
+  /** Rows including padding, a multiple of the granule. */
+  readonly storedOut: number;
+  readonly out: number;
+  /** The row of each output, if rows are not in the outputs' order. */
+  readonly rows?: Int32Array;
+  /** Kernel positions; for a linear layer, positions of its input map. */
+  readonly taps: number;
+  readonly channels: number;
+  readonly stored: number;
+  readonly bias: number;
+  readonly biasStep: number;
+  /** Total floats, including biases. */
+  readonly length: number;
+  /** Whether the rows are written to memory of the moment, at offset 0, and not kept. */
+  readonly staged: boolean;
+}
+
+/** Rows of patches and of their weights are a multiple of this length, so that the widest vectors have no tail. */
+const columnMultiple = 16;
+
+/** The layout of a convolution or linear layer, relative to its start. */
+export function rowsLayout(
+  layer: NetworkLayer,
+  { channels, stored }: MapShape,
+  storedOut: number,
+  taps: number,
+  bias: 'column' | 'vector',
+): MatrixLayout {
+  const weight = layer.parameters[0]!;
+  const values = taps * stored;
+  const rowStride = bias === 'column' ? roundUp(values + 1, columnMultiple) : unevenStride(values);
+  const matrixLength = storedOut * rowStride;
+  return {
+    weightName: weight.name,
+    biasName: layer.parameters[1]?.name,
+    offset: 0,
+    rowStride,
+    storedOut,
+    out: weight.shape[0]!,
+    taps,
+    channels,
+    stored,
+    bias: bias === 'column' ? values : matrixLength,
+    biasStep: bias === 'column' ? rowStride : 1,
+    staged: false,
+    length: matrixLength + (bias === 'column' ? 0 : storedOut),
+  };
+}
+
+/** The layout of a weight and a bias at each of `rows`, in vectors of `stored` floats. */
+export const vectorsLayout = (layer: NetworkLayer, stored: number, rows: Int32Array): MatrixLayout => ({
+  weightName: layer.parameters[0]!.name,
+  biasName: layer.parameters[1]!.name,
+  offset: 0,
+  rowStride: 1,
+  storedOut: stored,
+  out: rows.length,
+  rows,
+  taps: 1,
+  channels: 1,
+  stored: 1,
+  bias: stored,
+  biasStep: 1,
+  staged: false,
+  length: 2 * stored,
+});
 
 /** A tensor of a layer: its matrix of weights, or its biases. */
 export interface StoredTensor {
@@ -9,20 +89,6 @@ export interface StoredTensor {
   readonly isBias: boolean;
   /** Whether it is written to memory of the moment. */
   readonly staged: boolean;
-}
-
-/** The parameters of a network's operations, by name. */
-export function storedTensors({ list }: Operations): ReadonlyMap<string, StoredTensor> {
-  const tensors = new Map<string, StoredTensor>();
-  list.forEach((owner, operation) => {
-    const matrix = matrixOf(owner);
-    if (!matrix) return;
-    const { weightName, biasName, staged, biasStep } = matrix;
-    tensors.set(weightName, { operation, matrix, isBias: false, staged });
-    if (biasName === undefined) return;
-    tensors.set(biasName, { operation, matrix, isBias: true, staged: staged && biasStep !== 1 });
-  });
-  return tensors;
 }
 
 /** Copies values `from …` of a tensor to `memory`, which starts at the parameters. */

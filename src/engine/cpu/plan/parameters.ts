@@ -7,9 +7,10 @@ import { byteLevels } from '../../../kernels/maps.ts';
 import type { MomentName, OptimizerOptions, StepOptions } from '../../backend.ts';
 import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '../lower/batch-norm.ts';
 import { backwardWeights, type ConvolutionWeights, forwardWeights } from '../lower/convolution/derived.ts';
+import { roundUp } from './map-shape.ts';
 import type { Matrix } from './maps.ts';
 import { type Place, Region } from './memory.ts';
-import { isSplit, matrixOf, type Operation, type Operations, roundUp } from './operations.ts';
+import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
 import { chunkImages } from './timeline.ts';
 import { squareCount } from './update.ts';
 

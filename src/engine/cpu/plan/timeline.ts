@@ -7,8 +7,10 @@
  * or a few at a time, and are joined for the later ones, whose weights are read once per chunk: operations have levels,
  * and a chunk of a level is cut into smaller ones for the level below.
  */
+
+import type { MapShape } from './map-shape.ts';
 import type { Chunk } from './maps.ts';
-import { isSplit, type MapShape, type Operation } from './operations.ts';
+import { isSplit, type Operation } from './operations.ts';
 
 /** Images that go through the network together, about one slot's: small maps share a block of tiles. */
 export const chunkImages = 8;

@@ -5,14 +5,8 @@
 import type { OptimizerOptions, StepOptions } from '../../backend.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
-import {
-  isSplit,
-  type MatrixLayout,
-  matrixOf,
-  type Operation,
-  type Operations,
-  onWholeBatch,
-} from './operations.ts';
+import type { MatrixLayout } from './matrix.ts';
+import { isSplit, matrixOf, type Operation, type Operations, onWholeBatch } from './operations.ts';
 import { averageSetting, type ParameterLayout } from './parameters.ts';
 
 /** A rule that changes the weights, and their average if there is one. */

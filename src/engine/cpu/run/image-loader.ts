@@ -8,7 +8,7 @@ import { byteLevels } from '../../../kernels/maps.ts';
 import type { ImageSource } from '../../driver.ts';
 import type { KernelLibrary } from '../kernels/library.ts';
 import type { LoadImagesCall } from '../plan/code.ts';
-import type { MapShape } from '../plan/operations.ts';
+import type { MapShape } from '../plan/map-shape.ts';
 
 /** Bytes that a worker needs for an image of `size` bytes. */
 export const imageBytes = (size: number): number => Math.ceil(size / 64) * 64;

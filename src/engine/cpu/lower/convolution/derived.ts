@@ -1,8 +1,9 @@
 /** Matrices that are derived from a convolution's weights after each change. */
 import type { Code } from '../../plan/code.ts';
+import { unevenStride } from '../../plan/map-shape.ts';
 import type { Matrix } from '../../plan/maps.ts';
 import type { Region } from '../../plan/memory.ts';
-import { type Convolution, unevenStride } from '../../plan/operations.ts';
+import type { Convolution } from '../../plan/operations.ts';
 
 export interface ConvolutionWeights {
   /** Winograd's planes of the weights, or the transposed weights. */

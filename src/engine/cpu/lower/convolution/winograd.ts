@@ -6,9 +6,10 @@
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
 import { type Code, reluThreshold } from '../../plan/code.ts';
+import { unevenStride } from '../../plan/map-shape.ts';
 import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
-import { type Convolution, unevenStride } from '../../plan/operations.ts';
+import type { Convolution } from '../../plan/operations.ts';
 import { type Block, cutBlocks } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
