@@ -8,7 +8,7 @@ export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from '.
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
-export { keepApart } from './data/split.ts';
+export { trainValidationSplit } from './data/split.ts';
 export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
 export {
   compose,
@@ -39,15 +39,15 @@ export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {
+  type Backbone,
   type FeatureMaps,
   featureLayers,
   gradCam,
+  type Head,
   type HeatMap,
+  headBehind,
   lastFeatureLayer,
-  openPrefix,
-  type Prefix,
-  type Tail,
-  tailBehind,
+  openBackbone,
 } from './explain/explain.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';

@@ -11,9 +11,9 @@ import { stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
-import { keeperOf } from './keep.ts';
 import { continueWithoutOutput, doing, note } from './output.ts';
 import { progressFor } from './progress.ts';
+import { weightSaver } from './weight-saver.ts';
 
 export interface Followed {
   /** The run's folder; undefined with --no-run. */
@@ -37,7 +37,7 @@ const startGrace = 10_000;
 export function follow(followed: Followed, interruption: Interruption): Follower {
   const { folder, series, save } = followed;
   const progress = progressFor(followed.json);
-  const keeper = keeperOf({ save, run: folder, resume: series ?? folder }, interruption);
+  const saver = weightSaver({ save, run: folder, resume: series ?? folder }, interruption);
   let position = { epoch: 1, step: 0 };
   if (folder !== undefined || save !== undefined)
     continueWithoutOutput(`Training continues, and ${folder ?? save} keeps its results.`);
@@ -46,7 +46,7 @@ export function follow(followed: Followed, interruption: Interruption): Follower
   interruption.graceMilliseconds = startGrace;
   return {
     onStart(training, from) {
-      keeper.begin(training.model);
+      saver.begin(training.model);
       if (from) position = from.loop;
       progress.start({ ...training, run: folder, from: from?.loop });
     },
@@ -58,11 +58,11 @@ export function follow(followed: Followed, interruption: Interruption): Follower
         },
         epoch: (event) => progress.epoch(event),
       },
-      keeper.callback,
+      saver.callback,
     ],
     async onEnd(result) {
       const { last, reason, best, training } = result;
-      await keeper.finish(training.model);
+      await saver.finish(training.model);
       if (!last) {
         note(nothingLeft(result));
         // If only the report was interrupted, write it now.
@@ -76,7 +76,7 @@ export function follow(followed: Followed, interruption: Interruption): Follower
       if (followed.report && folder !== undefined) await writeReport(folder, result);
     },
     interrupted() {
-      keeper.interrupted(position);
+      saver.interrupted(position);
       progress.interrupt({ ...position, saved: save, run: folder });
     },
   };

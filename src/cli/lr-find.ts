@@ -3,9 +3,9 @@ import { Command } from 'commander';
 import type { RatePoint } from '../train/lr-find.ts';
 import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
-import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
 import { numberOption, pathOption, wholeNumberOption } from './values.ts';
+import { checkWritable } from './weight-saver.ts';
 
 interface FindCommandOptions {
   readonly from: number;

@@ -11,9 +11,9 @@ import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { type Follower, follow } from './follow.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
-import { checkWritable } from './keep.ts';
 import { meanText, note, print, printJson, printVerbatim } from './output.ts';
 import { pathOption, wholeNumberOption } from './values.ts';
+import { checkWritable } from './weight-saver.ts';
 
 interface TrainCommandOptions {
   /** A folder, or false for --no-run. */

@@ -74,6 +74,10 @@ export function toTensor(): Transform {
  * `channelStatistics`. A single value applies to all channels.
  */
 export function normalize(mean: number | readonly number[], std: number | readonly number[]): Transform {
+  for (const [name, value] of Object.entries({ mean, std })) {
+    if (typeof value === 'number' || Array.isArray(value)) continue;
+    throw new UsageError(`normalize: ${name} is ${shown(value)}, not a number or a list of numbers`);
+  }
   const means = typeof mean === 'number' ? [mean] : [...mean];
   const stds = typeof std === 'number' ? [std] : [...std];
   if (means.length !== stds.length || means.length === 0) {

@@ -5,7 +5,7 @@
  */
 import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
-import { isObject } from '../options.ts';
+import { checkArgument, isObject } from '../options.ts';
 import { halfValues } from './half.ts';
 import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
@@ -47,6 +47,7 @@ export function writeSafetensors(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
+  checkArgument('writeSafetensors', 'weights', weights, ['get', 'keys'], 'a Map of tensors by name');
   checkSizes(weights);
   const header = headerOf(shapesOf(weights), metadata);
   const values = [...weights.values()].map(({ data }) => bytesOf(data));

@@ -1,7 +1,7 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
 import { loadDataset } from '../data/load.ts';
-import { DataError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
@@ -63,6 +63,7 @@ export async function reportRuns(
   folders: readonly string[],
   { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
+  if (folders.length === 0) throw new UsageError('reportRuns: the list of runs is empty; name a run folder');
   requireDifferent(folders, 'report');
   if (out !== undefined) checkPath('reportRuns: out', out);
   const runs: ReportRun[] = [];

@@ -36,6 +36,7 @@ import {
   tensorsIn,
 } from '../model/tensor-files.ts';
 import { joined, readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
+import { checkArgument } from '../options.ts';
 import type { LoopState } from '../train/loop-state.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -78,6 +79,8 @@ export async function writeCheckpoint(
   path: string,
   checkpoint: Checkpoint<Weights | WeightSource>,
 ): Promise<void> {
+  const what = 'a checkpoint; make one with toCheckpoint';
+  checkArgument('writeCheckpoint', 'checkpoint', checkpoint, ['weights', 'training', 'loop'], what);
   const { header, source } = encoded(checkpoint);
   const old = temporaryBeside(path);
   try {

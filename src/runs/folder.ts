@@ -21,6 +21,7 @@ import {
 } from '../files/files.ts';
 import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkArgument } from '../options.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig, usedOptions } from '../train/config.ts';
 import type { TrainConfig } from '../train/config-table.ts';
@@ -134,6 +135,7 @@ export async function createRun(
   waiting: Waiting = {},
 ): Promise<Run> {
   const folder = resolve(checkPath('createRun: the folder', dir));
+  checkConfig('createRun', config);
   refuseUsed(dir, folder);
   makeFolder(folder);
   return locked(
@@ -262,6 +264,7 @@ export async function newRunFolder(
   date: Date = new Date(),
 ): Promise<string> {
   checkPath('newRunFolder: the folder', root);
+  checkConfig('newRunFolder', config);
   const name = defaultRunName(config, date);
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
@@ -274,6 +277,10 @@ export async function newRunFolder(
         throw cannotWrite(folder, error);
     }
   }
+}
+
+function checkConfig(where: string, config: TrainConfig): void {
+  checkArgument(where, 'config', config, ['model', 'dataset'], 'a config; complete one with parseConfig');
 }
 
 /** Removes the files of a run that never started, and its folder if it is then empty. */

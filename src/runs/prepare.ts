@@ -11,6 +11,7 @@ import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { createModel } from '../model/models.ts';
+import { checkArgument } from '../options.ts';
 import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
@@ -143,7 +144,9 @@ export async function prepareTraining(
 }
 
 /** The options of `fit` for a training. */
-export function fitOptionsOf({ config, splits: _, ...parts }: Training): Omit<FitOptions, 'callbacks'> {
+export function fitOptionsOf(training: Training): Omit<FitOptions, 'callbacks'> {
+  checkArgument('fitOptionsOf', 'training', training, ['config', 'model'], 'the result of prepareTraining');
+  const { config, splits: _, ...parts } = training;
   const every = checkpointInterval(config);
   return {
     ...parts,

@@ -10,7 +10,7 @@ import { filterRaster, firstFilters } from '../images/rasters.ts';
 import type { ModelInfo } from '../model/info.ts';
 import type { Weight, Weights } from '../model/layer.ts';
 import type { ReadOptions } from '../model/tensor-files.ts';
-import { checkOptions } from '../options.ts';
+import { checkArgument, checkOptions } from '../options.ts';
 import type { Callback } from '../train/fit.ts';
 import type { LoopState, Snapshot } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
@@ -197,6 +197,7 @@ export async function readSnapshot(
   onNotice: (line: string) => void,
   options: ReadOptions = {},
 ): Promise<ResumedSnapshot | undefined> {
+  checkArgument('readSnapshot', 'run', run, ['folder', 'config'], 'a run; open one with openRun');
   const last = await lastGoodCheckpoint(run.folder, 'last', onNotice, options);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);
@@ -236,7 +237,15 @@ const digestSchema = z.object({ rows: z.int().min(0), checksum: z.int().min(0) }
 const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;
 
 /** `info` is `model.info`: what is needed to use the weights. */
-export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Checkpoint {
+export function toCheckpoint(snapshot: Snapshot, info?: ModelInfo): Checkpoint {
+  checkArgument(
+    'toCheckpoint',
+    'snapshot',
+    snapshot,
+    ['loop', 'state'],
+    'a snapshot, as callbacks receive it',
+  );
+  const { loop, state } = snapshot;
   const training = new Map<string, Weight>();
   for (const moment of momentNames) {
     for (const [parameter, values] of state.moments[moment] ?? []) {
@@ -246,7 +255,10 @@ export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Check
   return { weights: state.weights, training, loop, ...(info && { info }) };
 }
 
-export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapshot {
+export function fromCheckpoint(checkpoint: Checkpoint): Snapshot {
+  const what = 'a checkpoint, as readCheckpoint returns it';
+  checkArgument('fromCheckpoint', 'checkpoint', checkpoint, ['weights', 'training', 'loop'], what);
+  const { weights, training, loop } = checkpoint;
   const moments: Partial<Record<MomentName, Weights>> = {};
   for (const moment of momentNames) {
     const own = [...training].flatMap(([name, values]): [string, Weight][] =>

@@ -15,7 +15,7 @@ import { datasetFacts } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
-import { isObject } from '../options.ts';
+import { checkArgument, isObject } from '../options.ts';
 import { nearest, unknownName } from '../suggest.ts';
 import { parseConfig, stepsPerEpoch, usedOptions } from '../train/config.ts';
 import { type TrainConfigInput, trainOptions } from '../train/config-table.ts';
@@ -116,6 +116,8 @@ export function parseSpace(input: unknown, where = 'space'): TuneSpace {
 
 /** The config of a point. @throws UsageError for a name that is not in the space. */
 export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params: Params): TrainConfigInput {
+  checkArgument('configOf', 'space', space, ['parameters', 'fixed'], 'a space; make one with parseSpace');
+  checkArgument('configOf', 'params', params, [], 'an object of values by name, such as trial.params');
   const config: Record<string, unknown> = structuredClone(space.fixed);
   for (const [name, value] of Object.entries(params)) {
     const parameter = space.parameters.find((known) => known.name === name);
