@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process';
 import { describe, expect, test, vi } from 'vitest';
 import { expectAllClose } from '../../../test/allclose.ts';
-import { compareWithReference, randomImages } from '../../../test/compare.ts';
+import { compareWithReference } from '../../../test/compare.ts';
+import { randomImages } from '../../../test/expected.ts';
 import { nativeOf, targetsHere } from '../../../test/native.ts';
 import { fromArrays } from '../../data/dataset.ts';
 import {
