@@ -130,6 +130,7 @@ const others: readonly string[] = [
   'readSnapshot',
   'toCheckpoint',
   'readMetrics',
+  'openWeights',
   'saveWeights',
   'loadWeights',
   'fitOptionsOf',
