@@ -11,7 +11,7 @@ import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { optionGroups } from '../src/cli/config-options.ts';
 import { readSafetensors, writeSafetensors } from '../src/model/safetensors.ts';
-import { createRun } from '../src/runs/folder.ts';
+import { createRun } from '../src/runs/run.ts';
 import { openMetrics } from '../src/runs/table.ts';
 import { parseConfig } from '../src/train/config.ts';
 import { type TrainConfigInput, trainOptions } from '../src/train/config-table.ts';
