@@ -11,7 +11,7 @@ import { fromArrays } from '../src/data/dataset.ts';
 import { dataLoader } from '../src/data/loader.ts';
 import { createModel } from '../src/model/models.ts';
 import { writeCheckpoint } from '../src/runs/checkpoint.ts';
-import { toCheckpoint } from '../src/runs/recorder.ts';
+import { toCheckpoint } from '../src/runs/snapshots.ts';
 import type { LoopState } from '../src/train/loop-state.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';

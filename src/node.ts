@@ -10,12 +10,8 @@ export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.t
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {
-  createRun,
   type DamagedRun,
   listRuns,
-  newRunFolder,
-  openRun,
-  type Run,
   type RunRecord,
   type RunStatus,
   readRun,
@@ -25,15 +21,9 @@ export {
 export { loadWeights, saveWeights } from './runs/model-files.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
 export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
-export {
-  fromCheckpoint,
-  type Recorder,
-  type RecorderOptions,
-  readSnapshot,
-  recordRun,
-  toCheckpoint,
-} from './runs/recorder.ts';
+export { type Recorder, type RecorderOptions, recordRun } from './runs/recorder.ts';
 export type { RunEnvironment, RunState } from './runs/records.ts';
+export { createRun, newRunFolder, openRun, type Run } from './runs/run.ts';
 export {
   type SeedCallbacks,
   type SeedRun,
@@ -41,5 +31,6 @@ export {
   type SeedsResult,
   trainSeeds,
 } from './runs/series.ts';
+export { fromCheckpoint, readSnapshot, toCheckpoint } from './runs/snapshots.ts';
 export { type Metrics, readMetrics } from './runs/table.ts';
 export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createRun } from '../src/runs/folder.ts';
+import { createRun } from '../src/runs/run.ts';
 import { openMetrics } from '../src/runs/table.ts';
 import { parseConfig } from '../src/train/config.ts';
 import type { TrainConfigInput } from '../src/train/config-table.ts';

@@ -217,7 +217,10 @@ const printConfig = (config: TrainConfig): void =>
 /** The folder of a new run or series; undefined with --no-run. */
 async function folderOf({ run }: TrainCommandOptions, config: TrainConfig): Promise<string | undefined> {
   if (run === false) return undefined;
-  const { newRunFolder, runsRoot } = await import('../runs/folder.ts');
+  const [{ runsRoot }, { newRunFolder }] = await Promise.all([
+    import('../runs/folder.ts'),
+    import('../runs/run.ts'),
+  ]);
   return typeof run === 'string' ? run : newRunFolder(runsRoot(), config);
 }
 

@@ -57,7 +57,7 @@ export function weightSaver(
       async checkpoint({ loop, state }) {
         if (save !== undefined) {
           const [{ testedWeights }, { saveWeights }] = await Promise.all([
-            import('../runs/recorder.ts'),
+            import('../runs/snapshots.ts'),
             import('../model/weight-files.ts'),
           ]);
           await saveWeights(save, testedWeights(state), info?.());

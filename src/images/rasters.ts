@@ -1,6 +1,7 @@
 /** Images of a training as rasters, for reports and TensorBoard: samples, filters, feature maps, heat maps. */
 
 import type { Dataset } from '../data/dataset.ts';
+import type { Batch } from '../data/loader.ts';
 import { heatPixels, inferno } from '../explain/colors.ts';
 import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
 import type { Network, Weight, Weights } from '../model/layer.ts';
@@ -17,6 +18,33 @@ export function sampleRaster(dataset: Dataset, index: number): Raster {
     for (let c = 0; c < shown; c++) bytes[i * shown + c] = source[c * area + i]!;
   }
   return { width, height, channels: shown, bytes };
+}
+
+/**
+ * The first images of a batch as the network sees them, at most `columns` × `rows`, side by side. Values are scaled, so
+ * that a screen can show normalized images, too.
+ */
+export function batchRaster({ images, shape }: Batch, columns: number, rows: number): Raster {
+  const [count, channels, height, width] = shape;
+  const [across, down] = [Math.min(columns, count), Math.min(rows, Math.ceil(count / columns))];
+  const bytes = new Uint8Array(across * width * down * height * 3);
+  const size = channels * height * width;
+  for (let i = 0; i < Math.min(across * down, count); i++) {
+    const image = images.subarray(i * size, (i + 1) * size);
+    const least = image.reduce((a, b) => Math.min(a, b));
+    const most = image.reduce((a, b) => Math.max(a, b));
+    for (let c = 0; c < 3; c++) {
+      for (let y = 0; y < height; y++) {
+        for (let x = 0; x < width; x++) {
+          const value = image[(Math.min(c, channels - 1) * height + y) * width + x]!;
+          const row = Math.floor(i / across) * height + y;
+          const column = (i % across) * width + x;
+          bytes[(row * across * width + column) * 3 + c] = (255 * (value - least)) / (most - least || 1);
+        }
+      }
+    }
+  }
+  return { width: across * width, height: down * height, channels: 3, bytes };
 }
 
 /** A heat map with transparency, one pixel per position. */

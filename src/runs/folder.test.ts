@@ -8,7 +8,8 @@ import { temporaryBeside } from '../files/files.ts';
 import { parseConfig } from '../train/config.ts';
 import type { EpochRecord } from '../train/records.ts';
 import { captureEnvironment } from './environment.ts';
-import { createRun, defaultRunName, listRuns, newRunFolder, openRun, readRun } from './folder.ts';
+import { listRuns, readRun } from './folder.ts';
+import { createRun, defaultRunName, newRunFolder, openRun } from './run.ts';
 import { openMetrics } from './table.ts';
 
 let root: string;

@@ -9,9 +9,10 @@ import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';
 import { counted } from '../words.ts';
 import { captureEnvironment } from './environment.ts';
-import { type Run, readRun } from './folder.ts';
+import { readRun } from './folder.ts';
 import { scheduleOf, type Training } from './prepare.ts';
 import { kernelsIn, type RunEnvironment } from './records.ts';
+import type { Run } from './run.ts';
 
 /** The options that a resumed run may change. */
 const changeable = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointEvery', 'logEvery'] as const;

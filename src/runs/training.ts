@@ -8,11 +8,13 @@ import { parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { type Callback, type FitResult, fit as fitModel } from '../train/fit.ts';
 import { hasMore, type Snapshot } from '../train/loop-state.ts';
-import { createRun, openRun, type Run, readRun, removeFolder } from './folder.ts';
+import { readRun } from './folder.ts';
 import { checkConfig, fitOptionsOf, prepareTraining, type Training } from './prepare.ts';
-import { type ResumedSnapshot, readSnapshot, recordRun, statusBefore } from './recorder.ts';
+import { recordRun } from './recorder.ts';
 import { finalAccuracy, stoppedEarly } from './records.ts';
 import { recordEnvironment, resumedConfig } from './resume.ts';
+import { createRun, openRun, type Run, removeFolder } from './run.ts';
+import { type ResumedSnapshot, readSnapshot, statusBefore } from './snapshots.ts';
 
 export interface TrainingOptions {
   /** Starts a run in this folder. Without `folder` and `resume`, nothing is written. */
