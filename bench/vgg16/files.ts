@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Network } from '../../src/model/layer.ts';
 import { buildNetwork, type Sequential } from '../../src/model/network.ts';
-import { readHeader, safetensorsPieces } from '../../src/model/safetensors.ts';
+import { headerOf, readHeader } from '../../src/model/safetensors.ts';
+import { saveWeights } from '../../src/model/weight-files.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
 import { onnxModel } from './onnx.ts';
 
@@ -34,15 +35,13 @@ export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
   const remove = (): Promise<void> => rm(folder, { recursive: true });
   try {
     const network = vgg16Network();
-    const pieces = safetensorsPieces(formulaWeights(network));
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const weights = formulaWeights(network);
+    const start = headerOf(weights.shapes, {});
+    const header = readHeader(start, start.length + 4 * network.parameterCount);
     const { pixels, labels } = formulaDataset(images, side);
     await Promise.all([
-      writeFile(join(folder, fileNames.weights), pieces),
-      writeFile(
-        join(folder, fileNames.onnx),
-        onnxModel(network, readHeader(pieces[0]!, length), fileNames.weights),
-      ),
+      saveWeights(join(folder, fileNames.weights), weights),
+      writeFile(join(folder, fileNames.onnx), onnxModel(network, header, fileNames.weights)),
       writeFile(join(folder, fileNames.pixels), pixels),
       writeFile(join(folder, fileNames.labels), labels),
     ]);
