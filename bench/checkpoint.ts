@@ -12,7 +12,7 @@ import { dataLoader } from '../src/data/loader.ts';
 import { createModel } from '../src/model/models.ts';
 import { writeCheckpoint } from '../src/runs/checkpoint.ts';
 import { toCheckpoint } from '../src/runs/recorder.ts';
-import type { LoopState } from '../src/train/fit.ts';
+import type { LoopState } from '../src/train/loop-state.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
 

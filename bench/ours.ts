@@ -1,7 +1,7 @@
 /** Our side of the benchmark, with the interfaces that training uses: sessions for steps, a whole program for epochs. */
 
+import { loadDataset } from '../src/data/load.ts';
 import { batchSource, dataLoader } from '../src/data/loader.ts';
-import { loadDataset } from '../src/data/named.ts';
 import { shapes } from '../src/data/shapes.ts';
 import type { DeviceName, Session } from '../src/engine/backend.ts';
 import { openerOf } from '../src/engine/open.ts';

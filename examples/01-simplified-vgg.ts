@@ -4,11 +4,11 @@
  *     npx vgg download cifar10
  *     node examples/01-simplified-vgg.ts
  *
- * `--small` runs the same program on the built-in shapes for 2 epochs. In your own project, import from 'vggnet'.
+ * `--small` runs the same program on the built-in shapes for 2 epochs. In your own project, import
+ * from 'vggnet' and 'vggnet/node'.
  */
 import {
   adam,
-  cifar10,
   compile,
   compose,
   conv2d,
@@ -24,6 +24,7 @@ import {
   shapes,
   toTensor,
 } from '../src/index.ts';
+import { cifar10 } from '../src/node.ts';
 
 const small = process.argv.includes('--small');
 const numEpochs = small ? 2 : 80;

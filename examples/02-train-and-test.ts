@@ -7,7 +7,6 @@
  */
 import {
   adam,
-  cifar10,
   compile,
   compose,
   createModel,
@@ -20,6 +19,7 @@ import {
   toTensor,
   trainer,
 } from '../src/index.ts';
+import { cifar10 } from '../src/node.ts';
 
 const small = process.argv.includes('--small');
 const epochs = small ? 2 : 9;

@@ -10,7 +10,6 @@ import {
   accuracyLine,
   adam,
   channelStatistics,
-  cifar10,
   compile,
   compose,
   createModel,
@@ -24,6 +23,7 @@ import {
   toTensor,
   trainer,
 } from '../src/index.ts';
+import { cifar10 } from '../src/node.ts';
 
 const small = process.argv.includes('--small');
 const epochs = small ? 2 : 80;

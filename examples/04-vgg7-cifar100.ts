@@ -18,10 +18,9 @@ import {
   lectureLines,
   parseConfig,
   recipes,
-  reportRuns,
-  runTraining,
   type TrainConfigInput,
 } from '../src/index.ts';
+import { reportRuns, runTraining } from '../src/node.ts';
 
 const small = process.argv.includes('--small');
 const smaller: TrainConfigInput = {
@@ -34,7 +33,10 @@ const smaller: TrainConfigInput = {
 };
 
 // Every option of `vgg train`, by name. Missing options have their defaults.
-const config = parseConfig({ ...recipes['cifar100-vgg7']?.config, ...(small && smaller) }, 'exercise 3');
+const config = parseConfig(
+  { ...recipes['cifar100-vgg7']?.config, checkpointEvery: '60s', ...(small && smaller) },
+  'exercise 3',
+);
 const folder = small ? await mkdtemp(join(tmpdir(), 'vggnet-exercise-3-')) : 'runs/exercise-3';
 
 // Callbacks are notified of steps, epochs, checkpoints and best epochs.
@@ -47,7 +49,6 @@ async function train(stop: AbortController, ...callbacks: readonly Callback[]): 
   const begun = existsSync(join(folder, 'config.json'));
   const { training, last, best } = await runTraining(config, {
     ...(begun ? { resume: folder } : { folder }),
-    checkpointEvery: { seconds: 60 },
     callbacks: [lectureLines(), tellBest, ...callbacks],
     signal: stop.signal,
     onStart: (_, from) => {

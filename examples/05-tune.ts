@@ -11,7 +11,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { lectureLines, parseConfig, runTraining } from '../src/index.ts';
+import { lectureLines, parseConfig } from '../src/index.ts';
+import { runTraining } from '../src/node.ts';
 import {
   configOf,
   createStudy,

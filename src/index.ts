@@ -1,15 +1,14 @@
 /**
- * The library: `import { compile, sequential, … } from 'vggnet'`. Only these exports are public; everything else may
- * change. They are listed in the order of their folders: data, devices, errors, explanations, networks, reports, run
- * folders, training. Charts and reports load on first use. Hyperparameter search has its own entry, `vggnet/tune`.
+ * The library's core: `import { compile, sequential, … } from 'vggnet'`, in Node and in browsers. Only these exports are
+ * public; everything else may change. They are listed in the order of their folders: data, devices, errors, explanations,
+ * networks, training. What needs Node has its own entry, `vggnet/node`, and so has the search, `vggnet/tune`.
  */
 
-export { cifar10, cifar100 } from './data/cifar-files.ts';
 export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './data/dataset.ts';
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
-export { keepApart } from './data/split.ts';
+export { trainValidationSplit } from './data/split.ts';
 export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
 export {
   compose,
@@ -29,6 +28,7 @@ export {
   deviceNames,
   type EvaluateResult,
   type OptimizerOptions,
+  type Purpose,
   type SgdOptions,
   type StepOptions,
   type StepReport,
@@ -39,19 +39,21 @@ export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {
+  type Backbone,
   type FeatureMaps,
   featureLayers,
   gradCam,
+  type Head,
   type HeatMap,
+  headBehind,
   lastFeatureLayer,
-  openPrefix,
-  type Prefix,
-  type Tail,
-  tailBehind,
+  openBackbone,
 } from './explain/explain.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
+  type AvgPool2dOptions,
+  avgPool2d,
   type BatchNormOptions,
   batchNorm1d,
   batchNorm2d,
@@ -70,61 +72,21 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
-export { buildReport, type ReportRunsOptions, reportRuns, writeReport } from './report/lazy.ts';
-export type { ReportOptions, ReportRun } from './report/report.ts';
-export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
-export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
-export {
-  createRun,
-  type DamagedRun,
-  listRuns,
-  newRunFolder,
-  openRun,
-  type Run,
-  type RunRecord,
-  type RunStatus,
-  readRun,
-  runFiles,
-  runsRoot,
-} from './runs/folder.ts';
-export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
-export {
-  fromCheckpoint,
-  type Recorder,
-  type RecorderOptions,
-  readSnapshot,
-  recordRun,
-  toCheckpoint,
-} from './runs/recorder.ts';
-export type { EpochRecord, RunEnvironment, RunState, StepRecord } from './runs/records.ts';
-export { type Metrics, readMetrics } from './runs/table.ts';
-export {
-  fitOptionsOf,
-  prepareTraining,
-  resumedConfig,
-  runTraining,
-  type Training,
-  type TrainingOptions,
-  type TrainingResult,
-} from './runs/training.ts';
-export {
-  parseGivenConfig as parseConfig,
-  type TrainConfig,
-  type TrainConfigInput,
-  trainOptions,
-} from './train/config.ts';
+export type { WeightSource } from './model/weight-streams.ts';
+export { parseGivenConfig as parseConfig } from './train/config.ts';
+export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {
   type Callback,
   type FitOptions,
   type FitResult,
   fit,
-  type LoopState,
-  type Snapshot,
 } from './train/fit.ts';
+export type { LoopState, Snapshot, Timed } from './train/loop-state.ts';
 export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
 export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
 export { type Recipe, recipes } from './train/recipes.ts';
+export type { EpochRecord, StepRecord } from './train/records.ts';
 export {
   accuracyLine,
   type EpochEvent,

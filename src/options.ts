@@ -31,6 +31,18 @@ export function checkOptions<Options extends object>(
   if (missing !== undefined) throw new UsageError(`${where}: the option ${missing} is missing`);
 }
 
+/** @throws UsageError unless `value` is an object with these members; `what` says what it should be. */
+export function checkArgument(
+  where: string,
+  name: string,
+  value: unknown,
+  members: readonly string[],
+  what: string,
+): void {
+  if (isObject(value) && members.every((member) => member in value)) return;
+  throw new UsageError(`${where}: ${name} is ${shown(value)}, not ${what}`);
+}
+
 /** @throws UsageError unless `value` is a whole number from `least` to `most`. The message names the limit. */
 export function checkWhole(
   where: string,

@@ -4,10 +4,13 @@
  */
 declare const __filename: string;
 
-/** URL of the file that contains this code. A bundle may be CommonJS, which has no `import.meta`. */
+/** URL of the file that contains this code. A bundle may be CommonJS or a script, which have no `import.meta`. */
 export function codeUrl(): string {
   const url = import.meta.url as string | undefined;
-  return url ?? process.getBuiltinModule('node:url').pathToFileURL(__filename).href;
+  if (url !== undefined) return url;
+  return typeof __filename === 'string'
+    ? process.getBuiltinModule('node:url').pathToFileURL(__filename).href
+    : 'script:';
 }
 
 /** URL of a module of this package, given its path in `src` without extension; undefined if the program is bundled. */

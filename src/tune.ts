@@ -1,4 +1,4 @@
-/** Hyperparameter search: `import { createStudy, … } from 'vggnet/tune'`. Only these exports are public. */
+/** Hyperparameter search, in Node: `import { createStudy, … } from 'vggnet/tune'`. Only these exports are public. */
 
 export { categorical, float, int, type Params, type ParamValue } from './tune/distributions.ts';
 export { exerciseSpace } from './tune/exercise-space.ts';

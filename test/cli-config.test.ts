@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { optionGroups } from '../src/cli/config-options.ts';
-import { trainOptions } from '../src/train/config.ts';
+import { trainOptions } from '../src/train/config-table.ts';
 import { quickVgg, vgg } from './run-vgg.ts';
 
 let folder: string;

@@ -92,7 +92,11 @@ describe('vgg kernels', () => {
     const all = jsonLines(await quickVgg(['kernels', '--json']));
     expect(all.map(({ name }) => name)).toEqual(kernelNames);
     const [relu] = jsonLines(await quickVgg(['kernels', 'relu', '--wat', '--json']));
-    expect(relu).toMatchObject({ name: 'relu', form: 'wat', parameters: { out: 'pointer', floor: 'f32' } });
+    expect(relu).toMatchObject({
+      name: 'relu',
+      form: 'wat',
+      parameters: { out: 'pointer', threshold: 'f32' },
+    });
     expect(relu!.code).toContain('(param $out i32)');
   });
 

@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createRun } from '../src/runs/folder.ts';
-import type { EpochRecord } from '../src/runs/records.ts';
 import { openMetrics } from '../src/runs/table.ts';
-import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
+import { parseConfig } from '../src/train/config.ts';
+import type { TrainConfigInput } from '../src/train/config-table.ts';
+import type { EpochRecord } from '../src/train/records.ts';
 import { jsonLines, quickVgg, vgg } from './run-vgg.ts';
 
 let folder: string;

@@ -1,7 +1,7 @@
 /** The devices that the conformance suite runs on. A new backend adds its line here and nothing else. */
 import type { OpenSession, SessionOptions } from '../src/engine/backend.ts';
+import { openCpuSession, openWasm } from '../src/engine/cpu/driver.ts';
 import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
-import { openCpuSession, openWasm } from '../src/engine/cpu/session.ts';
 import { openReference } from '../src/engine/reference.ts';
 import type { Network } from '../src/model/layer.ts';
 import { nativeOf, targetsHere } from './native.ts';

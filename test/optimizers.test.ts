@@ -4,7 +4,7 @@ import { describe, test } from 'vitest';
 import { fromArrays } from '../src/data/dataset.ts';
 import { toTensor } from '../src/data/transforms.ts';
 import type { TrainRequest } from '../src/engine/backend.ts';
-import { openWasm } from '../src/engine/cpu/session.ts';
+import { openWasm } from '../src/engine/cpu/driver.ts';
 import { openReference } from '../src/engine/reference.ts';
 import type { Weights } from '../src/model/layer.ts';
 import { conv2d, flatten, linear, relu } from '../src/model/layers/index.ts';

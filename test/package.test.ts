@@ -1,17 +1,22 @@
 /**
  * The published package: what `npm pack` makes, installed into an empty project, gives a working `vgg`, workers
- * included, an import with types, and programs that can be bundled.
+ * included, imports with types, and programs and pages that can be bundled.
  */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { hasChromium, openBrowser, skipped } from './browser.ts';
 import { noNative } from './native.ts';
 
 const program = `
 import { adam, compile, conv2d, dataLoader, flatten, linear, type Model, maxPool2d, relu, sequential, shapes } from 'vggnet';
+import { type Checkpoint, readCheckpoint, type SeedsResult, trainSeeds } from 'vggnet/node';
 import { float, searchSpace } from 'vggnet/tune';
 
 const { train, test } = shapes();
@@ -22,6 +27,20 @@ const { accuracy } = await model.evaluate(dataLoader(test, { batchSize: 100 }));
 const rounded: number = accuracy;
 const { parameters } = searchSpace({ lr: float(0.1, 1) });
 console.log(steps, rounded > 0, parameters.length);
+await model.close();
+export const read: (path: string) => Promise<Checkpoint> = readCheckpoint;
+export const seeds = (): Promise<SeedsResult> => trainSeeds({ epochs: 1 }, { seeds: 2 });
+`;
+
+/** Plain JavaScript, with everything in a bundle: what a page does. */
+const inBrowser = `
+import * as vggnet from 'vggnet';
+const { adam, compile, conv2d, dataLoader, flatten, linear, relu, sequential, shapes } = vggnet;
+const { train } = shapes();
+const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
+const model = await compile(network, { input: train.shape, threads: 2 });
+const { losses } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
+globalThis.result = { device: model.description, losses: [...losses], exports: Object.keys(vggnet).length };
 await model.close();
 `;
 
@@ -50,7 +69,7 @@ conv2d({ out: 'many', kernel: 3 });
 
 const toBundle = `
 import { adam, compile, conv2d, dataLoader, flatten, linear, relu, sequential, shapes } from 'vggnet';
-import { reportRuns } from 'vggnet';
+import { reportRuns } from 'vggnet/node';
 async function main([device, ...runs]) {
   const { train } = shapes();
   const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
@@ -62,16 +81,18 @@ async function main([device, ...runs]) {
 main(process.argv.slice(2));
 `;
 
-const settings = {
-  compilerOptions: {
-    target: 'ES2024',
-    lib: ['ES2024', 'ESNext.Disposable', 'DOM'],
-    module: 'NodeNext',
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    types: [],
-  },
-  files: ['program.ts'],
+const compilerOptions = {
+  target: 'ES2024',
+  lib: ['ES2024', 'ESNext.Disposable', 'DOM'],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  types: [],
+};
+
+/** How TypeScript finds a package. */
+const resolutions: Readonly<Record<string, object>> = {
+  node16: { module: 'Node16', moduleResolution: 'Node16' },
+  bundler: { module: 'ESNext', moduleResolution: 'bundler' },
 };
 
 /** `d3-array` of `…/node_modules/d3-array`: where npm puts a package does not matter. */
@@ -128,17 +149,32 @@ test("vgg report, with the page's script that was bundled beforehand", async () 
   expect(await readFile(join(project, 'run', 'report.html'), 'utf8')).toContain('</html>');
 });
 
-test('a typed program is checked against the package and runs', async () => {
-  const tsc = resolve('node_modules/typescript/bin/tsc');
-  await writeFile(join(project, 'tsconfig.json'), JSON.stringify(settings));
-  await writeFile(join(project, 'program.ts'), program);
-  await run(process.execPath, [tsc, '--noEmit']);
-  expect(await run(process.execPath, ['program.ts'])).toBe('3 true 1\n');
+test.each(Object.entries(resolutions))(
+  'a typed program is checked against the package (%s) and runs',
+  async (_, resolution) => {
+    const tsc = resolve('node_modules/typescript/bin/tsc');
+    const settings = { compilerOptions: { ...compilerOptions, ...resolution }, files: ['program.ts'] };
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify(settings));
+    await writeFile(join(project, 'program.ts'), program);
+    await run(process.execPath, [tsc, '--noEmit']);
+    expect(await run(process.execPath, ['program.ts'])).toBe('3 true 1\n');
 
-  await writeFile(join(project, 'program.ts'), wrong);
-  await expect(run(process.execPath, [tsc, '--noEmit'])).rejects.toMatchObject({
-    stdout: expect.stringContaining("Type 'string' is not assignable to type 'number'"),
-  });
+    await writeFile(join(project, 'program.ts'), wrong);
+    await expect(run(process.execPath, [tsc, '--noEmit'])).rejects.toMatchObject({
+      stdout: expect.stringContaining("Type 'string' is not assignable to type 'number'"),
+    });
+  },
+);
+
+test('a program in plain JavaScript imports from all entries', async () => {
+  const text = `
+import { shapes } from 'vggnet';
+import * as node from 'vggnet/node';
+import * as tune from 'vggnet/tune';
+console.log(shapes().test.length, typeof node.runTraining, typeof tune.createStudy, 'shapes' in node);
+`;
+  await writeFile(join(project, 'plain.mjs'), text);
+  expect(await run(process.execPath, ['plain.mjs'])).toBe('2000 function function false\n');
 });
 
 test('it reports a run without a bundler or a chart library beside it', async () => {
@@ -201,6 +237,74 @@ describe('a program that was bundled trains and reports, with nothing installed 
     await symlink(resolve('node_modules/koffi'), join(dirname(program), 'node_modules/koffi'));
     expect(await run(process.execPath, [program, 'native'], alone)).toBe('3 native\n');
     await rm(dirname(program), { recursive: true });
+  });
+});
+
+describe('a page bundles the core without settings, and trains', () => {
+  const bundlers: Readonly<Record<string, (input: string, folder: string) => Promise<readonly string[]>>> = {
+    /** Writes `page.js` and returns all warnings. */
+    async esbuild(input, folder) {
+      const { build } = await import('esbuild');
+      const { warnings } = await build({
+        ...{ absWorkingDir: project, entryPoints: [input], outfile: join(folder, 'page.js') },
+        ...{ bundle: true, platform: 'browser', format: 'esm', logLevel: 'silent' },
+      });
+      return warnings.map(({ text }) => text);
+    },
+    async Rolldown(input, folder) {
+      const { rolldown } = await import('rolldown');
+      const warnings: string[] = [];
+      const bundle = await rolldown({
+        ...{ cwd: project, input, platform: 'browser' },
+        onLog: (_, { message }) => void warnings.push(message),
+      });
+      await bundle.write({ dir: folder, format: 'esm', entryFileNames: 'page.js' });
+      return warnings;
+    },
+  };
+
+  /** Opens a page with the bundle, and returns its result. */
+  async function resultOf(folder: string, isolated: boolean): Promise<unknown> {
+    const headers = {
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+    };
+    const server = createServer(async ({ url = '/' }, response) => {
+      const isPage = url === '/';
+      response.setHeader('Content-Type', isPage ? 'text/html' : 'text/javascript');
+      for (const [name, value] of Object.entries(isolated ? headers : {})) response.setHeader(name, value);
+      const page =
+        '<!doctype html><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
+      response.end(isPage ? page : await readFile(join(folder, basename(url))));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    await using browser = await openBrowser();
+    try {
+      const page = await browser.newPage();
+      const errors: string[] = [];
+      page.on('pageerror', (error) => errors.push(error.stack ?? error.message));
+      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+      const result = page.waitForFunction(() => (globalThis as { result?: unknown }).result);
+      return await result.then((handle) => handle.jsonValue()).catch(() => errors);
+    } finally {
+      server.close();
+    }
+  }
+
+  test.for(Object.keys(bundlers))('%s', async (name, { skip }) => {
+    const folder = join(project, `page-${name}`);
+    await writeFile(join(project, 'in-browser.mjs'), inBrowser);
+    expect(await bundlers[name]!('in-browser.mjs', folder)).toEqual([]);
+    for (const file of await readdir(folder)) {
+      const code = await readFile(join(folder, file), 'utf8');
+      expect(/(?:from|import\(?)\s*["']node:/.exec(code)?.[0], file).toBeUndefined();
+    }
+    if (!hasChromium) skip(skipped);
+    const alone = (await resultOf(folder, false)) as { losses: number[] };
+    expect(alone).toMatchObject({ device: 'wasm, 1 thread', exports: expect.any(Number) });
+    expect(alone.losses).toHaveLength(3);
+    // Worker threads share memory, and compute the same bits.
+    expect(await resultOf(folder, true)).toEqual({ ...alone, device: 'wasm, 2 threads' });
   });
 });
 

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { expect, test, vi } from 'vitest';
 import { dataDirectory } from '../src/data/cache.ts';
 import { UsageError } from '../src/errors.ts';
-import * as library from '../src/index.ts';
+import * as core from '../src/index.ts';
 import { loadWeights, saveWeights } from '../src/model/weight-files.ts';
+import * as node from '../src/node.ts';
 import { parseSpace } from '../src/tune/space.ts';
 import * as search from '../src/tune.ts';
 
+const library = { ...core, ...node };
 const network = library.buildNetwork(library.createModel('simplified', { classes: 10 }), [3, 32, 32]);
 const config = library.parseConfig({}, 'test');
 
@@ -21,6 +23,8 @@ const calls: Readonly<Record<string, (path: string) => unknown>> = {
   newRunFolder: (path) => library.newRunFolder(path, config),
   runTraining: (folder) => library.runTraining(config, { folder }),
   'runTraining, resumed': (resume) => library.runTraining(config, { resume }),
+  trainSeeds: (folder) => library.trainSeeds(config, { seeds: 1, folder }),
+  'trainSeeds, resumed': (resume) => library.trainSeeds(config, { resume }),
   readMetrics: library.readMetrics,
   openModel: library.openModel,
   loadWeights: (path) => loadWeights(path, network),

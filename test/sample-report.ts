@@ -19,12 +19,14 @@ import {
   type Transform,
 } from '../src/data/transforms.ts';
 import { createModel } from '../src/model/models.ts';
-import { type ReportRun, writeReport } from '../src/report/report.ts';
+import { writeReport } from '../src/report/report.ts';
+import type { ReportRun } from '../src/report/run.ts';
 import { normalizationOf } from '../src/runs/loaders.ts';
-import type { EpochRecord, StepRecord } from '../src/runs/records.ts';
-import { parseConfig, type TrainConfigInput } from '../src/train/config.ts';
+import { parseConfig } from '../src/train/config.ts';
+import type { TrainConfigInput } from '../src/train/config-table.ts';
 import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
+import type { EpochRecord, StepRecord } from '../src/train/records.ts';
 
 /** Trains what `input` says and keeps the records that a run folder would hold. */
 export async function sampleRun(

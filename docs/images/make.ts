@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { shapes } from '../../src/data/shapes.ts';
-import { encodePng } from '../../src/report/png.ts';
+import { encodePng } from '../../src/images/png.ts';
 
 const { train } = shapes();
 const [channels, side] = train.shape;

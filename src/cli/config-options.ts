@@ -9,21 +9,19 @@ import { datasetNames } from '../data/named.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import type { Chosen } from '../model/info.ts';
-import { models, optionNumbers, parseAssignments } from '../model/models.ts';
+import { optionNumbers, parseAssignments } from '../model/models.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { longestTimer } from '../options.ts';
 import { moduleFile } from '../package-files.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
+import { parseConfig, refuseUnused, usedOptions } from '../train/config.ts';
 import {
-  parseConfig,
-  refuseUnused,
   type TrainConfig,
   type TrainConfigInput,
   type TrainOption,
   trainOptions,
-  usedOptions,
-} from '../train/config.ts';
+} from '../train/config-table.ts';
 import { recipes } from '../train/recipes.ts';
 import type { ConfigAnswer } from './config-program.ts';
 import { modelOptionOption } from './models.ts';
@@ -74,9 +72,6 @@ function optionsOf(
   const words =
     shown === '' ? description : description.replace(/\)?$/, (end) => `${end === '' ? ' (' : '; '}${shown}`);
   const suffix = shown === '' ? '' : ` (${shown}`;
-  if (name === 'model') return choiceOption(`${flag} <name>`, description, Object.keys(models), suffix);
-  if (name === 'modelOptions') return modelOptionOption();
-  if (name === 'checkpointEvery') return new Option(`${flag} <n|Ns>`, words).argParser(parseCheckpointEvery);
   switch (kind.type) {
     case 'switch':
       return switchOptions(flag, words);
@@ -86,13 +81,17 @@ function optionsOf(
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
       return choiceOption(`${flag} <name>`, description, kind.choices, suffix);
-    case 'list':
+    case 'wholes':
       return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
         // What is not a number is left for the config's own check.
         text.split(',').map((part) => parseWhole(part.trim()) ?? part),
       );
-    case 'text':
+    case 'path':
       return pathOption(`${flag} <path>`, words);
+    case 'modelOptions':
+      return modelOptionOption();
+    case 'interval':
+      return new Option(`${flag} <n|Ns>`, words).argParser(parseCheckpointEvery);
     default:
       return kind satisfies never;
   }
@@ -169,7 +168,7 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
 async function adoptWeights(init: string, merged: Options): Promise<void> {
   const [{ readInfo }, { refuseContradictions }] = await Promise.all([
     import('../model/weight-files.ts'),
-    import('../runs/training.ts'),
+    import('../model/info.ts'),
   ]);
   const info = await readInfo(init);
   if (!info) return;
@@ -203,14 +202,14 @@ function withoutDefaults(options: TrainConfigInput): TrainConfigInput {
   return Object.fromEntries(Object.entries(options).filter(([key, value]) => !isDefault(key, value)));
 }
 
-type Options = { -readonly [Key in keyof TrainConfig]?: TrainConfig[Key] };
+type Options = { -readonly [Key in keyof TrainConfigInput]: TrainConfigInput[Key] };
 
 const laidOver = (base: TrainConfigInput, over: TrainConfigInput): Options => ({
   ...usedOptions(base, { ...base, ...over }),
   ...over,
 });
 
-function recipeOf(name: string): Partial<TrainConfig> {
+function recipeOf(name: string): TrainConfigInput {
   const recipe = Object.hasOwn(recipes, name) ? recipes[name] : undefined;
   if (recipe === undefined) throw new UsageError(unknownName('recipe', name, Object.keys(recipes)));
   return recipe.config;

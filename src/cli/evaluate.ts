@@ -2,13 +2,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { datasetFacts, datasetNames, loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
+import { datasetFacts, datasetNames } from '../data/named.ts';
 import { inputTransform } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
 import { createModel, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
 import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
@@ -72,12 +73,14 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
   const { init, shape, info } =
     run === undefined ? await fromOptions(command, options) : await fromRun(command, run, options);
   const splits = await loadDataset(shape);
-  const [{ testLoaderFor }, { dataLoader }, { compile }, { accuracyLine }] = await Promise.all([
-    import('../runs/loaders.ts'),
-    import('../data/loader.ts'),
-    import('../train/model.ts'),
-    import('../train/reporters.ts'),
-  ]);
+  const [{ testLoaderFor }, { loadWeights }, { dataLoader }, { compile }, { accuracyLine }] =
+    await Promise.all([
+      import('../runs/loaders.ts'),
+      import('../runs/model-files.ts'),
+      import('../data/loader.ts'),
+      import('../train/model.ts'),
+      import('../train/reporters.ts'),
+    ]);
   const { batchSize, device, threads } = options;
   // What the weights were trained with, if they say so; otherwise it is measured again.
   const loader =
@@ -95,7 +98,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
   });
-  await model.load(init);
+  await loadWeights(model, init);
   const outputs = model.network.output[0];
   if (outputs !== classes) {
     throw new DataError(
@@ -136,7 +139,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
   if (info) {
     // A data set of a program's own has a name that no flag can repeat.
     const { dataset: _, labels: __, ...own } = info;
-    const { refuseContradictions } = await import('../runs/training.ts');
+    const { refuseContradictions } = await import('../model/info.ts');
     refuseContradictions(init, known ? info : own, chosen, flagWithValue);
     if (info.dataset !== undefined && !known && !chosen.dataset) {
       throw new UsageError(
@@ -182,7 +185,7 @@ async function fromRun(command: Command, run: string, { init, data }: EvaluateOp
   }
   const [{ readInfo }, { refuseContradictions }] = await Promise.all([
     import('../model/weight-files.ts'),
-    import('../runs/training.ts'),
+    import('../model/info.ts'),
   ]);
   const file = init ?? best;
   const info = await readInfo(file);

@@ -3,9 +3,9 @@ import { Command } from 'commander';
 import type { RatePoint } from '../train/lr-find.ts';
 import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
-import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
 import { numberOption, pathOption, wholeNumberOption } from './values.ts';
+import { checkWritable } from './weight-saver.ts';
 
 interface FindCommandOptions {
   readonly from: number;
@@ -56,7 +56,7 @@ async function find(
   if (options.plot !== undefined) await checkWritable(options.plot, '--plot');
   const [{ findLearningRate }, { fitOptionsOf, prepareTraining }] = await Promise.all([
     import('../train/lr-find.ts'),
-    import('../runs/training.ts'),
+    import('../runs/prepare.ts'),
   ]);
   const training = await prepareTraining(config, note);
   await using model = training.model;

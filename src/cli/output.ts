@@ -5,7 +5,7 @@
 import { reason } from '../errors.ts';
 import { localCommands, program } from '../invocation-node.ts';
 import { parseWhole } from '../numbers.ts';
-import type { SampleFigures } from '../runs/seeds.ts';
+import type { SampleFigures } from '../runs/series-folder.ts';
 import { formatTable, percent } from '../words.ts';
 
 /** A line of the result. */

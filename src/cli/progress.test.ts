@@ -9,14 +9,13 @@ test('times are short', () => {
 function onTerminal(columns: number) {
   let written = '';
   let time = 0;
-  const progress = bar({ batchSize: 100 }, { columns, write: (text) => (written += text) }, () => time);
+  const progress = bar({ columns, write: (text) => (written += text) }, () => time);
   // 1,000 batches in all.
   progress.start({
     model: { network: { name: 'small', parameterCount: 1 }, description: 'made up' },
     splits: { train: { name: 'none' }, test: { length: 1 } },
     trainLoader: { length: 100, dataset: { length: 10_000 } },
-    config: { epochs: 10, accumulate: 1 },
-    seed: 0,
+    config: { epochs: 10, accumulate: 1, batchSize: 100, seed: 0 },
     run: undefined,
     from: undefined,
   } as unknown as StartEvent);

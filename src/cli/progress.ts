@@ -4,11 +4,12 @@
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
-import { wholeGroups } from '../engine/accumulation.ts';
-import { choosingMetric } from '../runs/records.ts';
-import type { TrainConfig } from '../train/config.ts';
-import { type FitResult, type LoopState, placeOf } from '../train/fit.ts';
+import type { TrainConfig } from '../train/config-table.ts';
+import type { FitResult } from '../train/fit.ts';
+import { lastStep } from '../train/length.ts';
+import { type LoopState, placeOf } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
+import { choosingMetric } from '../train/records.ts';
 import {
   accuracyLine,
   type EpochEvent,
@@ -25,7 +26,6 @@ export interface StartEvent {
   readonly splits: DatasetSplits;
   readonly trainLoader: DataLoader;
   readonly config: TrainConfig;
-  readonly seed: number;
   /** The run's folder. */
   readonly run: string | undefined;
   /** Where a resumed run continues. */
@@ -53,20 +53,16 @@ export interface Progress extends Reporter {
   }): void;
 }
 
-export interface ProgressOptions {
-  readonly json: boolean;
-  readonly logEvery: number;
-  readonly batchSize: number;
+export function progressFor(json: boolean): Progress {
+  if (json) return jsonStream();
+  return process.stdout.isTTY ? bar(process.stdout) : lines();
 }
 
-export function progressFor(options: ProgressOptions): Progress {
-  if (options.json) return jsonStream(options);
-  return process.stdout.isTTY ? bar(options, process.stdout) : lines(options);
-}
-
-function jsonStream({ logEvery }: ProgressOptions): Progress {
+function jsonStream(): Progress {
+  let logEvery = 1;
   return {
-    start({ model, splits, trainLoader, seed, run = null, from }) {
+    start({ model, splits, trainLoader, config, run = null, from }) {
+      ({ logEvery } = config);
       printJson({
         event: 'start',
         model: model.network.name,
@@ -77,7 +73,7 @@ function jsonStream({ logEvery }: ProgressOptions): Progress {
         device: model.device,
         description: model.description,
         threads: model.threads,
-        seed,
+        seed: config.seed,
         run,
         ...(from && { from: { epoch: from.epoch, step: from.step } }),
       });
@@ -102,10 +98,15 @@ function jsonStream({ logEvery }: ProgressOptions): Progress {
   };
 }
 
-function lines({ logEvery }: ProgressOptions): Progress {
+function lines(): Progress {
+  let reporter: Reporter = lectureLines({ print });
   return {
-    ...lectureLines({ print, logEvery }),
-    start: (event) => note(startLine(event)),
+    start(event) {
+      note(startLine(event));
+      reporter = lectureLines({ print, logEvery: event.config.logEvery });
+    },
+    step: (event) => reporter.step(event),
+    epoch: (event) => reporter.epoch(event),
     end: printEnd,
     interrupt: () => undefined,
   };
@@ -123,11 +124,8 @@ const barWidth = 24;
 const clearLine = '\r\x1b[2K';
 
 /** Redraws one line: epoch, step, loss, images/s, time left. Finished epochs stay above it. */
-export function bar(
-  { batchSize }: Pick<ProgressOptions, 'batchSize'>,
-  terminal: Terminal,
-  now: () => number = () => performance.now(),
-): Progress {
+export function bar(terminal: Terminal, now: () => number = () => performance.now()): Progress {
+  let batchSize = 0;
   let begun = 0;
   let epochBegun = 0;
   /** Steps of the whole training, and those done before this process started, in total and in the epoch. */
@@ -141,9 +139,8 @@ export function bar(
       note(startLine(event));
       begun = now();
       epochBegun = begun;
-      const { epochs, steps = Infinity, accumulate } = event.config;
-      const { length } = event.trainLoader;
-      totalSteps = wholeGroups(Math.min(steps, epochs * length), length, accumulate);
+      ({ batchSize } = event.config);
+      totalSteps = lastStep({ ...event.config, stepsPerEpoch: event.trainLoader.length });
       before = event.from?.totalSteps ?? 0;
       beforeInEpoch = event.from?.step ?? 0;
     },
@@ -198,12 +195,12 @@ export function clock(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-function startLine({ model, splits, trainLoader, seed, run, from }: StartEvent): string {
+function startLine({ model, splits, trainLoader, config, run, from }: StartEvent): string {
   const { train, test } = splits;
   const line =
     `${model.network.name}, ${grouped(model.network.parameterCount)} parameters, on ${train.name}: ` +
     `${grouped(trainLoader.dataset.length)} training and ${grouped(test.length)} test images; ` +
-    `${model.description}; seed ${seed}`;
+    `${model.description}; seed ${config.seed}`;
   if (run === undefined) return line;
   return `${line}\nRun: ${run}${from ? `, resumed ${placeOf(from)}` : ''}`;
 }

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import type { DeviceName } from '../engine/backend.ts';
 import { deviceNames } from '../engine/backend.ts';
-import { checkWritable } from './keep.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, pathArgument, pathOption } from './values.ts';
+import { checkWritable } from './weight-saver.ts';
 
 interface ReportCommandOptions {
   readonly out?: string;

@@ -1,7 +1,8 @@
 /** `vgg runs` and `vgg compare`: lists runs, and shows how they differ. */
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
-import { bestEpoch, choosingMetric, computedBy, dataSetWarning, kernelsIn } from '../runs/records.ts';
+import { computedBy, dataSetWarning, kernelsIn } from '../runs/records.ts';
+import { bestEpoch, choosingMetric } from '../train/records.ts';
 import { fixed, percent } from '../words.ts';
 import { meanText, note, printJson, printTable } from './output.ts';
 import { clock } from './progress.ts';
@@ -29,7 +30,7 @@ export function runsCommand(): Command {
 async function listCommand(dir: string | undefined, { json }: { readonly json?: true }): Promise<void> {
   const [{ runsRoot }, { listWithSeries }] = await Promise.all([
     import('../runs/folder.ts'),
-    import('../runs/seeds.ts'),
+    import('../runs/series-folder.ts'),
   ]);
   const root = dir ?? runsRoot();
   const runs = await listWithSeries(root);

@@ -1,6 +1,6 @@
 /** `vgg stats`: the statistics of a data set that the lecture's normalization (equation 5.9) uses. */
 import { Command } from 'commander';
-import { loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
 import { note, print, printJson } from './output.ts';
 import { pathOption } from './values.ts';

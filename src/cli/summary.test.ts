@@ -1,12 +1,25 @@
 import { expect, test } from 'vitest';
 import { vgg } from '../../test/run-vgg.ts';
 
-test('vgg summary prints the table and the memory of training', async () => {
+interface Work {
+  readonly work: { readonly kind: string; readonly batch: number };
+  readonly fits: boolean;
+  readonly largestBatch: number | null;
+}
+
+const memoryOf = async (...args: readonly string[]): Promise<readonly Work[]> => {
+  const { stdout } = await vgg(['summary', ...args, '--json']);
+  return (JSON.parse(stdout) as { memory: { works: Work[] } }).memory.works;
+};
+
+test('vgg summary prints the layers and the memory of each kind of work', async () => {
   const { code, stdout } = await vgg(['summary', 'simplified', '--dataset', 'cifar100', '--threads', '2']);
   expect(code).toBe(0);
   expect(stdout).toMatch(/^conv1 .* 16×30×30 .* 448 .* 388,800 /m);
   expect(stdout).toMatch(/^fc .* 100 .* 156,900 /m);
-  expect(stdout).toMatch(/^Training with batches of 100 on 2 threads takes \d+\.\d MiB\.$/m);
+  expect(stdout).toMatch(/^Memory on 2 threads:$/m);
+  expect(stdout).toMatch(/^predict 1 +\d+\.\d \w+ .* any$/m);
+  expect(stdout).toMatch(/^train 100, Adam .* any$/m);
 });
 
 test('vgg summary --json gives one object', async () => {
@@ -14,33 +27,32 @@ test('vgg summary --json gives one object', async () => {
   expect(run.stdout.trim().split('\n')).toHaveLength(1);
   const summary = JSON.parse(run.stdout) as {
     layers: { name: string; output: number[] }[];
-    training: object;
+    memory: object;
   };
   expect(summary.layers.find(({ name }) => name === 'classifier.0')?.output).toEqual([20]);
-  expect(summary.training).toMatchObject({ batchSize: 7, threads: 1, bytes: expect.any(Number) as number });
+  expect(summary.memory).toMatchObject({
+    threads: 1,
+    works: [{}, {}, { work: { batch: 7 }, bytes: expect.any(Number) as number }, {}],
+  });
 });
 
 test('a batch that does not fit is said to, with the largest one that does', async () => {
-  const run = await vgg(['summary', 'simplified', '--batch-size', '1e9', '--threads', '2']);
+  const run = await vgg(['summary', 'vgg7', '--batch-size', '1e9', '--threads', '2']);
   expect(run.code).toBe(0);
-  const [, takes, batch] =
-    /^Training with batches of 1000000000 on 2 threads takes ([\d.]+ GiB), but [^:]*\. Use --batch-size (\d+) or less\.$/m.exec(
-      run.stdout,
-    ) ?? [];
-  expect(takes).toBeDefined();
-  const fits = async (size: number): Promise<unknown> => {
-    const args = ['summary', 'simplified', '--batch-size', String(size), '--threads', '2', '--json'];
-    return (JSON.parse((await vgg(args)).stdout) as { training: object }).training;
-  };
-  expect(await fits(Number(batch))).toMatchObject({ fits: true });
-  expect(await fits(Number(batch) + 1)).toMatchObject({ fits: false, largestBatch: Number(batch) });
+  const [, batch] = /^To train 1,000,000,000, .*; use --batch-size (\d+) or less\.$/m.exec(run.stdout) ?? [];
+  expect(batch).toBeDefined();
+  const sgd = async (size: number): Promise<Work | undefined> =>
+    (await memoryOf('vgg7', '--batch-size', String(size), '--threads', '2'))[2];
+  expect(await sgd(Number(batch))).toMatchObject({ fits: true });
+  expect(await sgd(Number(batch) + 1)).toMatchObject({ fits: false, largestBatch: Number(batch) });
 });
 
 test('a network that is too large for any batch', async () => {
-  const huge = ['summary', 'vgg7', '--model-option', 'channels=9000,9000'];
-  const run = await vgg(huge);
+  const huge = ['vgg7', '--model-option', 'channels=9000,9000'];
+  const run = await vgg(['summary', ...huge]);
   expect(run.code).toBe(0);
-  expect(run.stdout).toMatch(/ [GT]iB, but .*cannot be trained here\. Use fewer channels/);
-  const json = JSON.parse((await vgg([...huge, '--json'])).stdout) as { training: object };
-  expect(json.training).toMatchObject({ fits: false, largestBatch: 0 });
+  expect(run.stdout).toMatch(/needs more: .*; use fewer channels/);
+  for (const { work, fits, largestBatch } of await memoryOf(...huge)) {
+    if (work.kind === 'train') expect({ fits, largestBatch }).toEqual({ fits: false, largestBatch: 0 });
+  }
 });

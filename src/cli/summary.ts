@@ -1,8 +1,9 @@
-/** `vgg summary`: a network layer by layer, and the memory that its training needs, before any is allocated. */
+/** `vgg summary`: a network layer by layer, and the memory that it needs, before any is allocated. */
 import { availableParallelism, totalmem } from 'node:os';
 import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
+import type { NetworkMemory } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
 import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
@@ -10,7 +11,7 @@ import type { Network } from '../model/layer.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
 import { maxThreads } from '../options.ts';
-import { counted, percent } from '../words.ts';
+import { counted, grouped, percent } from '../words.ts';
 import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -35,7 +36,7 @@ Examples:
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
 
-The figures of a layer are for one image; its memory is that of its output. Training memory is what the kernels allocate for a batch: parameters, optimizer state, gradients and feature maps. The kernels fuse layers and share feature maps.`;
+The figures of a layer are for one image; its memory is that of its output. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
@@ -70,60 +71,76 @@ async function summary(model: string, options: SummaryOptions, command: Command)
   const network = buildNetwork(chosenModel({ model, modelOption: options.modelOption }, classes), shape);
   const table = summarize(network);
   const { batchSize, threads = availableParallelism() } = options;
-  const training = await trainingOf(network, batchSize, threads);
+  const memory = await memoryUses(network, { batchSize, threads });
   const plan = options.plan || options.profile ? await planOf(network, options) : undefined;
   if (options.json) {
     return printJson({
       ...table,
-      training,
+      memory,
       ...(plan && { plan }),
     });
   }
   printTable(summaryCells(table), 3, true);
-  print(trainingText(training));
+  printMemory(memory);
   if (plan) print(`\n${formatPlan(plan)}`);
 }
 
-/** The memory that training needs, and whether it can run. */
-interface Training {
-  readonly batchSize: number;
+/** What the network needs to predict, evaluate and train, and the limit. */
+interface Memory {
   readonly threads: number;
-  readonly bytes: number;
   /** The smaller one of the kernels' limit and this machine's memory. */
   readonly limitBytes: number;
-  readonly fits: boolean;
-  /** The largest batch that fits, if this one does not; 0 if none does. */
-  readonly largestBatch?: number;
+  readonly works: readonly NetworkMemory[];
 }
 
-async function trainingOf(network: Network, batchSize: number, threads: number): Promise<Training> {
-  const { largestMemory, trainingMemory } = await import('../engine/cpu/session.ts');
-  const limitBytes = Math.min(largestMemory, totalmem());
-  const bytes = await trainingMemory(network, batchSize, threads);
-  const fits = bytes <= limitBytes;
-  if (fits) return { batchSize, threads, bytes, limitBytes, fits };
-  let [largestBatch, tooLarge] = [0, batchSize];
-  while (tooLarge - largestBatch > 1) {
-    // A network that is too large for one image is too large for more.
-    const batch = largestBatch === 0 ? 1 : Math.floor((largestBatch + tooLarge) / 2);
-    const batchFits = (await trainingMemory(network, batch, threads)) <= limitBytes;
-    if (batchFits) largestBatch = batch;
-    else if (batch === 1) break;
-    else tooLarge = batch;
-  }
-  return { batchSize, threads, bytes, limitBytes, fits, largestBatch };
+async function memoryUses(
+  network: Network,
+  { batchSize, threads }: Required<Pick<SummaryOptions, 'batchSize' | 'threads'>>,
+): Promise<Memory> {
+  const { addressable, memoryOf } = await import('../engine/cpu/memory-of.ts');
+  const limitBytes = Math.min(addressable('native'), totalmem());
+  const works = await memoryOf(
+    network,
+    threads,
+    [
+      { kind: 'predict', batch: 1 },
+      { kind: 'evaluate', batch: 100 },
+      { kind: 'train', batch: batchSize, optimizer: { kind: 'sgd' } },
+      { kind: 'train', batch: batchSize, optimizer: { kind: 'adam' } },
+    ],
+    limitBytes,
+  );
+  return { threads, limitBytes, works };
 }
 
-function trainingText({ batchSize, threads, bytes, limitBytes, fits, largestBatch = 0 }: Training): string {
-  const takes = `Training with batches of ${batchSize} on ${counted(threads, 'thread')} takes ${formatBytes(bytes)}`;
-  if (fits) return `${takes}.`;
+const workName = ({ kind, batch, optimizer }: NetworkMemory['work']): string => {
+  const rule = optimizer && (optimizer.kind === 'sgd' ? ', SGD' : ', Adam');
+  return `${kind} ${grouped(batch)}${rule ?? ''}`;
+};
+
+function printMemory({ threads, limitBytes, works }: Memory): void {
+  print(`\nMemory on ${counted(threads, 'thread')}:`);
+  const header = ['images', 'weights', 'gradients', 'optimizer', 'maps', 'total', 'largest batch'];
+  const rows = works.map((use) => [
+    workName(use.work),
+    ...[use.weights, use.gradients, use.optimizer, use.maps + use.threads, use.bytes].map((bytes) =>
+      bytes === 0 ? '' : formatBytes(bytes),
+    ),
+    use.largestBatch === null ? 'any' : use.largestBatch === 0 ? 'none' : grouped(use.largestBatch),
+  ]);
+  printTable([header, ...rows], 1);
+  const tooLarge = works.filter(({ fits }) => !fits);
+  if (tooLarge.length === 0) return;
   const reason =
     limitBytes === totalmem()
       ? `this machine has ${formatBytes(limitBytes)} of memory`
       : `the limit is ${formatBytes(limitBytes)}`;
-  return largestBatch > 0
-    ? `${takes}, but ${reason}. Use --batch-size ${largestBatch} or less.`
-    : `${takes}, but ${reason}: this network cannot be trained here. Use fewer channels or hidden units, or larger pool strides.`;
+  const largest = Math.max(...tooLarge.map(({ largestBatch }) => largestBatch ?? 0));
+  const wayOut =
+    largest > 0
+      ? `use --batch-size ${largest} or less`
+      : 'use fewer channels or hidden units, or larger pool strides';
+  print(`To ${tooLarge.map(({ work }) => workName(work)).join(' or to ')} needs more: ${reason}; ${wayOut}.`);
 }
 
 interface Plan extends PlanDescription {

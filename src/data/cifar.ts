@@ -5,7 +5,7 @@
  */
 import { DataError } from '../errors.ts';
 import type { Parser } from './byte-parser.ts';
-import { allocateBytes, type Dataset, type DatasetSplits, type ImageShape } from './dataset.ts';
+import { allocateBytes, type Dataset, type DatasetSplits, namedShape } from './dataset.ts';
 import { checkByteArray, dictionary, type PickleValue, unpickle } from './pickle.ts';
 
 const tenClasses = 'airplane automobile bird cat deer dog frog horse ship truck';
@@ -24,8 +24,7 @@ const coarseClasses =
   'large_natural_outdoor_scenes large_omnivores_and_herbivores medium_mammals non-insect_invertebrates ' +
   'people reptiles small_mammals trees vehicles_1 vehicles_2';
 
-const shape: ImageShape = [3, 32, 32];
-const pixelBytes = 3072;
+const pixelBytes = namedShape[0] * namedShape[1] * namedShape[2];
 
 export type CifarName = 'cifar10' | 'cifar100';
 /** How a folder stores the records of the data set. */
@@ -238,7 +237,7 @@ export function cifarSplits(
     const values = (coarse ? target.coarse : target.labels)[name];
     return {
       name: format.name,
-      shape,
+      shape: namedShape,
       classes: coarse ? format.superclasses! : format.classes,
       pixels: target.pixels[name],
       labels: values,

@@ -8,6 +8,9 @@ import { checkOptions, isObject, shown } from '../options.ts';
 /** Channels, height and width of one image. */
 export type ImageShape = readonly [channels: number, height: number, width: number];
 
+/** The images of the named data sets: RGB, 32 × 32 pixels. */
+export const namedShape: ImageShape = [3, 32, 32];
+
 /** One split (training or test) of a data set. */
 export interface Dataset {
   /** For example `cifar10`. */

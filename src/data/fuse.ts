@@ -9,8 +9,11 @@
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
 import {
+  blank,
   croppedShape,
+  drawHole,
   flatten,
+  type Hole,
   paddedShape,
   perChannel,
   type SimpleTransform,
@@ -37,12 +40,6 @@ export interface FusedTransform {
   readonly geometry: readonly GeometricTransform[];
   /** Side of the square that is blanked at the end; 0 for none. */
   readonly cutout: number;
-}
-
-/** A rectangle of the output; `to` is exclusive. */
-export interface Hole {
-  readonly rows: readonly [from: number, to: number];
-  readonly columns: readonly [from: number, to: number];
 }
 
 /** Position of a sample's output in its source: y' = y + top; x' = x + left, or left − x if flipped. */
@@ -153,29 +150,6 @@ export function place(
   }
   const hole = fused.cutout > 0 ? drawHole(fused.cutout, fused.output, random) : undefined;
   return { top, left, flip: step < 0, hole };
-}
-
-/** Draws the center of a square, row first, and clips the square to the image. */
-export function drawHole(size: number, [, height, width]: ImageShape, random: Random): Hole {
-  const span = (side: number): [number, number] => {
-    const from = random.integer(side) - Math.floor(size / 2);
-    return [Math.max(0, from), Math.min(side, from + size)];
-  };
-  return { rows: span(height), columns: span(width) };
-}
-
-/** Sets a rectangle of an image [C, H, W] to 0. */
-export function blank(
-  values: Float32Array,
-  [channels, height, width]: ImageShape,
-  { rows, columns }: Hole,
-): void {
-  for (let c = 0; c < channels; c++) {
-    for (let y = rows[0]; y < rows[1]; y++) {
-      const row = (c * height + y) * width;
-      values.fill(0, row + columns[0], row + columns[1]);
-    }
-  }
 }
 
 /** The value of a byte. The product is rounded to float32 here, the sum when it is stored. */

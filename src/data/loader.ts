@@ -8,13 +8,11 @@ import type { BatchSource } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import { checkDataset, type Dataset } from './dataset.ts';
+import { applyFused, fuseTransform, place } from './fuse.ts';
 import { permutation, random, streams } from './random.ts';
 import {
-  applyFused,
   applyTransform,
-  fuseTransform,
   imageFromBytes,
-  place,
   requireTensor,
   type Transform,
   toTensor,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { permutation, philox, random } from './random.ts';
+import { fillUniform, permutation, philox, random } from './random.ts';
 
 test('philox gives the known answers of its authors (Random123, kat_vectors)', () => {
   const out = new Uint32Array(4);
@@ -20,6 +20,39 @@ test('a stream depends only on its key', () => {
   );
   expect(random(7, 3, 1, 2).uniform()).not.toBe(random(7, 3, 1, 3).uniform());
   expect(random(7, 3).uniform()).not.toBe(random(7 + 2 ** 32, 3).uniform());
+});
+
+test.each([
+  [0, 1],
+  [0, 8],
+  [0, 1003],
+  [3, 2],
+  [5, 3],
+  [7, 9],
+  [8, 16],
+  [13, 100],
+  [5, 20_000],
+  [2 ** 33 + 2, 29],
+  [2 ** 34 - 5, 12],
+])('fillUniform draws from %i on %i values as one draw after the other does', (from, length) => {
+  const key = { seed: 2 ** 40 + 3 * 2 ** 31, stream: 1, index: 2 ** 31 + 7 };
+  const into = new Float32Array(length + 2).fill(9);
+  fillUniform(key, 0.3, from, into.subarray(1, -1));
+  const block = new Uint32Array(4);
+  const expected = Float32Array.from({ length }, (_, i) => {
+    philox(
+      Uint32Array.of((from + i) / 4, key.stream, key.index, 0),
+      key.seed,
+      Math.floor(key.seed / 2 ** 32),
+      block,
+    );
+    return (2 * (block[(from + i) % 4]! / 2 ** 32) - 1) * 0.3;
+  });
+  expect([...into]).toEqual([9, ...expected, 9]);
+  if (from > 1000) return;
+  const source = random(key.seed, key.stream, key.index);
+  const drawn = Float32Array.from({ length: from + length }, () => (2 * source.uniform() - 1) * 0.3);
+  expect(drawn.subarray(from)).toEqual(expected);
 });
 
 test('normal has mean 0 and deviation 1', () => {

@@ -29,36 +29,45 @@ export const streams = {
   search: 16,
 } as const;
 
-/** The upper half of a product of 32-bit words, computed with 32-bit integers so that engines keep it in registers. */
+// Words are signed 32-bit integers here, so that engines keep them in registers: `>>> 0` would make them doubles.
+
+/** The upper half of the product of two 32-bit words. */
 const mulHigh = (a: number, b: number): number => {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const bLow = b & 0xffff;
   const bHigh = b >>> 16;
-  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) >>> 0;
-  const middle2 = (Math.imul(aLow, bHigh) + (middle & 0xffff)) >>> 0;
-  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (middle2 >>> 16)) >>> 0;
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) | 0;
+  const middle2 = (Math.imul(aLow, bHigh) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (middle2 >>> 16)) | 0;
 };
+
+const rounds = 10;
+const multiplier0 = 0xd2511f53;
+const multiplier1 = 0xcd9e8d57;
+/** What a round adds to the key. */
+const weyl0 = 0x9e3779b9;
+const weyl1 = 0xbb67ae85;
 
 /** Writes one Philox block to `out`: four 32-bit words from a counter of four words and a key of two. */
 export function philox(counter: Uint32Array, key0: number, key1: number, out: Uint32Array): void {
-  let c0 = counter[0]!;
-  let c1 = counter[1]!;
-  let c2 = counter[2]!;
-  let c3 = counter[3]!;
-  let k0 = key0 >>> 0;
-  let k1 = key1 >>> 0;
-  for (let round = 0; round < 10; round++) {
-    const high0 = mulHigh(0xd2511f53, c0);
-    const low0 = Math.imul(0xd2511f53, c0) >>> 0;
-    const high1 = mulHigh(0xcd9e8d57, c2);
-    const low1 = Math.imul(0xcd9e8d57, c2) >>> 0;
-    c0 = (high1 ^ c1 ^ k0) >>> 0;
+  let c0 = counter[0]! | 0;
+  let c1 = counter[1]! | 0;
+  let c2 = counter[2]! | 0;
+  let c3 = counter[3]! | 0;
+  let k0 = key0 | 0;
+  let k1 = key1 | 0;
+  for (let round = 0; round < rounds; round++) {
+    const high0 = mulHigh(c0, multiplier0);
+    const low0 = Math.imul(c0, multiplier0);
+    const high1 = mulHigh(c2, multiplier1);
+    const low1 = Math.imul(c2, multiplier1);
+    c0 = high1 ^ c1 ^ k0;
     c1 = low1;
-    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c2 = high0 ^ c3 ^ k1;
     c3 = low0;
-    k0 = (k0 + 0x9e3779b9) >>> 0;
-    k1 = (k1 + 0xbb67ae85) >>> 0;
+    k0 = (k0 + weyl0) | 0;
+    k1 = (k1 + weyl1) | 0;
   }
   out[0] = c0;
   out[1] = c1;
@@ -66,13 +75,16 @@ export function philox(counter: Uint32Array, key0: number, key1: number, out: Ui
   out[3] = c3;
 }
 
+const lowWord = (seed: number): number => seed >>> 0;
+const highWord = (seed: number): number => Math.floor(seed / 2 ** 32) >>> 0;
+
 /**
  * Returns the stream of `seed` for a purpose (see `streams`) and up to two indices, for example epoch and sample.
  * `seed` has up to 53 bits, the others 32.
  */
 export function random(seed: number, stream: number, index = 0, subindex = 0): Random {
-  const key0 = seed >>> 0;
-  const key1 = Math.floor(seed / 2 ** 32) >>> 0;
+  const key0 = lowWord(seed);
+  const key1 = highWord(seed);
   const counter = Uint32Array.of(0, stream, index, subindex);
   const block = new Uint32Array(4);
   let used = 4;
@@ -94,6 +106,93 @@ export function random(seed: number, stream: number, index = 0, subindex = 0): R
     },
   };
 }
+
+/** The key of a stream: the arguments of `random`. */
+export interface StreamKey {
+  readonly seed: number;
+  readonly stream: number;
+  readonly index: number;
+}
+
+/** Values that `fillPairs` draws together: two Philox blocks. */
+const pair = 8;
+/** Values of a call of `fillPairs`: few, because an engine changes to faster code between calls. */
+const run = 2 ** 13;
+
+/**
+ * Writes the draws `from … from + into.length` of a stream, uniform in ±`bound`: what `(2 * uniform() - 1) * bound` gives
+ * for each. Any part of a stream can be drawn alone.
+ */
+export function fillUniform(key: StreamKey, bound: number, from: number, into: Float32Array): void {
+  const end = from + into.length;
+  const edge = new Float32Array(pair);
+  for (let at = from; at < end; ) {
+    const skipped = at % pair;
+    const count = Math.min(end - at, run);
+    const whole = skipped === 0 ? count - (count % pair) : 0;
+    if (whole > 0) {
+      fillPairs(key, bound, at, into.subarray(at - from, at - from + whole));
+      at += whole;
+    } else {
+      // The pair begins before the part, or ends behind it.
+      fillPairs(key, bound, at - skipped, edge);
+      const values = edge.subarray(skipped, skipped + count);
+      into.set(values, at - from);
+      at += values.length;
+    }
+  }
+}
+
+/** `from` and the length are multiples of `pair`. Two independent blocks hide each other's latency. */
+function fillPairs(
+  { seed, stream, index }: StreamKey,
+  bound: number,
+  from: number,
+  into: Float32Array,
+): void {
+  const key0 = lowWord(seed) | 0;
+  const key1 = highWord(seed) | 0;
+  for (let at = 0, block = from / 4; at < into.length; at += pair, block += 2) {
+    let a0 = block | 0;
+    let b0 = (block + 1) | 0;
+    let a1 = stream | 0;
+    let b1 = a1;
+    let a2 = index | 0;
+    let b2 = a2;
+    let a3 = 0;
+    let b3 = 0;
+    let k0 = key0;
+    let k1 = key1;
+    for (let round = 0; round < rounds; round++) {
+      const aHigh0 = mulHigh(a0, multiplier0);
+      const aHigh1 = mulHigh(a2, multiplier1);
+      const bHigh0 = mulHigh(b0, multiplier0);
+      const bHigh1 = mulHigh(b2, multiplier1);
+      const aLow0 = Math.imul(a0, multiplier0);
+      const bLow0 = Math.imul(b0, multiplier0);
+      a0 = aHigh1 ^ a1 ^ k0;
+      b0 = bHigh1 ^ b1 ^ k0;
+      a1 = Math.imul(a2, multiplier1);
+      b1 = Math.imul(b2, multiplier1);
+      a2 = aHigh0 ^ a3 ^ k1;
+      b2 = bHigh0 ^ b3 ^ k1;
+      a3 = aLow0;
+      b3 = bLow0;
+      k0 = (k0 + weyl0) | 0;
+      k1 = (k1 + weyl1) | 0;
+    }
+    into[at] = uniform(a0, bound);
+    into[at + 1] = uniform(a1, bound);
+    into[at + 2] = uniform(a2, bound);
+    into[at + 3] = uniform(a3, bound);
+    into[at + 4] = uniform(b0, bound);
+    into[at + 5] = uniform(b1, bound);
+    into[at + 6] = uniform(b2, bound);
+    into[at + 7] = uniform(b3, bound);
+  }
+}
+
+const uniform = (word: number, bound: number): number => (2 * ((word >>> 0) / 2 ** 32) - 1) * bound;
 
 /** The numbers 0 … length − 1 in random order (Fisher–Yates). */
 export function permutation(length: number, source: Random): Uint32Array {

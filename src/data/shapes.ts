@@ -5,12 +5,11 @@
  * drawn alone; all 12,000 take about 0.3 s. Pixels use only exactly rounded operations (+ − × ÷ √), so that every engine
  * draws the same bytes. Flips and crops preserve the class.
  */
-import { allocateBytes, type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './dataset.ts';
+import { allocateBytes, type Dataset, type DatasetSplits, fromArrays, namedShape } from './dataset.ts';
 import { type Random, random, streams } from './random.ts';
 
-const side = 32;
+const [, side] = namedShape;
 const plane = side * side;
-const shape: ImageShape = [3, side, side];
 
 /**
  * Computes signed distances from a shape's edge, in pixels, for all points (x, y) of an image in the shape's frame.
@@ -172,7 +171,7 @@ function split(part: number, length: number): Dataset {
     const image = pixels.subarray(index * 3 * plane, (index + 1) * 3 * plane);
     drawShape(labels[index]!, random(0, streams.shapes, index, part), image);
   }
-  return fromArrays(pixels, labels, shape, { name: 'shapes', classes: shapeClasses });
+  return fromArrays(pixels, labels, namedShape, { name: 'shapes', classes: shapeClasses });
 }
 
 /** The built-in data set: 10,000 training and 2,000 test images, balanced by class. Always the same bytes. */

@@ -4,14 +4,14 @@ import { allocateBytes, checkDataset, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
 
 /** The number of validation images in a share of `length` images. */
-export const keptApart = (length: number, share: number): number => Math.round(length * share);
+export const validationCount = (length: number, share: number): number => Math.round(length * share);
 
 /**
  * The number of training images that validation leaves; all if the share is 0.
  * @throws UsageError if a share above 0 leaves none, or holds out none.
  */
 export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, share: number): number {
-  const count = keptApart(length, share);
+  const count = validationCount(length, share);
   if (share === 0 || (count >= 1 && count < length)) return length - count;
   throw new UsageError(
     `validation ${share} holds out ${count} of the ${length} training images of ${name}; choose a share that holds out ` +
@@ -24,12 +24,12 @@ export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, 
  * depends only on the seed; both parts keep the order of the data set.
  * @throws UsageError if one part would be empty.
  */
-export function keepApart(
+export function trainValidationSplit(
   dataset: Dataset,
   share: number,
   seed = 0,
 ): { readonly train: Dataset; readonly validation: Dataset } {
-  checkDataset('keepApart', dataset);
+  checkDataset('trainValidationSplit', dataset);
   const count = dataset.length - leftToTrain(dataset, share);
   const order = permutation(dataset.length, random(seed, streams.validation));
   return {

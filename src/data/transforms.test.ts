@@ -1,18 +1,16 @@
 import { expect, test } from 'vitest';
 import { UsageError } from '../errors.ts';
 import type { ImageShape } from './dataset.ts';
+import { applyFused, fuseTransform, place } from './fuse.ts';
 import { type Random, random, streams } from './random.ts';
 import {
-  applyFused,
   applyTransform,
   compose,
   cutout,
-  fuseTransform,
   type Image,
   imageFromBytes,
   normalize,
   pad,
-  place,
   randomCrop,
   randomHorizontalFlip,
   requireTensor,

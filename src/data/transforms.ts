@@ -10,12 +10,8 @@
 import { UsageError } from '../errors.ts';
 import { checkWhole, isObject, shown } from '../options.ts';
 import type { ImageShape } from './dataset.ts';
-import { blank, drawHole } from './fuse.ts';
 import { type Random, random, streams } from './random.ts';
 import type { ChannelStatistics } from './statistics.ts';
-
-export type { FusedTransform, GeometricTransform, Hole, Placement } from './fuse.ts';
-export { applyFused, fuseTransform, place } from './fuse.ts';
 
 /** An image between transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
 export interface Image {
@@ -78,6 +74,10 @@ export function toTensor(): Transform {
  * `channelStatistics`. A single value applies to all channels.
  */
 export function normalize(mean: number | readonly number[], std: number | readonly number[]): Transform {
+  for (const [name, value] of Object.entries({ mean, std })) {
+    if (typeof value === 'number' || Array.isArray(value)) continue;
+    throw new UsageError(`normalize: ${name} is ${shown(value)}, not a number or a list of numbers`);
+  }
   const means = typeof mean === 'number' ? [mean] : [...mean];
   const stds = typeof std === 'number' ? [std] : [...std];
   if (means.length !== stds.length || means.length === 0) {
@@ -258,6 +258,35 @@ function normalized(image: Image, mean: readonly number[], std: readonly number[
     for (let i = c * height * width; i < end; i++) values[i] = (image.values[i]! - m) / s;
   }
   return { shape: image.shape, values };
+}
+
+/** A rectangle of the output; `to` is exclusive. */
+export interface Hole {
+  readonly rows: readonly [from: number, to: number];
+  readonly columns: readonly [from: number, to: number];
+}
+
+/** Draws the center of a square, row first, and clips the square to the image. */
+export function drawHole(size: number, [, height, width]: ImageShape, random: Random): Hole {
+  const span = (side: number): [number, number] => {
+    const from = random.integer(side) - Math.floor(size / 2);
+    return [Math.max(0, from), Math.min(side, from + size)];
+  };
+  return { rows: span(height), columns: span(width) };
+}
+
+/** Sets a rectangle of an image [C, H, W] to 0. */
+export function blank(
+  values: Float32Array,
+  [channels, height, width]: ImageShape,
+  { rows, columns }: Hole,
+): void {
+  for (let c = 0; c < channels; c++) {
+    for (let y = rows[0]; y < rows[1]; y++) {
+      const row = (c * height + y) * width;
+      values.fill(0, row + columns[0], row + columns[1]);
+    }
+  }
 }
 
 /** Checks the result of a custom function, which may come from untyped JavaScript. */

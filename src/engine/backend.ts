@@ -6,6 +6,7 @@
 import type { Dataset } from '../data/dataset.ts';
 import type { Transform } from '../data/transforms.ts';
 import type { Network, Weights } from '../model/layer.ts';
+import type { WeightSource } from '../model/weight-streams.ts';
 
 /** Names of the devices a user can ask for. */
 export const deviceNames = ['auto', 'native', 'wasm', 'reference'] as const;
@@ -128,6 +129,13 @@ export interface TrainingState {
   readonly moments: Readonly<Partial<Record<MomentName, Weights>>>;
 }
 
+/** A state whose tensors may be read by parts. */
+export interface GivenState {
+  readonly weights: Weights | WeightSource;
+  readonly optimizerSteps: number;
+  readonly moments: Readonly<Partial<Record<MomentName, Weights | WeightSource>>>;
+}
+
 export const momentNames = ['firstMoment', 'secondMoment', 'momentum', 'average'] as const;
 export type MomentName = (typeof momentNames)[number];
 
@@ -136,11 +144,16 @@ export interface Session {
   readonly description: string;
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
-  setWeights(weights: Weights): Promise<void>;
+  /** Draws initial weights with a seed. Also resets the optimizer. */
+  initialize(seed: number): Promise<void>;
+  /** Also resets the optimizer. */
+  setWeights(weights: Weights | WeightSource): Promise<void>;
   weights(): Promise<Weights>;
+  /** The weights as they are when they are read; the session must not be used meanwhile. */
+  weightSource(): WeightSource;
   /** Everything that `setState` needs to resume with the same bits. */
   state(): Promise<TrainingState>;
-  setState(state: TrainingState): Promise<void>;
+  setState(state: GivenState): Promise<void>;
   /** Swaps the weights with their moving average, for instance for a test; a second call swaps them back. */
   swapAverage(): Promise<void>;
   /** Trains on a part of a pass. Stops after a step whose loss is not finite. */
@@ -157,8 +170,14 @@ export interface Session {
 /** Opens a session on a device. `batchSize` is the largest training batch. */
 export type OpenSession = (network: Network, options: SessionOptions) => Promise<Session>;
 
+/** What a session is for: `predict` only evaluates and predicts, and then needs least memory; `train` does everything. */
+export const purposes = ['predict', 'train'] as const;
+export type Purpose = (typeof purposes)[number];
+
 export interface SessionOptions {
   readonly batchSize: number;
+  /** `train` checks at once that training fits; without a purpose, memory for training is allocated when it starts. */
+  readonly purpose?: Purpose;
   readonly threads?: number;
   /** Receives notes about the device, one line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;

@@ -7,11 +7,11 @@ import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
 export async function openerOf(device: DeviceName): Promise<OpenSession> {
   switch (device) {
     case 'auto':
-      return (await import('./cpu/session.ts')).openCpu;
+      return (await import('./cpu/driver.ts')).openCpu;
     case 'native':
-      return (await import('./cpu/session.ts')).openNative;
+      return (await import('./cpu/driver.ts')).openNative;
     case 'wasm':
-      return (await import('./cpu/session.ts')).openWasm;
+      return (await import('./cpu/driver.ts')).openWasm;
     case 'reference':
       return (await import('./reference.ts')).openReference;
     default:

@@ -1,30 +1,20 @@
 /**
- * The reference: the layers' naive loops in float64, on the calling thread. It is the oracle of the tests and far too
- * slow for anything else. Arithmetic is float64; parameters and moments are rounded to float32 at the end of a step, so
- * that a saved state is the whole state. The optimizers are PyTorch's.
+ * The reference driver: the layers' naive loops in float64, on the calling thread. It is the oracle of the tests and far
+ * too slow for anything else. Arithmetic is float64; parameters and moments are rounded to float32 at the end of a step,
+ * so that a saved state is the whole state. The optimizers are PyTorch's.
  */
-
-import { mixupShare } from '../data/mixup.ts';
-import { random, streams } from '../data/random.ts';
-import { applyTransform, imageFromBytes } from '../data/transforms.ts';
-import { UsageError, VggError } from '../errors.ts';
+import { VggError } from '../errors.ts';
 import { averageShare, clippingScale } from '../kernels/optimizer.ts';
-import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor, Weights } from '../model/layer.ts';
-import { checkMoments } from '../model/layers/batch-norm.ts';
+import { sourceOfInitial } from '../model/initialize.ts';
+import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor } from '../model/layer.ts';
 import { kindOf } from '../model/layers/index.ts';
-import { crossEntropy, type SoftTargets } from '../model/loss.ts';
-import { parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
-import type {
-  BatchSource,
-  EvaluateResult,
-  MomentName,
-  OpenSession,
-  OptimizerOptions,
-  Session,
-  TrainingState,
-  TrainRequest,
-  TrainResult,
-} from './backend.ts';
+import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss.ts';
+import { sizeOf } from '../model/network.ts';
+import type { WeightSource } from '../model/weight-streams.ts';
+import type { MomentName, OpenSession, OptimizerOptions } from './backend.ts';
+import type { Command, Driver, ImageSource, TensorGroup } from './driver.ts';
+import { largestEvaluation, sessionsOf } from './session.ts';
+import { type Step, stepOf, type TrainPass } from './step.ts';
 
 /** Parameters, or anything with their sizes, layer by layer. */
 type ByLayer = readonly (readonly Float64Array[])[];
@@ -37,201 +27,207 @@ interface Draws {
   readonly samples: ArrayLike<number>;
 }
 
+type Values = Extract<ImageSource, { kind: 'values' }>;
+
 /** Opens the float64 reference, which ignores `batchSize` and `threads`. */
-export const openReference: OpenSession = async (network) => {
+export const openReference: OpenSession = sessionsOf(async (network) => {
   const maps = network.layers.reduce((sum, { output }) => sum + sizeOf(output), sizeOf(network.input));
   const bytes = 8 * (maps + 4 * network.parameterCount);
-  if (bytes <= mostBytes) return new ReferenceSession(network);
+  if (bytes <= mostBytes) return new Reference(network);
   throw new VggError(
     `${network.name}: training on the reference needs at least ${(bytes / 2 ** 30).toFixed(1)} GiB, above the limit of ` +
       '4 GiB; use fewer channels or hidden units, or smaller images',
   );
-};
+});
 
 /** For parameters with gradients and moments, and one image's maps. */
 const mostBytes = 2 ** 32;
 
-class ReferenceSession implements Session {
+class Reference implements Driver {
   readonly description = 'reference, float64, 1 thread';
   readonly device = 'reference';
   readonly threads = 1;
+  readonly evaluationBatch = largestEvaluation;
+  readonly loadsImages = false;
   readonly #network: Network;
   #parameters: ByLayer;
   /** Running moments of batch normalizations. */
   #buffers: ByLayer;
-  /** Moments of the optimizer and average of the weights, if in use. */
   #moments: Partial<Record<MomentName, ByLayer>> = {};
-  /** Optimizer steps done. */
-  #steps = 0;
-  #closed = false;
+  /** Sum of the accumulated batches' gradients; after `gradients`, of its batch. */
+  #gradients: ByLayer;
+  #aborted = false;
   #rested = performance.now();
 
   constructor(network: Network) {
     this.#network = network;
     this.#parameters = zeros(network);
+    this.#gradients = zeros(network);
     this.#buffers = network.layers.map(() => []);
   }
 
-  /** Also resets the optimizer. */
-  async setWeights(weights: Weights): Promise<void> {
-    await this.setState({ weights, optimizerSteps: 0, moments: {} });
+  buffer(bytes: number): ArrayBuffer {
+    return new ArrayBuffer(bytes);
   }
 
-  async weights(): Promise<Weights> {
-    this.#assertOpen();
-    return asWeights(
-      tensorsOf(this.#network),
-      this.#parameters.map((own, i) => [...own, ...this.#buffers[i]!]),
+  async initialize(seed: number): Promise<void> {
+    await this.write('weights', sourceOfInitial(this.#network, seed));
+  }
+
+  async write(group: TensorGroup, source: WeightSource): Promise<void> {
+    const parameters = await readLayers(
+      this.#network.layers.map((layer) => layer.parameters),
+      source,
+    );
+    if (group !== 'weights') {
+      this.#moments[group] = parameters;
+      return;
+    }
+    this.#parameters = parameters;
+    this.#buffers = await readLayers(
+      this.#network.layers.map((layer) => layer.buffers),
+      source,
     );
   }
 
-  async state(): Promise<TrainingState> {
-    this.#assertOpen();
-    const parameters = parametersOf(this.#network);
-    const moments = Object.entries(this.#moments).map(([name, values]) => [
-      name,
-      asWeights(parameters, values),
-    ]);
+  tensors(group: TensorGroup | 'gradients'): WeightSource {
+    const values =
+      group === 'weights'
+        ? this.#parameters.map((own, i) => [...own, ...this.#buffers[i]!])
+        : group === 'gradients'
+          ? this.#gradients
+          : this.#moments[group]!;
+    const specs = this.#network.layers.map(({ parameters, buffers }) =>
+      group === 'weights' ? [...parameters, ...buffers] : parameters,
+    );
+    const named = new Map(
+      specs.flatMap((own, i) => own.map((spec, j) => [spec.name, { spec, data: values[i]![j]! }])),
+    );
     return {
-      weights: await this.weights(),
-      optimizerSteps: this.#steps,
-      moments: Object.fromEntries(moments),
+      shapes: new Map([...named].map(([name, { spec }]) => [name, spec.shape])),
+      read: async (name, from, into) => into.set(named.get(name)!.data.subarray(from, from + into.length)),
     };
   }
 
-  async setState({ weights, optimizerSteps, moments }: TrainingState): Promise<void> {
-    this.#assertOpen();
-    const parameters = this.#network.layers.map((layer) => layer.parameters);
-    const buffers = this.#network.layers.map((layer) => layer.buffers);
-    [this.#parameters, this.#buffers] = [fromWeights(parameters, weights), fromWeights(buffers, weights)];
-    this.#moments = {};
-    for (const [name, values] of Object.entries(moments) as [MomentName, Weights][]) {
-      this.#moments[name] = fromWeights(parameters, values);
+  async start(moments: readonly MomentName[]): Promise<void> {
+    for (const name of moments) {
+      this.#moments[name] =
+        name === 'average'
+          ? this.#parameters.map((tensors) => tensors.map((values) => values.slice()))
+          : zeros(this.#network);
     }
-    this.#steps = optimizerSteps;
   }
 
   async swapAverage(): Promise<void> {
-    this.#assertOpen();
-    if (!this.#moments.average) return;
-    [this.#parameters, this.#moments.average] = [this.#moments.average, this.#parameters];
+    [this.#parameters, this.#moments.average] = [this.#moments.average!, this.#parameters];
   }
 
-  async train(request: TrainRequest): Promise<TrainResult> {
-    this.#assertOpen();
-    const { source, optimizer, from, to, rates, onSteps, signal } = request;
-    const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = request;
-    const start = performance.now();
-    const { batchSize, order } = source;
-    const epochSteps = Math.ceil(order.length / batchSize);
-    const losses: number[] = [];
-    const correct: number[] = [];
-    let images = 0;
-    let sum = zeros(this.#network);
-    const [ownMoment] = Object.keys(this.#moments).filter((name) => name !== 'average');
-    if (ownMoment !== undefined && (ownMoment === 'momentum') !== (optimizer.kind === 'sgd')) {
-      // Another optimizer starts from scratch.
-      this.#moments = {};
-      this.#steps = 0;
-    }
-    if (averageDecay === 0) delete this.#moments.average;
-    else {
-      this.#moments.average ??= this.#parameters.map((tensors) => tensors.map((values) => values.slice()));
-    }
-    for (let step = from; step < to; step++) {
-      const position = step % accumulate;
-      if (signal?.aborted && position === 0) break;
-      const { input, labels, samples } = readBatch(this.#network, source, step);
-      checkMoments(this.#network, labels.length);
-      const targets = { smoothing: labelSmoothing };
-      const ownShare = mixup > 0 ? mixupShare(mixup, source.seed, source.epoch, step) : 1;
-      const batch = await this.#backward(
-        ownShare === 1 ? input : mixed(input, ownShare),
-        labels,
-        { ...source, samples },
-        ownShare === 1 ? targets : { ...targets, others: { labels: labels.toReversed(), ownShare } },
-      );
-      losses.push(batch.loss);
-      correct.push(batch.correct);
-      images += labels.length;
-      onSteps?.([{ step: step + 1, loss: batch.loss }]);
-      // A step with a non-finite loss is not applied, so that the parameters before it can be inspected.
-      if (!Number.isFinite(batch.loss)) break;
-      this.#updateBuffers(batch.values);
-      // The accumulated batches count as one batch of all their images.
-      const first = (step - position) * batchSize;
-      const share = labels.length / (Math.min(order.length, first + accumulate * batchSize) - first);
-      addScaled(sum, batch.gradients, share);
-      if (position === accumulate - 1 || step === epochSteps - 1) {
-        this.#steps++;
-        if (clipNorm > 0) {
-          const squares = sum.flat().map((values) => values.reduce((total, g) => total + g * g, 0));
-          const norm = Math.sqrt(squares.reduce((total, square) => total + square, 0));
-          addScaled(sum, sum, clippingScale(norm, clipNorm) - 1);
-        }
-        this.#apply(sum, { ...optimizer, lr: rates?.[step - from] ?? optimizer.lr });
-        if (averageDecay > 0) this.#moveAverage(averageShare(averageDecay, this.#steps));
-        sum = zeros(this.#network);
+  async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
+    switch (command.kind) {
+      case 'train':
+        return this.#train(command, onProgress);
+      case 'evaluate':
+        return this.#evaluate(command, onProgress);
+      case 'gradients': {
+        const { input, labels, samples } = this.#batch(command.source, 0, command.batchSize);
+        const draws = { ...command.source, samples };
+        const batch = await this.#backward(input, labels, draws);
+        this.#gradients = batch.gradients;
+        addTotals(command.totals, batch, command.batchSize);
+        return 1;
       }
-      await eventLoop();
+      default:
+        return command satisfies never;
     }
-    return {
-      steps: losses.length,
-      losses: Float64Array.from(losses),
-      correct: Uint32Array.from(correct),
-      images,
-      seconds: (performance.now() - start) / 1000,
-    };
   }
 
-  async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
-    this.#assertOpen();
-    const start = performance.now();
-    let lossSum = 0;
-    let correct = 0;
-    let topFive = 0;
-    let images = 0;
-    for (let step = 0; step * source.batchSize < source.order.length; step++) {
-      if (signal?.aborted) break;
-      const { input, labels } = readBatch(this.#network, source, step);
-      const batch = crossEntropy(await this.#forward(input), labels);
-      lossSum += batch.loss * labels.length;
-      correct += batch.correct;
-      topFive += batch.topFive;
-      images += labels.length;
-      await eventLoop();
-    }
-    const seconds = (performance.now() - start) / 1000;
-    const [loss, accuracy] = [lossSum / images, correct / images];
-    return { loss, accuracy, topFive: topFive / images, correct, images, seconds };
-  }
-
-  async gradients(
-    images: Float32Array,
-    labels: ArrayLike<number>,
-  ): Promise<{ loss: number; gradients: Weights }> {
-    this.#assertOpen();
-    checkMoments(this.#network, labels.length);
-    const samples = Array.from({ length: labels.length }, (_, i) => i);
-    const input = asTensor(this.#network, images, labels.length);
-    const { loss, gradients } = await this.#backward(input, labels, { seed: 0, epoch: 0, samples });
-    return { loss, gradients: asWeights(parametersOf(this.#network), gradients) };
-  }
-
-  async predict(images: Float32Array, count: number): Promise<Float32Array> {
-    this.#assertOpen();
-    return Float32Array.from((await this.#forward(asTensor(this.#network, images, count))).data);
+  abort(asked: boolean): void {
+    this.#aborted = asked;
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
     this.#parameters = [];
     this.#buffers = [];
+    this.#gradients = [];
     this.#moments = {};
   }
 
-  #assertOpen(): void {
-    if (this.#closed) throw new VggError('this session is closed; open a new one');
+  async #train(pass: TrainPass, onProgress?: (done: number) => void): Promise<number> {
+    const { source, from, to, losses, correct } = pass;
+    for (let index = from; index < to; index++) {
+      const step = stepOf(pass, index);
+      const { input, labels, samples } = this.#batch(source, step.first, step.count);
+      const { ownShare } = step;
+      const mixes = ownShare !== 1;
+      const batch = await this.#backward(
+        mixes ? mixed(input, ownShare) : input,
+        labels,
+        { ...source, samples },
+        {
+          smoothing: pass.options.labelSmoothing,
+          ...(mixes && { others: { labels: labels.toReversed(), ownShare } }),
+        },
+      );
+      losses[index - from] = batch.loss;
+      correct[index - from] = batch.correct;
+      if (!Number.isFinite(batch.loss)) return index - from + 1;
+      this.#updateBuffers(batch.values);
+      this.#applyBatch(pass, step, batch.gradients);
+      onProgress?.(index - from + 1);
+      await eventLoop();
+      if (step.updates && this.#aborted) return index - from + 1;
+    }
+    return to - from;
+  }
+
+  /** Adds a batch's gradients to its group's, and ends the group with an optimizer step. */
+  #applyBatch({ optimizer, options }: TrainPass, step: Step, gradients: ByLayer): void {
+    if (step.accumulated !== 'more') this.#gradients = zeros(this.#network);
+    const sum = this.#gradients;
+    addScaled(sum, gradients, step.count * step.gradientScale);
+    if (!step.updates) return;
+    if (options.clipNorm > 0) {
+      const squares = sum.flat().map((values) => values.reduce((total, g) => total + g * g, 0));
+      const norm = Math.sqrt(squares.reduce((total, square) => total + square, 0));
+      addScaled(sum, sum, clippingScale(norm, options.clipNorm) - 1);
+    }
+    this.#apply(sum, { ...optimizer, lr: step.rate }, step.optimizerSteps);
+    if (options.averageDecay > 0) this.#moveAverage(averageShare(options.averageDecay, step.optimizerSteps));
+  }
+
+  async #evaluate(
+    { source, batchSize, images, totals, logits }: Extract<Command, { kind: 'evaluate' }>,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    let batches = 0;
+    for (let first = 0; first < images; first += batchSize) {
+      const count = Math.min(batchSize, images - first);
+      const { input, labels } = this.#batch(source, first, count);
+      const output = await this.#forward(input);
+      addTotals(totals, crossEntropy(output, labels), count);
+      if (logits.length > 0) logits.set(output.data, first * this.#network.output[0]!);
+      batches++;
+      onProgress?.(batches);
+      await eventLoop();
+      if (this.#aborted) return batches;
+    }
+    return batches;
+  }
+
+  /** Images `first` … `first + count` of a source. */
+  #batch(
+    source: ImageSource,
+    first: number,
+    count: number,
+  ): { readonly input: Tensor; readonly labels: number[]; readonly samples: Uint32Array } {
+    const { values, labels, samples } = source as Values;
+    const size = sizeOf(this.#network.input);
+    const data = Float64Array.from(values.subarray(first * size, (first + count) * size));
+    return {
+      input: { shape: [count, ...this.#network.input], data },
+      labels: Array.from(labels.subarray(first, first + count)),
+      samples: samples.subarray(first, first + count),
+    };
   }
 
   /** The pass through layer `layer`: training with `draws`, evaluation without. */
@@ -310,21 +306,21 @@ class ReferenceSession implements Session {
     labels: ArrayLike<number>,
     draws: Draws,
     targets?: SoftTargets,
-  ): Promise<{ values: readonly Tensor[]; loss: number; correct: number; gradients: ByLayer }> {
+  ): Promise<CrossEntropy & { readonly values: readonly Tensor[]; readonly gradients: ByLayer }> {
     const { layers } = this.#network;
     const values = [input];
     for (const i of layers.keys()) {
       values.push(await this.#forwardLayer(i, values[i]!, draws));
     }
-    const { loss, correct, gradient: first } = crossEntropy(values[layers.length]!, labels, targets);
-    let gradient = first;
+    const result = crossEntropy(values[layers.length]!, labels, targets);
+    let { gradient } = result;
     const gradients: (readonly Float64Array[])[] = layers.map(() => []);
     for (let i = layers.length - 1; i >= 0; i--) {
-      const result = await this.#backwardLayer(i, values[i]!, gradient, draws);
-      gradients[i] = result.parameters;
-      gradient = result.input;
+      const layer = await this.#backwardLayer(i, values[i]!, gradient, draws);
+      gradients[i] = layer.parameters;
+      gradient = layer.input;
     }
-    return { values, loss, correct, gradients };
+    return { ...result, values, gradients };
   }
 
   /** Updates buffers from the layers' `inputs` in the last step. Rounded like the parameters. */
@@ -336,8 +332,8 @@ class ReferenceSession implements Session {
     });
   }
 
-  /** One optimizer step. */
-  #apply(gradients: ByLayer, optimizer: OptimizerOptions): void {
+  /** Optimizer step number `step`, from 1. */
+  #apply(gradients: ByLayer, optimizer: OptimizerOptions, step: number): void {
     const { lr, weightDecay } = optimizer;
     if (optimizer.kind === 'sgd') {
       const { momentum, nesterov } = optimizer;
@@ -350,8 +346,8 @@ class ReferenceSession implements Session {
     }
     const { kind, epsilon } = optimizer;
     const [beta1, beta2] = optimizer.betas;
-    const stepSize = lr / (1 - beta1 ** this.#steps);
-    const correction2 = Math.sqrt(1 - beta2 ** this.#steps);
+    const stepSize = lr / (1 - beta1 ** step);
+    const correction2 = Math.sqrt(1 - beta2 ** step);
     this.#update(gradients, ['firstMoment', 'secondMoment'], (parameter, gradient, [first, second]) => {
       const g = kind === 'adam' ? gradient + weightDecay * parameter : gradient;
       const kept = kind === 'adamw' ? parameter * (1 - lr * weightDecay) : parameter;
@@ -367,17 +363,11 @@ class ReferenceSession implements Session {
     moments: readonly MomentName[],
     rule: (parameter: number, gradient: number, moments: readonly number[]) => readonly number[],
   ): void {
-    const { average } = this.#moments;
-    // Moments of another optimizer are dropped.
-    const kept = moments.map((name): [MomentName, ByLayer] => [
-      name,
-      this.#moments[name] ?? zeros(this.#network),
-    ]);
-    this.#moments = { ...Object.fromEntries(kept), ...(average && { average }) };
+    const kept = moments.map((name) => this.#moments[name]!);
     for (const [i, tensors] of gradients.entries()) {
       for (const [j, gradient] of tensors.entries()) {
         const parameter = this.#parameters[i]![j]!;
-        const own = kept.map(([, values]) => values[i]![j]!);
+        const own = kept.map((values) => values[i]![j]!);
         for (let k = 0; k < gradient.length; k++) {
           const [value, ...after] = rule(
             parameter[k]!,
@@ -403,24 +393,28 @@ class ReferenceSession implements Session {
   }
 }
 
-/** The values of each layer's tensors in `weights`. @throws UsageError if one is missing or has another size. */
-function fromWeights(tensors: readonly (readonly ParameterSpec[])[], weights: Weights): ByLayer {
-  return tensors.map((own) =>
-    own.map(({ name, shape }) => {
-      const weight = weights.get(name);
-      if (weight?.data.length !== sizeOf(shape)) {
-        throw new UsageError(
-          `${name} has ${weight?.data.length ?? 'no'} values, but the network needs [${shape.join(', ')}]`,
-        );
-      }
-      return Float64Array.from(weight.data);
-    }),
-  );
+/** Reads each layer's tensors. */
+async function readLayers(
+  specs: readonly (readonly ParameterSpec[])[],
+  source: WeightSource,
+): Promise<ByLayer> {
+  const layers: Float64Array[][] = [];
+  for (const own of specs) {
+    const tensors: Float64Array[] = [];
+    for (const { name, shape } of own) {
+      const values = new Float32Array(sizeOf(shape));
+      await source.read(name, 0, values);
+      tensors.push(Float64Array.from(values));
+    }
+    layers.push(tensors);
+  }
+  return layers;
 }
 
-function asWeights(tensors: readonly ParameterSpec[], values: ByLayer): Weights {
-  const flat = values.flat();
-  return new Map(tensors.map(({ name, shape }, i) => [name, { shape, data: Float32Array.from(flat[i]!) }]));
+function addTotals(totals: Float64Array, { loss, correct, topFive }: CrossEntropy, images: number): void {
+  totals[0]! += loss * images;
+  totals[1]! += correct;
+  totals[2]! += topFive;
 }
 
 function zeros(network: Network): ByLayer {
@@ -448,49 +442,6 @@ function mixed({ shape, data }: Tensor, ownShare: number): Tensor {
       return value * ownShare + data[other]! * (1 - ownShare);
     }),
   };
-}
-
-/** `count` images as the network's input. @throws UsageError if the number of values does not fit. */
-function asTensor(network: Network, images: Float32Array, count: number): Tensor {
-  const size = sizeOf(network.input);
-  if (images.length !== count * size) {
-    throw new UsageError(
-      `${network.name}: ${images.length} values are not ${count} images of ${network.input.join('×')} = ${size} values`,
-    );
-  }
-  return { shape: [count, ...network.input], data: Float64Array.from(images) };
-}
-
-/** The images of one step after the transforms, and their labels. The last batch may be smaller. */
-function readBatch(
-  network: Network,
-  source: BatchSource,
-  step: number,
-): { input: Tensor; labels: number[]; samples: Uint32Array } {
-  const { dataset, transform, batchSize, order, seed, epoch } = source;
-  const samples = order.subarray(step * batchSize, (step + 1) * batchSize);
-  if (samples.length === 0) {
-    throw new UsageError(`step ${step + 1} is beyond the ${order.length} images in batches of ${batchSize}`);
-  }
-  const size = sizeOf(network.input);
-  const data = new Float64Array(samples.length * size);
-  const bytes = sizeOf(dataset.shape);
-  for (const [i, sample] of samples.entries()) {
-    const source = imageFromBytes(
-      dataset.pixels.subarray(sample * bytes, (sample + 1) * bytes),
-      dataset.shape,
-    );
-    const image = applyTransform(transform, source, random(seed, streams.transform, epoch, sample));
-    if (image.shape.join('×') !== network.input.join('×')) {
-      throw new UsageError(
-        `${network.name}: the transform returns ${image.shape.join('×')} images, but the network takes ` +
-          `${network.input.join('×')}; change the transform or the network's input`,
-      );
-    }
-    data.set(image.values, i * size);
-  }
-  const labels = Array.from(samples, (sample) => dataset.labels[sample]!);
-  return { input: { shape: [samples.length, ...network.input], data }, labels, samples };
 }
 
 /** Multiply-adds that a layer computes at a time: a fraction of a second. */

@@ -2,6 +2,8 @@
  * The colors of heat maps: matplotlib's `inferno` (Smith and van der Walt, 2015) at nine stops. Its lightness rises
  * evenly, so that it works without color vision.
  */
+import { UsageError } from '../errors.ts';
+import { checkArgument, shown } from '../options.ts';
 import type { HeatMap } from './explain.ts';
 
 const stops = [
@@ -18,6 +20,7 @@ const stops = [
 
 /** Red, green, blue (0–255) for a value from 0 to 1. */
 export function inferno(value: number): readonly [red: number, green: number, blue: number] {
+  if (typeof value !== 'number') throw new UsageError(`inferno: value is ${shown(value)}, not a number`);
   const at = Math.min(Math.max(value, 0), 1) * (stops.length - 1);
   const low = Math.min(Math.floor(at), stops.length - 2);
   const mix = (channel: 0 | 1 | 2): number =>
@@ -26,7 +29,9 @@ export function inferno(value: number): readonly [red: number, green: number, bl
 }
 
 /** A heat map as RGBA, to lay over its image: high values are bright and opaque, low ones dark and transparent. */
-export function heatPixels({ values }: HeatMap): Uint8ClampedArray<ArrayBuffer> {
+export function heatPixels(map: HeatMap): Uint8ClampedArray<ArrayBuffer> {
+  checkArgument('heatPixels', 'map', map, ['values'], 'a heat map, such as the result of gradCam');
+  const { values } = map;
   const pixels = new Uint8ClampedArray(4 * values.length);
   for (const [i, value] of values.entries()) pixels.set([...inferno(value), 70 + 130 * value], 4 * i);
   return pixels;

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { random } from '../data/random.ts';
 import type { OpenSession } from '../engine/backend.ts';
+import { openCpuSession } from '../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../engine/cpu/kernels/provider.ts';
-import { openCpuSession } from '../engine/cpu/session.ts';
 import { openReference } from '../engine/reference.ts';
 import { initialWeights } from '../model/initialize.ts';
 import { batchNorm1d, conv2d, dropout, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
-import { featureLayers, gradCam, lastFeatureLayer, openPrefix, tailBehind } from './explain.ts';
+import { featureLayers, gradCam, headBehind, lastFeatureLayer, openBackbone } from './explain.ts';
 
 const network = buildNetwork(
   sequential([
@@ -45,8 +45,8 @@ test('a feature map is a convolution with what belongs to it, or a pool', () => 
 
 test('kernels yield the maps behind any layer as the reference does, channel by channel', async () => {
   for (let last = 0; last < network.layers.length; last++) {
-    await using exact = await openPrefix(network, weights, last, openReference);
-    await using fast = await openPrefix(network, weights, last, openHere);
+    await using exact = await openBackbone(network, weights, last, openReference);
+    await using fast = await openBackbone(network, weights, last, openHere);
     const [a, b] = [await exact.maps(images), await fast.maps(images)];
     expect(a.count).toBe(2);
     expect(a.shape).toEqual(network.layers[last]!.output);
@@ -61,7 +61,7 @@ describe('Grad-CAM', () => {
     const shape = network.layers[4]!.output;
     const data = Float32Array.from({ length: 2 * 6 * 6 * 4 }, () => source.uniform());
     const maps = { count: 2, shape, data };
-    const tail = tailBehind(network, weights, 4);
+    const head = headBehind(network, weights, 4);
     // The same layers as a network of their own give scores for any feature map.
     const behind = buildNetwork(
       sequential(network.layers.slice(5).map(({ spec, name }) => ({ ...spec, name }))),
@@ -92,7 +92,7 @@ describe('Grad-CAM', () => {
     expect(sums.some((sum) => Math.max(...sum) > 0)).toBe(true);
     for (const [label, sum] of sums.entries()) {
       const largest = Math.max(...sum);
-      const heat = gradCam(tail, maps, 1, label);
+      const heat = gradCam(head, maps, 1, label);
       expect([heat.height, heat.width]).toEqual([height, width]);
       for (const [i, value] of sum.entries()) {
         expect(heat.values[i]).toBeCloseTo(largest > 0 ? Math.max(value, 0) / largest : 0, 2);
@@ -105,8 +105,8 @@ describe('Grad-CAM', () => {
     const none = new Map(
       [...weights].map(([name, { shape, data }]) => [name, { shape, data: data.map(() => 0) }]),
     );
-    await using prefix = await openPrefix(network, none, 4, openReference);
-    const heat = gradCam(tailBehind(network, none, 4), await prefix.maps(images), 0, 0);
+    await using backbone = await openBackbone(network, none, 4, openReference);
+    const heat = gradCam(headBehind(network, none, 4), await backbone.maps(images), 0, 0);
     expect([...heat.values].every((value) => value === 0)).toBe(true);
   });
 });

@@ -11,6 +11,7 @@ import { UsageError } from '../errors.ts';
 import type { LayerPass, LayerSpec, Network, NetworkLayer, Shape, Tensor, Weights } from '../model/layer.ts';
 import { flatten, kindOf } from '../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
+import { checkArgument } from '../options.ts';
 
 /** Feature maps of several images, planar [N, C, H, W]. */
 export interface FeatureMaps {
@@ -28,8 +29,8 @@ export interface HeatMap {
   readonly values: Float32Array;
 }
 
-/** Layers that keep positions: after a convolution they belong to its feature map. */
-const pointwise: ReadonlySet<string> = new Set(['relu', 'batchNorm', 'dropout']);
+/** Whether a layer keeps positions: after a convolution it belongs to its feature map. */
+const isPointwise = ({ spec }: NetworkLayer): boolean => kindOf(spec).role === 'pointwise';
 
 /** Whether a layer has an effect in training only. */
 const idle = (spec: LayerSpec): boolean => spec.kind === 'dropout';
@@ -38,22 +39,31 @@ const idle = (spec: LayerSpec): boolean => spec.kind === 'dropout';
  * Index of the layer whose output Grad-CAM uses: the last convolution, with the ReLU after it and before the next pool.
  * Undefined if the network has no convolution.
  */
-export function lastFeatureLayer({ layers }: Network): number | undefined {
+export function lastFeatureLayer(network: Network): number | undefined {
+  checkNetwork('lastFeatureLayer', network);
+  const { layers } = network;
   let index = layers.findLastIndex(({ spec }) => spec.kind === 'conv2d');
   if (index < 0) return undefined;
-  while (index + 1 < layers.length && pointwise.has(layers[index + 1]!.spec.kind)) index++;
+  while (index + 1 < layers.length && isPointwise(layers[index + 1]!)) index++;
   return index;
 }
 
 /** Indices of the layers whose outputs are shown: each convolution with its ReLU, and each pool. */
-export function featureLayers({ layers }: Network): readonly number[] {
+export function featureLayers(network: Network): readonly number[] {
+  checkNetwork('featureLayers', network);
+  const { layers } = network;
   const indices: number[] = [];
   for (const [index, { output }] of layers.entries()) {
     const next = layers[index + 1];
-    if (output.length !== 3 || (next && pointwise.has(next.spec.kind))) continue;
+    if (output.length !== 3 || (next && isPointwise(next))) continue;
     indices.push(index);
   }
   return indices;
+}
+
+function checkNetwork(where: string, network: Network): void {
+  const what = 'a network; take model.network, or make one with buildNetwork';
+  checkArgument(where, 'network', network, ['layers', 'input'], what);
 }
 
 /** The layers up to `last` as a network that returns their feature map as one vector. */
@@ -75,23 +85,24 @@ export function weightsOf(layers: readonly NetworkLayer[], weights: Weights): We
 }
 
 /** A session for the layers up to `last`. Close it after use. */
-export async function openPrefix(
+export async function openBackbone(
   network: Network,
   weights: Weights,
   last: number,
   open: OpenSession,
-): Promise<Prefix> {
+): Promise<Backbone> {
+  checkNetwork('openBackbone', network);
   const shape = network.layers[last]?.output;
   if (!shape)
     throw new UsageError(`layer ${last}: ${network.name} has layers 0 to ${network.layers.length - 1}`);
-  const prefix = networkUpTo(network, last);
-  const session = await open(prefix, { batchSize: 1 });
-  await session.setWeights(weightsOf(prefix.layers, weights));
-  return new Prefix(session, shape, sizeOf(network.input));
+  const backbone = networkUpTo(network, last);
+  const session = await open(backbone, { batchSize: 1 });
+  await session.setWeights(weightsOf(backbone.layers, weights));
+  return new Backbone(session, shape, sizeOf(network.input));
 }
 
 /** The first layers of a network on a device. */
-export class Prefix implements AsyncDisposable {
+export class Backbone implements AsyncDisposable {
   readonly shape: Shape;
   readonly #session: Session;
   readonly #imageSize: number;
@@ -114,14 +125,15 @@ export class Prefix implements AsyncDisposable {
 }
 
 /** The layers after a feature map, ready for gradients of class scores. */
-export interface Tail {
+export interface Head {
   readonly layers: readonly NetworkLayer[];
   readonly parameters: readonly (readonly Float64Array[])[];
   readonly passes: readonly LayerPass[];
 }
 
 /** The layers of `network` after layer `last`, without those that have an effect in training only. */
-export function tailBehind(network: Network, weights: Weights, last: number): Tail {
+export function headBehind(network: Network, weights: Weights, last: number): Head {
+  checkNetwork('headBehind', network);
   const layers = network.layers.slice(last + 1).filter(({ spec }) => !idle(spec));
   const parameters = layers.map((layer) =>
     layer.parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
@@ -139,29 +151,29 @@ export function tailBehind(network: Network, weights: Weights, last: number): Ta
 
 /** Class scores for one image's feature map, and the gradient of one score with respect to it. */
 function scoreGradient(
-  tail: Tail,
+  head: Head,
   map: Tensor,
   label: number,
 ): { logits: Float64Array; gradient: Float64Array } {
   const inputs: Tensor[] = [];
   let current = map;
-  for (const [i, { spec }] of tail.layers.entries()) {
+  for (const [i, { spec }] of head.layers.entries()) {
     inputs.push(current);
-    current = kindOf(spec).forward(spec, current, tail.parameters[i]!, tail.passes[i]!);
+    current = kindOf(spec).forward(spec, current, head.parameters[i]!, head.passes[i]!);
   }
   const logits = current.data;
   let gradient: Tensor = { shape: current.shape, data: new Float64Array(logits.length) };
   gradient.data[label] = 1;
-  for (let i = tail.layers.length - 1; i >= 0; i--) {
-    gradient = inputGradient(tail, i, inputs[i]!, gradient);
+  for (let i = head.layers.length - 1; i >= 0; i--) {
+    gradient = inputGradient(head, i, inputs[i]!, gradient);
   }
   return { logits, gradient: gradient.data };
 }
 
 /** The gradient with respect to layer `i`'s input, in inference. */
-function inputGradient(tail: Tail, i: number, input: Tensor, gradient: Tensor): Tensor {
-  const { spec } = tail.layers[i]!;
-  const [kind, parameters, pass] = [kindOf(spec), tail.parameters[i]!, tail.passes[i]!];
+function inputGradient(head: Head, i: number, input: Tensor, gradient: Tensor): Tensor {
+  const { spec } = head.layers[i]!;
+  const [kind, parameters, pass] = [kindOf(spec), head.parameters[i]!, head.passes[i]!];
   if (spec.kind !== 'batchNorm') return kind.backward(spec, input, parameters, gradient, pass).input;
   // Its `backward` is for training batches. With running statistics the layer is x ↦ a·x + b, so a·g = f(g) − f(0).
   const zero = { shape: gradient.shape, data: new Float64Array(gradient.data.length) };
@@ -174,11 +186,13 @@ function inputGradient(tail: Tail, i: number, input: Tensor, gradient: Tensor): 
  * Grad-CAM for image `index` of `maps` and class `label`: the sum of the maps, each weighted by its mean gradient, with
  * negative values set to 0 (the paper's equations 1 and 2).
  */
-export function gradCam(tail: Tail, maps: FeatureMaps, index: number, label: number): HeatMap {
+export function gradCam(head: Head, maps: FeatureMaps, index: number, label: number): HeatMap {
+  checkArgument('gradCam', 'head', head, ['layers', 'passes'], 'the result of headBehind');
+  checkArgument('gradCam', 'maps', maps, ['shape', 'data'], 'the result of backbone.maps');
   const [channels = 0, height = 0, width = 0] = maps.shape;
   const area = height * width;
   const data = Float64Array.from(maps.data.subarray(index * channels * area, (index + 1) * channels * area));
-  const { gradient } = scoreGradient(tail, { shape: [1, ...maps.shape], data }, label);
+  const { gradient } = scoreGradient(head, { shape: [1, ...maps.shape], data }, label);
   const sums = new Float64Array(area);
   for (let c = 0; c < channels; c++) {
     const plane = gradient.subarray(c * area, (c + 1) * area);

@@ -1,4 +1,14 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -7,10 +17,12 @@ import { DataError, VggError } from '../errors.ts';
 import {
   isThere,
   openAppend,
+  openParts,
   readJson,
   readWhole,
   removeLeftovers,
   temporaryBeside,
+  writeParts,
   writeWhole,
 } from './files.ts';
 
@@ -26,8 +38,8 @@ describe('writeWhole', () => {
     await writeFile(path, 'old');
     await writeWhole(path, 'naïve');
     expect(await readFile(path, 'utf8')).toBe('naïve');
-    await writeWhole(path, [Uint8Array.of(1, 2), new Uint8Array(0), Uint8Array.of(3)]);
-    expect([...(await readFile(path))]).toEqual([1, 2, 3]);
+    await writeWhole(path, Uint8Array.of(1, 2));
+    expect([...(await readFile(path))]).toEqual([1, 2]);
     expect(await readdir(folder)).toEqual(['a.txt']);
   });
 
@@ -48,6 +60,62 @@ describe('writeWhole', () => {
     for (const name of ['notes.tmp', 'a.7.tmp', 'a.safetensors']) await writeFile(join(folder, name), '');
     expect(await removeLeftovers(folder)).toHaveLength(1);
     expect((await readdir(folder)).sort()).toEqual(['a.7.tmp', 'a.safetensors', 'notes.tmp']);
+  });
+});
+
+describe('parts', () => {
+  test('are written behind each other, and over each other', async () => {
+    const path = join(folder, 'a');
+    await writeParts(path, async ({ append, overwrite }) => {
+      await append(Uint8Array.of(1, 2, 3));
+      await overwrite(Uint8Array.of(9), 1);
+      await append(new Uint8Array(0));
+      await append(Uint8Array.of(4));
+      expect(await readdir(folder)).toEqual([expect.stringMatching(/^a\.[0-9a-f]{16}\.tmp$/)]);
+    });
+    expect([...(await readFile(path))]).toEqual([1, 9, 3, 4]);
+    expect(await readdir(folder)).toEqual(['a']);
+  });
+
+  test('leave the old file if the writer throws, whose error is passed on', async () => {
+    const path = join(folder, 'a');
+    await writeFile(path, 'old');
+    const own = new Error('own');
+    const written = writeParts(path, async ({ append }) => {
+      await append(Uint8Array.of(1));
+      throw own;
+    });
+    await expect(written).rejects.toBe(own);
+    expect(await readFile(path, 'utf8')).toBe('old');
+    expect(await readdir(folder)).toEqual(['a']);
+  });
+
+  test('are read at any position, up to the end of the file', async () => {
+    const path = join(folder, 'a');
+    await writeFile(path, Uint8Array.of(1, 2, 3, 4, 5));
+    const file = await openParts(path);
+    expect(file.size).toBe(5);
+    const part = new Uint8Array(3);
+    expect(await file.read(part, 1)).toBe(3);
+    expect([...part]).toEqual([2, 3, 4]);
+    expect(await file.read(part, 3)).toBe(2);
+    expect([...part]).toEqual([4, 5, 4]);
+    expect(await file.read(part, 5)).toBe(0);
+    await file.close();
+    await expect(openParts(folder)).rejects.toThrow(/cannot be read: it is a folder/);
+  });
+
+  test('are read beyond 4 GiB', async () => {
+    const path = join(folder, 'sparse');
+    await writeFile(path, 'first');
+    await truncate(path, 5 * 2 ** 30);
+    await appendFile(path, 'last');
+    const file = await openParts(path);
+    expect(file.size).toBe(5 * 2 ** 30 + 4);
+    const part = new Uint8Array(6);
+    await file.read(part, 5 * 2 ** 30 - 2);
+    expect([...part]).toEqual([0, 0, ...Buffer.from('last')]);
+    await file.close();
   });
 });
 

@@ -1,5 +1,5 @@
 /**
- * Crash-safe files (Node only). `writeWhole` leaves the old file or the new one, never a part; an `AppendFile` ends
+ * Crash-safe files (Node only). `writeParts` leaves the old file or the new one, never a part; an `AppendFile` ends
  * after its last complete write. Both hold for a killed process and a full disk. Only regular files are read or
  * written, and a FIFO or a device never blocks.
  */
@@ -126,37 +126,58 @@ export function checkReplaceable(path: string): void {
   requireRegular(stats);
 }
 
-/**
- * Writes a file completely or not at all: writes a temporary file, syncs it, then renames it. Several pieces are
- * concatenated; they must not change until the promise settles.
- * @throws VggError that names the path and the reason; the old file is then unchanged.
- */
-export async function writeWhole(
-  path: string,
-  content: string | Uint8Array | readonly Uint8Array[],
-): Promise<void> {
-  const pieces =
-    typeof content === 'string'
-      ? [Buffer.from(content)]
-      : content instanceof Uint8Array
-        ? [content]
-        : content;
-  const temporary = temporaryBeside(path);
+/** Runs a step of writing `path`: its error names the path and the reason. */
+export async function writing<T>(path: string, step: () => T | Promise<T>): Promise<T> {
   try {
-    checkReplaceable(path);
-    const file = await open(temporary, 'wx');
-    try {
-      for (const piece of pieces) await writeAll(file, piece);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
+    return await step();
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
     throw cannotWrite(path, error);
   }
+}
+
+/** A file that is being written. */
+export interface PartWriter {
+  /** Writes behind everything written so far. */
+  readonly append: (bytes: Uint8Array) => Promise<void>;
+  /** Replaces bytes from `position` on. */
+  readonly overwrite: (bytes: Uint8Array, position: number) => Promise<void>;
+}
+
+/**
+ * Writes a file completely or not at all: `body` writes a temporary file, which is synced, then renamed.
+ * @throws VggError that names the path and the reason, or what `body` throws; the old file is then unchanged.
+ */
+export async function writeParts(path: string, body: (file: PartWriter) => Promise<void>): Promise<void> {
+  const temporary = temporaryBeside(path);
+  await writing(path, () => checkReplaceable(path));
+  const file = await writing(path, () => open(temporary, 'wx'));
+  let end = 0;
+  try {
+    try {
+      await body({
+        append: async (bytes) => {
+          await writing(path, () => writeAll(file, bytes, end));
+          end += bytes.length;
+        },
+        overwrite: (bytes, position) => writing(path, () => writeAll(file, bytes, position)),
+      });
+      await writing(path, () => file.sync());
+    } finally {
+      await writing(path, () => file.close());
+    }
+    await writing(path, () => rename(temporary, path));
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw error;
+  }
   await syncFolder(dirname(path));
+}
+
+/** Writes a file completely or not at all. @throws VggError that names the path and the reason. */
+export function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  return writeParts(path, ({ append }) =>
+    append(typeof content === 'string' ? Buffer.from(content) : content),
+  );
 }
 
 /** Syncs a folder so that a rename survives a power loss. Systems that cannot sync folders are ignored. */
@@ -233,43 +254,58 @@ export async function openAppend(path: string): Promise<AppendFile> {
   };
 }
 
-/** Reads a file. @throws DataError if it cannot be read or is longer than `most` bytes. */
-export function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
-  return readParts(path, (size, read) => {
-    if (size > most) throw new DataError(`${path} has ${size} bytes, above the limit of ${most}`);
-    return read(size);
-  });
+/** A file that is read by parts. */
+export interface PartReader {
+  readonly path: string;
+  /** In bytes, when it was opened. */
+  readonly size: number;
+  /**
+   * Fills `into` with the bytes from `position` on; returns how many there were: fewer only at the end of the file.
+   * @throws the system's error; pass it to `cannotRead`.
+   */
+  readonly read: (into: Uint8Array, position: number) => Promise<number>;
 }
 
-/**
- * Opens a file whose beginning decides whether the rest is read: `body` gets the size and a reader of the first bytes.
- * @throws DataError if it cannot be read.
- */
-export async function readParts<T>(
-  path: string,
-  body: (size: number, read: (length: number) => Promise<Uint8Array<ArrayBuffer>>) => Promise<T>,
-): Promise<T> {
+export interface OpenParts extends PartReader {
+  readonly close: () => Promise<void>;
+}
+
+/** Opens a file of any size. @throws DataError if it cannot be read. */
+export async function openParts(path: string): Promise<OpenParts> {
   try {
     const file = await openRegular(path);
-    try {
-      const { size } = await file.stat();
-      return await body(size, async (length) => {
-        const bytes = new Uint8Array(Math.min(length, size));
+    const { size } = await file.stat();
+    return {
+      path,
+      size,
+      read: async (into, position) => {
         let at = 0;
-        while (at < bytes.length) {
-          // In pieces, because one call reads at most 2 GiB.
-          const { bytesRead } = await file.read(bytes, at, Math.min(bytes.length - at, pieceBytes), at);
+        while (at < into.length) {
+          const count = Math.min(into.length - at, pieceBytes);
+          const { bytesRead } = await file.read(into, at, count, position + at);
           if (bytesRead === 0) break;
           at += bytesRead;
         }
-        return bytes.subarray(0, at);
-      });
-    } finally {
-      await file.close();
-    }
+        return at;
+      },
+      close: () => file.close(),
+    };
   } catch (error) {
-    if (error instanceof VggError) throw error;
     throw cannotRead(path, error);
+  }
+}
+
+/** Reads a file. @throws DataError if it cannot be read or is longer than `most` bytes. */
+export async function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  const file = await openParts(path);
+  try {
+    if (file.size > most) throw new DataError(`${path} has ${file.size} bytes, above the limit of ${most}`);
+    const bytes = new Uint8Array(file.size);
+    return bytes.subarray(0, await file.read(bytes, 0));
+  } catch (error) {
+    throw cannotRead(path, error);
+  } finally {
+    await file.close();
   }
 }
 
@@ -345,11 +381,17 @@ export const cannotRun = (program: string, error: unknown): VggError =>
     cause: error,
   });
 
+/** The most bytes of one call; the system's limit is 2 GiB. */
 const pieceBytes = 1 << 28;
 
-/** `write` may write less than asked, for example on a full disk; the next call then reports why. */
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
+/**
+ * Writes all of `bytes`, at the end of the file if there is no `position`. One call may write less than asked, for
+ * example on a full disk; the next one then reports why.
+ */
+async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
-    at += (await file.write(bytes, at, Math.min(bytes.length - at, pieceBytes))).bytesWritten;
+    const count = Math.min(bytes.length - at, pieceBytes);
+    const place = position === undefined ? null : position + at;
+    at += (await file.write(bytes, at, count, place)).bytesWritten;
   }
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readConfigFile } from '../cli/config-options.ts';
-import { checkWritable } from '../cli/keep.ts';
+import { checkWritable } from '../cli/weight-saver.ts';
 import { cifar10 } from '../data/cifar-files.ts';
 import { reason, VggError } from '../errors.ts';
 import { createModel } from '../model/models.ts';

@@ -10,6 +10,18 @@ export interface Analysis {
   readonly uses: Int32Array;
 }
 
+/** Calls `each` for all statements, also those in loops and branches. */
+export function forEachStatement(block: readonly Statement[], each: (statement: Statement) => void): void {
+  for (const statement of block) {
+    each(statement);
+    if (statement.kind === 'loop') forEachStatement(statement.body, each);
+    if (statement.kind === 'if') {
+      forEachStatement(statement.yes, each);
+      forEachStatement(statement.no, each);
+    }
+  }
+}
+
 /**
  * Finds which values change, how often each is used, and where each is defined. `partsOf` returns the number of parts in
  * which a printer handles a value; a scalar operand of such a value is printed once for each part.
@@ -43,13 +55,17 @@ export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Anal
           break;
         case 'load':
           if (statement.form === 'splat') uniform[statement.target.id] = 1;
-          use(statement.pointer, statement.form === 'splat' ? 1 : partsOf(statement.target));
+          use(statement.pointer, /^(splat|bytes)$/.test(statement.form) ? 1 : partsOf(statement.target));
           break;
         case 'prefetch':
           use(statement.pointer, 1);
           break;
         case 'store':
           use(statement.pointer, partsOf(statement.value));
+          use(statement.value, partsOf(statement.value));
+          break;
+        case 'storeBytes':
+          use(statement.pointer, 1);
           use(statement.value, partsOf(statement.value));
           break;
         case 'scatter':
@@ -80,22 +96,14 @@ export function analyse(kernel: Kernel, partsOf: (value: Value) => number): Anal
   };
   visit(kernel.body);
   const inline = new Array<Statement | undefined>(kernel.valueCount);
-  const mark = (block: readonly Statement[]): void => {
-    for (const statement of block) {
-      if (statement.kind === 'loop') mark(statement.body);
-      if (statement.kind === 'if') {
-        mark(statement.yes);
-        mark(statement.no);
-      }
-      if (statement.kind === 'constant' && statement.target.type !== 'vector') {
-        inline[statement.target.id] = statement;
-      }
-      if (statement.kind !== 'define' || statement.operator === 'sum') continue;
-      const id = statement.target.id;
-      const steady = statement.operands.every((o) => typeof o === 'number' || !changes[o.id]);
-      if (uses[id] === 1 && !elsewhere[id] && steady) inline[id] = statement;
+  forEachStatement(kernel.body, (statement) => {
+    if (statement.kind === 'constant' && statement.target.type !== 'vector') {
+      inline[statement.target.id] = statement;
     }
-  };
-  mark(kernel.body);
+    if (statement.kind !== 'define' || statement.operator === 'sum') return;
+    const id = statement.target.id;
+    const steady = statement.operands.every((o) => typeof o === 'number' || !changes[o.id]);
+    if (uses[id] === 1 && !elsewhere[id] && steady) inline[id] = statement;
+  });
   return { inline, uniform, uses };
 }

@@ -5,30 +5,15 @@
  * `formatC` prints one kernel, `formatSources` a library: definitions of this machine's vectors, the kernels, and
  * `vggnet_run`, which runs a list of kernel calls.
  */
-import { analyse } from './analysis.ts';
-import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
+import type { Kernel, LoadForm, Operator, Statement, StatementOf, Type, Value } from './language.ts';
+import { type Effect, type Print, Printer } from './printer.ts';
 
-const cType = ({ type, lanes }: Value): string => {
-  switch (type) {
-    case 'i32':
-      return 'int';
-    case 'f32':
-      return 'float';
-    case 'vector':
-      return `v${lanes}`;
-    case 'mask':
-      return `m${lanes}`;
-    case 'pointer':
-      return 'char *';
-    case 'offset':
-      return 'intptr_t';
-  }
-};
+const types = { i32: 'int ', f32: 'float ', vector: 'v', mask: 'm', pointer: 'char *', offset: 'intptr_t ' };
 
-const declaration = (value: Value, name: string): string => {
-  const type = cType(value);
-  return type.endsWith('*') ? `${type}${name}` : `${type} ${name}`;
-};
+const isVector = (type: Type): boolean => type === 'vector' || type === 'mask';
+
+const declaration = ({ type, lanes }: Value, name: string): string =>
+  `${types[type]}${isVector(type) ? `${lanes} ` : ''}${name}`;
 
 function literal(type: Type, value: number): string {
   if (type === 'i32') return String(value);
@@ -39,167 +24,213 @@ function literal(type: Type, value: number): string {
   return /[.e]/.test(digits) ? `${digits}f` : `${digits}.0f`;
 }
 
-const infix: Partial<Record<Operator, string>> = { add: '+', sub: '-', mul: '*', div: '/' };
-const comparisons: Partial<Record<Operator, string>> = { greater: '>', unequal: '!=', or: '|' };
-
 const signature = ({ name, parameters, parameterNames }: Kernel): string =>
   `void ${name}(${parameters.map((value, i) => declaration(value, parameterNames[i]!)).join(', ')})`;
 
-/** One kernel as a C function. */
-export function formatC(kernel: Kernel): string {
-  const { inline } = analyse(kernel, () => 1);
-  const names = new Map(kernel.parameters.map((value, i) => [value.id, kernel.parameterNames[i]!]));
-  const declared = new Set<number>();
-  const lines: string[] = [];
-  let depth = 1;
-  const line = (text: string): void => void lines.push(`${'  '.repeat(depth)}${text}`);
-  const nameOf = (value: Value): string => names.get(value.id) ?? `x${value.id}`;
+/** An operator on operands, of which the vectors have `lanes`. */
+type Form = (operands: readonly string[], lanes: number) => string;
 
-  const expression = (value: Value): string => {
-    const definition = inline[value.id];
-    if (definition?.kind === 'constant') return literal(value.type, definition.value);
-    if (definition?.kind === 'define') return operation(definition);
-    return nameOf(value);
-  };
-  const operation = ({ operator, target, operands }: Extract<Statement, { kind: 'define' }>): string => {
-    const [first, second, third] = operands as readonly [Value, Operand, Operand];
-    const { type, lanes } = first;
-    const vector = type === 'vector' || type === 'mask';
-    const a = expression(first);
-    const as = (operand: Operand, of: Type): string =>
-      typeof operand === 'number' ? literal(of, operand) : expression(operand);
-    const call = (name: string, ...rest: Operand[]): string =>
-      `${name}${lanes}(${[a, ...rest.map((operand) => as(operand, type))].join(', ')})`;
-    const sign = infix[operator];
-    if (sign) {
-      const of = vector ? 'f32' : type;
-      return `(${a} ${sign} ${as(second, of)})`;
-    }
-    switch (operator) {
-      case 'multiplyAdd':
-        return `(${a} + ${as(second, type)} * ${as(third, type)})`;
-      case 'sqrt':
-        return vector ? call('sqrt') : `__builtin_sqrtf(${a})`;
-      case 'max': {
-        if (vector) return call('max', second);
-        const b = as(second, type);
-        return `(${a} < ${b} ? ${b} : ${a})`;
-      }
-      case 'greater':
-      case 'unequal':
-      case 'or':
-        return vector ? call(operator, second) : `(${a} ${comparisons[operator]} ${as(second, type)})`;
-      case 'select':
-        return vector
-          ? `select${lanes}(${a}, ${as(second, 'vector')}, ${as(third, 'vector')})`
-          : `(${a} ? ${as(second, target.type)} : ${as(third, target.type)})`;
-      case 'splat':
-        return `splat${target.lanes}(${a})`;
-      case 'sum':
-      case 'halve':
-        return call(operator);
-      case 'toInteger':
-        return `(int)(${a})`;
-      case 'toFloat':
-        return `(float)(${a})`;
-      case 'toOffset':
-        return `((intptr_t)(${a}) * 4)`;
-      case 'scale':
-        return `(${a} * ${as(second, 'i32')})`;
-      case 'advance':
-        return `(${a} + ${as(second, 'offset')})`;
-      case 'advanceBytes':
-        return `(${a} + ${as(second, 'i32')})`;
-      default:
-        throw new TypeError(`c: no ${operator} of ${type} (kernel ${kernel.name}, value ${target.id})`);
-    }
-  };
-  const loads: Readonly<Record<LoadForm, (place: string, at: number, lanes: number) => string>> = {
-    vector: (place, at, lanes) => `load${lanes}(${place}, ${at})`,
-    kept: (place, at, lanes) => `keep${lanes}(load${lanes}(${place}, ${at}))`,
-    splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
-    float: (place, at) => `load1(${place}, ${at})`,
-    byte: (place, at) => `loadByte(${place}, ${at})`,
-    word: (place, at) => `loadWord(${place}, ${at})`,
-    offset: (place, at) => `loadOffset(${place}, ${at})`,
-  };
-  /** Declares a value at its first definition. */
-  const set = (value: Value, source: string, changes: boolean): void => {
-    const known = declared.has(value.id);
-    declared.add(value.id);
-    const left = known ? nameOf(value) : declaration(value, nameOf(value));
-    line(
-      `${known || changes ? left : `const ${left}`.replace(/^const char \*/, 'char *const ')} = ${source};`,
+const infix =
+  (sign: string): Form =>
+  ([a, b]) =>
+    `(${a} ${sign} ${b})`;
+const call =
+  (name: string): Form =>
+  (operands, lanes) =>
+    `${name}${lanes}(${operands.join(', ')})`;
+const both = (form: Form) => ({ scalar: form, vector: form });
+
+const forms: Partial<Record<Operator, { readonly scalar?: Form; readonly vector?: Form }>> = {
+  add: both(infix('+')),
+  sub: both(infix('-')),
+  mul: both(infix('*')),
+  div: both(infix('/')),
+  sqrt: { scalar: ([a]) => `__builtin_sqrtf(${a})`, vector: call('sqrt') },
+  max: { scalar: ([a, b]) => `(${a} < ${b} ? ${b} : ${a})`, vector: call('max') },
+  multiplyAdd: both(([sum, a, b]) => `(${sum} + ${a} * ${b})`),
+  greater: { scalar: infix('>'), vector: call('greater') },
+  unequal: { scalar: infix('!='), vector: call('unequal') },
+  or: { scalar: infix('|'), vector: call('or') },
+  select: { scalar: ([condition, yes, no]) => `(${condition} ? ${yes} : ${no})`, vector: call('select') },
+  splat: { scalar: call('splat') },
+  sum: { vector: call('sum') },
+  halve: { vector: call('halve') },
+  toFloat: { scalar: ([a]) => `(float)(${a})` },
+  toOffset: { scalar: ([a]) => `((intptr_t)(${a}) * 4)` },
+  scale: { scalar: infix('*') },
+  advance: { scalar: infix('+') },
+  advanceBytes: { scalar: infix('+') },
+};
+
+const loads: Readonly<Record<LoadForm, (place: string, at: number, lanes: number) => string>> = {
+  vector: (place, at, lanes) => `load${lanes}(${place}, ${at})`,
+  kept: (place, at, lanes) => `keep${lanes}(load${lanes}(${place}, ${at}))`,
+  splat: (place, at, lanes) => `splat${lanes}(load1(${place}, ${at}))`,
+  bytes: (place, _, lanes) => `loadBytes${lanes}(${place})`,
+  float: (place, at) => `load1(${place}, ${at})`,
+  byte: (place, at) => `loadByte(${place}, ${at})`,
+  word: (place, at) => `loadWord(${place}, ${at})`,
+  offset: (place, at) => `loadOffset(${place}, ${at})`,
+};
+
+class CPrinter extends Printer<string, Form> {
+  protected readonly language = 'c';
+  readonly #names: ReadonlyMap<number, string>;
+  readonly #declared = new Set<number>();
+  readonly #lines: string[] = [];
+  #depth = 0;
+
+  constructor(kernel: Kernel) {
+    super(kernel, () => 1);
+    this.#names = new Map(kernel.parameters.map(({ id }, i) => [id, kernel.parameterNames[i]!]));
+  }
+
+  print(): string {
+    this.#line(`/* ${this.kernel.summary} */`);
+    this.#braces(signature(this.kernel), this.kernel.body);
+    this.#line('}');
+    return `${this.#lines.join('\n')}\n`;
+  }
+
+  #line(text: string): void {
+    this.#lines.push(`${'  '.repeat(this.#depth)}${text}`);
+  }
+
+  /** Statements behind an open brace. */
+  #braces(head: string, statements: readonly Statement[]): void {
+    this.#line(`${head} {`);
+    this.#depth++;
+    this.block(statements);
+    this.#depth--;
+  }
+
+  protected formOf(operator: Operator, type: Type): Form | undefined {
+    return forms[operator]?.[isVector(type) ? 'vector' : 'scalar'];
+  }
+
+  protected apply(
+    form: Form,
+    operands: readonly Print<string>[],
+    { target, operands: [first] }: StatementOf<'define'>,
+  ): string {
+    return form(
+      operands.map((print) => print()),
+      Math.max((first as Value).lanes, target.lanes),
     );
-  };
-  const block = (statements: readonly Statement[]): void => {
-    depth++;
-    for (const statement of statements) {
-      switch (statement.kind) {
-        case 'define':
-          if (!inline[statement.target.id]) set(statement.target, operation(statement), false);
-          break;
-        case 'constant': {
-          if (inline[statement.target.id]) break;
-          const { target, value } = statement;
-          const scalar = literal(target.type === 'vector' ? 'f32' : target.type, value);
-          set(target, target.type === 'vector' ? `splat${target.lanes}(${scalar})` : scalar, false);
-          break;
-        }
-        case 'load': {
-          const { target, form, pointer, at } = statement;
-          set(target, loads[form](expression(pointer), at, target.lanes), false);
-          break;
-        }
-        case 'store': {
-          const { value, pointer, at } = statement;
-          const form = value.type === 'vector' ? String(value.lanes) : value.type === 'f32' ? '1' : 'Word';
-          line(`store${form}(${expression(pointer)}, ${at}, ${expression(value)});`);
-          break;
-        }
-        case 'prefetch':
-          line(`prefetch(${expression(statement.pointer)}, ${statement.at});`);
-          break;
-        case 'scatter': {
-          const { value, pointer, step } = statement;
-          line(`scatter${value.lanes}(${expression(pointer)}, ${expression(step)}, ${expression(value)});`);
-          break;
-        }
-        case 'assign':
-          set(statement.target, expression(statement.value), true);
-          break;
-        case 'loop': {
-          const counter = nameOf(statement.counter);
-          declared.add(statement.counter.id);
-          line(
-            `for (int ${counter} = 0, n${counter} = ${expression(statement.count)}; ${counter} < n${counter}; ${counter}++) {`,
-          );
-          block(statement.body);
-          line('}');
-          break;
-        }
-        case 'if':
-          line(`if (${expression(statement.condition)}) {`);
-          block(statement.yes);
-          if (statement.no.length > 0) {
-            line('} else {');
-            block(statement.no);
-          }
-          line('}');
-          break;
-        default:
-          statement satisfies never;
+  }
+
+  protected number(type: Type, value: number): string {
+    return literal(type, value);
+  }
+
+  protected read(value: Value): string {
+    return this.#names.get(value.id) ?? `x${value.id}`;
+  }
+
+  protected load({ target, form, pointer, at }: StatementOf<'load'>): string {
+    return loads[form](this.expression(pointer), at, target.lanes);
+  }
+
+  /** Declares a value at its first definition. */
+  protected set(target: Value, content: (part: number) => string, changes: boolean): void {
+    const source = content(0);
+    const known = this.#declared.has(target.id);
+    this.#declared.add(target.id);
+    const left = known ? this.read(target) : declaration(target, this.read(target));
+    const constant = `const ${left}`.replace(/^const char \*/, 'char *const ');
+    this.#line(`${known || changes ? left : constant} = ${source};`);
+  }
+
+  protected setConstant(target: Value, value: number): void {
+    this.set(target, () => `splat${target.lanes}(${literal('f32', value)})`, false);
+  }
+
+  protected perform(statement: Effect): void {
+    switch (statement.kind) {
+      case 'store': {
+        const { value, pointer, at } = statement;
+        const form = value.type === 'vector' ? String(value.lanes) : value.type === 'f32' ? '1' : 'Word';
+        this.#line(`store${form}(${this.expression(pointer)}, ${at}, ${this.expression(value)});`);
+        break;
       }
+      case 'storeBytes': {
+        const { value, pointer } = statement;
+        this.#line(`storeBytes${value.lanes}(${this.expression(pointer)}, ${this.expression(value)});`);
+        break;
+      }
+      case 'prefetch':
+        this.#line(`prefetch(${this.expression(statement.pointer)}, ${statement.at});`);
+        break;
+      case 'scatter': {
+        const { value, pointer, step } = statement;
+        const operands = [pointer, step, value].map((operand) => this.expression(operand));
+        this.#line(`scatter${value.lanes}(${operands.join(', ')});`);
+        break;
+      }
+      case 'loop': {
+        const counter = this.read(statement.counter);
+        const count = `n${counter}`;
+        this.#braces(
+          `for (int ${counter} = 0, ${count} = ${this.expression(statement.count)}; ${counter} < ${count}; ${counter}++)`,
+          statement.body,
+        );
+        this.#line('}');
+        break;
+      }
+      case 'if':
+        this.#braces(`if (${this.expression(statement.condition)})`, statement.yes);
+        if (statement.no.length > 0) this.#braces('} else', statement.no);
+        this.#line('}');
+        break;
+      default:
+        statement satisfies never;
     }
-    depth--;
-  };
-  depth = 0;
-  line(`/* ${kernel.summary} */`);
-  line(`${signature(kernel)} {`);
-  block(kernel.body);
-  line('}');
-  return `${lines.join('\n')}\n`;
+  }
 }
+
+/** One kernel as a C function. */
+export const formatC = (kernel: Kernel): string => new CPrinter(kernel).print();
+
+/** Bytes to and from floats, by the number of lanes: compilers turn a plain conversion into dozens of instructions. */
+const byteHeaders: Readonly<Record<number, string>> = {
+  16: `
+inline_ v16 loadBytes16(const char *place) {
+  return (v16)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)place)));
+}
+inline_ void storeBytes16(char *place, v16 x) {
+  _mm_storeu_si128((__m128i *)place, _mm512_cvtepi32_epi8(_mm512_cvttps_epi32((__m512)x)));
+}`,
+  8: `
+inline_ v8 loadBytes8(const char *place) {
+  return (v8)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)place)));
+}
+inline_ void storeBytes8(char *place, v8 x) {
+  __m256i whole = _mm256_cvttps_epi32((__m256)x);
+  __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  _mm_storel_epi64((__m128i *)place, _mm_packus_epi16(words, words));
+}`,
+  4: `
+#if defined(__SSE2__)
+inline_ v4 loadBytes4(const char *place) {
+  __m128i bytes = _mm_cvtsi32_si128(loadWord(place, 0)), zero = _mm_setzero_si128();
+  return (v4)_mm_cvtepi32_ps(_mm_unpacklo_epi16(_mm_unpacklo_epi8(bytes, zero), zero));
+}
+inline_ void storeBytes4(char *place, v4 x) {
+  __m128i words = _mm_cvttps_epi32((__m128)x);
+  words = _mm_packs_epi32(words, words);
+  storeWord(place, 0, _mm_cvtsi128_si32(_mm_packus_epi16(words, words)));
+}
+#else
+inline_ v4 loadBytes4(const char *place) {
+  int word = loadWord(place, 0);
+  return __builtin_convertvector(((i4){word, word, word, word} >> (i4){0, 8, 16, 24}) & 255, v4);
+}
+inline_ void storeBytes4(char *place, v4 x) {
+  i4 words = __builtin_convertvector(x, i4) << (i4){0, 8, 16, 24};
+  storeWord(place, 0, words[0] | words[1] | words[2] | words[3]);
+}
+#endif`,
+};
 
 /** Definitions for vectors of a width: portable, with x86 instructions where the compiler has no portable form. */
 const vectorHeader = (lanes: number): string => {
@@ -252,7 +283,7 @@ ${
   union { v${lanes} whole; v${lanes / 2} halves[2]; } both = {a};
   return both.halves[0] + both.halves[1];
 }`
-}
+}${byteHeaders[lanes]}
 `;
 };
 
@@ -300,7 +331,7 @@ function formatRun(kernels: readonly Kernel[]): string {
     const values = parameters.map(({ type }, i) => {
       switch (type) {
         case 'pointer':
-          return `memory + (uint32_t)p[${i}]`;
+          return `memory + (uintptr_t)(uint32_t)p[${i}] * 4`;
         case 'offset':
           return `(intptr_t)p[${i}] * 4`;
         case 'f32':

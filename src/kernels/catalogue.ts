@@ -1,7 +1,7 @@
 /** All kernels, in the order in which a training step runs them. To add one, write it and list it here. */
 import { directForward, directWeightGradient } from './direct.ts';
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
-import type { Kernel, KernelRecipe, ParameterTypes, Target, Width } from './language.ts';
+import type { Kernel, KernelDefinition, ParameterTypes, Target, Width } from './language.ts';
 import {
   addBias,
   col2im,
@@ -10,21 +10,30 @@ import {
   loadImage,
   multiply,
   peak,
+  prefetchRows,
   relu,
   reluBackward,
   sumPixels,
-  touch,
   transpose,
 } from './maps.ts';
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
-import { maxPool, maxPoolBackward, unpool2, unpool4 } from './pooling.ts';
+import {
+  averagePool,
+  averagePoolBackward,
+  maxPool,
+  maxPoolBackward,
+  maxPoolLarge,
+  maxPoolLargeBackward,
+  unpool2,
+  unpool4,
+} from './pooling.ts';
 import { sparseCollect, sparseGradients, sparseWeightGradient } from './sparse.ts';
 import { winogradKernels } from './winograd.ts';
 
 export const kernelNames = [
   'loadImage',
-  'touch',
+  'prefetchRows',
   'directForward',
   'im2col',
   'gemmNN',
@@ -39,6 +48,8 @@ export const kernelNames = [
   'winograd2OutputPool2',
   'winograd4OutputPool4',
   'maxPool',
+  'maxPoolLarge',
+  'averagePool',
   'relu',
   'addBias',
   'channelMoments',
@@ -48,6 +59,8 @@ export const kernelNames = [
   'normalizeBackward',
   'reluBackward',
   'maxPoolBackward',
+  'maxPoolLargeBackward',
+  'averagePoolBackward',
   'unpool2',
   'unpool4',
   'directWeightGradient',
@@ -78,9 +91,9 @@ export const kernelNames = [
 
 export type KernelName = (typeof kernelNames)[number];
 
-const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
+const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   loadImage,
-  touch,
+  prefetchRows,
   directForward,
   directWeightGradient,
   im2col,
@@ -89,6 +102,8 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   gemmTN,
   gemmNT,
   maxPool,
+  maxPoolLarge,
+  averagePool,
   relu,
   addBias,
   channelMoments,
@@ -98,6 +113,8 @@ const recipes: Readonly<Record<KernelName, KernelRecipe>> = {
   normalizeBackward,
   reluBackward,
   maxPoolBackward,
+  maxPoolLargeBackward,
+  averagePoolBackward,
   unpool2,
   unpool4,
   sparseCollect,
@@ -188,12 +205,12 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', 
 
 /** Records every kernel for a target. */
 export const recordKernels = (target: Target): Kernel[] =>
-  kernelNames.map((name) => recipes[name].record(target));
+  kernelNames.map((name) => definitions[name].record(target));
 
 /** Records one kernel. */
-export const recordKernel = (name: KernelName, target: Target): Kernel => recipes[name].record(target);
+export const recordKernel = (name: KernelName, target: Target): Kernel => definitions[name].record(target);
 
 /** Names and types of each kernel's parameters, in order. */
 export const kernelParameters: Readonly<Record<KernelName, ParameterTypes>> = Object.fromEntries(
-  kernelNames.map((name) => [name, recipes[name].parameters]),
+  kernelNames.map((name) => [name, definitions[name].parameters]),
 ) as Record<KernelName, ParameterTypes>;

@@ -1,5 +1,5 @@
 /** Counts the floating-point operations of a kernel call by walking its recorded program with the call's arguments. */
-import type { Kernel, Operand, Statement, Value } from './language.ts';
+import type { Kernel, Operand, Statement, StatementOf, Value } from './language.ts';
 
 /** Floating-point operations per lane; a multiply-add counts as two, comparisons and selections as zero. */
 const cost: Readonly<Partial<Record<string, number>>> = {
@@ -36,13 +36,13 @@ export function countOperations(
 ): number {
   const environment = new Float64Array(kernel.valueCount);
   kernel.parameters.forEach(({ id, type }, i) => {
-    environment[id] = values[i]! * (type === 'offset' ? 4 : 1);
+    environment[id] = values[i]! * (type === 'offset' || type === 'pointer' ? 4 : 1);
   });
   let total = 0;
   const of = (operand: Operand, inFloats = false): number =>
     typeof operand === 'number' ? operand * (inFloats ? 4 : 1) : environment[operand.id]!;
 
-  const define = ({ operator, operands, target }: Extract<Statement, { kind: 'define' }>): number => {
+  const define = ({ operator, operands, target }: StatementOf<'define'>): number => {
     const [first, second = 0, third = 0] = operands as readonly [Value, Operand?, Operand?];
     const offset = first.type === 'offset';
     const a = of(first);
@@ -72,8 +72,6 @@ export function countOperations(
         return a ? b : of(third);
       case 'toOffset':
         return a * 4;
-      case 'toInteger':
-        return Math.trunc(a);
       case 'toFloat':
         return a;
       default:

@@ -3,7 +3,7 @@
  * little to save. A patch's row is `run` = kernel width · channels adjacent floats of the map.
  */
 import { sumTile, transposedVectorTiles, vectorTiles } from './gemm.ts';
-import { grid, type KernelRecipe, kernel, range } from './language.ts';
+import { grid, type KernelDefinition, kernel, range } from './language.ts';
 
 /** Floats of a run that are processed together; runs are a multiple of it. */
 export const directUnroll = 3;
@@ -23,9 +23,9 @@ const maps = {
   filters: 'i32',
 } as const;
 
-export const directForward: KernelRecipe = kernel(
+export const directForward: KernelDefinition = kernel(
   'directForward',
-  'out[rows][columns][filters] = max(floor, bias + the patches of a map · weights[kernelRows · run][filters])',
+  'out[rows][columns][filters] = max(threshold, bias + the patches of a map · weights[kernelRows · run][filters])',
   {
     out: 'pointer',
     outRow: 'offset',
@@ -34,7 +34,7 @@ export const directForward: KernelRecipe = kernel(
     weights: 'pointer',
     weightRow: 'offset',
     bias: 'pointer',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     k.loop(p.rows, (y) => {
@@ -64,17 +64,17 @@ export const directForward: KernelRecipe = kernel(
           row.set(row.add(p.mapRow));
         });
         const out = outRow.plus(p.outPixel.scale(x)).plus(filter.toOffset());
-        const floor = p.floor.splat();
+        const threshold = p.threshold.splat();
         sums.forEach((line, i) => {
           const place = out.plus(p.outPixel.scale(i));
-          line.forEach((sum, j) => void k.store(place, sum.max(floor), j * k.lanes));
+          line.forEach((sum, j) => void k.store(place, sum.max(threshold), j * k.lanes));
         });
       });
     });
   },
 );
 
-export const directWeightGradient: KernelRecipe = kernel(
+export const directWeightGradient: KernelDefinition = kernel(
   'directWeightGradient',
   'out[kernelRows · run][filters] (+)= the patches of a mapᵀ · gradient[rows · columns][filters]',
   {

@@ -2,23 +2,13 @@
  * Contracts products and sums of vectors into fused multiply-adds, as C compilers do: x + a · b is one instruction and
  * rounded once. A product is removed if all its uses are such sums.
  */
-import type { Kernel, Operand, Statement, Value } from './language.ts';
+import { forEachStatement } from './analysis.ts';
+import type { Kernel, Operand, Statement, StatementOf, Value } from './language.ts';
 
-type Definition = Extract<Statement, { kind: 'define' }>;
+type Definition = StatementOf<'define'>;
 
 const isVector = (operand: Operand | undefined): operand is Value =>
   typeof operand === 'object' && operand.type === 'vector';
-
-function forEachStatement(block: readonly Statement[], each: (statement: Statement) => void): void {
-  for (const statement of block) {
-    each(statement);
-    if (statement.kind === 'loop') forEachStatement(statement.body, each);
-    if (statement.kind === 'if') {
-      forEachStatement(statement.yes, each);
-      forEachStatement(statement.no, each);
-    }
-  }
-}
 
 /** The values that a statement reads. */
 function operandsOf(statement: Statement): readonly Operand[] {
@@ -31,6 +21,7 @@ function operandsOf(statement: Statement): readonly Operand[] {
     case 'prefetch':
       return [statement.pointer];
     case 'store':
+    case 'storeBytes':
       return [statement.value, statement.pointer];
     case 'scatter':
       return [statement.value, statement.pointer, statement.step];

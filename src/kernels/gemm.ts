@@ -10,7 +10,7 @@
 import {
   granule,
   grid,
-  type KernelRecipe,
+  type KernelDefinition,
   kernel,
   lineFloats,
   type Recorder,
@@ -170,7 +170,7 @@ function nextRight(
   };
 }
 
-const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
+const normal = (name: string, summary: string, relu: boolean): KernelDefinition =>
   kernel(name, summary, operands, (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
@@ -200,19 +200,19 @@ const normal = (name: string, summary: string, relu: boolean): KernelRecipe =>
   });
 
 /** The depth must be a multiple of 4. */
-export const gemmNN: KernelRecipe = normal(
+export const gemmNN: KernelDefinition = normal(
   'gemmNN',
   'out[rows][columns] (+)= left[rows][depth] · right[depth][columns]',
   false,
 );
 
-export const gemmNNRelu: KernelRecipe = normal(
+export const gemmNNRelu: KernelDefinition = normal(
   'gemmNNRelu',
   'out[rows][columns] = max(0, left[rows][depth] · right[depth][columns])',
   true,
 );
 
-export const gemmTN: KernelRecipe = kernel(
+export const gemmTN: KernelDefinition = kernel(
   'gemmTN',
   'out[rows][columns] (+)= left[depth][rows]ᵀ · right[depth][columns]',
   operands,
@@ -239,7 +239,7 @@ export const gemmTN: KernelRecipe = kernel(
 );
 
 /** Here `columns` is the number of rows of `right`, any number, and the depth a multiple of the granule. */
-export const gemmNT: KernelRecipe = kernel(
+export const gemmNT: KernelDefinition = kernel(
   'gemmNT',
   'out[rows][columns] (+)= left[rows][depth] · right[columns][depth]ᵀ',
   operands,

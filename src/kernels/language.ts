@@ -9,7 +9,7 @@
  *
  * Every operation is recorded immediately and returns an immutable value; `k.variable` creates a mutable one. Memory is
  * one flat space of float32. A pointer is a position in it, an `offset` a distance in floats; printers may hold either
- * in bytes. Kernels receive plain numbers: pointers as byte addresses, offsets as float counts.
+ * in bytes. Callers count both in floats.
  */
 
 export type Type = 'i32' | 'f32' | 'vector' | 'mask' | 'pointer' | 'offset';
@@ -23,8 +23,7 @@ export type Operator =
   | 'mul'
   | 'div'
   | 'sqrt'
-  | 'max'
-  | 'floor' // i32, f32, vector; max(a, b) is a < b ? b : a
+  | 'max' // i32, f32, vector; max(a, b) is a < b ? b : a
   | 'multiplyAdd' // (sum, a, b) → sum + a · b; fused if the target does so
   | 'multiplySubtract' // (sum, a, b) → sum − a · b; created only by printers that fuse
   | 'greater'
@@ -34,7 +33,6 @@ export type Operator =
   | 'splat'
   | 'sum'
   | 'halve' // a vector's lower half + its upper half
-  | 'toInteger'
   | 'toFloat'
   | 'toOffset'
   | 'scale'
@@ -59,6 +57,7 @@ export type Statement =
       readonly at: number;
     }
   | { readonly kind: 'store'; readonly value: Value; readonly pointer: Value; readonly at: number }
+  | { readonly kind: 'storeBytes'; readonly value: Value; readonly pointer: Value }
   | { readonly kind: 'scatter'; readonly value: Value; readonly pointer: Value; readonly step: Value }
   | { readonly kind: 'prefetch'; readonly pointer: Value; readonly at: number }
   | { readonly kind: 'assign'; readonly target: Value; readonly value: Value }
@@ -75,11 +74,15 @@ export type Statement =
       readonly no: readonly Statement[];
     };
 
+/** A statement of a kind. */
+export type StatementOf<K extends Statement['kind']> = Extract<Statement, { kind: K }>;
+
 /**
  * `vector`: `lanes` adjacent floats; `kept`: the same, in a register for all uses; `splat`: one float in every lane;
- * `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of any type; `offset`: an offset that a kernel stored.
+ * `bytes`: `lanes` adjacent unsigned bytes, as floats; `float`: one float; `byte`: one unsigned byte; `word`: 32 bits of
+ * any type; `offset`: an offset that a kernel stored.
  */
-export type LoadForm = 'vector' | 'kept' | 'splat' | 'float' | 'byte' | 'word' | 'offset';
+export type LoadForm = 'vector' | 'kept' | 'splat' | 'bytes' | 'float' | 'byte' | 'word' | 'offset';
 
 /** A recorded program. */
 export interface Kernel {
@@ -94,8 +97,8 @@ export interface Kernel {
   readonly types: readonly Type[];
 }
 
-/** A kernel file exports recipes, which are recorded for a target's vectors. */
-export interface KernelRecipe {
+/** A kernel file exports definitions, which are recorded for a target's vectors. */
+export interface KernelDefinition {
   readonly name: string;
   readonly summary: string;
   readonly parameters: ParameterTypes;
@@ -186,13 +189,10 @@ export class Value {
   halve(): Value {
     return this.recorder.define('halve', 'vector', [this], this.lanes / 2);
   }
-  /** The sum of a vector's lanes, by adding halves until one lane is left. */
+  /** The sum of four lanes, by adding halves until one lane is left; wider vectors are halved before. */
   sum(): Value {
+    if (this.lanes !== granule) throw new TypeError(`sum of ${this.lanes} lanes; halve them first`);
     return this.recorder.define('sum', 'f32', [this]);
-  }
-  /** f32 → i32, of a whole number from 0 to 2²³ − 1. */
-  toInteger(): Value {
-    return this.recorder.define('toInteger', 'i32', [this]);
   }
   toFloat(): Value {
     return this.recorder.define('toFloat', 'f32', [this]);
@@ -325,6 +325,10 @@ export class Recorder {
   loadSplat(pointer: Value, at = 0): Value {
     return this.#load('splat', 'vector', pointer, at);
   }
+  /** `lanes` unsigned bytes as floats. */
+  loadBytes(pointer: Value): Value {
+    return this.#load('bytes', 'vector', pointer, 0);
+  }
   loadFloat(pointer: Value, at = 0): Value {
     return this.#load('float', 'f32', pointer, at);
   }
@@ -343,6 +347,10 @@ export class Recorder {
   /** Stores a vector, a float or (one word long) a whole number or an offset. */
   store(pointer: Value, value: Value, at = 0): void {
     this.block.push({ kind: 'store', value, pointer, at });
+  }
+  /** Stores a vector of whole numbers from 0 to 255 as `lanes` bytes. */
+  storeBytes(pointer: Value, value: Value): void {
+    this.block.push({ kind: 'storeBytes', value, pointer });
   }
   /** Prefetches the cache line `at` floats after the pointer, which need not exist; only if `prefetches` is true. */
   prefetch(pointer: Value, at = 0): void {
@@ -407,7 +415,7 @@ export function kernel<P extends ParameterTypes>(
   summary: string,
   parameters: P,
   body: (k: Recorder, parameters: { readonly [K in keyof P]: Value }) => void,
-): KernelRecipe {
+): KernelDefinition {
   return {
     name,
     summary,

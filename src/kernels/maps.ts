@@ -1,11 +1,11 @@
 /**
  * Kernels over feature maps [rows][columns][channels], stored with strides between rows and between pixels. A map may
  * have a halo of zeros, the padding of the convolution that reads it. Channels are a multiple of the granule, except in
- * the network's input image. `floor` is 0 if a ReLU is fused, −∞ otherwise.
+ * the network's input image. `threshold` is 0 if a ReLU is fused, −∞ otherwise.
  */
 import {
   granule,
-  type KernelRecipe,
+  type KernelDefinition,
   kernel,
   lineFloats,
   type Recorder,
@@ -33,7 +33,7 @@ function forRowVectors(
   });
 }
 
-export const fill: KernelRecipe = kernel(
+export const fill: KernelDefinition = kernel(
   'fill',
   'out[rows][length] = value',
   { out: 'pointer', outRow: 'offset', rows: 'i32', length: 'i32', value: 'f32' },
@@ -42,9 +42,9 @@ export const fill: KernelRecipe = kernel(
   },
 );
 
-export const relu: KernelRecipe = kernel(
+export const relu: KernelDefinition = kernel(
   'relu',
-  'out[rows][length] = max(floor, map)',
+  'out[rows][length] = max(threshold, map)',
   {
     out: 'pointer',
     outRow: 'offset',
@@ -52,7 +52,7 @@ export const relu: KernelRecipe = kernel(
     mapRow: 'offset',
     rows: 'i32',
     length: 'i32',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     const maps = [
@@ -60,12 +60,12 @@ export const relu: KernelRecipe = kernel(
       [p.out, p.outRow],
     ] as const;
     forRowVectors(k, p.rows, p.length, maps, (_, map, out) =>
-      k.store(out!, k.load(map!).max(p.floor.splat())),
+      k.store(out!, k.load(map!).max(p.threshold.splat())),
     );
   },
 );
 
-export const multiply: KernelRecipe = kernel(
+export const multiply: KernelDefinition = kernel(
   'multiply',
   'out[rows][length] = map · factors',
   {
@@ -90,9 +90,9 @@ export const multiply: KernelRecipe = kernel(
   },
 );
 
-export const reluBackward: KernelRecipe = kernel(
+export const reluBackward: KernelDefinition = kernel(
   'reluBackward',
-  'out[rows][length] = gradient where activation > floor, else 0',
+  'out[rows][length] = gradient where activation > threshold, else 0',
   {
     out: 'pointer',
     outRow: 'offset',
@@ -102,7 +102,7 @@ export const reluBackward: KernelRecipe = kernel(
     activationRow: 'offset',
     rows: 'i32',
     length: 'i32',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     const maps = [
@@ -111,25 +111,25 @@ export const reluBackward: KernelRecipe = kernel(
       [p.out, p.outRow],
     ] as const;
     forRowVectors(k, p.rows, p.length, maps, (_, activation, gradient, out) => {
-      const passes = k.load(activation!).greater(p.floor.splat());
+      const passes = k.load(activation!).greater(p.threshold.splat());
       k.store(out!, passes.select(k.load(gradient!), k.vector(0)));
     });
   },
 );
 
-export const addBias: KernelRecipe = kernel(
+export const addBias: KernelDefinition = kernel(
   'addBias',
-  'out[rows][columns] = max(floor, out + bias[columns])',
-  { out: 'pointer', outRow: 'offset', rows: 'i32', columns: 'i32', bias: 'pointer', floor: 'f32' },
+  'out[rows][columns] = max(threshold, out + bias[columns])',
+  { out: 'pointer', outRow: 'offset', rows: 'i32', columns: 'i32', bias: 'pointer', threshold: 'f32' },
   (k, p) => {
     forRowVectors(k, p.rows, p.columns, [[p.out, p.outRow]], (at, out) => {
       const sum = k.load(out!).add(k.load(p.bias.plus(at)));
-      k.store(out!, sum.max(p.floor.splat()));
+      k.store(out!, sum.max(p.threshold.splat()));
     });
   },
 );
 
-export const sumPixels: KernelRecipe = kernel(
+export const sumPixels: KernelDefinition = kernel(
   'sumPixels',
   'out[channels] (+)= Σ over rows and columns of a map',
   {
@@ -165,7 +165,7 @@ export const sumPixels: KernelRecipe = kernel(
   },
 );
 
-export const transpose: KernelRecipe = kernel(
+export const transpose: KernelDefinition = kernel(
   'transpose',
   'out[columns][rows] = matrix[rows][columns]',
   { out: 'pointer', outRow: 'offset', matrix: 'pointer', matrixRow: 'offset', rows: 'i32', columns: 'i32' },
@@ -214,7 +214,7 @@ function forPatches(
  * Copies whole vectors and thereby writes up to lanes − 1 floats after a run; the next run or patch overwrites them.
  * There must be room for a vector after the last patch.
  */
-export const im2col: KernelRecipe = kernel(
+export const im2col: KernelDefinition = kernel(
   'im2col',
   'columns[outRows · outColumns][kernelRows · run] = the patches of a map, each followed by 1, then zeros',
   {
@@ -250,7 +250,7 @@ export const im2col: KernelRecipe = kernel(
   },
 );
 
-export const col2im: KernelRecipe = kernel(
+export const col2im: KernelDefinition = kernel(
   'col2im',
   'map += the patches in columns, each at its position',
   patches,
@@ -277,7 +277,7 @@ export const byteLevels = 256;
 const pixelsAtOnce = 4;
 
 /** An image's bytes, planar, become floats by a table, placed by crop and flip. */
-export const loadImage: KernelRecipe = kernel(
+export const loadImage: KernelDefinition = kernel(
   'loadImage',
   'map[rows][columns][channels] = values[channel][byte] of bytes[channels][…], flipped and cropped; of byte 0 outside',
   {
@@ -373,8 +373,8 @@ export const loadImage: KernelRecipe = kernel(
  * wait for memory. The result is unused: it keeps compilers from dropping the loads, and is a maximum because sums of
  * subnormal numbers are slow.
  */
-export const touch: KernelRecipe = kernel(
-  'touch',
+export const prefetchRows: KernelDefinition = kernel(
+  'prefetchRows',
   'out = the maximum of every sixteenth float, one per cache line, of map[rows][length]',
   { out: 'pointer', map: 'pointer', mapRow: 'offset', rows: 'i32', length: 'i32' },
   (k, p) => {
@@ -392,7 +392,7 @@ export const touch: KernelRecipe = kernel(
 );
 
 /** Keeps eight sums busy for `rounds`: the peak of one core, for benchmarks. */
-export const peak: KernelRecipe = kernel(
+export const peak: KernelDefinition = kernel(
   'peak',
   'rounds · 16 · lanes multiply-adds on registers only',
   { out: 'pointer', rounds: 'i32' },

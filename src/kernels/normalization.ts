@@ -4,7 +4,7 @@
  * the first-level cache, and keep a vector of channels in registers; kernels that write a map go pixel by pixel, in the
  * order of memory.
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
 /** Independent sums, so that an addition does not wait for the previous one. */
 const sideBySide = 4;
@@ -62,7 +62,7 @@ function forPixels(
  * Uses each row's own mean and joins rows by the formula of Chan, Golub & LeVeque (1979), so that large numbers never
  * cancel, whatever the mean.
  */
-export const channelMoments: KernelRecipe = kernel(
+export const channelMoments: KernelDefinition = kernel(
   'channelMoments',
   'mean[channels] and squares[channels] (Σ (value − mean)²) of `before` values joined with those of a map',
   {
@@ -113,9 +113,9 @@ export const channelMoments: KernelRecipe = kernel(
   },
 );
 
-export const normalize: KernelRecipe = kernel(
+export const normalize: KernelDefinition = kernel(
   'normalize',
-  'out = max(floor, (map − mean[channels]) · scale[channels] + shift[channels])',
+  'out = max(threshold, (map − mean[channels]) · scale[channels] + shift[channels])',
   {
     out: 'pointer',
     outRow: 'offset',
@@ -129,7 +129,7 @@ export const normalize: KernelRecipe = kernel(
     mean: 'pointer',
     scale: 'pointer',
     shift: 'pointer',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     forPixels(
@@ -141,13 +141,13 @@ export const normalize: KernelRecipe = kernel(
       ],
       (at, from, to) => {
         const [mean, scale, shift] = [p.mean, p.scale, p.shift].map((place) => k.load(place.plus(at)));
-        k.store(to!, k.load(from!).sub(mean!).mul(scale!).add(shift!).max(p.floor.splat()));
+        k.store(to!, k.load(from!).sub(mean!).mul(scale!).add(shift!).max(p.threshold.splat()));
       },
     );
   },
 );
 
-export const normalizeSums: KernelRecipe = kernel(
+export const normalizeSums: KernelDefinition = kernel(
   'normalizeSums',
   'sums[channels] (+)= Σ gradient; products[channels] (+)= Σ gradient · (map − mean[channels])',
   {
@@ -195,9 +195,9 @@ export const normalizeSums: KernelRecipe = kernel(
   },
 );
 
-export const normalizeBackward: KernelRecipe = kernel(
+export const normalizeBackward: KernelDefinition = kernel(
   'normalizeBackward',
-  'out = (gradient − offset[channels] − (map − mean[channels]) · slope[channels]) · scale[channels], 0 where map ≤ floor',
+  'out = (gradient − offset[channels] − (map − mean[channels]) · slope[channels]) · scale[channels], 0 where map ≤ threshold',
   {
     out: 'pointer',
     outRow: 'offset',
@@ -216,7 +216,7 @@ export const normalizeBackward: KernelRecipe = kernel(
     offset: 'pointer',
     slope: 'pointer',
     /** 0 if the map is the output of a ReLU, −∞ otherwise. */
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     forPixels(
@@ -233,7 +233,7 @@ export const normalizeBackward: KernelRecipe = kernel(
         );
         const value = k.load(from!);
         const free = k.load(gradient!).sub(offset!).sub(value.sub(mean!).mul(slope!));
-        k.store(to!, value.greater(p.floor.splat()).select(free.mul(scale!), k.vector(0)));
+        k.store(to!, value.greater(p.threshold.splat()).select(free.mul(scale!), k.vector(0)));
       },
     );
   },

@@ -2,27 +2,61 @@
  * The optimizers' kernels, over flat ranges of parameters (lengths are multiples of the granule). Their rules are
  * PyTorch's, operation by operation.
  */
-import { granule, type KernelRecipe, kernel, type Value } from './language.ts';
+import { granule, type KernelDefinition, kernel, type Value } from './language.ts';
 
-export const reduceSlots: KernelRecipe = kernel(
+/** The most slots that `reduceSlots` sums: blocks of 32, 16, … 1. */
+export const mostSlots = 63;
+
+/**
+ * The sum of n slots is that of the first h plus that of the others, where h is the largest power of two below n. So an
+ * aligned block of 2ⁱ slots has the same sum wherever it is computed. The blocks of n are its binary digits; they are
+ * summed from the last, the smallest, to the first.
+ */
+export const reduceSlots: KernelDefinition = kernel(
   'reduceSlots',
-  'gradient[length] = Σ over the slots, in order',
+  'gradient[length] = Σ over the slots, in a binary tree',
   { gradient: 'pointer', slots: 'pointer', slotStride: 'offset', slotCount: 'i32', length: 'i32' },
   (k, p) => {
-    k.vectors(p.length, (first) => {
-      const at = first.toOffset();
-      const place = k.variable(p.slots.plus(at));
-      const sum = k.variable(k.load(place));
-      k.loop(p.slotCount.sub(1), () => {
-        place.advance(p.slotStride);
-        sum.set(sum.add(k.load(place)));
-      });
-      k.store(p.gradient.plus(at), sum);
+    const blocks = [1, 2, 4, 8, 16, 32].map((size) => {
+      const before = p.slotCount.div(2 * size).mul(2);
+      const exists = p.slotCount.div(size).sub(before);
+      return { size, exists, first: p.slots.plus(p.slotStride.scale(before.mul(size))) };
     });
+    const blockSum = (size: number, first: Value): Value => {
+      let place: Value | undefined;
+      const sumOf = (slots: number): Value => {
+        if (slots > 1) return sumOf(slots / 2).add(sumOf(slots / 2));
+        place = place ? place.plus(p.slotStride) : first;
+        return k.load(place);
+      };
+      return sumOf(size);
+    };
+    const each = (sum: (at: Value) => Value): void =>
+      k.vectors(p.length, (vector) => {
+        const at = vector.toOffset();
+        k.store(p.gradient.plus(at), sum(at));
+      });
+    const sumAll = (at: Value): Value => {
+      // x + −0 is x, also if x is −0.
+      const sum = k.variable(k.vector(-0));
+      for (const { size, exists, first } of blocks) {
+        k.if(exists, () => sum.set(blockSum(size, first.plus(at)).add(sum)));
+      }
+      return sum;
+    };
+    const count = blocks.map(({ exists }) => exists).reduce((sum, exists) => sum.add(exists));
+    k.if(
+      count.greater(1),
+      () => each(sumAll),
+      () => {
+        for (const { size, exists } of blocks)
+          k.if(exists, () => each((at) => blockSum(size, p.slots.plus(at))));
+      },
+    );
   },
 );
 
-export const sumSquares: KernelRecipe = kernel(
+export const sumSquares: KernelDefinition = kernel(
   'sumSquares',
   'out[0] = Σ values[length]²',
   { out: 'pointer', values: 'pointer', length: 'i32' },
@@ -91,7 +125,7 @@ export function adamValues(
   };
 }
 
-export const adam: KernelRecipe = kernel(
+export const adam: KernelDefinition = kernel(
   'adam',
   'p = keep·p; g = scale·g + penalty·p; m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p −= stepSize · m / (√v / √(1−β₂ᵗ) + ε)',
   {
@@ -167,7 +201,7 @@ export function sgdValues(
   };
 }
 
-export const sgd: KernelRecipe = kernel(
+export const sgd: KernelDefinition = kernel(
   'sgd',
   'g = scale·g + penalty·p; m = μm + g; p −= lr · (gradientShare·g + momentumShare·m)',
   {
@@ -201,7 +235,7 @@ export const sgd: KernelRecipe = kernel(
   },
 );
 
-export const moveAverage: KernelRecipe = kernel(
+export const moveAverage: KernelDefinition = kernel(
   'moveAverage',
   'average[length] += (parameters − average) · settings[0]',
   { average: 'pointer', parameters: 'pointer', length: 'i32', settings: 'pointer' },

@@ -1,18 +1,22 @@
 /**
- * Max-pooling with any window, stride and padding. The forward pass also stores the winner of each window: its position
- * in the window (row · width + column) as a float. The first of equal values wins and NaN always wins, as in PyTorch;
- * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above `floor`
- * (0 if a ReLU precedes the pool, −∞ otherwise).
+ * Pooling with any window, stride and padding.
+ *
+ * Max-pooling's forward pass also stores the winner of each window: its position in the window (row · width + column), as
+ * a byte, or as a float if a byte has too few values. The first of equal values wins and NaN always wins, as in PyTorch;
+ * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above
+ * `threshold` (0 if a ReLU precedes the pool, −∞ otherwise).
+ *
+ * Average pooling multiplies sums of windows by one over their size; padding counts as zeros.
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
+
+/** The most positions of a window whose winners are bytes; the kernels for larger ones are called `maxPoolLarge…`. */
+export const bytePositions = 256;
 
 const windows = {
   pooled: 'pointer',
   pooledRow: 'offset',
   pooledPixel: 'offset',
-  winners: 'pointer',
-  winnerRow: 'offset',
-  winnerPixel: 'offset',
   map: 'pointer',
   mapRow: 'offset',
   mapPixel: 'offset',
@@ -30,22 +34,23 @@ const windows = {
   paddingX: 'i32',
 } as const;
 
-type Parameters = { readonly [K in keyof typeof windows]: Value };
+type Values<T> = { readonly [K in keyof T]: Value };
 
 interface Window {
-  /** Addresses of this window and channel vector in the pooled map and in the winners. */
+  /** Address of this window and channel vector in the pooled map. */
   readonly pooled: Value;
-  readonly winner: Value;
   readonly row: Value;
   readonly column: Value;
   readonly channel: Value;
+  /** The same in floats, as a number. */
+  readonly at: Value;
   /** Position of the first place inside the map. */
   readonly firstPosition: Value;
   /** Calls `body` for each place of the window that lies inside the map. */
   forEach(body: (place: Value, position: Value) => void): void;
 }
 
-function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void): void {
+function forWindows(k: Recorder, p: Values<typeof windows>, body: (window: Window) => void): void {
   const clip = (start: Value, kernelSize: Value, size: Value): { from: Value; count: Value } => {
     const from = k.integer(0).max(k.integer(0).sub(start));
     const beyond = start.add(kernelSize).sub(size).max(0);
@@ -61,10 +66,10 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
         const channel = at.toOffset();
         body({
           pooled: p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x)).plus(channel),
-          winner: p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x)).plus(channel),
           row: y,
           column: x,
           channel,
+          at,
           firstPosition: rows.from.mul(p.kernelWidth).add(columns.from),
           forEach(each) {
             k.loop(rows.count, (i) => {
@@ -82,66 +87,93 @@ function forWindows(k: Recorder, p: Parameters, body: (window: Window) => void):
   });
 }
 
-export const maxPool: KernelRecipe = kernel(
-  'maxPool',
-  'pooled and winners = the maximum of each window of a map, and its position',
-  windows,
-  (k, p) => {
-    forWindows(k, p, (window) => {
-      const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
-      const winner = k.variable(window.firstPosition.toFloat().splat());
-      window.forEach((place, position) => {
-        const value = k.load(place);
-        const wins = value.greater(largest).or(value.unequal(value));
-        largest.set(wins.select(value, largest));
-        winner.set(wins.select(position.toFloat().splat(), winner));
+const maxWindows = {
+  ...windows,
+  /** [height][width][channels]: bytes or floats, with strides in floats. */
+  winners: 'pointer',
+  winnerRow: 'offset',
+  winnerPixel: 'offset',
+} as const;
+
+type Winners = 'bytes' | 'floats';
+
+/** Address of a window's winners. */
+function winnersAt(
+  p: Values<typeof maxWindows>,
+  winners: Winners,
+  { row, column, channel, at }: Window,
+): Value {
+  const winner = p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column));
+  return winners === 'bytes' ? winner.plusBytes(at) : winner.plus(channel);
+}
+
+const pool = (name: string, winners: Winners): KernelDefinition =>
+  kernel(
+    name,
+    `pooled and winners (${winners}) = the maximum of each window of a map, and its position`,
+    maxWindows,
+    (k, p) => {
+      forWindows(k, p, (window) => {
+        const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
+        const winner = k.variable(window.firstPosition.toFloat().splat());
+        window.forEach((place, position) => {
+          const value = k.load(place);
+          const wins = value.greater(largest).or(value.unequal(value));
+          largest.set(wins.select(value, largest));
+          winner.set(wins.select(position.toFloat().splat(), winner));
+        });
+        k.store(window.pooled, largest);
+        const to = winnersAt(p, winners, window);
+        if (winners === 'bytes') k.storeBytes(to, winner);
+        else k.store(to, winner);
       });
-      k.store(window.pooled, largest);
-      k.store(window.winner, winner);
-    });
-  },
-);
+    },
+  );
+
+export const maxPool: KernelDefinition = pool('maxPool', 'bytes');
+export const maxPoolLarge: KernelDefinition = pool('maxPoolLarge', 'floats');
 
 const gradients = {
-  ...windows,
+  ...maxWindows,
   /** Gradient of the pooled map. */
   gradient: 'pointer',
   gradientRow: 'offset',
   gradientPixel: 'offset',
-  floor: 'f32',
+  threshold: 'f32',
 } as const;
 
-const gatedGradient = (
-  k: Recorder,
-  p: { readonly [K in keyof typeof gradients]: Value },
-  window: Window,
-): Value => {
+const gatedGradient = (k: Recorder, p: Values<typeof gradients>, window: Window): Value => {
   const place = p.gradient
     .plus(p.gradientRow.scale(window.row))
     .plus(p.gradientPixel.scale(window.column))
     .plus(window.channel);
-  return k.load(window.pooled).greater(p.floor.splat()).select(k.load(place), k.vector(0));
+  return k.load(window.pooled).greater(p.threshold.splat()).select(k.load(place), k.vector(0));
 };
 
-export const maxPoolBackward: KernelRecipe = kernel(
-  'maxPoolBackward',
-  'map (the gradient, zero at first) += the gradient of each window at its winner',
-  gradients,
-  (k, p) => {
-    forWindows(k, p, (window) => {
-      const zero = k.vector(0);
-      const gradient = gatedGradient(k, p, window);
-      const winner = k.load(window.winner);
-      window.forEach((place, position) => {
-        const loses = winner.unequal(position.toFloat().splat());
-        k.store(place, k.load(place).add(loses.select(zero, gradient)));
+const poolBackward = (name: string, winners: Winners): KernelDefinition =>
+  kernel(
+    name,
+    `map (the gradient, zero at first) += the gradient of each window at its winner (${winners})`,
+    gradients,
+    (k, p) => {
+      forWindows(k, p, (window) => {
+        const zero = k.vector(0);
+        const gradient = gatedGradient(k, p, window);
+        const from = winnersAt(p, winners, window);
+        const winner = winners === 'bytes' ? k.loadBytes(from) : k.load(from);
+        window.forEach((place, position) => {
+          const loses = winner.unequal(position.toFloat().splat());
+          k.store(place, k.load(place).add(loses.select(zero, gradient)));
+        });
       });
-    });
-  },
-);
+    },
+  );
+
+export const maxPoolBackward: KernelDefinition = poolBackward('maxPoolBackward', 'bytes');
+export const maxPoolLargeBackward: KernelDefinition = poolBackward('maxPoolLargeBackward', 'floats');
 
 /** For windows inside the map that do not overlap: writes every position of each window. */
-const unpool = (name: string, size: number): KernelRecipe =>
+const unpool = (name: string, size: number): KernelDefinition =>
   kernel(
     name,
     `map = the gradient of each window of ${size}×${size} at its winner, 0 elsewhere`,
@@ -152,7 +184,7 @@ const unpool = (name: string, size: number): KernelRecipe =>
       forWindows(k, p, (window) => {
         const zero = k.vector(0);
         const gradient = gatedGradient(k, p, window);
-        const winner = k.load(window.winner);
+        const winner = k.loadBytes(winnersAt(p, 'bytes', window));
         let row = p.map
           .plus(windowRow.scale(window.row))
           .plus(windowColumn.scale(window.column))
@@ -169,5 +201,36 @@ const unpool = (name: string, size: number): KernelRecipe =>
     },
   );
 
-export const unpool2: KernelRecipe = unpool('unpool2', 2);
-export const unpool4: KernelRecipe = unpool('unpool4', 4);
+export const unpool2: KernelDefinition = unpool('unpool2', 2);
+export const unpool4: KernelDefinition = unpool('unpool4', 4);
+
+const averages = {
+  ...windows,
+  /** One over the size of a window. */
+  factor: 'f32',
+} as const;
+
+export const averagePool: KernelDefinition = kernel(
+  'averagePool',
+  'pooled = factor · the sum of each window of a map',
+  averages,
+  (k, p) => {
+    forWindows(k, p, ({ pooled, forEach }) => {
+      const sum = k.variable(k.vector(0));
+      forEach((place) => sum.set(sum.add(k.load(place))));
+      k.store(pooled, sum.mul(p.factor.splat()));
+    });
+  },
+);
+
+export const averagePoolBackward: KernelDefinition = kernel(
+  'averagePoolBackward',
+  'map (the gradient, zero at first) += factor · pooled (its gradient) in each window',
+  averages,
+  (k, p) => {
+    forWindows(k, p, ({ pooled, forEach }) => {
+      const share = k.load(pooled).mul(p.factor.splat());
+      forEach((place) => k.store(place, k.load(place).add(share)));
+    });
+  },
+);

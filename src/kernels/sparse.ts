@@ -3,12 +3,12 @@
  * ReLU is off; with few channels and a large window it is faster to visit only winners. `sparseCollect` lists them for
  * each filter; the other kernels walk the lists. A patch's row is `run` = kernel width · channels adjacent floats.
  */
-import { type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
 /** Words of a list entry: the patch's offset in the input (and in the input's gradient), and the gradient. */
 export const entryWords = 2;
 
-export const sparseCollect: KernelRecipe = kernel(
+export const sparseCollect: KernelDefinition = kernel(
   'sparseCollect',
   'lists[filter] = the winners with a gradient; counts[filter] = how many; bias[filter] (+)= their sum',
   {
@@ -24,11 +24,13 @@ export const sparseCollect: KernelRecipe = kernel(
     accumulate: 'i32',
     pooled: 'pointer',
     pooledRow: 'offset',
-    /** Must be positions in their windows: they index the table. */
+    /** Bytes, with strides in floats; must be positions in their windows: they index the table. */
     winners: 'pointer',
+    winnerRow: 'offset',
+    winnerPixel: 'offset',
     gradient: 'pointer',
-    /** Of the winners and the gradient. */
     gradientRow: 'offset',
+    /** Of the pooled map and the gradient. */
     pixel: 'offset',
     pooledHeight: 'i32',
     pooledWidth: 'i32',
@@ -38,7 +40,7 @@ export const sparseCollect: KernelRecipe = kernel(
     /** Distance between patches in the input. */
     stepRow: 'offset',
     stepPixel: 'offset',
-    floor: 'f32',
+    threshold: 'f32',
   },
   (k, p) => {
     // Offset of a winner's patch from its window's.
@@ -59,7 +61,7 @@ export const sparseCollect: KernelRecipe = kernel(
         const pooled = k.variable(p.pooled.plus(p.pooledRow.scale(y)).plus(at));
         const gradient = k.variable(p.gradient.plus(p.gradientRow.scale(y)).plus(at));
         k.loop(p.pooledWidth, () => {
-          const open = k.load(pooled).greater(p.floor.splat());
+          const open = k.load(pooled).greater(p.threshold.splat());
           // −0 + 0 is 0, whose word is 0.
           const value = open.select(k.load(gradient), k.vector(0)).add(k.vector(0));
           k.store(livePlace, value);
@@ -83,18 +85,18 @@ export const sparseCollect: KernelRecipe = kernel(
       const count = k.variable(k.integer(0));
       const livePlace = k.variable(p.live.plus(at));
       k.loop(p.pooledHeight, (y) => {
-        const winner = k.variable(p.winners.plus(p.gradientRow.scale(y)).plus(at));
+        const winner = k.variable(p.winners.plus(p.winnerRow.scale(y)).plusBytes(filter));
         const patch = k.variable(windowRow.scale(y));
         k.loop(p.pooledWidth, () => {
           const gradient = k.loadWord(livePlace);
-          const inWindow = p.table.plus(k.loadFloat(winner).toInteger().toOffset());
+          const inWindow = p.table.plus(k.loadByte(winner).toOffset());
           k.store(entry, patch.add(k.loadOffset(inWindow)), 0);
           k.store(entry, gradient, 1);
           const counts = gradient.unequal(0);
           count.set(count.add(counts));
           entry.advance(counts.mul(entryWords).toOffset());
           livePlace.advance(liveStep);
-          winner.advance(p.pixel);
+          winner.advance(p.winnerPixel);
           patch.set(patch.add(windowPixel));
         });
       });
@@ -185,14 +187,14 @@ function walkLists(
   });
 }
 
-export const sparseWeightGradient: KernelRecipe = kernel(
+export const sparseWeightGradient: KernelDefinition = kernel(
   'sparseWeightGradient',
   'out (+)= Σ over the list: gradient · patch of the input',
   walk,
   (k, p) => walkLists(k, p, () => () => {}),
 );
 
-export const sparseGradients: KernelRecipe = kernel(
+export const sparseGradients: KernelDefinition = kernel(
   'sparseGradients',
   'out (+)= Σ over the list: gradient · patch of the input; mapGradient (zero at first) += gradient · weights, at the patch',
   {

@@ -1,7 +1,7 @@
 /**
  * Prints kernels as WebAssembly with 128-bit SIMD and, optionally, the fused multiply-adds of relaxed SIMD:
  * `assembleModule` returns the bytes of a module, `formatWat` the same instructions as text. A module imports one memory
- * (`env.memory`) and exports each kernel by name; pointers are byte addresses, offsets arrive in floats and are converted
+ * (`env.memory`) and exports each kernel by name; pointers arrive in bytes; offsets arrive in floats and are converted
  * to bytes on entry.
  *
  * A vector of more than four lanes is printed as adjacent quads, each operation once per quad: the form in which V8's
@@ -11,100 +11,59 @@
  * A value that is used once, in the block that defines it, and whose operands never change is printed at its use, which
  * gives nested expressions and few locals; all other values get a local.
  */
-import { analyse } from './analysis.ts';
 import { fuseMultiplyAdds } from './fuse.ts';
-import type { Kernel, LoadForm, Operand, Operator, Statement, Type, Value } from './language.ts';
+import type { Kernel, LoadForm, Operator, StatementOf, Type, Value } from './language.ts';
+import { type Effect, type Print, Printer } from './printer.ts';
+import {
+  Code,
+  encodeModule,
+  formatFunction,
+  type Mnemonic,
+  type WasmFunction,
+  type WasmType,
+} from './wasm-assembler.ts';
 
-/** Instructions: the mnemonic and the immediates of each. Lists of numbers, because a module has many thousands. */
-interface Code {
-  readonly names: Mnemonic[];
-  readonly first: number[];
-  readonly second: number[];
-}
+/** The code of an operator: positions of operands to push, and instructions. */
+type Form = readonly (number | Mnemonic | readonly [Mnemonic, number])[];
 
-type Encoding = 'plain' | 'index' | 'blocktype' | 'i32' | 'f32' | 'v128' | 'memory' | 'lane' | 'memory-lane';
+const unary = (name: Mnemonic): Form => [0, name];
+const binary = (name: Mnemonic): Form => [0, 1, name];
+const sumOrDifference = (name: 'add' | 'sub'): Partial<Record<Type, Form>> => ({
+  ...{ i32: binary(`i32.${name}`), offset: binary(`i32.${name}`) },
+  ...{ f32: binary(`f32.${name}`), vector: binary(`f32x4.${name}`) },
+});
+const fusedMultiplyAdd: Form = [1, 2, 0, 'f32x4.relaxed_madd'];
+const selectLanes: Form = [1, 2, 0, 'v128.bitselect'];
+/** If the other operand is 0. */
+const selectOrZero: Form = [1, 0, 'v128.and'];
+const lane = (index: number): Form => [0, ['f32x4.extract_lane', index]];
 
-const simd = (opcode: number, encoding: Encoding = 'plain'): readonly [number[], Encoding] => [
-  opcode < 0x80 ? [0xfd, opcode] : [0xfd, (opcode & 0x7f) | 0x80, opcode >> 7],
-  encoding,
-];
-
-const instructions = {
-  block: [[0x02], 'blocktype'],
-  loop: [[0x03], 'blocktype'],
-  if: [[0x04], 'blocktype'],
-  else: [[0x05], 'plain'],
-  end: [[0x0b], 'plain'],
-  br_if: [[0x0d], 'index'],
-  select: [[0x1b], 'plain'],
-  'local.get': [[0x20], 'index'],
-  'local.set': [[0x21], 'index'],
-  'local.tee': [[0x22], 'index'],
-  'global.get': [[0x23], 'index'],
-  'f32.load': [[0x2a], 'memory'],
-  'i32.load': [[0x28], 'memory'],
-  'i32.load8_u': [[0x2d], 'memory'],
-  'i32.store': [[0x36], 'memory'],
-  'f32.store': [[0x38], 'memory'],
-  'i32.const': [[0x41], 'i32'],
-  'f32.const': [[0x43], 'f32'],
-  'i32.eqz': [[0x45], 'plain'],
-  'i32.ne': [[0x47], 'plain'],
-  'i32.gt_s': [[0x4a], 'plain'],
-  'f32.ne': [[0x5c], 'plain'],
-  'f32.lt': [[0x5d], 'plain'],
-  'f32.gt': [[0x5e], 'plain'],
-  'i32.add': [[0x6a], 'plain'],
-  'i32.sub': [[0x6b], 'plain'],
-  'i32.mul': [[0x6c], 'plain'],
-  'i32.div_s': [[0x6d], 'plain'],
-  'i32.and': [[0x71], 'plain'],
-  'i32.or': [[0x72], 'plain'],
-  'i32.shl': [[0x74], 'plain'],
-  'f32.floor': [[0x8e], 'plain'],
-  'f32.sqrt': [[0x91], 'plain'],
-  'f32.add': [[0x92], 'plain'],
-  'f32.sub': [[0x93], 'plain'],
-  'f32.mul': [[0x94], 'plain'],
-  'f32.div': [[0x95], 'plain'],
-  'f32.convert_i32_s': [[0xb2], 'plain'],
-  'i32.reinterpret_f32': [[0xbc], 'plain'],
-  'v128.load': simd(0x00, 'memory'),
-  'v128.load32_splat': simd(0x09, 'memory'),
-  'v128.store': simd(0x0b, 'memory'),
-  'v128.const': simd(0x0c, 'v128'),
-  'f32x4.splat': simd(0x13),
-  'f32x4.extract_lane': simd(0x1f, 'lane'),
-  'f32x4.ne': simd(0x42),
-  'f32x4.gt': simd(0x44),
-  'v128.and': simd(0x4e),
-  'v128.or': simd(0x50),
-  'v128.bitselect': simd(0x52),
-  'v128.store32_lane': simd(0x5a, 'memory-lane'),
-  'f32x4.floor': simd(0x68),
-  'f32x4.sqrt': simd(0xe3),
-  'f32x4.add': simd(0xe4),
-  'f32x4.sub': simd(0xe5),
-  'f32x4.mul': simd(0xe6),
-  'f32x4.div': simd(0xe7),
-  'f32x4.pmax': simd(0xeb),
-  'f32x4.relaxed_madd': simd(0x105),
-  'f32x4.relaxed_nmadd': simd(0x106),
-} as const satisfies Record<string, readonly [readonly number[], Encoding]>;
-
-type Mnemonic = keyof typeof instructions;
-
-const arithmetic = {
-  add: { i32: 'i32.add', f32: 'f32.add', vector: 'f32x4.add' },
-  sub: { i32: 'i32.sub', f32: 'f32.sub', vector: 'f32x4.sub' },
-  mul: { i32: 'i32.mul', f32: 'f32.mul', vector: 'f32x4.mul' },
-  div: { i32: 'i32.div_s', f32: 'f32.div', vector: 'f32x4.div' },
-  sqrt: { f32: 'f32.sqrt', vector: 'f32x4.sqrt' },
-  floor: { f32: 'f32.floor', vector: 'f32x4.floor' },
-  max: { vector: 'f32x4.pmax' },
-  greater: { i32: 'i32.gt_s', f32: 'f32.gt', vector: 'f32x4.gt' },
-  unequal: { i32: 'i32.ne', f32: 'f32.ne', vector: 'f32x4.ne' },
-} as const satisfies Partial<Record<Operator, Partial<Record<Type, Mnemonic>>>>;
+const forms: Partial<Record<Operator, Partial<Record<Type, Form>>>> = {
+  add: sumOrDifference('add'),
+  sub: sumOrDifference('sub'),
+  mul: { i32: binary('i32.mul'), f32: binary('f32.mul'), vector: binary('f32x4.mul') },
+  div: { i32: binary('i32.div_s'), f32: binary('f32.div'), vector: binary('f32x4.div') },
+  sqrt: { f32: unary('f32.sqrt'), vector: unary('f32x4.sqrt') },
+  max: {
+    i32: [1, 0, 1, 0, 'i32.gt_s', 'select'],
+    f32: [1, 0, 0, 1, 'f32.lt', 'select'],
+    vector: binary('f32x4.pmax'),
+  },
+  multiplyAdd: { f32: [0, 1, 2, 'f32.mul', 'f32.add'], vector: [0, 1, 2, 'f32x4.mul', 'f32x4.add'] },
+  multiplySubtract: { vector: [1, 2, 0, 'f32x4.relaxed_nmadd'] },
+  greater: { i32: binary('i32.gt_s'), f32: binary('f32.gt'), vector: binary('f32x4.gt') },
+  unequal: { i32: binary('i32.ne'), f32: binary('f32.ne'), vector: binary('f32x4.ne') },
+  or: { i32: binary('i32.or'), mask: binary('v128.or') },
+  select: { i32: [1, 2, 0, 'select'], mask: selectLanes },
+  splat: { f32: unary('f32x4.splat') },
+  sum: { vector: [...lane(0), ...lane(2), 'f32.add', ...lane(1), ...lane(3), 'f32.add', 'f32.add'] },
+  halve: { vector: binary('f32x4.add') },
+  toFloat: { i32: unary('f32.convert_i32_s') },
+  toOffset: { i32: [0, ['i32.const', 2], 'i32.shl'] },
+  scale: { offset: binary('i32.mul') },
+  advance: { pointer: binary('i32.add') },
+  advanceBytes: { pointer: binary('i32.add') },
+};
 
 const loads = {
   vector: 'v128.load',
@@ -114,14 +73,14 @@ const loads = {
   byte: 'i32.load8_u',
   word: 'i32.load',
   offset: 'i32.load',
-} as const satisfies Record<LoadForm, Mnemonic>;
+} as const satisfies Record<Exclude<LoadForm, 'bytes'>, Mnemonic>;
 
 const stores = { v128: 'v128.store', f32: 'f32.store', i32: 'i32.store' } as const;
 
 /** Quads of a vector or mask; 1 for scalars. */
 const quadsOf = ({ lanes }: Value): number => Math.max(1, lanes / 4);
 
-const wasmType = (type: Type): 'i32' | 'f32' | 'v128' =>
+const wasmType = (type: Type): WasmType =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
 
 /** The module's globals: numbers to splat into vectors, which V8 would otherwise compute again at each use. */
@@ -135,439 +94,262 @@ class Constants {
   }
 }
 
-interface Assembly {
-  readonly code: Code;
-  /** Types of the locals after the parameters. */
-  readonly locals: readonly ('i32' | 'f32' | 'v128')[];
-}
-
-/** Turns the recorded program into instructions. */
-function assemble(recorded: Kernel, fused: boolean, constants: Constants): Assembly {
-  const kernel = fused ? fuseMultiplyAdds(recorded) : recorded;
-  const { inline, uniform, uses } = analyse(kernel, quadsOf);
-  const start: Code = { names: [], first: [], second: [] };
-  const body: Code = { names: [], first: [], second: [] };
-  const locals: ('i32' | 'f32' | 'v128')[] = [];
+/** Turns a kernel into instructions, part by part: a part of a vector is a quad. */
+class WasmPrinter extends Printer<void, Form> {
+  protected readonly language = 'wasm';
+  readonly #fused: boolean;
+  readonly #constants: Constants;
+  readonly #start = new Code();
+  readonly #body = new Code();
+  readonly #locals: WasmType[] = [];
   /** The first local of each value; its quads have adjacent locals. */
-  const slot = new Map<number, number>(kernel.parameters.map((value, i) => [value.id, i]));
-  const emitTo = (code: Code, name: Mnemonic, first: number, second = 0): void => {
-    code.names.push(name);
-    code.first.push(first);
-    code.second.push(second);
-  };
-  const emit = (name: Mnemonic, first = 0, second = 0): void => emitTo(body, name, first, second);
-  const newLocal = (type: Type): number => {
-    locals.push(wasmType(type));
-    return kernel.parameters.length + locals.length - 1;
-  };
-  /** Number of quads with a local each. */
-  const quadCount = (value: Value): number => (uniform[value.id] ? 1 : quadsOf(value));
-  const localOf = (value: Value, quad: number): number => {
-    let first = slot.get(value.id);
-    if (first === undefined) {
-      first = newLocal(value.type);
-      for (let i = 1; i < quadCount(value); i++) newLocal(value.type);
-      slot.set(value.id, first);
-    }
-    return uniform[value.id] ? first : first + quad;
-  };
-  const quads = (value: Value, each: (quad: number) => void): void => {
-    for (let quad = 0; quad < quadCount(value); quad++) each(quad);
-  };
+  readonly #slots: Map<number, number>;
   /** Locals that hold constant vectors for the whole call, by the global. */
-  const constantLocals = new Map<number, number>();
-  const constantLocal = (value: number): number => {
-    const global = constants.indexOf(value);
-    let local = constantLocals.get(global);
+  readonly #constantLocals = new Map<number, number>();
+  /** Vectors of zeros. */
+  readonly #zeros = new Set<number>();
+  /** The local of the bytes that are being loaded. */
+  #bytes = 0;
+
+  constructor(kernel: Kernel, fused: boolean, constants: Constants) {
+    super(fused ? fuseMultiplyAdds(kernel) : kernel, quadsOf);
+    this.#fused = fused;
+    this.#constants = constants;
+    this.#slots = new Map(kernel.parameters.map((value, i) => [value.id, i]));
+  }
+
+  print(): WasmFunction {
+    const { name, summary, parameters, parameterNames, body } = this.kernel;
+    parameters.forEach(({ type }, index) => {
+      if (type !== 'offset') return;
+      this.#emit('local.get', index);
+      this.#emit('i32.const', 2);
+      this.#emit('i32.shl');
+      this.#emit('local.set', index);
+    });
+    this.block(body);
+    return {
+      name,
+      summary,
+      parameters: parameters.map(({ type }, i) => ({ name: parameterNames[i]!, type: wasmType(type) })),
+      locals: this.#locals,
+      code: [this.#start, this.#body],
+    };
+  }
+
+  #emit(name: Mnemonic, first = 0, second = 0): void {
+    this.#body.add(name, first, second);
+  }
+
+  #newLocal(type: Type): number {
+    this.#locals.push(wasmType(type));
+    return this.kernel.parameters.length + this.#locals.length - 1;
+  }
+
+  /** Number of quads with a local each. */
+  #quadCount(value: Value): number {
+    return this.analysis.uniform[value.id] ? 1 : quadsOf(value);
+  }
+
+  #localOf(value: Value, quad: number): number {
+    let first = this.#slots.get(value.id);
+    if (first === undefined) {
+      first = this.#newLocal(value.type);
+      for (let i = 1; i < this.#quadCount(value); i++) this.#newLocal(value.type);
+      this.#slots.set(value.id, first);
+    }
+    return this.analysis.uniform[value.id] ? first : first + quad;
+  }
+
+  #constantLocal(value: number): number {
+    const global = this.#constants.indexOf(value);
+    let local = this.#constantLocals.get(global);
     if (local === undefined) {
-      local = newLocal('vector');
-      constantLocals.set(global, local);
-      emitTo(start, 'global.get', global);
-      emitTo(start, 'f32x4.splat', 0);
-      emitTo(start, 'local.set', local);
+      local = this.#newLocal('vector');
+      this.#constantLocals.set(global, local);
+      this.#start.add('global.get', global);
+      this.#start.add('f32x4.splat');
+      this.#start.add('local.set', local);
     }
     return local;
-  };
-  const constant = (type: Type, value: number): void => {
-    const kind = wasmType(type);
-    if (kind === 'v128' && !Object.is(value, 0)) emit('local.get', constantLocal(value));
-    else if (kind === 'v128') emit('v128.const', 0);
-    else if (kind === 'f32') emit('f32.const', value);
-    else emit('i32.const', type === 'offset' ? value * 4 : value);
-  };
-  /** Vectors of zeros. */
-  const zeros = new Set<number>();
-  const isZero = (operand: Operand | undefined): boolean =>
-    typeof operand === 'object' && zeros.has(operand.id);
-  const pushQuad = (value: Value, quad: number): void => {
-    const definition = inline[value.id];
-    if (definition?.kind === 'constant') constant(value.type, definition.value);
-    else if (definition?.kind === 'define')
-      operation(definition.operator, definition.target, definition.operands, quad);
-    else emit('local.get', localOf(value, quad));
-  };
+  }
 
-  const operation = (operator: Operator, target: Value, operands: readonly Operand[], quad: number): void => {
-    const [first, second, third] = operands as readonly [Value, Operand, Operand?];
-    const type = first.type;
-    const push = (value: Value): void => pushQuad(value, quad);
-    const pushAs = (operand: Operand, of: Type): void =>
-      typeof operand === 'number' ? constant(of, operand) : push(operand);
-    switch (operator) {
-      case 'multiplyAdd':
-        if (type === 'vector' && fused) {
-          push(second as Value);
-          pushAs(third!, type);
-          push(first);
-          emit('f32x4.relaxed_madd');
-          return;
-        }
-        push(first);
-        push(second as Value);
-        pushAs(third!, type);
-        emit(type === 'vector' ? 'f32x4.mul' : 'f32.mul');
-        emit(type === 'vector' ? 'f32x4.add' : 'f32.add');
-        return;
-      case 'multiplySubtract':
-        push(second as Value);
-        pushAs(third!, type);
-        push(first);
-        emit('f32x4.relaxed_nmadd');
-        return;
-      case 'or':
-        push(first);
-        push(second as Value);
-        emit(type === 'mask' ? 'v128.or' : 'i32.or');
-        return;
-      case 'select':
-        if (type === 'mask' && isZero(third)) {
-          push(second as Value);
-          push(first);
-          emit('v128.and');
-          return;
-        }
-        push(second as Value);
-        push(third as Value);
-        push(first);
-        emit(type === 'mask' ? 'v128.bitselect' : 'select');
-        return;
-      case 'splat':
-        push(first);
-        emit('f32x4.splat');
-        return;
-      case 'halve':
-        pushQuad(first, quad);
-        pushQuad(first, quad + quadsOf(target));
-        emit('f32x4.add');
-        return;
-      case 'sum':
-        if (first.lanes !== 4) throw new TypeError(`wasm: sum of ${first.lanes} lanes; halve them first`);
-        for (const half of [0, 1]) {
-          for (const lane of [half, half + 2]) {
-            push(first);
-            emit('f32x4.extract_lane', lane);
-          }
-          emit('f32.add');
-        }
-        emit('f32.add');
-        return;
-      case 'toInteger':
-        // Above 2²³ a float's last bits are whole numbers; a conversion would take four times as many instructions.
-        push(first);
-        emit('f32.const', 2 ** 23);
-        emit('f32.add');
-        emit('i32.reinterpret_f32');
-        emit('i32.const', 2 ** 23 - 1);
-        emit('i32.and');
-        return;
-      case 'toFloat':
-        push(first);
-        emit('f32.convert_i32_s');
-        return;
-      case 'toOffset':
-        push(first);
-        emit('i32.const', 2);
-        emit('i32.shl');
-        return;
-      case 'scale':
-        push(first);
-        pushAs(second, 'i32');
-        emit('i32.mul');
-        return;
-      case 'advance':
-        push(first);
-        pushAs(second, 'offset');
-        emit('i32.add');
-        return;
-      case 'advanceBytes':
-        push(first);
-        pushAs(second, 'i32');
-        emit('i32.add');
-        return;
-      case 'max':
-        if (type !== 'vector') {
-          pushAs(second, type);
-          push(first);
-          if (type === 'f32') {
-            push(first);
-            pushAs(second, type);
-            emit('f32.lt');
-          } else {
-            pushAs(second, type);
-            push(first);
-            emit('i32.gt_s');
-          }
-          emit('select');
-          return;
+  protected number(type: Type, value: number): void {
+    const kind = wasmType(type);
+    if (kind === 'v128' && !Object.is(value, 0)) this.#emit('local.get', this.#constantLocal(value));
+    else if (kind === 'v128') this.#emit('v128.const', 0);
+    else if (kind === 'f32') this.#emit('f32.const', value);
+    else this.#emit('i32.const', type === 'offset' ? value * 4 : value);
+  }
+
+  protected read(value: Value, quad: number): void {
+    this.#emit('local.get', this.#localOf(value, quad));
+  }
+
+  protected formOf(operator: Operator, type: Type): Form | undefined {
+    const fuses = operator === 'multiplyAdd' && type === 'vector' && this.#fused;
+    return fuses ? fusedMultiplyAdd : forms[operator]?.[type];
+  }
+
+  protected apply(
+    form: Form,
+    operands: readonly Print<void>[],
+    { operator, target, operands: values }: StatementOf<'define'>,
+    quad: number,
+  ): void {
+    const last = values[2];
+    const masksOut = form === selectLanes && typeof last === 'object' && this.#zeros.has(last.id);
+    const [whole] = operands;
+    const pushed = operator === 'halve' ? [whole!, () => whole!(quad + quadsOf(target))] : operands;
+    for (const step of masksOut ? selectOrZero : form) {
+      if (typeof step === 'number') pushed[step]!();
+      else if (typeof step === 'string') this.#emit(step);
+      else this.#emit(...step);
+    }
+  }
+
+  protected set(target: Value, content: (quad: number) => void): void {
+    for (let quad = 0; quad < this.#quadCount(target); quad++) {
+      content(quad);
+      this.#emit('local.set', this.#localOf(target, quad));
+    }
+  }
+
+  protected setConstant(target: Value, value: number): void {
+    if (Object.is(value, 0)) {
+      this.#zeros.add(target.id);
+      this.set(target, () => this.#emit('v128.const', 0));
+    } else this.#slots.set(target.id, this.#constantLocal(value));
+  }
+
+  protected load({ target, form, pointer, at }: StatementOf<'load'>, quad: number): void {
+    if (form === 'bytes') {
+      this.#loadBytes(target, pointer, quad);
+      return;
+    }
+    this.expression(pointer);
+    this.#emit(loads[form], form === 'byte' ? at : at * 4 + quad * 16);
+  }
+
+  /** Two quads are extended from one load: halves of a vector, which V8 pairs. */
+  #loadBytes(target: Value, pointer: Value, quad: number): void {
+    if (quad === 0) {
+      this.expression(pointer);
+      if (quadsOf(target) === 1) {
+        this.#emit('v128.load32_zero');
+        this.#emit('i16x8.extend_low_i8x16_u');
+      } else this.#emit('v128.load8x8_u');
+      this.#bytes = this.#newLocal('vector');
+      this.#emit('local.set', this.#bytes);
+    }
+    this.#emit('local.get', this.#bytes);
+    this.#emit(quad === 0 ? 'i32x4.extend_low_i16x8_u' : 'i32x4.extend_high_i16x8_u');
+    this.#emit('f32x4.convert_i32x4_s');
+  }
+
+  protected perform(statement: Effect): void {
+    switch (statement.kind) {
+      case 'store':
+        for (let quad = quadsOf(statement.value) - 1; quad >= 0; quad--) {
+          this.expression(statement.pointer);
+          this.expression(statement.value, quad);
+          this.#emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
         }
         break;
-      case 'add':
-      case 'sub':
-        if (type === 'offset') {
-          push(first);
-          pushAs(second, 'offset');
-          emit(operator === 'add' ? 'i32.add' : 'i32.sub');
-          return;
+      case 'storeBytes':
+        this.#storeBytes(statement);
+        break;
+      case 'prefetch':
+        throw new TypeError(`wasm: no prefetch (kernel ${this.kernel.name})`);
+      case 'scatter':
+        this.#scatter(statement);
+        break;
+      case 'loop':
+        this.#loop(statement);
+        break;
+      case 'if':
+        this.expression(statement.condition);
+        this.#emit('if');
+        this.block(statement.yes);
+        if (statement.no.length > 0) {
+          this.#emit('else');
+          this.block(statement.no);
         }
+        this.#emit('end');
         break;
       default:
+        statement satisfies never;
     }
-    const mnemonic = (arithmetic as Partial<Record<Operator, Partial<Record<Type, Mnemonic>>>>)[operator]?.[
-      type
-    ];
-    if (!mnemonic)
-      throw new TypeError(`wasm: no ${operator} of ${type} (kernel ${kernel.name}, value ${target.id})`);
-    push(first);
-    if (operands.length > 1) pushAs(second, type);
-    emit(mnemonic);
-  };
+  }
 
-  const push = (value: Value): void => pushQuad(value, 0);
-  const block = (statements: readonly Statement[]): void => {
-    for (const statement of statements) {
-      switch (statement.kind) {
-        case 'define':
-          if (inline[statement.target.id]) break;
-          quads(statement.target, (quad) => {
-            operation(statement.operator, statement.target, statement.operands, quad);
-            emit('local.set', localOf(statement.target, quad));
-          });
-          break;
-        case 'constant':
-          if (inline[statement.target.id]) break;
-          if (Object.is(statement.value, 0)) {
-            zeros.add(statement.target.id);
-            emit('v128.const', 0);
-            emit('local.set', localOf(statement.target, 0));
-          } else slot.set(statement.target.id, constantLocal(statement.value));
-          break;
-        case 'load':
-          quads(statement.target, (quad) => {
-            push(statement.pointer);
-            emit(
-              loads[statement.form],
-              statement.form === 'byte' ? statement.at : statement.at * 4 + quad * 16,
-            );
-            emit('local.set', localOf(statement.target, quad));
-          });
-          break;
-        case 'store':
-          for (let quad = quadsOf(statement.value) - 1; quad >= 0; quad--) {
-            push(statement.pointer);
-            pushQuad(statement.value, quad);
-            emit(stores[wasmType(statement.value.type)], statement.at * 4 + quad * 16);
-          }
-          break;
-        case 'prefetch':
-          throw new TypeError(`wasm: no prefetch (kernel ${kernel.name})`);
-        case 'scatter': {
-          const pointer = newLocal('pointer');
-          push(statement.pointer);
-          emit('local.set', pointer);
-          for (let lane = 0; lane < statement.value.lanes; lane++) {
-            if (lane > 0) {
-              emit('local.get', pointer);
-              push(statement.step);
-              emit('i32.add');
-              emit('local.set', pointer);
-            }
-            emit('local.get', pointer);
-            pushQuad(statement.value, lane >> 2);
-            emit('v128.store32_lane', 0, lane & 3);
-          }
-          break;
-        }
-        case 'assign':
-          quads(statement.target, (quad) => {
-            pushQuad(statement.value, quad);
-            emit('local.set', localOf(statement.target, quad));
-          });
-          break;
-        case 'loop': {
-          const count = newLocal('i32');
-          // If the counter is unused, count down instead.
-          const counter = uses[statement.counter.id]! > 0 ? localOf(statement.counter, 0) : undefined;
-          push(statement.count);
-          emit('local.set', count);
-          if (counter !== undefined) {
-            emit('i32.const', 0);
-            emit('local.set', counter);
-          }
-          emit('local.get', count);
-          emit('i32.const', 0);
-          emit('i32.gt_s');
-          emit('if');
-          emit('loop');
-          block(statement.body);
-          if (counter !== undefined) {
-            emit('local.get', count);
-            emit('local.get', counter);
-            emit('i32.const', 1);
-            emit('i32.add');
-            emit('local.tee', counter);
-            emit('i32.gt_s');
-          } else {
-            emit('local.get', count);
-            emit('i32.const', 1);
-            emit('i32.sub');
-            emit('local.tee', count);
-          }
-          emit('br_if', 0);
-          emit('end');
-          emit('end');
-          break;
-        }
-        case 'if':
-          push(statement.condition);
-          emit('if');
-          block(statement.yes);
-          if (statement.no.length > 0) {
-            emit('else');
-            block(statement.no);
-          }
-          emit('end');
-          break;
-        default:
-          statement satisfies never;
+  #storeBytes({ value, pointer }: StatementOf<'storeBytes'>): void {
+    // At 2²³ a float's last bits are whole numbers; a conversion would take several instructions.
+    const shift = this.#constantLocal(2 ** 23);
+    const packed = this.#newLocal('vector');
+    const twice = (): void => {
+      this.#emit('local.tee', packed);
+      this.#emit('local.get', packed);
+    };
+    const single = quadsOf(value) === 1;
+    this.expression(pointer);
+    for (let quad = 0; quad < quadsOf(value); quad++) {
+      this.expression(value, quad);
+      this.#emit('local.get', shift);
+      this.#emit('f32x4.add');
+      this.#emit('local.get', shift);
+      this.#emit('i32x4.sub');
+    }
+    if (single) twice();
+    this.#emit('i16x8.narrow_i32x4_u');
+    twice();
+    this.#emit('i8x16.narrow_i16x8_u');
+    this.#emit(single ? 'v128.store32_lane' : 'v128.store64_lane');
+  }
+
+  #scatter({ value, pointer, step }: StatementOf<'scatter'>): void {
+    const place = this.#newLocal('pointer');
+    this.expression(pointer);
+    this.#emit('local.set', place);
+    for (let lane = 0; lane < value.lanes; lane++) {
+      if (lane > 0) {
+        this.#emit('local.get', place);
+        this.expression(step);
+        this.#emit('i32.add');
+        this.#emit('local.set', place);
       }
-    }
-  };
-  kernel.parameters.forEach((parameter, index) => {
-    if (parameter.type !== 'offset') return;
-    emit('local.get', index);
-    emit('i32.const', 2);
-    emit('i32.shl');
-    emit('local.set', index);
-  });
-  block(kernel.body);
-  return {
-    code: {
-      names: [...start.names, ...body.names],
-      first: [...start.first, ...body.first],
-      second: [...start.second, ...body.second],
-    },
-    locals,
-  };
-}
-
-/** Builds a list of bytes. */
-class Bytes {
-  length = 0;
-  #bytes = new Uint8Array(4096);
-  readonly #scratch = new DataView(new ArrayBuffer(4));
-
-  get view(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.subarray(0, this.length);
-  }
-
-  push(byte: number): void {
-    if (this.length === this.#bytes.length) this.#grow(1);
-    this.#bytes[this.length++] = byte;
-  }
-
-  append(bytes: ArrayLike<number>): void {
-    if (this.length + bytes.length > this.#bytes.length) this.#grow(bytes.length);
-    this.#bytes.set(bytes, this.length);
-    this.length += bytes.length;
-  }
-
-  /** Variable-length integers (LEB128). */
-  unsigned(value: number): void {
-    for (; value > 0x7f; value >>>= 7) this.push((value & 0x7f) | 0x80);
-    this.push(value);
-  }
-
-  signed(value: number): void {
-    for (;;) {
-      const low = value & 0x7f;
-      value >>= 7;
-      if ((value === 0 && !(low & 0x40)) || (value === -1 && low & 0x40)) {
-        this.push(low);
-        return;
-      }
-      this.push(low | 0x80);
+      this.#emit('local.get', place);
+      this.expression(value, lane >> 2);
+      this.#emit('v128.store32_lane', 0, lane & 3);
     }
   }
 
-  float(value: number): void {
-    this.#scratch.setFloat32(0, value, true);
-    for (let i = 0; i < 4; i++) this.push(this.#scratch.getUint8(i));
-  }
-
-  text(string: string): void {
-    this.sized(new TextEncoder().encode(string));
-  }
-
-  /** Behind their number. */
-  sized(bytes: Uint8Array): void {
-    this.unsigned(bytes.length);
-    this.append(bytes);
-  }
-
-  instruction(name: Mnemonic, first: number, second: number): void {
-    const [opcode, encoding] = instructions[name];
-    this.append(opcode);
-    switch (encoding as Encoding) {
-      case 'plain':
-        return;
-      case 'index':
-        this.unsigned(first);
-        return;
-      case 'blocktype':
-        this.push(0x40);
-        return;
-      case 'i32':
-        this.signed(first | 0);
-        return;
-      case 'f32':
-        this.float(first);
-        return;
-      case 'v128':
-        for (let lane = 0; lane < 4; lane++) this.float(first);
-        return;
-      case 'memory':
-        this.push(0);
-        this.unsigned(first);
-        return;
-      case 'lane':
-        this.push(first);
-        return;
-      case 'memory-lane':
-        this.push(0);
-        this.unsigned(first);
-        this.push(second);
-        return;
+  #loop({ counter, count: times, body }: StatementOf<'loop'>): void {
+    const count = this.#newLocal('i32');
+    // If the counter is unused, count down instead.
+    const up = this.analysis.uses[counter.id]! > 0 ? this.#localOf(counter, 0) : undefined;
+    this.expression(times);
+    this.#emit('local.set', count);
+    if (up !== undefined) {
+      this.#emit('i32.const', 0);
+      this.#emit('local.set', up);
     }
-  }
-
-  #grow(room: number): void {
-    const larger = new Uint8Array(2 * (this.length + room));
-    larger.set(this.view);
-    this.#bytes = larger;
+    this.#emit('local.get', count);
+    this.#emit('i32.const', 0);
+    this.#emit('i32.gt_s');
+    this.#emit('if');
+    this.#emit('loop');
+    this.block(body);
+    this.#emit('local.get', count);
+    if (up !== undefined) this.#emit('local.get', up);
+    this.#emit('i32.const', 1);
+    this.#emit(up === undefined ? 'i32.sub' : 'i32.add');
+    this.#emit('local.tee', up ?? count);
+    if (up !== undefined) this.#emit('i32.gt_s');
+    this.#emit('br_if');
+    this.#emit('end');
+    this.#emit('end');
   }
 }
-
-const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
 
 export interface ModuleOptions {
   /** Whether the imported memory is shared. */
@@ -581,109 +363,13 @@ export function assembleModule(
   kernels: readonly Kernel[],
   { shared, fused }: ModuleOptions,
 ): Uint8Array<ArrayBuffer> {
-  const maximumPages = 65_536;
   const constants = new Constants();
-  const assemblies = kernels.map((kernel) => assemble(kernel, fused, constants));
-  const module = new Bytes();
-  const section = (id: number, items: number, write: (bytes: Bytes) => void): void => {
-    const content = new Bytes();
-    content.unsigned(items);
-    write(content);
-    module.push(id);
-    module.sized(content.view);
-  };
-  module.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
-  // Types, one for each kernel.
-  section(1, kernels.length, (bytes) => {
-    for (const { parameters } of kernels) {
-      bytes.push(0x60);
-      bytes.unsigned(parameters.length);
-      for (const parameter of parameters) bytes.push(typeCode[wasmType(parameter.type)]);
-      bytes.push(0);
-    }
-  });
-  // The imported memory.
-  section(2, 1, (bytes) => {
-    bytes.text('env');
-    bytes.text('memory');
-    bytes.append([0x02, shared ? 0x03 : 0x01, 0]);
-    bytes.unsigned(maximumPages);
-  });
-  // Functions, by their types; globals, mutable so that engines do not turn them back into constants; exports; code.
-  section(3, kernels.length, (bytes) => {
-    kernels.forEach((_, i) => void bytes.unsigned(i));
-  });
-  section(6, constants.values.length, (bytes) => {
-    for (const value of constants.values) {
-      bytes.append([typeCode.f32, 0x01]);
-      bytes.instruction('f32.const', value, 0);
-      bytes.instruction('end', 0, 0);
-    }
-  });
-  section(7, kernels.length, (bytes) => {
-    kernels.forEach(({ name }, i) => {
-      bytes.text(name);
-      bytes.push(0x00);
-      bytes.unsigned(i);
-    });
-  });
-  section(10, kernels.length, (bytes) => {
-    for (const { code, locals } of assemblies) {
-      const body = new Bytes();
-      body.unsigned(locals.length);
-      for (const type of locals) body.append([1, typeCode[type]]);
-      const { names, first, second } = code;
-      for (let i = 0; i < names.length; i++) body.instruction(names[i]!, first[i]!, second[i]!);
-      body.push(0x0b);
-      bytes.sized(body.view);
-    }
-  });
-  return module.view.slice();
-}
-
-/** A number in WebAssembly's text format. */
-const number = (value: number): string =>
-  Object.is(value, -0) ? '-0' : String(value).replace('Infinity', 'inf').replace('NaN', 'nan');
-
-function immediateWords(encoding: Encoding, first: number, second: number): string[] {
-  const offset = first === 0 ? [] : [`offset=${first}`];
-  switch (encoding) {
-    case 'plain':
-    case 'blocktype':
-      return [];
-    case 'v128':
-      return ['f32x4', ...[0, 1, 2, 3].map(() => number(first))];
-    case 'memory':
-      return offset;
-    case 'memory-lane':
-      return [...offset, String(second)];
-    default:
-      return [number(first)];
-  }
+  const functions = kernels.map((kernel) => new WasmPrinter(kernel, fused, constants).print());
+  return encodeModule(functions, constants.values, shared);
 }
 
 /** A kernel's code in WebAssembly's text format, one instruction per line. */
 export function formatWat(kernel: Kernel, fused: boolean): string {
   const constants = new Constants();
-  const { code, locals } = assemble(kernel, fused, constants);
-  const lines = [
-    `;; ${kernel.summary}`,
-    ...constants.values.map((value, i) => `(global (;${i};) (mut f32) (f32.const ${number(value)}))`),
-    `(func $${kernel.name} (export "${kernel.name}")`,
-    ...kernel.parameters.map(({ type }, i) => `  (param $${kernel.parameterNames[i]} ${wasmType(type)})`),
-    `  (local ${locals.join(' ')})`,
-  ];
-  const isLocal = (name: Mnemonic): boolean => name.startsWith('local.');
-  let depth = 1;
-  code.names.forEach((name, i) => {
-    if (name === 'end' || name === 'else') depth--;
-    const [first, second] = [code.first[i]!, code.second[i]!];
-    const parameter = isLocal(name) ? kernel.parameterNames[first] : undefined;
-    const immediates =
-      parameter === undefined ? immediateWords(instructions[name][1], first, second) : [`$${parameter}`];
-    const words = [name, ...immediates];
-    lines.push(`${'  '.repeat(depth)}${words.join(' ')}`);
-    if (name === 'block' || name === 'loop' || name === 'if' || name === 'else') depth++;
-  });
-  return `${lines.join('\n')})\n`;
+  return formatFunction(new WasmPrinter(kernel, fused, constants).print(), constants.values);
 }

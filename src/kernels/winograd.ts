@@ -2,7 +2,7 @@
  * The transforms of Winograd convolution as kernels, one set per scheme (`winograd-schemes.ts`). In the transform domain
  * a matrix is [planes][tiles][channels] or [planes][channels][channels], with (m + 2)² planes for tiles of m×m.
  */
-import { grid, type KernelRecipe, kernel, type Recorder, range, type Value } from './language.ts';
+import { grid, type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 import { type Scheme, schemes, type Tile, type Transform1d } from './winograd-schemes.ts';
 
 const nameOf = ({ tile }: Scheme, purpose: Purpose | 'OutputPool4'): string => `winograd${tile}${purpose}`;
@@ -86,7 +86,7 @@ const mapToPlanes = (
   { tile: tileSize }: Scheme,
   size: number,
   transform: Transform1d,
-): KernelRecipe =>
+): KernelDefinition =>
   kernel(
     name,
     summary,
@@ -114,7 +114,7 @@ const mapToPlanes = (
     },
   );
 
-const input = (scheme: Scheme): KernelRecipe =>
+const input = (scheme: Scheme): KernelDefinition =>
   mapToPlanes(
     nameOf(scheme, 'Input'),
     `planes[${scheme.planes}][tile][channel] = Bᵀ d B of each ${square(scheme.patch)} patch of a map`,
@@ -123,7 +123,7 @@ const input = (scheme: Scheme): KernelRecipe =>
     scheme.input,
   );
 
-const gradient = (scheme: Scheme): KernelRecipe =>
+const gradient = (scheme: Scheme): KernelDefinition =>
   mapToPlanes(
     nameOf(scheme, 'Gradient'),
     `planes[${scheme.planes}][tile][channel] = A dY Aᵀ of each ${square(scheme.tile)} tile of a gradient`,
@@ -172,13 +172,13 @@ function outputTiles<R>(
   { patch, output }: Scheme,
   p: MapParameters,
   size: number,
-  steps: (channelOffset: Value) => OutputSteps<R>,
+  steps: (channelOffset: Value, channel: Value) => OutputSteps<R>,
 ): void {
   forTiles(k, p, (tile, y, x, channel) => {
     const at = channel.toOffset();
     const first = p.planes.plus(p.tileStride.scale(tile)).plus(at);
     const loads = planeLoads(k, patch, first, p.planeStride);
-    const { finish, store } = steps(at);
+    const { finish, store } = steps(at, channel);
     const results = finish(transform2d(output, patch, loads));
     const top = y.mul(size);
     const left = x.mul(size);
@@ -208,17 +208,17 @@ function outputTiles<R>(
   });
 }
 
-const output = (scheme: Scheme): KernelRecipe =>
+const output = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'Output'),
-    'map = max(floor, Aᵀ m A + bias); floor is 0 for ReLU, −∞ for none',
-    { ...planesToMap, bias: 'pointer', floor: 'f32' },
+    'map = max(threshold, Aᵀ m A + bias); threshold is 0 for ReLU, −∞ for none',
+    { ...planesToMap, bias: 'pointer', threshold: 'f32' },
     (k, p) => {
       outputTiles(k, scheme, p, scheme.tile, (at) => {
-        const floor = p.floor.splat();
+        const threshold = p.threshold.splat();
         const bias = k.load(p.bias.plus(at));
         return {
-          finish: (values) => values.map((row) => row.map((value) => value.add(bias).max(floor))),
+          finish: (values) => values.map((row) => row.map((value) => value.add(bias).max(threshold))),
           store: (value, row, column) =>
             k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), value),
         };
@@ -226,21 +226,21 @@ const output = (scheme: Scheme): KernelRecipe =>
     },
   );
 
-const outputMasked = (scheme: Scheme): KernelRecipe =>
+const outputMasked = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'OutputMasked'),
-    'map = Aᵀ m A where the activation is above floor, else 0: the gradient through a ReLU (floor −∞: all)',
+    'map = Aᵀ m A where the activation is above the threshold, else 0: the gradient through a ReLU (threshold −∞: all)',
     {
       ...planesToMap,
       activation: 'pointer',
       activationRow: 'offset',
       activationPixel: 'offset',
-      floor: 'f32',
+      threshold: 'f32',
     },
     (k, p) => {
       outputTiles(k, scheme, p, scheme.tile, (at) => {
         const zero = k.vector(0);
-        const floor = p.floor.splat();
+        const threshold = p.threshold.splat();
         return {
           finish: (values) => values,
           store(value, row, column) {
@@ -248,7 +248,7 @@ const outputMasked = (scheme: Scheme): KernelRecipe =>
               p.activation.plus(p.activationRow.scale(row)).plus(p.activationPixel.scale(column)).plus(at),
             );
             const place = p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at);
-            k.store(place, activation.greater(floor).select(value, zero));
+            k.store(place, activation.greater(threshold).select(value, zero));
           },
         };
       });
@@ -282,23 +282,24 @@ function poolWindow(k: Recorder, values: readonly Value[]): { largest: Value; wi
   return { largest: sum.unequal(sum).select(sum, largest), winner };
 }
 
-/** Convolution, bias, floor and a max-pool of 2 or 4 whose stride is its size, in one pass over the tiles. */
-const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
+/** Convolution, bias, ReLU and a max-pool of 2 or 4 whose stride is its size, in one pass over the tiles. */
+const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelDefinition =>
   kernel(
     nameOf(scheme, `OutputPool${pool}`),
-    `pooled map and winners of max(floor, Aᵀ m A + bias), windows of ${square(pool)}; height and width are the pooled ones`,
+    `pooled map and winners of max(threshold, Aᵀ m A + bias), windows of ${square(pool)}; height and width are the pooled ones`,
     {
       ...planesToMap,
+      /** Bytes, with strides in floats. */
       winners: 'pointer',
       winnerRow: 'offset',
       winnerPixel: 'offset',
       bias: 'pointer',
-      floor: 'f32',
+      threshold: 'f32',
     },
     (k, p) => {
       const windows = scheme.tile / pool;
-      outputTiles(k, scheme, p, windows, (at) => {
-        const floor = p.floor.splat();
+      outputTiles(k, scheme, p, windows, (at, channel) => {
+        const threshold = p.threshold.splat();
         const bias = k.load(p.bias.plus(at));
         return {
           finish: (values) =>
@@ -307,14 +308,12 @@ const outputPooled = (scheme: Scheme, pool: 2 | 4): KernelRecipe =>
                 (i) => values[wy * pool + Math.floor(i / pool)]![wx * pool + (i % pool)]!,
               );
               const { largest, winner } = poolWindow(k, window);
-              return { largest: largest.add(bias).max(floor), winner };
+              return { largest: largest.add(bias).max(threshold), winner };
             }),
           store({ largest, winner }, row, column) {
             k.store(p.map.plus(p.rowStride.scale(row)).plus(p.pixelStride.scale(column)).plus(at), largest);
-            k.store(
-              p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column)).plus(at),
-              winner,
-            );
+            const winners = p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column));
+            k.storeBytes(winners.plusBytes(channel), winner);
           },
         };
       });
@@ -358,7 +357,7 @@ function forFilters(
   });
 }
 
-const weights = (scheme: Scheme): KernelRecipe =>
+const weights = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'Weights'),
     `planes[${scheme.planes}][channel][filter] = G g Gᵀ, the right matrix of the forward products`,
@@ -372,7 +371,7 @@ const weights = (scheme: Scheme): KernelRecipe =>
     },
   );
 
-const weightsBackward = (scheme: Scheme): KernelRecipe =>
+const weightsBackward = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'WeightsBackward'),
     `planes[${scheme.planes}][filter][channel] = G g′ Gᵀ of the kernel rotated by 180°, the right matrix of the input gradient`,
@@ -388,22 +387,28 @@ const weightsBackward = (scheme: Scheme): KernelRecipe =>
     },
   );
 
-const weightGradient = (scheme: Scheme): KernelRecipe =>
+const weightGradient = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'WeightGradient'),
-    `weights[filter][3][3][channel] = Gᵀ u G of planes[${scheme.planes}][filter][channel]`,
-    weightParameters,
+    `weights[filter][3][3][channel] (+)= Gᵀ u G of planes[${scheme.planes}][filter][channel]`,
+    { ...weightParameters, accumulate: 'i32' },
     (k, p) => {
-      forFilters(k, p, (filter, channel, _, first, tapStride) => {
-        const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
-        const loads = planeLoads(k, scheme.patch, source, p.planeStride);
-        const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
-        let place = first;
-        taps.forEach((tap, index) => {
-          if (index > 0) place = place.plus(tapStride);
-          k.store(place, tap);
+      const turnBack = (finish: (tap: Value, place: Value) => Value): void =>
+        forFilters(k, p, (filter, channel, _, first, tapStride) => {
+          const source = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
+          const loads = planeLoads(k, scheme.patch, source, p.planeStride);
+          const taps = transform2d(scheme.weightGradient, scheme.patch, loads).flat();
+          let place = first;
+          taps.forEach((tap, index) => {
+            if (index > 0) place = place.plus(tapStride);
+            k.store(place, finish(tap, place));
+          });
         });
-      });
+      k.if(
+        p.accumulate,
+        () => turnBack((tap, place) => k.load(place).add(tap)),
+        () => turnBack((tap) => tap),
+      );
     },
   );
 
@@ -420,7 +425,7 @@ export type Purpose =
 
 export type WinogradKernelName = `winograd${Tile}${Purpose}` | 'winograd4OutputPool4';
 
-const kernelsOf = (scheme: Scheme): KernelRecipe[] => [
+const kernelsOf = (scheme: Scheme): KernelDefinition[] => [
   input(scheme),
   gradient(scheme),
   output(scheme),
@@ -431,9 +436,9 @@ const kernelsOf = (scheme: Scheme): KernelRecipe[] => [
   weightGradient(scheme),
 ];
 
-export const winogradKernels: Readonly<Record<WinogradKernelName, KernelRecipe>> = Object.fromEntries(
-  [...kernelsOf(schemes[4]), outputPooled(schemes[4], 4), ...kernelsOf(schemes[2])].map((recipe) => [
-    recipe.name,
-    recipe,
+export const winogradKernels: Readonly<Record<WinogradKernelName, KernelDefinition>> = Object.fromEntries(
+  [...kernelsOf(schemes[4]), outputPooled(schemes[4], 4), ...kernelsOf(schemes[2])].map((definition) => [
+    definition.name,
+    definition,
   ]),
-) as Record<WinogradKernelName, KernelRecipe>;
+) as Record<WinogradKernelName, KernelDefinition>;

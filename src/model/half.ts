@@ -39,6 +39,11 @@ export function fromHalf(half: number): number {
   return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
 
+let table: Float32Array | undefined;
+/** The numbers of all 2¹⁶ halves, by their bits. */
+export const halfValues = (): Float32Array =>
+  (table ??= Float32Array.from({ length: 65_536 }, (_, half) => fromHalf(half)));
+
 /** Each value rounded to a half and back. */
 export function roundedToHalf(weights: Weights): Weights {
   return new Map(
@@ -66,12 +71,12 @@ export function packHalves(weights: Weights): { tensors: TensorList; bytes: Uint
 
 /** Unpacks weights from `packHalves`. @throws DataError if the number of bytes does not match the tensors. */
 export function unpackHalves(tensors: TensorList, bytes: Uint8Array): Weights {
-  const table = Float32Array.from({ length: 65_536 }, (_, half) => fromHalf(half));
+  const values = halfValues();
   let at = 0;
   const weights = new Map(
     tensors.map(({ name, shape }) => {
       const data = new Float32Array(shape.reduce((size, side) => size * side, 1));
-      for (let i = 0; i < data.length; i++, at += 2) data[i] = table[bytes[at]! | (bytes[at + 1]! << 8)]!;
+      for (let i = 0; i < data.length; i++, at += 2) data[i] = values[bytes[at]! | (bytes[at + 1]! << 8)]!;
       return [name, { shape, data }];
     }),
   );

@@ -204,3 +204,22 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
   }
   return found;
 }
+
+/**
+ * Rejects options that contradict the information stored with weights. `named` words an option for its source.
+ * @throws UsageError that names both values and the way out.
+ */
+export function refuseContradictions(
+  path: string,
+  info: ModelInfo,
+  chosen: Chosen,
+  named = (option: keyof Chosen, value: string): string => `${option} ${value}`,
+): void {
+  const [found] = contradictions(info, chosen);
+  if (!found) return;
+  const { option, stored, chosen: own } = found;
+  throw new UsageError(
+    `${path}: its weights were trained with ${option} ${stored}, which contradicts ${named(option, own)}; ` +
+      'leave that out, use the same value, or choose other weights',
+  );
+}

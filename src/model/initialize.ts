@@ -1,21 +1,59 @@
 /**
  * PyTorch's default initialization. Convolutions and linear layers use kaiming_uniform with a = √5 (He et al. 2015):
  * weights and biases are uniform in ±1/√fanIn. Batch normalization starts from constants. Each parameter has its own
- * random stream, so it depends only on the seed and its position.
+ * random stream, so a value depends only on the seed, the parameter's position and its own: any thread can draw any part.
  */
-import { random, streams } from '../data/random.ts';
-import type { Network, ParameterSpec, Weights } from './layer.ts';
+import { fillUniform, streams } from '../data/random.ts';
+import type { Initial, Network, Shape, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
+import type { WeightSource } from './weight-streams.ts';
 
-/** Initial parameters and buffers of `network`. The same seed gives the same values. */
-export function initialWeights(network: Network, seed: number): Weights {
+/** What a tensor's initial values depend on, except the seed. */
+export interface InitialTensor {
+  readonly shape: Shape;
+  readonly initial: Initial;
+  /** Among the network's parameters: the index of its random stream. Constant buffers have −1. */
+  readonly position: number;
+}
+
+/** The tensors of `network` by name, in the order of a weight file. */
+export function initialTensors(network: Network): ReadonlyMap<string, InitialTensor> {
   const positions = new Map(parametersOf(network).map(({ name }, index) => [name, index]));
-  const values = ({ name, shape, initial }: ParameterSpec): Float32Array => {
-    if ('constant' in initial) return new Float32Array(sizeOf(shape)).fill(initial.constant);
-    const source = random(seed, streams.initialization, positions.get(name)!);
-    return Float32Array.from({ length: sizeOf(shape) }, () => (2 * source.uniform() - 1) * initial.uniform);
-  };
   return new Map(
-    tensorsOf(network).map((tensor) => [tensor.name, { shape: tensor.shape, data: values(tensor) }]),
+    tensorsOf(network).map(({ name, shape, initial }) => [
+      name,
+      { shape, initial, position: positions.get(name) ?? -1 },
+    ]),
+  );
+}
+
+/** Writes the initial values `from … from + into.length` of a tensor. */
+export function fillInitial(
+  { initial, position }: Pick<InitialTensor, 'initial' | 'position'>,
+  seed: number,
+  from: number,
+  into: Float32Array,
+): void {
+  if ('constant' in initial) into.fill(initial.constant);
+  else fillUniform({ seed, stream: streams.initialization, index: position }, initial.uniform, from, into);
+}
+
+/** Initial parameters and buffers of `network`, drawn as they are read. */
+export function sourceOfInitial(network: Network, seed: number): WeightSource {
+  const tensors = initialTensors(network);
+  return {
+    shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+    read: async (name, from, into) => fillInitial(tensors.get(name)!, seed, from, into),
+  };
+}
+
+/** The same in memory. The same seed gives the same values. */
+export function initialWeights(network: Network, seed: number): Weights {
+  return new Map(
+    [...initialTensors(network)].map(([name, tensor]) => {
+      const data = new Float32Array(sizeOf(tensor.shape));
+      fillInitial(tensor, seed, 0, data);
+      return [name, { shape: tensor.shape, data }];
+    }),
   );
 }

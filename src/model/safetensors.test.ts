@@ -1,14 +1,10 @@
-import { type FileHandle, mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { DataError, UsageError } from '../errors.ts';
+import { describe, expect, test } from 'vitest';
+import { DataError } from '../errors.ts';
 import { initialWeights } from './initialize.ts';
 import type { Weight } from './layer.ts';
 import { batchNorm1d, flatten, linear } from './layers/index.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { checkWeights, readSafetensors, writeSafetensors } from './safetensors.ts';
-import { loadWeights, readInfo, saveWeights } from './weight-files.ts';
 
 const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
 const weights = initialWeights(network, 1);
@@ -195,53 +191,5 @@ describe('checkWeights', () => {
       'weights do not fit sequential on 1×1×3: fc.weight is [3, 2], expected [2, 3]; fc.bias [2] is missing; ' +
         'head.bias is unexpected',
     );
-  });
-});
-
-describe('weight files', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'vggnet-weights-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
-
-  test('load what was saved and leave no temporary file', async () => {
-    const path = join(folder, 'weights.safetensors');
-    await writeFile(path, 'an older file');
-    await saveWeights(path, weights);
-    expect(await loadWeights(path, network)).toEqual({ weights });
-    expect(await readdir(folder)).toEqual(['weights.safetensors']);
-  });
-
-  test('are rejected before values are read if there are too many bytes', async () => {
-    const path = join(folder, 'sparse.safetensors');
-    const length = 5 * 2 ** 30;
-    const header = file({ 'fc.weight': f32([length / 4], 0, length) }, 0);
-    await writeFile(path, header);
-    await truncate(path, header.length + length);
-    const read = vi.spyOn(Object.getPrototypeOf(await open(path)) as FileHandle, 'read');
-    await expect(loadWeights(path, network)).rejects.toThrow(
-      /fc\.weight is \[1342177280\], expected \[2, 3\]/,
-    );
-    expect(read.mock.calls.length).toBe(2);
-    // A file that is longer than its header says.
-    await writeFile(path, writeSafetensors(weights));
-    await truncate(path, length);
-    await expect(readInfo(path)).rejects.toThrow(/its tensors end at byte 32, but it has \d+ bytes/);
-    read.mockRestore();
-  });
-
-  test('say which file is wrong, and why', async () => {
-    const path = join(folder, 'wrong.safetensors');
-    await writeFile(path, file({ 'fc.weight': f32([7], 0, 4) }, 4));
-    await expect(loadWeights(path, network)).rejects.toThrow(DataError);
-    await expect(loadWeights(path, network)).rejects.toThrow(
-      /wrong\.safetensors: .*tensor "fc.weight": shape \[7\]/,
-    );
-    await expect(loadWeights(join(folder, 'none'), network)).rejects.toThrow(
-      /none cannot be read: no such file/,
-    );
-    await expect(saveWeights(join(folder, 'none', 'file'), weights)).rejects.toThrow(UsageError);
-    await expect(saveWeights(folder, weights)).rejects.toThrow(UsageError);
   });
 });

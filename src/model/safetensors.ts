@@ -5,9 +5,11 @@
  */
 import { DataError, UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
-import { isObject } from '../options.ts';
+import { checkArgument, isObject } from '../options.ts';
+import { halfValues } from './half.ts';
 import type { Network, ParameterSpec, Shape, Weight, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
+import { checkSizes, shapesOf } from './weight-streams.ts';
 
 export interface SafetensorsFile {
   /** In file order. Other types are converted to float32. */
@@ -25,39 +27,53 @@ const maxAxes = 8;
 /** Nesting depth of a header: the header, a tensor, a list. */
 const maxDepth = 3;
 
-type Dtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32';
-const bytesPerValue: Readonly<Record<Dtype, number>> = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4 };
+export type Dtype = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32';
+export const bytesPerValue: Readonly<Record<Dtype, number>> = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+};
 const isDtype = (name: unknown): name is Dtype =>
   typeof name === 'string' && Object.hasOwn(bytesPerValue, name);
 
-/** Encodes a file: float32, in the order of `weights`. Equal weights and metadata give equal bytes. */
+/**
+ * Encodes a file: float32, in the order of `weights`. Equal weights and metadata give equal bytes.
+ * @throws UsageError for anything `readSafetensors` would reject: a shape that does not match the data, a reserved name.
+ */
 export function writeSafetensors(
   weights: Weights,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
-  const pieces = safetensorsPieces(weights, metadata);
-  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
+  checkArgument('writeSafetensors', 'weights', weights, ['get', 'keys'], 'a Map of tensors by name');
+  checkSizes(weights);
+  const header = headerOf(shapesOf(weights), metadata);
+  const values = [...weights.values()].map(({ data }) => bytesOf(data));
+  const bytes = new Uint8Array(values.reduce((sum, { length }) => sum + length, header.length));
+  bytes.set(header);
+  let at = header.length;
+  for (const part of values) {
+    bytes.set(part, at);
+    at += part.length;
   }
   return bytes;
 }
 
 /**
- * The same bytes without copying: length and header, then each tensor's own memory.
- * @throws UsageError for anything `readSafetensors` would reject: a shape that does not match the data, a reserved name.
+ * Encodes everything before the values: `bytesOf` each tensor follow, in this order.
+ * @throws UsageError for anything `readHeader` would reject.
  */
-export function safetensorsPieces(
-  weights: Weights,
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array[] {
+export function headerOf(
+  shapes: ReadonlyMap<string, Shape>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
   const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
   let end = 0;
-  for (const [name, { shape, data }] of weights) {
+  for (const [name, shape] of shapes) {
     const begin = end;
-    end += data.byteLength;
+    end += sizeOf(shape) * bytesPerValue.F32;
     entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
   }
   // Pads the JSON with spaces so that the values start at a multiple of 8 bytes, like the official writer.
@@ -70,18 +86,18 @@ export function safetensorsPieces(
   header.fill(0x20, 8);
   header.set(json, 8);
   checkReadable(json, headerLength, end);
-  return [header, ...weights.values().map(({ data }) => littleEndianBytes(data))];
+  return header;
 }
 
 /** @throws DataError that names the tensor, the value and the rule it breaks. */
 export function readSafetensors(bytes: Uint8Array): SafetensorsFile {
   if (!(bytes instanceof Uint8Array)) throw new UsageError('readSafetensors: the bytes are not a Uint8Array');
   const { entries, metadata, dataStart } = readHeader(bytes, bytes.length);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const tensors = entries.map(({ name, dtype, shape, begin }): [string, Weight] => [
-    name,
-    { shape, data: readValues(view, dataStart + begin, sizeOf(shape), dtype) },
-  ]);
+  const tensors = entries.map(({ name, dtype, shape, begin, end }): [string, Weight] => {
+    const data = new Float32Array(sizeOf(shape));
+    readValues(bytes.subarray(dataStart + begin, dataStart + end), dtype, data);
+    return [name, { shape, data }];
+  });
   return { tensors: new Map(tensors), metadata };
 }
 
@@ -123,49 +139,48 @@ export function readHeader(bytes: Uint8Array, fileLength: number): SafetensorsHe
  * @throws DataError that lists tensors that are missing, unexpected, or have a wrong shape.
  */
 export function checkWeights(network: Network, tensors: Weights): Weights {
-  checkWeightShapes(network, tensors);
-  return inOrder(tensorsOf(network), tensors);
+  const names = checkWeightShapes(network, shapesOf(tensors)).keys();
+  return new Map(names.map((name) => [name, tensors.get(name)!]));
 }
 
-/** The same check before the values are read. @throws DataError */
-export function checkWeightShapes(network: Network, tensors: Shapes): void {
+/** The same before the values are read: the shapes in the network's order. @throws DataError */
+export function checkWeightShapes(
+  network: Network,
+  shapes: ReadonlyMap<string, Shape>,
+): ReadonlyMap<string, Shape> {
   const counts = network.layers.flatMap(({ spec, name }) =>
     spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
   );
-  checkShapes(network, tensorsOf(network), tensors, counts);
+  return checkShapes(network, tensorsOf(network), shapes, counts);
 }
 
 /** The same for tensors that exist only for parameters, such as an optimizer's moments. @throws DataError */
 export function checkParameters(network: Network, tensors: Weights): Weights {
-  checkShapes(network, parametersOf(network), tensors, []);
-  return inOrder(parametersOf(network), tensors);
+  const names = checkShapes(network, parametersOf(network), shapesOf(tensors), []).keys();
+  return new Map(names.map((name) => [name, tensors.get(name)!]));
 }
-
-type Shapes = ReadonlyMap<string, { readonly shape: Shape }>;
-
-const inOrder = (expected: readonly ParameterSpec[], tensors: Weights): Weights =>
-  new Map(expected.map(({ name }) => [name, tensors.get(name)!]));
 
 function checkShapes(
   network: Network,
   expected: readonly ParameterSpec[],
-  tensors: Shapes,
+  shapes: ReadonlyMap<string, Shape>,
   ignored: readonly string[],
-): void {
+): ReadonlyMap<string, Shape> {
   const names = new Set([...expected.map(({ name }) => name), ...ignored]);
   const problems = expected.flatMap(({ name, shape }) => {
-    const found = tensors.get(name);
+    const found = shapes.get(name);
     if (found === undefined) return [`${name} [${shape.join(', ')}] is missing`];
-    if (found.shape.join() === shape.join()) return [];
-    return [`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`];
+    if (found.join() === shape.join()) return [];
+    return [`${name} is [${found.join(', ')}], expected [${shape.join(', ')}]`];
   });
-  for (const name of tensors.keys())
+  for (const name of shapes.keys())
     if (!names.has(name)) problems.push(`${name.slice(0, 200)} is unexpected`);
   if (problems.length > 0) {
     const shown = problems.slice(0, 6).join('; ');
     const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
     throw new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
   }
+  return new Map(expected.map(({ name, shape }) => [name, shape]));
 }
 
 /** Rejects a header that the reader would reject. */
@@ -258,49 +273,44 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
   if (end !== dataLength) fail(`its tensors end at byte ${end}, but it has ${dataLength} bytes of values`);
 }
 
-function readValues(view: DataView, start: number, count: number, dtype: Dtype): Float32Array {
+/** Converts `into.length` values of a file to float32. */
+export function readValues(bytes: Uint8Array, dtype: Dtype, into: Float32Array): void {
   if (dtype === 'F32' && machineIsLittleEndian) {
-    // Copies, because `start` may be unaligned. (`slice` of a Buffer would not copy.)
-    const bytes = new Uint8Array(view.buffer, view.byteOffset + start, 4 * count);
-    return new Float32Array(bytes.slice().buffer);
+    new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(bytes);
+    return;
   }
-  const at = (i: number): number => start + i * bytesPerValue[dtype];
-  const read: Readonly<Record<Dtype, (i: number) => number>> = {
-    F64: (i) => view.getFloat64(at(i), true),
-    F32: (i) => view.getFloat32(at(i), true),
-    F16: (i) => fromHalf(view.getUint16(at(i), true)),
-    I64: (i) => Number(view.getBigInt64(at(i), true)),
-    I32: (i) => view.getInt32(at(i), true),
-    BF16: (i) => fromBrainFloat(view.getUint16(at(i), true)),
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const halves = halfValues();
+  const read: Readonly<Record<Dtype, (at: number) => number>> = {
+    F64: (at) => view.getFloat64(at, true),
+    F32: (at) => view.getFloat32(at, true),
+    F16: (at) => halves[view.getUint16(at, true)]!,
+    BF16: (at) => fromBrainFloat(view.getUint16(at, true)),
+    I64: (at) => Number(view.getBigInt64(at, true)),
+    I32: (at) => view.getInt32(at, true),
   };
   const value = read[dtype];
-  const data = new Float32Array(count);
-  for (let i = 0; i < count; i++) data[i] = value(i);
-  return data;
+  const size = bytesPerValue[dtype];
+  for (let i = 0; i < into.length; i++) into[i] = value(i * size);
 }
 
 const machineIsLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 
-/** Returns the values' own memory on little-endian machines. */
-function littleEndianBytes(data: Float32Array): Uint8Array {
+/** The bytes of values in a file: their own memory on little-endian machines. */
+export function bytesOf(data: Float32Array): Uint8Array {
   if (machineIsLittleEndian) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const view = new DataView(new ArrayBuffer(data.byteLength));
   for (const [i, value] of data.entries()) view.setFloat32(4 * i, value, true);
   return new Uint8Array(view.buffer);
 }
 
-/** IEEE 754 binary16. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return exponent === 0 ? sign * fraction * 2 ** -24 : sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
+const float = new Float32Array(1);
+const word = new Uint32Array(float.buffer);
 
 /** The upper half of a float32. */
 function fromBrainFloat(bits: number): number {
-  return new Float32Array(Uint32Array.of(bits << 16).buffer)[0]!;
+  word[0] = bits << 16;
+  return float[0]!;
 }
 
 function isNaturals(value: unknown): value is readonly number[] {

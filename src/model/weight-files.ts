@@ -1,23 +1,73 @@
 /** Weight files on disk (Node only). Files are written completely or not at all, with metadata about their weights. */
-import { DataError, reason, UsageError } from '../errors.ts';
-import { readParts, writeWhole } from '../files/files.ts';
+import { DataError, reason, UsageError, VggError } from '../errors.ts';
+import { writeParts } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
-import { isCheckpoint, parseCheckpoint, readBeginning, trainingNames } from '../runs/checkpoint.ts';
 import type { ModelInfo } from './info.ts';
 import { formatInfo, infoIn, infoKey } from './info-text.ts';
 import type { Network, Weights } from './layer.ts';
-import { checkWeightShapes, checkWeights, readSafetensors, safetensorsPieces } from './safetensors.ts';
+import { checkWeightShapes, headerOf } from './safetensors.ts';
+import {
+  appendTensors,
+  checkChecksum,
+  type OpenFile,
+  openTensors,
+  type ReadOptions,
+  readBeginning,
+  tensorsIn,
+  trainingNames,
+} from './tensor-files.ts';
+import { readAll, sourceOf, type WeightSource } from './weight-streams.ts';
 
-/** Writes a safetensors file. @throws UsageError if `path` cannot be written. */
-export async function saveWeights(path: string, weights: Weights, info?: ModelInfo): Promise<void> {
+/**
+ * Writes a safetensors file. A source is read by parts.
+ * @throws UsageError if `path` cannot be written.
+ */
+export async function saveWeights(
+  path: string,
+  weights: Weights | WeightSource,
+  info?: ModelInfo,
+): Promise<void> {
   checkPath('saveWeights: the file', path);
-  const pieces = safetensorsPieces(weights, info ? { [infoKey]: formatInfo(info) } : {});
+  const source = sourceOf(weights);
+  const header = headerOf(source.shapes, info ? { [infoKey]: formatInfo(info) } : {});
   try {
-    await writeWhole(path, pieces);
+    await writeParts(path, (file) => appendTensors(file, header, source));
   } catch (error) {
-    const cause = (error as Error).cause ?? error;
+    if (!(error instanceof VggError) || error instanceof DataError) throw error;
+    const cause = error.cause ?? error;
     throw new UsageError(`cannot save weights to ${path}: ${reason(cause)}`, { cause });
   }
+}
+
+/** The network of a file's weights, or a function that creates it from the file's metadata. */
+export type WantedNetwork = Network | ((info: ModelInfo | undefined) => Network);
+
+/** The weights in an open file, in the order of their network. */
+export interface WeightFile extends WeightSource, OpenFile {
+  /** Absent if the file has no metadata of ours. */
+  readonly info?: ModelInfo;
+}
+
+/**
+ * Opens a safetensors file or checkpoint. Values are read only if names and shapes fit the network; those of a
+ * checkpoint are then read once to check them.
+ * @throws DataError if the file cannot be read or does not fit; so does reading its values.
+ */
+export function openWeights(
+  path: string,
+  wanted: WantedNetwork,
+  { signal }: ReadOptions = {},
+): Promise<WeightFile> {
+  return openTensors(checkPath('openWeights: the file', path), async (file) => {
+    const header = await readBeginning(file);
+    const training = new Set(header.isCheckpoint ? trainingNames(header.metadata) : []);
+    const info = infoIn(header.metadata);
+    const network = typeof wanted === 'function' ? wanted(info) : wanted;
+    const entries = header.entries.filter(({ name }) => !training.has(name));
+    const shapes = checkWeightShapes(network, new Map(entries.map(({ name, shape }) => [name, shape])));
+    if (header.isCheckpoint) await checkChecksum(file, signal);
+    return { ...tensorsIn(file, header, shapes), ...(info && { info }) };
+  });
 }
 
 export interface LoadedWeights {
@@ -26,47 +76,21 @@ export interface LoadedWeights {
   readonly info?: ModelInfo;
 }
 
-/**
- * Reads the weights of `network` from a safetensors file or checkpoint. Values are read only if names and shapes fit
- * the network.
- * @throws DataError if the file cannot be read or does not fit.
- */
-export function loadWeights(path: string, network: Network): Promise<LoadedWeights>;
-/** The same for the network that `networkOf` creates from the file's metadata. */
-export function loadWeights(
+/** Reads all weights of a file to memory. @throws DataError like `openWeights` */
+export async function loadWeights(
   path: string,
-  networkOf: (info: ModelInfo | undefined) => Network,
-): Promise<LoadedWeights>;
-export function loadWeights(
-  path: string,
-  wanted: Network | ((info: ModelInfo | undefined) => Network),
+  wanted: WantedNetwork,
+  options: ReadOptions = {},
 ): Promise<LoadedWeights> {
-  return inFile(checkPath('loadWeights: the file', path), async (size, read) => {
-    const { header, start } = await readBeginning(size, read);
-    const checkpoint = isCheckpoint(start);
-    const training = new Set(checkpoint ? trainingNames(header.metadata) : []);
-    const info = infoIn(header.metadata);
-    const network = typeof wanted === 'function' ? wanted(info) : wanted;
-    const entries = header.entries.filter(({ name }) => !training.has(name));
-    checkWeightShapes(network, new Map(entries.map((entry) => [entry.name, entry])));
-    const bytes = await read(size);
-    const tensors = checkpoint ? parseCheckpoint(bytes).weights : readSafetensors(bytes).tensors;
-    return { weights: checkWeights(network, tensors), ...(info && { info }) };
-  });
+  await using file = await openWeights(checkPath('loadWeights: the file', path), wanted, options);
+  const weights = await readAll(file, options.signal);
+  return { weights, ...(file.info && { info: file.info }) };
 }
 
 /** Reads the metadata of a weight file or checkpoint, not its values. @throws DataError */
-export const readInfo = (path: string): Promise<ModelInfo | undefined> =>
-  inFile(path, async (size, read) => infoIn((await readBeginning(size, read)).header.metadata));
-
-type Read = Parameters<Parameters<typeof readParts>[1]>[1];
-
-async function inFile<T>(path: string, body: (size: number, read: Read) => Promise<T>): Promise<T> {
-  return readParts(path, async (size, read) => {
-    try {
-      return await body(size, read);
-    } catch (error) {
-      throw error instanceof DataError ? new DataError(`${path}: ${error.message}`, { cause: error }) : error;
-    }
-  });
+export async function readInfo(path: string): Promise<ModelInfo | undefined> {
+  await using file = await openTensors(path, async (parts) => ({
+    info: infoIn((await readBeginning(parts)).metadata),
+  }));
+  return file.info;
 }

@@ -1,5 +1,6 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
-import { type TrainConfig, trainOptions, usedOptions } from '../train/config.ts';
+import { usedOptions } from '../train/config.ts';
+import { type TrainConfig, trainOptions } from '../train/config-table.ts';
 import { shellWord } from '../words.ts';
 
 export { shellWord };

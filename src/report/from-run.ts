@@ -1,17 +1,17 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
-import { loadDataset } from '../data/named.ts';
-import { DataError } from '../errors.ts';
+import { loadDataset } from '../data/load.ts';
+import { DataError, UsageError } from '../errors.ts';
+import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
-import { lastGoodCheckpoint } from '../runs/checkpoint.ts';
+import { lastGoodWeights } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
 import { readMetrics } from '../runs/table.ts';
-import { refuseContradictions } from '../runs/training.ts';
-import type { ReportRunsOptions } from './lazy.ts';
-import { type ReportRun, type TimeShare, writeReport } from './report.ts';
+import { writeReport } from './report.ts';
+import type { ReportRun, ReportRunsOptions, TimeShare } from './run.ts';
 
 /** Steps that are timed for each layer's share. */
 const timedSteps = 10;
@@ -29,7 +29,7 @@ export async function reportRun(
       `${folder}: no epoch is finished yet, so there is nothing to report; try again after the first`,
     );
   }
-  const best = await lastGoodCheckpoint(folder, 'best', onProgress);
+  const best = await lastGoodWeights(folder, 'best', onProgress);
   if (!best)
     throw new DataError(`${folder}: its ${runFiles.best} is missing, so there are no weights to report on`);
   const { weights, info } = best;
@@ -63,6 +63,7 @@ export async function reportRuns(
   folders: readonly string[],
   { out, ...options }: ReportRunsOptions = {},
 ): Promise<string> {
+  if (folders.length === 0) throw new UsageError('reportRuns: the list of runs is empty; name a run folder');
   requireDifferent(folders, 'report');
   if (out !== undefined) checkPath('reportRuns: out', out);
   const runs: ReportRun[] = [];

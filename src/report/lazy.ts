@@ -2,20 +2,9 @@
  * Reports for programs. The first call loads what draws them (Observable Plot, linkedom, the page's bundle); importing
  * the library does not.
  */
-import type { DatasetSplits } from '../data/dataset.ts';
 import { UsageError } from '../errors.ts';
 import { checkOptions, type KnownKeys, shown } from '../options.ts';
-import type { ReportOptions, ReportRun } from './report.ts';
-
-/** Where to write the report and find the data set, besides `ReportOptions`. */
-export interface ReportRunsOptions extends ReportOptions {
-  /** Folder or archive with the CIFAR files, if not where training found them. */
-  readonly data?: string;
-  /** The runs' data set, if already loaded. */
-  readonly splits?: DatasetSplits;
-  /** Default: the first run's `report.html`. */
-  readonly out?: string;
-}
+import type { ReportOptions, ReportRun, ReportRunsOptions } from './run.ts';
 
 const reportKeys: KnownKeys<ReportOptions> = {
   device: 'optional',

@@ -6,10 +6,11 @@ import type { Weights } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { loadersOf, testLoaderFor } from '../runs/loaders.ts';
-import { parseConfig, type TrainConfigInput } from '../train/config.ts';
+import { parseConfig } from '../train/config.ts';
+import type { TrainConfigInput } from '../train/config-table.ts';
 import { compile } from '../train/model.ts';
 import { type Measured, measure } from './measure.ts';
-import type { ReportRun } from './report.ts';
+import type { ReportRun } from './run.ts';
 
 const all = shapes();
 const some = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => i);

@@ -9,9 +9,9 @@ import {
   featureLayers,
   gradCam,
   type HeatMap,
+  headBehind,
   lastFeatureLayer,
-  openPrefix,
-  tailBehind,
+  openBackbone,
 } from '../explain/explain.ts';
 import { roundedToHalf } from '../model/half.ts';
 import type { Network } from '../model/layer.ts';
@@ -22,7 +22,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
 import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
-import type { ReportOptions, ReportRun } from './report.ts';
+import type { ReportOptions, ReportRun } from './run.ts';
 
 /** Feature maps of the sample behind one layer. */
 export interface LayerMaps {
@@ -75,6 +75,8 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   await using compiled = await compile(model, {
     input: test.shape,
     device,
+    purpose: 'predict',
+    weights: run.weights,
     onNotice: onProgress,
     ...(threads !== undefined && { threads }),
   });
@@ -83,7 +85,6 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   onProgress(
     `testing ${run.name} on ${grouped(test.length)} images${brief ? '' : ' with full and half-precision weights'}`,
   );
-  await compiled.setWeights(weights);
   const full = await predictAll(compiled, test, transform);
   const measured = { run, model, network, normalization, full };
   if (brief) return measured;
@@ -102,25 +103,25 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const open = await openerOf(device);
   const layers: LayerMaps[] = [];
   for (const index of featureLayers(network)) {
-    await using prefix = await openPrefix(network, weights, index, open);
-    layers.push({ name: network.layers[index]!.name, maps: await prefix.maps(values(sample)) });
+    await using backbone = await openBackbone(network, weights, index, open);
+    layers.push({ name: network.layers[index]!.name, maps: await backbone.maps(values(sample)) });
   }
   const explain = async (indices: readonly number[]): Promise<readonly Explained[]> => {
     const last = lastFeatureLayer(network);
     if (last === undefined) return [];
-    const tail = tailBehind(network, weights, last);
-    await using prefix = await openPrefix(network, weights, last, open);
+    const head = headBehind(network, weights, last);
+    await using backbone = await openBackbone(network, weights, last, open);
     const explained: Explained[] = [];
     for (const index of indices) {
-      const maps = await prefix.maps(values(index));
+      const maps = await backbone.maps(values(index));
       const label = test.labels[index]!;
       const answer = full.classes[index * kept]!;
       explained.push({
         index,
         label,
         answer,
-        heatOfAnswer: gradCam(tail, maps, 0, answer),
-        ...(label !== answer && { heatOfLabel: gradCam(tail, maps, 0, label) }),
+        heatOfAnswer: gradCam(head, maps, 0, answer),
+        ...(label !== answer && { heatOfLabel: gradCam(head, maps, 0, label) }),
       });
     }
     return explained;

@@ -4,21 +4,17 @@
  * reported in full.
  */
 
-import type { DatasetSplits } from '../data/dataset.ts';
-import type { DeviceName } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
-import type { Weights } from '../model/layer.ts';
 import { checkPath } from '../paths.ts';
-import { bestEpoch, type EpochRecord, type RunEnvironment, type StepRecord } from '../runs/records.ts';
-import type { TrainConfig } from '../train/config.ts';
 import { page, type Section } from './document.ts';
 import { spoken } from './markup.ts';
 import { measure } from './measure.ts';
 import type { PageData } from './page-data.ts';
 import { pageScript } from './page-script.ts';
 import { confusionMatrix, groupsOf } from './predictions.ts';
+import { bestAccuracy, type ReportOptions, type ReportRun } from './run.ts';
 import { comparisonSections } from './sections/comparison.ts';
 import { curvesSection } from './sections/curves.ts';
 import { dataSection } from './sections/data.ts';
@@ -28,42 +24,6 @@ import { resultsSection } from './sections/results.ts';
 import { setupSection } from './sections/setup.ts';
 import { summarySection } from './sections/summary.ts';
 import { trySection } from './sections/try.ts';
-
-/** One training, as its run folder and its data set tell it. */
-export interface ReportRun {
-  readonly name: string;
-  readonly config: TrainConfig;
-  readonly environment: RunEnvironment;
-  readonly epochs: readonly EpochRecord[];
-  readonly steps: readonly StepRecord[];
-  /** The best ones: those that are reported. */
-  readonly weights: Weights;
-  readonly splits: DatasetSplits;
-  /** Where a training step's time goes, where it was measured. The rest is no layer's. */
-  readonly timeShares?: readonly TimeShare[];
-}
-
-/** Layers that are computed together, and their share of a training step's time, 0–1. */
-export interface TimeShare {
-  readonly layers: readonly string[];
-  readonly share: number;
-}
-
-export interface ReportOptions {
-  /** What evaluates the network for the report; the fastest by default. */
-  readonly device?: DeviceName;
-  /** Its threads; all by default. */
-  readonly threads?: number;
-  /** Leaves out the network itself, what it sees, and the data: small, and made in seconds. */
-  readonly brief?: boolean;
-  /** Told what is being done, a line each. */
-  readonly onProgress?: (line: string) => void;
-}
-
-/** Test accuracy of a run's best epoch, selected as `fit` does; undefined before the first epoch. */
-export function bestAccuracy({ epochs }: ReportRun): number | undefined {
-  return bestEpoch(epochs)?.testAccuracy;
-}
 
 /**
  * The report as HTML.

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { random } from '../data/random.ts';
@@ -11,13 +12,17 @@ import type { Weight, Weights } from '../model/layer.ts';
 import { flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
+import { appendTensors } from '../model/tensor-files.ts';
 import { loadWeights } from '../model/weight-files.ts';
-import type { LoopState } from '../train/fit.ts';
+import { readAll } from '../model/weight-streams.ts';
+import type { LoopState } from '../train/loop-state.ts';
 import {
   type Checkpoint,
-  checkpointPieces,
+  checkpointIn,
+  encoded,
   lastGoodCheckpoint,
-  parseCheckpoint,
+  lastGoodWeights,
+  openCheckpoint,
   readCheckpoint,
   writeCheckpoint,
 } from './checkpoint.ts';
@@ -47,7 +52,39 @@ const checkpoint: Checkpoint = {
   extra: { b: [1, null, { y: 'ü', x: 1e-300 }], a: true },
 };
 const at = (totalSteps: number): Checkpoint => ({ ...checkpoint, loop: { ...loop, totalSteps } });
-const bytesOf = (state: Checkpoint): Buffer => Buffer.concat(checkpointPieces(state));
+
+/** The bytes of a checkpoint, without a disk. */
+async function bytesOf(state: Checkpoint): Promise<Buffer> {
+  let bytes = Buffer.alloc(0);
+  const { header, source } = encoded(state);
+  await appendTensors(
+    {
+      append: async (part) => {
+        bytes = Buffer.concat([bytes, part]);
+      },
+      overwrite: async (part, position) => bytes.set(part, position),
+    },
+    header,
+    source,
+  );
+  return bytes;
+}
+
+/** The bytes with zeros for the checksum's digits, of which it is the checksum. */
+function withoutSum(bytes: Buffer): Buffer {
+  const at = bytes.indexOf('crc32:') + 6;
+  return Buffer.from(bytes).fill('0', at, at + 8);
+}
+
+/** The checkpoint in such bytes. */
+async function parsed(bytes: Buffer): Promise<Checkpoint> {
+  const { weights, training, ...rest } = await checkpointIn({
+    path: 'memory',
+    size: bytes.length,
+    read: async (into, position) => bytes.copy(into, 0, Math.min(position, bytes.length)),
+  });
+  return { ...rest, weights: await readAll(weights), training: await readAll(training) };
+}
 
 let folder: string;
 let last: string;
@@ -66,7 +103,7 @@ describe('a checkpoint', () => {
     expect(await readdir(folder)).toEqual(['last.safetensors']);
   });
 
-  test('has equal bytes for equal state, whatever the order of its keys', () => {
+  test('has equal bytes for equal state, whatever the order of its keys', async () => {
     const shuffled: Checkpoint = {
       extra: { a: true, b: [1, null, { x: 1e-300, y: 'ü' }] },
       loop: {
@@ -77,66 +114,100 @@ describe('a checkpoint', () => {
       training: new Map(training),
       weights: new Map(weights),
     };
-    expect(bytesOf(shuffled)).toEqual(bytesOf(checkpoint));
-    expect(bytesOf(parseCheckpoint(bytesOf(checkpoint)))).toEqual(bytesOf(checkpoint));
-    expect(bytesOf(at(1018))).not.toEqual(bytesOf(checkpoint));
+    const bytes = await bytesOf(checkpoint);
+    expect(await bytesOf(shuffled)).toEqual(bytes);
+    expect(await bytesOf(await parsed(bytes))).toEqual(bytes);
+    expect(await bytesOf(at(1018))).not.toEqual(bytes);
   });
 
-  test('is a safetensors file with the weights in front', () => {
-    const { tensors, metadata } = readSafetensors(bytesOf(checkpoint));
+  test('is a safetensors file with the weights in front', async () => {
+    const { tensors, metadata } = readSafetensors(await bytesOf(checkpoint));
     expect([...tensors]).toEqual([...weights, ...training]);
     expect(Object.keys(metadata)).toEqual(['format', 'checksum', 'state']);
     expect(metadata.format).toBe('vggnet checkpoint 1');
     expect(metadata.checksum).toMatch(/^crc32:[0-9a-f]{8}$/);
   });
 
-  test('cut short at any length is detected', () => {
-    const bytes = bytesOf(checkpoint);
-    for (let length = 0; length < bytes.length; length++) {
-      expect(() => parseCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(DataError);
-    }
-    expect(() => parseCheckpoint(Buffer.concat([bytes, Buffer.from([0])]))).toThrow(DataError);
+  test('of several parts has the checksum of all bytes', async () => {
+    const length = 2.5 * 2 ** 20;
+    const data = Float32Array.from({ length }, (_, i) => i);
+    const large = { ...checkpoint, weights: new Map([['big', { shape: [length], data }]]) };
+    await writeCheckpoint(last, large);
+    const bytes = await readFile(last);
+    expect(bytes.equals(await bytesOf(large))).toBe(true);
+    const found = bytes.toString('latin1', 0, 100).match(/crc32:([0-9a-f]{8})/)!;
+    expect(crc32(withoutSum(bytes)).toString(16).padStart(8, '0')).toBe(found[1]);
+    const { weights } = await readCheckpoint(last);
+    expect(weights.get('big')!.data.every((value, i) => value === i)).toBe(true);
+    bytes[bytes.length - 40]! ^= 1;
+    await writeFile(last, bytes);
+    await expect(readCheckpoint(last)).rejects.toThrow(/damaged or cut short: its checksum is/);
   });
 
-  test('with any bit flipped is detected', () => {
-    const bytes = bytesOf(checkpoint);
+  test('can be copied from its file', async () => {
+    await writeCheckpoint(last, checkpoint);
+    const copy = join(folder, 'copy.safetensors');
+    {
+      await using open = await openCheckpoint(last);
+      expect([...open.weights.shapes]).toEqual([...weights].map(([name, { shape }]) => [name, shape]));
+      await writeCheckpoint(copy, open);
+    }
+    expect(await readFile(copy)).toEqual(await readFile(last));
+  });
+
+  test('is not read on after an abort', async () => {
+    await writeCheckpoint(last, checkpoint);
+    const reason = new Error('stopped');
+    await expect(readCheckpoint(last, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  });
+
+  test('cut short at any length is detected', async () => {
+    const bytes = await bytesOf(checkpoint);
+    for (let length = 0; length < bytes.length; length++) {
+      await expect(parsed(bytes.subarray(0, length)), `${length} bytes`).rejects.toThrow(DataError);
+    }
+    await expect(parsed(Buffer.concat([bytes, Buffer.from([0])]))).rejects.toThrow(DataError);
+  });
+
+  test('with any bit flipped is detected', async () => {
+    const bytes = await bytesOf(checkpoint);
     for (let bit = 0; bit < 8 * bytes.length; bit++) {
       bytes[bit >> 3]! ^= 1 << (bit & 7);
       // Not `expect` for each of thousands.
       let error: unknown;
       try {
-        parseCheckpoint(bytes);
+        await parsed(bytes);
       } catch (thrown) {
         error = thrown;
       }
       if (!(error instanceof DataError)) expect.fail(`bit ${bit}: ${error}`);
       bytes[bit >> 3]! ^= 1 << (bit & 7);
     }
-    expect(parseCheckpoint(bytes)).toEqual(checkpoint);
+    expect(await parsed(bytes)).toEqual(checkpoint);
   });
 
-  test('with a random run of bytes overwritten is detected', () => {
-    const bytes = bytesOf(checkpoint);
+  test('with a random run of bytes overwritten is detected', async () => {
+    const bytes = await bytesOf(checkpoint);
     const { next } = generator(5);
     for (let i = 0; i < 2000; i++) {
       const damaged = Buffer.from(bytes);
       const start = next(bytes.length);
       for (let j = start; j < Math.min(bytes.length, start + 1 + next(64)); j++) damaged[j] = next(256);
       if (damaged.equals(bytes)) continue;
-      expect(() => parseCheckpoint(damaged)).toThrow(DataError);
+      await expect(parsed(damaged)).rejects.toThrow(DataError);
     }
   });
 
-  test('an invalid state is rejected when written and when read', () => {
+  test('an invalid state is rejected when written', () => {
     const bad = (changes: object): Checkpoint => ({ ...checkpoint, loop: { ...loop, ...changes } });
-    expect(() => checkpointPieces(bad({ step: -1 }))).toThrow(
+    expect(() => encoded(bad({ step: -1 }))).toThrow(
       /its training state is invalid: loop.step: -1 is not a whole number ≥ 0$/,
     );
-    expect(() => checkpointPieces(bad({ best: { epoch: 1, value: Number.NaN } }))).toThrow(
+    expect(() => encoded(bad({ best: { epoch: 1, value: Number.NaN } }))).toThrow(
       /loop.best.value: NaN is not a number$/,
     );
-    expect(() => checkpointPieces(bad({ finished: 1 }))).toThrow(/loop.finished: 1 is not true or false$/);
-    expect(() => checkpointPieces({ ...checkpoint, training: weights })).toThrow(/fc.weight is a weight/);
+    expect(() => encoded(bad({ finished: 1 }))).toThrow(/loop.finished: 1 is not true or false$/);
+    expect(() => encoded({ ...checkpoint, training: weights })).toThrow(/fc.weight is a weight/);
   });
 });
 
@@ -192,9 +263,8 @@ describe('keeping', () => {
   test('a killed writer leaves a whole one', async () => {
     const url = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
     const program = `
-      import { parseCheckpoint, writeCheckpoint } from ${url('checkpoint.ts')};
-      import { readFileSync } from 'node:fs';
-      const start = parseCheckpoint(readFileSync(process.argv[1]));
+      import { readCheckpoint, writeCheckpoint } from ${url('checkpoint.ts')};
+      const start = await readCheckpoint(process.argv[1]);
       const weights = new Map([...start.weights, ['big', { shape: [500000], data: new Float32Array(500000) }]]);
       setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(process.argv[2]));
       for (let totalSteps = 2; ; totalSteps++) {
@@ -223,6 +293,19 @@ describe('weights from a checkpoint', () => {
     bytes[bytes.length - 1]! ^= 1;
     await writeFile(last, bytes);
     await expect(loadWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
+  });
+
+  test('are those of the newest undamaged one', async () => {
+    const newer: Checkpoint = { ...checkpoint, weights: initialWeights(network, 2) };
+    await writeCheckpoint(last, checkpoint);
+    await writeCheckpoint(last, newer);
+    const notices: string[] = [];
+    const find = () => lastGoodWeights(folder, 'last', (line) => notices.push(line));
+    expect(await find()).toEqual({ path: last, weights: newer.weights });
+    expect(notices).toEqual([]);
+    await writeFile(last, 'damaged');
+    expect(await find()).toEqual({ path: previous, weights });
+    expect(notices).toEqual([expect.stringMatching(/not a checkpoint.*; resuming from .*previous/)]);
   });
 
   test('tensors of a training are rejected in other files', async () => {

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { temporaryBeside } from '../files/files.ts';
 import { parseConfig } from '../train/config.ts';
+import type { EpochRecord } from '../train/records.ts';
 import { captureEnvironment } from './environment.ts';
 import { createRun, defaultRunName, listRuns, newRunFolder, openRun, readRun } from './folder.ts';
-import type { EpochRecord } from './records.ts';
 import { openMetrics } from './table.ts';
 
 let root: string;

@@ -21,11 +21,14 @@ import {
 } from '../files/files.ts';
 import { type LockOptions, lockFolder, lockHolder } from '../files/lock.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { checkArgument } from '../options.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
-import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
-import type { Timed } from '../train/fit.ts';
+import { parseConfig, usedOptions } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
+import type { Timed } from '../train/loop-state.ts';
+import type { EpochRecord } from '../train/records.ts';
 import { shellWord } from '../words.ts';
-import type { EpochRecord, RunEnvironment, RunState } from './records.ts';
+import type { RunEnvironment, RunState } from './records.ts';
 import { readMetrics } from './table.ts';
 
 /** The names of a run's files. */
@@ -44,8 +47,11 @@ export const runFiles = {
   report: 'report.html',
 } as const;
 
-/** What a folder of several seeds holds; see `seeds.ts`. */
+/** What a folder of several seeds holds; see `series-folder.ts`. */
 export const seriesFile = 'seeds.json';
+
+/** Whether the folder holds a run. */
+export const isRun = (folder: string): boolean => isThere(join(folder, runFiles.config));
 
 /** Whether the folder is one of several seeds. */
 export const isSeries = (folder: string): boolean => isThere(join(folder, seriesFile));
@@ -129,6 +135,7 @@ export async function createRun(
   waiting: Waiting = {},
 ): Promise<Run> {
   const folder = resolve(checkPath('createRun: the folder', dir));
+  checkConfig('createRun', config);
   refuseUsed(dir, folder);
   makeFolder(folder);
   return locked(
@@ -206,7 +213,7 @@ export async function listRuns(root: string): Promise<readonly (RunRecord | Dama
       const folder = resolve(root, name);
       try {
         if (isSeries(folder)) return await listRuns(folder);
-        if (!isThere(join(folder, runFiles.config))) return [];
+        if (!isRun(folder)) return [];
         return [await readRun(folder)];
       } catch (error) {
         if (!(error instanceof VggError)) throw error;
@@ -222,7 +229,7 @@ export const runsRoot = (): string => pathInEnvironment(process.env.VGGNET_RUNS)
 
 /** The folder of a run or a series of seeds, given as a path or as a name inside `runsRoot()`. */
 export function runPlace(run: string): string {
-  const holds = (folder: string): boolean => isThere(join(folder, runFiles.config)) || isSeries(folder);
+  const holds = (folder: string): boolean => isRun(folder) || isSeries(folder);
   const usual = join(runsRoot(), run);
   return !holds(run) && holds(usual) ? usual : run;
 }
@@ -257,6 +264,7 @@ export async function newRunFolder(
   date: Date = new Date(),
 ): Promise<string> {
   checkPath('newRunFolder: the folder', root);
+  checkConfig('newRunFolder', config);
   const name = defaultRunName(config, date);
   for (let i = 1; ; i++) {
     const folder = join(root, i === 1 ? name : `${name}-${i}`);
@@ -269,6 +277,10 @@ export async function newRunFolder(
         throw cannotWrite(folder, error);
     }
   }
+}
+
+function checkConfig(where: string, config: TrainConfig): void {
+  checkArgument(where, 'config', config, ['model', 'dataset'], 'a config; complete one with parseConfig');
 }
 
 /** Removes the files of a run that never started, and its folder if it is then empty. */

@@ -1,7 +1,7 @@
 /** From a config to loaders: the lecture's transforms; random ones only for training images. */
 import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
-import { keepApart } from '../data/split.ts';
+import { trainValidationSplit } from '../data/split.ts';
 import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
 import {
   compose,
@@ -12,7 +12,7 @@ import {
   randomHorizontalFlip,
   type Transform,
 } from '../data/transforms.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 
 export type LoaderOptions = Pick<
   TrainConfig,
@@ -30,7 +30,7 @@ export interface Loaders {
 export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOptions): Loaders {
   const { batchSize, augment, shuffle, seed } = options;
   const { train, validation } =
-    options.validation > 0 ? keepApart(all, options.validation, seed) : { train: all };
+    options.validation > 0 ? trainValidationSplit(all, options.validation, seed) : { train: all };
   const toFloats = inputTransform(normalizationOf(all, options));
   const [, height, width] = train.shape;
   const transform = compose([

@@ -11,9 +11,10 @@ import { DataError, UsageError } from '../errors.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
-import { readInfo, saveWeights } from '../model/weight-files.ts';
+import { readInfo, saveWeights as writeWeights } from '../model/weight-files.ts';
 import { compile } from '../train/model.ts';
 import { adam } from '../train/optimizers.ts';
+import { loadWeights, saveWeights } from './model-files.ts';
 import { openModel } from './open-model.ts';
 
 const network = (stride = 1): ReturnType<typeof sequential> =>
@@ -45,7 +46,7 @@ beforeAll(async () => {
   for (let epoch = 1; epoch <= 30; epoch++)
     await model.train(loader, { epoch, optimizer: adam({ lr: 0.02 }) });
   ({ accuracy } = await model.evaluate(loader));
-  await model.save(path);
+  await saveWeights(model, path);
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -123,15 +124,17 @@ describe('load', () => {
 
   test('takes the information in the file, and saves it again', async () => {
     await using model = await made({});
-    expect(await model.load(path)).toMatchObject({ dataset: 'shades', classes });
+    expect(await loadWeights(model, path)).toMatchObject({ dataset: 'shades', classes });
     const copy = join(folder, 'copy.safetensors');
-    await model.save(copy);
+    await saveWeights(model, copy);
     expect(await readInfo(copy)).toEqual(await readInfo(path));
   });
 
   test('rejects what contradicts it', async () => {
     await using other = await made({ normalization: null });
-    await expect(other.load(path)).rejects.toThrow(/trained with normalization mean .* the model has none/);
+    await expect(loadWeights(other, path)).rejects.toThrow(
+      /trained with normalization mean .* the model has none/,
+    );
     // The same parameters, another network.
     const same = sequential([
       conv2d({ out: 4, kernel: 3 }),
@@ -141,11 +144,11 @@ describe('load', () => {
       linear({ out: 3, name: 'fc' }),
     ]);
     await using swapped = await compile(same, { input: [2, 6, 6], device: 'reference' });
-    await expect(swapped.load(path)).rejects.toThrow(
+    await expect(loadWeights(swapped, path)).rejects.toThrow(
       /its weights are for another network: in the file, sequential has relu/,
     );
     await using larger = await compile(network(), { input: [2, 7, 7], device: 'reference' });
-    await expect(larger.load(path)).rejects.toThrow(/for images of 2×6×6, but the model takes 2×7×7/);
+    await expect(loadWeights(larger, path)).rejects.toThrow(/for images of 2×6×6, but the model takes 2×7×7/);
   });
 
   test('a loader whose normalization contradicts compile is rejected', async () => {
@@ -158,10 +161,10 @@ describe('load', () => {
   test('weights without information are saved and read', async () => {
     await using model = await made({ classes, normalization: null });
     const plain = join(folder, 'plain.safetensors');
-    await saveWeights(plain, await model.weights());
+    await writeWeights(plain, await model.weights());
     expect(await readInfo(plain)).toBeUndefined();
-    expect(await model.load(plain)).toBeUndefined();
-    await model.save(plain);
+    expect(await loadWeights(model, plain)).toBeUndefined();
+    await saveWeights(model, plain);
     const { metadata } = readSafetensors(new Uint8Array(await readFile(plain)));
     expect(JSON.parse(metadata.vggnet!)).toMatchObject({ classes, normalization: null, input: [2, 6, 6] });
   });

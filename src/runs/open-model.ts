@@ -1,14 +1,15 @@
 /** Opens trained weights (Node only): from a file to a model that classifies raw images. */
 import type { ImageShape } from '../data/dataset.ts';
+import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { fuseTransform, inputTransform, type Transform } from '../data/transforms.ts';
+import { inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
 import { checkLoaded, type ModelInfo } from '../model/info.ts';
-import type { Shape } from '../model/layer.ts';
+import type { Network, Shape } from '../model/layer.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { loadWeights } from '../model/weight-files.ts';
+import { openWeights } from '../model/weight-files.ts';
 import { checkOptions, shown } from '../options.ts';
 import { checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
@@ -51,10 +52,12 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const { device = 'auto', threads, onNotice = console.warn, signal } = options;
   checkThreads('openModel', threads);
   const open = await openerOf(device);
-  const { weights, info } = await loadWeights(path, (said) => {
+  const wanted = (said: ModelInfo | undefined): Network => {
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
-  });
+  };
+  await using file = await openWeights(path, wanted, { signal });
+  const { info } = file;
   const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);
   const data = { ...info, ...given };
@@ -74,7 +77,12 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     ...(signal && { signal }),
   });
   const model = new Model(network, session, 1, { ...data, normalization });
-  await model.setWeights(weights);
+  try {
+    await model.setWeights(file);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
   const [outputs = 0] = network.output;
   return new OpenedModel(
     model,

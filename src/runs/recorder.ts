@@ -6,14 +6,16 @@ import * as z from 'zod';
 import type { DataLoader } from '../data/loader.ts';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
+import { filterRaster, firstFilters } from '../images/rasters.ts';
 import type { ModelInfo } from '../model/info.ts';
 import type { Weight, Weights } from '../model/layer.ts';
-import { checkOptions } from '../options.ts';
-import { filterRaster, firstFilters } from '../report/rasters.ts';
-import type { Callback, LoopState, Snapshot } from '../train/fit.ts';
+import type { ReadOptions } from '../model/tensor-files.ts';
+import { checkArgument, checkOptions } from '../options.ts';
+import type { Callback } from '../train/fit.ts';
+import type { LoopState, Snapshot } from '../train/loop-state.ts';
 import type { Model } from '../train/model.ts';
 import { fixed, percent } from '../words.ts';
-import { type Checkpoint, lastGoodCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, lastGoodCheckpoint, lastGoodWeights, writeCheckpoint } from './checkpoint.ts';
 import { type PartTime, type Run, type RunStatus, readStatus } from './folder.ts';
 import type { RunState } from './records.ts';
 import { digestOf, hasRows, type MetricsRow, openMetrics, truncateAfter } from './table.ts';
@@ -178,6 +180,13 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   };
 }
 
+/** A checkpoint to resume from. */
+export interface ResumedSnapshot extends Snapshot {
+  /** For early stopping: the weights of the best epoch. */
+  readonly bestWeights?: Weights;
+  readonly info?: ModelInfo;
+}
+
 /**
  * The newest undamaged checkpoint of a run and, for early stopping, its best weights; undefined if none was written yet.
  * `onNotice` receives a line for damaged checkpoints and for missing metrics.
@@ -186,8 +195,10 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
 export async function readSnapshot(
   run: Run,
   onNotice: (line: string) => void,
-): Promise<(Snapshot & { readonly bestWeights?: Weights; readonly info?: ModelInfo }) | undefined> {
-  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice);
+  options: ReadOptions = {},
+): Promise<ResumedSnapshot | undefined> {
+  checkArgument('readSnapshot', 'run', run, ['folder', 'config'], 'a run; open one with openRun');
+  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice, options);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);
   const parts = (await statusBefore(run))?.parts;
@@ -196,7 +207,7 @@ export async function readSnapshot(
   const { info } = last;
   const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }), ...(info && { info }) };
   if (run.config.earlyStopping === 0) return snapshot;
-  const best = await lastGoodCheckpoint(run.folder, 'best', onNotice).catch((error: unknown) => {
+  const best = await lastGoodWeights(run.folder, 'best', onNotice, options).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
     onNotice(`${error.message}; only epochs from now on count for the best weights`);
     return undefined;
@@ -226,7 +237,15 @@ const digestSchema = z.object({ rows: z.int().min(0), checksum: z.int().min(0) }
 const tensorName = (moment: MomentName, parameter: string): string => `${moment}/${parameter}`;
 
 /** `info` is `model.info`: what is needed to use the weights. */
-export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Checkpoint {
+export function toCheckpoint(snapshot: Snapshot, info?: ModelInfo): Checkpoint {
+  checkArgument(
+    'toCheckpoint',
+    'snapshot',
+    snapshot,
+    ['loop', 'state'],
+    'a snapshot, as callbacks receive it',
+  );
+  const { loop, state } = snapshot;
   const training = new Map<string, Weight>();
   for (const moment of momentNames) {
     for (const [parameter, values] of state.moments[moment] ?? []) {
@@ -236,7 +255,10 @@ export function toCheckpoint({ loop, state }: Snapshot, info?: ModelInfo): Check
   return { weights: state.weights, training, loop, ...(info && { info }) };
 }
 
-export function fromCheckpoint({ weights, training, loop }: Checkpoint): Snapshot {
+export function fromCheckpoint(checkpoint: Checkpoint): Snapshot {
+  const what = 'a checkpoint, as readCheckpoint returns it';
+  checkArgument('fromCheckpoint', 'checkpoint', checkpoint, ['weights', 'training', 'loop'], what);
+  const { weights, training, loop } = checkpoint;
   const moments: Partial<Record<MomentName, Weights>> = {};
   for (const moment of momentNames) {
     const own = [...training].flatMap(([name, values]): [string, Weight][] =>

@@ -1,9 +1,9 @@
 /**
  * Types of a run folder's files: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
- * `metrics.csv` a `StepRecord` or an `EpochRecord`. Losses are mean cross-entropies, accuracies lie between 0 and 1,
- * epochs and steps count from 1, and steps count over the whole run.
+ * `metrics.csv` a `StepRecord` or an `EpochRecord` (`train/records.ts`).
  */
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
+import { bestEpoch, type EpochRecord } from '../train/records.ts';
 
 /** The environment of a run. */
 export interface RunEnvironment {
@@ -54,61 +54,23 @@ export function computedBy({ kernels = [], description }: RunEnvironment, steps:
   return words === '' || words === kernelsIn(description) ? description : words;
 }
 
-/** One training step. */
-export interface StepRecord {
-  readonly epoch: number;
-  readonly step: number;
-  readonly lr: number;
-  readonly trainLoss: number;
-}
-
-/** The end of an epoch. */
-export interface EpochRecord {
-  readonly epoch: number;
-  readonly step: number;
-  /** Of the epoch's last step. */
-  readonly lr: number;
-  /** Over the epoch's images as they were trained, with random transforms and dropout. */
-  readonly trainLoss: number;
-  readonly trainAccuracy: number;
-  /** Only if images are held out for validation. */
-  readonly validationLoss?: number;
-  readonly validationAccuracy?: number;
-  readonly testLoss: number;
-  readonly testAccuracy: number;
-  /** Top-5 accuracy: share of images whose label is among the five most likely classes. */
-  readonly testTopFive: number;
-  readonly trainSeconds: number;
-  readonly testSeconds: number;
-  readonly imagesPerSecond: number;
-}
-
-/** The accuracy that selects the best epoch, and its value: on the validation images, if any are held out. */
-export function choosingMetric({ validationAccuracy, testAccuracy }: ChoosingRecord): ChoosingMetric {
-  return validationAccuracy === undefined
-    ? { metric: 'testAccuracy', words: 'test accuracy', value: testAccuracy }
-    : { metric: 'validationAccuracy', words: 'validation accuracy', value: validationAccuracy };
-}
-
-type ChoosingRecord = Pick<EpochRecord, 'testAccuracy' | 'validationAccuracy'>;
-
-export interface ChoosingMetric {
-  readonly metric: 'testAccuracy' | 'validationAccuracy';
-  readonly words: string;
-  readonly value: number;
-}
-
 /**
- * The epoch whose weights `fit` keeps as the best ones (`choosingMetric`), the first of equals. A partial last epoch
- * counts only if it is the only one.
+ * The final test accuracy of a finished run; after early stopping, that of the restored weights. Undefined if its
+ * metrics are missing.
  */
-export function bestEpoch(epochs: readonly EpochRecord[]): EpochRecord | undefined {
-  const value = (record: EpochRecord): number => choosingMetric(record).value;
-  const [first, last] = [epochs[0], epochs.at(-1)];
-  if (!first || !last) return undefined;
-  const whole = last.step * first.epoch >= first.step * last.epoch ? epochs : epochs.slice(0, -1);
-  return whole.reduce((a, b) => (value(b) > value(a) ? b : a));
+export function finalAccuracy({
+  epochs,
+  status,
+}: {
+  readonly epochs: readonly EpochRecord[];
+  readonly status?: { readonly reason?: string | undefined };
+}): number | undefined {
+  const last = status?.reason === stoppedEarly ? bestEpoch(epochs) : epochs.at(-1);
+  return last?.testAccuracy;
 }
+
+/** The reason in the state of a run that stopped early. */
+export const stoppedEarly = 'no progress';
 
 /** A warning if runs have different data sets or labels, because their results cannot be compared. */
 export function dataSetWarning(

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { DataError } from '../errors.ts';
-import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
+import type { EpochRecord, StepRecord } from '../train/records.ts';
+import { metricsColumns } from './records.ts';
 import { type MetricsRow, openMetrics, readMetrics, truncateAfter } from './table.ts';
 
 let folder: string;

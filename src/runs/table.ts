@@ -8,8 +8,9 @@ import { crc32 } from 'node:zlib';
 import { DamagedRunError } from '../errors.ts';
 import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
+import type { EpochRecord, StepRecord } from '../train/records.ts';
 import { counted } from '../words.ts';
-import { type EpochRecord, metricsColumns, type StepRecord } from './records.ts';
+import { metricsColumns } from './records.ts';
 
 export type MetricsRow =
   | ({ readonly kind: 'step' } & StepRecord)

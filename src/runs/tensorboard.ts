@@ -9,7 +9,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { cannotWrite, openAppend } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
-import { encodePng, type Raster } from '../report/png.ts';
+import { encodePng, type Raster } from '../images/png.ts';
 
 export interface EventWriter {
   /** The file being written. */

@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { parseConfig, type TrainConfigInput } from '../train/config.ts';
+import { parseConfig } from '../train/config.ts';
+import type { TrainConfigInput } from '../train/config-table.ts';
+import type { Snapshot } from '../train/loop-state.ts';
 import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import { readRun } from './folder.ts';
+import { checkConfig } from './prepare.ts';
+import { resumedConfig } from './resume.ts';
 import { readMetrics } from './table.ts';
-import { checkConfig, resumedConfig, runTraining, type TrainingOptions } from './training.ts';
+import { runTraining, type TrainingOptions } from './training.ts';
 
 let root: string;
 let run: string;
@@ -29,9 +32,8 @@ async function begin(input: TrainConfigInput = {}, options: TrainingOptions = {}
 /** Resumes the run up to `steps`; returns its notices. */
 async function resume(steps: number, changes: TrainingOptions = {}): Promise<readonly string[]> {
   const notices: string[] = [];
-  const config = resumedConfig((await readRun(run)).config, { steps });
   const onNotice = (line: string): void => void notices.push(line);
-  const { training } = await runTraining(config, { resume: run, onNotice, ...changes });
+  const { training } = await runTraining({ steps }, { resume: run, onNotice, ...changes });
   await training.model.close();
   return notices;
 }
@@ -78,10 +80,8 @@ test('a resumed run logs at the same steps as before', async () => {
 test('a resumed run writes checkpoints as often as before', async () => {
   await begin({ checkpointEvery: 3 });
   const found: number[] = [];
-  const { training } = await runTraining(resumedConfig((await readRun(run)).config, { steps: 12 }), {
-    resume: run,
-    callbacks: [{ checkpoint: ({ loop }) => void found.push(loop.totalSteps) }],
-  });
+  const callbacks = [{ checkpoint: ({ loop }: Snapshot) => void found.push(loop.totalSteps) }];
+  const { training } = await runTraining({ steps: 12 }, { resume: run, callbacks });
   await training.model.close();
   expect(found).toEqual(expect.arrayContaining([9, 12]));
   expect(() => checkConfig(parseConfig({ checkpointEvery: '99999999999s' }, 'test'))).toThrow('seconds');

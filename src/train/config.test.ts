@@ -1,15 +1,7 @@
 import { expect, test } from 'vitest';
 import { UsageError } from '../errors.ts';
-import {
-  optimizerNames,
-  parseConfig,
-  parseGivenConfig,
-  refuseUnused,
-  scheduleNames,
-  type TrainConfigInput,
-  trainOptions,
-  usedOptions,
-} from './config.ts';
+import { parseConfig, parseGivenConfig, refuseUnused, usedOptions } from './config.ts';
+import { optimizerNames, scheduleNames, type TrainConfigInput, trainOptions } from './config-table.ts';
 import { recipes } from './recipes.ts';
 
 const unused: readonly (readonly [given: TrainConfigInput, message: string])[] = [

@@ -8,18 +8,11 @@ import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
-import { bestEpoch } from '../runs/records.ts';
-import {
-  type Callback,
-  type FitOptions,
-  hasMore,
-  type LoopState,
-  placeOf,
-  type Snapshot,
-  fit as train,
-} from './fit.ts';
+import { type Callback, type FitOptions, fit as train } from './fit.ts';
+import type { LoopState, Snapshot } from './loop-state.ts';
 import { compile, type Model } from './model.ts';
 import { adam, sgd } from './optimizers.ts';
+import { bestEpoch } from './records.ts';
 import type { EpochEvent } from './reporters.ts';
 import { cosineSchedule, plateauSchedule, withWarmup } from './schedules.ts';
 
@@ -204,23 +197,6 @@ test('steps are never exceeded: it stops after the last full group of accumulate
   await expect(run({ steps: 3, accumulate: 4 })).rejects.toThrow(
     /steps 3 ends the training before its first optimizer step, which needs 4 batches \(accumulate 4\)/,
   );
-});
-
-test.each<[string, Partial<LoopState>, boolean]>([
-  ['from the start', { epoch: 1, step: 0, totalSteps: 0 }, true],
-  ['after epoch 1, step 2', { epoch: 1, step: 2, totalSteps: 2 }, true],
-  ['after epoch 1', { epoch: 2, step: 0, totalSteps: 6 }, true],
-  // Interrupted in the test.
-  ['after epoch 2, step 6', { epoch: 2, step: 6, totalSteps: 12 }, true],
-  ['after epoch 2', { epoch: 3, step: 0, totalSteps: 12 }, false],
-  ['after epoch 2', { epoch: 3, step: 0, totalSteps: 12, finished: true }, false],
-  ['after epoch 3, step 1', { epoch: 3, step: 1, totalSteps: 13, finished: true }, false],
-  ['after epoch 1', { epoch: 2, step: 0, totalSteps: 6, finished: true, counters: { sinceBest: 2 } }, true],
-  ['after epoch 1', { epoch: 2, step: 0, totalSteps: 6, finished: true, counters: { sinceBest: 3 } }, false],
-])('of two epochs of 6 steps, %s: %j, there is more: %j', (place, at, more) => {
-  const loop = { finished: false, counters: {}, ...at } as LoopState;
-  expect(placeOf(loop)).toBe(place);
-  expect(hasMore(loop, { epochs: 2, stepsPerEpoch: 6, earlyStopping: 3 })).toBe(more);
 });
 
 test('the time of an interrupted epoch is the sum of its parts', async () => {

@@ -3,54 +3,34 @@
  * is the lecture's loop; `fit` can be interrupted and resumed at any step with the same bits, because its whole state
  * is a `LoopState` and the session's `TrainingState`.
  *
- * Output (lines, files, images) is left to callbacks, which are awaited in order.
+ * `TrainingLoop.run` is the loop; the rules by which its state changes are pure functions (`loop-state.ts`). Output (lines,
+ * files, images) is left to callbacks, which are awaited in order.
  */
 import type { DataLoader } from '../data/loader.ts';
-import { updatesIn, wholeGroups } from '../engine/accumulation.ts';
-import type { EvaluateResult, OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
+import type { OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 import { checkOptions, checkWhole, type KnownKeys, longestTimer } from '../options.ts';
-import { counted } from '../words.ts';
 import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
+import { type Extent, type Length, lastStep } from './length.ts';
+import {
+  afterEpoch,
+  afterSteps,
+  beginning,
+  endReason,
+  epochEvent,
+  hasMore,
+  type LoopState,
+  placeOf,
+  type Snapshot,
+  testFigures,
+  untimed,
+} from './loop-state.ts';
 import type { Model } from './model.ts';
+import { choosingMetric } from './records.ts';
 import type { EpochEvent, Reporter } from './reporters.ts';
-import { constantSchedule, nextPlateau, type Schedule } from './schedules.ts';
-
-/** The progress of a training. */
-export interface LoopState {
-  /** The current epoch, from 1; after the last epoch, the number of the next one. */
-  readonly epoch: number;
-  /** Batches done in the current epoch. */
-  readonly step: number;
-  /** Batches done in the whole training. */
-  readonly totalSteps: number;
-  /** Optimizer steps; fewer than batches if gradients are accumulated. */
-  readonly optimizerSteps: number;
-  /** Sums over the images of the epoch so far. */
-  readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };
-  /** The best epoch so far and its accuracy; null before the first test. */
-  readonly best: { readonly epoch: number; readonly value: number } | null;
-  /** `sinceBest`: epochs since the best one. `plateaus`, `lowestLoss`, `waited`: see `PlateauState`. */
-  readonly counters: Readonly<Record<string, number>>;
-  /** The training is complete. */
-  readonly finished: boolean;
-}
-
-/** What a callback may keep: enough to resume the training, or to use the network as it is now. */
-export interface Snapshot {
-  readonly loop: LoopState;
-  /** For `best`, the weights are those that were tested: the moving average if there is one. */
-  readonly state: TrainingState;
-  /** Time spent in the current epoch, over all processes. Not in checkpoints, whose bytes do not depend on time. */
-  readonly timed?: Timed;
-}
-
-/** Seconds spent in training steps, and the number of images in them. */
-export interface Timed {
-  readonly seconds: number;
-  readonly images: number;
-}
+import { constantSchedule, type Schedule } from './schedules.ts';
+import { checkStepOptions, stepKeys, stepOptionsOf } from './step-options.ts';
 
 export interface Callback {
   readonly step?: Reporter['step'];
@@ -61,7 +41,7 @@ export interface Callback {
   readonly best?: (snapshot: Snapshot, event: EpochEvent) => void | Promise<void>;
 }
 
-export interface FitOptions extends StepOptions {
+export interface FitOptions extends Length, StepOptions {
   readonly model: Model;
   readonly trainLoader: DataLoader;
   readonly testLoader: DataLoader;
@@ -75,14 +55,6 @@ export interface FitOptions extends StepOptions {
   readonly schedule?: Schedule;
   /** A plateau is more than this many epochs without a lower loss; 10 by default, as in torch. */
   readonly patience?: number;
-  readonly epochs: number;
-  /**
-   * Stops after this many batches in total, even mid-epoch, and tests. With `accumulate`, stops after the last full
-   * group.
-   */
-  readonly steps?: number;
-  /** Stops after this many epochs without a better accuracy and restores the best weights. 0: never. */
-  readonly earlyStopping?: number;
   readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
   readonly callbacks?: readonly Callback[];
   /** Contents of a checkpoint. Early stopping needs `bestWeights` from the best checkpoint. */
@@ -100,16 +72,6 @@ export interface FitResult {
   readonly loop: LoopState;
 }
 
-const start: LoopState = {
-  epoch: 1,
-  step: 0,
-  totalSteps: 0,
-  optimizerSteps: 0,
-  running: { lossSum: 0, correct: 0, images: 0 },
-  best: null,
-  counters: {},
-  finished: false,
-};
 const fitKeys: KnownKeys<FitOptions> = {
   model: 'required',
   trainLoader: 'required',
@@ -125,14 +87,8 @@ const fitKeys: KnownKeys<FitOptions> = {
   callbacks: 'optional',
   resume: 'optional',
   signal: 'optional',
-  accumulate: 'optional',
-  labelSmoothing: 'optional',
-  clipNorm: 'optional',
-  averageDecay: 'optional',
-  mixup: 'optional',
+  ...stepKeys,
 };
-
-const untimed: Timed = { seconds: 0, images: 0 };
 
 /**
  * Trains to the end. The model then has the weights that were tested: the moving average if there is one, the best
@@ -141,78 +97,130 @@ const untimed: Timed = { seconds: 0, images: 0 };
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   checkOptions<FitOptions>('fit', options, fitKeys);
-  const { model, trainLoader, testLoader, validationLoader, optimizer, epochs, signal } = options;
+  const { model, resume } = options;
+  const training = new TrainingLoop(options, settingsOf(options));
+  if (!resume) return training.run();
+  requireSound(resume);
+  await model.setState(resume.state);
+  // A finished training continues only if epochs or steps were raised.
+  return resume.loop.finished && !hasMore(resume.loop, training.extent)
+    ? training.end(endReason(resume.loop, training.extent))
+    : training.run();
+}
+
+/** Options with their defaults. */
+interface Settings {
+  readonly schedule: Schedule;
+  readonly patience: number;
+  readonly earlyStopping: number;
+  readonly callbacks: readonly Callback[];
+  readonly perStep: Required<StepOptions>;
+}
+
+/** @throws UsageError if an option is out of range. */
+function settingsOf(options: FitOptions): Settings {
+  const { optimizer, epochs, steps = 1, checkpointEvery, callbacks = [] } = options;
   const { schedule = constantSchedule(optimizer.lr), patience = 10, earlyStopping = 0 } = options;
-  const { callbacks = [], checkpointEvery, resume, accumulate = 1 } = options;
-  const { labelSmoothing = 0, clipNorm = 0, averageDecay = 0, mixup = 0 } = options;
-  const stepOptions = { accumulate, labelSmoothing, clipNorm, averageDecay, mixup };
-  const stepsPerEpoch = trainLoader.length;
+  const perStep = stepOptionsOf(options);
   checkWhole('fit', 'epochs', epochs, 1);
-  checkWhole('fit', 'accumulate', accumulate, 1);
-  checkWhole('fit', 'steps', options.steps ?? 1, 1);
+  checkWhole('fit', 'steps', steps, 1);
   checkInterval(checkpointEvery);
   checkWhole('fit', 'patience', patience, 0);
   checkWhole('fit', 'earlyStopping', earlyStopping, 0);
-  checkRange({ labelSmoothing, averageDecay }, 1);
-  checkRange({ clipNorm, mixup }, Infinity);
-  const lastTotal = lastStep({ ...options, stepsPerEpoch });
+  checkStepOptions('fit', perStep);
+  return { schedule, patience, earlyStopping, callbacks, perStep };
+}
 
-  let loop: LoopState = { ...(resume?.loop ?? start), finished: false };
-  let bestWeights = resume?.bestWeights;
-  let last: EpochEvent | undefined;
-  let bestEvent: EpochEvent | undefined;
-  let reason: FitResult['reason'] = 'finished';
-  let timed = resume?.timed ?? untimed;
-  if (resume) {
-    requireSound(resume);
-    await model.setState(resume.state);
+/** A training in progress. */
+class TrainingLoop {
+  readonly extent: Extent;
+  readonly #options: FitOptions;
+  readonly #settings: Settings;
+  /** Batches of the whole training. */
+  readonly #totalSteps: number;
+  #loop: LoopState;
+  #timed: Snapshot['timed'] & {};
+  #last: EpochEvent | undefined;
+  /** Kept for early stopping; the event is unknown if the epoch was before a resume. */
+  #best: { readonly weights: Weights; readonly event?: EpochEvent } | undefined;
+
+  constructor(options: FitOptions, settings: Settings) {
+    const { trainLoader, resume } = options;
+    this.extent = { ...options, ...settings.perStep, stepsPerEpoch: trainLoader.length };
+    this.#options = options;
+    this.#settings = settings;
+    this.#totalSteps = lastStep(this.extent);
+    this.#loop = resume?.loop ?? beginning;
+    this.#timed = resume?.timed ?? untimed;
+    this.#best = resume?.bestWeights && { weights: resume.bestWeights };
   }
 
-  /** The session's state. Weights that are not finite must never be kept. */
-  const finiteState = async (): Promise<TrainingState> => {
-    const state = await model.state();
-    requireFinite([state.weights, state.moments.average], placeOf(loop), rateOf(Math.max(0, loop.step - 1)));
-    return state;
-  };
-  const checkpoint = async (known?: TrainingState): Promise<void> => {
-    if (!callbacks.some((callback) => callback.checkpoint)) return;
-    const now: Snapshot = { loop, state: known ?? (await finiteState()), timed };
-    for (const callback of callbacks) await callback.checkpoint?.(now);
-  };
-  const stopIfAborted = async (): Promise<void> => {
-    if (!signal?.aborted) return;
-    await checkpoint();
-    signal.throwIfAborted();
-  };
-  /** The learning rate of a step of the current epoch. */
-  const rateOf = (step: number): number =>
-    schedule({
-      ...{ epoch: loop.epoch, step, stepsPerEpoch, epochs },
-      totalSteps: lastTotal,
-      plateaus: loop.counters.plateaus ?? 0,
-    });
-  /** The end of the group of accumulated batches that contains `step`. */
-  const groupEnd = (step: number): number =>
-    Math.min(stepsPerEpoch, Math.ceil(step / accumulate) * accumulate);
+  /** The training loop. */
+  async run(): Promise<FitResult> {
+    const { callbacks, patience } = this.#settings;
+    this.#loop = { ...this.#loop, finished: false };
+    while (this.#loop.totalSteps < this.#totalSteps || this.#loop.step > 0) {
+      await this.#trainEpoch();
+      // Check the weights before they are tested or kept; the test does not change them.
+      const trained = await this.#finiteState();
+      const event = await this.#test();
 
-  /** Optimizer steps in the first `step` batches of an epoch. */
-  const updates = (step: number): number => updatesIn(step, stepsPerEpoch, accumulate);
+      const { loop, better, stopped } = afterEpoch(this.#loop, event, this.extent, patience);
+      // The time of a partial epoch belongs to its checkpoint.
+      if (loop.step === 0) this.#timed = untimed;
+      this.#loop = loop;
+      this.#last = event;
 
-  /** Trains the current epoch up to step `to` or the next checkpoint; returns true if a checkpoint is due. */
-  async function trainPart(to: number): Promise<boolean> {
-    const from = loop.step;
+      for (const callback of callbacks) await callback.epoch?.(event);
+      if (better) await this.#keepBest(trained, event);
+      await this.#checkpoint(trained);
+      if (stopped) return this.end('earlyStopped');
+      if (loop.finished) break;
+      await this.#stopIfAborted();
+    }
+    return this.end('finished');
+  }
+
+  /** Leaves the weights that were tested in the model. */
+  async end(reason: FitResult['reason']): Promise<FitResult> {
+    const { model } = this.#options;
+    if (reason === 'earlyStopped' && this.#best) {
+      await model.setWeights(this.#best.weights);
+      this.#last = this.#best.event ?? (this.#last && (await this.#testBest(this.#last)));
+    } else if (this.#settings.perStep.averageDecay > 0) await model.swapAverage();
+    const last = this.#last;
+    // In a training of less than one epoch, the partial epoch is the best one.
+    const part = last && { epoch: last.epoch, value: choosingMetric(last).value };
+    return { reason, last, best: this.#loop.best ?? part ?? null, loop: this.#loop };
+  }
+
+  /** Trains to the end of the epoch or of the training, with checkpoints on the way. */
+  async #trainEpoch(): Promise<void> {
+    const { stepsPerEpoch } = this.extent;
+    const to = Math.min(stepsPerEpoch, this.#totalSteps - (this.#loop.epoch - 1) * stepsPerEpoch);
+    while (this.#loop.step < to) {
+      await this.#stopIfAborted();
+      await this.#trainPart(to);
+      if (this.#loop.step < to && !this.#options.signal?.aborted) await this.#checkpoint();
+    }
+    await this.#stopIfAborted();
+  }
+
+  /** Trains the current epoch up to step `to`, the next checkpoint or an abort. */
+  async #trainPart(to: number): Promise<void> {
+    const { model, trainLoader, optimizer, epochs, checkpointEvery, signal } = this.#options;
+    const { callbacks, perStep } = this.#settings;
+    const { epoch, step: from } = this.#loop;
     const due = new AbortController();
-    let end = to;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    if (checkpointEvery && 'steps' in checkpointEvery) {
-      const every = checkpointEvery.steps;
-      end = Math.min(to, groupEnd(from + every - (loop.totalSteps % every)));
-    } else if (checkpointEvery) timer = setTimeout(() => due.abort(), checkpointEvery.seconds * 1000);
-    const rates = Float64Array.from({ length: end - from }, (_, i) => rateOf(from + i));
-    const { epoch } = loop;
+    const timer =
+      checkpointEvery && 'seconds' in checkpointEvery
+        ? setTimeout(() => due.abort(), checkpointEvery.seconds * 1000)
+        : undefined;
+    const end = Math.min(to, this.#nextCheckpoint());
+    const rates = Float64Array.from({ length: end - from }, (_, i) => this.#rateOf(from + i));
     try {
       const result = await model.train(trainLoader, {
-        ...stepOptions,
+        ...perStep,
         epoch,
         optimizer,
         from,
@@ -221,181 +229,107 @@ export async function fit(options: FitOptions): Promise<FitResult> {
         signal: signal ? AbortSignal.any([signal, due.signal]) : due.signal,
         onStep: ({ step, loss }) => {
           const lr = rates[step - from - 1]!;
-          const event = { epoch, epochs, step, steps: stepsPerEpoch, loss, lr };
+          const event = { epoch, epochs, step, steps: trainLoader.length, loss, lr };
           for (const callback of callbacks) callback.step?.(event);
         },
       });
-      let { lossSum, correct, images } = loop.running;
-      for (const [i, loss] of result.losses.entries()) {
-        const batch = batchOf(trainLoader, from + i);
-        lossSum += loss * batch;
-        correct += result.correct[i]!;
-        images += batch;
-      }
-      loop = {
-        ...loop,
-        step: from + result.steps,
-        totalSteps: loop.totalSteps + result.steps,
-        optimizerSteps: loop.optimizerSteps + updates(from + result.steps) - updates(from),
-        running: { lossSum, correct, images },
-      };
-      timed = { seconds: timed.seconds + result.seconds, images: timed.images + result.images };
-      return from + result.steps < to;
+      this.#loop = afterSteps(this.#loop, result, trainLoader, perStep.accumulate);
+      const { seconds, images } = this.#timed;
+      this.#timed = { seconds: seconds + result.seconds, images: images + result.images };
     } finally {
       clearTimeout(timer);
     }
   }
 
-  // A finished training continues only if epochs or steps were raised.
-  const ended = resume?.loop.finished === true && !hasMore(resume.loop, { ...options, stepsPerEpoch });
-  if (ended) {
-    loop = resume.loop;
-    const { earlyStopping = 0 } = options;
-    const gaveUp = earlyStopping > 0 && (loop.counters.sinceBest ?? 0) >= earlyStopping;
-    if (gaveUp || loop.totalSteps < lastTotal) reason = 'earlyStopped';
+  /** The step of the epoch at which a checkpoint is due: at the end of a group of accumulated batches. */
+  #nextCheckpoint(): number {
+    const { checkpointEvery: every, trainLoader } = this.#options;
+    if (!every || !('steps' in every)) return trainLoader.length;
+    const { accumulate } = this.#settings.perStep;
+    const { step, totalSteps } = this.#loop;
+    const next = step + every.steps - (totalSteps % every.steps);
+    return Math.min(trainLoader.length, Math.ceil(next / accumulate) * accumulate);
   }
 
-  while (!ended && (loop.totalSteps < lastTotal || loop.step > 0)) {
-    // Train.
-    const { epoch } = loop;
-    const to = Math.min(stepsPerEpoch, lastTotal - (epoch - 1) * stepsPerEpoch);
-    while (loop.step < to) {
-      await stopIfAborted();
-      const due = await trainPart(to);
-      if (due && !signal?.aborted) await checkpoint();
-    }
-    await stopIfAborted();
-
-    // Check the weights before they are tested or kept; the test does not change them.
-    const state = await finiteState();
-
-    // Test.
-    const lr = rateOf(Math.max(0, loop.step - 1));
-    if (averageDecay > 0) await model.swapAverage();
-    let test: EvaluateResult;
-    let validation: EvaluateResult | undefined;
+  /** Tests the weights, or their moving average if there is one. @throws VggError if a loss is not finite. */
+  async #test(): Promise<EpochEvent> {
+    const { model, testLoader, validationLoader, epochs, signal } = this.#options;
+    const averaged = this.#settings.perStep.averageDecay > 0;
+    if (averaged) await model.swapAverage();
+    let tested: Pick<Parameters<typeof epochEvent>[1], 'test' | 'validation'>;
     try {
-      validation = validationLoader && (await model.evaluate(validationLoader, signal));
-      test = await model.evaluate(testLoader, signal);
+      const validation = validationLoader && (await model.evaluate(validationLoader, signal));
+      tested = { validation, test: await model.evaluate(testLoader, signal) };
     } finally {
-      if (averageDecay > 0) await model.swapAverage();
+      if (averaged) await model.swapAverage();
     }
-    await stopIfAborted();
-    if (validation) requireFiniteLoss('validation', validation.loss, placeOf(loop), lr);
-    requireFiniteLoss('test', test.loss, placeOf(loop), lr);
-    const { lossSum, correct, images: seen } = loop.running;
-    last = {
-      epoch,
-      epochs,
-      step: loop.totalSteps,
-      lr,
-      trainLoss: lossSum / seen,
-      trainAccuracy: correct / seen,
-      ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
-      testLoss: test.loss,
-      testAccuracy: test.accuracy,
-      testTopFive: test.topFive,
-      trainSeconds: timed.seconds,
-      testSeconds: test.seconds + (validation?.seconds ?? 0),
-      imagesPerSecond: timed.seconds > 0 ? timed.images / timed.seconds : 0,
-    };
-
-    // Update the loop's state.
-    const chosenBy = validation ?? test;
-    const whole = loop.step === stepsPerEpoch;
-    // A partial epoch is not recorded as the best or a plateau: after a resume, the whole epoch counts.
-    const better = loop.best === null || (whole && chosenBy.accuracy > loop.best.value);
-    const { lowestLoss = Infinity, waited = 0, plateaus = 0 } = loop.counters;
-    const plateau = nextPlateau({ lowest: lowestLoss, waited, plateaus }, chosenBy.loss, patience);
-    const sinceBest = better ? 0 : (loop.counters.sinceBest ?? 0) + 1;
-    const stopped = whole && earlyStopping > 0 && sinceBest >= earlyStopping;
-    if (whole) {
-      timed = untimed;
-      loop = {
-        ...loop,
-        ...{ epoch: epoch + 1, step: 0, running: start.running },
-        best: better ? { epoch, value: chosenBy.accuracy } : loop.best,
-        counters: {
-          sinceBest,
-          plateaus: plateau.plateaus,
-          waited: plateau.waited,
-          // JSON, and so a checkpoint, cannot hold Infinity.
-          ...(plateau.lowest < Infinity && { lowestLoss: plateau.lowest }),
-        },
-      };
-    }
-    loop = { ...loop, finished: stopped || loop.totalSteps >= lastTotal };
-    for (const callback of callbacks) await callback.epoch?.(last);
-    if (better && (earlyStopping > 0 || callbacks.some((callback) => callback.best))) {
-      let tested = state;
-      if (averageDecay > 0) {
-        await model.swapAverage();
-        tested = await model.state();
-        await model.swapAverage();
-      }
-      if (earlyStopping > 0) bestWeights = tested.weights;
-      bestEvent = last;
-      const now: Snapshot = { loop, state: tested, timed };
-      for (const callback of callbacks) await callback.best?.(now, last);
-    }
-    await checkpoint(state);
-    if (stopped) {
-      reason = 'earlyStopped';
-      break;
-    }
-    if (loop.finished) break;
-    await stopIfAborted();
+    await this.#stopIfAborted();
+    const lr = this.#lastRate();
+    const { test, validation } = tested;
+    if (validation) requireFiniteLoss('validation', validation.loss, placeOf(this.#loop), lr);
+    requireFiniteLoss('test', test.loss, placeOf(this.#loop), lr);
+    return epochEvent(this.#loop, { epochs, lr, timed: this.#timed, ...tested });
   }
 
-  if (reason === 'earlyStopped' && bestWeights) {
-    await model.setWeights(bestWeights);
-    if (bestEvent) last = bestEvent;
-    else if (last) {
-      // The best epoch was before the training was resumed.
-      const { loss, accuracy, topFive } = await model.evaluate(testLoader);
-      const validation = validationLoader && (await model.evaluate(validationLoader));
-      last = {
-        ...last,
-        epoch: loop.best!.epoch,
-        ...(validation && { validationLoss: validation.loss, validationAccuracy: validation.accuracy }),
-        ...{ testLoss: loss, testAccuracy: accuracy, testTopFive: topFive },
-      };
+  /** The event of the best epoch if it was before the training was resumed; the model has its weights. */
+  async #testBest(last: EpochEvent): Promise<EpochEvent> {
+    const { model, testLoader, validationLoader } = this.#options;
+    const test = await model.evaluate(testLoader);
+    const validation = validationLoader && (await model.evaluate(validationLoader));
+    return { ...last, epoch: this.#loop.best!.epoch, ...testFigures(test, validation) };
+  }
+
+  /** Keeps the weights that were tested, for early stopping and the callbacks. */
+  async #keepBest(trained: TrainingState, event: EpochEvent): Promise<void> {
+    const { model } = this.#options;
+    const { callbacks, earlyStopping, perStep } = this.#settings;
+    if (earlyStopping === 0 && !callbacks.some((callback) => callback.best)) return;
+    let tested = trained;
+    if (perStep.averageDecay > 0) {
+      await model.swapAverage();
+      tested = await model.state();
+      await model.swapAverage();
     }
-  } else if (averageDecay > 0) await model.swapAverage();
-  // In a training of less than one epoch, the partial epoch is the best one.
-  const part = last && { epoch: last.epoch, value: last.validationAccuracy ?? last.testAccuracy };
-  return { reason, last, best: loop.best ?? part ?? null, loop };
-}
+    if (earlyStopping > 0) this.#best = { weights: tested.weights, event };
+    const snapshot = { loop: this.#loop, state: tested, timed: this.#timed };
+    for (const callback of callbacks) await callback.best?.(snapshot, event);
+  }
 
-/** The options that decide where a training ends. */
-export interface Extent extends Pick<FitOptions, 'epochs' | 'steps' | 'accumulate' | 'earlyStopping'> {
-  readonly stepsPerEpoch: number;
-}
+  async #checkpoint(known?: TrainingState): Promise<void> {
+    const { callbacks } = this.#settings;
+    if (!callbacks.some((callback) => callback.checkpoint)) return;
+    const state = known ?? (await this.#finiteState());
+    const snapshot = { loop: this.#loop, state, timed: this.#timed };
+    for (const callback of callbacks) await callback.checkpoint?.(snapshot);
+  }
 
-/** Whether a training at `loop` still has a step or a test to do. */
-export function hasMore({ totalSteps, step, finished, counters }: LoopState, extent: Extent): boolean {
-  const { earlyStopping = 0 } = extent;
-  if (totalSteps >= lastStep(extent)) return step > 0 && !finished;
-  return !(finished && earlyStopping > 0 && (counters.sinceBest ?? 0) >= earlyStopping);
-}
+  async #stopIfAborted(): Promise<void> {
+    const { signal } = this.#options;
+    if (!signal?.aborted) return;
+    await this.#checkpoint();
+    signal.throwIfAborted();
+  }
 
-/** The progress of a training in words: `after epoch 2, step 14`. */
-export function placeOf({ epoch, step }: Pick<LoopState, 'epoch' | 'step'>): string {
-  if (step > 0) return `after epoch ${epoch}, step ${step}`;
-  return epoch > 1 ? `after epoch ${epoch - 1}` : 'from the start';
-}
+  /** The session's state. Weights that are not finite must never be kept. */
+  async #finiteState(): Promise<TrainingState> {
+    const state = await this.#options.model.state();
+    requireFinite([state.weights, state.moments.average], placeOf(this.#loop), this.#lastRate());
+    return state;
+  }
 
-/**
- * Batches of the whole training.
- * @throws UsageError if it would end inside the first group of accumulated batches.
- */
-export function lastStep({ epochs, stepsPerEpoch, steps = Infinity, accumulate = 1 }: Extent): number {
-  const last = wholeGroups(Math.min(steps, epochs * stepsPerEpoch), stepsPerEpoch, accumulate);
-  if (last > 0) return last;
-  throw new UsageError(
-    `steps ${steps} ends the training before its first optimizer step, which needs ${accumulate} batches ` +
-      `(accumulate ${accumulate}); use at least ${accumulate} steps`,
-  );
+  /** The learning rate of a step of the current epoch. */
+  #rateOf(step: number): number {
+    const { epoch, counters } = this.#loop;
+    const { stepsPerEpoch, epochs } = this.extent;
+    const { plateaus = 0 } = counters;
+    return this.#settings.schedule({
+      ...{ epoch, step, stepsPerEpoch, epochs, totalSteps: this.#totalSteps, plateaus },
+    });
+  }
+
+  #lastRate(): number {
+    return this.#rateOf(Math.max(0, this.#loop.step - 1));
+  }
 }
 
 /** @throws VggError if a checkpoint's weights are not finite; older versions could write these. */
@@ -410,25 +344,6 @@ function requireSound({ state, bestWeights }: NonNullable<FitOptions['resume']>)
   }
 }
 
-/**
- * Rejects a warm-up or early stopping that is longer than the training.
- * @throws UsageError that names the option, its value and the length of the training.
- */
-export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: number }): void {
-  const { stepsPerEpoch, earlyStopping = 0 } = extent;
-  const steps = lastStep(extent);
-  const epochs = steps / stepsPerEpoch;
-  const shown = `${Number.isInteger(epochs) ? '' : 'about '}${counted(Number(epochs.toPrecision(3)), 'epoch')}`;
-  const refuse = (name: string, value: number): never => {
-    throw new UsageError(
-      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a smaller value, or ` +
-        'train longer (epochs, steps)',
-    );
-  };
-  if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', warmup);
-  if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
-}
-
 /** @throws UsageError if the interval of checkpoints is out of range. */
 export function checkInterval(every: FitOptions['checkpointEvery']): void {
   if (every === undefined) return;
@@ -441,17 +356,4 @@ export function checkInterval(every: FitOptions['checkpointEvery']): void {
   throw new UsageError(
     `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and up to ${longestTimer}`,
   );
-}
-
-function checkRange(options: Readonly<Record<string, number>>, below: number): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (value >= 0 && value < below) continue;
-    const upper = below === Infinity ? '' : ` and below ${below}`;
-    throw new UsageError(`fit: ${name} ${value} is not a number of at least 0${upper}`);
-  }
-}
-
-/** Images in the batch of a step; the last batch of an epoch may be smaller. */
-function batchOf({ batchSize, dataset }: DataLoader, step: number): number {
-  return Math.min(batchSize, dataset.length - step * batchSize);
 }

@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Dataset, fromArrays } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
@@ -155,19 +152,6 @@ test('an aborted epoch reports how many steps were done', async () => {
   });
   expect(steps).toBeGreaterThanOrEqual(3);
   expect(steps).toBeLessThan(10);
-});
-
-test('weights survive a file', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'vggnet-'));
-  try {
-    await using trained = await compileSmall({ seed: 3 });
-    await using other = await compileSmall({ seed: 4 });
-    await trained.save(join(folder, 'weights.safetensors'));
-    await other.load(join(folder, 'weights.safetensors'));
-    expect(await other.weights()).toEqual(await trained.weights());
-  } finally {
-    await rm(folder, { recursive: true });
-  }
 });
 
 test('a closed model can be closed again and rejects everything else', async () => {

@@ -8,15 +8,17 @@
 import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import type {
-  DeviceName,
-  EvaluateResult,
-  OptimizerOptions,
-  Session,
-  StepOptions,
-  StepReport,
-  TrainingState,
-  TrainResult,
+import {
+  type DeviceName,
+  type EvaluateResult,
+  type OptimizerOptions,
+  type Purpose,
+  purposes,
+  type Session,
+  type StepOptions,
+  type StepReport,
+  type TrainingState,
+  type TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
@@ -31,13 +33,14 @@ import {
   normalizationText,
   sameNormalization,
 } from '../model/info.ts';
-import { initialWeights } from '../model/initialize.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { checkParameters, checkWeights } from '../model/safetensors.ts';
+import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
+import { sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
+import { stepKeys } from './step-options.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
@@ -48,8 +51,18 @@ export interface CompileOptions {
   readonly threads?: number;
   /** The largest training batch; 100 by default. */
   readonly batchSize?: number;
+  /**
+   * `predict`: only `evaluate` and `predict` are used, and least memory is needed. `train`: checks at once that training
+   * fits. By default memory for training is allocated when training starts.
+   */
+  readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
+  /**
+   * Weights to start from, in memory or read by parts, for instance from `openWeights`, and what is stored with them.
+   * Then no initial ones are drawn.
+   */
+  readonly weights?: Weights | (WeightSource & { readonly info?: ModelInfo });
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -98,7 +111,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device: 'optional',
     threads: 'optional',
     batchSize: 'optional',
+    purpose: 'optional',
     seed: 'optional',
+    weights: 'optional',
     classes: 'optional',
     normalization: 'optional',
     onNotice: 'optional',
@@ -109,7 +124,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     device = 'auto',
     threads,
     batchSize = 100,
+    purpose,
     seed = 0,
+    weights,
     onNotice = console.warn,
     signal,
   } = options;
@@ -118,11 +135,15 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
+  checkPurpose(purpose);
+  const source = weights && sourceOf(weights);
+  if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
     onNotice,
+    ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });
@@ -131,8 +152,25 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     signal.throwIfAborted();
   }
   const compiled = new Model(network, session, batchSize, known);
-  await compiled.setWeights(initialWeights(network, seed));
+  try {
+    if (source)
+      await compiled.adopt(
+        source,
+        weights && 'info' in weights ? weights.info : undefined,
+        'compile: weights',
+      );
+    else await session.initialize(seed);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
   return compiled;
+}
+
+/** @throws UsageError for an unknown purpose. */
+function checkPurpose(purpose: Purpose | undefined): void {
+  if (purpose === undefined || (purposes as readonly string[]).includes(purpose)) return;
+  throw new UsageError(`compile: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
 }
 
 /** The most images in a batch: more than any memory holds. */
@@ -188,7 +226,7 @@ export class Model implements AsyncDisposable {
     return this.#session.description;
   }
 
-  /** What is needed to use the weights; stored by `save` and in checkpoints. */
+  /** What is needed to use the weights; stored with them in files. */
   get info(): ModelInfo {
     return infoOf(this.network, { ...this.#learned, ...this.#given });
   }
@@ -293,8 +331,19 @@ export class Model implements AsyncDisposable {
   }
 
   /** Also resets the optimizer. @throws DataError if a parameter is missing, unknown or has another shape. */
-  setWeights(weights: Weights): Promise<void> {
-    return this.#inTurn(() => this.#session.setWeights(checkWeights(this.network, weights)));
+  setWeights(weights: Weights | WeightSource): Promise<void> {
+    return this.#inTurn(async () => {
+      const source = sourceOf(weights);
+      checkWeightShapes(this.network, source.shapes);
+      await this.#session.setWeights(source);
+    });
+  }
+
+  /**
+   * Calls `body` with the weights, to be read by parts, for instance into a file; other calls wait until it ends.
+   */
+  readWeights<T>(body: (weights: WeightSource) => Promise<T>): Promise<T> {
+    return this.#inTurn(() => body(this.#session.weightSource()));
   }
 
   /** Everything the next step depends on except its data: for a checkpoint. */
@@ -315,26 +364,18 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(() => this.#session.swapAverage());
   }
 
-  /** Writes the weights as safetensors (Node only), with `info` in the metadata. */
-  async save(path: string): Promise<void> {
-    const weights = await this.weights();
-    await (await import('../model/weight-files.ts')).saveWeights(path, weights, this.info);
-  }
-
   /**
-   * Reads weights from a safetensors file (Node only). Returns the information stored in the file, if any.
-   * @throws DataError if the weights do not fit the network, UsageError if the file names another network with the same
+   * Takes over weights from elsewhere, for instance from a file, and what is stored with them. `source` names their
+   * origin in messages.
+   * @throws DataError if the weights do not fit the network, UsageError if `info` names another network with the same
    * parameters, or classes or a normalization that differ from those given to `compile`.
    */
-  async load(path: string): Promise<ModelInfo | undefined> {
-    const { loadWeights } = await import('../model/weight-files.ts');
-    const { weights, info } = await loadWeights(path, this.network);
-    if (info) checkLoaded(path, info, this.info, this.#given);
+  async adopt(weights: Weights | WeightSource, info: ModelInfo | undefined, source = 'adopt'): Promise<void> {
+    if (info) checkLoaded(source, info, this.info, this.#given);
     await this.setWeights(weights);
     const { network: _, input: __, ...data } = info ?? { network: undefined, input: undefined };
     this.#learned = data;
     this.#loader = undefined;
-    return info;
   }
 
   /** Stops the workers and releases the memory; may be called twice. */
@@ -365,11 +406,7 @@ const trainKeys: KnownKeys<TrainOptions> = {
   rates: 'optional',
   onStep: 'optional',
   signal: 'optional',
-  accumulate: 'optional',
-  labelSmoothing: 'optional',
-  clipNorm: 'optional',
-  averageDecay: 'optional',
-  mixup: 'optional',
+  ...stepKeys,
 };
 
 function checkLoader(where: string, loader: unknown): void {

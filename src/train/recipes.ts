@@ -1,5 +1,5 @@
 /** Named sets of options: `vgg train --recipe cifar100-vgg7`. Options that a user gives override them. */
-import type { TrainConfigInput } from './config.ts';
+import type { TrainConfigInput } from './config-table.ts';
 
 export interface Recipe {
   readonly description: string;

@@ -4,8 +4,8 @@
  */
 
 import { checkOptions } from '../options.ts';
-import type { EpochRecord } from '../runs/records.ts';
 import { fixed, percent } from '../words.ts';
+import type { EpochRecord } from './records.ts';
 
 export interface StepEvent {
   /** Both count from 1. */

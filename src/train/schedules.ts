@@ -3,6 +3,7 @@
  * Any function of this type is a schedule; `withWarmup` adds a warm-up to one.
  */
 import { UsageError } from '../errors.ts';
+import { shown } from '../options.ts';
 
 /** The position of a step in the training. */
 export interface SchedulePlace {
@@ -39,6 +40,9 @@ export function stepSchedule(lr: number, stepSize: number, gamma: number): Sched
 
 /** Multiplied by `gamma` after each of the epochs `milestones`, as torch's MultiStepLR. */
 export function multiStepSchedule(lr: number, milestones: readonly number[], gamma: number): Schedule {
+  if (!Array.isArray(milestones)) {
+    throw new UsageError(`multiStepSchedule: milestones is ${shown(milestones)}, not a list of epochs`);
+  }
   if (milestones.length === 0) {
     throw new UsageError('learning rate schedule: multiStep has no milestones; name the epochs, as in 30,60');
   }

@@ -13,7 +13,8 @@ import { cannotRead, isThere, readChecked, readWhole, writeJson, writeWhole } fr
 import { makeFolder } from '../files/make-folder.ts';
 import { checkPath } from '../paths.ts';
 import { flagOf, shellWord } from '../report/command.ts';
-import { parseConfig, type TrainConfig, trainOptions } from '../train/config.ts';
+import { parseConfig } from '../train/config.ts';
+import { type TrainConfig, trainOptions } from '../train/config-table.ts';
 import type { Params } from './distributions.ts';
 import { Journal } from './journal.ts';
 import {

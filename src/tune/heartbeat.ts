@@ -149,7 +149,7 @@ export function goneWorkers(
   folder: string,
   afterSeconds: number = silentSeconds,
 ): (worker: string) => boolean {
-  const signOf = signReader(folder);
+  const signOf = signReader(checkPath('goneWorkers: the folder', folder));
   return (worker) => {
     const sign = signOf(worker);
     if (sign === undefined || sign.liveness === 'dead') return true;
@@ -162,7 +162,7 @@ export function goneWorkers(
  * running, they could not write its result. A worker that was killed leaves its file.
  */
 export function leftWorkers(folder: string): (worker: string) => boolean {
-  const signOf = signReader(folder);
+  const signOf = signReader(checkPath('leftWorkers: the folder', folder));
   return (worker) => signOf(worker) === undefined;
 }
 

@@ -1,8 +1,7 @@
 /** The loop of a search in one process: ask, run, tell. */
 import { checkOptions, checkWhole } from '../options.ts';
 import { machineFault } from './faults.ts';
-import type { Study } from './study.ts';
-import type { AskOptions } from './study-options.ts';
+import type { AskOptions, Outcome } from './study-options.ts';
 import { type Trial, TrialPruned } from './trial.ts';
 
 export interface OptimizeOptions extends AskOptions {
@@ -20,8 +19,19 @@ export interface OptimizeOptions extends AskOptions {
 /** Returns the value of a trial; throws `TrialPruned` to end it early. */
 export type Objective = (trial: Trial) => number | Promise<number>;
 
+/** What the loop needs of its study. */
+interface OptimizedStudy {
+  ask(options: AskOptions): Promise<Trial | undefined>;
+  tell(trial: Trial, outcome: Outcome): Promise<boolean>;
+  giveBack(trial: Trial, reason: string): Promise<boolean>;
+}
+
 /** See `Study.optimize`. */
-export async function optimize(study: Study, objective: Objective, options: OptimizeOptions): Promise<void> {
+export async function optimize(
+  study: OptimizedStudy,
+  objective: Objective,
+  options: OptimizeOptions,
+): Promise<void> {
   checkOptions<OptimizeOptions>('optimize', options, {
     trials: 'optional',
     jobs: 'optional',
@@ -50,7 +60,7 @@ export async function optimize(study: Study, objective: Objective, options: Opti
 }
 
 async function runTrial(
-  study: Study,
+  study: OptimizedStudy,
   objective: Objective,
   trial: Trial,
   shouldCatch: NonNullable<OptimizeOptions['shouldCatch']>,

@@ -14,7 +14,7 @@ import { type Content, duration, html, type Markup, percent } from '../report/ma
 import { pageScript } from '../report/page-script.ts';
 import { type Cell, table } from '../report/table.ts';
 import { runFiles } from '../runs/folder.ts';
-import { trainOptions } from '../train/config.ts';
+import { trainOptions } from '../train/config-table.ts';
 import { counted } from '../words.ts';
 import type { ParamValue } from './distributions.ts';
 import { isRepeatable, type PrunerSettings, type StudyFolder } from './folder.ts';

@@ -11,19 +11,15 @@
  */
 import * as z from 'zod';
 import { check, pathName } from '../check.ts';
+import { datasetFacts } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
-import { isObject } from '../options.ts';
+import { checkArgument, isObject } from '../options.ts';
 import { nearest, unknownName } from '../suggest.ts';
-import {
-  parseConfig,
-  stepsPerEpoch,
-  type TrainConfigInput,
-  trainOptions,
-  usedOptions,
-} from '../train/config.ts';
-import { checkLength } from '../train/fit.ts';
+import { parseConfig, stepsPerEpoch, usedOptions } from '../train/config.ts';
+import { type TrainConfigInput, trainOptions } from '../train/config-table.ts';
+import { checkLength } from '../train/length.ts';
 import {
   categorical,
   type Distribution,
@@ -120,6 +116,8 @@ export function parseSpace(input: unknown, where = 'space'): TuneSpace {
 
 /** The config of a point. @throws UsageError for a name that is not in the space. */
 export function configOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>, params: Params): TrainConfigInput {
+  checkArgument('configOf', 'space', space, ['parameters', 'fixed'], 'a space; make one with parseSpace');
+  checkArgument('configOf', 'params', params, [], 'an object of values by name, such as trial.params');
   const config: Record<string, unknown> = structuredClone(space.fixed);
   for (const [name, value] of Object.entries(params)) {
     const parameter = space.parameters.find((known) => known.name === name);
@@ -146,8 +144,15 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
       const config = parseConfig(configOf(space, params), 'the point');
       checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
       const { model, modelOptions } = config;
-      const key = JSON.stringify([model, modelOptions]);
-      if (!known.has(key)) known.set(key, networkProblem(model, modelOptions as Record<string, OptionValue>));
+      const { classes, shape } = datasetFacts(config);
+      const key = JSON.stringify([model, modelOptions, classes, shape]);
+      if (!known.has(key)) {
+        const options = modelOptions as Record<string, OptionValue>;
+        known.set(
+          key,
+          problemOf(() => buildNetwork(createModel(model, { classes, options }), shape)),
+        );
+      }
       return known.get(key);
     } catch (error) {
       if (error instanceof VggError) return error.message;
@@ -156,10 +161,9 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
   };
 }
 
-function networkProblem(model: string, options: Readonly<Record<string, OptionValue>>): string | undefined {
+function problemOf(build: () => unknown): string | undefined {
   try {
-    // All data sets have images of this shape, and the number of classes does not matter here.
-    buildNetwork(createModel(model, { classes: 10, options }), [3, 32, 32]);
+    build();
     return undefined;
   } catch (error) {
     if (error instanceof VggError) return error.message;

@@ -1,25 +1,33 @@
 /** A running trial, as its objective sees it. */
 import { checkWhole } from '../options.ts';
 import type { Params } from './distributions.ts';
+import type { Journal } from './journal.ts';
 import { enqueuedParams, lastStep, parentOf } from './lineage.ts';
 import type { Pruner } from './pruners.ts';
-import { intermediateRecord, trialUserAttrRecord } from './records.ts';
+import { type Direction, intermediateRecord, trialUserAttrRecord } from './records.ts';
 import type { FrozenTrial } from './replay.ts';
-import type { Study } from './study.ts';
 
 /** Thrown by an objective to end its trial early. */
 export class TrialPruned extends Error {
   override name = 'TrialPruned';
 }
 
+/** What a trial needs of its study. */
+export interface TrialStudy {
+  readonly direction: Direction;
+  readonly trials: readonly FrozenTrial[];
+  readonly journal: Pick<Journal, 'append'>;
+  frozen(id: number): FrozenTrial;
+}
+
 /** Made by `study.ask`. */
 export class Trial {
   /** Unique in the journal. */
   readonly id: number;
-  readonly #study: Study;
+  readonly #study: TrialStudy;
   readonly #pruner: Pruner;
 
-  constructor(study: Study, pruner: Pruner, id: number) {
+  constructor(study: TrialStudy, pruner: Pruner, id: number) {
     this.id = id;
     this.#study = study;
     this.#pruner = pruner;

@@ -9,13 +9,13 @@
 import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
-import { loadDataset } from '../data/named.ts';
+import { loadDataset } from '../data/load.ts';
 import { DataError, MachineError, VggError } from '../errors.ts';
 import { cannotWrite, checkReplaceable, isThere, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
-import { runFiles } from '../runs/folder.ts';
+import { isRun, runFiles } from '../runs/folder.ts';
 import { runTraining } from '../runs/training.ts';
-import type { TrainConfig } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 import type { EpochEvent } from '../train/reporters.ts';
 import { checkTrials } from './check.ts';
 import type { Params } from './distributions.ts';
@@ -172,11 +172,11 @@ async function trainTrial(
       ...(threads !== undefined && { threads }),
     };
     // A trial that was given back has its own run. A predecessor may have ended before its first checkpoint.
-    let resumes = isThere(join(run, runFiles.config));
+    let resumes = isRun(run);
     for (let from = parent; from !== undefined && !resumes; from = parentOf(study.trials[from]!)) {
       resumes = await takeOver(folder.runOf(from), run);
     }
-    const { last, training } = await runTraining(config, {
+    const { last, training } = await runTraining(resumes ? { threads: config.threads } : config, {
       ...(resumes ? { resume: run } : { folder: run }),
       onNotice,
       onStart: (started) => {
@@ -232,7 +232,7 @@ const lastValue = ({ lastStep, frozen }: Trial): number =>
  * @throws VggError where it cannot be copied.
  */
 async function takeOver(from: string, to: string): Promise<boolean> {
-  if (!isThere(join(from, runFiles.last)) || !isThere(join(from, runFiles.config))) return false;
+  if (!isThere(join(from, runFiles.last)) || !isRun(from)) return false;
   const copy = `${to}.part`;
   try {
     await rm(copy, { recursive: true, force: true });

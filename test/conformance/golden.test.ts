@@ -97,7 +97,7 @@ describe.each(devices)('$name', ({ open, threads, every, curveSteps, multiplyAdd
     }
   });
 
-  describe('batch normalization and dropout train like PyTorch', () => {
+  describe('batch normalization, dropout and average pools train like PyTorch', () => {
     // Cases are few, and each takes another way through the plan.
     const cases = every > 3 ? someOf(normalizedGoldens) : normalizedGoldens;
     test.each(cases)('$name', async (golden) => {

@@ -6,7 +6,14 @@ import type { LayerSpec, Weight } from '../../src/model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
 import { expectAllClose } from '../allclose.ts';
-import { flattenedCases, lastLayerCases, listedCases, normalizedCases, randomCase } from '../cases.ts';
+import {
+  averagedCases,
+  flattenedCases,
+  lastLayerCases,
+  listedCases,
+  normalizedCases,
+  randomCase,
+} from '../cases.ts';
 import { compareWithReference } from '../compare.ts';
 import { devices } from '../devices.ts';
 import { randomImages } from '../expected.ts';
@@ -17,7 +24,7 @@ const largestOf = (values: Float32Array): number => values.reduce((a, b) => Math
 const others = devices.filter(({ open }) => open !== openReference);
 
 const allCases = [
-  ...[...listedCases, ...normalizedCases, ...lastLayerCases, ...flattenedCases],
+  ...[...listedCases, ...normalizedCases, ...averagedCases, ...lastLayerCases, ...flattenedCases],
   ...Array.from({ length: 150 }, (_, i) => randomCase(i + 1)),
 ];
 

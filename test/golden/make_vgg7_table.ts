@@ -8,7 +8,7 @@
  */
 import { existsSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
-import { loadDataset } from '../../src/data/named.ts';
+import { loadDataset } from '../../src/data/load.ts';
 import {
   adam,
   compile,

@@ -1,12 +1,12 @@
 /**
  * Compares kernels with plain loops in float64. A kernel runs on a small memory of random values, the plain version on a
  * float64 copy of it. Then all values are compared: those that the plain version changed must agree within rounding, all
- * others must be unchanged to the bit.
+ * others must be unchanged to the bit. Bytes that a kernel writes are expected in a copy of their own, and are exact.
  */
 import { random } from '../../data/random.ts';
 import type { ParameterTypes } from '../language.ts';
 
-/** By name; pointers count floats here. */
+/** By name; pointers and offsets count floats. */
 export type Arguments = Readonly<Record<string, number>>;
 
 /** Views of one memory. */
@@ -21,9 +21,16 @@ export interface KernelCheck {
   readonly title: string;
   readonly arguments: Arguments;
   /**
-   * The expected effect on memory. `before` is the memory before the kernel runs, `lanes` its widest vector.
+   * The expected effect on memory, and on its bytes if the kernel writes bytes. `before` is the memory before the kernel
+   * runs, `lanes` its widest vector.
    */
-  readonly plain: (memory: Float64Array, a: Arguments, before: Views, lanes: number) => void;
+  readonly plain: (
+    memory: Float64Array,
+    a: Arguments,
+    before: Views,
+    lanes: number,
+    bytes: Uint8Array,
+  ) => void;
   /** Writes values that must not be random. */
   readonly prepare?: (views: Views, a: Arguments) => void;
   /** Ranges of working memory, [from, to), whose content is not part of the result. */
@@ -64,7 +71,7 @@ export function argumentsOf(check: KernelCheck, parameters: ParameterTypes): num
   return names.map((name) => {
     const value = check.arguments[name];
     if (value === undefined) throw new TypeError(`${check.title}: argument ${name} is missing`);
-    return parameters[name] === 'pointer' ? 4 * value : value;
+    return value;
   });
 }
 
@@ -88,7 +95,8 @@ export function runCheck(
   prepareCheck(check, views);
   const before = viewsOf(views.floats.slice().buffer);
   const expected = Float64Array.from(before.floats);
-  plain(expected, named, before, lanes);
+  const exact = viewsOf(views.floats.slice().buffer);
+  plain(expected, named, before, lanes, exact.bytes);
   call(values);
   let written = 0;
   let scale = 1e-3;
@@ -102,6 +110,14 @@ export function runCheck(
   for (let at = 0; at < expected.length; at++) {
     const value = expected[at]!;
     const found = views.floats[at]!;
+    if (exact.words[at] !== before.words[at]) {
+      if (views.words[at] === exact.words[at]) continue;
+      const [is, should] = [views, exact].map(({ bytes }) => bytes.subarray(4 * at, 4 * at + 4).join(' '));
+      return {
+        error: Number.POSITIVE_INFINITY,
+        complaint: `${check.title}: the bytes of float ${at} are ${is} instead of ${should}`,
+      };
+    }
     if (Object.is(value, found) || ignored.some(([from, to]) => at >= from && at < to)) continue;
     const touched = value !== before.floats[at];
     const difference = Math.abs(found - value) / scale;

@@ -24,13 +24,13 @@ const sizes = combinations({
   stepPixel: [3, 10],
 });
 
-export const directForward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+export const directForward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
   sizes.map(
     (size): KernelCheck => ({
-      title: `${inWords(size)}, floor ${floor}`,
+      title: `${inWords(size)}, threshold ${threshold}`,
       arguments: {
         ...{ out: 1001, outRow: 1401, outPixel: 67, map: 12_002, mapRow: 301, stepRow: 290 },
-        ...{ weights: 20_003, weightRow: 65, bias: 30_001, floor },
+        ...{ weights: 20_003, weightRow: 65, bias: 30_001, threshold },
         ...size,
       },
       plain(m, a) {
@@ -43,7 +43,7 @@ export const directForward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINIT
           });
           sums.forEach((row, y) => {
             row.forEach((sum, x) => {
-              m[a.out! + y * a.outRow! + x * a.outPixel! + filter] = Math.max(a.floor!, sum);
+              m[a.out! + y * a.outRow! + x * a.outPixel! + filter] = Math.max(a.threshold!, sum);
             });
           });
         }

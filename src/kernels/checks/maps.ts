@@ -2,7 +2,7 @@ import { lineFloats } from '../language.ts';
 import { byteLevels } from '../maps.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
-const floors = [0, Number.NEGATIVE_INFINITY];
+const thresholds = [0, Number.NEGATIVE_INFINITY];
 
 /** Calls `body` for the rows and columns of a table. */
 function each(rows: number, columns: number, body: (row: number, column: number) => void): void {
@@ -22,7 +22,7 @@ export const fill: readonly KernelCheck[] = combinations({ rows: [1, 3], length:
 );
 
 export const relu: readonly KernelCheck[] = combinations({
-  floor: floors,
+  threshold: thresholds,
   rows: [1, 3],
   length: [4, 12, 44],
 }).map((size) => ({
@@ -33,7 +33,7 @@ export const relu: readonly KernelCheck[] = combinations({
   },
   plain(m, a) {
     each(a.rows!, a.length!, (y, x) => {
-      m[a.out! + y * a.outRow! + x] = Math.max(a.floor!, m[a.map! + y * a.mapRow! + x]!);
+      m[a.out! + y * a.outRow! + x] = Math.max(a.threshold!, m[a.map! + y * a.mapRow! + x]!);
     });
   },
 }));
@@ -52,7 +52,7 @@ export const multiply: readonly KernelCheck[] = combinations({ rows: [1, 3], len
 );
 
 export const reluBackward: readonly KernelCheck[] = combinations({
-  floor: floors,
+  threshold: thresholds,
   rows: [1, 3],
   length: [4, 12, 44],
 }).map((size) => ({
@@ -67,14 +67,14 @@ export const reluBackward: readonly KernelCheck[] = combinations({
   },
   plain(m, a) {
     each(a.rows!, a.length!, (y, x) => {
-      const open = m[a.activation! + y * a.activationRow! + x]! > a.floor!;
+      const open = m[a.activation! + y * a.activationRow! + x]! > a.threshold!;
       m[a.out! + y * a.outRow! + x] = open ? m[a.gradient! + y * a.gradientRow! + x]! : 0;
     });
   },
 }));
 
 export const addBias: readonly KernelCheck[] = combinations({
-  floor: floors,
+  threshold: thresholds,
   rows: [1, 3],
   columns: [4, 12, 44],
 }).map((size) => ({
@@ -83,7 +83,7 @@ export const addBias: readonly KernelCheck[] = combinations({
   plain(m, a) {
     each(a.rows!, a.columns!, (y, x) => {
       const at = a.out! + y * a.outRow! + x;
-      m[at] = Math.max(a.floor!, m[at]! + m[a.bias! + x]!);
+      m[at] = Math.max(a.threshold!, m[at]! + m[a.bias! + x]!);
     });
   },
 }));
@@ -224,7 +224,7 @@ export const loadImage: readonly KernelCheck[] = placements.flatMap(({ flip, ...
   })),
 );
 
-export const touch: readonly KernelCheck[] = combinations({ rows: [1, 3], length: [4, 32, 44] }).map(
+export const prefetchRows: readonly KernelCheck[] = combinations({ rows: [1, 3], length: [4, 32, 44] }).map(
   (size) => ({
     title: inWords(size),
     arguments: { out: 1001, map: 2003, mapRow: 52, ...size },

@@ -2,7 +2,7 @@ import { type Arguments, combinations, inWords, type KernelCheck } from './check
 
 /** Columns around and beyond the sums that are formed side by side, channels that end in narrow vectors. */
 const sizes = { rows: [1, 3], columns: [1, 4, 11], channels: [4, 12, 28] } as const;
-const floors = [0, Number.NEGATIVE_INFINITY];
+const thresholds = [0, Number.NEGATIVE_INFINITY];
 
 const map = { map: 2000, mapRow: 391, mapPixel: 30 };
 const gradient = { gradient: 4000, gradientRow: 375, gradientPixel: 29 };
@@ -73,28 +73,30 @@ export const channelMoments: readonly KernelCheck[] = combinations({ before: [0,
     ),
 );
 
-export const normalize: readonly KernelCheck[] = combinations({ floor: floors, ...sizes }).map((size) => {
-  const { mean, scale, shift } = perChannel;
-  return {
-    title: inWords(size),
-    arguments: { ...out, ...map, mean, scale, shift, ...size },
-    prepare({ floats }, a) {
-      floats[a.map! + 1] = Number.NaN;
-    },
-    plain(m, a) {
-      channels(
-        a,
-        (c, forEach) =>
-          forEach((to, from) => {
-            const value = (m[from!]! - m[mean + c]!) * m[scale + c]! + m[shift + c]!;
-            m[to!] = Math.max(a.floor!, value);
-          }),
-        'out',
-        'map',
-      );
-    },
-  };
-});
+export const normalize: readonly KernelCheck[] = combinations({ threshold: thresholds, ...sizes }).map(
+  (size) => {
+    const { mean, scale, shift } = perChannel;
+    return {
+      title: inWords(size),
+      arguments: { ...out, ...map, mean, scale, shift, ...size },
+      prepare({ floats }, a) {
+        floats[a.map! + 1] = Number.NaN;
+      },
+      plain(m, a) {
+        channels(
+          a,
+          (c, forEach) =>
+            forEach((to, from) => {
+              const value = (m[from!]! - m[mean + c]!) * m[scale + c]! + m[shift + c]!;
+              m[to!] = Math.max(a.threshold!, value);
+            }),
+          'out',
+          'map',
+        );
+      },
+    };
+  },
+);
 
 export const normalizeSums: readonly KernelCheck[] = combinations({ accumulate: [0, 1], ...sizes }).map(
   (size) => ({
@@ -121,29 +123,30 @@ export const normalizeSums: readonly KernelCheck[] = combinations({ accumulate: 
 );
 
 /** Into a separate map, and in place of the gradient. */
-export const normalizeBackward: readonly KernelCheck[] = combinations({ floor: floors, ...sizes }).flatMap(
-  (size) => {
-    const { mean, scale, offset, slope } = perChannel;
-    const { gradient: place, gradientRow, gradientPixel } = gradient;
-    const inPlace = { out: place, outRow: gradientRow, outPixel: gradientPixel };
-    return [out, inPlace].map(
-      (target): KernelCheck => ({
-        title: `${inWords(size)}${target === out ? '' : ', in place'}`,
-        arguments: { ...target, ...gradient, ...map, mean, scale, offset, slope, ...size },
-        plain(m, a) {
-          channels(
-            a,
-            (c, forEach) =>
-              forEach((to, of, from) => {
-                const free = m[of!]! - m[offset + c]! - (m[from!]! - m[mean + c]!) * m[slope + c]!;
-                m[to!] = m[from!]! > a.floor! ? free * m[scale + c]! : 0;
-              }),
-            'out',
-            'gradient',
-            'map',
-          );
-        },
-      }),
-    );
-  },
-);
+export const normalizeBackward: readonly KernelCheck[] = combinations({
+  threshold: thresholds,
+  ...sizes,
+}).flatMap((size) => {
+  const { mean, scale, offset, slope } = perChannel;
+  const { gradient: place, gradientRow, gradientPixel } = gradient;
+  const inPlace = { out: place, outRow: gradientRow, outPixel: gradientPixel };
+  return [out, inPlace].map(
+    (target): KernelCheck => ({
+      title: `${inWords(size)}${target === out ? '' : ', in place'}`,
+      arguments: { ...target, ...gradient, ...map, mean, scale, offset, slope, ...size },
+      plain(m, a) {
+        channels(
+          a,
+          (c, forEach) =>
+            forEach((to, of, from) => {
+              const free = m[of!]! - m[offset + c]! - (m[from!]! - m[mean + c]!) * m[slope + c]!;
+              m[to!] = m[from!]! > a.threshold! ? free * m[scale + c]! : 0;
+            }),
+          'out',
+          'gradient',
+          'map',
+        );
+      },
+    }),
+  );
+});

@@ -1,34 +1,40 @@
-import { adamSettings, adamValues, sgdSettings, sgdValues } from '../optimizer.ts';
-import type { KernelCheck } from './check.ts';
+import { range } from '../language.ts';
+import { adamSettings, adamValues, mostSlots, sgdSettings, sgdValues } from '../optimizer.ts';
+import type { Arguments, KernelCheck } from './check.ts';
 
-export const reduceSlots: readonly KernelCheck[] = [
-  ...[1, 2, 5].map(
-    (slotCount): KernelCheck => ({
-      title: `${slotCount} slots`,
-      arguments: { gradient: 1000, slots: 2000, slotStride: 65, slotCount, length: 60 },
+/** The sum of slots `from` … `to` − 1 at a position, in float32: the order of additions decides the bits. */
+function slotSum(m: ArrayLike<number>, a: Arguments, from: number, to: number, i: number): number {
+  if (to - from === 1) return m[a.slots! + from * a.slotStride! + i]!;
+  let half = 1;
+  while (2 * half < to - from) half *= 2;
+  return Math.fround(slotSum(m, a, from, from + half, i) + slotSum(m, a, from + half, to, i));
+}
+
+const slotCounts = [...range(33).map((i) => i + 1), mostSlots];
+
+// Into memory of its own, and as in the engine into the first slot.
+export const reduceSlots: readonly KernelCheck[] = slotCounts.flatMap((slotCount) =>
+  (slotCount === 1 ? [1000] : [1000, 2000]).map(
+    (gradient): KernelCheck => ({
+      title: `${slotCount} slots${gradient === 2000 ? ' in place' : ''}`,
+      arguments: { gradient, slots: 2000, slotStride: 65, slotCount, length: 60 },
+      prepare({ floats }, a) {
+        // The sum of zeros is −0 only if all are.
+        for (const slot of range(slotCount)) floats[a.slots! + slot * a.slotStride! + 1] = -0;
+      },
       plain(m, a) {
-        for (let i = 0; i < a.length!; i++) {
-          let sum = 0;
-          for (let slot = 0; slot < slotCount; slot++) sum += m[a.slots! + slot * a.slotStride! + i]!;
-          m[a.gradient! + i] = sum;
-        }
+        const sums = range(a.length!).map((i) => slotSum(m, a, 0, slotCount, i));
+        m.set(sums, a.gradient!);
+      },
+      inspect({ floats }, a, before) {
+        const wrong = range(a.length!).find(
+          (i) => !Object.is(floats[a.gradient! + i], slotSum(before.floats, a, 0, slotCount, i)),
+        );
+        return wrong === undefined ? undefined : `the sum at ${wrong} differs in its bits`;
       },
     }),
   ),
-  // As in the engine, the first slot receives the sum; the order of additions decides the bits.
-  {
-    title: 'in place, slot by slot in float32',
-    arguments: { gradient: 2000, slots: 2000, slotStride: 64, slotCount: 4, length: 60 },
-    plain(m, a) {
-      for (let i = 0; i < a.length!; i++) {
-        let sum = m[a.slots! + i]!;
-        for (let slot = 1; slot < a.slotCount!; slot++)
-          sum = Math.fround(sum + m[a.slots! + slot * a.slotStride! + i]!);
-        m[a.gradient! + i] = sum;
-      }
-    },
-  },
-];
+);
 
 export const sumSquares: readonly KernelCheck[] = [4, 8, 60].map((length) => ({
   title: `${length} values`,

@@ -20,20 +20,36 @@ const poolings: readonly Pooling[] = [
   { kernel: [4, 2], stride: [1, 1], padding: [2, 1], size: [1, 1] },
 ];
 
+/** The byte's last position, and more positions than a byte has, of which padding takes some. */
+const largest: Pooling = { kernel: [16, 16], stride: [1, 1], padding: [0, 0], size: [17, 16] };
+const tooLarge: Pooling = { kernel: [17, 16], stride: [2, 1], padding: [8, 0], size: [19, 18] };
+
 const inWords = ({ kernel, stride, padding, size }: Pooling): string =>
   `${kernel.join('×')}, stride ${stride.join('×')}, padding ${padding.join('×')} on ${size.join('×')}`;
+
+/** Of the winners' view of memory. */
+type Winners = 'bytes' | 'floats';
+
+const winnerStrides = {
+  bytes: { winnerRow: 81, winnerPixel: 8 },
+  floats: { winnerRow: 310, winnerPixel: 30 },
+} as const;
 
 function windowArguments({ kernel, stride, padding, size }: Pooling): Record<string, number> {
   const places = [0, 1].map((i) => Math.floor((size[i]! + 2 * padding[i]! - kernel[i]!) / stride[i]!) + 1);
   return {
     ...{ pooled: 1001, pooledRow: 290, pooledPixel: 29 },
-    ...{ winners: 8002, winnerRow: 310, winnerPixel: 30 },
-    ...{ map: 16_003, mapRow: 400, mapPixel: 31 },
+    ...{ map: 16_003, mapRow: Math.max(400, size[1] * 31 + 2), mapPixel: 31 },
     ...{ height: size[0], width: size[1], pooledHeight: places[0]!, pooledWidth: places[1]!, channels },
     ...{ kernelHeight: kernel[0], kernelWidth: kernel[1] },
     ...{ strideY: stride[0], strideX: stride[1], paddingY: padding[0], paddingX: padding[1] },
   };
 }
+
+const maxArguments = (pooling: Pooling, winners: Winners): Record<string, number> => ({
+  ...windowArguments(pooling),
+  ...{ winners: 8002, ...winnerStrides[winners] },
+});
 
 /** Calls `body` for each window and channel with the places that it has in the map, by position in the window. */
 function eachWindow(
@@ -60,66 +76,84 @@ function eachWindow(
 
 const pooledAt = (a: Arguments, y: number, x: number, c: number): number =>
   a.pooled! + y * a.pooledRow! + x * a.pooledPixel! + c;
-const winnerAt = (a: Arguments, y: number, x: number, c: number): number =>
-  a.winners! + y * a.winnerRow! + x * a.winnerPixel! + c;
+/** The index of a winner in its view. */
+const winnerAt = (winners: Winners, a: Arguments, y: number, x: number, c: number): number =>
+  (winners === 'bytes' ? 4 : 1) * (a.winners! + y * a.winnerRow! + x * a.winnerPixel!) + c;
 const gradientAt = (a: Arguments, y: number, x: number, c: number): number =>
   a.gradient! + y * a.gradientRow! + x * a.gradientPixel! + c;
 
-export const maxPool: readonly KernelCheck[] = poolings.map((pooling) => ({
-  title: inWords(pooling),
-  arguments: windowArguments(pooling),
-  prepare({ floats }, a) {
-    // Few different values give ties; all are below 0, so that padding would win; some are NaN and −∞.
-    eachWindow(a, (_y, _x, c, places) => {
-      for (const at of places.values()) {
-        floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
-        if (c === 2 && at % 3 === 0) floats[at] = Number.NaN;
-      }
-    });
-  },
-  plain(m, a) {
-    eachWindow(a, (y, x, c, places) => {
-      let best = -1;
-      for (const [position, at] of places) {
-        const wins = best < 0 || m[at]! > m[places.get(best)!]! || Number.isNaN(m[at]!);
-        if (wins) best = position;
-      }
-      m[pooledAt(a, y, x, c)] = m[places.get(best)!]!;
-      m[winnerAt(a, y, x, c)] = best;
-    });
-  },
-}));
+const poolChecks = (winners: Winners, own: readonly Pooling[]): KernelCheck[] =>
+  own.map((pooling) => ({
+    title: inWords(pooling),
+    arguments: maxArguments(pooling, winners),
+    prepare({ floats }, a) {
+      // Few different values give ties; all are below 0, so that padding would win; some are NaN and −∞. In one channel
+      // values grow, so that the last position wins.
+      eachWindow(a, (_y, _x, c, places) => {
+        for (const at of places.values()) {
+          floats[at] = c === 1 ? Number.NEGATIVE_INFINITY : Math.floor(2 * floats[at]!) / 2 - 2;
+          if (c === 2 && at % 3 === 0) floats[at] = Number.NaN;
+          if (c === 3) floats[at] = at / 2 ** 16 - 2;
+        }
+      });
+    },
+    plain(m, a, _before, _lanes, bytes) {
+      eachWindow(a, (y, x, c, places) => {
+        let best = -1;
+        for (const [position, at] of places) {
+          const wins = best < 0 || m[at]! > m[places.get(best)!]! || Number.isNaN(m[at]!);
+          if (wins) best = position;
+        }
+        m[pooledAt(a, y, x, c)] = m[places.get(best)!]!;
+        (winners === 'bytes' ? bytes : m)[winnerAt(winners, a, y, x, c)] = best;
+      });
+    },
+  }));
+
+export const maxPool: readonly KernelCheck[] = poolChecks('bytes', [...poolings, largest]);
+export const maxPoolLarge: readonly KernelCheck[] = poolChecks('floats', [...poolings, tooLarge]);
 
 const gradients = { gradient: 30_001, gradientRow: 330, gradientPixel: 32 } as const;
 
 /** Winners inside the map, and some pooled values clamped by a ReLU. */
-function prepareWinners({ floats }: Views, a: Arguments): void {
-  eachWindow(a, (y, x, c, places) => {
-    const positions = [...places.keys()];
-    floats[winnerAt(a, y, x, c)] = positions[(y + 2 * x + c) % positions.length]!;
-    if ((x + c) % 3 === 0) floats[pooledAt(a, y, x, c)] = 0;
-  });
-}
+const prepareWinners =
+  (winners: Winners) =>
+  (views: Views, a: Arguments): void => {
+    eachWindow(a, (y, x, c, places) => {
+      const positions = [...places.keys()];
+      const winner = positions.at(-1 - ((y + 2 * x + 37 * c) % positions.length))!;
+      views[winners][winnerAt(winners, a, y, x, c)] = winner;
+      if ((x + c) % 3 === 0) views.floats[pooledAt(a, y, x, c)] = 0;
+    });
+  };
 
 function flowing(m: Float64Array, a: Arguments, y: number, x: number, c: number): number {
-  return m[pooledAt(a, y, x, c)]! > a.floor! ? m[gradientAt(a, y, x, c)]! : 0;
+  return m[pooledAt(a, y, x, c)]! > a.threshold! ? m[gradientAt(a, y, x, c)]! : 0;
 }
 
-export const maxPoolBackward: readonly KernelCheck[] = [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
-  poolings.map((pooling) => ({
-    title: `${inWords(pooling)}, floor ${floor}`,
-    arguments: { ...windowArguments(pooling), ...gradients, floor },
-    prepare: prepareWinners,
-    plain(m, a) {
-      eachWindow(a, (y, x, c, places) => {
-        m[places.get(m[winnerAt(a, y, x, c)]!)!]! += flowing(m, a, y, x, c);
-      });
-    },
-  })),
-);
+const poolBackwardChecks = (winners: Winners, own: readonly Pooling[]): KernelCheck[] =>
+  [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
+    own.map((pooling) => ({
+      title: `${inWords(pooling)}, threshold ${threshold}`,
+      arguments: { ...maxArguments(pooling, winners), ...gradients, threshold },
+      prepare: prepareWinners(winners),
+      plain(m, a, before) {
+        eachWindow(a, (y, x, c, places) => {
+          const winner = before[winners][winnerAt(winners, a, y, x, c)]!;
+          m[places.get(winner)!]! += flowing(m, a, y, x, c);
+        });
+      },
+    })),
+  );
+
+export const maxPoolBackward: readonly KernelCheck[] = poolBackwardChecks('bytes', [...poolings, largest]);
+export const maxPoolLargeBackward: readonly KernelCheck[] = poolBackwardChecks('floats', [
+  ...poolings,
+  tooLarge,
+]);
 
 const unpoolChecks = (size: number): KernelCheck[] =>
-  [0, Number.NEGATIVE_INFINITY].flatMap((floor) =>
+  [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
     [
       [size, size],
       [3 * size + 1, 2 * size + size - 1],
@@ -127,12 +161,12 @@ const unpoolChecks = (size: number): KernelCheck[] =>
       const sides = [size, size] as const;
       const pooling: Pooling = { kernel: sides, stride: sides, padding: [0, 0], size: [height, width] };
       return {
-        title: `on ${height}×${width}, floor ${floor}`,
-        arguments: { ...windowArguments(pooling), ...gradients, floor },
-        prepare: prepareWinners,
-        plain(m, a) {
+        title: `on ${height}×${width}, threshold ${threshold}`,
+        arguments: { ...maxArguments(pooling, 'bytes'), ...gradients, threshold },
+        prepare: prepareWinners('bytes'),
+        plain(m, a, { bytes }) {
           eachWindow(a, (y, x, c, places) => {
-            const winner = m[winnerAt(a, y, x, c)]!;
+            const winner = bytes[winnerAt('bytes', a, y, x, c)]!;
             const gradient = flowing(m, a, y, x, c);
             for (const [position, at] of places) m[at] = position === winner ? gradient : 0;
           });
@@ -143,3 +177,25 @@ const unpoolChecks = (size: number): KernelCheck[] =>
 
 export const unpool2: readonly KernelCheck[] = unpoolChecks(2);
 export const unpool4: readonly KernelCheck[] = unpoolChecks(4);
+
+const averageChecks = (
+  plain: (m: Float64Array, pooled: number, places: readonly number[], factor: number) => void,
+) =>
+  [...poolings, largest, tooLarge].map((pooling): KernelCheck => {
+    const factor = Math.fround(1 / (pooling.kernel[0] * pooling.kernel[1]));
+    return {
+      title: inWords(pooling),
+      arguments: { ...windowArguments(pooling), factor },
+      plain(m, a) {
+        eachWindow(a, (y, x, c, places) => plain(m, pooledAt(a, y, x, c), [...places.values()], factor));
+      },
+    };
+  });
+
+export const averagePool: readonly KernelCheck[] = averageChecks((m, pooled, places, factor) => {
+  m[pooled] = factor * places.reduce((sum, at) => sum + m[at]!, 0);
+});
+
+export const averagePoolBackward: readonly KernelCheck[] = averageChecks((m, pooled, places, factor) => {
+  for (const at of places) m[at]! += factor * m[pooled]!;
+});

@@ -5,16 +5,19 @@ import { type Arguments, combinations, inWords, type KernelCheck, type Views } f
 const offsetBytes = 4;
 
 /** Each winner with a gradient: filter by filter, window by window. */
-function winnersOf({ floats }: Views, a: Arguments): { filter: number; offset: number; gradient: number }[] {
+function winnersOf(
+  { floats, bytes }: Views,
+  a: Arguments,
+): { filter: number; offset: number; gradient: number }[] {
   const list = [];
   for (let filter = 0; filter < a.filters!; filter++) {
     for (let y = 0; y < a.pooledHeight!; y++) {
       for (let x = 0; x < a.pooledWidth!; x++) {
         const at = y * a.gradientRow! + x * a.pixel! + filter;
-        const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.floor!;
+        const open = floats[a.pooled! + y * a.pooledRow! + x * a.pixel! + filter]! > a.threshold!;
         const gradient = open ? floats[a.gradient! + at]! : 0;
         if (gradient === 0) continue;
-        const winner = floats[a.winners! + at]!;
+        const winner = bytes[4 * (a.winners! + y * a.winnerRow! + x * a.winnerPixel!) + filter]!;
         const row = y * a.pool! + Math.floor(winner / a.pool!);
         const column = x * a.pool! + (winner % a.pool!);
         list.push({
@@ -33,7 +36,7 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
   filters: [4, 28],
   pooledWidth: [1, 5],
   biasStep: [1, 9],
-  floor: [0, Number.NEGATIVE_INFINITY],
+  threshold: [0, Number.NEGATIVE_INFINITY],
 }).map((size): KernelCheck => {
   const [lists, listStride, counts, table, live] = [
     20_000,
@@ -54,17 +57,19 @@ export const sparseCollect: readonly KernelCheck[] = combinations({
         bias: 32_000,
         accumulate: size.biasStep === 1 ? 1 : 0,
       },
-      ...{ pooled: 1001, pooledRow: 150, winners: 3002, gradient: 5003, gradientRow: 151, pixel: 29 },
+      ...{ pooled: 1001, pooledRow: 150, gradient: 5003, gradientRow: 151, pixel: 29 },
+      ...{ winners: 3002, winnerRow: 42, winnerPixel: 8 },
       ...{ pooledHeight: 3, stepRow: 91, stepPixel: 4 },
       ...size,
     },
-    prepare({ floats }, a) {
+    prepare({ floats, bytes }, a) {
       for (let y = 0; y < a.pooledHeight!; y++) {
         for (let i = 0; i < a.pooledWidth! * a.pixel!; i++) {
-          const at = y * a.gradientRow! + i;
-          floats[a.winners! + at] = (5 * i + y) % size.pool ** 2;
           // No gradient has either sign.
-          if (i % 4 === 1) floats[a.gradient! + at] = i % 8 === 1 ? 0 : -0;
+          if (i % 4 === 1) floats[a.gradient! + y * a.gradientRow! + i] = i % 8 === 1 ? 0 : -0;
+        }
+        for (let i = 0; i < 4 * a.pooledWidth! * a.winnerPixel!; i++) {
+          bytes[4 * (a.winners! + y * a.winnerRow!) + i] = (5 * i + y) % size.pool ** 2;
         }
       }
     },

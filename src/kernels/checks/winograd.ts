@@ -70,7 +70,7 @@ const outputs = (size: number) =>
     tileColumns: [1, 3],
     channels: [4, 12, 28],
     missing: [0, 1, 3],
-    floor: [0, Number.NEGATIVE_INFINITY],
+    threshold: [0, Number.NEGATIVE_INFINITY],
   })
     .filter(({ missing }) => missing < size)
     .map(({ missing, ...counts }) => ({
@@ -79,8 +79,8 @@ const outputs = (size: number) =>
       width: counts.tileColumns * size - missing,
     }));
 
-const outputTitle = ({ height, width, channels, floor }: Arguments): string =>
-  `${height}×${width}×${channels}, floor ${floor}`;
+const outputTitle = ({ height, width, channels, threshold }: Arguments): string =>
+  `${height}×${width}×${channels}, threshold ${threshold}`;
 
 const outputChecks = (scheme: Scheme): KernelCheck[] =>
   outputs(scheme.tile).map((named) => ({
@@ -88,7 +88,7 @@ const outputChecks = (scheme: Scheme): KernelCheck[] =>
     arguments: { ...named, bias: 40_000 },
     plain(m, a) {
       eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
-        m[mapAt(a, row, column, c)] = Math.max(a.floor!, values[i]![j]! + m[a.bias! + c]!);
+        m[mapAt(a, row, column, c)] = Math.max(a.threshold!, values[i]![j]! + m[a.bias! + c]!);
       });
     },
   }));
@@ -104,7 +104,7 @@ const maskedChecks = (scheme: Scheme): KernelCheck[] =>
     plain(m, a) {
       eachOutput(scheme, m, a, scheme.tile, (values, i, j, row, column, c) => {
         const activation = m[a.activation! + row * a.activationRow! + column * a.activationPixel! + c]!;
-        m[mapAt(a, row, column, c)] = activation > a.floor! ? values[i]![j]! : 0;
+        m[mapAt(a, row, column, c)] = activation > a.threshold! ? values[i]![j]! : 0;
       });
     },
   }));
@@ -128,7 +128,7 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
   const size = scheme.tile / pool;
   const check = (named: Arguments, particular: Particular): KernelCheck => ({
     title: `${outputTitle(named)}${particular === 'none' ? '' : `, ${particular}`}`,
-    arguments: { ...named, winners: 10_001, winnerRow: 380, winnerPixel: 30, bias: 40_000 },
+    arguments: { ...named, winners: 10_001, winnerRow: 95, winnerPixel: 8, bias: 40_000 },
     prepare({ floats }, a) {
       if (particular === 'all values equal') {
         floats.fill(0, a.planes!, a.planes! + scheme.planes * a.planeStride!);
@@ -139,17 +139,16 @@ function pooledChecks(scheme: Scheme, pool: 2 | 4): KernelCheck[] {
         floats[a.planes! + (scheme.planes - 1) * a.planeStride! + 1] = one[particular as keyof typeof one];
       }
     },
-    plain(m, a) {
+    plain(m, a, _before, _lanes, bytes) {
       eachOutput(scheme, m, a, size, (values, i, j, row, column, c) => {
         const window = Array.from(
           { length: pool * pool },
           (_, n) => values[i * pool + Math.floor(n / pool)]![j * pool + (n % pool)]!,
         );
         const largest = Math.max(...window);
-        m[mapAt(a, row, column, c)] = Math.max(a.floor!, largest + m[a.bias! + c]!);
-        m[a.winners! + row * a.winnerRow! + column * a.winnerPixel! + c] = Number.isNaN(largest)
-          ? winnerOf(window)
-          : window.indexOf(largest);
+        m[mapAt(a, row, column, c)] = Math.max(a.threshold!, largest + m[a.bias! + c]!);
+        const winner = Number.isNaN(largest) ? winnerOf(window) : window.indexOf(largest);
+        bytes[4 * (a.winners! + row * a.winnerRow! + column * a.winnerPixel!) + c] = winner;
       });
     },
   });
@@ -169,13 +168,14 @@ function eachFilter(a: Arguments, body: (filter: number, c: number, first: numbe
 
 const filterChecks = (
   plain: (m: Float64Array, a: Arguments, filter: number, c: number, first: number) => void,
+  choices: Readonly<Record<string, readonly number[]>> = {},
 ): KernelCheck[] =>
-  combinations({ filters: [1, 5], channels: [4, 12, 28] }).map((counts) => ({
-    title: inWords(counts),
+  combinations({ filters: [1, 5], channels: [4, 12, 28], ...choices }).map((named) => ({
+    title: inWords(named),
     arguments: {
       ...{ out: 20_000, planeStride: 851, rowStride: 30 },
       ...{ weights: 1001, filterStride: 9 * 28 + 3 },
-      ...counts,
+      ...named,
     },
     plain: (m, a) => eachFilter(a, (filter, c, first) => plain(m, a, filter, c, first)),
   }));
@@ -199,13 +199,17 @@ function checksOf<T extends Tile>(scheme: Scheme<T>): ChecksOf<T> {
     WeightsBackward: filterChecks((m, a, filter, c, first) =>
       storePlanes(m, a.out! + filter * a.rowStride! + c, a.planeStride!, both(G, tapsAt(m, a, first, true))),
     ),
-    WeightGradient: filterChecks((m, a, filter, c, first) => {
-      const values = planesAt(scheme, m, a.out! + filter * a.rowStride! + c, a.planeStride!);
-      const taps = both(transposed(G), values).flat();
-      taps.forEach((tap, i) => {
-        m[first + i * a.channels!] = tap;
-      });
-    }),
+    WeightGradient: filterChecks(
+      (m, a, filter, c, first) => {
+        const values = planesAt(scheme, m, a.out! + filter * a.rowStride! + c, a.planeStride!);
+        const taps = both(transposed(G), values).flat();
+        taps.forEach((tap, i) => {
+          const place = first + i * a.channels!;
+          m[place] = tap + (a.accumulate ? m[place]! : 0);
+        });
+      },
+      { accumulate: [0, 1] },
+    ),
   };
   return Object.fromEntries(
     Object.entries(checks).map(([purpose, own]) => [`winograd${scheme.tile}${purpose}`, own]),

@@ -6,15 +6,15 @@
 import { random } from '../../data/random.ts';
 import { applyTransform, imageFromBytes, inputTransform } from '../../data/transforms.ts';
 import type { OpenSession } from '../../engine/backend.ts';
+import { openCpuSession } from '../../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels/provider.ts';
-import { openCpuSession } from '../../engine/cpu/session.ts';
 import {
   type FeatureMaps,
   gradCam,
   type HeatMap,
+  headBehind,
   lastFeatureLayer,
-  openPrefix,
-  tailBehind,
+  openBackbone,
 } from '../../explain/explain.ts';
 import { unpackHalves } from '../../model/half.ts';
 import { buildNetwork } from '../../model/network.ts';
@@ -43,17 +43,17 @@ export async function openClassifier(data: PageData, halves: Uint8Array): Promis
   const model = new Model(network, await open(network, { batchSize: 1 }), 1);
   await model.setWeights(weights);
   const last = lastFeatureLayer(network);
-  const prefix = last === undefined ? undefined : await openPrefix(network, weights, last, open);
-  const tail = last === undefined ? undefined : tailBehind(network, weights, last);
+  const backbone = last === undefined ? undefined : await openBackbone(network, weights, last, open);
+  const head = last === undefined ? undefined : headBehind(network, weights, last);
   const transform = inputTransform(data.normalization);
   return async (bytes) => {
     const { values } = applyTransform(transform, imageFromBytes(bytes, data.input), random(0, 0));
     const { logits, probabilities } = await model.predict(values);
-    const maps: FeatureMaps | undefined = await prefix?.maps(values);
+    const maps: FeatureMaps | undefined = await backbone?.maps(values);
     return {
       logits,
       probabilities,
-      heat: (label) => (tail && maps ? gradCam(tail, maps, 0, label) : undefined),
+      heat: (label) => (head && maps ? gradCam(head, maps, 0, label) : undefined),
     };
   };
 }

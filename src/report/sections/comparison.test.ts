@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import type { EpochRecord } from '../../runs/records.ts';
-import { parseConfig, type TrainConfigInput } from '../../train/config.ts';
-import type { ReportRun } from '../report.ts';
+import { parseConfig } from '../../train/config.ts';
+import type { TrainConfigInput } from '../../train/config-table.ts';
+import type { EpochRecord } from '../../train/records.ts';
+import type { ReportRun } from '../run.ts';
 import { comparisonSections } from './comparison.ts';
 
 const record = {

@@ -1,10 +1,11 @@
 /** Several runs side by side: results, options that differ, and curves in shared charts. */
-import { bestEpoch, computedBy, dataSetWarning } from '../../runs/records.ts';
-import { type TrainConfig, trainOptions } from '../../train/config.ts';
+import { computedBy, dataSetWarning } from '../../runs/records.ts';
+import { type TrainConfig, trainOptions } from '../../train/config-table.ts';
+import { bestEpoch } from '../../train/records.ts';
 import { type Chart, lineChart } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
 import { duration, fixed, grouped, html, percent } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { type Cell, table } from '../table.ts';
 import { seriesOf } from './curves.ts';
 import { showValue } from './setup.ts';

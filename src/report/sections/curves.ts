@@ -1,9 +1,9 @@
 /** The course of training: curves over epochs, and their numbers as a table. */
-import type { EpochRecord } from '../../runs/records.ts';
+import type { EpochRecord } from '../../train/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
 import { fixed, grouped, html, percent } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { type Cell, type Column, table } from '../table.ts';
 
 /** Maximum number of points in a line; more are averaged. */

@@ -1,16 +1,16 @@
 /** The images: how many, and their channels before and after normalization. */
-import { keptApart } from '../../data/split.ts';
+import { validationCount } from '../../data/split.ts';
 import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
 import { type Section, scroller } from '../document.ts';
 import { histogramsSvg } from '../histograms.ts';
 import { grouped, html, raw } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { table } from '../table.ts';
 
 export function dataSection(run: ReportRun): Section {
   const { config, splits } = run;
   const { train, test } = splits;
-  const apart = keptApart(train.length, config.validation);
+  const apart = validationCount(train.length, config.validation);
   const statistics = channelStatistics(train);
   const channel = (index: number): string =>
     train.shape[0] === 3 ? ['red', 'green', 'blue'][index]! : `channel ${index + 1}`;

@@ -1,10 +1,6 @@
 /** What the network sees: the first filters, the feature maps of all layers, and Grad-CAM. */
 import type { HeatMap } from '../../explain/explain.ts';
-import { formatShape } from '../../model/layers/arguments.ts';
-import { type Section, scroller } from '../document.ts';
-import { html, type Markup, spoken } from '../markup.ts';
-import type { Explained, Insight, Measured } from '../measure.ts';
-import { pngUri } from '../png.ts';
+import { pngUri } from '../../images/png.ts';
 import {
   featureRaster,
   filterRaster,
@@ -12,7 +8,11 @@ import {
   heatRaster,
   sampleRaster,
   strongestChannels,
-} from '../rasters.ts';
+} from '../../images/rasters.ts';
+import { formatShape } from '../../model/layers/arguments.ts';
+import { type Section, scroller } from '../document.ts';
+import { html, type Markup, spoken } from '../markup.ts';
+import type { Explained, Insight, Measured } from '../measure.ts';
 
 const shownChannels = 16;
 const columns = 8;

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createModel } from '../../model/models.ts';
 import { buildNetwork } from '../../model/network.ts';
 import type { Measured } from '../measure.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { networkSection } from './network.ts';
 
 const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);

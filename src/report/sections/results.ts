@@ -1,10 +1,11 @@
 /** The results on the test images: confusion matrix, classes, most confused pairs and most confident mistakes. */
+
+import { pngUri } from '../../images/png.ts';
+import { sampleRaster } from '../../images/rasters.ts';
 import { type Section, scroller } from '../document.ts';
 import { grouped, html, type Markup, percent, spoken } from '../markup.ts';
 import type { Measured } from '../measure.ts';
-import { pngUri } from '../png.ts';
 import { confusionMatrix, groupMatrix, groupsOf, kept, mostConfident, mostConfused } from '../predictions.ts';
-import { sampleRaster } from '../rasters.ts';
 import { type Cell, table } from '../table.ts';
 
 const confusedPairs = 15;

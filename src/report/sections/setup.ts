@@ -2,11 +2,12 @@
 import { localCommands } from '../../invocation-node.ts';
 import { formatBytes } from '../../model/summary.ts';
 import { computedBy } from '../../runs/records.ts';
-import { type TrainConfig, trainOptions, usedOptions } from '../../train/config.ts';
+import { usedOptions } from '../../train/config.ts';
+import { type TrainConfig, trainOptions } from '../../train/config-table.ts';
 import { changedOptions, shellWord, trainCommand } from '../command.ts';
 import { commandText, type Section, scroller } from '../document.ts';
 import { html } from '../markup.ts';
-import type { ReportRun } from '../report.ts';
+import type { ReportRun } from '../run.ts';
 import { type Cell, table } from '../table.ts';
 
 export function setupSection({ config, environment, epochs }: ReportRun): Section {

@@ -1,9 +1,10 @@
 /** Try the network: choose, drop or pick an image; the page's script classifies it. */
+
+import { pngUri } from '../../images/png.ts';
+import { sampleRaster } from '../../images/rasters.ts';
 import type { Section } from '../document.ts';
 import { html, spoken } from '../markup.ts';
 import { type Measured, ofDifferentClasses } from '../measure.ts';
-import { pngUri } from '../png.ts';
-import { sampleRaster } from '../rasters.ts';
 
 const samples = 10;
 

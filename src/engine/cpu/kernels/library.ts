@@ -2,9 +2,10 @@
  * Runs kernel calls: a WebAssembly module or a native library, bound to one memory. Both have the same kernels with the
  * same arguments; a session chooses one when it opens.
  */
-import type { KernelName } from '../../../kernels/catalogue.ts';
+import { type KernelName, kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Target, TileSize } from '../../../kernels/language.ts';
 import type { Call } from '../plan/code.ts';
+import type { EngineMemory } from './memory.ts';
 import { type WasmMemory, type WasmModule, webAssembly } from './webassembly.ts';
 
 /** The source of kernels; it can be sent to workers. */
@@ -49,15 +50,15 @@ export const describeKernels = ({ kind, variant }: KernelSource): string =>
 export interface KernelLibrary {
   /** Prepares calls; the returned function runs them in order. */
   bind(calls: readonly Call[]): () => void;
-  /** Runs one call. */
+  /** Runs one call; pointers and offsets count floats. */
   call(kernel: KernelName, values: readonly number[]): void;
 }
 
 /** Binds kernels to a memory. */
-export async function openLibrary(source: KernelSource, memory: WasmMemory): Promise<KernelLibrary> {
+export async function openLibrary(source: KernelSource, memory: EngineMemory): Promise<KernelLibrary> {
   if (source.kind === 'native')
     return (await import('./native-library-node.ts')).openNative(source.path, memory, source.program);
-  return openModule(source.module, memory);
+  return openModule(source.module, memory as WasmMemory);
 }
 
 /** A kernel ignores arguments beyond its parameters. */
@@ -65,6 +66,17 @@ type WasmKernel = (...values: readonly (number | undefined)[]) => void;
 
 /** Of a kernel; see `prepare`. */
 export const mostArguments = 24;
+
+const pointerPlaces = new Map(
+  kernelNames.map((name) => [name, Object.values(kernelParameters[name]).map((type) => type === 'pointer')]),
+);
+
+/** A call's arguments as the module takes them: pointers in bytes, modulo 2³². */
+function inBytes(kernel: KernelName, values: readonly number[]): number[] {
+  const isPointer = pointerPlaces.get(kernel)!;
+  // V8 passes a word with a sign as it is, and a number of 2³¹ or more as an object.
+  return values.map((value, i) => (isPointer[i] ? (value * 4) | 0 : value));
+}
 
 /**
  * Prepares a call. The arguments are written out: V8 takes 130 ns to spread a list, four times as long as reading it, and
@@ -86,11 +98,13 @@ export function openModule(module: WasmModule, memory: WasmMemory): KernelLibrar
   const kernels = exports as Readonly<Record<KernelName, WasmKernel>>;
   return {
     bind(calls) {
-      const bound = calls.map(({ kernel, arguments: values }) => prepare(kernels[kernel], values));
+      const bound = calls.map(({ kernel, arguments: values }) =>
+        prepare(kernels[kernel], inBytes(kernel, values)),
+      );
       return () => {
         for (const call of bound) call();
       };
     },
-    call: (kernel, values) => kernels[kernel](...values),
+    call: (kernel, values) => kernels[kernel](...inBytes(kernel, values)),
   };
 }

@@ -4,7 +4,7 @@ import { type KernelName, kernelNames, kernelParameters } from '../../../kernels
 import { loadKoffi } from '../../../koffi-node.ts';
 import type { Call } from '../plan/code.ts';
 import type { KernelLibrary } from './library.ts';
-import type { WasmMemory } from './webassembly.ts';
+import type { EngineMemory } from './memory.ts';
 
 const kernelNumbers = new Map(kernelNames.map((name, number) => [name, number]));
 const floatPlaces = new Map(
@@ -29,7 +29,7 @@ function encode(
 }
 
 /** Opens a compiled library. koffi is resolved from `url`. @throws VggError if it cannot be loaded. */
-export function openNative(file: string, memory: WasmMemory, url?: string): KernelLibrary {
+export function openNative(file: string, memory: EngineMemory, url?: string): KernelLibrary {
   const koffi = loadKoffi(url);
   let run: (...values: unknown[]) => void;
   try {

@@ -6,9 +6,18 @@
  *
  * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
  */
-import { type Chunk, type Code, floorOf, type MapBuffer, type Place } from '../plan/code.ts';
+import { type Code, reluThreshold } from '../plan/code.ts';
+import { type Chunk, imagesOf, type MapBuffer } from '../plan/maps.ts';
+import type { Place } from '../plan/memory.ts';
 import type { BatchNorm } from '../plan/operations.ts';
-import { applyOwnRelu, type Lowered, type LoweringContext, type Stages } from './lowering.ts';
+import type { ParameterLayout } from '../plan/parameters.ts';
+import {
+  applyOwnRelu,
+  type BatchBarrier,
+  type Lowered,
+  type LoweringContext,
+  type ParallelTasks,
+} from './lowering.ts';
 
 /** Vectors of a normalization, each of `stored` floats of its view, contiguous. */
 const vectors = [
@@ -59,29 +68,25 @@ export interface BatchNormCall {
 export function batchNormCall(
   operation: BatchNorm,
   step: BatchNormCall['step'],
-  memory: BatchNormMemory,
-  places: {
-    readonly parameters: number;
-    readonly gradients: number;
-    readonly parts: Place;
-    readonly partStride: number;
-  },
+  layout: ParameterLayout,
   images: readonly number[],
 ): BatchNormCall {
-  const { spec, view, places: channelPlaces, matrix } = operation;
+  const { spec, view, places, matrix } = operation;
+  const memory = layout.normalizations.get(operation)!;
+  const trains = step === 'moments' || step === 'gradients';
   return {
     host: 'batchNorm',
     step,
-    places: channelPlaces,
+    places,
     stored: view.stored,
     epsilon: spec.epsilon,
     momentum: spec.momentum,
     vectors: memory.vectors.at,
     running: memory.running.at,
-    parameters: matrix && places.parameters + matrix.offset,
-    gradients: matrix ? places.gradients + matrix.offset : 0,
-    parts: places.parts.at,
-    partStride: places.partStride,
+    parameters: matrix && layout.parameters.at + matrix.offset,
+    gradients: matrix && trains ? layout.gradientOf(operation) + matrix.offset : 0,
+    parts: trains ? layout.parts.at : 0,
+    partStride: layout.partStride,
     counts: images.map((count) => count * view.height * view.width),
   };
 }
@@ -146,28 +151,14 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
   }
 }
 
-/** The barrier of workers inside a normalization. `group` numbers the groups of images. */
-export interface BatchBarrier {
-  /** Adds a chunk's values to its group's moments; `before` images of the group came before. */
-  gather(code: Code, chunk: Chunk, group: number, before: number): void;
-  combine(code: Code, images: readonly number[]): void;
-  /** The same for the sums of the backward pass. */
-  gatherGradients(code: Code, chunk: Chunk, group: number, first: boolean): void;
-  combineGradients(code: Code, images: readonly number[]): void;
-}
-
-export function lowerBatchNorm(
-  operation: BatchNorm,
-  memory: BatchNormMemory,
-  context: LoweringContext,
-  places: Parameters<typeof batchNormCall>[3],
-): Lowered & { readonly barrier: BatchBarrier } {
+export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): Lowered {
   const { view, relu } = operation;
-  const { x, y, dx, dy } = context;
+  const { layout, x, y, dx, dy } = context;
   const pixels = view.height * view.width;
+  const { vectors: vectorsAt } = layout.normalizations.get(operation)!;
   const vector = (name: (typeof vectors)[number]): number =>
-    memory.vectors.at + vectors.indexOf(name) * view.stored;
-  const part = (group: number): number => places.parts.at + group * places.partStride;
+    vectorsAt.at + vectors.indexOf(name) * view.stored;
+  const part = (group: number): number => layout.parts.at + group * layout.partStride;
 
   /** The maps of a chunk, named as in the kernels: image by image, or all at once if an image is one pixel. */
   const walk = (
@@ -202,7 +193,7 @@ export function lowerBatchNorm(
         }),
       );
     },
-    combine: (code, images) => code.host(batchNormCall(operation, 'moments', memory, places, images)),
+    combine: (code, images) => code.host(batchNormCall(operation, 'moments', layout, images)),
     gatherGradients(code, chunk, group, first) {
       applyOwnRelu(code, context, chunk);
       walk(chunk, { map: x, gradient: dy! }, (sizes, image) =>
@@ -215,8 +206,7 @@ export function lowerBatchNorm(
         }),
       );
     },
-    combineGradients: (code, images) =>
-      code.host(batchNormCall(operation, 'gradients', memory, places, images)),
+    combineGradients: (code, images) => code.host(batchNormCall(operation, 'gradients', layout, images)),
   };
   const forward = (code: Code, chunk: Chunk): void =>
     walk(chunk, { map: x, out: y }, (sizes) =>
@@ -225,7 +215,7 @@ export function lowerBatchNorm(
         mean: vector('mean'),
         scale: vector('scale'),
         shift: vector('shift'),
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       }),
     );
   const backward = (code: Code, chunk: Chunk): void => {
@@ -237,21 +227,20 @@ export function lowerBatchNorm(
         scale: vector('scale'),
         offset: vector('offset'),
         slope: vector('slope'),
-        floor: context.inputFloor,
+        threshold: reluThreshold(context.masksInput),
       }),
     );
   };
-  /** A stage with a piece for each image. */
-  const byImage = (chunk: Chunk, emit: (code: Code, image: Chunk, index: number) => void): Stages[number] =>
-    Array.from(
-      { length: chunk.count },
-      (_, i) => (code: Code) => emit(code, { first: chunk.first + i, count: 1 }, i),
-    );
+  /** A task for each image. */
+  const byImage = (
+    chunk: Chunk,
+    emit: (code: Code, image: Chunk, index: number) => void,
+  ): ParallelTasks[number] => imagesOf(chunk).map((image, i) => (code) => emit(code, image, i));
   const ones = (chunk: Chunk): number[] => new Array<number>(chunk.count).fill(1);
   return {
     barrier,
     forward,
-    forwardStages: (chunk) => [
+    forwardTasks: (chunk) => [
       ...(context.training
         ? [
             byImage(chunk, (code, image, i) => barrier.gather(code, image, i, 0)),
@@ -261,8 +250,8 @@ export function lowerBatchNorm(
       byImage(chunk, forward),
     ],
     backward,
-    backwardStages: (chunk) => ({
-      stages: [
+    backwardTasks: (chunk) => ({
+      tasks: [
         byImage(chunk, (code, image, i) => barrier.gatherGradients(code, image, i, true)),
         [(code) => barrier.combineGradients(code, ones(chunk))],
         ...(dx ? [byImage(chunk, backward)] : []),

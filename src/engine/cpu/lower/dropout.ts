@@ -3,10 +3,10 @@
  * gradients by them. In evaluation there is nothing to do: the output is the input's map.
  */
 import { drawKept } from '../../../model/layers/dropout.ts';
-import { type Chunk, type Code, type MapBuffer, noHalo } from '../plan/code.ts';
+import type { Code } from '../plan/code.ts';
+import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
 import type { Dropout } from '../plan/operations.ts';
-import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
-import { applyInputRelu } from './pool.ts';
+import { imageTasks, type Lowered, type LoweringContext, maskGradient } from './lowering.ts';
 
 /** Draws the factors of some images. Addresses count floats. */
 export interface DropoutCall {
@@ -18,6 +18,8 @@ export interface DropoutCall {
   readonly height: number;
   readonly width: number;
   readonly channels: number;
+  /** Channels in memory; the factors of the rest are 0. */
+  readonly stored: number;
   readonly factors: number;
   readonly imageStride: number;
   readonly rowStride: number;
@@ -34,7 +36,7 @@ export function drawFactors(
   draws: { readonly seed: number; readonly epoch: number },
   sample: number,
 ): void {
-  const { height, width, channels, probability, layer, rowStride, pixelStride } = call;
+  const { height, width, channels, stored, probability, layer, rowStride, pixelStride } = call;
   const size = channels * height * width;
   if (kept.length !== size) kept = new Uint8Array(size);
   drawKept(kept, probability, { seed: draws.seed, epoch: draws.epoch, layer }, sample);
@@ -48,21 +50,22 @@ export function drawFactors(
       const from = y * width + x;
       // Along the channels, which are contiguous; a vector is one run.
       for (let c = 0; c < channels; c++) floats[to + c] = mask[from + c * plane]! * scale;
+      floats.fill(0, to + channels, to + stored);
     }
   }
 }
 
 export function lowerDropout({ input, spec, layer }: Dropout, context: LoweringContext): Lowered {
-  const { x, y, dx, dy, training } = context;
+  const { x, y, dx, dy, training, masksInput } = context;
   if (!training) {
     return {
       forward() {},
-      forwardStages: () => [],
+      forwardTasks: () => [],
       backward() {},
-      backwardStages: () => ({ stages: [], slots: 0 }),
+      backwardTasks: () => ({ tasks: [], slots: 0 }),
     };
   }
-  const factors = context.allocate(input, noHalo);
+  const factors = context.keep(input, noHalo);
   const multiply = (code: Code, out: MapBuffer, map: MapBuffer, chunk: Chunk, image: number): void =>
     code.call('multiply', {
       out: out.at(chunk, image),
@@ -85,6 +88,7 @@ export function lowerDropout({ input, spec, layer }: Dropout, context: LoweringC
         height: input.height,
         width: input.width,
         channels: input.channels,
+        stored: input.stored,
         factors: factors.at(chunk, 0),
         imageStride: factors.imageStride,
         rowStride: factors.rowStride,
@@ -96,9 +100,9 @@ export function lowerDropout({ input, spec, layer }: Dropout, context: LoweringC
       if (!dx) return;
       for (let image = 0; image < chunk.count; image++) {
         multiply(code, dx, dy!, chunk, image);
-        applyInputRelu(code, context, chunk, image);
+        if (masksInput) maskGradient(code, dx, x, chunk, image);
       }
     },
   };
-  return { ...lowered, ...imageStages(lowered) };
+  return { ...lowered, ...imageTasks(lowered) };
 }

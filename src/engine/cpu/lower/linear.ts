@@ -5,156 +5,235 @@
  *
  * A small layer is computed by image like everything else. A large one (`split`) would need its weights in each worker's
  * cache and gradient slots of its own size; it is computed for the whole batch at once, split over the threads by output
- * in the forward pass and by input in the backward pass.
+ * in the forward pass and by input in the backward pass. If nothing else needs its gradient, each part of it changes the
+ * weights at once, and the whole of it is never stored.
  */
-import { type Chunk, type Code, floorOf } from '../plan/code.ts';
+import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
+import { unevenStride } from '../plan/map-shape.ts';
+import type { Chunk } from '../plan/maps.ts';
 import type { Linear } from '../plan/operations.ts';
+import { cut } from '../plan/timeline.ts';
+import { applyRule, type Rule } from '../plan/update.ts';
 import type { Lowered, LoweringContext } from './lowering.ts';
 
-/** Outputs of a piece of a split forward pass, inputs of a piece of a split backward pass. */
+/** Outputs of a task of a split forward pass, inputs of a task of a split backward pass. */
 const outputBlock = 32;
 const inputBlock = 256;
 /** Floats of depth per product, so that a batch of these rows stays in the second-level cache. */
 const depthBlock = 1024;
+/** Outputs and inputs of a part of the gradient that changes the weights at once: it stays in that cache. */
+const ruleOutputs = 32;
+const ruleInputs = 2048;
 
-export function lowerLinear(operation: Linear, context: LoweringContext): Lowered {
-  const { matrix, relu, spec } = operation;
-  const { x, y, dx, dy, parameters } = context;
-  const features = matrix.taps * matrix.stored;
-  const floor = floorOf(relu);
+/** Features `from` … `from + count`. */
+interface Range {
+  readonly first: number;
+  readonly count: number;
+}
 
-  /** Outputs `from` … `from + count` of a chunk. */
-  const outputs = (code: Code, chunk: Chunk, from: number, count: number): void => {
-    for (let depth = 0; depth < features; depth += depthBlock) {
+/** The products of a layer, for some of its outputs and inputs. */
+class Products {
+  readonly #operation: Linear;
+  readonly #context: LoweringContext;
+
+  constructor(operation: Linear, context: LoweringContext) {
+    this.#operation = operation;
+    this.#context = context;
+  }
+
+  get features(): number {
+    const { taps, stored } = this.#operation.matrix;
+    return taps * stored;
+  }
+
+  /** Address of the weights of an output, from an input on. */
+  #weights(output: number, input: number): number {
+    const { offset, rowStride } = this.#operation.matrix;
+    return this.#context.layout.parameters.at + offset + output * rowStride + input;
+  }
+
+  outputs(code: Code, chunk: Chunk, { first, count }: Range): void {
+    const { x, y, layout } = this.#context;
+    const { matrix, relu } = this.#operation;
+    for (let depth = 0; depth < this.features; depth += depthBlock) {
       code.call('gemmNT', {
-        out: y.at(chunk, 0) + from,
+        out: y.at(chunk, 0) + first,
         outStride: y.imageStride,
         outPlane: 0,
         left: x.at(chunk, 0) + depth,
         leftStride: x.imageStride,
         leftPlane: 0,
-        right: parameters.at + matrix.offset + from * matrix.rowStride + depth,
+        right: this.#weights(first, depth),
         rightStride: matrix.rowStride,
         rightPlane: 0,
         planes: 1,
         rows: chunk.count,
         columns: count,
-        depth: Math.min(depthBlock, features - depth),
+        depth: Math.min(depthBlock, this.features - depth),
         accumulate: Number(depth > 0),
       });
     }
     code.call('addBias', {
-      out: y.at(chunk, 0) + from,
+      out: y.at(chunk, 0) + first,
       outRow: y.imageStride,
       rows: chunk.count,
       columns: count,
-      bias: parameters.at + matrix.bias + from,
-      floor,
+      bias: layout.parameters.at + matrix.bias + first,
+      threshold: reluThreshold(relu),
     });
-  };
+  }
 
-  /** Weight gradients and input gradients of features `from` … `from + count`. */
-  const gradients = (
+  /** Writes the gradient of some outputs' weights for some inputs, rows `outStride` apart, or adds to it. */
+  weightGradient(
     code: Code,
     chunk: Chunk,
-    slot: number,
-    first: boolean,
-    from: number,
-    count: number,
-  ): void => {
+    outputs: Range,
+    inputs: Range,
+    out: number,
+    outStride: number,
+    accumulate: boolean,
+  ): void {
+    const { x, dy } = this.#context;
     code.call('gemmTN', {
-      out: slot + matrix.offset + from,
-      outStride: matrix.rowStride,
+      out,
+      outStride,
       outPlane: 0,
-      left: dy!.at(chunk, 0),
+      left: dy!.at(chunk, 0) + outputs.first,
       leftStride: dy!.imageStride,
       leftPlane: 0,
-      right: x.at(chunk, 0) + from,
+      right: x.at(chunk, 0) + inputs.first,
       rightStride: x.imageStride,
       rightPlane: 0,
       planes: 1,
-      rows: matrix.storedOut,
-      columns: count,
+      rows: outputs.count,
+      columns: inputs.count,
       depth: chunk.count,
-      accumulate: Number(!first),
+      accumulate: Number(accumulate),
     });
-    if (!dx) return;
-    code.call('gemmNN', {
-      out: dx.at(chunk, 0) + from,
-      outStride: dx.imageStride,
-      outPlane: 0,
-      left: dy!.at(chunk, 0),
-      leftStride: dy!.imageStride,
-      leftPlane: 0,
-      right: parameters.at + matrix.offset + from,
-      rightStride: matrix.rowStride,
-      rightPlane: 0,
-      planes: 1,
-      rows: chunk.count,
-      columns: count,
-      depth: matrix.storedOut,
-      accumulate: 0,
-    });
-    if (context.inputFloor === 0) {
-      code.call('reluBackward', {
-        out: dx.at(chunk, 0) + from,
-        outRow: dx.imageStride,
-        gradient: dx.at(chunk, 0) + from,
-        gradientRow: dx.imageStride,
-        activation: x.at(chunk, 0) + from,
-        activationRow: x.imageStride,
-        rows: chunk.count,
-        length: count,
-        floor: 0,
-      });
-    }
-  };
+  }
 
-  const biasGradient = (code: Code, chunk: Chunk, slot: number, first: boolean): void => {
-    if (!spec.bias) return;
+  biasGradient(code: Code, chunk: Chunk, out: number, accumulate: boolean): void {
+    const { dy } = this.#context;
+    if (!this.#operation.spec.bias) return;
     code.call('sumPixels', {
-      out: slot + matrix.bias,
+      out,
       map: dy!.at(chunk, 0),
       mapRow: 0,
       mapPixel: dy!.imageStride,
       rows: 1,
       columns: chunk.count,
-      channels: matrix.storedOut,
-      accumulate: Number(!first),
+      channels: this.#operation.matrix.storedOut,
+      accumulate: Number(accumulate),
     });
+  }
+
+  inputGradient(code: Code, chunk: Chunk, { first, count }: Range): void {
+    const { x, dx, dy, masksInput } = this.#context;
+    const { rowStride, storedOut } = this.#operation.matrix;
+    if (!dx) return;
+    const out = { out: dx.at(chunk, 0) + first, rows: chunk.count };
+    code.call('gemmNN', {
+      ...out,
+      outStride: dx.imageStride,
+      outPlane: 0,
+      left: dy!.at(chunk, 0),
+      leftStride: dy!.imageStride,
+      leftPlane: 0,
+      right: this.#weights(0, first),
+      rightStride: rowStride,
+      rightPlane: 0,
+      planes: 1,
+      columns: count,
+      depth: storedOut,
+      accumulate: 0,
+    });
+    if (!masksInput) return;
+    code.call('reluBackward', {
+      ...out,
+      outRow: dx.imageStride,
+      gradient: out.out,
+      gradientRow: dx.imageStride,
+      activation: x.at(chunk, 0) + first,
+      activationRow: x.imageStride,
+      length: count,
+      threshold: 0,
+    });
+  }
+}
+
+export function lowerLinear(operation: Linear, context: LoweringContext): Lowered {
+  const { matrix, split } = operation;
+  const products = new Products(operation, context);
+  const { features } = products;
+  const outputs: Range = { first: 0, count: matrix.storedOut };
+  const all: Range = { first: 0, count: features };
+  const gradients = (code: Code, chunk: Chunk, slot: number, first: boolean, inputs: Range): void => {
+    const out = slot + matrix.offset + inputs.first;
+    products.weightGradient(code, chunk, outputs, inputs, out, matrix.rowStride, !first);
+    products.inputGradient(code, chunk, inputs);
   };
-
-  const cut = (total: number, size: number): { from: number; count: number }[] =>
-    Array.from({ length: Math.ceil(total / size) }, (_, i) => ({
-      from: i * size,
-      count: Math.min(size, total - i * size),
-    }));
-
+  const update =
+    split &&
+    context.training &&
+    context.inPlace &&
+    updateTasks(operation, products, context, context.inPlace);
   return {
-    forward: (code, chunk) => outputs(code, chunk, 0, matrix.storedOut),
-    forwardStages: (chunk) => [
-      cut(matrix.storedOut, outputBlock).map(
-        ({ from, count }) =>
-          (code: Code) =>
-            outputs(code, chunk, from, count),
+    forward: (code, chunk) => products.outputs(code, chunk, outputs),
+    forwardTasks: (chunk) => [
+      cut(0, matrix.storedOut, outputBlock).map(
+        (range) => (code: Code) => products.outputs(code, chunk, range),
       ),
     ],
     backward(code, chunk, slot, first) {
-      gradients(code, chunk, slot, first, 0, features);
-      biasGradient(code, chunk, slot, first);
+      gradients(code, chunk, slot, first, all);
+      products.biasGradient(code, chunk, slot + matrix.bias, !first);
     },
-    backwardStages: (chunk, _, slot) => ({
-      stages: [
-        [
-          (code) => biasGradient(code, chunk, slot(0), true),
-          ...cut(features, inputBlock).map(
-            ({ from, count }) =>
-              (code: Code) =>
-                gradients(code, chunk, slot(0), true, from, count),
-          ),
-        ],
-      ],
-      slots: 1,
-    }),
+    backwardTasks(chunk, _, slot) {
+      const blocks = cut(0, features, inputBlock);
+      if (update) {
+        const inputs = blocks.map((range) => (code: Code) => products.inputGradient(code, chunk, range));
+        return { tasks: [...(context.dx ? [inputs] : []), update(chunk)], slots: 0 };
+      }
+      const bias: Emit = (code) => products.biasGradient(code, chunk, slot(0) + matrix.bias, false);
+      const parts = blocks.map(
+        (range): Emit =>
+          (code) =>
+            gradients(code, chunk, slot(0), true, range),
+      );
+      return { tasks: [[bias, ...parts]], slots: 1 };
+    },
+  };
+}
+
+/** Tasks that compute a part of the gradient and apply the rule to it, once the weights are no longer needed. */
+function updateTasks(
+  { matrix, spec }: Linear,
+  products: Products,
+  { layout, worker, working }: LoweringContext,
+  rule: Rule,
+): (chunk: Chunk) => Emit[] {
+  const stride = unevenStride(ruleInputs);
+  const part = working(Math.max(ruleOutputs * stride, matrix.storedOut), 'backward');
+  const apply = (code: Code, from: number, length: number, gradient: number): void =>
+    applyRule(code, layout, worker, rule, from, length, gradient);
+  return (chunk) => {
+    const weights = cut(0, matrix.storedOut, ruleOutputs).map(
+      (outputs): Emit =>
+        (code) => {
+          for (const inputs of cut(0, products.features, ruleInputs)) {
+            products.weightGradient(code, chunk, outputs, inputs, part.at, stride, false);
+            for (let row = 0; row < outputs.count; row++) {
+              const from = matrix.offset + (outputs.first + row) * matrix.rowStride + inputs.first;
+              apply(code, from, inputs.count, part.at + row * stride);
+            }
+          }
+        },
+    );
+    if (!spec.bias) return weights;
+    const bias: Emit = (code) => {
+      products.biasGradient(code, chunk, part.at, false);
+      apply(code, matrix.bias, matrix.storedOut, part.at);
+    };
+    return [bias, ...weights];
   };
 }

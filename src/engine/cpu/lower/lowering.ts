@@ -1,22 +1,25 @@
 /**
- * The interface of a lowered operation, and what it may use.
- *
- * An operation does not rely on its successor for correct gradients. The gradient of a fused ReLU is applied where it is
- * cheapest: the next operation may apply it while it writes `dy` (its `inputFloor`); if the plan does not arrange that,
- * the operation applies it itself (`outputFloor`).
+ * The interface of a lowered operation, and what it may use. An operation is complete on its own: its output and its
+ * gradients do not depend on which operation follows. The gradient of a fused ReLU is applied where it is cheapest, and
+ * the plan decides where: the operation that writes `dx` may apply the ReLU of its input (`masksInput`), otherwise the
+ * operation applies its own (`masksOutput`).
  */
-import type { Chunk, Code, Halo, MapBuffer, Place, Region } from '../plan/code.ts';
-import type { MapShape } from '../plan/operations.ts';
+import type { OperationBuffers } from '../plan/buffers.ts';
+import type { Code, Emit } from '../plan/code.ts';
+import { type Chunk, hasHalo, imagesOf, type MapBuffer } from '../plan/maps.ts';
+import type { ParameterLayout } from '../plan/parameters.ts';
+import type { Rule } from '../plan/update.ts';
 
-export interface LoweringContext {
-  /** Memory of one worker. */
-  readonly scratch: Region;
+export interface LoweringContext extends OperationBuffers {
+  readonly layout: ParameterLayout;
+  /** The worker that the code is for. */
+  readonly worker: number;
   /** Most images in a chunk. */
   readonly images: number;
   /** Whether a backward pass follows. */
   readonly training: boolean;
-  /** Whether all images pass one operation before the next; otherwise one chunk passes all operations. */
-  readonly wholeBatch: boolean;
+  /** Whether the backward pass of a chunk directly follows its forward pass. */
+  readonly adjacent: boolean;
   /** Input and output, and their gradients if there is a backward pass; `dx` only if needed. */
   readonly x: MapBuffer;
   readonly y: MapBuffer;
@@ -24,31 +27,34 @@ export interface LoweringContext {
   readonly dy: MapBuffer | undefined;
   /** Whether `dy` has the halo that the operation's backward pass needs. */
   readonly dyHasHalo: boolean;
-  /** 0 if this operation applies the gradient of the previous operation's ReLU to `dx`, −∞ otherwise. */
-  readonly inputFloor: number;
-  /** 0 if this operation must apply the gradient of its own ReLU to `dy`, −∞ if that is done or there is none. */
-  readonly outputFloor: number;
-  /** Whether `dx` is overwritten after this operation, so that none of its content stays. */
-  readonly dxChanges: boolean;
-  readonly parameters: Place;
-  /** Floats of a core's second-level cache. */
-  readonly cacheFloats: number;
-  /** A map that must last from the forward to the backward pass. */
-  allocate(shape: MapShape, halo: Halo): MapBuffer;
-  /** Maps for the backward pass of this operation, which processes this many images at a time. */
-  allocateGradient(shape: MapShape, halo: Halo, images: number): MapBuffer;
+  /** Whether the operation applies the gradient of the ReLU before it to `dx`. */
+  readonly masksInput: boolean;
+  /** Whether the operation must apply the gradient of its own ReLU to `dy`: the next operation does not. */
+  readonly masksOutput: boolean;
+  /** Whether zeros in `dx` stay: nothing else is ever written there. */
+  readonly dxStays: boolean;
+  /** The rule that a split layer applies to its parameters; absent if it leaves its gradient to the update. */
+  readonly inPlace: Rule | undefined;
 }
 
-/** Stages that need the previous stage's results; the pieces of a stage are independent. */
-export type Stages = ((code: Code) => void)[][];
+/** Sets of tasks. Tasks of a set are independent; a set needs the results of the set before it. */
+export type ParallelTasks = readonly (readonly Emit[])[];
 
-/** One operation of a plan. `slot` is the address (in floats) of the gradient sums of a group of images. */
+/** The meeting of all workers inside a batch normalization. `group` numbers the groups of images. */
+export interface BatchBarrier {
+  /** Adds a chunk's values to its group's moments; `before` images of the group came before. */
+  gather(code: Code, chunk: Chunk, group: number, before: number): void;
+  combine(code: Code, images: readonly number[]): void;
+  /** The same for the sums of the backward pass. */
+  gatherGradients(code: Code, chunk: Chunk, group: number, first: boolean): void;
+  combineGradients(code: Code, images: readonly number[]): void;
+}
+
+/** One operation of a plan. `slot` is the address of the gradient sums of a group of images. */
 export interface Lowered {
   forward(code: Code, chunk: Chunk): void;
-  /**
-   * The forward pass of a few images, in stages with about `parts` independent pieces per image.
-   */
-  forwardStages(chunk: Chunk, parts: number): Stages;
+  /** The forward pass of a few images, with about `parts` tasks per image. */
+  forwardTasks(chunk: Chunk, parts: number): ParallelTasks;
   /** Adds gradients of the parameters to the slot, or replaces it if the chunk is the slot's first. */
   backward(code: Code, chunk: Chunk, slot: number, first: boolean): void;
   /** After the slot's last chunk. */
@@ -57,78 +63,144 @@ export interface Lowered {
    * The backward pass of a few images, likewise. `slot` returns the address of slots 0 … `parts` − 1; the result says how
    * many of them hold a part of the gradient.
    */
-  backwardStages(
+  backwardTasks(
     chunk: Chunk,
     parts: number,
     slot: (index: number) => number,
-  ): { readonly stages: Stages; readonly slots: number };
+  ): { readonly tasks: ParallelTasks; readonly slots: number };
+  readonly barrier?: BatchBarrier;
 }
 
-/** The same, but marks what is emitted as part of operation `index`. */
-export function marked(lowered: Lowered, index: number): Lowered {
-  const { finish } = lowered;
-  const mark = (stages: Stages): Stages =>
-    stages.map((pieces) => pieces.map((piece) => (code) => code.within(index, () => piece(code))));
+/** The tasks of an operation without parameters: one per image. */
+export function imageTasks(
+  lowered: Pick<Lowered, 'forward' | 'backward'>,
+): Pick<Lowered, 'forwardTasks' | 'backwardTasks'> {
   return {
-    forward: (code, chunk) => code.within(index, () => lowered.forward(code, chunk)),
-    forwardStages: (chunk, parts) => mark(lowered.forwardStages(chunk, parts)),
-    backward: (code, chunk, slot, first) =>
-      code.within(index, () => lowered.backward(code, chunk, slot, first)),
-    ...(finish && { finish: (code, slot) => code.within(index, () => finish(code, slot)) }),
-    backwardStages(chunk, parts, slot) {
-      const { stages, slots } = lowered.backwardStages(chunk, parts, slot);
-      return { stages: mark(stages), slots };
-    },
+    forwardTasks: (chunk) => [imagesOf(chunk).map((image) => (code) => lowered.forward(code, image))],
+    backwardTasks: (chunk) => ({
+      tasks: [imagesOf(chunk).map((image) => (code) => lowered.backward(code, image, 0, true))],
+      slots: 0,
+    }),
   };
 }
 
-const imagesOf = ({ first, count }: Chunk): Chunk[] =>
-  Array.from({ length: count }, (_, i) => ({ first: first + i, count: 1 }));
+/** Whether a map's halo holds other values before the map is written. */
+const losesHalo = (map: MapBuffer | undefined): map is MapBuffer => map?.shares === true && hasHalo(map.halo);
+
+/** Fills the halo of a chunk's images with zeros, if other buffers use the map's memory. */
+export function clearHalo(code: Code, map: MapBuffer | undefined, chunk: Chunk): void {
+  if (!losesHalo(map)) return;
+  const { shape, halo, rowStride } = map;
+  const fill = (out: number, rows: number, length: number): void => {
+    if (rows > 0 && length > 0) code.call('fill', { out, outRow: rowStride, rows, length, value: 0 });
+  };
+  const [left, right] = [halo.left * shape.stored, halo.right * shape.stored];
+  for (let image = 0; image < chunk.count; image++) {
+    const corner = map.at(chunk, image, -halo.top, -halo.left);
+    // The end of a row and the start of the next are adjacent.
+    fill(corner, 1, halo.top * rowStride + left);
+    fill(map.at(chunk, image, 0, shape.width), shape.height - 1, right + left);
+    fill(map.at(chunk, image, shape.height - 1, shape.width), 1, right + halo.bottom * rowStride);
+  }
+}
 
 /** Applies the operation's ReLU to the gradient of its output, if the next operation does not. */
-export function applyOwnRelu(code: Code, { y, dy, outputFloor }: LoweringContext, chunk: Chunk): void {
-  if (outputFloor !== 0) return;
-  for (let image = 0; image < chunk.count; image++) {
-    code.call('reluBackward', {
-      out: dy!.at(chunk, image),
-      outRow: dy!.rowStride,
-      gradient: dy!.at(chunk, image),
-      gradientRow: dy!.rowStride,
-      activation: y.at(chunk, image),
-      activationRow: y.rowStride,
-      rows: y.shape.height,
-      length: y.rowLength,
-      floor: 0,
-    });
-  }
+export function applyOwnRelu(code: Code, { y, dy, masksOutput }: LoweringContext, chunk: Chunk): void {
+  if (!masksOutput) return;
+  for (let image = 0; image < chunk.count; image++) maskGradient(code, dy!, y, chunk, image);
+}
+
+/** Sets a gradient to 0 where the activation is not above 0. */
+export function maskGradient(
+  code: Code,
+  gradient: MapBuffer,
+  activation: MapBuffer,
+  chunk: Chunk,
+  image: number,
+  from: MapBuffer = gradient,
+): void {
+  code.call('reluBackward', {
+    out: gradient.at(chunk, image),
+    outRow: gradient.rowStride,
+    gradient: from.at(chunk, image),
+    gradientRow: from.rowStride,
+    activation: activation.at(chunk, image),
+    activationRow: activation.rowStride,
+    rows: activation.shape.height,
+    length: activation.rowLength,
+    threshold: 0,
+  });
 }
 
 /** The same operation, but its backward pass starts with its own ReLU. */
 export function withOwnRelu(lowered: Lowered, context: LoweringContext): Lowered {
-  if (context.outputFloor !== 0) return lowered;
+  if (!context.masksOutput) return lowered;
   return {
     ...lowered,
     backward(code, chunk, slot, first) {
       applyOwnRelu(code, context, chunk);
       lowered.backward(code, chunk, slot, first);
     },
-    backwardStages(chunk, parts, slot) {
-      const { stages, slots } = lowered.backwardStages(chunk, parts, slot);
+    backwardTasks(chunk, parts, slot) {
+      const { tasks, slots } = lowered.backwardTasks(chunk, parts, slot);
       const mask = imagesOf(chunk).map((image) => (code: Code) => applyOwnRelu(code, context, image));
-      return { stages: [mask, ...stages], slots };
+      return { tasks: [mask, ...tasks], slots };
     },
   };
 }
 
-/** The stages of an operation without parameters: one piece per image. */
-export function imageStages(
-  lowered: Pick<Lowered, 'forward' | 'backward'>,
-): Pick<Lowered, 'forwardStages' | 'backwardStages'> {
+/** The same operation, but the halos of the maps that it writes are cleared first. */
+export function withClearedHalos(lowered: Lowered, { x, y, dx, dy }: LoweringContext): Lowered {
+  // An operation in place leaves the halo as it is.
+  const out = y === x || !losesHalo(y) ? undefined : y;
+  const gradient = dx === dy || !losesHalo(dx) ? undefined : dx;
+  if (!out && !gradient) return lowered;
+  const cleared = (map: MapBuffer | undefined, chunk: Chunk, tasks: ParallelTasks): ParallelTasks => {
+    if (!map) return tasks;
+    const [first = [], ...rest] = tasks;
+    const clear = imagesOf(chunk).map((image) => (code: Code) => clearHalo(code, map, image));
+    return [[...first, ...clear], ...rest];
+  };
   return {
-    forwardStages: (chunk) => [imagesOf(chunk).map((image) => (code) => lowered.forward(code, image))],
-    backwardStages: (chunk) => ({
-      stages: [imagesOf(chunk).map((image) => (code) => lowered.backward(code, image, 0, true))],
-      slots: 0,
-    }),
+    ...lowered,
+    forward(code, chunk) {
+      clearHalo(code, out, chunk);
+      lowered.forward(code, chunk);
+    },
+    forwardTasks: (chunk, parts) => cleared(out, chunk, lowered.forwardTasks(chunk, parts)),
+    backward(code, chunk, slot, first) {
+      clearHalo(code, gradient, chunk);
+      lowered.backward(code, chunk, slot, first);
+    },
+    backwardTasks(chunk, parts, slot) {
+      const { tasks, slots } = lowered.backwardTasks(chunk, parts, slot);
+      return { tasks: cleared(gradient, chunk, tasks), slots };
+    },
   };
 }
+
+/** The same operation, but marks what is emitted as part of operation `index`. */
+export function marked(lowered: Lowered, index: number): Lowered {
+  const { finish, barrier } = lowered;
+  const mark = (tasks: ParallelTasks): ParallelTasks =>
+    tasks.map((set) => set.map((task) => (code) => code.within(index, () => task(code))));
+  return {
+    forward: (code, chunk) => code.within(index, () => lowered.forward(code, chunk)),
+    forwardTasks: (chunk, parts) => mark(lowered.forwardTasks(chunk, parts)),
+    backward: (code, chunk, slot, first) =>
+      code.within(index, () => lowered.backward(code, chunk, slot, first)),
+    ...(finish && { finish: (code, slot) => code.within(index, () => finish(code, slot)) }),
+    backwardTasks(chunk, parts, slot) {
+      const { tasks, slots } = lowered.backwardTasks(chunk, parts, slot);
+      return { tasks: mark(tasks), slots };
+    },
+    ...(barrier && { barrier: markedBarrier(barrier, index) }),
+  };
+}
+
+const markedBarrier = (barrier: BatchBarrier, index: number): BatchBarrier => ({
+  gather: (code, ...rest) => code.within(index, () => barrier.gather(code, ...rest)),
+  combine: (code, images) => code.within(index, () => barrier.combine(code, images)),
+  gatherGradients: (code, ...rest) => code.within(index, () => barrier.gatherGradients(code, ...rest)),
+  combineGradients: (code, images) => code.within(index, () => barrier.combineGradients(code, images)),
+});

@@ -1,22 +1,33 @@
-/** Max-pools and ReLUs that are not fused into a convolution, and the pooling code shared with convolutions. */
-import type { MaxPool2dSpec } from '../../../model/layer.ts';
-import { type Chunk, type Code, floorOf, type MapBuffer, noHalo } from '../plan/code.ts';
-import { isPoolOfTiles, type MapShape, type Pool, type Relu } from '../plan/operations.ts';
-import { imageStages, type Lowered, type LoweringContext } from './lowering.ts';
+/** Max-pools that are not fused into a convolution, and the pooling code shared with convolutions. */
+import { bytePositions } from '../../../kernels/pooling.ts';
+import type { MaxPool2dSpec, PoolSpec } from '../../../model/layer.ts';
+import { type Code, reluThreshold } from '../plan/code.ts';
+import type { MapShape } from '../plan/map-shape.ts';
+import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
+import { isPoolOfTiles, type Pool } from '../plan/operations.ts';
+import { imageTasks, type Lowered, type LoweringContext } from './lowering.ts';
 
-/** The windows' arguments of the pooling kernels; `map` is the larger map, or its gradient. */
-export function poolWindows(
-  pool: MaxPool2dSpec,
+/** Whether the winners of a pool are bytes; of larger windows they are floats. */
+const hasByteWinners = ({ kernel: [height, width] }: MaxPool2dSpec): boolean =>
+  height * width <= bytePositions;
+
+/** A map of winners: bytes, four of them in a float. */
+export const winnerShape = (pool: MaxPool2dSpec, pooled: MapShape): MapShape =>
+  hasByteWinners(pool) ? { ...pooled, stored: pooled.stored / 4 } : pooled;
+
+/** The kernel that pools a map with these windows. */
+export const poolKernel = (pool: MaxPool2dSpec): 'maxPool' | 'maxPoolLarge' =>
+  hasByteWinners(pool) ? 'maxPool' : 'maxPoolLarge';
+
+/** The windows' arguments of all pooling kernels; `map` is the larger map, or its gradient. */
+export function windowArguments(
+  pool: PoolSpec,
   map: MapBuffer,
   pooled: MapShape,
-  winners: MapBuffer,
   chunk: Chunk,
   image: number,
 ): Record<string, number> {
   return {
-    winners: winners.at(chunk, image),
-    winnerRow: winners.rowStride,
-    winnerPixel: winners.pixelStride,
     map: map.at(chunk, image),
     mapRow: map.rowStride,
     mapPixel: map.pixelStride,
@@ -34,19 +45,35 @@ export function poolWindows(
   };
 }
 
-/** The gradient of a pool's input from the windows' arguments. */
+/** The windows' arguments of the kernels of max-pools. */
+export const poolWindows = (
+  pool: MaxPool2dSpec,
+  map: MapBuffer,
+  pooled: MapShape,
+  winners: MapBuffer,
+  chunk: Chunk,
+  image: number,
+): Record<string, number> => ({
+  ...windowArguments(pool, map, pooled, chunk, image),
+  winners: winners.at(chunk, image),
+  winnerRow: winners.rowStride,
+  winnerPixel: winners.pixelStride,
+});
+
+/** The gradient of a pool's input from the windows' arguments. `stays`: zeros in the map stay (`dxStays`). */
 export function poolBackward(
   code: Code,
   pool: MaxPool2dSpec,
   full: MapShape,
   windows: Record<string, number>,
-  mapChanges: boolean,
+  stays: boolean,
 ): void {
   const size = isPoolOfTiles(pool) ? pool.kernel[0] : undefined;
   const tiles = size === 2 || size === 4;
-  // Positions outside all windows are never written here, and stay zero unless another operation writes them.
+  const kernel = tiles ? (size === 2 ? 'unpool2' : 'unpool4') : (`${poolKernel(pool)}Backward` as const);
+  // Positions outside all windows are never written here.
   const covered = tiles && full.height % size === 0 && full.width % size === 0;
-  if (!tiles || (mapChanges && !covered)) {
+  if (!tiles || !(stays || covered)) {
     code.call('fill', {
       out: windows.map!,
       outRow: windows.mapRow!,
@@ -55,13 +82,13 @@ export function poolBackward(
       value: 0,
     });
   }
-  code.call(tiles ? (size === 2 ? 'unpool2' : 'unpool4') : 'maxPoolBackward', windows);
+  code.call(kernel, windows);
 }
 
 export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
   const { spec, output } = operation;
   const { x, y, dx, dy } = context;
-  const winners = context.allocate(output, noHalo);
+  const winners = context.keep(winnerShape(spec, output), noHalo);
   const windows = (map: MapBuffer, chunk: Chunk, image: number): Record<string, number> => ({
     ...poolWindows(spec, map, output, winners, chunk, image),
     pooled: y.at(chunk, image),
@@ -70,7 +97,9 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
   });
   const lowered: Pick<Lowered, 'forward' | 'backward'> = {
     forward(code, chunk) {
-      for (let image = 0; image < chunk.count; image++) code.call('maxPool', windows(x, chunk, image));
+      for (let image = 0; image < chunk.count; image++) {
+        code.call(poolKernel(spec), windows(x, chunk, image));
+      }
     },
     backward(code, chunk) {
       if (!dx) return;
@@ -81,65 +110,11 @@ export function lowerPool(operation: Pool, context: LoweringContext): Lowered {
           gradientRow: dy!.rowStride,
           gradientPixel: dy!.pixelStride,
           // A winner's value is the pooled value, which shows whether a ReLU before the pool was on.
-          floor: context.inputFloor,
+          threshold: reluThreshold(context.masksInput),
         };
-        poolBackward(code, spec, operation.input, gradient, context.dxChanges);
+        poolBackward(code, spec, operation.input, gradient, context.dxStays);
       }
     },
   };
-  return { ...lowered, ...imageStages(lowered) };
-}
-
-/** Applies the ReLU of the input to its gradient, if that is this operation's task. */
-export function applyInputRelu(code: Code, context: LoweringContext, chunk: Chunk, image: number): void {
-  const { x, dx, inputFloor } = context;
-  if (!dx || inputFloor !== 0) return;
-  code.call('reluBackward', {
-    out: dx.at(chunk, image),
-    outRow: dx.rowStride,
-    gradient: dx.at(chunk, image),
-    gradientRow: dx.rowStride,
-    activation: x.at(chunk, image),
-    activationRow: x.rowStride,
-    rows: x.shape.height,
-    length: x.rowLength,
-    floor: 0,
-  });
-}
-
-export function lowerRelu(_: Relu, context: LoweringContext): Lowered {
-  const { x, y, dx, dy } = context;
-  const lowered: Pick<Lowered, 'forward' | 'backward'> = {
-    forward(code, chunk) {
-      for (let image = 0; image < chunk.count; image++) {
-        code.call('relu', {
-          out: y.at(chunk, image),
-          outRow: y.rowStride,
-          map: x.at(chunk, image),
-          mapRow: x.rowStride,
-          rows: x.shape.height,
-          length: x.rowLength,
-          floor: floorOf(true),
-        });
-      }
-    },
-    backward(code, chunk) {
-      if (!dx) return;
-      for (let image = 0; image < chunk.count; image++) {
-        code.call('reluBackward', {
-          out: dx.at(chunk, image),
-          outRow: dx.rowStride,
-          gradient: dy!.at(chunk, image),
-          gradientRow: dy!.rowStride,
-          activation: y.at(chunk, image),
-          activationRow: y.rowStride,
-          rows: x.shape.height,
-          length: x.rowLength,
-          floor: 0,
-        });
-        applyInputRelu(code, context, chunk, image);
-      }
-    },
-  };
-  return { ...lowered, ...imageStages(lowered) };
+  return { ...lowered, ...imageTasks(lowered) };
 }

@@ -4,6 +4,7 @@ import { type KernelName, kernelNames, kernelParameters } from '../../../kernels
 import { kernelChecks } from '../../../kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../../../kernels/checks/check.ts';
 import {
+  avgPool2d,
   batchNorm2d,
   conv2d,
   dropout,
@@ -47,8 +48,8 @@ interface Training extends Pick<ProfileOptions, 'optimizer' | 'stepOptions'> {
 
 /**
  * Trainings that together use every kernel, with blocks for a common cache size: the lecture's network, a deep one, one
- * with odd windows, one with small maps and enough image channels for sparse gradients, and one with too many channels
- * for those.
+ * with odd windows, one with small maps and enough image channels for sparse gradients, one with too many channels for
+ * those, and one with a large window.
  */
 export const trainings: readonly Training[] = [
   { network: simplified({ classes: 10 }), input: [3, 32, 32], batchSize: 16 },
@@ -65,6 +66,7 @@ export const trainings: readonly Training[] = [
       batchNorm2d(),
       relu(),
       dropout(0.5),
+      avgPool2d(2),
       flatten(),
       linear(10),
     ]),
@@ -94,6 +96,16 @@ export const trainings: readonly Training[] = [
       conv2d({ out: 16, kernel: 3, padding: 1 }),
       relu(),
       maxPool2d(4),
+      flatten(),
+      linear(10),
+    ]),
+    input: [3, 32, 32],
+    batchSize: 8,
+  },
+  {
+    network: sequential([
+      conv2d({ out: 16, kernel: 3, padding: 1 }),
+      maxPool2d({ kernel: 17, stride: 3 }),
       flatten(),
       linear(10),
     ]),

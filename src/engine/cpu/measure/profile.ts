@@ -1,23 +1,23 @@
 /**
- * Profiles a training step call by call, on one thread. The real executor runs with a clock around each kernel call.
+ * Profiles a training step call by call, on one thread. A real session runs with a clock around each kernel call.
  * Every step makes the same calls in the same order, so each call counts with its median over the steps, which removes
  * short disturbances.
  */
 import type { ImageShape } from '../../../data/dataset.ts';
-import { fuseTransform, toTensor } from '../../../data/transforms.ts';
+import { toTensor } from '../../../data/transforms.ts';
 import { type KernelName, kernelNames, recordKernel, wasmTarget } from '../../../kernels/catalogue.ts';
 import { countOperations } from '../../../kernels/count.ts';
+import type { Kernel } from '../../../kernels/language.ts';
 import { initialWeights } from '../../../model/initialize.ts';
 import type { Network } from '../../../model/layer.ts';
 import { sizeOf } from '../../../model/network.ts';
 import { adam } from '../../../train/optimizers.ts';
-import type { OptimizerOptions, StepOptions } from '../../backend.ts';
-import { type KernelLibrary, type KernelSource, openLibrary } from '../kernels/library.ts';
-import { webAssembly } from '../kernels/webassembly.ts';
-import { matrixOf, type Operations, planOperations, storeMatrix } from '../plan/operations.ts';
-import { planFloats, SessionMemory } from '../plan/plan.ts';
-import { controlWords, Executor, imageBytes, type SharedState } from '../run/executor.ts';
-import { cacheSize, wishHugePages } from '../run/threads.ts';
+import type { BatchSource, OptimizerOptions, StepOptions } from '../../backend.ts';
+import { openCpuSession } from '../driver.ts';
+import type { KernelLibrary, KernelSource } from '../kernels/library.ts';
+import type { EngineMemory } from '../kernels/memory.ts';
+import { type Operations, planOperations } from '../plan/operations.ts';
+import { cacheSize } from '../run/threads.ts';
 
 export interface ProfiledCall {
   readonly kernel: KernelName;
@@ -75,110 +75,81 @@ export async function profileTraining(
     stepOptions,
   }: ProfileOptions,
 ): Promise<Profile> {
-  const operations = planOperations(network, cacheBytes ?? (await cacheSize()));
-  const session = new SessionMemory(operations, batchSize, 1);
-  const shape = network.input as ImageShape;
-  const classes = network.output[0]!;
   const total = batchSize * (warmups + steps);
-  const pixels = Uint8Array.from(
-    { length: total * sizeOf(shape) },
-    (_, i) => Math.imul(i, 2_654_435_761) >>> 24,
-  );
-  const bytes = planFloats(session, batchSize, 'train', 1) * 4 + imageBytes(sizeOf(shape));
-  const pages = Math.ceil(bytes / 65_536);
-  const memory = new webAssembly.Memory({ initial: pages, maximum: 65_536, shared: false });
-  await wishHugePages(memory);
-  const shared: SharedState = {
-    memory,
-    control: new Int32Array(controlWords),
-    losses: new Float64Array(batchSize),
-    ranks: new Int32Array(batchSize),
-  };
-  const floats = new Float32Array(memory.buffer);
-  const words = new Int32Array(memory.buffer);
-  const parameters = floats.subarray(session.parameters.at);
-  const weights = initialWeights(network, 0);
-  for (const operation of operations.list) {
-    const matrix = matrixOf(operation);
-    if (!matrix) continue;
-    const bias = matrix.biasName === undefined ? undefined : weights.get(matrix.biasName)!.data;
-    storeMatrix(parameters, matrix, weights.get(matrix.weightName)!.data, bias);
-  }
-
   const recorded = new Map(kernelNames.map((name) => [name, recordKernel(name, wasmTarget)]));
   let step = -1;
   const calls: Omit<ProfiledCall, 'milliseconds'>[] = [];
   const times: number[][] = Array.from({ length: steps }, () => []);
-  const library = await openLibrary(source, memory);
-  const timed = (
-    kernel: KernelName,
-    values: readonly number[],
-    operation: number | undefined,
-    run: () => void,
-  ): void => {
-    const start = performance.now();
-    run();
-    const milliseconds = performance.now() - start;
-    if (step < warmups) return;
-    times[step - warmups]!.push(milliseconds);
-    if (step > warmups) return;
-    calls.push({
-      kernel,
-      values,
-      operation,
-      flops: count ? countOperations(recorded.get(kernel)!, values, floats, words) : 0,
-    });
+  const clocked = (library: KernelLibrary, memory: EngineMemory): KernelLibrary => {
+    const timed = (
+      kernel: KernelName,
+      values: readonly number[],
+      operation: number | undefined,
+      run: () => void,
+    ): void => {
+      const start = performance.now();
+      run();
+      const milliseconds = performance.now() - start;
+      if (step < warmups) return;
+      times[step - warmups]!.push(milliseconds);
+      if (step > warmups) return;
+      const flops = count ? flopsOf(recorded.get(kernel)!, values, memory) : 0;
+      calls.push({ kernel, values, operation, flops });
+    };
+    return {
+      bind(list) {
+        const bound = list.map((call) => ({ call, run: library.bind([call]) }));
+        return () => {
+          for (const { call, run } of bound) timed(call.kernel, call.arguments, call.operation, run);
+        };
+      },
+      call: (kernel, values) => timed(kernel, values, undefined, () => library.call(kernel, values)),
+    };
   };
-  const clocked: KernelLibrary = {
-    bind(list) {
-      const bound = list.map((call) => ({ call, run: library.bind([call]) }));
-      return () => {
-        for (const { call, run } of bound) timed(call.kernel, call.arguments, call.operation, run);
-      };
-    },
-    call: (kernel, values) => timed(kernel, values, undefined, () => library.call(kernel, values)),
-  };
-  const executor = new Executor(session, clocked, shared, 1, 0);
-  for (const _ of executor.run({ kind: 'derive' }));
-  const training = executor.run({
-    kind: 'train',
-    source: {
-      kind: 'dataset',
-      pixels,
-      labels: Uint16Array.from({ length: total }, (_, i) => i % classes),
-      fused: fuseTransform(toTensor(), shape)!,
-      order: Uint32Array.from({ length: total }, (_, i) => i),
-      seed: 0,
-      epoch: 1,
-    },
+  const session = await openCpuSession(network, {
     batchSize,
-    from: 0,
-    to: warmups + steps,
-    optimizer,
-    options: {
-      ...{ accumulate: 1, labelSmoothing: 0, clipNorm: 0, averageDecay: 0, mixup: 0 },
-      ...stepOptions,
-    },
-    rates: new Float64Array(warmups + steps).fill(optimizer.lr),
-    optimizerSteps: 0,
-    stepOffset: 0,
-    epochImages: total,
-    epochBatch: batchSize,
-    losses: new Float64Array(warmups + steps),
-    correct: new Uint32Array(warmups + steps),
+    shared: false,
+    kernels: async () => source,
+    library: clocked,
+    ...(cacheBytes !== undefined && { cacheBytes }),
   });
+  await session.setWeights(initialWeights(network, 0));
+  const request = { source: noise(network, total, batchSize), optimizer, ...stepOptions };
   const milliseconds: number[] = [];
   for (step = 0; step < warmups + steps; step++) {
-    const start = performance.now();
-    training.next();
-    if (step >= warmups) milliseconds.push(performance.now() - start);
+    const { seconds } = await session.train({ ...request, from: step, to: step + 1 });
+    if (step >= warmups) milliseconds.push(seconds * 1000);
   }
+  await session.close();
   // Counting happens in the first step, which therefore takes too long.
   const rests = times.map((own, i) => milliseconds[i]! - own.reduce((sum, time) => sum + time, 0)).slice(1);
   const outside = median(rests);
   const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(times.map((own) => own[i]!)) }));
   const inKernels = profiled.reduce((sum, call) => sum + call.milliseconds, 0);
+  const operations = planOperations(network, cacheBytes ?? (await cacheSize()));
   return { operations, calls: profiled, milliseconds: inKernels + outside, outside };
+}
+
+const flopsOf = (kernel: Kernel, values: readonly number[], { buffer }: EngineMemory): number =>
+  countOperations(kernel, values, new Float32Array(buffer), new Int32Array(buffer));
+
+/** An epoch of random images. */
+function noise(network: Network, images: number, batchSize: number): BatchSource {
+  const shape = network.input as ImageShape;
+  const classes = network.output[0]!;
+  const pixels = Uint8Array.from(
+    { length: images * sizeOf(shape) },
+    (_, i) => Math.imul(i, 2_654_435_761) >>> 24,
+  );
+  const labels = Uint16Array.from({ length: images }, (_, i) => i % classes);
+  return {
+    dataset: { length: images, name: 'noise', shape, classes: [], pixels, labels },
+    transform: toTensor(),
+    batchSize,
+    order: Uint32Array.from({ length: images }, (_, i) => i),
+    seed: 0,
+    epoch: 1,
+  };
 }
 
 /** A training step's time by layer. */

@@ -4,7 +4,8 @@ import { forwardTiles, poolsInTransform } from '../lower/convolution/geometry.ts
 import { columnRows } from '../lower/convolution/im2col.ts';
 import { winogradBlock } from '../lower/convolution/winograd.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
-import { chunkImages, slotCount } from './plan.ts';
+import { slotCount } from './parameters.ts';
+import { chunkImages } from './timeline.ts';
 
 export interface PlanRow {
   /** Names of the network's layers that this operation computes. */
@@ -71,6 +72,8 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return { layers, kind, forward: 'random factors', backward: 'same factors', blocks: 'by image' };
     case 'pool':
       return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
+    case 'averagePool':
+      return { layers, kind, forward: 'windows', backward: 'equal shares', blocks: 'by image' };
     case 'relu':
       return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
   }

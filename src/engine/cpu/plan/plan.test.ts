@@ -1,12 +1,27 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { randomCase } from '../../../../test/cases.ts';
+import { randomImages } from '../../../../test/expected.ts';
+import { nativeOf, targetsHere } from '../../../../test/native.ts';
 import { kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Network } from '../../../model/layer.ts';
 import { buildNetwork } from '../../../model/network.ts';
 import { vgg7 } from '../../../model/vgg.ts';
+import { openCpuSession } from '../driver.ts';
+import { openLibrary } from '../kernels/library.ts';
+import { wholePages } from '../kernels/memory.ts';
+import { plainWasmKernels } from '../kernels/provider.ts';
+import { webAssembly } from '../kernels/webassembly.ts';
 import { trainings } from '../measure/examine.ts';
+import { Barrier, controlWords } from '../run/barrier.ts';
+import { Executor } from '../run/executor.ts';
+import { cacheSize } from '../run/threads.ts';
 import type { Call } from './code.ts';
+import { meet } from './memory.ts';
 import { planOperations, usualCacheBytes } from './operations.ts';
-import { chunkImages, compilePlan, groupSizesOf, planFloats, SessionMemory, squareCount } from './plan.ts';
+import { ParameterLayout, trainingArrays } from './parameters.ts';
+import { compilePlan, groupSizesOf, planMemory } from './plan.ts';
+import { chunkImages } from './timeline.ts';
+import { type Rule, squareCount } from './update.ts';
 
 test.each([
   [100, 32],
@@ -32,10 +47,18 @@ test('the last of many groups are small; a few groups are equal', () => {
   expect(groupSizesOf(8, 2)).toEqual([4, 4]);
 });
 
+/** The layout of a session that has trained with Adam and all options. */
+function layoutOf(network: Network, batch: number, cacheBytes: number = usualCacheBytes): ParameterLayout {
+  const optimizer = { kind: 'adam', lr: 0, betas: [0, 0], epsilon: 0, weightDecay: 0 } as const;
+  const arrays = trainingArrays(optimizer, { accumulate: 2, clipNorm: 1, averageDecay: 0.9 });
+  return new ParameterLayout(planOperations(network, cacheBytes), batch, 1, arrays);
+}
+
+const adamRule: Rule = { kind: 'adam', average: false };
+
 /** All kernel calls of a training step's images. */
 function callsOf(network: Network, batch: number, cacheBytes: number): readonly Call[] {
-  const memory = new SessionMemory(planOperations(network, cacheBytes), batch, 1);
-  const { phases } = compilePlan(memory, batch, 'train', 1, 0);
+  const { phases } = compilePlan(layoutOf(network, batch, cacheBytes), { batch, mode: 'train' }, 0);
   return phases.flatMap(({ items }) => items.flat().filter((call) => 'kernel' in call));
 }
 
@@ -48,23 +71,23 @@ const narrow = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 32, 3
 test('maps that do not fit the cache, and only these, are prefetched before a transform', () => {
   const calls = callsOf(narrow, 40, 16 * 1024);
   const transforms = calls.flatMap(({ kernel }, i) => (/^winograd\d(Input|Gradient)$/.test(kernel) ? i : []));
-  let touched = 0;
+  let prefetches = 0;
   for (const i of transforms) {
     const before = calls[i - 1]!;
     // The gradient that a pool's one is spread out to is of one image, and is in the cache.
-    if (before.kernel !== 'touch') continue;
-    touched++;
-    const [touch, transform] = [named(before), named(calls[i]!)];
+    if (before.kernel !== 'prefetchRows') continue;
+    prefetches++;
+    const [prefetch, transform] = [named(before), named(calls[i]!)];
     const size = calls[i]!.kernel === 'winograd4Input' ? 6 : 4;
-    expect(touch).toMatchObject({
+    expect(prefetch).toMatchObject({
       map: transform.map,
       mapRow: transform.rowStride,
       rows: 4 * (transform.tileRows! - 1) + size,
       length: (4 * (transform.tileColumns! - 1) + size) * transform.pixelStride!,
     });
   }
-  expect(touched).toBeGreaterThan(transforms.length / 2);
-  expect(callsOf(narrow, 40, 64 * 1024 * 1024).map(({ kernel }) => kernel)).not.toContain('touch');
+  expect(prefetches).toBeGreaterThan(transforms.length / 2);
+  expect(callsOf(narrow, 40, 64 * 1024 * 1024).map(({ kernel }) => kernel)).not.toContain('prefetchRows');
 });
 
 test("a pool's gradient is spread out for an image when the one before is used up, where an image fills blocks", () => {
@@ -79,32 +102,177 @@ test("a pool's gradient is spread out for an image when the one before is used u
 });
 
 test('every range of parameters has a sum of squares', () => {
-  const memory = new SessionMemory(planOperations(narrow, usualCacheBytes), 8, 1);
-  const { update } = compilePlan(memory, 8, 'train', 1, 0);
-  const [phase] = update({ rule: 'adam', accumulated: undefined, clip: true, average: false });
-  expect(squareCount(memory.operations)).toBe(phase!.items.length);
+  const layout = layoutOf(narrow, 8);
+  const { update } = compilePlan(layout, { batch: 8, mode: 'train' }, 0);
+  const [phase] = update({ rule: adamRule, accumulated: undefined, clip: true });
+  expect(squareCount(layout.operations)).toBe(phase!.items.length);
 });
 
 test('a network that is too large for any machine is planned without listing its parts', () => {
   const options = { channels: [1e6, 1e6], hidden: 1e6 } as const;
   const huge = buildNetwork(vgg7({ classes: 10, ...options }), [3, 32, 32]);
-  const memory = new SessionMemory(planOperations(huge, usualCacheBytes), 100, 2);
-  expect(planFloats(memory, 100, 'train', 2)).toBeGreaterThan(2 ** 50);
+  const { floats } = planMemory(layoutOf(huge, 100), { batch: 100, mode: 'train' });
+  expect(floats).toBeGreaterThan(2 ** 49);
 });
 
 test("the doctor's trainings use every kernel", () => {
   const called = new Set<string>(['loadImage', 'peak']);
   for (const { network, input, batchSize, optimizer, stepOptions } of trainings) {
     const built = buildNetwork(network, input);
-    const memory = new SessionMemory(planOperations(built, usualCacheBytes), batchSize, 1);
-    const { phases, update } = compilePlan(memory, batchSize, 'train', 1, 0);
+    const layout = layoutOf(built, batchSize);
+    const { phases, update } = compilePlan(layout, { batch: batchSize, mode: 'train' }, 0);
     const clip = stepOptions?.clipNorm !== undefined;
     const average = stepOptions?.averageDecay !== undefined;
-    const rule = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
-    const updates = update({ rule, accumulated: undefined, clip, average });
+    const kind = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
+    const updates = update({ rule: { kind, average }, accumulated: undefined, clip });
     for (const call of [...phases, ...updates].flatMap(({ items }) => items.flat())) {
       if ('kernel' in call) called.add(call.kernel);
     }
   }
   expect([...called].sort()).toEqual([...kernelNames].sort());
+});
+
+/** Networks of layers in any order, with batches that go by tasks and by groups. */
+const randomCases = Array.from({ length: 60 }, (_, i) => randomCase(1000 + i));
+
+const modes = ['train', 'evaluate'] as const;
+
+describe.each(randomCases)('random network of %#', ({ model, input, batch }) => {
+  const network = buildNetwork(model, input);
+
+  test.each(modes)('buffers that are alive together do not overlap: %s', (mode) => {
+    const { buffers } = planMemory(layoutOf(network, batch), { batch, mode });
+    for (const arena of [buffers.shared, buffers.scratch]) {
+      for (const [i, a] of arena.buffers.entries()) {
+        for (const b of arena.buffers.slice(i + 1)) {
+          const apart =
+            a.place.offset + a.floats <= b.place.offset || b.place.offset + b.floats <= a.place.offset;
+          expect(apart || !meet(a, b)).toBe(true);
+        }
+      }
+    }
+  });
+});
+
+/** Runs each item of a phase from the same memory, and fails where two write the same place. */
+class ObservedBarrier extends Barrier {
+  readonly #floats: Float32Array;
+  readonly #scratch: readonly [from: number, to: number];
+
+  constructor(floats: Float32Array, scratch: readonly [from: number, to: number]) {
+    super(new Int32Array(controlWords), 1);
+    this.#floats = floats;
+    this.#scratch = scratch;
+  }
+
+  override claim<T>(items: readonly T[], run: (item: T) => void): void {
+    const words = new Int32Array(this.#floats.buffer);
+    const before = words.slice();
+    const written = new Map<number, number>();
+    for (const item of items) {
+      words.set(before);
+      run(item);
+      const [from, to] = this.#scratch;
+      for (let i = 0; i < words.length; i++) {
+        if (words[i] === before[i] || (i >= from && i < to)) continue;
+        if (written.has(i)) throw new Error(`two items of a phase write float ${i}`);
+        written.set(i, words[i]!);
+      }
+    }
+    words.set(before);
+    for (const [i, word] of written) words[i] = word;
+  }
+}
+
+test.each(randomCases.slice(0, 25))(
+  'items of a phase write different places: random network of %#',
+  async (given) => {
+    const network = buildNetwork(given.model, given.input);
+    const batch = Math.min(given.batch, 9);
+    const layout = layoutOf(network, batch);
+    const { floats: needed, shared, scratch } = planMemory(layout, { batch, mode: 'train' });
+    if (needed > 200_000) return;
+    const memory = new webAssembly.Memory({
+      initial: Math.ceil(needed / 2 ** 14),
+      maximum: 65_536,
+      shared: false,
+    });
+    const floats = new Float32Array(memory.buffer);
+    const kernels = await openLibrary(await plainWasmKernels(false, () => {}), memory);
+    const state = {
+      memory,
+      control: new Int32Array(controlWords),
+      losses: new Float64Array(batch),
+      ranks: new Int32Array(batch),
+    };
+    const start = layout.length + shared;
+    const barrier = new ObservedBarrier(floats, [start, start + scratch]);
+    const executor = new Executor(layout, kernels, state, 0, barrier);
+    const values = randomImages(given.input, batch, 3);
+    const labels = new Uint16Array(batch);
+    const samples = Uint32Array.from(labels.keys());
+    const source = { kind: 'values', values, labels, samples, seed: 1, epoch: 1 } as const;
+    for (const command of [
+      { kind: 'initialize', seed: 1 },
+      { kind: 'derive' },
+      { kind: 'gradients', source, batchSize: batch, totals: new Float64Array(3) },
+    ] as const) {
+      for (const _ of executor.run(command, layout.arrays));
+    }
+    expect(state.losses.every(Number.isFinite)).toBe(true);
+  },
+);
+
+test('predicted memory is allocated memory, to the byte', async () => {
+  const sizes: number[] = [];
+  const session = await openCpuSession(narrow, {
+    batchSize: 9,
+    shared: false,
+    kernels: plainWasmKernels,
+    library: (library, memory) => ({
+      ...library,
+      bind: (calls) => {
+        sizes.push(memory.buffer.byteLength);
+        return library.bind(calls);
+      },
+    }),
+  });
+  const images = randomImages([3, 32, 32], 9, 1);
+  await session.gradients(images, new Array<number>(9).fill(0));
+  await session.close();
+  const layout = new ParameterLayout(planOperations(narrow, await cacheSize()), 9, 1, [
+    'gradients',
+    'splitGradients',
+  ]);
+  const { floats } = planMemory(layout, { batch: 9, mode: 'train' });
+  expect(sizes.at(-1)).toBe(wholePages(floats * 4));
+});
+
+describe.skipIf(targetsHere.length === 0)('native memory', () => {
+  test('beyond 4 GiB the same values result', async () => {
+    const near = await openCpuSession(narrow, {
+      batchSize: 9,
+      threads: 1,
+      kernels: nativeOf(targetsHere[0]!),
+    });
+    const far = await openCpuSession(narrow, {
+      batchSize: 9,
+      threads: 1,
+      kernels: nativeOf(targetsHere[0]!),
+      reservedBytes: 2 ** 32 + 2 ** 20,
+    });
+    const images = randomImages([3, 32, 32], 9, 1);
+    const results = [];
+    for (const session of [near, far]) {
+      await session.initialize(1);
+      const { loss, gradients } = await session.gradients(images, new Array<number>(9).fill(1));
+      results.push([
+        loss,
+        [...(await session.predict(images, 9))],
+        [...gradients.values()].map(({ data }) => [...data]),
+      ]);
+      await session.close();
+    }
+    expect(results[1]).toEqual(results[0]);
+  });
 });

@@ -6,73 +6,37 @@
  * order, because each writes its own memory: maps of its images, a gradient slot, a range of parameters. The next phase
  * sums across items in a fixed order, so results depend neither on timing nor on the number of threads. Most networks
  * need two phases per training step: images (forward and backward, each group of images into its own slot) and
- * parameters (sum of slots, optimizer, matrices derived from the weights). A split linear layer needs all images at
- * once, which adds a phase before and after it in both directions. A batch normalization needs all images' moments,
- * which ends a phase in both directions; the last worker to arrive combines them.
+ * parameters (`update.ts`). A split linear layer needs all images at once, which adds a phase before and after it in
+ * both directions. A batch normalization needs all images' moments, which ends a phase in both directions; the last
+ * worker to arrive combines them. Few images go operation by operation, each divided into parallel tasks.
  */
-import { byteLevels } from '../../../kernels/maps.ts';
+import { batchNormCall } from '../lower/batch-norm.ts';
+import { lowerOperation } from '../lower/lower.ts';
+import { type BatchBarrier, clearHalo, type Lowered, type ParallelTasks } from '../lower/lowering.ts';
+import { PlanBuffers } from './buffers.ts';
+import { type Code, type Emit, emit, type Instruction } from './code.ts';
+import { type Chunk, flattened, imagesOf, type MapBuffer } from './maps.ts';
+import { isSplit, type Operation, onWholeBatch } from './operations.ts';
+import { type ParameterLayout, slotCount, taskParts } from './parameters.ts';
 import {
-  type BatchBarrier,
-  type BatchNormMemory,
-  batchNormCall,
-  lowerBatchNorm,
-  partFloats,
-  runningFloats,
-  vectorFloats,
-} from '../lower/batch-norm.ts';
-import {
-  type ConvolutionWeights,
-  convolutionWeights,
-  deriveConvolution,
-  lowerConvolution,
-} from '../lower/convolution/convolution.ts';
-import { convolutionGradientHalo, convolutionInputHalo } from '../lower/convolution/geometry.ts';
-import { lowerDropout } from '../lower/dropout.ts';
-import { lowerLinear } from '../lower/linear.ts';
-import { type Lowered, type LoweringContext, marked, type Stages, withOwnRelu } from '../lower/lowering.ts';
-import { lowerPool, lowerRelu } from '../lower/pool.ts';
-import {
-  type Chunk,
-  Code,
-  flattened,
-  floorOf,
-  type Halo,
-  type Instruction,
-  MapBuffer,
-  noHalo,
-  type Place,
-  Region,
-} from './code.ts';
-import {
-  type BatchNorm,
-  isSplit,
-  type MapShape,
-  type MatrixLayout,
-  matrixOf,
-  type Operation,
-  type Operations,
-  onWholeBatch,
-  readsVector,
-  roundUp,
-} from './operations.ts';
+  chunkImages,
+  chunksOf,
+  type Segment,
+  type Timeline,
+  timelineOf,
+  visitBackward,
+  visitForward,
+} from './timeline.ts';
+import { type Phase, type Rule, reduceAll, type Update, updatePhases } from './update.ts';
 
-/** The work between two barriers of the workers. */
-export interface Phase {
-  readonly items: readonly (readonly Instruction[])[];
-  /** Done once for all, by the last worker to reach the end. */
-  readonly once?: readonly Instruction[];
-}
+export type PlanMode = 'train' | 'evaluate';
 
-/** The update after a batch's gradients. */
-export interface Update {
-  /** The rule that changes the weights; absent while gradients are still accumulated. */
-  readonly rule: 'adam' | 'sgd' | undefined;
-  /** Whether gradients of several batches are accumulated, and whether this batch is the first. */
-  readonly accumulated: 'first' | 'more' | undefined;
-  /** Whether the gradient's norm is needed first. */
-  readonly clip: boolean;
-  /** Whether to update the weights' moving average. */
-  readonly average: boolean;
+export interface PlanRequest {
+  readonly batch: number;
+  /** Evaluation has no backward pass. */
+  readonly mode: PlanMode;
+  /** The rule that split layers apply in their backward pass (`ruleInPlace`). */
+  readonly inPlace?: Rule | undefined;
 }
 
 export interface Plan {
@@ -88,14 +52,6 @@ export interface Plan {
   readonly workspace: number;
   /** The last map, whose values are the logits. */
   readonly logits: MapBuffer;
-}
-
-/**
- * Gradient slots: enough to keep many threads busy and balance the images, few enough to keep their sum cheap.
- */
-export function slotCount(batch: number, slotLength: number): number {
-  const affordable = Math.max(4, Math.floor(64_000_000 / Math.max(1, slotLength)));
-  return Math.min(batch, slotLength < 100_000 ? 32 : 16, affordable);
 }
 
 /** Groups of a batch without gradients: a third more than whole chunks would need. */
@@ -117,636 +73,291 @@ export function groupSizesOf(batch: number, groups: number): number[] {
   return sizes;
 }
 
-/** Parts into which a few images are split, each with its own slot. */
-const stageParts = (slotLength: number): number => slotCount(8, slotLength);
-
-/** Images that go through the network together, about one slot's: small maps share a block of tiles. */
-export const chunkImages = 8;
-/** Fewer images than this are split by rows and outputs instead of by image. */
-const fewImages = 8;
-/** Floats of an item in the parameters' phase: few, so that workers end it together. */
-const updateFloats = 4096;
-
-/** A cache line for each worker: the rule's settings, then the share of new weights in the average. */
-const settingsFloats = 16;
-export const averageSetting = 15;
-
-/** Memory for a whole session; it depends only on the network and the largest batch. */
-export class SessionMemory {
-  readonly operations: Operations;
-  readonly #settings: Place;
-  readonly #byteValues: Place;
-  readonly parameters: Place;
-  readonly firstMoments: Place;
-  /** Adam's moments; SGD uses only the first, as its momentum. */
-  readonly secondMoments: Place;
-  /** The weights' moving average. */
-  readonly averages: Place;
-  /** Gradients of several batches. */
-  readonly accumulated: Place;
-  /** The sum of squares of each update item's gradients. */
-  readonly squares: Place;
-  readonly slots: Place;
-  readonly splitGradients: Place;
-  /** For each operation that is a convolution. */
-  readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
-  /** For each batch normalization. */
-  readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
-  /** Sums that groups of images gather for the current normalization. */
-  readonly parts: Place;
-  readonly partStride: number;
-  /** Floats of it. */
-  readonly length: number;
-
-  constructor(operations: Operations, largestBatch: number, threads: number) {
-    const region = new Region();
-    // Address 0 stays unused.
-    region.base = 16;
-    this.#settings = region.allocate(threads * settingsFloats);
-    this.#byteValues = region.allocate(threads * operations.input.channels * byteLevels);
-    const { list, parameterLength, slotLength } = operations;
-    this.operations = operations;
-    this.parameters = region.allocate(parameterLength);
-    this.firstMoments = region.allocate(parameterLength);
-    this.secondMoments = region.allocate(parameterLength);
-    this.averages = region.allocate(parameterLength);
-    this.accumulated = region.allocate(parameterLength);
-    this.squares = region.allocate(squareCount(operations));
-    const slots = Math.max(slotCount(largestBatch, slotLength), stageParts(slotLength));
-    this.slots = region.allocate(slots * slotLength);
-    this.splitGradients = region.allocate(parameterLength - slotLength);
-    this.derived = new Map(
-      list.flatMap((operation, i) =>
-        operation.kind === 'convolution' ? [[operation, convolutionWeights(operation, region, i > 0)]] : [],
-      ),
-    );
-    const normalizations = list.filter((operation) => operation.kind === 'batchNorm');
-    this.normalizations = new Map(
-      normalizations.map((operation) => [
-        operation,
-        {
-          vectors: region.allocate(vectorFloats(operation)),
-          running: region.allocate(runningFloats(operation)),
-        },
-      ]),
-    );
-    this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
-    this.parts = region.allocate(Math.max(slots, fewImages) * this.partStride);
-    this.length = region.base + region.length;
-  }
-
-  /** Address (in floats) of a worker's optimizer settings for the current step. */
-  settings(worker: number): number {
-    return this.#settings.at + worker * settingsFloats;
-  }
-
-  /** Address of a worker's table of floats for byte values, [input channels][256]. */
-  byteValues(worker: number): number {
-    return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
-  }
-
-  /** Start of a slot's gradients, as if they held all parameters. */
-  slot(index: number): number {
-    return this.slots.at + index * this.operations.slotLength;
-  }
-
-  get splitSlot(): number {
-    return this.splitGradients.at - this.operations.slotLength;
-  }
-
-  /** Address of the summed gradient of a layer's parameters. */
-  gradientOf(operation: Operation): number {
-    return onWholeBatch(operation) ? this.splitSlot : this.slot(0);
-  }
-}
-
-/** Whether an operation ends in a ReLU whose gradient must be applied to the gradient of its output. */
-const endsInRelu = (operation: Operation | undefined): boolean =>
-  (operation?.kind === 'convolution' && operation.relu && !operation.pool) ||
-  ((operation?.kind === 'linear' || operation?.kind === 'batchNorm') && operation.relu);
-
-const inputHalo = (operation: Operation | undefined): Halo =>
-  operation?.kind === 'convolution' ? convolutionInputHalo(operation) : noHalo;
-
-/** Computes all matrices derived from the weights; must run after weights were set. */
-export function deriveAll(memory: SessionMemory): Instruction[] {
-  const code = new Code();
-  for (const [operation, derived] of memory.derived) {
-    if (operation.kind !== 'convolution') continue;
-    deriveConvolution(code, operation, derived, memory.parameters.at, 0, operation.matrix.storedOut);
-  }
-  return code.instructions;
-}
-
-/** The layout of a plan's memory, and the operations that will emit its code. */
+/** The memory of a plan, and the operations that will emit its code. */
 interface LaidOut {
-  /** A few images pass operation by operation, in small parts. */
-  readonly stages: boolean;
-  /** The barriers of batch normalizations, by operation index; empty without training. */
-  readonly barriers: ReadonlyMap<number, BatchBarrier>;
-  /** Indices of the normalizations whose output is computed again for the backward pass. */
-  readonly recomputed: ReadonlySet<number>;
-  readonly maps: readonly MapBuffer[];
-  /** Gradients of the maps, without the images'; empty without training. */
-  readonly gradients: readonly (MapBuffer | undefined)[];
+  readonly timeline: Timeline;
+  readonly buffers: PlanBuffers;
   readonly lowered: readonly Lowered[];
+  /** The barriers of batch normalizations in training, by operation index. */
+  readonly barriers: ReadonlyMap<number, BatchBarrier>;
+  readonly shared: number;
+  readonly scratch: number;
   readonly memoryFloats: number;
 }
 
-function layOut(
-  memory: SessionMemory,
-  batch: number,
-  mode: 'train' | 'evaluate',
-  threads: number,
-  worker: number,
-): LaidOut {
-  const { operations } = memory;
-  const { list } = operations;
-  const training = mode === 'train';
-  const stages = batch < fewImages;
-  const meets = (operation: Operation | undefined): boolean =>
-    isSplit(operation) || (training && onWholeBatch(operation));
-  const wholeBatch = stages || list.some(meets);
-  const shared = new Region();
-  const scratch = new Region();
-
-  // Maps between the operations, and their gradients.
-  const outputs: MapShape[] = list.map((operation) => operation.output);
-  const shapes = [operations.input, ...outputs];
-  const allocate = (shape: MapShape, halo: Halo, whole: boolean): MapBuffer =>
-    whole
-      ? new MapBuffer(shared, shape, halo, batch, 'batch')
-      : new MapBuffer(scratch, shape, halo, chunkImages, 'chunk');
-  /** Operations that work in place: in evaluation their input is not needed afterwards. */
-  const inPlace = list.map(({ kind }) => !training && (kind === 'batchNorm' || kind === 'dropout'));
-  const recomputed = new Set<number>();
-  const maps: MapBuffer[] = [];
-  shapes.forEach((shape, i) => {
-    const producer = list[i - 1];
-    if (inPlace[i - 1]) {
-      maps.push(maps[i - 1]!);
-      return;
-    }
-    let reader = i;
-    while (inPlace[reader]) reader++;
-    const again = training && !stages && producer?.kind === 'batchNorm' && list[i] && !meets(list[i]);
-    if (again) recomputed.add(i - 1);
-    const whole = (wholeBatch && !again) || reader === list.length;
-    maps.push(allocate(shape, inputHalo(list[reader]), whole));
-  });
-  const gradients: (MapBuffer | undefined)[] = [];
-  /** Whether a normalization overwrites its output's gradient, which has the same halo, with its input's gradient. */
-  const writesOver = (i: number): boolean =>
-    list[i]?.kind === 'batchNorm' && i > 0 && !readsVector(list[i + 1]);
-  /** Whether operation `i` applies the previous operation's ReLU to the gradient that it writes. The loss does not. */
-  const appliesRelu = (i: number): boolean => i < list.length && endsInRelu(list[i - 1]);
-  shapes.forEach((shape, i) => {
-    if (!training || i === 0) {
-      gradients.push(undefined);
-      return;
-    }
-    if (writesOver(i - 1)) {
-      gradients.push(gradients[i - 1]);
-      return;
-    }
-    const producer = list[i - 1]!;
-    const hasHalo = producer.kind === 'convolution' && !producer.pool && !readsVector(list[i]);
-    const halo = hasHalo ? convolutionGradientHalo(producer, i > 1) : noHalo;
-    gradients.push(allocate(shape, halo, stages || meets(list[i]) || meets(producer)));
-  });
+function layOut(layout: ParameterLayout, { batch, mode, inPlace }: PlanRequest, worker: number): LaidOut {
+  const { operations, threads } = layout;
+  const { list, input } = operations;
+  const timeline = timelineOf(list, batch, mode === 'train');
+  const buffers = new PlanBuffers(list, input, timeline, batch);
   const barriers = new Map<number, BatchBarrier>();
-  const lower = (operation: Operation, i: number): Lowered => {
-    const context: LoweringContext = {
-      scratch,
-      images: chunkImages,
-      training,
-      wholeBatch,
-      x: maps[i]!,
-      y: maps[i + 1]!,
-      dx: gradients[i],
-      dy: gradients[i + 1],
-      dyHasHalo: !readsVector(list[i + 1]),
-      inputFloor: floorOf(appliesRelu(i)),
-      outputFloor: floorOf(endsInRelu(operation) && !appliesRelu(i + 1)),
-      dxChanges: writesOver(i - 1),
-      parameters: memory.parameters,
-      cacheFloats: operations.cacheFloats,
-      allocate: (shape, halo) => allocate(shape, halo, wholeBatch),
-      allocateGradient: (shape, halo, images) =>
-        stages ? allocate(shape, halo, true) : new MapBuffer(scratch, shape, halo, images, 'turns'),
-    };
-    switch (operation.kind) {
-      case 'convolution':
-        return withOwnRelu(lowerConvolution(operation, memory.derived.get(operation)!, context), context);
-      case 'linear':
-        return withOwnRelu(lowerLinear(operation, context), context);
-      case 'pool':
-        return lowerPool(operation, context);
-      case 'relu':
-        return lowerRelu(operation, context);
-      case 'dropout':
-        return lowerDropout(operation, context);
-      case 'batchNorm': {
-        const places = normalizationPlaces(memory, operation);
-        const normalization = lowerBatchNorm(
-          operation,
-          memory.normalizations.get(operation)!,
-          context,
-          places,
-        );
-        if (training) barriers.set(i, normalization.barrier);
-        return normalization;
-      }
-    }
-  };
-  const lowered = list.map((operation, i) => marked(lower(operation, i), i));
-
-  scratch.settle();
-  shared.base = memory.length;
-  scratch.base = shared.base + shared.length + worker * scratch.length;
-  const memoryFloats = shared.base + shared.length + threads * scratch.length;
-  return { stages, barriers, recomputed, maps, gradients, lowered, memoryFloats };
+  const lowered = list.map((_, i) => {
+    const operation = lowerOperation(i, { layout, timeline, buffers, worker, inPlace });
+    if (operation.barrier && timeline.training) barriers.set(i, operation.barrier);
+    return operation;
+  });
+  const [shared, scratch] = [buffers.shared.settle(), buffers.scratch.settle()];
+  buffers.shared.base = layout.length;
+  buffers.scratch.base = layout.length + shared + worker * scratch;
+  const memoryFloats = layout.length + shared + threads * scratch;
+  return { timeline, buffers, lowered, barriers, shared, scratch, memoryFloats };
 }
 
-/** Addresses of a batch normalization's parameters, gradients and parts. */
-const normalizationPlaces = (
-  memory: SessionMemory,
-  operation: BatchNorm,
-): Parameters<typeof batchNormCall>[3] => ({
-  parameters: memory.parameters.at,
-  gradients: memory.gradientOf(operation),
-  parts: memory.parts,
-  partStride: memory.partStride,
-});
+/** The memory of a plan, in floats. */
+export interface PlanMemory {
+  /** Of everything, with the session's part. */
+  readonly floats: number;
+  /** Of the plan's own part: once for all threads, and for each of them. */
+  readonly shared: number;
+  readonly scratch: number;
+  readonly buffers: PlanBuffers;
+}
 
-/** Total floats that a plan needs. */
-export const planFloats = (
-  memory: SessionMemory,
-  batch: number,
-  mode: 'train' | 'evaluate',
-  threads: number,
-): number => layOut(memory, batch, mode, threads, 0).memoryFloats;
+export function planMemory(layout: ParameterLayout, request: PlanRequest): PlanMemory {
+  const { memoryFloats, shared, scratch, buffers } = layOut(layout, request, 0);
+  return { floats: memoryFloats, shared, scratch, buffers };
+}
 
-/** Compiles a network's operations for a batch, for worker `worker` of `threads`. */
-export function compilePlan(
-  memory: SessionMemory,
-  batch: number,
-  mode: 'train' | 'evaluate',
-  threads: number,
-  worker: number,
-): Plan {
-  const laidOut = layOut(memory, batch, mode, threads, worker);
-  const { stages, barriers, recomputed, maps, gradients, lowered, memoryFloats } = laidOut;
-  const { operations } = memory;
-  const { list } = operations;
-  const training = mode === 'train';
-
-  const emit = (...parts: ((code: Code) => void)[]): readonly Instruction[] => {
-    const code = new Code();
-    for (const part of parts) part(code);
-    return code.instructions;
+/** Compiles a network's operations for a batch, for worker `worker`. */
+export function compilePlan(layout: ParameterLayout, request: PlanRequest, worker: number): Plan {
+  const laidOut = layOut(layout, request, worker);
+  const { timeline, buffers } = laidOut;
+  const compiler = new PhaseCompiler(layout, request.batch, laidOut);
+  const phases = compiler.phases();
+  const { usedSlots } = compiler;
+  return {
+    batch: request.batch,
+    phases,
+    update: (update) => {
+      const [first, ...rest] = updatePhases(layout, usedSlots, worker, update);
+      // Running moments are updated after each batch, as in PyTorch, even while gradients are accumulated.
+      return [
+        { items: [...first!.items, ...compiler.forNormalizations('running', [request.batch])] },
+        ...rest,
+      ];
+    },
+    reduce: timeline.training ? emit(reduceAll(layout, usedSlots)) : [],
+    memoryFloats: laidOut.memoryFloats,
+    workspace: layout.length,
+    logits: buffers.maps.at(-1)!,
   };
-  const all: Chunk = { first: 0, count: batch };
-  const cut = ({ first, count }: Chunk, size: number): Chunk[] =>
-    Array.from({ length: Math.ceil(count / size) }, (_, i) => ({
-      first: first + i * size,
-      count: Math.min(size, count - i * size),
-    }));
-  const loadImages = (code: Code, chunk: Chunk): void => {
-    const map = maps[0]!;
+}
+
+/** Emits the phases of a plan. */
+class PhaseCompiler {
+  readonly #layout: ParameterLayout;
+  readonly #list: readonly Operation[];
+  readonly #laidOut: LaidOut;
+  readonly #all: Chunk;
+  readonly #parts: number;
+  readonly #groupSizes: readonly number[];
+  readonly #phases: Phase[] = [];
+  /** Number of slots that hold a part of each operation's gradient. */
+  usedSlots: readonly number[];
+
+  constructor(layout: ParameterLayout, batch: number, laidOut: LaidOut) {
+    const { list, slotLength } = layout.operations;
+    this.#layout = layout;
+    this.#list = list;
+    this.#laidOut = laidOut;
+    this.#all = { first: 0, count: batch, starts: [] };
+    this.#parts = taskParts(slotLength);
+    const slots = slotCount(batch, slotLength);
+    this.usedSlots = list.map(() => slots);
+    const { training } = laidOut.timeline;
+    this.#groupSizes = groupSizesOf(batch, training ? slots : evaluationGroups(batch));
+  }
+
+  phases(): readonly Phase[] {
+    const { training, byTasks, segments, cuts } = this.#laidOut.timeline;
+    if (!training) this.#push([this.forNormalizations('evaluation', [])]);
+    if (byTasks) this.#pushTasks();
+    else {
+      segments.forEach((segment, s) => {
+        this.#forwardPhase(segment, training && s === cuts.length);
+        const behind = cuts[s];
+        if (behind !== undefined && isSplit(this.#list[behind])) {
+          this.#pushSets(this.#laidOut.lowered[behind]!.forwardTasks(this.#all, this.#parts));
+        }
+      });
+      if (training) this.#backwardPhases();
+    }
+    return this.#phases;
+  }
+
+  /** A call for each normalization, which needs only the numbers of images. */
+  forNormalizations(step: 'evaluation' | 'running', images: readonly number[]): (readonly Instruction[])[] {
+    return this.#list.flatMap((operation, i) =>
+      operation.kind === 'batchNorm'
+        ? [
+            emit((code) =>
+              code.within(i, () => code.host(batchNormCall(operation, step, this.#layout, images))),
+            ),
+          ]
+        : [],
+    );
+  }
+
+  #push(sets: readonly (readonly (readonly Instruction[])[])[], end: Partial<Phase> = {}): void {
+    for (const items of sets) if (items.length > 0) this.#phases.push({ items, ...end });
+  }
+
+  #pushSets(tasks: ParallelTasks): void {
+    this.#push(tasks.map((set) => set.map((task) => emit(task))));
+  }
+
+  /** Few images: operation by operation. */
+  #pushTasks(): void {
+    const { timeline, lowered } = this.#laidOut;
+    this.#pushSets([imagesOf(this.#all).map((image) => (code) => this.#loadImages(code, image))]);
+    for (const operation of lowered) this.#pushSets(operation.forwardTasks(this.#all, this.#parts));
+    this.#push([[emit((code) => this.#loss(code, this.#all))]], { computesLoss: true });
+    if (!timeline.training) return;
+    const backward = this.#list.map((operation, i) =>
+      lowered[i]!.backwardTasks(this.#all, this.#parts, this.#slotOf(operation)),
+    );
+    this.usedSlots = backward.map(({ slots }) => slots);
+    for (const { tasks } of backward.toReversed()) this.#pushSets(tasks);
+  }
+
+  /** Addresses of the slots of an operation's gradient. */
+  #slotOf(operation: Operation): (index: number) => number {
+    return (index) =>
+      onWholeBatch(operation) ? this.#layout.gradientOf(operation) : this.#layout.slot(index);
+  }
+
+  /** A phase with an item for each group of images. */
+  #pushGroups(
+    segment: Segment,
+    pass: (code: Code, chunk: Chunk, group: number, groupStart: number) => void,
+    finish: (code: Code, group: number) => void,
+    once: Emit,
+    computesLoss = false,
+  ): void {
+    let first = 0;
+    const items = this.#groupSizes.map((size, group) => {
+      const start = first;
+      first += size;
+      return emit((code) => {
+        for (const chunk of chunksOf(segment, start, size)) pass(code, chunk, group, start);
+        finish(code, group);
+      });
+    });
+    this.#phases.push({ items, once: emit(once), ...(computesLoss && { computesLoss }) });
+  }
+
+  /** The forward pass of a segment; at the end of the network with the loss and the backward pass. */
+  #forwardPhase(segment: Segment, backwardToo: boolean): void {
+    const { lowered, barriers, timeline } = this.#laidOut;
+    const { before, behind } = segment;
+    const isFirst = segment === timeline.segments[0];
+    const isLast = segment === timeline.segments.at(-1);
+    const start = (code: Code, chunk: Chunk): void => {
+      if (isFirst) this.#loadImages(code, chunk);
+      if (before !== undefined) lowered[before]!.forward(code, chunk);
+    };
+    this.#pushGroups(
+      segment,
+      (code, chunk, group, groupStart) => {
+        visitForward(
+          segment,
+          chunk,
+          (part) => start(code, part),
+          (i, part) => lowered[i]!.forward(code, part),
+        );
+        if (behind !== undefined) {
+          barriers.get(behind)!.gather(code, chunk, group, chunk.first - groupStart);
+        }
+        if (isLast) this.#loss(code, chunk);
+        if (backwardToo) this.#backward(code, segment, chunk, group, groupStart);
+      },
+      (code, group) => {
+        if (backwardToo) this.#finish(code, segment, group);
+      },
+      (code) => {
+        if (behind !== undefined) barriers.get(behind)!.combine(code, this.#groupSizes);
+        if (backwardToo && before !== undefined) {
+          barriers.get(before)!.combineGradients(code, this.#groupSizes);
+        }
+      },
+      isLast,
+    );
+  }
+
+  /** The backward phases of all segments before the last. */
+  #backwardPhases(): void {
+    const { timeline, lowered, barriers, buffers } = this.#laidOut;
+    const { segments, cuts } = timeline;
+    for (let s = cuts.length - 1; s >= 0; s--) {
+      const [segment, behind] = [segments[s]!, cuts[s]!];
+      const { before } = segment;
+      if (isSplit(this.#list[behind])) {
+        const { tasks } = lowered[behind]!.backwardTasks(
+          this.#all,
+          this.#parts,
+          this.#slotOf(this.#list[behind]!),
+        );
+        this.#pushSets(tasks);
+      }
+      const isEmpty = segment.operations.length === 0 && before === undefined;
+      if (isEmpty && segment.behind === undefined) continue;
+      this.#pushGroups(
+        segment,
+        (code, chunk, group, groupStart) => {
+          if (before !== undefined && buffers.recomputed.has(before)) lowered[before]!.forward(code, chunk);
+          this.#backward(code, segment, chunk, group, groupStart);
+        },
+        (code, group) => this.#finish(code, segment, group),
+        (code) => {
+          if (before !== undefined) barriers.get(before)!.combineGradients(code, this.#groupSizes);
+        },
+      );
+    }
+  }
+
+  #backward(code: Code, segment: Segment, chunk: Chunk, group: number, groupStart: number): void {
+    const { lowered, barriers } = this.#laidOut;
+    const { before, behind } = segment;
+    const slot = this.#layout.slot(group);
+    const isFirst = (part: Chunk): boolean => part.first === groupStart;
+    if (behind !== undefined) lowered[behind]!.backward(code, chunk, slot, isFirst(chunk));
+    visitBackward(segment, chunk, (i, part) => lowered[i]!.backward(code, part, slot, isFirst(part)));
+    if (before !== undefined) barriers.get(before)!.gatherGradients(code, chunk, group, isFirst(chunk));
+  }
+
+  #finish(code: Code, { operations }: Segment, group: number): void {
+    for (const i of operations) this.#laidOut.lowered[i]!.finish?.(code, this.#layout.slot(group));
+  }
+
+  #loadImages(code: Code, chunk: Chunk): void {
+    const map = this.#laidOut.buffers.maps[0]!;
+    clearHalo(code, map, chunk);
+    const { imageStride, rowStride, pixelStride } = map;
     code.host({
       host: 'loadImages',
       first: chunk.first,
       count: chunk.count,
-      map: map.at(chunk, 0) * 4,
-      imageStride: map.imageStride,
-      rowStride: map.rowStride,
-      pixelStride: map.pixelStride,
+      map: map.at(chunk, 0),
+      imageStride,
+      rowStride,
+      pixelStride,
     });
-  };
-  const logits = maps.at(-1)!;
-  const gradient = gradients.at(-1);
-  const logitPlaces = flattened(logits);
-  const gradientPlaces = gradient ? flattened(gradient) : logitPlaces;
-  const loss = (code: Code, chunk: Chunk): void => {
+  }
+
+  #loss(code: Code, chunk: Chunk): void {
+    const { maps, gradients } = this.#laidOut.buffers;
+    const logits = maps.at(-1)!;
+    const gradient = gradients.at(-1);
     code.host({
       host: 'loss',
       first: chunk.first,
       count: chunk.count,
-      logits: logits.at(chunk, 0) * 4,
+      logits: logits.at(chunk, 0),
       logitStride: logits.imageStride,
-      gradient: gradient ? gradient.at(chunk, 0) * 4 : 0,
+      gradient: gradient ? gradient.at(chunk, 0) : 0,
       gradientStride: gradient?.imageStride ?? 0,
-      logitPlaces,
-      gradientPlaces,
+      logitPlaces: flattened(logits),
+      gradientPlaces: flattened(gradient ?? logits),
     });
-  };
-
-  // Segments of operations between barriers of the workers.
-  const segments: number[][] = [[]];
-  const cuts: number[] = [];
-  list.forEach((operation, i) => {
-    if (isSplit(operation) || barriers.has(i)) {
-      cuts.push(i);
-      segments.push([]);
-    } else segments.at(-1)!.push(i);
-  });
-  const normalizations = list.flatMap((operation, i) =>
-    operation.kind === 'batchNorm' ? [{ operation, i }] : [],
-  );
-  /** A call for each normalization, which needs only the numbers of images. */
-  const forNormalizations = (step: 'evaluation' | 'running', images: readonly number[]) =>
-    normalizations.map(({ operation, i }) =>
-      emit((code) =>
-        code.within(i, () => {
-          const own = memory.normalizations.get(operation)!;
-          code.host(batchNormCall(operation, step, own, normalizationPlaces(memory, operation), images));
-        }),
-      ),
-    );
-
-  const phases: Phase[] = [];
-  const push = (stagesOf: Stages): void => {
-    for (const stage of stagesOf) phases.push({ items: stage.map((part) => emit(part)) });
-  };
-  const parts = stageParts(operations.slotLength);
-  const slotOf = (operation: Operation) => (index: number) =>
-    onWholeBatch(operation) ? memory.splitSlot : memory.slot(index);
-  /** Number of slots that hold a part of each operation's gradient. */
-  let usedSlots = list.map(() => slotCount(batch, operations.slotLength));
-  if (!training && normalizations.length > 0) phases.push({ items: forNormalizations('evaluation', []) });
-  if (stages) {
-    push([cut(all, 1).map((chunk) => (code) => loadImages(code, chunk))]);
-    for (const operation of lowered) push(operation.forwardStages(all, parts));
-    push([[(code) => loss(code, all)]]);
-    if (training) {
-      const backward = list.map((operation, i) => lowered[i]!.backwardStages(all, parts, slotOf(operation)));
-      usedSlots = backward.map(({ slots }) => slots);
-      for (const { stages: stagesOf } of backward.toReversed()) push(stagesOf);
-    }
-  } else {
-    const slots = training ? slotCount(batch, operations.slotLength) : evaluationGroups(batch);
-    let first = 0;
-    const groups = groupSizesOf(batch, slots).map((count) => {
-      const chunks = cut({ first, count }, chunkImages);
-      first += count;
-      return chunks;
-    });
-    const groupSizes = groups.map((chunks) => chunks.reduce((sum, { count }) => sum + count, 0));
-    /** The normalization between a segment and the next, if there is one. */
-    const barrierBehind = (
-      segment: number,
-    ): { readonly i: number; readonly barrier: BatchBarrier } | undefined => {
-      const i = cuts[segment];
-      const barrier = i === undefined ? undefined : barriers.get(i);
-      return barrier && { i: i!, barrier };
-    };
-    const forward = (code: Code, chunk: Chunk, segment: number, slot: number): void => {
-      if (segment === 0) loadImages(code, chunk);
-      const [before, behind] = [barrierBehind(segment - 1), barrierBehind(segment)];
-      if (before) lowered[before.i]!.forward(code, chunk);
-      for (const i of segments[segment]!) lowered[i]!.forward(code, chunk);
-      if (behind) {
-        const seen = chunk.first - groups[slot]![0]!.first;
-        code.within(behind.i, () => behind.barrier.gather(code, chunk, slot, seen));
-      }
-      if (segment === cuts.length) loss(code, chunk);
-    };
-    const backward = (code: Code, chunk: Chunk, segment: number, slot: number, first: boolean): void => {
-      const [before, behind] = [barrierBehind(segment - 1), barrierBehind(segment)];
-      // In the last segment the forward pass has just computed it.
-      if (before && recomputed.has(before.i) && segment < cuts.length)
-        lowered[before.i]!.forward(code, chunk);
-      for (const i of [...(behind ? [behind.i] : []), ...segments[segment]!.toReversed()]) {
-        lowered[i]!.backward(code, chunk, memory.slot(slot), first);
-      }
-      if (before) code.within(before.i, () => before.barrier.gatherGradients(code, chunk, slot, first));
-    };
-    const finish = (code: Code, segment: number, slot: number): void => {
-      for (const i of segments[segment]!) lowered[i]!.finish?.(code, memory.slot(slot));
-    };
-    const pushGroups = (
-      pass: (code: Code, chunk: Chunk, slot: number, first: boolean) => void,
-      end: (code: Code, slot: number) => void,
-      once: (code: Code) => void,
-    ): void => {
-      const items = groups.map((chunks, slot) =>
-        emit((code) => {
-          chunks.forEach((chunk, index) => void pass(code, chunk, slot, index === 0));
-          end(code, slot);
-        }),
-      );
-      phases.push({ items, once: emit(once) });
-    };
-    for (let segment = 0; segment <= cuts.length; segment++) {
-      const backwardToo = training && segment === cuts.length;
-      pushGroups(
-        (code, chunk, slot, first) => {
-          forward(code, chunk, segment, slot);
-          if (backwardToo) backward(code, chunk, segment, slot, first);
-        },
-        (code, slot) => {
-          if (backwardToo) finish(code, segment, slot);
-        },
-        (code) => {
-          barrierBehind(segment)?.barrier.combine(code, groupSizes);
-          if (backwardToo) barrierBehind(segment - 1)?.barrier.combineGradients(code, groupSizes);
-        },
-      );
-      const split = cuts[segment];
-      if (split !== undefined && !barriers.has(split)) push(lowered[split]!.forwardStages(all, parts));
-    }
-    for (let segment = cuts.length - 1; training && segment >= 0; segment--) {
-      const behind = cuts[segment]!;
-      if (!barriers.has(behind))
-        push(lowered[behind]!.backwardStages(all, parts, slotOf(list[behind]!)).stages);
-      const before = barrierBehind(segment - 1);
-      if (segments[segment]!.length === 0 && !before && !barriers.has(behind)) continue;
-      pushGroups(
-        (code, chunk, slot, first) => backward(code, chunk, segment, slot, first),
-        (code, slot) => finish(code, segment, slot),
-        (code) => before?.barrier.combineGradients(code, groupSizes),
-      );
-    }
   }
-
-  return {
-    batch,
-    phases,
-    update: (update) => {
-      const [first, ...rest] = updatePhases(memory, usedSlots, worker, update);
-      // Running moments are updated after each batch, as in PyTorch, even while gradients are accumulated.
-      return [{ items: [...first!.items, ...forNormalizations('running', [batch])] }, ...rest];
-    },
-    reduce: emit((code) => {
-      list.forEach((operation, i) => {
-        const matrix = matrixOf(operation);
-        if (!training || !matrix) return;
-        reduce(code, memory, operation, usedSlots[i]!, matrix.offset, matrix.length);
-      });
-    }),
-    memoryFloats,
-    workspace: memory.length,
-    logits,
-  };
-}
-
-/** Sums the slots of parameters `from` … `from + length` of an operation into the first slot. */
-function reduce(
-  code: Code,
-  memory: SessionMemory,
-  operation: Operation,
-  slots: number,
-  from: number,
-  length: number,
-): void {
-  if (onWholeBatch(operation) || slots < 2) return;
-  code.call('reduceSlots', {
-    gradient: memory.slot(0) + from,
-    slots: memory.slot(0) + from,
-    slotStride: memory.operations.slotLength,
-    slotCount: slots,
-    length,
-  });
-}
-
-/** Parameters that one item updates: a part of an operation's matrix by whole outputs, or its biases. */
-interface UpdateRange {
-  /** Index of the operation. */
-  readonly index: number;
-  /** Floats from the start of the parameters. */
-  readonly from: number;
-  readonly length: number;
-  /** The outputs, if they are a convolution's: matrices are derived from them. */
-  readonly outputs?: readonly [from: number, to: number];
-}
-
-/** Outputs of a convolution's update range. */
-const rangeRows = ({ rowStride }: MatrixLayout): number =>
-  Math.max(16, Math.floor(updateFloats / rowStride / 16) * 16);
-
-function updateRanges({ list }: Operations): UpdateRange[] {
-  return list.flatMap((operation, index): UpdateRange[] => {
-    const matrix = matrixOf(operation);
-    if (!matrix) return [];
-    const ranges: UpdateRange[] = [];
-    if (operation.kind === 'convolution') {
-      // Ranges of 16 outputs never share a cache line of a derived matrix.
-      const rows = rangeRows(matrix);
-      for (let from = 0; from < matrix.storedOut; from += rows) {
-        const to = Math.min(from + rows, matrix.storedOut);
-        ranges.push({
-          index,
-          from: matrix.offset + from * matrix.rowStride,
-          length: (to - from) * matrix.rowStride,
-          outputs: [from, to],
-        });
-      }
-    } else {
-      const floats = matrix.storedOut * matrix.rowStride;
-      for (let at = 0; at < floats; at += updateFloats) {
-        ranges.push({ index, from: matrix.offset + at, length: Math.min(updateFloats, floats - at) });
-      }
-    }
-    if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: matrix.storedOut });
-    return ranges;
-  });
-}
-
-/**
- * Slots → gradient → optimizer → derived matrices, by ranges of parameters. If the gradient's norm is needed, the workers
- * meet between the gradient and the optimizer.
- */
-function updatePhases(
-  memory: SessionMemory,
-  usedSlots: readonly number[],
-  worker: number,
-  { rule, accumulated, clip, average }: Update,
-): readonly Phase[] {
-  const { operations } = memory;
-  /** Address of a range's final gradient. */
-  const gradientOf = ({ index, from }: UpdateRange): number =>
-    (accumulated ? memory.accumulated.at : memory.gradientOf(operations.list[index]!)) + from;
-
-  const gradient = (code: Code, range: UpdateRange): void => {
-    const { index, from, length } = range;
-    const operation = operations.list[index]!;
-    reduce(code, memory, operation, usedSlots[index]!, from, length);
-    if (!accumulated) return;
-    const own = memory.gradientOf(operation) + from;
-    const all = gradientOf(range);
-    code.call('reduceSlots', {
-      gradient: all,
-      slots: accumulated === 'first' ? own : all,
-      slotStride: own - all,
-      slotCount: accumulated === 'first' ? 1 : 2,
-      length,
-    });
-  };
-
-  const step = (code: Code, range: UpdateRange): void => {
-    const { index, from, length, outputs } = range;
-    const operation = operations.list[index]!;
-    const settings = memory.settings(worker);
-    const common = { parameters: memory.parameters.at + from, gradient: gradientOf(range), length, settings };
-    switch (rule) {
-      case 'adam':
-        code.call('adam', {
-          ...common,
-          firstMoment: memory.firstMoments.at + from,
-          secondMoment: memory.secondMoments.at + from,
-        });
-        break;
-      case 'sgd':
-        code.call('sgd', { ...common, momentum: memory.firstMoments.at + from });
-        break;
-      case undefined:
-        return;
-      default:
-        rule satisfies never;
-    }
-    if (average) {
-      code.call('moveAverage', {
-        average: memory.averages.at + from,
-        parameters: memory.parameters.at + from,
-        length,
-        settings: settings + averageSetting,
-      });
-    }
-    if (operation.kind === 'convolution' && outputs) {
-      deriveConvolution(code, operation, memory.derived.get(operation)!, memory.parameters.at, ...outputs);
-    }
-  };
-
-  const phase = (...parts: ((code: Code, range: UpdateRange, item: number) => void)[]): Phase => ({
-    items: updateRanges(operations).map((range, item) => {
-      const code = new Code();
-      code.within(range.index, () => {
-        for (const part of parts) part(code, range, item);
-      });
-      return code.instructions;
-    }),
-  });
-  const squares = (code: Code, range: UpdateRange, item: number): void =>
-    code.call('sumSquares', {
-      out: memory.squares.at + item,
-      values: gradientOf(range),
-      length: range.length,
-    });
-  return rule && clip ? [phase(gradient, squares), phase(step)] : [phase(gradient, step)];
-}
-
-/** Number of sums of squares. */
-export function squareCount({ list }: Operations): number {
-  // Counted, not listed: a network that is far too large would have billions.
-  return list.reduce((sum, operation) => {
-    const matrix = matrixOf(operation);
-    if (!matrix) return sum;
-    const { storedOut, rowStride } = matrix;
-    const ranges =
-      operation.kind === 'convolution'
-        ? storedOut / rangeRows(matrix)
-        : (storedOut * rowStride) / updateFloats;
-    return sum + Math.ceil(ranges) + (matrix.biasStep === 1 ? 1 : 0);
-  }, 0);
 }

@@ -1,7 +1,10 @@
-/** Starts workers: worker threads in Node, Web Workers in browsers. */
+/**
+ * Starts workers: worker threads in Node, Web Workers in browsers. Nothing here imports from `node:`, and a bundle for
+ * browsers leaves out the modules for Node (`browser` in package.json).
+ */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
 import { moduleFile } from '../../../package-files.ts';
-import type { WasmMemory } from '../kernels/webassembly.ts';
+import type { EngineMemory } from '../kernels/memory.ts';
 import { usualCacheBytes } from '../plan/operations.ts';
 import type { WorkerMessage } from './worker.ts';
 
@@ -32,12 +35,12 @@ export async function cacheSize(): Promise<number> {
 
 /** Number of processors available to this process. */
 export async function processorCount(): Promise<number> {
-  if (inNode()) return (await import('node:os')).availableParallelism();
+  if (inNode()) return process.getBuiltinModule('node:os').availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
 
 /** Requests huge pages for a session's memory, if the system supports them. */
-export async function wishHugePages({ buffer }: WasmMemory): Promise<void> {
+export async function wishHugePages({ buffer }: EngineMemory): Promise<void> {
   if (inNode()) await (await import('../../../huge-pages-node.ts')).wishHugePages(new Uint8Array(buffer));
 }
 
@@ -122,10 +125,8 @@ export async function startThread(program?: WorkerProgram): Promise<Thread> {
 }
 
 async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
-  const [{ Worker }, { getCompileCacheDir }] = await Promise.all([
-    import('node:worker_threads'),
-    import('node:module'),
-  ]);
+  const { Worker } = process.getBuiltinModule('node:worker_threads');
+  const { getCompileCacheDir } = process.getBuiltinModule('node:module');
   // Workers share the program's compile cache, if it uses one, and then start in a third of the time.
   const cache = getCompileCacheDir();
   // A worker inherits the options of `node --input-type=module --eval …`, which a file does not allow.

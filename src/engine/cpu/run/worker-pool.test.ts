@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { flatten, linear } from '../../../model/layers/index.ts';
 import { buildNetwork, sequential } from '../../../model/network.ts';
-import { openWasm } from '../session.ts';
+import { openWasm } from '../driver.ts';
 
 test('after a worker has failed, a session rejects calls at once instead of waiting', async () => {
   const network = buildNetwork(sequential([flatten(), linear(2)]), [1, 2, 2]);

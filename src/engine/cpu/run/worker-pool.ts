@@ -1,22 +1,22 @@
 /** Runs a session's commands: on worker threads, or on the calling thread if memory cannot be shared. */
 import { VggError } from '../../../errors.ts';
-import type { Command, Executor } from './executor.ts';
+import type { Executor } from './executor.ts';
 import type { Thread } from './threads.ts';
-import type { WorkerMessage, WorkerStart } from './worker.ts';
+import type { WorkerMessage, WorkerRequest, WorkerStart } from './worker.ts';
 
 /** Milliseconds that the calling thread works before it yields to the event loop. */
 const breath = 20;
 
-export interface Crew {
-  run(command: Command, onProgress?: (steps: number) => void): Promise<number>;
+export interface WorkerPool {
+  run(request: WorkerRequest, onProgress?: (steps: number) => void): Promise<number>;
   stop(): Promise<void>;
 }
 
 /** Runs commands on the calling thread, yielding every `breath` milliseconds. */
-export function callingThread(executor: Executor): Crew {
+export function callingThread(executor: Executor): WorkerPool {
   return {
-    async run(command, onProgress) {
-      const steps = executor.run(command);
+    async run({ command, arrays }, onProgress) {
+      const steps = executor.run(command, arrays);
       let rested = performance.now();
       for (;;) {
         const { value, done } = steps.next();
@@ -32,10 +32,10 @@ export function callingThread(executor: Executor): Crew {
 }
 
 /** Runs commands on all worker threads together. */
-export async function workerCrew(
+export async function workerPool(
   workers: readonly Thread[],
   start: Omit<WorkerStart, 'worker'>,
-): Promise<Crew> {
+): Promise<WorkerPool> {
   let onProgress: ((steps: number) => void) | undefined;
   let failure: VggError | undefined;
   const stop = async (): Promise<void> => {
@@ -83,9 +83,9 @@ export async function workerCrew(
   };
   await ask((worker) => ({ ...start, worker }) satisfies WorkerStart);
   return {
-    async run(command, report) {
+    async run(request, report) {
       onProgress = report;
-      return await ask(() => command);
+      return await ask(() => request);
     },
     stop,
   };

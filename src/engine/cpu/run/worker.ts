@@ -3,18 +3,26 @@ import { VggError } from '../../../errors.ts';
 import type { Network } from '../../../model/layer.ts';
 import { type KernelSource, openLibrary } from '../kernels/library.ts';
 import { planOperations } from '../plan/operations.ts';
-import { SessionMemory } from '../plan/plan.ts';
-import { type Command, Executor, type SharedState } from './executor.ts';
+import { type ArrayName, ParameterLayout } from '../plan/parameters.ts';
+import { Executor, type SharedState, type WorkerCommand } from './executor.ts';
 
 /** The first message to a worker. */
 export interface WorkerStart {
   readonly network: Network;
+  readonly predictsOnly: boolean;
   readonly largestBatch: number;
   readonly cacheBytes: number;
+  readonly reservedBytes: number;
   readonly kernels: KernelSource;
   readonly shared: SharedState;
   readonly threads: number;
   readonly worker: number;
+}
+
+/** A command, and the arrays that the session has allocated. */
+export interface WorkerRequest {
+  readonly command: WorkerCommand;
+  readonly arrays: readonly ArrayName[];
 }
 
 export type WorkerMessage =
@@ -31,22 +39,38 @@ const progressInterval = 50;
 /** Returns the handler of a worker's messages. */
 export function serve(
   post: (message: WorkerMessage) => void,
-): (message: WorkerStart | Command) => Promise<void> {
+): (message: WorkerStart | WorkerRequest) => Promise<void> {
   post({ kind: 'started' });
   let executor: Executor | undefined;
   let reports = false;
   return async (message) => {
     try {
-      if (!('kind' in message)) {
-        const { network, largestBatch, cacheBytes, kernels, shared, threads, worker } = message;
-        const memory = new SessionMemory(planOperations(network, cacheBytes), largestBatch, threads);
+      if ('network' in message) {
+        const {
+          network,
+          predictsOnly,
+          largestBatch,
+          cacheBytes,
+          reservedBytes,
+          kernels,
+          shared,
+          threads,
+          worker,
+        } = message;
+        const layout = new ParameterLayout(
+          planOperations(network, cacheBytes, predictsOnly),
+          largestBatch,
+          threads,
+          [],
+          reservedBytes,
+        );
         const library = await openLibrary(kernels, shared.memory);
-        executor = new Executor(memory, library, shared, threads, worker);
+        executor = new Executor(layout, library, shared, worker);
         reports = worker === 0;
         post({ kind: 'ready' });
         return;
       }
-      const steps = executor!.run(message);
+      const steps = executor!.run(message.command, message.arrays);
       let reported = performance.now();
       for (;;) {
         const { value, done } = steps.next();

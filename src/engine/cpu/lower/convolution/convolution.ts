@@ -6,19 +6,13 @@
  * With a pool, the ReLU's gradient is applied while the pool's gradient is spread out; without one, see `lowering.ts`.
  */
 
-import {
-  type Chunk,
-  type Code,
-  floorOf,
-  type MapBuffer,
-  type Matrix,
-  noHalo,
-  type Region,
-} from '../../plan/code.ts';
-import { type Convolution, unevenStride } from '../../plan/operations.ts';
+import { type Code, type Emit, reluThreshold } from '../../plan/code.ts';
+import { type Chunk, imagesOf, type MapBuffer, noHalo } from '../../plan/maps.ts';
+import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
-import type { Lowered, LoweringContext } from '../lowering.ts';
-import { poolBackward, poolWindows } from '../pool.ts';
+import { clearHalo, type Lowered, type LoweringContext } from '../lowering.ts';
+import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
+import type { ConvolutionWeights } from './derived.ts';
 import { directAlgorithm } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
 import { im2colAlgorithm } from './im2col.ts';
@@ -37,10 +31,19 @@ export interface ConvolutionMaps {
   readonly winners: MapBuffer | undefined;
 }
 
+/** Whether blocks are the first ones of their chunk and of their slot. */
+export interface First {
+  readonly ofChunk: boolean;
+  readonly ofSlot: boolean;
+}
+
 /** The backward half of an algorithm. Blocks of one list may be worked on by different workers. */
 export interface ConvolutionGradients {
   weightBlocks(images: number, parts: number): Block[];
-  weightGradient(code: Code, chunk: Chunk, blocks: readonly Block[], slot: number, first: boolean): void;
+  /** Adds to the slot, or to what is kept for the chunk or slot; `first` in each says to replace it. */
+  weightGradient(code: Code, chunk: Chunk, blocks: readonly Block[], slot: number, first: First): void;
+  /** After a chunk's last block: adds what was kept for the chunk to the slot, or replaces it. */
+  finishChunk?(code: Code, slot: number, first: boolean): void;
   /** After a slot's last block. */
   finish?(code: Code, slot: number): void;
   inputBlocks(images: number, parts: number): Block[];
@@ -53,104 +56,25 @@ export interface ConvolutionAlgorithm extends ConvolutionGradients {
   forward(code: Code, chunk: Chunk, block: Block): void;
 }
 
-/** Matrices computed from the weights after each change. */
-export interface ConvolutionWeights {
-  readonly forward: Matrix;
-  readonly backward: Matrix | undefined;
-}
-
-export function convolutionWeights(
-  operation: Convolution,
-  region: Region,
-  needsInputGradient: boolean,
-): ConvolutionWeights {
-  const { matrix, input, full, scheme } = operation;
-  const square = (rows: number, columns: number): Matrix => {
-    const rowStride = unevenStride(columns);
-    const planeStride = rows * rowStride + 16;
-    return { place: region.allocate(scheme!.planes * planeStride), rowStride, planeStride };
-  };
-  return {
-    forward:
-      operation.forward === 'winograd'
-        ? square(input.stored, full.stored)
-        : {
-            place: region.allocate(matrix.rowStride * full.stored),
-            rowStride: full.stored,
-            planeStride: 0,
-          },
-    backward:
-      operation.backward === 'winograd' && needsInputGradient ? square(full.stored, input.stored) : undefined,
-  };
-}
-
-/** Computes the derived matrices of filters `from` … `to` from the parameters. */
-export function deriveConvolution(
-  code: Code,
-  operation: Convolution,
-  derived: ConvolutionWeights,
-  parameters: number,
-  from: number,
-  to: number,
-): void {
-  const { matrix, input, scheme } = operation;
-  const weights = parameters + matrix.offset + from * matrix.rowStride;
-  if (operation.forward !== 'winograd') {
-    code.call('transpose', {
-      out: derived.forward.place.at + from,
-      outRow: derived.forward.rowStride,
-      matrix: weights,
-      matrixRow: matrix.rowStride,
-      rows: to - from,
-      columns: matrix.rowStride,
-    });
-  } else {
-    code.call(`winograd${scheme!.tile}Weights`, {
-      out: derived.forward.place.at + from,
-      planeStride: derived.forward.planeStride,
-      rowStride: derived.forward.rowStride,
-      weights,
-      filterStride: matrix.rowStride,
-      filters: to - from,
-      channels: input.stored,
-    });
-  }
-  if (derived.backward) {
-    const { place, planeStride, rowStride } = derived.backward;
-    code.call(`winograd${scheme!.tile}WeightsBackward`, {
-      out: place.at + from * rowStride,
-      planeStride,
-      rowStride,
-      weights,
-      filterStride: matrix.rowStride,
-      filters: to - from,
-      channels: input.stored,
-    });
-  }
-}
-
 const algorithms = { winograd: winogradAlgorithm, direct: directAlgorithm, im2col: im2colAlgorithm };
 
-export function lowerConvolution(
-  operation: Convolution,
-  derived: ConvolutionWeights,
-  context: LoweringContext,
-): Lowered {
+export function lowerConvolution(operation: Convolution, context: LoweringContext): Lowered {
   const { full, relu, pool, output } = operation;
   const { training, y, dx, dy } = context;
+  const derived = context.layout.derived.get(operation)!;
   const sparse = operation.backward === 'sparse';
   const fused = poolsInTransform(operation);
-  const winners = pool ? context.allocate(output, noHalo) : undefined;
-  const fullMap = pool ? (fused ? undefined : context.allocate(full, noHalo)) : y;
+  const winners = pool ? context.keep(winnerShape(pool, output), noHalo) : undefined;
+  const fullMap = pool ? (fused ? undefined : context.temporary(full, noHalo)) : y;
   const gradientHalo = convolutionGradientHalo(operation, dx !== undefined);
   /** The gradient comes from a layer that writes it without the halo needed here. */
   const lacksHalo = !pool && !context.dyHasHalo && Object.values(gradientHalo).some((size) => size > 0);
   /** Images whose full gradient is held at once: one if it fills blocks, which then end with it. */
-  const together = blockExceedsImage(operation, context.cacheFloats) ? context.images : 1;
+  const together = blockExceedsImage(operation, context.layout.operations.cacheFloats) ? context.images : 1;
   const fullGradient =
     training && !sparse
       ? pool || lacksHalo
-        ? context.allocateGradient(full, gradientHalo, together)
+        ? context.gradient(full, gradientHalo, together)
         : dy
       : undefined;
   const maps: ConvolutionMaps = { operation, derived, context, fullMap, fullGradient, winners };
@@ -165,20 +89,21 @@ export function lowerConvolution(
   });
   const pools = pool !== undefined && !fused;
   const poolForward = (code: Code, chunk: Chunk, image: number): void =>
-    code.call('maxPool', pooledWindows(chunk, image, fullMap!));
+    code.call(poolKernel(pool!), pooledWindows(chunk, image, fullMap!));
   /** Fills `fullGradient` from the gradient of the pooled map, or from one without a halo. */
   const expands = fullGradient !== undefined && fullGradient !== dy;
   const expandGradient = (code: Code, chunk: Chunk, image: number): void => {
     const gradient = fullGradient!;
+    clearHalo(code, gradient, imagesOf(chunk)[image]!);
     if (pool) {
       const windows = {
         ...pooledWindows(chunk, image, gradient),
         gradient: dy!.at(chunk, image),
         gradientRow: dy!.rowStride,
         gradientPixel: dy!.pixelStride,
-        floor: floorOf(relu),
+        threshold: reluThreshold(relu),
       };
-      poolBackward(code, pool, full, windows, false);
+      poolBackward(code, pool, full, windows, !gradient.shares);
       return;
     }
     code.call('relu', {
@@ -188,21 +113,22 @@ export function lowerConvolution(
       mapRow: dy!.rowStride,
       rows: full.height,
       length: full.width * full.stored,
-      floor: Number.NEGATIVE_INFINITY,
+      threshold: Number.NEGATIVE_INFINITY,
     });
   };
-  const imagesOf = (chunk: Chunk): number[] => Array.from({ length: chunk.count }, (_, i) => i);
+  const eachImage = (chunk: Chunk, body: (code: Code, image: number) => void): Emit[] =>
+    Array.from({ length: chunk.count }, (_, image) => (code) => body(code, image));
 
   return {
     forward(code, chunk) {
       for (const block of algorithm.forwardBlocks(chunk.count, 1)) algorithm.forward(code, chunk, block);
-      if (pools) for (const image of imagesOf(chunk)) poolForward(code, chunk, image);
+      if (pools) for (let image = 0; image < chunk.count; image++) poolForward(code, chunk, image);
     },
-    forwardStages(chunk, parts) {
+    forwardTasks(chunk, parts) {
       const blocks = algorithm.forwardBlocks(chunk.count, parts);
       const convolve = blocks.map((block) => (code: Code) => algorithm.forward(code, chunk, block));
       if (!pools) return [convolve];
-      return [convolve, imagesOf(chunk).map((image) => (code: Code) => poolForward(code, chunk, image))];
+      return [convolve, eachImage(chunk, (code, image) => poolForward(code, chunk, image))];
     },
     backward(code, chunk, slot, first) {
       const step = expands ? together : chunk.count;
@@ -210,26 +136,29 @@ export function lowerConvolution(
         const count = Math.min(step, chunk.count - from);
         if (expands) for (let i = 0; i < count; i++) expandGradient(code, chunk, from + i);
         const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
-        gradients.weightGradient(code, chunk, weightBlocks, slot, first && from === 0);
+        const ofChunk = from === 0;
+        gradients.weightGradient(code, chunk, weightBlocks, slot, { ofChunk, ofSlot: first && ofChunk });
         if (!dx) continue;
         for (const block of fromImage(from, gradients.inputBlocks(count, 1)))
           gradients.inputGradient(code, chunk, block);
       }
+      gradients.finishChunk?.(code, slot, first);
     },
     finish: (code, slot) => gradients.finish?.(code, slot),
-    backwardStages(chunk, parts, slot) {
+    backwardTasks(chunk, parts, slot) {
       const groups = group(gradients.weightBlocks(chunk.count, parts), parts);
-      const pieces = groups.map((blocks, i) => (code: Code) => {
-        gradients.weightGradient(code, chunk, blocks, slot(i), true);
+      const tasks = groups.map((blocks, i) => (code: Code) => {
+        gradients.weightGradient(code, chunk, blocks, slot(i), { ofChunk: true, ofSlot: true });
+        gradients.finishChunk?.(code, slot(i), true);
         gradients.finish?.(code, slot(i));
       });
       if (dx) {
         for (const block of gradients.inputBlocks(chunk.count, parts)) {
-          pieces.push((code) => gradients.inputGradient(code, chunk, block));
+          tasks.push((code) => gradients.inputGradient(code, chunk, block));
         }
       }
-      const expand = imagesOf(chunk).map((image) => (code: Code) => expandGradient(code, chunk, image));
-      return { stages: expands ? [expand, pieces] : [pieces], slots: groups.length };
+      const expand = eachImage(chunk, (code, image) => expandGradient(code, chunk, image));
+      return { tasks: expands ? [expand, tasks] : [tasks], slots: groups.length };
     },
   };
 }

@@ -3,19 +3,19 @@
  * its input is not needed.
  */
 
-import { floorOf } from '../../plan/code.ts';
+import { reluThreshold } from '../../plan/code.ts';
 import { cutRows } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 
 export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient } = maps;
   const { spec, input, full, relu, matrix } = operation;
-  const { scratch, training, x } = context;
+  const { training, x } = context;
   const [paddingY, paddingX] = spec.padding;
   const taps = spec.kernel[0] * spec.kernel[1] * input.stored;
   const filters = full.stored;
   /** Gradients of a slot's weights and biases, [taps + 1][filters]; further rows are zeros. */
-  const sums = training ? scratch.allocate(matrix.rowStride * filters) : undefined;
+  const sums = training ? context.accumulator(matrix.rowStride * filters) : undefined;
   const patches = {
     mapRow: x.rowStride,
     stepRow: spec.stride[0] * x.rowStride,
@@ -43,7 +43,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           weights: derived.forward.place.at,
           weightRow: derived.forward.rowStride,
           bias: derived.forward.place.at + taps * derived.forward.rowStride,
-          floor: floorOf(relu),
+          threshold: reluThreshold(relu),
         });
       }
     },
@@ -52,7 +52,7 @@ export function directAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
       blocks
         .flatMap(({ pieces }) => pieces)
         .forEach(({ image, row, rows }, index) => {
-          const accumulate = Number(!first || index > 0);
+          const accumulate = Number(!first.ofSlot || index > 0);
           const gradient = fullGradient!;
           code.call('directWeightGradient', {
             ...patches,

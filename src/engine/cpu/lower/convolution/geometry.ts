@@ -1,6 +1,6 @@
 /** Tiles of a convolution, and the halos of zeros that its maps need around them. */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
-import { type Halo, noHalo } from '../../plan/code.ts';
+import { type Halo, noHalo } from '../../plan/maps.ts';
 import { type Convolution, isPoolOfTiles } from '../../plan/operations.ts';
 
 /** Whether the output transform can pool: windows of 2 or 4 that tile the map and fit a tile. */

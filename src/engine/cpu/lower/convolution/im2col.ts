@@ -4,7 +4,7 @@
  * patches are kept for it.
  */
 
-import type { Chunk, MapBuffer } from '../../plan/code.ts';
+import type { Chunk, MapBuffer } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, cutImages, cutRows, type Piece } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
@@ -20,22 +20,24 @@ export const columnRows = ({ full, matrix }: Convolution): number =>
 export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { operation, context, derived, fullMap, fullGradient } = maps;
   const { spec, input, full, relu, matrix } = operation;
-  const { scratch, images, training, x, dx, parameters } = context;
+  const { images, training, x, dx } = context;
+  const { parameters } = context.layout;
   const [paddingY, paddingX] = spec.padding;
   const columnStride = matrix.rowStride;
   const run = spec.kernel[1] * input.stored;
   const largestRows = columnRows(operation);
   const blockPatches = full.width * largestRows;
   const backward = training && operation.backward === 'im2col';
-  const keeps = backward && !context.wholeBatch && largestRows === full.height;
-  const keptImages = keeps ? images : 1;
+  const keeps = backward && context.adjacent && largestRows === full.height;
+  const patchFloats = blockPatches * columnStride;
   // Copies of whole vectors may write past the end.
-  const columns = scratch.allocate(keptImages * blockPatches * columnStride + 16);
+  const columns = keeps
+    ? context.kept(images * patchFloats + 16)
+    : context.working(patchFloats + 16, 'forward', 'backward');
   const one = spec.bias ? 1 : 0;
   const tail = columnStride - spec.kernel[0] * run;
-  const columnsOf = (image: number): number => columns.at + (keeps ? image * blockPatches * columnStride : 0);
-  const gradientColumns =
-    backward && dx ? scratch.reserve('column gradients', blockPatches * columnStride) : undefined;
+  const columnsOf = (image: number): number => columns.at + (keeps ? image * patchFloats : 0);
+  const gradientColumns = backward && dx ? context.working(patchFloats, 'backward') : undefined;
   const scatter = backward && dx ? inputScatter(operation, context) : undefined;
 
   const patches = (
@@ -111,7 +113,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             rows: full.stored,
             columns: columnStride,
             depth: block.size / products,
-            accumulate: Number(!first || index > 0 || i > 0),
+            accumulate: Number(!first.ofSlot || index > 0 || i > 0),
           });
         }
       });

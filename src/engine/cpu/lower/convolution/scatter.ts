@@ -1,5 +1,6 @@
 /** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
-import { type Chunk, type Code, MapBuffer, noHalo } from '../../plan/code.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
+import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import type { LoweringContext } from '../lowering.ts';
 import { convolutionInputHalo } from './geometry.ts';
@@ -19,12 +20,12 @@ export function inputScatter(
   likeInput = false,
 ): InputScatter {
   const { input, spec } = operation;
-  const { scratch, x, inputFloor } = context;
+  const { x, masksInput } = context;
   const dx = context.dx!;
   const padded = spec.padding.some((padding) => padding > 0);
   const own = padded || (likeInput && dx.rowStride !== x.rowStride);
   const halo = own ? convolutionInputHalo(operation) : noHalo;
-  const map = own ? new MapBuffer(scratch, input, halo, 1, 'turns') : dx;
+  const map = own ? context.scratchMap(input, halo) : dx;
   return {
     run(code, chunk, image, scatter) {
       code.call('fill', {
@@ -35,7 +36,7 @@ export function inputScatter(
         value: 0,
       });
       scatter(map);
-      if (!own && inputFloor !== 0) return;
+      if (!own && !masksInput) return;
       code.call('reluBackward', {
         out: dx.at(chunk, image),
         outRow: dx.rowStride,
@@ -45,7 +46,7 @@ export function inputScatter(
         activationRow: x.rowStride,
         rows: input.height,
         length: input.width * input.stored,
-        floor: inputFloor,
+        threshold: reluThreshold(masksInput),
       });
     },
   };

@@ -3,7 +3,7 @@
  * Weight and input gradients of an image use the same lists, so both are computed together.
  */
 import { entryWords } from '../../../../kernels/sparse.ts';
-import { floorOf } from '../../plan/code.ts';
+import { reluThreshold } from '../../plan/code.ts';
 import { cutImages, cutRows } from '../blocks.ts';
 import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
 import { inputScatter } from './scatter.ts';
@@ -16,7 +16,8 @@ const bandWindows = 24;
 
 export function sparseGradients({ operation, context, winners }: ConvolutionMaps): ConvolutionGradients {
   const { spec, input, full, relu, matrix, output } = operation;
-  const { scratch, x, y, dx, dy, parameters } = context;
+  const { x, y, dx, dy } = context;
+  const { parameters } = context.layout;
   const [paddingY, paddingX] = spec.padding;
   const pool = operation.pool!.kernel[0];
   const bandRows = Math.min(output.height, Math.ceil(bandWindows / output.width));
@@ -24,12 +25,12 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
   const windows = bandRows * output.width;
   // Every window writes an entry, even if it is then discarded.
   const listStride = (windows + 1) * entryWords;
-  const lists = scratch.reserve('lists', full.stored * listStride);
-  const counts = scratch.reserve('counts', full.stored);
-  const table = scratch.reserve('table', pool ** 2);
-  const live = scratch.reserve('live', (windows + 1) * full.stored);
+  const lists = context.working(full.stored * listStride, 'backward');
+  const counts = context.working(full.stored, 'backward');
+  const table = context.working(pool ** 2, 'backward');
+  const live = context.working((windows + 1) * full.stored, 'backward');
   /** Receives the bias gradient if there is no bias. */
-  const unused = spec.bias ? undefined : scratch.reserve('unused', full.stored);
+  const unused = spec.bias ? undefined : context.working(full.stored, 'backward');
   const scatter = dx ? inputScatter(operation, context, true) : undefined;
 
   return {
@@ -39,7 +40,7 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
         const { image } = pieces[0]!;
         const walkBands = (mapGradient?: (row: number) => number): void => {
           for (const { row, rows } of bands) {
-            const accumulate = Number(!first || index > 0 || row > 0);
+            const accumulate = Number(!first.ofSlot || index > 0 || row > 0);
             const mapRow = row * pool * spec.stride[0] - paddingY;
             code.call('sparseCollect', {
               lists: lists.at,
@@ -53,6 +54,8 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
               pooled: y.at(chunk, image, row),
               pooledRow: y.rowStride,
               winners: winners!.at(chunk, image, row),
+              winnerRow: winners!.rowStride,
+              winnerPixel: winners!.pixelStride,
               gradient: dy!.at(chunk, image, row),
               gradientRow: dy!.rowStride,
               pixel: dy!.pixelStride,
@@ -62,7 +65,7 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
               pool,
               stepRow: spec.stride[0] * x.rowStride,
               stepPixel: spec.stride[1] * x.pixelStride,
-              floor: floorOf(relu),
+              threshold: reluThreshold(relu),
             });
             const walk = {
               lists: lists.at,

@@ -5,8 +5,11 @@
  * the same scheme.
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
-import { type Chunk, type Code, floorOf, type MapBuffer, type Matrix } from '../../plan/code.ts';
-import { type Convolution, unevenStride } from '../../plan/operations.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
+import { unevenStride } from '../../plan/map-shape.ts';
+import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
+import type { Place } from '../../plan/memory.ts';
+import type { Convolution } from '../../plan/operations.ts';
 import { type Block, cutBlocks } from '../blocks.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
@@ -52,34 +55,34 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
   const { spec, input, full, pool, matrix } = operation;
   const scheme = operation.scheme!;
   const { tile, planes } = scheme;
-  const { scratch, training, x, y, dx, inputFloor, parameters } = context;
+  const { training, x, y, dx } = context;
+  const { parameters } = context.layout;
+  const { cacheFloats } = context.layout.operations;
   const [paddingY, paddingX] = spec.padding;
-  const floor = floorOf(operation.relu);
+  const threshold = reluThreshold(operation.relu);
   const fused = poolsInTransform(operation);
   const tiles = forwardTiles(operation);
   const inputTiles = tilesOf(scheme, input);
-  const blockOf = (of: Tiles, parts: number): number =>
-    winogradBlock(operation, context.cacheFloats, of, parts);
+  const blockOf = (of: Tiles, parts: number): number => winogradBlock(operation, cacheFloats, of, parts);
   const largestBlock = Math.max(...[tiles, inputTiles].flatMap((of) => [of.columns, blockOf(of, 1)]));
 
-  /** Working memory [planes][tiles][channels], one of two. */
-  const tilePlanes = (purpose: string, channels: number): Matrix => {
-    // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
-    const rowStride = channels;
-    const planeStride = largestBlock * rowStride + 16;
-    return { place: scratch.reserve(purpose, planes * planeStride), rowStride, planeStride };
-  };
-  const inputPlanes = tilePlanes('planes 1', input.stored);
-  const outputPlanes = tilePlanes('planes 2', full.stored);
-  const gradientPlanes = tilePlanes('planes 1', full.stored);
-  const inputGradientPlanes = tilePlanes('planes 2', input.stored);
   const backward = training && operation.backward === 'winograd';
+  /** Working memory [planes][tiles][channels] of two products, which take turns. */
+  const tilePlanes = (...channels: number[]): Matrix[] => {
+    // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
+    const planeStride = (rowStride: number): number => largestBlock * rowStride + 16;
+    const floats = planes * planeStride(Math.max(...channels));
+    const place: Place = context.working(floats, 'forward', ...(backward ? (['backward'] as const) : []));
+    return channels.map((rowStride) => ({ place, rowStride, planeStride: planeStride(rowStride) }));
+  };
+  const [inputPlanes, gradientPlanes] = tilePlanes(input.stored, full.stored) as [Matrix, Matrix];
+  const [outputPlanes, inputGradientPlanes] = tilePlanes(full.stored, input.stored) as [Matrix, Matrix];
   const weightStride = unevenStride(input.stored);
   const weightPlaneStride = full.stored * weightStride + 16;
-  /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a slot is finished. */
-  const weightPlanes = backward ? scratch.allocate(planes * weightPlaneStride) : undefined;
+  /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a chunk is finished. */
+  const weightPlanes = backward ? context.working(planes * weightPlaneStride, 'backward') : undefined;
 
-  const touched = scratch.reserve('touched', 1);
+  const prefetched = context.working(1, 'forward', 'backward');
 
   /** Transforms a block of a map; if it has left the cache, it is first fetched in the order of memory. */
   const toPlanes = (
@@ -97,9 +100,9 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
     const overlap = purpose === 'Input' ? scheme.patch - tile : 0;
     for (const { image, row, rows, before } of block.pieces) {
       const first = map.at(chunk, image, row * tile - offsetY, -offsetX);
-      if (map.floats > context.cacheFloats) {
-        code.call('touch', {
-          out: touched.at,
+      if (map.floats > cacheFloats) {
+        code.call('prefetchRows', {
+          out: prefetched.at,
           map: first,
           mapRow: map.rowStride,
           rows: rows * tile + overlap,
@@ -150,7 +153,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             winnerPixel: winners!.pixelStride,
           }),
           bias: parameters.at + matrix.bias,
-          floor,
+          threshold,
         });
       }
     },
@@ -175,7 +178,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           rows: full.stored,
           columns: input.stored,
           depth: block.size,
-          accumulate: Number(!first || index > 0),
+          accumulate: Number(!first.ofChunk || index > 0),
         });
         block.pieces.forEach(({ image, row, rows }, piece) => {
           if (!spec.bias) return;
@@ -188,12 +191,12 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             rows: Math.min(rows * tile, full.height - row * tile),
             columns: full.width,
             channels: full.stored,
-            accumulate: Number(!first || index > 0 || piece > 0),
+            accumulate: Number(!first.ofSlot || index > 0 || piece > 0),
           });
         });
       });
     },
-    finish(code, slot) {
+    finishChunk(code, slot, first) {
       code.call(`winograd${tile}WeightGradient`, {
         out: weightPlanes!.at,
         planeStride: weightPlaneStride,
@@ -202,6 +205,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         filterStride: matrix.rowStride,
         filters: full.stored,
         channels: input.stored,
+        accumulate: Number(!first),
       });
     },
     inputBlocks: (images, parts) =>
@@ -227,7 +231,7 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
           activation: x.at(chunk, image, row * tile),
           activationRow: x.rowStride,
           activationPixel: x.pixelStride,
-          floor: inputFloor,
+          threshold: reluThreshold(context.masksInput),
         });
       }
     },

@@ -1,6 +1,6 @@
 /**
- * Folders of `--seeds` (Node only): `seeds.json` says what to train, and each seed has its run folder next to it, so
- * that an interrupted series can resume.
+ * Folders of several seeds (Node only): `seeds.json` says what to train, and each seed has its run folder next to it,
+ * so that an interrupted series can resume (`series.ts`).
  */
 import { rm, rmdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -9,9 +9,10 @@ import { DataError, UsageError, VggError } from '../errors.ts';
 import { isThere, readChecked, writeJson } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { mostSeeds } from '../options.ts';
-import { parseConfig, type TrainConfig, usedOptions } from '../train/config.ts';
+import { parseConfig, usedOptions } from '../train/config.ts';
+import type { TrainConfig } from '../train/config-table.ts';
 import { type DamagedRun, isSeries, listRuns, type RunRecord, runFiles, seriesFile } from './folder.ts';
-import { bestEpoch } from './records.ts';
+import { finalAccuracy } from './records.ts';
 
 /** A series trains `config` with `seeds` consecutive seeds, starting with its own. */
 export interface SeedSeries {
@@ -25,6 +26,10 @@ const schema = z.strictObject({
 });
 
 export const seedFolder = (series: string, seed: number): string => join(series, `seed-${seed}`);
+
+/** The seeds that a series trains, in order. */
+export const seedsOf = ({ config, seeds }: SeedSeries): readonly number[] =>
+  Array.from({ length: seeds }, (_, i) => config.seed + i);
 
 /** @throws DataError if the file is damaged. */
 export async function readSeries(folder: string): Promise<SeedSeries> {
@@ -53,20 +58,10 @@ export const writeSeries = (folder: string, { seeds, config }: SeedSeries): Prom
   writeJson(join(folder, seriesFile), { seeds, config: usedOptions(config) });
 
 /** Removes a series if none of its runs started, and its folder if it is then empty. */
-export async function removeSeries(folder: string, { config, seeds }: SeedSeries): Promise<void> {
-  const numbers = Array.from({ length: seeds }, (_, i) => config.seed + i);
-  if (numbers.some((seed) => isThere(seedFolder(folder, seed)))) return;
+export async function removeSeries(folder: string, series: SeedSeries): Promise<void> {
+  if (seedsOf(series).some((seed) => isThere(seedFolder(folder, seed)))) return;
   await rm(join(folder, seriesFile), { force: true });
   await rmdir(folder).catch(() => undefined);
-}
-
-/**
- * The final test accuracy of a finished run; after early stopping, that of the restored weights. Undefined if its
- * metrics are missing.
- */
-export function finalAccuracy({ epochs, status }: RunRecord): number | undefined {
-  const last = status?.reason === 'no progress' ? bestEpoch(epochs) : epochs.at(-1);
-  return last?.testAccuracy;
 }
 
 /** Statistics of a sample. An empty sample has no mean, a single value no deviation. */
@@ -115,14 +110,12 @@ async function seriesRecord(
   runs: readonly (RunRecord | DamagedRun)[],
 ): Promise<SeriesRecord | DamagedRun> {
   try {
-    const { config, seeds } = await readSeries(folder);
-    const testAccuracy = Array.from({ length: seeds }, (_, i) => seedFolder(folder, config.seed + i)).flatMap(
-      (own) => {
-        const run = runs.find((known) => known.folder === own);
-        return run && 'state' in run && run.state === 'finished' ? (finalAccuracy(run) ?? []) : [];
-      },
-    );
-    return { name, folder, seeds, testAccuracy, ...meanAndDeviation(testAccuracy) };
+    const series = await readSeries(folder);
+    const testAccuracy = seedsOf(series).flatMap((seed) => {
+      const run = runs.find((known) => known.folder === seedFolder(folder, seed));
+      return run && 'state' in run && run.state === 'finished' ? (finalAccuracy(run) ?? []) : [];
+    });
+    return { name, folder, seeds: series.seeds, testAccuracy, ...meanAndDeviation(testAccuracy) };
   } catch (error) {
     if (!(error instanceof VggError)) throw error;
     return { name, folder, problem: error.message };

@@ -10,7 +10,7 @@ import type { Model } from '../train/model.ts';
 import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 
-export interface Keeper {
+export interface WeightSaver {
   readonly callback: Callback;
   /** The model is ready. */
   begin(model: Model): void;
@@ -24,7 +24,7 @@ export interface Keeper {
 const graceMilliseconds = 60_000;
 
 /** Saves the weights in `save`, and says what is saved there and in `run`, and how to resume. */
-export function keeperOf(
+export function weightSaver(
   {
     save,
     run,
@@ -35,7 +35,7 @@ export function keeperOf(
     readonly resume: string | undefined;
   },
   interruption: Interruption,
-): Keeper {
+): WeightSaver {
   const say = (at: string): void => {
     const places = [
       ...(save === undefined ? [] : [`The weights after ${at} are in ${save}.`]),
@@ -72,7 +72,8 @@ export function keeperOf(
       interruption.kept = 'Nothing was saved, because the running step did not end in time.';
     },
     async finish(trained) {
-      if (save !== undefined) await trained.save(save);
+      if (save === undefined) return;
+      await (await import('../runs/model-files.ts')).saveWeights(trained, save);
     },
     interrupted({ epoch, step }) {
       if (run === undefined && save === undefined) say(`epoch ${epoch}, step ${step}`);

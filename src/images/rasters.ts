@@ -1,4 +1,4 @@
-/** The images of a report as rasters: samples, filters, feature maps, heat maps. */
+/** Images of a training as rasters, for reports and TensorBoard: samples, filters, feature maps, heat maps. */
 
 import type { Dataset } from '../data/dataset.ts';
 import { heatPixels, inferno } from '../explain/colors.ts';

@@ -1,0 +1,427 @@
+/**
+ * The CPU driver: kernels (`kernels/provider.ts`) on worker threads that share one memory, or, if memory cannot be shared
+ * (a page without cross-origin isolation), on the calling thread. Workers run whole passes; this side sends commands,
+ * reads and writes tensors, and receives progress.
+ */
+
+import { VggError } from '../../errors.ts';
+import { fillInitial, initialTensors, sourceOfInitial } from '../../model/initialize.ts';
+import type { Network } from '../../model/layer.ts';
+import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
+import { partValues, type WeightSource } from '../../model/weight-streams.ts';
+import { counted } from '../../words.ts';
+import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
+import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
+import { largestEvaluation, sessionsOf } from '../session.ts';
+import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
+import {
+  createMemory,
+  type EngineMemory,
+  type GrowableMemory,
+  limitOf,
+  nativeBytes,
+} from './kernels/memory.ts';
+import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { readPart, type StoredTensor, storePart } from './plan/matrix.ts';
+import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
+import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
+import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
+import { type PlanRequest, planMemory } from './plan/plan.ts';
+import { cut } from './plan/timeline.ts';
+import { ruleOf } from './plan/update.ts';
+import { controlWords, setAbort } from './run/barrier.ts';
+import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
+import { cacheSize, processorCount, startThread, wishHugePages } from './run/threads.ts';
+import { callingThread, type WorkerPool, workerPool } from './run/worker-pool.ts';
+
+export interface CpuOptions extends SessionOptions {
+  /** Whether to use shared memory and workers; by default if the platform supports it. */
+  readonly shared?: boolean;
+  readonly kernels: KernelProvider;
+  /** Bytes of the second-level cache that blocks must fit; this machine's by default. */
+  readonly cacheBytes?: number;
+  /** Bytes to leave unused before everything else, to place it beyond 4 GiB; 0 by default. */
+  readonly reservedBytes?: number;
+  /** Wraps the kernels of a session on the calling thread, to observe them. */
+  readonly library?: (library: KernelLibrary, memory: EngineMemory) => KernelLibrary;
+}
+
+const opener =
+  (kernels: KernelProvider): OpenSession =>
+  (network, options) =>
+    openCpuSession(network, { ...options, kernels });
+
+/** Opens a session with native kernels if available, otherwise with WebAssembly. */
+export const openCpu: OpenSession = opener(anyKernels);
+/** Opens a session with WebAssembly kernels. */
+export const openWasm: OpenSession = opener(wasmKernels);
+/** Opens a session with native kernels. @throws VggError if they are not available. */
+export const openNative: OpenSession = opener(nativeKernels);
+
+/** Opens a session on the CPU. @throws VggError if the network needs more memory than its kernels can address. */
+export const openCpuSession = (network: Network, options: CpuOptions): Promise<Session> =>
+  sessionsOf(() => openDriver(network, options))(network, options);
+
+async function openDriver(network: Network, options: CpuOptions): Promise<Driver> {
+  const { onNotice = () => {}, signal, batchSize } = options;
+  const shared = options.shared ?? typeof SharedArrayBuffer !== 'undefined';
+  const threads = shared ? (options.threads ?? (await processorCount())) : 1;
+  const cacheBytes = options.cacheBytes ?? (await cacheSize());
+  const predictsOnly = options.purpose === 'predict';
+  const operations = planOperations(network, cacheBytes, predictsOnly);
+  const { reservedBytes = 0 } = options;
+  const layout = new ParameterLayout(operations, batchSize, threads, [], reservedBytes);
+  checkMemory(network, layout, options, nativeBytes);
+  const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
+    shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
+  const largest = Math.max(batchSize, largestEvaluation);
+  const results = {
+    control: new Int32Array(buffer(controlWords * 4)),
+    losses: new Float64Array(buffer(largest * 8)),
+    ranks: new Int32Array(buffer(largest * 4)),
+  };
+  // Workers start while the kernels are compiled.
+  const starting = shared ? Array.from({ length: threads }, () => startThread()) : [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const finding = options.kernels(shared, onNotice, either);
+  try {
+    const [kernels, workers] = await Promise.all([finding, Promise.all(starting)]);
+    checkMemory(network, layout, options, limitOf(kernels.kind, shared));
+    const memory = allocated(network.name, () => createMemory(kernels.kind, shared, layout.length * 4));
+    await wishHugePages(memory);
+    const state: SharedState = { memory: memory.shared, ...results };
+    const libraryOf = async (source: KernelSource): Promise<KernelLibrary> => {
+      const library = await openLibrary(source, memory.shared);
+      return options.library?.(library, memory.shared) ?? library;
+    };
+    const pool = shared
+      ? await workerPool(workers, {
+          ...{ network, predictsOnly, cacheBytes, reservedBytes, kernels, threads },
+          largestBatch: batchSize,
+          shared: state,
+        })
+      : callingThread(new Executor(layout, await libraryOf(kernels), state, 0));
+    return new CpuDriver(network, layout, memory, state, pool, kernels, buffer);
+  } catch (error) {
+    // Leave no running compiler and no worker behind.
+    failed.abort(error);
+    await Promise.allSettled([finding]);
+    for (const thread of await Promise.allSettled(starting))
+      if (thread.status === 'fulfilled') await thread.value.stop();
+    throw error;
+  }
+}
+
+/** Memory from `create`. @throws VggError if the machine does not provide it. */
+function allocated<T>(name: string, create: () => T): T {
+  try {
+    return create();
+  } catch (cause) {
+    // The search tells a machine without memory from a trial that fails.
+    throw new VggError(
+      `${name}: this machine cannot provide the memory that it needs; use a smaller batch or free some memory`,
+      { cause },
+    );
+  }
+}
+
+/** @throws VggError if a session needs more than the limit of its kernels. */
+function checkMemory(
+  { name }: Network,
+  layout: ParameterLayout,
+  { purpose, batchSize }: SessionOptions,
+  limitBytes: number,
+): void {
+  const work =
+    purpose === 'train'
+      ? ({ kind: 'train', batch: batchSize } as const)
+      : ({ kind: 'predict', batch: 1 } as const);
+  const { bytes } = memoryUse(layout, work);
+  if (bytes <= limitBytes) return;
+  throw new VggError(tooLarge(name, layout, work, bytes, limitBytes));
+}
+
+class CpuDriver implements Driver {
+  readonly description: string;
+  readonly device: Session['device'];
+  readonly threads: number;
+  readonly loadsImages = true;
+  readonly evaluationBatch: number;
+  readonly buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
+  readonly #network: Network;
+  readonly #tensors: ReadonlyMap<string, StoredTensor>;
+  #layout: ParameterLayout;
+  readonly #memory: GrowableMemory;
+  readonly #state: SharedState;
+  readonly #workers: WorkerPool;
+  /** Memory of each plan. */
+  readonly #planFloats = new Map<string, number>();
+  /** Shared memory for a caller's images. */
+  #images: Float32Array = new Float32Array(0);
+
+  constructor(
+    network: Network,
+    layout: ParameterLayout,
+    memory: GrowableMemory,
+    state: SharedState,
+    workers: WorkerPool,
+    kernels: KernelSource,
+    buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer,
+  ) {
+    this.#network = network;
+    this.#tensors = storedTensors(layout.operations);
+    this.#layout = layout;
+    this.#memory = memory;
+    this.#state = state;
+    this.#workers = workers;
+    this.buffer = buffer;
+    this.threads = layout.threads;
+    this.evaluationBatch = evaluationBatchOf(layout);
+    this.device = kernels.kind;
+    this.description = `${describeKernels(kernels)}, ${counted(layout.threads, 'thread')}`;
+  }
+
+  async initialize(seed: number): Promise<void> {
+    if (this.#layout.operations.predictsOnly) {
+      await this.write('weights', sourceOfInitial(this.#network, seed));
+      return;
+    }
+    await this.#send({ kind: 'initialize', seed });
+    const initial = initialTensors(this.#network);
+    for (const buffer of this.#buffers()) {
+      const values = new Float32Array(buffer.places.length);
+      fillInitial(initial.get(buffer.name)!, seed, 0, values);
+      storeBuffer(buffer, values);
+    }
+    await this.#send({ kind: 'derive' });
+  }
+
+  async write(group: TensorGroup, source: WeightSource): Promise<void> {
+    await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
+    const { stagingFloats, length: staging } = this.#layout;
+    await this.#growTo(4 * (staging + stagingFloats));
+    const memory = this.#floatsFrom(this.#startOf(group));
+    const staged = this.#floats(staging, stagingFloats).fill(0);
+    const part = new Float32Array(partValues);
+    for (const [name, tensor] of this.#tensors) {
+      const size = sizeOf(source.shapes.get(name)!);
+      for (const { first, count } of cut(0, size, partValues)) {
+        const values = part.subarray(0, count);
+        await source.read(name, first, values);
+        storePart(tensor.staged ? staged : memory, tensor, first, values);
+      }
+      // The bias comes last.
+      const { matrix, operation } = tensor;
+      if (!matrix.staged || name !== (matrix.biasName ?? matrix.weightName)) continue;
+      await this.#send({ kind: 'derive', only: { operation, weights: staging } });
+      staged.fill(0);
+    }
+    if (group !== 'weights') return;
+    for (const buffer of this.#buffers()) {
+      const values = new Float32Array(buffer.places.length);
+      await source.read(buffer.name, 0, values);
+      storeBuffer(buffer, values);
+    }
+    if (!this.#layout.operations.predictsOnly) await this.#send({ kind: 'derive' });
+  }
+
+  tensors(group: TensorGroup | 'gradients'): WeightSource {
+    const { list } = this.#layout.operations;
+    const specs = group === 'weights' ? tensorsOf(this.#network) : parametersOf(this.#network);
+    return {
+      shapes: new Map(specs.map(({ name, shape }) => [name, shape])),
+      read: async (name, from, into) => {
+        const tensor = this.#tensors.get(name);
+        if (tensor) {
+          const start =
+            group === 'gradients'
+              ? this.#layout.gradientOf(list.find((own) => matrixOf(own) === tensor.matrix)!)
+              : this.#startOf(group);
+          readPart(this.#floatsFrom(start), tensor, from, into);
+          return;
+        }
+        const { values, places } = this.#buffers().find((own) => own.name === name)!;
+        for (let i = 0; i < into.length; i++) into[i] = values[places[from + i]!]!;
+      },
+    };
+  }
+
+  async start(moments: readonly MomentName[]): Promise<void> {
+    await this.#ensure(moments.map((name) => momentArrays[name]));
+    const { parameters, operations } = this.#layout;
+    for (const name of moments) {
+      const own = this.#floats(this.#startOf(name), operations.parameterLength);
+      if (name === 'average') own.set(this.#floats(parameters.at, operations.parameterLength));
+      else own.fill(0);
+    }
+  }
+
+  async swapAverage(): Promise<void> {
+    await this.#send({ kind: 'swap' });
+  }
+
+  async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
+    const source = this.#shared(command.source);
+    const { batchSize } = command;
+    switch (command.kind) {
+      case 'train': {
+        const { optimizer, options } = command;
+        const arrays = trainingArrays(optimizer, options);
+        const inPlace = arrays.includes('splitGradients') ? undefined : ruleOf(optimizer, options);
+        await this.#ensure(arrays);
+        await this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
+        break;
+      }
+      case 'evaluate':
+        await this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
+        break;
+      case 'gradients':
+        await this.#ensure(['gradients', 'splitGradients']);
+        await this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
+        break;
+      default:
+        command satisfies never;
+    }
+    return this.#send({ ...command, source }, onProgress);
+  }
+
+  #send(command: WorkerCommand, onProgress?: (done: number) => void): Promise<number> {
+    return this.#workers.run({ command, arrays: this.#layout.arrays }, onProgress);
+  }
+
+  /** Allocates those of the arrays that are missing. */
+  async #ensure(arrays: readonly ArrayName[]): Promise<void> {
+    const before = this.#layout;
+    this.#layout = before.with(arrays);
+    if (this.#layout === before) return;
+    this.#planFloats.clear();
+    await this.#growTo(this.#layout.length * 4);
+    // Plans have used this memory.
+    this.#floats(before.length, this.#layout.length - before.length).fill(0);
+    if (!before.has('gradients') && this.#layout.has('gradients')) await this.#send({ kind: 'derive' });
+  }
+
+  abort(asked: boolean): void {
+    setAbort(this.#state.control, asked);
+  }
+
+  async close(): Promise<void> {
+    await this.#workers.stop();
+  }
+
+  /** Address of a group's parameters. */
+  #startOf(group: TensorGroup): number {
+    if (group === 'weights') return this.#layout.parameters.at;
+    return this.#layout.array(momentArrays[group] as Exclude<ArrayName, 'gradients'>);
+  }
+
+  #floats(from: number, length: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, from * 4, length);
+  }
+
+  #floatsFrom(from: number): Float32Array {
+    return new Float32Array(this.#memory.buffer, from * 4);
+  }
+
+  #buffers(): Buffer[] {
+    return [...this.#layout.normalizations].flatMap(([operation, { running }]) => {
+      if (operation.kind !== 'batchNorm') return [];
+      const { places, view } = operation;
+      return operation.running.map((name, i) => ({
+        name,
+        values: this.#floats(running.at + i * view.stored, view.stored),
+        places,
+      }));
+    });
+  }
+
+  /** Grows memory to hold the plans of these batches, followed by one image's bytes for each worker. */
+  async #reserve(
+    request: Omit<PlanRequest, 'batch'>,
+    images: number,
+    batchSize: number,
+    source: ImageSource,
+  ): Promise<void> {
+    const workerBytes = this.threads * bytesOf(source);
+    for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
+      if (batch === 0) continue;
+      const key = JSON.stringify([batch, request]);
+      let floats = this.#planFloats.get(key);
+      if (floats === undefined) {
+        floats = planMemory(this.#layout, { ...request, batch }).floats;
+        this.#planFloats.set(key, floats);
+      }
+      await this.#growTo(floats * 4 + workerBytes, {
+        kind: request.mode === 'train' ? 'train' : 'predict',
+        batch,
+      });
+    }
+  }
+
+  /** @throws VggError if the kernels cannot address this much, or the machine does not provide it. */
+  async #growTo(bytes: number, work?: Work): Promise<void> {
+    const { limitBytes } = this.#memory;
+    const { name } = this.#network;
+    if (bytes > limitBytes && work) throw new VggError(tooLarge(name, this.#layout, work, bytes, limitBytes));
+    const before = this.#memory.buffer.byteLength;
+    allocated(name, () => this.#memory.growTo(bytes));
+    if (this.#memory.buffer.byteLength > before) await wishHugePages(this.#memory);
+  }
+
+  /** A source whose arrays the workers can read. */
+  #shared(source: ImageSource): ImageSource {
+    if (this.#isHere) return source;
+    if (source.kind === 'dataset') {
+      const { pixels, labels, order } = source;
+      return { ...source, pixels: shareable(pixels), labels: shareable(labels), order: shareable(order) };
+    }
+    const { values } = source;
+    if (isShared(values)) return source;
+    // Copied each time, because the caller may have refilled the same array; into memory that is kept, because fresh
+    // pages cost more than the copy.
+    if (this.#images.length < values.length) this.#images = new Float32Array(this.buffer(values.byteLength));
+    const copy = this.#images.subarray(0, values.length);
+    copy.set(values);
+    return { ...source, values: copy };
+  }
+
+  /** Whether the calling thread computes. */
+  get #isHere(): boolean {
+    return !isShared(this.#state.control);
+  }
+}
+
+/** Running means or variances of a batch normalization, and the place of each channel in them. */
+interface Buffer {
+  readonly name: string;
+  readonly values: Float32Array;
+  readonly places: Int32Array;
+}
+
+function storeBuffer({ values, places }: Buffer, given: Float32Array): void {
+  given.forEach((value, channel) => {
+    values[places[channel]!] = value;
+  });
+}
+
+type Values = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array;
+
+const isShared = ({ buffer }: Values): boolean =>
+  typeof SharedArrayBuffer !== 'undefined' && buffer instanceof SharedArrayBuffer;
+
+/** The same values in shared memory, so that workers need no copies. */
+function shareable<T extends Values>(values: T): T {
+  if (isShared(values)) return values;
+  let copy = copies.get(values);
+  if (!copy) {
+    const buffer = new SharedArrayBuffer(values.byteLength);
+    copy = new (values.constructor as new (buffer: ArrayBufferLike) => T)(buffer);
+    (copy as Uint8Array).set(values as Uint8Array);
+    copies.set(values, copy);
+  }
+  return copy as T;
+}
+
+/** Shared copies of data sets and orders, which callers are expected not to change. */
+const copies = new WeakMap<object, Values>();

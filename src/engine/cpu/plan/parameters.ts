@@ -1,0 +1,239 @@
+/**
+ * The part of memory that lasts as long as a session: parameters, what is derived from them, and what training needs.
+ * Arrays for training are added when a training first needs them, behind those that are there, so that an address never
+ * changes. The layout depends only on the network, the largest batch, the threads and the arrays in their order.
+ */
+import { byteLevels } from '../../../kernels/maps.ts';
+import type { MomentName, OptimizerOptions, StepOptions } from '../../backend.ts';
+import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '../lower/batch-norm.ts';
+import { backwardWeights, type ConvolutionWeights, forwardWeights } from '../lower/convolution/derived.ts';
+import { roundUp } from './map-shape.ts';
+import type { Matrix } from './maps.ts';
+import { type Place, Region } from './memory.ts';
+import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
+import { chunkImages } from './timeline.ts';
+import { squareCount } from './update.ts';
+
+/** Arrays that only some sessions need. */
+export const arrayNames = [
+  /** Gradient slots, gradients of batch normalizations, and matrices for gradients. */
+  'gradients',
+  /** Whole gradients of split layers; without them each part is used up at once. */
+  'splitGradients',
+  /** SGD's momentum, or Adam's first moment. */
+  'firstMoments',
+  'secondMoments',
+  'averages',
+  /** Gradients of several batches. */
+  'accumulated',
+  /** The sum of squares of each update item's gradients. */
+  'squares',
+] as const;
+export type ArrayName = (typeof arrayNames)[number];
+
+/** The array of each moment. */
+export const momentArrays: Readonly<Record<MomentName, ArrayName>> = {
+  firstMoment: 'firstMoments',
+  momentum: 'firstMoments',
+  secondMoment: 'secondMoments',
+  average: 'averages',
+};
+
+/** The arrays of a training. */
+export function trainingArrays(optimizer: Pick<OptimizerOptions, 'kind'>, options: StepOptions): ArrayName[] {
+  const { accumulate = 1, averageDecay = 0, clipNorm = 0 } = options;
+  return arrayNames.filter((name) => {
+    switch (name) {
+      case 'gradients':
+      case 'firstMoments':
+        return true;
+      case 'secondMoments':
+        return optimizer.kind !== 'sgd';
+      case 'averages':
+        return averageDecay > 0;
+      case 'accumulated':
+        return accumulate > 1;
+      case 'squares':
+        return clipNorm > 0;
+      case 'splitGradients':
+        return accumulate > 1 || clipNorm > 0;
+      default:
+        return name satisfies never;
+    }
+  });
+}
+
+/** Gradient slots: enough to keep many threads busy and balance the images, few enough to keep their sum cheap. */
+export function slotCount(batch: number, slotLength: number): number {
+  const affordable = Math.max(4, Math.floor(64_000_000 / Math.max(1, slotLength)));
+  return Math.min(batch, slotLength < 100_000 ? 32 : 16, affordable);
+}
+
+/** Parts into which a few images are split, each with its own slot. */
+export const taskParts = (slotLength: number): number => slotCount(chunkImages, slotLength);
+
+/** A cache line for each worker: the rule's settings, then the share of new weights in the average. */
+const settingsFloats = 16;
+export const averageSetting = 15;
+
+export class ParameterLayout {
+  readonly operations: Operations;
+  /** The largest training batch. */
+  readonly largestBatch: number;
+  readonly threads: number;
+  readonly arrays: readonly ArrayName[];
+  /** Bytes before it, which are not used. */
+  readonly start: number;
+  readonly parameters: Place;
+  /** For each convolution: matrices derived from its weights. */
+  readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
+  /** For each batch normalization. */
+  readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
+  /** Sums that groups of images gather for the current normalization, `partStride` floats for each. */
+  readonly partStride: number;
+  /** Floats of it, in total and by category (`MemoryUse`). */
+  readonly length: number;
+  readonly sizes: { readonly weights: number; readonly gradients: number; readonly optimizer: number };
+  readonly #settings: Place;
+  readonly #byteValues: Place;
+  readonly #arrays = new Map<ArrayName, Place>();
+  #slots: Place | undefined;
+  #normalizationGradients: Place | undefined;
+  #parts: Place | undefined;
+
+  constructor(
+    operations: Operations,
+    largestBatch: number,
+    threads: number,
+    arrays: readonly ArrayName[] = [],
+    startBytes = 0,
+  ) {
+    this.operations = operations;
+    this.largestBatch = largestBatch;
+    this.threads = threads;
+    this.arrays = arrays;
+    this.start = startBytes;
+    // Address 0 stays unused.
+    const region = new Region(16 + startBytes / 4);
+    const { list, input, parameterLength } = operations;
+    this.#settings = region.allocate(threads * settingsFloats);
+    this.#byteValues = region.allocate(threads * input.channels * byteLevels);
+    this.parameters = region.allocate(parameterLength);
+    const convolutions = list.filter((operation) => operation.kind === 'convolution');
+    const normalizations = list.filter((operation) => operation.kind === 'batchNorm');
+    const forward = convolutions.map((operation) => forwardWeights(operation, region));
+    this.normalizations = new Map(
+      normalizations.map((operation) => [
+        operation,
+        {
+          vectors: region.allocate(vectorFloats(operation)),
+          running: region.allocate(runningFloats(operation)),
+        },
+      ]),
+    );
+    this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
+    const weights = region.base + region.length;
+    let gradients = 0;
+    const backward: (Matrix | undefined)[] = [];
+    for (const name of arrays) {
+      const before = region.length;
+      if (name !== 'gradients') {
+        this.#arrays.set(name, region.allocate(this.#floatsOf(name)));
+        if (name === 'splitGradients') gradients += region.length - before;
+        continue;
+      }
+      const { slotLength, normalizationLength } = operations;
+      const slots = Math.max(slotCount(largestBatch, slotLength), taskParts(slotLength));
+      this.#slots = region.allocate(slots * slotLength);
+      this.#normalizationGradients = region.allocate(normalizationLength);
+      this.#parts = region.allocate(Math.max(slots, chunkImages) * this.partStride);
+      for (const operation of convolutions) {
+        backward.push(operation === list[0] ? undefined : backwardWeights(operation, region));
+      }
+      gradients += region.length - before;
+    }
+    this.derived = new Map(
+      convolutions.map((operation, i) => [operation, { forward: forward[i]!, backward: backward[i] }]),
+    );
+    this.length = region.base + region.length;
+    this.sizes = { weights, gradients, optimizer: this.length - weights - gradients };
+  }
+
+  #floatsOf(name: Exclude<ArrayName, 'gradients'>): number {
+    const { parameterLength, slotLength, normalizationLength } = this.operations;
+    switch (name) {
+      case 'splitGradients':
+        return parameterLength - slotLength - normalizationLength;
+      case 'squares':
+        return squareCount(this.operations);
+      case 'firstMoments':
+      case 'secondMoments':
+      case 'averages':
+      case 'accumulated':
+        return parameterLength;
+      default:
+        return name satisfies never;
+    }
+  }
+
+  has(name: ArrayName): boolean {
+    return this.arrays.includes(name);
+  }
+
+  /** Address of an array. It must have been allocated. */
+  array(name: Exclude<ArrayName, 'gradients'>): number {
+    return required(this.#arrays.get(name), name).at;
+  }
+
+  /** The same layout with more arrays behind. */
+  with(arrays: readonly ArrayName[]): ParameterLayout {
+    const missing = arrays.filter((name) => !this.has(name));
+    if (missing.length === 0) return this;
+    const all = [...this.arrays, ...missing];
+    return new ParameterLayout(this.operations, this.largestBatch, this.threads, all, this.start);
+  }
+
+  /** Address of a worker's optimizer settings for the current step. */
+  settings(worker: number): number {
+    return this.#settings.at + worker * settingsFloats;
+  }
+
+  /** Address of a worker's table of floats for byte values, [input channels][256]. */
+  byteValues(worker: number): number {
+    return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
+  }
+
+  /** Sums that groups of images gather for the current normalization. */
+  /** Floats that hold the largest staged matrix while it is written. */
+  get stagingFloats(): number {
+    return Math.max(
+      0,
+      ...this.operations.list.map((operation) => {
+        const matrix = matrixOf(operation);
+        return matrix?.staged ? matrix.length : 0;
+      }),
+    );
+  }
+
+  get parts(): Place {
+    return required(this.#parts, 'gradients');
+  }
+
+  /** Start of a slot's gradients, as if they held all parameters. */
+  slot(index: number): number {
+    return required(this.#slots, 'gradients').at + index * this.operations.slotLength;
+  }
+
+  /** Start of the summed gradient of an operation's parameters, as if it held all parameters. */
+  gradientOf(operation: Operation): number {
+    const { slotLength, normalizationLength } = this.operations;
+    if (isSplit(operation)) return this.array('splitGradients') - slotLength - normalizationLength;
+    if (operation.kind !== 'batchNorm') return this.slot(0);
+    return required(this.#normalizationGradients, 'gradients').at - slotLength;
+  }
+}
+
+function required(place: Place | undefined, name: ArrayName): Place {
+  if (place) return place;
+  throw new TypeError(`the session has no memory for ${name}`);
+}

@@ -1,0 +1,242 @@
+/**
+ * The update after a batch's gradients: slots → gradient → optimizer → derived matrices, by ranges of parameters. If the
+ * gradient's norm is needed, all workers meet between the gradient and the optimizer.
+ */
+import type { OptimizerOptions, StepOptions } from '../../backend.ts';
+import { deriveConvolution } from '../lower/convolution/derived.ts';
+import { Code, type Emit, emit, type Instruction } from './code.ts';
+import type { MatrixLayout } from './matrix.ts';
+import { isSplit, matrixOf, type Operation, type Operations, onWholeBatch } from './operations.ts';
+import { averageSetting, type ParameterLayout } from './parameters.ts';
+
+/** A rule that changes the weights, and their average if there is one. */
+export interface Rule {
+  readonly kind: 'adam' | 'sgd';
+  readonly average: boolean;
+}
+
+export const ruleOf = (
+  { kind }: Pick<OptimizerOptions, 'kind'>,
+  { averageDecay = 0 }: StepOptions,
+): Rule => ({ kind: kind === 'sgd' ? 'sgd' : 'adam', average: averageDecay > 0 });
+
+/** What follows a batch's gradients. */
+export interface Update {
+  /** Absent while gradients are still accumulated. */
+  readonly rule: Rule | undefined;
+  /** Whether gradients of several batches are accumulated, and whether this batch is the first. */
+  readonly accumulated: 'first' | 'more' | undefined;
+  /** Whether the gradient's norm is needed first. */
+  readonly clip: boolean;
+}
+
+/**
+ * The rule that split layers apply to each part of their gradient as soon as it is known; undefined if all of the
+ * gradient is needed first.
+ */
+export const ruleInPlace = ({ rule, accumulated, clip }: Update): Rule | undefined =>
+  accumulated === undefined && !clip ? rule : undefined;
+
+/** The work between two barriers of the workers. */
+export interface Phase {
+  readonly items: readonly (readonly Instruction[])[];
+  /** Done once for all, by the last worker to reach the end. */
+  readonly once?: readonly Instruction[];
+  /** Whether the losses of all images are known at its end. */
+  readonly computesLoss?: boolean;
+}
+
+/** Floats of an item: few, so that workers end together. */
+const updateFloats = 4096;
+
+/** Parameters that one item updates: a part of an operation's matrix by whole outputs, or its biases. */
+interface UpdateRange {
+  /** Index of the operation. */
+  readonly index: number;
+  /** Floats from the start of the parameters. */
+  readonly from: number;
+  readonly length: number;
+  /** The outputs, if they are a convolution's: matrices are derived from them. */
+  readonly outputs?: readonly [from: number, to: number];
+}
+
+/** Outputs of a convolution's update range. */
+const rangeRows = ({ rowStride }: MatrixLayout): number =>
+  Math.max(16, Math.floor(updateFloats / rowStride / 16) * 16);
+
+function rangesOf(operation: Operation, index: number): UpdateRange[] {
+  const matrix = matrixOf(operation);
+  if (!matrix) return [];
+  const { offset, rowStride, storedOut } = matrix;
+  const ranges: UpdateRange[] = [];
+  if (operation.kind === 'convolution') {
+    // Ranges of 16 outputs never share a cache line of a derived matrix.
+    const rows = rangeRows(matrix);
+    for (let from = 0; from < storedOut; from += rows) {
+      const to = Math.min(from + rows, storedOut);
+      const length = (to - from) * rowStride;
+      ranges.push({ index, from: offset + from * rowStride, length, outputs: [from, to] });
+    }
+  } else {
+    const floats = storedOut * rowStride;
+    for (let at = 0; at < floats; at += updateFloats) {
+      ranges.push({ index, from: offset + at, length: Math.min(updateFloats, floats - at) });
+    }
+  }
+  if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: storedOut });
+  return ranges;
+}
+
+/** Number of sums of squares. Counted, not listed: a network that is far too large would have billions. */
+export function squareCount({ list }: Operations): number {
+  return list.reduce((sum, operation) => {
+    const matrix = matrixOf(operation);
+    if (!matrix) return sum;
+    const { storedOut, rowStride } = matrix;
+    const ranges =
+      operation.kind === 'convolution'
+        ? storedOut / rangeRows(matrix)
+        : (storedOut * rowStride) / updateFloats;
+    return sum + Math.ceil(ranges) + (matrix.biasStep === 1 ? 1 : 0);
+  }, 0);
+}
+
+/** Sums the slots of parameters `from` … `from + length` of an operation into the first slot. */
+export function reduceSlots(
+  code: Code,
+  layout: ParameterLayout,
+  operation: Operation,
+  slots: number,
+  from: number,
+  length: number,
+): void {
+  if (onWholeBatch(operation) || slots < 2) return;
+  code.call('reduceSlots', {
+    gradient: layout.slot(0) + from,
+    slots: layout.slot(0) + from,
+    slotStride: layout.operations.slotLength,
+    slotCount: slots,
+    length,
+  });
+}
+
+/** Applies a rule to `length` parameters from `from` on, whose gradient is at an address. */
+export function applyRule(
+  code: Code,
+  layout: ParameterLayout,
+  worker: number,
+  { kind, average }: Rule,
+  from: number,
+  length: number,
+  gradient: number,
+): void {
+  const settings = layout.settings(worker);
+  const parameters = layout.parameters.at + from;
+  const common = { parameters, gradient, length, settings };
+  const first = layout.array('firstMoments') + from;
+  switch (kind) {
+    case 'adam': {
+      const secondMoment = layout.array('secondMoments') + from;
+      code.call('adam', { ...common, firstMoment: first, secondMoment });
+      break;
+    }
+    case 'sgd':
+      code.call('sgd', { ...common, momentum: first });
+      break;
+    default:
+      kind satisfies never;
+  }
+  if (!average) return;
+  code.call('moveAverage', {
+    average: layout.array('averages') + from,
+    parameters,
+    length,
+    settings: settings + averageSetting,
+  });
+}
+
+/** The phases of an update. `usedSlots` are the slots that hold a part of each operation's gradient. */
+export function updatePhases(
+  layout: ParameterLayout,
+  usedSlots: readonly number[],
+  worker: number,
+  update: Update,
+): readonly Phase[] {
+  const { rule, accumulated, clip } = update;
+  const { list } = layout.operations;
+  const inPlace = ruleInPlace(update) !== undefined;
+  /** Address of a range's final gradient. */
+  const gradientOf = ({ index, from }: UpdateRange): number =>
+    (accumulated ? layout.array('accumulated') : layout.gradientOf(list[index]!)) + from;
+
+  const sum = (code: Code, range: UpdateRange): void => {
+    const { index, from, length } = range;
+    reduceSlots(code, layout, list[index]!, usedSlots[index]!, from, length);
+    if (!accumulated) return;
+    const own = layout.gradientOf(list[index]!) + from;
+    const all = gradientOf(range);
+    code.call('reduceSlots', {
+      gradient: all,
+      slots: accumulated === 'first' ? own : all,
+      slotStride: own - all,
+      slotCount: accumulated === 'first' ? 1 : 2,
+      length,
+    });
+  };
+  const apply = (code: Code, range: UpdateRange): void => {
+    if (!rule) return;
+    const { index, from, length, outputs } = range;
+    const operation = list[index]!;
+    applyRule(code, layout, worker, rule, from, length, gradientOf(range));
+    if (operation.kind !== 'convolution' || !outputs) return;
+    deriveConvolution(code, operation, layout.derived.get(operation)!, layout.parameters.at, ...outputs);
+  };
+  const squares = (code: Code, range: UpdateRange, item: number): void =>
+    code.call('sumSquares', {
+      out: layout.array('squares') + item,
+      values: gradientOf(range),
+      length: range.length,
+    });
+
+  const ranges = list.flatMap((operation, index) =>
+    inPlace && isSplit(operation) ? [] : rangesOf(operation, index),
+  );
+  const phase = (...parts: ((...values: Parameters<typeof squares>) => void)[]): Phase => ({
+    items: ranges.map((range, item) => {
+      const code = new Code();
+      code.within(range.index, () => {
+        for (const part of parts) part(code, range, item);
+      });
+      return code.instructions;
+    }),
+  });
+  return rule && clip ? [phase(sum, squares), phase(apply)] : [phase(sum, apply)];
+}
+
+/** Sums all slots into the first. */
+export const reduceAll =
+  (layout: ParameterLayout, usedSlots: readonly number[]): Emit =>
+  (code) => {
+    layout.operations.list.forEach((operation, i) => {
+      const matrix = matrixOf(operation);
+      if (matrix) reduceSlots(code, layout, operation, usedSlots[i]!, matrix.offset, matrix.length);
+    });
+  };
+
+/**
+ * Computes the matrices derived from the weights of all operations, or of one whose weights are at an address, in
+ * independent items.
+ */
+export function deriveItems(
+  layout: ParameterLayout,
+  only?: { readonly operation: number; readonly weights: number },
+): readonly (readonly Instruction[])[] {
+  return layout.operations.list.flatMap((operation, index) => {
+    const derived = layout.derived.get(operation);
+    if (operation.kind !== 'convolution' || !derived || (only && only.operation !== index)) return [];
+    const parameters = only ? only.weights : layout.parameters.at;
+    return rangesOf(operation, index).flatMap(({ outputs }) =>
+      outputs ? [emit((code) => deriveConvolution(code, operation, derived, parameters, ...outputs))] : [],
+    );
+  });
+}

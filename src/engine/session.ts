@@ -1,0 +1,436 @@
+/**
+ * The session of every device: it checks requests, knows the optimizer's state, cuts passes into batches, and turns
+ * what the driver computes into results. Only drivers (`driver.ts`) differ between devices.
+ */
+import type { Dataset } from '../data/dataset.ts';
+import { type FusedTransform, fuseTransform } from '../data/fuse.ts';
+import { random, streams } from '../data/random.ts';
+import { applyTransform, imageFromBytes, transformedShape } from '../data/transforms.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import type { Network, ParameterSpec, Weights } from '../model/layer.ts';
+import { checkMoments } from '../model/layers/batch-norm.ts';
+import { parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
+import { readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
+import type {
+  BatchSource,
+  EvaluateResult,
+  GivenState,
+  MomentName,
+  OpenSession,
+  OptimizerOptions,
+  Session,
+  SessionOptions,
+  StepOptions,
+  StepReport,
+  TrainingState,
+  TrainRequest,
+  TrainResult,
+} from './backend.ts';
+import type { Driver, ImageSource, OpenDriver } from './driver.ts';
+import { updatesIn } from './step.ts';
+
+/** The most images of an evaluation batch. */
+export const largestEvaluation = 100;
+
+/** Sessions on the device of a driver. */
+export const sessionsOf =
+  (open: OpenDriver): OpenSession =>
+  async (network, options) =>
+    new HostSession(network, await open(network, options), options);
+
+/** The moments that an optimizer keeps. */
+export const momentsOf = ({ kind }: OptimizerOptions): readonly MomentName[] =>
+  kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
+
+class HostSession implements Session {
+  readonly description: string;
+  readonly device: Session['device'];
+  readonly threads: number;
+  readonly #network: Network;
+  readonly #driver: Driver;
+  readonly #options: SessionOptions;
+  #optimizerSteps = 0;
+  /** Which moments are in use. */
+  #moments: ReadonlySet<MomentName> = new Set();
+  #closed = false;
+
+  constructor(network: Network, driver: Driver, options: SessionOptions) {
+    this.#network = network;
+    this.#driver = driver;
+    this.#options = options;
+    this.description = driver.description;
+    this.device = driver.device;
+    this.threads = driver.threads;
+  }
+
+  async initialize(seed: number): Promise<void> {
+    this.#assertOpen();
+    await this.#driver.initialize(seed);
+    this.#moments = new Set();
+    this.#optimizerSteps = 0;
+  }
+
+  async setWeights(weights: Weights | WeightSource): Promise<void> {
+    await this.setState({ weights, optimizerSteps: 0, moments: {} });
+  }
+
+  async weights(): Promise<Weights> {
+    return readAll(this.weightSource());
+  }
+
+  weightSource(): WeightSource {
+    this.#assertOpen();
+    this.#assertTrains('its weights cannot be read');
+    return this.#driver.tensors('weights');
+  }
+
+  async state(): Promise<TrainingState> {
+    const moments: Partial<Record<MomentName, Weights>> = {};
+    const weights = await this.weights();
+    for (const name of this.#moments) moments[name] = await readAll(this.#driver.tensors(name));
+    return { weights, optimizerSteps: this.#optimizerSteps, moments };
+  }
+
+  async setState({ weights, optimizerSteps, moments }: GivenState): Promise<void> {
+    this.#assertOpen();
+    const own = checkedSource(tensorsOf(this.#network), weights);
+    const given = Object.entries(moments).map(([name, tensors]) => ({
+      name: name as MomentName,
+      source: checkedSource(parametersOf(this.#network), tensors),
+    }));
+    await this.#driver.write('weights', own);
+    for (const { name, source } of given) await this.#driver.write(name, source);
+    this.#moments = new Set(given.map(({ name }) => name));
+    this.#optimizerSteps = optimizerSteps;
+  }
+
+  async swapAverage(): Promise<void> {
+    this.#assertOpen();
+    if (this.#moments.has('average')) await this.#driver.swapAverage();
+  }
+
+  /** Starts the moments that a training needs and has not; drops those of another optimizer. */
+  async #useMoments(optimizer: OptimizerOptions, average: boolean): Promise<void> {
+    const own = momentsOf(optimizer);
+    const used = this.#moments;
+    const kept = own.every((name) => used.has(name));
+    if (!kept && (used.has('momentum') || used.has('firstMoment'))) this.#optimizerSteps = 0;
+    const fresh = [...(kept ? [] : own), ...(average && !used.has('average') ? (['average'] as const) : [])];
+    if (fresh.length > 0) await this.#driver.start(fresh);
+    this.#moments = new Set(average ? [...own, 'average'] : own);
+  }
+
+  async train(request: TrainRequest): Promise<TrainResult> {
+    this.#assertOpen();
+    this.#assertTrains('it cannot be trained');
+    const { source, optimizer, from, to, signal } = request;
+    const { batchSize, order } = source;
+    this.#checkBatch(batchSize);
+    this.#checkDataset(source.dataset);
+    for (const count of batchSizes(order.length, batchSize, from, to)) checkMoments(this.#network, count);
+    const fused = this.#fusedOf(source);
+    const options = stepOptionsOf(request);
+    await this.#useMoments(optimizer, options.averageDecay > 0);
+    const epochSteps = Math.ceil(order.length / batchSize);
+    const updates = (step: number): number => updatesIn(step, epochSteps, options.accumulate);
+    const results = this.#stepResults(request);
+    const { losses, correct, rates, report } = results;
+    const command = {
+      kind: 'train',
+      optimizer: { ...optimizer },
+      options,
+      epochImages: order.length,
+      epochBatch: batchSize,
+    } as const;
+    const start = performance.now();
+    const done = await this.#abortable(signal, async () => {
+      if (signal?.aborted) return 0;
+      if (fused) {
+        const optimizerSteps = this.#optimizerSteps;
+        const input = datasetSource(source, fused);
+        return await this.#driver.run(
+          {
+            ...command,
+            source: input,
+            batchSize,
+            from,
+            to,
+            rates,
+            optimizerSteps,
+            stepOffset: 0,
+            losses,
+            correct,
+          },
+          report,
+        );
+      }
+      let steps = 0;
+      // An abort takes effect after an optimizer step, as on the device.
+      const mayStop = (step: number): boolean => step % options.accumulate === 0;
+      for (let step = from; step < to && !(signal?.aborted && mayStop(step)); step++) {
+        const values = this.#transformed(source, step * batchSize, batchSize);
+        await this.#driver.run({
+          ...command,
+          source: values,
+          batchSize: values.labels.length,
+          from: 0,
+          to: 1,
+          rates: rates.subarray(steps, steps + 1),
+          optimizerSteps: this.#optimizerSteps + updates(step) - updates(from),
+          stepOffset: step,
+          losses: losses.subarray(steps, steps + 1),
+          correct: correct.subarray(steps, steps + 1),
+        });
+        report(++steps);
+        if (!Number.isFinite(losses[steps - 1])) break;
+      }
+      return steps;
+    });
+    report(done);
+    // A step whose loss is not finite is not applied, so that the parameters before it can be inspected.
+    const applied = done > 0 && !Number.isFinite(losses[done - 1]) ? done - 1 : done;
+    this.#optimizerSteps += updates(from + applied) - updates(from);
+    const total = order.length;
+    return {
+      steps: done,
+      losses: losses.slice(0, done),
+      correct: correct.slice(0, done),
+      images: Math.min(total, (from + done) * batchSize) - Math.min(total, from * batchSize),
+      seconds: (performance.now() - start) / 1000,
+    };
+  }
+
+  /** Arrays for the results of each step and their learning rates, and a function that reports the first `steps`. */
+  #stepResults({ optimizer, rates: given, from, to, onSteps }: TrainRequest): {
+    readonly losses: Float64Array;
+    readonly correct: Uint32Array;
+    readonly rates: Float64Array;
+    readonly report: (steps: number) => void;
+  } {
+    const count = Math.max(1, to - from);
+    const losses = new Float64Array(this.#driver.buffer(count * 8));
+    const rates = new Float64Array(this.#driver.buffer(count * 8)).fill(optimizer.lr);
+    if (given) rates.set(given.subarray(0, count));
+    let reported = 0;
+    const report = (steps: number): void => {
+      if (steps <= reported) return;
+      const reports: StepReport[] = [];
+      for (; reported < steps; reported++) {
+        reports.push({ step: from + reported + 1, loss: losses[reported]! });
+      }
+      onSteps?.(reports);
+    };
+    return { losses, correct: new Uint32Array(this.#driver.buffer(count * 4)), rates, report };
+  }
+
+  async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
+    this.#assertOpen();
+    this.#checkDataset(source.dataset);
+    const fused = this.#fusedOf(source);
+    const totals = new Float64Array(this.#driver.buffer(24));
+    const logits = new Float32Array(this.#driver.buffer(0));
+    const start = performance.now();
+    const total = source.order.length;
+    const { evaluationBatch } = this.#driver;
+    const part = fused ? Math.max(1, total) : evaluationBatch;
+    let images = 0;
+    await this.#abortable(signal, async () => {
+      for (let first = 0; first < total && !signal?.aborted; first += part) {
+        const input = fused ? datasetSource(source, fused) : this.#transformed(source, first, part);
+        const count = Math.min(part, total - first);
+        const common = {
+          kind: 'evaluate',
+          batchSize: evaluationBatch,
+          images: count,
+          totals,
+          logits,
+        } as const;
+        const batches = await this.#driver.run({ ...common, source: input });
+        images += Math.min(count, batches * evaluationBatch);
+      }
+    });
+    const [lossSum = 0, correct = 0, topFive = 0] = totals;
+    return {
+      loss: lossSum / images,
+      accuracy: correct / images,
+      topFive: topFive / images,
+      correct,
+      images,
+      seconds: (performance.now() - start) / 1000,
+    };
+  }
+
+  async gradients(
+    images: Float32Array,
+    labels: ArrayLike<number>,
+  ): Promise<{ loss: number; gradients: Weights }> {
+    this.#assertOpen();
+    this.#assertTrains('it computes no gradients');
+    const batchSize = labels.length;
+    this.#checkBatch(batchSize);
+    checkMoments(this.#network, batchSize);
+    this.#checkLabels(labels);
+    const totals = new Float64Array(this.#driver.buffer(24));
+    const source = this.#values(images, batchSize, labels);
+    await this.#driver.run({ kind: 'gradients', source, batchSize, totals });
+    const gradients = await readAll(this.#driver.tensors('gradients'));
+    return { loss: totals[0]! / batchSize, gradients };
+  }
+
+  async predict(images: Float32Array, count: number): Promise<Float32Array> {
+    this.#assertOpen();
+    const logits = new Float32Array(this.#driver.buffer(count * this.#network.output[0]! * 4));
+    const source = this.#values(images, count);
+    const totals = new Float64Array(this.#driver.buffer(24));
+    await this.#driver.run({
+      kind: 'evaluate',
+      source,
+      batchSize: this.#driver.evaluationBatch,
+      images: count,
+      totals,
+      logits,
+    });
+    return logits.slice();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#driver.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new VggError('this session is closed; open a new one');
+  }
+
+  /** @throws UsageError if the session was opened to predict only. */
+  #assertTrains(problem: string): void {
+    if (this.#options.purpose !== 'predict') return;
+    throw new UsageError(
+      `${this.#network.name} was compiled with purpose 'predict', so ${problem}; compile it without`,
+    );
+  }
+
+  #checkBatch(batch: number): void {
+    const { batchSize } = this.#options;
+    if (batch <= batchSize) return;
+    throw new UsageError(
+      `a batch of ${batch} images is larger than this session's limit of ${batchSize}; ` +
+        `open it with batchSize ${batch}`,
+    );
+  }
+
+  #checkLabels(labels: ArrayLike<number>): void {
+    const classes = this.#network.output[0]!;
+    const wrong = Array.from(labels).findIndex(
+      (label) => !(Number.isInteger(label) && label >= 0 && label < classes),
+    );
+    if (wrong < 0) return;
+    throw new DataError(
+      `label ${labels[wrong]} of image ${wrong} of the batch is not one of the network's ${classes} classes`,
+    );
+  }
+
+  #checkDataset({ name, classes }: Dataset): void {
+    const outputs = this.#network.output[0]!;
+    if (classes.length <= outputs) return;
+    throw new UsageError(
+      `${this.#network.name} ends in ${outputs} classes, but ${name} has ${classes.length}; ` +
+        `build the network with ${classes.length} classes`,
+    );
+  }
+
+  #checkShape(shape: readonly number[], source: BatchSource): void {
+    const { input, name } = this.#network;
+    if (shape.join() === input.join()) return;
+    throw new UsageError(
+      `${name} takes images of ${input.join('×')}, but the transforms turn ${source.dataset.name}'s ` +
+        `${source.dataset.shape.join('×')} into ${shape.join('×')}; change the transforms or the input`,
+    );
+  }
+
+  /** The transform that the device computes; undefined if this side must. @throws UsageError for a wrong shape. */
+  #fusedOf(source: BatchSource): FusedTransform | undefined {
+    const { shape } = source.dataset;
+    const fused = this.#driver.loadsImages ? fuseTransform(source.transform, shape) : undefined;
+    this.#checkShape(fused ? fused.output : transformedShape(source.transform, shape), source);
+    return fused;
+  }
+
+  /** A batch through transforms that the device does not compute. */
+  #transformed(source: BatchSource, first: number, most: number): ImageSource {
+    const { dataset, transform, order, seed, epoch } = source;
+    const [bytes, size] = [sizeOf(dataset.shape), sizeOf(this.#network.input)];
+    const samples = order.slice(first, first + most);
+    const values = new Float32Array(this.#driver.buffer(samples.length * size * 4));
+    samples.forEach((index, i) => {
+      const pixels = dataset.pixels.subarray(index * bytes, (index + 1) * bytes);
+      const image = imageFromBytes(pixels, dataset.shape);
+      const draws = random(seed, streams.transform, epoch, index);
+      values.set(applyTransform(transform, image, draws).values, i * size);
+    });
+    const labels = new Uint16Array(this.#driver.buffer(samples.length * 2));
+    labels.set(Array.from(samples, (index) => dataset.labels[index]!));
+    return { kind: 'values', values, labels, samples, seed, epoch };
+  }
+
+  /** A caller's images. @throws UsageError if the number of values does not fit. */
+  #values(images: Float32Array, count: number, given?: ArrayLike<number>): ImageSource {
+    const { name, input } = this.#network;
+    const size = sizeOf(input);
+    if (images.length !== count * size) {
+      throw new UsageError(
+        `${name}: ${images.length} values are not ${count} images of ${input.join('×')} = ${size} values`,
+      );
+    }
+    const labels = new Uint16Array(this.#driver.buffer(count * 2));
+    if (given) labels.set(Array.from(given));
+    const samples = Uint32Array.from({ length: count }, (_, i) => i);
+    return { kind: 'values', values: images, labels, samples, seed: 0, epoch: 0 };
+  }
+
+  async #abortable<T>(signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+    const abort = (): void => this.#driver.abort(true);
+    this.#driver.abort(signal?.aborted === true);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await body();
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      this.#driver.abort(false);
+    }
+  }
+}
+
+const stepOptionsOf = ({
+  accumulate = 1,
+  labelSmoothing = 0,
+  clipNorm = 0,
+  averageDecay = 0,
+  mixup = 0,
+}: StepOptions): Required<StepOptions> => ({ accumulate, labelSmoothing, clipNorm, averageDecay, mixup });
+
+const datasetSource = (
+  { dataset: { pixels, labels }, order, seed, epoch }: BatchSource,
+  fused: FusedTransform,
+): ImageSource => ({ kind: 'dataset', pixels, labels, fused, order, seed, epoch });
+
+/** A source of these tensors. @throws UsageError if one is missing or has another number of values. */
+function checkedSource(tensors: readonly ParameterSpec[], given: Weights | WeightSource): WeightSource {
+  const source = sourceOf(given);
+  for (const { name, shape } of tensors) {
+    const found = source.shapes.get(name);
+    const size = found && sizeOf(found);
+    if (size === sizeOf(shape)) continue;
+    throw new UsageError(
+      `${name} has ${size ?? 'no'} values, but the network needs [${shape.join(', ')}] = ${sizeOf(shape)}`,
+    );
+  }
+  return source;
+}
+
+/** The different sizes of batches `from` … `to` of a pass; only the last of all may be smaller. */
+function batchSizes(images: number, batchSize: number, from: number, to: number): Set<number> {
+  return new Set(
+    [from, to - 1].map((step) => Math.min(batchSize, images - step * batchSize)).filter((count) => count > 0),
+  );
+}

@@ -1,0 +1,45 @@
+/**
+ * What needs Node: `import { cifar10, runTraining, … } from 'vggnet/node'`. Only these exports are public. They are listed
+ * in the order of their folders: data sets from files, reports, run folders. Charts and reports load on first use.
+ */
+
+export { cifar10, cifar100 } from './data/cifar-files.ts';
+export { openWeights, type WeightFile } from './model/weight-files.ts';
+export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
+export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
+export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
+export {
+  createRun,
+  type DamagedRun,
+  listRuns,
+  newRunFolder,
+  openRun,
+  type Run,
+  type RunRecord,
+  type RunStatus,
+  readRun,
+  runFiles,
+  runsRoot,
+} from './runs/folder.ts';
+export { loadWeights, saveWeights } from './runs/model-files.ts';
+export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
+export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
+export {
+  fromCheckpoint,
+  type Recorder,
+  type RecorderOptions,
+  readSnapshot,
+  recordRun,
+  toCheckpoint,
+} from './runs/recorder.ts';
+export type { RunEnvironment, RunState } from './runs/records.ts';
+export {
+  type SeedCallbacks,
+  type SeedRun,
+  type SeedsOptions,
+  type SeedsResult,
+  trainSeeds,
+} from './runs/series.ts';
+export { type Metrics, readMetrics } from './runs/table.ts';
+export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';

@@ -1,0 +1,162 @@
+/**
+ * From a config to the parts of a training (Node only): images, loaders, compiled model, optimizer and schedule. The
+ * config holds everything that affects the bits of the result.
+ */
+import type { DatasetSplits } from '../data/dataset.ts';
+import { loadDataset } from '../data/load.ts';
+import { checkBatchSize } from '../data/loader.ts';
+import { datasetFacts } from '../data/named.ts';
+import { leftToTrain } from '../data/split.ts';
+import type { OptimizerOptions } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
+import { refuseContradictions } from '../model/info.ts';
+import { createModel } from '../model/models.ts';
+import { checkArgument } from '../options.ts';
+import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
+import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
+import { checkInterval, type FitOptions } from '../train/fit.ts';
+import { checkLength, lastStep } from '../train/length.ts';
+import { compile, type Model } from '../train/model.ts';
+import { adam, adamw, sgd } from '../train/optimizers.ts';
+import {
+  constantSchedule,
+  cosineSchedule,
+  multiStepSchedule,
+  oneCycleSchedule,
+  plateauSchedule,
+  type Schedule,
+  stepSchedule,
+  withWarmup,
+} from '../train/schedules.ts';
+import { stepOptionsOf } from '../train/step-options.ts';
+import { type Loaders, loadersOf } from './loaders.ts';
+import { loadWeights } from './model-files.ts';
+
+/** The parts of a training, ready to start. */
+export interface Training extends Loaders {
+  readonly config: TrainConfig;
+  readonly model: Model;
+  readonly splits: DatasetSplits;
+}
+
+/** @throws UsageError if an option is out of range. */
+export function optimizerOf(config: TrainConfig): OptimizerOptions {
+  const { optimizer, lr, beta1, beta2, epsilon, momentum, nesterov, weightDecay } = config;
+  switch (optimizer) {
+    case 'adam':
+      return adam({ lr, betas: [beta1, beta2], epsilon, weightDecay });
+    case 'adamw':
+      return adamw({ lr, betas: [beta1, beta2], epsilon, weightDecay });
+    case 'sgd':
+      return sgd({ lr, momentum, nesterov, weightDecay });
+    default:
+      return optimizer satisfies never;
+  }
+}
+
+/** @throws UsageError if an option is out of range. */
+export function scheduleOf(config: TrainConfig): Schedule {
+  const { schedule, lr, lrStep, lrGamma, milestones, minLr, warmup } = config;
+  const course = (): Schedule => {
+    switch (schedule) {
+      case 'constant':
+        return constantSchedule(lr);
+      case 'step':
+        return stepSchedule(lr, lrStep, lrGamma);
+      case 'multiStep':
+        return multiStepSchedule(lr, milestones, lrGamma);
+      case 'cosine':
+        return cosineSchedule(lr, minLr);
+      case 'oneCycle':
+        return oneCycleSchedule(lr);
+      case 'plateau':
+        return plateauSchedule(lr, lrGamma, minLr);
+      default:
+        return schedule satisfies never;
+    }
+  };
+  return withWarmup(course(), warmup);
+}
+
+/**
+ * Checks a config before anything is read.
+ * @throws UsageError if options contradict each other.
+ */
+export function checkConfig(config: TrainConfig): void {
+  checkParts(config);
+  checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+}
+
+/** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
+function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
+  optimizerOf(config);
+  scheduleOf(config);
+  checkInterval(checkpointInterval(config));
+  const facts = datasetFacts(config);
+  const { cutout, batchSize } = config;
+  checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
+  const { name, shape } = facts;
+  lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+  const [, height, width] = shape;
+  const most = Math.min(height, width);
+  if (cutout <= most) return facts;
+  throw new UsageError(
+    `cutout ${cutout} is larger than the images of ${name}, ${height} × ${width} pixels; use at most ${most}`,
+  );
+}
+
+/** Reads the images and compiles the network. @throws UsageError if options contradict each other. */
+export async function prepareTraining(
+  given: TrainConfigInput,
+  onNotice: (line: string) => void = console.warn,
+  signal?: AbortSignal,
+): Promise<Training> {
+  const config = parseConfig(given, 'prepareTraining: config');
+  const { batchSize, seed, device, threads } = config;
+  const facts = checkParts(config);
+  // The workers start while the images are read. An error in reading is thrown where the images are needed.
+  const loading = loadDataset(config);
+  loading.catch(() => undefined);
+  const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
+  const model = await compile(network, {
+    input: facts.shape,
+    purpose: 'train',
+    batchSize,
+    seed,
+    device,
+    onNotice,
+    ...(threads !== undefined && { threads }),
+    ...(signal && { signal }),
+  });
+  try {
+    const splits = await loading;
+    const loaders = loadersOf(splits, config);
+    if (config.init !== undefined) {
+      const info = await loadWeights(model, config.init);
+      if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
+    }
+    model.learnsFrom(loaders.trainLoader);
+    return { config, model, splits, ...loaders };
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/** The options of `fit` for a training. */
+export function fitOptionsOf(training: Training): Omit<FitOptions, 'callbacks'> {
+  checkArgument('fitOptionsOf', 'training', training, ['config', 'model'], 'the result of prepareTraining');
+  const { config, splits: _, ...parts } = training;
+  const every = checkpointInterval(config);
+  return {
+    ...parts,
+    optimizer: optimizerOf(config),
+    schedule: scheduleOf(config),
+    patience: config.patience,
+    epochs: config.epochs,
+    ...(config.steps !== undefined && { steps: config.steps }),
+    earlyStopping: config.earlyStopping,
+    ...(every && { checkpointEvery: every }),
+    ...stepOptionsOf(config),
+  };
+}

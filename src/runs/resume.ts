@@ -1,0 +1,141 @@
+/**
+ * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
+ * records.
+ */
+import { UsageError } from '../errors.ts';
+import { parseConfig, refuseUnused, stepsPerEpoch } from '../train/config.ts';
+import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
+import { checkLength, lastStep } from '../train/length.ts';
+import { type LoopState, placeOf } from '../train/loop-state.ts';
+import { counted } from '../words.ts';
+import { captureEnvironment } from './environment.ts';
+import { type Run, readRun } from './folder.ts';
+import { scheduleOf, type Training } from './prepare.ts';
+import { kernelsIn, type RunEnvironment } from './records.ts';
+
+/** The options that a resumed run may change. */
+const changeable = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointEvery', 'logEvery'] as const;
+
+/**
+ * The config of a run that resumes after `stepsDone` steps with `changes`; equal options are no change.
+ * @throws UsageError for a change that is not allowed, and for an end before `stepsDone`.
+ */
+export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, stepsDone = 0): TrainConfig {
+  const differs = ([key, value]: [string, unknown]): boolean =>
+    JSON.stringify(value) !== JSON.stringify(config[key as keyof TrainConfig]);
+  const changed = Object.fromEntries(Object.entries(changes).filter(differs)) as TrainConfigInput;
+  const refused = Object.keys(changed).find((key) => !(changeable as readonly string[]).includes(key));
+  if (refused !== undefined) {
+    throw new UsageError(
+      `--resume keeps the run's ${refused}; only ${changeable.join(', ')} may be changed. ` +
+        'To train differently from here, start a new run with --init RUN/last.safetensors',
+    );
+  }
+  refuseUnused(changed, config, '--resume');
+  const resumed = parseConfig({ ...config, ...changed }, '--resume');
+  const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
+  if ('epochs' in changed || 'steps' in changed) checkLength(extentOf(resumed));
+  const [end, before] = [lastStep(extentOf(resumed)), lastStep(extentOf(config))];
+  if (end < stepsDone && end < before) {
+    const limit = resumed.steps !== undefined && resumed.steps < stepsDone ? 'steps' : 'epochs';
+    throw new UsageError(
+      `--${limit} ${resumed[limit]} ends the run after ${counted(end, 'step')}, but it has already done ${stepsDone}; ` +
+        `use a larger value, or leave out --${limit}`,
+    );
+  }
+  return resumed;
+}
+
+/**
+ * Writes `env.json` and a line of the log, at the start of a run and each time it resumes. `training` is the one that
+ * follows, and `from` its position if there is a checkpoint.
+ */
+export async function recordEnvironment(
+  run: Run,
+  { config, model, trainLoader }: Pick<Training, 'config' | 'model' | 'trainLoader'>,
+  from: LoopState | undefined,
+  notice: (line: string) => void,
+): Promise<void> {
+  const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
+  const { device, description, threads } = model;
+  const now = await captureEnvironment({ device, description, threads });
+  const { env } = await readRun(run.folder);
+  const name = kernelsIn(description);
+  if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
+  if (!env || !from) {
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }] });
+    return;
+  }
+  const differs = differences(env, now);
+  const { epoch, step, totalSteps } = from;
+  await run.log(`resuming ${placeOf(from)}, on ${description}`);
+  // Older versions did not store kernels, and each resume replaced the description.
+  const before = env.kernels ?? (env.resumed ? undefined : [{ after: 0, name: kernelsIn(env.description) }]);
+  // Leave out the kernels of steps that will be done again.
+  const kernels = before?.filter(({ after }) => after < totalSteps);
+  if (kernels && kernels.at(-1)?.name !== name) kernels.push({ after: totalSteps, name });
+  const entry = {
+    at: now.started,
+    epoch,
+    step,
+    description,
+    ...(differs && { differs }),
+    ...(rates && { rates }),
+  };
+  if (differs) {
+    notice(
+      `The run started with other kernels or versions, so its results may differ in the last bits: ${differs}.`,
+    );
+  }
+  // The next resume compares with the latest environment.
+  const { vggnet, node, v8, processor, hostname } = now;
+  await run.writeEnvironment({
+    ...env,
+    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    ...(kernels && { kernels }),
+    resumed: [...(env.resumed ?? []), entry],
+  });
+}
+
+type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
+
+/**
+ * Learning rates of the last step and the next one, if new `epochs` or `steps` change the schedule's curve from here on;
+ * undefined otherwise.
+ */
+function bentCourse(
+  before: TrainConfig,
+  now: TrainConfig,
+  stepsPerEpoch: number,
+  { totalSteps, counters: { plateaus = 0 } }: LoopState,
+  notice: (line: string) => void,
+): Rates | undefined {
+  const lengthOf = (config: TrainConfig): number => lastStep({ ...config, stepsPerEpoch });
+  const rateAt = (config: TrainConfig, total: number): number => {
+    const [epoch, step] = [Math.floor(total / stepsPerEpoch) + 1, total % stepsPerEpoch];
+    return scheduleOf(config)({
+      ...{ epoch, step, stepsPerEpoch, epochs: config.epochs, totalSteps: lengthOf(config), plateaus },
+    });
+  };
+  const rates = { before: rateAt(before, Math.max(0, totalSteps - 1)), now: rateAt(now, totalSteps) };
+  if (rateAt(before, totalSteps) === rates.now) return undefined;
+  notice(
+    `With ${counted(lengthOf(now), 'step')} instead of ${lengthOf(before)}, ${now.schedule} follows another curve: the learning rate ` +
+      `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
+  );
+  return rates;
+}
+
+/** Why bits may differ, in words; undefined if nothing that could change them differs. */
+function differences(before: RunEnvironment, now: RunEnvironment): string | undefined {
+  const pairs: readonly (readonly [string, string, string])[] = [
+    ['kernels', kernelsIn(before.description), kernelsIn(now.description)],
+    ['vggnet', before.vggnet, now.vggnet],
+    // V8's logarithm computes the loss.
+    ['V8', before.v8, now.v8],
+  ];
+  const changed = pairs.filter(([, old, fresh]) => old !== fresh);
+  return changed.length === 0
+    ? undefined
+    : changed.map(([what, old, fresh]) => `${what} ${old} before, ${fresh} now`).join('; ');
+}

@@ -1,0 +1,357 @@
+/**
+ * All options of a training, each stated once: the table holds type, range, default and meaning, and with which choices
+ * of another option it has an effect. The type of a config, its checks, the command line's flags and the values that a
+ * search space may vary are derived from it.
+ */
+import * as z from 'zod';
+import { pathSchema } from '../check.ts';
+import { datasetNames } from '../data/named.ts';
+import { deviceNames } from '../engine/backend.ts';
+import { models } from '../model/models.ts';
+import { maxThreads } from '../options.ts';
+
+export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
+export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
+const modelNames: readonly string[] = Object.keys(models);
+
+/** An option without a default may be missing; one with an owner has an effect only with these choices of it. */
+const table = {
+  model: {
+    type: 'choice',
+    choices: modelNames as readonly string[],
+    default: 'simplified',
+    meaning: 'network',
+  },
+  modelOptions: { type: 'modelOptions', default: {}, meaning: 'options of the network, by name' },
+  dataset: {
+    type: 'choice',
+    choices: datasetNames as typeof datasetNames,
+    default: 'shapes',
+    meaning: 'data set',
+  },
+  data: {
+    type: 'path',
+    meaning: 'folder or archive with the CIFAR files; no other place is searched',
+    owner: { option: 'dataset', choices: ['cifar10', 'cifar100'] },
+  },
+  labels: {
+    type: 'choice',
+    choices: ['fine', 'coarse'],
+    meaning: 'class labels',
+    owner: { option: 'dataset', choices: ['cifar100'] },
+  },
+  validation: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0,
+    meaning: 'fraction of the training images held out to select the best weights',
+  },
+  normalize: {
+    type: 'switch',
+    default: false,
+    meaning: 'normalize each channel by its mean and standard deviation',
+  },
+  augment: { type: 'switch', default: true, meaning: 'pad, flip and crop training images at random' },
+  cutout: {
+    type: 'whole',
+    least: 0,
+    default: 0,
+    meaning: 'side in pixels of a square blanked in each training image; 0: none',
+  },
+  mixup: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning: 'α of the Beta distribution that mixes pairs of images; 0: none',
+  },
+  shuffle: { type: 'switch', default: true, meaning: 'shuffle the training images in each epoch' },
+  batchSize: { type: 'whole', least: 1, default: 100, meaning: 'images per step' },
+  accumulate: {
+    type: 'whole',
+    least: 1,
+    default: 1,
+    meaning: 'batches whose gradients are summed into one optimizer step',
+  },
+  // The epoch is one 32-bit word of the random numbers' key.
+  epochs: {
+    type: 'whole',
+    least: 1,
+    most: 4_294_967_295,
+    default: 80,
+    meaning: 'passes over the training images',
+  },
+  steps: {
+    type: 'whole',
+    least: 1,
+    meaning:
+      'stop after this many steps in total, even mid-epoch; with --accumulate, after the last full group',
+  },
+  optimizer: {
+    type: 'choice',
+    choices: optimizerNames as typeof optimizerNames,
+    default: 'adam',
+    meaning: 'optimizer',
+  },
+  lr: { type: 'number', above: 0, default: 0.001, meaning: 'learning rate' },
+  beta1: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0.9,
+    meaning: 'decay of the first moment',
+    owner: { option: 'optimizer', choices: ['adam', 'adamw'] },
+  },
+  beta2: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0.999,
+    meaning: 'decay of the second moment',
+    owner: { option: 'optimizer', choices: ['adam', 'adamw'] },
+  },
+  epsilon: {
+    type: 'number',
+    above: 0,
+    default: 1e-8,
+    meaning: 'added to the denominator for stability',
+    owner: { option: 'optimizer', choices: ['adam', 'adamw'] },
+  },
+  momentum: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0.9,
+    meaning: 'momentum',
+    owner: { option: 'optimizer', choices: ['sgd'] },
+  },
+  nesterov: {
+    type: 'switch',
+    default: false,
+    meaning: 'Nesterov momentum',
+    owner: { option: 'optimizer', choices: ['sgd'] },
+  },
+  weightDecay: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning: 'L2 penalty; with adamw, decoupled from the gradient',
+  },
+  schedule: {
+    type: 'choice',
+    choices: scheduleNames as typeof scheduleNames,
+    default: 'step',
+    meaning: 'learning rate schedule',
+  },
+  lrStep: {
+    type: 'whole',
+    least: 1,
+    default: 20,
+    meaning: 'epochs between changes of the learning rate',
+    owner: { option: 'schedule', choices: ['step'] },
+  },
+  lrGamma: {
+    type: 'number',
+    above: 0,
+    default: (1 / 3) as number,
+    meaning: 'factor for the learning rate at each change',
+    owner: { option: 'schedule', choices: ['step', 'multiStep', 'plateau'] },
+  },
+  milestones: {
+    type: 'wholes',
+    least: 1,
+    most: 1000,
+    default: [],
+    meaning: 'epochs after which the learning rate changes',
+    owner: { option: 'schedule', choices: ['multiStep'] },
+  },
+  patience: {
+    type: 'whole',
+    least: 0,
+    default: 10,
+    meaning: 'epochs without improvement before the learning rate changes',
+    owner: { option: 'schedule', choices: ['plateau'] },
+  },
+  minLr: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning: 'lowest learning rate',
+    owner: { option: 'schedule', choices: ['cosine', 'plateau'] },
+  },
+  // oneCycle has its own warm-up.
+  warmup: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning: 'epochs in which the learning rate rises from 0; may be a fraction',
+    owner: { option: 'schedule', choices: ['constant', 'step', 'multiStep', 'cosine', 'plateau'] },
+  },
+  labelSmoothing: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0,
+    meaning: 'fraction of the target spread evenly over all classes',
+  },
+  clipNorm: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning: 'largest gradient norm; larger gradients are scaled down; 0: no limit',
+  },
+  averageDecay: {
+    type: 'number',
+    least: 0,
+    below: 1,
+    default: 0,
+    meaning: 'test a moving average of the weights with this decay; 0: test the weights',
+  },
+  earlyStopping: {
+    type: 'whole',
+    least: 0,
+    default: 0,
+    meaning: 'stop after this many epochs without improvement and restore the best weights; 0: never',
+  },
+  seed: {
+    type: 'whole',
+    least: 0,
+    default: 0,
+    meaning: 'seed of initial weights, image order, augmentation and dropout',
+  },
+  init: { type: 'path', meaning: 'start from the weights in this safetensors file' },
+  device: {
+    type: 'choice',
+    choices: deviceNames as typeof deviceNames,
+    default: 'auto',
+    meaning: 'device that computes',
+  },
+  threads: {
+    type: 'whole',
+    least: 1,
+    most: maxThreads as number,
+    meaning: 'worker threads (default: one per core)',
+  },
+  /** Steps, or seconds as in `30s`. */
+  checkpointEvery: {
+    type: 'interval',
+    meaning: 'also write a checkpoint every n steps or every N seconds (default: after each epoch)',
+  },
+  logEvery: { type: 'whole', least: 1, default: 100, meaning: 'log every n-th step of an epoch' },
+} as const;
+table satisfies Readonly<Record<string, TableEntry>>;
+
+type TableEntry = OptionKind & {
+  readonly meaning: string;
+  readonly default?: unknown;
+  readonly owner?: Owner;
+};
+
+/** Types and ranges of values. `least` and `most` are inclusive, `above` and `below` exclusive. */
+export type OptionKind =
+  | { readonly type: 'switch' | 'path' }
+  | { readonly type: 'whole'; readonly least: number; readonly most?: number }
+  | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
+  | { readonly type: 'choice'; readonly choices: readonly string[] }
+  /** Up to `most` whole numbers. */
+  | { readonly type: 'wholes'; readonly least: number; readonly most: number }
+  | { readonly type: 'modelOptions' }
+  /** A number of steps, or seconds as in `30s`. */
+  | { readonly type: 'interval' };
+
+/** An option has an effect only with these choices of another option. */
+export interface Owner {
+  readonly option: 'dataset' | 'optimizer' | 'schedule';
+  readonly choices: readonly string[];
+}
+
+/** The values that an option of a kind takes. */
+type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
+  ? Choice
+  : Kind extends { readonly type: 'whole' | 'number' }
+    ? number
+    : Kind extends { readonly type: 'switch' }
+      ? boolean
+      : Kind extends { readonly type: 'path' }
+        ? string
+        : Kind extends { readonly type: 'wholes' }
+          ? readonly number[]
+          : Kind extends { readonly type: 'interval' }
+            ? number | string
+            : Readonly<Record<string, number | readonly number[] | string>>;
+
+type Values<Table> = {
+  readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
+    Table[Key]
+  >;
+} & {
+  readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? never : Key]?: Value<
+    Table[Key]
+  >;
+};
+
+/** The complete options of a training; see the table above for meanings and defaults. */
+export interface TrainConfig extends Values<typeof table> {}
+
+/** The options of a training as a user writes them; missing ones take their defaults. */
+export type TrainConfigInput = {
+  readonly [Key in keyof TrainConfig]?: TrainConfig[Key] | undefined;
+};
+
+/** The facts about an option. */
+export interface TrainOption {
+  readonly description: string;
+  /** Absent if the option may be missing. */
+  readonly default?: unknown;
+  /** Absent if the option always has an effect. */
+  readonly owner?: Owner;
+  readonly kind: OptionKind;
+  /** The schema that checks its values. */
+  readonly schema: z.ZodType;
+}
+
+/** All options by name. */
+export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Object.fromEntries(
+  Object.entries<TableEntry>(table).map(([name, entry]) => [name, optionOf(entry)]),
+) as Record<keyof TrainConfig, TrainOption>;
+
+function optionOf(entry: TableEntry): TrainOption {
+  const { meaning, owner } = entry;
+  const hasDefault = entry.default !== undefined;
+  const schema = schemaOf(entry);
+  return {
+    description: owner ? `${meaning} (${owner.choices.join(', ')})` : meaning,
+    ...(hasDefault && { default: entry.default }),
+    ...(owner && { owner }),
+    kind: entry,
+    schema: hasDefault ? schema.default(entry.default) : schema.optional(),
+  };
+}
+
+function schemaOf(kind: OptionKind): z.ZodType {
+  switch (kind.type) {
+    case 'switch':
+      return z.boolean();
+    case 'path':
+      return pathSchema;
+    case 'choice':
+      return z.enum(kind.choices);
+    case 'whole': {
+      const least = z.int().min(kind.least);
+      return kind.most === undefined ? least : least.max(kind.most);
+    }
+    case 'number': {
+      const { above, least, below } = kind;
+      const low = above === undefined ? z.number().min(least ?? -Infinity) : z.number().gt(above);
+      return below === undefined ? low : low.lt(below);
+    }
+    case 'wholes':
+      return z.array(z.int().min(kind.least)).max(kind.most);
+    case 'modelOptions':
+      return z.record(z.string(), z.union([z.number(), z.array(z.number()), z.string()]));
+    case 'interval':
+      return z.union([z.int().min(1), z.string().regex(/^\d+(\.\d+)?s$/)]);
+    default:
+      return kind satisfies never;
+  }
+}
