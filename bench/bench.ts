@@ -12,7 +12,7 @@ import type { Session } from '../src/engine/backend.ts';
 import { describeKernels } from '../src/engine/cpu/kernels/library.ts';
 import { nativeKernels, wasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { profileLayers } from '../src/engine/cpu/measure/profile.ts';
-import { counted, formatTable } from '../src/words.ts';
+import { formatTable } from '../src/words.ts';
 import {
   type Bar,
   formatBar,
@@ -36,16 +36,19 @@ import { fail, readOptions, wholeNumber } from './options.ts';
 import { type BenchDevice, lectureEpoch, networkOf, openOurs, operationsOf } from './ours.ts';
 import { measurePeaks, type Peak } from './peak.ts';
 import { type ModelName, openPeer, type Peer, python } from './peer.ts';
+import { contestantName, fixed, log, printScores, ratio } from './print.ts';
+import { benchVgg16 } from './vgg16/bench.ts';
 
 // Workers start sooner; the command does the same.
 enableCompileCache();
 
-const parts = ['peak', 'step', 'layers', 'predict', 'epoch', 'memory', 'start'] as const;
+const parts = ['peak', 'step', 'layers', 'predict', 'epoch', 'memory', 'start', 'vgg16'] as const;
 type Part = (typeof parts)[number];
 
 const usage = `npm run bench -- [options]
   --only PART          one of ${parts.join(', ')}; may be repeated (default: all)
-  --repetitions N      bursts per contestant in step and predict (default 20)
+  --repetitions N      bursts per contestant in step and predict (default 20); a quarter
+                       in the steps of vgg16, which needs 16 GB of memory
   --epochs N           epochs per contestant (default 20: ten minutes)
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
                        the epoch is skipped, and memory is measured on shapes
@@ -89,17 +92,7 @@ const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 50, vgg7: 
 const threadCounts = cpus().length === 1 ? [1] : [1, 2];
 const threadsOf = (device: BenchDevice): readonly number[] => (device === 'reference' ? [1] : threadCounts);
 
-const log = (line = ''): void => console.log(line);
 const bars: Bar[] = [];
-const fixed = (value: number, digits: number): string => value.toFixed(digits);
-/** `2.31× (2.25–2.38)`: median and quartiles. */
-const ratio = ({ median, lower, upper }: Summary): string =>
-  `${fixed(median, 2)}× (${fixed(lower, 2)}–${fixed(upper, 2)})`;
-
-/** For example `PyTorch, 2 threads`. */
-const contestantName = (side: Contestant['side'], threads: number): string =>
-  `${side === 'torch' ? 'PyTorch' : side}, ${counted(threads, 'thread')}`;
-
 /** Adds a measurement to the list of bars printed at the end. */
 function addBar(
   what: string,
@@ -108,24 +101,6 @@ function addBar(
   limit: Pick<Bar, 'least' | 'most'>,
 ): void {
   if (value !== undefined) bars.push({ what, value, unit, ...limit });
-}
-
-function printScores(
-  scores: readonly Score[],
-  operations: number,
-  images: number,
-  peak: number | undefined,
-): void {
-  log('                       ms   quartiles            fastest   images/s   GFLOP/s   of peak');
-  for (const { name, threads, median, lower, upper, least } of scores) {
-    const speed = (operations * images) / median / 1e9;
-    const share = peak === undefined ? '' : `${fixed((100 * speed) / (peak * threads), 0)} %`;
-    const quartiles = `${fixed(1000 * lower, 2)}–${fixed(1000 * upper, 2)}`;
-    log(
-      `${name.padEnd(18)}${fixed(1000 * median, 2).padStart(7)}   ${quartiles.padEnd(18)}` +
-        `${fixed(1000 * least, 2).padStart(10)}${fixed(images / median, 0).padStart(11)}${fixed(speed, 1).padStart(10)}${share.padStart(10)}`,
-    );
-  }
 }
 
 interface Ratios {
@@ -372,7 +347,7 @@ const peers = await openPeers();
 const measured: Record<string, unknown> = { machine, torch: peers[0]?.version, loadBefore };
 
 let peaks: Peak[] = [];
-if (wanted('peak') || wanted('step') || wanted('predict')) {
+if (wanted('peak') || wanted('step') || wanted('predict') || wanted('vgg16')) {
   peaks = await measurePeaks();
   const each = peaks.map(({ kernels, gflops }) => `${fixed(gflops, 0)} with ${kernels}`).join(', ');
   log(`multiply-add peak of one core, GFLOP/s: ${each}; percentages below refer to the largest`);
@@ -412,6 +387,17 @@ for (const device of devices) {
   if (wanted('start')) start.push(await benchStart(data, device));
 }
 Object.assign(measured, { memory, start });
+if (wanted('vgg16')) {
+  const { results, bars: found } = await benchVgg16({
+    devices: devices.filter((device) => device !== 'reference'),
+    threadCounts,
+    repetitions,
+    torch: options.torch,
+    peak,
+  });
+  measured.vgg16 = results;
+  bars.push(...found);
+}
 measured.loadAfter = loadavg()[0];
 if (bars.length > 0) log(`\nload after: ${fixed(loadavg()[0]!, 2)}\n${bars.map(formatBar).join('\n')}`);
 measured.bars = bars.map((bar) => ({ ...bar, met: isMet(bar) }));

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface Contestant {
   readonly name: string;
   readonly threads: number;
-  /** One of our devices, or PyTorch. */
-  readonly side: 'native' | 'wasm' | 'reference' | 'torch';
+  /** One of our devices, or a peer. */
+  readonly side: 'native' | 'wasm' | 'reference' | 'torch' | 'onnxruntime-node' | 'onnxruntime-web';
   /** Runs one burst and returns seconds per step. */
   readonly burst: () => Promise<number>;
 }

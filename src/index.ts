@@ -28,6 +28,7 @@ export {
   deviceNames,
   type EvaluateResult,
   type OptimizerOptions,
+  type Purpose,
   type SgdOptions,
   type StepOptions,
   type StepReport,
@@ -51,6 +52,8 @@ export {
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
+  type AvgPool2dOptions,
+  avgPool2d,
   type BatchNormOptions,
   batchNorm1d,
   batchNorm2d,
@@ -69,6 +72,7 @@ export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
+export type { WeightSource } from './model/weight-streams.ts';
 export { parseGivenConfig as parseConfig } from './train/config.ts';
 export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
 export {

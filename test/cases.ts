@@ -7,6 +7,7 @@ import { VggError } from '../src/errors.ts';
 import type { LayerSpec, Shape } from '../src/model/layer.ts';
 import type { Sides } from '../src/model/layers/arguments.ts';
 import {
+  avgPool2d,
   batchNorm1d,
   batchNorm2d,
   conv2d,
@@ -41,6 +42,9 @@ const conv = (
 ) => conv2d({ out, kernel, padding, ...more });
 const pool = (kernel: Sides, stride: Sides = kernel, padding: Sides = 0) =>
   maxPool2d({ kernel, stride, padding });
+
+const average = (kernel: Sides, stride: Sides = kernel, padding: Sides = 0) =>
+  avgPool2d({ kernel, stride, padding });
 
 const wideBeforePool: readonly LayerSpec[] = [
   conv(3, 1),
@@ -303,6 +307,76 @@ export const listedCases: readonly Case[] = [
 
 const bn = batchNorm2d;
 
+/** Average pools: what reads them, what they read, and their windows. */
+export const averagedCases: readonly Case[] = [
+  ...[2, 9].map((batch) =>
+    named(
+      `average pools behind ReLUs, with odd windows, strides and padding, ${batch} images`,
+      [3, 17, 14],
+      batch,
+      [
+        conv(6, 3, 1),
+        relu(),
+        average(2),
+        conv(9, 3, 1),
+        relu(),
+        average([3, 2], [2, 1], 1),
+        conv(5, 3),
+        average(3, 1, 1),
+        relu(),
+        flatten(),
+        linear(4),
+      ],
+    ),
+  ),
+  named('average pools behind normalizations, with ReLU and without', [3, 13, 11], 9, [
+    conv(6, 3, 1),
+    bn(),
+    relu(),
+    average(2),
+    bn(),
+    average(3, 2, 1),
+    bn(),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  named('starts with an average pool that leaves places out', [3, 9, 8], 8, [
+    average([2, 3], [3, 2]),
+    conv(5, 3, 1),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  named('an average pool between max-pools, dropout and a split linear layer', [3, 25, 23], 8, [
+    conv(17, 3, 1),
+    relu(),
+    pool(2),
+    average(3, 1),
+    dropout(0.2),
+    average(1, 1),
+    flatten(),
+    linear(97),
+    relu(),
+    linear(5),
+  ]),
+  named('an average of the whole map, more than 256 positions', [3, 18, 17], 3, [
+    conv(6, 3, 1),
+    relu(),
+    average([18, 17]),
+    flatten(),
+    linear(4),
+  ]),
+  named('stride beyond the window, behind a convolution without ReLU', [2, 14, 13], 3, [
+    conv(5, 3, 1),
+    average(2, 3),
+    conv(6, 2),
+    relu(),
+    flatten(),
+    linear(3),
+  ]),
+];
+
 /** Networks with batch normalization and dropout, between each pair of neighbors that a plan tells apart. */
 export const normalizedCases: readonly Case[] = [
   ...[2, 7, 8, 9, 21].map((batch) =>
@@ -473,6 +547,7 @@ export const lastLayerCases: readonly Case[] = (
     ['pooled convolution', [3, 9, 9], [conv(6, 3, 1), relu(), pool(2)]],
     ['normalized convolution', [3, 6, 5], [conv(5, 3, 1), bn()]],
     ['pool', [3, 8, 8], [conv(5, 3, 1), relu(), dropout(0.2), pool(3, 2, 1)]],
+    ['average pool', [3, 8, 8], [conv(5, 3, 1), relu(), average(3, 2, 1)]],
     ['linear layer', [2, 5, 4], [flatten(), linear(7)]],
     ['linear layer without bias', [2, 5, 4], [conv(3, 3), flatten(), linear({ out: 6, bias: false })]],
     ['split linear layer', [3, 21, 21], [flatten(), linear(101)]],
@@ -607,9 +682,10 @@ export function randomCase(number: number): Case {
   };
   const anyPool = (): LayerSpec => {
     const size = pick(1, 2, 2, 3, 4, 4);
+    const make = chance(0.7) ? pool : average;
     return chance(0.5)
-      ? pool(size)
-      : pool(size, 1 + source.integer(4), source.integer(1 + Math.floor(size / 2)));
+      ? make(size)
+      : make(size, 1 + source.integer(4), source.integer(1 + Math.floor(size / 2)));
   };
   // With a smaller epsilon, values that are as good as equal have their rounding enlarged up to 300 times.
   const normalization = (of: typeof batchNorm1d): LayerSpec =>

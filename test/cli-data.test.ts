@@ -16,7 +16,7 @@ import {
   writePythonFolder,
   writeSparse,
 } from './cifar-fixtures.ts';
-import { jsonLines, type Run, vgg } from './run-vgg.ts';
+import { jsonLines, quickVgg, type Run, vgg } from './run-vgg.ts';
 
 let root: string;
 beforeAll(() => {
@@ -36,7 +36,7 @@ function expectError(run: Run, message: RegExp | string): void {
 }
 
 describe('CIFAR is found', () => {
-  const step = ['train', '--steps', '1', '--log-every', '1', '--json'];
+  const step = ['train', '--steps', '1', '--log-every', '1', '--json', '--no-report'];
   const oneStep = async (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
     const run = await vgg([...step, ...args], { env });
     expect(run.stderr).not.toContain('error');
@@ -190,7 +190,7 @@ describe('wrong files', () => {
   ];
   test.for(cases)('%s', async ([, make, message]) => {
     const place = make(fresh());
-    const run = await vgg(['train', '--dataset', 'cifar10', '--data', place]);
+    const run = await quickVgg(['train', '--dataset', 'cifar10', '--data', place]);
     expectError(run, '');
     expect(run.stderr).toContain(message.replaceAll('PLACE', place));
     expect(existsSync(join(place, '..', 'evil'))).toBe(false);

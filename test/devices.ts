@@ -65,7 +65,7 @@ export const devices: readonly Device[] = [
       openCpuSession(network, { ...options, kernels: nativeOf(target) }),
     threads: 2,
     every: i === 0 ? 3 : 12,
-    curveSteps: { simplified: 100, vgg7: i === 0 ? 20 : 2 },
+    curveSteps: { simplified: 100, vgg7: i === 0 ? 20 : 0 },
     multiplyAdds: Number.POSITIVE_INFINITY,
   })),
   ...[1, 5].map((threads) => ({

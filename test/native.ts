@@ -23,7 +23,13 @@ export const targetsHere: readonly NativeTarget[] = await findCompiler().then(
   },
 );
 
+const found = new Map<NativeTarget, ReturnType<KernelProvider>>();
+
+/** The kernels for these vectors, found once in a process, although its tests open many sessions. */
 export const nativeOf =
   (target: NativeTarget): KernelProvider =>
-  () =>
-    nativeKernels({ target });
+  () => {
+    const kernels = found.get(target) ?? nativeKernels({ target });
+    found.set(target, kernels);
+    return kernels;
+  };

@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { categorical, type Distribution, distributionToJson, float, int } from '../src/tune/distributions.ts';
 import { Journal } from '../src/tune/journal.ts';
-import { type Json, parseJson } from '../src/tune/json.ts';
+import { type Json, parsePythonJson } from '../src/tune/json.ts';
 import type { FrozenTrial } from '../src/tune/replay.ts';
 import { searchSpace } from '../src/tune/search-space.ts';
 import { createStudy, loadStudy, type Study } from '../src/tune/study.ts';
@@ -55,7 +55,7 @@ async function optuna(
   const { stdout } = await promisify(execFile)(python, [script, command, journal, 's', String(argument)], {
     maxBuffer: 1e9,
   });
-  return normal(parseJson(stdout)) as unknown as readonly StudyDump[];
+  return normal(parsePythonJson(stdout)) as unknown as readonly StudyDump[];
 }
 
 const space = searchSpace({
@@ -93,7 +93,7 @@ const facts = (trial: FrozenTrial) => ({
   completed: trial.completed ?? null,
 });
 
-const written = (distribution: Distribution): Json => parseJson(distributionToJson(distribution));
+const written = (distribution: Distribution): Json => parsePythonJson(distributionToJson(distribution));
 
 function expectSame(ours: Journal, theirs: readonly StudyDump[]): void {
   ours.sync();

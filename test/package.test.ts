@@ -4,13 +4,13 @@
  */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hasChromium, openBrowser, skipped } from './browser.ts';
 import { noNative } from './native.ts';
 
@@ -122,10 +122,13 @@ afterAll(() => rm(project, { recursive: true, force: true }));
 
 /** A command in the project, with this Node and the project's own commands first on the path. */
 async function run(command: string, args: readonly string[], cwd: string = project): Promise<string> {
-  const path = [dirname(process.execPath), join(project, 'node_modules', '.bin'), process.env.PATH].join(
-    delimiter,
-  );
-  const { stdout } = await promisify(execFile)(command, args, { cwd, env: { ...process.env, PATH: path } });
+  const path = [dirname(process.execPath), join(project, 'node_modules', '.bin'), process.env.PATH];
+  // The package has a compile cache of its own.
+  const { NODE_COMPILE_CACHE: _, ...env } = process.env;
+  const { stdout } = await promisify(execFile)(command, args, {
+    cwd,
+    env: { ...env, PATH: path.join(delimiter) },
+  });
   return stdout;
 }
 
@@ -328,4 +331,27 @@ test('it holds what is needed to run and nothing else', async () => {
   const built = await readdir(join(folder, 'dist'), { recursive: true });
   expect(built.filter((name) => /\.\w+$/.test(name) && !/\.(js|d\.ts)$/.test(name))).toEqual([]);
   expect(built.filter((name) => name.includes('.test.'))).toEqual([]);
+});
+
+test('npm ci prints no warnings about an older Node, since the project brings its own', async () => {
+  const place = await mkdtemp(join(tmpdir(), 'vggnet-npmrc-'));
+  onTestFinished(() => rm(place, { recursive: true }));
+  const pretend = "Object.defineProperty(process, 'version', { value: 'v20.20.2' });";
+  // npm passes its settings on to what it runs, these tests for instance.
+  const inherited = Object.entries(process.env).filter(([name]) => !/^npm_config_/i.test(name));
+  const warnings = async (): Promise<string> => {
+    const args = ['ci', '--dry-run', '--offline', '--no-audit', '--no-fund'];
+    const { stderr } = await promisify(execFile)('npm', args, {
+      cwd: place,
+      env: {
+        ...Object.fromEntries(inherited),
+        NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(pretend)}`,
+      },
+    });
+    return stderr;
+  };
+  for (const name of ['package.json', 'package-lock.json']) await copyFile(name, join(place, name));
+  expect(await warnings()).toContain('EBADENGINE');
+  await copyFile('.npmrc', join(place, '.npmrc'));
+  expect(await warnings()).toBe('');
 });

@@ -1,8 +1,10 @@
 /** Runs the real `vgg` in a process of its own, for the tests of the command line. */
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
@@ -51,6 +53,49 @@ export function vgg(args: readonly string[], { env = {}, interrupt }: RunOptions
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
+}
+
+interface QuickProcess {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly answers: AsyncIterator<string>;
+  /** Settles with the last command. */
+  last: Promise<unknown>;
+}
+
+/** By environment. */
+const quickProcesses = new Map<string, QuickProcess>();
+afterAll(() => {
+  for (const { child } of quickProcesses.values()) child.kill();
+});
+
+function quickProcess(env: Readonly<Record<string, string>>): QuickProcess {
+  const key = JSON.stringify(env);
+  const known = quickProcesses.get(key);
+  if (known) return known;
+  const child = spawn(process.execPath, [fileURLToPath(new URL('quick-vgg.ts', import.meta.url))], {
+    env: { ...process.env, COLUMNS: '', VGGNET_RUNS: runs, ...env },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const started = { child, answers, last: Promise.resolve() };
+  quickProcesses.set(key, started);
+  return started;
+}
+
+/**
+ * `vgg` for what trains nothing: messages, help, options. All commands of a test file run one after the other in one
+ * process, since starting a process takes longer than they do.
+ */
+export function quickVgg(args: readonly string[], { env = {} }: Pick<RunOptions, 'env'> = {}): Promise<Run> {
+  const quick = quickProcess(env);
+  const run = quick.last.then(async () => {
+    quick.child.stdin.write(`${JSON.stringify(args)}\n`);
+    const { value, done } = await quick.answers.next();
+    if (done) throw new Error(`vgg ${args.join(' ')} ended its process, which others need`);
+    return JSON.parse(value) as Run;
+  });
+  quick.last = run.catch(() => undefined);
+  return run;
 }
 
 /** Standard output as JSON, one object a line. Throws where a line is anything else. */

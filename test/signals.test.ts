@@ -5,11 +5,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { bin, vgg } from './run-vgg.ts';
 
-test.for([
+test.concurrent.for([
   ['SIGINT', 130],
   ['SIGHUP', 129],
-] as const)('%s ends vgg doctor while it examines kernels', async ([signal, code]) => {
-  const child = spawn(process.execPath, [bin, 'doctor'], { stdio: ['ignore', 'pipe', 'pipe'] });
+] as const)('%s ends vgg doctor while it examines kernels', async ([signal, code], { expect }) => {
+  const child = spawn(process.execPath, [bin, 'doctor'], {
+    env: { ...process.env, VGGNET_CC: '' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let [stdout, stderr] = ['', ''];
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
@@ -19,8 +22,10 @@ test.for([
   await sleep(3000);
   child.kill(signal);
   expect(await ended).toEqual([code, null]);
+  expect(stdout).toContain('compiler      none: turned off by VGGNET_CC');
+  expect(stdout).toContain('native        none: turned off by VGGNET_CC');
   // None of the tables that stand at its end.
-  expect(stdout).not.toContain('--device auto takes');
+  expect(stdout).not.toContain('--device auto uses');
   expect(stderr).toMatch(/Interrupted\.\n$/);
 });
 

@@ -3,6 +3,7 @@
  * counted twice, and one that lost its worker continues from its checkpoint.
  */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readRun } from '../src/runs/folder.ts';
 import { openStudyFolder } from '../src/tune/folder.ts';
 import { readWorkers } from '../src/tune/heartbeat.ts';
-import { bin, jsonLines, vgg } from './run-vgg.ts';
+import { bin, jsonLines, quickVgg, vgg } from './run-vgg.ts';
 
 let folder: string;
 let space: string;
@@ -52,7 +53,7 @@ test('a study finds the best of its trials; each is a run', { timeout: 300_000 }
   expect(run.code, run.stderr).toBe(0);
   const told = jsonLines(run).filter(({ event }) => event === 'told');
   expect(told.map(({ trial }) => trial).sort()).toEqual([0, 1, 2, 3]);
-  const [status] = jsonLines(await vgg(['tune', 'status', dir, '--json'])) as readonly [
+  const [status] = jsonLines(await quickVgg(['tune', 'status', dir, '--json'])) as readonly [
     { counts: unknown; best: { trial: number; value: number; command: string; run: string }[] },
   ];
   expect(status.counts).toEqual({ complete: 4 });
@@ -70,12 +71,34 @@ test('a study finds the best of its trials; each is a run', { timeout: 300_000 }
     expect(ofStudy).toContain(`<a href="${report}">${trial}</a>`);
   }
   // Nothing is left to do, and more trials may be wanted.
-  expect(jsonLines(await vgg(['tune', 'status', dir, '--json']))).toEqual([status]);
+  expect(jsonLines(await quickVgg(['tune', 'status', dir, '--json']))).toEqual([status]);
   const more = await vgg(['tune', '--study', dir, '--trials', '5', '--threads', '2', '--no-report']);
   expect(existsSync(join(dir, 'runs', 'trial-0004', 'report.html'))).toBe(false);
   expect(more.stdout).toContain('5 trials: 5 complete');
   expect(more.stdout).toMatch(/^trial {2}validation accuracy +lr/m);
   expect((await vgg(['tune', 'stop', dir])).stdout).toBe('No worker is running.\n');
+});
+
+test('the first line is there before the check of what trials need', { timeout: 60_000 }, async () => {
+  const dir = join(folder, 'first line');
+  const [compiler, go] = [join(folder, 'waiting-cc'), join(folder, 'go')];
+  // Looked for by the check; it waits until the line was read.
+  await writeFile(compiler, `#!/bin/sh\nwhile [ ! -e '${go}' ]; do sleep 0.05; done; exit 1\n`, {
+    mode: 0o755,
+  });
+  const native = join(folder, 'native.json');
+  await writeFile(native, '{"device":"native","lr":{"choices":[0.1,0.01]}}');
+  const child = spawn(process.execPath, [bin, 'tune', '--config', native, '--study', dir], {
+    env: { ...process.env, VGGNET_CC: compiler },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const ended = once(child, 'close');
+  expect(await once(child.stderr.setEncoding('utf8'), 'data')).toEqual([
+    `Study: ${dir}, checking what its trials need\n`,
+  ]);
+  await writeFile(go, '');
+  expect(await ended).toEqual([1, null]);
+  expect(existsSync(dir)).toBe(false);
 });
 
 test('workers and drivers that are killed lose nothing', { timeout: 300_000 }, async () => {
@@ -303,7 +326,7 @@ describe('wrong use', () => {
       .split(' ');
     const dir = join(folder, 'wrong');
     const own = args.includes('--study') ? [] : ['--study', dir];
-    const run = await vgg(['tune', ...words, ...own], { env: { VGGNET_CC: '' } });
+    const run = await quickVgg(['tune', ...words, ...own], { env: { VGGNET_CC: '' } });
     expect(run.stderr).toContain(message);
     expect(run.code).toBe(code);
     expect(existsSync(dir)).toBe(false);

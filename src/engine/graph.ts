@@ -3,6 +3,7 @@
  * layers and batch normalizations their ReLU; flatten is only a view, and a dropout that drops nothing vanishes.
  */
 import type {
+  AvgPool2dSpec,
   BatchNormSpec,
   Conv2dSpec,
   DropoutSpec,
@@ -13,6 +14,7 @@ import type {
   NetworkLayer,
   Shape,
 } from '../model/layer.ts';
+import { kindOf } from '../model/layers/index.ts';
 
 interface Common {
   /** The layers that it computes, in order; the first one has its parameters. */
@@ -42,6 +44,11 @@ export interface PoolNode extends Common {
   readonly spec: MaxPool2dSpec;
 }
 
+export interface AveragePoolNode extends Common {
+  readonly kind: 'averagePool';
+  readonly spec: AvgPool2dSpec;
+}
+
 export interface ReluNode extends Common {
   readonly kind: 'relu';
 }
@@ -61,7 +68,14 @@ export interface DropoutNode extends Common {
   readonly layer: number;
 }
 
-export type GraphNode = ConvolutionNode | LinearNode | PoolNode | ReluNode | BatchNormNode | DropoutNode;
+export type GraphNode =
+  | ConvolutionNode
+  | LinearNode
+  | PoolNode
+  | AveragePoolNode
+  | ReluNode
+  | BatchNormNode
+  | DropoutNode;
 
 /** A node without what is the same for all. */
 type Own<T> = T extends GraphNode ? Omit<T, keyof Common> : never;
@@ -100,6 +114,8 @@ function nodeOf(layer: NetworkLayer, reader: LayerReader): Own<GraphNode> | unde
       return { kind: 'linear', spec, relu: reader.take('relu') !== undefined };
     case 'maxPool2d':
       return { kind: 'pool', spec };
+    case 'avgPool2d':
+      return { kind: 'averagePool', spec };
     case 'relu':
       return { kind: 'relu' };
     case 'batchNorm':
@@ -129,8 +145,7 @@ export function graphOf({ layers, input }: Network): readonly GraphNode[] {
     if (!own) continue;
     const computed = layers.slice(first, reader.next);
     // Operations on single values keep the map behind a flatten.
-    const keepsMap = own.kind === 'relu' || own.kind === 'dropout' || own.kind === 'batchNorm';
-    const output = keepsMap ? map : computed.at(-1)!.output;
+    const output = kindOf(computed[0]!.spec).role === 'pointwise' ? map : computed.at(-1)!.output;
     nodes.push({ ...own, layers: computed, input: map, output });
     map = output;
   }

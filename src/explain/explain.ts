@@ -29,8 +29,8 @@ export interface HeatMap {
   readonly values: Float32Array;
 }
 
-/** Layers that keep positions: after a convolution they belong to its feature map. */
-const pointwise: ReadonlySet<string> = new Set(['relu', 'batchNorm', 'dropout']);
+/** Whether a layer keeps positions: after a convolution it belongs to its feature map. */
+const isPointwise = ({ spec }: NetworkLayer): boolean => kindOf(spec).role === 'pointwise';
 
 /** Whether a layer has an effect in training only. */
 const idle = (spec: LayerSpec): boolean => spec.kind === 'dropout';
@@ -44,7 +44,7 @@ export function lastFeatureLayer(network: Network): number | undefined {
   const { layers } = network;
   let index = layers.findLastIndex(({ spec }) => spec.kind === 'conv2d');
   if (index < 0) return undefined;
-  while (index + 1 < layers.length && pointwise.has(layers[index + 1]!.spec.kind)) index++;
+  while (index + 1 < layers.length && isPointwise(layers[index + 1]!)) index++;
   return index;
 }
 
@@ -55,7 +55,7 @@ export function featureLayers(network: Network): readonly number[] {
   const indices: number[] = [];
   for (const [index, { output }] of layers.entries()) {
     const next = layers[index + 1];
-    if (output.length !== 3 || (next && pointwise.has(next.spec.kind))) continue;
+    if (output.length !== 3 || (next && isPointwise(next))) continue;
     indices.push(index);
   }
   return indices;

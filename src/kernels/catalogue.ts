@@ -18,7 +18,16 @@ import {
 } from './maps.ts';
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
-import { maxPool, maxPoolBackward, maxPoolLarge, maxPoolLargeBackward, unpool2, unpool4 } from './pooling.ts';
+import {
+  averagePool,
+  averagePoolBackward,
+  maxPool,
+  maxPoolBackward,
+  maxPoolLarge,
+  maxPoolLargeBackward,
+  unpool2,
+  unpool4,
+} from './pooling.ts';
 import { sparseCollect, sparseGradients, sparseWeightGradient } from './sparse.ts';
 import { winogradKernels } from './winograd.ts';
 
@@ -40,6 +49,7 @@ export const kernelNames = [
   'winograd4OutputPool4',
   'maxPool',
   'maxPoolLarge',
+  'averagePool',
   'relu',
   'addBias',
   'channelMoments',
@@ -50,6 +60,7 @@ export const kernelNames = [
   'reluBackward',
   'maxPoolBackward',
   'maxPoolLargeBackward',
+  'averagePoolBackward',
   'unpool2',
   'unpool4',
   'directWeightGradient',
@@ -92,6 +103,7 @@ const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   gemmNT,
   maxPool,
   maxPoolLarge,
+  averagePool,
   relu,
   addBias,
   channelMoments,
@@ -102,6 +114,7 @@ const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   reluBackward,
   maxPoolBackward,
   maxPoolLargeBackward,
+  averagePoolBackward,
   unpool2,
   unpool4,
   sparseCollect,

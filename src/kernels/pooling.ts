@@ -1,8 +1,12 @@
 /**
- * Max-pooling with any window, stride and padding. The forward pass also stores the winner of each window: its position
- * in the window (row · width + column), as a byte, or as a float if a byte has too few values. The first of equal values wins and NaN always wins, as in PyTorch;
+ * Pooling with any window, stride and padding.
+ *
+ * Max-pooling's forward pass also stores the winner of each window: its position in the window (row · width + column), as
+ * a byte, or as a float if a byte has too few values. The first of equal values wins and NaN always wins, as in PyTorch;
  * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above
  * `threshold` (0 if a ReLU precedes the pool, −∞ otherwise).
+ *
+ * Average pooling multiplies sums of windows by one over their size; padding counts as zeros.
  */
 import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
@@ -13,10 +17,6 @@ const windows = {
   pooled: 'pointer',
   pooledRow: 'offset',
   pooledPixel: 'offset',
-  /** [height][width][channels]: bytes, with strides in floats. */
-  winners: 'pointer',
-  winnerRow: 'offset',
-  winnerPixel: 'offset',
   map: 'pointer',
   mapRow: 'offset',
   mapPixel: 'offset',
@@ -34,25 +34,23 @@ const windows = {
   paddingX: 'i32',
 } as const;
 
-type Parameters = { readonly [K in keyof typeof windows]: Value };
+type Values<T> = { readonly [K in keyof T]: Value };
 
 interface Window {
   /** Address of this window and channel vector in the pooled map. */
   readonly pooled: Value;
-  loadWinner(): Value;
-  storeWinner(position: Value): void;
   readonly row: Value;
   readonly column: Value;
   readonly channel: Value;
+  /** The same in floats, as a number. */
+  readonly at: Value;
   /** Position of the first place inside the map. */
   readonly firstPosition: Value;
   /** Calls `body` for each place of the window that lies inside the map. */
   forEach(body: (place: Value, position: Value) => void): void;
 }
 
-type Winners = 'bytes' | 'floats';
-
-function forWindows(k: Recorder, p: Parameters, winners: Winners, body: (window: Window) => void): void {
+function forWindows(k: Recorder, p: Values<typeof windows>, body: (window: Window) => void): void {
   const clip = (start: Value, kernelSize: Value, size: Value): { from: Value; count: Value } => {
     const from = k.integer(0).max(k.integer(0).sub(start));
     const beyond = start.add(kernelSize).sub(size).max(0);
@@ -66,18 +64,12 @@ function forWindows(k: Recorder, p: Parameters, winners: Winners, body: (window:
       const columns = clip(left, p.kernelWidth, p.width);
       k.vectors(p.channels, (at) => {
         const channel = at.toOffset();
-        const winner = p.winners.plus(p.winnerRow.scale(y)).plus(p.winnerPixel.scale(x));
-        const place = (): Value => (winners === 'bytes' ? winner.plusBytes(at) : winner.plus(channel));
         body({
           pooled: p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x)).plus(channel),
-          loadWinner: () => (winners === 'bytes' ? k.loadBytes(place()) : k.load(place())),
-          storeWinner(position) {
-            if (winners === 'bytes') k.storeBytes(place(), position);
-            else k.store(place(), position);
-          },
           row: y,
           column: x,
           channel,
+          at,
           firstPosition: rows.from.mul(p.kernelWidth).add(columns.from),
           forEach(each) {
             k.loop(rows.count, (i) => {
@@ -95,13 +87,33 @@ function forWindows(k: Recorder, p: Parameters, winners: Winners, body: (window:
   });
 }
 
+const maxWindows = {
+  ...windows,
+  /** [height][width][channels]: bytes or floats, with strides in floats. */
+  winners: 'pointer',
+  winnerRow: 'offset',
+  winnerPixel: 'offset',
+} as const;
+
+type Winners = 'bytes' | 'floats';
+
+/** Address of a window's winners. */
+function winnersAt(
+  p: Values<typeof maxWindows>,
+  winners: Winners,
+  { row, column, channel, at }: Window,
+): Value {
+  const winner = p.winners.plus(p.winnerRow.scale(row)).plus(p.winnerPixel.scale(column));
+  return winners === 'bytes' ? winner.plusBytes(at) : winner.plus(channel);
+}
+
 const pool = (name: string, winners: Winners): KernelDefinition =>
   kernel(
     name,
     `pooled and winners (${winners}) = the maximum of each window of a map, and its position`,
-    windows,
+    maxWindows,
     (k, p) => {
-      forWindows(k, p, winners, (window) => {
+      forWindows(k, p, (window) => {
         const largest = k.variable(k.vector(Number.NEGATIVE_INFINITY));
         const winner = k.variable(window.firstPosition.toFloat().splat());
         window.forEach((place, position) => {
@@ -111,7 +123,9 @@ const pool = (name: string, winners: Winners): KernelDefinition =>
           winner.set(wins.select(position.toFloat().splat(), winner));
         });
         k.store(window.pooled, largest);
-        window.storeWinner(winner);
+        const to = winnersAt(p, winners, window);
+        if (winners === 'bytes') k.storeBytes(to, winner);
+        else k.store(to, winner);
       });
     },
   );
@@ -120,7 +134,7 @@ export const maxPool: KernelDefinition = pool('maxPool', 'bytes');
 export const maxPoolLarge: KernelDefinition = pool('maxPoolLarge', 'floats');
 
 const gradients = {
-  ...windows,
+  ...maxWindows,
   /** Gradient of the pooled map. */
   gradient: 'pointer',
   gradientRow: 'offset',
@@ -128,11 +142,7 @@ const gradients = {
   threshold: 'f32',
 } as const;
 
-const gatedGradient = (
-  k: Recorder,
-  p: { readonly [K in keyof typeof gradients]: Value },
-  window: Window,
-): Value => {
+const gatedGradient = (k: Recorder, p: Values<typeof gradients>, window: Window): Value => {
   const place = p.gradient
     .plus(p.gradientRow.scale(window.row))
     .plus(p.gradientPixel.scale(window.column))
@@ -146,10 +156,11 @@ const poolBackward = (name: string, winners: Winners): KernelDefinition =>
     `map (the gradient, zero at first) += the gradient of each window at its winner (${winners})`,
     gradients,
     (k, p) => {
-      forWindows(k, p, winners, (window) => {
+      forWindows(k, p, (window) => {
         const zero = k.vector(0);
         const gradient = gatedGradient(k, p, window);
-        const winner = window.loadWinner();
+        const from = winnersAt(p, winners, window);
+        const winner = winners === 'bytes' ? k.loadBytes(from) : k.load(from);
         window.forEach((place, position) => {
           const loses = winner.unequal(position.toFloat().splat());
           k.store(place, k.load(place).add(loses.select(zero, gradient)));
@@ -170,10 +181,10 @@ const unpool = (name: string, size: number): KernelDefinition =>
     (k, p) => {
       const windowRow = p.mapRow.scale(size);
       const windowColumn = p.mapPixel.scale(size);
-      forWindows(k, p, 'bytes', (window) => {
+      forWindows(k, p, (window) => {
         const zero = k.vector(0);
         const gradient = gatedGradient(k, p, window);
-        const winner = window.loadWinner();
+        const winner = k.loadBytes(winnersAt(p, 'bytes', window));
         let row = p.map
           .plus(windowRow.scale(window.row))
           .plus(windowColumn.scale(window.column))
@@ -192,3 +203,34 @@ const unpool = (name: string, size: number): KernelDefinition =>
 
 export const unpool2: KernelDefinition = unpool('unpool2', 2);
 export const unpool4: KernelDefinition = unpool('unpool4', 4);
+
+const averages = {
+  ...windows,
+  /** One over the size of a window. */
+  factor: 'f32',
+} as const;
+
+export const averagePool: KernelDefinition = kernel(
+  'averagePool',
+  'pooled = factor · the sum of each window of a map',
+  averages,
+  (k, p) => {
+    forWindows(k, p, ({ pooled, forEach }) => {
+      const sum = k.variable(k.vector(0));
+      forEach((place) => sum.set(sum.add(k.load(place))));
+      k.store(pooled, sum.mul(p.factor.splat()));
+    });
+  },
+);
+
+export const averagePoolBackward: KernelDefinition = kernel(
+  'averagePoolBackward',
+  'map (the gradient, zero at first) += factor · pooled (its gradient) in each window',
+  averages,
+  (k, p) => {
+    forWindows(k, p, ({ pooled, forEach }) => {
+      const share = k.load(pooled).mul(p.factor.splat());
+      forEach((place) => k.store(place, k.load(place).add(share)));
+    });
+  },
+);

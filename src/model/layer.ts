@@ -58,13 +58,20 @@ export interface LayerPlace {
   /** 1 for the first layer. */
   readonly position: number;
   readonly name?: string;
-  /** Whether a max-pool comes before it. */
+  /** Whether a pool comes before it. */
   readonly pooledBefore: boolean;
 }
+
+/**
+ * What a layer does to a map: it learns features, works on each value's place alone, takes one value of each window, or
+ * only views it otherwise.
+ */
+export type LayerRole = 'features' | 'pointwise' | 'pool' | 'view';
 
 /** The behavior of one kind of layer. `Spec` is its plain data. */
 export interface LayerKind<Spec extends { readonly kind: string }> {
   readonly kind: Spec['kind'];
+  readonly role: LayerRole;
   /** `place` is used only in the message. @throws ShapeError if the layer does not fit its input. */
   outputShape(spec: Spec, input: Shape, place?: LayerPlace): Shape;
   parameters(spec: Spec, input: Shape): readonly ParameterSpec[];
@@ -93,6 +100,7 @@ export type LayerSpec =
   | Conv2dSpec
   | ReluSpec
   | MaxPool2dSpec
+  | AvgPool2dSpec
   | FlattenSpec
   | LinearSpec
   | BatchNormSpec
@@ -122,6 +130,17 @@ export interface MaxPool2dSpec {
   /** At most half the kernel, as in PyTorch. Padding is never the maximum. */
   readonly padding: readonly [vertical: number, horizontal: number];
 }
+
+export interface AvgPool2dSpec {
+  readonly kind: 'avgPool2d';
+  readonly name?: string;
+  readonly kernel: readonly [height: number, width: number];
+  readonly stride: readonly [vertical: number, horizontal: number];
+  /** At most half the kernel, as in PyTorch. Padding counts as zeros. */
+  readonly padding: readonly [vertical: number, horizontal: number];
+}
+
+export type PoolSpec = MaxPool2dSpec | AvgPool2dSpec;
 
 export interface FlattenSpec {
   readonly kind: 'flatten';

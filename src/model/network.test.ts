@@ -44,7 +44,7 @@ describe('buildNetwork', () => {
     );
     expect(faulty).toThrow(ShapeError);
     expect(faulty).toThrow(
-      'conv2d: kernel 5×5 does not fit the 4×4 input of layer 3 (conv4); pad by 1 or drop the max-pool before it',
+      'conv2d: kernel 5×5 does not fit the 4×4 input of layer 3 (conv4); pad by 1 or drop the pool before it',
     );
   });
 

@@ -66,7 +66,7 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
     const output = kind.outputShape(spec, shape, {
       position,
       ...(spec.name === undefined ? {} : { name: spec.name }),
-      pooledBefore: model.layers.slice(0, index).some((layer) => layer.kind === 'maxPool2d'),
+      pooledBefore: model.layers.slice(0, index).some((layer) => kindOf(layer).role === 'pool'),
     });
     const name = spec.name ?? String(index);
     const full = (tensors: readonly ParameterSpec[]): readonly ParameterSpec[] =>

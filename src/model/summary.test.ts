@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatTable } from '../words.ts';
 import {
+  avgPool2d,
   batchNorm1d,
   batchNorm2d,
   conv2d,
@@ -39,6 +40,7 @@ test('settings that differ from the usual are named', () => {
       conv2d({ out: 2, kernel: [3, 5], stride: 2, padding: [1, 2], bias: false, name: 'first' }),
       relu(),
       maxPool2d({ kernel: 2, stride: [1, 2], padding: 1 }),
+      avgPool2d({ kernel: [2, 3], stride: 1 }),
       flatten(),
       linear({ out: 3, bias: false }),
     ]),
@@ -49,6 +51,7 @@ test('settings that differ from the usual are named', () => {
     '3×5, stride 2, padding 1×2, no bias',
     '',
     '2×2, stride 1×2, padding 1',
+    '2×3, stride 1',
     '',
     'no bias',
   ]);
@@ -59,9 +62,9 @@ test('settings that differ from the usual are named', () => {
     activationBytes: 128,
   });
   expect(total).toEqual({
-    parameters: 30 + 90,
-    multiplyAdds: 480 + 90,
-    activationBytes: 128 + 128 + 120 + 12,
+    parameters: 30 + 24,
+    multiplyAdds: 480 + 8 * 6 + 24,
+    activationBytes: 128 + 128 + 120 + 32 + 12,
   });
 });
 

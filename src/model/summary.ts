@@ -4,7 +4,7 @@
  * need less.
  */
 import { grouped } from '../words.ts';
-import type { LayerSpec, Network, Shape } from './layer.ts';
+import type { Conv2dSpec, LayerSpec, Network, PoolSpec, Shape } from './layer.ts';
 import { formatPair, formatShape } from './layers/arguments.ts';
 import { sizeOf } from './network.ts';
 
@@ -94,19 +94,19 @@ export function formatBytes(bytes: number): string {
 }
 
 function settingsOf(spec: LayerSpec): string {
-  const window = (stride: number): string[] => {
-    if (spec.kind !== 'conv2d' && spec.kind !== 'maxPool2d') return [];
-    const parts = [formatShape(spec.kernel)];
-    if (spec.stride.some((side) => side !== stride)) parts.push(`stride ${formatPair(spec.stride)}`);
-    if (spec.padding.some((side) => side !== 0)) parts.push(`padding ${formatPair(spec.padding)}`);
+  const window = ({ kernel, stride, padding }: Conv2dSpec | PoolSpec, usualStride: number): string[] => {
+    const parts = [formatShape(kernel)];
+    if (stride.some((side) => side !== usualStride)) parts.push(`stride ${formatPair(stride)}`);
+    if (padding.some((side) => side !== 0)) parts.push(`padding ${formatPair(padding)}`);
     return parts;
   };
   const withBias = (bias: boolean): string[] => (bias ? [] : ['no bias']);
   switch (spec.kind) {
     case 'conv2d':
-      return [...window(1), ...withBias(spec.bias)].join(', ');
+      return [...window(spec, 1), ...withBias(spec.bias)].join(', ');
     case 'maxPool2d':
-      return window(0).join(', ');
+    case 'avgPool2d':
+      return window(spec, 0).join(', ');
     case 'linear':
       return withBias(spec.bias).join(', ');
     case 'batchNorm': {

@@ -71,11 +71,13 @@ function boxOf(
   map: (kind: Box['kind'], title: string, layer: readonly number[], gap: number) => Box,
   before: Box,
 ): Box | undefined {
-  switch (spec.kind as string) {
+  switch (spec.kind) {
     case 'conv2d':
       return map('conv', `convolution ${name}`, output, before.kind === 'conv' ? 4 : 18);
     case 'maxPool2d':
       return map('pool', `max-pool ${name}`, output, 6);
+    case 'avgPool2d':
+      return map('pool', `average pool ${name}`, output, 6);
     case 'linear': {
       const count = output[0] ?? 0;
       return {
@@ -88,8 +90,13 @@ function boxOf(
         gap: 20,
       };
     }
-    default:
+    case 'relu':
+    case 'batchNorm':
+    case 'dropout':
+    case 'flatten':
       return undefined;
+    default:
+      return spec satisfies never;
   }
 }
 

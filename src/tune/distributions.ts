@@ -7,7 +7,7 @@
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions, shown } from '../options.ts';
-import { formatJson, isPythonEqual, isSame, type Json, parseJson } from './json.ts';
+import { formatPythonJson, isPythonEqual, isSame, type Json, parsePythonJson } from './json.ts';
 
 /**
  * A parameter's value. The spaces here use numbers, booleans and text (a list is written as `'64,128'`); categories that
@@ -82,7 +82,7 @@ export function categorical(choices: readonly ParamValue[]): CategoricalDistribu
     throw new UsageError(`categorical: ${shown(choices)} is not a list of choices`);
   if (choices.length === 0) throw new UsageError('choices is empty; give at least one value');
   const twice = choices.find((choice, index) => choices.indexOf(choice) !== index);
-  if (twice !== undefined) throw new UsageError(`choice ${formatJson(twice)} is given twice`);
+  if (twice !== undefined) throw new UsageError(`choice ${formatPythonJson(twice)} is given twice`);
   return { kind: 'categorical', choices };
 }
 
@@ -207,7 +207,7 @@ export function areCompatible(one: Distribution, other: Distribution): boolean {
 
 /** A value as text for people: strings without quotes unless a terminal would act on them, anything else as JSON. */
 export const valueText = (value: ParamValue): string =>
-  typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : formatJson(value);
+  typeof value === 'string' && !/\p{Cc}/u.test(value) ? value : formatPythonJson(value);
 
 /** A description for messages: `float 0.0001 to 0.1, log`. */
 export function describe(distribution: Distribution): string {
@@ -221,10 +221,10 @@ export function distributionToJson(distribution: Distribution): string {
   if (distribution.written !== undefined) return distribution.written.text;
   const name = classOf(distribution);
   if (distribution.kind === 'categorical') {
-    return formatJson({ name, attributes: { choices: distribution.choices } });
+    return formatPythonJson({ name, attributes: { choices: distribution.choices } });
   }
   const { low, high, log, step = null } = distribution;
-  return formatJson({ name, attributes: { log, step, low, high } });
+  return formatPythonJson({ name, attributes: { log, step, low, high } });
 }
 
 /** Optuna's classes of ranges, including deprecated ones, and what each fixes. */
@@ -250,7 +250,7 @@ export function distributionFromJson(text: unknown): Distribution | undefined {
   if (typeof text !== 'string') return undefined;
   let json: Json;
   try {
-    json = parseJson(text);
+    json = parsePythonJson(text);
   } catch {
     return undefined;
   }

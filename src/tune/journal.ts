@@ -15,7 +15,7 @@ import { setImmediate as breathe } from 'node:timers/promises';
 import { DataError, reason, VggError } from '../errors.ts';
 import { openRegularSync } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
-import { type Json, parseJson } from './json.ts';
+import { type Json, parsePythonJson } from './json.ts';
 import { JournalLock, type LockOptions } from './lock.ts';
 import { formatLine, type JournalRecord } from './records.ts';
 import { JournalState } from './replay.ts';
@@ -175,7 +175,7 @@ export class Journal implements Disposable {
             }
             lines.push(line);
             // In the form that every other reader gets.
-            this.#state.apply(parseJson(line));
+            this.#state.apply(parsePythonJson(line));
           });
         } catch (error) {
           failed.set(queued, error);
@@ -266,7 +266,7 @@ export class Journal implements Disposable {
     let record: Json | undefined;
     try {
       // What follows a record without a line end on the same line is damaged.
-      if (this.#isTerminated) record = parseJson(line);
+      if (this.#isTerminated) record = parsePythonJson(line);
     } catch {
       // Reported below.
     }

@@ -36,7 +36,7 @@ const bareWord = /NaN|Infinity/;
  * Parses Python's JSON.
  * @throws SyntaxError for text that is not JSON, is nested more than 1000 deep, or has integers over 4300 digits.
  */
-export function parseJson(text: string): Json {
+export function parsePythonJson(text: string): Json {
   if (text.length <= mostDepth && !longInteger.test(text)) {
     try {
       return JSON.parse(text) as Json;
@@ -72,7 +72,7 @@ function revive(_key: string, value: unknown, { source }: { readonly source?: st
 const { rawJSON } = JSON as unknown as { readonly rawJSON: (text: string) => unknown };
 
 /** A value as Python's JSON, on one line. */
-export function formatJson(value: unknown): string {
+export function formatPythonJson(value: unknown): string {
   let hasTokens = false;
   const text = JSON.stringify(value, (_, part: unknown) => {
     if (typeof part === 'bigint') return rawJSON(String(part));

@@ -3,7 +3,7 @@
  * `op_code`, `worker_id` and the operation's own fields. It is Python's JSON (`json.ts`). Times are local, without a zone.
  */
 import { type Distribution, distributionToJson, type Params, toInternal } from './distributions.ts';
-import { formatJson, type Json } from './json.ts';
+import { formatPythonJson, type Json } from './json.ts';
 
 /** The operations and their codes. */
 export const operations = {
@@ -123,7 +123,7 @@ export const trialUserAttrRecord = (trialId: number, key: string, value: unknown
 /** A record as a line, including its line end. */
 export function formatLine(record: JournalRecord, workerId: string): string {
   const { op_code, ...fields } = record;
-  return `${formatJson({ op_code, worker_id: workerId, ...fields })}\n`;
+  return `${formatPythonJson({ op_code, worker_id: workerId, ...fields })}\n`;
 }
 
 const digits = (value: number, count = 2): string => String(value).padStart(count, '0');

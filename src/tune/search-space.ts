@@ -17,7 +17,7 @@ import {
   type Params,
   type ParamValue,
 } from './distributions.ts';
-import { formatJson, isSame } from './json.ts';
+import { formatPythonJson, isSame } from './json.ts';
 import { enqueuedParams } from './lineage.ts';
 import type { StudyRecord } from './replay.ts';
 
@@ -126,7 +126,7 @@ function extended(known: Distribution, value: ParamValue): Distribution | undefi
 
 /** A point as text. Equal points have equal texts. */
 export const pointKey = (space: SearchSpace, params: Params): string =>
-  formatJson(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
+  formatPythonJson(space.parameters.map(({ name }) => (Object.hasOwn(params, name) ? [params[name]] : [])));
 
 /**
  * The problems of values that a user or another program enqueued: unknown names, or values outside of the distribution.
@@ -145,7 +145,7 @@ export function problemsOf(space: SearchSpace, params: Readonly<Record<string, u
       ];
     return contains(parameter.distribution, value)
       ? []
-      : [`${name} = ${formatJson(value)} is not ${describe(parameter.distribution)}`];
+      : [`${name} = ${formatPythonJson(value)} is not ${describe(parameter.distribution)}`];
   });
 }
 

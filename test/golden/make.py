@@ -384,8 +384,8 @@ def uniform_flat(seed, parameter, count):
 # Files -----------------------------------------------------------------------------------------------------------
 
 
-def write_safetensors(path, tensors):
-    header, parts, end = {}, [], 0
+def write_safetensors(path, tensors, metadata=None):
+    header, parts, end = {"__metadata__": metadata} if metadata else {}, [], 0
     for name, tensor in tensors.items():
         values = np.asarray(tensor, dtype="<f4")
         header[name] = dict(dtype="F32", shape=list(values.shape), data_offsets=[end, end + values.nbytes])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the golden files of batch normalization and dropout: short trainings by PyTorch, step by step.
+"""Writes the golden files of batch normalization, dropout and average pools: short trainings by PyTorch, step by step.
 
     python3 test/golden/make_normalized.py         (needs torch and numpy; made with torch 1.13; a few seconds)
 
@@ -28,6 +28,10 @@ LR = 0.01
 
 def norm(dimensions, momentum=0.1, epsilon=1e-5, affine=True):
     return dict(kind="batchNorm", dimensions=dimensions, momentum=momentum, epsilon=epsilon, affine=affine)
+
+
+def average(kernel, stride=None, padding=0):
+    return pool(kernel, stride, padding) | dict(kind="avgPool2d")
 
 
 def dropout(probability):
@@ -84,6 +88,8 @@ def module(spec, shape, layer):
         return make(shape[1], eps=spec["epsilon"], momentum=spec["momentum"], affine=spec["affine"])
     if kind == "maxPool2d":
         return torch.nn.MaxPool2d(spec["kernel"], spec["stride"], spec["padding"])
+    if kind == "avgPool2d":
+        return torch.nn.AvgPool2d(spec["kernel"], spec["stride"], spec["padding"])
     if kind == "dropout":
         return Dropout(spec["probability"], layer)
     return Relu() if kind == "relu" else torch.nn.Flatten()
@@ -180,6 +186,8 @@ def main():
     add("vectors", [3, 4, 4], 10, 25, head)
     add("dropout", [3, 6, 5], 8, 20, [conv(5, 3), relu, dropout(0.3), flatten, linear(40), relu, dropout(0.5), linear(4)])
     add("both", [3, 8, 8], 8, 20, blocks[:4] + [dropout(0.1), flatten, linear(12, bias=False), norm(1), relu, dropout(0.25), linear(4)])
+    averages = [conv(6, 3, 1, 1), relu, average(2), conv(5, 3), average([3, 2], [2, 1], 1), relu, average([2, 1], 1)]
+    add("average pools", [3, 13, 11], 8, 20, averages + [flatten, linear(4)])
 
     tensors = {}
     for case in cases:

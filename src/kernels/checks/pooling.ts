@@ -35,20 +35,21 @@ const winnerStrides = {
   floats: { winnerRow: 310, winnerPixel: 30 },
 } as const;
 
-function windowArguments(
-  { kernel, stride, padding, size }: Pooling,
-  winners: Winners,
-): Record<string, number> {
+function windowArguments({ kernel, stride, padding, size }: Pooling): Record<string, number> {
   const places = [0, 1].map((i) => Math.floor((size[i]! + 2 * padding[i]! - kernel[i]!) / stride[i]!) + 1);
   return {
     ...{ pooled: 1001, pooledRow: 290, pooledPixel: 29 },
-    ...{ winners: 8002, ...winnerStrides[winners] },
     ...{ map: 16_003, mapRow: Math.max(400, size[1] * 31 + 2), mapPixel: 31 },
     ...{ height: size[0], width: size[1], pooledHeight: places[0]!, pooledWidth: places[1]!, channels },
     ...{ kernelHeight: kernel[0], kernelWidth: kernel[1] },
     ...{ strideY: stride[0], strideX: stride[1], paddingY: padding[0], paddingX: padding[1] },
   };
 }
+
+const maxArguments = (pooling: Pooling, winners: Winners): Record<string, number> => ({
+  ...windowArguments(pooling),
+  ...{ winners: 8002, ...winnerStrides[winners] },
+});
 
 /** Calls `body` for each window and channel with the places that it has in the map, by position in the window. */
 function eachWindow(
@@ -84,7 +85,7 @@ const gradientAt = (a: Arguments, y: number, x: number, c: number): number =>
 const poolChecks = (winners: Winners, own: readonly Pooling[]): KernelCheck[] =>
   own.map((pooling) => ({
     title: inWords(pooling),
-    arguments: windowArguments(pooling, winners),
+    arguments: maxArguments(pooling, winners),
     prepare({ floats }, a) {
       // Few different values give ties; all are below 0, so that padding would win; some are NaN and −∞. In one channel
       // values grow, so that the last position wins.
@@ -134,7 +135,7 @@ const poolBackwardChecks = (winners: Winners, own: readonly Pooling[]): KernelCh
   [0, Number.NEGATIVE_INFINITY].flatMap((threshold) =>
     own.map((pooling) => ({
       title: `${inWords(pooling)}, threshold ${threshold}`,
-      arguments: { ...windowArguments(pooling, winners), ...gradients, threshold },
+      arguments: { ...maxArguments(pooling, winners), ...gradients, threshold },
       prepare: prepareWinners(winners),
       plain(m, a, before) {
         eachWindow(a, (y, x, c, places) => {
@@ -161,7 +162,7 @@ const unpoolChecks = (size: number): KernelCheck[] =>
       const pooling: Pooling = { kernel: sides, stride: sides, padding: [0, 0], size: [height, width] };
       return {
         title: `on ${height}×${width}, threshold ${threshold}`,
-        arguments: { ...windowArguments(pooling, 'bytes'), ...gradients, threshold },
+        arguments: { ...maxArguments(pooling, 'bytes'), ...gradients, threshold },
         prepare: prepareWinners('bytes'),
         plain(m, a, { bytes }) {
           eachWindow(a, (y, x, c, places) => {
@@ -176,3 +177,25 @@ const unpoolChecks = (size: number): KernelCheck[] =>
 
 export const unpool2: readonly KernelCheck[] = unpoolChecks(2);
 export const unpool4: readonly KernelCheck[] = unpoolChecks(4);
+
+const averageChecks = (
+  plain: (m: Float64Array, pooled: number, places: readonly number[], factor: number) => void,
+) =>
+  [...poolings, largest, tooLarge].map((pooling): KernelCheck => {
+    const factor = Math.fround(1 / (pooling.kernel[0] * pooling.kernel[1]));
+    return {
+      title: inWords(pooling),
+      arguments: { ...windowArguments(pooling), factor },
+      plain(m, a) {
+        eachWindow(a, (y, x, c, places) => plain(m, pooledAt(a, y, x, c), [...places.values()], factor));
+      },
+    };
+  });
+
+export const averagePool: readonly KernelCheck[] = averageChecks((m, pooled, places, factor) => {
+  m[pooled] = factor * places.reduce((sum, at) => sum + m[at]!, 0);
+});
+
+export const averagePoolBackward: readonly KernelCheck[] = averageChecks((m, pooled, places, factor) => {
+  for (const at of places) m[at]! += factor * m[pooled]!;
+});

@@ -134,7 +134,7 @@ export function windowPlaces(
     // A pool allows padding up to half its kernel, so more padding cannot help there.
     const more = Math.ceil(missing / 2) + Math.max(...padding);
     const padEnough = layer === 'conv2d' ? `pad by ${more}` : 'use a smaller kernel';
-    const orDrop = place?.pooledBefore ? ' or drop the max-pool before it' : '';
+    const orDrop = place?.pooledBefore ? ' or drop the pool before it' : '';
     throw new ShapeError(
       `${layer}: kernel ${formatShape(kernel)} does not fit the ${formatShape(map)} ${inputOf(place)}${padded}; ` +
         `${padEnough}${orDrop}`,

@@ -102,6 +102,7 @@ function normalizer(spec: BatchNormSpec, input: Tensor, { training, buffers }: L
 
 export const batchNormKind: LayerKind<BatchNormSpec> = {
   kind: 'batchNorm',
+  role: 'pointwise',
 
   outputShape(spec, input, place) {
     if (spec.dimensions === 1 && input.length !== 1) {

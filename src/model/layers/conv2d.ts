@@ -92,6 +92,7 @@ const range = (length: number): number[] => Array.from({ length }, (_, i) => i);
 
 export const conv2dKind: LayerKind<Conv2dSpec> = {
   kind: 'conv2d',
+  role: 'features',
 
   outputShape(spec, input, place) {
     const [, height, width] = featureMap('conv2d', input, place);

@@ -95,6 +95,7 @@ function dropValues(spec: DropoutSpec, { shape, data }: Tensor, { draws, samples
 
 export const dropoutKind: LayerKind<DropoutSpec> = {
   kind: 'dropout',
+  role: 'pointwise',
   outputShape: (_spec, input) => input,
   parameters: () => [],
   multiplyAdds: () => 0,

@@ -13,6 +13,7 @@ export function flatten(options: { readonly name?: string } = {}): FlattenSpec {
 
 export const flattenKind: LayerKind<FlattenSpec> = {
   kind: 'flatten',
+  role: 'view',
   outputShape: (_spec, input) => [input.reduce((size, side) => size * side, 1)],
   parameters: () => [],
   multiplyAdds: () => 0,

@@ -2,6 +2,7 @@
 import { UsageError } from '../../errors.ts';
 import { isObject, shown } from '../../options.ts';
 import type { BatchNormSpec, LayerKind, LayerSpec } from '../layer.ts';
+import { avgPool2d, avgPool2dKind } from './avg-pool2d.ts';
 import { batchNorm1d, batchNorm2d, batchNormKind } from './batch-norm.ts';
 import { conv2d, conv2dKind } from './conv2d.ts';
 import { dropout, dropoutKind } from './dropout.ts';
@@ -10,6 +11,7 @@ import { linear, linearKind } from './linear.ts';
 import { maxPool2d, maxPool2dKind } from './max-pool2d.ts';
 import { relu, reluKind } from './relu.ts';
 
+export { type AvgPool2dOptions, avgPool2d } from './avg-pool2d.ts';
 export { type BatchNormOptions, batchNorm1d, batchNorm2d } from './batch-norm.ts';
 export { type Conv2dOptions, conv2d } from './conv2d.ts';
 export { type DropoutOptions, dropout } from './dropout.ts';
@@ -22,6 +24,7 @@ const layerKinds: { readonly [Kind in LayerSpec['kind']]: LayerKind<Extract<Laye
   conv2d: conv2dKind,
   relu: reluKind,
   maxPool2d: maxPool2dKind,
+  avgPool2d: avgPool2dKind,
   flatten: flattenKind,
   linear: linearKind,
   batchNorm: batchNormKind,
@@ -32,6 +35,7 @@ const constructors: Readonly<Record<LayerSpec['kind'], (options: never) => Layer
   conv2d,
   relu,
   maxPool2d,
+  avgPool2d,
   flatten,
   linear,
   batchNorm: ({ dimensions, ...options }: BatchNormSpec) =>
@@ -44,7 +48,7 @@ export function checkedSpec(spec: unknown): LayerSpec {
   if (!isObject(spec) || !Object.hasOwn(constructors, String(spec.kind))) {
     throw new UsageError(
       `sequential: ${isObject(spec) ? `kind ${shown(spec.kind)}` : shown(spec)} is not a layer; ` +
-        'create layers with conv2d, relu, maxPool2d, batchNorm2d, dropout, flatten or linear',
+        'create layers with conv2d, relu, maxPool2d, avgPool2d, batchNorm2d, dropout, flatten or linear',
     );
   }
   const { kind, ...options } = spec;

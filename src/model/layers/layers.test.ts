@@ -6,6 +6,7 @@ import { argmax, crossEntropy, rankOf, type SoftTargets, topClasses } from '../l
 import { sizeOf } from '../network.ts';
 import { drawKept } from './dropout.ts';
 import {
+  avgPool2d,
   batchNorm1d,
   batchNorm2d,
   conv2d,
@@ -70,6 +71,13 @@ describe('backward agrees with finite differences of forward', () => {
       [2, 4, 4],
     ],
     ['maxPool2d 2×3, stride 4', maxPool2d({ kernel: [2, 3], stride: 4 }), [1, 8, 9]],
+    ['avgPool2d 2', avgPool2d(2), [2, 5, 4]],
+    [
+      'avgPool2d 3, stride 1, overlapping, padding 1',
+      avgPool2d({ kernel: 3, stride: 1, padding: 1 }),
+      [2, 4, 4],
+    ],
+    ['avgPool2d 2×3, stride 4', avgPool2d({ kernel: [2, 3], stride: 4 }), [1, 8, 9]],
     ['flatten', flatten(), [2, 3, 2]],
     ['linear', linear(3), [5]],
     ['linear without bias', linear({ out: 1, bias: false }), [4]],
@@ -160,6 +168,20 @@ describe('maxPool2d', () => {
 
   test('rows and columns that fill no window are passed over', () => {
     expect(pool.outputShape(spec, [3, 5, 7])).toEqual([3, 2, 3]);
+  });
+});
+
+describe('avgPool2d', () => {
+  test('padding counts as zeros', () => {
+    const spec = avgPool2d({ kernel: 2, padding: 1 });
+    const input = tensor([1, 1, 2, 2], [4, -8, 12, 20]);
+    expect([...kindOf(spec).forward(spec, input, [], pass()).data]).toEqual([1, -2, 3, 5]);
+  });
+
+  test('rows and columns that fill no window are passed over', () => {
+    const spec = avgPool2d(2);
+    const input = tensor([1, 1, 3, 3], [1, 2, 9, 3, 6, 9, 9, 9, 9]);
+    expect(kindOf(spec).forward(spec, input, [], pass())).toEqual(tensor([1, 1, 1, 1], [3]));
   });
 });
 
@@ -323,6 +345,12 @@ describe('rejects', () => {
     ['a padding of 10⁶', () => conv2d({ out: 1, kernel: 1, padding: [0, 1e6] }), 'padding 1000000 is above'],
     ['a stride of 10⁶', () => conv2d({ out: 1, kernel: 1, stride: 1e6 }), 'stride 1000000 is above'],
     ['a pool of 10⁶', () => maxPool2d(1e6), 'maxPool2d: kernel 1000000 is above the limit of 1024'],
+    ['an average of 10⁶', () => avgPool2d(1e6), 'avgPool2d: kernel 1000000 is above the limit of 1024'],
+    [
+      'ceil mode',
+      () => avgPool2d({ kernel: 2, ceil: true } as never),
+      'avgPool2d: there is no argument "ceil"',
+    ],
     [
       'a bias that is text',
       () => conv2d({ out: 1, kernel: 1, bias: 'no' as never }),
@@ -338,6 +366,11 @@ describe('rejects', () => {
       'too much padding',
       () => maxPool2d({ kernel: 3, padding: 2 }),
       'maxPool2d: padding 2 is more than half the kernel 3',
+    ],
+    [
+      'too much padding of an average',
+      () => avgPool2d({ kernel: [4, 3], padding: 2 }),
+      'avgPool2d: padding 2 is more than half the kernel 4×3',
     ],
   ])('%s', (_name, build, message) => {
     expect(build).toThrow(UsageError);

@@ -31,6 +31,7 @@ export function linear(outOrOptions: number | LinearOptions): LinearSpec {
 
 export const linearKind: LayerKind<LinearSpec> = {
   kind: 'linear',
+  role: 'features',
 
   outputShape(spec, input, place) {
     if (input.length !== 1) {

@@ -13,6 +13,7 @@ export function relu(options: { readonly name?: string } = {}): ReluSpec {
 
 export const reluKind: LayerKind<ReluSpec> = {
   kind: 'relu',
+  role: 'pointwise',
   outputShape: (_spec, input) => input,
   parameters: () => [],
   multiplyAdds: () => 0,

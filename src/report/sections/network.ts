@@ -43,7 +43,7 @@ export function networkSection({ run, network }: Measured): Section {
     title: 'Network',
     body: html`${scroller('Drawing of the network', architectureSvg(network))}
 <p class="key"><span><span class="swatch input"></span>image</span> <span><span class="swatch conv"></span>convolution and ReLU</span>
-<span><span class="swatch pool"></span>max-pool</span> <span><span class="swatch linear"></span>linear</span></p>
+<span><span class="swatch pool"></span>pool</span> <span><span class="swatch linear"></span>linear</span></p>
 <p class="note">Each box is a layer's output. Its height and depth grow with the square root of H and W, its length with the
 square root of the number of channels.</p>
 ${scroller('Layers', table('Layers, with counts for one image', columns, rows, { totals }))}

@@ -2,7 +2,7 @@
 import type { Random } from '../../data/random.ts';
 import { UsageError } from '../../errors.ts';
 import { type Distribution, type Params, type ParamValue, sizeOf, valueAt } from '../distributions.ts';
-import { formatJson } from '../json.ts';
+import { formatPythonJson } from '../json.ts';
 import { drawPossible } from '../search-space.ts';
 import type { SampleRequest, Sampler } from './sampler.ts';
 
@@ -24,7 +24,7 @@ export function drawRandom({ space, fixed, random }: SampleRequest): Params {
     1,
   )!;
   throw new UsageError(
-    `none of ${attempts} points drawn from the space is possible, for example ${formatJson(reason)}: ` +
+    `none of ${attempts} points drawn from the space is possible, for example ${formatPythonJson(reason)}: ` +
       `${space.impossibility(reason) ?? 'this one is'}; remove candidates that do not fit together`,
   );
 }

@@ -14,7 +14,7 @@
  */
 import { checkOptions, checkWhole } from '../../options.ts';
 import { type Params, type ParamValue, sizeOf, toExternal, toInternal, valueAt } from '../distributions.ts';
-import { formatJson } from '../json.ts';
+import { formatPythonJson } from '../json.ts';
 import { lastStep, latestTrials } from '../lineage.ts';
 import type { Direction } from '../records.ts';
 import type { FrozenTrial } from '../replay.ts';
@@ -79,7 +79,7 @@ export function tpeSampler(options: TpeOptions = {}): Sampler {
 
 /** A key for a point of a space, without parameters that have a single value. */
 const keyOf = ({ parameters }: SearchSpace, params: Params): string =>
-  formatJson(
+  formatPythonJson(
     parameters.map(({ name, distribution }) => (sizeOf(distribution) > 1 ? params[name] : undefined)),
   );
 

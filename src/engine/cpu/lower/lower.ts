@@ -4,6 +4,7 @@ import { type Operation, readsVector } from '../plan/operations.ts';
 import type { ParameterLayout } from '../plan/parameters.ts';
 import type { Timeline } from '../plan/timeline.ts';
 import type { Rule } from '../plan/update.ts';
+import { lowerAveragePool } from './average-pool.ts';
 import { lowerBatchNorm } from './batch-norm.ts';
 import { lowerConvolution } from './convolution/convolution.ts';
 import { lowerDropout } from './dropout.ts';
@@ -23,6 +24,7 @@ const lowerings: {
   linear: (operation, context) => withOwnRelu(lowerLinear(operation, context), context),
   batchNorm: lowerBatchNorm,
   pool: lowerPool,
+  averagePool: lowerAveragePool,
   relu: lowerRelu,
   dropout: lowerDropout,
 };

@@ -1,6 +1,6 @@
 /** Max-pools that are not fused into a convolution, and the pooling code shared with convolutions. */
 import { bytePositions } from '../../../kernels/pooling.ts';
-import type { MaxPool2dSpec } from '../../../model/layer.ts';
+import type { MaxPool2dSpec, PoolSpec } from '../../../model/layer.ts';
 import { type Code, reluThreshold } from '../plan/code.ts';
 import type { MapShape } from '../plan/map-shape.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
@@ -19,19 +19,15 @@ export const winnerShape = (pool: MaxPool2dSpec, pooled: MapShape): MapShape =>
 export const poolKernel = (pool: MaxPool2dSpec): 'maxPool' | 'maxPoolLarge' =>
   hasByteWinners(pool) ? 'maxPool' : 'maxPoolLarge';
 
-/** The windows' arguments of the pooling kernels; `map` is the larger map, or its gradient. */
-export function poolWindows(
-  pool: MaxPool2dSpec,
+/** The windows' arguments of all pooling kernels; `map` is the larger map, or its gradient. */
+export function windowArguments(
+  pool: PoolSpec,
   map: MapBuffer,
   pooled: MapShape,
-  winners: MapBuffer,
   chunk: Chunk,
   image: number,
 ): Record<string, number> {
   return {
-    winners: winners.at(chunk, image),
-    winnerRow: winners.rowStride,
-    winnerPixel: winners.pixelStride,
     map: map.at(chunk, image),
     mapRow: map.rowStride,
     mapPixel: map.pixelStride,
@@ -48,6 +44,21 @@ export function poolWindows(
     paddingX: pool.padding[1],
   };
 }
+
+/** The windows' arguments of the kernels of max-pools. */
+export const poolWindows = (
+  pool: MaxPool2dSpec,
+  map: MapBuffer,
+  pooled: MapShape,
+  winners: MapBuffer,
+  chunk: Chunk,
+  image: number,
+): Record<string, number> => ({
+  ...windowArguments(pool, map, pooled, chunk, image),
+  winners: winners.at(chunk, image),
+  winnerRow: winners.rowStride,
+  winnerPixel: winners.pixelStride,
+});
 
 /** The gradient of a pool's input from the windows' arguments. `stays`: zeros in the map stay (`dxStays`). */
 export function poolBackward(

@@ -4,6 +4,7 @@ import { type KernelName, kernelNames, kernelParameters } from '../../../kernels
 import { kernelChecks } from '../../../kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../../../kernels/checks/check.ts';
 import {
+  avgPool2d,
   batchNorm2d,
   conv2d,
   dropout,
@@ -65,6 +66,7 @@ export const trainings: readonly Training[] = [
       batchNorm2d(),
       relu(),
       dropout(0.5),
+      avgPool2d(2),
       flatten(),
       linear(10),
     ]),

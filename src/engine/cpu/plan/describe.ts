@@ -72,6 +72,8 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return { layers, kind, forward: 'random factors', backward: 'same factors', blocks: 'by image' };
     case 'pool':
       return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
+    case 'averagePool':
+      return { layers, kind, forward: 'windows', backward: 'equal shares', blocks: 'by image' };
     case 'relu':
       return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
   }

@@ -11,6 +11,7 @@ import { bytePositions } from '../../../kernels/pooling.ts';
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import type { Conv2dSpec, MaxPool2dSpec, Network, NetworkLayer } from '../../../model/layer.ts';
 import {
+  type AveragePoolNode,
   type BatchNormNode,
   type ConvolutionNode,
   type DropoutNode,
@@ -50,6 +51,8 @@ export interface Linear extends Mapped<LinearNode> {
 
 export type Pool = Mapped<PoolNode>;
 
+export type AveragePool = Mapped<AveragePoolNode>;
+
 export type Relu = Mapped<ReluNode>;
 
 export interface BatchNorm extends Mapped<BatchNormNode> {
@@ -65,7 +68,7 @@ export interface BatchNorm extends Mapped<BatchNormNode> {
 
 export type Dropout = Mapped<DropoutNode>;
 
-export type Operation = Convolution | Linear | Pool | Relu | BatchNorm | Dropout;
+export type Operation = Convolution | Linear | Pool | AveragePool | Relu | BatchNorm | Dropout;
 
 export interface Operations {
   readonly network: Network;
@@ -148,6 +151,8 @@ function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Ope
       return { ...node, layers, input, output: input, view, places, running, matrix };
     }
     case 'pool':
+      return { ...node, layers, input, output };
+    case 'averagePool':
       return { ...node, layers, input, output };
     case 'relu':
     case 'dropout':

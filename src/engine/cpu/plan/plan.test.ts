@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { randomCase } from '../../../../test/cases.ts';
-import { randomImages } from '../../../../test/compare.ts';
+import { randomImages } from '../../../../test/expected.ts';
 import { nativeOf, targetsHere } from '../../../../test/native.ts';
 import { kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Network } from '../../../model/layer.ts';

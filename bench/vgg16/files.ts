@@ -1,0 +1,54 @@
+/** The files that all contestants read: VGG-16's weights, the same network as ONNX, images and labels. Node only. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Network } from '../../src/model/layer.ts';
+import { buildNetwork, type Sequential } from '../../src/model/network.ts';
+import { readHeader, safetensorsPieces } from '../../src/model/safetensors.ts';
+import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
+import { onnxModel } from './onnx.ts';
+
+export const side = 224;
+
+export const vgg16 = (): Sequential => vggOf('D', { dropout: 0.5 });
+
+export const vgg16Network = (): Network => buildNetwork(vgg16(), [3, side, side]);
+
+export const fileNames = {
+  /** 553 MB. */
+  weights: 'vgg16.safetensors',
+  onnx: 'vgg16.onnx',
+  /** Bytes, [N, 3, 224, 224]. */
+  pixels: 'pixels.bin',
+  /** Little-endian uint16, [N]. */
+  labels: 'labels.bin',
+} as const;
+
+export interface Vgg16Files extends AsyncDisposable {
+  readonly folder: string;
+}
+
+/** Writes the files for batches of up to `images` into a temporary folder, which disposal removes. */
+export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
+  const folder = await mkdtemp(join(tmpdir(), 'vggnet-bench-'));
+  const remove = (): Promise<void> => rm(folder, { recursive: true });
+  try {
+    const network = vgg16Network();
+    const pieces = safetensorsPieces(formulaWeights(network));
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const { pixels, labels } = formulaDataset(images, side);
+    await Promise.all([
+      writeFile(join(folder, fileNames.weights), pieces),
+      writeFile(
+        join(folder, fileNames.onnx),
+        onnxModel(network, readHeader(pieces[0]!, length), fileNames.weights),
+      ),
+      writeFile(join(folder, fileNames.pixels), pixels),
+      writeFile(join(folder, fileNames.labels), labels),
+    ]);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { folder, [Symbol.asyncDispose]: remove };
+}

@@ -1,0 +1,76 @@
+/**
+ * The contestants' side of a measurement: a process that opens VGG-16 for one kind of work, does it once, and then as
+ * often as asked. A process measures one thing, so that its peak memory belongs to it.
+ */
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { VggError } from '../../src/errors.ts';
+
+export interface JobOptions {
+  readonly command: 'predict' | 'step';
+  readonly batch: number;
+  readonly threads: number;
+  /** With the files of `files.ts`. */
+  readonly folder: string;
+}
+
+export interface Job {
+  /** For instance `native (AVX-512), 2 threads`, or a version. */
+  readonly description: string;
+  /** One step, or one forward pass: returns the logits [N, classes]. */
+  run(): Promise<Float32Array | undefined>;
+  /** Seconds from the process's start until it was done with each part of opening. */
+  readonly milestones?: Readonly<Record<string, number>>;
+}
+
+/** A contestant's first line: what it is, after its work was done once, or why it cannot do it. */
+export type Hello =
+  | {
+      readonly description: string;
+      /** Of the first image. */
+      readonly logits?: readonly number[];
+      readonly milestones?: Job['milestones'];
+    }
+  | { readonly rejected: string };
+
+/** Replies with `Hello`, then to `{ repetitions }` with the seconds of each, and to `{}` with its peak memory. */
+export async function serveJob<T extends JobOptions>(open: (options: T) => Promise<Job>): Promise<void> {
+  const reply = (value: object): boolean => process.stdout.write(`${JSON.stringify(value)}\n`);
+  let job: Job;
+  try {
+    job = await open(JSON.parse(process.argv[2]!) as T);
+    const logits = await job.run();
+    const { description, milestones } = job;
+    reply({
+      description,
+      ...(logits && { logits: [...logits.subarray(0, 1000)] }),
+      ...(milestones && { milestones: { ...milestones, run: performance.now() / 1000 } }),
+    });
+  } catch (error) {
+    if (!(error instanceof VggError)) throw error;
+    reply({ rejected: error.message });
+    process.exit();
+  }
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { repetitions } = JSON.parse(line) as { readonly repetitions?: number };
+    if (repetitions === undefined) {
+      reply({ peak: await peakMemory() });
+      continue;
+    }
+    const seconds = [];
+    for (let i = 0; i < repetitions; i++) {
+      const start = performance.now();
+      await job.run();
+      seconds.push((performance.now() - start) / 1000);
+    }
+    reply({ seconds });
+  }
+  process.exit();
+}
+
+/** Largest resident size in bytes; undefined where the system does not tell. (`maxRSS` would count the parent's, too.) */
+async function peakMemory(): Promise<number | undefined> {
+  const status = await readFile('/proc/self/status', 'utf8').catch(() => '');
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1];
+  return kilobytes === undefined ? undefined : 1024 * Number(kilobytes);
+}

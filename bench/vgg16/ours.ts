@@ -1,0 +1,45 @@
+/** Our side of the VGG-16 benchmark: a process with the library as a user calls it. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fromArrays } from '../../src/data/dataset.ts';
+import { dataLoader } from '../../src/data/loader.ts';
+import { compile } from '../../src/train/model.ts';
+import { sgd } from '../../src/train/optimizers.ts';
+import { fileNames, side, vgg16 } from './files.ts';
+import { type JobOptions, serveJob } from './job.ts';
+
+const seconds = (): number => performance.now() / 1000;
+const started = seconds();
+
+await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm' }) => {
+  const { command, batch, threads, device, folder } = options;
+  const model = await compile(vgg16(), { input: [3, side, side], device, threads, batchSize: batch });
+  const compiled = seconds();
+  await model.load(join(folder, fileNames.weights));
+  const { description } = model;
+  const milestones = { started, compiled, loaded: seconds() };
+  const pixels = new Uint8Array(await readFile(join(folder, fileNames.pixels))).subarray(
+    0,
+    batch * 3 * side * side,
+  );
+  if (command === 'predict') {
+    const images = Float32Array.from(pixels, (pixel) => pixel / 255);
+    return { description, milestones, run: async () => (await model.predict(images)).logits };
+  }
+  const labels = new Uint16Array(
+    new Uint8Array(await readFile(join(folder, fileNames.labels))).buffer,
+    0,
+    batch,
+  );
+  const loader = dataLoader(fromArrays(pixels, labels, [3, side, side]), { batchSize: batch });
+  const optimizer = sgd({ lr: 1e-4, momentum: 0.9 });
+  let epoch = 0;
+  return {
+    description,
+    milestones,
+    run: async () => {
+      await model.train(loader, { epoch: ++epoch, optimizer });
+      return undefined;
+    },
+  };
+});
