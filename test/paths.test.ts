@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest';
 import { dataDirectory } from '../src/data/cache.ts';
 import { UsageError } from '../src/errors.ts';
 import * as core from '../src/index.ts';
-import { loadWeights, saveWeights } from '../src/model/weight-files.ts';
+import { readWeights, writeWeights } from '../src/model/weight-files.ts';
 import * as node from '../src/node.ts';
 import { parseSpace } from '../src/tune/space.ts';
 import * as search from '../src/tune.ts';
@@ -27,8 +27,8 @@ const calls: Readonly<Record<string, (path: string) => unknown>> = {
   'trainSeeds, resumed': (resume) => library.trainSeeds(config, { resume }),
   readMetrics: library.readMetrics,
   openModel: library.openModel,
-  loadWeights: (path) => loadWeights(path, network),
-  saveWeights: (path) => saveWeights(path, new Map()),
+  readWeights: (path) => readWeights(path, network),
+  writeWeights: (path) => writeWeights(path, new Map()),
   reportRuns: (out) => library.reportRuns(['nowhere'], { out }),
   createStudy: (journal) => search.createStudy({ journal, name: 'a', direction: 'minimize' }),
   loadStudy: async (journal) => search.loadStudy({ journal, name: 'a' }),

@@ -54,20 +54,20 @@ async function find(
   // A sweep has its own number of steps.
   const { steps: _, ...config } = await chosenConfig(command);
   if (options.plot !== undefined) await checkWritable(options.plot, '--plot');
-  const [{ findLearningRate }, { fitOptionsOf, prepareTraining }] = await Promise.all([
+  const [{ findLearningRate }, { stepOptionsOf }, { optimizerOf, prepareTraining }] = await Promise.all([
     import('../train/lr-find.ts'),
+    import('../train/step-options.ts'),
     import('../runs/prepare.ts'),
   ]);
   const training = await prepareTraining(config, note);
   await using model = training.model;
-  const { optimizer, accumulate = 1, labelSmoothing = 0, clipNorm = 0, mixup = 0 } = fitOptionsOf(training);
   interruption.stopsItself = true;
   interruption.kept = 'A sweep saves nothing.';
   const found = await findLearningRate({
-    ...{ accumulate, labelSmoothing, clipNorm, mixup },
+    ...stepOptionsOf(training.config),
     model,
     loader: training.trainLoader,
-    optimizer,
+    optimizer: optimizerOf(training.config),
     from: options.from,
     to: options.to,
     steps: options.sweep,

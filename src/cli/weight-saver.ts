@@ -56,11 +56,11 @@ export function weightSaver(
       // The loop also writes a checkpoint when it is interrupted.
       async checkpoint({ loop, state }) {
         if (save !== undefined) {
-          const [{ testedWeights }, { saveWeights }] = await Promise.all([
+          const [{ testedWeights }, { writeWeights }] = await Promise.all([
             import('../runs/snapshots.ts'),
             import('../model/weight-files.ts'),
           ]);
-          await saveWeights(save, testedWeights(state), info?.());
+          await writeWeights(save, testedWeights(state), info?.());
         }
         say(loop.step === 0 ? `epoch ${loop.epoch - 1}` : `epoch ${loop.epoch}, step ${loop.step}`);
       },

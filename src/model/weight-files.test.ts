@@ -8,7 +8,7 @@ import type { Weights } from './layer.ts';
 import { flatten, linear } from './layers/index.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
-import { loadWeights, openWeights, readInfo, saveWeights } from './weight-files.ts';
+import { openWeights, readInfo, readWeights, writeWeights } from './weight-files.ts';
 import { partValues, sourceOf } from './weight-streams.ts';
 
 const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
@@ -37,8 +37,8 @@ afterAll(() => rm(folder, { recursive: true }));
 describe('weight files', () => {
   test('load what was saved and leave no temporary file', async () => {
     await writeFile(path, 'an older file');
-    await saveWeights(path, weights);
-    expect(await loadWeights(path, network)).toEqual({ weights });
+    await writeWeights(path, weights);
+    expect(await readWeights(path, network)).toEqual({ weights });
     expect(await readdir(folder)).toEqual(['weights.safetensors']);
   });
 
@@ -51,7 +51,7 @@ describe('weight files', () => {
     await truncate(path, header.length + length);
     await using handle = await open(path);
     const read = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'read');
-    await expect(loadWeights(path, network)).rejects.toThrow(
+    await expect(readWeights(path, network)).rejects.toThrow(
       /fc\.weight is \[1342177280\], expected \[2, 3\]/,
     );
     expect(read.mock.calls.length).toBe(2);
@@ -64,15 +64,15 @@ describe('weight files', () => {
 
   test('say which file is wrong, and why', async () => {
     await writeFile(path, fileOf({ 'fc.weight': { dtype: 'F32', shape: [7], data_offsets: [0, 0] } }));
-    await expect(loadWeights(path, network)).rejects.toThrow(DataError);
-    await expect(loadWeights(path, network)).rejects.toThrow(
+    await expect(readWeights(path, network)).rejects.toThrow(DataError);
+    await expect(readWeights(path, network)).rejects.toThrow(
       /weights\.safetensors: .*tensor "fc.weight": shape \[7\]/,
     );
-    await expect(loadWeights(join(folder, 'none'), network)).rejects.toThrow(
+    await expect(readWeights(join(folder, 'none'), network)).rejects.toThrow(
       /none cannot be read: no such file/,
     );
-    await expect(saveWeights(join(folder, 'none', 'file'), weights)).rejects.toThrow(UsageError);
-    await expect(saveWeights(folder, weights)).rejects.toThrow(UsageError);
+    await expect(writeWeights(join(folder, 'none', 'file'), weights)).rejects.toThrow(UsageError);
+    await expect(writeWeights(folder, weights)).rejects.toThrow(UsageError);
   });
 });
 
@@ -81,8 +81,8 @@ describe('parts of weight files', () => {
 
   test('are those of the values, whatever the source', async () => {
     const values = initialWeights(large, 5);
-    await saveWeights(path, sourceOfInitial(large, 5));
-    const loaded = await loadWeights(path, large);
+    await writeWeights(path, sourceOfInitial(large, 5));
+    const loaded = await readWeights(path, large);
     for (const [name, { data }] of values) expect(isEqual(loaded.weights.get(name)!.data, data)).toBe(true);
     await using file = await openWeights(path, large);
     expect([...file.shapes]).toEqual([
@@ -120,7 +120,7 @@ describe('parts of weight files', () => {
       ['fc.weight', { shape: [2, 3], data: Float32Array.from(numbers) }],
       ['fc.bias', { shape: [2], data: Float32Array.of(1, -1.5) }],
     ]);
-    expect([...(await loadWeights(path, network)).weights]).toEqual([...loaded]);
+    expect([...(await readWeights(path, network)).weights]).toEqual([...loaded]);
     await using file = await openWeights(path, network);
     const part = new Float32Array(3);
     await file.read('fc.weight', 2, part);
@@ -141,9 +141,9 @@ describe('parts of weight files', () => {
   });
 
   test('are not read on after an abort', async () => {
-    await saveWeights(path, weights);
+    await writeWeights(path, weights);
     const reason = new Error('stopped');
-    await expect(loadWeights(path, network, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    await expect(readWeights(path, network, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
   });
 
   test('leave no file if their source fails', async () => {
@@ -156,16 +156,16 @@ describe('parts of weight files', () => {
         await source.read(name, from, into);
       },
     };
-    await saveWeights(path, weights);
-    await expect(saveWeights(path, failing)).rejects.toBe(own);
-    expect(await loadWeights(path, network)).toEqual({ weights });
+    await writeWeights(path, weights);
+    await expect(writeWeights(path, failing)).rejects.toBe(own);
+    expect(await readWeights(path, network)).toEqual({ weights });
     expect(await readdir(folder)).toEqual(['weights.safetensors']);
   });
 });
 
 test('weights whose values do not match their shape are rejected before anything is written', async () => {
   const wrong: Weights = new Map([['a', { shape: [2], data: new Float32Array(3) }]]);
-  await expect(saveWeights(join(folder, 'wrong'), wrong)).rejects.toThrow(
+  await expect(writeWeights(join(folder, 'wrong'), wrong)).rejects.toThrow(
     'tensor "a": shape [2] needs 2 values, not 3',
   );
   expect(await readdir(folder)).not.toContain('wrong');

@@ -22,12 +22,12 @@ import { readAll, sourceOf, type WeightSource } from './weight-streams.ts';
  * Writes a safetensors file. A source is read by parts.
  * @throws UsageError if `path` cannot be written.
  */
-export async function saveWeights(
+export async function writeWeights(
   path: string,
   weights: Weights | WeightSource,
   info?: ModelInfo,
 ): Promise<void> {
-  checkPath('saveWeights: the file', path);
+  checkPath('writeWeights: the file', path);
   const source = sourceOf(weights);
   const header = headerOf(source.shapes, info ? { [infoKey]: formatInfo(info) } : {});
   try {
@@ -77,12 +77,12 @@ export interface LoadedWeights {
 }
 
 /** Reads all weights of a file to memory. @throws DataError like `openWeights` */
-export async function loadWeights(
+export async function readWeights(
   path: string,
   wanted: WantedNetwork,
   options: ReadOptions = {},
 ): Promise<LoadedWeights> {
-  await using file = await openWeights(checkPath('loadWeights: the file', path), wanted, options);
+  await using file = await openWeights(checkPath('readWeights: the file', path), wanted, options);
   const weights = await readAll(file, options.signal);
   return { weights, ...(file.info && { info: file.info }) };
 }

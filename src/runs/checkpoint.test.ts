@@ -13,7 +13,7 @@ import { flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { appendTensors } from '../model/tensor-files.ts';
-import { loadWeights } from '../model/weight-files.ts';
+import { readWeights } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
 import type { LoopState } from '../train/loop-state.ts';
 import {
@@ -288,11 +288,11 @@ describe('keeping', () => {
 describe('weights from a checkpoint', () => {
   test('come without the rest of the training', async () => {
     await writeCheckpoint(last, checkpoint);
-    expect(await loadWeights(last, network)).toEqual({ weights });
+    expect(await readWeights(last, network)).toEqual({ weights });
     const bytes = await readFile(last);
     bytes[bytes.length - 1]! ^= 1;
     await writeFile(last, bytes);
-    await expect(loadWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
+    await expect(readWeights(last, network)).rejects.toThrow(/last\.safetensors: damaged or cut short/);
   });
 
   test('are those of the newest undamaged one', async () => {
@@ -310,7 +310,7 @@ describe('weights from a checkpoint', () => {
 
   test('tensors of a training are rejected in other files', async () => {
     await writeFile(last, writeSafetensors(new Map([...weights, ...training]), { format: 'pt' }));
-    await expect(loadWeights(last, network)).rejects.toThrow(/optimizer\.exp_avg\.fc\.weight is unexpected/);
+    await expect(readWeights(last, network)).rejects.toThrow(/optimizer\.exp_avg\.fc\.weight is unexpected/);
   });
 });
 

@@ -1,6 +1,6 @@
 /** A model's weights in files (Node only). */
 import type { ModelInfo } from '../model/info.ts';
-import { openWeights, saveWeights as writeWeights } from '../model/weight-files.ts';
+import { openWeights, writeWeights } from '../model/weight-files.ts';
 import { checkArgument } from '../options.ts';
 import type { Model } from '../train/model.ts';
 

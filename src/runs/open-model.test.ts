@@ -11,7 +11,7 @@ import { DataError, UsageError } from '../errors.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
 import { sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
-import { readInfo, saveWeights as writeWeights } from '../model/weight-files.ts';
+import { readInfo, writeWeights } from '../model/weight-files.ts';
 import { compile } from '../train/model.ts';
 import { adam } from '../train/optimizers.ts';
 import { loadWeights, saveWeights } from './model-files.ts';

@@ -7,6 +7,7 @@ import type { OptimizerOptions, StepOptions } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import type { Model } from './model.ts';
+import { stepKeys, stepOptionsOf } from './step-options.ts';
 
 export interface FindOptions extends StepOptions {
   readonly model: Model;
@@ -55,11 +56,7 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
     steps: 'optional',
     signal: 'optional',
     onStep: 'optional',
-    accumulate: 'optional',
-    labelSmoothing: 'optional',
-    clipNorm: 'optional',
-    averageDecay: 'optional',
-    mixup: 'optional',
+    ...stepKeys,
   });
   const { model, loader, optimizer, from = 1e-6, to = 1, steps = 200, signal, onStep } = options;
   if (!(from > 0 && to > from && to < Infinity)) {
@@ -72,7 +69,8 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
       `lr-find: ${steps} steps are too few for a curve; use a whole number of at least 10`,
     );
   }
-  const { accumulate = 1, labelSmoothing = 0, clipNorm = 0, mixup = 0 } = options;
+  // Nothing tests the average of a sweep's weights.
+  const perStep = { ...stepOptionsOf(options), averageDecay: 0 };
   const rateOf = (step: number): number => from * (to / from) ** (step / (steps - 1));
   const points: RatePoint[] = [];
   const stop = new AbortController();
@@ -84,7 +82,7 @@ export async function findLearningRate(options: FindOptions): Promise<FoundRates
       const first = done;
       const count = Math.min(loader.length, steps - done);
       await model.train(loader, {
-        ...{ accumulate, labelSmoothing, clipNorm, mixup },
+        ...perStep,
         optimizer,
         epoch,
         steps: count,
