@@ -106,7 +106,8 @@ export function openCheckpoint(path: string, { signal }: ReadOptions = {}): Prom
 /** Reads a checkpoint to memory. @throws DataError that names the file and the problem. */
 export async function readCheckpoint(path: string, options: ReadOptions = {}): Promise<Checkpoint> {
   await using file = await openCheckpoint(path, options);
-  return inMemory(file, options);
+  // Awaited here, because the file is closed at the end.
+  return await inMemory(file, options);
 }
 
 async function inMemory(
