@@ -21,6 +21,7 @@ import type * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, reason, VggError } from '../errors.ts';
 import { parseJson } from '../json.ts';
+import type { OpenParts, PartWriter } from './parts.ts';
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
@@ -135,14 +136,6 @@ export async function writing<T>(path: string, step: () => T | Promise<T>): Prom
   }
 }
 
-/** A file that is being written. */
-export interface PartWriter {
-  /** Writes behind everything written so far. */
-  readonly append: (bytes: Uint8Array) => Promise<void>;
-  /** Replaces bytes from `position` on. */
-  readonly overwrite: (bytes: Uint8Array, position: number) => Promise<void>;
-}
-
 /**
  * Writes a file completely or not at all: `body` writes a temporary file, which is synced, then renamed.
  * @throws VggError that names the path and the reason, or what `body` throws; the old file is then unchanged.
@@ -252,22 +245,6 @@ export async function openAppend(path: string): Promise<AppendFile> {
     },
     close: () => file.close(),
   };
-}
-
-/** A file that is read by parts. */
-export interface PartReader {
-  readonly path: string;
-  /** In bytes, when it was opened. */
-  readonly size: number;
-  /**
-   * Fills `into` with the bytes from `position` on; returns how many there were: fewer only at the end of the file.
-   * @throws the system's error; pass it to `cannotRead`.
-   */
-  readonly read: (into: Uint8Array, position: number) => Promise<number>;
-}
-
-export interface OpenParts extends PartReader {
-  readonly close: () => Promise<void>;
 }
 
 /** Opens a file of any size. @throws DataError if it cannot be read. */

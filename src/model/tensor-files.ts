@@ -10,7 +10,8 @@ import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { check } from '../check.ts';
 import { DataError, VggError } from '../errors.ts';
-import { cannotRead, openParts, type PartReader, type PartWriter } from '../files/files.ts';
+import { cannotRead, openParts } from '../files/files.ts';
+import type { PartReader, PartWriter } from '../files/parts.ts';
 import { parseJson } from '../json.ts';
 import type { Shape } from './layer.ts';
 import {

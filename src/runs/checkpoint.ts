@@ -10,14 +10,8 @@ import { copyFile, link, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { DamagedRunError, DataError } from '../errors.ts';
-import {
-  checkReplaceable,
-  isMissing,
-  type PartReader,
-  temporaryBeside,
-  writeParts,
-  writing,
-} from '../files/files.ts';
+import { checkReplaceable, isMissing, temporaryBeside, writeParts, writing } from '../files/files.ts';
+import type { PartReader } from '../files/parts.ts';
 import type { ModelInfo } from '../model/info.ts';
 import { formatInfo, infoIn, infoKey } from '../model/info-text.ts';
 import type { Shape, Weights } from '../model/layer.ts';
