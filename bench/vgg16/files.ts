@@ -1,10 +1,12 @@
 /** The files that all contestants read: VGG-16's weights, the same network as ONNX, images and labels. Node only. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Network } from '../../src/model/layer.ts';
 import { buildNetwork, type Sequential } from '../../src/model/network.ts';
-import { readHeader, safetensorsPieces } from '../../src/model/safetensors.ts';
+import { headerOf, readHeader } from '../../src/model/safetensors.ts';
+import { writeWeights } from '../../src/model/weight-files.ts';
+import { shapesOf } from '../../src/model/weight-streams.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
 import { onnxModel } from './onnx.ts';
 
@@ -34,15 +36,13 @@ export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
   const remove = (): Promise<void> => rm(folder, { recursive: true });
   try {
     const network = vgg16Network();
-    const pieces = safetensorsPieces(formulaWeights(network));
-    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const weights = formulaWeights(network);
+    const path = join(folder, fileNames.weights);
+    await writeWeights(path, weights);
+    const header = readHeader(headerOf(shapesOf(weights), {}), (await stat(path)).size);
     const { pixels, labels } = formulaDataset(images, side);
     await Promise.all([
-      writeFile(join(folder, fileNames.weights), pieces),
-      writeFile(
-        join(folder, fileNames.onnx),
-        onnxModel(network, readHeader(pieces[0]!, length), fileNames.weights),
-      ),
+      writeFile(join(folder, fileNames.onnx), onnxModel(network, header, fileNames.weights)),
       writeFile(join(folder, fileNames.pixels), pixels),
       writeFile(join(folder, fileNames.labels), labels),
     ]);

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromArrays } from '../../src/data/dataset.ts';
 import { dataLoader } from '../../src/data/loader.ts';
+import { loadWeights } from '../../src/runs/model-files.ts';
 import { compile } from '../../src/train/model.ts';
 import { sgd } from '../../src/train/optimizers.ts';
 import { fileNames, side, vgg16 } from './files.ts';
@@ -15,7 +16,7 @@ await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm'
   const { command, batch, threads, device, folder } = options;
   const model = await compile(vgg16(), { input: [3, side, side], device, threads, batchSize: batch });
   const compiled = seconds();
-  await model.load(join(folder, fileNames.weights));
+  await loadWeights(model, join(folder, fileNames.weights));
   const { description } = model;
   const milestones = { started, compiled, loaded: seconds() };
   const pixels = new Uint8Array(await readFile(join(folder, fileNames.pixels))).subarray(
