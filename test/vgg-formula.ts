@@ -3,10 +3,11 @@
  * 138 million values take about a second. `golden/make_vgg.py` has the same formula; keep the two in step.
  */
 import { type Dataset, fromArrays } from '../src/data/dataset.ts';
-import type { Network, Weight, Weights } from '../src/model/layer.ts';
+import type { Network, Shape } from '../src/model/layer.ts';
 import { dropout, flatten, linear, relu } from '../src/model/layers/index.ts';
 import { parametersOf, type Sequential, sequential, sizeOf } from '../src/model/network.ts';
 import { configurations, type VggLetter, vggFeatures } from '../src/model/vgg.ts';
+import type { WeightSource } from '../src/model/weight-streams.ts';
 
 const classes = 1000;
 /** Streams of draws. A parameter has its position in the network, plus 64 for each time that a filter was drawn again. */
@@ -36,32 +37,36 @@ function mix(x: number): number {
 const draw = (stream: number, index: number): number => mix(index ^ mix(stream));
 
 /**
- * Uniform in ±sqrt(6 / fan in), which keeps the size of values (He et al. 2015); biases in ±0.1. `attempts` says how often
- * each filter was drawn again.
+ * Values from `from` on of a parameter: uniform in ±sqrt(6 / fan in), which keeps the size of values (He et al. 2015);
+ * biases in ±0.1. `attempts` says how often each filter was drawn again.
  */
-export function formulaWeight(
-  parameter: number,
-  shape: readonly number[],
+export function fillFormula(
+  { parameter, shape }: { readonly parameter: number; readonly shape: Shape },
+  from: number,
+  into: Float32Array,
   attempts?: ArrayLike<number>,
-): Float32Array<ArrayBuffer> {
+): void {
   const size = sizeOf(shape.slice(1));
   const scale = Math.fround(shape.length === 1 ? 0.1 : Math.sqrt(6 / size));
-  const values = new Float32Array(sizeOf(shape));
-  for (let first = 0; first < values.length; first += size) {
-    const key = mix(parameter + 64 * (attempts?.[first / size] ?? 0));
+  const end = from + into.length;
+  for (let at = from; at < end; ) {
+    const filter = Math.floor(at / size);
+    const key = mix(parameter + 64 * (attempts?.[filter] ?? 0));
     // 24 bits times a float32 is exact in float64, so the only rounding is to float32, as in the script.
-    for (let i = first; i < first + size; i++) values[i] = ((mix(i ^ key) >>> 8) / 2 ** 23 - 1) * scale;
+    for (const stop = Math.min(end, (filter + 1) * size); at < stop; at++) {
+      into[at - from] = ((mix(at ^ key) >>> 8) / 2 ** 23 - 1) * scale;
+    }
   }
-  return values;
 }
 
-export function formulaWeights(network: Network): Weights {
-  return new Map(
-    parametersOf(network).map(({ name, shape }, parameter): [string, Weight] => [
-      name,
-      { shape, data: formulaWeight(parameter, shape) },
-    ]),
-  );
+/** All parameters by name, computed as they are read. */
+export function formulaWeights(network: Network): WeightSource {
+  const parameters = parametersOf(network);
+  const places = new Map(parameters.map(({ name, shape }, parameter) => [name, { parameter, shape }]));
+  return {
+    shapes: new Map(parameters.map(({ name, shape }) => [name, shape])),
+    read: async (name, from, into) => fillFormula(places.get(name)!, from, into),
+  };
 }
 
 /** Two images in turns, with a label each: a pattern of 8×8 cells in each channel, under noise. */

@@ -6,15 +6,16 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { dataLoader } from '../src/data/loader.ts';
-import type { Network, Weight, Weights } from '../src/model/layer.ts';
-import { parametersOf } from '../src/model/network.ts';
+import type { Network, Weights } from '../src/model/layer.ts';
+import { buildNetwork, parametersOf } from '../src/model/network.ts';
 import { readSafetensors } from '../src/model/safetensors.ts';
 import type { VggLetter } from '../src/model/vgg.ts';
+import type { WeightSource } from '../src/model/weight-streams.ts';
 import { compile, type Model } from '../src/train/model.ts';
 import { sgd } from '../src/train/optimizers.ts';
 import { expectAllClose } from './allclose.ts';
 import { noNative } from './native.ts';
-import { formulaDataset, formulaPlaces, formulaWeight, vggOf } from './vgg-formula.ts';
+import { fillFormula, formulaDataset, formulaPlaces, vggOf } from './vgg-formula.ts';
 
 const golden = readSafetensors(readFileSync(new URL('golden/vgg.safetensors', import.meta.url)));
 const settings = JSON.parse(golden.metadata.settings!) as {
@@ -46,23 +47,25 @@ function goldenTensor(name: string): Float32Array {
   return found.data;
 }
 
-/** The value of each parameter: the formula's, except what is stored of the convolutions. */
-function goldenWeights(letter: VggLetter, network: Network): Weights {
+/** The parameters: the formula's, except what is stored of the convolutions. */
+function goldenWeights(letter: VggLetter, network: Network): WeightSource {
   const biases = goldenTensor(`${letter}/biases`);
   const attempts = goldenTensor(`${letter}/attempts`);
+  const fills = new Map<string, (from: number, into: Float32Array) => void>();
   let channel = 0;
-  return new Map(
-    parametersOf(network).map(({ name, shape }, parameter): [string, Weight] => {
-      const end = channel + shape[0]!;
-      if (name.startsWith('classifier')) return [name, { shape, data: formulaWeight(parameter, shape) }];
-      if (name.endsWith('weight')) {
-        return [name, { shape, data: formulaWeight(parameter, shape, attempts.subarray(channel, end)) }];
-      }
-      const data = biases.slice(channel, end);
+  for (const [parameter, { name, shape }] of parametersOf(network).entries()) {
+    const end = channel + shape[0]!;
+    const own = name.startsWith('features') ? attempts.subarray(channel, end) : undefined;
+    if (own && name.endsWith('bias')) {
+      const values = biases.subarray(channel, end);
+      fills.set(name, (from, into) => into.set(values.subarray(from, from + into.length)));
       channel = end;
-      return [name, { shape, data }];
-    }),
-  );
+    } else fills.set(name, (from, into) => fillFormula({ parameter, shape }, from, into, own));
+  }
+  return {
+    shapes: new Map(parametersOf(network).map(({ name, shape }) => [name, shape])),
+    read: async (name, from, into) => fills.get(name)!(from, into),
+  };
 }
 
 /** A row for each parameter: norm, largest absolute value, samples. */
@@ -75,16 +78,15 @@ function goldenRows(name: string): { norm: number; largest: number; samples: Flo
   });
 }
 
-interface Options {
-  readonly device: 'native' | 'wasm';
-  readonly batchSize: number;
-  readonly dropout: number;
-}
-
-async function openModel({ letter, side }: Case, { dropout, ...options }: Options): Promise<Model> {
-  const model = await compile(vggOf(letter, { dropout }), { input: [3, side, side], threads: 2, ...options });
-  await model.setWeights(goldenWeights(letter, model.network));
-  return model;
+function openModel(
+  { letter, side }: Case,
+  options: { device: 'native' | 'wasm'; purpose: 'predict' | 'train'; batchSize: number; dropout: number },
+): Promise<Model> {
+  const { dropout, ...rest } = options;
+  const network = vggOf(letter, { dropout });
+  const input = [3, side, side] as const;
+  const weights = goldenWeights(letter, buildNetwork(network, input));
+  return compile(network, { input, weights, threads: 2, ...rest });
 }
 
 /** Norm, largest value and samples of each tensor, relative to its largest value. */
@@ -128,13 +130,23 @@ describe.each(['native', 'wasm'] as const)('%s', (device) => {
 
     test.skipIf(skipped(of))(`logits of ${letter} at ${side}²`, minutes(10), async () => {
       // Dropout changes training only.
-      await using model = await openModel(of, { device, batchSize: settings.images, dropout: 0.5 });
+      await using model = await openModel(of, {
+        device,
+        purpose: 'predict',
+        batchSize: settings.images,
+        dropout: 0.5,
+      });
       const { logits } = await model.predict(imagesOf(dataset(settings.images).pixels));
       expectAllClose(logits, goldenTensor(`${key}/logits`), 1e-5, 'logits');
     });
 
     test.skipIf(skipped(of))(`gradients of ${letter} at ${side}²`, minutes(10), async () => {
-      await using model = await openModel(of, { device, batchSize: settings.images, dropout: 0 });
+      await using model = await openModel(of, {
+        device,
+        purpose: 'train',
+        batchSize: settings.images,
+        dropout: 0,
+      });
       const { pixels, labels } = dataset(settings.images);
       const { loss, gradients } = await model.gradients(imagesOf(pixels), labels);
       expectAllClose([loss], goldenTensor(`${key}/loss`), 1e-5, 'loss');
@@ -146,7 +158,7 @@ describe.each(['native', 'wasm'] as const)('%s', (device) => {
     const { letter, side } = of;
     test.skipIf(skipped(of))(`a step of SGD of ${letter} at ${side}²`, minutes(10), async () => {
       const { images, lr, momentum } = settings.step;
-      await using model = await openModel(of, { device, batchSize: images, dropout: 0 });
+      await using model = await openModel(of, { device, purpose: 'train', batchSize: images, dropout: 0 });
       const loader = dataLoader(formulaDataset(images, side), { batchSize: images });
       const { losses } = await model.train(loader, { epoch: 1, optimizer: sgd({ lr, momentum }) });
       expectAllClose(losses, goldenTensor(`${letter}/${side}/step/loss`), 1e-5, 'loss');
@@ -154,7 +166,8 @@ describe.each(['native', 'wasm'] as const)('%s', (device) => {
       expectRows(weights, goldenRows(`${letter}/${side}/step/weights`), 1e-6, 'weight');
       const before = goldenWeights(letter, model.network);
       for (const [name, { data }] of weights) {
-        const start = before.get(name)!.data;
+        const start = new Float32Array(data.length);
+        await before.read(name, 0, start);
         for (let i = 0; i < data.length; i++) data[i]! -= start[i]!;
       }
       expectRows(weights, goldenRows(`${letter}/${side}/step/updates`), 1e-4, 'update');

@@ -1,12 +1,11 @@
 /** The files that all contestants read: VGG-16's weights, the same network as ONNX, images and labels. Node only. */
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Network } from '../../src/model/layer.ts';
 import { buildNetwork, type Sequential } from '../../src/model/network.ts';
 import { headerOf, readHeader } from '../../src/model/safetensors.ts';
-import { writeWeights } from '../../src/model/weight-files.ts';
-import { shapesOf } from '../../src/model/weight-streams.ts';
+import { saveWeights } from '../../src/model/weight-files.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
 import { onnxModel } from './onnx.ts';
 
@@ -37,11 +36,11 @@ export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
   try {
     const network = vgg16Network();
     const weights = formulaWeights(network);
-    const path = join(folder, fileNames.weights);
-    await writeWeights(path, weights);
-    const header = readHeader(headerOf(shapesOf(weights), {}), (await stat(path)).size);
+    const start = headerOf(weights.shapes, {});
+    const header = readHeader(start, start.length + 4 * network.parameterCount);
     const { pixels, labels } = formulaDataset(images, side);
     await Promise.all([
+      saveWeights(join(folder, fileNames.weights), weights),
       writeFile(join(folder, fileNames.onnx), onnxModel(network, header, fileNames.weights)),
       writeFile(join(folder, fileNames.pixels), pixels),
       writeFile(join(folder, fileNames.labels), labels),

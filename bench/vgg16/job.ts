@@ -14,13 +14,21 @@ export interface JobOptions {
   readonly folder: string;
 }
 
+/** Seconds of the parts of opening: from the process's start to the end of imports, … */
+export interface Opening {
+  readonly modules: number;
+  /** … of compiling without loading, which includes most of the planning, … */
+  readonly compile: number;
+  /** … and of reading the weights and storing them. */
+  readonly load: number;
+}
+
 export interface Job {
   /** For instance `native (AVX-512), 2 threads`, or a version. */
   readonly description: string;
   /** One step, or one forward pass: returns the logits [N, classes]. */
   run(): Promise<Float32Array | undefined>;
-  /** Seconds from the process's start until it was done with each part of opening. */
-  readonly milestones?: Readonly<Record<string, number>>;
+  readonly opening?: Opening;
 }
 
 /** A contestant's first line: what it is, after its work was done once, or why it cannot do it. */
@@ -29,7 +37,9 @@ export type Hello =
       readonly description: string;
       /** Of the first image. */
       readonly logits?: readonly number[];
-      readonly milestones?: Job['milestones'];
+      readonly opening?: Opening;
+      /** Seconds. */
+      readonly firstRun: number;
     }
   | { readonly rejected: string };
 
@@ -39,16 +49,19 @@ export async function serveJob<T extends JobOptions>(open: (options: T) => Promi
   let job: Job;
   try {
     job = await open(JSON.parse(process.argv[2]!) as T);
+    const opened = performance.now();
     const logits = await job.run();
-    const { description, milestones } = job;
+    const firstRun = (performance.now() - opened) / 1000;
+    const { description, opening } = job;
     reply({
       description,
       ...(logits && { logits: [...logits.subarray(0, 1000)] }),
-      ...(milestones && { milestones: { ...milestones, run: performance.now() / 1000 } }),
-    });
+      ...(opening && { opening }),
+      firstRun,
+    } satisfies Hello);
   } catch (error) {
     if (!(error instanceof VggError)) throw error;
-    reply({ rejected: error.message });
+    reply({ rejected: error.message } satisfies Hello);
     process.exit();
   }
   for await (const line of createInterface({ input: process.stdin })) {

@@ -98,8 +98,9 @@ def main():
     options = json.loads(sys.argv[1])
     torch.set_num_threads(options["threads"])
     run = work_of(options)
+    opened = time.perf_counter()
     logits = run()
-    hello = {"description": f"PyTorch {torch.__version__}"}
+    hello = {"description": f"PyTorch {torch.__version__}", "firstRun": time.perf_counter() - opened}
     reply(hello | ({} if logits is None else {"logits": logits[0].tolist()}))
     for line in sys.stdin:
         seconds = []

@@ -3,16 +3,14 @@ import { type Bar, mostVgg16Seconds } from '../bars.ts';
 import { summarize } from '../contest.ts';
 import { fixed, log } from '../print.ts';
 import { type Ours, start } from './contestants.ts';
+import type { Opening } from './job.ts';
 
 /** Seconds of one program. */
-interface Start {
+interface Start extends Opening {
   readonly whole: number;
+  readonly firstRun: number;
   /** At most: compiling and the first pass also do other things. */
   readonly planning: number;
-  readonly modules: number;
-  readonly compile: number;
-  readonly load: number;
-  readonly firstRun: number;
 }
 
 async function measureStart(device: Ours, threads: number, folder: string): Promise<Start | undefined> {
@@ -22,17 +20,8 @@ async function measureStart(device: Ours, threads: number, folder: string): Prom
   if (running === undefined) return undefined;
   const later = await running.time(3);
   await running.close();
-  const { started = 0, compiled = 0, loaded = 0, run = 0 } = running.hello.milestones ?? {};
-  const compile = compiled - started;
-  const firstRun = run - loaded;
-  return {
-    whole,
-    planning: compile + firstRun - later,
-    modules: started,
-    compile,
-    load: loaded - compiled,
-    firstRun,
-  };
+  const { opening = { modules: 0, compile: 0, load: 0 }, firstRun } = running.hello;
+  return { whole, ...opening, firstRun, planning: opening.compile + firstRun - later };
 }
 
 /** Measures `n` programs that compile VGG-16, load its weights and classify an image. */
