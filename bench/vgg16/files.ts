@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Network } from '../../src/model/layer.ts';
 import { buildNetwork, type Sequential } from '../../src/model/network.ts';
 import { headerOf, readHeader } from '../../src/model/safetensors.ts';
-import { saveWeights } from '../../src/model/weight-files.ts';
+import { writeWeights } from '../../src/model/weight-files.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
 import { onnxModel } from './onnx.ts';
 
@@ -40,7 +40,7 @@ export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
     const header = readHeader(start, start.length + 4 * network.parameterCount);
     const { pixels, labels } = formulaDataset(images, side);
     await Promise.all([
-      saveWeights(join(folder, fileNames.weights), weights),
+      writeWeights(join(folder, fileNames.weights), weights),
       writeFile(join(folder, fileNames.onnx), onnxModel(network, header, fileNames.weights)),
       writeFile(join(folder, fileNames.pixels), pixels),
       writeFile(join(folder, fileNames.labels), labels),
