@@ -97,7 +97,7 @@ describe('a run', () => {
 
   test('of a killed process can be opened, which removes leftovers', async () => {
     const program = `
-      import { createRun } from ${JSON.stringify(new URL('folder.ts', import.meta.url).href)};
+      import { createRun } from ${JSON.stringify(new URL('run.ts', import.meta.url).href)};
       import { parseConfig } from ${JSON.stringify(new URL('../train/config.ts', import.meta.url).href)};
       await createRun(process.argv[1], parseConfig({}, ''));
       process.kill(process.pid, 'SIGKILL');`;
