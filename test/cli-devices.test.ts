@@ -9,7 +9,17 @@ import { noNative, targetsHere } from './native.ts';
 import { jsonLines, quickVgg, vgg } from './run-vgg.ts';
 
 /** Kernels that compute nothing: they move and compare. */
-const movers = ['loadImage', 'im2col', 'maxPool', 'reluBackward', 'unpool2', 'unpool4', 'fill', 'transpose'];
+const movers = [
+  'loadImage',
+  'im2col',
+  'maxPool',
+  'maxPoolLarge',
+  'reluBackward',
+  'unpool2',
+  'unpool4',
+  'fill',
+  'transpose',
+];
 
 describe('vgg doctor', () => {
   interface Report {

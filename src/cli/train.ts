@@ -167,7 +167,8 @@ async function runSeeds(
       ...(series !== undefined && (resume === undefined ? { folder: series } : { resume: series })),
       onSeed({ folder }) {
         follower = follow({ folder, series, save: undefined, report, json }, interruption);
-        return follower;
+        const { onStart, callbacks, onEnd } = follower;
+        return { onStart, callbacks, onEnd };
       },
       onNotice: note,
       signal: interruption.signal,

@@ -102,8 +102,11 @@ test('a finished series takes more seeds and more steps', async () => {
   const folder = join(root, 'more');
   await trainSeeds(small, { seeds: 1, folder, ...quiet });
   // The same config is no change.
-  const more = await trainSeeds(small, { seeds: 2, resume: folder, ...quiet });
+  const trained: number[] = [];
+  const onSeed = ({ seed }: { seed: number }) => void trained.push(seed) as undefined;
+  const more = await trainSeeds(small, { seeds: 2, resume: folder, onSeed, ...quiet });
   expect(accuracies(more)).toHaveLength(2);
+  expect(trained).toEqual([8]);
   const longer = await trainSeeds({ steps: 6 }, { resume: folder, ...quiet });
   // Without a folder, nothing is written.
   const whole = await trainSeeds({ ...small, steps: 6 }, { seeds: 2, ...quiet });
@@ -115,6 +118,11 @@ test.each<[string, () => Promise<unknown>, string]>([
   ['no number of seeds', () => trainSeeds({}, {}), 'trainSeeds: the option seeds is missing'],
   ['no seeds', () => trainSeeds({}, { seeds: 0 }), 'trainSeeds: seeds 0 is not a whole number ≥ 1'],
   ['an empty folder', () => trainSeeds({}, { seeds: 1, folder: '' }), 'trainSeeds: the folder'],
+  [
+    'an unknown callback',
+    () => trainSeeds(small, { seeds: 1, onSeed: () => ({ onEnds: () => {} }) as never }),
+    'trainSeeds: onSeed: there is no option "onEnds"',
+  ],
   ['a wrong option', () => trainSeeds({ lr: -1 }, { seeds: 1 }), 'trainSeeds: config: lr: -1 is not'],
 ])('%s is refused', async (_, call, message) => {
   await expect(call()).rejects.toThrow(UsageError);

@@ -9,7 +9,7 @@ import { checkPath } from '../paths.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
 import { percent } from '../words.ts';
-import { isRun, readRun } from './folder.ts';
+import { isRun, type RunRecord, readRun } from './folder.ts';
 import { finalAccuracy } from './records.ts';
 import { resumedConfig } from './resume.ts';
 import {
@@ -73,13 +73,14 @@ export async function trainSeeds(config: TrainConfigInput, options: SeedsOptions
   const { seeds, folder, resume } = options;
   for (const path of [folder, resume]) if (path !== undefined) checkPath('trainSeeds: the folder', path);
   if (seeds !== undefined) checkWhole('trainSeeds', 'seeds', seeds, 1, mostSeeds);
+  const given = parseConfig(config, 'trainSeeds: config');
   if (resume !== undefined) {
     const series = await resumedSeries(resume, config, seeds);
     await writeSeries(resume, series);
     return trainAll(resume, series, config, options);
   }
   if (seeds === undefined) throw new UsageError('trainSeeds: the option seeds is missing');
-  const series = { config: parseConfig(config, 'trainSeeds: config'), seeds };
+  const series = { config: given, seeds };
   if (folder === undefined) return trainAll(undefined, series, {}, options);
   await createSeries(folder, series);
   try {
@@ -126,7 +127,7 @@ async function trainAll(
     const started = own !== undefined && isRun(own);
     const known = started ? await readRun(own) : undefined;
     let testAccuracy: number | undefined;
-    if (known?.state === 'finished' && changes.epochs === undefined && changes.steps === undefined) {
+    if (known?.state === 'finished' && !isLonger(known, ofEach(changes))) {
       testAccuracy = finalAccuracy(known);
       onNotice(`${own} is finished${testAccuracy === undefined ? '' : `: ${percent(testAccuracy)}`}.`);
     } else {
@@ -139,6 +140,12 @@ async function trainAll(
   return { runs, ...meanAndDeviation(known) };
 }
 
+/** Whether changes move the end of a run. */
+function isLonger({ config, status }: RunRecord, changes: TrainConfigInput): boolean {
+  const { epochs, steps } = resumedConfig(config, changes, status?.step);
+  return epochs !== config.epochs || steps !== config.steps;
+}
+
 /** Starts or continues one seed. Returns its test accuracy. */
 async function trainSeed(
   config: TrainConfigInput,
@@ -149,7 +156,13 @@ async function trainSeed(
   }: { readonly seed: number; readonly folder: string | undefined; readonly started: boolean },
   { onSeed, onNotice, signal }: SeedsOptions,
 ): Promise<number | undefined> {
-  const { onEnd, ...callbacks } = onSeed?.({ seed, folder }) ?? {};
+  const given = onSeed?.({ seed, folder }) ?? {};
+  checkOptions<SeedCallbacks>('trainSeeds: onSeed', given, {
+    onStart: 'optional',
+    callbacks: 'optional',
+    onEnd: 'optional',
+  });
+  const { onEnd, ...callbacks } = given;
   const result = await runTraining(config, {
     ...callbacks,
     ...(folder !== undefined && (started ? { resume: folder } : { folder })),
