@@ -56,7 +56,8 @@ export function lowerOperation(i: number, plan: LoweringPlan): Lowered {
     ...buffers.of(i),
     layout,
     worker,
-    images: segment.levels[level]!.images,
+    images: timeline.byTasks ? timeline.batch : segment.levels[level]!.images,
+    byTasks: timeline.byTasks,
     training: timeline.training,
     adjacent:
       !timeline.byTasks &&

@@ -16,6 +16,8 @@ export interface LoweringContext extends OperationBuffers {
   readonly worker: number;
   /** Most images in a chunk. */
   readonly images: number;
+  /** Whether few images go operation by operation, each divided into tasks. */
+  readonly byTasks: boolean;
   /** Whether a backward pass follows. */
   readonly training: boolean;
   /** Whether the backward pass of a chunk directly follows its forward pass. */

@@ -26,6 +26,8 @@ export interface OperationBuffers {
   scratchMap(shape: MapShape, halo: Halo): MapBuffer;
   /** A worker's memory during a pass of the operation. */
   working(floats: number, ...passes: ('forward' | 'backward')[]): Place;
+  /** All workers' memory during the operation's forward phases, by tasks. */
+  together(floats: number): Place;
   /** A worker's memory from the forward to the backward pass of a chunk, which follow each other. */
   kept(floats: number): Place;
   /** A worker's memory for all chunks of a backward phase. */
@@ -64,12 +66,10 @@ export class PlanBuffers implements Buffers {
   readonly recomputed: ReadonlySet<number>;
   readonly #list: readonly Operation[];
   readonly #timeline: Timeline;
-  readonly #batch: number;
 
-  constructor(list: readonly Operation[], input: MapShape, timeline: Timeline, batch: number) {
+  constructor(list: readonly Operation[], input: MapShape, timeline: Timeline) {
     this.#list = list;
     this.#timeline = timeline;
-    this.#batch = batch;
     const { training, byTasks } = timeline;
     const canRecompute = (i: number): boolean => i + 1 < list.length && !timeline.isBarrier(i + 1);
     this.recomputed = new Set(
@@ -194,7 +194,7 @@ export class PlanBuffers implements Buffers {
   }
 
   #batchMap(shape: MapShape, halo: Halo, from: number, to: number, byHost = false): MapBuffer {
-    return this.#buffer(this.shared, shape, halo, this.#batch, 'batch', [{ from, to }], byHost);
+    return this.#buffer(this.shared, shape, halo, this.#timeline.batch, 'batch', [{ from, to }], byHost);
   }
 
   #chunkMap(
@@ -252,6 +252,7 @@ export class PlanBuffers implements Buffers {
           floats,
           passes.map((pass) => at(pass === 'forward' ? forward : backward)),
         ),
+      together: (floats) => this.shared.allocate(floats, [at(timeline.forwardPhase(i))]),
       kept: (floats) => this.scratch.allocate(floats, [{ from: forward, to: backward }]),
       accumulator: (floats) => this.scratch.allocate(floats, [this.#backwardPhaseTimes(segment, i)]),
     };

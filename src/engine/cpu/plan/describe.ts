@@ -2,7 +2,7 @@
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import { forwardTiles, poolsInTransform } from '../lower/convolution/geometry.ts';
 import { columnRows } from '../lower/convolution/im2col.ts';
-import { winogradBlock } from '../lower/convolution/winograd.ts';
+import { winogradBlock } from '../lower/convolution/winograd-blocks.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
 import { slotCount } from './parameters.ts';
 import { chunkImages } from './timeline.ts';

@@ -89,7 +89,7 @@ function layOut(layout: ParameterLayout, { batch, mode, inPlace }: PlanRequest, 
   const { operations, threads } = layout;
   const { list, input } = operations;
   const timeline = timelineOf(list, batch, mode === 'train');
-  const buffers = new PlanBuffers(list, input, timeline, batch);
+  const buffers = new PlanBuffers(list, input, timeline);
   const barriers = new Map<number, BatchBarrier>();
   const lowered = list.map((_, i) => {
     const operation = lowerOperation(i, { layout, timeline, buffers, worker, inPlace });

@@ -40,6 +40,8 @@ export interface Segment {
 }
 
 export interface Timeline {
+  /** Images. */
+  readonly batch: number;
   /** Number of operations. */
   readonly length: number;
   readonly training: boolean;
@@ -126,6 +128,7 @@ export function timelineOf(list: readonly Operation[], batch: number, training: 
     return { segment, level: Math.max(0, level) };
   });
   return {
+    batch,
     length,
     training,
     byTasks,

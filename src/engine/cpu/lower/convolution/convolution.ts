@@ -10,14 +10,15 @@ import { type Code, type Emit, reluThreshold } from '../../plan/code.ts';
 import { type Chunk, imagesOf, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
-import { clearHalo, type Lowered, type LoweringContext } from '../lowering.ts';
+import { clearHalo, type Lowered, type LoweringContext, type ParallelTasks } from '../lowering.ts';
 import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
 import type { ConvolutionWeights } from './derived.ts';
 import { directAlgorithm } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
 import { im2colAlgorithm } from './im2col.ts';
 import { sparseGradients } from './sparse.ts';
-import { blockExceedsImage, winogradAlgorithm } from './winograd.ts';
+import { Winograd } from './winograd.ts';
+import { blockExceedsImage } from './winograd-blocks.ts';
 
 /** The inputs of an algorithm. */
 export interface ConvolutionMaps {
@@ -54,9 +55,15 @@ export interface ConvolutionGradients {
 export interface ConvolutionAlgorithm extends ConvolutionGradients {
   forwardBlocks(images: number, parts: number): Block[];
   forward(code: Code, chunk: Chunk, block: Block): void;
+  /** The forward pass of a few images, if not a task per block. */
+  forwardTasks?(chunk: Chunk): ParallelTasks | undefined;
 }
 
-const algorithms = { winograd: winogradAlgorithm, direct: directAlgorithm, im2col: im2colAlgorithm };
+const algorithms = {
+  winograd: (maps: ConvolutionMaps): ConvolutionAlgorithm => new Winograd(maps),
+  direct: directAlgorithm,
+  im2col: im2colAlgorithm,
+};
 
 export function lowerConvolution(operation: Convolution, context: LoweringContext): Lowered {
   const { full, relu, pool, output } = operation;
@@ -125,10 +132,13 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
       if (pools) for (let image = 0; image < chunk.count; image++) poolForward(code, chunk, image);
     },
     forwardTasks(chunk, parts) {
-      const blocks = algorithm.forwardBlocks(chunk.count, parts);
-      const convolve = blocks.map((block) => (code: Code) => algorithm.forward(code, chunk, block));
-      if (!pools) return [convolve];
-      return [convolve, eachImage(chunk, (code, image) => poolForward(code, chunk, image))];
+      const convolve = algorithm.forwardTasks?.(chunk) ?? [
+        algorithm
+          .forwardBlocks(chunk.count, parts)
+          .map((block) => (code: Code) => algorithm.forward(code, chunk, block)),
+      ];
+      if (!pools) return convolve;
+      return [...convolve, eachImage(chunk, (code, image) => poolForward(code, chunk, image))];
     },
     backward(code, chunk, slot, first) {
       const step = expands ? together : chunk.count;

@@ -1,108 +1,184 @@
 /**
  * A 3×3 convolution of stride 1 by Winograd's transforms (`kernels/winograd-schemes.ts`): tiles of 4×4 or 2×2 outputs, in
- * blocks that stay in the second-level cache with the weights or are large enough to read the weights for; 36 or 16
- * matrix products between two transforms. The output transform includes ReLU and a pool of 2 or 4. Both gradients use
- * the same scheme.
+ * blocks; 36 or 16 matrix products between two transforms. The output transform includes ReLU and a pool of 2 or 4. Both
+ * gradients use the same scheme.
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
 import { type Code, reluThreshold } from '../../plan/code.ts';
 import { unevenStride } from '../../plan/map-shape.ts';
 import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
-import type { Convolution } from '../../plan/operations.ts';
-import { type Block, cutBlocks } from '../blocks.ts';
-import type { ConvolutionAlgorithm, ConvolutionMaps } from './convolution.ts';
+import { cut } from '../../plan/timeline.ts';
+import { type Block, cutBlocks, type Piece } from '../blocks.ts';
+import type { ParallelTasks } from '../lowering.ts';
+import type { ConvolutionAlgorithm, ConvolutionMaps, First } from './convolution.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
+import { weightsStay, winogradBlock } from './winograd-blocks.ts';
 
-/** Share of the second-level cache for a block's transformed inputs and outputs and the weights. */
-const cacheShare = 0.87;
+/** The most tiles whose planes are divided between tasks. */
+const tilesTogether = 256;
 
-/** Fewest tiles of a block for which weights are kept in that cache. */
-const fewestTiles = 16;
+/** Planes of such a task. */
+const planesOfTask = 2;
 
-/** Tiles of a block if weights do not stay in the cache: enough to be worth reading them. */
-const tilesForWeights = 32;
-
-/**
- * The most tiles of a block, in whole rows: as many as stay in the second-level cache with the weights between the
- * transforms, or a fixed number if those are too few. With `parts` > 1, a block never crosses an image; otherwise blocks
- * continue in the next image if an image does not fit whole.
- */
-export function winogradBlock(
-  { input, full, scheme }: Convolution,
-  cacheFloats: number,
-  { rows, columns }: Tiles,
-  parts = 1,
-): number {
-  const { planes } = scheme!;
-  const rowFloats = columns * planes * (input.stored + full.stored);
-  const fitting = Math.floor((cacheShare * cacheFloats - planes * input.stored * full.stored) / rowFloats);
-  const enough = fitting * columns >= fewestTiles;
-  const blockRows = enough ? fitting : Math.max(1, Math.floor(tilesForWeights / columns));
-  const withinImage = parts > 1 || fitting >= rows;
-  return columns * (withinImage ? Math.min(blockRows, Math.ceil(rows / parts)) : blockRows);
+/** The patches that a transform reads: of a map, from its first tile's row and column on. */
+interface Patches {
+  readonly map: MapBuffer;
+  readonly columns: number;
+  readonly top: number;
+  readonly left: number;
 }
 
-/** Whether a block has more tiles than an image, so that several images share one. */
-export function blockExceedsImage(operation: Convolution, cacheFloats: number): boolean {
-  if (operation.forward !== 'winograd') return false;
-  const tiles = forwardTiles(operation);
-  return winogradBlock(operation, cacheFloats, tiles) > tiles.rows * tiles.columns;
+/** Matrices [planes][tiles][channels] before and after a product. */
+interface Product {
+  readonly from: Matrix;
+  readonly to: Matrix;
 }
 
-export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
-  const { operation, context, derived, fullMap, fullGradient, winners } = maps;
-  const { spec, input, full, pool, matrix } = operation;
-  const scheme = operation.scheme!;
-  const { tile, planes } = scheme;
-  const { training, x, y, dx } = context;
-  const { parameters } = context.layout;
-  const { cacheFloats } = context.layout.operations;
-  const [paddingY, paddingX] = spec.padding;
-  const threshold = reluThreshold(operation.relu);
-  const fused = poolsInTransform(operation);
-  const tiles = forwardTiles(operation);
-  const inputTiles = tilesOf(scheme, input);
-  const blockOf = (of: Tiles, parts: number): number => winogradBlock(operation, cacheFloats, of, parts);
-  const largestBlock = Math.max(...[tiles, inputTiles].flatMap((of) => [of.columns, blockOf(of, 1)]));
-
-  const backward = training && operation.backward === 'winograd';
-  /** Working memory [planes][tiles][channels] of two products, which take turns. */
-  const tilePlanes = (...channels: number[]): Matrix[] => {
-    // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
-    const planeStride = (rowStride: number): number => largestBlock * rowStride + 16;
-    const floats = planes * planeStride(Math.max(...channels));
-    const place: Place = context.working(floats, 'forward', ...(backward ? (['backward'] as const) : []));
-    return channels.map((rowStride) => ({ place, rowStride, planeStride: planeStride(rowStride) }));
-  };
-  const [inputPlanes, gradientPlanes] = tilePlanes(input.stored, full.stored) as [Matrix, Matrix];
-  const [outputPlanes, inputGradientPlanes] = tilePlanes(full.stored, input.stored) as [Matrix, Matrix];
-  const weightStride = unevenStride(input.stored);
-  const weightPlaneStride = full.stored * weightStride + 16;
+export class Winograd implements ConvolutionAlgorithm {
+  readonly #maps: ConvolutionMaps;
+  readonly #tiles: Tiles;
+  readonly #inputTiles: Tiles;
+  readonly #forward: Product;
+  /** In the same memory. */
+  readonly #backward: Product;
+  /** Memory of all workers; absent if a worker computes a block on its own. */
+  readonly #together: Product | undefined;
   /** Sums of A dY Aᵀ ⊙ Bᵀ d B, [planes][filters][channels], until a chunk is finished. */
-  const weightPlanes = backward ? context.working(planes * weightPlaneStride, 'backward') : undefined;
+  readonly #weightPlanes: Matrix | undefined;
+  readonly #prefetched: Place;
 
-  const prefetched = context.working(1, 'forward', 'backward');
+  constructor(maps: ConvolutionMaps) {
+    const { operation, context } = maps;
+    const { input, full, backward } = operation;
+    const { layout, training, byTasks, images } = context;
+    const { planes } = operation.scheme!;
+    this.#maps = maps;
+    this.#tiles = forwardTiles(operation);
+    this.#inputTiles = tilesOf(operation.scheme!, input);
+    const hasBackward = training && backward === 'winograd';
+    const passes = hasBackward ? (['forward', 'backward'] as const) : (['forward'] as const);
+    const matrices = (tiles: number, allocate: (floats: number) => Place): [Product, Product] => {
+      // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
+      const planeStride = (rowStride: number): number => tiles * rowStride + 16;
+      const floats = planes * planeStride(Math.max(input.stored, full.stored));
+      const [first, second] = [allocate(floats), allocate(floats)];
+      const matrix = (place: Place, rowStride: number): Matrix => {
+        return { place, rowStride, planeStride: planeStride(rowStride) };
+      };
+      return [
+        { from: matrix(first, input.stored), to: matrix(second, full.stored) },
+        { from: matrix(first, full.stored), to: matrix(second, input.stored) },
+      ];
+    };
+    if (byTasks && !weightsStay(operation, layout.operations.cacheFloats)) {
+      const { rows, columns } = this.#tiles;
+      const tiles = Math.min(images * rows * columns, Math.max(columns, tilesTogether));
+      [this.#together] = matrices(tiles, context.together);
+    }
+    // By tasks, these are for blocks of the backward pass.
+    const largest = Math.max(
+      ...[this.#tiles, this.#inputTiles].flatMap((of) => [of.columns, this.#largestBlock(of, 1)]),
+    );
+    const usesBlocks = hasBackward || !this.#together;
+    [this.#forward, this.#backward] = matrices(usesBlocks ? largest : 0, (floats) =>
+      context.working(floats, ...passes),
+    );
+    if (hasBackward) {
+      const rowStride = unevenStride(input.stored);
+      const planeStride = full.stored * rowStride + 16;
+      const place = context.working(planes * planeStride, 'backward');
+      this.#weightPlanes = { place, rowStride, planeStride };
+    }
+    this.#prefetched = context.working(1, 'forward', 'backward');
+  }
 
-  /** Transforms a block of a map; if it has left the cache, it is first fetched in the order of memory. */
-  const toPlanes = (
+  #largestBlock(tiles: Tiles, parts: number): number {
+    const { operation, context } = this.#maps;
+    return winogradBlock(operation, context.layout.operations.cacheFloats, tiles, parts);
+  }
+
+  #blocks(images: number, tiles: Tiles, parts: number): Block[] {
+    return cutBlocks(images, tiles.rows, tiles.columns, this.#largestBlock(tiles, parts));
+  }
+
+  forwardBlocks(images: number, parts: number): Block[] {
+    return this.#blocks(images, this.#tiles, parts);
+  }
+
+  weightBlocks(images: number, parts: number): Block[] {
+    return this.#blocks(images, this.#tiles, parts);
+  }
+
+  inputBlocks(images: number, parts: number): Block[] {
+    return this.#blocks(images, this.#inputTiles, parts);
+  }
+
+  forward(code: Code, chunk: Chunk, { pieces, size }: Block): void {
+    this.#toPlanes(code, 'Input', this.#forward.from, chunk, pieces, this.#inputPatches);
+    this.#multiplyForward(code, this.#forward, size, 0, this.#planes);
+    this.#toOutput(code, this.#forward.to, chunk, pieces);
+  }
+
+  /**
+   * The forward pass of a few images whose weights do not stay in the cache: tasks for rows of tiles transform, tasks for
+   * planes multiply, so that each plane's weights are read by one task.
+   */
+  forwardTasks(chunk: Chunk): ParallelTasks | undefined {
+    if (!this.#together) return undefined;
+    const { rows, columns } = this.#tiles;
+    const { from, to } = this.#together;
+    return cutBlocks(chunk.count, rows, columns, tilesTogether).flatMap(({ pieces, size }) => {
+      const singles = pieces.flatMap((piece) => rowsOf(piece, columns));
+      return [
+        singles.map((piece) => (code: Code) => {
+          this.#toPlanes(code, 'Input', from, chunk, [piece], this.#inputPatches);
+        }),
+        cut(0, this.#planes, planesOfTask).map(({ first, count }) => (code: Code) => {
+          this.#multiplyForward(code, { from, to }, size, first, count);
+        }),
+        singles.map((piece) => (code: Code) => this.#toOutput(code, to, chunk, [piece])),
+      ];
+    });
+  }
+
+  get #planes(): number {
+    return this.#maps.operation.scheme!.planes;
+  }
+
+  get #inputPatches(): Patches {
+    const { operation, context } = this.#maps;
+    const [top, left] = operation.spec.padding;
+    return { map: context.x, columns: this.#tiles.columns, top, left };
+  }
+
+  #multiplyForward(code: Code, { from, to }: Product, rows: number, first: number, planes: number): void {
+    const { operation, derived } = this.#maps;
+    const { input, full } = operation;
+    multiply(code, from, derived.forward, to, {
+      ...{ first, planes, rows },
+      ...{ columns: full.stored, depth: input.stored },
+    });
+  }
+
+  /** Transforms tiles of a map; if it has left the cache, it is first fetched in the order of memory. */
+  #toPlanes(
     code: Code,
     purpose: 'Input' | 'Gradient',
-    planesOf: Matrix,
-    map: MapBuffer,
+    to: Matrix,
     chunk: Chunk,
-    block: Block,
-    columns: number,
-    offsetY: number,
-    offsetX: number,
-  ): void => {
+    pieces: readonly Piece[],
+    { map, columns, top, left }: Patches,
+  ): void {
+    const { operation, context } = this.#maps;
+    const { tile, patch } = operation.scheme!;
     // Values of a patch that reach beyond its tile.
-    const overlap = purpose === 'Input' ? scheme.patch - tile : 0;
-    for (const { image, row, rows, before } of block.pieces) {
-      const first = map.at(chunk, image, row * tile - offsetY, -offsetX);
-      if (map.floats > cacheFloats) {
+    const overlap = purpose === 'Input' ? patch - tile : 0;
+    for (const { image, row, rows, before } of pieces) {
+      const first = map.at(chunk, image, row * tile - top, -left);
+      if (map.floats > context.layout.operations.cacheFloats) {
         code.call('prefetchRows', {
-          out: prefetched.at,
+          out: this.#prefetched.at,
           map: first,
           mapRow: map.rowStride,
           rows: rows * tile + overlap,
@@ -110,9 +186,9 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         });
       }
       code.call(`winograd${tile}${purpose}`, {
-        out: planesOf.place.at + before * planesOf.rowStride,
-        planeStride: planesOf.planeStride,
-        tileStride: planesOf.rowStride,
+        out: to.place.at + before * to.rowStride,
+        planeStride: to.planeStride,
+        tileStride: to.rowStride,
         map: first,
         rowStride: map.rowStride,
         pixelStride: map.pixelStride,
@@ -121,148 +197,172 @@ export function winogradAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         channels: map.shape.stored,
       });
     }
-  };
+  }
 
-  return {
-    forwardBlocks: (images, parts) => cutBlocks(images, tiles.rows, tiles.columns, blockOf(tiles, parts)),
-    forward(code, chunk, block) {
-      const [from, to] = [inputPlanes, outputPlanes];
-      toPlanes(code, 'Input', from, x, chunk, block, tiles.columns, paddingY, paddingX);
-      multiply(code, planes, from, derived.forward, to, block.size, full.stored, input.stored);
-      for (const { image, row, rows, before } of block.pieces) {
-        const size = fused ? pool!.kernel[0] : 1;
-        const target = fused ? y : fullMap!;
-        const firstRow = (row * tile) / size;
-        const kernel =
-          tile === 4 && size === 4 ? 'winograd4OutputPool4' : (`winograd${tile}OutputPool2` as const);
-        code.call(fused ? kernel : `winograd${tile}Output`, {
-          planes: to.place.at + before * to.rowStride,
-          planeStride: to.planeStride,
-          tileStride: to.rowStride,
-          map: target.at(chunk, image, firstRow),
-          rowStride: target.rowStride,
-          pixelStride: target.pixelStride,
-          tileRows: rows,
-          tileColumns: tiles.columns,
-          channels: full.stored,
-          height: target.shape.height - firstRow,
-          width: target.shape.width,
-          ...(fused && {
-            winners: winners!.at(chunk, image, firstRow),
-            winnerRow: winners!.rowStride,
-            winnerPixel: winners!.pixelStride,
-          }),
-          bias: parameters.at + matrix.bias,
-          threshold,
-        });
-      }
-    },
-    weightBlocks(images, parts) {
-      return this.forwardBlocks(images, parts);
-    },
-    weightGradient(code, chunk, blocks, slot, first) {
-      blocks.forEach((block, index) => {
-        toPlanes(code, 'Input', inputPlanes, x, chunk, block, tiles.columns, paddingY, paddingX);
-        toPlanes(code, 'Gradient', outputPlanes, fullGradient!, chunk, block, tiles.columns, 0, 0);
-        code.call('gemmTN', {
-          out: weightPlanes!.at,
-          outStride: weightStride,
-          outPlane: weightPlaneStride,
-          left: outputPlanes.place.at,
-          leftStride: outputPlanes.rowStride,
-          leftPlane: outputPlanes.planeStride,
-          right: inputPlanes.place.at,
-          rightStride: inputPlanes.rowStride,
-          rightPlane: inputPlanes.planeStride,
-          planes,
-          rows: full.stored,
-          columns: input.stored,
-          depth: block.size,
-          accumulate: Number(!first.ofChunk || index > 0),
-        });
-        block.pieces.forEach(({ image, row, rows }, piece) => {
-          if (!spec.bias) return;
-          const gradient = fullGradient!;
-          code.call('sumPixels', {
-            out: slot + matrix.bias,
-            map: gradient.at(chunk, image, row * tile),
-            mapRow: gradient.rowStride,
-            mapPixel: gradient.pixelStride,
-            rows: Math.min(rows * tile, full.height - row * tile),
-            columns: full.width,
-            channels: full.stored,
-            accumulate: Number(!first.ofSlot || index > 0 || piece > 0),
-          });
-        });
+  /** Transforms products back to the map, with ReLU and pool. */
+  #toOutput(code: Code, from: Matrix, chunk: Chunk, pieces: readonly Piece[]): void {
+    const { operation, context, fullMap, winners } = this.#maps;
+    const { pool, matrix, full, relu } = operation;
+    const { tile } = operation.scheme!;
+    const fused = poolsInTransform(operation);
+    const size = fused ? pool!.kernel[0] : 1;
+    const target = fused ? context.y : fullMap!;
+    const pooled =
+      tile === 4 && size === 4 ? 'winograd4OutputPool4' : (`winograd${tile}OutputPool2` as const);
+    for (const { image, row, rows, before } of pieces) {
+      const firstRow = (row * tile) / size;
+      code.call(fused ? pooled : `winograd${tile}Output`, {
+        planes: from.place.at + before * from.rowStride,
+        planeStride: from.planeStride,
+        tileStride: from.rowStride,
+        map: target.at(chunk, image, firstRow),
+        rowStride: target.rowStride,
+        pixelStride: target.pixelStride,
+        tileRows: rows,
+        tileColumns: this.#tiles.columns,
+        channels: full.stored,
+        height: target.shape.height - firstRow,
+        width: target.shape.width,
+        ...(fused && {
+          winners: winners!.at(chunk, image, firstRow),
+          winnerRow: winners!.rowStride,
+          winnerPixel: winners!.pixelStride,
+        }),
+        bias: context.layout.parameters.at + matrix.bias,
+        threshold: reluThreshold(relu),
       });
-    },
-    finishChunk(code, slot, first) {
-      code.call(`winograd${tile}WeightGradient`, {
-        out: weightPlanes!.at,
-        planeStride: weightPlaneStride,
-        rowStride: weightStride,
-        weights: slot + matrix.offset,
-        filterStride: matrix.rowStride,
-        filters: full.stored,
+    }
+  }
+
+  weightGradient(code: Code, chunk: Chunk, blocks: readonly Block[], slot: number, first: First): void {
+    const { operation, fullGradient } = this.#maps;
+    const { full, input } = operation;
+    const [inputs, gradients] = [this.#forward.from, this.#forward.to];
+    const out = this.#weightPlanes!;
+    const gradientPatches = { map: fullGradient!, columns: this.#tiles.columns, top: 0, left: 0 };
+    blocks.forEach(({ pieces, size }, index) => {
+      this.#toPlanes(code, 'Input', inputs, chunk, pieces, this.#inputPatches);
+      this.#toPlanes(code, 'Gradient', gradients, chunk, pieces, gradientPatches);
+      code.call('gemmTN', {
+        ...operand('out', out),
+        ...operand('left', gradients),
+        ...operand('right', inputs),
+        planes: this.#planes,
+        rows: full.stored,
+        columns: input.stored,
+        depth: size,
+        accumulate: Number(!first.ofChunk || index > 0),
+      });
+      pieces.forEach((piece, i) => {
+        this.#biasGradient(code, chunk, piece, slot, !first.ofSlot || index > 0 || i > 0);
+      });
+    });
+  }
+
+  #biasGradient(
+    code: Code,
+    chunk: Chunk,
+    { image, row, rows }: Piece,
+    slot: number,
+    accumulate: boolean,
+  ): void {
+    const { operation, fullGradient } = this.#maps;
+    const { spec, full, matrix } = operation;
+    if (!spec.bias) return;
+    const { tile } = operation.scheme!;
+    const { rowStride, pixelStride } = fullGradient!;
+    code.call('sumPixels', {
+      out: slot + matrix.bias,
+      map: fullGradient!.at(chunk, image, row * tile),
+      mapRow: rowStride,
+      mapPixel: pixelStride,
+      rows: Math.min(rows * tile, full.height - row * tile),
+      columns: full.width,
+      channels: full.stored,
+      accumulate: Number(accumulate),
+    });
+  }
+
+  finishChunk(code: Code, slot: number, first: boolean): void {
+    const { input, full, matrix, scheme } = this.#maps.operation;
+    const { place, planeStride, rowStride } = this.#weightPlanes!;
+    code.call(`winograd${scheme!.tile}WeightGradient`, {
+      out: place.at,
+      planeStride,
+      rowStride,
+      weights: slot + matrix.offset,
+      filterStride: matrix.rowStride,
+      filters: full.stored,
+      channels: input.stored,
+      accumulate: Number(!first),
+    });
+  }
+
+  inputGradient(code: Code, chunk: Chunk, { pieces, size }: Block): void {
+    const { operation, context, derived, fullGradient } = this.#maps;
+    const { input, full, spec } = operation;
+    const { x, masksInput } = context;
+    const dx = context.dx!;
+    const { tile } = operation.scheme!;
+    const { from, to } = this.#backward;
+    const { columns } = this.#inputTiles;
+    const [top, left] = [2 - spec.padding[0], 2 - spec.padding[1]];
+    this.#toPlanes(code, 'Input', from, chunk, pieces, { map: fullGradient!, columns, top, left });
+    multiply(code, from, derived.backward!, to, {
+      ...{ first: 0, planes: this.#planes, rows: size },
+      ...{ columns: input.stored, depth: full.stored },
+    });
+    for (const { image, row, rows, before } of pieces) {
+      code.call(`winograd${tile}OutputMasked`, {
+        planes: to.place.at + before * to.rowStride,
+        planeStride: to.planeStride,
+        tileStride: to.rowStride,
+        map: dx.at(chunk, image, row * tile),
+        rowStride: dx.rowStride,
+        pixelStride: dx.pixelStride,
+        tileRows: rows,
+        tileColumns: columns,
         channels: input.stored,
-        accumulate: Number(!first),
+        height: input.height - row * tile,
+        width: input.width,
+        activation: x.at(chunk, image, row * tile),
+        activationRow: x.rowStride,
+        activationPixel: x.pixelStride,
+        threshold: reluThreshold(masksInput),
       });
-    },
-    inputBlocks: (images, parts) =>
-      cutBlocks(images, inputTiles.rows, inputTiles.columns, blockOf(inputTiles, parts)),
-    inputGradient(code, chunk, block) {
-      const [from, to] = [gradientPlanes, inputGradientPlanes];
-      const { columns } = inputTiles;
-      toPlanes(code, 'Input', from, fullGradient!, chunk, block, columns, 2 - paddingY, 2 - paddingX);
-      multiply(code, planes, from, derived.backward!, to, block.size, input.stored, full.stored);
-      for (const { image, row, rows, before } of block.pieces) {
-        code.call(`winograd${tile}OutputMasked`, {
-          planes: to.place.at + before * to.rowStride,
-          planeStride: to.planeStride,
-          tileStride: to.rowStride,
-          map: dx!.at(chunk, image, row * tile),
-          rowStride: dx!.rowStride,
-          pixelStride: dx!.pixelStride,
-          tileRows: rows,
-          tileColumns: columns,
-          channels: input.stored,
-          height: input.height - row * tile,
-          width: input.width,
-          activation: x.at(chunk, image, row * tile),
-          activationRow: x.rowStride,
-          activationPixel: x.pixelStride,
-          threshold: reluThreshold(context.masksInput),
-        });
-      }
-    },
-  };
+    }
+  }
 }
 
-/** The products [tiles][depth] · [depth][columns]. */
+/** The single rows of a piece. */
+const rowsOf = ({ image, row, rows, before }: Piece, columns: number): Piece[] =>
+  Array.from({ length: rows }, (_, i) => ({ image, row: row + i, rows: 1, before: before + i * columns }));
+
+/** Arguments of a product for the matrix `name`, from plane `first` on. */
+const operand = <Name extends 'out' | 'left' | 'right'>(
+  name: Name,
+  { place, rowStride, planeStride }: Matrix,
+  first = 0,
+): { readonly [K in Name | `${Name}Stride` | `${Name}Plane`]: number } =>
+  ({
+    [name]: place.at + first * planeStride,
+    [`${name}Stride`]: rowStride,
+    [`${name}Plane`]: planeStride,
+  }) as { readonly [K in Name | `${Name}Stride` | `${Name}Plane`]: number };
+
+/** The products [tiles][depth] · [depth][columns] of `planes` planes from `first` on. */
 function multiply(
   code: Code,
-  planes: number,
   left: Matrix,
   right: Matrix,
   out: Matrix,
-  rows: number,
-  columns: number,
-  depth: number,
+  { first, ...size }: Readonly<Record<'first' | 'planes' | 'rows' | 'columns' | 'depth', number>>,
 ): void {
   code.call('gemmNN', {
-    out: out.place.at,
-    outStride: out.rowStride,
-    outPlane: out.planeStride,
-    left: left.place.at,
-    leftStride: left.rowStride,
-    leftPlane: left.planeStride,
-    right: right.place.at,
-    rightStride: right.rowStride,
-    rightPlane: right.planeStride,
-    planes,
-    rows,
-    columns,
-    depth,
+    ...operand('out', out, first),
+    ...operand('left', left, first),
+    ...operand('right', right, first),
+    ...size,
     accumulate: 0,
   });
 }

@@ -3,7 +3,7 @@ import { conv2d, flatten, linear, relu } from '../../../../model/layers/index.ts
 import { buildNetwork, sequential } from '../../../../model/network.ts';
 import { type Convolution, planOperations } from '../../plan/operations.ts';
 import { forwardTiles } from './geometry.ts';
-import { winogradBlock } from './winograd.ts';
+import { winogradBlock } from './winograd-blocks.ts';
 
 const wide = conv2d({ out: 128, kernel: 3, padding: 1 });
 const network = buildNetwork(sequential([wide, relu(), wide, flatten(), linear({ out: 10 })]), [3, 32, 32]);
