@@ -91,19 +91,22 @@ const losesHalo = (map: MapBuffer | undefined): map is MapBuffer => map?.shares 
 
 /** Fills the halo of a chunk's images with zeros, if other buffers use the map's memory. */
 export function clearHalo(code: Code, map: MapBuffer | undefined, chunk: Chunk): void {
+  for (let image = 0; image < chunk.count; image++) clearImageHalo(code, map, chunk, image);
+}
+
+/** The same for one image of the chunk. */
+export function clearImageHalo(code: Code, map: MapBuffer | undefined, chunk: Chunk, image: number): void {
   if (!losesHalo(map)) return;
   const { shape, halo, rowStride } = map;
   const fill = (out: number, rows: number, length: number): void => {
     if (rows > 0 && length > 0) code.call('fill', { out, outRow: rowStride, rows, length, value: 0 });
   };
   const [left, right] = [halo.left * shape.stored, halo.right * shape.stored];
-  for (let image = 0; image < chunk.count; image++) {
-    const corner = map.at(chunk, image, -halo.top, -halo.left);
-    // The end of a row and the start of the next are adjacent.
-    fill(corner, 1, halo.top * rowStride + left);
-    fill(map.at(chunk, image, 0, shape.width), shape.height - 1, right + left);
-    fill(map.at(chunk, image, shape.height - 1, shape.width), 1, right + halo.bottom * rowStride);
-  }
+  const corner = map.at(chunk, image, -halo.top, -halo.left);
+  // The end of a row and the start of the next are adjacent.
+  fill(corner, 1, halo.top * rowStride + left);
+  fill(map.at(chunk, image, 0, shape.width), shape.height - 1, right + left);
+  fill(map.at(chunk, image, shape.height - 1, shape.width), 1, right + halo.bottom * rowStride);
 }
 
 /** Applies the operation's ReLU to the gradient of its output, if the next operation does not. */

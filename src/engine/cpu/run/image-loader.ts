@@ -35,6 +35,8 @@ export class ImageLoader {
   #fused: FusedTransform | undefined;
   /** An image to mix with another. */
   #partner: Float32Array = new Float32Array(0);
+  /** An image in the layout of the map; between its values are zeros. */
+  #values: Float32Array = new Float32Array(0);
 
   constructor(input: MapShape, kernels: KernelLibrary, table: number) {
     this.#input = input;
@@ -92,10 +94,11 @@ export class ImageLoader {
     this.#load(call, batch, i, image);
     for (let y = 0; y < height; y++) {
       const start = at + y * call.rowStride;
+      const mixed = this.#floats.slice(start, start + row);
       for (let x = 0; x < row; x++) {
-        const own = this.#floats[start + x]!;
-        this.#floats[start + x] = own * batch.ownShare + this.#partner[y * row + x]! * (1 - batch.ownShare);
+        mixed[x] = mixed[x]! * batch.ownShare + this.#partner[y * row + x]! * (1 - batch.ownShare);
       }
+      this.#floats.set(mixed, start);
     }
   }
 
@@ -154,13 +157,17 @@ export class ImageLoader {
     const { channels, height, width } = this.#input;
     const from = at * channels * height * width;
     const to = call.map + i * call.imageStride;
+    // Copied at once, with the zeros between rows: V8 is slow with single values of memory that can grow.
+    const floats = (height - 1) * call.rowStride + width * call.pixelStride;
+    if (this.#values.length !== floats) this.#values = new Float32Array(floats);
+    const [values, read] = [this.#values, source.values];
     for (let c = 0; c < channels; c++) {
       for (let y = 0; y < height; y++) {
-        for (let x = 0; x < width; x++) {
-          this.#floats[to + y * call.rowStride + x * call.pixelStride + c] =
-            source.values[from + (c * height + y) * width + x]!;
-        }
+        const start = from + (c * height + y) * width;
+        let into = y * call.rowStride + c;
+        for (let x = 0; x < width; x++, into += call.pixelStride) values[into] = read[start + x]!;
       }
     }
+    this.#floats.set(values, to);
   }
 }

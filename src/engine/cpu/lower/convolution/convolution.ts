@@ -7,10 +7,10 @@
  */
 
 import { type Code, type Emit, reluThreshold } from '../../plan/code.ts';
-import { type Chunk, imagesOf, type MapBuffer, noHalo } from '../../plan/maps.ts';
+import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
-import { clearHalo, type Lowered, type LoweringContext, type ParallelTasks } from '../lowering.ts';
+import { clearImageHalo, type Lowered, type LoweringContext, type ParallelTasks } from '../lowering.ts';
 import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
 import type { ConvolutionWeights } from './derived.ts';
 import { directAlgorithm } from './direct.ts';
@@ -101,7 +101,7 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
   const expands = fullGradient !== undefined && fullGradient !== dy;
   const expandGradient = (code: Code, chunk: Chunk, image: number): void => {
     const gradient = fullGradient!;
-    clearHalo(code, gradient, imagesOf(chunk)[image]!);
+    clearImageHalo(code, gradient, chunk, image);
     if (pool) {
       const windows = {
         ...pooledWindows(chunk, image, gradient),

@@ -10,7 +10,7 @@ const cacheShare = 0.87;
 const fewestTiles = 16;
 
 /** Tiles of a block if weights do not stay in the cache: enough to be worth reading them. */
-const tilesForWeights = Number(process.env.TFW ?? 32);
+const tilesForWeights = 128;
 
 /** Tiles whose planes fit the cache beside the weights; negative if these alone do not fit. */
 function tilesBesideWeights({ input, full, scheme }: Convolution, cacheFloats: number): number {
