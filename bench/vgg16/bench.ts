@@ -8,6 +8,7 @@ import { contest, fastest, type Score, speedup } from '../contest.ts';
 import { operationsOf } from '../ours.ts';
 import { contestantName, fixed, log, printScores, ratio, sideNames } from '../print.ts';
 import {
+  buildPrograms,
   installedPeers,
   type Ours,
   onnxRuntimes,
@@ -160,6 +161,7 @@ function barsOf(
 }
 
 export async function benchVgg16(options: Vgg16Options): Promise<Measured> {
+  await buildPrograms();
   await using files = await writeVgg16Files(Math.max(...works.map(({ batch }) => batch)));
   log();
   const installed = await installedPeers(options.torch);

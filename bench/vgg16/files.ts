@@ -3,27 +3,14 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Network } from '../../src/model/layer.ts';
-import { buildNetwork, type Sequential } from '../../src/model/network.ts';
+import { buildNetwork } from '../../src/model/network.ts';
 import { headerOf, readHeader } from '../../src/model/safetensors.ts';
 import { writeWeights } from '../../src/model/weight-files.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
+import { fileNames, side } from './job.ts';
 import { onnxModel } from './onnx.ts';
 
-export const side = 224;
-
-export const vgg16 = (): Sequential => vggOf('D', { dropout: 0.5 });
-
-export const vgg16Network = (): Network => buildNetwork(vgg16(), [3, side, side]);
-
-export const fileNames = {
-  /** 553 MB. */
-  weights: 'vgg16.safetensors',
-  onnx: 'vgg16.onnx',
-  /** Bytes, [N, 3, 224, 224]. */
-  pixels: 'pixels.bin',
-  /** Little-endian uint16, [N]. */
-  labels: 'labels.bin',
-} as const;
+export const vgg16Network = (): Network => buildNetwork(vggOf('D', { dropout: 0.5 }), [3, side, side]);
 
 export interface Vgg16Files extends AsyncDisposable {
   readonly folder: string;

@@ -4,7 +4,6 @@
  */
 import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { VggError } from '../../src/errors.ts';
 
 export interface JobOptions {
   readonly command: 'predict' | 'step';
@@ -43,8 +42,24 @@ export type Hello =
     }
   | { readonly rejected: string };
 
+export const side = 224;
+
+/** In the contestants' folder. */
+export const fileNames = {
+  /** 553 MB. */
+  weights: 'vgg16.safetensors',
+  onnx: 'vgg16.onnx',
+  /** Bytes, [N, 3, 224, 224]. */
+  pixels: 'pixels.bin',
+  /** Little-endian uint16, [N]. */
+  labels: 'labels.bin',
+} as const;
+
 /** Replies with `Hello`, then to `{ repetitions }` with the seconds of each, and to `{}` with its peak memory. */
-export async function serveJob<T extends JobOptions>(open: (options: T) => Promise<Job>): Promise<void> {
+export async function serveJob<T extends JobOptions>(
+  open: (options: T) => Promise<Job>,
+  isRejection: (error: unknown) => error is Error = (_): _ is Error => false,
+): Promise<void> {
   const reply = (value: object): boolean => process.stdout.write(`${JSON.stringify(value)}\n`);
   let job: Job;
   try {
@@ -60,7 +75,7 @@ export async function serveJob<T extends JobOptions>(open: (options: T) => Promi
       firstRun,
     } satisfies Hello);
   } catch (error) {
-    if (!(error instanceof VggError)) throw error;
+    if (!isRejection(error)) throw error;
     reply({ rejected: error.message } satisfies Hello);
     process.exit();
   }

@@ -3,8 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { fileNames, side } from './files.ts';
-import { type JobOptions, serveJob } from './job.ts';
+import { fileNames, type JobOptions, serveJob, side } from './job.ts';
 
 /** The part of its interface that is used here; the packages are optional, so their types are not available. */
 interface OnnxRuntime {

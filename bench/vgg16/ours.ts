@@ -1,21 +1,46 @@
-/** Our side of the VGG-16 benchmark: a process with the library as a user calls it. */
+/** Our side of the VGG-16 benchmark: a process with the package as a user installs and calls it. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fromArrays } from '../../src/data/dataset.ts';
-import { dataLoader } from '../../src/data/loader.ts';
-import { openWeights } from '../../src/model/weight-files.ts';
-import type { WeightSource } from '../../src/model/weight-streams.ts';
-import { compile } from '../../src/train/model.ts';
-import { sgd } from '../../src/train/optimizers.ts';
-import { fileNames, side, vgg16, vgg16Network } from './files.ts';
-import { type JobOptions, serveJob } from './job.ts';
+import {
+  buildNetwork,
+  compile,
+  configurations,
+  dataLoader,
+  dropout,
+  flatten,
+  fromArrays,
+  linear,
+  relu,
+  sequential,
+  sgd,
+  VggError,
+  vggFeatures,
+  type WeightSource,
+} from 'vggnet';
+import { openWeights } from 'vggnet/node';
+import { fileNames, type JobOptions, serveJob, side } from './job.ts';
 
 const seconds = (): number => performance.now() / 1000;
 const started = seconds();
 
+const hidden = (index: number) => [
+  linear({ out: 4096, name: `classifier.${index}` }),
+  relu({ name: `classifier.${index + 1}` }),
+  dropout({ probability: 0.5, name: `classifier.${index + 2}` }),
+];
+const vgg16 = sequential([
+  ...vggFeatures(configurations.D),
+  flatten(),
+  ...hidden(0),
+  ...hidden(3),
+  linear({ out: 1000, name: 'classifier.6' }),
+]);
+
+const isRejection = (error: unknown): error is Error => error instanceof VggError;
+
 await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm' }) => {
   const { command, batch, threads, device, folder } = options;
-  await using file = await openWeights(join(folder, fileNames.weights), vgg16Network());
+  await using file = await openWeights(join(folder, fileNames.weights), buildNetwork(vgg16, [3, side, side]));
   let load = 0;
   let opened: number | undefined;
   const weights: WeightSource = {
@@ -27,7 +52,7 @@ await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm'
       load = seconds() - opened;
     },
   };
-  const model = await compile(vgg16(), {
+  const model = await compile(vgg16, {
     input: [3, side, side],
     purpose: command === 'predict' ? 'predict' : 'train',
     batchSize: batch,
@@ -61,4 +86,4 @@ await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm'
       return undefined;
     },
   };
-});
+}, isRejection);

@@ -275,7 +275,7 @@ function assertNoGaps(entries: readonly Entry[], dataLength: number): void {
 
 /** Converts `into.length` values of a file to float32. */
 export function readValues(bytes: Uint8Array, dtype: Dtype, into: Float32Array): void {
-  if (dtype === 'F32' && machineIsLittleEndian) {
+  if (sameInFile(dtype)) {
     new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(bytes);
     return;
   }
@@ -293,6 +293,9 @@ export function readValues(bytes: Uint8Array, dtype: Dtype, into: Float32Array):
   const size = bytesPerValue[dtype];
   for (let i = 0; i < into.length; i++) into[i] = value(i * size);
 }
+
+/** Whether float32 values have the same bytes in memory and in a file of this type. */
+export const sameInFile = (dtype: Dtype): boolean => dtype === 'F32' && machineIsLittleEndian;
 
 const machineIsLittleEndian = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 

@@ -21,6 +21,7 @@ import {
   readHeader,
   readValues,
   type SafetensorsHeader,
+  sameInFile,
 } from './safetensors.ts';
 import { copyAll, partValues, type WeightSource } from './weight-streams.ts';
 
@@ -74,12 +75,14 @@ export function tensorsIn(
     const size = bytesPerValue[dtype];
     for (let at = 0; at < into.length; at += partValues) {
       const values = into.subarray(at, at + partValues);
-      if (buffer.length < values.length * size) buffer = new Uint8Array(values.length * size);
-      const bytes = buffer.subarray(0, values.length * size);
+      const length = values.length * size;
+      const isCopy = sameInFile(dtype);
+      if (!isCopy && buffer.length < length) buffer = new Uint8Array(length);
+      const bytes = isCopy ? bytesOf(values) : buffer.subarray(0, length);
       const position = header.dataStart + begin + (from + at) * size;
       if ((await file.read(bytes, position)) < bytes.length)
         throw new DataError('it was cut short while it was read');
-      readValues(bytes, dtype, values);
+      if (!isCopy) readValues(bytes, dtype, values);
     }
   };
   let last: Promise<void> = Promise.resolve();

@@ -20,8 +20,8 @@ export interface WeightSink {
   write(name: string, values: Float32Array): Promise<void>;
 }
 
-/** The most values that are copied at a time: 4 MiB. */
-export const partValues: number = 2 ** 20;
+/** The most values that are copied at a time: 1 MiB. */
+export const partValues: number = 2 ** 18;
 
 export const shapesOf = (weights: Weights): ReadonlyMap<string, Shape> =>
   new Map([...weights].map(([name, { shape }]) => [name, shape]));

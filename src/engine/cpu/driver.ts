@@ -22,7 +22,7 @@ import {
   nativeBytes,
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
-import { readPart, type StoredTensor, storePart } from './plan/matrix.ts';
+import { readPart, type StoredTensor, storePart, wholeRows } from './plan/matrix.ts';
 import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
 import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
 import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
@@ -206,7 +206,7 @@ class CpuDriver implements Driver {
     const part = new Float32Array(partValues);
     for (const [name, tensor] of this.#tensors) {
       const size = sizeOf(source.shapes.get(name)!);
-      for (const { first, count } of cut(0, size, partValues)) {
+      for (const { first, count } of cut(0, size, wholeRows(tensor, partValues))) {
         const values = part.subarray(0, count);
         await source.read(name, first, values);
         storePart(tensor.staged ? staged : memory, tensor, first, values);

@@ -91,6 +91,12 @@ export interface StoredTensor {
   readonly staged: boolean;
 }
 
+/** The most values of a tensor, up to a limit, that are whole rows in memory. */
+export function wholeRows({ matrix, isBias }: StoredTensor, most: number): number {
+  const inRow = isBias ? 1 : matrix.channels * matrix.taps;
+  return inRow > most ? most : most - (most % inRow);
+}
+
 /** Copies values `from …` of a tensor to `memory`, which starts at the parameters. */
 export function storePart(
   memory: Float32Array,
@@ -102,12 +108,10 @@ export function storePart(
     for (let i = 0; i < values.length; i++) memory[biasPlace(matrix, from + i)] = values[i]!;
     return;
   }
-  const places = placesInRow(matrix);
-  const rowFloats = matrix.taps * matrix.stored;
-  const complete = new Float32Array(rowFloats);
+  const { places, arranged } = arrangementOf(matrix);
   for (const { row, inRow, part } of rowParts(matrix, from, values)) {
     // Rows are copied whole: V8 is ten times as slow with single values of memory that can grow.
-    const arranged = part.length < places.length ? memory.slice(row, row + rowFloats) : complete;
+    if (part.length < places.length) arranged.set(memory.subarray(row, row + arranged.length));
     for (let i = 0; i < part.length; i++) arranged[places[inRow + i]!] = part[i]!;
     memory.set(arranged, row);
   }
@@ -124,9 +128,9 @@ export function readPart(
     for (let i = 0; i < values.length; i++) values[i] = memory[biasPlace(matrix, from + i)]!;
     return;
   }
-  const places = placesInRow(matrix);
+  const { places, arranged } = arrangementOf(matrix);
   for (const { row, inRow, part } of rowParts(matrix, from, values)) {
-    const arranged = memory.slice(row, row + matrix.taps * matrix.stored);
+    arranged.set(memory.subarray(row, row + arranged.length));
     for (let i = 0; i < part.length; i++) part[i] = arranged[places[inRow + i]!]!;
   }
 }
@@ -134,9 +138,24 @@ export function readPart(
 const biasPlace = ({ rows, bias, biasStep }: MatrixLayout, output: number): number =>
   bias + (rows?.[output] ?? output) * biasStep;
 
-/** The place of each value of an output in its row. */
-const placesInRow = ({ channels, taps, stored }: MatrixLayout): Int32Array =>
-  flattenedPlaces({ channels, height: 1, width: taps, stored });
+interface Arrangement {
+  /** The place of each value of an output in its row. */
+  readonly places: Int32Array;
+  /** A row in which padding is 0. */
+  readonly arranged: Float32Array;
+}
+
+const arrangements = new WeakMap<MatrixLayout, Arrangement>();
+
+function arrangementOf(matrix: MatrixLayout): Arrangement {
+  const { channels, taps, stored } = matrix;
+  const known = arrangements.get(matrix);
+  if (known) return known;
+  const places = flattenedPlaces({ channels, height: 1, width: taps, stored });
+  const arrangement = { places, arranged: new Float32Array(taps * stored) };
+  arrangements.set(matrix, arrangement);
+  return arrangement;
+}
 
 /** Cuts values `from …` of a matrix by output: the start of its row in memory, and which of its values these are. */
 function* rowParts(
