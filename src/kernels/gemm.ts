@@ -170,13 +170,26 @@ function nextRight(
   };
 }
 
+/**
+ * Columns of a panel of the right matrix. A matrix may be stored panel by panel, so that a product reads it in the order
+ * of memory; rows of a panel are `rightStride` apart and panels `rightPanel`, which is `panelColumns` if rows are whole.
+ * No register tile crosses a panel, since their widths divide it.
+ */
+export const panelColumns = 64;
+
+/** The place of a column in a matrix of panels, or in the row at `row`. */
+export function placeInPanels(row: Value, column: Value, panelStride: Value): Value {
+  const panel = column.div(panelColumns);
+  return row.plus(panelStride.scale(panel)).plus(column.sub(panel.mul(panelColumns)).toOffset());
+}
+
 const normal = (name: string, summary: string, relu: boolean): KernelDefinition =>
-  kernel(name, summary, operands, (k, p) => {
+  kernel(name, summary, { ...operands, rightPanel: 'offset' }, (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
         const first = planeLeft.plus(p.leftStride.scale(row));
         const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
-        const right = k.variable(planeRight.plus(column.toOffset()));
+        const right = k.variable(placeInPanels(planeRight, column, p.rightPanel));
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
         const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
         const unroll = 4;

@@ -2,6 +2,7 @@
  * The transforms of Winograd convolution as kernels, one set per scheme (`winograd-schemes.ts`). In the transform domain
  * a matrix is [planes][tiles][channels] or [planes][channels][channels], with (m + 2)² planes for tiles of m×m.
  */
+import { placeInPanels } from './gemm.ts';
 import { grid, type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 import { type Scheme, schemes, type Tile, type Transform1d } from './winograd-schemes.ts';
 
@@ -331,6 +332,9 @@ const weightParameters = {
   channels: 'i32',
 } as const;
 
+/** The right matrix of a product in panels (`gemm.ts`); `first` is the first of the filters. */
+const panelParameters = { ...weightParameters, panelStride: 'offset', first: 'i32' } as const;
+
 function forFilters(
   k: Recorder,
   p: {
@@ -361,10 +365,11 @@ const weights = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'Weights'),
     `planes[${scheme.planes}][channel][filter] = G g Gᵀ, the right matrix of the forward products`,
-    weightParameters,
+    panelParameters,
     (k, p) => {
       forFilters(k, p, (filter, channel, taps) => {
-        const out = p.out.plus(p.rowStride.scale(channel)).plus(filter.toOffset());
+        const row = p.out.plus(p.rowStride.scale(channel));
+        const out = placeInPanels(row, p.first.add(filter), p.panelStride);
         const store = (place: Value, value: Value): void => k.scatter(place, value, p.rowStride);
         storeInPlanes(out, p.planeStride, store, scheme.weights, 3, taps);
       });
@@ -375,13 +380,14 @@ const weightsBackward = (scheme: Scheme): KernelDefinition =>
   kernel(
     nameOf(scheme, 'WeightsBackward'),
     `planes[${scheme.planes}][filter][channel] = G g′ Gᵀ of the kernel rotated by 180°, the right matrix of the input gradient`,
-    weightParameters,
+    panelParameters,
     (k, p) => {
       forFilters(k, p, (filter, channel, taps) => {
         const table = grid(3, 3, () => channel);
         for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
         const turned = (y: number, x: number): Value => table[y]![x]!;
-        const out = p.out.plus(p.rowStride.scale(filter)).plus(channel.toOffset());
+        const row = p.out.plus(p.rowStride.scale(p.first.add(filter)));
+        const out = placeInPanels(row, channel, p.panelStride);
         storeInPlanes(out, p.planeStride, (place, value) => k.store(place, value), scheme.weights, 3, turned);
       });
     },

@@ -1,3 +1,4 @@
+import { panelColumns } from '../gemm.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
 type Product = 'NN' | 'TN' | 'NT';
@@ -14,7 +15,8 @@ const plainProduct =
           let sum = a.accumulate ? m[out]! : 0;
           for (let d = 0; d < a.depth!; d++) {
             const x = m[left + (form === 'TN' ? d * a.leftStride! + i : i * a.leftStride! + d)]!;
-            const y = m[right + (form === 'NT' ? j * a.rightStride! + d : d * a.rightStride! + j)]!;
+            const column = Math.floor(j / panelColumns) * (a.rightPanel ?? panelColumns) + (j % panelColumns);
+            const y = m[right + (form === 'NT' ? j * a.rightStride! + d : d * a.rightStride! + column)]!;
             sum += x * y;
           }
           m[out] = relu ? Math.max(0, sum) : sum;
@@ -30,11 +32,12 @@ function checks(
   relu = false,
 ): KernelCheck[] {
   const plain = plainProduct(form, relu);
+  const wholeRows: Arguments = form === 'NN' ? { rightPanel: panelColumns } : {};
   const single = combinations({ ...sizes, accumulate: relu ? [0] : [0, 1] }).map((size): KernelCheck => {
     const leftWidth = form === 'TN' ? size.rows : size.depth;
     const rightWidth = form === 'NT' ? size.depth : size.columns;
     const strides = { outStride: size.columns + 3, leftStride: leftWidth + 1, rightStride: rightWidth + 5 };
-    const flat = { planes: 1, outPlane: 0, leftPlane: 0, rightPlane: 0 };
+    const flat = { planes: 1, outPlane: 0, leftPlane: 0, rightPlane: 0, ...wholeRows };
     return {
       title: inWords(size),
       arguments: { out: 1000, left: 12_000, right: 24_000, ...strides, ...flat, ...size },
@@ -46,8 +49,16 @@ function checks(
     ...{ left: 12_003, leftStride: 11, leftPlane: 130 },
     ...{ right: 24_002, rightStride: 13, rightPlane: 0 },
     ...{ planes: 3, rows: 5, columns: 12, depth: 8, accumulate: relu ? 0 : 1 },
+    ...wholeRows,
   };
-  return [...single, { title: '3 planes, one right matrix', arguments: planes, plain }];
+  const panels: Arguments = { ...planes, outStride: 200, outPlane: 1005, columns: 188, rightStride: 67 };
+  return [
+    ...single,
+    { title: '3 planes, one right matrix', arguments: planes, plain },
+    ...(form === 'NN'
+      ? [{ title: '3 planes, a right matrix in panels', arguments: { ...panels, rightPanel: 550 }, plain }]
+      : []),
+  ];
 }
 
 const [rows, columns] = [

@@ -1,5 +1,6 @@
 /** Winograd's transforms against their definition. */
 
+import { panelColumns } from '../gemm.ts';
 import type { Purpose, WinogradKernelName } from '../winograd.ts';
 import { type Scheme, schemes, type Tile } from '../winograd-schemes.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
@@ -173,12 +174,16 @@ const filterChecks = (
   combinations({ filters: [1, 5], channels: [4, 12, 28], ...choices }).map((named) => ({
     title: inWords(named),
     arguments: {
-      ...{ out: 20_000, planeStride: 851, rowStride: 30 },
-      ...{ weights: 1001, filterStride: 9 * 28 + 3 },
+      ...{ out: 20_000, planeStride: 901, rowStride: 30 },
+      ...{ weights: 1001, filterStride: 9 * Math.max(28, named.channels) + 3 },
       ...named,
     },
     plain: (m, a) => eachFilter(a, (filter, c, first) => plain(m, a, filter, c, first)),
   }));
+
+/** The offset of a column in a matrix of panels. */
+const panelOffset = (a: Arguments, column: number): number =>
+  Math.floor(column / panelColumns) * a.panelStride! + (column % panelColumns);
 
 const tapsAt = (m: Float64Array, a: Arguments, first: number, turned = false): Matrix =>
   table(3, 3, (y, x) => m[first + (turned ? 8 - (3 * y + x) : 3 * y + x) * a.channels!]!);
@@ -193,11 +198,20 @@ function checksOf<T extends Tile>(scheme: Scheme<T>): ChecksOf<T> {
     Output: outputChecks(scheme),
     OutputPool2: pooledChecks(scheme, 2),
     OutputMasked: maskedChecks(scheme),
-    Weights: filterChecks((m, a, filter, c, first) =>
-      storePlanes(m, a.out! + c * a.rowStride! + filter, a.planeStride!, both(G, tapsAt(m, a, first))),
+    // The strides keep all values apart, and the filters 62 … 66 cross a panel.
+    Weights: filterChecks(
+      (m, a, filter, c, first) => {
+        const place = a.out! + c * a.rowStride! + panelOffset(a, a.first! + filter);
+        storePlanes(m, place, a.planeStride!, both(G, tapsAt(m, a, first)));
+      },
+      { panelStride: [70], first: [0, 62] },
     ),
-    WeightsBackward: filterChecks((m, a, filter, c, first) =>
-      storePlanes(m, a.out! + filter * a.rowStride! + c, a.planeStride!, both(G, tapsAt(m, a, first, true))),
+    WeightsBackward: filterChecks(
+      (m, a, filter, c, first) => {
+        const place = a.out! + (a.first! + filter) * a.rowStride! + panelOffset(a, c);
+        storePlanes(m, place, a.planeStride!, both(G, tapsAt(m, a, first, true)));
+      },
+      { panelStride: [64], first: [0, 3], rowStride: [70], channels: [4, 12, 28, 68] },
     ),
     WeightGradient: filterChecks(
       (m, a, filter, c, first) => {

@@ -6,9 +6,13 @@
 import { byteLevels } from '../../../kernels/maps.ts';
 import type { MomentName, OptimizerOptions, StepOptions } from '../../backend.ts';
 import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '../lower/batch-norm.ts';
-import { backwardWeights, type ConvolutionWeights, forwardWeights } from '../lower/convolution/derived.ts';
+import {
+  backwardWeights,
+  type ConvolutionWeights,
+  forwardWeights,
+  type PanelMatrix,
+} from '../lower/convolution/derived.ts';
 import { roundUp } from './map-shape.ts';
-import type { Matrix } from './maps.ts';
 import { type Place, Region } from './memory.ts';
 import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
 import { chunkImages } from './timeline.ts';
@@ -134,7 +138,7 @@ export class ParameterLayout {
     this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
     const weights = region.base + region.length;
     let gradients = 0;
-    const backward: (Matrix | undefined)[] = [];
+    const backward: (PanelMatrix | undefined)[] = [];
     for (const name of arrays) {
       const before = region.length;
       if (name !== 'gradients') {

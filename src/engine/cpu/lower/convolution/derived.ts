@@ -1,30 +1,42 @@
 /** Matrices that are derived from a convolution's weights after each change. */
+import { panelColumns } from '../../../../kernels/gemm.ts';
 import type { Code } from '../../plan/code.ts';
-import { unevenStride } from '../../plan/map-shape.ts';
 import type { Matrix } from '../../plan/maps.ts';
 import type { Region } from '../../plan/memory.ts';
 import type { Convolution } from '../../plan/operations.ts';
 
+/** The right matrix of products, in panels of columns (`kernels/gemm.ts`). */
+export interface PanelMatrix extends Matrix {
+  readonly panelStride: number;
+}
+
 export interface ConvolutionWeights {
   /** Winograd's planes of the weights, or the transposed weights. */
-  readonly forward: Matrix;
+  readonly forward: PanelMatrix;
   /** Winograd's planes for the gradient of the input; absent if another algorithm computes it or nothing needs it. */
-  readonly backward: Matrix | undefined;
+  readonly backward: PanelMatrix | undefined;
 }
 
-function planes({ scheme }: Convolution, rows: number, columns: number, region: Region): Matrix {
-  const rowStride = unevenStride(columns);
-  const planeStride = rows * rowStride + 16;
-  return { place: region.allocate(scheme!.planes * planeStride), rowStride, planeStride };
+function planes({ scheme }: Convolution, rows: number, columns: number, region: Region): PanelMatrix {
+  const rowStride = Math.min(columns, panelColumns);
+  const panelStride = rows * rowStride;
+  // Not a power of two, so that planes do not conflict in the cache.
+  const planeStride = Math.ceil(columns / panelColumns) * panelStride + 16;
+  return { place: region.allocate(scheme!.planes * planeStride), rowStride, panelStride, planeStride };
 }
 
-export function forwardWeights(operation: Convolution, region: Region): Matrix {
+export function forwardWeights(operation: Convolution, region: Region): PanelMatrix {
   const { matrix, input, full, forward } = operation;
   if (forward === 'winograd') return planes(operation, input.stored, full.stored, region);
-  return { place: region.allocate(matrix.rowStride * full.stored), rowStride: full.stored, planeStride: 0 };
+  return {
+    place: region.allocate(matrix.rowStride * full.stored),
+    rowStride: full.stored,
+    panelStride: panelColumns,
+    planeStride: 0,
+  };
 }
 
-export function backwardWeights(operation: Convolution, region: Region): Matrix | undefined {
+export function backwardWeights(operation: Convolution, region: Region): PanelMatrix | undefined {
   const { input, full, backward } = operation;
   return backward === 'winograd' ? planes(operation, full.stored, input.stored, region) : undefined;
 }
@@ -40,7 +52,13 @@ export function deriveConvolution(
 ): void {
   const { matrix, input, scheme } = operation;
   const weights = parameters + matrix.offset + from * matrix.rowStride;
-  const common = { weights, filterStride: matrix.rowStride, filters: to - from, channels: input.stored };
+  const filters = {
+    ...{ weights, filterStride: matrix.rowStride },
+    ...{ first: from, filters: to - from, channels: input.stored },
+  };
+  const planesOf = ({ place, rowStride, panelStride, planeStride }: PanelMatrix) => {
+    return { out: place.at, rowStride, panelStride, planeStride };
+  };
   if (operation.forward !== 'winograd') {
     code.call('transpose', {
       out: forward.place.at + from,
@@ -51,15 +69,9 @@ export function deriveConvolution(
       columns: matrix.rowStride,
     });
   } else {
-    const { place, planeStride, rowStride } = forward;
-    code.call(`winograd${scheme!.tile}Weights`, { ...common, out: place.at + from, planeStride, rowStride });
+    code.call(`winograd${scheme!.tile}Weights`, { ...filters, ...planesOf(forward) });
   }
-  if (!backward) return;
-  const { place, planeStride, rowStride } = backward;
-  code.call(`winograd${scheme!.tile}WeightsBackward`, {
-    ...common,
-    out: place.at + from * rowStride,
-    planeStride,
-    rowStride,
-  });
+  if (backward) {
+    code.call(`winograd${scheme!.tile}WeightsBackward`, { ...filters, ...planesOf(backward) });
+  }
 }

@@ -4,6 +4,7 @@
  * patches are kept for it.
  */
 
+import { panelColumns } from '../../../../kernels/gemm.ts';
 import type { Chunk, MapBuffer } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, cutImages, cutRows, type Piece } from '../blocks.ts';
@@ -79,6 +80,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
         right: derived.forward.place.at,
         rightStride: derived.forward.rowStride,
         rightPlane: 0,
+        rightPanel: panelColumns,
         planes,
         rows: block.size / planes,
         columns: full.stored,
@@ -137,6 +139,7 @@ export function im2colAlgorithm(maps: ConvolutionMaps): ConvolutionAlgorithm {
             right: parameters.at + matrix.offset,
             rightStride: matrix.rowStride,
             rightPlane: 0,
+            rightPanel: panelColumns,
             planes,
             rows: block.size / planes,
             columns: columnStride,

@@ -12,6 +12,7 @@ import { cut } from '../../plan/timeline.ts';
 import { type Block, cutBlocks, type Piece } from '../blocks.ts';
 import type { ParallelTasks } from '../lowering.ts';
 import type { ConvolutionAlgorithm, ConvolutionMaps, First } from './convolution.ts';
+import type { PanelMatrix } from './derived.ts';
 import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { weightsStay, winogradBlock } from './winograd-blocks.ts';
 
@@ -354,7 +355,7 @@ const operand = <Name extends 'out' | 'left' | 'right'>(
 function multiply(
   code: Code,
   left: Matrix,
-  right: Matrix,
+  right: PanelMatrix,
   out: Matrix,
   { first, ...size }: Readonly<Record<'first' | 'planes' | 'rows' | 'columns' | 'depth', number>>,
 ): void {
@@ -362,6 +363,7 @@ function multiply(
     ...operand('out', out, first),
     ...operand('left', left, first),
     ...operand('right', right, first),
+    rightPanel: right.panelStride,
     ...size,
     accumulate: 0,
   });
