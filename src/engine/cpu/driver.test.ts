@@ -26,7 +26,8 @@ import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
 import { machineFault } from '../../tune/faults.ts';
-import type { Session, TrainRequest } from '../backend.ts';
+import type { OpenSession, Session, TrainRequest } from '../backend.ts';
+import { openReference } from '../reference.ts';
 import { openCpuSession, openWasm } from './driver.ts';
 import { plainWasmKernels, wasmKernels } from './kernels/provider.ts';
 import { webAssembly } from './kernels/webassembly.ts';
@@ -132,6 +133,46 @@ describe.each([3, 5])('%i threads on fewer images', (threads) => {
   test.each([1, 2, 4, 9])('%i images', (batch) =>
     compareWithReference(openWasm, model, [2, 16, 15], { batch, threads }),
   );
+});
+
+describe('Winograd convolutions whose weights do not stay in the cache', () => {
+  // The second map is large enough to share its memory, so that the zeros around its gradient must be written again, and
+  // the gradients of several images make a block.
+  const model = sequential([
+    conv2d({ out: 8, kernel: 3, padding: 1 }),
+    relu(),
+    conv2d({ out: 64, kernel: 3, padding: 1 }),
+    relu(),
+    maxPool2d(2),
+    conv2d({ out: 20, kernel: 3, padding: 1 }),
+    relu(),
+    flatten(),
+    linear(4),
+  ]);
+  const open: OpenSession = (network, options) =>
+    openCpuSession(network, { ...options, cacheBytes: 2 ** 16, kernels: wasmKernels });
+
+  // Few images divide the planes between tasks.
+  test.each([1, 3])('%i images', (batch) =>
+    compareWithReference(open, model, [3, 24, 24], { batch, threads: 2 }),
+  );
+
+  // Among so many values, a few are so close to 0 that rounding decides about them.
+  test('40 images, whose gradients form blocks', async () => {
+    const network = buildNetwork(model, [3, 24, 24]);
+    const images = randomImages(network.input, 40, 1);
+    const labels = Array.from({ length: 40 }, (_, i) => i % 4);
+    const gradients = [];
+    for (const opener of [open, openReference]) {
+      const session = await opener(network, { batchSize: 40, threads: 2 });
+      await session.setWeights(initialWeights(network, 3));
+      gradients.push((await session.gradients(images, labels)).gradients);
+      await session.close();
+    }
+    for (const [name, { data }] of gradients[0]!) {
+      expectAllClose(data, gradients[1]!.get(name)!.data, 2e-3, name);
+    }
+  });
 });
 
 describe('images', () => {

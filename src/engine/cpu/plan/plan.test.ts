@@ -95,7 +95,7 @@ test("a pool's gradient is spread out for an image when the one before is used u
     const kernels = calls.map(({ kernel }) => kernel).filter((kernel) => /^unpool2|gemmTN/.test(kernel));
     return !kernels.some((kernel, i) => kernel === 'unpool2' && kernels[i + 1] === 'unpool2');
   };
-  const large = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 64, 64]);
+  const large = buildNetwork(vgg7({ classes: 10, channels: [16, 32] }), [3, 96, 96]);
   expect(alone(callsOf(large, 40, 16 * 1024))).toBe(true);
   // With small maps several images make a block.
   expect(alone(callsOf(narrow, 40, 16 * 1024))).toBe(false);

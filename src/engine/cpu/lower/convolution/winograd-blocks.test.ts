@@ -13,7 +13,7 @@ const small = buildNetwork(sequential([narrow, relu(), narrow, flatten(), linear
 
 test.each([
   ['fits a second-level cache beside the weights', 3.5 * 2 ** 20, 16],
-  ['is of 32 tiles where the weights do not stay there', 2 << 20, 32],
+  ['is of 128 tiles where the weights do not stay there', 2 << 20, 128],
   ['is an image at most where all of it stays there', 16 << 20, 64],
 ])('a block %s', (_, cacheBytes, tiles) => {
   const { list, cacheFloats } = planOperations(network, cacheBytes);
