@@ -42,6 +42,12 @@ export interface LoweringContext extends OperationBuffers {
 /** Sets of tasks. Tasks of a set are independent; a set needs the results of the set before it. */
 export type ParallelTasks = readonly (readonly Emit[])[];
 
+export interface BackwardTasks {
+  readonly tasks: ParallelTasks;
+  /** How many slots hold a part of the gradient. */
+  readonly slots: number;
+}
+
 /** The meeting of all workers inside a batch normalization. `group` numbers the groups of images. */
 export interface BatchBarrier {
   /** Adds a chunk's values to its group's moments; `before` images of the group came before. */
@@ -62,14 +68,9 @@ export interface Lowered {
   /** After the slot's last chunk. */
   finish?(code: Code, slot: number): void;
   /**
-   * The backward pass of a few images, likewise. `slot` returns the address of slots 0 … `parts` − 1; the result says how
-   * many of them hold a part of the gradient.
+   * The backward pass of a few images, likewise. `slot` returns the address of slots 0 … `parts` − 1.
    */
-  backwardTasks(
-    chunk: Chunk,
-    parts: number,
-    slot: (index: number) => number,
-  ): { readonly tasks: ParallelTasks; readonly slots: number };
+  backwardTasks(chunk: Chunk, parts: number, slot: (index: number) => number): BackwardTasks;
   readonly barrier?: BatchBarrier;
 }
 
@@ -137,11 +138,21 @@ export function maskGradient(
   });
 }
 
+/** The same operation as an object whose methods can be copied. */
+const bound = (lowered: Lowered): Lowered => ({
+  forward: lowered.forward.bind(lowered),
+  forwardTasks: lowered.forwardTasks.bind(lowered),
+  backward: lowered.backward.bind(lowered),
+  ...(lowered.finish && { finish: lowered.finish.bind(lowered) }),
+  backwardTasks: lowered.backwardTasks.bind(lowered),
+  ...(lowered.barrier && { barrier: lowered.barrier }),
+});
+
 /** The same operation, but its backward pass starts with its own ReLU. */
 export function withOwnRelu(lowered: Lowered, context: LoweringContext): Lowered {
   if (!context.masksOutput) return lowered;
   return {
-    ...lowered,
+    ...bound(lowered),
     backward(code, chunk, slot, first) {
       applyOwnRelu(code, context, chunk);
       lowered.backward(code, chunk, slot, first);
@@ -167,7 +178,7 @@ export function withClearedHalos(lowered: Lowered, { x, y, dx, dy }: LoweringCon
     return [[...first, ...clear], ...rest];
   };
   return {
-    ...lowered,
+    ...bound(lowered),
     forward(code, chunk) {
       clearHalo(code, out, chunk);
       lowered.forward(code, chunk);
@@ -186,7 +197,7 @@ export function withClearedHalos(lowered: Lowered, { x, y, dx, dy }: LoweringCon
 
 /** The same operation, but marks what is emitted as part of operation `index`. */
 export function marked(lowered: Lowered, index: number): Lowered {
-  const { finish, barrier } = lowered;
+  const { finish, barrier } = bound(lowered);
   const mark = (tasks: ParallelTasks): ParallelTasks =>
     tasks.map((set) => set.map((task) => (code) => code.within(index, () => task(code))));
   return {

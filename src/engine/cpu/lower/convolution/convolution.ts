@@ -10,12 +10,18 @@ import { type Code, type Emit, reluThreshold } from '../../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import { type Block, fromImage, group } from '../blocks.ts';
-import { clearImageHalo, type Lowered, type LoweringContext, type ParallelTasks } from '../lowering.ts';
+import {
+  type BackwardTasks,
+  clearImageHalo,
+  type Lowered,
+  type LoweringContext,
+  type ParallelTasks,
+} from '../lowering.ts';
 import { poolBackward, poolKernel, poolWindows, winnerShape } from '../pool.ts';
 import type { ConvolutionWeights } from './derived.ts';
-import { directAlgorithm } from './direct.ts';
+import { Direct } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
-import { im2colAlgorithm } from './im2col.ts';
+import { Im2col } from './im2col.ts';
 import { sparseGradients } from './sparse.ts';
 import { Winograd } from './winograd.ts';
 import { blockExceedsImage } from './winograd-blocks.ts';
@@ -59,55 +65,84 @@ export interface ConvolutionAlgorithm extends ConvolutionGradients {
   forwardTasks?(chunk: Chunk): ParallelTasks | undefined;
 }
 
-const algorithms = {
-  winograd: (maps: ConvolutionMaps): ConvolutionAlgorithm => new Winograd(maps),
-  direct: directAlgorithm,
-  im2col: im2colAlgorithm,
-};
+const algorithms = { winograd: Winograd, direct: Direct, im2col: Im2col } as const;
 
-export function lowerConvolution(operation: Convolution, context: LoweringContext): Lowered {
-  const { full, relu, pool, output } = operation;
-  const { training, y, dx, dy } = context;
-  const derived = context.layout.derived.get(operation)!;
-  const sparse = operation.backward === 'sparse';
-  const fused = poolsInTransform(operation);
-  const winners = pool ? context.keep(winnerShape(pool, output), noHalo) : undefined;
-  const fullMap = pool ? (fused ? undefined : context.temporary(full, noHalo)) : y;
-  const gradientHalo = convolutionGradientHalo(operation, dx !== undefined);
-  /** The gradient comes from a layer that writes it without the halo needed here. */
-  const lacksHalo = !pool && !context.dyHasHalo && Object.values(gradientHalo).some((size) => size > 0);
+export const lowerConvolution = (operation: Convolution, context: LoweringContext): Lowered =>
+  new LoweredConvolution(operation, context);
+
+class LoweredConvolution implements Lowered {
+  readonly #maps: ConvolutionMaps;
+  readonly #algorithm: ConvolutionAlgorithm;
+  readonly #gradients: ConvolutionGradients;
   /** Images whose full gradient is held at once: one if it fills blocks, which then end with it. */
-  const together = blockExceedsImage(operation, context.layout.operations.cacheFloats) ? context.images : 1;
-  const fullGradient =
-    training && !sparse
-      ? pool || lacksHalo
-        ? context.gradient(full, gradientHalo, together)
-        : dy
-      : undefined;
-  const maps: ConvolutionMaps = { operation, derived, context, fullMap, fullGradient, winners };
-  const algorithm = algorithms[operation.forward](maps);
-  const gradients = training && sparse ? sparseGradients(maps) : algorithm;
+  readonly #together: number;
 
-  const pooledWindows = (chunk: Chunk, image: number, map: MapBuffer): Record<string, number> => ({
-    pooled: y.at(chunk, image),
-    pooledRow: y.rowStride,
-    pooledPixel: y.pixelStride,
-    ...poolWindows(pool!, map, output, winners!, chunk, image),
-  });
-  const pools = pool !== undefined && !fused;
-  const poolForward = (code: Code, chunk: Chunk, image: number): void =>
-    code.call(poolKernel(pool!), pooledWindows(chunk, image, fullMap!));
-  /** Fills `fullGradient` from the gradient of the pooled map, or from one without a halo. */
-  const expands = fullGradient !== undefined && fullGradient !== dy;
-  const expandGradient = (code: Code, chunk: Chunk, image: number): void => {
+  constructor(operation: Convolution, context: LoweringContext) {
+    const { full, pool, output } = operation;
+    const { training, images, y, dx, dy } = context;
+    const sparse = operation.backward === 'sparse';
+    const fused = poolsInTransform(operation);
+    const winners = pool ? context.keep(winnerShape(pool, output), noHalo) : undefined;
+    const fullMap = pool ? (fused ? undefined : context.temporary(full, noHalo)) : y;
+    const gradientHalo = convolutionGradientHalo(operation, dx !== undefined);
+    /** The gradient comes from a layer that writes it without the halo needed here. */
+    const lacksHalo = !pool && !context.dyHasHalo && Object.values(gradientHalo).some((size) => size > 0);
+    const { cacheFloats } = context.layout.operations;
+    this.#together = blockExceedsImage(operation, cacheFloats) ? images : 1;
+    const ownGradient = pool !== undefined || lacksHalo;
+    const fullGradient =
+      training && !sparse
+        ? ownGradient
+          ? context.gradient(full, gradientHalo, this.#together)
+          : dy
+        : undefined;
+    const derived = context.layout.derived.get(operation)!;
+    this.#maps = { operation, derived, context, fullMap, fullGradient, winners };
+    this.#algorithm = new algorithms[operation.forward](this.#maps);
+    this.#gradients = training && sparse ? sparseGradients(this.#maps) : this.#algorithm;
+  }
+
+  /** Whether the pool is a step of its own. */
+  get #pools(): boolean {
+    const { operation, fullMap } = this.#maps;
+    return operation.pool !== undefined && fullMap !== undefined;
+  }
+
+  #pooledWindows(chunk: Chunk, image: number, map: MapBuffer): Record<string, number> {
+    const { operation, context, winners } = this.#maps;
+    const { pool, output } = operation;
+    const { y } = context;
+    return {
+      pooled: y.at(chunk, image),
+      pooledRow: y.rowStride,
+      pooledPixel: y.pixelStride,
+      ...poolWindows(pool!, map, output, winners!, chunk, image),
+    };
+  }
+
+  #poolForward(code: Code, chunk: Chunk, image: number): void {
+    const { operation, fullMap } = this.#maps;
+    code.call(poolKernel(operation.pool!), this.#pooledWindows(chunk, image, fullMap!));
+  }
+
+  /** Whether the full gradient is filled from the gradient of the pooled map, or from one without a halo. */
+  get #expands(): boolean {
+    const { fullGradient, context } = this.#maps;
+    return fullGradient !== undefined && fullGradient !== context.dy;
+  }
+
+  #expandGradient(code: Code, chunk: Chunk, image: number): void {
+    const { operation, context, fullGradient } = this.#maps;
+    const { full, pool, relu } = operation;
     const gradient = fullGradient!;
+    const dy = context.dy!;
     clearImageHalo(code, gradient, chunk, image);
     if (pool) {
       const windows = {
-        ...pooledWindows(chunk, image, gradient),
-        gradient: dy!.at(chunk, image),
-        gradientRow: dy!.rowStride,
-        gradientPixel: dy!.pixelStride,
+        ...this.#pooledWindows(chunk, image, gradient),
+        gradient: dy.at(chunk, image),
+        gradientRow: dy.rowStride,
+        gradientPixel: dy.pixelStride,
         threshold: reluThreshold(relu),
       };
       poolBackward(code, pool, full, windows, !gradient.shares);
@@ -116,59 +151,72 @@ export function lowerConvolution(operation: Convolution, context: LoweringContex
     code.call('relu', {
       out: gradient.at(chunk, image),
       outRow: gradient.rowStride,
-      map: dy!.at(chunk, image),
-      mapRow: dy!.rowStride,
+      map: dy.at(chunk, image),
+      mapRow: dy.rowStride,
       rows: full.height,
       length: full.width * full.stored,
       threshold: Number.NEGATIVE_INFINITY,
     });
-  };
-  const eachImage = (chunk: Chunk, body: (code: Code, image: number) => void): Emit[] =>
-    Array.from({ length: chunk.count }, (_, image) => (code) => body(code, image));
+  }
 
-  return {
-    forward(code, chunk) {
-      for (const block of algorithm.forwardBlocks(chunk.count, 1)) algorithm.forward(code, chunk, block);
-      if (pools) for (let image = 0; image < chunk.count; image++) poolForward(code, chunk, image);
-    },
-    forwardTasks(chunk, parts) {
-      const convolve = algorithm.forwardTasks?.(chunk) ?? [
-        algorithm
-          .forwardBlocks(chunk.count, parts)
-          .map((block) => (code: Code) => algorithm.forward(code, chunk, block)),
-      ];
-      if (!pools) return convolve;
-      return [...convolve, eachImage(chunk, (code, image) => poolForward(code, chunk, image))];
-    },
-    backward(code, chunk, slot, first) {
-      const step = expands ? together : chunk.count;
-      for (let from = 0; from < chunk.count; from += step) {
-        const count = Math.min(step, chunk.count - from);
-        if (expands) for (let i = 0; i < count; i++) expandGradient(code, chunk, from + i);
-        const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
-        const ofChunk = from === 0;
-        gradients.weightGradient(code, chunk, weightBlocks, slot, { ofChunk, ofSlot: first && ofChunk });
-        if (!dx) continue;
-        for (const block of fromImage(from, gradients.inputBlocks(count, 1)))
-          gradients.inputGradient(code, chunk, block);
+  forward(code: Code, chunk: Chunk): void {
+    const algorithm = this.#algorithm;
+    for (const block of algorithm.forwardBlocks(chunk.count, 1)) algorithm.forward(code, chunk, block);
+    if (!this.#pools) return;
+    for (let image = 0; image < chunk.count; image++) this.#poolForward(code, chunk, image);
+  }
+
+  forwardTasks(chunk: Chunk, parts: number): ParallelTasks {
+    const algorithm = this.#algorithm;
+    const convolve = algorithm.forwardTasks?.(chunk) ?? [
+      algorithm
+        .forwardBlocks(chunk.count, parts)
+        .map((block) => (code: Code) => algorithm.forward(code, chunk, block)),
+    ];
+    if (!this.#pools) return convolve;
+    return [...convolve, eachImage(chunk, (code, image) => this.#poolForward(code, chunk, image))];
+  }
+
+  backward(code: Code, chunk: Chunk, slot: number, first: boolean): void {
+    const gradients = this.#gradients;
+    const { dx } = this.#maps.context;
+    const expands = this.#expands;
+    const step = expands ? this.#together : chunk.count;
+    for (let from = 0; from < chunk.count; from += step) {
+      const count = Math.min(step, chunk.count - from);
+      if (expands) for (let i = 0; i < count; i++) this.#expandGradient(code, chunk, from + i);
+      const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
+      const ofChunk = from === 0;
+      gradients.weightGradient(code, chunk, weightBlocks, slot, { ofChunk, ofSlot: first && ofChunk });
+      if (!dx) continue;
+      for (const block of fromImage(from, gradients.inputBlocks(count, 1)))
+        gradients.inputGradient(code, chunk, block);
+    }
+    gradients.finishChunk?.(code, slot, first);
+  }
+
+  finish(code: Code, slot: number): void {
+    this.#gradients.finish?.(code, slot);
+  }
+
+  backwardTasks(chunk: Chunk, parts: number, slot: (index: number) => number): BackwardTasks {
+    const gradients = this.#gradients;
+    const groups = group(gradients.weightBlocks(chunk.count, parts), parts);
+    const tasks = groups.map((blocks, i) => (code: Code) => {
+      gradients.weightGradient(code, chunk, blocks, slot(i), { ofChunk: true, ofSlot: true });
+      gradients.finishChunk?.(code, slot(i), true);
+      gradients.finish?.(code, slot(i));
+    });
+    if (this.#maps.context.dx) {
+      for (const block of gradients.inputBlocks(chunk.count, parts)) {
+        tasks.push((code) => gradients.inputGradient(code, chunk, block));
       }
-      gradients.finishChunk?.(code, slot, first);
-    },
-    finish: (code, slot) => gradients.finish?.(code, slot),
-    backwardTasks(chunk, parts, slot) {
-      const groups = group(gradients.weightBlocks(chunk.count, parts), parts);
-      const tasks = groups.map((blocks, i) => (code: Code) => {
-        gradients.weightGradient(code, chunk, blocks, slot(i), { ofChunk: true, ofSlot: true });
-        gradients.finishChunk?.(code, slot(i), true);
-        gradients.finish?.(code, slot(i));
-      });
-      if (dx) {
-        for (const block of gradients.inputBlocks(chunk.count, parts)) {
-          tasks.push((code) => gradients.inputGradient(code, chunk, block));
-        }
-      }
-      const expand = eachImage(chunk, (code, image) => expandGradient(code, chunk, image));
-      return { tasks: expands ? [expand, tasks] : [tasks], slots: groups.length };
-    },
-  };
+    }
+    if (!this.#expands) return { tasks: [tasks], slots: groups.length };
+    const expand = eachImage(chunk, (code, image) => this.#expandGradient(code, chunk, image));
+    return { tasks: [expand, tasks], slots: groups.length };
+  }
 }
+
+const eachImage = (chunk: Chunk, body: (code: Code, image: number) => void): Emit[] =>
+  Array.from({ length: chunk.count }, (_, image) => (code) => body(code, image));
