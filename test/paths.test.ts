@@ -4,7 +4,7 @@ import { expect, test, vi } from 'vitest';
 import { dataDirectory } from '../src/data/cache.ts';
 import { UsageError } from '../src/errors.ts';
 import * as core from '../src/index.ts';
-import { readWeights, writeWeights } from '../src/model/weight-files.ts';
+import { openWeights, writeWeights } from '../src/model/weight-files.ts';
 import * as node from '../src/node.ts';
 import { parseSpace } from '../src/tune/space.ts';
 import * as search from '../src/tune.ts';
@@ -27,7 +27,7 @@ const calls: Readonly<Record<string, (path: string) => unknown>> = {
   'trainSeeds, resumed': (resume) => library.trainSeeds(config, { resume }),
   readMetrics: library.readMetrics,
   openModel: library.openModel,
-  readWeights: (path) => readWeights(path, network),
+  openWeights: (path) => openWeights(path, network),
   writeWeights: (path) => writeWeights(path, new Map()),
   reportRuns: (out) => library.reportRuns(['nowhere'], { out }),
   createStudy: (journal) => search.createStudy({ journal, name: 'a', direction: 'minimize' }),

@@ -11,7 +11,7 @@ import { cifar10 } from '../data/cifar-files.ts';
 import { reason, VggError } from '../errors.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
-import { readWeights, writeWeights } from '../model/weight-files.ts';
+import { openWeights, writeWeights } from '../model/weight-files.ts';
 import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
 import { listRuns, readRun } from '../runs/folder.ts';
 import { openMetrics, readMetrics } from '../runs/table.ts';
@@ -35,7 +35,7 @@ const users: Readonly<Record<string, (path: string) => unknown>> = {
   openAppend,
   checkWritable: (path) => checkWritable(path),
   readConfigFile,
-  readWeights: (path) => readWeights(path, network),
+  openWeights: (path) => openWeights(path, network),
   writeWeights: (path) => writeWeights(path, new Map()),
   readCheckpoint,
   writeCheckpoint: (path) => writeCheckpoint(path, checkpoint),

@@ -2,13 +2,14 @@ import { type FileHandle, mkdtemp, open, readdir, rm, truncate, writeFile } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { readWeights } from '../../test/read-weights.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { initialWeights, sourceOfInitial } from './initialize.ts';
 import type { Weights } from './layer.ts';
 import { flatten, linear } from './layers/index.ts';
 import { buildNetwork, sequential } from './network.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
-import { openWeights, readInfo, readWeights, writeWeights } from './weight-files.ts';
+import { openWeights, readInfo, writeWeights } from './weight-files.ts';
 import { partValues, sourceOf } from './weight-streams.ts';
 
 const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);

@@ -16,7 +16,7 @@ import {
   tensorsIn,
   trainingNames,
 } from './tensor-files.ts';
-import { readAll, sourceOf, type WeightSource } from './weight-streams.ts';
+import { sourceOf, type WeightSource } from './weight-streams.ts';
 
 /**
  * Writes a safetensors file. A source is read by parts.
@@ -68,23 +68,6 @@ export function openWeights(
     if (header.isCheckpoint) await checkChecksum(file, signal);
     return { ...tensorsIn(file, header, shapes), ...(info && { info }) };
   });
-}
-
-export interface LoadedWeights {
-  readonly weights: Weights;
-  /** Absent if the file has no metadata of ours. */
-  readonly info?: ModelInfo;
-}
-
-/** Reads all weights of a file to memory. @throws DataError like `openWeights` */
-export async function readWeights(
-  path: string,
-  wanted: WantedNetwork,
-  options: ReadOptions = {},
-): Promise<LoadedWeights> {
-  await using file = await openWeights(checkPath('readWeights: the file', path), wanted, options);
-  const weights = await readAll(file, options.signal);
-  return { weights, ...(file.info && { info: file.info }) };
 }
 
 /** Reads the metadata of a weight file or checkpoint, not its values. @throws DataError */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readWeights } from '../../test/read-weights.ts';
 import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { random } from '../data/random.ts';
 import { DataError } from '../errors.ts';
@@ -13,7 +14,6 @@ import { flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { appendTensors } from '../model/tensor-files.ts';
-import { readWeights } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
 import type { LoopState } from '../train/loop-state.ts';
 import {
