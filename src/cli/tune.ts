@@ -117,36 +117,57 @@ export function tuneCommand(interruption: Interruption): Command {
     .addHelpText('after', examples)
     .allowExcessArguments()
     .action((options: TuneOptions) => tune(command, options, interruption));
+  addStatus(command);
+  addWatch(command, interruption);
+  addStop(command);
+  addReport(command);
+  addWork(command, interruption);
+  return command;
+}
+
+/** Whether `--json` was given, before or after the subcommand's name. */
+const wantsJson = (subcommand: Command): boolean =>
+  subcommand.optsWithGlobals<{ json?: true }>().json === true;
+
+const openStudy = async (dir: string): Promise<StudyFolder> =>
+  (await import('../tune/folder.ts')).openStudyFolder(dir);
+
+function addStatus(command: Command): void {
   command
     .command('status')
     .description('show the best trials of a study and how to repeat them')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
-    .action(async (dir: string, _: unknown, own: Command) => {
-      const { openStudyFolder } = await import('../tune/folder.ts');
-      await showStatus(await openStudyFolder(dir), own.optsWithGlobals<{ json?: true }>().json === true);
-    });
+    .action(async (dir: string, _: unknown, own: Command) =>
+      showStatus(await openStudy(dir), wantsJson(own)),
+    );
+}
+
+function addWatch(command: Command, interruption: Interruption): void {
   command
     .command('watch')
     .description('follow a study while anyone works on it')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one JSON object per line')
     .action(async (dir: string, _: unknown, own: Command) => {
-      const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
-      const json = own.optsWithGlobals<{ json?: true }>().json === true;
+      const folder = await openStudy(dir);
+      const json = wantsJson(own);
       await watchStudy(folder, json, interruption);
       if (!json) await showStatus(folder, false);
     });
+}
+
+function addStop(command: Command): void {
   command
     .command('stop')
     .description('end the workers of a study after they write checkpoints; on Slurm, cancel its job')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .option('--json', 'print one object')
     .action(async (dir: string, _: unknown, own: Command) => {
-      const folder = await (await import('../tune/folder.ts')).openStudyFolder(dir);
+      const folder = await openStudy(dir);
       const { workers, left, jobs } = await stopStudy(folder);
       const { canceled, kept } = jobs;
-      if (own.optsWithGlobals<{ json?: true }>().json) {
+      if (wantsJson(own)) {
         return printJson({
           event: 'stopped',
           workers,
@@ -166,6 +187,9 @@ export function tuneCommand(interruption: Interruption): Command {
         print(`Did not cancel job ${job}: ${reason}. If it is yours to cancel: scancel ${job}`);
       }
     });
+}
+
+function addReport(command: Command): void {
   command
     .command('report')
     .description('write one HTML file: result, best trials, what mattered, how the search went')
@@ -173,29 +197,26 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(pathOption('--out <file>', "the file (default: report.html in the study's folder)"))
     .option('--json', 'print {"report":…}')
     .action(async (dir: string, { out }: { readonly out?: string }, own: Command) => {
-      const [{ openStudyFolder }, { reportStudy }] = await Promise.all([
-        import('../tune/folder.ts'),
-        import('../tune/report.ts'),
-      ]);
-      const report = await reportStudy(await openStudyFolder(dir), out);
-      if (own.optsWithGlobals<{ json?: true }>().json) printJson({ report });
+      const { reportStudy } = await import('../tune/report.ts');
+      const report = await reportStudy(await openStudy(dir), out);
+      if (wantsJson(own)) printJson({ report });
       else print(`Report: ${report} (open it in a browser)`);
     });
+}
+
+function addWork(command: Command, interruption: Interruption): void {
   command
     .command('work')
     .description('run one worker until nothing is left; the launchers start it')
     .addArgument(pathArgument('<dir>', 'folder of the study'))
     .action(async (dir: string, _: unknown, own: Command) => {
-      const [{ openStudyFolder }, { workOn }] = await Promise.all([
-        import('../tune/folder.ts'),
-        import('../tune/work.ts'),
-      ]);
+      const { workOn } = await import('../tune/work.ts');
       const { threads } = own.optsWithGlobals<{ threads?: number }>();
       interruption.stopsItself = true;
       interruption.graceMilliseconds = 60_000;
       interruption.kept = 'The next worker continues this trial.';
       continueWithoutOutput('The worker continues.');
-      await workOn(await openStudyFolder(dir), {
+      await workOn(await openStudy(dir), {
         signal: interruption.signal,
         onEvent: printJson,
         onNotice: note,
@@ -203,7 +224,6 @@ export function tuneCommand(interruption: Interruption): Command {
       });
       interruption.signal.throwIfAborted();
     });
-  return command;
 }
 
 async function tune(command: Command, options: TuneOptions, interruption: Interruption): Promise<void> {

@@ -39,195 +39,222 @@ const knownNames: ReadonlySet<string> = new Set([
 const mark: unique symbol = Symbol('mark');
 type StackValue = PickleValue | typeof mark;
 
+/** The machine that a pickle is a program for: opcodes push values, combine those on the stack, and fill the memo. */
+class PickleMachine {
+  readonly #target: Uint8Array;
+  readonly #file: string;
+  readonly #stack: StackValue[] = [];
+  readonly #memo = new Map<number, PickleValue>();
+  #targetUsed = false;
+
+  constructor(target: Uint8Array, file: string) {
+    this.#target = target;
+    this.#file = file;
+  }
+
+  corrupt(what: string): DataError {
+    return new DataError(
+      `${this.#file} is not a pickle of the official python archive: ${what}; download it again`,
+    );
+  }
+
+  push(value: StackValue): void {
+    this.#stack.push(value);
+  }
+
+  pop(): PickleValue {
+    const value = this.#stack.pop();
+    if (value === undefined || value === mark) throw this.corrupt('its stack is empty');
+    return value;
+  }
+
+  popPair(): [PickleValue, PickleValue] {
+    const second = this.pop();
+    return [this.pop(), second];
+  }
+
+  popToMark(): PickleValue[] {
+    const start = this.#stack.lastIndexOf(mark);
+    if (start < 0) throw this.corrupt('a mark is missing');
+    return this.#stack.splice(start).slice(1) as PickleValue[];
+  }
+
+  #top(): PickleValue {
+    const value = this.pop();
+    this.push(value);
+    return value;
+  }
+
+  append(values: readonly PickleValue[]): void {
+    const list = this.#top();
+    if (!Array.isArray(list)) throw this.corrupt('it appends to something that is not a list');
+    for (const value of values) (list as PickleValue[]).push(value);
+  }
+
+  setItems(items: readonly PickleValue[]): void {
+    const map = this.#top();
+    if (!(map instanceof Map) || items.length % 2 !== 0)
+      throw this.corrupt('it sets items of something that is not a dictionary');
+    for (let i = 0; i < items.length; i += 2) {
+      const key = items[i];
+      if (typeof key !== 'string') throw this.corrupt('a dictionary key is not a string');
+      (map as Map<string, PickleValue>).set(key, items[i + 1]!);
+    }
+  }
+
+  memoize(index: number): void {
+    this.#memo.set(index, this.#top());
+  }
+
+  recall(index: number): void {
+    const value = this.#memo.get(index);
+    if (value === undefined) throw this.corrupt(`it recalls value ${index}, which it never stored`);
+    this.push(value);
+  }
+
+  /** The target, if it can receive a string of this length: only once, and only one that fills it. */
+  claimTarget(length: number): Uint8Array {
+    const expected = this.#target.length;
+    if (this.#targetUsed || length !== expected) {
+      throw this.corrupt(
+        `it contains ${this.#targetUsed ? 'a second string' : 'a string'} of ${length} bytes; ` +
+          (expected === 0 ? 'expected none' : `expected one of ${expected} bytes of pixels`),
+      );
+    }
+    this.#targetUsed = true;
+    return this.#target;
+  }
+
+  call(): void {
+    const [callee, args] = this.popPair();
+    if (!(callee instanceof PickleObject) || callee.args !== undefined)
+      throw this.corrupt('it calls a value');
+    this.push(new PickleObject(callee.name, args));
+  }
+
+  setState(): void {
+    const [object, state] = this.popPair();
+    if (!(object instanceof PickleObject)) throw this.corrupt('it sets the state of a value');
+    object.state = state;
+    this.push(object);
+  }
+
+  result(): PickleValue {
+    const value = this.pop();
+    if (this.#stack.length > 0) throw this.corrupt('it ends with unused values');
+    return value;
+  }
+}
+
+/** Opcodes that use only the stack. */
+const stackOpcodes = new Map<string, (machine: PickleMachine) => void>([
+  ['(', (machine) => machine.push(mark)],
+  ['N', (machine) => machine.push(null)],
+  ['\x88', (machine) => machine.push(true)],
+  ['\x89', (machine) => machine.push(false)],
+  [']', (machine) => machine.push([])],
+  ['}', (machine) => machine.push(new Map())],
+  [')', (machine) => machine.push([])],
+  ['t', (machine) => machine.push(machine.popToMark())],
+  ['\x85', (machine) => machine.push([machine.pop()])],
+  ['\x86', (machine) => machine.push(machine.popPair())],
+  [
+    '\x87',
+    (machine) => {
+      const [second, third] = machine.popPair();
+      machine.push([machine.pop(), second, third]);
+    },
+  ],
+  ['a', (machine) => machine.append([machine.pop()])],
+  ['e', (machine) => machine.append(machine.popToMark())],
+  ['s', (machine) => machine.setItems(machine.popPair())],
+  ['u', (machine) => machine.setItems(machine.popToMark())],
+  ['R', (machine) => machine.call()],
+  ['b', (machine) => machine.setState()],
+]);
+
 /**
  * Reads a pickle. Its only string of 256 bytes or more must have `target`'s length and is written to it.
  * @throws DataError that names `file`.
  */
 export function* unpickle(target: Uint8Array, file: string): Parser<PickleValue> {
-  const stack: StackValue[] = [];
-  const memo = new Map<number, PickleValue>();
-  let targetUsed = false;
-
-  const corrupt = (what: string): DataError =>
-    new DataError(`${file} is not a pickle of the official python archive: ${what}; download it again`);
-  const pop = (): PickleValue => {
-    const value = stack.pop();
-    if (value === undefined || value === mark) throw corrupt('its stack is empty');
-    return value;
-  };
-  const popToMark = (): PickleValue[] => {
-    const start = stack.lastIndexOf(mark);
-    if (start < 0) throw corrupt('a mark is missing');
-    return (stack.splice(start) as (typeof mark | PickleValue)[]).slice(1) as PickleValue[];
-  };
-  const top = (): PickleValue => {
-    const value = pop();
-    stack.push(value);
-    return value;
-  };
-  const append = (values: readonly PickleValue[]): void => {
-    const list = top();
-    if (!Array.isArray(list)) throw corrupt('it appends to something that is not a list');
-    for (const value of values) (list as PickleValue[]).push(value);
-  };
-  const setItems = (items: readonly PickleValue[]): void => {
-    const map = top();
-    if (!(map instanceof Map) || items.length % 2 !== 0)
-      throw corrupt('it sets items of something that is not a dictionary');
-    for (let i = 0; i < items.length; i += 2) {
-      const key = items[i];
-      if (typeof key !== 'string') throw corrupt('a dictionary key is not a string');
-      (map as Map<string, PickleValue>).set(key, items[i + 1]!);
-    }
-  };
-  const recall = (index: number): PickleValue => {
-    const value = memo.get(index);
-    if (value === undefined) throw corrupt(`it recalls value ${index}, which it never stored`);
-    return value;
-  };
-  const pairOf = (): [PickleValue, PickleValue] => {
-    const second = pop();
-    return [pop(), second];
-  };
-
+  const machine = new PickleMachine(target, file);
   for (;;) {
-    const opcode = (yield 1)[0]!;
-    switch (String.fromCharCode(opcode)) {
-      case '\x80': {
-        const protocol = (yield 1)[0]!;
-        if (protocol !== 2) throw corrupt(`its protocol is ${protocol}, not 2`);
-        break;
+    const opcode = String.fromCharCode((yield 1)[0]!);
+    if (opcode === '.') return machine.result();
+    const step = stackOpcodes.get(opcode);
+    if (step) step(machine);
+    else yield* stepWithArgument(opcode, machine);
+  }
+}
+
+/** Runs an opcode that is followed by bytes. */
+function* stepWithArgument(opcode: string, machine: PickleMachine): Parser<void> {
+  switch (opcode) {
+    case '\x80': {
+      const protocol = (yield 1)[0]!;
+      if (protocol !== 2) throw machine.corrupt(`its protocol is ${protocol}, not 2`);
+      break;
+    }
+    case 'K':
+      machine.push((yield 1)[0]!);
+      break;
+    case 'M':
+      machine.push(unsigned(yield 2));
+      break;
+    case 'J':
+      machine.push(unsigned(yield 4) | 0);
+      break;
+    case 'U':
+      machine.push(latin1(yield (yield 1)[0]!));
+      break;
+    case 'X': {
+      const length = unsigned(yield 4);
+      if (length > 4096) throw machine.corrupt(`it contains a string of ${length} bytes`);
+      machine.push(new TextDecoder().decode(yield length));
+      break;
+    }
+    case 'T': {
+      const target = machine.claimTarget(unsigned(yield 4));
+      yield target;
+      machine.push(target);
+      break;
+    }
+    case 'q':
+      machine.memoize((yield 1)[0]!);
+      break;
+    case 'r':
+      machine.memoize(unsigned(yield 4));
+      break;
+    case 'h':
+      machine.recall((yield 1)[0]!);
+      break;
+    case 'j':
+      machine.recall(unsigned(yield 4));
+      break;
+    case 'c': {
+      const name = `${yield* line(machine)} ${yield* line(machine)}`;
+      if (!knownNames.has(name)) {
+        throw machine.corrupt(`it refers to "${name}", which is not allowed`);
       }
-      case '.': {
-        const value = pop();
-        if (stack.length > 0) throw corrupt('it ends with unused values');
-        return value;
-      }
-      case '(':
-        stack.push(mark);
-        break;
-      case 'N':
-        stack.push(null);
-        break;
-      case '\x88':
-        stack.push(true);
-        break;
-      case '\x89':
-        stack.push(false);
-        break;
-      case 'K':
-        stack.push((yield 1)[0]!);
-        break;
-      case 'M':
-        stack.push(unsigned(yield 2));
-        break;
-      case 'J':
-        stack.push(unsigned(yield 4) | 0);
-        break;
-      case 'U':
-        stack.push(latin1(yield (yield 1)[0]!));
-        break;
-      case 'X': {
-        const length = unsigned(yield 4);
-        if (length > 4096) throw corrupt(`it contains a string of ${length} bytes`);
-        stack.push(new TextDecoder().decode(yield length));
-        break;
-      }
-      case 'T': {
-        const length = unsigned(yield 4);
-        if (targetUsed || length !== target.length) {
-          throw corrupt(
-            `it contains ${targetUsed ? 'a second string' : 'a string'} of ${length} bytes; ` +
-              (target.length === 0 ? 'expected none' : `expected one of ${target.length} bytes of pixels`),
-          );
-        }
-        targetUsed = true;
-        yield target;
-        stack.push(target);
-        break;
-      }
-      case ']':
-        stack.push([]);
-        break;
-      case '}':
-        stack.push(new Map());
-        break;
-      case ')':
-        stack.push([]);
-        break;
-      case 't':
-        stack.push(popToMark());
-        break;
-      case '\x85':
-        stack.push([pop()]);
-        break;
-      case '\x86':
-        stack.push(pairOf());
-        break;
-      case '\x87': {
-        const [second, third] = pairOf();
-        stack.push([pop(), second, third]);
-        break;
-      }
-      case 'a':
-        append([pop()]);
-        break;
-      case 'e':
-        append(popToMark());
-        break;
-      case 's':
-        setItems(pairOf());
-        break;
-      case 'u':
-        setItems(popToMark());
-        break;
-      case 'q':
-        memo.set((yield 1)[0]!, top());
-        break;
-      case 'r':
-        memo.set(unsigned(yield 4), top());
-        break;
-      case 'h':
-        stack.push(recall((yield 1)[0]!));
-        break;
-      case 'j':
-        stack.push(recall(unsigned(yield 4)));
-        break;
-      case 'c': {
-        const name = `${yield* line()} ${yield* line()}`;
-        if (!knownNames.has(name)) {
-          throw corrupt(`it refers to "${name}", which is not allowed`);
-        }
-        stack.push(new PickleObject(name));
-        break;
-      }
-      case 'R': {
-        const [callee, args] = pairOf();
-        if (!(callee instanceof PickleObject) || callee.args !== undefined) throw corrupt('it calls a value');
-        stack.push(new PickleObject(callee.name, args));
-        break;
-      }
-      case 'b': {
-        const [object, state] = pairOf();
-        if (!(object instanceof PickleObject)) throw corrupt('it sets the state of a value');
-        object.state = state;
-        stack.push(object);
-        break;
-      }
-      default:
-        throw corrupt(`it contains the opcode 0x${opcode.toString(16).padStart(2, '0')}`);
+      machine.push(new PickleObject(name));
+      break;
+    }
+    default: {
+      const code = opcode.charCodeAt(0).toString(16).padStart(2, '0');
+      throw machine.corrupt(`it contains the opcode 0x${code}`);
     }
   }
+}
 
-  /** Reads a name up to the end of its line. */
-  function* line(): Parser<string> {
-    let name = '';
-    for (;;) {
-      const byte = (yield 1)[0]!;
-      if (byte === 10) return name;
-      if (name.length === 256) throw corrupt('a name is longer than 256 bytes');
-      name += String.fromCharCode(byte);
-    }
+/** Reads a name up to the end of its line. */
+function* line(machine: PickleMachine): Parser<string> {
+  let name = '';
+  for (;;) {
+    const byte = (yield 1)[0]!;
+    if (byte === 10) return name;
+    if (name.length === 256) throw machine.corrupt('a name is longer than 256 bytes');
+    name += String.fromCharCode(byte);
   }
 }
 

@@ -24,6 +24,48 @@ const straightCost = (statements: readonly Statement[]): number =>
     return sum + (cost[operator] ?? 0) * target.lanes;
   }, 0);
 
+/** The number that an operand stands for. Offsets are held in bytes; a constant `inFloats` is converted to them. */
+type NumberOf = (operand: Operand, inFloats?: boolean) => number;
+
+/** The number that an operation on scalars defines. `of` returns an operand's. */
+function scalarResult({ operator, operands, target }: StatementOf<'define'>, of: NumberOf): number {
+  const [first, second = 0, third = 0] = operands as readonly [Value, Operand?, Operand?];
+  const offset = first.type === 'offset';
+  const a = of(first);
+  const b = of(second, offset && operator !== 'scale');
+  switch (operator) {
+    case 'add':
+    case 'advanceBytes':
+      return a + b;
+    case 'advance':
+      return a + of(second, true);
+    case 'sub':
+      return a - b;
+    case 'mul':
+    case 'scale':
+      return a * b;
+    case 'div':
+      return target.type === 'i32' ? Math.trunc(a / b) : a / b;
+    case 'max':
+      return Math.max(a, b);
+    case 'greater':
+      return Number(a > b);
+    case 'unequal':
+      return Number(a !== b);
+    case 'or':
+      return a | b;
+    case 'select':
+      return a ? b : of(third);
+    case 'toOffset':
+      return a * 4;
+    case 'toFloat':
+      return a;
+    default:
+      // Vectors: their values do not affect control flow.
+      return Number.NaN;
+  }
+}
+
 /**
  * Floating-point operations of a call. `values` are its arguments; `floats` and `words` are views of its memory, which
  * holds the lengths of some kernels' lists.
@@ -39,53 +81,15 @@ export function countOperations(
     environment[id] = values[i]! * (type === 'offset' || type === 'pointer' ? 4 : 1);
   });
   let total = 0;
-  const of = (operand: Operand, inFloats = false): number =>
+  const of: NumberOf = (operand, inFloats = false) =>
     typeof operand === 'number' ? operand * (inFloats ? 4 : 1) : environment[operand.id]!;
-
-  const define = ({ operator, operands, target }: StatementOf<'define'>): number => {
-    const [first, second = 0, third = 0] = operands as readonly [Value, Operand?, Operand?];
-    const offset = first.type === 'offset';
-    const a = of(first);
-    const b = of(second, offset && operator !== 'scale');
-    switch (operator) {
-      case 'add':
-      case 'advanceBytes':
-        return a + b;
-      case 'advance':
-        return a + of(second, true);
-      case 'sub':
-        return a - b;
-      case 'mul':
-      case 'scale':
-        return a * b;
-      case 'div':
-        return target.type === 'i32' ? Math.trunc(a / b) : a / b;
-      case 'max':
-        return Math.max(a, b);
-      case 'greater':
-        return Number(a > b);
-      case 'unequal':
-        return Number(a !== b);
-      case 'or':
-        return a | b;
-      case 'select':
-        return a ? b : of(third);
-      case 'toOffset':
-        return a * 4;
-      case 'toFloat':
-        return a;
-      default:
-        // Vectors: their values do not affect control flow.
-        return Number.NaN;
-    }
-  };
 
   const block = (statements: readonly Statement[]): void => {
     total += straightCost(statements);
     for (const statement of statements) {
       switch (statement.kind) {
         case 'define':
-          if (statement.target.lanes === 1) environment[statement.target.id] = define(statement);
+          if (statement.target.lanes === 1) environment[statement.target.id] = scalarResult(statement, of);
           break;
         case 'constant':
           environment[statement.target.id] = statement.value * (statement.target.type === 'offset' ? 4 : 1);

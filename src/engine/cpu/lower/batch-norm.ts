@@ -151,76 +151,83 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
   }
 }
 
-export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): Lowered {
-  const { view, relu } = operation;
-  const { layout, x, y, dx, dy } = context;
-  const pixels = view.height * view.width;
-  const { vectors: vectorsAt } = layout.normalizations.get(operation)!;
-  const vector = (name: (typeof vectors)[number]): number =>
-    vectorsAt.at + vectors.indexOf(name) * view.stored;
-  const part = (group: number): number => layout.parts.at + group * layout.partStride;
-
-  /** The maps of a chunk, named as in the kernels: image by image, or all at once if an image is one pixel. */
-  const walk = (
-    chunk: Chunk,
-    maps: Readonly<Record<string, MapBuffer>>,
-    body: (sizes: Record<string, number>, image: number) => void,
-  ): void => {
-    const together = pixels === 1;
-    for (let image = 0; image < (together ? 1 : chunk.count); image++) {
-      const sizes: Record<string, number> = {
-        rows: view.height,
-        columns: together ? chunk.count : view.width,
-        channels: view.stored,
-      };
-      for (const [name, map] of Object.entries(maps)) {
-        sizes[name] = map.at(chunk, image);
-        sizes[`${name}Row`] = map.rowStride;
-        sizes[`${name}Pixel`] = together ? map.imageStride : map.pixelStride;
-      }
-      body(sizes, image);
+/** Sizes and maps of a chunk, named as in the kernels: image by image, or all at once if an image is one pixel. */
+function walkMaps(
+  { view }: BatchNorm,
+  chunk: Chunk,
+  maps: Readonly<Record<string, MapBuffer>>,
+  body: (sizes: Record<string, number>, image: number) => void,
+): void {
+  const together = view.height * view.width === 1;
+  for (let image = 0; image < (together ? 1 : chunk.count); image++) {
+    const sizes: Record<string, number> = {
+      rows: view.height,
+      columns: together ? chunk.count : view.width,
+      channels: view.stored,
+    };
+    for (const [name, map] of Object.entries(maps)) {
+      sizes[name] = map.at(chunk, image);
+      sizes[`${name}Row`] = map.rowStride;
+      sizes[`${name}Pixel`] = together ? map.imageStride : map.pixelStride;
     }
-  };
+    body(sizes, image);
+  }
+}
 
-  const barrier: BatchBarrier = {
+/** The address of a normalization's vector. */
+const vectorAt = (operation: BatchNorm, layout: ParameterLayout, name: (typeof vectors)[number]): number =>
+  layout.normalizations.get(operation)!.vectors.at + vectors.indexOf(name) * operation.view.stored;
+
+/** Gathers the moments and the sums of each group of images, and combines the groups. */
+function batchBarrier(operation: BatchNorm, context: LoweringContext): BatchBarrier {
+  const { height, width, stored } = operation.view;
+  const { layout, x, dy } = context;
+  const part = (group: number): number => layout.parts.at + group * layout.partStride;
+  return {
     gather(code, chunk, group, before) {
-      walk(chunk, { map: x }, (sizes, image) =>
+      walkMaps(operation, chunk, { map: x }, (sizes, image) =>
         code.call('channelMoments', {
           ...sizes,
           mean: part(group),
-          squares: part(group) + view.stored,
-          before: (before + image) * pixels,
+          squares: part(group) + stored,
+          before: (before + image) * height * width,
         }),
       );
     },
     combine: (code, images) => code.host(batchNormCall(operation, 'moments', layout, images)),
     gatherGradients(code, chunk, group, first) {
       applyOwnRelu(code, context, chunk);
-      walk(chunk, { map: x, gradient: dy! }, (sizes, image) =>
+      walkMaps(operation, chunk, { map: x, gradient: dy! }, (sizes, image) =>
         code.call('normalizeSums', {
           ...sizes,
           sums: part(group),
-          products: part(group) + view.stored,
-          mean: vector('mean'),
+          products: part(group) + stored,
+          mean: vectorAt(operation, layout, 'mean'),
           accumulate: Number(!first || image > 0),
         }),
       );
     },
     combineGradients: (code, images) => code.host(batchNormCall(operation, 'gradients', layout, images)),
   };
+}
+
+export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): Lowered {
+  const { layout, x, y, dx, dy } = context;
+  const vector = (name: (typeof vectors)[number]): number => vectorAt(operation, layout, name);
+  const barrier = batchBarrier(operation, context);
   const forward = (code: Code, chunk: Chunk): void =>
-    walk(chunk, { map: x, out: y }, (sizes) =>
+    walkMaps(operation, chunk, { map: x, out: y }, (sizes) =>
       code.call('normalize', {
         ...sizes,
         mean: vector('mean'),
         scale: vector('scale'),
         shift: vector('shift'),
-        threshold: reluThreshold(relu),
+        threshold: reluThreshold(operation.relu),
       }),
     );
   const backward = (code: Code, chunk: Chunk): void => {
     if (!dx) return;
-    walk(chunk, { map: x, gradient: dy!, out: dx }, (sizes) =>
+    walkMaps(operation, chunk, { map: x, gradient: dy!, out: dx }, (sizes) =>
       code.call('normalizeBackward', {
         ...sizes,
         mean: vector('mean'),

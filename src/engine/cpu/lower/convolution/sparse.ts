@@ -4,7 +4,8 @@
  */
 import { entryWords } from '../../../../kernels/sparse.ts';
 import { reluThreshold } from '../../plan/code.ts';
-import { cutImages, cutRows } from '../blocks.ts';
+import type { Chunk } from '../../plan/maps.ts';
+import { cutImages, cutRows, type Piece } from '../blocks.ts';
 import type { ConvolutionGradients, ConvolutionMaps } from './convolution.ts';
 import { inputScatter } from './scatter.ts';
 
@@ -14,9 +15,36 @@ import { inputScatter } from './scatter.ts';
  */
 const bandWindows = 24;
 
-export function sparseGradients({ operation, context, winners }: ConvolutionMaps): ConvolutionGradients {
-  const { spec, input, full, relu, matrix, output } = operation;
-  const { x, y, dx, dy } = context;
+/** The arguments of `sparseCollect` that describe a band of the pooled map, its winners and its gradient. */
+function bandArguments(
+  { operation, context, winners }: ConvolutionMaps,
+  chunk: Chunk,
+  { image, row, rows }: Piece,
+): Record<string, number> {
+  const { spec, output, relu, pool } = operation;
+  const { x, y, dy } = context;
+  return {
+    pooled: y.at(chunk, image, row),
+    pooledRow: y.rowStride,
+    winners: winners!.at(chunk, image, row),
+    winnerRow: winners!.rowStride,
+    winnerPixel: winners!.pixelStride,
+    gradient: dy!.at(chunk, image, row),
+    gradientRow: dy!.rowStride,
+    pixel: dy!.pixelStride,
+    pooledHeight: rows,
+    pooledWidth: output.width,
+    pool: pool!.kernel[0],
+    stepRow: spec.stride[0] * x.rowStride,
+    stepPixel: spec.stride[1] * x.pixelStride,
+    threshold: reluThreshold(relu),
+  };
+}
+
+export function sparseGradients(maps: ConvolutionMaps): ConvolutionGradients {
+  const { operation, context } = maps;
+  const { spec, input, full, matrix, output } = operation;
+  const { x, dx } = context;
   const { parameters } = context.layout;
   const [paddingY, paddingX] = spec.padding;
   const pool = operation.pool!.kernel[0];
@@ -39,42 +67,28 @@ export function sparseGradients({ operation, context, winners }: ConvolutionMaps
       blocks.forEach(({ pieces }, index) => {
         const { image } = pieces[0]!;
         const walkBands = (mapGradient?: (row: number) => number): void => {
-          for (const { row, rows } of bands) {
-            const accumulate = Number(!first.ofSlot || index > 0 || row > 0);
-            const mapRow = row * pool * spec.stride[0] - paddingY;
-            code.call('sparseCollect', {
+          for (const band of bands) {
+            const accumulate = Number(!first.ofSlot || index > 0 || band.row > 0);
+            const mapRow = band.row * pool * spec.stride[0] - paddingY;
+            const shared = {
               lists: lists.at,
               listStride,
               counts: counts.at,
+              filters: full.stored,
+              accumulate,
+            };
+            code.call('sparseCollect', {
+              ...shared,
+              ...bandArguments(maps, chunk, { ...band, image }),
               table: table.at,
               live: live.at,
               bias: unused ? unused.at : slot + matrix.bias,
               biasStep: unused ? 1 : matrix.biasStep,
-              accumulate,
-              pooled: y.at(chunk, image, row),
-              pooledRow: y.rowStride,
-              winners: winners!.at(chunk, image, row),
-              winnerRow: winners!.rowStride,
-              winnerPixel: winners!.pixelStride,
-              gradient: dy!.at(chunk, image, row),
-              gradientRow: dy!.rowStride,
-              pixel: dy!.pixelStride,
-              pooledHeight: rows,
-              pooledWidth: output.width,
-              filters: full.stored,
-              pool,
-              stepRow: spec.stride[0] * x.rowStride,
-              stepPixel: spec.stride[1] * x.pixelStride,
-              threshold: reluThreshold(relu),
             });
             const walk = {
-              lists: lists.at,
-              listStride,
-              counts: counts.at,
+              ...shared,
               out: slot + matrix.offset,
               filterStride: matrix.rowStride,
-              filters: full.stored,
-              accumulate,
               map: x.at(chunk, image, mapRow, -paddingX),
               mapRow: x.rowStride,
               kernelRows: spec.kernel[0],
