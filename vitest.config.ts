@@ -6,7 +6,12 @@ import type { InlineConfig } from 'vitest/node';
 const deviceTests = ['src/engine/**/*.test.ts', 'src/kernels/**/*.test.ts'];
 
 /** Tests in `test/` that compare devices with the reference or with PyTorch; all others there run whole programs. */
-const crossDeviceTests = ['test/conformance/*.test.ts', 'test/kernels.test.ts', 'test/optimizers.test.ts'];
+const crossDeviceTests = [
+  'test/conformance/*.test.ts',
+  'test/kernels.test.ts',
+  'test/optimizers.test.ts',
+  'test/vgg.test.ts',
+];
 
 /** Compiles the native kernels once, before tests that use them start. */
 const globalSetup = ['test/native-setup.ts'];
