@@ -51,6 +51,7 @@ function goldenTensor(name: string): Float32Array {
 function goldenWeights(letter: VggLetter, network: Network): WeightSource {
   const biases = goldenTensor(`${letter}/biases`);
   const attempts = goldenTensor(`${letter}/attempts`);
+  const hidden = goldenTensor(`${letter}/hidden`);
   const fills = new Map<string, (from: number, into: Float32Array) => void>();
   let channel = 0;
   for (const [parameter, { name, shape }] of parametersOf(network).entries()) {
@@ -60,7 +61,11 @@ function goldenWeights(letter: VggLetter, network: Network): WeightSource {
       const values = biases.subarray(channel, end);
       fills.set(name, (from, into) => into.set(values.subarray(from, from + into.length)));
       channel = end;
-    } else fills.set(name, (from, into) => fillFormula({ parameter, shape }, from, into, own));
+    } else {
+      const drawn = { 'classifier.0.bias': hidden[0], 'classifier.3.bias': hidden[1] }[name];
+      const draws = drawn === undefined ? own : new Float32Array(shape[0]!).fill(drawn);
+      fills.set(name, (from, into) => fillFormula({ parameter, shape }, from, into, draws));
+    }
   }
   return {
     shapes: new Map(parametersOf(network).map(({ name, shape }) => [name, shape])),

@@ -10,6 +10,7 @@ and the number of the draw of each of their filters. For each network and side, 
 and without dropout:
 
 A/biases, A/attempts   of all convolutions, one after the other
+A/hidden               how often the biases of each hidden linear layer were drawn again
 A/32/logits            [2, 1000] of two images
 A/32/loss              mean cross-entropy of the two
 A/32/gradients         a row per parameter: norm, largest absolute value, then values at SAMPLES places (`places`)
@@ -20,8 +21,8 @@ A/224/step/loss, A/224/step/weights, A/224/step/updates
 The margin. At 224² there are millions of decisions of ReLUs and max-pools. In a random network, rounding flips some of
 them, each of which moves a gradient of the first layers by a thousandth of its largest value. So a channel's threshold
 stands in the widest gap between its values near their median, and a filter before a max-pool is drawn again while in a
-window the largest two values are closer than POOL_MARGIN. One network serves all sides. Gradients in float64 must agree
-within MARGIN.
+window the largest two values are closer than POOL_MARGIN. The biases of a hidden layer are drawn again while one of its
+values is near 0. One network serves all sides. Gradients in float64 must agree within MARGIN.
 """
 
 import copy
@@ -43,6 +44,7 @@ CONFIGURATIONS = {
     "E": [64, 64, "M", 128, 128, "M"] + [256] * 4 + ["M"] + [512] * 4 + ["M"] + [512] * 4 + ["M"],
 }
 CLASSES = 1000
+HIDDEN = 4096
 SETTINGS = {
     "sides": [32, 64, 224],
     "images": 2,
@@ -157,8 +159,21 @@ def build_layer(parameter, shape, inputs, pooled):
     return attempts, -middle, [F.max_pool2d(x, 2) for x in outputs] if pooled else outputs
 
 
+def build_hidden(parameter, inputs):
+    """How often the biases of a hidden linear layer were drawn again until no value is near 0, and its outputs."""
+    found = [F.linear(x, weight_of(parameter, (HIDDEN, x.shape[1]))) for x in inputs]
+    for attempt in range(100):
+        biases = weight_of(parameter + 1, (HIDDEN,), [attempt] * HIDDEN)
+        values = [y + biases for y in found]
+        margin = min((y.abs().min() / y.std()).item() for y in values)
+        if margin >= RELU_MARGIN:
+            print(f"    parameter {parameter + 1}: margin {margin:.1e}, drawn again {attempt} times", flush=True)
+            return attempt, [F.relu(y) for y in values]
+    raise AssertionError(f"parameter {parameter + 1}: too little margin")
+
+
 def build(letter):
-    """The draws and biases of the convolutions of a network."""
+    """The draws and biases of the convolutions of a network, and the draws of its hidden layers' biases."""
     maps = [images_of(SETTINGS["images"], side) for side in SETTINGS["sides"]]
     entries = CONFIGURATIONS[letter]
     layers, inputs = [], 3
@@ -167,7 +182,11 @@ def build(letter):
             *layer, maps = build_layer(2 * len(layers), (entry, inputs, 3, 3), maps, following == "M")
             layers.append(layer)
             inputs = entry
-    return layers
+    vectors, hidden = [x.flatten(1) for x in maps], []
+    for i in range(2):
+        attempt, vectors = build_hidden(2 * (len(layers) + i), vectors)
+        hidden.append(attempt)
+    return layers, hidden
 
 
 # What PyTorch computes ---------------------------------------------------------------------------------------------
@@ -175,9 +194,12 @@ def build(letter):
 
 def value_of(parameter, shape, built):
     """A new tensor."""
-    if parameter >= 2 * len(built):
-        return weight_of(parameter, shape)
-    attempts, biases = built[parameter // 2]
+    layers, hidden = built
+    linear = parameter - 2 * len(layers)
+    if linear >= 0:
+        drawn = linear in (1, 3) and hidden[linear // 2]
+        return weight_of(parameter, shape, [drawn] * shape[0] if drawn else ())
+    attempts, biases = layers[parameter // 2]
     return biases.clone() if parameter % 2 else weight_of(parameter, shape, attempts)
 
 
@@ -193,7 +215,7 @@ class Vgg(torch.nn.Module):
             else:
                 layers += [torch.nn.Conv2d(channels, entry, 3, padding=1, device="meta"), torch.nn.ReLU()]
                 channels = entry
-        sizes = [channels * (side // 32) ** 2, 4096, 4096, CLASSES]
+        sizes = [channels * (side // 32) ** 2, HIDDEN, HIDDEN, CLASSES]
         hidden = []
         for inputs, outputs in zip(sizes, sizes[1:]):
             hidden += [torch.nn.Linear(inputs, outputs, device="meta"), torch.nn.ReLU(), torch.nn.Dropout()]
@@ -259,9 +281,11 @@ def step(letter, built):
 def run(letter):
     print(letter)
     built = build(letter)
+    layers, hidden = built
     tensors = {
-        f"{letter}/attempts": np.concatenate([attempts for attempts, _ in built]),
-        f"{letter}/biases": torch.cat([biases for _, biases in built]),
+        f"{letter}/attempts": np.concatenate([attempts for attempts, _ in layers]),
+        f"{letter}/biases": torch.cat([biases for _, biases in layers]),
+        f"{letter}/hidden": np.array(hidden),
     }
     for side in SETTINGS["sides"]:
         net = Vgg(letter, side, built)

@@ -110,9 +110,13 @@ export function storePart(
   }
   const { places, arranged } = arrangementOf(matrix);
   for (const { row, inRow, part } of rowParts(matrix, from, values)) {
-    // Rows are copied whole: V8 is ten times as slow with single values of memory that can grow.
-    if (part.length < places.length) arranged.set(memory.subarray(row, row + arranged.length));
-    for (let i = 0; i < part.length; i++) arranged[places[inRow + i]!] = part[i]!;
+    // A part of a row: another worker may write the rest.
+    if (part.length < places.length) {
+      for (let i = 0; i < part.length; i++) memory[row + places[inRow + i]!] = part[i]!;
+      continue;
+    }
+    // Whole rows are copied: V8 is ten times as slow with single values of memory that can grow.
+    for (let i = 0; i < part.length; i++) arranged[places[i]!] = part[i]!;
     memory.set(arranged, row);
   }
 }

@@ -18,7 +18,7 @@ import { combineBatchNorm } from '../lower/batch-norm.ts';
 import { type DropoutCall, drawFactors } from '../lower/dropout.ts';
 import type { Call, HostCall, Instruction } from '../plan/code.ts';
 import { flattened } from '../plan/maps.ts';
-import { storePart } from '../plan/matrix.ts';
+import { storePart, wholeRows } from '../plan/matrix.ts';
 import { storedTensors } from '../plan/operations.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
 import { compilePlan, type Plan, type PlanMode } from '../plan/plan.ts';
@@ -309,7 +309,11 @@ export class Executor {
     const memory = this.#floats.subarray(parameters.at);
     const values = new Float32Array(drawnValues);
     const items = [...storedTensors(operations)].flatMap(([name, tensor]) =>
-      cut(0, sizeOf(initial.get(name)!.shape), drawnValues).map((range) => ({ name, tensor, ...range })),
+      cut(0, sizeOf(initial.get(name)!.shape), wholeRows(tensor, drawnValues)).map((range) => ({
+        name,
+        tensor,
+        ...range,
+      })),
     );
     this.#barrier.claim(items, ({ name, tensor, first, count }) => {
       const part = values.subarray(0, count);
