@@ -1,5 +1,5 @@
 /** Our side of the VGG-16 benchmark: a process with the package as a user installs and calls it. */
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   buildNetwork,
@@ -22,6 +22,14 @@ import { fileNames, type JobOptions, serveJob, side } from './job.ts';
 
 const seconds = (): number => performance.now() / 1000;
 const started = seconds();
+
+/** The first bytes of a file. */
+async function readBytes(path: string, count: number): Promise<Uint8Array<ArrayBuffer>> {
+  await using file = await open(path);
+  const bytes = new Uint8Array(count);
+  await file.read(bytes, 0, count, 0);
+  return bytes;
+}
 
 const hidden = (index: number) => [
   linear({ out: 4096, name: `classifier.${index}` }),
@@ -62,19 +70,12 @@ await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm'
   });
   const { description } = model;
   const opening = { modules: started, compile: seconds() - started - load, load };
-  const pixels = new Uint8Array(await readFile(join(folder, fileNames.pixels))).subarray(
-    0,
-    batch * 3 * side * side,
-  );
+  const pixels = await readBytes(join(folder, fileNames.pixels), batch * 3 * side * side);
   if (command === 'predict') {
     const images = Float32Array.from(pixels, (pixel) => pixel / 255);
     return { description, opening, run: async () => (await model.predict(images)).logits };
   }
-  const labels = new Uint16Array(
-    new Uint8Array(await readFile(join(folder, fileNames.labels))).buffer,
-    0,
-    batch,
-  );
+  const labels = new Uint16Array((await readBytes(join(folder, fileNames.labels), 2 * batch)).buffer);
   const loader = dataLoader(fromArrays(pixels, labels, [3, side, side]), { batchSize: batch });
   const optimizer = sgd({ lr: 1e-4, momentum: 0.9 });
   let epoch = 0;

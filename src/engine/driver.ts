@@ -50,7 +50,7 @@ export type Command =
       /** Receives logits [images][classes]; may be empty. */
       readonly logits: Float32Array;
     }
-  /** Gradients of one batch, which `read('gradients')` then returns. */
+  /** Gradients of one batch, which `tensors('gradients')` then returns. */
   | {
       readonly kind: 'gradients';
       readonly source: ImageSource;

@@ -91,21 +91,27 @@ class Reference implements Driver {
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {
-    const values =
+    const valuesOf = (layer: number): readonly Float64Array[] =>
       group === 'weights'
-        ? this.#parameters.map((own, i) => [...own, ...this.#buffers[i]!])
-        : group === 'gradients'
-          ? this.#gradients
-          : this.#moments[group]!;
-    const specs = this.#network.layers.map(({ parameters, buffers }) =>
-      group === 'weights' ? [...parameters, ...buffers] : parameters,
-    );
+        ? [...this.#parameters[layer]!, ...this.#buffers[layer]!]
+        : (group === 'gradients' ? this.#gradients : this.#moments[group]!)[layer]!;
     const named = new Map(
-      specs.flatMap((own, i) => own.map((spec, j) => [spec.name, { spec, data: values[i]![j]! }])),
+      this.#network.layers.flatMap(({ parameters, buffers }, layer) =>
+        (group === 'weights' ? [...parameters, ...buffers] : parameters).map((spec, i) => [
+          spec.name,
+          { shape: spec.shape, data: () => valuesOf(layer)[i]! },
+        ]),
+      ),
     );
     return {
-      shapes: new Map([...named].map(([name, { spec }]) => [name, spec.shape])),
-      read: async (name, from, into) => into.set(named.get(name)!.data.subarray(from, from + into.length)),
+      shapes: new Map([...named].map(([name, { shape }]) => [name, shape])),
+      read: async (name, from, into) =>
+        into.set(
+          named
+            .get(name)!
+            .data()
+            .subarray(from, from + into.length),
+        ),
     };
   }
 

@@ -53,6 +53,8 @@ class HostSession implements Session {
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
   #closed = false;
+  /** Whether all tensors were written to the end. */
+  #isComplete = true;
 
   constructor(network: Network, driver: Driver, options: SessionOptions) {
     this.#network = network;
@@ -65,7 +67,9 @@ class HostSession implements Session {
 
   async initialize(seed: number): Promise<void> {
     this.#assertOpen();
+    this.#isComplete = false;
     await this.#driver.initialize(seed);
+    this.#isComplete = true;
     this.#moments = new Set();
     this.#optimizerSteps = 0;
   }
@@ -79,7 +83,7 @@ class HostSession implements Session {
   }
 
   weightSource(): WeightSource {
-    this.#assertOpen();
+    this.#assertUsable();
     this.#assertTrains('its weights cannot be read');
     return this.#driver.tensors('weights');
   }
@@ -98,14 +102,16 @@ class HostSession implements Session {
       name: name as MomentName,
       source: checkedSource(parametersOf(this.#network), tensors),
     }));
+    this.#isComplete = false;
     await this.#driver.write('weights', own);
     for (const { name, source } of given) await this.#driver.write(name, source);
+    this.#isComplete = true;
     this.#moments = new Set(given.map(({ name }) => name));
     this.#optimizerSteps = optimizerSteps;
   }
 
   async swapAverage(): Promise<void> {
-    this.#assertOpen();
+    this.#assertUsable();
     if (this.#moments.has('average')) await this.#driver.swapAverage();
   }
 
@@ -114,14 +120,14 @@ class HostSession implements Session {
     const own = momentsOf(optimizer);
     const used = this.#moments;
     const kept = own.every((name) => used.has(name));
-    if (!kept && (used.has('momentum') || used.has('firstMoment'))) this.#optimizerSteps = 0;
     const fresh = [...(kept ? [] : own), ...(average && !used.has('average') ? (['average'] as const) : [])];
     if (fresh.length > 0) await this.#driver.start(fresh);
+    if (!kept && (used.has('momentum') || used.has('firstMoment'))) this.#optimizerSteps = 0;
     this.#moments = new Set(average ? [...own, 'average'] : own);
   }
 
   async train(request: TrainRequest): Promise<TrainResult> {
-    this.#assertOpen();
+    this.#assertUsable();
     this.#assertTrains('it cannot be trained');
     const { source, optimizer, from, to, signal } = request;
     const { batchSize, order } = source;
@@ -133,8 +139,7 @@ class HostSession implements Session {
     await this.#useMoments(optimizer, options.averageDecay > 0);
     const epochSteps = Math.ceil(order.length / batchSize);
     const updates = (step: number): number => updatesIn(step, epochSteps, options.accumulate);
-    const results = this.#stepResults(request);
-    const { losses, correct, rates, report } = results;
+    const { losses, correct, rates, report, failure } = this.#stepResults(request);
     const command = {
       kind: 'train',
       optimizer: { ...optimizer },
@@ -143,53 +148,46 @@ class HostSession implements Session {
       epochBatch: batchSize,
     } as const;
     const start = performance.now();
-    const done = await this.#abortable(signal, async () => {
-      if (signal?.aborted) return 0;
-      if (fused) {
-        const optimizerSteps = this.#optimizerSteps;
-        const input = datasetSource(source, fused);
-        return await this.#driver.run(
-          {
+    let done = 0;
+    try {
+      await this.#abortable(signal, async () => {
+        if (signal?.aborted) return;
+        if (fused) {
+          const results = { rates, losses, correct, optimizerSteps: this.#optimizerSteps, stepOffset: 0 };
+          const input = datasetSource(source, fused);
+          const pass = { ...command, ...results, source: input, batchSize, from, to };
+          done = await this.#driver.run(pass, report);
+          return;
+        }
+        // An abort takes effect after an optimizer step, as on the device.
+        const stops = (step: number): boolean =>
+          (signal?.aborted === true || failure() !== undefined) && step % options.accumulate === 0;
+        for (let step = from; step < to && !stops(step); step++) {
+          const values = this.#transformed(source, step * batchSize, batchSize);
+          await this.#driver.run({
             ...command,
-            source: input,
-            batchSize,
-            from,
-            to,
-            rates,
-            optimizerSteps,
-            stepOffset: 0,
-            losses,
-            correct,
-          },
-          report,
-        );
-      }
-      let steps = 0;
-      // An abort takes effect after an optimizer step, as on the device.
-      const mayStop = (step: number): boolean => step % options.accumulate === 0;
-      for (let step = from; step < to && !(signal?.aborted && mayStop(step)); step++) {
-        const values = this.#transformed(source, step * batchSize, batchSize);
-        await this.#driver.run({
-          ...command,
-          source: values,
-          batchSize: values.labels.length,
-          from: 0,
-          to: 1,
-          rates: rates.subarray(steps, steps + 1),
-          optimizerSteps: this.#optimizerSteps + updates(step) - updates(from),
-          stepOffset: step,
-          losses: losses.subarray(steps, steps + 1),
-          correct: correct.subarray(steps, steps + 1),
-        });
-        report(++steps);
-        if (!Number.isFinite(losses[steps - 1])) break;
-      }
-      return steps;
-    });
-    report(done);
-    // A step whose loss is not finite is not applied, so that the parameters before it can be inspected.
-    const applied = done > 0 && !Number.isFinite(losses[done - 1]) ? done - 1 : done;
-    this.#optimizerSteps += updates(from + applied) - updates(from);
+            source: values,
+            batchSize: values.labels.length,
+            from: 0,
+            to: 1,
+            rates: rates.subarray(done, done + 1),
+            optimizerSteps: this.#optimizerSteps + updates(step) - updates(from),
+            stepOffset: step,
+            losses: losses.subarray(done, done + 1),
+            correct: correct.subarray(done, done + 1),
+          });
+          report(++done);
+          if (!Number.isFinite(losses[done - 1])) break;
+        }
+      });
+      report(done);
+    } finally {
+      // A step whose loss is not finite is not applied, so that the parameters before it can be inspected.
+      const applied = done > 0 && !Number.isFinite(losses[done - 1]) ? done - 1 : done;
+      this.#optimizerSteps += updates(from + applied) - updates(from);
+    }
+    const failed = failure();
+    if (failed) throw failed.error;
     const total = order.length;
     return {
       steps: done,
@@ -200,31 +198,42 @@ class HostSession implements Session {
     };
   }
 
-  /** Arrays for the results of each step and their learning rates, and a function that reports the first `steps`. */
+  /**
+   * Arrays for the results of each step and their learning rates, and a function that reports the first `steps`. If the
+   * caller's function throws, training stops after the step, and `failure` returns the error.
+   */
   #stepResults({ optimizer, rates: given, from, to, onSteps }: TrainRequest): {
     readonly losses: Float64Array;
     readonly correct: Uint32Array;
     readonly rates: Float64Array;
     readonly report: (steps: number) => void;
+    readonly failure: () => { readonly error: unknown } | undefined;
   } {
     const count = Math.max(1, to - from);
     const losses = new Float64Array(this.#driver.buffer(count * 8));
     const rates = new Float64Array(this.#driver.buffer(count * 8)).fill(optimizer.lr);
     if (given) rates.set(given.subarray(0, count));
     let reported = 0;
+    let failed: { readonly error: unknown } | undefined;
     const report = (steps: number): void => {
       if (steps <= reported) return;
       const reports: StepReport[] = [];
       for (; reported < steps; reported++) {
         reports.push({ step: from + reported + 1, loss: losses[reported]! });
       }
-      onSteps?.(reports);
+      try {
+        onSteps?.(reports);
+      } catch (error) {
+        failed ??= { error };
+        this.#driver.abort(true);
+      }
     };
-    return { losses, correct: new Uint32Array(this.#driver.buffer(count * 4)), rates, report };
+    const correct = new Uint32Array(this.#driver.buffer(count * 4));
+    return { losses, correct, rates, report, failure: () => failed };
   }
 
   async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
-    this.#assertOpen();
+    this.#assertUsable();
     this.#checkDataset(source.dataset);
     const fused = this.#fusedOf(source);
     const totals = new Float64Array(this.#driver.buffer(24));
@@ -264,7 +273,7 @@ class HostSession implements Session {
     images: Float32Array,
     labels: ArrayLike<number>,
   ): Promise<{ loss: number; gradients: Weights }> {
-    this.#assertOpen();
+    this.#assertUsable();
     this.#assertTrains('it computes no gradients');
     const batchSize = labels.length;
     this.#checkBatch(batchSize);
@@ -278,7 +287,7 @@ class HostSession implements Session {
   }
 
   async predict(images: Float32Array, count: number): Promise<Float32Array> {
-    this.#assertOpen();
+    this.#assertUsable();
     const logits = new Float32Array(this.#driver.buffer(count * this.#network.output[0]! * 4));
     const source = this.#values(images, count);
     const totals = new Float64Array(this.#driver.buffer(24));
@@ -300,6 +309,14 @@ class HostSession implements Session {
 
   #assertOpen(): void {
     if (this.#closed) throw new VggError('this session is closed; open a new one');
+  }
+
+  #assertUsable(): void {
+    this.#assertOpen();
+    if (this.#isComplete) return;
+    throw new VggError(
+      `the weights of ${this.#network.name} are incomplete, because reading them failed; set all of them again`,
+    );
   }
 
   /** @throws UsageError if the session was opened to predict only. */

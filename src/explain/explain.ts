@@ -97,7 +97,12 @@ export async function openBackbone(
     throw new UsageError(`layer ${last}: ${network.name} has layers 0 to ${network.layers.length - 1}`);
   const backbone = networkUpTo(network, last);
   const session = await open(backbone, { batchSize: 1 });
-  await session.setWeights(weightsOf(backbone.layers, weights));
+  try {
+    await session.setWeights(weightsOf(backbone.layers, weights));
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
   return new Backbone(session, shape, sizeOf(network.input));
 }
 

@@ -35,7 +35,7 @@ function forRowVectors(
 
 export const fill: KernelDefinition = kernel(
   'fill',
-  'out[rows][length] = value',
+  'out[rows][length] = value; the length is a multiple of the granule',
   { out: 'pointer', outRow: 'offset', rows: 'i32', length: 'i32', value: 'f32' },
   (k, p) => {
     forRowVectors(k, p.rows, p.length, [[p.out, p.outRow]], (_, out) => k.store(out!, p.value.splat()));

@@ -2,13 +2,17 @@
 import { describe, expect, test } from 'vitest';
 import { fromArrays } from '../../src/data/dataset.ts';
 import { random, streams } from '../../src/data/random.ts';
-import { applyTransform, imageFromBytes, toTensor } from '../../src/data/transforms.ts';
-import type { BatchSource } from '../../src/engine/backend.ts';
-import { flatten, linear } from '../../src/model/layers/index.ts';
+import { applyTransform, compose, imageFromBytes, toTensor } from '../../src/data/transforms.ts';
+import type { BatchSource, TrainRequest } from '../../src/engine/backend.ts';
+import { openReference } from '../../src/engine/reference.ts';
+import { initialWeights } from '../../src/model/initialize.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
+import { shapesOf, type WeightSource } from '../../src/model/weight-streams.ts';
 import { expectAllClose } from '../allclose.ts';
 import { devices } from '../devices.ts';
-import { sharedSession } from './sessions.ts';
+import { randomImages } from '../expected.ts';
+import { adam, sharedSession } from './sessions.ts';
 import { augment, dataset, images, network, order, request, source, weights } from './small.ts';
 
 describe.each(devices)('$name', (device) => {
@@ -123,6 +127,138 @@ describe.each(devices)('$name', (device) => {
       expect(result.steps).toBe(1);
       expect(result.losses[0]).toBeNaN();
     }));
+
+  test('NaN in one batch or in training leaves nothing behind once weights are set again', () =>
+    withSession(async (session) => {
+      const before = await session.predict(images, 23);
+      const broken = images.slice(0, 7 * 270).fill(Number.NaN, 100, 101);
+      expect((await session.gradients(broken, [0, 1, 2, 3, 0, 1, 2])).loss).toBeNaN();
+      await session.setWeights(weights);
+      expect(await session.predict(images, 23)).toEqual(before);
+      // The gradient of the second step is NaN in all channels, those of padding included.
+      await session.train({ ...request, optimizer: adam(1e30) });
+      await session.setWeights(weights);
+      expect(await session.predict(images, 23)).toEqual(before);
+    }));
+
+  test('is not used with weights that were read in part', () =>
+    withSession(async (session) => {
+      const before = await session.predict(images, 23);
+      const halves: WeightSource = {
+        shapes: shapesOf(weights),
+        async read(name, from, into) {
+          if (name === '6.bias') throw new Error('the disk is gone');
+          into.set(
+            weights
+              .get(name)!
+              .data.subarray(from, from + into.length)
+              .map((value) => 2 * value),
+          );
+        },
+      };
+      await expect(session.setWeights(halves)).rejects.toThrow('the disk is gone');
+      for (const use of [
+        () => session.predict(images, 23),
+        () => session.train(request),
+        () => session.state(),
+      ])
+        await expect(use()).rejects.toThrow('the weights of sequential are incomplete');
+      await session.setWeights(weights);
+      expect(await session.predict(images, 23)).toEqual(before);
+    }));
+
+  test("an error of the caller's function ends training after its step", () =>
+    withSession(async (session) => {
+      const thrower: TrainRequest = {
+        ...request,
+        onSteps: () => {
+          throw new Error('the caller failed');
+        },
+      };
+      await expect(session.train(thrower)).rejects.toThrow('the caller failed');
+      const { optimizerSteps } = await session.state();
+      expect(optimizerSteps).toBeGreaterThan(0);
+      await session.setWeights(weights);
+      await session.train({ ...request, to: optimizerSteps });
+      const expected = await session.weights();
+      await session.setWeights(weights);
+      await session.train(thrower).catch(() => undefined);
+      if ((await session.state()).optimizerSteps === optimizerSteps)
+        expect(await session.weights()).toEqual(expected);
+    }));
+
+  test("an error of the caller's transform keeps the count of steps", () =>
+    withSession(async (session) => {
+      let calls = 0;
+      const transform = compose([
+        augment,
+        (image) => {
+          if (++calls > 10) throw new Error('the transform failed');
+          return image;
+        },
+      ]);
+      await expect(session.train({ ...request, source: { ...source, transform } })).rejects.toThrow(
+        'the transform failed',
+      );
+      expect((await session.state()).optimizerSteps).toBe(1);
+    }));
+
+  test('a source of weights reads them as they are when it is read', () =>
+    withSession(async (session) => {
+      const tensors = session.weightSource();
+      await session.setWeights(
+        new Map(
+          [...weights].map(([name, { shape, data }]) => [
+            name,
+            { shape, data: data.map((value) => 2 * value) },
+          ]),
+        ),
+      );
+      const bias = new Float32Array(9);
+      await tensors.read('6.bias', 0, bias);
+      expect(bias).toEqual(weights.get('6.bias')!.data.map((value) => 2 * value));
+    }));
+
+  // The zeros around such images were once shared with other maps. The reference has no such zeros.
+  const ofDevice = open === openReference ? test.skip : test;
+  ofDevice.each([
+    [3, 128, 128],
+    [1, 200, 200],
+  ] as const)('images of %i×%i×%i: passes in a row are the same', async (...shape) => {
+    const narrow = conv2d({ out: 6, kernel: 3, padding: 1 });
+    const large = buildNetwork(
+      sequential([narrow, relu(), narrow, relu(), maxPool2d(4), flatten(), linear(5)]),
+      shape,
+    );
+    const count = 9;
+    const pixels = Uint8Array.from(randomImages(shape, count, 1), (value) => (value + 1) * 128);
+    const given = initialWeights(large, 2);
+    const data: BatchSource = {
+      dataset: fromArrays(pixels, new Array<number>(count).fill(3), shape),
+      transform: toTensor(),
+      batchSize: count,
+      order: Uint32Array.from({ length: count }, (_, i) => i),
+      seed: 0,
+      epoch: 1,
+    };
+    const values = Float32Array.from(pixels, (byte) => Math.fround(byte / 255));
+    const size = values.length / count;
+    const session = await open(large, { batchSize: count, threads });
+    try {
+      await session.setWeights(given);
+      const fresh = await session.predict(values.slice(0, size), 1);
+      const evaluated = await session.evaluate(data);
+      for (const _ of [1, 2]) {
+        expect(await session.predict(values.slice(0, size), 1)).toEqual(fresh);
+        expect((await session.evaluate(data)).loss).toBe(evaluated.loss);
+      }
+      // Few images and many go different ways.
+      const all = await session.predict(values, count);
+      expectAllClose(all.slice(0, 5), fresh, 1e-5, 'the first of nine images');
+    } finally {
+      await session.close();
+    }
+  });
 
   // Of a network whose logits are its biases. PyTorch 1.13 gives the same losses, and torch.topk the same order.
   describe('loss and ranks of logits', () => {

@@ -157,6 +157,8 @@ class CpuDriver implements Driver {
   readonly #workers: WorkerPool;
   /** Memory of each plan. */
   readonly #planFloats = new Map<string, number>();
+  /** Groups of tensors whose memory is not fresh. */
+  readonly #used = new Set<TensorGroup>();
   /** Shared memory for a caller's images. */
   #images: Float32Array = new Float32Array(0);
 
@@ -187,6 +189,11 @@ class CpuDriver implements Driver {
       await this.write('weights', sourceOfInitial(this.#network, seed));
       return;
     }
+    if (this.#used.has('weights')) {
+      const { parameters, operations } = this.#layout;
+      this.#floats(parameters.at, operations.parameterLength).fill(0);
+    }
+    this.#used.add('weights');
     await this.#send({ kind: 'initialize', seed });
     const initial = initialTensors(this.#network);
     for (const buffer of this.#buffers()) {
@@ -199,10 +206,29 @@ class CpuDriver implements Driver {
 
   async write(group: TensorGroup, source: WeightSource): Promise<void> {
     await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
-    const { stagingFloats, length: staging } = this.#layout;
+    const { stagingFloats, length: staging, operations } = this.#layout;
     await this.#growTo(4 * (staging + stagingFloats));
     const memory = this.#floatsFrom(this.#startOf(group));
+    // Training may have left NaN in padding.
+    if (this.#used.has(group)) memory.fill(0, 0, operations.parameterLength);
+    this.#used.add(group);
     const staged = this.#floats(staging, stagingFloats).fill(0);
+    try {
+      await this.#writeMatrices(source, memory, staged);
+    } finally {
+      // Plans expect zeros here.
+      staged.fill(0);
+    }
+    if (group !== 'weights') return;
+    for (const buffer of this.#buffers()) {
+      const values = new Float32Array(buffer.places.length);
+      await source.read(buffer.name, 0, values);
+      storeBuffer(buffer, values);
+    }
+    if (!operations.predictsOnly) await this.#send({ kind: 'derive' });
+  }
+
+  async #writeMatrices(source: WeightSource, memory: Float32Array, staged: Float32Array): Promise<void> {
     const part = new Float32Array(partValues);
     for (const [name, tensor] of this.#tensors) {
       const size = sizeOf(source.shapes.get(name)!);
@@ -214,16 +240,9 @@ class CpuDriver implements Driver {
       // The bias comes last.
       const { matrix, operation } = tensor;
       if (!matrix.staged || name !== (matrix.biasName ?? matrix.weightName)) continue;
-      await this.#send({ kind: 'derive', only: { operation, weights: staging } });
+      await this.#send({ kind: 'derive', only: { operation, weights: this.#layout.length } });
       staged.fill(0);
     }
-    if (group !== 'weights') return;
-    for (const buffer of this.#buffers()) {
-      const values = new Float32Array(buffer.places.length);
-      await source.read(buffer.name, 0, values);
-      storeBuffer(buffer, values);
-    }
-    if (!this.#layout.operations.predictsOnly) await this.#send({ kind: 'derive' });
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {
@@ -249,6 +268,7 @@ class CpuDriver implements Driver {
 
   async start(moments: readonly MomentName[]): Promise<void> {
     await this.#ensure(moments.map((name) => momentArrays[name]));
+    for (const name of moments) this.#used.add(name);
     const { parameters, operations } = this.#layout;
     for (const name of moments) {
       const own = this.#floats(this.#startOf(name), operations.parameterLength);
@@ -293,13 +313,14 @@ class CpuDriver implements Driver {
   /** Allocates those of the arrays that are missing. */
   async #ensure(arrays: readonly ArrayName[]): Promise<void> {
     const before = this.#layout;
-    this.#layout = before.with(arrays);
-    if (this.#layout === before) return;
+    const layout = before.with(arrays);
+    if (layout === before) return;
+    await this.#growTo(layout.length * 4, { kind: 'train', batch: 1 }, layout);
+    this.#layout = layout;
     this.#planFloats.clear();
-    await this.#growTo(this.#layout.length * 4);
     // Plans have used this memory.
-    this.#floats(before.length, this.#layout.length - before.length).fill(0);
-    if (!before.has('gradients') && this.#layout.has('gradients')) await this.#send({ kind: 'derive' });
+    this.#floats(before.length, layout.length - before.length).fill(0);
+    if (!before.has('gradients') && layout.has('gradients')) await this.#send({ kind: 'derive' });
   }
 
   abort(asked: boolean): void {
@@ -360,10 +381,10 @@ class CpuDriver implements Driver {
   }
 
   /** @throws VggError if the kernels cannot address this much, or the machine does not provide it. */
-  async #growTo(bytes: number, work?: Work): Promise<void> {
+  async #growTo(bytes: number, work?: Work, layout: ParameterLayout = this.#layout): Promise<void> {
     const { limitBytes } = this.#memory;
     const { name } = this.#network;
-    if (bytes > limitBytes && work) throw new VggError(tooLarge(name, this.#layout, work, bytes, limitBytes));
+    if (bytes > limitBytes && work) throw new VggError(tooLarge(name, layout, work, bytes, limitBytes));
     const before = this.#memory.buffer.byteLength;
     allocated(name, () => this.#memory.growTo(bytes));
     if (this.#memory.buffer.byteLength > before) await wishHugePages(this.#memory);

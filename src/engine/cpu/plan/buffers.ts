@@ -4,6 +4,7 @@
  * and it lives for these operations' times; otherwise all workers share one for the whole batch, and it lives for these
  * phases.
  */
+import { granule } from '../../../kernels/language.ts';
 import { convolutionGradientHalo, convolutionInputHalo } from '../lower/convolution/geometry.ts';
 import type { MapShape } from './map-shape.ts';
 import { type Halo, type Holds, hasHalo, MapBuffer, noHalo } from './maps.ts';
@@ -219,8 +220,11 @@ export class PlanBuffers implements Buffers {
     byHost = false,
   ): MapBuffer {
     const isLarge = shape.height * shape.width * shape.stored >= sharedFloats;
-    // The host writes no channels of padding, so they must stay 0.
-    const shares = byHost ? isLarge && shape.stored === shape.channels : isLarge || !hasHalo(halo);
+    // The host writes no channels of padding, so they must stay 0; a halo is cleared by whole vectors.
+    const { channels, stored } = shape;
+    const shares = byHost
+      ? isLarge && stored === channels && stored % granule === 0
+      : isLarge || !hasHalo(halo);
     return new MapBuffer({
       ...{ arena, shape, halo, images, holds, shares },
       lifetimes: shares ? lifetimes : always,

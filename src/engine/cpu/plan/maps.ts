@@ -19,7 +19,7 @@ export const hasHalo = ({ top, left, bottom, right }: Halo): boolean => top + le
 export interface Chunk {
   readonly first: number;
   readonly count: number;
-  /** The first image of the enclosing chunk at each level (`levels.ts`). */
+  /** The first image of the enclosing chunk at each level (`timeline.ts`). */
   readonly starts: readonly number[];
 }
 

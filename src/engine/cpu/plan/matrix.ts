@@ -132,10 +132,10 @@ export function readPart(
     for (let i = 0; i < values.length; i++) values[i] = memory[biasPlace(matrix, from + i)]!;
     return;
   }
-  const { places, arranged } = arrangementOf(matrix);
+  const { places, found } = arrangementOf(matrix);
   for (const { row, inRow, part } of rowParts(matrix, from, values)) {
-    arranged.set(memory.subarray(row, row + arranged.length));
-    for (let i = 0; i < part.length; i++) part[i] = arranged[places[inRow + i]!]!;
+    found.set(memory.subarray(row, row + found.length));
+    for (let i = 0; i < part.length; i++) part[i] = found[places[inRow + i]!]!;
   }
 }
 
@@ -145,8 +145,10 @@ const biasPlace = ({ rows, bias, biasStep }: MatrixLayout, output: number): numb
 interface Arrangement {
   /** The place of each value of an output in its row. */
   readonly places: Int32Array;
-  /** A row in which padding is 0. */
+  /** A row to write, in which padding is 0. */
   readonly arranged: Float32Array;
+  /** A row that was read, with whatever is in its padding. */
+  readonly found: Float32Array;
 }
 
 const arrangements = new WeakMap<MatrixLayout, Arrangement>();
@@ -156,7 +158,8 @@ function arrangementOf(matrix: MatrixLayout): Arrangement {
   const known = arrangements.get(matrix);
   if (known) return known;
   const places = flattenedPlaces({ channels, height: 1, width: taps, stored });
-  const arrangement = { places, arranged: new Float32Array(taps * stored) };
+  const row = (): Float32Array => new Float32Array(taps * stored);
+  const arrangement = { places, arranged: row(), found: row() };
   arrangements.set(matrix, arrangement);
   return arrangement;
 }

@@ -207,7 +207,6 @@ export class ParameterLayout {
     return this.#byteValues.at + worker * this.operations.input.channels * byteLevels;
   }
 
-  /** Sums that groups of images gather for the current normalization. */
   /** Floats that hold the largest staged matrix while it is written. */
   get stagingFloats(): number {
     return Math.max(
@@ -219,6 +218,7 @@ export class ParameterLayout {
     );
   }
 
+  /** Sums that groups of images gather for the current normalization. */
   get parts(): Place {
     return required(this.#parts, 'gradients');
   }

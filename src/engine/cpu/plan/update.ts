@@ -70,7 +70,7 @@ function rangesOf(operation: Operation, index: number): UpdateRange[] {
   const { offset, rowStride, storedOut } = matrix;
   const ranges: UpdateRange[] = [];
   if (operation.kind === 'convolution') {
-    // Ranges of 16 outputs never share a cache line of a derived matrix.
+    // A range of 16 outputs has whole cache lines of a derived matrix whose columns are a multiple of 16.
     const rows = rangeRows(matrix);
     for (let from = 0; from < storedOut; from += rows) {
       const to = Math.min(from + rows, storedOut);
