@@ -3,7 +3,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { Command } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
-import type { NetworkMemory } from '../engine/cpu/memory-of.ts';
+import type { NetworkMemory, Work } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
 import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
@@ -88,9 +88,12 @@ async function summary(model: string, options: SummaryOptions, command: Command)
 /** What the network needs to predict, evaluate and train, and the limit. */
 interface Memory {
   readonly threads: number;
-  /** The smaller one of the kernels' limit and this machine's memory. */
+  /** The smaller one of the native kernels' limit and this machine's memory. */
   readonly limitBytes: number;
-  readonly works: readonly NetworkMemory[];
+  readonly works: readonly (NetworkMemory & {
+    /** The largest batch with WebAssembly, which addresses less. */
+    readonly largestBatchWasm: number | null;
+  })[];
 }
 
 async function memoryUses(
@@ -98,18 +101,20 @@ async function memoryUses(
   { batchSize, threads }: Required<Pick<SummaryOptions, 'batchSize' | 'threads'>>,
 ): Promise<Memory> {
   const { addressable, memoryOf } = await import('../engine/cpu/memory-of.ts');
-  const limitBytes = Math.min(addressable('native'), totalmem());
-  const works = await memoryOf(
-    network,
-    threads,
-    [
-      { kind: 'predict', batch: 1 },
-      { kind: 'evaluate', batch: 100 },
-      { kind: 'train', batch: batchSize, optimizer: { kind: 'sgd' } },
-      { kind: 'train', batch: batchSize, optimizer: { kind: 'adam' } },
-    ],
-    limitBytes,
-  );
+  const [limitBytes, wasmBytes] = [addressable('native'), addressable('wasm')].map((bytes) =>
+    Math.min(bytes, totalmem()),
+  ) as [number, number];
+  const kinds: Work[] = [
+    { kind: 'predict', batch: 1 },
+    { kind: 'evaluate', batch: 100 },
+    { kind: 'train', batch: batchSize, optimizer: { kind: 'sgd' } },
+    { kind: 'train', batch: batchSize, optimizer: { kind: 'adam' } },
+  ];
+  const inWasm = await memoryOf(network, threads, kinds, wasmBytes);
+  const works = (await memoryOf(network, threads, kinds, limitBytes)).map((use, i) => ({
+    ...use,
+    largestBatchWasm: inWasm[i]!.largestBatch,
+  }));
   return { threads, limitBytes, works };
 }
 
@@ -120,27 +125,31 @@ const workName = ({ kind, batch, optimizer }: NetworkMemory['work']): string => 
 
 function printMemory({ threads, limitBytes, works }: Memory): void {
   print(`\nMemory on ${counted(threads, 'thread')}:`);
-  const header = ['images', 'weights', 'gradients', 'optimizer', 'maps', 'total', 'largest batch'];
+  const header = ['images', 'weights', 'gradients', 'optimizer', 'maps', 'total', 'largest batch', 'in wasm'];
+  const largestOf = (batch: number | null): string =>
+    batch === null ? 'any' : batch === 0 ? 'none' : grouped(batch);
   const rows = works.map((use) => [
     workName(use.work),
     ...[use.weights, use.gradients, use.optimizer, use.maps + use.threads, use.bytes].map((bytes) =>
       bytes === 0 ? '' : formatBytes(bytes),
     ),
-    use.largestBatch === null ? 'any' : use.largestBatch === 0 ? 'none' : grouped(use.largestBatch),
+    largestOf(use.largestBatch),
+    largestOf(use.largestBatchWasm),
   ]);
   printTable([header, ...rows], 1);
   const tooLarge = works.filter(({ fits }) => !fits);
   if (tooLarge.length === 0) return;
-  const reason =
+  const limit =
     limitBytes === totalmem()
-      ? `this machine has ${formatBytes(limitBytes)} of memory`
-      : `the limit is ${formatBytes(limitBytes)}`;
-  const largest = Math.max(...tooLarge.map(({ largestBatch }) => largestBatch ?? 0));
+      ? `the ${formatBytes(limitBytes)} of this machine`
+      : `the limit of ${formatBytes(limitBytes)}`;
+  const largest = Math.min(...tooLarge.map(({ largestBatch }) => largestBatch ?? 0));
   const wayOut =
     largest > 0
-      ? `use --batch-size ${largest} or less`
-      : 'use fewer channels or hidden units, or larger pool strides';
-  print(`To ${tooLarge.map(({ work }) => workName(work)).join(' or to ')} needs more: ${reason}; ${wayOut}.`);
+      ? `Use --batch-size ${largest} or less`
+      : 'Use fewer channels or hidden units, or larger pool strides';
+  const names = tooLarge.map(({ work }) => workName(work)).join('; ');
+  print(`More than ${limit}: ${names}. ${wayOut}.`);
 }
 
 interface Plan extends PlanDescription {

@@ -68,6 +68,11 @@ export function fromArrays(
       );
     }
   }
+  if (ArrayBuffer.isView(pixels) && !/^Uint8/.test(pixels.constructor.name)) {
+    throw new UsageError(
+      `fromArrays: pixels are a ${pixels.constructor.name}, not a Uint8Array of bytes 0–255; convert them`,
+    );
+  }
   const [channels, height, width] = shape;
   const size = channels * height * width;
   if (shape.length !== 3 || shape.some((side) => !Number.isInteger(side) || side < 1)) {

@@ -97,6 +97,7 @@ class HostSession implements Session {
 
   async setState({ weights, optimizerSteps, moments }: GivenState): Promise<void> {
     this.#assertOpen();
+    if (Object.keys(moments).length > 0) this.#assertTrains('it keeps no state of an optimizer');
     const own = checkedSource(tensorsOf(this.#network), weights);
     const given = Object.entries(moments).map(([name, tensors]) => ({
       name: name as MomentName,

@@ -10,7 +10,7 @@ import type { OpenSession, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import type { LayerPass, LayerSpec, Network, NetworkLayer, Shape, Tensor, Weights } from '../model/layer.ts';
 import { flatten, kindOf } from '../model/layers/index.ts';
-import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
+import { buildNetwork, checkNetwork, sequential, sizeOf } from '../model/network.ts';
 import { checkArgument } from '../options.ts';
 
 /** Feature maps of several images, planar [N, C, H, W]. */
@@ -59,11 +59,6 @@ export function featureLayers(network: Network): readonly number[] {
     indices.push(index);
   }
   return indices;
-}
-
-function checkNetwork(where: string, network: Network): void {
-  const what = 'a network; take model.network, or make one with buildNetwork';
-  checkArgument(where, 'network', network, ['layers', 'input'], what);
 }
 
 /** The layers up to `last` as a network that returns their feature map as one vector. */

@@ -247,10 +247,14 @@ export async function openAppend(path: string): Promise<AppendFile> {
   };
 }
 
+/** Files that are open: Node ends the process if it collects one that its caller forgot to close. */
+const openHandles = new Set<FileHandle>();
+
 /** Opens a file of any size. @throws DataError if it cannot be read. */
 export async function openParts(path: string): Promise<OpenParts> {
   try {
     const file = await openRegular(path);
+    openHandles.add(file);
     const { size } = await file.stat();
     return {
       path,
@@ -265,7 +269,10 @@ export async function openParts(path: string): Promise<OpenParts> {
         }
         return at;
       },
-      close: () => file.close(),
+      close: () => {
+        openHandles.delete(file);
+        return file.close();
+      },
     };
   } catch (error) {
     throw cannotRead(path, error);

@@ -3,7 +3,7 @@
  * gives parameters their full names. Both return plain data and allocate no tensors.
  */
 import { ShapeError, UsageError } from '../errors.ts';
-import { checkOptions, isObject, shown } from '../options.ts';
+import { checkArgument, checkOptions, isObject, shown } from '../options.ts';
 import type { LayerSpec, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
 import { formatShape, mostLayers, wholeNumber } from './layers/arguments.ts';
 import { checkedSpec, kindOf } from './layers/index.ts';
@@ -37,6 +37,18 @@ function checkLayers(where: string, layers: unknown): void {
   }
 }
 
+/** Runs `body`; if a layer does not fit, says so if the input's order looks like [height, width, channels]. */
+function fitting<T>(input: Shape, body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    const [first = 0, second = 0, last = 0] = input;
+    if (!(error instanceof ShapeError) || last === 0 || last > 4 || Math.min(first, second) <= 4) throw error;
+    const order = `the input is [channels, height, width]; did you mean [${last}, ${first}, ${second}]?`;
+    throw new ShapeError(`${error.message}; ${order}`, { cause: error });
+  }
+}
+
 /**
  * Builds the network of `model` for images of shape [C, H, W] (or vectors [F]). Layers without a name are named by
  * their position, as in torch.nn.Sequential.
@@ -61,13 +73,23 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
   const owners = new Map<string, number>();
   let shape = input;
   for (const [index, spec] of model.layers.entries()) {
+    const given: unknown = spec;
+    if (!isObject(given) || !kindOf(spec)) {
+      throw new UsageError(
+        isObject(given) && 'spec' in given
+          ? `${model.name} is a network that buildNetwork returned; pass what sequential or createModel returned`
+          : `${model.name}: layer ${index + 1} is ${shown(given)}; create layers with conv2d, relu, …`,
+      );
+    }
     const kind = kindOf(spec);
     const position = index + 1;
-    const output = kind.outputShape(spec, shape, {
-      position,
-      ...(spec.name === undefined ? {} : { name: spec.name }),
-      pooledBefore: model.layers.slice(0, index).some((layer) => kindOf(layer).role === 'pool'),
-    });
+    const output = fitting(input, () =>
+      kind.outputShape(spec, shape, {
+        position,
+        ...(spec.name === undefined ? {} : { name: spec.name }),
+        pooledBefore: model.layers.slice(0, index).some((layer) => kindOf(layer).role === 'pool'),
+      }),
+    );
     const name = spec.name ?? String(index);
     const full = (tensors: readonly ParameterSpec[]): readonly ParameterSpec[] =>
       tensors.map((tensor) => ({ ...tensor, name: `${name}.${tensor.name}` }));
@@ -125,4 +147,10 @@ export function parametersOf(network: Network): readonly ParameterSpec[] {
 /** All parameters and buffers, layer by layer in PyTorch's order: the tensors of a weight file. */
 export function tensorsOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => [...layer.parameters, ...layer.buffers]);
+}
+
+/** @throws UsageError unless `network` is what `buildNetwork` returns. */
+export function checkNetwork(where: string, network: Network): void {
+  const what = 'a network; take model.network, or make one with buildNetwork';
+  checkArgument(where, 'network', network, ['layers', 'input'], what);
 }

@@ -4,7 +4,8 @@ import { writeParts } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
 import type { ModelInfo } from './info.ts';
 import { formatInfo, infoIn, infoKey } from './info-text.ts';
-import type { Network, Weights } from './layer.ts';
+import type { Network, Shape, Weights } from './layer.ts';
+import { checkNetwork } from './network.ts';
 import { checkWeightShapes, headerOf } from './safetensors.ts';
 import {
   appendTensors,
@@ -50,7 +51,7 @@ export interface WeightFile extends WeightSource, OpenFile {
 
 /**
  * Opens a safetensors file or checkpoint. Values are read only if names and shapes fit the network; those of a
- * checkpoint are then read once to check them.
+ * checkpoint are then read once to check them. Close the file after use, or declare it with `await using`.
  * @throws DataError if the file cannot be read or does not fit; so does reading its values.
  */
 export function openWeights(
@@ -63,11 +64,29 @@ export function openWeights(
     const training = new Set(header.isCheckpoint ? trainingNames(header.metadata) : []);
     const info = infoIn(header.metadata);
     const network = typeof wanted === 'function' ? wanted(info) : wanted;
+    checkNetwork('openWeights', network);
     const entries = header.entries.filter(({ name }) => !training.has(name));
-    const shapes = checkWeightShapes(network, new Map(entries.map(({ name, shape }) => [name, shape])));
+    const found = new Map(entries.map(({ name, shape }) => [name, shape]));
+    const shapes = fittingShapes(network, found, info);
     if (header.isCheckpoint) await checkChecksum(file, signal);
     return { ...tensorsIn(file, header, shapes), ...(info && { info }) };
   });
+}
+
+/** `checkWeightShapes`; if the file is for images of another size, the error says so. */
+function fittingShapes(
+  network: Network,
+  found: ReadonlyMap<string, Shape>,
+  info: ModelInfo | undefined,
+): ReadonlyMap<string, Shape> {
+  try {
+    return checkWeightShapes(network, found);
+  } catch (error) {
+    if (!(error instanceof DataError) || !info?.input || info.input.join() === network.input.join())
+      throw error;
+    const cause = `the file is for images of ${info.input.join('×')}`;
+    throw new DataError(`${error.message}; ${cause}`, { cause: error });
+  }
 }
 
 /** Reads the metadata of a weight file or checkpoint, not its values. @throws DataError */

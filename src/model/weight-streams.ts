@@ -3,6 +3,7 @@
  * devices. A part is a run of one tensor's values in PyTorch's order.
  */
 import { UsageError } from '../errors.ts';
+import { isObject, shown } from '../options.ts';
 import type { Shape, Weight, Weights } from './layer.ts';
 import { sizeOf } from './network.ts';
 
@@ -36,9 +37,17 @@ export function checkSizes(weights: Weights): void {
   }
 }
 
+const isSource = (weights: unknown): weights is WeightSource =>
+  isObject(weights) && typeof weights.read === 'function' && weights.shapes instanceof Map;
+
 /** Reads tensors in memory, or what is already a source. @throws UsageError if values do not match their shape. */
 export function sourceOf(weights: Weights | WeightSource): WeightSource {
-  if ('read' in weights) return weights;
+  if (isSource(weights)) return weights;
+  if (!(weights instanceof Map)) {
+    throw new UsageError(
+      `the weights are ${shown(weights)}, not a Map of tensors by name or what openWeights returns (await it)`,
+    );
+  }
   checkSizes(weights);
   return {
     shapes: shapesOf(weights),
@@ -47,6 +56,18 @@ export function sourceOf(weights: Weights | WeightSource): WeightSource {
     },
   };
 }
+
+/** The same tensors until the signal is aborted; then reading throws its reason. */
+export const cancelable = (
+  { shapes, read }: WeightSource,
+  signal: AbortSignal | undefined,
+): WeightSource => ({
+  shapes,
+  read: async (...part) => {
+    signal?.throwIfAborted();
+    await read(...part);
+  },
+});
 
 /** The tensors of two sources, which have different names. */
 export function joined(first: WeightSource, second: WeightSource): WeightSource {

@@ -1,5 +1,4 @@
 /** Opens trained weights (Node only): from a file to a model that classifies raw images. */
-import type { ImageShape } from '../data/dataset.ts';
 import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { inputTransform, type Transform } from '../data/transforms.ts';
@@ -10,7 +9,9 @@ import { checkLoaded, type ModelInfo } from '../model/info.ts';
 import type { Network, Shape } from '../model/layer.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { openWeights } from '../model/weight-files.ts';
+import { cancelable } from '../model/weight-streams.ts';
 import { checkOptions, shown } from '../options.ts';
+import { isBlank } from '../paths.ts';
 import { checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
 export interface OpenModelOptions {
@@ -20,23 +21,23 @@ export interface OpenModelOptions {
   readonly threads?: number;
   /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
-  /** Cancels; compiling kernels takes seconds. */
+  /** Cancels; compiling kernels and reading weights take seconds. */
   readonly signal?: AbortSignal;
   /** Network, image shape and normalization for files that do not store them, such as PyTorch's. */
   readonly network?: Sequential;
-  readonly input?: ImageShape;
+  readonly input?: Shape;
   readonly normalization?: ChannelStatistics | null;
   /** Class names for files that do not store them; the classes' numbers by default. */
   readonly classes?: readonly string[];
 }
 
 /**
- * Opens a file that `model.save` or `vgg train` wrote: its network, weights and normalization.
+ * Opens a file that `saveWeights` or `vgg train` wrote: its network, weights and normalization.
  * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or stores no network, input or
  * normalization and no option gives it.
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  if (typeof path !== 'string') {
+  if (typeof path !== 'string' || isBlank(path)) {
     throw new UsageError(`openModel: the path is ${shown(path)}; name a safetensors file`);
   }
   checkOptions<OpenModelOptions>('openModel', options, {
@@ -78,7 +79,8 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   });
   const model = new Model(network, session, 1, { ...data, normalization });
   try {
-    await model.setWeights(file);
+    await model.setWeights(cancelable(file, signal));
+    signal?.throwIfAborted();
   } catch (error) {
     await model.close();
     throw error;

@@ -3,8 +3,10 @@ import { type Dataset, fromArrays } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
 import { random } from '../data/random.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
+import type { Weights } from '../model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../model/layers/index.ts';
-import { sequential } from '../model/network.ts';
+import { buildNetwork, type Sequential, sequential } from '../model/network.ts';
+import { shapesOf, type WeightSource } from '../model/weight-streams.ts';
 import { compile, type Model } from './model.ts';
 import { adam } from './optimizers.ts';
 
@@ -166,4 +168,51 @@ test('an unknown device is rejected', async () => {
   await expect(compile(network, { input: [1, 6, 6], device })).rejects.toThrow(
     'there is no device "gpu"; vggnet runs on the CPU, with native or WebAssembly kernels. Available: auto',
   );
+});
+
+const weightsOf = async (): Promise<Weights> => {
+  await using model = await compileSmall();
+  return model.weights();
+};
+
+test('weights of a wrong kind are rejected before anything is drawn', async () => {
+  const wrong: readonly unknown[] = [
+    null,
+    'vgg.safetensors',
+    {},
+    weightsOf(),
+    new Uint8Array(3),
+    { read() {} },
+  ];
+  for (const weights of wrong) {
+    const options = { input: [1, 6, 6], device: 'reference', weights: weights as Weights } as const;
+    await expect(compile(network, options)).rejects.toThrow(
+      /the weights are .*, not a Map of tensors by name/,
+    );
+  }
+  const built = buildNetwork(network, [1, 6, 6]) as unknown as Sequential;
+  await expect(compile(built, { input: [1, 6, 6] })).rejects.toThrow('that buildNetwork returned');
+  await expect(compile(network, { input: [48, 48, 3] })).rejects.toThrow('did you mean [3, 48, 48]?');
+});
+
+test('an abort while weights are read cancels compile', async () => {
+  const weights = await weightsOf();
+  const controller = new AbortController();
+  const reads: string[] = [];
+  const source: WeightSource = {
+    shapes: shapesOf(weights),
+    async read(name, from, into) {
+      reads.push(name);
+      if (reads.length === 2) controller.abort(new Error('enough'));
+      into.set(weights.get(name)!.data.subarray(from, from + into.length));
+    },
+  };
+  const options = {
+    input: [1, 6, 6],
+    device: 'reference',
+    weights: source,
+    signal: controller.signal,
+  } as const;
+  await expect(compile(network, options)).rejects.toThrow('enough');
+  expect(reads).toHaveLength(2);
 });

@@ -5,7 +5,6 @@
  *
  * Calls may overlap: they run one after the other, in the order in which they were made.
  */
-import type { ImageShape } from '../data/dataset.ts';
 import { batchSource, type DataLoader } from '../data/loader.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import {
@@ -33,18 +32,18 @@ import {
   normalizationText,
   sameNormalization,
 } from '../model/info.ts';
-import type { Network, Weights } from '../model/layer.ts';
+import type { Network, Shape, Weights } from '../model/layer.ts';
 import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
-import { sourceOf, type WeightSource } from '../model/weight-streams.ts';
+import { cancelable, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
 import { stepKeys } from './step-options.ts';
 
 export interface CompileOptions {
   /** [channels, height, width] of one image as the network sees it, after the transforms. */
-  readonly input: ImageShape;
+  readonly input: Shape;
   /** `auto` selects the fastest device of this machine. */
   readonly device?: DeviceName;
   /** Worker threads; one per core by default. Results do not depend on it. */
@@ -59,8 +58,8 @@ export interface CompileOptions {
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
   /**
-   * Weights to start from, in memory or read by parts, for instance from `openWeights`, and what is stored with them.
-   * Then no initial ones are drawn.
+   * Weights to start from, in memory or read by parts, for instance from `openWeights` (close the file afterwards), and
+   * what is stored with them. Then no initial ones are drawn.
    */
   readonly weights?: Weights | (WeightSource & { readonly info?: ModelInfo });
   /** Names of the classes, stored with the weights; by default those of the training data set. */
@@ -72,7 +71,7 @@ export interface CompileOptions {
   readonly normalization?: ChannelStatistics | null;
   /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
-  /** Cancels; compiling kernels takes seconds. */
+  /** Cancels; compiling kernels and reading weights take seconds. */
   readonly signal?: AbortSignal;
 }
 
@@ -136,7 +135,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
   checkPurpose(purpose);
-  const source = weights && sourceOf(weights);
+  const source = weights === undefined ? undefined : cancelable(sourceOf(weights), signal);
   if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
@@ -160,6 +159,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
         'compile: weights',
       );
     else await session.initialize(seed);
+    signal?.throwIfAborted();
   } catch (error) {
     await session.close();
     throw error;

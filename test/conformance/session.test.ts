@@ -315,6 +315,19 @@ describe.each(devices)('$name', (device) => {
     });
   });
 
+  test('opened to predict, it takes no state of an optimizer', async () => {
+    const session = await open(network, { batchSize: 7, threads, purpose: 'predict' });
+    try {
+      await session.setWeights(weights);
+      const before = await session.predict(images, 23);
+      const state = { weights, optimizerSteps: 1, moments: { momentum: weights } };
+      await expect(session.setState(state)).rejects.toThrow('it keeps no state of an optimizer');
+      expect(await session.predict(images, 23)).toEqual(before);
+    } finally {
+      await session.close();
+    }
+  });
+
   test('cannot be used once closed', async () => {
     const session = await open(network, { batchSize: 7, threads });
     await session.close();

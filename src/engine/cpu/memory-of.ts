@@ -12,12 +12,12 @@ export type { MemoryUse, Work } from './plan/memory-use.ts';
 export interface NetworkMemory extends MemoryUse {
   readonly work: Work;
   readonly fits: boolean;
-  /** The largest batch that fits; 0 if none does, null if all do that anyone would use. */
+  /** The largest batch that fits; 0 if none does, null if a million images do. */
   readonly largestBatch: number | null;
 }
 
-/** The most images in a batch that anyone would use. */
-const mostImages = 4096;
+/** The most images in a batch that are tried. */
+const mostImages = 2 ** 20;
 
 /** Bytes that kernels can address. */
 export const addressable = (kind: 'wasm' | 'native'): number => limitOf(kind, true);
@@ -30,13 +30,13 @@ export async function memoryOf(
   limitBytes: number,
 ): Promise<readonly NetworkMemory[]> {
   const operations = planOperations(network, await cacheSize());
+  const layoutFor = (batch: number): ParameterLayout => new ParameterLayout(operations, batch, threads);
   return works.map((work) => {
-    const layout = new ParameterLayout(operations, work.kind === 'train' ? work.batch : 1, threads);
-    const use = memoryUse(layout, work);
-    const most = { ...work, batch: Math.max(work.batch, mostImages) };
-    // A network of astronomical size is not planned again and again.
-    const largest = use.bytes > 2 ** 50 ? 0 : largestBatchWithin(layout, most, limitBytes);
-    const largestBatch = largest === most.batch ? null : largest;
-    return { ...use, work, fits: use.bytes <= limitBytes, largestBatch };
+    const trains = work.kind === 'train';
+    const use = memoryUse(layoutFor(trains ? work.batch : 1), work);
+    const most = { ...work, batch: mostImages };
+    const largest = largestBatchWithin(layoutFor(trains ? mostImages : 1), most, limitBytes);
+    const fits = use.bytes <= limitBytes;
+    return { ...use, work, fits, largestBatch: largest === mostImages ? null : largest };
   });
 }

@@ -30,7 +30,11 @@ export const inNode = (): boolean => typeof process === 'object' && Boolean(proc
 /** Bytes of a core's second-level cache, or a common size if unknown. */
 export async function cacheSize(): Promise<number> {
   if (!inNode()) return usualCacheBytes;
-  return (await import('./processor-node.ts')).secondLevelCache() ?? usualCacheBytes;
+  // A bundle for browsers has no such module, but may run in Node.
+  const { secondLevelCache } = (await import('./processor-node.ts')) as Partial<
+    typeof import('./processor-node.ts')
+  >;
+  return secondLevelCache?.() ?? usualCacheBytes;
 }
 
 /** Number of processors available to this process. */
