@@ -155,9 +155,9 @@ export const wasmPairsTarget: Target = {
 };
 
 /**
- * The vectors of C compilers; register tiles for 32 registers (AVX-512, NEON) or 16 (AVX, SSE). Square tiles need the
- * fewest loads per product; with AVX-512, four vectors are also rows of the right matrix that its cache prefetches. A
- * tile of one vector has enough rows to keep both multipliers busy: a sum waits four cycles for itself.
+ * The vectors of C compilers; register tiles for 32 registers (AVX-512, NEON) or 16 (AVX, SSE). Tiles that are nearly
+ * square need the fewest loads per product; with AVX-512, four vectors are also rows of the right matrix that its cache
+ * prefetches. A tile of one vector has enough rows to keep both multipliers busy: a sum waits four cycles for itself.
  */
 export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', Target>> = {
   avx512: {
@@ -166,7 +166,7 @@ export const nativeTargets: Readonly<Record<'avx512' | 'avx2' | 'sse' | 'neon', 
       {
         lanes: 16,
         tiles: [
-          [4, 4],
+          [6, 4],
           [8, 2],
           [12, 1],
         ],
