@@ -56,9 +56,9 @@ const built = new URL('.built/', import.meta.url);
  * compiler of TypeScript, which takes time and memory.
  */
 export async function buildPrograms(): Promise<void> {
-  await promisify(execFile)('npm', ['run', 'build'], {
-    cwd: fileURLToPath(new URL('../../', import.meta.url)),
-  });
+  const run = promisify(execFile);
+  const root = fileURLToPath(new URL('../../', import.meta.url));
+  await run('npm', ['run', 'build'], { cwd: root });
   await build({
     entryPoints: programs.map((name) => fileURLToPath(new URL(`${name}.ts`, import.meta.url))),
     outdir: fileURLToPath(built),
@@ -69,6 +69,11 @@ export async function buildPrograms(): Promise<void> {
     platform: 'node',
     format: 'esm',
   });
+  // Native kernels are compiled once per version, which takes time and memory.
+  const warmUp = `import { compile, simplified } from 'vggnet';
+    const options = { input: [3, 32, 32], onNotice: () => undefined };
+    await using _ = await compile(simplified({ classes: 10 }), options);`;
+  await run(process.execPath, ['--input-type=module', '--eval', warmUp], { cwd: root });
 }
 
 const programs = ['ours', 'onnx-runtime'] as const;
