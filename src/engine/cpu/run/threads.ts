@@ -138,6 +138,8 @@ async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Star
   const isText = 'text' in program;
   const worker = new Worker(isText ? program.text : program.file, {
     eval: isText,
+    // Workers keep few objects; by default their garbage grows to 16 MB each.
+    resourceLimits: { maxYoungGenerationSizeMb: 2 },
     ...(evaluates && { execArgv: [] }),
     ...(cache !== undefined && { env: { ...process.env, NODE_COMPILE_CACHE: cache } }),
   });

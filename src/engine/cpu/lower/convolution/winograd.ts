@@ -17,7 +17,7 @@ import { forwardTiles, poolsInTransform } from './geometry.ts';
 import { weightsStay, winogradBlock } from './winograd-blocks.ts';
 
 /** The most tiles whose planes are divided between tasks. */
-const tilesTogether = 256;
+const tilesTogether = 128;
 
 /** Planes of such a task. */
 const planesOfTask = 2;
