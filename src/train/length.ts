@@ -43,12 +43,12 @@ export function checkLength({ warmup, ...extent }: Extent & { readonly warmup: n
   const steps = lastStep(extent);
   const epochs = steps / stepsPerEpoch;
   const shown = `${Number.isInteger(epochs) ? '' : 'about '}${counted(Number(epochs.toPrecision(3)), 'epoch')}`;
-  const refuse = (name: string, value: number): never => {
+  const refuse = (name: string, flag: string, value: number): never => {
     throw new UsageError(
-      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a smaller value, or ` +
-        'train longer (epochs, steps)',
+      `${name} ${value} is longer than the training of ${shown} (${counted(steps, 'step')}); choose a smaller value ` +
+        `(${flag}), or train longer (--epochs, --steps)`,
     );
   };
-  if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', warmup);
-  if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', earlyStopping);
+  if (Math.round(warmup * stepsPerEpoch) > steps) refuse('warmup', '--warmup', warmup);
+  if (earlyStopping > Math.ceil(epochs)) refuse('earlyStopping', '--early-stopping', earlyStopping);
 }

@@ -1,5 +1,6 @@
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readlinkSync,
@@ -383,4 +384,12 @@ test('the other lock of Optuna, a plain file, is respected', async () => {
   expect(inTime).toBe(false);
   rmSync(`${path}.lock`);
   await appended;
+});
+
+test('a folder in place of the lock is an error at once', async () => {
+  mkdirSync(`${path}.lock`);
+  using journal = new Journal(path);
+  await expect(journal.append([createStudyRecord('study', 'maximize')])).rejects.toThrow(
+    `${path}.lock is a folder, but the journal's lock has this name; remove it`,
+  );
 });

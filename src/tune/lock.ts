@@ -16,6 +16,7 @@
 import { lstatSync, readdirSync, readlinkSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DataError } from '../errors.ts';
 import { livenessOf, processIdentity, silentSeconds } from '../files/liveness.ts';
 import { makeFolder } from '../files/make-folder.ts';
 
@@ -79,6 +80,9 @@ export class JournalLock {
         return;
       } catch (error) {
         if (codeOf(error) !== 'EEXIST') throw error;
+      }
+      if (ifThere(() => lstatSync(this.#path))?.isDirectory()) {
+        throw new DataError(`${this.#path} is a folder, but the journal's lock has this name; remove it`);
       }
       if (this.#removeDead()) continue;
       if (!told && this.#stillSeconds() > untoldShare * this.graceSeconds) {

@@ -2,7 +2,7 @@
 """Writes vgg.safetensors: what PyTorch computes with the paper's networks A, B, D and E at 32², 64² and 224².
 
     python3 test/golden/make_vgg.py [LETTER...]      (needs torch and numpy; made with torch 1.13 on two threads;
-                                                      half an hour, 6 GB of memory)
+                                                      ten minutes, 6 GB of memory)
 
 Weights, images and labels are not stored: both sides compute them with the same formula (test/vgg-formula.ts mirrors
 `draw`, `weight_of`, `images_of` and `labels_of`). What the formula cannot give is stored: the biases of the convolutions
