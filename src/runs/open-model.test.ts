@@ -51,6 +51,22 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe('openModel', () => {
+  test('opened to predict, it computes the same and keeps no weights that can be read', async () => {
+    await using whole = await openModel(path, { device: 'wasm', threads: 1 });
+    await using model = await openModel(path, { device: 'wasm', threads: 1, purpose: 'predict' });
+    expect((await model.predict(pixels)).logits).toEqual((await whole.predict(pixels)).logits);
+    await expect(model.compiled.weights()).rejects.toThrow("compiled with purpose 'predict'");
+    const wrong = { purpose: 'evaluation' as 'predict' };
+    await expect(openModel(path, wrong)).rejects.toThrow('openModel: purpose "evaluation" is not one of');
+  });
+
+  test('the signal cancels it while weights are read', async () => {
+    const controller = new AbortController();
+    const opening = openModel(path, { device: 'wasm', threads: 1, signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('enough')), 1);
+    await expect(opening).rejects.toThrow('enough');
+  });
+
   test('classifies raw images, bytes or floats, normalized as in training', async () => {
     expect(accuracy).toBe(1);
     await using model = await openModel(path, { device: 'reference' });

@@ -2,7 +2,7 @@
 import { fuseTransform } from '../data/fuse.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { inputTransform, type Transform } from '../data/transforms.ts';
-import type { DeviceName } from '../engine/backend.ts';
+import type { DeviceName, Purpose } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
 import { checkLoaded, type ModelInfo } from '../model/info.ts';
@@ -12,13 +12,15 @@ import { openWeights } from '../model/weight-files.ts';
 import { cancelable } from '../model/weight-streams.ts';
 import { checkOptions, shown } from '../options.ts';
 import { isBlank } from '../paths.ts';
-import { checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
+import { checkPurpose, checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
 export interface OpenModelOptions {
   /** `auto` selects the fastest device of this machine. */
   readonly device?: DeviceName;
   /** Worker threads; one per core by default. */
   readonly threads?: number;
+  /** As in `compile`: 'predict' takes less memory, but then the weights cannot be read or trained. */
+  readonly purpose?: Purpose;
   /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
   /** Cancels; compiling kernels and reading weights take seconds. */
@@ -43,6 +45,7 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   checkOptions<OpenModelOptions>('openModel', options, {
     device: 'optional',
     threads: 'optional',
+    purpose: 'optional',
     onNotice: 'optional',
     signal: 'optional',
     network: 'optional',
@@ -50,8 +53,9 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     normalization: 'optional',
     classes: 'optional',
   });
-  const { device = 'auto', threads, onNotice = console.warn, signal } = options;
+  const { device = 'auto', threads, purpose, onNotice = console.warn, signal } = options;
   checkThreads('openModel', threads);
+  checkPurpose('openModel', purpose);
   const open = await openerOf(device);
   const wanted = (said: ModelInfo | undefined): Network => {
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
@@ -74,6 +78,7 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const session = await open(network, {
     batchSize: 1,
     onNotice,
+    ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });

@@ -134,7 +134,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
-  checkPurpose(purpose);
+  checkPurpose('compile', purpose);
   const source = weights === undefined ? undefined : cancelable(sourceOf(weights), signal);
   if (source) checkWeightShapes(network, source.shapes);
   const known = knownData('compile', network, options);
@@ -168,9 +168,9 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
 }
 
 /** @throws UsageError for an unknown purpose. */
-function checkPurpose(purpose: Purpose | undefined): void {
+export function checkPurpose(where: string, purpose: Purpose | undefined): void {
   if (purpose === undefined || (purposes as readonly string[]).includes(purpose)) return;
-  throw new UsageError(`compile: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
+  throw new UsageError(`${where}: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
 }
 
 /** The most images in a batch: more than any memory holds. */
