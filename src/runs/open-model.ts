@@ -11,7 +11,7 @@ import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
 import { openWeights } from '../model/weight-files.ts';
 import { cancelable } from '../model/weight-streams.ts';
 import { checkOptions, shown } from '../options.ts';
-import { isBlank } from '../paths.ts';
+import { checkPath } from '../paths.ts';
 import { checkPurpose, checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
 
 export interface OpenModelOptions {
@@ -39,9 +39,7 @@ export interface OpenModelOptions {
  * normalization and no option gives it.
  */
 export async function openModel(path: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  if (typeof path !== 'string' || isBlank(path)) {
-    throw new UsageError(`openModel: the path is ${shown(path)}; name a safetensors file`);
-  }
+  checkPath('openModel: the file', path);
   checkOptions<OpenModelOptions>('openModel', options, {
     device: 'optional',
     threads: 'optional',

@@ -24,6 +24,9 @@ const poolings: readonly Pooling[] = [
 const largest: Pooling = { kernel: [16, 16], stride: [1, 1], padding: [0, 0], size: [17, 16] };
 const tooLarge: Pooling = { kernel: [17, 16], stride: [2, 1], padding: [8, 0], size: [19, 18] };
 
+/** The self-test at start-up leaves out the second one: large windows take long. */
+const withSecond = (large: Pooling): readonly Pooling[] => [poolings[0]!, large, ...poolings.slice(1)];
+
 const inWords = ({ kernel, stride, padding, size }: Pooling): string =>
   `${kernel.join('×')}, stride ${stride.join('×')}, padding ${padding.join('×')} on ${size.join('×')}`;
 
@@ -110,8 +113,8 @@ const poolChecks = (winners: Winners, own: readonly Pooling[]): KernelCheck[] =>
     },
   }));
 
-export const maxPool: readonly KernelCheck[] = poolChecks('bytes', [...poolings, largest]);
-export const maxPoolLarge: readonly KernelCheck[] = poolChecks('floats', [...poolings, tooLarge]);
+export const maxPool: readonly KernelCheck[] = poolChecks('bytes', withSecond(largest));
+export const maxPoolLarge: readonly KernelCheck[] = poolChecks('floats', withSecond(tooLarge));
 
 const gradients = { gradient: 30_001, gradientRow: 330, gradientPixel: 32 } as const;
 
@@ -146,7 +149,7 @@ const poolBackwardChecks = (winners: Winners, own: readonly Pooling[]): KernelCh
     })),
   );
 
-export const maxPoolBackward: readonly KernelCheck[] = poolBackwardChecks('bytes', [...poolings, largest]);
+export const maxPoolBackward: readonly KernelCheck[] = poolBackwardChecks('bytes', withSecond(largest));
 export const maxPoolLargeBackward: readonly KernelCheck[] = poolBackwardChecks('floats', [
   ...poolings,
   tooLarge,
