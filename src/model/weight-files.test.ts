@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { type FileHandle, mkdtemp, open, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readWeights } from '../../test/read-weights.ts';
 import { DataError, UsageError } from '../errors.ts';
@@ -172,4 +175,24 @@ test('weights whose values do not match their shape are rejected before anything
   expect(await readdir(folder)).not.toContain('wrong');
   expect(() => writeSafetensors(wrong)).toThrow(UsageError);
   expect(readSafetensors(writeSafetensors(weights)).tensors).toEqual(weights);
+});
+
+test('a file that its caller forgets to close does not end the process', async () => {
+  const program = `
+    const { openParts } = await import(${JSON.stringify(new URL('../files/files.ts', import.meta.url).href)});
+    await (async () => { (await openParts(process.argv[1])).size; })();
+    for (let i = 0; i < 5; i++) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    console.log('alive');`;
+  const arguments_ = [
+    '--expose-gc',
+    '--input-type=module',
+    '--eval',
+    program,
+    fileURLToPath(import.meta.url),
+  ];
+  const { stdout } = await promisify(execFile)(process.execPath, arguments_);
+  expect(stdout).toBe('alive\n');
 });
