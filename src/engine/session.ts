@@ -158,6 +158,7 @@ class HostSession implements Session {
           const input = datasetSource(source, fused);
           const pass = { ...command, ...results, source: input, batchSize, from, to };
           done = await this.#driver.run(pass, report);
+          report(done);
           return;
         }
         // An abort takes effect after an optimizer step, as on the device.
@@ -181,7 +182,6 @@ class HostSession implements Session {
           if (!Number.isFinite(losses[done - 1])) break;
         }
       });
-      report(done);
     } finally {
       // A step whose loss is not finite is not applied, so that the parameters before it can be inspected.
       const applied = done > 0 && !Number.isFinite(losses[done - 1]) ? done - 1 : done;

@@ -58,14 +58,11 @@ export function sourceOf(weights: Weights | WeightSource): WeightSource {
 }
 
 /** The same tensors until the signal is aborted; then reading throws its reason. */
-export const cancelable = (
-  { shapes, read }: WeightSource,
-  signal: AbortSignal | undefined,
-): WeightSource => ({
-  shapes,
+export const cancelable = (source: WeightSource, signal: AbortSignal | undefined): WeightSource => ({
+  shapes: source.shapes,
   read: async (...part) => {
     signal?.throwIfAborted();
-    await read(...part);
+    await source.read(...part);
   },
 });
 

@@ -195,6 +195,24 @@ test('weights of a wrong kind are rejected before anything is drawn', async () =
   await expect(compile(network, { input: [48, 48, 3] })).rejects.toThrow('did you mean [3, 48, 48]?');
 });
 
+test('a source of weights may be an object of a class', async () => {
+  const weights = await weightsOf();
+  class Source implements WeightSource {
+    readonly shapes = shapesOf(weights);
+    readonly #weights = weights;
+
+    async read(name: string, from: number, into: Float32Array): Promise<void> {
+      into.set(this.#weights.get(name)!.data.subarray(from, from + into.length));
+    }
+  }
+  await using model = await compile(network, {
+    input: [1, 6, 6],
+    device: 'reference',
+    weights: new Source(),
+  });
+  expect(await model.weights()).toEqual(weights);
+});
+
 test('an abort while weights are read cancels compile', async () => {
   const weights = await weightsOf();
   const controller = new AbortController();

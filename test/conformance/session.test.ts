@@ -185,6 +185,14 @@ describe.each(devices)('$name', (device) => {
       await session.train(thrower).catch(() => undefined);
       if ((await session.state()).optimizerSteps === optimizerSteps)
         expect(await session.weights()).toEqual(expected);
+      // What comes next is not stopped, neither is its second batch.
+      await session.setWeights(weights);
+      const before = await session.predict(images, 23);
+      await session.train({ ...thrower, to: 1 }).catch(() => undefined);
+      await session.setWeights(weights);
+      const many = Float32Array.from({ length: 10 * images.length }, (_, i) => images[i % images.length]!);
+      const logits = await session.predict(many, 230);
+      expectAllClose(logits.slice(-before.length), before, 1e-5, 'the last of 230 images');
     }));
 
   test("an error of the caller's transform keeps the count of steps", () =>
