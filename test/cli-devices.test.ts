@@ -48,7 +48,7 @@ describe('vgg doctor', () => {
     const { code, stdout } = await vgg(['doctor', '--json']);
     const report = JSON.parse(stdout) as Report;
     expect(code).toBe(0);
-    const revectorized = 'source' in revectorizedKernels(false);
+    const revectorized = 'source' in (await revectorizedKernels(false));
     expect(report.devices.map(({ device }) => device.replace(/ \((?!rev).*/, ''))).toEqual([
       ...(targetsHere.length > 0 ? ['native'] : []),
       ...(revectorized ? ['wasm (revectorized)'] : []),

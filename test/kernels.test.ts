@@ -23,7 +23,7 @@ const pairs = new webAssembly.Module(assembleModule(recordKernels(wasmPairsTarge
 const unfused = new webAssembly.Module(
   assembleModule(recordKernels(wasmTarget), { ...options, fused: false }),
 );
-const revectorized = revectorizedKernels(false);
+const revectorized = await revectorizedKernels(false);
 const sources: readonly (readonly [name: string, source: () => Promise<KernelSource>])[] = [
   ['wasm', () => plainWasmKernels(false, () => {})],
   [

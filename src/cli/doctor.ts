@@ -117,7 +117,7 @@ async function findNative(): Promise<NativeSource> {
 async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> {
   const { plainWasmKernels } = await import('../engine/cpu/kernels/provider.ts');
   const { revectorizedKernels } = await import('../engine/cpu/kernels/revectorize-node.ts');
-  const revectorized = revectorizedKernels(false);
+  const revectorized = await revectorizedKernels(false);
   return [
     ...(source ? [source] : []),
     ...('source' in revectorized ? [revectorized.source] : []),
@@ -127,7 +127,7 @@ async function sourcesBeside({ source }: NativeSource): Promise<KernelSource[]> 
 
 async function examineMachine({ source, missing = '', wrong }: NativeSource): Promise<Machine> {
   const { findCompiler, targetName } = await import('../engine/cpu/kernels/compiler-node.ts');
-  const { nativeDirectory } = await import('../engine/cpu/kernels/native-node.ts');
+  const { kernelDirectory } = await import('../engine/cpu/kernels/cache-node.ts');
   const { loadKoffi } = await import('../koffi-node.ts');
   const { processorFeatures } = await import('../engine/cpu/run/processor-node.ts');
   const { cacheSize } = await import('../engine/cpu/run/threads.ts');
@@ -141,7 +141,7 @@ async function examineMachine({ source, missing = '', wrong }: NativeSource): Pr
     }
   };
   const features = processorFeatures();
-  const revectorized = revectorizedKernels(false);
+  const revectorized = await revectorizedKernels(false);
   return {
     vggnet: packageVersion(),
     node: process.versions.node,
@@ -160,8 +160,8 @@ async function examineMachine({ source, missing = '', wrong }: NativeSource): Pr
     koffi: await found(async () => ({ version: loadKoffi().version })),
     native: source?.kind === 'native' ? { file: source.file } : { missing, wrong },
     revectorized: 'source' in revectorized ? { on: true } : { missing: revectorized.reason },
-    cache: await folder(nativeDirectory()),
-    data: await folder(dataDirectory(), basename(nativeDirectory())),
+    cache: await folder(kernelDirectory()),
+    data: await folder(dataDirectory(), basename(kernelDirectory())),
   };
 }
 

@@ -56,7 +56,7 @@ describe.skipIf(!process.getuid)('a private folder', () => {
         chownSync(open, 0, 4_000_000);
       }
       folder('open/safe/vggnet');
-      const path = join(open, 'safe/vggnet/native');
+      const path = join(open, 'safe/vggnet/kernels');
       expect(() => makePrivateFolder(path)).toThrow(
         `${open} is writable by other users (mode ${mode.toString(8)})`,
       );
@@ -69,13 +69,13 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     symlinkSync(join(scratch, 'safe'), join(open, 'link'));
     // A link in a good folder, to one in a bad folder.
     symlinkSync('open/link', join(scratch, 'cache'));
-    expect(() => makePrivateFolder(join(scratch, 'cache/vggnet/native'))).toThrow(
+    expect(() => makePrivateFolder(join(scratch, 'cache/vggnet/kernels'))).toThrow(
       `${open} is writable by other users`,
     );
     // Up and down again: the folder below it is good, and others can replace it.
     folder('open/inner');
     symlinkSync('open/inner/../../safe', join(scratch, 'winding'));
-    expect(() => makePrivateFolder(join(scratch, 'winding/vggnet/native'))).toThrow(
+    expect(() => makePrivateFolder(join(scratch, 'winding/vggnet/kernels'))).toThrow(
       `${open} is writable by other users`,
     );
   });
@@ -84,8 +84,8 @@ describe.skipIf(!process.getuid)('a private folder', () => {
     folder('safe');
     symlinkSync('safe', join(scratch, 'one'));
     symlinkSync(join(scratch, 'one'), join(scratch, 'two'));
-    makePrivateFolder(join(scratch, 'two/vggnet/native'));
-    expect(statSync(join(scratch, 'safe/vggnet/native')).mode & 0o777).toBe(0o700);
+    makePrivateFolder(join(scratch, 'two/vggnet/kernels'));
+    expect(statSync(join(scratch, 'safe/vggnet/kernels')).mode & 0o777).toBe(0o700);
   });
 
   test('is rejected if links form a loop', () => {

@@ -22,6 +22,9 @@ async function bundleInto(dist: string): Promise<void> {
   });
   const text = JSON.stringify(worker.code);
   await writeFile(join(dist, 'engine/cpu/run/worker-text.js'), `export const workerText = ${text};\n`);
+  // A worker starts in half the time from one file as from eighty.
+  const { code: entry } = await bundled('../engine/cpu/run/worker-entry.ts', { output: { format: 'esm' } });
+  await writeFile(join(dist, 'engine/cpu/run/worker-entry.js'), entry);
   const { code, moduleIds } = await bundled('./plot.ts', {
     // linkedom would use the package canvas where there is one; its own stand-in beside that import does.
     plugins: [

@@ -4,30 +4,19 @@
  * hashes of its sources and its content, which detects a new compiler, processor or kernels and damaged files. If several
  * processes start at the same time, one compiles.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fstatSync,
-  lstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
-import { mkdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fstatSync, readFileSync, rmSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { cacheDirectory } from '../../../data/cache.ts';
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
 import { cannotWrite } from '../../../files/files.ts';
 import { makePrivateFolder } from '../../../files/private-folder.ts';
-import { formatSources } from '../../../kernels/c.ts';
 import { nativeTargets, recordKernels } from '../../../kernels/catalogue.ts';
 import { loadKoffi } from '../../../koffi-node.ts';
 import { codeUrl, moduleFile } from '../../../package-files.ts';
+import { hash, keptName, kernelDirectory, kernelFiles, openKept, openOwn, removeOld } from './cache-node.ts';
 import {
   type Compiler,
   type CompilerOptions,
@@ -36,9 +25,7 @@ import {
   targetName,
 } from './compiler-node.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
-import { openNative } from './native-library-node.ts';
 import { type Ended, howItEnded, onProgramExit, runToEnd } from './processes-node.ts';
-import { checkMemory, testAgainstPlain } from './self-test.ts';
 
 export interface NativeOptions extends CompilerOptions {
   /** Where libraries are kept; the user's cache by default. */
@@ -50,19 +37,6 @@ export interface NativeOptions extends CompilerOptions {
 /** Compiled kernels that compute wrong results or crash. */
 export class WrongKernels extends VggError {}
 
-/** Milliseconds after which a working folder counts as abandoned, and an unused library is removed. */
-const abandonedAfter = 3_600_000;
-const unusedAfter = 60 * 24 * 3_600_000;
-
-/** Folder of the compiled libraries. */
-export const nativeDirectory = (): string => join(cacheDirectory(), 'native');
-
-const hash = (...parts: (string | Uint8Array)[]): string => {
-  const sum = createHash('sha256');
-  for (const part of parts) sum.update(part).update('\0');
-  return sum.digest('hex').slice(0, 32);
-};
-
 /** Finds the library in the cache, or compiles it. @throws VggError with the reason if that fails. */
 export async function nativeKernels(options: NativeOptions = {}): Promise<KernelSource> {
   try {
@@ -71,7 +45,7 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
     // For instance a folder that cannot be written, or a full disk.
     if (isTooManyOpenFiles(error)) throw new VggError(tooManyOpenFiles);
     if (error instanceof Error && 'syscall' in error) {
-      const { path = options.directory ?? nativeDirectory() } = error as NodeJS.ErrnoException;
+      const { path = options.directory ?? kernelDirectory() } = error as NodeJS.ErrnoException;
       throw cannotWrite(path, error);
     }
     throw error;
@@ -79,19 +53,24 @@ export async function nativeKernels(options: NativeOptions = {}): Promise<Kernel
 }
 
 async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
-  const { directory = nativeDirectory(), onNotice } = options;
+  const { directory = kernelDirectory(), onNotice } = options;
   loadKoffi();
   const compiler = await findCompiler(options);
   const { target, command, flags, machine, macros } = compiler;
   makePrivateFolder(directory, onNotice);
-  const print = (): string[] => {
+  const print = async (): Promise<string[]> => {
+    const { formatSources } = await import('../../../kernels/c.ts');
     const { widths } = nativeTargets[target];
     return formatSources(
       recordKernels(nativeTargets[target]),
       widths.map(({ lanes }) => lanes),
     );
   };
-  const key = hash(...(kernelFiles() ?? print()), JSON.stringify([target, command, flags, machine]), macros);
+  const key = hash(
+    ...(kernelFiles() ?? (await print())),
+    JSON.stringify([target, command, flags, machine]),
+    macros,
+  );
   const source = (library: Library): KernelSource => ({
     kind: 'native',
     variant: targetName(target),
@@ -99,13 +78,13 @@ async function findOrCompile(options: NativeOptions): Promise<KernelSource> {
     ...library,
     program: codeUrl(),
   });
-  const kept = await findLibrary(directory, key, onNotice);
+  const kept = findLibrary(directory, key, onNotice);
   if (kept !== undefined) return source(kept);
   const release = await lockDirectory(directory, options);
   try {
     // Another process may have compiled in the meantime.
-    const made = await findLibrary(directory, key, onNotice);
-    return source(made ?? (await compileInto(directory, key, compiler, print(), options)));
+    const made = findLibrary(directory, key, onNotice);
+    return source(made ?? (await compileInto(directory, key, compiler, await print(), options)));
   } finally {
     await release();
   }
@@ -138,11 +117,11 @@ async function compileInto(
     if (complaint !== undefined) {
       const reason = `native kernels of ${version} failed their self-test: ${complaint}`;
       await writeFile(join(work, 'failed'), `${reason}\n`);
-      await rename(join(work, 'failed'), join(directory, `${key}-.failed`));
+      await rename(join(work, 'failed'), join(directory, failureName(key)));
       throw new WrongKernels(reason);
     }
-    await rename(file, join(directory, libraryName(key, await readFile(file))));
-    const made = await findLibrary(directory, key, onNotice);
+    await rename(file, join(directory, keptName(key, await readFile(file), '.so')));
+    const made = findLibrary(directory, key, onNotice);
     if (made) return made;
     throw new VggError(
       `the native kernels were removed from ${directory} during compilation; run the command again`,
@@ -160,66 +139,38 @@ type Library = Pick<KernelSource & { readonly kind: 'native' }, 'file' | 'path'>
 const openLibraries = new Map<string, number>();
 
 /**
- * The undamaged library of this key in the cache, if any; damaged ones are removed.
+ * The undamaged library of this key in the cache, if any.
  * @throws WrongKernels if one was compiled and failed its self-test.
  */
-async function findLibrary(
+function findLibrary(
   directory: string,
   key: string,
   onNotice: NativeOptions['onNotice'],
-): Promise<Library | undefined> {
-  for (const name of readdirSync(directory).filter((entry) => entry.startsWith(`${key}-`))) {
-    const file = join(directory, name);
-    const fd = openOwn(file);
-    if (fd === undefined) continue;
-    let keep = false;
+): Library | undefined {
+  const note = join(directory, failureName(key));
+  const reason = openOwn(note);
+  if (reason !== undefined) {
     try {
-      const content = readFileSync(fd);
-      if (name.endsWith('.failed')) {
-        throw new WrongKernels(
-          `${content.toString('utf8').trim()} (recorded in ${file}; delete it to try again)`,
-        );
-      }
-      if (name !== libraryName(key, content)) {
-        onNotice?.(`${file} is damaged and will be replaced`);
-        await rm(file, { force: true });
-        continue;
-      }
-      // Its time records the last use; a failure does not matter here.
-      await utimes(file, new Date(), new Date()).catch(() => undefined);
-      const { dev, ino } = fstatSync(fd);
-      const identity = `${file} ${dev} ${ino}`;
-      keep = !openLibraries.has(identity);
-      if (keep) openLibraries.set(identity, fd);
-      // Opens the same file, even if its path now leads to another one.
-      const path = `/proc/self/fd/${openLibraries.get(identity)}`;
-      return { file, path: existsSync(path) ? path : file };
+      const text = readFileSync(reason, 'utf8').trim();
+      throw new WrongKernels(`${text} (recorded in ${note}; delete it to try again)`);
     } finally {
-      if (!keep) closeSync(fd);
+      closeSync(reason);
     }
   }
-  return undefined;
+  const kept = openKept(directory, key, '.so', onNotice);
+  if (!kept) return undefined;
+  const { file, fd } = kept;
+  const { dev, ino } = fstatSync(fd);
+  const identity = `${file} ${dev} ${ino}`;
+  if (openLibraries.has(identity)) closeSync(fd);
+  else openLibraries.set(identity, fd);
+  // Opens the same file, even if its path now leads to another one.
+  const path = `/proc/self/fd/${openLibraries.get(identity)}`;
+  return { file, path: existsSync(path) ? path : file };
 }
 
-/** Opens a file of this user's cache; undefined if it is gone or not a file. Removes what another user owns. */
-function openOwn(file: string): number | undefined {
-  let fd: number;
-  try {
-    fd = openSync(file, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    // A link or a socket is removed; a file may have been removed by another process.
-    if (code === 'ELOOP' || code === 'ENXIO') rmSync(file, { force: true });
-    else if (code !== 'ENOENT') throw error;
-    return undefined;
-  }
-  const stat = fstatSync(fd);
-  const isOwn = process.getuid === undefined || stat.uid === process.getuid();
-  if (stat.isFile() && isOwn) return fd;
-  closeSync(fd);
-  if (!stat.isDirectory()) rmSync(file, { force: true });
-  return undefined;
-}
+/** The name of the note that kernels failed their self-test. */
+const failureName = (key: string): string => `${key}-.failed`;
 
 /** Milliseconds between checks whether another process has compiled, and the longest wait for it. */
 const lookEvery = 100;
@@ -258,38 +209,6 @@ async function lockDirectory(
   return async () => {};
 }
 
-/** Removes leftovers of killed compilations, and libraries that were unused for long. */
-async function removeOld(directory: string): Promise<void> {
-  for (const name of readdirSync(directory)) {
-    if (name === 'lock') continue;
-    const left = lstatSync(join(directory, name), { throwIfNoEntry: false });
-    if (left && Date.now() - left.mtimeMs > (name.startsWith('.') ? abandonedAfter : unusedAfter))
-      await rm(join(directory, name), { recursive: true, force: true }).catch(() => undefined);
-  }
-}
-
-/**
- * The sources of the kernels, their language and its printers. They detect a change as well as the C itself, which takes
- * a tenth of a second to print. Undefined in a bundled program, which does not have them.
- */
-function kernelFiles(): readonly string[] | undefined {
-  const printer = moduleFile('kernels/c');
-  if (!printer) return undefined;
-  const folder = new URL('.', printer);
-  try {
-    // Synchronously, because reading a data set may keep Node's I/O threads busy.
-    const names = readdirSync(folder)
-      .filter((name) => /(?<!\.test|\.d)\.[jt]s$/.test(name))
-      .sort();
-    const files = names.map((name) => readFileSync(new URL(name, folder), 'utf8'));
-    return existsSync(printer) ? files : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-const libraryName = (key: string, content: Uint8Array): string => `${key}-${hash(content)}.so`;
-
 /** Signals of a crash; other signals come from outside. */
 const crashes = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGTRAP', 'SIGABRT'];
 /** On Windows: access violation, illegal and privileged instruction, division by zero, stack overflow, heap corruption. */
@@ -317,6 +236,10 @@ async function testLibrary(
   const program = moduleFile('engine/cpu/kernels/native-test-node');
   if (program?.protocol !== 'file:' || !existsSync(program)) {
     // A bundled program has no separate file for the test.
+    const [{ checkMemory, testAgainstPlain }, { openNative }] = await Promise.all([
+      import('./self-test.ts'),
+      import('./native-library-node.ts'),
+    ]);
     const memory = checkMemory(false);
     return testAgainstPlain(openNative(file, memory), memory, lanes);
   }

@@ -31,7 +31,7 @@ export const plainWasmKernels: KernelProvider = async (shared) => {
 export const wasmKernels: KernelProvider = async (shared, notice) => {
   if (inNode()) {
     const { revectorizedKernels } = await import('./revectorize-node.ts');
-    const result = revectorizedKernels(shared);
+    const result = await revectorizedKernels(shared, notice);
     if ('source' in result) return result.source;
     if (result.failed) notice(`WebAssembly is not revectorized: ${result.reason}`);
   }
