@@ -32,10 +32,7 @@ export function hintFor(what: string, name: string, known: readonly string[]): s
 /** What to use instead of well-known names, by kind of name. */
 const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>> = {
   model: [
-    [
-      /^(vgg[-_]?(11|13|16|19)|alexnet|lenet|mlp|cnn)/i,
-      'build other chains of layers with sequential() in TypeScript',
-    ],
+    [/^(alexnet|lenet|mlp|cnn)/i, 'build other chains of layers with sequential() in TypeScript'],
     [
       /^(wide_?)?(resnet|resnext|densenet|inception|googlenet|mobilenet|efficientnet|squeezenet|shufflenet|convnext|regnet|mnasnet|unet|vit|swin|transformer)/i,
       'only chains of layers are supported, not networks with branches',

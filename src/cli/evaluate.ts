@@ -91,7 +91,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
           transform: inputTransform(info.normalization ?? undefined),
         });
   const { shape: input, classes } = datasetFacts(shape);
-  const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions });
+  const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions, input });
   await using model = await compile(network, {
     input,
     device,

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
 import { createModel, models, parseAssignments } from '../model/models.ts';
+import type { Shape } from '../model/layer.ts';
 import type { Sequential } from '../model/network.ts';
 import { maxThreads } from '../options.ts';
 import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
@@ -54,6 +55,10 @@ export function addDeviceOptions(command: Command): Command {
 }
 
 /** The chosen network for `classes` classes. @throws UsageError for an unknown name or a wrong option. */
-export function chosenModel({ model, modelOption }: ModelOptions, classes: number): Sequential {
-  return createModel(model, { classes, options: parseAssignments(modelOption) });
+export function chosenModel(
+  { model, modelOption }: ModelOptions,
+  classes: number,
+  input: Shape,
+): Sequential {
+  return createModel(model, { classes, options: parseAssignments(modelOption), input });
 }

@@ -3,13 +3,12 @@
  * sum. Unpacks to a temporary folder and renames it, so that the data folder is always complete. Only the files of the
  * data set are written, whatever else an archive contains.
  */
-import { createHash } from 'node:crypto';
-import { closeSync, constants, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import { closeSync, constants, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DataError, VggError } from '../errors.ts';
-import { cannotRead, cannotWrite, openRegular, openRegularSync } from '../files/files.ts';
+import { DataError } from '../errors.ts';
+import { openRegularSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
+import { onDisk, sizeOf, type TransferProgress, transferFile } from '../files/transfer.ts';
 import { checkPath } from '../paths.ts';
 import type { Parser } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
@@ -33,12 +32,8 @@ export const officialSources: Readonly<Record<CifarName, Source>> = {
   },
 };
 
-export interface DownloadProgress {
-  readonly phase: 'transfer' | 'check' | 'unpack';
-  /** Bytes received so far, including resumed ones. */
-  readonly bytes: number;
-  /** Bytes of the whole archive; undefined if the server does not say. */
-  readonly total: number | undefined;
+export interface DownloadProgress extends Omit<TransferProgress, 'phase'> {
+  readonly phase: TransferProgress['phase'] | 'unpack';
 }
 
 export interface DownloadOptions {
@@ -58,9 +53,6 @@ export interface DownloadResult {
   readonly present: boolean;
 }
 
-/** Consecutive attempts without a new byte before giving up. */
-const fruitlessAttempts = 3;
-
 /**
  * Downloads and unpacks a data set unless it exists.
  * @throws DataError for a wrong checksum or archive, VggError for network and disk errors.
@@ -79,19 +71,7 @@ export async function download(name: CifarName, options: DownloadOptions = {}): 
   const byHand =
     `Download ${url} manually (MD5 ${md5}),\n` + `save it as ${archive}, and train with: --data ${directory}`;
 
-  // An earlier `.part` file may belong to another archive, so a wrong sum after resuming restarts the transfer once.
-  for (let resumed = sizeOf(part) > 0; ; resumed = false) {
-    await transfer(url, part, byHand, onProgress, signal);
-    onProgress?.({ phase: 'check', bytes: 0, total: undefined });
-    const found = await md5Of(part);
-    if (found === md5) break;
-    rmSync(part, { force: true });
-    if (!resumed) {
-      throw new DataError(
-        `${url}: the archive has MD5 ${found}, not the official ${md5}. It was deleted; try again.\n${byHand}`,
-      );
-    }
-  }
+  await transferFile({ url, part, algorithm: 'md5', checksum: md5, byHand, onProgress, signal });
   onProgress?.({ phase: 'unpack', bytes: 0, total: undefined });
   await unpack(format, part, folder);
   rmSync(part, { force: true });
@@ -103,162 +83,6 @@ function isComplete(format: CifarFormat, folder: string): boolean {
     const path = join(folder, file.binary);
     return sizeOf(path) === binaryFileBytes(format, file);
   });
-}
-
-/** The file's size; 0 if it does not exist or is not accessible. */
-function sizeOf(path: string): number {
-  try {
-    return statSync(path).size;
-  } catch {
-    return 0;
-  }
-}
-
-/** Runs a disk operation; its error says what to do. */
-function onDisk<T>(directory: string, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw diskError(directory, error);
-  }
-}
-
-const diskError = (directory: string, error: unknown): VggError =>
-  new VggError(
-    `${cannotWrite(directory, error).message}; ` +
-      'choose another folder with --directory or $VGGNET_DATA, or free space there',
-    { cause: error },
-  );
-
-/** Downloads `url` into `part`, resuming where the last transfer stopped. */
-async function transfer(
-  url: string,
-  part: string,
-  byHand: string,
-  onProgress: DownloadOptions['onProgress'],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  let file: FileHandle;
-  try {
-    file = await openRegular(part, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT);
-  } catch (error) {
-    throw diskError(part, error);
-  }
-  try {
-    for (let fruitless = 0; ; ) {
-      const before = (await file.stat()).size;
-      const outcome = await attempt(url, part, file, byHand, onProgress, signal);
-      if (outcome === 'done') return;
-      fruitless = (await file.stat()).size > before ? 0 : fruitless + 1;
-      if (fruitless === fruitlessAttempts) {
-        throw new VggError(
-          `${url}: the transfer failed repeatedly (${outcome}); the next download resumes it.\n${byHand}`,
-        );
-      }
-      await new Promise((resolve) => setTimeout(resolve, 200 * fruitless));
-      signal?.throwIfAborted();
-    }
-  } finally {
-    const { size } = await file.stat();
-    await file.close();
-    if (size === 0) rmSync(part, { force: true });
-  }
-}
-
-/** Sends one request. Returns 'done', or why the transfer stopped. */
-async function attempt(
-  url: string,
-  part: string,
-  file: FileHandle,
-  byHand: string,
-  onProgress: DownloadOptions['onProgress'],
-  signal: AbortSignal | undefined,
-): Promise<string> {
-  const have = (await file.stat()).size;
-  let response: Response;
-  try {
-    response = await fetch(url, {
-      headers: { 'accept-encoding': 'identity', ...(have > 0 && { range: `bytes=${have}-` }) },
-      ...(signal && { signal }),
-    });
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (have > 0) return causeOf(error);
-    throw new VggError(`cannot reach ${url}: ${causeOf(error)}.\n${byHand}`);
-  }
-  const range = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
-  const rangeTotal = range?.[2] === undefined || range[2] === '*' ? undefined : Number(range[2]);
-  if (response.status === 416) {
-    await response.body?.cancel();
-    // The transfer is complete, or the part belongs to another file.
-    if (rangeTotal === have) return 'done';
-    await file.truncate(0);
-    return 'the server has a shorter file';
-  }
-  if (!response.ok || !response.body) {
-    await response.body?.cancel();
-    throw new VggError(`${url}: the server answered ${response.status} ${response.statusText}.\n${byHand}`);
-  }
-  let bytes = have;
-  if (response.status !== 206 || Number(range?.[1]) !== have) {
-    await file.truncate(0);
-    bytes = 0;
-    if (response.status === 206) {
-      await response.body.cancel();
-      return 'the server sent a different range than requested';
-    }
-  }
-  const length = response.headers.get('content-length');
-  const total = rangeTotal ?? (length === null ? undefined : bytes + Number(length));
-  try {
-    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
-      try {
-        await file.appendFile(chunk);
-      } catch (error) {
-        throw diskError(part, error);
-      }
-      bytes += chunk.length;
-      onProgress?.({ phase: 'transfer', bytes, total });
-    }
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (error instanceof VggError) throw error;
-    return causeOf(error);
-  }
-  if (bytes === 0) return 'the server sent nothing';
-  return total === undefined || bytes === total ? 'done' : `it ended after ${bytes} of ${total} bytes`;
-}
-
-const networkReasons: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'the host name is unknown; check the network connection',
-  EAI_AGAIN: 'the host name cannot be resolved; check the network connection',
-  ENETUNREACH: 'the network is unreachable',
-  EHOSTUNREACH: 'the server is unreachable',
-  ECONNREFUSED: 'the server refused the connection',
-  ECONNRESET: 'the server closed the connection',
-  UND_ERR_SOCKET: 'the server closed the connection',
-  ETIMEDOUT: 'the server did not answer',
-  UND_ERR_CONNECT_TIMEOUT: 'the server did not answer',
-  UND_ERR_HEADERS_TIMEOUT: 'the server did not answer',
-  UND_ERR_BODY_TIMEOUT: 'the server stopped sending',
-};
-
-function causeOf(error: unknown): string {
-  const { cause, message } = error as Error;
-  const { code = '', message: inner } = (cause ?? error) as NodeJS.ErrnoException;
-  return networkReasons[code] ?? (inner || message);
-}
-
-async function md5Of(path: string): Promise<string> {
-  const hash = createHash('md5');
-  try {
-    const file = await openRegular(path);
-    for await (const chunk of file.createReadStream({ highWaterMark: 1 << 20 }))
-      hash.update(chunk as Uint8Array);
-  } catch (error) {
-    throw cannotRead(path, error);
-  }
-  return hash.digest('hex');
 }
 
 /** Unpacks the record files into a temporary folder and renames it to `folder`. */

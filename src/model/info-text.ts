@@ -15,7 +15,7 @@ export const infoKey = 'vggnet';
 /** The most characters of the metadata; enough for all allowed class names. */
 const longestText = 4 * 2 ** 20;
 
-const value = z.union([z.number(), z.array(z.number()).max(100)]);
+const value = z.union([z.number(), z.string().max(100), z.array(z.number()).max(100)]);
 const named = z.object({
   model: z.string().max(100),
   classes: z.int().min(1).max(largestSize),

@@ -161,7 +161,7 @@ const few = (classes: readonly string[]): string =>
 /** Settings chosen by flags or a run's config, next to the weights' metadata. Absent ones were not chosen. */
 export interface Chosen {
   readonly model?: string;
-  readonly modelOptions?: Readonly<Record<string, OptionValue | string>>;
+  readonly modelOptions?: Readonly<Record<string, OptionValue>>;
   readonly dataset?: string;
   readonly labels?: 'fine' | 'coarse';
   readonly normalize?: boolean;

@@ -198,12 +198,15 @@ export interface NetworkLayer {
   readonly multiplyAdds: number;
 }
 
+/** Options of a named model, by name. */
+export type ModelOptions = Readonly<Record<string, number | string | readonly number[]>>;
+
 /** A network with inferred shapes, as plain data. Its last layer outputs logits for softmax cross-entropy. */
 export interface Network {
   /** For example `simplified`; used in messages and summaries. */
   readonly name: string;
   /** The options of a named model. */
-  readonly options?: Readonly<Record<string, number | readonly number[]>>;
+  readonly options?: ModelOptions;
   readonly input: Shape;
   readonly output: Shape;
   readonly layers: readonly NetworkLayer[];

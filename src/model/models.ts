@@ -6,15 +6,20 @@ import { UsageError } from '../errors.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
+import type { ModelOptions, Shape } from './layer.ts';
 import { largestSize } from './layers/arguments.ts';
 import type { Sequential } from './network.ts';
+import { familyModels } from './family.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
 
-/** An option's value: a number or a list of numbers. */
-export type OptionValue = number | readonly number[];
+/** An option's value: a number, a list of numbers, or one of several words. */
+export type OptionValue = ModelOptions[string];
 
-/** The numbers an option takes: `count` takes whole numbers ≥ 1, `share` numbers ≥ 0 and < 1. */
-type NumberKind = 'count' | 'share';
+/**
+ * The numbers an option takes: `count` takes whole numbers ≥ 1, `share` numbers ≥ 0 and < 1, `factor` numbers above 0 up
+ * to 16.
+ */
+type NumberKind = 'count' | 'share' | 'factor';
 
 const numberKinds: Readonly<
   Record<
@@ -39,20 +44,39 @@ const numberKinds: Readonly<
     parse: parseNumber,
     accepts: (value) => value >= 0 && value < 1,
   },
+  factor: {
+    one: 'a number above 0, at most 16',
+    several: 'numbers above 0, at most 16',
+    parse: parseNumber,
+    accepts: (value) => value > 0 && value <= 16,
+  },
 };
 
-/** An option of a model. It takes as many numbers as its default has. */
-export interface ModelOption {
-  readonly kind: NumberKind;
-  readonly default: OptionValue;
-  readonly description: string;
-}
+/** An option of a model. A list takes as many numbers as its default has. */
+export type ModelOption = { readonly description: string } & (
+  | {
+      readonly kind: NumberKind;
+      /** `auto`: `complete` chooses the number. */
+      readonly default: number | readonly number[] | 'auto';
+    }
+  | {
+      readonly kind: 'choice';
+      readonly choices: readonly string[];
+      /** One of the choices, or `auto`: `complete` chooses one. */
+      readonly default: string;
+    }
+);
 
 export interface ModelDescription {
   readonly description: string;
   readonly options: Readonly<Record<string, ModelOption>>;
+  /**
+   * Replaces `auto` in options that are complete otherwise, given those that were chosen and the shape of the images.
+   * @throws UsageError if options contradict each other.
+   */
+  readonly complete?: (options: ModelOptions, chosen: ModelOptions, input: Shape | undefined) => ModelOptions;
   /** `options` are complete and checked against the table. */
-  readonly build: (classes: number, options: Readonly<Record<string, OptionValue>>) => Sequential;
+  readonly build: (classes: number, options: ModelOptions) => Sequential;
 }
 
 const pair = (value: OptionValue | undefined): readonly [number, number] =>
@@ -72,7 +96,7 @@ const vgg7Settings = ({
   poolStrides,
   hidden,
   dropout,
-}: Readonly<Record<string, OptionValue>>): Omit<Vgg7Options, 'classes'> => ({
+}: ModelOptions): Omit<Vgg7Options, 'classes'> => ({
   channels: pair(channels),
   poolKernels: pair(poolKernels),
   poolStrides: pair(poolStrides),
@@ -96,42 +120,49 @@ export const models: Readonly<Record<string, ModelDescription>> = {
     options: vgg7Options,
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options), batchNorm: true }),
   },
+  ...familyModels,
 };
+
+export interface ModelSettings {
+  readonly classes: number;
+  readonly options?: Readonly<Record<string, OptionValue>>;
+  /** [channels, height, width] of the images, from which some models choose a classifier; 224×224 by default. */
+  readonly input?: Shape;
+}
 
 /**
  * Creates a model by name. Options may be numbers, lists or text as on the command line (`'64,128'`).
  * @throws UsageError for an unknown model or option (suggesting a close name) or an invalid value.
  */
-export function createModel(
-  name: string,
-  settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
-): Sequential {
+export function createModel(name: string, settings: ModelSettings): Sequential {
   const model = described(name);
-  checkOptions<typeof settings>(name, settings, { classes: 'required', options: 'optional' });
-  const options = completeOptions(name, settings.options ?? {});
+  checkOptions<ModelSettings>(name, settings, {
+    classes: 'required',
+    options: 'optional',
+    input: 'optional',
+  });
+  const options = completeOptions(name, settings.options ?? {}, settings.input);
   return { ...model.build(settings.classes, options), options };
 }
 
 /** All options of a model, with defaults for missing ones. @throws UsageError like `createModel`. */
 export function completeOptions(
   name: string,
-  options: Readonly<Record<string, OptionValue | string>>,
-): Readonly<Record<string, OptionValue>> {
-  const defaults = Object.entries(described(name).options).map(([option, { default: value }]) => [
-    option,
-    value,
-  ]);
-  return { ...Object.fromEntries(defaults), ...optionNumbers(name, options) };
+  options: Readonly<Record<string, OptionValue>>,
+  input?: Shape,
+): ModelOptions {
+  const { options: known, complete } = described(name);
+  const defaults = Object.entries(known).map(([option, { default: value }]) => [option, value]);
+  const chosen = optionNumbers(name, options);
+  const all: ModelOptions = { ...Object.fromEntries(defaults), ...chosen };
+  return complete ? complete(all, chosen, input) : all;
 }
 
 /**
  * Converts options of a model to numbers and lists: `'64,128'` becomes `[64, 128]`.
  * @throws UsageError like `createModel`.
  */
-export function optionNumbers(
-  name: string,
-  options: Readonly<Record<string, OptionValue | string>>,
-): Readonly<Record<string, OptionValue>> {
+export function optionNumbers(name: string, options: Readonly<Record<string, OptionValue>>): ModelOptions {
   const { options: known } = described(name);
   if (!isObject(options)) throw new UsageError(`${name}: the options are ${shown(options)}, not an object`);
   const parsed = Object.entries(options).map(([option, value]): [string, OptionValue] => {
@@ -170,22 +201,31 @@ export function parseAssignments(assignments: readonly string[]): Readonly<Recor
 function parseOption(
   model: string,
   option: string,
-  value: OptionValue | string,
-  { kind, default: standard }: ModelOption,
+  value: OptionValue,
+  description: ModelOption,
 ): OptionValue {
-  const count = typeof standard === 'number' ? 1 : standard.length;
+  const { kind, default: standard } = description;
+  const texts = (typeof value === 'string' ? value.split(',') : [value].flat().map(String)).map((text) =>
+    text.trim(),
+  );
+  const given = texts.join(',').slice(0, 60);
+  if (standard === 'auto' && given === 'auto') return 'auto';
+  if (kind === 'choice') {
+    if (description.choices.includes(given)) return given;
+    const choices = [...description.choices, ...(standard === 'auto' ? ['auto'] : [])].join(', ');
+    throw new UsageError(`${model}: option ${option}=${given} is not one of ${choices}`);
+  }
+  const count = Array.isArray(standard) ? standard.length : 1;
   const { one, several, parse, accepts } = numberKinds[kind];
   const form = count === 1 ? one : `${count} ${several} separated by commas`;
-  const texts = typeof value === 'string' ? value.split(',') : [value].flat().map(String);
-  const numbers = texts.map((text) => parse(text.trim()) ?? Number.NaN);
+  const numbers = texts.map((text) => parse(text) ?? Number.NaN);
   if (numbers.length !== count || !numbers.every(accepts)) {
-    const given = texts.join(',').slice(0, 60);
     const beyond = numbers.find((number) => number > largestSize);
     if (kind === 'count' && numbers.length === count && beyond !== undefined) {
       throw new UsageError(`${model}: option ${option}=${given} is above the limit of ${largestSize}`);
     }
-    const example = `${option}=${[standard].flat().join(',')}`;
-    throw new UsageError(`${model}: option ${option}=${given} is not ${form}, as in ${example}`);
+    const example = standard === 'auto' ? '' : `, as in ${option}=${[standard].flat().join(',')}`;
+    throw new UsageError(`${model}: option ${option}=${given} is not ${form}${example}`);
   }
-  return typeof standard === 'number' ? numbers[0]! : numbers;
+  return Array.isArray(standard) ? numbers : numbers[0]!;
 }

@@ -4,7 +4,7 @@
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import { checkArgument, checkOptions, isObject, shown } from '../options.ts';
-import type { LayerSpec, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
+import type { LayerSpec, ModelOptions, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
 import { formatShape, mostLayers, wholeNumber } from './layers/arguments.ts';
 import { checkedSpec, kindOf } from './layers/index.ts';
 
@@ -14,7 +14,7 @@ export interface Sequential {
   readonly name: string;
   readonly layers: readonly LayerSpec[];
   /** Options of a model from `createModel`; `name` is then the model's name. */
-  readonly options?: Readonly<Record<string, number | readonly number[]>>;
+  readonly options?: ModelOptions;
 }
 
 /**

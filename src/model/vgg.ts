@@ -7,15 +7,37 @@
 import { UsageError } from '../errors.ts';
 import { checkOptions, shown } from '../options.ts';
 import type { LayerSpec } from './layer.ts';
-import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from './layers/index.ts';
+import {
+  batchNorm2d,
+  conv2d,
+  dropout,
+  flatten,
+  linear,
+  localResponseNorm,
+  maxPool2d,
+  relu,
+} from './layers/index.ts';
 import { type Sequential, sequential } from './network.ts';
 
-export type VggLetter = 'A' | 'B' | 'D' | 'E';
+export type VggLetter = 'A' | 'B' | 'C' | 'D' | 'E';
 
-/** Table 1 of the paper. With the three linear layers, A has 11 weight layers, B 13, D 16 and E 19. */
-export const configurations: Readonly<Record<VggLetter, readonly (number | 'M')[]>> = {
+/** A 3×3 convolution with this many channels, one with another kernel, or a max-pool. */
+export type VggEntry = number | { readonly out: number; readonly kernel: number } | 'M';
+
+const pointwise = (out: number): VggEntry => ({ out, kernel: 1 });
+
+/**
+ * Table 1 of the paper. With the three linear layers, A has 11 weight layers, B 13, C and D 16, E 19. C differs from D
+ * in three convolutions, which are 1×1.
+ */
+export const configurations: Readonly<Record<VggLetter, readonly VggEntry[]>> = {
   A: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   B: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
+  C: [
+    ...[64, 64, 'M' as const, 128, 128, 'M' as const],
+    ...[256, 256, pointwise(256), 'M' as const],
+    ...[512, 512, pointwise(512), 'M' as const, 512, 512, pointwise(512), 'M' as const],
+  ],
   D: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],
   E: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 256, 'M', 512, 512, 512, 512, 'M', 512, 512, 512, 512, 'M'],
 };
@@ -26,35 +48,53 @@ export interface PoolSettings {
   readonly stride: number;
 }
 
+export interface VggFeaturesOptions {
+  /** Whether batch normalization follows each convolution, as in torchvision's vgg16_bn; false by default. */
+  readonly batchNorm?: boolean;
+  /** Whether local response normalization follows the first convolution, as in the paper's A-LRN; false by default. */
+  readonly localResponseNorm?: boolean;
+}
+
 /**
  * The convolutional part of a VGG network, named `features.0`, `features.1`, …:
  * `sequential([...vggFeatures(configurations.D), flatten(), linear(10)])` is VGG-16 for 32×32 images.
- * `pools` lists the max-pools in order; the default is kernel 2 and stride 2. With `batchNorm`, batch normalization
- * follows each convolution, as in torchvision's vgg16_bn.
+ * `pools` lists the max-pools in order; the default is kernel 2 and stride 2.
  */
 export function vggFeatures(
-  configuration: readonly (number | 'M')[],
+  configuration: readonly VggEntry[],
   pools: readonly PoolSettings[] = [],
-  options: { readonly batchNorm?: boolean } = {},
+  options: VggFeaturesOptions = {},
 ): readonly LayerSpec[] {
-  checkOptions<NonNullable<typeof options>>('vggFeatures', options, { batchNorm: 'optional' });
+  checkOptions<VggFeaturesOptions>('vggFeatures', options, {
+    batchNorm: 'optional',
+    localResponseNorm: 'optional',
+  });
   for (const [argument, value] of Object.entries({ configuration, pools })) {
     if (!Array.isArray(value)) throw new UsageError(`vggFeatures: ${argument} ${shown(value)} is not a list`);
   }
   const layers: LayerSpec[] = [];
-  const name = (): string => `features.${layers.length}`;
+  let place = 0;
+  const name = (): string => `features.${place++}`;
   let pool = 0;
-  for (const entry of configuration) {
+  for (const [index, entry] of configuration.entries()) {
     if (entry === 'M') {
       layers.push(maxPool2d({ ...(pools[pool++] ?? { kernel: 2, stride: 2 }), name: name() }));
-    } else {
-      layers.push(conv2d({ out: entry, kernel: 3, padding: 1, name: name() }));
-      if (options.batchNorm) layers.push(batchNorm2d({ name: name() }));
-      layers.push(relu({ name: name() }));
+      continue;
+    }
+    const { out, kernel } = typeof entry === 'object' && entry !== null ? entry : { out: entry, kernel: 3 };
+    layers.push(conv2d({ out, kernel, padding: Math.floor(kernel / 2), name: name() }));
+    if (options.batchNorm) layers.push(batchNorm2d({ name: name() }));
+    layers.push(relu({ name: name() }));
+    // Without a number, so that weight files fit networks with and without it.
+    if (options.localResponseNorm && index === 0) {
+      layers.push(localResponseNorm({ ...krizhevsky, name: 'features.lrn' }));
     }
   }
   return layers;
 }
+
+/** Krizhevsky et al. 2012; their α is not divided by the size, as PyTorch's is. */
+const krizhevsky = { size: 5, alpha: 5e-4, beta: 0.75, k: 2 };
 
 /** The lecture's network: one block of two convolutions; 20,778 parameters on 3×32×32 with ten classes. */
 export function simplified(options: { readonly classes: number }): Sequential {

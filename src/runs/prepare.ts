@@ -117,7 +117,11 @@ export async function prepareTraining(
   // The workers start while the images are read. An error in reading is thrown where the images are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
-  const network = createModel(config.model, { classes: facts.classes, options: config.modelOptions });
+  const network = createModel(config.model, {
+    classes: facts.classes,
+    options: config.modelOptions,
+    input: facts.shape,
+  });
   const model = await compile(network, {
     input: facts.shape,
     purpose: 'train',

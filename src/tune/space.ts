@@ -150,7 +150,7 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
         const options = modelOptions as Record<string, OptionValue>;
         known.set(
           key,
-          problemOf(() => buildNetwork(createModel(model, { classes, options }), shape)),
+          problemOf(() => buildNetwork(createModel(model, { classes, options, input: shape }), shape)),
         );
       }
       return known.get(key);
@@ -369,7 +369,7 @@ function modelProblem(option: string, value: unknown, candidates: readonly strin
         : `${model} has no such option; add "when": {"model": ${JSON.stringify(others)}}`;
     }
     try {
-      createModel(model, { classes: 10, options: { [option]: value as OptionValue | string } });
+      createModel(model, { classes: 10, options: { [option]: value as OptionValue } });
     } catch (error) {
       if (error instanceof VggError) return error.message;
       throw error;
