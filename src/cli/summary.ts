@@ -1,15 +1,19 @@
 /** `vgg summary`: a network layer by layer, and the memory that it needs, before any is allocated. */
 import { availableParallelism, totalmem } from 'node:os';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
 import type { NetworkMemory, Work } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
 import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
-import type { Network } from '../model/layer.ts';
+import { blockCells } from '../model/block-table.ts';
+import type { Network, Shape } from '../model/layer.ts';
+import { largestSize } from '../model/layers/arguments.ts';
+import { models } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
+import { parseWhole } from '../numbers.ts';
 import { maxThreads } from '../options.ts';
 import { counted, grouped, percent } from '../words.ts';
 import { chosenModel, modelOptionOption } from './models.ts';
@@ -21,7 +25,10 @@ type ProfiledDevice = (typeof profiledDevices)[number];
 
 interface SummaryOptions {
   readonly modelOption: readonly string[];
-  readonly dataset: DatasetName;
+  readonly dataset?: DatasetName;
+  readonly size?: Shape;
+  readonly classes?: number;
+  readonly layers?: true;
   readonly batchSize: number;
   readonly threads?: number;
   readonly plan?: true;
@@ -32,11 +39,12 @@ interface SummaryOptions {
 
 const examples = `
 Examples:
-  $ vgg summary simplified
+  $ vgg summary vgg16
+  $ vgg summary vgg16-bn --size 32 --classes 10 --layers
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
 
-The figures of a layer are for one image; its memory is that of its output. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory.`;
+The figures of a layer are for one image. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
@@ -48,8 +56,16 @@ export function summaryCommand(): Command {
         '--dataset <name>',
         'data set that determines input shape and classes',
         datasetNames,
-      ).default('shapes'),
+        ' (default: ImageNet for the networks of the paper, otherwise shapes)',
+      ),
     )
+    .addOption(
+      new Option('--size <n|HxW>', 'side of the images in pixels, or height and width (default: as the data set)').argParser(
+        parseSize,
+      ),
+    )
+    .addOption(wholeNumberOption('--classes <n>', 'number of classes (default: as the data set)'))
+    .option('--layers', 'list each layer with its name, output and memory instead of blocks')
     .addOption(wholeNumberOption('--batch-size <n>', 'images per training step').default(100))
     .addOption(
       wholeNumberOption('--threads <n>', 'worker threads (default: one per core)', { most: maxThreads }),
@@ -67,8 +83,11 @@ export function summaryCommand(): Command {
 async function summary(model: string, options: SummaryOptions, command: Command): Promise<void> {
   if (!options.profile && command.getOptionValueSource('device') === 'cli')
     throw new UsageError('--device has no effect without --profile; add --profile, or leave it out');
-  const { shape, classes } = datasetFacts(options);
-  const network = buildNetwork(chosenModel({ model, modelOption: options.modelOption }, classes), shape);
+  const { input, classes } = imagesOf(model, options);
+  const network = buildNetwork(
+    chosenModel({ model, modelOption: options.modelOption }, classes, input),
+    input,
+  );
   const table = summarize(network);
   const { batchSize, threads = availableParallelism() } = options;
   const memory = await memoryUses(network, { batchSize, threads });
@@ -80,9 +99,33 @@ async function summary(model: string, options: SummaryOptions, command: Command)
       ...(plan && { plan }),
     });
   }
-  printTable(summaryCells(table), 3, true);
+  if (options.layers) printTable(summaryCells(table), 3, true);
+  else printTable(blockCells(network), 3, true);
   printMemory(memory);
   if (plan) print(`\n${formatPlan(plan)}`);
+}
+
+/** The shape of the images and the number of classes that a network is shown for. */
+function imagesOf(
+  model: string,
+  { dataset, size, classes }: SummaryOptions,
+): { readonly input: Shape; readonly classes: number } {
+  const usual = Object.hasOwn(models, model) ? models[model]!.usual : undefined;
+  const facts = datasetFacts({ dataset: dataset ?? 'shapes' });
+  const images =
+    dataset === undefined && usual ? usual : { input: facts.shape as Shape, classes: facts.classes };
+  const [channels = 3] = images.input;
+  return { input: size ? [channels, ...size] : images.input, classes: classes ?? images.classes };
+}
+
+/** `224` or `256x320` (height, then width). @throws UsageError */
+function parseSize(text: string): Shape {
+  const sides = text.split(/[x×,]/).map((side) => parseWhole(side.trim()) ?? 0);
+  if (sides.length <= 2 && sides.every((side) => side >= 1 && side <= largestSize))
+    return [sides[0]!, sides.at(-1)!];
+  throw new UsageError(
+    `--size ${text} is neither a side in pixels, as in 224, nor height and width, as in 256x320`,
+  );
 }
 
 /** What the network needs to predict, evaluate and train, and the limit. */

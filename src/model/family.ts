@@ -184,6 +184,7 @@ export const familyModels: Readonly<Record<VggName, ModelDescription>> = Object.
     name,
     {
       description: describe(members[name]),
+      usual: { input: [3, 224, 224], classes: 1000 },
       options,
       complete,
       build: (classes: number, given: ModelOptions) => vgg(name, { classes, ...given } as VggOptions),

@@ -69,6 +69,8 @@ export type ModelOption = { readonly description: string } & (
 
 export interface ModelDescription {
   readonly description: string;
+  /** The images that it is made for; those of the data sets by default. */
+  readonly usual?: { readonly input: Shape; readonly classes: number };
   readonly options: Readonly<Record<string, ModelOption>>;
   /**
    * Replaces `auto` in options that are complete otherwise, given those that were chosen and the shape of the images.

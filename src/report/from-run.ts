@@ -38,6 +38,7 @@ export async function reportRun(
   const model = createModel(config.model, {
     classes: splits.test.classes.length,
     options: config.modelOptions,
+    input: splits.test.shape,
   });
   if (!brief) onProgress('timing the layers');
   const timeShares = brief
