@@ -52,7 +52,9 @@ export {
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
+  type AdaptiveAvgPool2dOptions,
   type AvgPool2dOptions,
+  adaptiveAvgPool2d,
   avgPool2d,
   type BatchNormOptions,
   batchNorm1d,
@@ -63,7 +65,9 @@ export {
   dropout,
   flatten,
   type LinearOptions,
+  type LocalResponseNormOptions,
   linear,
+  localResponseNorm,
   type MaxPool2dOptions,
   maxPool2d,
   relu,

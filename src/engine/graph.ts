@@ -1,19 +1,22 @@
 /**
  * From layers to operations, the same on every device. A convolution absorbs the ReLU and the max-pool after it, linear
- * layers and batch normalizations their ReLU; flatten is only a view, and a dropout that drops nothing vanishes.
+ * layers and batch normalizations their ReLU; flatten is only a view, and a dropout that drops nothing vanishes, as does an adaptive pool that keeps the size; one with equal windows is an average pool.
  */
 import type {
+  AdaptiveAvgPool2dSpec,
   AvgPool2dSpec,
   BatchNormSpec,
   Conv2dSpec,
   DropoutSpec,
   LayerSpec,
   LinearSpec,
+  LocalResponseNormSpec,
   MaxPool2dSpec,
   Network,
   NetworkLayer,
   Shape,
 } from '../model/layer.ts';
+import { isIdentity } from '../model/layers/adaptive-avg-pool2d.ts';
 import { kindOf } from '../model/layers/index.ts';
 
 interface Common {
@@ -49,6 +52,17 @@ export interface AveragePoolNode extends Common {
   readonly spec: AvgPool2dSpec;
 }
 
+/** Its windows differ in size, or overlap. */
+export interface AdaptivePoolNode extends Common {
+  readonly kind: 'adaptivePool';
+  readonly spec: AdaptiveAvgPool2dSpec;
+}
+
+export interface LocalResponseNormNode extends Common {
+  readonly kind: 'localResponseNorm';
+  readonly spec: LocalResponseNormSpec;
+}
+
 export interface ReluNode extends Common {
   readonly kind: 'relu';
 }
@@ -73,6 +87,8 @@ export type GraphNode =
   | LinearNode
   | PoolNode
   | AveragePoolNode
+  | AdaptivePoolNode
+  | LocalResponseNormNode
   | ReluNode
   | BatchNormNode
   | DropoutNode;
@@ -98,6 +114,15 @@ class LayerReader {
   }
 }
 
+/** The node of an adaptive pool; undefined if it keeps the size. */
+function adaptivePool(spec: AdaptiveAvgPool2dSpec, input: Shape): Own<GraphNode> | undefined {
+  if (isIdentity(spec, input)) return undefined;
+  const [, height = 1, width = 1] = input;
+  const kernel = [height / spec.size[0], width / spec.size[1]] as const;
+  if (!kernel.every(Number.isInteger)) return { kind: 'adaptivePool', spec };
+  return { kind: 'averagePool', spec: { kind: 'avgPool2d', kernel, stride: kernel, padding: [0, 0] } };
+}
+
 /** The node that starts with a layer, which has been read; undefined for a view. */
 function nodeOf(layer: NetworkLayer, reader: LayerReader): Own<GraphNode> | undefined {
   const { spec, input, output } = layer;
@@ -116,6 +141,10 @@ function nodeOf(layer: NetworkLayer, reader: LayerReader): Own<GraphNode> | unde
       return { kind: 'pool', spec };
     case 'avgPool2d':
       return { kind: 'averagePool', spec };
+    case 'adaptiveAvgPool2d':
+      return adaptivePool(spec, input);
+    case 'localResponseNorm':
+      return { kind: 'localResponseNorm', spec };
     case 'relu':
       return { kind: 'relu' };
     case 'batchNorm':

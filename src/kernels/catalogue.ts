@@ -2,6 +2,7 @@
 import { directForward, directWeightGradient } from './direct.ts';
 import { gemmNN, gemmNNRelu, gemmNT, gemmTN } from './gemm.ts';
 import type { Kernel, KernelDefinition, ParameterTypes, Target, Width } from './language.ts';
+import { localResponse, localResponseBackward } from './local-response.ts';
 import {
   addBias,
   col2im,
@@ -19,6 +20,8 @@ import {
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import {
+  adaptivePool,
+  adaptivePoolBackward,
   averagePool,
   averagePoolBackward,
   maxPool,
@@ -50,6 +53,8 @@ export const kernelNames = [
   'maxPool',
   'maxPoolLarge',
   'averagePool',
+  'adaptivePool',
+  'localResponse',
   'relu',
   'addBias',
   'channelMoments',
@@ -61,6 +66,8 @@ export const kernelNames = [
   'maxPoolBackward',
   'maxPoolLargeBackward',
   'averagePoolBackward',
+  'adaptivePoolBackward',
+  'localResponseBackward',
   'unpool2',
   'unpool4',
   'directWeightGradient',
@@ -104,6 +111,8 @@ const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   maxPool,
   maxPoolLarge,
   averagePool,
+  adaptivePool,
+  localResponse,
   relu,
   addBias,
   channelMoments,
@@ -115,6 +124,8 @@ const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   maxPoolBackward,
   maxPoolLargeBackward,
   averagePoolBackward,
+  adaptivePoolBackward,
+  localResponseBackward,
   unpool2,
   unpool4,
   sparseCollect,

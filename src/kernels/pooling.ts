@@ -6,7 +6,8 @@
  * padding never wins. In the backward pass only winners have a gradient, and only where the pooled value is above
  * `threshold` (0 if a ReLU precedes the pool, −∞ otherwise).
  *
- * Average pooling multiplies sums of windows by one over their size; padding counts as zeros.
+ * Average pooling multiplies sums of windows by one over their size; padding counts as zeros. Adaptive pooling does so with
+ * windows that follow from the sizes of both maps.
  */
 import { type KernelDefinition, kernel, type Recorder, range, type Value } from './language.ts';
 
@@ -230,6 +231,79 @@ export const averagePoolBackward: KernelDefinition = kernel(
   (k, p) => {
     forWindows(k, p, ({ pooled, forEach }) => {
       const share = k.load(pooled).mul(p.factor.splat());
+      forEach((place) => k.store(place, k.load(place).add(share)));
+    });
+  },
+);
+
+const adaptive = {
+  pooled: 'pointer',
+  pooledRow: 'offset',
+  pooledPixel: 'offset',
+  map: 'pointer',
+  mapRow: 'offset',
+  mapPixel: 'offset',
+  /** Of the map. */
+  height: 'i32',
+  width: 'i32',
+  pooledHeight: 'i32',
+  pooledWidth: 'i32',
+  channels: 'i32',
+} as const;
+
+/** Calls `body` for each window and channel vector: with one over the window's size, and a walk through its places. */
+function forAdaptiveWindows(
+  k: Recorder,
+  p: Values<typeof adaptive>,
+  body: (pooled: Value, factor: Value, forEach: (each: (place: Value) => void) => void) => void,
+): void {
+  /** Window i reaches from ⌊i · size / windows⌋ to ⌈(i + 1) · size / windows⌉. */
+  const windowOf = (i: Value, size: Value, windows: Value): { from: Value; count: Value } => {
+    const from = i.mul(size).div(windows);
+    const to = i.add(1).mul(size).add(windows.sub(1)).div(windows);
+    return { from, count: to.sub(from) };
+  };
+  k.loop(p.pooledHeight, (y) => {
+    const rows = windowOf(y, p.height, p.pooledHeight);
+    const top = p.map.plus(p.mapRow.scale(rows.from));
+    k.loop(p.pooledWidth, (x) => {
+      const columns = windowOf(x, p.width, p.pooledWidth);
+      const corner = top.plus(p.mapPixel.scale(columns.from));
+      const pooled = p.pooled.plus(p.pooledRow.scale(y)).plus(p.pooledPixel.scale(x));
+      const factor = k.constant('f32', 1).div(rows.count.mul(columns.count).toFloat());
+      k.vectors(p.channels, (at) => {
+        const channel = at.toOffset();
+        body(pooled.plus(channel), factor, (each) => {
+          k.loop(rows.count, (i) => {
+            const row = corner.plus(p.mapRow.scale(i)).plus(channel);
+            k.loop(columns.count, (j) => each(row.plus(p.mapPixel.scale(j))));
+          });
+        });
+      });
+    });
+  });
+}
+
+export const adaptivePool: KernelDefinition = kernel(
+  'adaptivePool',
+  'pooled = the mean of each window of a map; windows divide its sides evenly and may overlap',
+  adaptive,
+  (k, p) => {
+    forAdaptiveWindows(k, p, (pooled, factor, forEach) => {
+      const sum = k.variable(k.vector(0));
+      forEach((place) => sum.set(sum.add(k.load(place))));
+      k.store(pooled, sum.mul(factor.splat()));
+    });
+  },
+);
+
+export const adaptivePoolBackward: KernelDefinition = kernel(
+  'adaptivePoolBackward',
+  'map (the gradient, zero at first) += pooled (its gradient) over the size of each window',
+  adaptive,
+  (k, p) => {
+    forAdaptiveWindows(k, p, (pooled, factor, forEach) => {
+      const share = k.variable(k.load(pooled).mul(factor.splat()));
       forEach((place) => k.store(place, k.load(place).add(share)));
     });
   },

@@ -101,6 +101,8 @@ export type LayerSpec =
   | ReluSpec
   | MaxPool2dSpec
   | AvgPool2dSpec
+  | AdaptiveAvgPool2dSpec
+  | LocalResponseNormSpec
   | FlattenSpec
   | LinearSpec
   | BatchNormSpec
@@ -138,6 +140,24 @@ export interface AvgPool2dSpec {
   readonly stride: readonly [vertical: number, horizontal: number];
   /** At most half the kernel, as in PyTorch. Padding counts as zeros. */
   readonly padding: readonly [vertical: number, horizontal: number];
+}
+
+export interface AdaptiveAvgPool2dSpec {
+  readonly kind: 'adaptiveAvgPool2d';
+  readonly name?: string;
+  /** Of the output. */
+  readonly size: readonly [height: number, width: number];
+}
+
+export interface LocalResponseNormSpec {
+  readonly kind: 'localResponseNorm';
+  readonly name?: string;
+  /** Channels in a window, n. */
+  readonly size: number;
+  /** Divided by the size. */
+  readonly alpha: number;
+  readonly beta: number;
+  readonly k: number;
 }
 
 export type PoolSpec = MaxPool2dSpec | AvgPool2dSpec;

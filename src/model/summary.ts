@@ -107,6 +107,17 @@ function settingsOf(spec: LayerSpec): string {
     case 'maxPool2d':
     case 'avgPool2d':
       return window(spec, 0).join(', ');
+    case 'adaptiveAvgPool2d':
+      return `to ${formatShape(spec.size)}`;
+    case 'localResponseNorm': {
+      const { size, alpha, beta, k } = spec;
+      return [
+        `${size} channels`,
+        ...(alpha === 1e-4 ? [] : [`alpha ${alpha}`]),
+        ...(beta === 0.75 ? [] : [`beta ${beta}`]),
+        ...(k === 1 ? [] : [`k ${k}`]),
+      ].join(', ');
+    }
     case 'linear':
       return withBias(spec.bias).join(', ');
     case 'batchNorm': {

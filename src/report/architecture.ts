@@ -77,6 +77,7 @@ function boxOf(
     case 'maxPool2d':
       return map('pool', `max-pool ${name}`, output, 6);
     case 'avgPool2d':
+    case 'adaptiveAvgPool2d':
       return map('pool', `average pool ${name}`, output, 6);
     case 'linear': {
       const count = output[0] ?? 0;
@@ -92,6 +93,7 @@ function boxOf(
     }
     case 'relu':
     case 'batchNorm':
+    case 'localResponseNorm':
     case 'dropout':
     case 'flatten':
       return undefined;

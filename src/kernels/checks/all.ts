@@ -3,6 +3,7 @@ import type { KernelName } from '../catalogue.ts';
 import type { KernelCheck } from './check.ts';
 import * as direct from './direct.ts';
 import * as gemm from './gemm.ts';
+import * as localResponse from './local-response.ts';
 import * as maps from './maps.ts';
 import * as normalization from './normalization.ts';
 import * as optimizer from './optimizer.ts';
@@ -13,6 +14,7 @@ import { winogradChecks } from './winograd.ts';
 export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
   ...direct,
   ...gemm,
+  ...localResponse,
   ...maps,
   ...normalization,
   ...optimizer,

@@ -206,3 +206,49 @@ export const averagePool: readonly KernelCheck[] = averageChecks((m, pooled, pla
 export const averagePoolBackward: readonly KernelCheck[] = averageChecks((m, pooled, places, factor) => {
   for (const at of places) m[at]! += factor * m[pooled]!;
 });
+
+/** Heights and widths of a map and its pooled map: smaller, larger, equal, overlapping windows, one pixel. */
+const adaptiveSizes = [
+  { height: 8, width: 5, pooledHeight: 3, pooledWidth: 4 },
+  { height: 1, width: 2, pooledHeight: 3, pooledWidth: 7 },
+  { height: 6, width: 4, pooledHeight: 6, pooledWidth: 1 },
+  { height: 5, width: 9, pooledHeight: 2, pooledWidth: 7 },
+  { height: 1, width: 1, pooledHeight: 1, pooledWidth: 1 },
+];
+
+const adaptiveChecks = (
+  plain: (m: Float64Array, pooled: number, places: readonly number[]) => void,
+): KernelCheck[] =>
+  adaptiveSizes.map((size) => ({
+    title: `${size.height}×${size.width} to ${size.pooledHeight}×${size.pooledWidth}`,
+    arguments: {
+      ...{ pooled: 1001, pooledRow: 290, pooledPixel: 29, map: 16_003, mapRow: 400, mapPixel: 31 },
+      ...{ ...size, channels },
+    },
+    plain(m, a) {
+      const windowOf = (i: number, length: number, windows: number): number[] => {
+        const from = Math.floor((i * length) / windows);
+        return Array.from({ length: Math.ceil(((i + 1) * length) / windows) - from }, (_, j) => from + j);
+      };
+      for (let y = 0; y < a.pooledHeight!; y++) {
+        for (let x = 0; x < a.pooledWidth!; x++) {
+          for (let c = 0; c < channels; c++) {
+            const places = windowOf(y, a.height!, a.pooledHeight!).flatMap((row) =>
+              windowOf(x, a.width!, a.pooledWidth!).map(
+                (column) => a.map! + row * a.mapRow! + column * a.mapPixel! + c,
+              ),
+            );
+            plain(m, pooledAt(a, y, x, c), places);
+          }
+        }
+      }
+    },
+  }));
+
+export const adaptivePool: readonly KernelCheck[] = adaptiveChecks((m, pooled, places) => {
+  m[pooled] = places.reduce((sum, at) => sum + m[at]!, 0) / places.length;
+});
+
+export const adaptivePoolBackward: readonly KernelCheck[] = adaptiveChecks((m, pooled, places) => {
+  for (const at of places) m[at]! += m[pooled]! / places.length;
+});

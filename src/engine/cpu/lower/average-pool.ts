@@ -1,8 +1,7 @@
 /** Average pools. */
-import type { Code } from '../plan/code.ts';
 import type { Chunk, MapBuffer } from '../plan/maps.ts';
 import type { AveragePool } from '../plan/operations.ts';
-import { imageTasks, type Lowered, type LoweringContext, maskGradient } from './lowering.ts';
+import { clearGradient, imageTasks, type Lowered, type LoweringContext, maskGradient } from './lowering.ts';
 import { windowArguments } from './pool.ts';
 
 export function lowerAveragePool({ spec, output }: AveragePool, context: LoweringContext): Lowered {
@@ -15,15 +14,6 @@ export function lowerAveragePool({ spec, output }: AveragePool, context: Lowerin
     pooledPixel: pooled.pixelStride,
     factor: 1 / (spec.kernel[0] * spec.kernel[1]),
   });
-  /** Windows add to the gradient, so it starts at 0 for every image, even if zeros stay. */
-  const clear = (code: Code, map: MapBuffer, chunk: Chunk, image: number): void =>
-    code.call('fill', {
-      out: map.at(chunk, image),
-      outRow: map.rowStride,
-      rows: map.shape.height,
-      length: map.rowLength,
-      value: 0,
-    });
   const lowered: Pick<Lowered, 'forward' | 'backward'> = {
     forward(code, chunk) {
       for (let image = 0; image < chunk.count; image++) {
@@ -33,7 +23,7 @@ export function lowerAveragePool({ spec, output }: AveragePool, context: Lowerin
     backward(code, chunk) {
       if (!dx) return;
       for (let image = 0; image < chunk.count; image++) {
-        clear(code, dx, chunk, image);
+        clearGradient(code, dx, chunk, image);
         code.call('averagePoolBackward', averages(dx, dy!, chunk, image));
         if (masksInput) maskGradient(code, dx, x, chunk, image);
       }

@@ -4,11 +4,13 @@ import { type Operation, readsVector } from '../plan/operations.ts';
 import type { ParameterLayout } from '../plan/parameters.ts';
 import type { Timeline } from '../plan/timeline.ts';
 import type { Rule } from '../plan/update.ts';
+import { lowerAdaptivePool } from './adaptive-pool.ts';
 import { lowerAveragePool } from './average-pool.ts';
 import { lowerBatchNorm } from './batch-norm.ts';
 import { lowerConvolution } from './convolution/convolution.ts';
 import { lowerDropout } from './dropout.ts';
 import { lowerLinear } from './linear.ts';
+import { lowerLocalResponseNorm } from './local-response-norm.ts';
 import { type Lowered, type LoweringContext, marked, withClearedHalos, withOwnRelu } from './lowering.ts';
 import { lowerPool } from './pool.ts';
 import { lowerRelu } from './relu.ts';
@@ -25,6 +27,8 @@ const lowerings: {
   batchNorm: lowerBatchNorm,
   pool: lowerPool,
   averagePool: lowerAveragePool,
+  adaptivePool: lowerAdaptivePool,
+  localResponseNorm: lowerLocalResponseNorm,
   relu: lowerRelu,
   dropout: lowerDropout,
 };

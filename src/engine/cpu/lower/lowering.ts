@@ -116,6 +116,17 @@ export function applyOwnRelu(code: Code, { y, dy, masksOutput }: LoweringContext
   for (let image = 0; image < chunk.count; image++) maskGradient(code, dy!, y, chunk, image);
 }
 
+/** Fills an image's gradient with zeros, for windows that add to it. */
+export function clearGradient(code: Code, gradient: MapBuffer, chunk: Chunk, image: number): void {
+  code.call('fill', {
+    out: gradient.at(chunk, image),
+    outRow: gradient.rowStride,
+    rows: gradient.shape.height,
+    length: gradient.rowLength,
+    value: 0,
+  });
+}
+
 /** Sets a gradient to 0 where the activation is not above 0. */
 export function maskGradient(
   code: Code,

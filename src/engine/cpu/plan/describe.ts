@@ -74,6 +74,10 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return { layers, kind, forward: 'windows', backward: 'winners', blocks: 'by image' };
     case 'averagePool':
       return { layers, kind, forward: 'windows', backward: 'equal shares', blocks: 'by image' };
+    case 'adaptivePool':
+      return { layers, kind, forward: 'windows', backward: 'shares', blocks: 'by image' };
+    case 'localResponseNorm':
+      return { layers, kind, forward: 'sums of squares', backward: 'sums of products', blocks: 'by image' };
     case 'relu':
       return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
   }

@@ -11,6 +11,7 @@ import { bytePositions } from '../../../kernels/pooling.ts';
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import type { Conv2dSpec, MaxPool2dSpec, Network, NetworkLayer } from '../../../model/layer.ts';
 import {
+  type AdaptivePoolNode,
   type AveragePoolNode,
   type BatchNormNode,
   type ConvolutionNode,
@@ -18,6 +19,7 @@ import {
   type GraphNode,
   graphOf,
   type LinearNode,
+  type LocalResponseNormNode,
   type PoolNode,
   type ReluNode,
 } from '../../graph.ts';
@@ -53,6 +55,10 @@ export type Pool = Mapped<PoolNode>;
 
 export type AveragePool = Mapped<AveragePoolNode>;
 
+export type AdaptivePool = Mapped<AdaptivePoolNode>;
+
+export type LocalResponseNorm = Mapped<LocalResponseNormNode>;
+
 export type Relu = Mapped<ReluNode>;
 
 export interface BatchNorm extends Mapped<BatchNormNode> {
@@ -68,7 +74,16 @@ export interface BatchNorm extends Mapped<BatchNormNode> {
 
 export type Dropout = Mapped<DropoutNode>;
 
-export type Operation = Convolution | Linear | Pool | AveragePool | Relu | BatchNorm | Dropout;
+export type Operation =
+  | Convolution
+  | Linear
+  | Pool
+  | AveragePool
+  | AdaptivePool
+  | LocalResponseNorm
+  | Relu
+  | BatchNorm
+  | Dropout;
 
 export interface Operations {
   readonly network: Network;
@@ -154,6 +169,10 @@ function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Ope
       return { ...node, layers, input, output };
     case 'averagePool':
       return { ...node, layers, input, output };
+    case 'adaptivePool':
+      return { ...node, layers, input, output };
+    case 'localResponseNorm':
+      return { ...node, layers, input, output: input };
     case 'relu':
     case 'dropout':
       return { ...node, layers, input, output: input };
