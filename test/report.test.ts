@@ -19,7 +19,7 @@ import { UsageError } from '../src/errors.ts';
 import { encodePng } from '../src/images/png.ts';
 import { sampleRaster } from '../src/images/rasters.ts';
 import { roundedToHalf } from '../src/model/half.ts';
-import { createModel } from '../src/model/models.ts';
+import { networkOf } from '../src/model/models.ts';
 import { buildReport, writeReport } from '../src/report/report.ts';
 import type { ReportRun } from '../src/report/run.ts';
 import { compile } from '../src/train/model.ts';
@@ -58,7 +58,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 /** Probabilities of a test image with half-precision weights, in Node. */
 async function expected(bytes: Uint8Array): Promise<Float32Array> {
   const { config, splits, weights } = run;
-  const network = createModel(config.model, { classes: splits.test.classes.length });
+  const network = networkOf(config.model, { classes: splits.test.classes.length });
   await using model = await compile(network, { input: splits.test.shape, device: 'wasm' });
   await model.setWeights(roundedToHalf(weights));
   const transform = inputTransform(channelStatistics(splits.train));

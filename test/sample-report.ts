@@ -18,7 +18,7 @@ import {
   randomHorizontalFlip,
   type Transform,
 } from '../src/data/transforms.ts';
-import { createModel } from '../src/model/models.ts';
+import { modelName, networkOf } from '../src/model/models.ts';
 import { writeReport } from '../src/report/report.ts';
 import type { ReportRun } from '../src/report/run.ts';
 import { normalizationOf } from '../src/runs/loaders.ts';
@@ -36,7 +36,7 @@ export async function sampleRun(
 ): Promise<ReportRun> {
   const config = parseConfig(input, name);
   const { train, test } = splits;
-  const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
+  const model = networkOf(config.model, { classes: test.classes.length, options: config.modelOptions });
   await using compiled = await compile(model, {
     input: train.shape,
     device: config.device,
@@ -95,7 +95,7 @@ export async function sampleRun(
       device: compiled.device,
       description: compiled.description,
       threads: compiled.threads,
-      command: ['vgg', 'train', '--model', config.model],
+      command: ['vgg', 'train', '--model', modelName(config.model)],
       folder: '/home/student/exercise-3',
       started: '2026-01-01T12:00:00.000Z',
     },

@@ -2,17 +2,13 @@
  * The training options as flags: `lrStep` is `--lr-step <n>`. Types, ranges and meanings come from the table in
  * `train/config.ts`. A config is merged from defaults, a recipe, a file and flags; later sources override earlier ones.
  */
-import { extname, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { type Command, Option } from 'commander';
 import { datasetNames } from '../data/named.ts';
-import { DataError, UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { UsageError } from '../errors.ts';
 import type { Chosen } from '../model/info.ts';
 import { optionNumbers, parseAssignments } from '../model/models.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { longestTimer } from '../options.ts';
-import { moduleFile } from '../package-files.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
 import { parseConfig, refuseUnused, usedOptions } from '../train/config.ts';
@@ -23,8 +19,8 @@ import {
   trainOptions,
 } from '../train/config-table.ts';
 import { recipes } from '../train/recipes.ts';
-import type { ConfigAnswer } from './config-program.ts';
-import { modelOptionOption } from './models.ts';
+import { readDataFile } from './data-file.ts';
+import { modelOption, modelOptionOption, readModel } from './models.ts';
 import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 /** The options under their headings in the help, in this order. */
@@ -88,6 +84,8 @@ function optionsOf(
       );
     case 'path':
       return pathOption(`${flag} <path>`, words);
+    case 'model':
+      return modelOption(suffix);
     case 'modelOptions':
       return modelOptionOption();
     case 'interval':
@@ -140,7 +138,8 @@ export function givenOptions(command: Command): Partial<TrainConfig> {
  */
 export async function chosenConfig(command: Command): Promise<TrainConfig> {
   const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
-  const given = givenOptions(command);
+  const flags = givenOptions(command);
+  const given = typeof flags.model === 'string' ? { ...flags, model: await readModel(flags.model) } : flags;
   let named = recipe === undefined ? {} : recipeOf(recipe);
   if (file !== undefined) {
     const fromFile = await readConfigFile(file);
@@ -158,8 +157,18 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', (name) => flagFor(name, given));
   // Flags are text; in a config, equal options must look equal.
-  return { ...config, modelOptions: optionNumbers(config.model, config.modelOptions) };
+  const { model, modelOptions } = config;
+  return typeof model === 'string' ? { ...config, modelOptions: optionNumbers(model, modelOptions) } : config;
 }
+
+/** Reads a config file without checking its options. @throws as `readDataFile` */
+export const readConfigFile = (path: string, patience?: number): Promise<Partial<TrainConfig>> =>
+  readDataFile(path, {
+    option: '--config',
+    json: '{"epochs": 3}',
+    program: '{ epochs: 3 }',
+    ...(patience !== undefined && { patience }),
+  }) as Promise<Partial<TrainConfig>>;
 
 /**
  * Takes network, normalization and data set from the `--init` weights where no source sets them.
@@ -214,77 +223,3 @@ function recipeOf(name: string): TrainConfigInput {
   if (recipe === undefined) throw new UsageError(unknownName('recipe', name, Object.keys(recipes)));
   return recipe.config;
 }
-
-/** Bytes of a config file. */
-const mostConfigBytes = 1 << 20;
-/** Milliseconds that a config's program may take. */
-const configPatience = 10_000;
-
-/**
- * Reads a config file without checking its options. TypeScript files are programs and run in a thread of their own.
- * @throws UsageError if the file is missing or has no config, DataError if it cannot be read.
- */
-export async function readConfigFile(
-  path: string,
-  patience: number = configPatience,
-): Promise<Partial<TrainConfig>> {
-  const { readWhole } = await import('../files/files.ts');
-  let text: string;
-  try {
-    text = new TextDecoder().decode(await readWhole(path, mostConfigBytes));
-  } catch (error) {
-    const { cause } = error as Error;
-    const problem = `--config ${(error as Error).message}`;
-    const wrongPath = ['ENOENT', 'EISDIR', 'ENOTDIR', 'NOT_REGULAR'].includes(
-      (cause as NodeJS.ErrnoException | undefined)?.code ?? '',
-    );
-    if (wrongPath) throw new UsageError(`${problem}; name ${configForms}`, { cause });
-    throw new DataError(problem, { cause });
-  }
-  if (['.ts', '.mts', '.js', '.mjs'].includes(extname(path))) return runConfigFile(path, patience);
-  const { value, problem } = parseJson(text);
-  if (problem === undefined) return value as Partial<TrainConfig>;
-  const wayOut = /^\.ya?ml$/i.test(extname(path)) ? 'YAML is not read: name' : 'correct it, or name';
-  throw new UsageError(`--config ${path} ${problem.replaceAll(/\s+/g, ' ')}; ${wayOut} ${configForms}`);
-}
-
-/** The default export of a config that is a program. @throws UsageError where it does not come, or is no plain data. */
-async function runConfigFile(path: string, patience: number): Promise<Partial<TrainConfig>> {
-  const { Worker } = await import('node:worker_threads');
-  const worker = new Worker(moduleFile('cli/config-program')!, {
-    workerData: { configUrl: pathToFileURL(resolve(path)).href },
-    stdout: true,
-  });
-  // Standard output is for results, of --json for instance: what the config prints is a note.
-  worker.stdout.on('data', (text: Buffer) => process.stderr.write(text));
-  let timer: NodeJS.Timeout | undefined;
-  const answer = await new Promise<ConfigAnswer>((resolve) => {
-    worker.once('message', resolve);
-    worker.once('error', (error) => resolve({ thrown: oneLine(error) }));
-    worker.once('exit', () =>
-      resolve({
-        problem: 'it ended without a default export: it waits for a promise that never settles, or exits',
-      }),
-    );
-    timer = setTimeout(() => resolve({ problem: `it did not finish within ${patience / 1000} s` }), patience);
-  });
-  clearTimeout(timer);
-  await worker.terminate();
-  if ('json' in answer) return JSON.parse(answer.json) as Partial<TrainConfig>;
-  if ('missing' in answer) {
-    throw new UsageError(
-      `--config ${path}: it has no default export; write export default { epochs: 3 }, for instance`,
-    );
-  }
-  throw new UsageError(
-    'thrown' in answer
-      ? `--config ${path} does not run: ${answer.thrown}; correct it, or name ${configForms}`
-      : `--config ${path}: ${answer.problem}; export plain data, as in export default { epochs: 3 }`,
-  );
-}
-
-const configForms =
-  'a JSON file, as in {"epochs": 3}, or a TypeScript file, as in export default { epochs: 3 }';
-
-const oneLine = (error: unknown): string =>
-  (error instanceof Error ? error.message : `it throws ${String(error)}`).replaceAll(/\s+/g, ' ');

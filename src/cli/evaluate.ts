@@ -7,13 +7,19 @@ import { datasetFacts, datasetNames } from '../data/named.ts';
 import { inputTransform } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
-import { createModel, parseAssignments } from '../model/models.ts';
+import { networkOf, parseAssignments } from '../model/models.ts';
 import { flagWithValue } from '../report/command.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
 import { shellWord } from '../words.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
-import { addDeviceOptions, addModelOptions, type DeviceOptions, type ModelOptions } from './models.ts';
+import {
+  addDeviceOptions,
+  addModelOptions,
+  type DeviceOptions,
+  type ModelOptions,
+  readModel,
+} from './models.ts';
 import { print, printJson } from './output.ts';
 import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
@@ -91,7 +97,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
           transform: inputTransform(info.normalization ?? undefined),
         });
   const { shape: input, classes } = datasetFacts(shape);
-  const network = info?.network ?? createModel(shape.model, { classes, options: shape.modelOptions, input });
+  const network = info?.network ?? networkOf(shape.model, { classes, options: shape.modelOptions, input });
   await using model = await compile(network, {
     input,
     device,
@@ -129,7 +135,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
   const { readInfo } = await import('../model/weight-files.ts');
   const info = await readInfo(init);
   const chosen: Chosen = {
-    ...(given('model') && { model: options.model }),
+    ...(given('model') && { model: await readModel(options.model) }),
     ...(given('modelOption') && { modelOptions: parseAssignments(options.modelOption) }),
     ...(given('dataset') && { dataset: options.dataset }),
     ...(options.labels && { labels: options.labels }),
@@ -153,7 +159,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
     init,
     info,
     shape: {
-      model: options.model,
+      model: await readModel(options.model),
       modelOptions: chosen.modelOptions ?? {},
       dataset: chosen.dataset === undefined ? (known ?? options.dataset) : options.dataset,
       ...(data !== undefined && { data }),

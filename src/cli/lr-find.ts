@@ -1,5 +1,6 @@
 /** `vgg lr-find`: finds a learning rate to start with. */
 import { Command } from 'commander';
+import { modelName } from '../model/models.ts';
 import type { RatePoint } from '../train/lr-find.ts';
 import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
@@ -79,7 +80,7 @@ async function find(
       import('../report/rate-chart.ts'),
       import('../files/files.ts'),
     ]);
-    await writeWhole(options.plot, rateChartSvg(found, `${config.model} on ${config.dataset}`));
+    await writeWhole(options.plot, rateChartSvg(found, `${modelName(config.model)} on ${config.dataset}`));
     note(`The plot is in ${options.plot}.`);
   }
   if (options.json) return printJson(found);

@@ -1,11 +1,13 @@
 /** The options that choose a network and the device it runs on, shared by several commands. */
-import type { Command } from 'commander';
+import { basename } from 'node:path';
+import { type Command, Option } from 'commander';
 import { type DeviceName, deviceNames } from '../engine/backend.ts';
-import { createModel, models, parseAssignments } from '../model/models.ts';
 import type { Shape } from '../model/layer.ts';
+import { models, type NetworkDescription, networkOf, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import { maxThreads } from '../options.ts';
-import { choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
+import { parseNetwork } from '../train/network-description.ts';
+import { checkChoice, choiceOption, repeatedOption, wholeNumberOption } from './values.ts';
 
 export interface ModelOptions {
   readonly model: string;
@@ -15,8 +17,31 @@ export interface ModelOptions {
 /** Adds `--model` and `--model-option`. */
 export function addModelOptions(command: Command): Command {
   return command
-    .addOption(choiceOption('--model <name>', 'network', Object.keys(models)).default('simplified'))
+    .addOption(modelOption(' (default: simplified)').default('simplified'))
     .addOption(modelOptionOption());
+}
+
+/** `--model`: a name, or a file that describes the network. */
+export function modelOption(suffix = ''): Option {
+  const description = `network: ${Object.keys(models).join(', ')}; or a JSON or TypeScript file with its layers${suffix}`;
+  return new Option('--model <name|file>', description).argParser((text: string) =>
+    isModelFile(text) ? text : checkChoice('model', text, Object.keys(models)),
+  );
+}
+
+/** Whether a network is given as a file, not by name. */
+const isModelFile = (text: string): boolean => /[\\/]|\.(json|[cm]?[jt]s)$/i.test(text);
+
+/** The network that `--model` or an argument names. @throws UsageError, DataError if its file is not right. */
+export async function readModel(text: string): Promise<string | NetworkDescription> {
+  if (!isModelFile(text)) return text;
+  const { readDataFile } = await import('./data-file.ts');
+  const data = await readDataFile(text, {
+    option: '--model',
+    json: '{"layers": [{"kind": "conv2d", "out": 16, "kernel": 3}, …]}',
+    program: '{ layers: [conv2d({ out: 16, kernel: 3 }), …] }',
+  });
+  return parseNetwork({ name: basename(text).replace(/\.\w+$/, ''), ...(data as object) }, `--model ${text}`);
 }
 
 /** `--model-option`, with the options of each model. */
@@ -55,10 +80,11 @@ export function addDeviceOptions(command: Command): Command {
 }
 
 /** The chosen network for `classes` classes. @throws UsageError for an unknown name or a wrong option. */
-export function chosenModel(
-  { model, modelOption }: ModelOptions,
+export async function chosenModel(
+  { model, modelOption: assignments }: ModelOptions,
   classes: number,
   input: Shape,
-): Sequential {
-  return createModel(model, { classes, options: parseAssignments(modelOption), input });
+): Promise<Sequential> {
+  const options = parseAssignments(assignments);
+  return networkOf(await readModel(model), { classes, options, input });
 }

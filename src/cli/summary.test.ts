@@ -13,7 +13,7 @@ const memoryOf = async (...args: readonly string[]): Promise<readonly Work[]> =>
 };
 
 test('vgg summary prints the layers and the memory of each kind of work', async () => {
-  const { code, stdout } = await vgg(['summary', 'simplified', '--dataset', 'cifar100', '--threads', '2']);
+  const { code, stdout } = await vgg('summary simplified --dataset cifar100 --threads 2 --layers'.split(' '));
   expect(code).toBe(0);
   expect(stdout).toMatch(/^conv1 .* 16×30×30 .* 448 .* 388,800 /m);
   expect(stdout).toMatch(/^fc .* 100 .* 156,900 /m);
@@ -61,4 +61,25 @@ test('a network that is too large for any batch', async () => {
   for (const { work, fits, largestBatch } of await memoryOf(...huge)) {
     if (work.kind === 'train') expect({ fits, largestBatch }).toEqual({ fits: false, largestBatch: 0 });
   }
+});
+
+test('the paper’s networks are shown for ImageNet, in the columns of the lecture', async () => {
+  const { code, stdout } = await vgg(['summary', 'vgg16', '--threads', '2']);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^ +layer +maps +size +kernel +stride +activation +parameters +multiply-adds$/m);
+  expect(stdout).toMatch(/^1 +2 × convolution +64 +224×224×64 +3×3 +1 +relu +38,720 +1,936,392,192$/m);
+  expect(stdout).toMatch(/^14 +2 × linear +4096 +4096 +relu, dropout 0\.5 +119,545,856 /m);
+  expect(stdout).toMatch(/^ +vgg16 +138,357,544 +15,470,264,320$/m);
+});
+
+test('size and classes may be chosen; small images get a small classifier', async () => {
+  const { stdout } = await vgg('summary vgg11 --size 40x32 --classes 7 --threads 2 --json'.split(' '));
+  const { input, layers } = JSON.parse(stdout) as { input: number[]; layers: { name: string }[] };
+  expect(input).toEqual([3, 40, 32]);
+  expect(layers.at(-1)).toMatchObject({ name: 'classifier', output: [7], parameters: 7 * 513 });
+  const wrong = await vgg(['summary', 'vgg16', '--size', '0x4']);
+  expect(wrong).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--size 0x4 is neither') as string,
+  });
 });

@@ -49,7 +49,7 @@ The figures of a layer are for one image. The second table shows what the kernel
 export function summaryCommand(): Command {
   return new Command('summary')
     .description('show the layers of a network: output shapes, parameters, memory')
-    .argument('<model>', 'network, as in vgg train --model')
+    .argument('<model>', 'network, or a file with its layers, as in vgg train --model')
     .addOption(modelOptionOption())
     .addOption(
       choiceOption(
@@ -60,9 +60,10 @@ export function summaryCommand(): Command {
       ),
     )
     .addOption(
-      new Option('--size <n|HxW>', 'side of the images in pixels, or height and width (default: as the data set)').argParser(
-        parseSize,
-      ),
+      new Option(
+        '--size <n|HxW>',
+        'side of the images in pixels, or height and width (default: as the data set)',
+      ).argParser(parseSize),
     )
     .addOption(wholeNumberOption('--classes <n>', 'number of classes (default: as the data set)'))
     .option('--layers', 'list each layer with its name, output and memory instead of blocks')
@@ -85,7 +86,7 @@ async function summary(model: string, options: SummaryOptions, command: Command)
     throw new UsageError('--device has no effect without --profile; add --profile, or leave it out');
   const { input, classes } = imagesOf(model, options);
   const network = buildNetwork(
-    chosenModel({ model, modelOption: options.modelOption }, classes, input),
+    await chosenModel({ model, modelOption: options.modelOption }, classes, input),
     input,
   );
   const table = summarize(network);

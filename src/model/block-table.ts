@@ -26,7 +26,17 @@ export function blockCells(network: Network): readonly (readonly string[])[] {
   const rows = mergedRows(network.layers);
   const total = (column: 'parameters' | 'multiplyAdds'): string =>
     grouped(rows.reduce((sum, row) => sum + row[column], 0));
-  const header = ['', 'layer', 'maps', 'size', 'kernel', 'stride', 'activation', 'parameters', 'multiply-adds'];
+  const header = [
+    '',
+    'layer',
+    'maps',
+    'size',
+    'kernel',
+    'stride',
+    'activation',
+    'parameters',
+    'multiply-adds',
+  ];
   let number = 1;
   const cells = rows.map((row) => {
     const { count, name, numbered, output, kernel, stride, activation, parameters, multiplyAdds } = row;
@@ -62,7 +72,7 @@ function mergedRows(layers: readonly NetworkLayer[]): readonly Row[] {
     rows.pop();
   };
   for (const layer of layers) {
-    const activation = activationOf(layer.spec);
+    const activation = activationOf(layer);
     const last = rows.at(-1);
     if (activation === '') continue;
     if (activation !== undefined && last) {
@@ -84,7 +94,7 @@ const keyOf = ({ name, output, kernel, stride, activation }: Row): string =>
   JSON.stringify([name, output, kernel, stride, activation]);
 
 /** What a layer adds to the row before it: '' if nothing; undefined if it has a row of its own. */
-function activationOf(spec: LayerSpec): string | undefined {
+function activationOf({ spec, input, output }: NetworkLayer): string | undefined {
   switch (spec.kind) {
     case 'relu':
       return 'relu';
@@ -100,8 +110,9 @@ function activationOf(spec: LayerSpec): string | undefined {
     case 'linear':
     case 'maxPool2d':
     case 'avgPool2d':
-    case 'adaptiveAvgPool2d':
       return undefined;
+    case 'adaptiveAvgPool2d':
+      return input.join() === output.join() ? '' : undefined;
     default:
       return spec satisfies never;
   }

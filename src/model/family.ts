@@ -17,11 +17,7 @@ interface Member {
   readonly localResponseNorm?: boolean;
 }
 
-export type VggName =
-  | `vgg${11 | 13 | 16 | 19}`
-  | `vgg${11 | 13 | 16 | 19}-bn`
-  | 'vgg11-lrn'
-  | 'vgg16-c';
+export type VggName = `vgg${11 | 13 | 16 | 19}` | `vgg${11 | 13 | 16 | 19}-bn` | 'vgg11-lrn' | 'vgg16-c';
 
 /** Table 1 of the paper; -bn as in torchvision. */
 const members: Readonly<Record<VggName, Member>> = {
@@ -178,16 +174,15 @@ function describe({ letter, batchNorm, localResponseNorm }: Member): string {
   return `configuration ${letter} of the paper: ${letters[letter]}${normalization}`;
 }
 
+const descriptionOf = (name: VggName): ModelDescription => ({
+  description: describe(members[name]),
+  usual: { input: [3, 224, 224], classes: 1000 },
+  options,
+  complete,
+  build: (classes, given) => vgg(name, { classes, ...given }),
+});
+
 /** The family for the table of models. */
-export const familyModels: Readonly<Record<VggName, ModelDescription>> = Object.fromEntries(
-  vggNames.map((name) => [
-    name,
-    {
-      description: describe(members[name]),
-      usual: { input: [3, 224, 224], classes: 1000 },
-      options,
-      complete,
-      build: (classes: number, given: ModelOptions) => vgg(name, { classes, ...given } as VggOptions),
-    },
-  ]),
-) as Readonly<Record<VggName, ModelDescription>>;
+export const familyModels: Readonly<Record<string, ModelDescription>> = Object.fromEntries(
+  vggNames.map((name) => [name, descriptionOf(name)]),
+);

@@ -9,7 +9,7 @@ import { flatten as linksOf, type Transform } from '../data/transforms.ts';
 import { UsageError } from '../errors.ts';
 import { isObject, shown } from '../options.ts';
 import type { LayerSpec, Network, Shape } from './layer.ts';
-import { completeOptions, createModel, models, type OptionValue } from './models.ts';
+import { completeOptions, createModel, models, type NetworkDescription, type OptionValue } from './models.ts';
 import type { Sequential } from './network.ts';
 
 /** The data that weights were trained on. Absent fields are unknown. */
@@ -160,7 +160,7 @@ const few = (classes: readonly string[]): string =>
 
 /** Settings chosen by flags or a run's config, next to the weights' metadata. Absent ones were not chosen. */
 export interface Chosen {
-  readonly model?: string;
+  readonly model?: string | NetworkDescription;
   readonly modelOptions?: Readonly<Record<string, OptionValue>>;
   readonly dataset?: string;
   readonly labels?: 'fine' | 'coarse';
@@ -181,8 +181,9 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
     found.push({ option, stored: String(stored), chosen: String(own) });
   };
   const { name, options } = info.network;
+  const model = typeof chosen.model === 'string' ? chosen.model : undefined;
   if (options) {
-    compare('model', name, chosen.model);
+    compare('model', name, model);
     if (found.length === 0 && chosen.modelOptions) {
       const own = completeOptions(name, chosen.modelOptions);
       for (const option of Object.keys(chosen.modelOptions)) {
@@ -190,11 +191,11 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
         compare('modelOptions', `${option}=${options[option]}`, `${option}=${own[option]}`);
       }
     }
-  } else if (chosen.model !== undefined && Object.hasOwn(models, chosen.model)) {
-    const own = createModel(chosen.model, { classes: 1, options: chosen.modelOptions ?? {} });
+  } else if (model !== undefined && Object.hasOwn(models, model)) {
+    const own = createModel(model, { classes: 1, options: chosen.modelOptions ?? {} });
     const last = (network: Sequential): Sequential => ({ ...network, layers: network.layers.slice(0, -1) });
     if (networkDifference(last(info.network), last(own)) !== undefined) {
-      compare('model', `a custom network (${info.network.layers.length} layers)`, chosen.model);
+      compare('model', `a custom network (${info.network.layers.length} layers)`, model);
     }
   }
   compare('dataset', info.dataset, chosen.dataset);

@@ -6,10 +6,10 @@ import { UsageError } from '../errors.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
-import type { ModelOptions, Shape } from './layer.ts';
-import { largestSize } from './layers/arguments.ts';
-import type { Sequential } from './network.ts';
 import { familyModels } from './family.ts';
+import type { LayerSpec, ModelOptions, Shape } from './layer.ts';
+import { largestSize } from './layers/arguments.ts';
+import { type Sequential, sequential } from './network.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
 
 /** An option's value: a number, a list of numbers, or one of several words. */
@@ -158,6 +158,33 @@ export function completeOptions(
   const chosen = optionNumbers(name, options);
   const all: ModelOptions = { ...Object.fromEntries(defaults), ...chosen };
   return complete ? complete(all, chosen, input) : all;
+}
+
+/**
+ * A chain of layers as a file describes it: `{ "name": "mine", "layers": [{ "kind": "conv2d", "out": 64, "kernel": 3 }, …] }`.
+ * A layer has the options of its constructor. `"out": "classes"` stands for the number of classes.
+ */
+export interface NetworkDescription {
+  readonly name: string;
+  readonly layers: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** The name of a model or of a description. */
+export const modelName = (model: string | NetworkDescription): string =>
+  typeof model === 'string' ? model : model.name;
+
+/** The network of a description, or a model by name. @throws UsageError as `createModel` and the layers do. */
+export function networkOf(model: string | NetworkDescription, settings: ModelSettings): Sequential {
+  if (typeof model === 'string') return createModel(model, settings);
+  const { name, layers } = model;
+  const [option] = Object.keys(settings.options ?? {});
+  if (option !== undefined) {
+    throw new UsageError(`${name}: a network from a file takes no option ${option}; change its layers`);
+  }
+  const completed = layers.map((layer) =>
+    layer.out === 'classes' ? { ...layer, out: settings.classes } : layer,
+  );
+  return sequential(completed as unknown as readonly LayerSpec[], { name });
 }
 
 /**

@@ -37,6 +37,9 @@ export function trainCommand(config: TrainConfig): string {
       for (const [name, option] of Object.entries(config.modelOptions)) {
         words.push('--model-option', `${name}=${[option].flat().join(',')}`);
       }
+    } else if (key === 'model') {
+      // Of a network from a file only the name is known.
+      words.push('--model', typeof config.model === 'string' ? config.model : `${config.model.name}.json`);
     } else if (typeof value === 'boolean') {
       words.push(value ? flagOf(key) : `--no-${flagOf(key).slice(2)}`);
     } else {

@@ -4,7 +4,7 @@ import { loadDataset } from '../data/load.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
-import { createModel } from '../model/models.ts';
+import { networkOf } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
 import { lastGoodWeights } from '../runs/checkpoint.ts';
@@ -35,7 +35,7 @@ export async function reportRun(
   const { weights, info } = best;
   if (info) refuseContradictions(best.path, info, config, (option, value) => `the run's ${option} ${value}`);
   const splits = atHand ?? (await loadDataset({ ...config, ...(data !== undefined && { data }) }));
-  const model = createModel(config.model, {
+  const model = networkOf(config.model, {
     classes: splits.test.classes.length,
     options: config.modelOptions,
     input: splits.test.shape,

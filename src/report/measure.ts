@@ -15,7 +15,7 @@ import {
 } from '../explain/explain.ts';
 import { roundedToHalf } from '../model/half.ts';
 import type { Network } from '../model/layer.ts';
-import { createModel } from '../model/models.ts';
+import { networkOf } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import { checkWeights } from '../model/safetensors.ts';
 import { normalizationOf } from '../runs/loaders.ts';
@@ -69,7 +69,11 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { config, splits } = run;
   const { device = 'auto', threads, brief = false, onProgress = () => {} } = options;
   const { test } = splits;
-  const model = createModel(config.model, { classes: test.classes.length, options: config.modelOptions });
+  const model = networkOf(config.model, {
+    classes: test.classes.length,
+    options: config.modelOptions,
+    input: test.shape,
+  });
   const normalization = normalizationOf(splits.train, config);
   const transform = inputTransform(normalization);
   await using compiled = await compile(model, {

@@ -7,6 +7,7 @@
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
+import { modelName } from '../model/models.ts';
 import { checkPath } from '../paths.ts';
 import { page, type Section } from './document.ts';
 import { spoken } from './markup.ts';
@@ -47,7 +48,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
   ];
   const names = runs.map(({ name }) => name).join(', ');
   const content = {
-    title: `${names}: ${run.config.model} on ${run.config.dataset}`,
+    title: `${names}: ${modelName(run.config.model)} on ${run.config.dataset}`,
     sections,
     script: await script,
   };

@@ -10,7 +10,7 @@ import { leftToTrain } from '../data/split.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
-import { createModel } from '../model/models.ts';
+import { networkOf } from '../model/models.ts';
 import { checkArgument } from '../options.ts';
 import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
@@ -117,7 +117,7 @@ export async function prepareTraining(
   // The workers start while the images are read. An error in reading is thrown where the images are needed.
   const loading = loadDataset(config);
   loading.catch(() => undefined);
-  const network = createModel(config.model, {
+  const network = networkOf(config.model, {
     classes: facts.classes,
     options: config.modelOptions,
     input: facts.shape,

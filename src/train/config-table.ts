@@ -7,18 +7,17 @@ import * as z from 'zod';
 import { pathSchema } from '../check.ts';
 import { datasetNames } from '../data/named.ts';
 import { deviceNames } from '../engine/backend.ts';
-import { models } from '../model/models.ts';
+import type { NetworkDescription } from '../model/models.ts';
 import { maxThreads } from '../options.ts';
+import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
-const modelNames: readonly string[] = Object.keys(models);
 
 /** An option without a default may be missing; one with an owner has an effect only with these choices of it. */
 const table = {
   model: {
-    type: 'choice',
-    choices: modelNames as readonly string[],
+    type: 'model',
     default: 'simplified',
     meaning: 'network',
   },
@@ -256,6 +255,8 @@ export type OptionKind =
   /** Up to `most` whole numbers. */
   | { readonly type: 'wholes'; readonly least: number; readonly most: number }
   | { readonly type: 'modelOptions' }
+  /** The name of a network, or its layers. */
+  | { readonly type: 'model' }
   /** A number of steps, or seconds as in `30s`. */
   | { readonly type: 'interval' };
 
@@ -278,7 +279,9 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
           ? readonly number[]
           : Kind extends { readonly type: 'interval' }
             ? number | string
-            : Readonly<Record<string, number | readonly number[] | string>>;
+            : Kind extends { readonly type: 'model' }
+              ? string | NetworkDescription
+              : Readonly<Record<string, number | readonly number[] | string>>;
 
 type Values<Table> = {
   readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
@@ -347,6 +350,8 @@ function schemaOf(kind: OptionKind): z.ZodType {
     }
     case 'wholes':
       return z.array(z.int().min(kind.least)).max(kind.most);
+    case 'model':
+      return modelSchema;
     case 'modelOptions':
       return z.record(z.string(), z.union([z.number(), z.array(z.number()), z.string()]));
     case 'interval':

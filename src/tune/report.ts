@@ -8,6 +8,7 @@ import { dirname, join, relative, sep } from 'node:path';
 import { DataError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { localCommands } from '../invocation-node.ts';
+import { modelName } from '../model/models.ts';
 import { shellWord, trainCommand } from '../report/command.ts';
 import { commandText, page, type Section, scroller } from '../report/document.ts';
 import { type Content, duration, html, type Markup, percent } from '../report/markup.ts';
@@ -99,7 +100,7 @@ export async function studyReport(
 }
 
 const titleOf = ({ space }: StudyFolder): string =>
-  `Search: ${space.fixed.model ?? trainOptions.model.default} on ${space.fixed.dataset ?? trainOptions.dataset.default}`;
+  `Search: ${modelName(space.fixed.model ?? 'simplified')} on ${space.fixed.dataset ?? trainOptions.dataset.default}`;
 
 const better = (a: Point, b: Point): number =>
   Number(b.state === 'complete') - Number(a.state === 'complete') || b.value - a.value;

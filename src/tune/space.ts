@@ -13,7 +13,7 @@ import * as z from 'zod';
 import { check, pathName } from '../check.ts';
 import { datasetFacts } from '../data/named.ts';
 import { UsageError, VggError } from '../errors.ts';
-import { createModel, models, type OptionValue } from '../model/models.ts';
+import { createModel, models, networkOf, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkArgument, isObject } from '../options.ts';
 import { nearest, unknownName } from '../suggest.ts';
@@ -150,7 +150,7 @@ function impossibilityOf(space: Pick<TuneSpace, 'parameters' | 'fixed'>): Search
         const options = modelOptions as Record<string, OptionValue>;
         known.set(
           key,
-          problemOf(() => buildNetwork(createModel(model, { classes, options, input: shape }), shape)),
+          problemOf(() => buildNetwork(networkOf(model, { classes, options, input: shape }), shape)),
         );
       }
       return known.get(key);

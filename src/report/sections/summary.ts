@@ -1,4 +1,5 @@
 /** The head of a report: what was trained and how accurate it is, in one sentence and a few figures. */
+import { modelName } from '../../model/models.ts';
 import { computedBy } from '../../runs/records.ts';
 import { counted } from '../../words.ts';
 import type { Section } from '../document.ts';
@@ -22,8 +23,8 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   ];
   return {
     id: 'summary',
-    title: `${config.model} on ${config.dataset}`,
-    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${config.model}, a network with
+    title: `${modelName(config.model)} on ${config.dataset}`,
+    body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${modelName(config.model)}, a network with
 ${grouped(network.parameterCount)} parameters, trained for ${counted(count, 'epoch')} in ${duration(seconds)}
 on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}. It classifies ${percent(full.correct / n)} of ${grouped(n)} test images of
 ${config.dataset} correctly${five && html` (top-5 accuracy ${percent(full.topFive / n)})`}.</p>
