@@ -2,8 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { quickVgg } from './quick-vgg.ts';
-import { vgg } from './run-vgg.ts';
+import { quickVgg, vgg } from './run-vgg.ts';
 
 let folder: string;
 beforeAll(() => {
@@ -29,14 +28,14 @@ describe('a network from a file', () => {
     const file = written('mine.json', { layers });
     const run = join(folder, 'run');
     const common = ['--dataset', 'shapes', '--device', 'wasm', '--batch-size', '100'];
-    const trained = await vgg(['train', '--model', file, '--steps', '2', '--run', run, ...common]);
+    const trained = await vgg(['train', '--model', file, '--steps', '2', '--run', run, '--no-report', ...common]);
     expect(trained.stderr).not.toContain('error');
     expect(trained.code).toBe(0);
     expect(JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'))).toMatchObject({
       model: { name: 'mine', layers },
     });
     rmSync(file);
-    expect((await vgg(['train', '--resume', run, '--steps', '3'])).code).toBe(0);
+    expect((await vgg(['train', '--resume', run, '--steps', '3', '--no-report'])).code).toBe(0);
     const evaluated = await vgg(['evaluate', run, '--json']);
     expect(JSON.parse(evaluated.stdout)).toMatchObject({ images: 2000 });
   });
