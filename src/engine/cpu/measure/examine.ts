@@ -70,7 +70,7 @@ export const trainings: readonly Training[] = [
       dropout(0.5),
       avgPool2d(2),
       localResponseNorm(5),
-      adaptiveAvgPool2d(2),
+      adaptiveAvgPool2d(3),
       flatten(),
       linear(10),
     ]),
