@@ -7,6 +7,7 @@ import { VggError } from '../src/errors.ts';
 import type { LayerSpec, Shape } from '../src/model/layer.ts';
 import type { Sides } from '../src/model/layers/arguments.ts';
 import {
+  adaptiveAvgPool2d,
   avgPool2d,
   batchNorm1d,
   batchNorm2d,
@@ -14,6 +15,7 @@ import {
   dropout,
   flatten,
   linear,
+  localResponseNorm,
   maxPool2d,
   relu,
 } from '../src/model/layers/index.ts';
@@ -45,6 +47,10 @@ const pool = (kernel: Sides, stride: Sides = kernel, padding: Sides = 0) =>
 
 const average = (kernel: Sides, stride: Sides = kernel, padding: Sides = 0) =>
   avgPool2d({ kernel, stride, padding });
+
+const bn = batchNorm2d;
+const adaptive = adaptiveAvgPool2d;
+const response = localResponseNorm;
 
 const wideBeforePool: readonly LayerSpec[] = [
   conv(3, 1),
@@ -305,8 +311,6 @@ export const listedCases: readonly Case[] = [
   ]),
 ];
 
-const bn = batchNorm2d;
-
 /** Average pools: what reads them, what they read, and their windows. */
 export const averagedCases: readonly Case[] = [
   ...[2, 9].map((batch) =>
@@ -372,6 +376,177 @@ export const averagedCases: readonly Case[] = [
     average(2, 3),
     conv(6, 2),
     relu(),
+    flatten(),
+    linear(3),
+  ]),
+];
+
+/** Adaptive pools: what reads them, what they read, and their windows. */
+export const adaptiveCases: readonly Case[] = [
+  ...[2, 9].map((batch) =>
+    named(`an adaptive pool behind a fused pool, before linear layers, ${batch} images`, [3, 19, 17], batch, [
+      conv(6, 3, 1),
+      relu(),
+      pool(2),
+      adaptive(7),
+      flatten(),
+      linear(11),
+      relu(),
+      linear(4),
+    ]),
+  ),
+  ...[3, 8].map((batch) =>
+    named(`an adaptive pool that repeats one pixel, ${batch} images`, [3, 8, 8], batch, [
+      conv(9, 3, 1),
+      relu(),
+      pool(8),
+      adaptive(7),
+      flatten(),
+      linear(5),
+    ]),
+  ),
+  named('adaptive pools of equal windows, of the same size, and of one window', [3, 14, 12], 9, [
+    conv(6, 3, 1),
+    relu(),
+    adaptive([7, 4]),
+    adaptive([7, 4]),
+    conv(5, 3, 1),
+    relu(),
+    adaptive([7, 4]),
+    adaptive(1),
+    flatten(),
+    linear(4),
+  ]),
+  named('an adaptive pool that keeps the size between a convolution, its ReLU and a pool', [3, 8, 6], 8, [
+    conv(6, 3, 1),
+    adaptive([8, 6]),
+    relu(),
+    adaptive([8, 6]),
+    pool(2),
+    flatten(),
+    linear(4),
+  ]),
+  named('adaptive pools around normalizations, wider and higher', [3, 9, 8], 9, [
+    adaptive([5, 11]),
+    conv(6, 3, 1),
+    bn(),
+    relu(),
+    adaptive([7, 6]),
+    bn(),
+    adaptive([4, 9]),
+    dropout(0.2),
+    conv(5, 3, 1),
+    adaptive([3, 4]),
+    relu(),
+    flatten(),
+    linear(4),
+  ]),
+  named('an adaptive pool before a split linear layer', [3, 12, 12], 9, [
+    conv(30, 3, 1),
+    relu(),
+    pool(2),
+    adaptive(7),
+    flatten(),
+    linear(97),
+    relu(),
+    linear(5),
+  ]),
+];
+
+/** Local response normalization, and 1×1 convolutions, which are matrix products: between all kinds of neighbors. */
+export const pointwiseCases: readonly Case[] = [
+  ...[2, 8, 9].map((batch) =>
+    named(
+      `local responses behind ReLUs, before pools and convolutions, ${batch} images`,
+      [3, 13, 11],
+      batch,
+      [
+        conv(7, 3, 1),
+        relu(),
+        response({ size: 5, alpha: 3, beta: 0.75, k: 2 }),
+        pool(2),
+        conv(18, 3, 1),
+        relu(),
+        response({ size: 4, alpha: 2, beta: 0.5 }),
+        conv(6, 3, 1),
+        response({ size: 30, alpha: 5, beta: 1.3, k: 0.5 }),
+        flatten(),
+        linear(4),
+      ],
+    ),
+  ),
+  named('local responses of the image, twice, and around normalizations', [5, 7, 6], 9, [
+    response({ size: 3, alpha: 1, beta: 2 }),
+    response({ size: 2, alpha: 2, beta: 0 }),
+    conv(6, 3, 1),
+    bn(),
+    response({ size: 5, alpha: 1, beta: 0.6 }),
+    bn(),
+    relu(),
+    dropout(0.2),
+    response(1),
+    flatten(),
+    linear(4),
+  ]),
+  ...[1, 3, 8, 9].map((batch) =>
+    named(`1×1 as in the paper’s C, ${batch} images`, [3, 20, 18], batch, [
+      conv(8, 3, 1),
+      relu(),
+      conv(12, 3, 1),
+      relu(),
+      conv(12, 1),
+      relu(),
+      pool(2),
+      conv(20, 3, 1),
+      relu(),
+      conv(20, 1),
+      relu(),
+      conv(9, 1),
+      pool(2),
+      flatten(),
+      linear(4),
+    ]),
+  ),
+  ...[2, 8].map((batch) =>
+    named(
+      `1×1 without bias, with stride, padding, and around normalizations, ${batch} images`,
+      [4, 9, 10],
+      batch,
+      [
+        conv(6, 1),
+        bn(),
+        relu(),
+        conv(9, 1, 0, { bias: false }),
+        bn(),
+        conv(10, 1, 0, { stride: 2 }),
+        relu(),
+        conv(7, 1, 1),
+        relu(),
+        conv(5, 1, 0, { bias: false }),
+        relu(),
+        conv(6, 3, 1),
+        relu(),
+        flatten(),
+        linear(4),
+      ],
+    ),
+  ),
+  named('1×1 of the image, of one pixel, and at odd channels', [1, 6, 5], 9, [
+    conv(3, 1),
+    relu(),
+    conv(5, 1),
+    average([6, 5]),
+    conv(17, 1),
+    relu(),
+    conv(2, 1),
+    flatten(),
+  ]),
+  named('1×1 on a map of many rows of patches', [4, 70, 66], 2, [
+    conv(32, 1),
+    relu(),
+    conv(17, 1),
+    relu(),
+    average(10),
     flatten(),
     linear(3),
   ]),
@@ -547,6 +722,9 @@ export const lastLayerCases: readonly Case[] = (
     ['pooled convolution', [3, 9, 9], [conv(6, 3, 1), relu(), pool(2)]],
     ['normalized convolution', [3, 6, 5], [conv(5, 3, 1), bn()]],
     ['pool', [3, 8, 8], [conv(5, 3, 1), relu(), dropout(0.2), pool(3, 2, 1)]],
+    ['1×1 convolution', [5, 4, 3], [conv(6, 1), relu(), conv(5, 1)]],
+    ['adaptive pool', [3, 8, 7], [conv(5, 3, 1), relu(), adaptive([3, 5])]],
+    ['local response normalization', [3, 5, 4], [conv(6, 3, 1), response({ size: 3, alpha: 2 })]],
     ['average pool', [3, 8, 8], [conv(5, 3, 1), relu(), average(3, 2, 1)]],
     ['linear layer', [2, 5, 4], [flatten(), linear(7)]],
     ['linear layer without bias', [2, 5, 4], [conv(3, 3), flatten(), linear({ out: 6, bias: false })]],
@@ -690,6 +868,15 @@ export function randomCase(number: number): Case {
   // With a smaller epsilon, values that are as good as equal have their rounding enlarged up to 300 times.
   const normalization = (of: typeof batchNorm1d): LayerSpec =>
     of({ affine: chance(0.8), momentum: pick(0.1, 0.3), epsilon: pick(0.01, 0.1) });
+  const anyAdaptive = (): LayerSpec =>
+    adaptive(chance(0.3) ? 1 + source.integer(8) : [1 + source.integer(9), 1 + source.integer(9)]);
+  const anyResponse = (): LayerSpec =>
+    response({
+      size: 1 + source.integer(6),
+      alpha: pick(0.5, 2),
+      beta: pick(0.75, 0.75, 0.5, 1.1),
+      k: pick(1, 2),
+    });
   const anyDropout = (): LayerSpec => dropout(chance(0.3) ? 0 : 0.4 * source.uniform());
   /** Of two values a normalization makes ±1 whatever they were, and of their gradients rounding. */
   const normalizable = (): boolean =>
@@ -707,7 +894,7 @@ export function randomCase(number: number): Case {
   if (input.length === 3) {
     const onMaps = [
       ...[convolution, convolution, convolution, relu, relu, anyPool],
-      ...[() => normalization(batchNorm2d), anyDropout],
+      ...[() => normalization(batchNorm2d), anyDropout, chance(0.5) ? anyAdaptive : anyResponse],
     ];
     for (let i = source.integer(9); i > 0; i--) add1(onMaps);
     layers.push(flatten());

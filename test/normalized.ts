@@ -1,4 +1,4 @@
-/** Reads the golden files that `golden/make_normalized.py` writes: short trainings with batch normalization, dropout and average pools. */
+/** Reads the golden files that `golden/make_normalized.py` writes: short trainings with normalizations, dropout and average pools. */
 import { readFileSync } from 'node:fs';
 import { type Dataset, fromArrays } from '../src/data/dataset.ts';
 import type { LayerSpec, Network, Shape, Weights } from '../src/model/layer.ts';

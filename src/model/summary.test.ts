@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { formatTable } from '../words.ts';
 import {
+  adaptiveAvgPool2d,
   avgPool2d,
   batchNorm1d,
   batchNorm2d,
@@ -8,6 +9,7 @@ import {
   dropout,
   flatten,
   linear,
+  localResponseNorm,
   maxPool2d,
   relu,
 } from './layers/index.ts';
@@ -41,6 +43,8 @@ test('settings that differ from the usual are named', () => {
       relu(),
       maxPool2d({ kernel: 2, stride: [1, 2], padding: 1 }),
       avgPool2d({ kernel: [2, 3], stride: 1 }),
+      localResponseNorm({ size: 5, alpha: 5e-4, k: 2 }),
+      adaptiveAvgPool2d([4, 2]),
       flatten(),
       linear({ out: 3, bias: false }),
     ]),
@@ -52,6 +56,8 @@ test('settings that differ from the usual are named', () => {
     '',
     '2×2, stride 1×2, padding 1',
     '2×3, stride 1',
+    '5 channels, alpha 0.0005, k 2',
+    'to 4×2',
     '',
     'no bias',
   ]);
@@ -62,9 +68,9 @@ test('settings that differ from the usual are named', () => {
     activationBytes: 128,
   });
   expect(total).toEqual({
-    parameters: 30 + 24,
-    multiplyAdds: 480 + 8 * 6 + 24,
-    activationBytes: 128 + 128 + 120 + 32 + 12,
+    parameters: 30 + 48,
+    multiplyAdds: 480 + 8 * 6 + 8 * 5 + 4 * 4 + 48,
+    activationBytes: 128 + 128 + 120 + 32 + 32 + 64 + 12,
   });
 });
 

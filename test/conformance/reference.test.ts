@@ -7,11 +7,13 @@ import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers
 import { buildNetwork, sequential } from '../../src/model/network.ts';
 import { expectAllClose } from '../allclose.ts';
 import {
+  adaptiveCases,
   averagedCases,
   flattenedCases,
   lastLayerCases,
   listedCases,
   normalizedCases,
+  pointwiseCases,
   randomCase,
 } from '../cases.ts';
 import { compareWithReference } from '../compare.ts';
@@ -24,7 +26,8 @@ const largestOf = (values: Float32Array): number => values.reduce((a, b) => Math
 const others = devices.filter(({ open }) => open !== openReference);
 
 const allCases = [
-  ...[...listedCases, ...normalizedCases, ...averagedCases, ...lastLayerCases, ...flattenedCases],
+  ...[...listedCases, ...normalizedCases, ...averagedCases, ...adaptiveCases, ...pointwiseCases],
+  ...[...lastLayerCases, ...flattenedCases],
   ...Array.from({ length: 150 }, (_, i) => randomCase(i + 1)),
 ];
 

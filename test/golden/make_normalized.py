@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the golden files of batch normalization, dropout and average pools: short trainings by PyTorch, step by step.
+"""Writes the golden files of normalizations, dropout and average pools: short trainings by PyTorch, step by step.
 
     python3 test/golden/make_normalized.py         (needs torch and numpy; made with torch 1.13; a few seconds)
 
@@ -32,6 +32,14 @@ def norm(dimensions, momentum=0.1, epsilon=1e-5, affine=True):
 
 def average(kernel, stride=None, padding=0):
     return pool(kernel, stride, padding) | dict(kind="avgPool2d")
+
+
+def adaptive(size):
+    return dict(kind="adaptiveAvgPool2d", size=size)
+
+
+def response(size, alpha=1e-4, beta=0.75, k=1):
+    return dict(kind="localResponseNorm", size=size, alpha=alpha, beta=beta, k=k)
 
 
 def dropout(probability):
@@ -90,6 +98,10 @@ def module(spec, shape, layer):
         return torch.nn.MaxPool2d(spec["kernel"], spec["stride"], spec["padding"])
     if kind == "avgPool2d":
         return torch.nn.AvgPool2d(spec["kernel"], spec["stride"], spec["padding"])
+    if kind == "adaptiveAvgPool2d":
+        return torch.nn.AdaptiveAvgPool2d(spec["size"])
+    if kind == "localResponseNorm":
+        return torch.nn.LocalResponseNorm(spec["size"], spec["alpha"], spec["beta"], spec["k"])
     if kind == "dropout":
         return Dropout(spec["probability"], layer)
     return Relu() if kind == "relu" else torch.nn.Flatten()
@@ -188,6 +200,12 @@ def main():
     add("both", [3, 8, 8], 8, 20, blocks[:4] + [dropout(0.1), flatten, linear(12, bias=False), norm(1), relu, dropout(0.25), linear(4)])
     averages = [conv(6, 3, 1, 1), relu, average(2), conv(5, 3), average([3, 2], [2, 1], 1), relu, average([2, 1], 1)]
     add("average pools", [3, 13, 11], 8, 20, averages + [flatten, linear(4)])
+    # The paper's A-LRN in small, with a strong normalization; maps that adaptive pools shrink, enlarge and leave as they are.
+    responses = [conv(7, 3, 1, 1), relu, response(5, 5, 0.75, 2), pool(2), conv(6, 1), relu, response(4, 2, 0.6)]
+    add("local responses, 1x1", [3, 11, 10], 8, 20, responses + [conv(5, 3, 1, 1), relu, adaptive([2, 3]), flatten, linear(4)])
+    sizes = [conv(6, 3, 1, 1), relu, pool(2), adaptive([4, 3]), conv(5, 1), adaptive([4, 3]), relu, adaptive([2, 5])]
+    add("adaptive pools", [3, 11, 14], 8, 20, sizes + [flatten, linear(9), relu, linear(4)])
+    add("one pixel repeated", [2, 8, 8], 4, 12, [conv(6, 3, 1, 1), relu, pool(8), adaptive([7, 7]), flatten, linear(4)])
 
     tensors = {}
     for case in cases:

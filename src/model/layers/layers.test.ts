@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import { ShapeError, UsageError } from '../../errors.ts';
@@ -6,6 +7,7 @@ import { argmax, crossEntropy, rankOf, type SoftTargets, topClasses } from '../l
 import { sizeOf } from '../network.ts';
 import { drawKept } from './dropout.ts';
 import {
+  adaptiveAvgPool2d,
   avgPool2d,
   batchNorm1d,
   batchNorm2d,
@@ -14,6 +16,7 @@ import {
   flatten,
   kindOf,
   linear,
+  localResponseNorm,
   maxPool2d,
   relu,
 } from './index.ts';
@@ -78,6 +81,12 @@ describe('backward agrees with finite differences of forward', () => {
       [2, 4, 4],
     ],
     ['avgPool2d 2×3, stride 4', avgPool2d({ kernel: [2, 3], stride: 4 }), [1, 8, 9]],
+    ['adaptiveAvgPool2d, overlapping', adaptiveAvgPool2d([3, 4]), [2, 5, 7]],
+    ['adaptiveAvgPool2d, one pixel to 7×7', adaptiveAvgPool2d(7), [2, 1, 1]],
+    ['adaptiveAvgPool2d, one window', adaptiveAvgPool2d({ size: 1 }), [2, 3, 4]],
+    ['localResponseNorm', localResponseNorm({ size: 5, alpha: 2, k: 2 }), [7, 2, 2]],
+    ['localResponseNorm, even', localResponseNorm({ size: 4, alpha: 3, beta: 1.2 }), [6, 1, 2]],
+    ['localResponseNorm, wider than the channels', localResponseNorm({ size: 9, alpha: 4 }), [3, 2, 1]],
     ['flatten', flatten(), [2, 3, 2]],
     ['linear', linear(3), [5]],
     ['linear without bias', linear({ out: 1, bias: false }), [4]],
@@ -183,6 +192,53 @@ describe('avgPool2d', () => {
     const input = tensor([1, 1, 3, 3], [1, 2, 9, 3, 6, 9, 9, 9, 9]);
     expect(kindOf(spec).forward(spec, input, [], pass())).toEqual(tensor([1, 1, 1, 1], [3]));
   });
+});
+
+describe('adaptiveAvgPool2d', () => {
+  test('takes one number for both sides, or both', () => {
+    expect(adaptiveAvgPool2d(7)).toEqual({ kind: 'adaptiveAvgPool2d', size: [7, 7] });
+    expect(adaptiveAvgPool2d([7, 5])).toEqual(adaptiveAvgPool2d({ size: [7, 5] }));
+  });
+
+  test('counts the positions of its windows, and nothing if the size stays', () => {
+    const spec = adaptiveAvgPool2d([2, 3]);
+    const count = (...shape: number[]): number => kindOf(spec).multiplyAdds(spec, shape);
+    expect(count(5, 2, 3)).toBe(0);
+    expect(count(5, 4, 3)).toBe(5 * 4 * 3);
+    // 3 rows are 0–1 and 1–2, four columns 0–1, 1–2 and 2–3.
+    expect(count(5, 3, 4)).toBe(5 * 4 * 6);
+  });
+});
+
+test('localResponseNorm has the defaults of PyTorch, and divides by the size at the edges', () => {
+  expect(localResponseNorm(5)).toEqual({ kind: 'localResponseNorm', size: 5, alpha: 1e-4, beta: 0.75, k: 1 });
+  const spec = localResponseNorm({ size: 2, alpha: 2, beta: 1 });
+  const input = tensor([1, 3, 1, 1], [1, 2, 3]);
+  expect([...kindOf(spec).forward(spec, input, [], pass()).data]).toEqual([1 / 2, 2 / 6, 3 / 14]);
+});
+
+interface GoldenLayer {
+  readonly spec: LayerSpec;
+  readonly shape: Shape;
+  readonly x: readonly number[];
+  readonly y: readonly number[];
+  readonly dy: readonly number[];
+  readonly dx: readonly number[];
+}
+const goldenLayers = JSON.parse(
+  readFileSync(new URL('../../../test/golden/layers.json', import.meta.url), 'utf8'),
+) as readonly GoldenLayer[];
+
+test.each(goldenLayers)('$spec of $shape is PyTorch’s', ({ spec, shape, x, y, dy, dx }) => {
+  const kind = kindOf(spec);
+  const input = tensor(shape, x);
+  const output = kind.forward(spec, input, [], pass());
+  const expectClose = (found: Float64Array, expected: readonly number[]): void => {
+    expect(found.length).toBe(expected.length);
+    for (const [i, value] of expected.entries()) expect(found[i], `value ${i}`).toBeCloseTo(value, 9);
+  };
+  expectClose(output.data, y);
+  expectClose(kind.backward(spec, input, [], tensor(output.shape, dy), pass()).input.data, dx);
 });
 
 test('relu keeps NaN and passes no gradient at 0', () => {
@@ -372,6 +428,25 @@ describe('rejects', () => {
       () => avgPool2d({ kernel: [4, 3], padding: 2 }),
       'avgPool2d: padding 2 is more than half the kernel 4×3',
     ],
+    ['a size of 0', () => adaptiveAvgPool2d(0), 'adaptiveAvgPool2d: size 0 is not a whole number ≥ 1'],
+    ['three sizes', () => adaptiveAvgPool2d([1, 2, 3] as never), 'size [1, 2, 3] is neither a number nor'],
+    ['no size', () => adaptiveAvgPool2d({} as never), 'adaptiveAvgPool2d: size undefined is not'],
+    ['a window of 0', () => localResponseNorm(0), 'localResponseNorm: size 0 is not a whole number ≥ 1'],
+    [
+      'a negative alpha',
+      () => localResponseNorm({ size: 5, alpha: -1 }),
+      'localResponseNorm: alpha -1 is not a number from 0 to 1000000',
+    ],
+    [
+      'a k of 0',
+      () => localResponseNorm({ size: 5, k: 0 }),
+      'localResponseNorm: k 0 is not a number from 0.000001 to 1000000',
+    ],
+    [
+      'a beta that is not a number',
+      () => localResponseNorm({ size: 5, beta: Number.NaN }),
+      'localResponseNorm: beta NaN is not a number from 0 to 4',
+    ],
   ])('%s', (_name, build, message) => {
     expect(build).toThrow(UsageError);
     expect(build).toThrow(message);
@@ -396,6 +471,8 @@ describe('rejects', () => {
       [1, 2, 2],
       'batchNorm1d: the input is a 1×2×2 feature map, not a vector; use batchNorm2d',
     ],
+    [adaptiveAvgPool2d(7), [9], 'adaptiveAvgPool2d: the input is a vector of 9 values, not a feature map'],
+    [localResponseNorm(5), [9], 'localResponseNorm: the input is a vector of 9 values, not a feature map'],
     [linear(1), [1, 2, 2], 'linear: the input is a 1×2×2 feature map, not a vector; put flatten() before it'],
   ])('$kind on %j', (spec, shape, message) => {
     const build = (): unknown => kindOf(spec).outputShape(spec, shape);

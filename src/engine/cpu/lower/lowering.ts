@@ -9,6 +9,7 @@ import type { Code, Emit } from '../plan/code.ts';
 import { type Chunk, hasHalo, imagesOf, type MapBuffer } from '../plan/maps.ts';
 import type { ParameterLayout } from '../plan/parameters.ts';
 import type { Rule } from '../plan/update.ts';
+import type { Piece } from './blocks.ts';
 
 export interface LoweringContext extends OperationBuffers {
   readonly layout: ParameterLayout;
@@ -144,6 +145,27 @@ export function maskGradient(
     activation: activation.at(chunk, image),
     activationRow: activation.rowStride,
     rows: activation.shape.height,
+    length: activation.rowLength,
+    threshold: 0,
+  });
+}
+
+/** The same for some rows of an image. */
+export function maskRows(
+  code: Code,
+  gradient: MapBuffer,
+  activation: MapBuffer,
+  chunk: Chunk,
+  { image, row, rows }: Piece,
+): void {
+  code.call('reluBackward', {
+    out: gradient.at(chunk, image, row),
+    outRow: gradient.rowStride,
+    gradient: gradient.at(chunk, image, row),
+    gradientRow: gradient.rowStride,
+    activation: activation.at(chunk, image, row),
+    activationRow: activation.rowStride,
+    rows,
     length: activation.rowLength,
     threshold: 0,
   });

@@ -4,12 +4,14 @@ import { type KernelName, kernelNames, kernelParameters } from '../../../kernels
 import { kernelChecks } from '../../../kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../../../kernels/checks/check.ts';
 import {
+  adaptiveAvgPool2d,
   avgPool2d,
   batchNorm2d,
   conv2d,
   dropout,
   flatten,
   linear,
+  localResponseNorm,
   maxPool2d,
   relu,
 } from '../../../model/layers/index.ts';
@@ -67,6 +69,8 @@ export const trainings: readonly Training[] = [
       relu(),
       dropout(0.5),
       avgPool2d(2),
+      localResponseNorm(5),
+      adaptiveAvgPool2d(3),
       flatten(),
       linear(10),
     ]),

@@ -2,6 +2,7 @@
 import type { Scheme } from '../../../kernels/winograd-schemes.ts';
 import { forwardTiles, poolsInTransform } from '../lower/convolution/geometry.ts';
 import { columnRows } from '../lower/convolution/im2col.ts';
+import { pointwiseRows } from '../lower/convolution/pointwise.ts';
 import { winogradBlock } from '../lower/convolution/winograd-blocks.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
 import { slotCount } from './parameters.ts';
@@ -24,6 +25,8 @@ function nameOf(algorithm: Convolution['backward'], scheme: Scheme | undefined):
     case 'direct':
     case 'im2col':
       return algorithm;
+    case 'pointwise':
+      return 'matrix product';
     case 'sparse':
       return 'sparse (pool winners only)';
   }
@@ -49,7 +52,9 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
             ? `${winogradBlock(operation, operations.cacheFloats, forwardTiles(operation))} tiles of ${tileOf(scheme!)}`
             : forward === 'im2col'
               ? `${columnRows(operation)} rows of patches`
-              : 'by image',
+              : forward === 'pointwise'
+                ? `${pointwiseRows(operation)} rows of pixels`
+                : 'by image',
       };
     }
     case 'linear':

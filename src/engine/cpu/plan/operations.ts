@@ -37,9 +37,9 @@ type Mapped<Node extends GraphNode> = Omit<Node, 'layers' | 'input' | 'output'> 
 
 export interface Convolution extends Omit<Mapped<ConvolutionNode>, 'full'> {
   readonly full: MapShape;
-  readonly forward: 'winograd' | 'direct' | 'im2col';
+  readonly forward: 'winograd' | 'direct' | 'im2col' | 'pointwise';
   /** `sparse` visits only the winners of the pool. */
-  readonly backward: 'winograd' | 'direct' | 'im2col' | 'sparse';
+  readonly backward: Convolution['forward'] | 'sparse';
   /** The scheme of `winograd`; absent if neither pass uses it. */
   readonly scheme: Scheme | undefined;
   readonly matrix: MatrixLayout;
@@ -119,6 +119,12 @@ export function isPoolOfTiles(pool: MaxPool2dSpec | undefined): pool is MaxPool2
 const canBeDirect = (spec: Conv2dSpec, { stored }: MapShape): boolean =>
   stored % granule !== 0 && (spec.kernel[1] * stored) % directUnroll === 0;
 
+/** Whether the map is the matrix of patches as it is. */
+const isPointwise = ({ kernel, stride, padding }: Conv2dSpec, { stored }: MapShape): boolean =>
+  stored % granule === 0 &&
+  [...kernel, ...stride].every((value) => value === 1) &&
+  padding.every((value) => value === 0);
+
 function chooseAlgorithms(
   spec: Conv2dSpec,
   pool: MaxPool2dSpec | undefined,
@@ -127,7 +133,13 @@ function chooseAlgorithms(
   cacheFloats: number,
 ): Pick<Convolution, 'forward' | 'backward' | 'scheme'> {
   const scheme = cheapestScheme(spec, input, full, cacheFloats);
-  const dense = scheme ? 'winograd' : canBeDirect(spec, input) ? 'direct' : 'im2col';
+  const dense = scheme
+    ? 'winograd'
+    : canBeDirect(spec, input)
+      ? 'direct'
+      : isPointwise(spec, input)
+        ? 'pointwise'
+        : 'im2col';
   // In a window of n values one has a gradient; Winograd saves about a factor of 3 on all of them, more with many
   // channels.
   const { stored } = input;
@@ -146,7 +158,7 @@ function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Ope
       const { spec, pool } = node;
       const full = mapOf(node.full);
       const algorithms = chooseAlgorithms(spec, pool, input, full, cacheFloats);
-      const bias = algorithms.forward === 'winograd' ? 'vector' : 'column';
+      const bias = ['winograd', 'pointwise'].includes(algorithms.forward) ? 'vector' : 'column';
       const matrix = rowsLayout(layer, input, full.stored, spec.kernel[0] * spec.kernel[1], bias);
       return { ...node, layers, input, output, full, ...algorithms, matrix };
     }

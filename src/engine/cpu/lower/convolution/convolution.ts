@@ -1,6 +1,6 @@
 /**
  * Lowers a convolution, with the ReLU and the max-pool after it, to kernel calls. The operation names the algorithm:
- * `winograd.ts`, `im2col.ts` or `direct.ts`, and with a pool possibly `sparse.ts` for the gradients. This file has what
+ * `winograd.ts`, `im2col.ts`, `direct.ts` or `pointwise.ts`, and with a pool possibly `sparse.ts` for the gradients. This file has what
  * they share: halos of zeros, matrices derived from the weights, pooling, and the order of steps.
  *
  * With a pool, the ReLU's gradient is applied while the pool's gradient is spread out; without one, see `lowering.ts`.
@@ -22,6 +22,7 @@ import type { ConvolutionWeights } from './derived.ts';
 import { Direct } from './direct.ts';
 import { convolutionGradientHalo, poolsInTransform } from './geometry.ts';
 import { Im2col } from './im2col.ts';
+import { Pointwise } from './pointwise.ts';
 import { sparseGradients } from './sparse.ts';
 import { Winograd } from './winograd.ts';
 import { blockExceedsImage } from './winograd-blocks.ts';
@@ -65,7 +66,7 @@ export interface ConvolutionAlgorithm extends ConvolutionGradients {
   forwardTasks?(chunk: Chunk): ParallelTasks | undefined;
 }
 
-const algorithms = { winograd: Winograd, direct: Direct, im2col: Im2col } as const;
+const algorithms = { winograd: Winograd, direct: Direct, im2col: Im2col, pointwise: Pointwise } as const;
 
 export const lowerConvolution = (operation: Convolution, context: LoweringContext): Lowered =>
   new LoweredConvolution(operation, context);
