@@ -148,10 +148,7 @@ export function checkWeightShapes(
   network: Network,
   shapes: ReadonlyMap<string, Shape>,
 ): ReadonlyMap<string, Shape> {
-  const counts = network.layers.flatMap(({ spec, name }) =>
-    spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
-  );
-  return checkShapes(network, tensorsOf(network), shapes, counts);
+  return checkShapes(network, tensorsOf(network), shapes, ignoredTensors(network));
 }
 
 /** The same for tensors that exist only for parameters, such as an optimizer's moments. @throws DataError */
@@ -166,6 +163,23 @@ function checkShapes(
   shapes: ReadonlyMap<string, Shape>,
   ignored: readonly string[],
 ): ReadonlyMap<string, Shape> {
+  const problems = shapeProblems(expected, shapes, ignored);
+  if (problems.length > 0) throw misfit(network, problems);
+  return new Map(expected.map(({ name, shape }) => [name, shape]));
+}
+
+/** PyTorch's counters, which no layer here needs. */
+export const ignoredTensors = (network: Network): readonly string[] =>
+  network.layers.flatMap(({ spec, name }) =>
+    spec.kind === 'batchNorm' ? [`${name}.num_batches_tracked`] : [],
+  );
+
+/** What is missing, unexpected or of a wrong shape. */
+export function shapeProblems(
+  expected: readonly ParameterSpec[],
+  shapes: ReadonlyMap<string, Shape>,
+  ignored: readonly string[],
+): readonly string[] {
   const names = new Set([...expected.map(({ name }) => name), ...ignored]);
   const problems = expected.flatMap(({ name, shape }) => {
     const found = shapes.get(name);
@@ -175,12 +189,14 @@ function checkShapes(
   });
   for (const name of shapes.keys())
     if (!names.has(name)) problems.push(`${name.slice(0, 200)} is unexpected`);
-  if (problems.length > 0) {
-    const shown = problems.slice(0, 6).join('; ');
-    const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
-    throw new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
-  }
-  return new Map(expected.map(({ name, shape }) => [name, shape]));
+  return problems;
+}
+
+/** The error for weights that do not fit. */
+export function misfit(network: Network, problems: readonly string[]): DataError {
+  const shown = problems.slice(0, 6).join('; ');
+  const more = problems.length > 6 ? `; and ${problems.length - 6} more` : '';
+  return new DataError(`weights do not fit ${network.name} on ${network.input.join('×')}: ${shown}${more}`);
 }
 
 /** Rejects a header that the reader would reject. */

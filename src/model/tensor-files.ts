@@ -1,6 +1,6 @@
 /**
- * Safetensors files on disk (Node only), read and written by parts: memory does not depend on the file's size. A
- * training's checkpoint is such a file, too. Its metadata begins with a format and a checksum, and names the tensors
+ * Tensors in files on disk (Node only), read and written by parts: memory does not depend on the file's size. Written
+ * are safetensors files. A training's checkpoint is such a file, too. Its metadata begins with a format and a checksum, and names the tensors
  * that are not weights.
  *
  * The checksum covers every byte except its own digits. It is at a fixed place at the front of the header, so that it
@@ -14,9 +14,11 @@ import { cannotRead, openParts } from '../files/files.ts';
 import type { PartReader, PartWriter } from '../files/parts.ts';
 import { parseJson } from '../json.ts';
 import type { Shape } from './layer.ts';
+import { type Strided, StridedReader } from './pth/strided.ts';
 import {
   bytesOf,
   bytesPerValue,
+  type Dtype,
   headerBytes,
   readHeader,
   readValues,
@@ -62,16 +64,35 @@ export async function readBeginning(
   }
 }
 
-/** Reads tensors of a file. Reads may overlap; they run one after the other. */
-export function tensorsIn(
+/** Where the values of a tensor are in a file. */
+export interface PlacedTensor {
+  readonly dtype: Dtype;
+  /** The place of the first value, in bytes. */
+  readonly begin: number;
+  /** Sizes and strides, if the values are not in order. */
+  readonly strided?: Strided;
+}
+
+/** Reads tensors of a safetensors file. */
+export const tensorsIn = (
   file: PartReader,
   header: SafetensorsHeader,
   shapes: ReadonlyMap<string, Shape>,
+): WeightSource => tensorsAt(file, placesIn(header), shapes);
+
+/** Where the tensors of a safetensors file are. */
+export const placesIn = ({ entries, dataStart }: SafetensorsHeader): ReadonlyMap<string, PlacedTensor> =>
+  new Map(entries.map(({ name, dtype, begin }) => [name, { dtype, begin: dataStart + begin }]));
+
+/** Reads tensors at any place of a file. Reads may overlap; they run one after the other. */
+export function tensorsAt(
+  file: PartReader,
+  places: ReadonlyMap<string, PlacedTensor>,
+  shapes: ReadonlyMap<string, Shape>,
 ): WeightSource {
-  const entries = new Map(header.entries.map((entry) => [entry.name, entry]));
   let buffer = new Uint8Array(0);
-  const read = async (name: string, from: number, into: Float32Array): Promise<void> => {
-    const { dtype, begin } = entries.get(name)!;
+  const readRun = async (place: PlacedTensor, from: number, into: Float32Array): Promise<void> => {
+    const { dtype, begin } = place;
     const size = bytesPerValue[dtype];
     for (let at = 0; at < into.length; at += partValues) {
       const values = into.subarray(at, at + partValues);
@@ -79,11 +100,19 @@ export function tensorsIn(
       const isCopy = sameInFile(dtype);
       if (!isCopy && buffer.length < length) buffer = new Uint8Array(length);
       const bytes = isCopy ? bytesOf(values) : buffer.subarray(0, length);
-      const position = header.dataStart + begin + (from + at) * size;
-      if ((await file.read(bytes, position)) < bytes.length)
+      if ((await file.read(bytes, begin + (from + at) * size)) < bytes.length)
         throw new DataError('it was cut short while it was read');
       if (!isCopy) readValues(bytes, dtype, values);
     }
+  };
+  // A reader keeps a block of its tensor, so there is only one.
+  let strided: { readonly name: string; readonly reader: StridedReader } | undefined;
+  const read = (name: string, from: number, into: Float32Array): Promise<void> => {
+    const place = places.get(name)!;
+    if (!place.strided) return readRun(place, from, into);
+    if (strided?.name !== name)
+      strided = { name, reader: new StridedReader(place.strided, (...run) => readRun(place, ...run)) };
+    return strided.reader.read(from, into);
   };
   let last: Promise<void> = Promise.resolve();
   return {

@@ -1,22 +1,29 @@
 /** Weight files on disk (Node only). Files are written completely or not at all, with metadata about their weights. */
 import { DataError, reason, UsageError, VggError } from '../errors.ts';
 import { writeParts } from '../files/files.ts';
+import type { PartReader } from '../files/parts.ts';
+import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import type { ModelInfo } from './info.ts';
 import { formatInfo, infoIn, infoKey } from './info-text.ts';
+import { sourceOfInitial } from './initialize.ts';
 import type { Network, Shape, Weights } from './layer.ts';
 import { checkNetwork } from './network.ts';
-import { checkWeightShapes, headerOf } from './safetensors.ts';
+import { openPth, pthForm } from './pth/open.ts';
+import { headerOf } from './safetensors.ts';
 import {
   appendTensors,
   checkChecksum,
   type OpenFile,
   openTensors,
+  type PlacedTensor,
+  placesIn,
   type ReadOptions,
   readBeginning,
-  tensorsIn,
+  tensorsAt,
   trainingNames,
 } from './tensor-files.ts';
+import { type FittingTensors, fittingTensors, withHeadOf } from './weight-names.ts';
 import { sourceOf, type WeightSource } from './weight-streams.ts';
 
 /**
@@ -49,38 +56,110 @@ export interface WeightFile extends WeightSource, OpenFile {
   readonly info?: ModelInfo;
 }
 
+export interface OpenWeightsOptions extends ReadOptions {
+  /** Which state dict of a PyTorch checkpoint, if it has several or an unusual key. */
+  readonly key?: string | undefined;
+  /** Does not read the last layer, but draws it as `compile` does; for another number of classes. */
+  readonly freshHead?: boolean | undefined;
+  /** Seed of the fresh head; 0 by default, as in `compile`. */
+  readonly seed?: number | undefined;
+  /** Receives one line if the head is fresh; `console.warn` by default. */
+  readonly onNotice?: ((line: string) => void) | undefined;
+}
+
+/** What a file holds, whatever its format. */
+interface Contents {
+  readonly shapes: ReadonlyMap<string, Shape>;
+  readonly info?: ModelInfo | undefined;
+  /** Checks the tensors `names` as far as the format has checksums, and finds their places. */
+  readonly locate: (names: Iterable<string>) => Promise<ReadonlyMap<string, PlacedTensor>>;
+}
+
 /**
- * Opens a safetensors file or checkpoint. Values are read only if names and shapes fit the network; those of a
- * checkpoint are then read once to check them. Close the file after use, or declare it with `await using`.
+ * Opens a safetensors file, a checkpoint, or a file of PyTorch's `torch.save`; its content decides which. Values are
+ * read only if names and shapes fit the network; those that have a checksum are then read once to check them. Close the
+ * file after use, or declare it with `await using`.
  * @throws DataError if the file cannot be read or does not fit; so does reading its values.
  */
 export function openWeights(
   path: string,
   wanted: WantedNetwork,
-  { signal }: ReadOptions = {},
+  options: OpenWeightsOptions = {},
 ): Promise<WeightFile> {
+  checkOptions<OpenWeightsOptions>('openWeights', options, {
+    signal: 'optional',
+    key: 'optional',
+    freshHead: 'optional',
+    seed: 'optional',
+    onNotice: 'optional',
+  });
+  const { freshHead = false, seed = 0, onNotice = console.warn } = options;
   return openTensors(checkPath('openWeights: the file', path), async (file) => {
-    const header = await readBeginning(file);
-    const training = new Set(header.isCheckpoint ? trainingNames(header.metadata) : []);
-    const info = infoIn(header.metadata);
+    const { shapes: found, info, locate } = await contentsOf(file, options);
     const network = typeof wanted === 'function' ? wanted(info) : wanted;
     checkNetwork('openWeights', network);
-    const entries = header.entries.filter(({ name }) => !training.has(name));
-    const found = new Map(entries.map(({ name, shape }) => [name, shape]));
-    const shapes = fittingShapes(network, found, info);
-    if (header.isCheckpoint) await checkChecksum(file, signal);
-    return { ...tensorsIn(file, header, shapes), ...(info && { info }) };
+    const { shapes, sources, fresh } = fitting(network, found, info, freshHead);
+    const places = await locate(sources.values());
+    const read = tensorsAt(
+      file,
+      new Map([...sources].map(([name, from]) => [name, places.get(from)!])),
+      shapes,
+    );
+    if (!fresh) return { ...read, ...(info && { info }) };
+    const had = fresh.classes === undefined ? '' : `; the file has ${fresh.classes}`;
+    onNotice(`${path}: the last layer, ${fresh.layer}, starts anew with ${network.output[0]} classes${had}`);
+    const initial = sourceOfInitial(network, seed);
+    return {
+      shapes,
+      read: (name, ...part) => (sources.has(name) ? read : initial).read(name, ...part),
+      ...(info && { info: withFreshHead(info, network) }),
+    };
   });
 }
 
-/** `checkWeightShapes`; if the file is for images of another size, the error says so. */
-function fittingShapes(
+/** The information about weights whose head was replaced: the classes were those of the old head. */
+const withFreshHead = (
+  { network: { name, layers }, input, normalization }: ModelInfo,
+  network: Network,
+): ModelInfo => ({
+  network: { name, layers: withHeadOf(layers, network) },
+  input,
+  ...(normalization !== undefined && { normalization }),
+});
+
+/** Reads everything before the values. */
+async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions): Promise<Contents> {
+  const form = await pthForm(file);
+  if (form) {
+    const { shapes, locate } = await openPth(file, form, key);
+    return { shapes, locate: (names) => locate(names, signal) };
+  }
+  if (key !== undefined)
+    throw new UsageError(
+      `openWeights: key ${shown(key)} has an effect only with files of torch.save; leave it out`,
+    );
+  const header = await readBeginning(file);
+  const training = new Set(header.isCheckpoint ? trainingNames(header.metadata) : []);
+  const entries = header.entries.filter(({ name }) => !training.has(name));
+  return {
+    shapes: new Map(entries.map(({ name, shape }) => [name, shape])),
+    info: infoIn(header.metadata),
+    locate: async () => {
+      if (header.isCheckpoint) await checkChecksum(file, signal);
+      return placesIn(header);
+    },
+  };
+}
+
+/** `fittingTensors`; if the file is for images of another size, the error says so. */
+function fitting(
   network: Network,
   found: ReadonlyMap<string, Shape>,
   info: ModelInfo | undefined,
-): ReadonlyMap<string, Shape> {
+  freshHead: boolean,
+): FittingTensors {
   try {
-    return checkWeightShapes(network, found);
+    return fittingTensors(network, found, freshHead);
   } catch (error) {
     if (!(error instanceof DataError) || !info?.input || info.input.join() === network.input.join())
       throw error;
@@ -89,10 +168,10 @@ function fittingShapes(
   }
 }
 
-/** Reads the metadata of a weight file or checkpoint, not its values. @throws DataError */
+/** Reads the metadata of a weight file or checkpoint, not its values; files of PyTorch have none. @throws DataError */
 export async function readInfo(path: string): Promise<ModelInfo | undefined> {
-  await using file = await openTensors(path, async (parts) => ({
-    info: infoIn((await readBeginning(parts)).metadata),
-  }));
+  await using file = await openTensors(path, async (parts) => {
+    return { info: (await pthForm(parts)) ? undefined : infoIn((await readBeginning(parts)).metadata) };
+  });
   return file.info;
 }
