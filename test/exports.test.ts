@@ -61,6 +61,7 @@ const takers: Readonly<Record<string, () => unknown>> = {
   cifar10: () => library.cifar10(wrong),
   cifar100: () => library.cifar100(wrong),
   fromArrays: () => fromArrays(data.pixels, data.labels, data.shape, wrong),
+  decodeImage: () => library.decodeImage(new Uint8Array(0), wrong),
   dataLoader: () => library.dataLoader(data, wrong),
   compile: () => library.compile(network, wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
