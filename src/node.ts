@@ -9,6 +9,7 @@ export { openWeights, type WeightFile } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export type { ClassifyOptions, ClassScore, ImageFile } from './runs/classify.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {
   type DamagedRun,
