@@ -11,6 +11,7 @@ export { shapes } from './data/shapes.ts';
 export { trainValidationSplit } from './data/split.ts';
 export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
 export {
+  centerCrop,
   compose,
   cutout,
   type Image,
@@ -19,6 +20,7 @@ export {
   pad,
   randomCrop,
   randomHorizontalFlip,
+  resize,
   type Transform,
   toTensor,
 } from './data/transforms.ts';

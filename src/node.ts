@@ -1,13 +1,15 @@
 /**
  * What needs Node: `import { cifar10, runTraining, … } from 'vggnet/node'`. Only these exports are public. They are listed
- * in the order of their folders: data sets from files, reports, run folders. Charts and reports load on first use.
+ * in the order of their folders: data sets from files, images, reports, run folders. Charts and reports load on first use.
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
+export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export { openWeights, type WeightFile } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export type { ClassifyOptions, ClassScore, ImageFile } from './runs/classify.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export {
   type DamagedRun,

@@ -8,8 +8,10 @@
  */
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
+import { centerOffset } from './resize.ts';
 import {
   blank,
+  centerCroppedShape,
   croppedShape,
   drawHole,
   flatten,
@@ -23,7 +25,7 @@ import {
 /** The transforms that only move pixels. */
 export type GeometricTransform = Extract<
   Exclude<SimpleTransform, (...args: never) => unknown>,
-  { readonly kind: 'pad' | 'randomHorizontalFlip' | 'randomCrop' }
+  { readonly kind: 'pad' | 'randomHorizontalFlip' | 'randomCrop' | 'centerCrop' }
 >;
 
 /**
@@ -52,8 +54,9 @@ export interface Placement {
 }
 
 /**
- * Fuses a chain for images of `shape`. Returns undefined if it contains a custom function or cannot be fused: a `pad`
- * after `randomCrop` must blank what the crop cut off, and a `pad` after `normalize` fills with 0, not black.
+ * Fuses a chain for images of `shape`. Returns undefined if it contains a custom function or `resize` or cannot be
+ * fused: a `pad` after a crop must blank what the crop cut off, and a `pad` after `normalize` fills with 0, not black.
+ * A `centerCrop` of a smaller image pads it.
  * @throws UsageError if a transform does not fit the image, like `applyTransform`.
  */
 export function fuseTransform(transform: Transform, shape: ImageShape): FusedTransform | undefined {
@@ -70,6 +73,15 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
     // Blanking comes last and works on floats.
     if (typeof link === 'function' || cutout > 0) return undefined;
     switch (link.kind) {
+      case 'resize':
+        return undefined;
+      case 'centerCrop':
+        if ((link.size[0] > output[1] || link.size[1] > output[2]) && (cropped || normalized))
+          return undefined;
+        output = centerCroppedShape(output, link.size);
+        geometry.push(link);
+        cropped = true;
+        break;
       case 'pad':
         if (link.padding > 0 && (cropped || normalized)) return undefined;
         output = paddedShape(output, link.padding);
@@ -132,6 +144,11 @@ export function place(
         left -= step * link.padding;
         height += 2 * link.padding;
         width += 2 * link.padding;
+        break;
+      case 'centerCrop':
+        top += centerOffset(height, link.size[0]);
+        left += step * centerOffset(width, link.size[1]);
+        [height, width] = link.size;
         break;
       case 'randomHorizontalFlip':
         if (random.uniform() < link.probability) {

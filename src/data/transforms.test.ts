@@ -1,10 +1,12 @@
 import { expect, test } from 'vitest';
 import { UsageError } from '../errors.ts';
-import type { ImageShape } from './dataset.ts';
+import { fromArrays, type ImageShape } from './dataset.ts';
 import { applyFused, fuseTransform, place } from './fuse.ts';
+import { dataLoader } from './loader.ts';
 import { type Random, random, streams } from './random.ts';
 import {
   applyTransform,
+  centerCrop,
   compose,
   cutout,
   type Image,
@@ -14,6 +16,7 @@ import {
   randomCrop,
   randomHorizontalFlip,
   requireTensor,
+  resize,
   type Transform,
   toTensor,
   transformedShape,
@@ -133,6 +136,51 @@ test('chains that need more than one pass do not fuse', () => {
   expect(fuseTransform(compose([randomCrop(4), pad(0)]), shape)).toBeDefined();
 });
 
+test('centerCrop rounds half a pixel to the even offset, and pads what is too small', () => {
+  const row = image([1, 1, 5], [1, 2, 3, 4, 5]);
+  const cropped = (size: number, source = row): number[] => [
+    ...applyTransform(centerCrop([1, size]), source, never).values,
+  ];
+  expect(cropped(3)).toEqual([2, 3, 4]);
+  // Offsets of 0.5 and 1.5.
+  expect(cropped(4)).toEqual([1, 2, 3, 4]);
+  expect(cropped(2)).toEqual([3, 4]);
+  expect(cropped(8)).toEqual([0, 1, 2, 3, 4, 5, 0, 0]);
+  expect(fuseTransform(compose([centerCrop(7), centerCrop([2, 9])]), [1, 3, 3])).toBeUndefined();
+  expect(fuseTransform(compose([toTensor(), normalize(1, 1), centerCrop(7)]), [1, 3, 3])).toBeUndefined();
+});
+
+test('resize takes bytes, and a crop behind it computes only what stays', () => {
+  const source = image([2, 1, 2], [0, 100, 50.4, 999]);
+  const doubled = applyTransform(resize([1, 4]), source, never);
+  expect(doubled.shape).toEqual([2, 1, 4]);
+  expect([...doubled.values]).toEqual([0, 25, 75, 100, 50, 101, 204, 255]);
+  const shape: ImageShape = [3, 300, 1];
+  const bytes = Uint8Array.from({ length: 900 }, (_, i) => (i * 37) % 256);
+  const crop = compose([resize(60), centerCrop(50)]);
+  const whole = applyTransform(resize(60), imageFromBytes(bytes, shape), never);
+  expect(whole.shape).toEqual([3, 18_000, 60]);
+  expect(applyTransform(crop, imageFromBytes(bytes, shape), never)).toEqual(
+    applyTransform(centerCrop(50), whole, never),
+  );
+  // The whole image would have 3 · 10⁹ values.
+  expect(transformedShape(compose([resize(10_000), centerCrop(5)]), [3, 10, 1])).toEqual([3, 5, 5]);
+  expect(() => transformedShape(resize(10_000), [3, 10, 1])).toThrow(/resize: images of 3×100000×10000 have/);
+});
+
+test('a data set is resized by a loader', async () => {
+  const pixels = Uint8Array.from({ length: 2 * 16 }, (_, i) => 8 * i);
+  const set = fromArrays(pixels, [0, 1], [1, 4, 4]);
+  const transform = compose([resize(2), toTensor()]);
+  for await (const batch of dataLoader(set, { batchSize: 2, transform })) {
+    expect(batch.shape).toEqual([2, 1, 2, 2]);
+    for (const i of [0, 1]) {
+      const own = imageFromBytes(pixels.subarray(16 * i, 16 * i + 16), [1, 4, 4]);
+      expect(batch.images.slice(4 * i, 4 * i + 4)).toEqual(applyTransform(transform, own, never).values);
+    }
+  }
+});
+
 test('cutout blanks a square around a pixel, clipped to the image', () => {
   const ones = image([2, 3, 4], Array(24).fill(1));
   // Row 0, column 2 of the image is the square's middle.
@@ -145,7 +193,7 @@ test('cutout blanks a square around a pixel, clipped to the image', () => {
 test('fused and general path agree on random chains: same draws, same values', () => {
   let fusedChains = 0;
   let compared = 0;
-  for (let round = 0; round < 400; round++) {
+  for (let round = 0; round < 600; round++) {
     const dice = random(11, streams.transform, round);
     const shape: ImageShape = [1 + dice.integer(3), 1 + dice.integer(9), 1 + dice.integer(9)];
     const chain = randomChain(dice, shape);
@@ -181,12 +229,16 @@ function randomChain(dice: Random, shape: ImageShape): Transform {
   let scaled = false;
   let normalized = false;
   for (let i = dice.integer(7); i > 0; i--) {
-    const kind = dice.integer(5);
+    const kind = dice.integer(6);
     if (kind === 0) {
       const padding = dice.integer(4);
       links.push(pad(padding));
       height += 2 * padding;
       width += 2 * padding;
+    } else if (kind === 5) {
+      height = 1 + dice.integer(height + 3);
+      width = 1 + dice.integer(width + 3);
+      links.push(centerCrop([height, width]));
     } else if (kind === 1) links.push(randomHorizontalFlip(dice.uniform()));
     else if (kind === 2) {
       height = 1 + dice.integer(height);
@@ -212,6 +264,14 @@ test.each([
   [() => randomHorizontalFlip(Number.NaN), 'probability NaN'],
   [() => randomCrop(0), 'randomCrop: size 0 is not a whole number ≥ 1'],
   [() => randomCrop([3, 2.5]), 'randomCrop: size 2.5 is not'],
+  [() => resize(0), 'resize: size 0 is not a whole number ≥ 1'],
+  [() => resize([3] as never), 'resize: size has 1 numbers; give one, or a list [height, width] of two'],
+  [() => resize(1e5), 'resize: size 100000 is above the limit of 10000'],
+  [() => centerCrop([3, 0.5]), 'centerCrop: size 0.5 is not'],
+  [() => centerCrop([3, 4, 5] as never), 'centerCrop: size has 3 numbers'],
+  [() => compose([toTensor(), resize(3)]), 'compose: resize comes after toTensor; put it before'],
+  [() => transformedShape(centerCrop(10_000), [1, 3, 3]), 'centerCrop: images of 1×10000×10000 have'],
+  [() => fuseTransform(centerCrop(10_000), [1, 3, 3]), 'centerCrop: images of 1×10000×10000 have'],
   [() => normalize([0.5], [0.5, 0.5]), '1 means and 2 deviations'],
   [() => normalize([], []), '0 means'],
   [() => normalize([Number.NaN], [1]), 'mean NaN'],

@@ -1,8 +1,8 @@
 /**
  * Image transforms with torchvision's names and behavior: `pad` fills with 0, `toTensor` scales bytes to 0–1,
  * `normalize` subtracts the mean and divides by the deviation of each channel. Known transforms are data, so a chain of
- * them compiles into one fused kernel (`fuse.ts`). A function of an image and a random source is also a transform; it
- * runs in plain TypeScript.
+ * them compiles into one fused kernel (`fuse.ts`), except `resize`. A function of an image and a random source is also
+ * a transform; it runs in plain TypeScript.
  *
  * Use random transforms only for training; a test set needs only `toTensor` (and `normalize`). Draws follow the order of
  * the chain: a flip always draws once (`uniform() < probability`), a crop twice (top, then left).
@@ -11,6 +11,7 @@ import { UsageError } from '../errors.ts';
 import { checkWhole, isObject, shown } from '../options.ts';
 import type { ImageShape } from './dataset.ts';
 import { type Random, random, streams } from './random.ts';
+import { centerOffset, centerWindow, planResize, resizedSides, resizePlane, type Sides } from './resize.ts';
 import type { ChannelStatistics } from './statistics.ts';
 
 /** An image between transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
@@ -26,6 +27,8 @@ export interface Image {
 export type ImageFunction = (image: Image, random: Random) => Image;
 
 export type Transform =
+  | { readonly kind: 'resize'; readonly size: number | Sides }
+  | { readonly kind: 'centerCrop'; readonly size: Sides }
   | { readonly kind: 'pad'; readonly padding: number }
   | { readonly kind: 'randomHorizontalFlip'; readonly probability: number }
   | { readonly kind: 'randomCrop'; readonly size: readonly [height: number, width: number] }
@@ -38,10 +41,36 @@ export type Transform =
 /** One link of a flattened chain. */
 export type SimpleTransform = Exclude<Transform, { readonly kind: 'compose' }>;
 
-/** The most pixels per side of padding or crops. */
+/** The most pixels per side of padding, crops or resized images. */
 const longestSide = 10_000;
 /** The most values of one image. */
 const mostValues = 2 ** 26;
+
+/**
+ * Resizes with bilinear interpolation and antialiasing, to the same bytes as torchvision does for Pillow's images. A
+ * single number is the shorter side; the other one keeps the aspect ratio. It takes bytes, so it comes before
+ * `toTensor`; values that a function made are first rounded to whole numbers from 0 to 255.
+ */
+export function resize(size: number | readonly [height: number, width: number]): Transform {
+  const sides = sidesOf('resize', size);
+  return { kind: 'resize', size: Array.isArray(size) ? sides : sides[0] };
+}
+
+/** Crops the center to `size` (a side, or height and width). A smaller image is padded with zeros. */
+export function centerCrop(size: number | readonly [height: number, width: number]): Transform {
+  return { kind: 'centerCrop', size: sidesOf('centerCrop', size) };
+}
+
+function sidesOf(where: string, size: number | readonly [height: number, width: number]): Sides {
+  if (Array.isArray(size) && size.length !== 2) {
+    throw new UsageError(
+      `${where}: size has ${size.length} numbers; give one, or a list [height, width] of two`,
+    );
+  }
+  const [height, width] = Array.isArray(size) ? (size as readonly number[]) : [size, size];
+  for (const side of [height, width]) checkWhole(where, 'size', side, 1, longestSide);
+  return [height as number, width as number];
+}
 
 /** Adds `padding` rows and columns of zeros on all four sides. */
 export function pad(padding: number): Transform {
@@ -59,9 +88,7 @@ export function randomHorizontalFlip(probability = 0.5): Transform {
 
 /** Crops a window of `size` (a side, or height and width) at a uniformly random position. */
 export function randomCrop(size: number | readonly [height: number, width: number]): Transform {
-  const [height, width] = Array.isArray(size) ? (size as readonly number[]) : [size, size];
-  for (const side of [height, width]) checkWhole('randomCrop', 'size', side, 1, longestSide);
-  return { kind: 'randomCrop', size: [height as number, width as number] };
+  return { kind: 'randomCrop', size: sidesOf('randomCrop', size) };
 }
 
 /** Scales 0–255 to 0–1. */
@@ -129,6 +156,9 @@ export function compose(transforms: readonly Transform[]): Transform {
   if (chain.some((link, i) => i < scaled && kindOf(link) === 'normalize')) {
     throw new UsageError('compose: normalize comes before toTensor; put it after, where pixels are 0–1');
   }
+  if (chain.some((link, i) => i > scaled && scaled >= 0 && kindOf(link) === 'resize')) {
+    throw new UsageError('compose: resize comes after toTensor; put it before, where pixels are bytes');
+  }
   return { kind: 'compose', transforms: chain };
 }
 
@@ -156,7 +186,11 @@ export function imageFromBytes(bytes: Uint8Array, shape: ImageShape): Image {
 
 /** Applies any transform, including custom functions, to one image. Draws from `random` in the order of the chain. */
 export function applyTransform(transform: Transform, image: Image, random: Random): Image {
-  return flatten(transform).reduce((current, link) => applyLink(link, current, random), image);
+  const chain = flatten(transform);
+  return chain.reduce((current, link, i) => {
+    if (isKind(link, 'resize')) return resized(current, link.size, chain[i + 1]);
+    return applyLink(link, current, random);
+  }, image);
 }
 
 /** The output shape of a transform for images of `shape`. Custom functions are tried on a black image. */
@@ -166,9 +200,33 @@ export function transformedShape(transform: Transform, shape: ImageShape): Image
   return applyTransform(transform, blank, random(0, streams.transform)).shape;
 }
 
-function applyLink(link: SimpleTransform, image: Image, random: Random): Image {
+/** Resizes; if the image is cropped next, only what stays is computed, and the crop then has nothing to do. */
+function resized(image: Image, size: number | Sides, next: SimpleTransform | undefined): Image {
+  const [channels, height, width] = image.shape;
+  const [tall, wide] = resizedSides([height, width], size);
+  const [h, w] = isKind(next, 'centerCrop') ? next.size : [tall, wide];
+  const cropped: Sides = [Math.min(h, tall), Math.min(w, wide)];
+  const shape = checkedSize('resize', [channels, ...cropped], 'give a smaller size, or both sides');
+  const plan = planResize([height, width], [tall, wide], centerWindow([tall, wide], cropped));
+  const bytes = Uint8Array.from(Uint8ClampedArray.from(image.values));
+  const [plane, area] = [height * width, cropped[0] * cropped[1]];
+  const out = new Uint8Array(channels * area);
+  for (let c = 0; c < channels; c++) resizePlane(plan, bytes, c * plane, 1, out, c * area);
+  return { shape, values: Float32Array.from(out) };
+}
+
+function applyLink(
+  link: Exclude<SimpleTransform, { readonly kind: 'resize' }>,
+  image: Image,
+  random: Random,
+): Image {
   if (typeof link === 'function') return checkedImage(link(image, random));
   switch (link.kind) {
+    case 'centerCrop': {
+      const [, height, width] = image.shape;
+      const [top, left] = [centerOffset(height, link.size[0]), centerOffset(width, link.size[1])];
+      return window(image, top, left, centerCroppedShape(image.shape, link.size));
+    }
     case 'pad':
       return window(image, -link.padding, -link.padding, paddedShape(image.shape, link.padding));
     case 'randomHorizontalFlip':
@@ -194,11 +252,19 @@ function applyLink(link: SimpleTransform, image: Image, random: Random): Image {
 }
 
 export function paddedShape([channels, height, width]: ImageShape, padding: number): ImageShape {
-  const shape = [channels, height + 2 * padding, width + 2 * padding] as const;
+  return checkedSize('pad', [channels, height + 2 * padding, width + 2 * padding], 'pad less');
+}
+
+export function centerCroppedShape([channels]: ImageShape, [height, width]: Sides): ImageShape {
+  return checkedSize('centerCrop', [channels, height, width], 'crop to less');
+}
+
+/** @throws UsageError if images of `shape` are too large. */
+function checkedSize(where: string, shape: ImageShape, advice: string): ImageShape {
   const values = shape.reduce((product, side) => product * side);
   if (values <= mostValues) return shape;
   throw new UsageError(
-    `pad: images of ${shape.join('×')} have ${values} values, above the limit of ${mostValues}; pad less`,
+    `${where}: images of ${shape.join('×')} have ${values} values, above the limit of ${mostValues}; ${advice}`,
   );
 }
 
@@ -311,6 +377,13 @@ function checkedImage(image: Image): Image {
 
 function isCompose(transform: Transform): transform is Extract<Transform, { readonly kind: 'compose' }> {
   return typeof transform !== 'function' && transform.kind === 'compose';
+}
+
+function isKind<Kind extends Exclude<SimpleTransform, ImageFunction>['kind']>(
+  link: SimpleTransform | undefined,
+  kind: Kind,
+): link is Extract<SimpleTransform, { readonly kind: Kind }> {
+  return typeof link === 'object' && link.kind === kind;
 }
 
 function kindOf(transform: Transform): string {

@@ -152,6 +152,30 @@ export function runPlace(run: string): string {
   return !holds(run) && holds(usual) ? usual : run;
 }
 
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // Whoever opens it says why it cannot be read.
+    return false;
+  }
+}
+
+/** A weight file as it is; for a run folder, the file of its best weights. @throws VggError if it has none yet. */
+export async function weightsIn(path: string): Promise<string> {
+  if (!isFolder(path)) return path;
+  // Says what is wrong with a folder that holds no run.
+  await readConfig(path);
+  const [best, last] = [join(path, runFiles.best), join(path, runFiles.last)];
+  if (existsSync(best)) return best;
+  throw new VggError(
+    `${path} has no best weights (${runFiles.best}); they are saved after the first epoch. ` +
+      (existsSync(last)
+        ? `Name its last weights: ${last}`
+        : `Continue the run with vgg train --resume ${shellWord(path)}`),
+  );
+}
+
 /** @throws UsageError if two of these paths are the same folder, for instance through a link. */
 export function requireDifferent(folders: readonly string[], command: string): void {
   const seen = new Map<string, string>();

@@ -13,6 +13,14 @@ import { cancelable } from '../model/weight-streams.ts';
 import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { checkPurpose, checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
+import {
+  type ClassifyOptions,
+  type ClassScore,
+  checkFiles,
+  classifyFile,
+  type ImageFile,
+} from './classify.ts';
+import { weightsIn } from './folder.ts';
 
 export interface OpenModelOptions {
   /** `auto` selects the fastest device of this machine. */
@@ -34,12 +42,13 @@ export interface OpenModelOptions {
 }
 
 /**
- * Opens a file that `saveWeights` or `vgg train` wrote: its network, weights and normalization.
+ * Opens a file that `saveWeights` or `vgg train` wrote, or the best weights of a run folder: network, weights and
+ * normalization.
  * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or stores no network, input or
  * normalization and no option gives it.
  */
-export async function openModel(path: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
-  checkPath('openModel: the file', path);
+export async function openModel(place: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
+  checkPath('openModel: the file', place);
   checkOptions<OpenModelOptions>('openModel', options, {
     device: 'optional',
     threads: 'optional',
@@ -54,6 +63,7 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
   const { device = 'auto', threads, purpose, onNotice = console.warn, signal } = options;
   checkThreads('openModel', threads);
   checkPurpose('openModel', purpose);
+  const path = await weightsIn(place);
   const open = await openerOf(device);
   const wanted = (said: ModelInfo | undefined): Network => {
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
@@ -140,6 +150,30 @@ export class OpenedModel implements AsyncDisposable {
    */
   async predict(images: Uint8Array | Uint8ClampedArray | Float32Array): Promise<Prediction> {
     return this.compiled.predict(this.#prepared(images));
+  }
+
+  /**
+   * Classifies an image file (JPEG, PNG, WebP, AVIF, GIF or TIFF), given by its path or content, or a list of them.
+   * Returns the most likely classes, the best first; for a list, a list of these. Images are resized and cropped as
+   * torchvision does for such networks (for 224×224: `resize(256)`, `centerCrop(224)`), small networks see the whole
+   * shorter side; then normalized as in training.
+   * @throws DataError for a file that is no image, damaged or too large; VggError without the npm package sharp.
+   */
+  classify(file: ImageFile, options?: ClassifyOptions): Promise<readonly ClassScore[]>;
+  classify(
+    files: readonly ImageFile[],
+    options?: ClassifyOptions,
+  ): Promise<readonly (readonly ClassScore[])[]>;
+  async classify(
+    files: ImageFile | readonly ImageFile[],
+    options?: ClassifyOptions,
+  ): Promise<readonly ClassScore[] | readonly (readonly ClassScore[])[]> {
+    checkFiles(files);
+    if (typeof files === 'string' || ArrayBuffer.isView(files)) return classifyFile(this, files, options);
+    const results: (readonly ClassScore[])[] = [];
+    // One after the other: a decoded photo takes more memory than its file.
+    for (const file of files) results.push(await classifyFile(this, file, options));
+    return results;
   }
 
   /** The images as the network's test sees them. */

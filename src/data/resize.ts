@@ -1,0 +1,160 @@
+/**
+ * Resizes bytes exactly as Pillow's `Image.resize` with bilinear interpolation does (its `Resample.c`), and computes
+ * torchvision's side lengths and crop offsets. Only the rows and columns of the wanted window are computed.
+ *
+ * Two passes: each row of the source is resized to the window's columns and rounded to bytes, then added to all rows
+ * of the output that it takes part in. When an image shrinks, a pixel is a weighted mean of all that it covers
+ * (antialiasing). Weights are whole numbers of 2⁻²².
+ */
+
+/** Bits of a weight behind the point; a sum of 255 · 2²² fits into 32 bits. */
+const precision = 22;
+const half = 1 << (precision - 1);
+
+/** [height, width] in pixels. */
+export type Sides = readonly [height: number, width: number];
+
+/** The part of a resized image that is wanted. */
+export interface ResizeWindow {
+  readonly top: number;
+  readonly left: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** The source pixels of some output pixels along one axis: `count[i]` from `first[i]` on, each with a weight. */
+interface Axis {
+  readonly first: Int32Array;
+  readonly count: Int32Array;
+  /** [output pixels][taps], in units of 2⁻²². */
+  readonly weights: Int32Array;
+  readonly taps: number;
+}
+
+/** The weights for images of one size. */
+export interface ResizePlan {
+  readonly source: Sides;
+  readonly window: ResizeWindow;
+  readonly rows: Axis;
+  readonly columns: Axis;
+}
+
+/** The sides after torchvision's `Resize`: a single number is the shorter side, and the other one is rounded down. */
+export function resizedSides([height, width]: Sides, size: number | Sides): Sides {
+  if (typeof size !== 'number') return size;
+  const long = Math.trunc((size * Math.max(height, width)) / Math.min(height, width));
+  return width <= height ? [long, size] : [size, long];
+}
+
+/**
+ * Where torchvision's `CenterCrop` begins on a side: Python's `round((side - crop) / 2)`, which rounds a half to the
+ * even number. Negative if the side is padded with zeros: the extra pixel is then at the end.
+ */
+export function centerOffset(side: number, crop: number): number {
+  const spare = side - crop;
+  if (spare < 0) return -Math.floor(-spare / 2);
+  const low = Math.floor(spare / 2);
+  return spare % 2 === 0 || low % 2 === 0 ? low : low + 1;
+}
+
+/** The center of an image of `sides`, `crop` pixels large. Crops that are too large would need padding. */
+export function centerWindow([height, width]: Sides, [h, w]: Sides): ResizeWindow {
+  return { top: centerOffset(height, h), left: centerOffset(width, w), height: h, width: w };
+}
+
+/** Computes the weights that turn images of `source` into the `window` of images of `output`. */
+export function planResize(source: Sides, output: Sides, window?: ResizeWindow): ResizePlan {
+  const wanted = window ?? { top: 0, left: 0, height: output[0], width: output[1] };
+  return {
+    source,
+    window: wanted,
+    rows: axisOf(source[0], output[0], wanted.top, wanted.height),
+    columns: axisOf(source[1], output[1], wanted.left, wanted.width),
+  };
+}
+
+/** The weights of output pixels `from` to `from + length` along one axis. The order of operations is Pillow's. */
+function axisOf(input: number, output: number, from: number, length: number): Axis {
+  const scale = input / output;
+  // The reach of a pixel, in source pixels: less than 1 never occurs, so enlarging interpolates between two.
+  const support = Math.max(scale, 1);
+  const inverse = 1 / support;
+  const taps = Math.min(2 * Math.ceil(support) + 1, input);
+  const first = new Int32Array(length);
+  const count = new Int32Array(length);
+  const weights = new Int32Array(length * taps);
+  const exact = new Float64Array(taps);
+  for (let i = 0; i < length; i++) {
+    const center = (from + i + 0.5) * scale;
+    const begin = Math.max(0, Math.trunc(center - support + 0.5));
+    const end = Math.min(input, Math.trunc(center + support + 0.5));
+    let sum = 0;
+    for (let x = begin; x < end; x++) {
+      const distance = Math.abs((x - center + 0.5) * inverse);
+      const weight = distance < 1 ? 1 - distance : 0;
+      exact[x - begin] = weight;
+      sum += weight;
+    }
+    first[i] = begin;
+    count[i] = end - begin;
+    for (let x = 0; x < end - begin; x++) {
+      const share = sum === 0 ? exact[x]! : exact[x]! / sum;
+      weights[i * taps + x] = Math.trunc(share * (1 << precision) + 0.5);
+    }
+  }
+  return { first, count, weights, taps };
+}
+
+/**
+ * Resizes one channel. Its pixel (y, x) is `source[from + (y · width + x) · stride]`: a stride of 1 for planes, 3 for
+ * interleaved RGB. The window is written to `out` from `to` on, row by row.
+ */
+export function resizePlane(
+  { source: [, sourceWidth], window: { height, width }, rows, columns }: ResizePlan,
+  source: Uint8Array,
+  from: number,
+  stride: number,
+  out: Uint8Array,
+  to: number,
+): void {
+  const sums = new Int32Array(height * width).fill(half);
+  const row = new Uint8Array(width);
+  const end = rows.first[height - 1]! + rows.count[height - 1]!;
+  let oldest = 0;
+  for (let y = rows.first[0]!; y < end; y++) {
+    resizeRow(columns, source, from + y * sourceWidth * stride, stride, row);
+    // The rows of the output that row `y` takes part in follow each other.
+    while (rows.first[oldest]! + rows.count[oldest]! <= y) oldest++;
+    for (let i = oldest; i < height && rows.first[i]! <= y; i++) {
+      const weight = rows.weights[i * rows.taps + y - rows.first[i]!]!;
+      if (weight === 0) continue;
+      const at = i * width;
+      for (let x = 0; x < width; x++) sums[at + x] = sums[at + x]! + Math.imul(row[x]!, weight);
+    }
+  }
+  for (let i = 0; i < sums.length; i++) out[to + i] = byteOf(sums[i]!);
+}
+
+/** The columns of one row, which starts at `from`. */
+function resizeRow(
+  { first, count, weights, taps }: Axis,
+  source: Uint8Array,
+  from: number,
+  stride: number,
+  row: Uint8Array,
+): void {
+  for (let x = 0; x < row.length; x++) {
+    let sum = half;
+    let at = from + first[x]! * stride;
+    const start = x * taps;
+    const end = start + count[x]!;
+    for (let i = start; i < end; i++, at += stride) sum = (sum + Math.imul(source[at]!, weights[i]!)) | 0;
+    row[x] = byteOf(sum);
+  }
+}
+
+/** A sum of weighted bytes, rounded. Rounded weights may add up to a little more than 1. */
+function byteOf(sum: number): number {
+  const byte = sum >> precision;
+  return byte > 255 ? 255 : byte;
+}

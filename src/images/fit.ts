@@ -1,0 +1,44 @@
+/** Fits decoded images to a network's input: resize and center crop as in torchvision, from RGB bytes to planes. */
+import { centerWindow, planResize, resizedSides, resizePlane, type Sides } from '../data/resize.ts';
+import type { Shape } from '../model/layer.ts';
+import type { DecodedImage } from './decode.ts';
+
+/** Shorter side to resize to, and the center that is then cropped. */
+export interface Fit {
+  readonly resize: number;
+  readonly crop: Sides;
+}
+
+/** Networks of at least so many pixels are tested on a center crop of a larger image, as in torchvision: 224 of 256. */
+const leastCropped = 64;
+
+/** How images are fitted to a network's input. For a square input of 224: resize(256), centerCrop(224). */
+export function fitFor([, height = 1, width = 1]: Shape): Fit {
+  const side = Math.max(height, width);
+  const cropped = Math.min(height, width) >= leastCropped;
+  return { resize: cropped ? Math.round((side * 256) / 224) : side, crop: [height, width] };
+}
+
+/**
+ * The bytes [channels, height, width] of an image for a network: RGB, or gray for one channel. `crop` must not be
+ * larger than the resized image.
+ */
+export function fitImage({ width, height, pixels }: DecodedImage, fit: Fit, channels: 1 | 3): Uint8Array {
+  const sides = resizedSides([height, width], fit.resize);
+  const plan = planResize([height, width], sides, centerWindow(sides, fit.crop));
+  const plane = fit.crop[0] * fit.crop[1];
+  const out = new Uint8Array(channels * plane);
+  const source = channels === 1 ? grayOf(pixels) : pixels;
+  for (let c = 0; c < channels; c++) resizePlane(plan, source, c, channels, out, c * plane);
+  return out;
+}
+
+/** ITU-R 601 luma, rounded as Pillow's `convert('L')` does. */
+function grayOf(pixels: Uint8Array): Uint8Array {
+  const gray = new Uint8Array(pixels.length / 3);
+  for (let i = 0, from = 0; i < gray.length; i++, from += 3) {
+    const [red, green, blue] = [pixels[from]!, pixels[from + 1]!, pixels[from + 2]!];
+    gray[i] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+  }
+  return gray;
+}
