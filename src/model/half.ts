@@ -2,7 +2,7 @@
  * Half precision (IEEE 754 binary16) and weights packed into it, as reports embed their network. Values are rounded to
  * the nearest half, ties to even.
  */
-import { DataError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import type { Shape, Weights } from './layer.ts';
 
 /** Names and shapes of packed weights, in order. */
@@ -52,6 +52,29 @@ export function roundedToHalf(weights: Weights): Weights {
       { shape, data: data.map((v) => fromHalf(toHalf(v))) },
     ]),
   );
+}
+
+/** From here on, values round to infinity: the middle between the largest half, 65504, and the next power of two. */
+const halfOverflow = 65_520;
+
+/**
+ * The values of a tensor as little-endian halves.
+ * @throws UsageError if a finite value is too large for half precision; it names the tensor.
+ */
+export function halfBytes(tensor: string, values: Float32Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(2 * values.length);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (Math.abs(value) >= halfOverflow && Number.isFinite(value)) {
+      throw new UsageError(
+        `${tensor} has the value ${value}, and half precision holds at most 65504; store the weights in single precision`,
+      );
+    }
+    const half = toHalf(value);
+    bytes[2 * i] = half & 0xff;
+    bytes[2 * i + 1] = half >>> 8;
+  }
+  return bytes;
 }
 
 /** Packs weights as little-endian halves, one tensor after another. */
