@@ -60,7 +60,7 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
     await file.append(bytes);
   };
   add(text(3, 'brain.Event:2'));
-  if (startStep !== undefined) add(integer(2, startStep), bytes(7, integer(1, sessionStart)));
+  if (startStep !== undefined) add(...atStep(startStep), bytes(7, integer(1, sessionStart)));
   try {
     await flush();
   } catch (error) {
@@ -73,14 +73,14 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
       const entries = Object.entries(values).map(([tag, value]) => {
         return bytes(1, message(text(1, tag), float(2, value)));
       });
-      if (entries.length > 0) add(integer(2, step), bytes(5, message(...entries)));
+      if (entries.length > 0) add(...atStep(step), bytes(5, message(...entries)));
     },
     image: (step, tag, raster) => {
       const { width, height, channels } = raster;
       // Image.colorspace is the number of channels.
       const size = [integer(1, height), integer(2, width), integer(3, channels)];
       const image = message(...size, bytes(4, encodePng(raster)));
-      add(integer(2, step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
+      add(...atStep(step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
     },
     flush,
     close: async () => {
@@ -92,6 +92,9 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
     },
   };
 }
+
+/** An event's step. 0 is protobuf's default value and is left out. */
+const atStep = (step: number): readonly Uint8Array[] => (step === 0 ? [] : [integer(2, step)]);
 
 /** The fields of a message. */
 const message = (...fields: readonly Uint8Array[]): Uint8Array => joinBytes(fields);
