@@ -68,6 +68,21 @@ export function checkChoice<Choice extends string>(
   return choice;
 }
 
+/** An option whose value is a list of numbers, separated by commas. `rule` says of what kind. */
+export function listOption(
+  flags: string,
+  description: string,
+  parse: (text: string) => number | undefined,
+  rule: string,
+): Option {
+  const option = new Option(flags, description);
+  return option.argParser((text: string): readonly number[] => {
+    const values = text.split(',').map((item) => parse(item.trim()));
+    if (values.every((value) => value !== undefined && Number.isFinite(value))) return values as number[];
+    throw new UsageError(`${option.long} ${text} is not a list of ${rule}, separated by commas`);
+  });
+}
+
 /** An option that may be repeated; its values are collected. */
 export function repeatedOption(flags: string, description: string, shownDefault: string): Option {
   return new Option(flags, description)

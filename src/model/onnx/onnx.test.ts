@@ -245,7 +245,12 @@ describe('no ONNX model', () => {
   });
 
   test('of wrong arguments', async () => {
-    await reject(tiny, { halv: true }, UsageError, /^writeOnnx: there is no option "halv"; did you mean "half"/);
+    await reject(
+      tiny,
+      { halv: true },
+      UsageError,
+      /^writeOnnx: there is no option "halv"; did you mean "half"/,
+    );
     await reject(tiny, { half: 1 }, UsageError, /half 1 is not true or false/);
     await reject(undefined as never, {}, UsageError, /model is undefined, not a model/);
     await reject({ ...tiny, classes: ['a'] }, {}, UsageError, /the network has 2 classes, not 1/);

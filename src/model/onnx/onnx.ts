@@ -15,7 +15,7 @@ import type { Network, Weights } from '../layer.ts';
 import { buildNetwork, sizeOf } from '../network.ts';
 import { bytesOf, checkWeightShapes } from '../safetensors.ts';
 import { partValues, sourceOf, type WeightSource } from '../weight-streams.ts';
-import { encodeModel, lengthOf, type OnnxValue, type Piece, type Values } from './encode.ts';
+import { encodeModel, lengthOf, type OnnxGraph, type OnnxValue, type Piece, type Values } from './encode.ts';
 import { addLayer, GraphBuilder } from './operators.ts';
 
 export interface OnnxOptions {
@@ -45,6 +45,8 @@ export interface OnnxModel extends ModelInfo {
 /** A file whose length is known, and that can be written from its beginning to its end. */
 export interface OnnxFile {
   readonly byteLength: number;
+  readonly input: OnnxValue;
+  readonly output: OnnxValue;
   write(append: (bytes: Uint8Array) => void | Promise<void>): Promise<void>;
 }
 
@@ -94,11 +96,8 @@ export function onnxFile(
   if (model.normalization !== undefined) checkNormalization(where, model.normalization, network.input);
   const source = sourceOf(model.weights);
   checkWeightShapes(network, source.shapes);
-  const pieces = encodeModel(
-    graphOf(where, network, model, options),
-    version,
-    metadataOf(model, options.preprocess ?? false),
-  );
+  const graph = graphOf(where, network, model, options);
+  const pieces = encodeModel(graph, version, metadataOf(model, options.preprocess ?? false));
   const byteLength = lengthOf(pieces);
   if (byteLength > mostBytes) {
     throw new UsageError(
@@ -106,7 +105,8 @@ export function onnxFile(
         `${options.half ? '' : 'store its weights in half precision, or '}use a smaller network`,
     );
   }
-  return { byteLength, write: (append) => writePieces(pieces, source, append) };
+  const { input, output } = graph;
+  return { byteLength, input, output, write: (append) => writePieces(pieces, source, append) };
 }
 
 function graphOf(
@@ -114,7 +114,7 @@ function graphOf(
   network: Network,
   { normalization }: Pick<ModelInfo, 'normalization'>,
   { half = false, softmax = false, preprocess = false }: OnnxOptions,
-): Parameters<typeof encodeModel>[0] {
+): OnnxGraph {
   const outputName = softmax ? 'probabilities' : 'logits';
   const weightNames = network.layers.flatMap(({ parameters, buffers }) =>
     [...parameters, ...buffers].map(({ name }) => name),
