@@ -38,11 +38,15 @@ interface ExportOptions {
 
 const examples = `
 Examples:
-  $ vgg export runs/a --to onnx                                   the best weights of a run: runs/a/best.onnx
-  $ vgg export vgg7.safetensors --to onnx --softmax --preprocess  from pixels to probabilities
-  $ vgg export runs/a/last.safetensors --to safetensors --output weights.safetensors
-  $ vgg export vgg7.safetensors --to safetensors --half           vgg7-half.safetensors, in half the space
+  $ vgg export runs/a --to onnx                write runs/a/best.onnx
+  $ vgg export runs/a --to onnx --softmax --preprocess
+                                               from pixels to probabilities
+  $ vgg export a.safetensors --to safetensors --half
+                                               write a-half.safetensors
+  $ vgg export runs/a --to safetensors --output weights.safetensors
+                                               the weights of a run alone
   $ vgg export torch.safetensors --to onnx --model vgg7 --classes names.txt --input 3,32,32
+                                               weights that PyTorch saved
 
 An ONNX model (opset 17) takes images [n, channels, height, width] and returns logits [n, classes], both float32. With --half, it stores matrices in half the space; it still computes in float32. Without --output, the file is written beside the weights, under their name.
 
