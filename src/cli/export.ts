@@ -38,17 +38,13 @@ interface ExportOptions {
 
 const examples = `
 Examples:
-  $ vgg export runs/a --to onnx                write runs/a/best.onnx
+  $ vgg export runs/a --to onnx
   $ vgg export runs/a --to onnx --softmax --preprocess
-                                               from pixels to probabilities
-  $ vgg export a.safetensors --to safetensors --half
-                                               write a-half.safetensors
   $ vgg export runs/a --to safetensors --output weights.safetensors
-                                               the weights of a run alone
+  $ vgg export weights.safetensors --to safetensors --half
   $ vgg export torch.safetensors --to onnx --model vgg7 --classes names.txt --input 3,32,32
-                                               weights that PyTorch saved
 
-An ONNX model (opset 17) takes images [n, channels, height, width] and returns logits [n, classes], both float32. With --half, it stores matrices in half the space; it still computes in float32. Without --output, the file is written beside the weights, under their name.
+An ONNX model (opset 17) takes images [n, channels, height, width] and returns logits [n, classes], both float32. With --half, it stores matrices in half the space; it still computes in float32. Of a run, the best weights are exported. Without --output, the file is written beside the weights, under their name: runs/a/best.onnx, weights-half.safetensors.
 
 Files of --save and run folders describe their network and images. For other weight files, such as PyTorch's, give --model, --classes and --input, and for --preprocess --mean and --std. An option that contradicts the file is an error.`;
 

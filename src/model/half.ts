@@ -14,7 +14,11 @@ const bits = new Uint32Array(floats.buffer);
 /** Returns the 16 bits of the half nearest to `value`. Values that are too large become infinite. */
 export function toHalf(value: number): number {
   floats[0] = value;
-  const word = bits[0]!;
+  return halfOfBits(bits[0]!);
+}
+
+/** The same of a float32's bits. */
+function halfOfBits(word: number): number {
   const sign = (word >>> 16) & 0x8000;
   const magnitude = word & 0x7fff_ffff;
   if (magnitude > 0x7f80_0000) return sign | 0x7e00;
@@ -54,23 +58,20 @@ export function roundedToHalf(weights: Weights): Weights {
   );
 }
 
-/** From here on, values round to infinity: the middle between the largest half, 65504, and the next power of two. */
-const halfOverflow = 65_520;
-
 /**
  * The values of a tensor as little-endian halves.
  * @throws UsageError if a finite value is too large for half precision; it names the tensor.
  */
 export function halfBytes(tensor: string, values: Float32Array): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const bytes = new Uint8Array(2 * values.length);
-  for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
-    if (Math.abs(value) >= halfOverflow && Number.isFinite(value)) {
+  for (let i = 0; i < words.length; i++) {
+    const half = halfOfBits(words[i]!);
+    if ((half & 0x7fff) === 0x7c00 && Number.isFinite(values[i])) {
       throw new UsageError(
-        `${tensor} has the value ${value}, and half precision holds at most 65504; store the weights in single precision`,
+        `${tensor} has the value ${values[i]}, and half precision holds at most 65504; store the weights in single precision`,
       );
     }
-    const half = toHalf(value);
     bytes[2 * i] = half & 0xff;
     bytes[2 * i + 1] = half >>> 8;
   }
