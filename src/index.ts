@@ -76,6 +76,8 @@ export {
 } from './model/layers/index.ts';
 export { createModel, models } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
+export type { OnnxValue } from './model/onnx/encode.ts';
+export { type OnnxModel, type OnnxOptions, writeOnnx } from './model/onnx/onnx.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
 export type { WeightSource } from './model/weight-streams.ts';

@@ -127,6 +127,7 @@ describe('help', () => {
     'lr-find',
     'tune',
     'tune status',
+    'export',
     'report',
     'runs',
     'compare',

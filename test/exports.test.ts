@@ -70,6 +70,10 @@ const takers: Readonly<Record<string, () => unknown>> = {
   compile: () => library.compile(network, wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
   openModel: () => library.openModel('a', wrong),
+  writeOnnx: async () =>
+    library.writeOnnx({ ...(await compiled).info, weights: await (await compiled).weights() }, wrong),
+  exportOnnx: async () => library.exportOnnx(await compiled, join(folder, 'a.onnx'), wrong),
+  saveWeights: async () => library.saveWeights(await compiled, join(folder, 'a.safetensors'), wrong),
   fit: () => library.fit(wrong),
   trainer: () => library.trainer(wrong),
   findLearningRate: () => library.findLearningRate(wrong),
@@ -138,7 +142,6 @@ const others: readonly string[] = [
   'toCheckpoint',
   'readMetrics',
   'openWeights',
-  'saveWeights',
   'loadWeights',
   'fitOptionsOf',
   'accuracyLine',

@@ -2,13 +2,13 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { infoOf } from '../../src/model/info.ts';
 import type { Network } from '../../src/model/layer.ts';
 import { buildNetwork } from '../../src/model/network.ts';
-import { headerOf, readHeader } from '../../src/model/safetensors.ts';
 import { writeWeights } from '../../src/model/weight-files.ts';
+import { exportOnnx } from '../../src/runs/export-onnx.ts';
 import { formulaDataset, formulaWeights, vggOf } from '../../test/vgg-formula.ts';
 import { fileNames, side } from './job.ts';
-import { onnxModel } from './onnx.ts';
 
 export const vgg16Network = (): Network => buildNetwork(vggOf('D', { dropout: 0.5 }), [3, side, side]);
 
@@ -23,12 +23,10 @@ export async function writeVgg16Files(images: number): Promise<Vgg16Files> {
   try {
     const network = vgg16Network();
     const weights = formulaWeights(network);
-    const start = headerOf(weights.shapes, {});
-    const header = readHeader(start, start.length + 4 * network.parameterCount);
     const { pixels, labels } = formulaDataset(images, side);
     await Promise.all([
       writeWeights(join(folder, fileNames.weights), weights),
-      writeFile(join(folder, fileNames.onnx), onnxModel(network, header, fileNames.weights)),
+      exportOnnx({ ...infoOf(network, {}), weights }, join(folder, fileNames.onnx)),
       writeFile(join(folder, fileNames.pixels), pixels),
       writeFile(join(folder, fileNames.labels), labels),
     ]);

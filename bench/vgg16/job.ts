@@ -48,6 +48,7 @@ export const side = 224;
 export const fileNames = {
   /** 553 MB. */
   weights: 'vgg16.safetensors',
+  /** The same weights. */
   onnx: 'vgg16.onnx',
   /** Bytes, [N, 3, 224, 224]. */
   pixels: 'pixels.bin',

@@ -33,10 +33,7 @@ await serveJob(async (options: JobOptions & { readonly package: 'onnxruntime-nod
   const web = options.package === 'onnxruntime-web';
   if (web) env.wasm.numThreads = threads;
   const session = web
-    ? await InferenceSession.create(path, {
-        executionProviders: ['wasm'],
-        externalData: [{ path: fileNames.weights, data: join(folder, fileNames.weights) }],
-      })
+    ? await InferenceSession.create(path, { executionProviders: ['wasm'] })
     : await InferenceSession.create(path, { intraOpNumThreads: threads });
   const pixels = (await readFile(join(folder, fileNames.pixels))).subarray(0, batch * 3 * side * side);
   const images = new Tensor(

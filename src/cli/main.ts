@@ -27,6 +27,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
   'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),
   tune: async (interruption) => (await import('./tune.ts')).tuneCommand(interruption),
+  export: async (interruption) => (await import('./export.ts')).exportCommand(interruption),
   report: async () => (await import('./report.ts')).reportCommand(),
   runs: async () => (await import('./runs.ts')).runsCommand(),
   compare: async () => (await import('./runs.ts')).compareCommand(),

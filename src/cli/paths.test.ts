@@ -11,7 +11,7 @@ const interruption = {
   graceMilliseconds: 0,
 };
 
-const isPath = (text: string): boolean => /[<[](?:file|dir|path|run)\W/.test(text);
+const isPath = (text: string): boolean => /[<[](?:file|dir|path|run|source)\W/.test(text);
 
 /** Each path of a command and those below it, by its name. */
 function pathsOf(command: Command): readonly (readonly [string, Option | Argument])[] {
@@ -33,7 +33,14 @@ test('are found', () => {
     expect(names).toContain(name);
   for (const name of ['train --config', 'evaluate <run>', 'compare <run>', 'runs <dir>', 'status <dir>'])
     expect(names).toContain(name);
-  for (const name of ['tune --study', 'report --out', 'stats --plot', 'download --directory'])
+  for (const name of [
+    'tune --study',
+    'report --out',
+    'export <source>',
+    'export --output',
+    'stats --plot',
+    'download --directory',
+  ])
     expect(names).toContain(name);
   expect(paths.length).toBeGreaterThan(25);
 });

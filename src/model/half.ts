@@ -2,7 +2,7 @@
  * Half precision (IEEE 754 binary16) and weights packed into it, as reports embed their network. Values are rounded to
  * the nearest half, ties to even.
  */
-import { DataError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import type { Shape, Weights } from './layer.ts';
 
 /** Names and shapes of packed weights, in order. */
@@ -14,7 +14,11 @@ const bits = new Uint32Array(floats.buffer);
 /** Returns the 16 bits of the half nearest to `value`. Values that are too large become infinite. */
 export function toHalf(value: number): number {
   floats[0] = value;
-  const word = bits[0]!;
+  return halfOfBits(bits[0]!);
+}
+
+/** The same of a float32's bits. */
+function halfOfBits(word: number): number {
   const sign = (word >>> 16) & 0x8000;
   const magnitude = word & 0x7fff_ffff;
   if (magnitude > 0x7f80_0000) return sign | 0x7e00;
@@ -52,6 +56,26 @@ export function roundedToHalf(weights: Weights): Weights {
       { shape, data: data.map((v) => fromHalf(toHalf(v))) },
     ]),
   );
+}
+
+/**
+ * The values of a tensor as little-endian halves.
+ * @throws UsageError if a finite value is too large for half precision; it names the tensor.
+ */
+export function halfBytes(tensor: string, values: Float32Array): Uint8Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bytes = new Uint8Array(2 * values.length);
+  for (let i = 0; i < words.length; i++) {
+    const half = halfOfBits(words[i]!);
+    if ((half & 0x7fff) === 0x7c00 && Number.isFinite(values[i])) {
+      throw new UsageError(
+        `${tensor} has the value ${values[i]}, and half precision holds at most 65504; store the weights in single precision`,
+      );
+    }
+    bytes[2 * i] = half & 0xff;
+    bytes[2 * i + 1] = half >>> 8;
+  }
+  return bytes;
 }
 
 /** Packs weights as little-endian halves, one tensor after another. */

@@ -62,19 +62,20 @@ export function writeSafetensors(
 }
 
 /**
- * Encodes everything before the values: `bytesOf` each tensor follow, in this order.
+ * Encodes everything before the values: `bytesOf` each tensor follow, in this order, or its `halfBytes`.
  * @throws UsageError for anything `readHeader` would reject.
  */
 export function headerOf(
   shapes: ReadonlyMap<string, Shape>,
   metadata: Readonly<Record<string, string>>,
+  dtype: 'F32' | 'F16' = 'F32',
 ): Uint8Array<ArrayBuffer> {
   const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [['__metadata__', metadata]] : [];
   let end = 0;
   for (const [name, shape] of shapes) {
     const begin = end;
-    end += sizeOf(shape) * bytesPerValue.F32;
-    entries.push([name, { dtype: 'F32', shape, data_offsets: [begin, end] }]);
+    end += sizeOf(shape) * bytesPerValue[dtype];
+    entries.push([name, { dtype, shape, data_offsets: [begin, end] }]);
   }
   // Pads the JSON with spaces so that the values start at a multiple of 8 bytes, like the official writer.
   // Built as text because an object would put names such as `7` first.

@@ -13,6 +13,7 @@ import { DataError, VggError } from '../errors.ts';
 import { cannotRead, openParts } from '../files/files.ts';
 import type { PartReader, PartWriter } from '../files/parts.ts';
 import { parseJson } from '../json.ts';
+import { halfBytes } from './half.ts';
 import type { Shape } from './layer.ts';
 import { type Strided, StridedReader } from './pth/strided.ts';
 import {
@@ -124,11 +125,15 @@ export function tensorsAt(
   };
 }
 
-/** Writes a file: its header, then the values of `source` in the header's order. Fills in a checkpoint's checksum. */
+/**
+ * Writes a file: its header, then the values of `source` in the header's order, which says whether they are halves.
+ * Fills in a checkpoint's checksum.
+ */
 export async function appendTensors(
   file: PartWriter,
   header: Uint8Array,
   source: WeightSource,
+  half = false,
 ): Promise<void> {
   const hasChecksum = front.equals(header.subarray(8, checksumAt));
   let sum = 0;
@@ -137,7 +142,9 @@ export async function appendTensors(
     await file.append(bytes);
   };
   await append(header);
-  await copyAll(source, { write: (_, values) => append(bytesOf(values)) });
+  await copyAll(source, {
+    write: (name, values) => append(half ? halfBytes(name, values) : bytesOf(values)),
+  });
   if (hasChecksum) await file.overwrite(Buffer.from(digitsOf(sum)), checksumAt);
 }
 

@@ -26,22 +26,29 @@ import {
 import { type FittingTensors, fittingTensors, withHeadOf } from './weight-names.ts';
 import { sourceOf, type WeightSource } from './weight-streams.ts';
 
+export interface SaveOptions {
+  /** Stores half precision (F16), in half the space; false by default. */
+  readonly half?: boolean;
+}
+
 /**
  * Writes a safetensors file. A source is read by parts.
- * @throws UsageError if `path` cannot be written.
+ * @throws UsageError if `path` cannot be written, or half precision cannot hold a value.
  */
 export async function writeWeights(
   path: string,
   weights: Weights | WeightSource,
   info?: ModelInfo,
+  { half = false }: SaveOptions = {},
 ): Promise<void> {
   checkPath('writeWeights: the file', path);
   const source = sourceOf(weights);
-  const header = headerOf(source.shapes, info ? { [infoKey]: formatInfo(info) } : {});
+  const header = headerOf(source.shapes, info ? { [infoKey]: formatInfo(info) } : {}, half ? 'F16' : 'F32');
   try {
-    await writeParts(path, (file) => appendTensors(file, header, source));
+    await writeParts(path, (file) => appendTensors(file, header, source, half));
   } catch (error) {
-    if (!(error instanceof VggError) || error instanceof DataError) throw error;
+    if (!(error instanceof VggError) || error instanceof DataError || error instanceof UsageError)
+      throw error;
     const cause = error.cause ?? error;
     throw new UsageError(`cannot save weights to ${path}: ${reason(cause)}`, { cause });
   }

@@ -66,6 +66,15 @@ export const cancelable = (source: WeightSource, signal: AbortSignal | undefined
   },
 });
 
+/** The same tensors; `onRead` is told of the values that were read. */
+export const watched = (source: WeightSource, onRead: (count: number) => void): WeightSource => ({
+  shapes: source.shapes,
+  read: async (name, from, into) => {
+    await source.read(name, from, into);
+    onRead(into.length);
+  },
+});
+
 /** The tensors of two sources, which have different names. */
 export function joined(first: WeightSource, second: WeightSource): WeightSource {
   return {

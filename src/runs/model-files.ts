@@ -1,17 +1,22 @@
 /** A model's weights in files (Node only). */
+import { UsageError } from '../errors.ts';
 import type { ModelInfo } from '../model/info.ts';
-import { openWeights, writeWeights } from '../model/weight-files.ts';
-import { checkArgument } from '../options.ts';
+import { openWeights, type SaveOptions, writeWeights } from '../model/weight-files.ts';
+import { checkArgument, checkOptions, shown } from '../options.ts';
 import type { Model } from '../train/model.ts';
 
 /**
  * Writes a model's weights as safetensors, with `model.info` in the metadata.
- * @throws UsageError if `path` cannot be written.
+ * @throws UsageError if `path` cannot be written, or half precision cannot hold a value.
  */
-export async function saveWeights(model: Model, path: string): Promise<void> {
+export async function saveWeights(model: Model, path: string, options: SaveOptions = {}): Promise<void> {
   checkModel('saveWeights', model);
+  checkOptions<SaveOptions>('saveWeights', options, { half: 'optional' });
+  const { half = false } = options;
+  if (typeof half !== 'boolean')
+    throw new UsageError(`saveWeights: half ${shown(half)} is not true or false`);
   const { info } = model;
-  await model.readWeights((weights) => writeWeights(path, weights, info));
+  await model.readWeights((weights) => writeWeights(path, weights, info, { half }));
 }
 
 /**

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { cannotWrite, openAppend } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { encodePng, type Raster } from '../images/png.ts';
+import { bytes, double, float, integer, joinBytes, text } from '../protobuf.ts';
 
 export interface EventWriter {
   /** The file being written. */
@@ -59,7 +60,7 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
     await file.append(bytes);
   };
   add(text(3, 'brain.Event:2'));
-  if (startStep !== undefined) add(integer(2, startStep), bytes(7, integer(1, sessionStart)));
+  if (startStep !== undefined) add(...atStep(startStep), bytes(7, integer(1, sessionStart)));
   try {
     await flush();
   } catch (error) {
@@ -72,14 +73,14 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
       const entries = Object.entries(values).map(([tag, value]) => {
         return bytes(1, message(text(1, tag), float(2, value)));
       });
-      if (entries.length > 0) add(integer(2, step), bytes(5, message(...entries)));
+      if (entries.length > 0) add(...atStep(step), bytes(5, message(...entries)));
     },
     image: (step, tag, raster) => {
       const { width, height, channels } = raster;
       // Image.colorspace is the number of channels.
       const size = [integer(1, height), integer(2, width), integer(3, channels)];
       const image = message(...size, bytes(4, encodePng(raster)));
-      add(integer(2, step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
+      add(...atStep(step), bytes(5, bytes(1, message(text(1, tag), bytes(4, image)))));
     },
     flush,
     close: async () => {
@@ -91,6 +92,12 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
     },
   };
 }
+
+/** An event's step. 0 is protobuf's default value and is left out. */
+const atStep = (step: number): readonly Uint8Array[] => (step === 0 ? [] : [integer(2, step)]);
+
+/** The fields of a message. */
+const message = (...fields: readonly Uint8Array[]): Uint8Array => joinBytes(fields);
 
 /** SessionLog.START. */
 const sessionStart = 1;
@@ -118,35 +125,4 @@ function maskedCrc(data: Uint8Array): number {
   crc = ~crc;
   // Rotated and shifted, as a checksum of data that holds its own checksum would be weak.
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-// Protobuf's wire format: a field is its number and wire type, then its value.
-const message = (...fields: readonly Uint8Array[]): Uint8Array => Buffer.concat(fields);
-const key = (field: number, wireType: number): Uint8Array => Uint8Array.of((field << 3) | wireType);
-const text = (field: number, value: string): Uint8Array => bytes(field, Buffer.from(value));
-/** 0 is protobuf's default value and is left out. */
-const integer = (field: number, value: number): Uint8Array =>
-  value === 0 ? message() : message(key(field, 0), varint(value));
-const bytes = (field: number, value: Uint8Array): Uint8Array =>
-  message(key(field, 2), varint(value.length), value);
-
-function double(field: number, value: number): Uint8Array {
-  const out = Buffer.alloc(8);
-  out.writeDoubleLE(value);
-  return message(key(field, 1), out);
-}
-
-function float(field: number, value: number): Uint8Array {
-  const out = Buffer.alloc(4);
-  out.writeFloatLE(value);
-  return message(key(field, 5), out);
-}
-
-/** Seven bits per byte, lowest first; `value` is a whole number ≥ 0. */
-function varint(value: number): Uint8Array {
-  const out: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return Uint8Array.from([...out, rest]);
-    out.push((rest % 128) | 128);
-  }
 }
