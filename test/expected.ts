@@ -203,6 +203,16 @@ function drawDecided(network: Network, labels: readonly number[], seed: number):
   );
 }
 
+/** The first random images and weights, from `seed` on, whose decisions in inference have the margin. */
+export function drawInference(network: Network, count: number, seed: number): Omit<Drawn, 'source'> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const images = randomImages(network.input, count, seed * 1000 + attempt);
+    const weights = randomWeights(network, seed * 1000 + attempt);
+    if (decisionMargin(network, weights, images, false) > margin) return { images, weights };
+  }
+  throw new Error(`${network.name}: none of 100 draws has decisions with a margin`);
+}
+
 /** Initial weights, and other values than a normalization's ones and zeros, which would hide an exchange of them. */
 function randomWeights(network: Network, seed: number): Weights {
   const source = random(seed, weightStream);

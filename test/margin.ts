@@ -2,7 +2,7 @@
  * How sure the decisions of a network are: the smallest distance between a ReLU's input and 0, or between the largest
  * and the next smaller value of a pooling window, over the largest value of the layer before. Above rounding, all
  * devices take the same decisions and their gradients can be compared. Computed with the reference layers, in training
- * and with the draws of `gradients`.
+ * with the draws of `gradients`, or in inference.
  *
  * Exact ties count for nothing. With random weights, two values are equal in float64 only where they come from equal
  * receptive fields (areas of padding alone, values that a ReLU clamped to 0, one value seen through two windows), and a
@@ -12,14 +12,19 @@
 import type { MaxPool2dSpec, Network, Tensor, Weights } from '../src/model/layer.ts';
 import { kindOf } from '../src/model/layers/index.ts';
 
-export function decisionMargin(network: Network, weights: Weights, images: Float32Array): number {
+export function decisionMargin(
+  network: Network,
+  weights: Weights,
+  images: Float32Array,
+  training = true,
+): number {
   let value: Tensor = {
     shape: [images.length / network.input.reduce((a, b) => a * b, 1), ...network.input],
     data: Float64Array.from(images),
   };
   let smallest = Number.POSITIVE_INFINITY;
   let scale = largest(value.data);
-  for (const [layer, { spec, parameters }] of network.layers.entries()) {
+  for (const [layer, { spec, parameters, buffers }] of network.layers.entries()) {
     if (spec.kind === 'relu') {
       for (const x of value.data) if (x !== 0) smallest = Math.min(smallest, Math.abs(x) / scale);
     } else if (spec.kind === 'maxPool2d') {
@@ -29,8 +34,8 @@ export function decisionMargin(network: Network, weights: Weights, images: Float
     const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
     value = kindOf(spec).forward(spec, value, values, {
-      training: true,
-      buffers: [],
+      training,
+      buffers: buffers.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
       draws: { seed: 0, epoch: 0, layer },
       samples: Array.from({ length: value.shape[0]! }, (_, n) => n),
     });

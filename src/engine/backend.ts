@@ -136,6 +136,28 @@ export interface GivenState {
   readonly moments: Readonly<Partial<Record<MomentName, Weights | WeightSource>>>;
 }
 
+/** Values after layers of a network in evaluation, and the gradient of a function of them. Layers are indices. */
+export interface FeaturesRequest {
+  /** [N, C, H, W]. */
+  readonly images: Float32Array;
+  readonly count: number;
+  /** The layers whose values are wanted. */
+  readonly layers: readonly number[];
+  readonly backward?: {
+    /** For each layer that the function depends on: the gradient with respect to the values after it, [N, …]. */
+    readonly given: ReadonlyMap<number, Float32Array>;
+    /** The layer after which the gradient is wanted, before or one of those; −1 (the images) by default. */
+    readonly to?: number;
+  };
+}
+
+export interface FeaturesResult {
+  /** For each of `layers`, [N, …] in PyTorch's order. */
+  readonly values: readonly Float32Array[];
+  /** The gradient with respect to the images or to the values after layer `to`, [N, …]. */
+  readonly gradient?: Float32Array;
+}
+
 export const momentNames = ['firstMoment', 'secondMoment', 'momentum', 'average'] as const;
 export type MomentName = (typeof momentNames)[number];
 
@@ -163,6 +185,8 @@ export interface Session {
   gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }>;
   /** Logits [N, classes] of `images` [N, C, H, W]. */
   predict(images: Float32Array, count: number): Promise<Float32Array>;
+  /** Computes no more layers than needed. Weights do not change. */
+  features(request: FeaturesRequest): Promise<FeaturesResult>;
   /** Stops workers and frees memory; the session cannot be used afterwards. */
   close(): Promise<void>;
 }

@@ -50,6 +50,7 @@ export type Command =
       /** Receives logits [images][classes]; may be empty. */
       readonly logits: Float32Array;
     }
+  | FeaturesCommand
   /** Gradients of one batch, which `tensors('gradients')` then returns. */
   | {
       readonly kind: 'gradients';
@@ -58,6 +59,32 @@ export type Command =
       /** As in `evaluate`. */
       readonly totals: Float64Array;
     };
+
+/**
+ * Values after layers (indices) in evaluation, and a gradient with respect to values. Each layer or one before it
+ * computes: only flatten and dropout pass the images on as they are.
+ */
+export interface FeaturesCommand {
+  readonly kind: 'features';
+  readonly source: ImageSource;
+  /** Images at a time; a driver may take fewer. */
+  readonly batchSize: number;
+  readonly images: number;
+  readonly layers: readonly number[];
+  /** Receives the values after each layer, [images, …]. */
+  readonly values: readonly Float32Array[];
+  readonly backward: FeaturesBackward | undefined;
+}
+
+export interface FeaturesBackward {
+  /** Gradients with respect to the values after each of these layers, [images, …]. */
+  readonly layers: readonly number[];
+  readonly given: readonly Float32Array[];
+  /** The layer after which the gradient is wanted; −1 for the images. */
+  readonly to: number;
+  /** Receives the gradient, [images, …]. */
+  readonly gradient: Float32Array;
+}
 
 /** Tensors that a driver keeps: `weights` are parameters and buffers; the others have a tensor for each parameter. */
 export type TensorGroup = 'weights' | MomentName;

@@ -20,6 +20,8 @@ import { isIdentity } from '../model/layers/adaptive-avg-pool2d.ts';
 import { kindOf } from '../model/layers/index.ts';
 
 interface Common {
+  /** Index of the last layer that it computes. */
+  readonly last: number;
   /** The layers that it computes, in order; the first one has its parameters. */
   readonly layers: readonly NetworkLayer[];
   /** Its maps; behind a flatten, the map that is flattened. */
@@ -93,22 +95,29 @@ export type GraphNode =
   | BatchNormNode
   | DropoutNode;
 
+/** A graph of inference, without dropouts. No node absorbs what follows the layers whose values are wanted (indices). */
+export interface Inference {
+  readonly wanted: ReadonlySet<number>;
+}
+
 /** A node without what is the same for all. */
 type Own<T> = T extends GraphNode ? Omit<T, keyof Common> : never;
 
 /** Reads layers one by one, and absorbs those that follow. */
 class LayerReader {
   readonly layers: readonly NetworkLayer[];
+  readonly inference: Inference | undefined;
   next = 0;
 
-  constructor(layers: readonly NetworkLayer[]) {
+  constructor(layers: readonly NetworkLayer[], inference: Inference | undefined) {
     this.layers = layers;
+    this.inference = inference;
   }
 
-  /** Absorbs the next layer if it is of a kind. */
+  /** Absorbs the next layer if it is of a kind, unless the values before it are wanted. */
   take<K extends LayerSpec['kind']>(kind: K): Extract<LayerSpec, { kind: K }> | undefined {
     const spec = this.layers[this.next]?.spec;
-    if (spec?.kind !== kind) return undefined;
+    if (spec?.kind !== kind || this.inference?.wanted.has(this.next - 1)) return undefined;
     this.next++;
     return spec as Extract<LayerSpec, { kind: K }>;
   }
@@ -155,7 +164,9 @@ function nodeOf(layer: NetworkLayer, reader: LayerReader): Own<GraphNode> | unde
         flattened: input.length === 1,
       };
     case 'dropout':
-      return spec.probability === 0 ? undefined : { kind: 'dropout', spec, layer: reader.next - 1 };
+      return spec.probability === 0 || reader.inference
+        ? undefined
+        : { kind: 'dropout', spec, layer: reader.next - 1 };
     case 'flatten':
       return undefined;
     default:
@@ -164,8 +175,8 @@ function nodeOf(layer: NetworkLayer, reader: LayerReader): Own<GraphNode> | unde
 }
 
 /** The operations of a network, in order. */
-export function graphOf({ layers, input }: Network): readonly GraphNode[] {
-  const reader = new LayerReader(layers);
+export function graphOf({ layers, input }: Network, inference?: Inference): readonly GraphNode[] {
+  const reader = new LayerReader(layers, inference);
   const nodes: GraphNode[] = [];
   let map = input;
   while (reader.next < layers.length) {
@@ -175,7 +186,7 @@ export function graphOf({ layers, input }: Network): readonly GraphNode[] {
     const computed = layers.slice(first, reader.next);
     // Operations on single values keep the map behind a flatten.
     const output = kindOf(computed[0]!.spec).role === 'pointwise' ? map : computed.at(-1)!.output;
-    nodes.push({ ...own, layers: computed, input: map, output });
+    nodes.push({ ...own, layers: computed, last: reader.next - 1, input: map, output });
     map = output;
   }
   return nodes;

@@ -12,7 +12,14 @@ import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss
 import { sizeOf } from '../model/network.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import type { MomentName, OpenSession, OptimizerOptions } from './backend.ts';
-import type { Command, Driver, ImageSource, TensorGroup } from './driver.ts';
+import type {
+  Command,
+  Driver,
+  FeaturesBackward,
+  FeaturesCommand,
+  ImageSource,
+  TensorGroup,
+} from './driver.ts';
 import { largestEvaluation, sessionsOf } from './session.ts';
 import { type Step, stepOf, type TrainPass } from './step.ts';
 
@@ -134,6 +141,8 @@ class Reference implements Driver {
         return this.#train(command, onProgress);
       case 'evaluate':
         return this.#evaluate(command, onProgress);
+      case 'features':
+        return this.#features(command, onProgress);
       case 'gradients': {
         const { input, labels, samples } = this.#batch(command.source, 0, command.batchSize);
         const draws = { ...command.source, samples };
@@ -220,6 +229,51 @@ class Reference implements Driver {
     return batches;
   }
 
+  async #features(
+    { source, batchSize, images, layers, values, backward }: FeaturesCommand,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    let batches = 0;
+    const last = Math.max(...layers, ...(backward?.layers ?? []));
+    for (let first = 0; first < images; first += batchSize) {
+      const count = Math.min(batchSize, images - first);
+      const inputs = [this.#batch(source, first, count).input];
+      for (let i = 0; i <= last; i++) inputs.push(await this.#forwardLayer(i, inputs[i]!));
+      for (const [i, layer] of layers.entries()) {
+        const { data } = inputs[layer + 1]!;
+        values[i]!.set(data, first * (data.length / count));
+      }
+      if (backward) await this.#backwardTo(backward, inputs, first, count);
+      batches++;
+      onProgress?.(batches);
+      await eventLoop();
+      if (this.#aborted) return batches;
+    }
+    return batches;
+  }
+
+  /** The gradient of images `first` … `first + count`; `inputs` are those of the layers. */
+  async #backwardTo(
+    { layers, given, to, gradient }: FeaturesBackward,
+    inputs: readonly Tensor[],
+    first: number,
+    count: number,
+  ): Promise<void> {
+    let current: Tensor | undefined;
+    for (let i = Math.max(...layers); i >= to; i--) {
+      const { shape } = inputs[i + 1]!;
+      const size = sizeOf(shape.slice(1));
+      const data = current?.data ?? new Float64Array(count * size);
+      const own = layers.indexOf(i);
+      if (own >= 0) {
+        const part = given[own]!.subarray(first * size, (first + count) * size);
+        for (const [at, value] of part.entries()) data[at]! += value;
+      }
+      if (i === to) gradient.set(data, first * size);
+      else current = (await this.#backwardLayer(i, inputs[i]!, { shape, data })).input;
+    }
+  }
+
   /** Images `first` … `first + count` of a source. */
   #batch(
     source: ImageSource,
@@ -260,7 +314,7 @@ class Reference implements Driver {
     return joined(parts);
   }
 
-  async #backwardLayer(i: number, input: Tensor, gradient: Tensor, draws: Draws): Promise<LayerGradients> {
+  async #backwardLayer(i: number, input: Tensor, gradient: Tensor, draws?: Draws): Promise<LayerGradients> {
     const { spec } = this.#network.layers[i]!;
     const parts: Tensor[] = [];
     let parameters: readonly Float64Array[] | undefined;

@@ -14,6 +14,8 @@ import { readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts
 import type {
   BatchSource,
   EvaluateResult,
+  FeaturesRequest,
+  FeaturesResult,
   GivenState,
   MomentName,
   OpenSession,
@@ -27,6 +29,7 @@ import type {
   TrainResult,
 } from './backend.ts';
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
+import { computeFeatures } from './features.ts';
 import { updatesIn } from './step.ts';
 
 /** The most images of an evaluation batch. */
@@ -301,6 +304,12 @@ class HostSession implements Session {
       logits,
     });
     return logits.slice();
+  }
+
+  async features(request: FeaturesRequest): Promise<FeaturesResult> {
+    this.#assertUsable();
+    const source = this.#values(request.images, request.count);
+    return computeFeatures(this.#network, this.#driver, source, request, this.#options.purpose);
   }
 
   async close(): Promise<void> {

@@ -82,7 +82,7 @@ export interface LayerKind<Spec extends { readonly kind: string }> {
   /** Reference forward pass: the output for `input` [N, …]. Many layers ignore `pass`. */
   forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[], pass: LayerPass): Tensor;
   /**
-   * Reference backward pass of training: gradients of input and parameters. Recomputes what it needs from the input.
+   * Reference backward pass: gradients of input and parameters. Recomputes what it needs from the input.
    */
   backward(
     spec: Spec,

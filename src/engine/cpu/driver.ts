@@ -11,7 +11,14 @@ import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
 import { partValues, type WeightSource } from '../../model/weight-streams.ts';
 import { counted } from '../../words.ts';
 import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
-import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
+import {
+  type Command,
+  type Driver,
+  type FeaturesCommand,
+  type ImageSource,
+  imageCount,
+  type TensorGroup,
+} from '../driver.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
 import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
 import {
@@ -22,12 +29,19 @@ import {
   nativeBytes,
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
+import { featuresRequest, passesWinograd } from './plan/features.ts';
 import { readPart, type StoredTensor, storePart, wholeRows } from './plan/matrix.ts';
-import { evaluationBatchOf, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
+import { evaluationBatchOf, evaluationFloats, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
 import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
-import { type ArrayName, momentArrays, ParameterLayout, trainingArrays } from './plan/parameters.ts';
+import {
+  type ArrayName,
+  momentArrays,
+  ParameterLayout,
+  type RangeName,
+  trainingArrays,
+} from './plan/parameters.ts';
 import { type PlanRequest, planMemory } from './plan/plan.ts';
-import { cut } from './plan/timeline.ts';
+import { cut, fewImages } from './plan/timeline.ts';
 import { ruleOf } from './plan/update.ts';
 import { controlWords, setAbort } from './run/barrier.ts';
 import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
@@ -296,14 +310,35 @@ class CpuDriver implements Driver {
       case 'evaluate':
         await this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
         break;
+      case 'features':
+        return this.#features(command, source, onProgress);
       case 'gradients':
-        await this.#ensure(['gradients', 'splitGradients']);
+        await this.#ensure(['backwardWeights', 'gradients', 'splitGradients']);
         await this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
         break;
       default:
         command satisfies never;
     }
     return this.#send({ ...command, source }, onProgress);
+  }
+
+  /** Takes fewer images at a time if their maps would be large. */
+  async #features(
+    command: FeaturesCommand,
+    source: ImageSource,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    const { images } = command;
+    const request = featuresRequest(command);
+    if (passesWinograd(this.#layout.operations, request)) await this.#ensure(['backwardWeights']);
+    const fits = (batch: number): boolean => {
+      const { shared, floats } = planMemory(this.#layout, { ...request, batch });
+      return (batch <= fewImages || shared <= evaluationFloats) && 4 * floats <= this.#memory.limitBytes;
+    };
+    let batchSize = Math.min(images, command.batchSize);
+    while (batchSize > 1 && !fits(batchSize)) batchSize = Math.floor(batchSize / 2);
+    await this.#reserve(request, images, batchSize, source);
+    return this.#send({ ...command, source, batchSize }, onProgress);
   }
 
   #send(command: WorkerCommand, onProgress?: (done: number) => void): Promise<number> {
@@ -320,7 +355,7 @@ class CpuDriver implements Driver {
     this.#planFloats.clear();
     // Plans have used this memory.
     this.#floats(before.length, layout.length - before.length).fill(0);
-    if (!before.has('gradients') && layout.has('gradients')) await this.#send({ kind: 'derive' });
+    if (!before.has('backwardWeights') && layout.has('backwardWeights')) await this.#send({ kind: 'derive' });
   }
 
   abort(asked: boolean): void {
@@ -334,7 +369,7 @@ class CpuDriver implements Driver {
   /** Address of a group's parameters. */
   #startOf(group: TensorGroup): number {
     if (group === 'weights') return this.#layout.parameters.at;
-    return this.#layout.array(momentArrays[group] as Exclude<ArrayName, 'gradients'>);
+    return this.#layout.array(momentArrays[group] as RangeName);
   }
 
   #floats(from: number, length: number): Float32Array {
@@ -346,8 +381,9 @@ class CpuDriver implements Driver {
   }
 
   #buffers(): Buffer[] {
-    return [...this.#layout.normalizations].flatMap(([operation, { running }]) => {
+    return this.#layout.operations.list.flatMap((operation) => {
       if (operation.kind !== 'batchNorm') return [];
+      const { running } = this.#layout.normalizationOf(operation);
       const { places, view } = operation;
       return operation.running.map((name, i) => ({
         name,

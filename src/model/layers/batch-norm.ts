@@ -149,7 +149,7 @@ export const batchNormKind: LayerKind<BatchNormSpec> = {
 
   backward(spec, input, [weight], outputGradient, pass) {
     const { channels, count, forEach } = layoutOf(input);
-    const { mean, inverse } = normalizer(spec, input, { ...pass, training: true });
+    const { mean, inverse } = normalizer(spec, input, pass);
     const gradient = outputGradient.data;
     const normal = (c: number, at: number): number => (input.data[at]! - mean[c]!) * inverse[c]!;
     const weightGradient = new Float64Array(channels);
@@ -158,11 +158,12 @@ export const batchNormKind: LayerKind<BatchNormSpec> = {
       weightGradient[c]! += gradient[at]! * normal(c, at);
       biasGradient[c]! += gradient[at]!;
     });
-    // Removes the components that would only change the batch's mean or deviation, which normalization cancels.
+    // Removes the components that would only change the batch's mean or deviation, which normalization cancels; running
+    // ones do not depend on the input.
     const data = new Float64Array(gradient.length);
     forEach((c, at) => {
-      const free = gradient[at]! - (biasGradient[c]! + normal(c, at) * weightGradient[c]!) / count;
-      data[at] = free * inverse[c]! * (weight?.[c] ?? 1);
+      const canceled = pass.training ? (biasGradient[c]! + normal(c, at) * weightGradient[c]!) / count : 0;
+      data[at] = (gradient[at]! - canceled) * inverse[c]! * (weight?.[c] ?? 1);
     });
     return {
       input: { shape: input.shape, data },

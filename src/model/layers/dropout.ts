@@ -101,7 +101,7 @@ export const dropoutKind: LayerKind<DropoutSpec> = {
   multiplyAdds: () => 0,
   forward: (spec, input, _parameters, pass) => (pass.training ? dropValues(spec, input, pass) : input),
   backward: (spec, _input, _parameters, outputGradient, pass) => ({
-    input: dropValues(spec, outputGradient, pass),
+    input: pass.training ? dropValues(spec, outputGradient, pass) : outputGradient,
     parameters: [],
   }),
 };

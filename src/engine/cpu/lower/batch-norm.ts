@@ -72,7 +72,7 @@ export function batchNormCall(
   images: readonly number[],
 ): BatchNormCall {
   const { spec, view, places, matrix } = operation;
-  const memory = layout.normalizations.get(operation)!;
+  const memory = layout.normalizationOf(operation);
   const trains = step === 'moments' || step === 'gradients';
   return {
     host: 'batchNorm',
@@ -146,6 +146,8 @@ export function combineBatchNorm(call: BatchNormCall, floats: Float32Array): voi
       }
       case 'evaluation':
         normalizeBy(c, floats[runningMean + c]!, floats[runningVariance + c]!);
+        floats[offset + c] = 0;
+        floats[slope + c] = 0;
         break;
     }
   }
@@ -176,7 +178,7 @@ function walkMaps(
 
 /** The address of a normalization's vector. */
 const vectorAt = (operation: BatchNorm, layout: ParameterLayout, name: (typeof vectors)[number]): number =>
-  layout.normalizations.get(operation)!.vectors.at + vectors.indexOf(name) * operation.view.stored;
+  layout.normalizationOf(operation).vectors.at + vectors.indexOf(name) * operation.view.stored;
 
 /** Gathers the moments and the sums of each group of images, and combines the groups. */
 function batchBarrier(operation: BatchNorm, context: LoweringContext): BatchBarrier {
@@ -226,6 +228,8 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
       }),
     );
   const backward = (code: Code, chunk: Chunk): void => {
+    // In training, this is done before the sums.
+    if (context.inference) applyOwnRelu(code, context, chunk);
     if (!dx) return;
     walkMaps(operation, chunk, { map: x, gradient: dy!, out: dx }, (sizes) =>
       code.call('normalizeBackward', {
@@ -244,11 +248,15 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
     emit: (code: Code, image: Chunk, index: number) => void,
   ): ParallelTasks[number] => imagesOf(chunk).map((image, i) => (code) => emit(code, image, i));
   const ones = (chunk: Chunk): number[] => new Array<number>(chunk.count).fill(1);
+  const sums = (chunk: Chunk): ParallelTasks => [
+    byImage(chunk, (code, image, i) => barrier.gatherGradients(code, image, i, true)),
+    [(code) => barrier.combineGradients(code, ones(chunk))],
+  ];
   return {
     barrier,
     forward,
     forwardTasks: (chunk) => [
-      ...(context.training
+      ...(context.training && !context.inference
         ? [
             byImage(chunk, (code, image, i) => barrier.gather(code, image, i, 0)),
             [(code: Code) => barrier.combine(code, ones(chunk))],
@@ -258,12 +266,8 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
     ],
     backward,
     backwardTasks: (chunk) => ({
-      tasks: [
-        byImage(chunk, (code, image, i) => barrier.gatherGradients(code, image, i, true)),
-        [(code) => barrier.combineGradients(code, ones(chunk))],
-        ...(dx ? [byImage(chunk, backward)] : []),
-      ],
-      slots: 1,
+      tasks: [...(context.inference ? [] : sums(chunk)), ...(dx ? [byImage(chunk, backward)] : [])],
+      slots: context.inference ? 0 : 1,
     }),
   };
 }

@@ -171,7 +171,8 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
   const all: Range = { first: 0, count: features };
   const gradients = (code: Code, chunk: Chunk, slot: number, first: boolean, inputs: Range): void => {
     const out = slot + matrix.offset + inputs.first;
-    products.weightGradient(code, chunk, outputs, inputs, out, matrix.rowStride, !first);
+    if (!context.inference)
+      products.weightGradient(code, chunk, outputs, inputs, out, matrix.rowStride, !first);
     products.inputGradient(code, chunk, inputs);
   };
   const update =
@@ -188,10 +189,14 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
     ],
     backward(code, chunk, slot, first) {
       gradients(code, chunk, slot, first, all);
-      products.biasGradient(code, chunk, slot + matrix.bias, !first);
+      if (!context.inference) products.biasGradient(code, chunk, slot + matrix.bias, !first);
     },
     backwardTasks(chunk, _, slot) {
       const blocks = cut(0, features, inputBlock);
+      if (context.inference) {
+        const inputs = blocks.map((range) => (code: Code) => products.inputGradient(code, chunk, range));
+        return { tasks: [inputs], slots: 0 };
+      }
       if (update) {
         const inputs = blocks.map((range) => (code: Code) => products.inputGradient(code, chunk, range));
         return { tasks: [...(context.dx ? [inputs] : []), update(chunk)], slots: 0 };

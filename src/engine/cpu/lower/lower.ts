@@ -1,5 +1,6 @@
 /** Lowers each operation of a network to kernel calls. */
 import type { PlanBuffers } from '../plan/buffers.ts';
+import { isTapped, type Taps } from '../plan/features.ts';
 import { type Operation, readsVector } from '../plan/operations.ts';
 import type { ParameterLayout } from '../plan/parameters.ts';
 import type { Timeline } from '../plan/timeline.ts';
@@ -14,6 +15,7 @@ import { lowerLocalResponseNorm } from './local-response-norm.ts';
 import { type Lowered, type LoweringContext, marked, withClearedHalos, withOwnRelu } from './lowering.ts';
 import { lowerPool } from './pool.ts';
 import { lowerRelu } from './relu.ts';
+import { withTaps } from './taps.ts';
 
 /** A kind without an entry does not compile. */
 const lowerings: {
@@ -44,25 +46,36 @@ export interface LoweringPlan {
   readonly buffers: PlanBuffers;
   readonly worker: number;
   readonly inPlace: Rule | undefined;
+  /** Operations of the plan. */
+  readonly list: readonly Operation[];
+  /** What is copied after each of them. */
+  readonly taps: readonly Taps[] | undefined;
 }
 
 /** Lowers operation `i` of a plan. */
 export function lowerOperation(i: number, plan: LoweringPlan): Lowered {
-  const { layout, timeline, buffers, worker, inPlace } = plan;
-  const { list } = layout.operations;
+  const { layout, timeline, buffers, worker, inPlace, list, taps } = plan;
   const operation = list[i]!;
   const { maps, gradients } = buffers;
   const { segment, level } = timeline.levelOf(i);
   const [dx, dy] = [gradients[i], gradients[i + 1]];
-  /** Whether operation `k` applies the ReLU before it to the gradient that it writes. The loss does not. */
-  const masks = (k: number): boolean => k < list.length && endsInRelu(list[k - 1]);
+  const passesBack = timeline.training && i >= timeline.backwardFrom;
+  const toImages = timeline.inference && i === 0 && dx !== undefined;
+  /**
+   * Whether operation `k` applies the ReLU before it to the gradient that it writes. The loss does not, and a gradient
+   * that is copied is the one behind the ReLU.
+   */
+  const masks = (k: number): boolean =>
+    k < list.length && endsInRelu(list[k - 1]) && !isTapped(taps?.[k - 1]);
   const context: LoweringContext = {
     ...buffers.of(i),
     layout,
     worker,
     images: timeline.byTasks ? timeline.batch : segment.levels[level]!.images,
     byTasks: timeline.byTasks,
-    training: timeline.training,
+    training: passesBack,
+    inference: timeline.inference,
+    toImages,
     adjacent:
       !timeline.byTasks &&
       timeline.forwardPhase(i) === timeline.backwardPhase(i) &&
@@ -74,10 +87,14 @@ export function lowerOperation(i: number, plan: LoweringPlan): Lowered {
     dyHasHalo: !readsVector(list[i + 1]),
     masksInput: masks(i),
     masksOutput: endsInRelu(operation) && !masks(i + 1),
-    dxStays: dx !== undefined && !dx.shares && dx !== gradients[i - 1],
+    // Given gradients are added everywhere.
+    dxStays: dx !== undefined && !dx.shares && dx !== gradients[i - 1] && !isTapped(taps?.[i - 1]),
     inPlace,
   };
   // The table's entry fits the operation's kind, which TypeScript cannot see.
   const lower = lowerings[operation.kind] as (operation: Operation, context: LoweringContext) => Lowered;
-  return marked(withClearedHalos(lower(operation, context), context), i);
+  const lowered = withClearedHalos(lower(operation, context), context);
+  if (!taps) return marked(lowered, i);
+  const isLast = i === list.length - 1;
+  return marked(withTaps(lowered, context, { taps: taps[i]!, isLast, passesBack, toImages }), i);
 }

@@ -21,6 +21,8 @@ export interface LoweringContext extends OperationBuffers {
   readonly byTasks: boolean;
   /** Whether a backward pass follows. */
   readonly training: boolean;
+  /** Whether it works as in inference: with running moments, and without gradients of parameters. */
+  readonly inference: boolean;
   /** Whether the backward pass of a chunk directly follows its forward pass. */
   readonly adjacent: boolean;
   /** Input and output, and their gradients if there is a backward pass; `dx` only if needed. */
@@ -28,6 +30,8 @@ export interface LoweringContext extends OperationBuffers {
   readonly y: MapBuffer;
   readonly dx: MapBuffer | undefined;
   readonly dy: MapBuffer | undefined;
+  /** Whether `dx` is the gradient of the images, with the halo of `x`. */
+  readonly toImages: boolean;
   /** Whether `dy` has the halo that the operation's backward pass needs. */
   readonly dyHasHalo: boolean;
   /** Whether the operation applies the gradient of the ReLU before it to `dx`. */

@@ -41,7 +41,7 @@ export interface Buffers {
   readonly scratch: Arena;
   /** Input of the network, then the output of each operation. */
   readonly maps: readonly MapBuffer[];
-  /** Gradients of the maps, without the images'; empty without training. */
+  /** Gradients of the maps; the images' only if it is wanted. Empty without a backward pass. */
   readonly gradients: readonly (MapBuffer | undefined)[];
   /** Indices of the normalizations whose output is computed again for the backward pass. */
   readonly recomputed: ReadonlySet<number>;
@@ -68,18 +68,21 @@ export class PlanBuffers implements Buffers {
   readonly #list: readonly Operation[];
   readonly #timeline: Timeline;
 
-  constructor(list: readonly Operation[], input: MapShape, timeline: Timeline) {
+  /** With `logits` the last map is read after all phases. */
+  constructor(list: readonly Operation[], input: MapShape, timeline: Timeline, logits = true) {
     this.#list = list;
     this.#timeline = timeline;
-    const { training, byTasks } = timeline;
+    const { training, inference, byTasks } = timeline;
     const canRecompute = (i: number): boolean => i + 1 < list.length && !timeline.isBarrier(i + 1);
     this.recomputed = new Set(
       list.flatMap(({ kind }, i) =>
-        training && !byTasks && kind === 'batchNorm' && canRecompute(i) ? [i] : [],
+        training && !inference && !byTasks && kind === 'batchNorm' && canRecompute(i) ? [i] : [],
       ),
     );
-    this.maps = this.#layOutMaps([input, ...list.map(({ output }) => output)]);
-    this.gradients = training ? this.#layOutGradients() : [];
+    this.maps = this.#layOutMaps([input, ...list.map(({ output }) => output)], logits);
+    // In training, the images' gradient is not wanted.
+    const first = Math.max(timeline.backwardFrom, inference ? 0 : 1);
+    this.gradients = training ? this.#layOutGradients(first) : [];
   }
 
   /** The last operation that uses map `i` of a chain of operations in place. */
@@ -89,8 +92,9 @@ export class PlanBuffers implements Buffers {
     return reader;
   }
 
-  #layOutMaps(shapes: readonly MapShape[]): MapBuffer[] {
-    const { training, length } = this.#timeline;
+  #layOutMaps(shapes: readonly MapShape[], logits: boolean): MapBuffer[] {
+    const { training, length, backwardFrom } = this.#timeline;
+    const isSplitEnd = this.#timeline.isBarrier(length - 1);
     const maps: MapBuffer[] = [];
     shapes.forEach((shape, i) => {
       if (isInPlace(this.#list[i - 1], training)) {
@@ -100,35 +104,45 @@ export class PlanBuffers implements Buffers {
       const reader = this.#readerOf(i);
       const halo = inputHalo(this.#list[reader]);
       if (this.recomputed.has(i - 1)) maps.push(this.#recomputedMap(i, shape, halo));
-      // Logits are read after all phases.
-      else if (reader === length) maps.push(this.#batchMap(shape, halo, this.#phaseOf(i - 1), Infinity));
-      else maps.push(this.#map(shape, halo, Math.max(0, i - 1), training ? 'backward' : reader, i === 0));
+      // Logits are read after all phases, and a split layer's output by other workers.
+      else if (reader === length && (logits || isSplitEnd))
+        maps.push(this.#batchMap(shape, halo, this.#phaseOf(i - 1), Infinity));
+      else {
+        const last = training && i >= backwardFrom ? 'backward' : Math.min(reader, length - 1);
+        maps.push(this.#map(shape, halo, Math.max(0, i - 1), last, i === 0));
+      }
     });
     return maps;
   }
 
-  #layOutGradients(): (MapBuffer | undefined)[] {
+  /** Gradients of map `first` and all behind it. */
+  #layOutGradients(first: number): (MapBuffer | undefined)[] {
     const list = this.#list;
     const { length } = this.#timeline;
-    const gradients: (MapBuffer | undefined)[] = [undefined];
+    const gradients: (MapBuffer | undefined)[] = [];
     /** The operation that reads a gradient last, in a chain of normalizations that write over it. */
     const lastReader = (i: number): number => {
       let reader = i - 1;
       while (writesOver(list, reader)) reader--;
       return reader;
     };
-    for (let i = length; i >= 1; i--) {
+    for (let i = length; i >= first; i--) {
       if (i < length && writesOver(list, i)) {
         gradients[i] = gradients[i + 1];
         continue;
       }
-      const producer = list[i - 1]!;
+      const { shape } = this.maps[i]!;
+      if (i === 0) {
+        // With the padding of the images, to which a convolution scatters.
+        gradients[0] = this.#gradientMap(shape, inputHalo(list[0]), 0, 0);
+        continue;
+      }
       // A chain that is written over ends in the gradient of its first operation's input.
       const reader = lastReader(i);
       const last = list[reader]!;
       const needsHalo = last.kind === 'convolution' && !last.pool && !readsVector(list[reader + 1]);
       const halo = needsHalo ? convolutionGradientHalo(last, reader > 0) : noHalo;
-      gradients[i] = this.#gradientMap(producer.output, halo, i, reader);
+      gradients[i] = this.#gradientMap(shape, halo, i, reader);
     }
     return gradients;
   }
@@ -180,8 +194,9 @@ export class PlanBuffers implements Buffers {
     const isLast = i === length;
     const from = isLast ? this.#lossPhase() : backwardPhase(i);
     const to = backwardPhase(reader);
-    if (byTasks || from !== to) return this.#batchMap(shape, halo, from, to, isLast);
-    const { segment, level } = levelOf(i - 1);
+    const byOutputs = i === 0 && this.#timeline.isBarrier(0);
+    if (byTasks || byOutputs || from !== to) return this.#batchMap(shape, halo, from, to, isLast);
+    const { segment, level } = levelOf(Math.max(0, i - 1));
     const held = isLast ? segment.levels.length - 1 : levelOf(i).level;
     const end = held > level ? Math.min(...segment.operations) : reader;
     const lifetime = { from: backwardTime(this.#timeline, i), to: backwardTime(this.#timeline, end) };
@@ -233,7 +248,8 @@ export class PlanBuffers implements Buffers {
 
   of(i: number): OperationBuffers {
     const timeline = this.#timeline;
-    const { training, byTasks } = timeline;
+    const { byTasks } = timeline;
+    const training = timeline.training && i >= timeline.backwardFrom;
     const { segment } = timeline.levelOf(i);
     const [forward, backward] = [i, backwardTime(timeline, i)];
     const at = (time: number): Lifetime => ({ from: time, to: time });

@@ -2,6 +2,7 @@
 import { type KernelName, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { BatchNormCall } from '../lower/batch-norm.ts';
 import type { DropoutCall } from '../lower/dropout.ts';
+import type { TapCall } from '../lower/taps.ts';
 
 /** One instruction: a kernel and its arguments as the kernel takes them. */
 export interface Call {
@@ -37,7 +38,7 @@ export interface LossCall {
   readonly gradientPlaces: Int32Array;
 }
 
-export type HostCall = LoadImagesCall | LossCall | DropoutCall | BatchNormCall;
+export type HostCall = LoadImagesCall | LossCall | DropoutCall | BatchNormCall | TapCall;
 
 export type Instruction = Call | HostCall;
 

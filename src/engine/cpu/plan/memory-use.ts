@@ -65,7 +65,7 @@ export function largestBatchWithin(layout: ParameterLayout, work: Work, bytes: n
 }
 
 /** Floats of maps for which an evaluation batch is made smaller: 256 MiB. */
-const evaluationFloats = 2 ** 26;
+export const evaluationFloats: number = 2 ** 26;
 
 /** Images of an evaluation batch: all that a pass takes at most, unless their shared maps are large. */
 export function evaluationBatchOf(layout: ParameterLayout): number {

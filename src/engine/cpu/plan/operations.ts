@@ -212,6 +212,39 @@ export function planOperations(
   return { network, predictsOnly, input, cacheFloats, ...placed(list, predictsOnly) };
 }
 
+/**
+ * The operations of inference on the same parameters: none absorbs what follows the layers that are wanted (indices), and
+ * none is behind the last of them. Gradients are those of inputs only.
+ */
+export function inferenceOperations(whole: Operations, wanted: readonly number[]): Operations {
+  const { network, input, cacheFloats } = whole;
+  // Only parameters make a name unique, and only within a kind.
+  const keyOf = ({ kind, layers }: Operation): string => `${kind} ${layers[0]}`;
+  const originals = new Map(whole.list.map((operation) => [keyOf(operation), operation]));
+  const last = Math.max(...wanted);
+  const list: Operation[] = [];
+  for (const node of graphOf(network, { wanted: new Set(wanted) })) {
+    if (node.last - node.layers.length + 1 > last) break;
+    const operation = operationOf(node, list.at(-1)?.output ?? input, cacheFloats);
+    list.push(withParameters(operation, originals.get(keyOf(operation)), list.length === 0));
+  }
+  return { ...whole, list };
+}
+
+/** An operation of inference with the matrix of the original, which has the same parameters. */
+function withParameters(operation: Operation, original: Operation | undefined, isFirst: boolean): Operation {
+  if (operation.kind === 'convolution' && original?.kind === 'convolution') {
+    const { matrix, forward, scheme } = original;
+    const backward = !isFirst && original.backward === 'winograd' ? 'winograd' : 'im2col';
+    return { ...operation, matrix, forward, scheme, backward };
+  }
+  if (operation.kind === 'linear' && original?.kind === 'linear')
+    return { ...operation, matrix: original.matrix };
+  if (operation.kind === 'batchNorm' && original?.kind === 'batchNorm')
+    return { ...operation, matrix: original.matrix };
+  return operation;
+}
+
 /** Gives each matrix its address among the parameters. */
 function placed(
   list: readonly Operation[],

@@ -20,7 +20,9 @@ import { squareCount } from './update.ts';
 
 /** Arrays that only some sessions need. */
 export const arrayNames = [
-  /** Gradient slots, gradients of batch normalizations, and matrices for gradients. */
+  /** Matrices derived from convolutions' weights for the gradients of their inputs. */
+  'backwardWeights',
+  /** Gradient slots, and gradients of batch normalizations. */
   'gradients',
   /** Whole gradients of split layers; without them each part is used up at once. */
   'splitGradients',
@@ -35,6 +37,9 @@ export const arrayNames = [
 ] as const;
 export type ArrayName = (typeof arrayNames)[number];
 
+/** Those that are one range of floats. */
+export type RangeName = Exclude<ArrayName, 'gradients' | 'backwardWeights'>;
+
 /** The array of each moment. */
 export const momentArrays: Readonly<Record<MomentName, ArrayName>> = {
   firstMoment: 'firstMoments',
@@ -48,6 +53,7 @@ export function trainingArrays(optimizer: Pick<OptimizerOptions, 'kind'>, option
   const { accumulate = 1, averageDecay = 0, clipNorm = 0 } = options;
   return arrayNames.filter((name) => {
     switch (name) {
+      case 'backwardWeights':
       case 'gradients':
       case 'firstMoments':
         return true;
@@ -89,10 +95,9 @@ export class ParameterLayout {
   /** Bytes before it, which are not used. */
   readonly start: number;
   readonly parameters: Place;
-  /** For each convolution: matrices derived from its weights. */
-  readonly derived: ReadonlyMap<Operation, ConvolutionWeights>;
-  /** For each batch normalization. */
-  readonly normalizations: ReadonlyMap<Operation, BatchNormMemory>;
+  /** By the name of the convolution or normalization: other plans have other operations for them. */
+  readonly #derived: ReadonlyMap<string, ConvolutionWeights>;
+  readonly #normalizations: ReadonlyMap<string, BatchNormMemory>;
   /** Sums that groups of images gather for the current normalization, `partStride` floats for each. */
   readonly partStride: number;
   /** Floats of it, in total and by category (`MemoryUse`). */
@@ -126,9 +131,9 @@ export class ParameterLayout {
     const convolutions = list.filter((operation) => operation.kind === 'convolution');
     const normalizations = list.filter((operation) => operation.kind === 'batchNorm');
     const forward = convolutions.map((operation) => forwardWeights(operation, region));
-    this.normalizations = new Map(
+    this.#normalizations = new Map(
       normalizations.map((operation) => [
-        operation,
+        operation.layers[0]!,
         {
           vectors: region.allocate(vectorFloats(operation)),
           running: region.allocate(runningFloats(operation)),
@@ -141,29 +146,39 @@ export class ParameterLayout {
     const backward: (PanelMatrix | undefined)[] = [];
     for (const name of arrays) {
       const before = region.length;
-      if (name !== 'gradients') {
+      if (name === 'backwardWeights') {
+        for (const operation of convolutions) {
+          backward.push(operation === list[0] ? undefined : backwardWeights(operation, region));
+        }
+      } else if (name === 'gradients') {
+        const { slotLength, normalizationLength } = operations;
+        const slots = Math.max(slotCount(largestBatch, slotLength), taskParts(slotLength));
+        this.#slots = region.allocate(slots * slotLength);
+        this.#normalizationGradients = region.allocate(normalizationLength);
+        this.#parts = region.allocate(Math.max(slots, chunkImages) * this.partStride);
+      } else {
         this.#arrays.set(name, region.allocate(this.#floatsOf(name)));
-        if (name === 'splitGradients') gradients += region.length - before;
-        continue;
-      }
-      const { slotLength, normalizationLength } = operations;
-      const slots = Math.max(slotCount(largestBatch, slotLength), taskParts(slotLength));
-      this.#slots = region.allocate(slots * slotLength);
-      this.#normalizationGradients = region.allocate(normalizationLength);
-      this.#parts = region.allocate(Math.max(slots, chunkImages) * this.partStride);
-      for (const operation of convolutions) {
-        backward.push(operation === list[0] ? undefined : backwardWeights(operation, region));
+        if (name !== 'splitGradients') continue;
       }
       gradients += region.length - before;
     }
-    this.derived = new Map(
-      convolutions.map((operation, i) => [operation, { forward: forward[i]!, backward: backward[i] }]),
+    this.#derived = new Map(
+      convolutions.map(({ layers }, i) => [layers[0]!, { forward: forward[i]!, backward: backward[i] }]),
     );
     this.length = region.base + region.length;
     this.sizes = { weights, gradients, optimizer: this.length - weights - gradients };
   }
 
-  #floatsOf(name: Exclude<ArrayName, 'gradients'>): number {
+  /** Matrices derived from a convolution's weights. */
+  derivedOf({ layers }: Operation): ConvolutionWeights | undefined {
+    return this.#derived.get(layers[0]!);
+  }
+
+  normalizationOf({ layers }: Operation): BatchNormMemory {
+    return this.#normalizations.get(layers[0]!)!;
+  }
+
+  #floatsOf(name: RangeName): number {
     const { parameterLength, slotLength, normalizationLength } = this.operations;
     switch (name) {
       case 'splitGradients':
@@ -185,7 +200,7 @@ export class ParameterLayout {
   }
 
   /** Address of an array. It must have been allocated. */
-  array(name: Exclude<ArrayName, 'gradients'>): number {
+  array(name: RangeName): number {
     return required(this.#arrays.get(name), name).at;
   }
 

@@ -249,6 +249,7 @@ test('predicted memory is allocated memory, to the byte', async () => {
   await session.gradients(images, new Array<number>(9).fill(0));
   await session.close();
   const layout = new ParameterLayout(planOperations(narrow, await cacheSize()), 9, 1, [
+    'backwardWeights',
     'gradients',
     'splitGradients',
   ]);

@@ -15,6 +15,7 @@ import { lowerOperation } from '../lower/lower.ts';
 import { type BatchBarrier, clearHalo, type Lowered, type ParallelTasks } from '../lower/lowering.ts';
 import { PlanBuffers } from './buffers.ts';
 import { type Code, type Emit, emit, type Instruction } from './code.ts';
+import { type FeaturesPlan, featuresOperations } from './features.ts';
 import { type Chunk, flattened, imagesOf, type MapBuffer } from './maps.ts';
 import { isSplit, type Operation, onWholeBatch } from './operations.ts';
 import { type ParameterLayout, slotCount, taskParts } from './parameters.ts';
@@ -29,12 +30,13 @@ import {
 } from './timeline.ts';
 import { type Phase, type Rule, reduceAll, type Update, updatePhases } from './update.ts';
 
-export type PlanMode = 'train' | 'evaluate';
+export type PlanMode = 'train' | 'evaluate' | 'features';
 
 export interface PlanRequest {
   readonly batch: number;
-  /** Evaluation has no backward pass. */
+  /** Evaluation has no backward pass, and a plan for features only if gradients are given. */
   readonly mode: PlanMode;
+  readonly features?: FeaturesPlan | undefined;
   /** The rule that split layers apply in their backward pass (`ruleInPlace`). */
   readonly inPlace?: Rule | undefined;
 }
@@ -75,6 +77,7 @@ export function groupSizesOf(batch: number, groups: number): number[] {
 
 /** The memory of a plan, and the operations that will emit its code. */
 interface LaidOut {
+  readonly list: readonly Operation[];
   readonly timeline: Timeline;
   readonly buffers: PlanBuffers;
   readonly lowered: readonly Lowered[];
@@ -85,22 +88,33 @@ interface LaidOut {
   readonly memoryFloats: number;
 }
 
-function layOut(layout: ParameterLayout, { batch, mode, inPlace }: PlanRequest, worker: number): LaidOut {
-  const { operations, threads } = layout;
-  const { list, input } = operations;
-  const timeline = timelineOf(list, batch, mode === 'train');
-  const buffers = new PlanBuffers(list, input, timeline);
+function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): LaidOut {
+  const { batch, mode, inPlace, features } = request;
+  const { threads } = layout;
+  const own = features && featuresOperations(layout.operations, features);
+  const { list, input } = own?.operations ?? layout.operations;
+  const training = mode === 'train' || (features?.given.length ?? 0) > 0;
+  const timeline = timelineOf(list, batch, training, own?.backwardFrom);
+  const buffers = new PlanBuffers(list, input, timeline, !features);
   const barriers = new Map<number, BatchBarrier>();
   const lowered = list.map((_, i) => {
-    const operation = lowerOperation(i, { layout, timeline, buffers, worker, inPlace });
-    if (operation.barrier && timeline.training) barriers.set(i, operation.barrier);
+    const operation = lowerOperation(i, {
+      layout,
+      timeline,
+      buffers,
+      worker,
+      inPlace,
+      list,
+      taps: own?.taps,
+    });
+    if (operation.barrier && !timeline.inference) barriers.set(i, operation.barrier);
     return operation;
   });
   const [shared, scratch] = [buffers.shared.settle(), buffers.scratch.settle()];
   buffers.shared.base = layout.length;
   buffers.scratch.base = layout.length + shared + worker * scratch;
   const memoryFloats = layout.length + shared + threads * scratch;
-  return { timeline, buffers, lowered, barriers, shared, scratch, memoryFloats };
+  return { list, timeline, buffers, lowered, barriers, shared, scratch, memoryFloats };
 }
 
 /** The memory of a plan, in floats. */
@@ -122,7 +136,7 @@ export function planMemory(layout: ParameterLayout, request: PlanRequest): PlanM
 export function compilePlan(layout: ParameterLayout, request: PlanRequest, worker: number): Plan {
   const laidOut = layOut(layout, request, worker);
   const { timeline, buffers } = laidOut;
-  const compiler = new PhaseCompiler(layout, request.batch, laidOut);
+  const compiler = new PhaseCompiler(layout, request.batch, laidOut, request.features !== undefined);
   const phases = compiler.phases();
   const { usedSlots } = compiler;
   return {
@@ -136,7 +150,7 @@ export function compilePlan(layout: ParameterLayout, request: PlanRequest, worke
         ...rest,
       ];
     },
-    reduce: timeline.training ? emit(reduceAll(layout, usedSlots)) : [],
+    reduce: timeline.training && !timeline.inference ? emit(reduceAll(layout, usedSlots)) : [],
     memoryFloats: laidOut.memoryFloats,
     workspace: layout.length,
     logits: buffers.maps.at(-1)!,
@@ -150,27 +164,30 @@ class PhaseCompiler {
   readonly #laidOut: LaidOut;
   readonly #all: Chunk;
   readonly #parts: number;
+  readonly #hasLoss: boolean;
   readonly #groupSizes: readonly number[];
   readonly #phases: Phase[] = [];
   /** Number of slots that hold a part of each operation's gradient. */
   usedSlots: readonly number[];
 
-  constructor(layout: ParameterLayout, batch: number, laidOut: LaidOut) {
-    const { list, slotLength } = layout.operations;
+  constructor(layout: ParameterLayout, batch: number, laidOut: LaidOut, hasTaps: boolean) {
+    const { slotLength } = layout.operations;
+    const { list } = laidOut;
     this.#layout = layout;
+    this.#hasLoss = !hasTaps;
     this.#list = list;
     this.#laidOut = laidOut;
     this.#all = { first: 0, count: batch, starts: [] };
     this.#parts = taskParts(slotLength);
     const slots = slotCount(batch, slotLength);
     this.usedSlots = list.map(() => slots);
-    const { training } = laidOut.timeline;
-    this.#groupSizes = groupSizesOf(batch, training ? slots : evaluationGroups(batch));
+    const { inference } = laidOut.timeline;
+    this.#groupSizes = groupSizesOf(batch, inference ? evaluationGroups(batch) : slots);
   }
 
   phases(): readonly Phase[] {
-    const { training, byTasks, segments, cuts } = this.#laidOut.timeline;
-    if (!training) this.#push([this.forNormalizations('evaluation', [])]);
+    const { training, inference, byTasks, segments, cuts } = this.#laidOut.timeline;
+    if (inference) this.#push([this.forNormalizations('evaluation', [])]);
     if (byTasks) this.#pushTasks();
     else {
       segments.forEach((segment, s) => {
@@ -211,7 +228,7 @@ class PhaseCompiler {
     const { timeline, lowered } = this.#laidOut;
     this.#pushSets([imagesOf(this.#all).map((image) => (code) => this.#loadImages(code, image))]);
     for (const operation of lowered) this.#pushSets(operation.forwardTasks(this.#all, this.#parts));
-    this.#push([[emit((code) => this.#loss(code, this.#all))]], { computesLoss: true });
+    if (this.#hasLoss) this.#push([[emit((code) => this.#loss(code, this.#all))]], { computesLoss: true });
     if (!timeline.training) return;
     const backward = this.#list.map((operation, i) =>
       lowered[i]!.backwardTasks(this.#all, this.#parts, this.#slotOf(operation)),
@@ -268,7 +285,7 @@ class PhaseCompiler {
         if (behind !== undefined) {
           barriers.get(behind)!.gather(code, chunk, group, chunk.first - groupStart);
         }
-        if (isLast) this.#loss(code, chunk);
+        if (isLast && this.#hasLoss) this.#loss(code, chunk);
         if (backwardToo) this.#backward(code, segment, chunk, group, groupStart);
       },
       (code, group) => {
@@ -280,7 +297,7 @@ class PhaseCompiler {
           barriers.get(before)!.combineGradients(code, this.#groupSizes);
         }
       },
-      isLast,
+      isLast && this.#hasLoss,
     );
   }
 
@@ -318,7 +335,7 @@ class PhaseCompiler {
   #backward(code: Code, segment: Segment, chunk: Chunk, group: number, groupStart: number): void {
     const { lowered, barriers } = this.#laidOut;
     const { before, behind } = segment;
-    const slot = this.#layout.slot(group);
+    const slot = this.#slot(group);
     const isFirst = (part: Chunk): boolean => part.first === groupStart;
     if (behind !== undefined) lowered[behind]!.backward(code, chunk, slot, isFirst(chunk));
     visitBackward(segment, chunk, (i, part) => lowered[i]!.backward(code, part, slot, isFirst(part)));
@@ -326,7 +343,12 @@ class PhaseCompiler {
   }
 
   #finish(code: Code, { operations }: Segment, group: number): void {
-    for (const i of operations) this.#laidOut.lowered[i]!.finish?.(code, this.#layout.slot(group));
+    for (const i of operations) this.#laidOut.lowered[i]!.finish?.(code, this.#slot(group));
+  }
+
+  /** Address of a group's gradients of parameters; inference has none. */
+  #slot(group: number): number {
+    return this.#laidOut.timeline.inference ? 0 : this.#layout.slot(group);
   }
 
   #loadImages(code: Code, chunk: Chunk): void {

@@ -15,7 +15,7 @@ import { isSplit, type Operation } from './operations.ts';
 /** Images that go through the network together, about one slot's: small maps share a block of tiles. */
 export const chunkImages = 8;
 /** Fewer images than this are split by rows and outputs instead of by image. */
-const fewImages = 8;
+export const fewImages = 8;
 /** Floats that an operation's larger map has in a chunk of more than one image: 8 MiB. */
 const levelFloats = 2 ** 21;
 /** Floats that a chunk keeps from its forward to its backward pass, if it has more than one image: 128 MiB. */
@@ -44,7 +44,12 @@ export interface Timeline {
   readonly batch: number;
   /** Number of operations. */
   readonly length: number;
+  /** Whether a backward pass follows. */
   readonly training: boolean;
+  /** Whether operations work as in inference, also if a backward pass follows. */
+  readonly inference: boolean;
+  /** The first operation that has a backward pass, if one follows. */
+  readonly backwardFrom: number;
   /** Whether each operation is a phase of its own, divided into parallel tasks. */
   readonly byTasks: boolean;
   readonly segments: readonly Segment[];
@@ -86,12 +91,19 @@ function levelsOf(list: readonly Operation[], operations: readonly number[], kep
   return levels.length > 0 ? levels : [{ operations: [], images: most }];
 }
 
-export function timelineOf(list: readonly Operation[], batch: number, training: boolean): Timeline {
+/** `backwardFrom` is for inference: the first operation that has a backward pass, if one follows (`training`). */
+export function timelineOf(
+  list: readonly Operation[],
+  batch: number,
+  training: boolean,
+  backwardFrom?: number,
+): Timeline {
+  const inference = backwardFrom !== undefined || !training;
   const byTasks = batch < fewImages;
   const isBarrier = (i: number): boolean =>
-    isSplit(list[i]) || (training && !byTasks && list[i]!.kind === 'batchNorm');
+    isSplit(list[i]) || (!inference && !byTasks && list[i]!.kind === 'batchNorm');
   const normalizes = (i: number | undefined): number | undefined =>
-    i !== undefined && training && list[i]?.kind === 'batchNorm' ? i : undefined;
+    i !== undefined && !inference && list[i]?.kind === 'batchNorm' ? i : undefined;
   const cuts = byTasks ? [] : list.flatMap((_, i) => (isBarrier(i) ? [i] : []));
   const segments = [...cuts, list.length].map((end, s): Segment => {
     const start = s === 0 ? 0 : cuts[s - 1]! + 1;
@@ -131,6 +143,8 @@ export function timelineOf(list: readonly Operation[], batch: number, training: 
     batch,
     length,
     training,
+    inference,
+    backwardFrom: backwardFrom ?? 0,
     byTasks,
     segments,
     cuts,

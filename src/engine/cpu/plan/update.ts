@@ -189,7 +189,7 @@ export function updatePhases(
     const operation = list[index]!;
     applyRule(code, layout, worker, rule, from, length, gradientOf(range));
     if (operation.kind !== 'convolution' || !outputs) return;
-    deriveConvolution(code, operation, layout.derived.get(operation)!, layout.parameters.at, ...outputs);
+    deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
   };
   const squares = (code: Code, range: UpdateRange, item: number): void =>
     code.call('sumSquares', {
@@ -232,7 +232,7 @@ export function deriveItems(
   only?: { readonly operation: number; readonly weights: number },
 ): readonly (readonly Instruction[])[] {
   return layout.operations.list.flatMap((operation, index) => {
-    const derived = layout.derived.get(operation);
+    const derived = layout.derivedOf(operation);
     if (operation.kind !== 'convolution' || !derived || (only && only.operation !== index)) return [];
     const parameters = only ? only.weights : layout.parameters.at;
     return rangesOf(operation, index).flatMap(({ outputs }) =>

@@ -10,31 +10,25 @@ import {
 import { fillInitial, initialTensors } from '../../../model/initialize.ts';
 import { sizeOf } from '../../../model/network.ts';
 import type { OptimizerOptions } from '../../backend.ts';
-import type { Command, ImageSource } from '../../driver.ts';
+import type { Command, FeaturesCommand, ImageSource } from '../../driver.ts';
 import { type Step, stepOf, type TrainPass } from '../../step.ts';
 import type { KernelLibrary } from '../kernels/library.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
 import { combineBatchNorm } from '../lower/batch-norm.ts';
 import { type DropoutCall, drawFactors } from '../lower/dropout.ts';
 import type { Call, HostCall, Instruction } from '../plan/code.ts';
+import { featuresRequest } from '../plan/features.ts';
 import { flattened } from '../plan/maps.ts';
 import { storePart, wholeRows } from '../plan/matrix.ts';
 import { storedTensors } from '../plan/operations.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
-import { compilePlan, type Plan, type PlanMode } from '../plan/plan.ts';
+import { compilePlan, type Plan, type PlanRequest } from '../plan/plan.ts';
 import { cut } from '../plan/timeline.ts';
-import {
-  deriveItems,
-  type Phase,
-  type Rule,
-  ruleInPlace,
-  ruleOf,
-  squareCount,
-  type Update,
-} from '../plan/update.ts';
+import { deriveItems, type Phase, ruleInPlace, ruleOf, squareCount, type Update } from '../plan/update.ts';
 import { Barrier } from './barrier.ts';
 import { type Batch, ImageLoader, imageBytes } from './image-loader.ts';
 import { type ImageResults, LossComputer, type LossOptions } from './loss.ts';
+import { runTap } from './taps.ts';
 
 /** A command, the same for all workers. Typed arrays are in shared memory. */
 export type WorkerCommand =
@@ -94,6 +88,8 @@ export class Executor {
   #floats: Float32Array = new Float32Array(0);
   #batch!: Batch;
   #lossOptions: LossOptions = plainLoss;
+  /** While it runs. */
+  #featuresCommand: FeaturesCommand | undefined;
 
   constructor(
     layout: ParameterLayout,
@@ -143,9 +139,11 @@ export class Executor {
         return yield* this.#train(command);
       case 'evaluate':
         return yield* this.#evaluate(command);
+      case 'features':
+        return yield* this.#features(command);
       case 'gradients': {
         const { source, batchSize, totals } = command;
-        this.#begin('train', undefined, { source, first: 0, count: batchSize, ownShare: 1 });
+        this.#begin({ mode: 'train' }, { source, first: 0, count: batchSize, ownShare: 1 });
         this.#lossOptions = { gradientScale: 1 / batchSize, labelSmoothing: 0 };
         const { phases, reduce } = this.#current!;
         for (const phase of phases) this.#runPhase(phase);
@@ -164,7 +162,7 @@ export class Executor {
       const step = stepOf(pass, index);
       const done = index - from + 1;
       const update = updateOf(pass, step);
-      this.#begin('train', ruleInPlace(update), { source, ...step });
+      this.#begin({ mode: 'train', inPlace: ruleInPlace(update) }, { source, ...step });
       this.#lossOptions = { gradientScale: step.gradientScale, labelSmoothing: options.labelSmoothing };
       // Split layers are updated in the backward pass.
       this.#writeStepSettings(pass, step);
@@ -221,7 +219,7 @@ export class Executor {
     this.#lossOptions = plainLoss;
     for (let first = 0; first < images; first += batchSize) {
       const count = Math.min(batchSize, images - first);
-      this.#begin('evaluate', undefined, { source, first, count, ownShare: 1 });
+      this.#begin({ mode: 'evaluate' }, { source, first, count, ownShare: 1 });
       const { plan, phases } = this.#current!;
       for (const phase of phases) {
         this.#runPhase(
@@ -241,13 +239,32 @@ export class Executor {
     return batches;
   }
 
+  *#features(command: FeaturesCommand): Generator<number, number, void> {
+    const { source, batchSize, images } = command;
+    const request = featuresRequest(command);
+    this.#featuresCommand = command;
+    let batches = 0;
+    for (let first = 0; first < images; first += batchSize) {
+      const count = Math.min(batchSize, images - first);
+      this.#begin(request, { source, first, count, ownShare: 1 });
+      const { phases } = this.#current!;
+      phases.forEach((phase, i) => {
+        this.#runPhase(phase, i === phases.length - 1 ? () => this.#barrier.stopIfAsked() : undefined);
+      });
+      yield ++batches;
+      if (this.#barrier.stopped) break;
+    }
+    this.#featuresCommand = undefined;
+    return batches;
+  }
+
   /** Makes the plan for this batch the current one, and clears its part of memory. */
-  #begin(mode: PlanMode, inPlace: Rule | undefined, batch: Omit<Batch, 'bytesAt'>): void {
+  #begin(request: Omit<PlanRequest, 'batch'>, batch: Omit<Batch, 'bytesAt'>): void {
     const { count } = batch;
-    const key = `${mode} ${count} ${inPlace ? `${inPlace.kind} ${inPlace.average}` : ''}`;
+    const key = JSON.stringify([count, request]);
     let bound = this.#plans.get(key);
     if (!bound) {
-      const plan = compilePlan(this.#layout, { batch: count, mode, inPlace }, this.#worker);
+      const plan = compilePlan(this.#layout, { ...request, batch: count }, this.#worker);
       bound = {
         plan,
         phases: plan.phases.map((phase) => this.#bindPhase(phase)),
@@ -406,6 +423,9 @@ export class Executor {
         return;
       case 'batchNorm':
         combineBatchNorm(call, this.#floats);
+        return;
+      case 'tap':
+        runTap(call, this.#floats, this.#featuresCommand!, this.#batch.first);
         return;
       default:
         call satisfies never;

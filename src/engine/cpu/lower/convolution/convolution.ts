@@ -97,10 +97,16 @@ class LoweredConvolution implements Lowered {
           ? context.gradient(full, gradientHalo, this.#together)
           : dy
         : undefined;
-    const derived = context.layout.derived.get(operation)!;
+    const derived = context.layout.derivedOf(operation)!;
     this.#maps = { operation, derived, context, fullMap, fullGradient, winners };
     this.#algorithm = new algorithms[operation.forward](this.#maps);
-    this.#gradients = training && sparse ? sparseGradients(this.#maps) : this.#algorithm;
+    this.#gradients = !training || operation.backward === operation.forward ? this.#algorithm : this.#other();
+  }
+
+  /** Gradients by another algorithm than the forward pass. */
+  #other(): ConvolutionGradients {
+    const { backward } = this.#maps.operation;
+    return backward === 'sparse' ? sparseGradients(this.#maps) : new algorithms[backward](this.#maps);
   }
 
   /** Whether the pool is a step of its own. */
@@ -180,20 +186,22 @@ class LoweredConvolution implements Lowered {
 
   backward(code: Code, chunk: Chunk, slot: number, first: boolean): void {
     const gradients = this.#gradients;
-    const { dx } = this.#maps.context;
+    const { dx, inference } = this.#maps.context;
     const expands = this.#expands;
     const step = expands ? this.#together : chunk.count;
     for (let from = 0; from < chunk.count; from += step) {
       const count = Math.min(step, chunk.count - from);
       if (expands) for (let i = 0; i < count; i++) this.#expandGradient(code, chunk, from + i);
-      const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
-      const ofChunk = from === 0;
-      gradients.weightGradient(code, chunk, weightBlocks, slot, { ofChunk, ofSlot: first && ofChunk });
+      if (!inference) {
+        const weightBlocks = fromImage(from, gradients.weightBlocks(count, 1));
+        const ofChunk = from === 0;
+        gradients.weightGradient(code, chunk, weightBlocks, slot, { ofChunk, ofSlot: first && ofChunk });
+      }
       if (!dx) continue;
       for (const block of fromImage(from, gradients.inputBlocks(count, 1)))
         gradients.inputGradient(code, chunk, block);
     }
-    gradients.finishChunk?.(code, slot, first);
+    if (!inference) gradients.finishChunk?.(code, slot, first);
   }
 
   finish(code: Code, slot: number): void {
@@ -202,7 +210,8 @@ class LoweredConvolution implements Lowered {
 
   backwardTasks(chunk: Chunk, parts: number, slot: (index: number) => number): BackwardTasks {
     const gradients = this.#gradients;
-    const groups = group(gradients.weightBlocks(chunk.count, parts), parts);
+    const { inference } = this.#maps.context;
+    const groups = inference ? [] : group(gradients.weightBlocks(chunk.count, parts), parts);
     const tasks = groups.map((blocks, i) => (code: Code) => {
       gradients.weightGradient(code, chunk, blocks, slot(i), { ofChunk: true, ofSlot: true });
       gradients.finishChunk?.(code, slot(i), true);

@@ -1,6 +1,6 @@
 /**
- * Direct convolution of an image, whose few channels are stored without padding, without copying patches. The gradient of
- * its input is not needed.
+ * Direct convolution of an image, whose few channels are stored without padding, without copying patches. Another
+ * algorithm computes the gradient of its input, if that is needed at all.
  */
 
 import { type Code, reluThreshold } from '../../plan/code.ts';
@@ -20,7 +20,10 @@ export class Direct implements ConvolutionAlgorithm {
     const { spec, input, full, matrix } = operation;
     this.#maps = maps;
     this.#taps = spec.kernel[0] * spec.kernel[1] * input.stored;
-    this.#sums = context.training ? context.accumulator(matrix.rowStride * full.stored) : undefined;
+    this.#sums =
+      context.training && !context.inference
+        ? context.accumulator(matrix.rowStride * full.stored)
+        : undefined;
   }
 
   forwardBlocks(images: number, parts: number): Block[] {

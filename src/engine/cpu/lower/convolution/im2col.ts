@@ -32,11 +32,11 @@ export class Im2col implements ConvolutionAlgorithm {
   constructor(maps: ConvolutionMaps) {
     const { operation, context } = maps;
     const { full, backward } = operation;
-    const { images, training, adjacent, dx } = context;
+    const { images, training, inference, adjacent, dx } = context;
     const hasBackward = training && backward === 'im2col';
     this.#maps = maps;
     this.#largestRows = columnRows(operation);
-    this.#keeps = hasBackward && adjacent && this.#largestRows === full.height;
+    this.#keeps = hasBackward && !inference && adjacent && this.#largestRows === full.height;
     // Copies of whole vectors may write past the end.
     this.#columns = this.#keeps
       ? context.kept(images * this.#patchFloats + 16)

@@ -1,5 +1,7 @@
 /** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
+import { granule } from '../../../../kernels/language.ts';
 import { type Code, reluThreshold } from '../../plan/code.ts';
+import { roundUp } from '../../plan/map-shape.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import type { LoweringContext } from '../lowering.ts';
@@ -20,8 +22,9 @@ export function inputScatter(
   likeInput = false,
 ): InputScatter {
   const { input, spec } = operation;
-  const { x, masksInput } = context;
+  const { x, masksInput, toImages } = context;
   const dx = context.dx!;
+  if (toImages) return imageScatter(dx);
   const padded = spec.padding.some((padding) => padding > 0);
   const own = padded || (likeInput && dx.rowStride !== x.rowStride);
   const halo = own ? convolutionInputHalo(operation) : noHalo;
@@ -51,3 +54,19 @@ export function inputScatter(
     },
   };
 }
+
+/** The gradient of images has room for padding, but their channels may be no multiple of the granule. */
+const imageScatter = (dx: MapBuffer): InputScatter => ({
+  run(code, chunk, image, scatter) {
+    const { halo, shape, rowStride } = dx;
+    const floats = (halo.top + shape.height + halo.bottom) * rowStride;
+    code.call('fill', {
+      out: dx.at(chunk, image, -halo.top, -halo.left),
+      outRow: rowStride,
+      rows: 1,
+      length: roundUp(floats, granule),
+      value: 0,
+    });
+    scatter(dx);
+  },
+});

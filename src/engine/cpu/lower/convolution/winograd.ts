@@ -85,7 +85,7 @@ export class Winograd implements ConvolutionAlgorithm {
     [this.#forward, this.#backward] = matrices(usesBlocks ? largest : 0, (floats) =>
       context.working(floats, ...passes),
     );
-    if (hasBackward) {
+    if (hasBackward && !context.inference) {
       const rowStride = unevenStride(input.stored);
       const planeStride = full.stored * rowStride + 16;
       const place = context.working(planes * planeStride, 'backward');
