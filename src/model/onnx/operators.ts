@@ -3,7 +3,7 @@
  * weights, so nothing is transposed.
  */
 import { UsageError } from '../../errors.ts';
-import type { LayerSpec, NetworkLayer, PoolSpec, Shape } from '../layer.ts';
+import type { LayerSpec, LocalResponseNormSpec, NetworkLayer, PoolSpec, Shape } from '../layer.ts';
 import type { Pair } from '../layers/arguments.ts';
 import type { Attribute, OnnxNode, OnnxTensor, ValueType } from './encode.ts';
 
@@ -77,6 +77,8 @@ const operators: {
   maxPool2d: ({ spec, name }, graph, input) => graph.add('MaxPool', [input], name, windows(spec)),
   avgPool2d: ({ spec, name }, graph, input) =>
     graph.add('AveragePool', [input], name, { ...windows(spec), count_include_pad: 1 }),
+  adaptiveAvgPool2d: (layer, graph, input) => adaptiveAveragePool(layer, layer.spec.size, graph, input),
+  localResponseNorm: (layer, graph, input) => localResponseNormalization(layer, layer.spec, graph, input),
   flatten: ({ name }, graph, input) => graph.add('Flatten', [input], name, { axis: 1 }),
   linear: ({ name, parameters }, graph, input) =>
     graph.add('Gemm', [input, ...weightsOf(parameters, graph)], name, { transB: 1 }),
@@ -130,7 +132,7 @@ function batchNorm(
  * An adaptive average pool to `size`. ONNX has none, so that it is a product with a constant matrix for each axis, whose
  * rows are the averages: exact for every size.
  */
-export function adaptiveAveragePool(
+function adaptiveAveragePool(
   { name, input: [, height = 0, width = 0] }: Pick<NetworkLayer, 'name' | 'input'>,
   [rows, columns]: Pair,
   graph: GraphBuilder,
@@ -170,14 +172,9 @@ function averagesOf(size: number, length: number): Float32Array {
  * channel, and ONNX Runtime has none.
  * @throws UsageError for an even size.
  */
-export function localResponseNormalization(
+function localResponseNormalization(
   { name }: Pick<NetworkLayer, 'name'>,
-  {
-    size,
-    alpha,
-    beta,
-    k,
-  }: { readonly size: number; readonly alpha: number; readonly beta: number; readonly k: number },
+  { size, alpha, beta, k }: LocalResponseNormSpec,
   graph: GraphBuilder,
   input: string,
 ): string {
