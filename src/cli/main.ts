@@ -12,12 +12,13 @@ import { guardOutput, note } from './output.ts';
 
 const examples = `
 Examples:
-  $ vgg train                    train the lecture's network on the built-in images
-  $ vgg download cifar10         download CIFAR-10 once
-  $ vgg train --recipe lecture   the lecture's program: 80 epochs on CIFAR-10
-  $ vgg train --resume runs/…    continue an interrupted run
-  $ vgg summary vgg7             layers, parameters and memory
-  $ vgg doctor                   check this machine and its kernels
+  $ vgg train                             train the lecture's network on the built-in images
+  $ vgg download cifar10                  download CIFAR-10 once
+  $ vgg train --recipe lecture            the lecture's program: 80 epochs on CIFAR-10
+  $ vgg train --resume runs/…             continue an interrupted run
+  $ vgg predict cat.jpg --weights runs/a  classify images
+  $ vgg summary vgg7                      layers, parameters and memory
+  $ vgg doctor                            check this machine and its kernels
 
 Run vgg COMMAND --help for a command's options.`;
 
@@ -25,6 +26,7 @@ Run vgg COMMAND --help for a command's options.`;
 export const commands: Readonly<Record<string, (interruption: Interruption) => Promise<Command>>> = {
   train: async (interruption) => (await import('./train.ts')).trainCommand(interruption),
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand(),
+  predict: async () => (await import('./predict.ts')).predictCommand(),
   'lr-find': async (interruption) => (await import('./lr-find.ts')).lrFindCommand(interruption),
   tune: async (interruption) => (await import('./tune.ts')).tuneCommand(interruption),
   export: async (interruption) => (await import('./export.ts')).exportCommand(interruption),

@@ -22,17 +22,20 @@ export interface ClassScore {
   readonly probability: number;
 }
 
-/** The most likely classes of one image file, the best first; equal ones in the order of their index. */
+/**
+ * The most likely classes of one image file, the best first; equal ones in the order of their index. `name` begins
+ * messages about the file.
+ */
 export async function classifyFile(
   model: OpenedModel,
   file: ImageFile,
   options: ClassifyOptions = {},
+  name: string = typeof file === 'string' ? file : 'classify',
 ): Promise<readonly ClassScore[]> {
   checkOptions<ClassifyOptions>('classify', options, { top: 'optional', ...decodeKeys });
   const { top = 5, ...decoding } = options;
   checkWhole('classify', 'top', top, 1);
   const channels = channelsOf(model);
-  const name = typeof file === 'string' ? file : 'classify';
   const bytes = typeof file === 'string' ? await readWhole(file, mostFileBytes) : file;
   const image = await decodeNamed(name, bytes, decoding);
   const { probabilities } = await model.predict(fitImage(image, fitFor(model.input), channels));

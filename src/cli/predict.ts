@@ -1,0 +1,167 @@
+/** `vgg predict`: the most likely classes of image files. */
+import { existsSync, statSync } from 'node:fs';
+import { Command } from 'commander';
+import { DataError, UsageError } from '../errors.ts';
+import type { ClassScore } from '../runs/classify.ts';
+import { counted, percent } from '../words.ts';
+import { addDeviceOptions, type DeviceOptions } from './models.ts';
+import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
+import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
+import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
+
+interface PredictOptions extends WeightOptions, DeviceOptions {
+  readonly weights: string;
+  readonly top: number;
+  readonly ignoreOrientation?: true;
+  readonly json?: true;
+}
+
+const examples = `
+Examples:
+  $ vgg predict cat.jpg --weights runs/a                  the best weights of a run
+  $ vgg predict photos/*.jpg --weights vgg7.safetensors --top 3
+  $ vgg predict photos/*.jpg --weights runs/a --json > predictions.jsonl
+  $ curl https://example.org/cat.jpg | vgg predict - --weights runs/a
+  $ vgg predict cat.jpg --weights torch.safetensors --model vgg7 --classes names.txt --input 3,32,32 --mean 0.5 --std 0.25
+
+Images are JPEG, PNG, WebP, AVIF, GIF or TIFF files, of at most 50 million pixels. They are resized and cropped as torchvision does: for a network of 224×224 pixels the shorter side becomes 256, then the center is cropped; networks below 64×64 pixels see the whole shorter side. An image that cannot be read does not stop the others; the exit code is then 1.
+
+Files of --save, checkpoints and run folders describe their network and images. For other weight files, such as PyTorch's, give --model, --classes, --input, --mean and --std. An option that contradicts the file is an error.`;
+
+export function predictCommand(): Command {
+  const command = new Command('predict')
+    .description('classify image files')
+    .addArgument(pathArgument('<image...>', 'image files; - reads one from standard input'))
+    .addOption(
+      pathOption(
+        '--weights <file>',
+        'weight file, checkpoint, run folder or name of a run in runs/',
+      ).makeOptionMandatory(),
+    )
+    .addOption(wholeNumberOption('--top <n>', 'classes per image').default(5));
+  addWeightOptions(command).option(
+    '--ignore-orientation',
+    'do not turn photos upright (EXIF), as torchvision does not',
+  );
+  return addDeviceOptions(command)
+    .option('--json', 'print one JSON object per image: file, top (a list of class, index, probability)')
+    .addHelpText('after', examples)
+    .action(predict);
+}
+
+async function predict(images: readonly string[], options: PredictOptions): Promise<void> {
+  const { weights, top, device, threads, ignoreOrientation, json } = options;
+  checkImages(images);
+  const [{ openModel }, { classifyFile }, { runPlace, weightsIn }] = await Promise.all([
+    import('../runs/open-model.ts'),
+    import('../runs/classify.ts'),
+    import('../runs/folder.ts'),
+  ]);
+  const path = await weightsIn(existsSync(weights) ? weights : runPlace(weights));
+  await using model = await openModel(path, {
+    ...(await describedBy(path, options)),
+    device,
+    ...(threads !== undefined && { threads }),
+    purpose: 'predict',
+    onNotice: note,
+  });
+  const orientation = ignoreOrientation ? 'ignore' : 'apply';
+  const progress = progressOf(images.length);
+  let failed = 0;
+  for (const [i, image] of images.entries()) {
+    progress.now(i);
+    try {
+      const name = image === '-' ? 'standard input' : image;
+      const file = image === '-' ? await standardInput() : imagePath(image);
+      const scores = await classifyFile(model, file, { top, orientation }, name);
+      if (json) printJson({ file: image, top: scores });
+      else printVerbatim(harmless(`${i > 0 ? '\n' : ''}${barsOf(name, scores, widthOf(process.stdout))}`));
+    } catch (error) {
+      progress.clear();
+      // Any other error, such as a missing package, would come again.
+      if (!(error instanceof DataError)) throw error;
+      note(`error: ${error.message}`);
+      failed++;
+    }
+  }
+  progress.clear();
+  if (failed === 0) return;
+  if (images.length > 1) note(`${failed} of ${counted(images.length, 'image')} could not be classified.`);
+  process.exitCode = 1;
+}
+
+/** @throws UsageError */
+function checkImages(images: readonly string[]): void {
+  const pipes = images.filter((image) => image === '-').length;
+  if (pipes > 1)
+    throw new UsageError('predict: - reads standard input, which can be read once; name it once');
+  if (pipes === 1 && process.stdin.isTTY) {
+    throw new UsageError(
+      'predict: - reads an image from standard input, which is a terminal; redirect a file: vgg predict - < cat.jpg',
+    );
+  }
+}
+
+/** @throws DataError for a folder, which a pattern of the shell can expand. */
+function imagePath(image: string): string {
+  if (!existsSync(image) || !statSync(image).isDirectory()) return image;
+  throw new DataError(
+    `${image} is a folder; pass its files, for instance ${image.replace(/\/+$/, '')}/*.jpg`,
+  );
+}
+
+async function standardInput(): Promise<Uint8Array> {
+  const { mostFileBytes } = await import('../images/decode.ts');
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of process.stdin as AsyncIterable<Buffer>) {
+    length += part.length;
+    if (length > mostFileBytes) {
+      throw new DataError(`standard input has more than ${mostFileBytes} bytes; pass one image`);
+    }
+    parts.push(part);
+  }
+  const bytes = Buffer.concat(parts);
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** The widest bar, and the room for a percentage with two spaces before it. */
+const widestBar = 30;
+const percentRoom = 10;
+
+/** A file's name, and below it each class with a bar and its probability, in at most `width` columns. */
+export function barsOf(file: string, scores: readonly ClassScore[], width: number): string {
+  const room = Math.max(0, width - 2 - percentRoom);
+  const longest = Math.max(...scores.map(({ class: name }) => name.length));
+  const nameRoom = width === Infinity ? longest : Math.min(longest, Math.max(8, room - 2 - widestBar));
+  const barRoom = Math.max(1, Math.min(widestBar, room - nameRoom - 2));
+  const lines = scores.map(({ class: name, probability }) => {
+    const shown = shorten(name, nameRoom).padEnd(nameRoom);
+    return `  ${shown}  ${barOf(probability, barRoom)}${percent(probability).padStart(percentRoom)}`;
+  });
+  return [file, ...lines].join('\n');
+}
+
+/** A share as a bar of eighths of a column. */
+function barOf(share: number, width: number): string {
+  const eighths = Math.round(share * width * 8);
+  const partial = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths % 8]!;
+  return ('█'.repeat(Math.floor(eighths / 8)) + partial).padEnd(width);
+}
+
+/** On a terminal, shows how many images are done if the results go elsewhere. */
+function progressOf(images: number): { now: (done: number) => void; clear: () => void } {
+  const isShown = images > 1 && process.stderr.isTTY && !process.stdout.isTTY;
+  if (!isShown) return { now: () => undefined, clear: () => undefined };
+  const begun = performance.now();
+  const line = doing('Classifying');
+  return {
+    now(done) {
+      const left = secondsLeft(done, images - done, performance.now() - begun);
+      line.now(
+        `${done + 1} of ${counted(images, 'image')}${left === undefined ? '' : `, ${Math.ceil(left)} s left`}`,
+      );
+    },
+    clear: line.end,
+  };
+}
