@@ -28,7 +28,17 @@ describe('a network from a file', () => {
     const file = written('mine.json', { layers });
     const run = join(folder, 'run');
     const common = ['--dataset', 'shapes', '--device', 'wasm', '--batch-size', '100'];
-    const trained = await vgg(['train', '--model', file, '--steps', '2', '--run', run, '--no-report', ...common]);
+    const trained = await vgg([
+      'train',
+      '--model',
+      file,
+      '--steps',
+      '2',
+      '--run',
+      run,
+      '--no-report',
+      ...common,
+    ]);
     expect(trained.stderr).not.toContain('error');
     expect(trained.code).toBe(0);
     expect(JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'))).toMatchObject({

@@ -5,19 +5,18 @@
 import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { random } from '../src/data/random.ts';
-import { UsageError } from '../src/errors.ts';
 import { roundedToHalf } from '../src/model/half.ts';
-import type { NetworkLayer, Shape, Weights } from '../src/model/layer.ts';
-import { conv2d, flatten, linear, relu } from '../src/model/layers/index.ts';
-import { buildNetwork, sequential, sizeOf, tensorsOf } from '../src/model/network.ts';
-import { encodeModel } from '../src/model/onnx/encode.ts';
-import { type OnnxModel, type OnnxOptions, writeOnnx } from '../src/model/onnx/onnx.ts';
+import type { Shape, Weights } from '../src/model/layer.ts';
 import {
-  adaptiveAveragePool,
-  GraphBuilder,
-  localResponseNormalization,
-} from '../src/model/onnx/operators.ts';
-import { joinBytes } from '../src/protobuf.ts';
+  adaptiveAvgPool2d,
+  conv2d,
+  flatten,
+  linear,
+  localResponseNorm,
+  relu,
+} from '../src/model/layers/index.ts';
+import { buildNetwork, sequential, sizeOf, tensorsOf } from '../src/model/network.ts';
+import { type OnnxModel, type OnnxOptions, writeOnnx } from '../src/model/onnx/onnx.ts';
 import { compile } from '../src/train/model.ts';
 import { expectAllClose } from './allclose.ts';
 import { type Case, listedCases, randomCase } from './cases.ts';
@@ -97,31 +96,22 @@ async function compareLogits(given: Case, seed: number, options: OnnxOptions = {
   expectAllClose(data, logits, 1e-5, model.name, scale);
 }
 
-/** The output of one layer alone, whose nodes `add` adds. */
-async function runLayer(
-  input: Shape,
-  output: Shape,
-  images: Float32Array,
-  add: (layer: Pick<NetworkLayer, 'name' | 'input'>, graph: GraphBuilder) => string,
-): Promise<Float32Array> {
-  const graph = new GraphBuilder(['images', 'logits'], false);
-  if (add({ name: 'layer', input }, graph) === 'images') graph.add('Identity', ['images'], 'same');
-  graph.nameLast('logits');
-  const { nodes, tensors } = graph;
-  const values = { input: { name: 'images', shape: input }, output: { name: 'logits', shape: output } };
-  const pieces = encodeModel({ name: 'layer', nodes, tensors, ...values }, '0', {});
-  const model = joinBytes(pieces as readonly Uint8Array[]);
-  const batch = images.length / sizeOf(input);
-  return (await runOnnx(model, images, [batch, ...input])).data;
-}
-
 describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxruntime-node)', () => {
   test.for(listedCases.map((one, i) => [one.model.name, one, i] as const))('%s', async ([, one, i]) => {
     await compareLogits(one, i);
   });
 
   test('60 random networks', async () => {
-    for (let number = 0; number < 60; number++) await compareLogits(randomCase(number), number);
+    // ONNX has no local response normalization over an even number of channels.
+    const hasEven = ({ model: { layers } }: Case): boolean =>
+      layers.some((spec) => spec.kind === 'localResponseNorm' && spec.size % 2 === 0);
+    let compared = 0;
+    for (let number = 0; compared < 60; number++) {
+      const given = randomCase(number);
+      if (hasEven(given)) continue;
+      await compareLogits(given, number);
+      compared++;
+    }
   });
 
   test('a network whose layers do nothing', () =>
@@ -182,82 +172,54 @@ describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxrun
     });
   });
 
-  describe('layers that are more than one node', () => {
-    test.for([
-      [
-        [3, 8, 9],
-        [7, 7],
-      ],
-      [
-        [2, 7, 7],
-        [7, 7],
-      ],
-      [
-        [2, 7, 10],
-        [7, 3],
-      ],
-      [
-        [2, 5, 4],
-        [3, 4],
-      ],
-      [
-        [1, 1, 1],
-        [7, 5],
-      ],
-      [
-        [3, 6, 5],
-        [1, 1],
-      ],
-      [
-        [3, 1, 1],
-        [1, 1],
-      ],
-    ] as const)('an adaptive average pool of %j to %j', async ([input, size]) => {
-      const [channels, height, width] = input;
-      const [rows, columns] = size;
-      const images = drawn(2 * sizeOf(input), 1);
-      const output = await runLayer(input, [channels, ...size], images, (layer, graph) =>
-        adaptiveAveragePool(layer, size, graph, 'images'),
-      );
-      const expected: number[] = [];
-      for (let plane = 0; plane < 2 * channels; plane++) {
-        for (let i = 0; i < rows * columns; i++) {
-          const [y, x] = [Math.floor(i / columns), i % columns];
-          const values: number[] = [];
-          for (let v = Math.floor((y * height) / rows); v < ((y + 1) * height) / rows; v++) {
-            for (let u = Math.floor((x * width) / columns); u < ((x + 1) * width) / columns; u++)
-              values.push(images[(plane * height + v) * width + u]!);
-          }
-          expected.push(values.reduce((a, b) => a + b) / values.length);
-        }
-      }
-      expectAllClose(output, expected, 1e-6, 'values');
-    });
-
-    test('local response normalization, for odd sizes', async () => {
-      const [channels, area] = [7, 6];
-      const settings = { size: 5, alpha: 0.3, beta: 0.75, k: 2 };
-      const images = drawn(2 * channels * area, 2);
-      const output = await runLayer([channels, 2, 3], [channels, 2, 3], images, (layer, graph) =>
-        localResponseNormalization(layer, settings, graph, 'images'),
-      );
-      const expected = images.map((value, i) => {
-        const channel = Math.floor(i / area) % channels;
-        let sum = 0;
-        for (let c = Math.max(0, channel - 2); c <= Math.min(channels - 1, channel + 2); c++)
-          sum += images[i + (c - channel) * area]! ** 2;
-        return value / (settings.k + (settings.alpha / settings.size) * sum) ** settings.beta;
-      });
-      expectAllClose(output, expected, 1e-6, 'values');
-      const even = (): unknown =>
-        localResponseNormalization(
-          { name: 'a' },
-          { ...settings, size: 4 },
-          new GraphBuilder([], false),
-          'images',
-        );
-      expect(even).toThrow(UsageError);
-      expect(even).toThrow(/layer a normalizes over 4 channels, and ONNX only over an odd number/);
-    });
+  test.each([
+    [
+      [3, 8, 9],
+      [7, 7],
+    ],
+    [
+      [2, 7, 7],
+      [7, 7],
+    ],
+    [
+      [2, 7, 10],
+      [7, 3],
+    ],
+    [
+      [2, 5, 4],
+      [3, 4],
+    ],
+    [
+      [1, 1, 1],
+      [7, 5],
+    ],
+    [
+      [3, 6, 5],
+      [1, 1],
+    ],
+    [
+      [3, 1, 1],
+      [1, 1],
+    ],
+  ] as const)('an adaptive average pool of %j to %j', async (input, size) => {
+    const model = sequential([adaptiveAvgPool2d({ size }), flatten(), linear(5)]);
+    await compareLogits({ model, input, batch: 2 }, 2);
   });
+
+  test.each([1, 3, 5, 9])('local response normalization over %d channels', async (size) => {
+    const model = sequential([
+      localResponseNorm({ size, alpha: 0.5, beta: 0.75, k: 2 }),
+      flatten(),
+      linear(5),
+    ]);
+    await compareLogits({ model, input: [7, 3, 4], batch: 2 }, 3);
+  });
+});
+
+test('local response normalization over an even number of channels is refused', async () => {
+  const network = sequential([localResponseNorm({ size: 4 }), flatten(), linear(2)]);
+  const given: Case = { model: network, input: [5, 2, 2], batch: 1 };
+  await expect(writeOnnx({ network, input: given.input, weights: randomWeights(given, 1) })).rejects.toThrow(
+    'layer 0 normalizes over 4 channels, and ONNX only over an odd number',
+  );
 });

@@ -1,38 +1,28 @@
 /** `vgg export`: writes trained weights for other programs, as ONNX or as safetensors. */
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
-import { Command, type Option } from 'commander';
+import { Command } from 'commander';
 import { UsageError, VggError } from '../errors.ts';
-import { checkLoaded, type DataInfo, infoOf, type ModelInfo, refuseContradictions } from '../model/info.ts';
-import type { Network, Shape } from '../model/layer.ts';
-import { createModel, models, parseAssignments } from '../model/models.ts';
-import { buildNetwork, sizeOf } from '../model/network.ts';
+import type { Shape } from '../model/layer.ts';
+import { sizeOf } from '../model/network.ts';
 import { formatBytes } from '../model/summary.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
-import { parseNumber, parseWhole } from '../numbers.ts';
-import { flagWithValue } from '../report/command.ts';
 import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
-import { modelOptionOption } from './models.ts';
-import { print, printJson } from './output.ts';
-import { choiceOption, listOption, pathArgument, pathOption } from './values.ts';
+import { note, print, printJson } from './output.ts';
+import { choiceOption, pathArgument, pathOption } from './values.ts';
 import { checkWritable } from './weight-saver.ts';
+import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
 const formats = ['onnx', 'safetensors'] as const;
 
-interface ExportOptions {
+interface ExportOptions extends WeightOptions {
   readonly to: (typeof formats)[number];
   readonly output?: string;
   readonly force?: true;
   readonly half?: true;
   readonly softmax?: true;
   readonly preprocess?: true;
-  readonly model?: string;
-  readonly modelOption: readonly string[];
-  readonly classes?: string;
-  readonly input?: readonly number[];
-  readonly mean?: readonly number[];
-  readonly std?: readonly number[];
   readonly json?: true;
 }
 
@@ -42,14 +32,15 @@ Examples:
   $ vgg export runs/a --to onnx --softmax --preprocess
   $ vgg export runs/a --to safetensors --output weights.safetensors
   $ vgg export weights.safetensors --to safetensors --half
-  $ vgg export torch.safetensors --to onnx --model vgg7 --classes names.txt --input 3,32,32
+  $ vgg export vgg16-397923af.pth --to onnx --half
+  $ vgg export torch.safetensors --to onnx --model vgg7 --classes names.txt
 
 An ONNX model (opset 17) takes images [n, channels, height, width] and returns logits [n, classes], both float32. With --half, it stores matrices in half the space; it still computes in float32. Of a run, the best weights are exported. Without --output, the file is written beside the weights, under their name: runs/a/best.onnx, weights-half.safetensors.
 
-Files of --save and run folders describe their network and images. For other weight files, such as PyTorch's, give --model, --classes and --input, and for --preprocess --mean and --std. An option that contradicts the file is an error.`;
+Files of --save and run folders describe their network and images. Of other files, such as PyTorch's, the networks of the paper are recognized; for others give --model, and for --preprocess --normalization. An option that contradicts the file is an error.`;
 
 export function exportCommand(interruption: Interruption): Command {
-  return new Command('export')
+  const command = new Command('export')
     .description('write a trained network as ONNX, or its weights as safetensors')
     .addArgument(pathArgument('<source>', 'run folder, name of a run in runs/, weight file or checkpoint'))
     .addOption(choiceOption('--to <format>', 'format', formats).makeOptionMandatory())
@@ -57,24 +48,12 @@ export function exportCommand(interruption: Interruption): Command {
     .option('--force', 'replace an existing file')
     .option('--half', 'store half precision (float16)')
     .option('--softmax', 'ONNX: return probabilities in place of logits')
-    .option('--preprocess', 'ONNX: take pixels from 0 to 255, and normalize them as in training')
-    .addOption(choiceOption('--model <name>', 'network of a file that does not say it', Object.keys(models)))
-    .addOption(modelOptionOption())
-    .addOption(
-      pathOption('--classes <n>', 'number of classes, or a text file with their names, one per line'),
-    )
-    .addOption(wholeNumbers('--input <sizes>', 'channels, height and width of an image, such as 3,32,32'))
-    .addOption(numbers('--mean <values>', 'means of the channels, which normalize pixels scaled to 0–1'))
-    .addOption(numbers('--std <values>', 'deviations of the channels'))
+    .option('--preprocess', 'ONNX: take pixels from 0 to 255, and normalize them as in training');
+  return addWeightOptions(command)
     .option('--json', 'print one JSON object: file, format, bytes, input, classes')
     .addHelpText('after', examples)
     .action((source: string, options: ExportOptions) => exportModel(source, options, interruption));
 }
-
-const wholeNumbers = (flags: string, description: string): Option =>
-  listOption(flags, description, parseWhole, 'whole numbers');
-const numbers = (flags: string, description: string): Option =>
-  listOption(flags, description, parseNumber, 'numbers');
 
 async function exportModel(given: string, options: ExportOptions, interruption: Interruption): Promise<void> {
   const { to, half = false, softmax, preprocess, json } = options;
@@ -84,27 +63,18 @@ async function exportModel(given: string, options: ExportOptions, interruption: 
   }
   const source = await sourceFile(given);
   const path = await outputFile(source, options);
-  const chosen = await chosenData(options);
-  const [{ openWeights, writeWeights }, { exportOnnx }, { knownData }, { cancelable, watched }] =
-    await Promise.all([
-      import('../model/weight-files.ts'),
-      import('../runs/export-onnx.ts'),
-      import('../train/model.ts'),
-      import('../model/weight-streams.ts'),
-    ]);
+  const description = await describedBy(source, options);
+  const [{ writeWeights }, { exportOnnx }, { openDescribed }, { cancelable, watched }] = await Promise.all([
+    import('../model/weight-files.ts'),
+    import('../runs/export-onnx.ts'),
+    import('../runs/described-weights.ts'),
+    import('../model/weight-streams.ts'),
+  ]);
   interruption.stopsItself = true;
   interruption.kept = 'Nothing was written.';
   const { signal } = interruption;
-  let network: Network | undefined;
-  await using file = await openWeights(
-    source,
-    (info) => {
-      network = networkOf(source, info, options, chosen);
-      return network;
-    },
-    { signal },
-  );
-  const info = infoOf(network!, { ...file.info, ...knownData('export', network!, chosen.data) });
+  await using file = await openDescribed(source, description, { signal, key: options.key, onNotice: note });
+  const { network, info } = file;
   const progress = progressOf(file);
   const weights = watched(cancelable(file, signal), progress.read);
   try {
@@ -116,7 +86,7 @@ async function exportModel(given: string, options: ExportOptions, interruption: 
       });
       progress.end();
       if (!json) {
-        print(`${network!.name} is in ${path}: ONNX, ${formatBytes(onnx.bytes)}.`);
+        print(`${network.name} is in ${path}: ONNX, ${formatBytes(onnx.bytes)}.`);
         for (const [name, value] of Object.entries({ Input: onnx.input, Output: onnx.output })) {
           const description = value.description === undefined ? '' : `, ${value.description}`;
           print(`${name}: ${value.name} [n, ${value.shape.join(', ')}]${description}.`);
@@ -125,14 +95,13 @@ async function exportModel(given: string, options: ExportOptions, interruption: 
     } else {
       await writeWeights(path, weights, info, { half });
       progress.end();
-      if (!json)
-        print(`The weights of ${network!.name} are in ${path}: ${formatBytes(statSync(path).size)}.`);
+      if (!json) print(`The weights of ${network.name} are in ${path}: ${formatBytes(statSync(path).size)}.`);
     }
   } finally {
     progress.end();
   }
   if (json) {
-    const { input, output } = network!;
+    const { input, output } = network;
     printJson({ file: path, format: to, bytes: statSync(path).size, input, classes: output[0] });
   }
 }
@@ -173,76 +142,6 @@ async function outputFile(source: string, { to, half, output, force }: ExportOpt
       `export: ${path} exists; replace it with --force, or name another file with --output`,
     );
   return path;
-}
-
-/** What the options say about the network's outputs and images. */
-interface ChosenData {
-  readonly count: number | undefined;
-  readonly data: DataInfo;
-}
-
-async function chosenData({ classes, mean, std }: ExportOptions): Promise<ChosenData> {
-  if ((mean === undefined) !== (std === undefined))
-    throw new UsageError('export: --mean and --std go together; give both, or neither');
-  const count = classes === undefined ? undefined : parseWhole(classes);
-  const names = classes === undefined || count !== undefined ? undefined : await classNames(classes);
-  return {
-    count: count ?? names?.length,
-    data: {
-      ...(names && { classes: names }),
-      ...(mean && std && { normalization: { mean, std } }),
-    },
-  };
-}
-
-/** The most bytes of a file of class names. */
-const mostNames = 1 << 20;
-
-async function classNames(path: string): Promise<readonly string[]> {
-  const { readWhole } = await import('../files/files.ts');
-  const text = new TextDecoder().decode(await readWhole(path, mostNames));
-  const names = text.split('\n').map((line) => line.trim());
-  return names.filter((name) => name !== '');
-}
-
-/**
- * The network that a file names, or that options choose for a file that names none.
- * @throws UsageError if an option contradicts the file, or one is missing.
- */
-function networkOf(
-  source: string,
-  info: ModelInfo | undefined,
-  { model, modelOption, input }: ExportOptions,
-  { count, data }: ChosenData,
-): Network {
-  const modelOptions = parseAssignments(modelOption);
-  if (info) {
-    refuseContradictions(
-      source,
-      info,
-      { ...(model !== undefined && { model }), ...(modelOption.length > 0 && { modelOptions }) },
-      flagWithValue,
-    );
-    checkLoaded(source, info, { ...info, input: input ?? info.input }, data);
-    const network = buildNetwork(info.network, info.input);
-    const [outputs] = network.output;
-    if (count !== undefined && count !== outputs) {
-      throw new UsageError(
-        `${source}: its network has ${outputs} classes, which contradicts --classes with ${count}; leave that out`,
-      );
-    }
-    return network;
-  }
-  if (model === undefined || count === undefined || input === undefined) {
-    const missing = Object.entries({ '--model': model, '--classes': count, '--input': input }).filter(
-      ([, value]) => value === undefined,
-    );
-    throw new UsageError(
-      `${source} does not say its network; give ${missing.map(([flag]) => flag).join(' and ')}, ` +
-        'for instance --model vgg7 --classes 10 --input 3,32,32',
-    );
-  }
-  return buildNetwork(createModel(model, { classes: count, options: modelOptions }), input);
 }
 
 /** On a terminal, shows how much of the weights was read; large files take seconds. */

@@ -22,11 +22,12 @@ Examples:
   $ vgg predict photos/*.jpg --weights vgg7.safetensors --top 3
   $ vgg predict photos/*.jpg --weights runs/a --json > predictions.jsonl
   $ curl https://example.org/cat.jpg | vgg predict - --weights runs/a
-  $ vgg predict cat.jpg --weights torch.safetensors --model vgg7 --classes names.txt --input 3,32,32 --mean 0.5 --std 0.25
+  $ vgg predict cat.jpg --weights vgg16-397923af.pth      torchvision's (vgg download vgg16)
+  $ vgg predict cat.jpg --weights torch.pth --model vgg7 --classes names.txt --mean 0.5 --std 0.25
 
 Images are JPEG, PNG, WebP, AVIF, GIF or TIFF files, of at most 50 million pixels. They are resized and cropped as torchvision does: for a network of 224×224 pixels the shorter side becomes 256, then the center is cropped; networks below 64×64 pixels see the whole shorter side. An image that cannot be read does not stop the others; the exit code is then 1.
 
-Files of --save, checkpoints and run folders describe their network and images. For other weight files, such as PyTorch's, give --model, --classes, --input, --mean and --std. An option that contradicts the file is an error.`;
+Files of --save, checkpoints and run folders describe their network and images. Of other files, such as PyTorch's, the networks of the paper are recognized; with 1000 classes they get torchvision's normalization and the classes of ImageNet. For others give --model and --normalization. An option that contradicts the file is an error.`;
 
 export function predictCommand(): Command {
   const command = new Command('predict')
@@ -62,6 +63,7 @@ async function predict(images: readonly string[], options: PredictOptions): Prom
     ...(await describedBy(path, options)),
     device,
     ...(threads !== undefined && { threads }),
+    ...(options.key !== undefined && { key: options.key }),
     purpose: 'predict',
     onNotice: note,
   });

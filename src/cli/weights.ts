@@ -1,17 +1,19 @@
 /**
  * The options of commands that open trained weights: what a file does not say of itself. Files of `--save`, checkpoints
- * and run folders say everything.
+ * and run folders say everything; of PyTorch's files the networks of the paper are recognized.
  */
 import type { Command } from 'commander';
+import { cifarFormats } from '../data/cifar.ts';
+import { imagenetClasses } from '../data/imagenet.ts';
 import { UsageError } from '../errors.ts';
-import { type ModelInfo, refuseContradictions } from '../model/info.ts';
-import type { Shape } from '../model/layer.ts';
-import { createModel, models, parseAssignments } from '../model/models.ts';
-import { buildNetwork } from '../model/network.ts';
+import { refuseContradictions } from '../model/info.ts';
+import { modelName, networkOf, parseAssignments } from '../model/models.ts';
+import { buildNetwork, type Sequential } from '../model/network.ts';
+import { type PresetName, presetNames } from '../model/normalization-presets.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { flagWithValue } from '../report/command.ts';
-import type { OpenModelOptions } from '../runs/open-model.ts';
-import { modelOptionOption } from './models.ts';
+import type { FileFacts, GivenDescription } from '../runs/described-weights.ts';
+import { modelOption, modelOptionOption, readModel } from './models.ts';
 import { choiceOption, listOption, pathOption } from './values.ts';
 
 export interface WeightOptions {
@@ -19,17 +21,32 @@ export interface WeightOptions {
   readonly modelOption: readonly string[];
   readonly classes?: string;
   readonly input?: readonly number[];
+  readonly normalization?: PresetName | 'none';
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
+  readonly key?: string;
 }
 
-/** Adds `--model`, `--model-option`, `--classes`, `--input`, `--mean` and `--std`. */
+const normalizations: readonly string[] = [...presetNames, 'none'];
+
+/** Class names that are built in. */
+const builtIn: Readonly<Record<string, readonly string[]>> = {
+  imagenet: imagenetClasses,
+  cifar10: cifarFormats.cifar10.classes,
+  cifar100: cifarFormats.cifar100.classes,
+};
+
+/** Adds the options that say what a file does not. */
 export function addWeightOptions(command: Command): Command {
   return command
-    .addOption(choiceOption('--model <name>', 'network of a file that does not say it', Object.keys(models)))
+    .optionsGroup('Files that do not say their network or images:')
+    .addOption(modelOption())
     .addOption(modelOptionOption())
     .addOption(
-      pathOption('--classes <n>', 'number of classes, or a text file with their names, one per line'),
+      pathOption(
+        '--classes <n>',
+        `number of classes, or their names: ${Object.keys(builtIn).join(', ')} or a text file with one per line`,
+      ),
     )
     .addOption(
       listOption(
@@ -40,6 +57,13 @@ export function addWeightOptions(command: Command): Command {
       ),
     )
     .addOption(
+      choiceOption(
+        '--normalization <name>',
+        'how images are normalized, as for the weights of',
+        normalizations,
+      ),
+    )
+    .addOption(
       listOption(
         '--mean <values>',
         'means of the channels, which normalize pixels scaled to 0–1',
@@ -47,90 +71,65 @@ export function addWeightOptions(command: Command): Command {
         'numbers',
       ),
     )
-    .addOption(listOption('--std <values>', 'deviations of the channels', parseNumber, 'numbers'));
+    .addOption(listOption('--std <values>', 'deviations of the channels', parseNumber, 'numbers'))
+    .addOption(pathOption('--key <name>', 'which state dict of a PyTorch checkpoint that has several'))
+    .optionsGroup('Options:');
 }
-
-/** What `openModel` needs beside the file. */
-export type Described = Pick<OpenModelOptions, 'network' | 'input' | 'normalization' | 'classes'>;
 
 /**
  * Completes what the weight file `path` says of itself by options.
- * @throws UsageError if an option contradicts the file, or one is missing.
+ * @throws UsageError if options contradict each other; `openDescribed` throws if one contradicts the file.
  */
-export async function describedBy(path: string, options: WeightOptions): Promise<Described> {
-  const { classes, input, mean, std } = options;
+export async function describedBy(path: string, options: WeightOptions): Promise<GivenDescription> {
+  const { model, modelOption: assignments, classes, input, mean, std } = options;
   if ((mean === undefined) !== (std === undefined)) {
     throw new UsageError('--mean and --std go together; give both, or neither');
   }
-  const { readInfo } = await import('../model/weight-files.ts');
-  const info = await readInfo(path);
-  if (info?.normalization === undefined && mean === undefined) {
-    throw new UsageError(
-      `${path} does not say how its images are normalized; give --mean and --std, for instance ` +
-        "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (torchvision's networks) or --mean 0 --std 1 (not at all)",
-    );
-  }
+  if (mean && options.normalization)
+    throw new UsageError('--normalization and --mean say the same; leave one of them out');
   const counted = classes === undefined ? undefined : parseWhole(classes);
   const names = classes === undefined || counted !== undefined ? undefined : await classNames(classes);
   const count = counted ?? names?.length;
-  if (info) checkAgainst(path, info, options, count);
+  const chosen = model === undefined ? undefined : await readModel(model);
+  const modelOptions = parseAssignments(assignments);
+  const network = ({ info, implied, classes: found }: FileFacts): Sequential | undefined => {
+    if (info) {
+      const given = {
+        ...(chosen !== undefined && { model: chosen }),
+        ...(assignments.length > 0 && { modelOptions }),
+      };
+      refuseContradictions(path, info, given, flagWithValue);
+      const [outputs] = buildNetwork(info.network, info.input).output;
+      if (count === undefined || count === outputs) return undefined;
+      throw new UsageError(
+        `${path}: its network has ${outputs} classes, which contradicts --classes with ${count}; leave that out`,
+      );
+    }
+    if (chosen === undefined) return undefined;
+    // Its tensors say the classifier and the width, too.
+    if (implied?.network.name === modelName(chosen) && assignments.length === 0) return implied.network;
+    return networkOf(chosen, { classes: count ?? found, options: modelOptions, ...(input && { input }) });
+  };
+  const { normalization } = options;
   return {
-    ...(!info && missingNetwork(path, options, count)),
+    network,
     ...(input && { input }),
     ...(names && { classes: names }),
     ...(mean && std && { normalization: { mean, std } }),
+    ...(normalization && { normalization: normalization === 'none' ? null : normalization }),
   };
 }
 
 /** The most bytes of a file of class names. */
 const mostNames = 1 << 20;
 
-/** Lines are names; empty lines are skipped. */
-async function classNames(path: string): Promise<readonly string[]> {
+/** Names that are built in, or the lines of a file without empty ones. */
+async function classNames(place: string): Promise<readonly string[]> {
+  if (Object.hasOwn(builtIn, place)) return builtIn[place]!;
   const { readWhole } = await import('../files/files.ts');
-  const text = new TextDecoder().decode(await readWhole(path, mostNames));
+  const text = new TextDecoder().decode(await readWhole(place, mostNames));
   return text
     .split('\n')
     .map((line) => line.trim())
     .filter((name) => name !== '');
-}
-
-/** Whatever `openModel` does not compare itself. @throws UsageError */
-function checkAgainst(
-  path: string,
-  info: ModelInfo,
-  { model, modelOption }: WeightOptions,
-  count: number | undefined,
-): void {
-  const modelOptions = parseAssignments(modelOption);
-  refuseContradictions(
-    path,
-    info,
-    { ...(model !== undefined && { model }), ...(modelOption.length > 0 && { modelOptions }) },
-    flagWithValue,
-  );
-  const [outputs] = buildNetwork(info.network, info.input).output;
-  if (count === undefined || count === outputs) return;
-  throw new UsageError(
-    `${path}: its network has ${outputs} classes, which contradicts --classes with ${count}; leave that out`,
-  );
-}
-
-/** The network of a file that does not say it. @throws UsageError if an option is missing. */
-function missingNetwork(
-  path: string,
-  { model, modelOption, input }: WeightOptions,
-  count: number | undefined,
-): { readonly network: ReturnType<typeof createModel>; readonly input: Shape } {
-  if (model === undefined || count === undefined || input === undefined) {
-    const missing = Object.entries({ '--model': model, '--classes': count, '--input': input })
-      .filter(([, value]) => value === undefined)
-      .map(([flag]) => flag);
-    throw new UsageError(
-      `${path} does not say its network; give ${missing.join(' and ')}, ` +
-        'for instance --model vgg7 --classes 10 --input 3,32,32',
-    );
-  }
-  const options = parseAssignments(modelOption);
-  return { network: createModel(model, { classes: count, options }), input };
 }

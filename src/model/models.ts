@@ -69,8 +69,8 @@ export type ModelOption = { readonly description: string } & (
 
 export interface ModelDescription {
   readonly description: string;
-  /** The images that it is made for; those of the data sets by default. */
-  readonly usual?: { readonly input: Shape; readonly classes: number };
+  /** The images that it is made for. */
+  readonly usual: { readonly input: Shape; readonly classes: number };
   readonly options: Readonly<Record<string, ModelOption>>;
   /**
    * Replaces `auto` in options that are complete otherwise, given those that were chosen and the shape of the images.
@@ -106,20 +106,25 @@ const vgg7Settings = ({
   dropout: dropout as number,
 });
 
+const cifar: ModelDescription['usual'] = { input: [3, 32, 32], classes: 10 };
+
 export const models: Readonly<Record<string, ModelDescription>> = {
   simplified: {
     description: "the lecture's network: two 3×3 convolutions, max-pool 4, linear",
     options: {},
+    usual: cifar,
     build: (classes) => simplified({ classes }),
   },
   vgg7: {
     description: 'seven layers: two 3×3 convolutions, max-pool, three 3×3 convolutions, max-pool, two linear',
     options: vgg7Options,
+    usual: cifar,
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options) }),
   },
   'vgg7-bn': {
     description: 'vgg7 with batch normalization after each convolution',
     options: vgg7Options,
+    usual: cifar,
     build: (classes, options) => vgg7({ classes, ...vgg7Settings(options), batchNorm: true }),
   },
   ...familyModels,

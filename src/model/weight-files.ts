@@ -54,8 +54,10 @@ export async function writeWeights(
   }
 }
 
-/** The network of a file's weights, or a function that creates it from the file's metadata. */
-export type WantedNetwork = Network | ((info: ModelInfo | undefined) => Network);
+/** The network of a file's weights, or a function that creates it from the file's metadata and its tensors' shapes. */
+export type WantedNetwork =
+  | Network
+  | ((info: ModelInfo | undefined, found: ReadonlyMap<string, Shape>) => Network);
 
 /** The weights in an open file, in the order of their network. */
 export interface WeightFile extends WeightSource, OpenFile {
@@ -103,7 +105,7 @@ export function openWeights(
   const { freshHead = false, seed = 0, onNotice = console.warn } = options;
   return openTensors(checkPath('openWeights: the file', path), async (file) => {
     const { shapes: found, info, locate } = await contentsOf(file, options);
-    const network = typeof wanted === 'function' ? wanted(info) : wanted;
+    const network = typeof wanted === 'function' ? wanted(info, found) : wanted;
     checkNetwork('openWeights', network);
     const { shapes, sources, fresh } = fitting(network, found, info, freshHead);
     const places = await locate(sources.values());

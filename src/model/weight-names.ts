@@ -135,6 +135,16 @@ export function fittingTensors(
   throw misfit(network, best!.problems);
 }
 
+/** Whether the tensors of a file are all those of `network`, under its names or others. */
+export function fits(network: Network, found: ReadonlyMap<string, Shape>): boolean {
+  const [all, ignored] = [tensorsOf(network), ignoredTensors(network)];
+  for (const tensors of variants(found)) {
+    const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
+    if (shapeProblems(all, shapes, ignored).length === 0) return true;
+  }
+  return false;
+}
+
 /** The classes of the head in a file. */
 const classesIn = (shapes: ReadonlyMap<string, Shape>, head: NetworkLayer): number | undefined =>
   shapes.get(`${head.name}.weight`)?.[0];

@@ -5,14 +5,14 @@ import { inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName, Purpose } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
-import { checkLoaded, type ModelInfo } from '../model/info.ts';
-import type { Network, Shape } from '../model/layer.ts';
-import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
-import { openWeights } from '../model/weight-files.ts';
+import type { ModelInfo } from '../model/info.ts';
+import type { Shape } from '../model/layer.ts';
+import { sizeOf } from '../model/network.ts';
+import { presetNames } from '../model/normalization-presets.ts';
 import { cancelable } from '../model/weight-streams.ts';
 import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
-import { checkPurpose, checkThreads, knownData, Model, type Prediction } from '../train/model.ts';
+import { checkPurpose, checkThreads, Model, type Prediction } from '../train/model.ts';
 import {
   type ClassifyOptions,
   type ClassScore,
@@ -20,32 +20,30 @@ import {
   classifyFile,
   type ImageFile,
 } from './classify.ts';
+import { type GivenDescription, openDescribed } from './described-weights.ts';
 import { weightsIn } from './folder.ts';
 
-export interface OpenModelOptions {
+export interface OpenModelOptions extends GivenDescription {
   /** `auto` selects the fastest device of this machine. */
   readonly device?: DeviceName;
   /** Worker threads; one per core by default. */
   readonly threads?: number;
   /** As in `compile`: 'predict' takes less memory, but then the weights cannot be read or trained. */
   readonly purpose?: Purpose;
-  /** Receives notes about the device, one line each; `console.warn` by default. */
+  /** Receives notes, about the device or what is assumed about the file, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
   /** Cancels; compiling kernels and reading weights take seconds. */
   readonly signal?: AbortSignal;
-  /** Network, image shape and normalization for files that do not store them, such as PyTorch's. */
-  readonly network?: Sequential;
-  readonly input?: Shape;
-  readonly normalization?: ChannelStatistics | null;
-  /** Class names for files that do not store them; the classes' numbers by default. */
-  readonly classes?: readonly string[];
+  /** Which state dict of a PyTorch checkpoint, if it has several. */
+  readonly key?: string;
 }
 
 /**
- * Opens a file that `saveWeights` or `vgg train` wrote, or the best weights of a run folder: network, weights and
- * normalization.
- * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or stores no network, input or
- * normalization and no option gives it.
+ * Opens weights: a file that `saveWeights` or `vgg train` wrote, the best weights of a run folder, or a file of PyTorch.
+ * Ours say their network, images and classes. Of other files the networks of the paper are recognized; with 1000 classes
+ * they get ImageNet's classes and torchvision's normalization, which is reported.
+ * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or neither says nor implies its
+ * network, input or normalization and no option gives it.
  */
 export async function openModel(place: string, options: OpenModelOptions = {}): Promise<OpenedModel> {
   checkPath('openModel: the file', place);
@@ -55,33 +53,27 @@ export async function openModel(place: string, options: OpenModelOptions = {}): 
     purpose: 'optional',
     onNotice: 'optional',
     signal: 'optional',
+    key: 'optional',
     network: 'optional',
     input: 'optional',
     normalization: 'optional',
     classes: 'optional',
   });
-  const { device = 'auto', threads, purpose, onNotice = console.warn, signal } = options;
+  const { device = 'auto', threads, purpose, onNotice = console.warn, signal, key } = options;
   checkThreads('openModel', threads);
   checkPurpose('openModel', purpose);
   const path = await weightsIn(place);
   const open = await openerOf(device);
-  const wanted = (said: ModelInfo | undefined): Network => {
-    const network = options.network ?? said?.network ?? unsaid(path, 'network');
-    return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
-  };
-  await using file = await openWeights(path, wanted, { signal });
-  const { info } = file;
-  const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
-  const given = knownData('openModel', network, options);
-  const data = { ...info, ...given };
-  if (info)
-    checkLoaded(
-      path,
-      info,
-      { ...info, network: options.network ?? info.network, input: network.input },
-      given,
+  await using file = await openDescribed(path, options, { signal, key, onNotice });
+  const { network, info } = file;
+  const { normalization } = info;
+  if (normalization === undefined) {
+    throw new UsageError(
+      `${path} does not say how its images are normalized; give --normalization ` +
+        `${presetNames.join(', ')} or none, or --mean and --std (in openModel: the option normalization, ` +
+        'null if they are not)',
     );
-  const normalization = data.normalization === undefined ? unsaid(path, 'normalization') : data.normalization;
+  }
   signal?.throwIfAborted();
   const session = await open(network, {
     batchSize: 1,
@@ -90,7 +82,8 @@ export async function openModel(place: string, options: OpenModelOptions = {}): 
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
   });
-  const model = new Model(network, session, 1, { ...data, normalization });
+  const { network: _, input: __, ...data } = info;
+  const model = new Model(network, session, 1, data);
   try {
     await model.setWeights(cancelable(file, signal));
     signal?.throwIfAborted();
@@ -99,23 +92,8 @@ export async function openModel(place: string, options: OpenModelOptions = {}): 
     throw error;
   }
   const [outputs = 0] = network.output;
-  return new OpenedModel(
-    model,
-    data.classes ?? Array.from({ length: outputs }, (_, i) => String(i)),
-    normalization,
-  );
-}
-
-const ways = {
-  network: "for instance createModel('vgg7', { classes: 10 })",
-  input: '[channels, height, width]',
-  normalization: '{ mean, std }, or null if images were not normalized',
-} as const;
-
-function unsaid(path: string, option: keyof typeof ways): never {
-  throw new UsageError(
-    `${path} does not store its ${option}; pass openModel the option ${option}: ${ways[option]}`,
-  );
+  const classes = info.classes ?? Array.from({ length: outputs }, (_, i) => String(i));
+  return new OpenedModel(model, classes, normalization);
 }
 
 /** A trained network that takes raw images; made by `openModel`. Close it, or declare it with `await using`. */

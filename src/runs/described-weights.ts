@@ -1,0 +1,170 @@
+/**
+ * Opens a weight file together with what is known of its network and images (Node only): what is given beside it, what it
+ * says of itself, and otherwise what its tensors imply.
+ */
+import { basename } from 'node:path';
+import { imagenetClasses } from '../data/imagenet.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
+import { UsageError } from '../errors.ts';
+import { type ImpliedModel, impliedModel } from '../model/implied.ts';
+import { checkLoaded, type DataInfo, infoOf, type ModelInfo } from '../model/info.ts';
+import type { Network, Shape } from '../model/layer.ts';
+import { models } from '../model/models.ts';
+import { buildNetwork, type Sequential } from '../model/network.ts';
+import { normalizationPresets, type PresetName, presetNames } from '../model/normalization-presets.ts';
+import { torchvisionWeights } from '../model/torchvision-weights.ts';
+import { type OpenWeightsOptions, openWeights, type WeightFile } from '../model/weight-files.ts';
+import type { WeightSource } from '../model/weight-streams.ts';
+import { unknownName } from '../suggest.ts';
+import { knownData } from '../train/model.ts';
+
+/** What a file says or implies. */
+export interface FileFacts {
+  readonly info: ModelInfo | undefined;
+  readonly implied: ImpliedModel | undefined;
+  /** The rows of its last matrix. */
+  readonly classes: number;
+}
+
+/** What is known beside a file. */
+export interface GivenDescription {
+  /** The network of a file that does not say it, or a function that chooses it from what the file says. */
+  readonly network?: Sequential | ((facts: FileFacts) => Sequential | undefined);
+  /** [channels, height, width] of one image. */
+  readonly input?: Shape;
+  /** Of images scaled to 0–1; a preset's name, or null if they are not normalized. */
+  readonly normalization?: PresetName | ChannelStatistics | null;
+  /** Class names. */
+  readonly classes?: readonly string[];
+}
+
+export interface DescribedWeights extends WeightFile {
+  readonly network: Network;
+  /** Complete, except that the normalization and the classes may be unknown. */
+  readonly info: ModelInfo;
+}
+
+/**
+ * Opens a weight file. Reports to `onNotice` what is assumed.
+ * @throws DataError if the file cannot be read or does not fit, UsageError if it contradicts what is given, or neither
+ * says nor implies its network.
+ */
+export async function openDescribed(
+  path: string,
+  given: GivenDescription,
+  options: OpenWeightsOptions & { readonly onNotice: (line: string) => void },
+): Promise<DescribedWeights> {
+  let network: Network | undefined;
+  let implied: ImpliedModel | undefined;
+  const file = await openWeights(
+    path,
+    (said, found) => {
+      implied = said ? undefined : impliedModel(found);
+      network = networkFor(path, given, { info: said, implied, classes: classesIn(found) });
+      return network;
+    },
+    options,
+  );
+  try {
+    const own = network!;
+    const preset = presetOf(given.normalization);
+    const data: DataInfo = {
+      ...(given.classes && { classes: given.classes }),
+      ...(given.normalization !== undefined && {
+        normalization: preset ?? (given.normalization as ChannelStatistics | null),
+      }),
+    };
+    const known = knownData('the description of the weights', own, data);
+    if (file.info) checkLoaded(path, file.info, infoOf(own, {}), known);
+    const assumed = file.info ? {} : assumptions(path, own, implied, known, options.onNotice);
+    const info = infoOf(own, { ...assumed, ...dataOf(file.info), ...known });
+    const isTurned = !file.info && preset?.blueFirst === true;
+    return { ...file, ...(isTurned && redFirst(file, own)), network: own, info };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+const dataOf = (info: ModelInfo | undefined): DataInfo => {
+  const { network: _, input: __, ...data } = info ?? ({} as Partial<ModelInfo>);
+  return data;
+};
+
+/** @throws UsageError for an unknown preset. */
+function presetOf(normalization: GivenDescription['normalization']) {
+  if (typeof normalization !== 'string') return undefined;
+  const name = presetNames.find((own) => own === normalization);
+  if (!name) throw new UsageError(unknownName('normalization', normalization, presetNames));
+  return normalizationPresets[name];
+}
+
+/** The rows of a file's last matrix. */
+function classesIn(found: ReadonlyMap<string, Shape>): number {
+  return found.values().reduce((last, shape) => (shape.length === 2 ? shape[0]! : last), 0);
+}
+
+/** @throws UsageError if nothing says the network or the shape of its images. */
+function networkFor(path: string, { network, input }: GivenDescription, facts: FileFacts): Network {
+  const known = facts.info ?? facts.implied;
+  const chosen = (typeof network === 'function' ? network(facts) : network) ?? known?.network;
+  if (chosen === undefined) {
+    throw new UsageError(
+      `${path} does not say its network, and its tensors are not those of a known one; name it: ` +
+        "--model and --model-option, or openModel's option network",
+    );
+  }
+  const usual = Object.hasOwn(models, chosen.name) ? models[chosen.name]!.usual.input : undefined;
+  const shape = input ?? known?.input ?? usual;
+  if (shape === undefined) {
+    throw new UsageError(
+      `${path} does not say the shape of its images; give channels, height and width: --input 3,32,32, or ` +
+        "openModel's option input",
+    );
+  }
+  return buildNetwork(chosen, shape);
+}
+
+/** What is usual for a network of the paper with ImageNet's classes, if nothing says otherwise. */
+function assumptions(
+  path: string,
+  { name, input, output }: Network,
+  implied: ImpliedModel | undefined,
+  known: DataInfo,
+  onNotice: (line: string) => void,
+): DataInfo {
+  if (!implied || output[0] !== imagenetClasses.length || input[0] !== 3) return {};
+  const { mean, std } = normalizationPresets.torchvision;
+  const isPublished = torchvisionWeights.some(({ file, model }) => file === basename(path) && model === name);
+  if (!isPublished && known.normalization === undefined) {
+    onNotice(
+      `${path} is a ${name} for 1000 classes and does not say how images are normalized; assuming torchvision's ` +
+        `normalization and the classes of ImageNet (others: --normalization, --classes)`,
+    );
+  }
+  return { classes: imagenetClasses, normalization: { mean, std } };
+}
+
+/** The same weights for images whose first channel is red: the input channels of the first convolution are reversed. */
+function redFirst(file: WeightSource, { layers }: Network): Pick<WeightSource, 'read'> {
+  const first = layers.find(({ spec }) => spec.kind === 'conv2d')?.parameters[0];
+  if (!first) return file;
+  const [filters = 0, channels = 0, height = 0, width = 0] = first.shape;
+  const plane = height * width;
+  let turned: Promise<Float32Array> | undefined;
+  const turn = async (): Promise<Float32Array> => {
+    const values = new Float32Array(filters * channels * plane);
+    await file.read(first.name, 0, values);
+    return values.map((_, i) => {
+      const channel = Math.floor(i / plane) % channels;
+      return values[i + (channels - 1 - 2 * channel) * plane]!;
+    });
+  };
+  return {
+    async read(name, from, into) {
+      if (name !== first.name) return file.read(name, from, into);
+      turned ??= turn();
+      into.set((await turned).subarray(from, from + into.length));
+    },
+  };
+}
