@@ -6,6 +6,7 @@ import { UsageError } from '../errors.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { checkOptions, isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
+import { type Initialization, withInitialization } from './initializations.ts';
 import { largestSize } from './layers/arguments.ts';
 import type { Sequential } from './network.ts';
 import { simplified, type Vgg7Options, vgg7 } from './vgg.ts';
@@ -104,12 +105,23 @@ export const models: Readonly<Record<string, ModelDescription>> = {
  */
 export function createModel(
   name: string,
-  settings: { readonly classes: number; readonly options?: Readonly<Record<string, OptionValue | string>> },
+  settings: {
+    readonly classes: number;
+    readonly options?: Readonly<Record<string, OptionValue | string>>;
+    /** How weights are drawn; the model's own way by default. */
+    readonly initialization?: Initialization;
+  },
 ): Sequential {
   const model = described(name);
-  checkOptions<typeof settings>(name, settings, { classes: 'required', options: 'optional' });
+  checkOptions<typeof settings>(name, settings, {
+    classes: 'required',
+    options: 'optional',
+    initialization: 'optional',
+  });
   const options = completeOptions(name, settings.options ?? {});
-  return { ...model.build(settings.classes, options), options };
+  const built = { ...model.build(settings.classes, options), options };
+  const { initialization } = settings;
+  return initialization === undefined ? built : withInitialization(built, initialization);
 }
 
 /** All options of a model, with defaults for missing ones. @throws UsageError like `createModel`. */
