@@ -120,6 +120,7 @@ const others: readonly string[] = [
   'openBackbone',
   'headBehind',
   'buildNetwork',
+  'withInitialization',
   'readSafetensors',
   'writeSafetensors',
   'readCheckpoint',

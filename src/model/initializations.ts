@@ -10,7 +10,7 @@
  * Batch normalization always starts from weight 1 and bias 0.
  */
 import { UsageError } from '../errors.ts';
-import { shown } from '../options.ts';
+import { isObject, shown } from '../options.ts';
 import { unknownName } from '../suggest.ts';
 import type { Initial, LayerSpec, ParameterSpec } from './layer.ts';
 import type { Sequential } from './network.ts';
@@ -34,10 +34,14 @@ export function checkInitialization(where: string, name: unknown): Initializatio
  * The same model with another initialization, one of `pytorch` (the default), `torchvision` and `glorot`.
  * @throws UsageError for an unknown name.
  */
-export const withInitialization = (model: Sequential, name: Initialization): Sequential => ({
-  ...model,
-  initialization: checkInitialization('withInitialization', name),
-});
+export function withInitialization(model: Sequential, name: Initialization): Sequential {
+  if (!isObject(model) || !Array.isArray(model.layers)) {
+    throw new UsageError(
+      `withInitialization: ${shown(model)} is not a network; create one with sequential([…]) or createModel`,
+    );
+  }
+  return { ...model, initialization: checkInitialization('withInitialization', name) };
+}
 
 /** A layer's inputs of each output value, and outputs of each input value, in an unpadded map without stride. */
 function fans([out = 1, channels = 1, ...kernel]: readonly number[]): { fanIn: number; fanOut: number } {
