@@ -52,6 +52,7 @@ export {
   openBackbone,
 } from './explain/explain.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
+export { type Initialization, initializationNames, withInitialization } from './model/initializations.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
 export {
   type AdaptiveAvgPool2dOptions,

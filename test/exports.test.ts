@@ -127,6 +127,7 @@ const others: readonly string[] = [
   'openBackbone',
   'headBehind',
   'buildNetwork',
+  'withInitialization',
   'readSafetensors',
   'writeSafetensors',
   'readCheckpoint',

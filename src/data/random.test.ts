@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fillUniform, permutation, philox, random } from './random.ts';
+import { fillNormal, fillUniform, permutation, philox, random } from './random.ts';
 
 test('philox gives the known answers of its authors (Random123, kat_vectors)', () => {
   const out = new Uint32Array(4);
@@ -53,6 +53,32 @@ test.each([
   const source = random(key.seed, key.stream, key.index);
   const drawn = Float32Array.from({ length: from + length }, () => (2 * source.uniform() - 1) * 0.3);
   expect(drawn.subarray(from)).toEqual(expected);
+});
+
+test.each([
+  [0, 1],
+  [0, 8],
+  [1, 2],
+  [5, 30],
+  [7, 1],
+  [2 ** 33 + 2, 29],
+])('fillNormal draws from %i on %i values, two from two words', (from, length) => {
+  const key = { seed: 2 ** 40 + 3 * 2 ** 31, stream: 1, index: 7 };
+  const into = new Float32Array(length + 2).fill(9);
+  fillNormal(key, 0.3, from, into.subarray(1, -1));
+  const block = new Uint32Array(4);
+  const expected = Float32Array.from({ length }, (_, i) => {
+    const counter = Uint32Array.of((from + i) / 4, key.stream, key.index, 0);
+    philox(counter, key.seed, Math.floor(key.seed / 2 ** 32), block);
+    const second = (from + i) % 2 === 1;
+    const [a, b] = ((from + i) % 4 < 2 ? block.subarray(0, 2) : block.subarray(2)) as unknown as [
+      number,
+      number,
+    ];
+    const radius = 0.3 * Math.sqrt(-2 * Math.log(1 - a / 2 ** 32));
+    return radius * (second ? Math.sin : Math.cos)(2 * Math.PI * (b / 2 ** 32));
+  });
+  expect([...into]).toEqual([9, ...expected, 9]);
 });
 
 test('normal has mean 0 and deviation 1', () => {

@@ -143,6 +143,41 @@ export function fillUniform(key: StreamKey, bound: number, from: number, into: F
   }
 }
 
+/** Values of a Philox block. */
+const blockValues = 4;
+
+/**
+ * Writes the values `from … from + into.length` of a normal distribution around 0 with standard deviation `deviation`.
+ * Two neighboring values come from two words of a stream by Box–Muller, so that any part can be drawn alone.
+ */
+export function fillNormal(
+  { seed, stream, index }: StreamKey,
+  deviation: number,
+  from: number,
+  into: Float32Array,
+): void {
+  const key0 = lowWord(seed);
+  const key1 = highWord(seed);
+  const counter = Uint32Array.of(0, stream, index, 0);
+  const block = new Uint32Array(blockValues);
+  const values = new Float64Array(blockValues);
+  const end = from + into.length;
+  for (let first = from - (from % blockValues); first < end; first += blockValues) {
+    counter[0] = first / blockValues;
+    philox(counter, key0, key1, block);
+    for (let i = 0; i < blockValues; i += 2) {
+      // From (0, 1], whose logarithm is finite.
+      const radius = deviation * Math.sqrt(-2 * Math.log(1 - block[i]! / 2 ** 32));
+      const angle = 2 * Math.PI * (block[i + 1]! / 2 ** 32);
+      values[i] = radius * Math.cos(angle);
+      values[i + 1] = radius * Math.sin(angle);
+    }
+    const begin = Math.max(from, first);
+    const stop = Math.min(end, first + blockValues);
+    for (let at = begin; at < stop; at++) into[at - from] = values[at - first]!;
+  }
+}
+
 /** `from` and the length are multiples of `pair`. Two independent blocks hide each other's latency. */
 function fillPairs(
   { seed, stream, index }: StreamKey,

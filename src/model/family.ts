@@ -4,7 +4,7 @@
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
-import { type InitializationName, initializationNames, withInitialization } from './initialization.ts';
+import { type Initialization, initializationNames, withInitialization } from './initializations.ts';
 import type { LayerSpec, ModelOptions, Shape } from './layer.ts';
 import { adaptiveAvgPool2d, dropout, flatten, linear, relu } from './layers/index.ts';
 import type { ModelDescription, ModelOption } from './models.ts';
@@ -58,7 +58,7 @@ export interface VggOptions {
   /** Probability of dropping a hidden unit in training; 0.5 by default. */
   readonly dropout?: number;
   /** How weights start; `torchvision` by default. */
-  readonly initialization?: InitializationName;
+  readonly initialization?: Initialization;
 }
 
 /**

@@ -1,9 +1,8 @@
 /**
- * PyTorch's default initialization. Convolutions and linear layers use kaiming_uniform with a = √5 (He et al. 2015):
- * weights and biases are uniform in ±1/√fanIn. Batch normalization starts from constants. Each parameter has its own
- * random stream, so a value depends only on the seed, the parameter's position and its own: any thread can draw any part.
+ * Draws initial weights as the parameters say (`initializations.ts`). Each parameter has its own random stream, so a value
+ * depends only on the seed, the parameter's position and its own: any thread can draw any part.
  */
-import { fillUniform, streams } from '../data/random.ts';
+import { fillNormal, fillUniform, type StreamKey, streams } from '../data/random.ts';
 import type { Initial, Network, Shape, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 import type { WeightSource } from './weight-streams.ts';
@@ -34,8 +33,10 @@ export function fillInitial(
   from: number,
   into: Float32Array,
 ): void {
+  const key: StreamKey = { seed, stream: streams.initialization, index: position };
   if ('constant' in initial) into.fill(initial.constant);
-  else fillUniform({ seed, stream: streams.initialization, index: position }, initial.uniform, from, into);
+  else if ('uniform' in initial) fillUniform(key, initial.uniform, from, into);
+  else fillNormal(key, initial.normal, from, into);
 }
 
 /** Initial parameters and buffers of `network`, drawn as they are read. */

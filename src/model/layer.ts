@@ -10,8 +10,14 @@
 /** [C, H, W] of a feature map or [F] of a vector. */
 export type Shape = readonly number[];
 
-/** Initial values of a tensor: random and uniform in ±`uniform`, or constant. PyTorch's defaults. */
-export type Initial = { readonly uniform: number } | { readonly constant: number };
+/**
+ * Initial values of a tensor: random and uniform in ±`uniform`, random and normal around 0 with the standard deviation
+ * `normal`, or constant. Layers have PyTorch's defaults.
+ */
+export type Initial =
+  | { readonly uniform: number }
+  | { readonly normal: number }
+  | { readonly constant: number };
 
 /** A tensor of a layer, learned (a parameter) or not (a buffer), in PyTorch's shape and order. */
 export interface ParameterSpec {

@@ -4,6 +4,7 @@
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import { checkArgument, checkOptions, isObject, shown } from '../options.ts';
+import { checkInitialization, type Initialization, initialized } from './initializations.ts';
 import type { LayerSpec, ModelOptions, Network, NetworkLayer, ParameterSpec, Shape } from './layer.ts';
 import { formatShape, mostLayers, wholeNumber } from './layers/arguments.ts';
 import { checkedSpec, kindOf } from './layers/index.ts';
@@ -15,19 +16,29 @@ export interface Sequential {
   readonly layers: readonly LayerSpec[];
   /** Options of a model from `createModel`; `name` is then the model's name. */
   readonly options?: ModelOptions;
+  /** How weights are drawn; `pytorch` by default. */
+  readonly initialization?: Initialization;
 }
 
 /**
  * Creates a chain of layers: `sequential([conv2d({ out: 16, kernel: 3 }), relu(), flatten(), linear(10)])`.
- * Input sizes are inferred from the data later.
+ * Input sizes are inferred from the data later. `initialization` is `pytorch` (the default), `torchvision` or `glorot`.
  */
 export function sequential(
   layers: readonly LayerSpec[],
-  options: { readonly name?: string } = {},
+  options: { readonly name?: string; readonly initialization?: Initialization } = {},
 ): Sequential {
-  checkOptions<NonNullable<typeof options>>('sequential', options, { name: 'optional' });
+  checkOptions<NonNullable<typeof options>>('sequential', options, {
+    name: 'optional',
+    initialization: 'optional',
+  });
   checkLayers('sequential', layers);
-  return { name: options.name ?? 'sequential', layers: layers.map(checkedSpec) };
+  const { name = 'sequential', initialization } = options;
+  return {
+    name,
+    layers: layers.map(checkedSpec),
+    ...(initialization !== undefined && { initialization: checkInitialization(name, initialization) }),
+  };
 }
 
 function checkLayers(where: string, layers: unknown): void {
@@ -51,7 +62,7 @@ function fitting<T>(input: Shape, body: () => T): T {
 
 /**
  * Builds the network of `model` for images of shape [C, H, W] (or vectors [F]). Layers without a name are named by
- * their position, as in torch.nn.Sequential.
+ * their position, as in torch.nn.Sequential. Parameters say how they are drawn.
  * @throws ShapeError if a layer does not fit its input, or the output is not a vector of class scores.
  * @throws UsageError if two parameters have the same name.
  */
@@ -69,6 +80,7 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
     );
   }
   for (const side of input) wholeNumber(model.name, 'input size', side, 1);
+  const initialization = checkInitialization(model.name, model.initialization ?? 'pytorch');
   const layers: NetworkLayer[] = [];
   const owners = new Map<string, number>();
   let shape = input;
@@ -93,7 +105,7 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
     const name = spec.name ?? String(index);
     const full = (tensors: readonly ParameterSpec[]): readonly ParameterSpec[] =>
       tensors.map((tensor) => ({ ...tensor, name: `${name}.${tensor.name}` }));
-    const parameters = full(kind.parameters(spec, shape));
+    const parameters = full(initialized(spec, kind.parameters(spec, shape), initialization));
     const buffers = full(kind.buffers?.(spec, shape) ?? []);
     for (const parameter of [...parameters, ...buffers]) {
       const owner = owners.get(parameter.name);

@@ -101,7 +101,7 @@ export interface Prediction {
 }
 
 /**
- * Prepares a network on a device, with PyTorch's default initialization.
+ * Prepares a network on a device, with the initialization that it names: PyTorch's default if none.
  * @throws ShapeError if a layer does not fit its input, UsageError for a wrong option.
  */
 export async function compile(model: Sequential, options: CompileOptions): Promise<Model> {

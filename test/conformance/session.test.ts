@@ -5,6 +5,7 @@ import { random, streams } from '../../src/data/random.ts';
 import { applyTransform, compose, imageFromBytes, toTensor } from '../../src/data/transforms.ts';
 import type { BatchSource, TrainRequest } from '../../src/engine/backend.ts';
 import { openReference } from '../../src/engine/reference.ts';
+import { initializationNames } from '../../src/model/initializations.ts';
 import { initialWeights } from '../../src/model/initialize.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
@@ -23,6 +24,20 @@ describe.each(devices)('$name', (device) => {
     withSession(async (session) => {
       expect(await session.weights()).toEqual(weights);
     }));
+
+  test('draws the initial weights of each initialization, large tensors by parts', async () => {
+    for (const initialization of initializationNames) {
+      const layers = [conv2d({ out: 5, kernel: 3 }), relu(), flatten(), linear(301), relu(), linear(3)];
+      const drawn = buildNetwork(sequential(layers, { initialization }), [3, 10, 10]);
+      const session = await open(drawn, { batchSize: 7, threads });
+      try {
+        await session.initialize(5);
+        expect(await session.weights()).toEqual(initialWeights(drawn, 5));
+      } finally {
+        await session.close();
+      }
+    }
+  });
 
   test('predicts batches of any size down to one, and larger than the training batch', () =>
     withSession(async (session) => {
