@@ -2,11 +2,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tiny, tinyWeights, vector } from '../../../test/pth-vectors.ts';
+import { inMemory, tiny, tinyWeights, vector } from '../../../test/pth-vectors.ts';
 import { readWeights } from '../../../test/read-weights.ts';
 import { DataError } from '../../errors.ts';
 import { openParts } from '../../files/files.ts';
-import type { PartReader } from '../../files/parts.ts';
 import { fromHalf, toHalf } from '../half.ts';
 import type { Weights } from '../layer.ts';
 import { sizeOf } from '../network.ts';
@@ -201,16 +200,6 @@ describe('a file with one byte changed', () => {
     expect(wrong).toEqual([]);
     expect(changed).toBeGreaterThan(1000);
   });
-});
-
-const inMemory = (bytes: Uint8Array): PartReader => ({
-  path: 'memory',
-  size: bytes.length,
-  read: async (into, position) => {
-    const part = bytes.subarray(position, position + into.length);
-    into.set(part);
-    return part.length;
-  },
 });
 
 const same = (
