@@ -1,6 +1,7 @@
 /** The files that PyTorch wrote (`golden/weights`, made by `make_pth.py` and `make_zip.py`), and a builder of pickles. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PartReader } from '../src/files/parts.ts';
 import type { Network, Weights } from '../src/model/layer.ts';
 import { batchNorm2d, conv2d, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
@@ -134,3 +135,14 @@ export const dictOf = (entries: Readonly<Record<string, readonly number[]>>): re
   ...Object.entries(entries).flatMap(([name, value]) => [...opcodes.text(name), ...value]),
   ...opcodes.setItems,
 ];
+
+/** A file in memory. */
+export const inMemory = (bytes: Uint8Array): PartReader => ({
+  path: 'memory',
+  size: bytes.length,
+  read: async (into, position) => {
+    const part = bytes.subarray(position, position + into.length);
+    into.set(part);
+    return part.length;
+  },
+});

@@ -128,7 +128,7 @@ export function fittingTensors(
         ...(freshHead && head && { fresh: { layer: head.name, classes: classesIn(shapes, head) } }),
       };
     }
-    if (head && !freshHead && shapeProblems(body, bodyShapes, ignored).length === 0)
+    if (head && body.length > 0 && !freshHead && shapeProblems(body, bodyShapes, ignored).length === 0)
       throw otherHead(network, head, shapes, problems);
     if (!best || problems.length < best.problems.length) best = { tensors, problems };
   }
@@ -156,10 +156,10 @@ function otherHead(
   shapes: ReadonlyMap<string, Shape>,
   problems: readonly string[],
 ): DataError {
-  const classes = classesIn(shapes, head);
-  const own = head.parameters[0]?.shape[0];
+  const [classes, ...inputs] = shapes.get(`${head.name}.weight`) ?? [];
+  const [own, ...ownInputs] = head.parameters[0]!.shape;
   const problem =
-    classes !== undefined && classes !== own
+    classes !== undefined && classes !== own && inputs.join() === ownInputs.join()
       ? `it has ${classes} classes, but ${network.name} has ${own}`
       : misfit(network, problems).message;
   return new DataError(

@@ -5,13 +5,16 @@
 import { calledWith, globalOf, stateIsDropped, storageOf } from './globals.ts';
 import { Inert, invalid, PickleDict, type PickleValue, type StorageRecord } from './values.ts';
 
-/** The most bytes of a pickle, opcodes, entries of the memo, open marks, and bytes of a text. */
-export const pickleLimits: Readonly<Record<'bytes' | 'opcodes' | 'memo' | 'marks' | 'text', number>> = {
+/** The most bytes of a pickle, opcodes, entries of the memo, open marks, bytes of a text, and of all kept ones. */
+export const pickleLimits: Readonly<
+  Record<'bytes' | 'opcodes' | 'memo' | 'marks' | 'text' | 'texts', number>
+> = {
   bytes: 64 * 2 ** 20,
   opcodes: 1_000_000,
   memo: 1_000_000,
   marks: 256,
   text: 65_536,
+  texts: 8 * 2 ** 20,
 };
 /** Longer texts are not kept: no name or key of ours is that long. */
 const longestKept = 1024;
@@ -24,9 +27,10 @@ export class OutOfBytes extends Error {
   override name = 'OutOfBytes';
 }
 
-/** What pickles of one file have in common: the opcodes that are left, and the storages that they name. */
+/** What pickles of one file have in common: what is left of limits, and the storages that they name. */
 export class PickleContext {
   opcodesLeft: number = pickleLimits.opcodes;
+  textLeft: number = pickleLimits.texts;
   readonly storages: Map<string, StorageRecord> = new Map();
 }
 
@@ -73,6 +77,9 @@ class PickleMachine {
   #text(length: number, most: number, decoder: TextDecoder): string {
     if (length > most) throw invalid(`its pickle has a text of ${length} bytes, above the limit of ${most}`);
     const at = this.skip(length);
+    this.context.textLeft -= length;
+    if (this.context.textLeft < 0)
+      throw invalid(`its pickle has more than ${pickleLimits.texts} bytes of text`);
     try {
       return decoder.decode(this.#bytes.subarray(at, at + length));
     } catch {

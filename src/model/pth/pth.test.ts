@@ -2,14 +2,16 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tiny, tinyWeights, vector } from '../../../test/pth-vectors.ts';
+import { inMemory, tiny, tinyWeights, vector } from '../../../test/pth-vectors.ts';
 import { readWeights } from '../../../test/read-weights.ts';
 import { DataError } from '../../errors.ts';
 import { openParts } from '../../files/files.ts';
 import { fromHalf, toHalf } from '../half.ts';
 import type { Weights } from '../layer.ts';
+import { sizeOf } from '../network.ts';
 import { tensorsAt } from '../tensor-files.ts';
 import { openWeights, readInfo } from '../weight-files.ts';
+import { fittingTensors } from '../weight-names.ts';
 import { readAll } from '../weight-streams.ts';
 import { openPth, pthForm } from './open.ts';
 
@@ -64,14 +66,14 @@ describe('files of torch.save', () => {
     ['deflated.pth', /entry "archive\/data\.pkl" is compressed/],
     ['truncated.pth', /damaged or cut short: .*no directory at its end/],
     ['features-only.pth', /weights do not fit tiny on 3×8×8: features\.0\.weight \[4, 3, 3, 3\] is missing/],
-    ['views.pth', /a is unexpected/],
-    ['views-legacy.pth', /a is unexpected/],
+    ['views.pth', /weights do not fit tiny/],
+    ['views-legacy.pth', /weights do not fit tiny/],
   ];
   test.each(refused)('%s is refused', async (name, message) => {
-    const reading = readWeights(vector(name), tiny());
-    await expect(reading).rejects.toThrow(DataError);
-    await expect(reading).rejects.toThrow(message);
-    await expect(reading).rejects.toThrow(name);
+    const error: unknown = await readWeights(vector(name), tiny()).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(DataError);
+    expect((error as DataError).message).toMatch(message);
+    expect((error as DataError).message).toContain(`${name}: `);
   });
 
   test('are all listed here', async () => {
@@ -135,63 +137,68 @@ async function tensorsOf(path: string): Promise<Weights> {
     [Symbol.asyncDispose]: parts.close,
   }));
   const { shapes, locate } = await openPth(file, (await pthForm(file))!);
-  return readAll(tensorsAt(file, await locate(shapes.keys()), shapes));
+  return await readAll(tensorsAt(file, await locate(shapes.keys()), shapes));
 }
 
 describe('a file with one byte changed', () => {
   const network = tiny();
   const wanted = [...tinyWeights()];
+
   /** Values of the file, or undefined if it is refused. Any error but a DataError fails the test. */
-  async function loaded(path: string, bytes: Uint8Array): Promise<Weights | undefined> {
-    await writeFile(path, bytes);
+  async function loaded(bytes: Uint8Array): Promise<Weights | undefined> {
+    const file = inMemory(bytes);
     try {
-      return (await readWeights(path, network)).weights;
+      const form = await pthForm(file);
+      if (form === undefined) return undefined;
+      const { shapes, locate } = await openPth(file, form);
+      const fit = fittingTensors(network, shapes);
+      const places = await locate(fit.sources.values());
+      const named = new Map([...fit.sources].map(([name, source]) => [name, places.get(source)!]));
+      return await readAll(tensorsAt(file, named, fit.shapes));
     } catch (error) {
-      expect(error).toBeInstanceOf(DataError);
+      if (!(error instanceof DataError)) throw error;
       return undefined;
     }
   }
-  const flips = (bytes: Uint8Array): readonly (readonly [number, number])[] =>
-    [...bytes.keys()].flatMap((at) => [0xff, 1, 1 << (at % 8)].map((flip) => [at, flip] as const));
 
-  test('zip.pth gives the same values or a clear error', { timeout: 120_000 }, async () => {
-    const bytes = await readFile(vector('zip.pth'));
-    const path = join(folder, 'flipped-zip');
-    let refused = 0;
-    for (const [at, flip] of flips(bytes)) {
-      const changed = Uint8Array.from(bytes);
-      changed[at]! ^= flip;
-      const weights = await loaded(path, changed);
-      if (weights === undefined) refused++;
-      else if (!same(weights, wanted)) expect.fail(`byte ${at} xor ${flip} changes values`);
+  /** Flips all bits of each byte in turn, then one bit. */
+  async function* flipped(bytes: Uint8Array): AsyncGenerator<readonly [at: number, Weights | undefined]> {
+    for (const flip of [() => 0xff, (at: number) => 1 << (at % 8), () => 1]) {
+      for (const at of bytes.keys()) {
+        const changed = Uint8Array.from(bytes);
+        changed[at]! ^= flip(at);
+        yield [at, await loaded(changed)];
+      }
     }
+  }
+
+  test('zip.pth gives the same values or a clear error', async () => {
+    const bytes = await readFile(vector('zip.pth'));
+    let refused = 0;
+    const wrong: number[] = [];
+    for await (const [at, weights] of flipped(bytes)) {
+      if (weights === undefined) refused++;
+      else if (!same(weights, wanted)) wrong.push(at);
+    }
+    expect(wrong).toEqual([]);
     expect(refused).toBeGreaterThan(bytes.length);
   });
 
-  test('legacy.pth changes values only where storages did', { timeout: 120_000 }, async () => {
+  test('legacy.pth changes values only where storages did', async () => {
     const bytes = await readFile(vector('legacy.pth'));
-    const path = join(folder, 'flipped-legacy');
-    await using file = await openParts(vector('legacy.pth')).then((parts) => ({
-      ...parts,
-      [Symbol.asyncDispose]: parts.close,
-    }));
-    const { shapes, locate } = await openPth(file, 'legacy');
-    const places = await locate([...shapes.keys()].filter((name) => !name.endsWith('num_batches_tracked')));
+    const { shapes, locate } = await openPth(inMemory(bytes), 'legacy');
+    const places = await locate(fittingTensors(network, shapes).sources.values());
     const inStorage = (at: number): boolean =>
-      [...places].some(([name, { begin }]) => {
-        const size = 4 * shapes.get(name)!.reduce((product, side) => product * side, 1);
-        return at >= begin && at < begin + size;
-      });
-    let changedValues = 0;
-    for (const [at, flip] of flips(bytes)) {
-      const changed = Uint8Array.from(bytes);
-      changed[at]! ^= flip;
-      const weights = await loaded(path, changed);
+      [...places].some(([name, { begin }]) => at >= begin && at < begin + 4 * sizeOf(shapes.get(name)!));
+    let changed = 0;
+    const wrong: number[] = [];
+    for await (const [at, weights] of flipped(bytes)) {
       if (weights === undefined || same(weights, wanted)) continue;
-      if (!inStorage(at)) expect.fail(`byte ${at} xor ${flip} changes values`);
-      changedValues++;
+      if (inStorage(at)) changed++;
+      else wrong.push(at);
     }
-    expect(changedValues).toBeGreaterThan(1000);
+    expect(wrong).toEqual([]);
+    expect(changed).toBeGreaterThan(1000);
   });
 });
 
