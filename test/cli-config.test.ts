@@ -124,6 +124,7 @@ describe('help', () => {
     '',
     'train',
     'evaluate',
+    'predict',
     'lr-find',
     'tune',
     'tune status',

@@ -178,6 +178,12 @@ test.for<[string, Uint8Array, string | RegExp]>([
   await expect(decodeImage(bytes)).rejects.toThrow(problem);
 });
 
+test('says what is missing without sharp', () => {
+  expect(() => loadSharp('file:///nowhere/program.js')).toThrow(
+    'image files are decoded by the npm package sharp, which is not installed; run npm install sharp',
+  );
+});
+
 test('the limit of pixels can be chosen', async () => {
   await expect(decodeImage(jpeg, { maxPixels: 500 * 375 - 1 })).rejects.toThrow(
     /500×375 pixels, above the limit/,

@@ -26,7 +26,7 @@ export interface SharpImage {
   toColourspace(space: string): SharpImage;
   raw(): SharpImage;
   toBuffer(options: { readonly resolveWithObject: true }): Promise<{
-    readonly data: Buffer;
+    readonly data: Uint8Array;
     readonly info: { readonly width: number; readonly height: number; readonly channels: number };
   }>;
 }
@@ -51,10 +51,10 @@ let loaded: Sharp | undefined;
  * images, and each image is decoded by one thread.
  * @throws VggError if sharp is not installed or does not run on this machine.
  */
-export function loadSharp(): Sharp {
-  if (loaded) return loaded;
+export function loadSharp(url: string = codeUrl()): Sharp {
+  if (loaded && url === codeUrl()) return loaded;
   try {
-    const sharp = createRequire(codeUrl())('sharp') as Sharp;
+    const sharp = createRequire(url)('sharp') as Sharp;
     sharp.cache(false);
     sharp.concurrency(1);
     loaded = sharp;
