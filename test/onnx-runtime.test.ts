@@ -12,7 +12,11 @@ import { conv2d, flatten, linear, relu } from '../src/model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf, tensorsOf } from '../src/model/network.ts';
 import { encodeModel } from '../src/model/onnx/encode.ts';
 import { type OnnxModel, type OnnxOptions, writeOnnx } from '../src/model/onnx/onnx.ts';
-import { adaptiveAvgPool2d, GraphBuilder, localResponseNorm } from '../src/model/onnx/operators.ts';
+import {
+  adaptiveAveragePool,
+  GraphBuilder,
+  localResponseNormalization,
+} from '../src/model/onnx/operators.ts';
 import { joinBytes } from '../src/protobuf.ts';
 import { compile } from '../src/train/model.ts';
 import { expectAllClose } from './allclose.ts';
@@ -220,7 +224,7 @@ describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxrun
       const [rows, columns] = size;
       const images = drawn(2 * sizeOf(input), 1);
       const output = await runLayer(input, [channels, ...size], images, (layer, graph) =>
-        adaptiveAvgPool2d({ ...layer, spec: { size } }, graph, 'images'),
+        adaptiveAveragePool(layer, size, graph, 'images'),
       );
       const expected: number[] = [];
       for (let plane = 0; plane < 2 * channels; plane++) {
@@ -242,7 +246,7 @@ describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxrun
       const spec = { size: 5, alpha: 0.3, beta: 0.75, k: 2 };
       const images = drawn(2 * channels * area, 2);
       const output = await runLayer([channels, 2, 3], [channels, 2, 3], images, (layer, graph) =>
-        localResponseNorm({ ...layer, spec }, graph, 'images'),
+        localResponseNormalization(layer, spec, graph, 'images'),
       );
       const expected = images.map((value, i) => {
         const channel = Math.floor(i / area) % channels;
@@ -253,7 +257,12 @@ describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxrun
       });
       expectAllClose(output, expected, 1e-6, 'values');
       const even = (): unknown =>
-        localResponseNorm({ name: 'a', spec: { ...spec, size: 4 } }, new GraphBuilder([], false), 'images');
+        localResponseNormalization(
+          { name: 'a' },
+          { ...spec, size: 4 },
+          new GraphBuilder([], false),
+          'images',
+        );
       expect(even).toThrow(UsageError);
       expect(even).toThrow(/layer a normalizes over 4 channels, and ONNX only over an odd number/);
     });

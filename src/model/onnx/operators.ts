@@ -127,19 +127,15 @@ function batchNorm(
 }
 
 /**
- * An adaptive average pool. ONNX has none, so that it is a product with a constant matrix for each axis, whose
+ * An adaptive average pool to `size`. ONNX has none, so that it is a product with a constant matrix for each axis, whose
  * rows are the averages: exact for every size.
  */
-export function adaptiveAvgPool2d(
-  {
-    spec: { size },
-    name,
-    input: [, height = 0, width = 0],
-  }: Pick<NetworkLayer, 'name' | 'input'> & { readonly spec: { readonly size: Pair } },
+export function adaptiveAveragePool(
+  { name, input: [, height = 0, width = 0] }: Pick<NetworkLayer, 'name' | 'input'>,
+  [rows, columns]: Pair,
   graph: GraphBuilder,
   input: string,
 ): string {
-  const [rows, columns] = size;
   if (rows === 1 && columns === 1 && (height > 1 || width > 1))
     return graph.add('GlobalAveragePool', [input], name);
   let output = input;
@@ -169,25 +165,22 @@ function averagesOf(size: number, length: number): Float32Array {
   return matrix;
 }
 
-/** Over `size` channels: divides by (k + α / size · sum of squares)^β. */
-interface LocalResponse {
-  readonly size: number;
-  readonly alpha: number;
-  readonly beta: number;
-  readonly k: number;
-}
-
 /**
  * Local response normalization. ONNX's α is divided by the size, too, but its window of an even size is shifted by one
  * channel, and ONNX Runtime has none.
  * @throws UsageError for an even size.
  */
-export function localResponseNorm(
-  { spec, name }: Pick<NetworkLayer, 'name'> & { readonly spec: LocalResponse },
+export function localResponseNormalization(
+  { name }: Pick<NetworkLayer, 'name'>,
+  {
+    size,
+    alpha,
+    beta,
+    k,
+  }: { readonly size: number; readonly alpha: number; readonly beta: number; readonly k: number },
   graph: GraphBuilder,
   input: string,
 ): string {
-  const { size, alpha, beta, k } = spec;
   if (size % 2 === 0) {
     throw new UsageError(
       `ONNX: layer ${name} normalizes over ${size} channels, and ONNX only over an odd number; ` +
