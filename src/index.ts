@@ -39,18 +39,25 @@ export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {
-  type Backbone,
-  type FeatureMaps,
+  type ExplainableModel,
+  type Explanation,
   featureLayers,
+  type GradCamOptions,
   gradCam,
-  type Head,
   type HeatMap,
-  headBehind,
   lastFeatureLayer,
-  openBackbone,
+  type SaliencyOptions,
+  saliency,
 } from './explain/explain.ts';
+export type { Features, GradientOf, InputGradientOptions, LayerRef } from './explain/features.ts';
+export {
+  type PerceptualDistance,
+  type PerceptualOptions,
+  perceptualDistance,
+} from './explain/perceptual.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
+export { layerNames } from './model/layer-names.ts';
 export {
   type AvgPool2dOptions,
   avgPool2d,
