@@ -50,6 +50,7 @@ export {
   saliency,
 } from './explain/explain.ts';
 export type { Features, GradientOf, InputGradientOptions, LayerRef } from './explain/features.ts';
+export { gramGradient, gramMatrices } from './explain/gram.ts';
 export {
   type PerceptualDistance,
   type PerceptualOptions,

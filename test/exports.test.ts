@@ -118,6 +118,8 @@ const others: readonly string[] = [
   'inferno',
   'featureLayers',
   'lastFeatureLayer',
+  'gramGradient',
+  'gramMatrices',
   'layerNames',
   'buildNetwork',
   'readSafetensors',
