@@ -41,19 +41,27 @@ export { openerOf } from './engine/open.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {
-  type Backbone,
-  type FeatureMaps,
+  type ExplainableModel,
+  type Explanation,
   featureLayers,
+  type GradCamOptions,
   gradCam,
-  type Head,
   type HeatMap,
-  headBehind,
   lastFeatureLayer,
-  openBackbone,
+  type SaliencyOptions,
+  saliency,
 } from './explain/explain.ts';
+export type { Features, GradientOf, InputGradientOptions, LayerRef } from './explain/features.ts';
+export { gramGradient, gramMatrices } from './explain/gram.ts';
+export {
+  type PerceptualDistance,
+  type PerceptualOptions,
+  perceptualDistance,
+} from './explain/perceptual.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export { type Initialization, initializationNames, withInitialization } from './model/initializations.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
+export { layerNames } from './model/layer-names.ts';
 export {
   type AdaptiveAvgPool2dOptions,
   type AvgPool2dOptions,

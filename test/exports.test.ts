@@ -68,6 +68,12 @@ const takers: Readonly<Record<string, () => unknown>> = {
   decodeImage: () => library.decodeImage(new Uint8Array(0), wrong),
   dataLoader: () => library.dataLoader(data, wrong),
   compile: () => library.compile(network, wrong),
+  gradCam: async () => library.gradCam(await compiled, new Float32Array(4), wrong),
+  saliency: async () => library.saliency(await compiled, new Float32Array(4), wrong),
+  perceptualDistance: async () =>
+    library.perceptualDistance(await compiled, new Float32Array(4), new Float32Array(4), wrong),
+  'Model.inputGradient': async () =>
+    (await compiled).inputGradient(new Float32Array(4), { classes: [0] }, wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
   openModel: () => library.openModel('a', wrong),
   writeOnnx: async () =>
@@ -122,10 +128,10 @@ const others: readonly string[] = [
   'heatPixels',
   'inferno',
   'featureLayers',
-  'gradCam',
   'lastFeatureLayer',
-  'openBackbone',
-  'headBehind',
+  'gramGradient',
+  'gramMatrices',
+  'layerNames',
   'buildNetwork',
   'withInitialization',
   'readSafetensors',

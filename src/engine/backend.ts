@@ -194,7 +194,10 @@ export interface Session {
 /** Opens a session on a device. `batchSize` is the largest training batch. */
 export type OpenSession = (network: Network, options: SessionOptions) => Promise<Session>;
 
-/** What a session is for: `predict` only evaluates and predicts, and then needs least memory; `train` does everything. */
+/**
+ * What a session is for: `predict` has no gradients, except behind the last convolution, and needs least memory; `train`
+ * does everything.
+ */
 export const purposes = ['predict', 'train'] as const;
 export type Purpose = (typeof purposes)[number];
 

@@ -3,7 +3,8 @@
 import type { Dataset } from '../data/dataset.ts';
 import type { Batch } from '../data/loader.ts';
 import { heatPixels, inferno } from '../explain/colors.ts';
-import type { FeatureMaps, HeatMap } from '../explain/explain.ts';
+import type { HeatMap } from '../explain/explain.ts';
+import type { Features } from '../explain/features.ts';
 import type { Network, Weight, Weights } from '../model/layer.ts';
 import type { Raster } from './png.ts';
 
@@ -105,9 +106,9 @@ export function filterRaster({ shape, data }: Weight, columns: number): Raster {
   });
 }
 
-/** Channels of a feature map, the strongest first. */
-export function strongestChannels({ shape, data }: FeatureMaps, count: number): readonly number[] {
-  const [channels = 0, height = 0, width = 0] = shape;
+/** Channels of the first image's feature map, the strongest first. */
+export function strongestChannels({ shape, data }: Features, count: number): readonly number[] {
+  const [, channels = 0, height = 0, width = 0] = shape;
   const area = height * width;
   const strength = Array.from({ length: channels }, (_, c) =>
     data.subarray(c * area, (c + 1) * area).reduce((sum, value) => sum + value, 0),
@@ -120,11 +121,11 @@ export function strongestChannels({ shape, data }: FeatureMaps, count: number): 
 
 /** Some channels of the first image's feature map, each scaled by its largest value. */
 export function featureRaster(
-  { shape, data }: FeatureMaps,
+  { shape, data }: Features,
   channels: readonly number[],
   columns: number,
 ): Raster {
-  const [, height = 0, width = 0] = shape;
+  const [, , height = 0, width = 0] = shape;
   const area = height * width;
   const ranges = channels.map((c) => {
     const plane = data.subarray(c * area, (c + 1) * area);

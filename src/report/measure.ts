@@ -3,16 +3,8 @@
 import { random } from '../data/random.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { applyTransform, imageFromBytes, inputTransform } from '../data/transforms.ts';
-import { openerOf } from '../engine/open.ts';
-import {
-  type FeatureMaps,
-  featureLayers,
-  gradCam,
-  type HeatMap,
-  headBehind,
-  lastFeatureLayer,
-  openBackbone,
-} from '../explain/explain.ts';
+import { featureLayers, gradCam, type HeatMap, lastFeatureLayer } from '../explain/explain.ts';
+import type { Features } from '../explain/features.ts';
 import { roundedToHalf } from '../model/half.ts';
 import type { Network } from '../model/layer.ts';
 import { networkOf } from '../model/models.ts';
@@ -27,7 +19,7 @@ import type { ReportOptions, ReportRun } from './run.ts';
 /** Feature maps of the sample behind one layer. */
 export interface LayerMaps {
   readonly name: string;
-  readonly maps: FeatureMaps;
+  readonly maps: Features;
 }
 
 /** Heat maps of the evidence in an image. */
@@ -104,28 +96,25 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
     const bytes = test.pixels.subarray(index * size, (index + 1) * size);
     return applyTransform(transform, imageFromBytes(bytes, test.shape), random(0, 0)).values;
   };
-  const open = await openerOf(device);
-  const layers: LayerMaps[] = [];
-  for (const index of featureLayers(network)) {
-    await using backbone = await openBackbone(network, weights, index, open);
-    layers.push({ name: network.layers[index]!.name, maps: await backbone.maps(values(sample)) });
-  }
+  const shown = featureLayers(network);
+  const maps = shown.length > 0 ? await compiled.features(values(sample), shown) : undefined;
+  const layers = shown.map(
+    (index): LayerMaps => ({ name: network.layers[index]!.name, maps: maps!.get(index)! }),
+  );
   const explain = async (indices: readonly number[]): Promise<readonly Explained[]> => {
-    const last = lastFeatureLayer(network);
-    if (last === undefined) return [];
-    const head = headBehind(network, weights, last);
-    await using backbone = await openBackbone(network, weights, last, open);
+    if (lastFeatureLayer(network) === undefined) return [];
     const explained: Explained[] = [];
     for (const index of indices) {
-      const maps = await backbone.maps(values(index));
       const label = test.labels[index]!;
       const answer = full.classes[index * kept]!;
+      const heat = async (of: number): Promise<HeatMap> =>
+        (await gradCam(compiled, values(index), { classes: [of] }))[0]!;
       explained.push({
         index,
         label,
         answer,
-        heatOfAnswer: gradCam(head, maps, 0, answer),
-        ...(label !== answer && { heatOfLabel: gradCam(head, maps, 0, label) }),
+        heatOfAnswer: await heat(answer),
+        ...(label !== answer && { heatOfLabel: await heat(label) }),
       });
     }
     return explained;

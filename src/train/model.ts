@@ -22,6 +22,15 @@ import {
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
 import {
+  type Features,
+  featuresOf,
+  type GradientOf,
+  type InputGradientOptions,
+  imageCountOf,
+  inputGradientOf,
+  type LayerRef,
+} from '../explain/features.ts';
+import {
   checkClasses,
   checkLoaded,
   checkNormalization,
@@ -34,7 +43,7 @@ import {
 } from '../model/info.ts';
 import type { Network, Shape, Weights } from '../model/layer.ts';
 import { argmax } from '../model/loss.ts';
-import { buildNetwork, type Sequential, sizeOf } from '../model/network.ts';
+import { buildNetwork, type Sequential } from '../model/network.ts';
 import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
 import { cancelable, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
@@ -51,8 +60,8 @@ export interface CompileOptions {
   /** The largest training batch; 100 by default. */
   readonly batchSize?: number;
   /**
-   * `predict`: only `evaluate` and `predict` are used, and least memory is needed. `train`: checks at once that training
-   * fits. By default memory for training is allocated when training starts.
+   * `predict`: only `evaluate`, `predict` and `features` are used, and least memory is needed. `train`: checks at once
+   * that training fits. By default memory for training is allocated when training starts.
    */
   readonly purpose?: Purpose;
   /** Seed of the initial weights; 0 by default. */
@@ -303,26 +312,38 @@ export class Model implements AsyncDisposable {
    * @throws UsageError if the length is not that of whole images.
    */
   async predict(images: Float32Array): Promise<Prediction> {
-    const type = Object.prototype.toString.call(images).slice(8, -1);
-    if (type !== 'Float32Array') {
-      throw new UsageError(
-        `predict: images are of type ${type}; pass a Float32Array [N, channels, height, width] with values from 0 to 1, ` +
-          'or as the transform returns them',
-      );
-    }
-    const size = sizeOf(this.network.input);
-    const count = images.length / size;
-    if (!Number.isInteger(count) || count < 1) {
-      throw new UsageError(
-        `predict: ${images.length} values are not whole images of ${this.network.input.join('×')} = ${size} values`,
-      );
-    }
+    const count = imageCountOf('predict', this.network, images);
     return this.#inTurn(async () => prediction(await this.#session.predict(images, count), count));
   }
 
   /** Mean loss and gradients of one batch, `images` [N, C, H, W], without an optimizer step. */
   gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }> {
     return this.#inTurn(() => this.#session.gradients(images, labels));
+  }
+
+  /**
+   * The values after layers, as PyTorch gives them in evaluation; only as much of the network is computed as they need.
+   * `images` is [N, C, H, W] or one [C, H, W]; layers have the literature's names (`relu3_3`, `pool5`) or their own.
+   * @throws UsageError for an unknown layer, with a suggestion.
+   */
+  features<Ref extends LayerRef>(
+    images: Float32Array,
+    layers: readonly Ref[],
+  ): Promise<ReadonlyMap<Ref, Features>> {
+    return this.#inTurn(() => featuresOf(this.#session, this.network, images, layers));
+  }
+
+  /**
+   * The gradient of a class's logit, of the cross-entropy, or of any function of values after layers, with respect to the
+   * images or to the values after a layer, in evaluation.
+   */
+  async inputGradient(
+    images: Float32Array,
+    of: GradientOf,
+    options: InputGradientOptions = {},
+  ): Promise<Features> {
+    checkOptions<InputGradientOptions>('inputGradient', options, { layer: 'optional' });
+    return this.#inTurn(() => inputGradientOf(this.#session, this.network, images, of, options));
   }
 
   /** A copy of the parameters with PyTorch's names, shapes and order. */

@@ -8,14 +8,7 @@ import { applyTransform, imageFromBytes, inputTransform } from '../../data/trans
 import type { OpenSession } from '../../engine/backend.ts';
 import { openCpuSession } from '../../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels/provider.ts';
-import {
-  type FeatureMaps,
-  gradCam,
-  type HeatMap,
-  headBehind,
-  lastFeatureLayer,
-  openBackbone,
-} from '../../explain/explain.ts';
+import { gradCam, type HeatMap, lastFeatureLayer } from '../../explain/explain.ts';
 import { unpackHalves } from '../../model/half.ts';
 import { buildNetwork } from '../../model/network.ts';
 import { Model } from '../../train/model.ts';
@@ -27,7 +20,7 @@ export interface Answer {
   /** One per class. */
   readonly probabilities: Float32Array;
   /** Evidence for a class; undefined if the network has no convolution. */
-  readonly heat: (label: number) => HeatMap | undefined;
+  readonly heat: (label: number) => Promise<HeatMap | undefined>;
 }
 
 /** Classifies an image: planar bytes [C, H, W] in the size of the network's input. */
@@ -42,18 +35,15 @@ export async function openClassifier(data: PageData, halves: Uint8Array): Promis
   const weights = unpackHalves(data.tensors, halves);
   const model = new Model(network, await open(network, { batchSize: 1 }), 1);
   await model.setWeights(weights);
-  const last = lastFeatureLayer(network);
-  const backbone = last === undefined ? undefined : await openBackbone(network, weights, last, open);
-  const head = last === undefined ? undefined : headBehind(network, weights, last);
+  const hasMaps = lastFeatureLayer(network) !== undefined;
   const transform = inputTransform(data.normalization);
   return async (bytes) => {
     const { values } = applyTransform(transform, imageFromBytes(bytes, data.input), random(0, 0));
     const { logits, probabilities } = await model.predict(values);
-    const maps: FeatureMaps | undefined = await backbone?.maps(values);
     return {
       logits,
       probabilities,
-      heat: (label) => (head && maps ? gradCam(head, maps, 0, label) : undefined),
+      heat: async (label) => (hasMaps ? (await gradCam(model, values, { classes: [label] }))[0] : undefined),
     };
   };
 }

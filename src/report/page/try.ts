@@ -31,7 +31,8 @@ export function startTry(data: PageData): void {
       const started = performance.now();
       const answer = await classifier(planarBytes(pixels, data.input));
       if (mine !== turn) return;
-      show(data, pixels, answer);
+      await show(data, pixels, answer);
+      if (mine !== turn) return;
       const best = argmax(answer.logits);
       status.textContent =
         `${name}: ${data.classes[best]!}, ${percent(answer.probabilities[best]!, 1)} ` +
@@ -89,7 +90,7 @@ function embeddedBytes(): Uint8Array {
   return bytes;
 }
 
-function show(data: PageData, pixels: ImageData, answer: Answer): void {
+async function show(data: PageData, pixels: ImageData, answer: Answer): Promise<void> {
   const place = byId('try-result', HTMLElement);
   if (!place) return;
   const heat = make('canvas', { class: 'heat', 'aria-hidden': 'true' });
@@ -112,14 +113,17 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
       make('span', { class: 'name' }, data.classes[label]!),
       make('span', { class: 'value' }, percent(probability, 1)),
     );
-    button.addEventListener('click', () => select(label));
+    button.addEventListener('click', () => void select(label));
     list.append(make('li', {}, button));
     return button;
   });
-  const select = (label: number): void => {
+  let selected = -1;
+  const select = async (label: number): Promise<void> => {
+    selected = label;
     for (const button of buttons)
       button.setAttribute('aria-pressed', String(Number(button.dataset.label) === label));
-    const map = answer.heat(label);
+    const map = await answer.heat(label);
+    if (label !== selected) return;
     heat.hidden = map === undefined;
     if (map) paintHeat(heat, map);
     const words = map
@@ -138,7 +142,7 @@ function show(data: PageData, pixels: ImageData, answer: Answer): void {
       make('p', { class: 'note' }, 'Choose a class to see the evidence for it.'),
     ),
   );
-  select(best[0]!);
+  await select(best[0]!);
 }
 
 function canvasOf(pixels: ImageData): HTMLCanvasElement {

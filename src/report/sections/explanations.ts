@@ -53,7 +53,7 @@ strongest activations, each scaled from its minimum (dark) to its maximum (brigh
 <figure class="sample-image"><img class="pixels" width="96" height="96" alt="test image of class ${name}" src="${pngUri(sampleRaster(test, sample))}"><figcaption>the image</figcaption></figure>
 <ul class="gallery maps">${layers.map(({ name: layer, maps }) => {
     const raster = featureRaster(maps, strongestChannels(maps, shownChannels), columns);
-    return html`<li><figure class="card"><img class="pixels sheet" width="${raster.width}" height="${raster.height}" alt="feature maps after ${layer}" src="${pngUri(raster)}"><figcaption>after ${layer}: ${formatShape(maps.shape)}</figcaption></figure></li>`;
+    return html`<li><figure class="card"><img class="pixels sheet" width="${raster.width}" height="${raster.height}" alt="feature maps after ${layer}" src="${pngUri(raster)}"><figcaption>after ${layer}: ${formatShape(maps.shape.slice(1))}</figcaption></figure></li>`;
   })}</ul>`;
 }
 
