@@ -35,6 +35,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   compare: async () => (await import('./runs.ts')).compareCommand(),
   summary: async () => (await import('./summary.ts')).summaryCommand(),
   stats: async () => (await import('./stats.ts')).statsCommand(),
+  weights: async (interruption) => (await import('./weights-check.ts')).weightsCommand(interruption),
   download: async (interruption) => (await import('./download.ts')).downloadCommand(interruption),
   kernels: async () => (await import('./kernels.ts')).kernelsCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),

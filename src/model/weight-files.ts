@@ -76,8 +76,12 @@ export interface OpenWeightsOptions extends ReadOptions {
   readonly onNotice?: ((line: string) => void) | undefined;
 }
 
+/** A file's format: ours or safetensors in general, a training's state, or one of the two of torch.save. */
+export type FileFormat = 'safetensors' | 'checkpoint' | 'torch.save (zip)' | 'torch.save (legacy)';
+
 /** What a file holds, whatever its format. */
 interface Contents {
+  readonly format: FileFormat;
   readonly shapes: ReadonlyMap<string, Shape>;
   readonly info?: ModelInfo | undefined;
   /** Checks the tensors `names` as far as the format has checksums, and finds their places. */
@@ -141,7 +145,7 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
   const form = await pthForm(file);
   if (form) {
     const { shapes, locate } = await openPth(file, form, key);
-    return { shapes, locate: (names) => locate(names, signal) };
+    return { format: form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)', shapes, locate: (names) => locate(names, signal) };
   }
   if (key !== undefined)
     throw new UsageError(
@@ -151,6 +155,7 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
   const training = new Set(header.isCheckpoint ? trainingNames(header.metadata) : []);
   const entries = header.entries.filter(({ name }) => !training.has(name));
   return {
+    format: header.isCheckpoint ? 'checkpoint' : 'safetensors',
     shapes: new Map(entries.map(({ name, shape }) => [name, shape])),
     info: infoIn(header.metadata),
     locate: async () => {
@@ -175,6 +180,19 @@ function fitting(
     const cause = `the file is for images of ${info.input.join('×')}`;
     throw new DataError(`${error.message}; ${cause}`, { cause: error });
   }
+}
+
+/**
+ * Reads a file's format, its tensors' shapes and its metadata, not its values.
+ * @throws DataError if the file cannot be read.
+ */
+export async function readShapes(
+  path: string,
+  options: Pick<OpenWeightsOptions, 'key'> = {},
+): Promise<Pick<Contents, 'format' | 'shapes' | 'info'>> {
+  await using file = await openTensors(path, (parts) => contentsOf(parts, options));
+  const { format, shapes, info } = file;
+  return { format, shapes, info };
 }
 
 /** Reads the metadata of a weight file or checkpoint, not its values; files of PyTorch have none. @throws DataError */

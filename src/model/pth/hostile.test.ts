@@ -1,14 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
-import {
-  dictOf,
-  inMemory,
-  legacyFile,
-  opcodes,
-  tensorOf,
-  tupleOf,
-  vector,
-} from '../../../test/pth-vectors.ts';
+import { dictOf, inMemory, legacyFile, opcodes, tensorOf, tupleOf } from '../../../test/pth-vectors.ts';
 import { DataError, UsageError } from '../../errors.ts';
 import type { Weights } from '../layer.ts';
 import { tensorsAt } from '../tensor-files.ts';
