@@ -163,7 +163,7 @@ describe('models', () => {
     ['vgg7', { channels: '64,0' }, 'option channels=64,0 is not'],
     ['vgg7', { hidden: '0x10' }, 'option hidden=0x10 is not a whole number ≥ 1'],
     ['vgg7', { hidden: '4/2' }, 'option hidden=4/2 is not a whole number ≥ 1'],
-    ['vgg16', {}, 'sequential()'],
+    ['alexnet', {}, 'sequential()'],
     ['vgg7', { hidden: '-5' }, 'option hidden=-5 is not'],
     ['vgg7', { dropout: '1' }, 'option dropout=1 is not a number ≥ 0 and < 1, as in dropout=0'],
     ['vgg7', { dropout: 'half' }, 'option dropout=half is not a number'],

@@ -124,10 +124,10 @@ describe('openModel', () => {
     const weights = await model.compiled.weights();
     await writeFile(foreign, writeSafetensors(weights, { format: 'pt' }));
     await expect(openModel(foreign)).rejects.toThrow(
-      /does not store its network; pass openModel the option network/,
+      /does not say its network, and its tensors are not those of a known one; name it/,
     );
     const options = { device: 'reference', network: network(), input: [2, 6, 6] } as const;
-    await expect(openModel(foreign, options)).rejects.toThrow(/does not store its normalization/);
+    await expect(openModel(foreign, options)).rejects.toThrow(/does not say how its images are normalized/);
     await using told = await openModel(foreign, { ...options, normalization: { mean, std } });
     expect(told.classes).toEqual(['0', '1', '2']);
     expect([...(await told.predict(pixels)).labels]).toEqual(labels);
