@@ -541,7 +541,19 @@ export const pointwiseCases: readonly Case[] = [
     conv(2, 1),
     flatten(),
   ]),
-  named('1×1 on a map of many rows of patches', [4, 70, 66], 2, [
+  ...[2, 9].map((batch) =>
+    named(`1×1 with more channels than a panel of weights has columns, ${batch} images`, [3, 9, 8], batch, [
+      conv(70, 1),
+      relu(),
+      conv(150, 1),
+      relu(),
+      conv(8, 1, 0, { bias: false }),
+      pool(3),
+      flatten(),
+      linear(3),
+    ]),
+  ),
+  named('1×1 on a map of many blocks', [4, 70, 66], 2, [
     conv(32, 1),
     relu(),
     conv(17, 1),

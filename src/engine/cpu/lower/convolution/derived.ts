@@ -25,9 +25,18 @@ function planes({ scheme }: Convolution, rows: number, columns: number, region: 
   return { place: region.allocate(scheme!.planes * planeStride), rowStride, panelStride, planeStride };
 }
 
+/** The transposed weights in panels, in the order in which a product reads them. */
+function transposedPanels(rows: number, columns: number, region: Region): PanelMatrix {
+  const rowStride = Math.min(columns, panelColumns);
+  const panelStride = rows * rowStride;
+  const place = region.allocate(Math.ceil(columns / panelColumns) * panelStride);
+  return { place, rowStride, panelStride, planeStride: 0 };
+}
+
 export function forwardWeights(operation: Convolution, region: Region): PanelMatrix {
   const { matrix, input, full, forward } = operation;
   if (forward === 'winograd') return planes(operation, input.stored, full.stored, region);
+  if (forward === 'pointwise') return transposedPanels(matrix.rowStride, full.stored, region);
   return {
     place: region.allocate(matrix.rowStride * full.stored),
     rowStride: full.stored,
@@ -51,7 +60,8 @@ export function deriveConvolution(
   to: number,
 ): void {
   const { matrix, input, scheme } = operation;
-  const weights = parameters + matrix.offset + from * matrix.rowStride;
+  const rowOf = (filter: number): number => parameters + matrix.offset + filter * matrix.rowStride;
+  const weights = rowOf(from);
   const filters = {
     ...{ weights, filterStride: matrix.rowStride },
     ...{ first: from, filters: to - from, channels: input.stored },
@@ -59,15 +69,24 @@ export function deriveConvolution(
   const planesOf = ({ place, rowStride, panelStride, planeStride }: PanelMatrix) => {
     return { out: place.at, rowStride, panelStride, planeStride };
   };
-  if (operation.forward !== 'winograd') {
+  const transpose = (out: number, first: number, end: number): void =>
     code.call('transpose', {
-      out: forward.place.at + from,
+      out,
       outRow: forward.rowStride,
-      matrix: weights,
+      matrix: rowOf(first),
       matrixRow: matrix.rowStride,
-      rows: to - from,
+      rows: end - first,
       columns: matrix.rowStride,
     });
+  if (operation.forward === 'pointwise') {
+    for (let first = from; first < to; ) {
+      const panel = Math.floor(first / panelColumns);
+      const end = Math.min(to, (panel + 1) * panelColumns);
+      transpose(forward.place.at + panel * forward.panelStride + (first % panelColumns), first, end);
+      first = end;
+    }
+  } else if (operation.forward !== 'winograd') {
+    transpose(forward.place.at + from, from, to);
   } else {
     code.call(`winograd${scheme!.tile}Weights`, { ...filters, ...planesOf(forward) });
   }
