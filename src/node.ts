@@ -4,7 +4,7 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
-export { openWeights, type WeightFile } from './model/weight-files.ts';
+export { type OpenWeightsOptions, openWeights, type WeightFile } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';

@@ -30,7 +30,7 @@ import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOptio
 /** The options under their headings in the help, in this order. */
 export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
   [
-    ['Network:', ['model', 'modelOptions', 'init']],
+    ['Network:', ['model', 'modelOptions', 'init', 'initKey', 'freshHead']],
     [
       'Images:',
       ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
@@ -88,6 +88,8 @@ function optionsOf(
       );
     case 'path':
       return pathOption(`${flag} <path>`, words);
+    case 'text':
+      return new Option(`${flag} <text>`, words);
     case 'modelOptions':
       return modelOptionOption();
     case 'interval':

@@ -29,12 +29,15 @@ export interface OpenModelOptions {
   readonly network?: Sequential;
   readonly input?: Shape;
   readonly normalization?: ChannelStatistics | null;
+  /** Which state dict of a PyTorch checkpoint, if it has several or an unusual key. */
+  readonly key?: string;
   /** Class names for files that do not store them; the classes' numbers by default. */
   readonly classes?: readonly string[];
 }
 
 /**
- * Opens a file that `saveWeights` or `vgg train` wrote: its network, weights and normalization.
+ * Opens a file that `saveWeights` or `vgg train` wrote: its network, weights and normalization. For other files, such as
+ * those of PyTorch's `torch.save`, options say what they do not store.
  * @throws DataError if the file cannot be read, UsageError if it contradicts an option, or stores no network, input or
  * normalization and no option gives it.
  */
@@ -50,8 +53,9 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     input: 'optional',
     normalization: 'optional',
     classes: 'optional',
+    key: 'optional',
   });
-  const { device = 'auto', threads, purpose, onNotice = console.warn, signal } = options;
+  const { device = 'auto', threads, purpose, onNotice = console.warn, signal, key } = options;
   checkThreads('openModel', threads);
   checkPurpose('openModel', purpose);
   const open = await openerOf(device);
@@ -59,7 +63,7 @@ export async function openModel(path: string, options: OpenModelOptions = {}): P
     const network = options.network ?? said?.network ?? unsaid(path, 'network');
     return buildNetwork(network, options.input ?? said?.input ?? unsaid(path, 'input'));
   };
-  await using file = await openWeights(path, wanted, { signal });
+  await using file = await openWeights(path, wanted, { signal, key });
   const { info } = file;
   const network = buildNetwork((options.network ?? info?.network)!, (options.input ?? info?.input)!);
   const given = knownData('openModel', network, options);

@@ -89,6 +89,10 @@ export function checkConfig(config: TrainConfig): void {
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
 function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
+  const unused =
+    config.init !== undefined ? undefined : config.freshHead ? 'freshHead' : config.initKey && 'initKey';
+  if (unused)
+    throw new UsageError(`${unused} has no effect without init, the file of weights; set both or none`);
   optimizerOf(config);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
@@ -132,7 +136,8 @@ export async function prepareTraining(
     const splits = await loading;
     const loaders = loadersOf(splits, config);
     if (config.init !== undefined) {
-      const info = await loadWeights(model, config.init);
+      const { initKey: key, freshHead } = config;
+      const info = await loadWeights(model, config.init, { key, freshHead, seed, onNotice, signal });
       if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
     }
     model.learnsFrom(loaders.trainLoader);

@@ -219,7 +219,13 @@ const table = {
     default: 0,
     meaning: 'seed of initial weights, image order, augmentation and dropout',
   },
-  init: { type: 'path', meaning: 'start from the weights in this safetensors file' },
+  init: { type: 'path', meaning: 'start from the weights in this file: safetensors, or .pth of PyTorch' },
+  initKey: { type: 'text', meaning: 'key of the state dict in a .pth checkpoint of --init that has several' },
+  freshHead: {
+    type: 'switch',
+    default: false,
+    meaning: 'start the last layer anew and take only the others from --init, for other classes',
+  },
   device: {
     type: 'choice',
     choices: deviceNames as typeof deviceNames,
@@ -249,7 +255,7 @@ type TableEntry = OptionKind & {
 
 /** Types and ranges of values. `least` and `most` are inclusive, `above` and `below` exclusive. */
 export type OptionKind =
-  | { readonly type: 'switch' | 'path' }
+  | { readonly type: 'switch' | 'path' | 'text' }
   | { readonly type: 'whole'; readonly least: number; readonly most?: number }
   | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
@@ -272,7 +278,7 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
     ? number
     : Kind extends { readonly type: 'switch' }
       ? boolean
-      : Kind extends { readonly type: 'path' }
+      : Kind extends { readonly type: 'path' | 'text' }
         ? string
         : Kind extends { readonly type: 'wholes' }
           ? readonly number[]
@@ -334,6 +340,8 @@ function schemaOf(kind: OptionKind): z.ZodType {
       return z.boolean();
     case 'path':
       return pathSchema;
+    case 'text':
+      return z.string().min(1).max(200);
     case 'choice':
       return z.enum(kind.choices);
     case 'whole': {
