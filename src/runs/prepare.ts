@@ -89,10 +89,6 @@ export function checkConfig(config: TrainConfig): void {
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
 function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
-  const unused =
-    config.init !== undefined ? undefined : config.freshHead ? 'freshHead' : config.initKey && 'initKey';
-  if (unused)
-    throw new UsageError(`${unused} has no effect without init, the file of weights; set both or none`);
   optimizerOf(config);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));

@@ -220,11 +220,16 @@ const table = {
     meaning: 'seed of initial weights, image order, augmentation and dropout',
   },
   init: { type: 'path', meaning: 'start from the weights in this file: safetensors, or .pth of PyTorch' },
-  initKey: { type: 'text', meaning: 'key of the state dict in a .pth checkpoint of --init that has several' },
+  initKey: {
+    type: 'text',
+    meaning: 'key of the state dict in a .pth checkpoint that has several',
+    owner: { option: 'init' },
+  },
   freshHead: {
     type: 'switch',
     default: false,
-    meaning: 'start the last layer anew and take only the others from --init, for other classes',
+    meaning: 'start the last layer anew and take only the others from --init: for other classes',
+    owner: { option: 'init' },
   },
   device: {
     type: 'choice',
@@ -265,11 +270,10 @@ export type OptionKind =
   /** A number of steps, or seconds as in `30s`. */
   | { readonly type: 'interval' };
 
-/** An option has an effect only with these choices of another option. */
-export interface Owner {
-  readonly option: 'dataset' | 'optimizer' | 'schedule';
-  readonly choices: readonly string[];
-}
+/** An option has an effect only with these choices of another option, or with any value of `init`. */
+export type Owner =
+  | { readonly option: 'dataset' | 'optimizer' | 'schedule'; readonly choices: readonly string[] }
+  | { readonly option: 'init'; readonly choices?: undefined };
 
 /** The values that an option of a kind takes. */
 type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
@@ -326,7 +330,7 @@ function optionOf(entry: TableEntry): TrainOption {
   const hasDefault = entry.default !== undefined;
   const schema = schemaOf(entry);
   return {
-    description: owner ? `${meaning} (${owner.choices.join(', ')})` : meaning,
+    description: owner?.choices ? `${meaning} (${owner.choices.join(', ')})` : meaning,
     ...(hasDefault && { default: entry.default }),
     ...(owner && { owner }),
     kind: entry,
