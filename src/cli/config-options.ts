@@ -26,7 +26,7 @@ import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOptio
 /** The options under their headings in the help, in this order. */
 export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
   [
-    ['Network:', ['model', 'modelOptions', 'init']],
+    ['Network:', ['model', 'modelOptions', 'init', 'initKey', 'freshHead']],
     [
       'Images:',
       ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
@@ -86,6 +86,8 @@ function optionsOf(
       return pathOption(`${flag} <path>`, words);
     case 'model':
       return modelOption(suffix);
+    case 'text':
+      return new Option(`${flag} <text>`, words);
     case 'modelOptions':
       return modelOptionOption();
     case 'interval':

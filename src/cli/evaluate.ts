@@ -25,6 +25,7 @@ import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './va
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
   readonly init?: string;
+  readonly initKey?: string;
   readonly normalize?: boolean;
   readonly batchSize: number;
   readonly json?: true;
@@ -35,7 +36,7 @@ Examples:
   $ vgg evaluate runs/a                                 the best weights of a run
   $ vgg evaluate runs/a --init runs/a/last.safetensors  its last weights
   $ vgg evaluate --init vgg7.safetensors --json         a weight file of --save
-  $ vgg evaluate --init torch.safetensors --model vgg7 --dataset cifar100 --normalize
+  $ vgg evaluate --init torch.pth --model vgg7 --dataset cifar100 --normalize
 
 Files of --save describe their network, data set and normalization. For other weight files, such as PyTorch's, give the
 options they were trained with: --model, --model-option, --dataset, --labels and --normalize. An option that contradicts
@@ -48,9 +49,10 @@ export function evaluateCommand(): Command {
     .addOption(
       pathOption(
         '--init <file>',
-        "safetensors file with weights from --save, a checkpoint or PyTorch (default: the run's best weights)",
+        "file of weights: safetensors from --save, a checkpoint, or .pth of PyTorch (default: the run's best weights)",
       ),
-    );
+    )
+    .option('--init-key <text>', 'key of the state dict in a .pth checkpoint of --init that has several');
   addDatasetOptions(addModelOptions(command));
   const normalize = switchOptions(
     '--normalize',
@@ -104,7 +106,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
     ...(threads !== undefined && { threads }),
     batchSize: loader.batchSize,
   });
-  await loadWeights(model, init);
+  await loadWeights(model, init, { key: options.initKey });
   const outputs = model.network.output[0];
   if (outputs !== classes) {
     throw new DataError(
@@ -129,7 +131,7 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
 async function fromOptions(command: Command, options: EvaluateOptions): Promise<Source> {
   const { init, data } = options;
   if (init === undefined) {
-    throw new UsageError('evaluate: name a run folder, or weights with --init FILE.safetensors');
+    throw new UsageError('evaluate: name a run folder, or weights with --init FILE');
   }
   const given = (name: keyof EvaluateOptions): boolean => command.getOptionValueSource(name) === 'cli';
   const { readInfo } = await import('../model/weight-files.ts');

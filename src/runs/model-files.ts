@@ -1,7 +1,8 @@
 /** A model's weights in files (Node only). */
 import { UsageError } from '../errors.ts';
 import type { ModelInfo } from '../model/info.ts';
-import { openWeights, type SaveOptions, writeWeights } from '../model/weight-files.ts';
+import { type OpenWeightsOptions, openWeights, type SaveOptions, writeWeights } from '../model/weight-files.ts';
+import { cancelable } from '../model/weight-streams.ts';
 import { checkArgument, checkOptions, shown } from '../options.ts';
 import type { Model } from '../train/model.ts';
 
@@ -20,14 +21,19 @@ export async function saveWeights(model: Model, path: string, options: SaveOptio
 }
 
 /**
- * Reads a model's weights from a safetensors file or a checkpoint. Returns the information stored in the file, if any.
+ * Reads a model's weights from a safetensors file, a checkpoint, or a file of PyTorch's `torch.save`. Returns the
+ * information stored in the file, if any.
  * @throws DataError if the file cannot be read or does not fit the network, UsageError if it contradicts the model.
  */
-export async function loadWeights(model: Model, path: string): Promise<ModelInfo | undefined> {
+export async function loadWeights(
+  model: Model,
+  path: string,
+  options: OpenWeightsOptions = {},
+): Promise<ModelInfo | undefined> {
   checkModel('loadWeights', model);
-  await using file = await openWeights(path, model.network);
+  await using file = await openWeights(path, model.network, options);
   const { info } = file;
-  await model.adopt(file, info, path);
+  await model.adopt(cancelable(file, options.signal), info, path);
   return info;
 }
 

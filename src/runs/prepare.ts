@@ -136,7 +136,8 @@ export async function prepareTraining(
     const splits = await loading;
     const loaders = loadersOf(splits, config);
     if (config.init !== undefined) {
-      const info = await loadWeights(model, config.init);
+      const { initKey: key, freshHead } = config;
+      const info = await loadWeights(model, config.init, { key, freshHead, seed, onNotice, signal });
       if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
     }
     model.learnsFrom(loaders.trainLoader);

@@ -127,7 +127,8 @@ async function restart(
   if (from?.info)
     refuseContradictions(run.folder, from.info, config, (option, value) => `its ${option} ${value}`);
   // A checkpoint's weights replace the initial ones.
-  const { init: _, ...withoutInit } = config;
+  const { init: _, initKey: __, ...others } = config;
+  const withoutInit = { ...others, freshHead: false };
   const training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
   return orClose(training, async () => {
     signal?.throwIfAborted();

@@ -218,7 +218,18 @@ const table = {
     default: 0,
     meaning: 'seed of initial weights, image order, augmentation and dropout',
   },
-  init: { type: 'path', meaning: 'start from the weights in this safetensors file' },
+  init: { type: 'path', meaning: 'start from the weights in this file: safetensors, or .pth of PyTorch' },
+  initKey: {
+    type: 'text',
+    meaning: 'key of the state dict in a .pth checkpoint that has several',
+    owner: { option: 'init' },
+  },
+  freshHead: {
+    type: 'switch',
+    default: false,
+    meaning: 'start the last layer anew and take only the others from --init: for other classes',
+    owner: { option: 'init' },
+  },
   device: {
     type: 'choice',
     choices: deviceNames as typeof deviceNames,
@@ -248,7 +259,7 @@ type TableEntry = OptionKind & {
 
 /** Types and ranges of values. `least` and `most` are inclusive, `above` and `below` exclusive. */
 export type OptionKind =
-  | { readonly type: 'switch' | 'path' }
+  | { readonly type: 'switch' | 'path' | 'text' }
   | { readonly type: 'whole'; readonly least: number; readonly most?: number }
   | { readonly type: 'number'; readonly above?: number; readonly least?: number; readonly below?: number }
   | { readonly type: 'choice'; readonly choices: readonly string[] }
@@ -260,11 +271,10 @@ export type OptionKind =
   /** A number of steps, or seconds as in `30s`. */
   | { readonly type: 'interval' };
 
-/** An option has an effect only with these choices of another option. */
-export interface Owner {
-  readonly option: 'dataset' | 'optimizer' | 'schedule';
-  readonly choices: readonly string[];
-}
+/** An option has an effect only with these choices of another option, or with any value of `init`. */
+export type Owner =
+  | { readonly option: 'dataset' | 'optimizer' | 'schedule'; readonly choices: readonly string[] }
+  | { readonly option: 'init'; readonly choices?: undefined };
 
 /** The values that an option of a kind takes. */
 type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
@@ -273,7 +283,7 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
     ? number
     : Kind extends { readonly type: 'switch' }
       ? boolean
-      : Kind extends { readonly type: 'path' }
+      : Kind extends { readonly type: 'path' | 'text' }
         ? string
         : Kind extends { readonly type: 'wholes' }
           ? readonly number[]
@@ -323,7 +333,7 @@ function optionOf(entry: TableEntry): TrainOption {
   const hasDefault = entry.default !== undefined;
   const schema = schemaOf(entry);
   return {
-    description: owner ? `${meaning} (${owner.choices.join(', ')})` : meaning,
+    description: owner?.choices ? `${meaning} (${owner.choices.join(', ')})` : meaning,
     ...(hasDefault && { default: entry.default }),
     ...(owner && { owner }),
     kind: entry,
@@ -337,6 +347,8 @@ function schemaOf(kind: OptionKind): z.ZodType {
       return z.boolean();
     case 'path':
       return pathSchema;
+    case 'text':
+      return z.string().min(1).max(200);
     case 'choice':
       return z.enum(kind.choices);
     case 'whole': {

@@ -57,7 +57,8 @@ function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner |
   const { owner } = trainOptions[key];
   if (!owner) return undefined;
   const chosen = config[owner.option] ?? trainOptions[owner.option].default;
-  return owner.choices.includes(chosen as string) ? undefined : owner;
+  const isChosen = owner.choices ? owner.choices.includes(chosen as string) : chosen !== undefined;
+  return isChosen ? undefined : owner;
 }
 
 /**
@@ -86,6 +87,8 @@ export function refuseUnused(
     const owner = given[key] === undefined ? undefined : missingOwner(key, config);
     if (!owner) return [];
     const { option, choices } = owner;
+    if (!choices)
+      return [`${nameOf(key)} has no effect without ${nameOf(option)}: leave it out, or set both`];
     const chosen = config[option] ?? trainOptions[option].default;
     const others = choices.join(' or ');
     return [

@@ -84,7 +84,7 @@ function orderedDict(items: PickleValue | undefined): PickleDict {
   for (const pair of items as readonly PickleValue[]) {
     const [key, value] = Array.isArray(pair) ? (pair as readonly PickleValue[]) : [];
     if (key === undefined || value === undefined) throw invalid('an OrderedDict is not made of pairs');
-    dict.items.push(key, value);
+    dict.add([key, value]);
   }
   return dict;
 }

@@ -205,24 +205,27 @@ describe('hostile pickles are refused', () => {
   });
 
   test('of the largest size take little time and memory', { timeout: 60_000 }, () => {
-    // 64 MiB of texts, and a million dictionaries.
     const program = `
       const { unpickle, PickleContext } = await import(${JSON.stringify(new URL('./pickle.ts', import.meta.url).href)});
-      const texts = Buffer.alloc(64 * 2 ** 20, 0xc4);
-      for (let at = 0; at + 1029 < texts.length; at += 1029) texts.set([0x58, 0, 4, 0, 0], at), texts.fill('ä', at + 5, at + 1029);
-      const dicts = Buffer.alloc(1_100_000, '}');
-      for (const bytes of [texts, dicts]) {
-        let message = '';
-        try { unpickle(bytes, 0, new PickleContext()); } catch (error) { message = error.message; }
-        console.log(message);
+      // 64 MiB of texts, or a million dictionaries.
+      let bytes = Buffer.alloc(1_100_000, '}');
+      if (process.argv[1] === 'texts') {
+        bytes = Buffer.alloc(64 * 2 ** 20, 'ä');
+        for (let at = 0; at + 1029 < bytes.length; at += 1029) bytes.set([0x58, 0, 4, 0, 0], at), bytes.fill('ä', at + 5, at + 1029);
       }
+      try { unpickle(bytes, 0, new PickleContext()); } catch (error) { console.log(error.message); }
       console.log(process.resourceUsage().maxRSS);`;
-    const out = execFileSync(process.execPath, ['--input-type=module', '--eval', program], {
-      encoding: 'utf8',
-    });
-    const [first, second, memory] = out.trim().split('\n');
-    expect(first).toMatch(/more than 8388608 bytes of text/);
-    expect(second).toMatch(/more than 1000000 opcodes/);
-    expect(Number(memory)).toBeLessThan(200_000);
+    const run = (which: string): readonly string[] =>
+      execFileSync(process.execPath, ['--input-type=module', '--eval', program, which], { encoding: 'utf8' })
+        .trim()
+        .split('\n');
+    for (const [which, message] of [
+      ['texts', /more than 8388608 bytes of text/],
+      ['dictionaries', /more than 1000000 opcodes/],
+    ] as const) {
+      const [problem, memory] = run(which);
+      expect(problem).toMatch(message);
+      expect(Number(memory)).toBeLessThan(200_000);
+    }
   });
 });

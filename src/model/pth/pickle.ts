@@ -163,7 +163,7 @@ class PickleMachine {
     if (dict instanceof Inert) return;
     if (!(dict instanceof PickleDict))
       throw invalid('its pickle sets items of something that is not a dictionary');
-    for (const value of items) dict.items.push(value);
+    dict.add(items);
   }
 
   memoize(index: number = this.#memo.length): void {

@@ -21,16 +21,28 @@ export type PickleValue =
 
 /** A dictionary as a flat list of keys and values: a million empty ones must stay small. */
 export class PickleDict {
-  readonly items: PickleValue[] = [];
+  #items: PickleValue[] | undefined;
+
+  get items(): readonly PickleValue[] {
+    return this.#items ?? [];
+  }
+
+  /** Appends keys, each followed by its value. */
+  add(items: readonly PickleValue[]): void {
+    this.#items ??= [];
+    for (const item of items) this.#items.push(item);
+  }
 
   /** The value of a key; like in Python, the last one if it was set several times. */
   get(key: string): PickleValue | undefined {
-    for (let i = this.items.length - 2; i >= 0; i -= 2) if (this.items[i] === key) return this.items[i + 1];
+    const { items } = this;
+    for (let i = items.length - 2; i >= 0; i -= 2) if (items[i] === key) return items[i + 1];
     return undefined;
   }
 
   *entries(): Generator<readonly [PickleValue, PickleValue]> {
-    for (let i = 0; i + 1 < this.items.length; i += 2) yield [this.items[i]!, this.items[i + 1]!];
+    const { items } = this;
+    for (let i = 0; i + 1 < items.length; i += 2) yield [items[i]!, items[i + 1]!];
   }
 }
 
