@@ -106,50 +106,79 @@ function axisOf(input: number, output: number, from: number, length: number): Ax
 }
 
 /**
- * Resizes one channel. Its pixel (y, x) is `source[from + (y · width + x) · stride]`: a stride of 1 for planes, 3 for
- * interleaved RGB. The window is written to `out` from `to` on, row by row.
+ * Resizes an image of one channel, or of three whose values are interleaved, as decoders return them. The window is
+ * written to `out` as planes, [channels, height, width].
  */
-export function resizePlane(
+export function resizePixels(
   { source: [, sourceWidth], window: { height, width }, rows, columns }: ResizePlan,
   source: Uint8Array,
-  from: number,
-  stride: number,
+  channels: 1 | 3,
   out: Uint8Array,
-  to: number,
 ): void {
-  const sums = new Int32Array(height * width).fill(half);
-  const row = new Uint8Array(width);
+  const resizeRow = channels === 1 ? resizeRowOfOne : resizeRowOfThree;
+  // [channels][width], and for each row of the output such a row.
+  const row = new Uint8Array(channels * width);
+  const sums = new Int32Array(height * row.length).fill(half);
   const end = rows.first[height - 1]! + rows.count[height - 1]!;
   let oldest = 0;
   for (let y = rows.first[0]!; y < end; y++) {
-    resizeRow(columns, source, from + y * sourceWidth * stride, stride, row);
+    resizeRow(columns, source, y * sourceWidth * channels, row);
     // The rows of the output that row `y` takes part in follow each other.
     while (rows.first[oldest]! + rows.count[oldest]! <= y) oldest++;
     for (let i = oldest; i < height && rows.first[i]! <= y; i++) {
       const weight = rows.weights[i * rows.taps + y - rows.first[i]!]!;
-      if (weight === 0) continue;
-      const at = i * width;
-      for (let x = 0; x < width; x++) sums[at + x] = sums[at + x]! + Math.imul(row[x]!, weight);
+      if (weight !== 0) addRow(sums, i * row.length, row, weight);
     }
   }
-  for (let i = 0; i < sums.length; i++) out[to + i] = byteOf(sums[i]!);
+  for (let y = 0, at = 0; y < height; y++) {
+    for (let c = 0; c < channels; c++) {
+      const to = (c * height + y) * width;
+      for (let x = 0; x < width; x++) out[to + x] = byteOf(sums[at++]!);
+    }
+  }
 }
 
-/** The columns of one row, which starts at `from`. */
-function resizeRow(
+function addRow(sums: Int32Array, at: number, row: Uint8Array, weight: number): void {
+  for (let x = 0; x < row.length; x++) sums[at + x] = sums[at + x]! + Math.imul(row[x]!, weight);
+}
+
+/** The columns of the row that starts at `from`. */
+function resizeRowOfOne(
   { first, count, weights, taps }: Axis,
   source: Uint8Array,
   from: number,
-  stride: number,
   row: Uint8Array,
 ): void {
   for (let x = 0; x < row.length; x++) {
     let sum = half;
-    let at = from + first[x]! * stride;
-    const start = x * taps;
-    const end = start + count[x]!;
-    for (let i = start; i < end; i++, at += stride) sum = (sum + Math.imul(source[at]!, weights[i]!)) | 0;
+    let at = from + first[x]!;
+    const end = x * taps + count[x]!;
+    for (let i = x * taps; i < end; i++, at++) sum = (sum + Math.imul(source[at]!, weights[i]!)) | 0;
     row[x] = byteOf(sum);
+  }
+}
+
+/** The same for RGB, at almost twice the speed of three passes. */
+function resizeRowOfThree(
+  { first, count, weights, taps }: Axis,
+  source: Uint8Array,
+  from: number,
+  row: Uint8Array,
+): void {
+  const width = first.length;
+  for (let x = 0; x < width; x++) {
+    let [red, green, blue] = [half, half, half];
+    let at = from + first[x]! * 3;
+    const end = x * taps + count[x]!;
+    for (let i = x * taps; i < end; i++, at += 3) {
+      const weight = weights[i]!;
+      red = (red + Math.imul(source[at]!, weight)) | 0;
+      green = (green + Math.imul(source[at + 1]!, weight)) | 0;
+      blue = (blue + Math.imul(source[at + 2]!, weight)) | 0;
+    }
+    row[x] = byteOf(red);
+    row[width + x] = byteOf(green);
+    row[2 * width + x] = byteOf(blue);
   }
 }
 

@@ -11,7 +11,7 @@ import { UsageError } from '../errors.ts';
 import { checkWhole, isObject, shown } from '../options.ts';
 import type { ImageShape } from './dataset.ts';
 import { type Random, random, streams } from './random.ts';
-import { centerOffset, centerWindow, planResize, resizedSides, resizePlane, type Sides } from './resize.ts';
+import { centerOffset, centerWindow, planResize, resizedSides, resizePixels, type Sides } from './resize.ts';
 import type { ChannelStatistics } from './statistics.ts';
 
 /** An image between transforms: planar [C, H, W]; 0–255 before `toTensor`, 0–1 after it. */
@@ -211,7 +211,9 @@ function resized(image: Image, size: number | Sides, next: SimpleTransform | und
   const bytes = Uint8Array.from(Uint8ClampedArray.from(image.values));
   const [plane, area] = [height * width, cropped[0] * cropped[1]];
   const out = new Uint8Array(channels * area);
-  for (let c = 0; c < channels; c++) resizePlane(plan, bytes, c * plane, 1, out, c * area);
+  for (let c = 0; c < channels; c++) {
+    resizePixels(plan, bytes.subarray(c * plane, (c + 1) * plane), 1, out.subarray(c * area, (c + 1) * area));
+  }
   return { shape, values: Float32Array.from(out) };
 }
 

@@ -1,5 +1,5 @@
 /** Fits decoded images to a network's input: resize and center crop as in torchvision, from RGB bytes to planes. */
-import { centerWindow, planResize, resizedSides, resizePlane, type Sides } from '../data/resize.ts';
+import { centerWindow, planResize, resizedSides, resizePixels, type Sides } from '../data/resize.ts';
 import type { Shape } from '../model/layer.ts';
 import type { DecodedImage } from './decode.ts';
 
@@ -26,10 +26,8 @@ export function fitFor([, height = 1, width = 1]: Shape): Fit {
 export function fitImage({ width, height, pixels }: DecodedImage, fit: Fit, channels: 1 | 3): Uint8Array {
   const sides = resizedSides([height, width], fit.resize);
   const plan = planResize([height, width], sides, centerWindow(sides, fit.crop));
-  const plane = fit.crop[0] * fit.crop[1];
-  const out = new Uint8Array(channels * plane);
-  const source = channels === 1 ? grayOf(pixels) : pixels;
-  for (let c = 0; c < channels; c++) resizePlane(plan, source, c, channels, out, c * plane);
+  const out = new Uint8Array(channels * fit.crop[0] * fit.crop[1]);
+  resizePixels(plan, channels === 1 ? grayOf(pixels) : pixels, channels, out);
   return out;
 }
 

@@ -10,11 +10,14 @@ import { randomImages } from '../../../test/expected.ts';
 import { nativeOf, targetsHere } from '../../../test/native.ts';
 import { fromArrays } from '../../data/dataset.ts';
 import {
+  centerCrop,
   compose,
+  cutout,
   normalize,
   pad,
   randomCrop,
   randomHorizontalFlip,
+  resize,
   type Transform,
   toTensor,
 } from '../../data/transforms.ts';
@@ -262,6 +265,24 @@ describe('images', () => {
       expectAllClose(losses, await train(fused), tolerance, 'losses');
     },
   );
+
+  test.each<[string, readonly Transform[]]>([
+    ['crops', [pad(4), randomHorizontalFlip(), centerCrop([37, 33]), randomCrop(32)]],
+    ['pads', [centerCrop([45, 38]), randomHorizontalFlip(), randomCrop(32)]],
+    ['crops what was resized', [resize([50, 41]), centerCrop(32)]],
+  ])('centerCrop %s, in the workers as by itself', async (_name, chain) => {
+    const evaluated = (...more: readonly Transform[]): Promise<number> =>
+      open(1, 16, network).then((opened) =>
+        use(opened, async (session) => {
+          await session.setWeights(initialWeights(network, 1));
+          const transform = compose([...chain, toTensor(), ...more]);
+          return (await session.evaluate(epochOf(57, 16, 5, transform).source)).loss;
+        }),
+      );
+    // With a function, no chain is fused.
+    expect(await evaluated()).toBeCloseTo(await evaluated((image) => image), 6);
+    expect(await evaluated()).not.toBeCloseTo(await evaluated(cutout(20)), 4);
+  });
 });
 
 describe('memory', () => {
