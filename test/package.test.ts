@@ -103,9 +103,14 @@ let dependencies: readonly string[];
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), 'vggnet-package-'));
   await run('npm', ['pack', '--pack-destination', project], process.cwd());
-  // What it depends on is packed, too, from what is installed here: nothing is asked of a registry.
+  // What it depends on is packed, too, from what is installed here: nothing is asked of a registry. By the lock file,
+  // since optional peers of tests may be installed, too.
   const [, ...installed] = (
-    await run('npm', ['ls', '--omit=dev', '--omit=optional', '--all', '--parseable'], process.cwd())
+    await run(
+      'npm',
+      ['ls', '--package-lock-only', '--omit=dev', '--omit=optional', '--all', '--parseable'],
+      process.cwd(),
+    )
   )
     .trim()
     .split('\n');
