@@ -5,7 +5,12 @@
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
-export { type OpenWeightsOptions, openWeights, type SaveOptions, type WeightFile } from './model/weight-files.ts';
+export {
+  type OpenWeightsOptions,
+  openWeights,
+  type SaveOptions,
+  type WeightFile,
+} from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';

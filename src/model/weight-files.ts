@@ -145,7 +145,11 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
   const form = await pthForm(file);
   if (form) {
     const { shapes, locate } = await openPth(file, form, key);
-    return { format: form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)', shapes, locate: (names) => locate(names, signal) };
+    return {
+      format: form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)',
+      shapes,
+      locate: (names) => locate(names, signal),
+    };
   }
   if (key !== undefined)
     throw new UsageError(

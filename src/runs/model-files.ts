@@ -1,7 +1,12 @@
 /** A model's weights in files (Node only). */
 import { UsageError } from '../errors.ts';
 import type { ModelInfo } from '../model/info.ts';
-import { type OpenWeightsOptions, openWeights, type SaveOptions, writeWeights } from '../model/weight-files.ts';
+import {
+  type OpenWeightsOptions,
+  openWeights,
+  type SaveOptions,
+  writeWeights,
+} from '../model/weight-files.ts';
 import { cancelable } from '../model/weight-streams.ts';
 import { checkArgument, checkOptions, shown } from '../options.ts';
 import type { Model } from '../train/model.ts';

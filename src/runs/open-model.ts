@@ -58,7 +58,6 @@ export async function openModel(place: string, options: OpenModelOptions = {}): 
     input: 'optional',
     normalization: 'optional',
     classes: 'optional',
-    key: 'optional',
   });
   const { device = 'auto', threads, purpose, onNotice = console.warn, signal, key } = options;
   checkThreads('openModel', threads);
