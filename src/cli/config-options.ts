@@ -26,7 +26,7 @@ import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOptio
 /** The options under their headings in the help, in this order. */
 export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
   [
-    ['Network:', ['model', 'modelOptions', 'init', 'initKey', 'freshHead']],
+    ['Network:', ['model', 'modelOptions', 'init', 'initKey', 'freshHead', 'deepen']],
     [
       'Images:',
       ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
@@ -184,14 +184,22 @@ async function adoptWeights(init: string, merged: Options): Promise<void> {
   const info = await readInfo(init);
   if (!info) return;
   const { network, normalization } = info;
-  const { model, modelOptions = {}, normalize } = merged;
+  const { model, modelOptions = {}, normalize, deepen } = merged;
+  // Another network may start from these weights.
+  const named = deepen
+    ? {}
+    : {
+        ...(network.options
+          ? model !== undefined && { model }
+          : { model: model ?? trainOptions.model.default }),
+        ...(model === undefined || model === network.name ? { modelOptions } : {}),
+      };
   const chosen = {
-    ...(network.options ? model !== undefined && { model } : { model: model ?? trainOptions.model.default }),
-    ...(model === undefined || model === network.name ? { modelOptions } : {}),
+    ...named,
     ...(normalize !== undefined && { normalize }),
   } as Chosen;
   refuseContradictions(init, info, chosen, flagWithValue);
-  if (network.options) {
+  if (network.options && !deepen) {
     merged.model = network.name;
     merged.modelOptions = { ...network.options, ...modelOptions };
   }

@@ -7,6 +7,9 @@
  * - `glorot`: uniform in ±√(6 / (fanIn + fanOut)) (Glorot & Bengio 2010), biases 0. With it, the VGG paper notes in
  *   section 3.1, deep networks need no weights of shallower ones to start from.
  *
+ * - `paper`: normal with variance 0.01, biases 0 (section 3.1), for configuration A, whose weights start deeper networks
+ *   (`deepen.ts`).
+ *
  * Batch normalization always starts from weight 1 and bias 0.
  */
 import { UsageError } from '../errors.ts';
@@ -15,7 +18,7 @@ import { unknownName } from '../suggest.ts';
 import type { Initial, LayerSpec, ParameterSpec } from './layer.ts';
 import type { Sequential } from './network.ts';
 
-export const initializationNames = ['pytorch', 'torchvision', 'glorot'] as const;
+export const initializationNames = ['pytorch', 'torchvision', 'glorot', 'paper'] as const;
 
 export type Initialization = (typeof initializationNames)[number];
 
@@ -62,6 +65,8 @@ function initialOf(
       return { normal: kind === 'conv2d' ? Math.sqrt(2 / fanOut) : 0.01 };
     case 'glorot':
       return { uniform: Math.sqrt(6 / (fanIn + fanOut)) };
+    case 'paper':
+      return { normal: 0.1 };
     default:
       return initialization satisfies never;
   }

@@ -4,11 +4,13 @@ import { writeParts } from '../files/files.ts';
 import type { PartReader } from '../files/parts.ts';
 import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
+import { deepenedTensors } from './deepen.ts';
+import { impliedModel } from './implied.ts';
 import type { ModelInfo } from './info.ts';
 import { formatInfo, infoIn, infoKey } from './info-text.ts';
 import { sourceOfInitial } from './initialize.ts';
 import type { Network, Shape, Weights } from './layer.ts';
-import { checkNetwork } from './network.ts';
+import { buildNetwork, checkNetwork } from './network.ts';
 import { openPth, pthForm } from './pth/open.ts';
 import { headerOf } from './safetensors.ts';
 import {
@@ -70,9 +72,14 @@ export interface OpenWeightsOptions extends ReadOptions {
   readonly key?: string | undefined;
   /** Does not read the last layer, but draws it as `compile` does; for another number of classes. */
   readonly freshHead?: boolean | undefined;
-  /** Seed of the fresh head; 0 by default, as in `compile`. */
+  /**
+   * The file is of a shallower network: takes its first four convolutions and its linear layers, and draws the others, as
+   * the paper did with configuration A.
+   */
+  readonly deepen?: boolean | undefined;
+  /** Seed of what is drawn; 0 by default, as in `compile`. */
   readonly seed?: number | undefined;
-  /** Receives one line if the head is fresh; `console.warn` by default. */
+  /** Receives one line about layers that are drawn; `console.warn` by default. */
   readonly onNotice?: ((line: string) => void) | undefined;
 }
 
@@ -103,15 +110,20 @@ export function openWeights(
     signal: 'optional',
     key: 'optional',
     freshHead: 'optional',
+    deepen: 'optional',
     seed: 'optional',
     onNotice: 'optional',
   });
-  const { freshHead = false, seed = 0, onNotice = console.warn } = options;
+  const { freshHead = false, deepen = false, seed = 0, onNotice = console.warn } = options;
+  if (deepen && freshHead)
+    throw new UsageError('openWeights: deepen and freshHead exclude each other; leave one of them out');
   return openTensors(checkPath('openWeights: the file', path), async (file) => {
     const { shapes: found, info, locate } = await contentsOf(file, options);
     const network = typeof wanted === 'function' ? wanted(info, found) : wanted;
     checkNetwork('openWeights', network);
-    const { shapes, sources, fresh } = fitting(network, found, info, freshHead);
+    const { shapes, sources, fresh } = deepen
+      ? deepened(network, found, info)
+      : fitting(network, found, info, freshHead);
     const places = await locate(sources.values());
     const read = tensorsAt(
       file,
@@ -119,15 +131,37 @@ export function openWeights(
       shapes,
     );
     if (!fresh) return { ...read, ...(info && { info }) };
-    const had = fresh.classes === undefined ? '' : `; the file has ${fresh.classes}`;
-    onNotice(`${path}: the last layer, ${fresh.layer}, starts anew with ${network.output[0]} classes${had}`);
+    onNotice(`${path}: ${describeFresh(fresh, network)}`);
     const initial = sourceOfInitial(network, seed);
     return {
       shapes,
       read: (name, ...part) => (sources.has(name) ? read : initial).read(name, ...part),
-      ...(info && { info: withFreshHead(info, network) }),
+      ...(info && { info: deepen ? ofNetwork(info, network) : withFreshHead(info, network) }),
     };
   });
+}
+
+function describeFresh(fresh: NonNullable<FittingTensors['fresh']>, network: Network): string {
+  if ('taken' in fresh) return `${fresh.taken.join(', ')} start ${network.name}; its other layers are drawn`;
+  const had = fresh.classes === undefined ? '' : `; the file has ${fresh.classes}`;
+  return `the last layer, ${fresh.layer}, starts anew with ${network.output[0]} classes${had}`;
+}
+
+/** The tensors of a shallower network that start this one. @throws DataError if they do not fit. */
+function deepened(
+  network: Network,
+  found: ReadonlyMap<string, Shape>,
+  info: ModelInfo | undefined,
+): FittingTensors {
+  const known = info ?? impliedModel(found);
+  if (!known) {
+    throw new DataError(
+      'its tensors are not those of a known network, from which another can start; use weights of vgg11',
+    );
+  }
+  const shallow = buildNetwork(known.network, info ? info.input : network.input);
+  const { shapes, sources, taken } = deepenedTensors(network, shallow, found);
+  return { shapes, sources, fresh: { taken } };
 }
 
 /** The information about weights whose head was replaced: the classes were those of the old head. */
@@ -136,6 +170,13 @@ const withFreshHead = (
   network: Network,
 ): ModelInfo => ({
   network: { name, layers: withHeadOf(layers, network) },
+  input,
+  ...(normalization !== undefined && { normalization }),
+});
+
+/** The information about weights of which a deeper network takes some. */
+const ofNetwork = ({ normalization }: ModelInfo, { name, layers, input }: Network): ModelInfo => ({
+  network: { name, layers: layers.map(({ spec }) => spec) },
   input,
   ...(normalization !== undefined && { normalization }),
 });

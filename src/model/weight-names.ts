@@ -14,8 +14,13 @@ export interface FittingTensors {
   readonly shapes: ReadonlyMap<string, Shape>;
   /** From the network's names to the file's. Those of a fresh head are missing. */
   readonly sources: ReadonlyMap<string, string>;
-  /** The last layer, if it is not taken from the file, and how many classes the file has, if that is known. */
-  readonly fresh?: { readonly layer: string; readonly classes: number | undefined };
+  /**
+   * The last layer, if it is not taken from the file, and how many classes the file has, if that is known; or the layers
+   * that are taken, if a shallower network starts this one.
+   */
+  readonly fresh?:
+    | { readonly layer: string; readonly classes: number | undefined }
+    | { readonly taken: readonly string[] };
 }
 
 /** Prefixes of modules that hold the network: DataParallel, torch.compile, and usual names of attributes. */

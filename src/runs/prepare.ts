@@ -136,8 +136,9 @@ export async function prepareTraining(
     const splits = await loading;
     const loaders = loadersOf(splits, config);
     if (config.init !== undefined) {
-      const { initKey: key, freshHead } = config;
-      const info = await loadWeights(model, config.init, { key, freshHead, seed, onNotice, signal });
+      const { initKey: key, freshHead, deepen } = config;
+      const options = { key, freshHead, deepen, seed, onNotice, signal };
+      const info = await loadWeights(model, config.init, options);
       if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
     }
     model.learnsFrom(loaders.trainLoader);

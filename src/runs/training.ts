@@ -128,7 +128,7 @@ async function restart(
     refuseContradictions(run.folder, from.info, config, (option, value) => `its ${option} ${value}`);
   // A checkpoint's weights replace the initial ones.
   const { init: _, initKey: __, ...others } = config;
-  const withoutInit = { ...others, freshHead: false };
+  const withoutInit = { ...others, freshHead: false, deepen: false };
   const training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
   return orClose(training, async () => {
     signal?.throwIfAborted();

@@ -230,6 +230,12 @@ const table = {
     meaning: 'start the last layer anew and take only the others from --init: for other classes',
     owner: { option: 'init' },
   },
+  deepen: {
+    type: 'switch',
+    default: false,
+    meaning: 'start from the first four convolutions and the linear layers of a shallower network in --init',
+    owner: { option: 'init' },
+  },
   device: {
     type: 'choice',
     choices: deviceNames as typeof deviceNames,
