@@ -74,7 +74,7 @@ async function predict(images: readonly string[], options: PredictOptions): Prom
     progress.now(i);
     try {
       const name = image === '-' ? 'standard input' : image;
-      const file = image === '-' ? await standardInput() : imagePath(image);
+      const file = image === '-' ? await standardInput(name) : imagePath(image);
       const scores = await classifyFile(model, file, { top, orientation }, name);
       if (json) printJson({ file: image, top: scores });
       else printVerbatim(harmless(`${i > 0 ? '\n' : ''}${barsOf(name, scores, widthOf(process.stdout))}`));
@@ -112,19 +112,9 @@ function imagePath(image: string): string {
   );
 }
 
-async function standardInput(): Promise<Uint8Array> {
-  const { mostFileBytes } = await import('../images/decode.ts');
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const part of process.stdin as AsyncIterable<Buffer>) {
-    length += part.length;
-    if (length > mostFileBytes) {
-      throw new DataError(`standard input has more than ${mostFileBytes} bytes; pass one image`);
-    }
-    parts.push(part);
-  }
-  const bytes = Buffer.concat(parts);
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+async function standardInput(name: string): Promise<Uint8Array> {
+  const { readImageStream } = await import('../images/read.ts');
+  return readImageStream(name, process.stdin);
 }
 
 /** The widest bar, and the room for a percentage with two spaces before it. */

@@ -33,8 +33,6 @@ export interface DecodedImage {
 }
 
 const mostPixels = 50_000_000;
-/** A file with more bytes than any image of `mostPixels` needs. */
-export const mostFileBytes: number = 2 ** 30;
 
 /**
  * Decodes the content of a JPEG, PNG, WebP, AVIF, GIF or TIFF file.
@@ -59,12 +57,7 @@ export async function decodeNamed(
     throw new UsageError(`${name}: orientation ${shown(orientation)} is neither "apply" nor "ignore"`);
   }
   checkWhole(name, 'maxPixels', maxPixels, 1);
-  const found = formatOf(bytes);
-  if ('other' in found) {
-    const what = found.other === 'empty' ? 'the file is empty' : `the file is ${found.other}`;
-    throw new DataError(`${name}: ${what}; convert the image to ${imageFormats}`);
-  }
-  const { format } = found;
+  const format = requireImage(name, bytes);
   const sharp = loadSharp();
   const damaged = (error: unknown): DataError =>
     new DataError(`${name}: the ${format} image is damaged: ${sharpReason(error)}`, { cause: error });
@@ -73,6 +66,14 @@ export async function decodeNamed(
   return decode(sharp, bytes, header.space === 'cmyk', { orientation, maxPixels }).catch((error: unknown) =>
     Promise.reject(damaged(error)),
   );
+}
+
+/** The format of a file that starts with `head`, `headBytes` long or the whole file. @throws DataError if it is none. */
+export function requireImage(name: string, head: Uint8Array): ImageFormat {
+  const found = formatOf(head);
+  if ('format' in found) return found.format;
+  const what = found.other === 'empty' ? 'the file is empty' : `the file is ${found.other}`;
+  throw new DataError(`${name}: ${what}; convert the image to ${imageFormats}`);
 }
 
 /** Reads sizes only, so that a message can name them. */

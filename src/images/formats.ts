@@ -36,8 +36,13 @@ const others: readonly (readonly [string, ...Pattern[]])[] = [
 /** The brands of ISO media files; AVIF's may stand anywhere in the list. */
 const avifBrands = ['avif', 'avis'];
 
+/** So many bytes from the start of a file are enough to recognize it. */
+export const headBytes = 512;
+
 export function formatOf(bytes: Uint8Array): FoundFormat {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 512)).toString('latin1');
+  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, headBytes)).toString(
+    'latin1',
+  );
   const matches = (patterns: readonly Pattern[]): boolean =>
     patterns.every(([text, at = 0]) => head.startsWith(text, at));
   const format = formats.find(([, ...patterns]) => matches(patterns))?.[0];

@@ -1,8 +1,8 @@
 /** Classifies image files with an opened model (Node only): read, decode, fit to the network's input, predict, rank. */
 import { UsageError, VggError } from '../errors.ts';
-import { readWhole } from '../files/files.ts';
-import { type DecodeOptions, decodeKeys, decodeNamed, mostFileBytes } from '../images/decode.ts';
+import { type DecodeOptions, decodeKeys, decodeNamed } from '../images/decode.ts';
 import { fitFor, fitImage } from '../images/fit.ts';
+import { readImageFile } from '../images/read.ts';
 import { checkOptions, checkWhole, shown } from '../options.ts';
 import type { OpenedModel } from './open-model.ts';
 
@@ -36,7 +36,7 @@ export async function classifyFile(
   const { top = 5, ...decoding } = options;
   checkWhole('classify', 'top', top, 1);
   const channels = channelsOf(model);
-  const bytes = typeof file === 'string' ? await readWhole(file, mostFileBytes) : file;
+  const bytes = typeof file === 'string' ? await readImageFile(file) : file;
   const image = await decodeNamed(name, bytes, decoding);
   const { probabilities } = await model.predict(fitImage(image, fitFor(model.input), channels));
   return best(model.classes, probabilities, top);
