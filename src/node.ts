@@ -4,6 +4,7 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
+export { encodePng, type Raster } from './images/png.ts';
 export { openWeights, type WeightFile } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';

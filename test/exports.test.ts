@@ -136,6 +136,7 @@ const others: readonly string[] = [
   'readSnapshot',
   'toCheckpoint',
   'readMetrics',
+  'encodePng',
   'openWeights',
   'saveWeights',
   'loadWeights',
