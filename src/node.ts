@@ -4,6 +4,16 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
+export {
+  camImage,
+  enlarged,
+  featureImage,
+  filterImage,
+  type GridOptions,
+  heatImage,
+  heatOverlay,
+  inputRaster,
+} from './images/explained.ts';
 export { encodePng, type Raster } from './images/png.ts';
 export { openWeights, type WeightFile } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
