@@ -11,6 +11,17 @@ export {
   type SaveOptions,
   type WeightFile,
 } from './model/weight-files.ts';
+export {
+  camImage,
+  enlarged,
+  featureImage,
+  filterImage,
+  type GridOptions,
+  heatImage,
+  heatOverlay,
+  inputRaster,
+} from './images/explained.ts';
+export { encodePng, type Raster } from './images/png.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';

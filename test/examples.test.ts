@@ -17,7 +17,16 @@ test('the lecture, its four exercises and prediction have an example each', () =
   );
 });
 
-test.for(examples)('examples/%s', async (name) => {
+test('examples/08-style-transfer.ts', async () => {
+  const output = await run('08-style-transfer.ts');
+  const losses = [...output.matchAll(/^Step \[\d+\/20\] loss: (\d+\.\d{4}) /gm)].map((match) =>
+    Number(match[1]),
+  );
+  expect(losses).toHaveLength(3);
+  expect(losses.at(-1)).toBeLessThan(losses[0]! / 2);
+});
+
+test.for(examples.filter((name) => !name.startsWith('08')))('examples/%s', async (name) => {
   const output = await run(name);
   expect(output).toMatch(/^Epoch \[1\/\d+\], step \[100\/100\] Loss: \d\.\d{4}$/m);
   const accuracies = [...output.matchAll(/(\d+(?:\.\d+)?) %/g)].map((match) => Number(match[1]));

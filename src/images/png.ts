@@ -1,5 +1,7 @@
 /** Small images as PNG data URIs (Node only: zlib). The format: W3C Portable Network Graphics, third edition. */
 import { crc32, deflateSync } from 'node:zlib';
+import { UsageError } from '../errors.ts';
+import { checkArgument } from '../options.ts';
 
 const colorTypes = { 1: 0, 3: 2, 4: 6 } as const;
 
@@ -12,14 +14,20 @@ export interface Raster {
   readonly bytes: Uint8Array;
 }
 
-/** A raster as the bytes of a PNG file. */
-export function encodePng({ width, height, channels, bytes }: Raster): Buffer {
+/** A raster as the bytes of a PNG file. @throws UsageError if its bytes do not fit its size. */
+export function encodePng(raster: Raster): Buffer {
+  const keys = ['width', 'height', 'channels', 'bytes'];
+  checkArgument('encodePng', 'raster', raster, keys, 'an image { width, height, channels, bytes }');
+  const { width, height, channels, bytes } = raster;
   const isSide = (side: number): boolean => Number.isInteger(side) && side >= 1 && side < 2 ** 31;
   if (!isSide(width) || !isSide(height)) {
-    throw new RangeError(`an image of ${width}×${height} is no PNG: its sides are whole numbers from 1 on`);
+    throw new UsageError(`an image of ${width}×${height} is no PNG: its sides are whole numbers from 1 on`);
+  }
+  if (!(channels in colorTypes)) {
+    throw new UsageError(`encodePng: ${channels} channels are not 1 (gray), 3 (RGB) or 4 (RGBA)`);
   }
   if (bytes.length !== width * height * channels) {
-    throw new RangeError(
+    throw new UsageError(
       `${bytes.length} bytes are not an image of ${width}×${height} with ${channels} channels`,
     );
   }

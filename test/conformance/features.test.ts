@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { random } from '../../src/data/random.ts';
 import type { FeaturesRequest, FeaturesResult, Session } from '../../src/engine/backend.ts';
 import { openReference } from '../../src/engine/reference.ts';
+import { initialWeights } from '../../src/model/initialize.ts';
 import type { Network } from '../../src/model/layer.ts';
 import { batchNorm2d, conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../../src/model/network.ts';
@@ -17,7 +18,7 @@ import {
   randomCase,
 } from '../cases.ts';
 import { devices } from '../devices.ts';
-import { drawInference, largestIn } from '../expected.ts';
+import { drawInference, largestIn, randomImages } from '../expected.ts';
 
 const allCases = [
   ...[...listedCases, ...normalizedCases, ...averagedCases, ...lastLayerCases, ...flattenedCases],
@@ -65,6 +66,12 @@ async function expectSame(
   expect(largestIn(actual.gradient!)).toBeLessThan(Number.POSITIVE_INFINITY);
 }
 
+/** Random images and initial weights, for comparisons of a device with itself. */
+const drawLoosely = (network: Network, count: number) => ({
+  images: randomImages(network.input, count, 1),
+  weights: initialWeights(network, 1),
+});
+
 interface Known {
   readonly network: Network;
   readonly weights: ReturnType<typeof drawInference>['weights'];
@@ -101,6 +108,44 @@ describe.each(others)('$name', ({ open, threads, every }) => {
       for (const [i, request] of requests.entries()) await expectSame(session, network, request, results[i]!);
       // Again, after other plans have used the memory.
       for (const [i, request] of requests.entries()) await expectSame(session, network, request, results[i]!);
+    } finally {
+      await session.close();
+    }
+  });
+
+  // Large maps share memory, so that the zeros around them must be written again.
+  test('gradients of large maps are the same again', async () => {
+    const wide = conv2d({ out: 8, kernel: 3, padding: 1 });
+    const network = buildNetwork(sequential([wide, relu(), wide, relu(), wide, flatten()]), [3, 64, 64]);
+    const count = 8;
+    const { images, weights } = drawLoosely(network, count);
+    const given = (layer: number) =>
+      new Map([[layer, Float32Array.from({ length: count * 8 * 4096 }, (_, i) => Math.sin(i))]]);
+    const session = await open(network, { batchSize: count, threads });
+    try {
+      await session.setWeights(weights);
+      for (const layer of [4, 2]) {
+        const request = { images, count, layers: [], backward: { given: given(layer) } };
+        const first = await session.features(request);
+        for (let i = 0; i < 2; i++) expect(await session.features(request)).toEqual(first);
+        const one = await session.features({
+          images: images.subarray(0, images.length / count),
+          count: 1,
+          layers: [],
+          backward: {
+            given: new Map([
+              [
+                layer,
+                given(layer)
+                  .get(layer)!
+                  .subarray(0, 8 * 4096),
+              ],
+            ]),
+          },
+        });
+        const size = one.gradient!.length;
+        expectAllClose(one.gradient!, first.gradient!.subarray(0, size), 1e-4, 'one of eight images');
+      }
     } finally {
       await session.close();
     }
