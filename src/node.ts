@@ -6,12 +6,6 @@
 export { cifar10, cifar100 } from './data/cifar-files.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
-  type OpenWeightsOptions,
-  openWeights,
-  type SaveOptions,
-  type WeightFile,
-} from './model/weight-files.ts';
-export {
   camImage,
   enlarged,
   featureImage,
@@ -22,6 +16,12 @@ export {
   inputRaster,
 } from './images/explained.ts';
 export { encodePng, type Raster } from './images/png.ts';
+export {
+  type OpenWeightsOptions,
+  openWeights,
+  type SaveOptions,
+  type WeightFile,
+} from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
