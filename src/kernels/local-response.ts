@@ -9,7 +9,7 @@
  */
 import { type KernelDefinition, kernel, type Recorder, type Value } from './language.ts';
 
-/** The bits of an exponent's fraction; what is behind them changes a power by less than a float's rounding. */
+/** The bits of an exponent's fraction; the rest changes a power of a base up to 7 by less than a float's rounding. */
 export const exponentBits = 24;
 
 /** The arguments that stand for an exponent ≥ 0. */

@@ -63,7 +63,7 @@ export const trainings: readonly Training[] = [
       conv2d({ out: 72, kernel: 5, padding: 2 }),
       relu(),
       maxPool2d(4),
-      conv2d({ out: 16, kernel: 1 }),
+      conv2d({ out: 16, kernel: 2 }),
       maxPool2d({ kernel: 3, stride: 1, padding: 1 }),
       batchNorm2d(),
       relu(),
