@@ -3,9 +3,11 @@ import { existsSync, statSync } from 'node:fs';
 import { Command } from 'commander';
 import { DataError, UsageError } from '../errors.ts';
 import type { ClassScore } from '../runs/classify.ts';
+import type { OpenedModel } from '../runs/open-model.ts';
 import { counted, percent } from '../words.ts';
 import { addDeviceOptions, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
+import { checkPictures, classIn, type Pictures, picturesOf, writePictures } from './predict-pictures.ts';
 import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
@@ -14,11 +16,17 @@ interface PredictOptions extends WeightOptions, DeviceOptions {
   readonly top: number;
   readonly ignoreOrientation?: true;
   readonly json?: true;
+  readonly cam?: string;
+  readonly class?: string;
+  readonly saliency?: string;
+  readonly features?: readonly string[];
 }
 
 const examples = `
 Examples:
   $ vgg predict cat.jpg --weights runs/a                  the best weights of a run
+  $ vgg predict cat.jpg --weights runs/a --cam cam.png    where the network saw it
+  $ vgg predict cat.jpg --weights runs/a --features relu1_2 maps.png
   $ vgg predict photos/*.jpg --weights vgg7.safetensors --top 3
   $ vgg predict photos/*.jpg --weights runs/a --json > predictions.jsonl
   $ curl https://example.org/cat.jpg | vgg predict - --weights runs/a
@@ -32,7 +40,7 @@ Files of --save, checkpoints and run folders describe their network and images. 
 export function predictCommand(): Command {
   const command = new Command('predict')
     .description('classify image files')
-    .addArgument(pathArgument('<image...>', 'image files; - reads one from standard input'))
+    .addArgument(pathArgument('[image...]', 'image files; - reads one from standard input'))
     .addOption(
       pathOption(
         '--weights <file>',
@@ -45,39 +53,46 @@ export function predictCommand(): Command {
     'do not turn photos upright (EXIF), as torchvision does not',
   );
   return addDeviceOptions(command)
+    .optionsGroup('Pictures of one image:')
+    .addOption(pathOption('--cam <file>', 'Grad-CAM as PNG: where the image supports the best class'))
+    .addOption(pathOption('--saliency <file>', 'saliency as PNG: which pixels change the class most'))
+    .option('--class <name>', 'class that --cam and --saliency explain, by name or number')
+    .option('--features <layer file...>', 'maps after a layer, such as relu3_3, as PNG')
+    .optionsGroup('Output:')
     .option('--json', 'print one JSON object per image: file, top (a list of class, index, probability)')
     .addHelpText('after', examples)
     .action(predict);
 }
 
-async function predict(images: readonly string[], options: PredictOptions): Promise<void> {
-  const { weights, top, device, threads, ignoreOrientation, json } = options;
-  checkImages(images);
-  const [{ openModel }, { classifyFile }, { runPlace, weightsIn }] = await Promise.all([
+async function predict(given: readonly string[], options: PredictOptions): Promise<void> {
+  const { weights, device, threads } = options;
+  const pictures = picturesOf(options);
+  // Whatever follows the two values of --features is an image.
+  const images = [...given, ...(options.features ?? []).slice(2)];
+  checkImages(images, pictures);
+  const [{ openModel }, { runPlace, weightsIn }] = await Promise.all([
     import('../runs/open-model.ts'),
-    import('../runs/classify.ts'),
     import('../runs/folder.ts'),
   ]);
+  await checkPictures(pictures);
   const path = await weightsIn(existsSync(weights) ? weights : runPlace(weights));
   await using model = await openModel(path, {
     ...(await describedBy(path, options)),
     device,
     ...(threads !== undefined && { threads }),
     ...(options.key !== undefined && { key: options.key }),
-    purpose: 'predict',
+    // Gradients need more than predictions.
+    ...(!pictures.cam && !pictures.saliency && { purpose: 'predict' as const }),
     onNotice: note,
   });
-  const orientation = ignoreOrientation ? 'ignore' : 'apply';
+  const explained = pictures.class === undefined ? undefined : classIn(model.classes, pictures.class);
   const progress = progressOf(images.length);
   let failed = 0;
   for (const [i, image] of images.entries()) {
     progress.now(i);
     try {
-      const name = image === '-' ? 'standard input' : image;
-      const file = image === '-' ? await standardInput(name) : imagePath(image);
-      const scores = await classifyFile(model, file, { top, orientation }, name);
-      if (json) printJson({ file: image, top: scores });
-      else printVerbatim(harmless(`${i > 0 ? '\n' : ''}${barsOf(name, scores, widthOf(process.stdout))}`));
+      const input = await classifyImage(model, image, i > 0, options);
+      await writePictures(model, input, pictures, explained);
     } catch (error) {
       progress.clear();
       // Any other error, such as a missing package, would come again.
@@ -92,8 +107,29 @@ async function predict(images: readonly string[], options: PredictOptions): Prom
   process.exitCode = 1;
 }
 
+/** Prints the classes of an image; returns it as the network takes it. */
+async function classifyImage(
+  model: OpenedModel,
+  image: string,
+  follows: boolean,
+  { top, ignoreOrientation, json }: PredictOptions,
+): Promise<Uint8Array> {
+  const { best, readInput } = await import('../runs/classify.ts');
+  const name = image === '-' ? 'standard input' : image;
+  const file = image === '-' ? await standardInput(name) : imagePath(image);
+  const input = await readInput(model, file, { orientation: ignoreOrientation ? 'ignore' : 'apply' }, name);
+  const scores = best(model.classes, (await model.predict(input)).probabilities, top);
+  if (json) printJson({ file: image, top: scores });
+  else printVerbatim(harmless(`${follows ? '\n' : ''}${barsOf(name, scores, widthOf(process.stdout))}`));
+  return input;
+}
+
 /** @throws UsageError */
-function checkImages(images: readonly string[]): void {
+function checkImages(images: readonly string[], pictures: Pictures): void {
+  if (images.length === 0) throw new UsageError('predict: name an image file, or - for standard input');
+  const flag = (['cam', 'saliency', 'features'] as const).find((name) => pictures[name] !== undefined);
+  if (flag !== undefined && images.length > 1)
+    throw new UsageError(`predict: --${flag} draws one image, not ${images.length}; name one`);
   const pipes = images.filter((image) => image === '-').length;
   if (pipes > 1)
     throw new UsageError('predict: - reads standard input, which can be read once; name it once');

@@ -35,11 +35,21 @@ export async function classifyFile(
   checkOptions<ClassifyOptions>('classify', options, { top: 'optional', ...decodeKeys });
   const { top = 5, ...decoding } = options;
   checkWhole('classify', 'top', top, 1);
+  const { probabilities } = await model.predict(await readInput(model, file, decoding, name));
+  return best(model.classes, probabilities, top);
+}
+
+/** An image file as the bytes [channels, height, width] that the network takes: decoded, resized and cropped. */
+export async function readInput(
+  model: OpenedModel,
+  file: ImageFile,
+  decoding: DecodeOptions,
+  name: string,
+): Promise<Uint8Array> {
   const channels = channelsOf(model);
   const bytes = typeof file === 'string' ? await readImageFile(file) : file;
   const image = await decodeNamed(name, bytes, decoding);
-  const { probabilities } = await model.predict(fitImage(image, fitFor(model.input), channels));
-  return best(model.classes, probabilities, top);
+  return fitImage(image, fitFor(model.input), channels);
 }
 
 /** @throws UsageError if the network does not take images as files have them. */
@@ -52,7 +62,12 @@ function channelsOf({ input }: OpenedModel): 1 | 3 {
   );
 }
 
-function best(classes: readonly string[], probabilities: Float32Array, top: number): readonly ClassScore[] {
+/** The most likely classes, the best first. */
+export function best(
+  classes: readonly string[],
+  probabilities: Float32Array,
+  top: number,
+): readonly ClassScore[] {
   if (!probabilities.every(Number.isFinite)) {
     throw new VggError(
       "classify: the network's outputs are not finite numbers, because its weights are too large or not finite; " +

@@ -127,7 +127,7 @@ export class OpenedModel implements AsyncDisposable {
    * @throws UsageError if the length is not that of whole images, or a float is not from 0 to 1.
    */
   async predict(images: Uint8Array | Uint8ClampedArray | Float32Array): Promise<Prediction> {
-    return this.compiled.predict(this.#prepared(images));
+    return this.compiled.predict(this.prepare(images));
   }
 
   /**
@@ -154,8 +154,11 @@ export class OpenedModel implements AsyncDisposable {
     return results;
   }
 
-  /** The images as the network's test sees them. */
-  #prepared(images: Uint8Array | Uint8ClampedArray | Float32Array): Float32Array {
+  /**
+   * Raw images as `compiled` takes them, normalized as in training, for instance for `compiled.features`.
+   * @throws UsageError as `predict` does.
+   */
+  prepare(images: Uint8Array | Uint8ClampedArray | Float32Array): Float32Array {
     // By its tag, because an array may come from another realm.
     const type = Object.prototype.toString.call(images).slice(8, -1);
     const bytes = type === 'Uint8Array' || type === 'Uint8ClampedArray';

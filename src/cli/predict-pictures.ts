@@ -1,0 +1,103 @@
+/** The pictures that `vgg predict` draws of one image: Grad-CAM, saliency and feature maps. */
+import { UsageError } from '../errors.ts';
+import type { Raster } from '../images/png.ts';
+import { parseWhole } from '../numbers.ts';
+import type { OpenedModel } from '../runs/open-model.ts';
+import { unknownName } from '../suggest.ts';
+import { note } from './output.ts';
+import { checkWritable } from './weight-saver.ts';
+
+/** Files to write, and what they show. */
+export interface Pictures {
+  readonly cam?: string;
+  readonly saliency?: string;
+  readonly class?: string;
+  readonly features?: { readonly layer: string; readonly file: string };
+}
+
+/** The pictures that options ask for. @throws UsageError if one is incomplete or has no effect. */
+export function picturesOf({
+  cam,
+  saliency,
+  class: explained,
+  features,
+}: {
+  readonly cam?: string;
+  readonly saliency?: string;
+  readonly class?: string;
+  readonly features?: readonly string[];
+}): Pictures {
+  if (explained !== undefined && cam === undefined && saliency === undefined)
+    throw new UsageError('--class has an effect only with --cam or --saliency; add one, or leave it out');
+  const [layer, file] = features ?? [];
+  if (layer !== undefined && file === undefined)
+    throw new UsageError(`--features ${layer} needs a file: --features ${layer} maps.png`);
+  return {
+    ...(cam !== undefined && { cam }),
+    ...(saliency !== undefined && { saliency }),
+    ...(explained !== undefined && { class: explained }),
+    ...(layer !== undefined && file !== undefined && { features: { layer, file } }),
+  };
+}
+
+/** Checks before anything is computed that the files can be written. @throws UsageError */
+export async function checkPictures({ cam, saliency, features }: Pictures): Promise<void> {
+  for (const [flag, file] of Object.entries({ cam, saliency, features: features?.file })) {
+    if (file === undefined) continue;
+    if (!/\.png$/i.test(file))
+      throw new UsageError(`--${flag} ${file}: pictures are PNG files; name it ….png`);
+    await checkWritable(file, `--${flag}`);
+  }
+}
+
+/** The number of a class that is given by its name or number. @throws UsageError that suggests a close name. */
+export function classIn(classes: readonly string[], text: string): number {
+  const named = classes.findIndex((name) => name.toLowerCase() === text.toLowerCase());
+  const index = named >= 0 ? named : (parseWhole(text) ?? -1);
+  if (index >= 0 && index < classes.length) return index;
+  // A list of a thousand names helps nobody.
+  if (classes.length > 100) {
+    const close = classes.filter((name) => name.toLowerCase().includes(text.toLowerCase())).slice(0, 5);
+    const hint = close.length > 0 ? `; similar ones: ${close.join(', ')}` : '';
+    throw new UsageError(
+      `--class: there is no class "${text}"${hint}; use a name or a number from 0 to ${classes.length - 1}`,
+    );
+  }
+  throw new UsageError(`--class: ${unknownName('class', text, classes)}`);
+}
+
+/** Draws an image's pictures. `input` is the image as the network takes it; `label` the class to explain. */
+export async function writePictures(
+  model: OpenedModel,
+  input: Uint8Array,
+  { cam, saliency, features }: Pictures,
+  label: number | undefined,
+): Promise<void> {
+  if (cam === undefined && saliency === undefined && !features) return;
+  const [explain, images, { encodePng }, { writeWhole }] = await Promise.all([
+    import('../explain/explain.ts'),
+    import('../images/explained.ts'),
+    import('../images/png.ts'),
+    import('../files/files.ts'),
+  ]);
+  const prepared = model.prepare(input);
+  const classes = label === undefined ? {} : { classes: [label] };
+  const write = async (file: string, raster: Raster, what: string): Promise<void> => {
+    await writeWhole(file, encodePng(raster));
+    note(`${file}: ${what}`);
+  };
+  if (cam !== undefined) {
+    const [heat] = await explain.gradCam(model.compiled, prepared, classes);
+    const image = images.inputRaster(prepared, model.input, model.normalization);
+    await write(cam, images.camImage(image, heat!), `Grad-CAM for ${model.classes[heat!.label]}`);
+  }
+  if (saliency !== undefined) {
+    const [heat] = await explain.saliency(model.compiled, prepared, classes);
+    await write(saliency, images.heatImage(heat!), `saliency for ${model.classes[heat!.label]}`);
+  }
+  if (features) {
+    const { layer, file } = features;
+    const values = await model.compiled.features(prepared, [layer]);
+    await write(file, images.featureImage(values.get(layer)!), `the maps after ${layer}`);
+  }
+}
