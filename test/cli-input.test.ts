@@ -130,7 +130,7 @@ const cases: readonly (readonly [args: string, code: number, message: string])[]
     'cannot create the folder /dev/null/run: part of its path is a file, not a folder',
   ],
   ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
-  ['evaluate', 2, 'name a run folder, or weights with --init FILE.safetensors'],
+  ['evaluate', 2, 'name a run folder, or weights with --init FILE'],
   ['evaluate /nowhere', 1, '/nowhere is not a run folder'],
   ['evaluate runs/a --model vgg7', 2, 'runs/a has its own model; leave out --model,'],
   ['report /nowhere', 1, '/nowhere is not a run folder'],

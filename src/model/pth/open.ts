@@ -52,7 +52,7 @@ export interface PthFile {
 /** Opens a file of `torch.save`; `key` chooses a state dict inside a checkpoint. @throws DataError */
 export async function openPth(file: PartReader, form: PthForm, key?: string): Promise<PthFile> {
   const container = await (form === 'archive' ? openArchive(file) : openLegacy(file));
-  const tensors = stateDictIn(container.root, key);
+  const tensors = stateDictIn(container.root, key, file.path);
   for (const [name, tensor] of tensors) checkPlace(name, tensor, container);
   return {
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),

@@ -9,15 +9,19 @@ const usualKeys = ['state_dict', 'model_state_dict', 'model', 'net', 'weights'];
 const advice = 'in PyTorch, save the state dict alone: torch.save(model.state_dict(), path)';
 
 /**
- * The tensors of the state dict by name. `key` chooses one inside a checkpoint.
+ * The tensors of the state dict by name. `key` chooses one inside a checkpoint; `path` names the file if it is wrong.
  * @throws DataError if there is none, or several; UsageError if there is no such key.
  */
-export function stateDictIn(root: PickleValue, key?: string): ReadonlyMap<string, TensorRecord> {
+export function stateDictIn(
+  root: PickleValue,
+  key: string | undefined,
+  path: string,
+): ReadonlyMap<string, TensorRecord> {
   if (root instanceof Inert || root instanceof PickleGlobal)
     throw new DataError(`it holds ${describedModule(root)}, not a state dict; ${advice}`);
   if (!(root instanceof PickleDict))
     throw new DataError(`it holds ${described(root)}, not a state dict; ${advice}`);
-  if (key !== undefined) return tensorsOf(chosen(root, key), JSON.stringify(key));
+  if (key !== undefined) return tensorsOf(chosen(root, key, path), JSON.stringify(key));
   const candidates = usualKeys.filter((name) => root.get(name) instanceof PickleDict);
   if (candidates.length > 1)
     throw new DataError(`it holds several state dicts; choose one: ${choices(candidates)}`);
@@ -57,11 +61,12 @@ function holdsTensors(dict: PickleDict): boolean {
   return false;
 }
 
-function chosen(root: PickleDict, key: string): PickleDict {
+function chosen(root: PickleDict, key: string, path: string): PickleDict {
   const value = root.get(key);
-  if (value === undefined) throw new UsageError(unknownName('key', key, keysOf(root).slice(0, 20)));
+  if (value === undefined)
+    throw new UsageError(`${path}: ${unknownName('key', key, keysOf(root).slice(0, 20))}`);
   if (value instanceof PickleDict) return value;
-  throw new UsageError(`its key ${JSON.stringify(key)} holds ${described(value)}, not a state dict`);
+  throw new UsageError(`${path}: its key ${JSON.stringify(key)} holds ${described(value)}, not a state dict`);
 }
 
 function tensorsOf(dict: PickleDict, where: string): ReadonlyMap<string, TensorRecord> {
