@@ -130,6 +130,7 @@ describe('help', () => {
     'report',
     'runs',
     'compare',
+    'filters',
     'summary',
     'stats',
     'download',
