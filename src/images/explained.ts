@@ -35,18 +35,18 @@ export function inputRaster(
       `inputRaster: ${image?.length ?? 'no'} values are not an image of ${Array.isArray(shape) ? shape.join('×') : shown(shape)}`,
     );
   }
-  const shown = channels === 3 ? 3 : 1;
-  const bytes = new Uint8Array(shown * area);
-  for (let c = 0; c < shown; c++) {
+  const drawn = channels === 3 ? 3 : 1;
+  const bytes = new Uint8Array(drawn * area);
+  for (let c = 0; c < drawn; c++) {
     const [mean, std] = [normalization?.mean[c] ?? 0, normalization?.std[c] ?? 1];
     for (let i = 0; i < area; i++) {
-      bytes[i * shown + c] = Math.min(
+      bytes[i * drawn + c] = Math.min(
         255,
         Math.max(0, Math.round(255 * (image[c * area + i]! * std + mean))),
       );
     }
   }
-  return { width, height, channels: shown, bytes };
+  return { width, height, channels: drawn, bytes };
 }
 
 /** Each pixel as a square of `factor` × `factor` pixels. */
