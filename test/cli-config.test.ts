@@ -132,6 +132,7 @@ describe('help', () => {
     'report',
     'runs',
     'compare',
+    'filters',
     'summary',
     'stats',
     'download',

@@ -33,6 +33,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   report: async () => (await import('./report.ts')).reportCommand(),
   runs: async () => (await import('./runs.ts')).runsCommand(),
   compare: async () => (await import('./runs.ts')).compareCommand(),
+  filters: async () => (await import('./filters.ts')).filtersCommand(),
   summary: async () => (await import('./summary.ts')).summaryCommand(),
   stats: async () => (await import('./stats.ts')).statsCommand(),
   weights: async (interruption) => (await import('./weights-check.ts')).weightsCommand(interruption),

@@ -28,6 +28,10 @@ test("a network's input becomes the image again", () => {
   expect([...inputRaster(Float32Array.of(-1, 2), [1, 1, 2], null).bytes]).toEqual([0, 255]);
 });
 
+test('values that are no image of the shape are refused', () => {
+  expect(() => inputRaster(new Float32Array(5), [1, 2, 2])).toThrow('5 values are not an image of 1×2×2');
+});
+
 test('pixels are enlarged to squares', () => {
   const image: Raster = { width: 2, height: 2, channels: 1, bytes: Uint8Array.of(1, 2, 3, 4) };
   expect([...enlarged(image, 2).bytes]).toEqual([1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);

@@ -9,7 +9,7 @@ import { heatPixels, inferno } from '../explain/colors.ts';
 import type { HeatMap } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';
 import type { Shape, Weight } from '../model/layer.ts';
-import { checkArgument, checkOptions } from '../options.ts';
+import { checkArgument, checkOptions, checkWhole, shown } from '../options.ts';
 import type { Raster } from './png.ts';
 import { featureRaster, filterRaster, strongestChannels } from './rasters.ts';
 
@@ -25,27 +25,34 @@ const checkRaster = (where: string, image: Raster): void =>
  */
 export function inputRaster(
   image: Float32Array,
-  [channels = 1, height = 0, width = 0]: Shape,
+  shape: Shape,
   normalization?: ChannelStatistics | null,
 ): Raster {
+  const [channels = 0, height = 0, width = 0] = Array.isArray(shape) ? shape : [];
   const area = height * width;
-  const shown = channels === 3 ? 3 : 1;
-  const bytes = new Uint8Array(shown * area);
-  for (let c = 0; c < shown; c++) {
+  if (area === 0 || image?.length !== channels * area) {
+    throw new UsageError(
+      `inputRaster: ${image?.length ?? 'no'} values are not an image of ${Array.isArray(shape) ? shape.join('×') : shown(shape)}`,
+    );
+  }
+  const drawn = channels === 3 ? 3 : 1;
+  const bytes = new Uint8Array(drawn * area);
+  for (let c = 0; c < drawn; c++) {
     const [mean, std] = [normalization?.mean[c] ?? 0, normalization?.std[c] ?? 1];
     for (let i = 0; i < area; i++) {
-      bytes[i * shown + c] = Math.min(
+      bytes[i * drawn + c] = Math.min(
         255,
         Math.max(0, Math.round(255 * (image[c * area + i]! * std + mean))),
       );
     }
   }
-  return { width, height, channels: shown, bytes };
+  return { width, height, channels: drawn, bytes };
 }
 
 /** Each pixel as a square of `factor` × `factor` pixels. */
 export function enlarged(image: Raster, factor: number): Raster {
   checkRaster('enlarged', image);
+  checkWhole('enlarged', 'factor', factor, 1, 10_000);
   const { width, height, channels, bytes } = image;
   const large = new Uint8Array(bytes.length * factor ** 2);
   const row = width * factor * channels;
