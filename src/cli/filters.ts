@@ -37,15 +37,21 @@ export function filtersCommand(): Command {
 async function filters(place: string, file: string, options: FiltersOptions): Promise<void> {
   const { columns, json } = options;
   await checkWritable(file, 'filters');
-  const [{ openDescribed }, { runPlace, weightsIn }, { sizeOf }, { filterImage }, { encodePng }, { writeWhole }] =
-    await Promise.all([
-      import('../runs/described-weights.ts'),
-      import('../runs/folder.ts'),
-      import('../model/network.ts'),
-      import('../images/explained.ts'),
-      import('../images/png.ts'),
-      import('../files/files.ts'),
-    ]);
+  const [
+    { openDescribed },
+    { runPlace, weightsIn },
+    { sizeOf },
+    { filterImage },
+    { encodePng },
+    { writeWhole },
+  ] = await Promise.all([
+    import('../runs/described-weights.ts'),
+    import('../runs/folder.ts'),
+    import('../model/network.ts'),
+    import('../images/explained.ts'),
+    import('../images/png.ts'),
+    import('../files/files.ts'),
+  ]);
   const path = await weightsIn(existsSync(place) ? place : runPlace(place));
   const given = await describedBy(path, options);
   await using weights = await openDescribed(path, given, { key: options.key, onNotice: note });
