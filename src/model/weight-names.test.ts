@@ -97,6 +97,19 @@ describe('names of other programs', () => {
     expect(() => fittingTensors(small(), twice)).toThrow(/features\.module\.0\.weight is unexpected/);
   });
 
+  test('of very many tensors or wrappers are refused', () => {
+    const many = new Map(Array.from({ length: 50_000 }, (_, i) => [`model.${i}`, [1]] as const));
+    expect(() => fittingTensors(small(), many)).toThrow(/and 50008 more/);
+    const deep = renamedBy((name) => 'module.'.repeat(30) + name);
+    expect(() => fittingTensors(small(), deep)).toThrow(DataError);
+    expect(
+      fittingTensors(
+        small(),
+        renamedBy((name) => 'module.'.repeat(8) + name),
+      ).sources.size,
+    ).toBe(14);
+  });
+
   test('that fit none are explained for the nearest ones', () => {
     const wrong = new Map(renamedBy((name) => `module.${name}`));
     wrong.set('module.features.3.weight', [8, 5, 3, 3]);

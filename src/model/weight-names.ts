@@ -23,6 +23,10 @@ export interface FittingTensors {
     | { readonly taken: readonly string[] };
 }
 
+/** More tensors than networks have, and more wrappers than anyone nests: names beyond are only compared as they are. */
+const mostTensors = 10_000;
+const mostWrappers = 8;
+
 /** Prefixes of modules that hold the network: DataParallel, torch.compile, and usual names of attributes. */
 const prefixes = ['module.', '_orig_mod.', 'model.', 'net.'];
 
@@ -76,7 +80,8 @@ const renamings: readonly ((name: string, shape: Shape) => [string, Shape])[] = 
 /** Every way of renaming, the file's own names first. */
 function* variants(found: ReadonlyMap<string, Shape>): Generator<Tensors> {
   let outer: Tensors = new Map([...found].map(([name, shape]) => [name, { source: name, shape }]));
-  for (;;) {
+  if (found.size > mostTensors) return yield outer;
+  for (let wrappers = 0; wrappers <= mostWrappers; wrappers++) {
     const inner = renamed(outer, (name, shape) => [name.replace(/^features\.module\./, 'features.'), shape]);
     for (const base of [outer, inner]) {
       for (const rename of renamings) {

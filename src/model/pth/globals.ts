@@ -54,19 +54,24 @@ export function globalOf(module: string, name: string): PickleGlobal {
   return new PickleGlobal(full);
 }
 
-/** What a call makes. */
-export function calledWith(callee: PickleValue, args: PickleValue): PickleValue {
+/** What a call makes. `spend` is told of work that the opcodes do not count: a list may be copied many times. */
+export function calledWith(
+  callee: PickleValue,
+  args: PickleValue,
+  spend: (steps: number) => void,
+): PickleValue {
   if (!(callee instanceof PickleGlobal)) {
     // A bound method or a partial application, in side data.
     if (callee instanceof Inert) return new Inert(callee.name);
     throw invalid(`its pickle calls ${described(callee)}`);
   }
   if (!Array.isArray(args)) throw invalid(`its pickle calls ${callee.name} without a list of arguments`);
-  return callers.get(callee.name)?.(args) ?? new Inert(callee.name);
+  return callers.get(callee.name)?.(args, spend) ?? new Inert(callee.name);
 }
 
-const callers: ReadonlyMap<string, (args: readonly PickleValue[]) => PickleValue> = new Map([
-  ['collections.OrderedDict', ([items]) => orderedDict(items)],
+type Caller = (args: readonly PickleValue[], spend: (steps: number) => void) => PickleValue;
+const callers: ReadonlyMap<string, Caller> = new Map<string, Caller>([
+  ['collections.OrderedDict', ([items], spend) => orderedDict(items, spend)],
   // Until PyTorch 0.3 and since 0.4; both begin with storage, offset, size, stride.
   ['torch._utils._rebuild_tensor', (args) => tensorOf(args)],
   ['torch._utils._rebuild_tensor_v2', (args) => tensorOf(args)],
@@ -77,10 +82,11 @@ const callers: ReadonlyMap<string, (args: readonly PickleValue[]) => PickleValue
 ]);
 
 /** Python 2 passes the items as a list of pairs; Python 3 sets them one by one. */
-function orderedDict(items: PickleValue | undefined): PickleDict {
+function orderedDict(items: PickleValue | undefined, spend: (steps: number) => void): PickleDict {
   const dict = new PickleDict();
   if (items === undefined) return dict;
   if (!Array.isArray(items)) throw invalid('an OrderedDict is not made of a list of pairs');
+  spend(items.length);
   for (const pair of items as readonly PickleValue[]) {
     const [key, value] = Array.isArray(pair) ? (pair as readonly PickleValue[]) : [];
     if (key === undefined || value === undefined) throw invalid('an OrderedDict is not made of pairs');
@@ -97,23 +103,18 @@ function parameterOf(tensor: PickleValue | undefined): TensorRecord {
 const isNatural = (value: PickleValue | undefined): value is number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 
-const isNaturals = (value: PickleValue | undefined): value is readonly number[] =>
-  Array.isArray(value) && value.every(isNatural);
-
 /** The most axes of a tensor. */
 const maxAxes = 8;
+
+const isShape = (value: PickleValue | undefined): value is readonly number[] =>
+  Array.isArray(value) && value.length <= maxAxes && value.every(isNatural);
 
 function tensorOf(args: readonly PickleValue[], dtype?: PickleValue): TensorRecord {
   const [storage, offset, shape, strides] = args;
   if (!(storage instanceof StorageRecord))
     throw invalid(`a tensor is in ${described(storage)}, not in a storage`);
   if (!isNatural(offset)) throw invalid(`a tensor's offset is ${described(offset)}, not a whole number ≥ 0`);
-  if (
-    !isNaturals(shape) ||
-    !isNaturals(strides) ||
-    shape.length !== strides.length ||
-    shape.length > maxAxes
-  ) {
+  if (!isShape(shape) || !isShape(strides) || shape.length !== strides.length) {
     throw invalid(`a tensor's shape and strides are not two lists of up to ${maxAxes} whole numbers ≥ 0`);
   }
   // The pickle may still change its lists.

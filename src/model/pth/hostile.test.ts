@@ -177,6 +177,43 @@ describe('hostile pickles are refused', () => {
     expect(() => unpickle(doubling, 0, new PickleContext())).toThrow(/more than 1000000 opcodes/);
   });
 
+  test('that repeat what they stored', async () => {
+    const bytes = (setUp: readonly number[], repeated: readonly number[], times: number): Uint8Array =>
+      Uint8Array.from([...setUp, ...Array.from({ length: times }, () => repeated).flat()]);
+    // Copies of one long list of pairs.
+    const pairs = [...list, ...put(0), ...mark];
+    const pair = [...none, ...none, 0x86];
+    const long = bytes(pairs, pair, 20_000);
+    const copies = bytes([0x65], [...global('collections', 'OrderedDict'), ...get(0), 0x85, ...reduce], 1000);
+    expect(() => unpickle(Buffer.concat([long, copies]), 0, new PickleContext())).toThrow(
+      /more than 1000000 opcodes/,
+    );
+    // Names made of stored texts.
+    const name = [0x58, 0xe8, 3, 0, 0, ...new Array<number>(1000).fill(65)];
+    const names = bytes([...name, ...put(0)], [...get(0), ...get(0), 0x93], 10_000);
+    expect(() => unpickle(names, 0, new PickleContext())).toThrow(/bytes of text/);
+    // A long list as a shape.
+    const shaped = [...global('torch._utils', '_rebuild_tensor'), ...put(1)];
+    const storage = [
+      ...tupleOf(text('storage'), global('torch', 'FloatStorage'), text('0'), none, int(6)),
+      0x51,
+    ];
+    const tensors = [0x65, ...shaped, ...tupleOf(storage, int(0), get(0), get(0)), ...reduce, ...stop];
+    const numbers = bytes(pairs, [0x4b, 1], 100_000);
+    expect(() => unpickle(Buffer.concat([numbers, Buffer.from(tensors)]), 0, new PickleContext())).toThrow(
+      /two lists of up to 8/,
+    );
+    // One dictionary under very many keys, none of them usual.
+    const shared = bytes(
+      [...dict, ...mark, ...text('x'), ...dict, ...mark, ...none, ...none, ...opcodes.setItems, ...put(0)],
+      [...text('y'), ...get(0)],
+      150_000,
+    );
+    await expect(tensorsOf(legacyFile([...shared, ...opcodes.setItems], {}))).rejects.toThrow(
+      /has no state dict/,
+    );
+  });
+
   test('whose tensors are outside the storage, overlap or are too many values', async () => {
     await expect(only(tensorOf({ count: 6, offset: 1, shape: [6], strides: [1] }))).rejects.toThrow(
       /takes values 1 to 7 of a storage of 6/,

@@ -55,6 +55,19 @@ class PickleMachine {
     return this.#at;
   }
 
+  /** Counts work like opcodes. */
+  readonly #spend = (steps: number): void => {
+    this.context.opcodesLeft -= steps;
+    if (this.context.opcodesLeft < 0)
+      throw invalid(`its pickle has more than ${pickleLimits.opcodes} opcodes`);
+  };
+
+  #spendText(length: number): void {
+    this.context.textLeft -= length;
+    if (this.context.textLeft < 0)
+      throw invalid(`its pickle has more than ${pickleLimits.texts} bytes of text`);
+  }
+
   /** Moves behind the next `count` bytes and returns where they begin. */
   skip(count: number): number {
     const at = this.#at;
@@ -77,9 +90,7 @@ class PickleMachine {
   #text(length: number, most: number, decoder: TextDecoder): string {
     if (length > most) throw invalid(`its pickle has a text of ${length} bytes, above the limit of ${most}`);
     const at = this.skip(length);
-    this.context.textLeft -= length;
-    if (this.context.textLeft < 0)
-      throw invalid(`its pickle has more than ${pickleLimits.texts} bytes of text`);
+    this.#spendText(length);
     try {
       return decoder.decode(this.#bytes.subarray(at, at + length));
     } catch {
@@ -180,7 +191,7 @@ class PickleMachine {
 
   call(): void {
     const [callee, args] = this.popTuple(2) as [PickleValue, PickleValue];
-    this.push(calledWith(callee, args));
+    this.push(calledWith(callee, args, this.#spend));
   }
 
   build(): void {
@@ -191,14 +202,15 @@ class PickleMachine {
   pushGlobal(module: PickleValue, name: PickleValue): void {
     if (typeof module !== 'string' || typeof name !== 'string')
       throw invalid('its pickle has a name that is no text');
+    // Joined anew each time, also from texts that are stored once.
+    this.#spendText(module.length + name.length);
     this.push(globalOf(module, name));
   }
 
   run(): PickleValue {
     for (;;) {
       const opcode = this.byte();
-      if (--this.context.opcodesLeft < 0)
-        throw invalid(`its pickle has more than ${pickleLimits.opcodes} opcodes`);
+      this.#spend(1);
       if (opcode === stop) break;
       const step = opcodes[opcode];
       if (!step) throw invalid(`its pickle has the opcode 0x${opcode.toString(16).padStart(2, '0')}`);

@@ -31,10 +31,9 @@ export function stateDictIn(
   const inert = usualKeys.map((name) => root.get(name)).find((value) => value instanceof Inert);
   if (inert instanceof Inert)
     throw new DataError(`it holds ${describedModule(inert)}, not a state dict; ${advice}`);
-  const others = keysOf(root).filter((name) => {
-    const value = root.get(name);
-    return value instanceof PickleDict && holdsTensors(value);
-  });
+  const others = [...first(root)].flatMap(([name, value]) =>
+    typeof name === 'string' && value instanceof PickleDict && holdsTensors(value) ? [name] : [],
+  );
   throw new DataError(
     others.length > 0
       ? `it has no state dict under a usual key (${usualKeys.join(', ')}); choose one: ${choices(others)}`
@@ -53,13 +52,15 @@ const choices = (keys: readonly string[]): string =>
     .join(' or ')
     .concat(` (in the library, { key: ${JSON.stringify(keys[0]!.slice(0, 100))} })`);
 
-const keysOf = (dict: PickleDict): readonly string[] =>
-  [...dict.entries()].flatMap(([name]) => (typeof name === 'string' ? [name] : [])).slice(0, 1000);
+/** The first entries: a message needs no more, and a hostile file may hold one dictionary under many keys. */
+const first = (dict: PickleDict): IteratorObject<readonly [PickleValue, PickleValue]> =>
+  dict.entries().take(1000);
 
-function holdsTensors(dict: PickleDict): boolean {
-  for (const [, value] of dict.entries()) if (value instanceof TensorRecord) return true;
-  return false;
-}
+const keysOf = (dict: PickleDict): readonly string[] =>
+  [...first(dict)].flatMap(([name]) => (typeof name === 'string' ? [name] : []));
+
+const holdsTensors = (dict: PickleDict): boolean =>
+  first(dict).some(([, value]) => value instanceof TensorRecord);
 
 function chosen(root: PickleDict, key: string, path: string): PickleDict {
   const value = root.get(key);
