@@ -184,7 +184,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
   test('a chosen and a dropped file are classified as in Node; another file is refused with a reason', () =>
     withPage(async (page) => {
       const path = join(folder, 'own.png');
-      const png = encodePng(sampleRaster(run.splits.train, 17));
+      const png = Buffer.from(encodePng(sampleRaster(run.splits.train, 17)));
       await writeFile(path, png);
       const probabilities = await expected(imageBytes(run.splits.train, 17));
       await page.setInputFiles('#try-file', path);

@@ -4,7 +4,7 @@ import { encodePng } from './png.ts';
 
 test('an image is its rows behind a filter byte each, in three chunks', () => {
   const rgb = Uint8Array.from({ length: 2 * 3 * 3 }, (_, i) => 10 * i);
-  const png = encodePng({ width: 2, height: 3, channels: 3, bytes: rgb });
+  const png = Buffer.from(encodePng({ width: 2, height: 3, channels: 3, bytes: rgb }));
   expect(png.subarray(0, 8).toString('latin1')).toBe('\x89PNG\r\n\x1a\n');
   const chunks = new Map<string, Buffer>();
   for (let at = 8; at < png.length; ) {

@@ -15,7 +15,7 @@ export interface Raster {
 }
 
 /** A raster as the bytes of a PNG file. @throws UsageError if its bytes do not fit its size. */
-export function encodePng(raster: Raster): Buffer {
+export function encodePng(raster: Raster): Uint8Array<ArrayBuffer> {
   const keys = ['width', 'height', 'channels', 'bytes'];
   checkArgument('encodePng', 'raster', raster, keys, 'an image { width, height, channels, bytes }');
   const { width, height, channels, bytes } = raster;
@@ -55,7 +55,7 @@ export function encodePng(raster: Raster): Buffer {
 
 /** A raster as the value of an `img` element's `src`. */
 export const pngUri = (raster: Raster): string =>
-  `data:image/png;base64,${encodePng(raster).toString('base64')}`;
+  `data:image/png;base64,${Buffer.from(encodePng(raster)).toString('base64')}`;
 
 function chunk(type: string, content: Buffer): Buffer {
   const body = Buffer.concat([Buffer.from(type, 'latin1'), content]);

@@ -104,7 +104,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
                 height: 2,
                 width: 300,
                 colorspace: 3,
-                encoded_image_string: encodePng(image).toString('base64'),
+                encoded_image_string: Buffer.from(encodePng(image)).toString('base64'),
               },
             },
           ],
@@ -133,7 +133,7 @@ describe.skipIf(!hasProtobuf)('an event file, read by protobuf (skipped without 
       width: last.width,
       height: last.height,
       colorspace: 4,
-      encoded_image_string: encodePng(last).toString('base64'),
+      encoded_image_string: Buffer.from(encodePng(last)).toString('base64'),
     });
     const filters = images.slice(1).map(({ image }) => image.encoded_image_string);
     expect(new Set(filters).size).toBe(3);
