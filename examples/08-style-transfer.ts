@@ -63,7 +63,7 @@ const normalized = (image: Float32Array): Float32Array =>
 const tensors = options.weights ? readSafetensors(await readFile(options.weights)).tensors : undefined;
 const features = tensors && new Map([...tensors].filter(([name]) => name.startsWith('features.')));
 const full = features?.size === 32 ? configurations.E : configurations.D;
-const configuration = full.map((entry) => (options.small && entry !== 'M' ? entry / 4 : entry));
+const configuration = full.map((entry) => (options.small && typeof entry === 'number' ? entry / 4 : entry));
 await using model = await compile(sequential([...vggFeatures(configuration), flatten()], { name: 'vgg' }), {
   input: [3, size, size],
   batchSize: 1,

@@ -74,7 +74,9 @@ describe.each(devices)('%s', (device) => {
     const [ofLogits, ofGradients] = tolerances[device];
     expectAllClose(logits, found.logits, ofLogits, 'logits', largest);
     const { loss, gradients } = await model.gradients(batch, Int32Array.of(1, classes - 1));
-    expect(Math.abs(loss - found.loss)).toBeLessThan(1e-5 * Math.max(1, found.loss));
+    // Statistics of two images amplify rounding.
+    const amplified = name.endsWith('-bn') ? 10 : 1;
+    expect(Math.abs(loss - found.loss)).toBeLessThan(amplified * 1e-5 * Math.max(1, found.loss));
     const hasNormalization = name.endsWith('-bn');
     if (device !== 'reference' && (hasNormalization || !isSmall(found.size))) return;
     for (const [tensor, [most = 0, ...samples]] of Object.entries(found.gradients)) {

@@ -81,8 +81,8 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
     device,
     ...(threads !== undefined && { threads }),
     ...(options.key !== undefined && { key: options.key }),
-    // Gradients need more than predictions.
-    ...(!pictures.cam && !pictures.saliency && { purpose: 'predict' as const }),
+    // The gradient of an image needs more than predictions and Grad-CAM.
+    ...(pictures.saliency === undefined && { purpose: 'predict' as const }),
     onNotice: note,
   });
   const explained = pictures.class === undefined ? undefined : classIn(model.classes, pictures.class);
