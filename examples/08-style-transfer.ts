@@ -3,29 +3,34 @@
  * features after relu4_2 are those of one image, and whose Gram matrices after relu1_1 … relu5_1 are those of another.
  * Adam changes the image's pixels by the gradient that the network sends back to them.
  *
- *     node examples/08-style-transfer.ts --weights vgg16.safetensors --size 256 --out styled.png
+ *     node examples/08-style-transfer.ts --weights vgg16-397923af.pth --content photo.jpg --style painting.jpg
  *
- * Without `--weights` the network is random, which transfers colors and fine texture only. The images are drawn here: a
- * disc on a gradient, and stripes. `--small` uses a quarter of the channels for a few steps, and writes no file.
+ * `vgg download vgg16` gets the weights. Without them the network is random, which transfers colors and fine texture
+ * only; without images, a disc on a gradient and stripes are drawn. `--small` uses a quarter of the channels for a few
+ * steps, and writes no file.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import {
+  centerCrop,
   compile,
-  configurations,
+  compose,
+  createModel,
+  dataLoader,
   type Features,
-  flatten,
+  fromArrays,
   gramGradient,
   gramMatrices,
-  readSafetensors,
-  sequential,
-  vggFeatures,
+  resize,
+  toTensor,
 } from '../src/index.ts';
-import { encodePng } from '../src/node.ts';
+import { decodeImage, encodePng, openModel } from '../src/node.ts';
 
 const { values: options } = parseArgs({
   options: {
     weights: { type: 'string' },
+    content: { type: 'string' },
+    style: { type: 'string' },
     size: { type: 'string', default: '128' },
     steps: { type: 'string', default: '200' },
     out: { type: 'string', default: 'styled.png' },
@@ -51,24 +56,33 @@ const draw = (color: (x: number, y: number) => readonly number[]): Float32Array 
     const place = i % area;
     return color((place % size) / size, Math.floor(place / size) / size)[Math.floor(i / area)]!;
   });
-const content = draw((x, y) =>
-  Math.hypot(x - 0.5, y - 0.5) < 0.3 ? [0.9, 0.8, 0.3] : [0.2, 0.3 + 0.4 * y, 0.8],
-);
-const style = draw((x, y) => (Math.sin(25 * (x + y)) > 0 ? [0.8, 0.2, 0.1] : [0.1, 0.1, 0.3]));
+/** The center of an image file, [3, size, size] with values from 0 to 1. */
+async function read(file: string): Promise<Float32Array> {
+  const { width, height, pixels } = await decodeImage(await readFile(file));
+  // Files hold pixels, data sets hold planes.
+  const planes = pixels.map((_, i) => pixels[(i % (width * height)) * 3 + Math.floor(i / (width * height))]!);
+  const transform = compose([resize(size), centerCrop(size), toTensor()]);
+  const loader = dataLoader(fromArrays(planes, [0], [3, height, width]), { batchSize: 1, transform });
+  for await (const { images } of loader) return images;
+  throw new Error(`${file} is empty`);
+}
+
+const content = options.content
+  ? await read(options.content)
+  : draw((x, y) => (Math.hypot(x - 0.5, y - 0.5) < 0.3 ? [0.9, 0.8, 0.3] : [0.2, 0.3 + 0.4 * y, 0.8]));
+const style = options.style
+  ? await read(options.style)
+  : draw((x, y) => (Math.sin(25 * (x + y)) > 0 ? [0.8, 0.2, 0.1] : [0.1, 0.1, 0.3]));
 
 const normalized = (image: Float32Array): Float32Array =>
   image.map((value, i) => (value - mean[Math.floor(i / area)]!) / std[Math.floor(i / area)]!);
 
-// Only the convolutions of a VGG-16 or VGG-19 are needed, which take images of any size.
-const tensors = options.weights ? readSafetensors(await readFile(options.weights)).tensors : undefined;
-const features = tensors && new Map([...tensors].filter(([name]) => name.startsWith('features.')));
-const full = features?.size === 32 ? configurations.E : configurations.D;
-const configuration = full.map((entry) => (options.small && typeof entry === 'number' ? entry / 4 : entry));
-await using model = await compile(sequential([...vggFeatures(configuration), flatten()], { name: 'vgg' }), {
-  input: [3, size, size],
-  batchSize: 1,
-  ...(features && { weights: features }),
-});
+// Only the convolutions are computed, which take images of any size.
+const input = [3, size, size];
+const network = createModel('vgg16', { classes: 2, input, options: { width: options.small ? 0.25 : 1 } });
+await using model = options.weights
+  ? (await openModel(options.weights, { input })).compiled
+  : await compile(network, { input, batchSize: 1 });
 
 /** The mean squared difference to a target over the target's mean square, and its gradient. */
 function difference(values: Float32Array, target: Float32Array): { loss: number; gradient: Float32Array } {
@@ -110,9 +124,9 @@ const image = content.slice();
 const firstMoment = new Float64Array(image.length);
 const secondMoment = new Float64Array(image.length);
 for (let step = 1; step <= steps; step++) {
-  const input = normalized(image);
+  const seen = normalized(image);
   const { contentLoss, styleLoss, gradients } = losses(
-    await model.features(input, [contentLayer, ...styleLayers]),
+    await model.features(seen, [contentLayer, ...styleLayers]),
   );
   if (step === 1 || step % 10 === 0) {
     const total = contentLoss + styleWeight * styleLoss;
@@ -120,7 +134,7 @@ for (let step = 1; step <= steps; step++) {
       `Step [${step}/${steps}] loss: ${total.toFixed(4)} (content ${contentLoss.toFixed(4)}, style ${styleLoss.toFixed(4)})`,
     );
   }
-  const { data: gradient } = await model.inputGradient(input, { features: gradients });
+  const { data: gradient } = await model.inputGradient(seen, { features: gradients });
   for (let i = 0; i < image.length; i++) {
     const slope = gradient[i]! / std[Math.floor(i / area)]!;
     firstMoment[i] = 0.9 * firstMoment[i]! + 0.1 * slope;

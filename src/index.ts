@@ -5,6 +5,7 @@
  */
 
 export { type Dataset, type DatasetSplits, fromArrays, type ImageShape } from './data/dataset.ts';
+export { imagenetClasses } from './data/imagenet.ts';
 export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from './data/loader.ts';
 export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
@@ -58,6 +59,7 @@ export {
   type PerceptualOptions,
   perceptualDistance,
 } from './explain/perceptual.ts';
+export { heads, type VggName, type VggOptions, vgg, vggNames } from './model/family.ts';
 export type { DataInfo, ModelInfo } from './model/info.ts';
 export { type Initialization, initializationNames, withInitialization } from './model/initializations.ts';
 export type { LayerSpec, Network, NetworkLayer, Shape, Weight, Weights } from './model/layer.ts';
@@ -83,8 +85,9 @@ export {
   maxPool2d,
   relu,
 } from './model/layers/index.ts';
-export { createModel, models } from './model/models.ts';
+export { createModel, models, type NetworkDescription, networkOf } from './model/models.ts';
 export { buildNetwork, type Sequential, sequential } from './model/network.ts';
+export { normalizationPresets, type PresetName } from './model/normalization-presets.ts';
 export type { OnnxValue } from './model/onnx/encode.ts';
 export { type OnnxModel, type OnnxOptions, writeOnnx } from './model/onnx/onnx.ts';
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';

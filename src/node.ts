@@ -17,6 +17,11 @@ export {
 } from './images/explained.ts';
 export { encodePng, type Raster } from './images/png.ts';
 export {
+  type DownloadedWeights,
+  type DownloadWeightsOptions,
+  downloadWeights,
+} from './model/download-weights.ts';
+export {
   type OpenWeightsOptions,
   openWeights,
   type SaveOptions,
@@ -27,6 +32,7 @@ export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.t
 export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
 export type { ClassifyOptions, ClassScore, ImageFile } from './runs/classify.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
+export { type ExaminedWeights, type ExamineOptions, examineWeights } from './runs/examine-weights.ts';
 export { exportOnnx, type OnnxExport } from './runs/export-onnx.ts';
 export {
   type DamagedRun,

@@ -5,6 +5,7 @@ import { dataDirectory } from '../data/cache.ts';
 import { UsageError } from '../errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { checksumOf, onDisk, sizeOf, type TransferProgress, transferFile } from '../files/transfer.ts';
+import { checkOptions } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { nearest } from '../suggest.ts';
 import { torchvisionUrl, torchvisionWeights } from './torchvision-weights.ts';
@@ -33,10 +34,17 @@ export async function downloadWeights(
   model: string,
   options: DownloadWeightsOptions = {},
 ): Promise<DownloadedWeights> {
+  checkOptions<DownloadWeightsOptions>('downloadWeights', options, {
+    directory: 'optional',
+    url: 'optional',
+    sha256: 'optional',
+    onProgress: 'optional',
+    signal: 'optional',
+  });
   const published = torchvisionWeights.find((weights) => weights.model === model);
   if (!published) {
     const names = torchvisionWeights.map((weights) => weights.model);
-    throw new UsageError(`no weights of ${model} are published: ${nearest('network', model, names)}`);
+    throw new UsageError(`no weights of ${model} are published: ${nearest('network', String(model), names)}`);
   }
   const { file } = published;
   const { directory = dataDirectory(), onProgress, signal } = options;

@@ -4,6 +4,7 @@
  */
 import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
+import { unknownName } from '../suggest.ts';
 import { type Initialization, initializationNames, withInitialization } from './initializations.ts';
 import type { LayerSpec, ModelOptions, Shape } from './layer.ts';
 import { adaptiveAvgPool2d, dropout, flatten, linear, relu } from './layers/index.ts';
@@ -63,9 +64,11 @@ export interface VggOptions {
 
 /**
  * A network of the paper: `vgg('vgg16', { classes: 1000 })`. Fits the weights of torchvision.
- * @throws UsageError for an unknown option, or one that has no effect.
+ * @throws UsageError for an unknown name or option, or a value out of range.
  */
 export function vgg(name: VggName, options: VggOptions): Sequential {
+  if (!vggNames.includes(name))
+    throw new UsageError(`vgg: ${unknownName('network', String(name), vggNames)}`);
   checkOptions<VggOptions>(name, options, {
     classes: 'required',
     head: 'optional',

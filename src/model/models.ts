@@ -181,13 +181,21 @@ export const modelName = (model: string | NetworkDescription): string =>
 /** The network of a description, or a model by name. @throws UsageError as `createModel` and the layers do. */
 export function networkOf(model: string | NetworkDescription, settings: ModelSettings): Sequential {
   if (typeof model === 'string') return createModel(model, settings);
+  if (!isObject(model) || !Array.isArray(model.layers)) {
+    throw new UsageError(`networkOf: ${shown(model)} is neither a model's name nor { name, layers }`);
+  }
   const { name, layers } = model;
   const [option] = Object.keys(settings.options ?? {});
   if (option !== undefined) {
     throw new UsageError(`${name}: a network from a file takes no option ${option}; change its layers`);
   }
+  checkOptions<ModelSettings>(name, settings, {
+    classes: 'required',
+    options: 'optional',
+    input: 'optional',
+  });
   const completed = layers.map((layer) =>
-    layer.out === 'classes' ? { ...layer, out: settings.classes } : layer,
+    isObject(layer) && layer.out === 'classes' ? { ...layer, out: settings.classes } : layer,
   );
   return sequential(completed as unknown as readonly LayerSpec[], { name });
 }

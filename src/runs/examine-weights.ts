@@ -7,6 +7,8 @@ import { buildNetwork, sizeOf } from '../model/network.ts';
 import { weightsWithChecksum } from '../model/torchvision-weights.ts';
 import { type FileFormat, openWeights, readShapes } from '../model/weight-files.ts';
 import { partValues } from '../model/weight-streams.ts';
+import { checkOptions } from '../options.ts';
+import { checkPath } from '../paths.ts';
 
 export interface ExamineOptions {
   /** Which state dict of a PyTorch checkpoint that has several. */
@@ -35,6 +37,8 @@ export interface ExaminedWeights {
  * @throws DataError if it cannot be read.
  */
 export async function examineWeights(path: string, options: ExamineOptions = {}): Promise<ExaminedWeights> {
+  checkPath('examineWeights: the file', path);
+  checkOptions<ExamineOptions>('examineWeights', options, { key: 'optional', signal: 'optional' });
   const { key, signal } = options;
   const { format, shapes, info } = await readShapes(path, { key });
   const known = info ?? impliedModel(shapes);
