@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module';
 import { describe, expect, test } from 'vitest';
 import { random } from '../src/data/random.ts';
+import { heads, vggNames } from '../src/model/family.ts';
 import { roundedToHalf } from '../src/model/half.ts';
 import type { Shape, Weights } from '../src/model/layer.ts';
 import {
@@ -15,6 +16,7 @@ import {
   localResponseNorm,
   relu,
 } from '../src/model/layers/index.ts';
+import { createModel } from '../src/model/models.ts';
 import { buildNetwork, sequential, sizeOf, tensorsOf } from '../src/model/network.ts';
 import { type OnnxModel, type OnnxOptions, writeOnnx } from '../src/model/onnx/onnx.ts';
 import { compile } from '../src/train/model.ts';
@@ -114,6 +116,15 @@ describe.skipIf(runtime === undefined)('in ONNX Runtime (skipped without onnxrun
       compared++;
     }
   });
+
+  test.each(vggNames.flatMap((name) => heads.map((head) => [name, head] as const)))(
+    '%s with the classifier %s',
+    async (name, head) => {
+      const input = [3, 40, 56];
+      const options = { head, width: 1 / 16, ...(head !== 'linear' && { hidden: 12 }) };
+      await compareLogits({ model: createModel(name, { classes: 7, input, options }), input, batch: 2 }, 11);
+    },
+  );
 
   test('a network whose layers do nothing', () =>
     compareLogits({ model: sequential([flatten()]), input: [5], batch: 2 }, 1));

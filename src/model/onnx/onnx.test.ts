@@ -4,10 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
-import { randomCase } from '../../../test/cases.ts';
+import { type Case, randomCase } from '../../../test/cases.ts';
 import { isOnnx } from '../../../test/onnx.ts';
 import { DataError, UsageError } from '../../errors.ts';
 import { joinBytes } from '../../protobuf.ts';
+import { vggNames } from '../family.ts';
 import { initialWeights } from '../initialize.ts';
 import type { Weights } from '../layer.ts';
 import {
@@ -21,6 +22,7 @@ import {
   maxPool2d,
   relu,
 } from '../layers/index.ts';
+import { createModel } from '../models.ts';
 import { buildNetwork, sequential, sizeOf, tensorsOf } from '../network.ts';
 import { partValues } from '../weight-streams.ts';
 import { type OnnxModel, type OnnxOptions, onnxFile, writeOnnx } from './onnx.ts';
@@ -273,11 +275,16 @@ describe.skipIf(!hasOnnx)("the onnx package's checker (skipped without python3-o
   let folder: string;
   afterAll(() => rm(folder, { recursive: true }));
 
-  test('accepts 40 random networks, and infers the shape of their output', async () => {
+  test('accepts random networks and the VGG family, and infers the shape of their output', async () => {
     folder = await mkdtemp(join(tmpdir(), 'vggnet-onnx-'));
     let count = 0;
-    for (let number = 0; number < 40; number++) {
-      const given = randomCase(number);
+    const family = vggNames.map((name): Case => {
+      const input = [3, 64, 64];
+      const options = { width: 1 / 16, hidden: 12 };
+      return { model: createModel(name, { classes: 7, input, options }), input, batch: 2 };
+    });
+    const all = [...family, ...Array.from({ length: 40 }, (_, number) => randomCase(number))];
+    for (const [number, given] of all.entries()) {
       if (!isOnnx(given)) continue;
       const { model, input } = given;
       const weights = initialWeights(buildNetwork(model, input), number);
