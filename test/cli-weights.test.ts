@@ -73,7 +73,7 @@ describe('pictures', () => {
     ['IMAGE --features pool9 CAM', 'has no layer "pool9"'],
     ['IMAGE --features fc6 CAM', 'are not maps'],
     ['--features pool1 CAM', 'name an image file'],
-  ] as const)('%s is refused', async (words, message, code = 2) => {
+  ] as const)('%s is refused', async (words, message, code: number = 2) => {
     const args = words.replaceAll('IMAGE', photo).replace('CAM', join(folder, 'x.png')).split(' ');
     const run = await quickVgg(['predict', '--weights', weights, ...args]);
     expect(run.stderr).toContain(message);

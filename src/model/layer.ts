@@ -83,7 +83,7 @@ export interface LayerKind<Spec extends { readonly kind: string }> {
   parameters(spec: Spec, input: Shape): readonly ParameterSpec[];
   /** Tensors that are part of the weights but not learned by gradients. */
   buffers?(spec: Spec, input: Shape): readonly ParameterSpec[];
-  /** Multiply-adds for one image. */
+  /** Multiply-adds for one image, as the literature counts them: of convolutions and linear layers, 0 for others. */
   multiplyAdds(spec: Spec, input: Shape): number;
   /** Reference forward pass: the output for `input` [N, …]. Many layers ignore `pass`. */
   forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[], pass: LayerPass): Tensor;

@@ -21,8 +21,7 @@ export const avgPool2dKind: LayerKind<AvgPool2dSpec> = {
   role: 'pool',
   outputShape: poolShape,
   parameters: () => [],
-  // Those of a convolution of each channel by itself.
-  multiplyAdds: (spec, input) => poolShape(spec, input).reduce((size, side) => size * side, kernelSize(spec)),
+  multiplyAdds: () => 0,
 
   forward(spec, input) {
     const [batch = 0, ...map] = input.shape;
