@@ -101,7 +101,7 @@ export function timelineOf(
   const inference = backwardFrom !== undefined || !training;
   const byTasks = batch < fewImages;
   const isBarrier = (i: number): boolean =>
-    isSplit(list[i]) || (!inference && !byTasks && list[i]!.kind === 'batchNorm');
+    isSplit(list[i]) || (!inference && !byTasks && list[i]?.kind === 'batchNorm');
   const normalizes = (i: number | undefined): number | undefined =>
     i !== undefined && !inference && list[i]?.kind === 'batchNorm' ? i : undefined;
   const cuts = byTasks ? [] : list.flatMap((_, i) => (isBarrier(i) ? [i] : []));
