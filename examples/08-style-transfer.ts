@@ -21,6 +21,7 @@ import {
   fromArrays,
   gramGradient,
   gramMatrices,
+  normalizationPresets,
   resize,
   toTensor,
 } from '../src/index.ts';
@@ -45,9 +46,6 @@ const styleLayers = ['relu1_1', 'relu2_1', 'relu3_1', 'relu4_1', 'relu5_1'];
 const styleWeight = 20;
 const learningRate = 0.02;
 
-// The network sees images in ImageNet's normalization.
-const mean = [0.485, 0.456, 0.406];
-const std = [0.229, 0.224, 0.225];
 const area = size * size;
 
 /** An image [3, size, size] with values from 0 to 1. */
@@ -74,15 +72,16 @@ const style = options.style
   ? await read(options.style)
   : draw((x, y) => (Math.sin(25 * (x + y)) > 0 ? [0.8, 0.2, 0.1] : [0.1, 0.1, 0.3]));
 
-const normalized = (image: Float32Array): Float32Array =>
-  image.map((value, i) => (value - mean[Math.floor(i / area)]!) / std[Math.floor(i / area)]!);
-
 // Only the convolutions are computed, which take images of any size.
 const input = [3, size, size];
 const network = createModel('vgg16', { classes: 2, input, options: { width: options.small ? 0.25 : 1 } });
-await using model = options.weights
-  ? (await openModel(options.weights, { input })).compiled
-  : await compile(network, { input, batchSize: 1 });
+const opened = options.weights ? await openModel(options.weights, { input }) : undefined;
+await using model = opened?.compiled ?? (await compile(network, { input, batchSize: 1 }));
+// The network sees images as its weights were trained.
+const { mean, std } = opened?.normalization ?? normalizationPresets.torchvision;
+
+const normalized = (image: Float32Array): Float32Array =>
+  image.map((value, i) => (value - mean[Math.floor(i / area)]!) / std[Math.floor(i / area)]!);
 
 /** The mean squared difference to a target over the target's mean square, and its gradient. */
 function difference(values: Float32Array, target: Float32Array): { loss: number; gradient: Float32Array } {

@@ -32,7 +32,7 @@ Examples:
   $ vgg download cifar100 --directory ~/data
   $ vgg download vgg16
 
-A data set takes about 170 MB and comes from its home page. Weights take about 550 MB and come from torchvision; they were trained on ImageNet and classify its 1000 classes, with this accuracy of the best class and of the best five:
+A data set takes about 170 MB and comes from its home page. Weights take 530 to 575 MB and come from torchvision; they were trained on ImageNet and classify its 1000 classes, with this accuracy of the best class and of the best five:
 
 ${accuracies}
 

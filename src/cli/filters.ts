@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { note, printJson } from './output.ts';
+import { checkPng } from './predict-pictures.ts';
 import { pathArgument, wholeNumberOption } from './values.ts';
-import { checkWritable } from './weight-saver.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
 const examples = `
@@ -36,7 +36,7 @@ export function filtersCommand(): Command {
 
 async function filters(place: string, file: string, options: FiltersOptions): Promise<void> {
   const { columns, json } = options;
-  await checkWritable(file, 'filters');
+  await checkPng(file, 'filters:');
   const [
     { openDescribed },
     { runPlace, weightsIn },

@@ -1,6 +1,8 @@
 /** The pictures that `vgg predict` draws of one image: Grad-CAM, saliency and feature maps. */
+import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import type { Raster } from '../images/png.ts';
+import { layerIndex } from '../model/layer-names.ts';
 import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { unknownName } from '../suggest.ts';
@@ -42,12 +44,20 @@ export function picturesOf({
 
 /** Checks before anything is computed that the files can be written. @throws UsageError */
 export async function checkPictures({ cam, saliency, features }: Pictures): Promise<void> {
+  const used = new Set<string>();
   for (const [flag, file] of Object.entries({ cam, saliency, features: features?.file })) {
     if (file === undefined) continue;
-    if (!/\.png$/i.test(file))
-      throw new UsageError(`--${flag} ${file}: pictures are PNG files; name it ….png`);
-    await checkWritable(file, `--${flag}`);
+    await checkPng(file, `--${flag}`);
+    if (used.has(resolve(file)))
+      throw new UsageError(`--${flag} ${file}: another picture goes there; name two files`);
+    used.add(resolve(file));
   }
+}
+
+/** @throws UsageError unless a file is named as PNG; DataError if it cannot be written. */
+export async function checkPng(file: string, option: string): Promise<void> {
+  if (!/\.png$/i.test(file)) throw new UsageError(`${option} ${file}: pictures are PNG files; name it ….png`);
+  await checkWritable(file, option);
 }
 
 /** The number of a class that is given by its name or number. @throws UsageError that suggests a close name. */
@@ -64,6 +74,15 @@ export function classIn(classes: readonly string[], text: string): number {
     );
   }
   throw new UsageError(`--class: ${unknownName('class', text, classes)}`);
+}
+
+/** @throws UsageError unless a layer has maps. */
+export function checkMaps({ compiled: { network } }: OpenedModel, layer: string): void {
+  const { output } = network.layers[layerIndex('--features', network, layer)]!;
+  if (output.length === 3) return;
+  throw new UsageError(
+    `--features ${layer}: its ${output[0]} values are not maps; choose a layer before flatten`,
+  );
 }
 
 /** Draws an image's pictures. `input` is the image as the network takes it; `label` the class to explain. */

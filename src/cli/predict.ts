@@ -7,7 +7,14 @@ import type { OpenedModel } from '../runs/open-model.ts';
 import { counted, percent } from '../words.ts';
 import { addDeviceOptions, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
-import { checkPictures, classIn, type Pictures, picturesOf, writePictures } from './predict-pictures.ts';
+import {
+  checkMaps,
+  checkPictures,
+  classIn,
+  type Pictures,
+  picturesOf,
+  writePictures,
+} from './predict-pictures.ts';
 import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
@@ -86,6 +93,7 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
     onNotice: note,
   });
   const explained = pictures.class === undefined ? undefined : classIn(model.classes, pictures.class);
+  if (pictures.features) checkMaps(model, pictures.features.layer);
   const progress = progressOf(images.length);
   let failed = 0;
   for (const [i, image] of images.entries()) {
@@ -164,7 +172,8 @@ export function barsOf(file: string, scores: readonly ClassScore[], width: numbe
   const nameRoom = width === Infinity ? longest : Math.min(longest, Math.max(8, room - 2 - widestBar));
   const barRoom = Math.max(1, Math.min(widestBar, room - nameRoom - 2));
   const lines = scores.map(({ class: name, probability }) => {
-    const shown = shorten(name, nameRoom).padEnd(nameRoom);
+    // Names come from files.
+    const shown = shorten(name.replaceAll(/\s+/g, ' '), nameRoom).padEnd(nameRoom);
     return `  ${shown}  ${barOf(probability, barRoom)}${percent(probability).padStart(percentRoom)}`;
   });
   return [file, ...lines].join('\n');

@@ -6,8 +6,9 @@ import type { Command } from 'commander';
 import { cifarFormats } from '../data/cifar.ts';
 import { imagenetClasses } from '../data/imagenet.ts';
 import { UsageError } from '../errors.ts';
+import { vggNames } from '../model/family.ts';
 import { refuseContradictions } from '../model/info.ts';
-import { modelName, networkOf, parseAssignments } from '../model/models.ts';
+import { networkOf, parseAssignments } from '../model/models.ts';
 import { buildNetwork, type Sequential } from '../model/network.ts';
 import { type PresetName, presetNames } from '../model/normalization-presets.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
@@ -105,10 +106,23 @@ export async function describedBy(path: string, options: WeightOptions): Promise
         `${path}: its network has ${outputs} classes, which contradicts --classes with ${count}; leave that out`,
       );
     }
-    if (chosen === undefined) return undefined;
-    // Its tensors say the classifier and the width, too.
-    if (implied?.network.name === modelName(chosen) && assignments.length === 0) return implied.network;
-    return networkOf(chosen, { classes: count ?? found, options: modelOptions, ...(input && { input }) });
+    if (chosen === undefined) {
+      if (assignments.length > 0)
+        throw new UsageError(`${path} does not say its network; --model-option needs --model`);
+      if (count === undefined || !implied || count === found) return undefined;
+      throw new UsageError(
+        `${path}: its network has ${found} classes, which contradicts --classes with ${count}; leave that out`,
+      );
+    }
+    // For a network of the paper, its tensors say the classifier and the width, too.
+    const isMember = typeof chosen === 'string' && vggNames.some((name) => name === chosen);
+    const own = isMember && implied ? implied.network.options : undefined;
+    const shape = input ?? implied?.input;
+    return networkOf(chosen, {
+      classes: count ?? found,
+      options: { ...own, ...modelOptions },
+      ...(shape && { input: shape }),
+    });
   };
   const { normalization } = options;
   return {

@@ -4,8 +4,8 @@ import { openParts, readWhole } from '../files/files.ts';
 import { requireImage } from './decode.ts';
 import { headBytes } from './formats.ts';
 
-/** More bytes than 50 million pixels need in any usual format. */
-const mostFileBytes = 2 ** 29;
+/** Bytes of an image file; photos of 50 million pixels have less, unless they are stored without compression. */
+const mostFileBytes = 2 ** 26;
 
 /** @throws DataError if the file cannot be read or is no image. */
 export async function readImageFile(path: string): Promise<Uint8Array> {

@@ -75,6 +75,8 @@ function mergedRows(layers: readonly NetworkLayer[]): readonly Row[] {
     const activation = activationOf(layer);
     const last = rows.at(-1);
     if (activation === '') continue;
+    // Dropout in front of the classifier belongs to no layer's activation.
+    if (layer.spec.kind === 'dropout' && last?.activation === '' && last.name !== 'linear') continue;
     if (activation !== undefined && last) {
       last.activation = [last.activation, activation].filter(Boolean).join(', ');
       last.parameters += layer.parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0);

@@ -143,7 +143,7 @@ const options: Readonly<Record<string, ModelOption>> = {
   },
 };
 
-/** Chooses the head from the size of the images, and drops options that have no effect with it. */
+/** Chooses the head from the size of the images; rejects options that have no effect with it. */
 function complete(all: ModelOptions, chosen: ModelOptions, input: Shape | undefined): ModelOptions {
   const side = input ? Math.min(...input.slice(1)) : imagenetFrom;
   const head = (all.head === 'auto' ? (side >= imagenetFrom ? 'imagenet' : 'linear') : all.head) as HeadName;

@@ -9,8 +9,15 @@ import { flatten as linksOf, type Transform } from '../data/transforms.ts';
 import { UsageError } from '../errors.ts';
 import { isObject, shown } from '../options.ts';
 import type { LayerSpec, Network, Shape } from './layer.ts';
-import { completeOptions, createModel, models, type NetworkDescription, type OptionValue } from './models.ts';
-import type { Sequential } from './network.ts';
+import {
+  completeOptions,
+  createModel,
+  models,
+  type NetworkDescription,
+  networkOf,
+  type OptionValue,
+} from './models.ts';
+import { buildNetwork, type Sequential } from './network.ts';
 
 /** The data that weights were trained on. Absent fields are unknown. */
 export interface DataInfo {
@@ -173,7 +180,7 @@ export interface Contradiction {
   readonly chosen: string;
 }
 
-/** Finds choices that contradict the weights' metadata. Dropout does not affect weights and may differ. */
+/** Finds choices that contradict the weights' metadata. Dropout and initialization do not affect weights. */
 export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contradiction[] {
   const found: Contradiction[] = [];
   const compare = (option: keyof Chosen, stored: unknown, own: unknown): void => {
@@ -182,17 +189,26 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
   };
   const { name, options } = info.network;
   const model = typeof chosen.model === 'string' ? chosen.model : undefined;
-  if (options) {
+  if (typeof chosen.model === 'object') {
+    const [classes = 0] = buildNetwork(info.network, info.input).output;
+    const own = networkOf(chosen.model, { classes, input: info.input });
+    if (networkDifference(info.network, own) !== undefined)
+      compare('model', name, `${own.name} (another network)`);
+  } else if (options) {
     compare('model', name, model);
     if (found.length === 0 && chosen.modelOptions) {
-      const own = completeOptions(name, chosen.modelOptions);
+      const own = completeOptions(name, chosen.modelOptions, info.input);
       for (const option of Object.keys(chosen.modelOptions)) {
-        if (option === 'dropout') continue;
+        if (['dropout', 'initialization'].includes(option)) continue;
         compare('modelOptions', `${option}=${options[option]}`, `${option}=${own[option]}`);
       }
     }
   } else if (model !== undefined && Object.hasOwn(models, model)) {
-    const own = createModel(model, { classes: 1, options: chosen.modelOptions ?? {} });
+    const own = createModel(model, {
+      classes: 1,
+      options: chosen.modelOptions ?? {},
+      input: info.input,
+    });
     const last = (network: Sequential): Sequential => ({ ...network, layers: network.layers.slice(0, -1) });
     if (networkDifference(last(info.network), last(own)) !== undefined) {
       compare('model', `a custom network (${info.network.layers.length} layers)`, model);

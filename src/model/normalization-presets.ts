@@ -2,7 +2,6 @@
 import type { ChannelStatistics } from '../data/statistics.ts';
 
 export interface NormalizationPreset extends ChannelStatistics {
-  readonly description: string;
   /** Whether the first convolution reads blue first; its weights are then turned round when they are read. */
   readonly blueFirst: boolean;
 }
@@ -15,19 +14,16 @@ const std = [1 / 255, 1 / 255, 1 / 255];
 
 export const normalizationPresets: Readonly<Record<PresetName, NormalizationPreset>> = {
   torchvision: {
-    description: "torchvision's weights",
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
     blueFirst: false,
   },
   'caffe-rgb': {
-    description: "the paper's weights for red, green and blue, such as torchvision's IMAGENET1K_FEATURES",
     mean: [0.48235, 0.45882, 0.40784],
     std,
     blueFirst: false,
   },
   'caffe-bgr': {
-    description: "the paper's weights for blue, green and red, as in Caffe and Keras",
     mean: [123.68 / 255, 116.779 / 255, 103.939 / 255],
     std,
     blueFirst: true,

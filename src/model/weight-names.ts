@@ -121,7 +121,8 @@ export function fittingTensors(
   const all = tensorsOf(network);
   const ignored = ignoredTensors(network);
   const head = headOf(network);
-  const isOfHead = (name: string): boolean => head !== undefined && name.startsWith(`${head.name}.`);
+  const ofHead = new Set(head?.parameters.map(({ name }) => name));
+  const isOfHead = (name: string): boolean => ofHead.has(name);
   const body = all.filter(({ name }) => !isOfHead(name));
   let best: { readonly tensors: Tensors; readonly problems: readonly string[] } | undefined;
   for (const tensors of variants(found)) {

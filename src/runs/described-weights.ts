@@ -2,17 +2,15 @@
  * Opens a weight file together with what is known of its network and images (Node only): what is given beside it, what it
  * says of itself, and otherwise what its tensors imply.
  */
-import { basename } from 'node:path';
 import { imagenetClasses } from '../data/imagenet.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { UsageError } from '../errors.ts';
-import { type ImpliedModel, impliedModel } from '../model/implied.ts';
+import { classesIn, type ImpliedModel, impliedModel } from '../model/implied.ts';
 import { checkLoaded, type DataInfo, infoOf, type ModelInfo } from '../model/info.ts';
 import type { Network, Shape } from '../model/layer.ts';
 import { models } from '../model/models.ts';
 import { buildNetwork, type Sequential } from '../model/network.ts';
 import { normalizationPresets, type PresetName, presetNames } from '../model/normalization-presets.ts';
-import { torchvisionWeights } from '../model/torchvision-weights.ts';
 import { type OpenWeightsOptions, openWeights, type WeightFile } from '../model/weight-files.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import { unknownName } from '../suggest.ts';
@@ -22,7 +20,7 @@ import { knownData } from '../train/model.ts';
 export interface FileFacts {
   readonly info: ModelInfo | undefined;
   readonly implied: ImpliedModel | undefined;
-  /** The rows of its last matrix. */
+  /** The rows of its head, or of its last matrix. */
   readonly classes: number;
 }
 
@@ -71,14 +69,17 @@ export async function openDescribed(
     const data: DataInfo = {
       ...(given.classes && { classes: given.classes }),
       ...(given.normalization !== undefined && {
-        normalization: preset ?? (given.normalization as ChannelStatistics | null),
+        normalization: preset
+          ? { mean: preset.mean, std: preset.std }
+          : (given.normalization as ChannelStatistics | null),
       }),
     };
     const known = knownData('the description of the weights', own, data);
     if (file.info) checkLoaded(path, file.info, infoOf(own, {}), known);
     const assumed = file.info ? {} : assumptions(path, own, implied, known, options.onNotice);
     const info = infoOf(own, { ...assumed, ...dataOf(file.info), ...known });
-    const isTurned = !file.info && preset?.blueFirst === true;
+    // Whatever says its normalization was turned before.
+    const isTurned = file.info?.normalization === undefined && preset?.blueFirst === true;
     return { ...file, ...(isTurned && redFirst(file, own)), network: own, info };
   } catch (error) {
     await file.close();
@@ -97,11 +98,6 @@ function presetOf(normalization: GivenDescription['normalization']) {
   const name = presetNames.find((own) => own === normalization);
   if (!name) throw new UsageError(unknownName('normalization', normalization, presetNames));
   return normalizationPresets[name];
-}
-
-/** The rows of a file's last matrix. */
-function classesIn(found: ReadonlyMap<string, Shape>): number {
-  return found.values().reduce((last, shape) => (shape.length === 2 ? shape[0]! : last), 0);
 }
 
 /** @throws UsageError if nothing says the network or the shape of its images. */
@@ -135,11 +131,10 @@ function assumptions(
 ): DataInfo {
   if (!implied || output[0] !== imagenetClasses.length || input[0] !== 3) return {};
   const { mean, std } = normalizationPresets.torchvision;
-  const isPublished = torchvisionWeights.some(({ file, model }) => file === basename(path) && model === name);
-  if (!isPublished && known.normalization === undefined) {
+  if (known.normalization === undefined) {
     onNotice(
-      `${path} is a ${name} for 1000 classes and does not say how images are normalized; assuming torchvision's ` +
-        `normalization and the classes of ImageNet (others: --normalization, --classes)`,
+      `${path}: ${name}, 1000 classes; assuming ImageNet's classes and torchvision's normalization ` +
+        `(others: --classes, --normalization${name === 'vgg11' ? '; with LRN: --model vgg11-lrn' : ''})`,
     );
   }
   return { classes: imagenetClasses, normalization: { mean, std } };

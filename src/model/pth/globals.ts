@@ -33,7 +33,10 @@ const storageTypes: ReadonlyMap<string, TorchType> = new Map([
 ]);
 
 /** Modules and functions that run programs or change the system when a pickle calls them. */
-const dangerousModules: ReadonlySet<string> = new Set(['os', 'posix', 'nt', 'sys', 'subprocess']);
+const dangerousModules: ReadonlySet<string> = new Set([
+  ...['os', 'posix', 'nt', 'sys', 'subprocess', 'shutil', 'pty', 'runpy', 'importlib', 'socket', 'ctypes'],
+  ...['multiprocessing', 'webbrowser', 'code', 'pdb', 'timeit'],
+]);
 const dangerousFunctions: ReadonlySet<string> = new Set(
   ['eval', 'exec', 'execfile', 'compile', 'open', 'getattr', '__import__'].flatMap((name) => [
     `builtins.${name}`,
@@ -44,8 +47,8 @@ const dangerousFunctions: ReadonlySet<string> = new Set(
 /** A name in a pickle. @throws DataError if it is dangerous. */
 export function globalOf(module: string, name: string): PickleGlobal {
   const full = `${module}.${name}`;
-  // A later part counts, too: `torch.serialization` and `os.system` give the same function.
-  const parts = full.split('.');
+  // A later part of the name counts, too: `torch.serialization` and `os.system` give the same function.
+  const parts = [module.split('.')[0]!, ...name.split('.').slice(0, -1)];
   if (dangerousFunctions.has(full) || parts.some((part) => dangerousModules.has(part))) {
     throw new DataError(
       `it is malicious: PyTorch would call ${full.slice(0, 100)} when it loads this file; delete it, and do not load it anywhere`,

@@ -48,9 +48,9 @@ const describedModule = ({ name }: Inert | PickleGlobal): string =>
 const choices = (keys: readonly string[]): string =>
   keys
     .slice(0, 6)
-    .map((name) => `--init-key ${JSON.stringify(name.slice(0, 100))}`)
+    .map((name) => `--key ${JSON.stringify(name.slice(0, 100))}`)
     .join(' or ')
-    .concat(` (in the library, { key: ${JSON.stringify(keys[0]!.slice(0, 100))} })`);
+    .concat(` (vgg train and evaluate: --init-key; in the library: { key })`);
 
 /** The first entries: a message needs no more, and a hostile file may hold one dictionary under many keys. */
 const first = (dict: PickleDict): IteratorObject<readonly [PickleValue, PickleValue]> =>
