@@ -36,7 +36,6 @@ export function filtersCommand(): Command {
 
 async function filters(place: string, file: string, options: FiltersOptions): Promise<void> {
   const { columns, json } = options;
-  await checkPng(file, 'filters:');
   const [
     { openDescribed },
     { runPlace, weightsIn },
@@ -53,6 +52,7 @@ async function filters(place: string, file: string, options: FiltersOptions): Pr
     import('../files/files.ts'),
   ]);
   const path = await weightsIn(existsSync(place) ? place : runPlace(place));
+  await checkPng(file, 'filters:', [path]);
   const given = await describedBy(path, options);
   await using weights = await openDescribed(path, given, { key: options.key, onNotice: note });
   const { layers, name: model } = weights.network;

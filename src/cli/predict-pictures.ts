@@ -1,4 +1,5 @@
 /** The pictures that `vgg predict` draws of one image: Grad-CAM, saliency and feature maps. */
+import { existsSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import type { Raster } from '../images/png.ts';
@@ -43,27 +44,44 @@ export function picturesOf({
 }
 
 /** Checks before anything is computed that the files can be written. @throws UsageError */
-export async function checkPictures({ cam, saliency, features }: Pictures): Promise<void> {
+export async function checkPictures(
+  { cam, saliency, features }: Pictures,
+  inputs: readonly string[],
+): Promise<void> {
   const used = new Set<string>();
   for (const [flag, file] of Object.entries({ cam, saliency, features: features?.file })) {
     if (file === undefined) continue;
-    await checkPng(file, `--${flag}`);
+    await checkPng(file, `--${flag}`, inputs);
     if (used.has(resolve(file)))
       throw new UsageError(`--${flag} ${file}: another picture goes there; name two files`);
     used.add(resolve(file));
   }
 }
 
-/** @throws UsageError unless a file is named as PNG; DataError if it cannot be written. */
-export async function checkPng(file: string, option: string): Promise<void> {
+/** @throws UsageError unless a file is named as PNG and is none of `inputs`; DataError if it cannot be written. */
+export async function checkPng(file: string, option: string, inputs: readonly string[]): Promise<void> {
   if (!/\.png$/i.test(file)) throw new UsageError(`${option} ${file}: pictures are PNG files; name it ….png`);
+  const input = inputs.find((one) => isSameFile(one, file));
+  if (input !== undefined)
+    throw new UsageError(`${option} ${file} is the file ${input}, which is read; name another one`);
   await checkWritable(file, option);
+}
+
+function isSameFile(a: string, b: string): boolean {
+  return existsSync(a) && existsSync(b) && realpathSync(a) === realpathSync(b);
 }
 
 /** The number of a class that is given by its name or number. @throws UsageError that suggests a close name. */
 export function classIn(classes: readonly string[], text: string): number {
-  const named = classes.findIndex((name) => name.toLowerCase() === text.toLowerCase());
-  const index = named >= 0 ? named : (parseWhole(text) ?? -1);
+  const withName = (isSame: (name: string) => boolean): readonly number[] =>
+    classes.flatMap((name, i) => (isSame(name) ? [i] : []));
+  const exact = withName((name) => name === text);
+  const named = exact.length > 0 ? exact : withName((name) => name.toLowerCase() === text.toLowerCase());
+  if (named.length > 1)
+    throw new UsageError(
+      `--class: several classes are called "${text}"; name one by its number: ${named.join(', ')}`,
+    );
+  const index = named[0] ?? parseWhole(text) ?? -1;
   if (index >= 0 && index < classes.length) return index;
   // A list of a thousand names helps nobody.
   if (classes.length > 100) {

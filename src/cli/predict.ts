@@ -81,8 +81,8 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
     import('../runs/open-model.ts'),
     import('../runs/folder.ts'),
   ]);
-  await checkPictures(pictures);
   const path = await weightsIn(existsSync(weights) ? weights : runPlace(weights));
+  await checkPictures(pictures, [path, ...images]);
   await using model = await openModel(path, {
     ...(await describedBy(path, options)),
     device,

@@ -118,8 +118,11 @@ export async function describedBy(path: string, options: WeightOptions): Promise
     const isMember = typeof chosen === 'string' && vggNames.some((name) => name === chosen);
     const own = isMember && implied ? implied.network.options : undefined;
     const shape = input ?? implied?.input;
+    const classCount = count ?? found;
+    if (classCount === 0)
+      throw new UsageError(`${path} has no linear layer that says the number of classes; give --classes`);
     return networkOf(chosen, {
-      classes: count ?? found,
+      classes: classCount,
       options: { ...own, ...modelOptions },
       ...(shape && { input: shape }),
     });

@@ -4,7 +4,7 @@
  * Convolutional Networks", 2014). Runtime-neutral: a report is built with it in Node, and the report's page uses it to
  * explain a dropped image.
  */
-import { UsageError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import type { Network, NetworkLayer } from '../model/layer.ts';
 import { kindOf } from '../model/layers/index.ts';
 import { checkNetwork } from '../model/network.ts';
@@ -150,8 +150,11 @@ export async function saliency(
   });
 }
 
-/** Values as a heat map: negative ones are 0, and the largest is 1. */
+/** Values as a heat map: negative ones are 0, and the largest is 1. @throws VggError if one is not finite. */
 function heatOf(sums: Float64Array, height: number, width: number): HeatMap {
+  if (!sums.every(Number.isFinite)) {
+    throw new VggError('the gradients are not finite numbers, because weights or images are not; use others');
+  }
   const largest = sums.reduce((a, b) => Math.max(a, b), 0);
   const values = Float32Array.from(sums, (value) => (largest > 0 ? Math.max(value, 0) / largest : 0));
   return { height, width, values };

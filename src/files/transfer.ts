@@ -148,6 +148,10 @@ async function attempt(transfer: Transfer, file: FileHandle): Promise<string> {
   const total = rangeTotal ?? (length === null ? undefined : bytes + Number(length));
   try {
     for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      if (total !== undefined && bytes + chunk.length > total) {
+        await file.truncate(0);
+        return `the server sent more than the ${total} bytes that it announced`;
+      }
       try {
         await file.appendFile(chunk);
       } catch (error) {

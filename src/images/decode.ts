@@ -81,6 +81,9 @@ function headerOf(sharp: Sharp, bytes: Uint8Array): Promise<ImageHeader> {
   return sharp(bytes, { failOn: 'error', limitInputPixels: false, ignoreIcc: true }).metadata();
 }
 
+/** Pixels; as in JPEG. Decoders take long for images of a few pixels in width and millions in height. */
+const longestSide = 65_535;
+
 function checkHeader(name: string, format: ImageFormat, header: ImageHeader, maxPixels: number): void {
   const { width = 0, height = 0, depth } = header;
   // libvips chooses its decoder by content, too; both must agree.
@@ -95,6 +98,11 @@ function checkHeader(name: string, format: ImageFormat, header: ImageHeader, max
     throw new DataError(
       `${name}: the image has ${width}×${height} pixels, above the limit of ${maxPixels / 1e6} million; ` +
         'make it smaller',
+    );
+  }
+  if (Math.max(width, height) > longestSide) {
+    throw new DataError(
+      `${name}: the image has ${width}×${height} pixels; sides may have at most ${longestSide}`,
     );
   }
   if (depth !== 'uchar' && depth !== 'ushort') {

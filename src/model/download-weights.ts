@@ -5,7 +5,7 @@ import { dataDirectory } from '../data/cache.ts';
 import { UsageError } from '../errors.ts';
 import { makeFolder } from '../files/make-folder.ts';
 import { checksumOf, onDisk, sizeOf, type TransferProgress, transferFile } from '../files/transfer.ts';
-import { checkOptions } from '../options.ts';
+import { checkOptions, shown } from '../options.ts';
 import { checkPath } from '../paths.ts';
 import { nearest } from '../suggest.ts';
 import { torchvisionUrl, torchvisionWeights } from './torchvision-weights.ts';
@@ -46,6 +46,16 @@ export async function downloadWeights(
     const names = torchvisionWeights.map((weights) => weights.model);
     throw new UsageError(`no weights of ${model} are published: ${nearest('network', String(model), names)}`);
   }
+  const wrong = options.sha256 !== undefined && !/^[0-9a-f]{8,64}$/.test(String(options.sha256));
+  if (wrong) {
+    throw new UsageError(
+      `downloadWeights: sha256 ${shown(options.sha256)} is not 8 to 64 hexadecimal digits in lower case`,
+    );
+  }
+  if (options.url !== undefined && !/^https?:\/\//.test(String(options.url)))
+    throw new UsageError(
+      `downloadWeights: url ${shown(options.url)} does not start with https:// or http://`,
+    );
   const { file } = published;
   const { directory = dataDirectory(), onProgress, signal } = options;
   const { url = `${torchvisionUrl}${file}`, sha256 = published.sha256 } = options;

@@ -145,7 +145,9 @@ export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, 
       `${where}: ${what}; create the model that the weights were trained with, or load other weights`,
     );
   };
-  if (stored.input.join() !== model.input.join()) {
+  // With adaptive pools, the same weights fit images of any size.
+  const isAdaptive = stored.network.layers.some(({ kind }) => kind === 'adaptiveAvgPool2d');
+  if (stored.input.join() !== model.input.join() && !(isAdaptive && stored.input[0] === model.input[0])) {
     reject(
       `its weights are for images of ${stored.input.join('×')}, but the model takes ${model.input.join('×')}`,
     );

@@ -183,6 +183,8 @@ const ofNetwork = ({ normalization }: ModelInfo, { name, layers, input }: Networ
 
 /** Reads everything before the values. */
 async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions): Promise<Contents> {
+  if (key !== undefined && typeof key !== 'string')
+    throw new UsageError(`openWeights: key ${shown(key)} is not a text`);
   const form = await pthForm(file);
   if (form) {
     const { shapes, locate } = await openPth(file, form, key);

@@ -140,6 +140,14 @@ export async function prepareTraining(
       const options = { key, freshHead, deepen, seed, onNotice, signal };
       const info = await loadWeights(model, config.init, options);
       if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
+      if (info?.normalization === undefined) {
+        const own = config.normalize
+          ? "by the data set's mean and deviation"
+          : 'not at all; --normalize changes this';
+        onNotice(
+          `${config.init} does not say how its images were normalized; here they are normalized ${own}`,
+        );
+      }
     }
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };

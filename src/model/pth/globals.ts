@@ -35,13 +35,12 @@ const storageTypes: ReadonlyMap<string, TorchType> = new Map([
 /** Modules and functions that run programs or change the system when a pickle calls them. */
 const dangerousModules: ReadonlySet<string> = new Set([
   ...['os', 'posix', 'nt', 'sys', 'subprocess', 'shutil', 'pty', 'runpy', 'importlib', 'socket', 'ctypes'],
-  ...['multiprocessing', 'webbrowser', 'code', 'pdb', 'timeit'],
+  ...['multiprocessing', 'webbrowser', 'pdb', 'timeit', 'pickle', '_pickle', 'marshal'],
 ]);
 const dangerousFunctions: ReadonlySet<string> = new Set(
-  ['eval', 'exec', 'execfile', 'compile', 'open', 'getattr', '__import__'].flatMap((name) => [
-    `builtins.${name}`,
-    `__builtin__.${name}`,
-  ]),
+  ['eval', 'exec', 'execfile', 'compile', 'open', 'getattr', '__import__', 'breakpoint', 'input'].flatMap(
+    (name) => [`builtins.${name}`, `__builtin__.${name}`],
+  ),
 );
 
 /** A name in a pickle. @throws DataError if it is dangerous. */
@@ -77,8 +76,8 @@ const callers: ReadonlyMap<string, Caller> = new Map<string, Caller>([
   ['collections.OrderedDict', ([items], spend) => orderedDict(items, spend)],
   // Until PyTorch 0.3 and since 0.4; both begin with storage, offset, size, stride.
   ['torch._utils._rebuild_tensor', (args) => tensorOf(args)],
-  ['torch._utils._rebuild_tensor_v2', (args) => tensorOf(args)],
-  ['torch._utils._rebuild_tensor_v3', (args) => tensorOf(args, args[6])],
+  ['torch._utils._rebuild_tensor_v2', (args) => plainTensor(args, args[6])],
+  ['torch._utils._rebuild_tensor_v3', (args) => plainTensor(args, args[7], args[6])],
   ['torch._utils._rebuild_parameter', ([tensor]) => parameterOf(tensor)],
   ['torch._utils._rebuild_parameter_with_state', ([tensor]) => parameterOf(tensor)],
   ['torch.Size', ([size]) => size ?? []],
@@ -111,6 +110,18 @@ const maxAxes = 8;
 
 const isShape = (value: PickleValue | undefined): value is readonly number[] =>
   Array.isArray(value) && value.length <= maxAxes && value.every(isNatural);
+
+/** PyTorch 2 adds metadata to negative and conjugate views, whose values are not those of their storage. */
+function plainTensor(
+  args: readonly PickleValue[],
+  metadata: PickleValue | undefined,
+  dtype?: PickleValue,
+): TensorRecord {
+  if (metadata instanceof PickleDict && metadata.items.length > 0) {
+    throw invalid('a tensor is a negative or conjugate view; save it after resolve_neg() and resolve_conj()');
+  }
+  return tensorOf(args, dtype);
+}
 
 function tensorOf(args: readonly PickleValue[], dtype?: PickleValue): TensorRecord {
   const [storage, offset, shape, strides] = args;

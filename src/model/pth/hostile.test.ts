@@ -77,14 +77,14 @@ describe('state dicts inside checkpoints', () => {
 
   test('are chosen by key', async () => {
     await expect(tensorsOf(both)).rejects.toThrow(
-      /several state dicts; choose one: --init-key "model" or --init-key "net" \(in the library, \{ key: "model" \}\)/,
+      /several state dicts; choose one: --key "model" or --key "net" \(vgg train and evaluate: --init-key/,
     );
     expect([...(await tensorsOf(both, 'net')).keys()]).toEqual(['b']);
     await expect(tensorsOf(both, 'nett')).rejects.toThrow(UsageError);
     await expect(tensorsOf(both, 'nett')).rejects.toThrow(/there is no key "nett"; did you mean "net"/);
     await expect(tensorsOf(both, 'epoch')).rejects.toThrow(/key "epoch" holds 3, not a state dict/);
     const unusual = legacyFile(dictOf({ ema: dictOf({ a: tensor }) }), storages);
-    await expect(tensorsOf(unusual)).rejects.toThrow(/under a usual key .*choose one: --init-key "ema"/);
+    await expect(tensorsOf(unusual)).rejects.toThrow(/under a usual key .*choose one: --key "ema"/);
   });
 
   test('hold only tensors', async () => {
