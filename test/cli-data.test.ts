@@ -233,7 +233,7 @@ describe('vgg download', () => {
     );
     expect(paths).toEqual(['/~kriz/cifar-10-binary.tar.gz']);
     expect(run.stderr).toMatch(
-      /error: .*: the archive has MD5 [0-9a-f]{32}, not the official c32a1d4ab5d03f1284b67883e8d87530\./,
+      /error: .*: the file has MD5 [0-9a-f]{32}, not the official c32a1d4ab5d03f1284b67883e8d87530\./,
     );
     expect([run.stdout, run.code]).toEqual(['', 1]);
     expect(readdirSync(directory)).toEqual([]);

@@ -129,7 +129,9 @@ test('run folders and their names stand for the best weights', async () => {
   expect(await predict([...args, join(runs, 'a')])).toEqual(run);
   expect(await predict([...args, 'a'], { VGGNET_RUNS: runs })).toEqual(run);
   await mkdir(join(folder, 'empty'));
-  expect((await predict([...args, join(folder, 'empty')])).stderr).toContain('is not a run folder');
+  expect((await predict([...args, join(folder, 'empty')])).stderr).toContain(
+    'is neither a weight file nor a run folder',
+  );
 });
 
 test('a file that says nothing of itself needs options', async () => {
@@ -157,15 +159,15 @@ test('a file that says nothing of itself needs options', async () => {
   const named = await predict([image, '--weights', foreign, ...told, '--classes', names]);
   expect(named.stdout).toMatch(/^ {2}(red|green|blue) /m);
   for (const [args, message] of [
-    [
-      [],
-      'does not say how its images are normalized; give --mean and --std, for instance --mean 0.485,0.456,0.406',
-    ],
+    [[], 'does not say its network, and its tensors are not those of a known one; name it: --model'],
+    [['--model', 'simplified'], 'does not say how its images are normalized; give --normalization'],
+    [['--model', 'simplified', '--normalization', 'caffe'], 'did you mean "caffe-rgb"'],
     [['--mean', '0.5'], '--mean and --std go together'],
     [['--mean', 'a', '--std', '1'], '--mean a is not a list of numbers, separated by commas'],
-    [['--mean', '0.5', '--std', '0.2'], 'does not say its network; give --model and --classes and --input'],
+    [['--mean', '0.5', '--std', '0.2'], 'does not say its network'],
+    [['--model-option', 'hidden=3'], '--model-option needs --model'],
     [[...told, ...normalized], 'the normalization is not { mean, std } with a number for each of 3 channels'],
-    [[...told, '--classes', '4'], 'weights do not fit simplified'],
+    [[...told, '--classes', '4'], 'it has 3 classes, but simplified has 4'],
     [[...told, '--classes', join(folder, 'none.txt')], 'none.txt cannot be read: no such file'],
     [[...told, '--model', 'vgg8'], 'did you mean "vgg7"?'],
   ] as const) {
@@ -178,7 +180,7 @@ test('a file that says nothing of itself needs options', async () => {
 
 test.for<[string, string, number]>([
   ['', "required option '--weights <file>' not specified", 2],
-  ['--weights none.safetensors', 'none.safetensors cannot be read: no such file or folder', 1],
+  ['--weights none.safetensors', 'none.safetensors is neither a weight file nor a run folder', 2],
   ['--weights WEIGHTS --top 0', '--top 0 is not a whole number ≥ 1', 2],
   ['--weights WEIGHTS --model vgg7', 'which contradicts --model vgg7', 2],
   ['--weights WEIGHTS --classes 5', 'its network has 4 classes, which contradicts --classes with 5', 2],

@@ -76,7 +76,7 @@ describe('.pth files', () => {
   test('with several state dicts need --init-key', async () => {
     const { stderr, code } = await quickVgg(['evaluate', '--init', two]);
     expect(stderr).toMatch(
-      /two\.pth: it holds several state dicts; choose one: --key "model" or --key "net" \(vgg train and evaluate: --init-key/,
+      /two\.pth: it holds several state dicts; choose one: --key "model" or --key "net" \(npx vgg train and evaluate: --init-key/,
     );
     expect(code).toBe(1);
     const wrong = await quickVgg(['evaluate', '--init', two, '--init-key', 'nett']);

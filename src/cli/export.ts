@@ -2,12 +2,11 @@
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
 import { Command } from 'commander';
-import { UsageError, VggError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import type { Shape } from '../model/layer.ts';
 import { sizeOf } from '../model/network.ts';
 import { formatBytes } from '../model/summary.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
-import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, pathArgument, pathOption } from './values.ts';
@@ -61,7 +60,8 @@ async function exportModel(given: string, options: ExportOptions, interruption: 
     const flag = softmax ? '--softmax' : '--preprocess';
     throw new UsageError(`${flag} has no effect on ${to}, which holds weights alone; leave it out`);
   }
-  const source = await sourceFile(given);
+  const { namedWeights } = await import('../runs/folder.ts');
+  const source = await namedWeights(given);
   const path = await outputFile(source, options);
   const description = await describedBy(source, options);
   const [{ writeWeights }, { exportOnnx }, { openDescribed }, { cancelable, watched }] = await Promise.all([
@@ -104,29 +104,6 @@ async function exportModel(given: string, options: ExportOptions, interruption: 
     const { input, output } = network;
     printJson({ file: path, format: to, bytes: statSync(path).size, input, classes: output[0] });
   }
-}
-
-/** The weight file that an argument names: itself, or the best weights of a run. */
-async function sourceFile(given: string): Promise<string> {
-  if (statSync(given, { throwIfNoEntry: false })?.isFile()) return given;
-  const { isRun, isSeries, readConfig, runFiles, runPlace } = await import('../runs/folder.ts');
-  const folder = runPlace(given);
-  if (!isRun(folder) && !isSeries(folder)) {
-    throw new UsageError(
-      `export: ${given} is neither a weight file nor a run folder; name one, or a run in runs/`,
-    );
-  }
-  // Says which runs a series has, and what is wrong with a damaged folder.
-  await readConfig(folder);
-  const best = join(folder, runFiles.best);
-  if (existsSync(best)) return best;
-  const last = join(folder, runFiles.last);
-  throw new VggError(
-    `${folder} has no best weights (${runFiles.best}); they are saved after the first epoch. ` +
-      (existsSync(last)
-        ? `Export its last weights with vgg export ${shellWord(last)}`
-        : `Continue the run with vgg train --resume ${shellWord(given)}`),
-  );
 }
 
 /** The file to write. @throws UsageError if it is the source, or exists and `--force` is not given. */

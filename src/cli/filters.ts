@@ -1,5 +1,4 @@
 /** `vgg filters`: the filters of a network's first convolution as an image. */
-import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { note, printJson } from './output.ts';
@@ -36,22 +35,16 @@ export function filtersCommand(): Command {
 
 async function filters(place: string, file: string, options: FiltersOptions): Promise<void> {
   const { columns, json } = options;
-  const [
-    { openDescribed },
-    { runPlace, weightsIn },
-    { sizeOf },
-    { filterImage },
-    { encodePng },
-    { writeWhole },
-  ] = await Promise.all([
-    import('../runs/described-weights.ts'),
-    import('../runs/folder.ts'),
-    import('../model/network.ts'),
-    import('../images/explained.ts'),
-    import('../images/png.ts'),
-    import('../files/files.ts'),
-  ]);
-  const path = await weightsIn(existsSync(place) ? place : runPlace(place));
+  const [{ openDescribed }, { namedWeights }, { sizeOf }, { filterImage }, { encodePng }, { writeWhole }] =
+    await Promise.all([
+      import('../runs/described-weights.ts'),
+      import('../runs/folder.ts'),
+      import('../model/network.ts'),
+      import('../images/explained.ts'),
+      import('../images/png.ts'),
+      import('../files/files.ts'),
+    ]);
+  const path = await namedWeights(place);
   await checkPng(file, 'filters:', [path]);
   const given = await describedBy(path, options);
   await using weights = await openDescribed(path, given, { key: options.key, onNotice: note });

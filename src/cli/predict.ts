@@ -77,11 +77,11 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
   // Whatever follows the two values of --features is an image.
   const images = [...given, ...(options.features ?? []).slice(2)];
   checkImages(images, pictures);
-  const [{ openModel }, { runPlace, weightsIn }] = await Promise.all([
+  const [{ openModel }, { namedWeights }] = await Promise.all([
     import('../runs/open-model.ts'),
     import('../runs/folder.ts'),
   ]);
-  const path = await weightsIn(existsSync(weights) ? weights : runPlace(weights));
+  const path = await namedWeights(weights);
   await checkPictures(pictures, [path, ...images]);
   await using model = await openModel(path, {
     ...(await describedBy(path, options)),

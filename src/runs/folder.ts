@@ -176,6 +176,17 @@ export async function weightsIn(path: string): Promise<string> {
   );
 }
 
+/**
+ * The weight file that a user names: a file, or the best weights of a run folder or of a run in `runs/`.
+ * @throws UsageError if there is neither; VggError if the run has no best weights yet.
+ */
+export async function namedWeights(given: string): Promise<string> {
+  if (existsSync(given) && !isFolder(given)) return given;
+  const folder = runPlace(given);
+  if (isRun(folder) || isSeries(folder)) return weightsIn(folder);
+  throw new UsageError(`${given} is neither a weight file nor a run folder; name one, or a run in runs/`);
+}
+
 /** @throws UsageError if two of these paths are the same folder, for instance through a link. */
 export function requireDifferent(folders: readonly string[], command: string): void {
   const seen = new Map<string, string>();
