@@ -7,6 +7,7 @@ import { type Bar, type Vgg16Bars, vgg16Bars } from '../bars.ts';
 import { contest, fastest, type Score, speedup } from '../contest.ts';
 import { operationsOf } from '../ours.ts';
 import { contestantName, fixed, log, printScores, ratio, sideNames } from '../print.ts';
+import { benchCommand } from './command.ts';
 import {
   buildPrograms,
   installedPeers,
@@ -171,6 +172,10 @@ export async function benchVgg16(options: Vgg16Options): Promise<Measured> {
   const { devices, threadCounts, repetitions } = options;
   for (const device of devices) {
     measured.push(await benchStart(device, threadCounts.at(-1)!, files.folder, Math.min(repetitions, 10)));
+  }
+  log('\nVGG-16 from the command line');
+  for (const device of devices) {
+    measured.push(await benchCommand(device, files.folder, options.torch, Math.min(repetitions, 10)));
   }
   return { results: measured.flatMap(({ results }) => results), bars: measured.flatMap(({ bars }) => bars) };
 }

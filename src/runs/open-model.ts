@@ -5,6 +5,7 @@ import { inputTransform, type Transform } from '../data/transforms.ts';
 import type { DeviceName, Purpose } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
 import { UsageError } from '../errors.ts';
+import type { Features, LayerRef } from '../explain/features.ts';
 import type { ModelInfo } from '../model/info.ts';
 import type { Shape } from '../model/layer.ts';
 import { sizeOf } from '../model/network.ts';
@@ -192,6 +193,14 @@ export class OpenedModel implements AsyncDisposable {
       prepared[i] = Math.fround((bytes ? value : value * 255) * scale[channel]!) + offset[channel]!;
     }
     return prepared;
+  }
+
+  /** Values after layers of raw images, by the literature's names or the network's own; see `Model.features`. */
+  async features<Ref extends LayerRef>(
+    images: Uint8Array | Uint8ClampedArray | Float32Array,
+    layers: readonly Ref[],
+  ): Promise<ReadonlyMap<Ref, Features>> {
+    return this.compiled.features(this.prepare(images), layers);
   }
 
   /** Stops the workers and releases the memory; may be called twice. */
