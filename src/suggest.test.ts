@@ -31,8 +31,6 @@ test.for<[string, readonly string[], string | undefined]>([
 });
 
 test.for<[string, string, readonly string[], string]>([
-  ['model', 'vgg16', models, 'sequential()'],
-  ['model', 'vgg19-bn', models, 'sequential()'],
   ['model', 'resnet18', models, 'not networks with branches'],
   ...['cuda', 'cuda:0', 'gpu', 'mps', 'webgpu', 'cpu'].map(
     (name): [string, string, readonly string[], string] => ['device', name, devices, 'runs on the CPU'],
