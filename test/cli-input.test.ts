@@ -17,7 +17,7 @@ const cases: readonly (readonly [args: string, code: number, message: string])[]
   ['train --epoch 3', 2, 'there is no option --epoch; did you mean --epochs?'],
   ['train --learning-rate 3', 2, 'there is no option --learning-rate; did you mean --lr?'],
   ['train --flavour 3', 2, 'there is no option --flavour; npx vgg train --help lists the options'],
-  ['train --model vgg16', 2, 'there is no model "vgg16"; build other chains of layers with sequential()'],
+  ['train --model alexnet', 2, 'there is no model "alexnet"; build other chains of layers with sequential()'],
   ['train --model vgg8', 2, 'there is no model "vgg8"; did you mean "vgg7"?'],
   ['train --dataset cifar', 2, 'there is no data set "cifar"; did you mean "cifar10"?'],
   ['train --device webgpu', 2, 'there is no device "webgpu"; vggnet runs on the CPU'],
