@@ -14,7 +14,8 @@ import { type KernelDefinition, kernel, type Recorder, range, type Value } from 
 /** The most positions of a window whose winners are bytes; the kernels for larger ones are called `maxPoolLarge…`. */
 export const bytePositions = 256;
 
-const windows = {
+/** A map and its pooled map. */
+const maps = {
   pooled: 'pointer',
   pooledRow: 'offset',
   pooledPixel: 'offset',
@@ -27,6 +28,10 @@ const windows = {
   pooledHeight: 'i32',
   pooledWidth: 'i32',
   channels: 'i32',
+} as const;
+
+const windows = {
+  ...maps,
   kernelHeight: 'i32',
   kernelWidth: 'i32',
   strideY: 'i32',
@@ -236,25 +241,10 @@ export const averagePoolBackward: KernelDefinition = kernel(
   },
 );
 
-const adaptive = {
-  pooled: 'pointer',
-  pooledRow: 'offset',
-  pooledPixel: 'offset',
-  map: 'pointer',
-  mapRow: 'offset',
-  mapPixel: 'offset',
-  /** Of the map. */
-  height: 'i32',
-  width: 'i32',
-  pooledHeight: 'i32',
-  pooledWidth: 'i32',
-  channels: 'i32',
-} as const;
-
 /** Calls `body` for each window and channel vector: with one over the window's size, and a walk through its places. */
 function forAdaptiveWindows(
   k: Recorder,
-  p: Values<typeof adaptive>,
+  p: Values<typeof maps>,
   body: (pooled: Value, factor: Value, forEach: (each: (place: Value) => void) => void) => void,
 ): void {
   /** Window i reaches from ⌊i · size / windows⌋ to ⌈(i + 1) · size / windows⌉. */
@@ -287,7 +277,7 @@ function forAdaptiveWindows(
 export const adaptivePool: KernelDefinition = kernel(
   'adaptivePool',
   'pooled = the mean of each window of a map; windows divide its sides evenly and may overlap',
-  adaptive,
+  maps,
   (k, p) => {
     forAdaptiveWindows(k, p, (pooled, factor, forEach) => {
       const sum = k.variable(k.vector(0));
@@ -300,7 +290,7 @@ export const adaptivePool: KernelDefinition = kernel(
 export const adaptivePoolBackward: KernelDefinition = kernel(
   'adaptivePoolBackward',
   'map (the gradient, zero at first) += pooled (its gradient) over the size of each window',
-  adaptive,
+  maps,
   (k, p) => {
     forAdaptiveWindows(k, p, (pooled, factor, forEach) => {
       const share = k.variable(k.load(pooled).mul(factor.splat()));
