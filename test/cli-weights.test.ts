@@ -1,4 +1,4 @@
-/** `vgg weights check`, and the pictures of `vgg predict`, as processes. */
+/** `vgg weights check`, and the images that `vgg predict` writes, as processes. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ test('vgg weights check names format, network and checksum', async () => {
   });
 });
 
-describe('pictures', () => {
+describe('explanations', () => {
   const size = (file: string): readonly number[] => {
     const png = readFileSync(file);
     expect(png.subarray(1, 4).toString()).toBe('PNG');
@@ -63,7 +63,7 @@ describe('pictures', () => {
   });
 
   test.each([
-    ['--cam a.jpg IMAGE', '--cam a.jpg: pictures are PNG files'],
+    ['--cam a.jpg IMAGE', '--cam a.jpg: images are written as PNG'],
     ['--cam /nowhere/a.png IMAGE', '--cam /nowhere/a.png: the folder /nowhere does not exist', 1],
     ['--cam a.png IMAGE IMAGE', '--cam draws one image, not 2; name one'],
     ['--class dog IMAGE', '--class has an effect only with --cam or --saliency'],

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { note, printJson } from './output.ts';
-import { checkPng } from './predict-pictures.ts';
+import { checkPng } from './output-images.ts';
 import { pathArgument, wholeNumberOption } from './values.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 

@@ -9,12 +9,12 @@ import { addDeviceOptions, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
 import {
   checkMaps,
-  checkPictures,
+  checkOutputImages,
   classIn,
-  type Pictures,
-  picturesOf,
-  writePictures,
-} from './predict-pictures.ts';
+  type OutputImages,
+  outputImagesOf,
+  writeOutputImages,
+} from './output-images.ts';
 import { pathArgument, pathOption, wholeNumberOption } from './values.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
@@ -60,7 +60,7 @@ export function predictCommand(): Command {
     'do not turn photos upright (EXIF), as torchvision does not',
   );
   return addDeviceOptions(command)
-    .optionsGroup('Pictures of one image:')
+    .optionsGroup('Explanations of one image:')
     .addOption(pathOption('--cam <file>', 'Grad-CAM as PNG: where the image supports the best class'))
     .addOption(pathOption('--saliency <file>', 'saliency as PNG: which pixels change the class most'))
     .option('--class <name>', 'class that --cam and --saliency explain, by name or number')
@@ -73,34 +73,34 @@ export function predictCommand(): Command {
 
 async function predict(given: readonly string[], options: PredictOptions): Promise<void> {
   const { weights, device, threads } = options;
-  const pictures = picturesOf(options);
+  const outputs = outputImagesOf(options);
   // Whatever follows the two values of --features is an image.
   const images = [...given, ...(options.features ?? []).slice(2)];
-  checkImages(images, pictures);
+  checkImages(images, outputs);
   const [{ openModel }, { namedWeights }] = await Promise.all([
     import('../runs/open-model.ts'),
     import('../runs/folder.ts'),
   ]);
   const path = await namedWeights(weights);
-  await checkPictures(pictures, [path, ...images]);
+  await checkOutputImages(outputs, [path, ...images]);
   await using model = await openModel(path, {
     ...(await describedBy(path, options)),
     device,
     ...(threads !== undefined && { threads }),
     ...(options.key !== undefined && { key: options.key }),
     // The gradient of an image needs more than predictions and Grad-CAM.
-    ...(pictures.saliency === undefined && { purpose: 'predict' as const }),
+    ...(outputs.saliency === undefined && { purpose: 'predict' as const }),
     onNotice: note,
   });
-  const explained = pictures.class === undefined ? undefined : classIn(model.classes, pictures.class);
-  if (pictures.features) checkMaps(model, pictures.features.layer);
+  const explained = outputs.class === undefined ? undefined : classIn(model.classes, outputs.class);
+  if (outputs.features) checkMaps(model, outputs.features.layer);
   const progress = progressOf(images.length);
   let failed = 0;
   for (const [i, image] of images.entries()) {
     progress.now(i);
     try {
       const input = await classifyImage(model, image, i > 0, options);
-      await writePictures(model, input, pictures, explained);
+      await writeOutputImages(model, input, outputs, explained);
     } catch (error) {
       progress.clear();
       // Any other error, such as a missing package, would come again.
@@ -133,9 +133,9 @@ async function classifyImage(
 }
 
 /** @throws UsageError */
-function checkImages(images: readonly string[], pictures: Pictures): void {
+function checkImages(images: readonly string[], outputs: OutputImages): void {
   if (images.length === 0) throw new UsageError('predict: name an image file, or - for standard input');
-  const flag = (['cam', 'saliency', 'features'] as const).find((name) => pictures[name] !== undefined);
+  const flag = (['cam', 'saliency', 'features'] as const).find((name) => outputs[name] !== undefined);
   if (flag !== undefined && images.length > 1)
     throw new UsageError(`predict: --${flag} draws one image, not ${images.length}; name one`);
   const pipes = images.filter((image) => image === '-').length;

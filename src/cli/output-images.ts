@@ -1,4 +1,4 @@
-/** The pictures that `vgg predict` draws of one image: Grad-CAM, saliency and feature maps. */
+/** Images that commands write as PNG: Grad-CAM, saliency and feature maps of one image, filters. */
 import { existsSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
@@ -11,15 +11,15 @@ import { note } from './output.ts';
 import { checkWritable } from './weight-saver.ts';
 
 /** Files to write, and what they show. */
-export interface Pictures {
+export interface OutputImages {
   readonly cam?: string;
   readonly saliency?: string;
   readonly class?: string;
   readonly features?: { readonly layer: string; readonly file: string };
 }
 
-/** The pictures that options ask for. @throws UsageError if one is incomplete or has no effect. */
-export function picturesOf({
+/** The images that options ask for. @throws UsageError if one is incomplete or has no effect. */
+export function outputImagesOf({
   cam,
   saliency,
   class: explained,
@@ -29,7 +29,7 @@ export function picturesOf({
   readonly saliency?: string;
   readonly class?: string;
   readonly features?: readonly string[];
-}): Pictures {
+}): OutputImages {
   if (explained !== undefined && cam === undefined && saliency === undefined)
     throw new UsageError('--class has an effect only with --cam or --saliency; add one, or leave it out');
   const [layer, file] = features ?? [];
@@ -44,8 +44,8 @@ export function picturesOf({
 }
 
 /** Checks before anything is computed that the files can be written. @throws UsageError */
-export async function checkPictures(
-  { cam, saliency, features }: Pictures,
+export async function checkOutputImages(
+  { cam, saliency, features }: OutputImages,
   inputs: readonly string[],
 ): Promise<void> {
   const used = new Set<string>();
@@ -53,14 +53,15 @@ export async function checkPictures(
     if (file === undefined) continue;
     await checkPng(file, `--${flag}`, inputs);
     if (used.has(resolve(file)))
-      throw new UsageError(`--${flag} ${file}: another picture goes there; name two files`);
+      throw new UsageError(`--${flag} ${file}: another image goes there; name two files`);
     used.add(resolve(file));
   }
 }
 
 /** @throws UsageError unless a file is named as PNG and is none of `inputs`; DataError if it cannot be written. */
 export async function checkPng(file: string, option: string, inputs: readonly string[]): Promise<void> {
-  if (!/\.png$/i.test(file)) throw new UsageError(`${option} ${file}: pictures are PNG files; name it ….png`);
+  if (!/\.png$/i.test(file))
+    throw new UsageError(`${option} ${file}: images are written as PNG; name it ….png`);
   const input = inputs.find((one) => isSameFile(one, file));
   if (input !== undefined)
     throw new UsageError(`${option} ${file} is the file ${input}, which is read; name another one`);
@@ -103,11 +104,11 @@ export function checkMaps({ compiled: { network } }: OpenedModel, layer: string)
   );
 }
 
-/** Draws an image's pictures. `input` is the image as the network takes it; `label` the class to explain. */
-export async function writePictures(
+/** Writes the explanations of an image. `input` is the image as the network takes it; `label` the class to explain. */
+export async function writeOutputImages(
   model: OpenedModel,
   input: Uint8Array,
-  { cam, saliency, features }: Pictures,
+  { cam, saliency, features }: OutputImages,
   label: number | undefined,
 ): Promise<void> {
   if (cam === undefined && saliency === undefined && !features) return;
