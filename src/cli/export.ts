@@ -1,5 +1,5 @@
 /** `vgg export`: writes trained weights for other programs, as ONNX or as safetensors. */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
 import { Command } from 'commander';
 import { UsageError } from '../errors.ts';
@@ -10,7 +10,7 @@ import type { WeightSource } from '../model/weight-streams.ts';
 import type { Interruption } from './interrupt.ts';
 import { note, print, printJson } from './output.ts';
 import { choiceOption, pathArgument, pathOption } from './values.ts';
-import { checkWritable } from './weight-saver.ts';
+import { checkWritable, isSameFile } from './weight-saver.ts';
 import { addWeightOptions, describedBy, type WeightOptions } from './weights.ts';
 
 const formats = ['onnx', 'safetensors'] as const;
@@ -112,7 +112,7 @@ async function outputFile(source: string, { to, half, output, force }: ExportOpt
   const path = output ?? join(dirname(source), name);
   await checkWritable(path, '--output');
   if (!existsSync(path)) return path;
-  if (realpathSync(path) === realpathSync(source))
+  if (isSameFile(path, source))
     throw new UsageError(`export: ${path} is the file that is exported; name another one with --output`);
   if (!force)
     throw new UsageError(

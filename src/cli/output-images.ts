@@ -1,5 +1,4 @@
 /** Images that commands write as PNG: Grad-CAM, saliency and feature maps of one image, filters. */
-import { existsSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { UsageError } from '../errors.ts';
 import type { Raster } from '../images/png.ts';
@@ -8,7 +7,7 @@ import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { unknownName } from '../suggest.ts';
 import { note } from './output.ts';
-import { checkWritable } from './weight-saver.ts';
+import { checkWritable, isSameFile } from './weight-saver.ts';
 
 /** Files to write, and what they show. */
 export interface OutputImages {
@@ -66,10 +65,6 @@ export async function checkPng(file: string, option: string, inputs: readonly st
   if (input !== undefined)
     throw new UsageError(`${option} ${file} is the file ${input}, which is read; name another one`);
   await checkWritable(file, option);
-}
-
-function isSameFile(a: string, b: string): boolean {
-  return existsSync(a) && existsSync(b) && realpathSync(a) === realpathSync(b);
 }
 
 /** The number of a class that is given by its name or number. @throws UsageError that suggests a close name. */

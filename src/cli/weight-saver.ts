@@ -2,6 +2,7 @@
  * What a training saves: checkpoints in the run folder, and the weights alone in the --save file, after each epoch and
  * when the user interrupts. `interruption.kept` always says what would be saved if the process ended now.
  */
+import { existsSync, realpathSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { DataError, reason } from '../errors.ts';
@@ -80,6 +81,10 @@ export function weightSaver(
     },
   };
 }
+
+/** Whether two paths lead to one file that exists. */
+export const isSameFile = (a: string, b: string): boolean =>
+  existsSync(a) && existsSync(b) && realpathSync(a) === realpathSync(b);
 
 /** Rejects a file that cannot be written, before hours are spent on its content. */
 export async function checkWritable(path: string, option = '--save'): Promise<void> {
