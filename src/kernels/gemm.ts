@@ -20,10 +20,13 @@ import {
   type Width,
 } from './language.ts';
 
-/** Cuts `count` into parts of `largest`, then of half that size, down to 1. */
+/**
+ * Cuts `count` into parts of `largest`, then of powers of two, down to 1. Few rows take as long as more: their sums wait
+ * for themselves.
+ */
 function parts(k: Recorder, count: Value, largest: number, body: (at: Value, size: number) => void): void {
   let done: Value | undefined;
-  for (let size = largest; size >= 1; size = Math.floor(size / 2)) {
+  for (let size = largest; size >= 1; size = Math.floor(2 ** (Math.ceil(Math.log2(size)) - 1))) {
     const whole = (done ? count.sub(done) : count).div(size);
     const before = done;
     k.loop(whole, (i) => body(before ? before.add(i.mul(size)) : i.mul(size), size));
@@ -171,25 +174,37 @@ function nextRight(
 }
 
 /**
- * Columns of a panel of the right matrix. A matrix may be stored panel by panel, so that a product reads it in the order
- * of memory; rows of a panel are `rightStride` apart and panels `rightPanel`, which is `panelColumns` if rows are whole.
- * No register tile crosses a panel, since their widths divide it.
+ * A right matrix may be stored in panels of columns, so that a product reads it in the order of memory: rows of a panel
+ * are `rightStride` apart, panels `rightPanel`. No register tile may cross a panel. Returns the place of a column, whose
+ * row in the first panel is at `row`.
  */
-export const panelColumns = 64;
-
-/** The place of a column in a matrix of panels, or in the row at `row`. */
-export function placeInPanels(row: Value, column: Value, panelStride: Value): Value {
+export function placeInPanels(row: Value, column: Value, panelColumns: Value, panelStride: Value): Value {
   const panel = column.div(panelColumns);
   return row.plus(panelStride.scale(panel)).plus(column.sub(panel.mul(panelColumns)).toOffset());
 }
 
+/** Fewest columns of a panel: a line of the cache. */
+const fewestPanelColumns = lineFloats;
+
+/** Columns of a panel for kernels whose widest register tile has `vectors` vectors of `lanes` floats. */
+export const panelColumnsFor = (lanes: number, [, vectors]: TileSize): number =>
+  Math.max(fewestPanelColumns, lanes * vectors);
+
+/** Arguments of a right matrix that is not in panels. */
+export const wholeRows = (
+  columns: number,
+): { readonly rightPanel: number; readonly panelColumns: number } => ({
+  rightPanel: 0,
+  panelColumns: columns,
+});
+
 const normal = (name: string, summary: string, relu: boolean): KernelDefinition =>
-  kernel(name, summary, { ...operands, rightPanel: 'offset' }, (k, p) => {
+  kernel(name, summary, { ...operands, rightPanel: 'offset', panelColumns: 'i32' }, (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
       vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
         const first = planeLeft.plus(p.leftStride.scale(row));
         const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
-        const right = k.variable(placeInPanels(planeRight, column, p.rightPanel));
+        const right = k.variable(placeInPanels(planeRight, column, p.panelColumns, p.rightPanel));
         const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
         const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
         const unroll = 4;

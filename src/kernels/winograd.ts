@@ -333,7 +333,12 @@ const weightParameters = {
 } as const;
 
 /** The right matrix of a product in panels (`gemm.ts`); `first` is the first of the filters. */
-const panelParameters = { ...weightParameters, panelStride: 'offset', first: 'i32' } as const;
+const panelParameters = {
+  ...weightParameters,
+  panelStride: 'offset',
+  panelColumns: 'i32',
+  first: 'i32',
+} as const;
 
 function forFilters(
   k: Recorder,
@@ -369,7 +374,7 @@ const weights = (scheme: Scheme): KernelDefinition =>
     (k, p) => {
       forFilters(k, p, (filter, channel, taps) => {
         const row = p.out.plus(p.rowStride.scale(channel));
-        const out = placeInPanels(row, p.first.add(filter), p.panelStride);
+        const out = placeInPanels(row, p.first.add(filter), p.panelColumns, p.panelStride);
         const store = (place: Value, value: Value): void => k.scatter(place, value, p.rowStride);
         storeInPlanes(out, p.planeStride, store, scheme.weights, 3, taps);
       });
@@ -387,7 +392,7 @@ const weightsBackward = (scheme: Scheme): KernelDefinition =>
         for (const x of range(3)) for (const y of range(3)) table[2 - y]![2 - x] = taps(y, x);
         const turned = (y: number, x: number): Value => table[y]![x]!;
         const row = p.out.plus(p.rowStride.scale(p.first.add(filter)));
-        const out = placeInPanels(row, channel, p.panelStride);
+        const out = placeInPanels(row, channel, p.panelColumns, p.panelStride);
         storeInPlanes(out, p.planeStride, (place, value) => k.store(place, value), scheme.weights, 3, turned);
       });
     },

@@ -20,7 +20,13 @@ import {
   type TensorGroup,
 } from '../driver.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
-import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
+import {
+  describeKernels,
+  type KernelLibrary,
+  type KernelSource,
+  openLibrary,
+  panelColumnsOf,
+} from './kernels/library.ts';
 import {
   createMemory,
   type EngineMemory,
@@ -82,10 +88,12 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const threads = shared ? (options.threads ?? (await processorCount())) : 1;
   const cacheBytes = options.cacheBytes ?? (await cacheSize());
   const predictsOnly = options.purpose === 'predict';
-  const operations = planOperations(network, cacheBytes, predictsOnly);
   const { reservedBytes = 0 } = options;
-  const layout = new ParameterLayout(operations, batchSize, threads, [], reservedBytes);
-  checkMemory(network, layout, options, nativeBytes);
+  const layoutFor = (kernels?: KernelSource): ParameterLayout => {
+    const operations = planOperations(network, cacheBytes, predictsOnly, kernels && panelColumnsOf(kernels));
+    return new ParameterLayout(operations, batchSize, threads, [], reservedBytes);
+  };
+  checkMemory(network, layoutFor(), options, nativeBytes);
   const buffer = (bytes: number): ArrayBuffer | SharedArrayBuffer =>
     shared ? new SharedArrayBuffer(bytes) : new ArrayBuffer(bytes);
   const largest = Math.max(batchSize, largestEvaluation);
@@ -101,6 +109,7 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const finding = options.kernels(shared, onNotice, either);
   try {
     const [kernels, workers] = await Promise.all([finding, Promise.all(starting)]);
+    const layout = layoutFor(kernels);
     checkMemory(network, layout, options, limitOf(kernels.kind, shared));
     const memory = allocated(network.name, () => createMemory(kernels.kind, shared, layout.length * 4));
     await wishHugePages(memory);

@@ -1,4 +1,4 @@
-import { panelColumns } from '../gemm.ts';
+import { wholeRows } from '../gemm.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
 
 type Product = 'NN' | 'TN' | 'NT';
@@ -15,7 +15,8 @@ const plainProduct =
           let sum = a.accumulate ? m[out]! : 0;
           for (let d = 0; d < a.depth!; d++) {
             const x = m[left + (form === 'TN' ? d * a.leftStride! + i : i * a.leftStride! + d)]!;
-            const column = Math.floor(j / panelColumns) * (a.rightPanel ?? panelColumns) + (j % panelColumns);
+            const { panelColumns = a.columns!, rightPanel = 0 } = a;
+            const column = Math.floor(j / panelColumns) * rightPanel + (j % panelColumns);
             const y = m[right + (form === 'NT' ? j * a.rightStride! + d : d * a.rightStride! + column)]!;
             sum += x * y;
           }
@@ -32,12 +33,12 @@ function checks(
   relu = false,
 ): KernelCheck[] {
   const plain = plainProduct(form, relu);
-  const wholeRows: Arguments = form === 'NN' ? { rightPanel: panelColumns } : {};
+  const whole = (columns: number): Arguments => (form === 'NN' ? wholeRows(columns) : {});
   const single = combinations({ ...sizes, accumulate: relu ? [0] : [0, 1] }).map((size): KernelCheck => {
     const leftWidth = form === 'TN' ? size.rows : size.depth;
     const rightWidth = form === 'NT' ? size.depth : size.columns;
     const strides = { outStride: size.columns + 3, leftStride: leftWidth + 1, rightStride: rightWidth + 5 };
-    const flat = { planes: 1, outPlane: 0, leftPlane: 0, rightPlane: 0, ...wholeRows };
+    const flat = { planes: 1, outPlane: 0, leftPlane: 0, rightPlane: 0, ...whole(size.columns) };
     return {
       title: inWords(size),
       arguments: { out: 1000, left: 12_000, right: 24_000, ...strides, ...flat, ...size },
@@ -49,14 +50,18 @@ function checks(
     ...{ left: 12_003, leftStride: 11, leftPlane: 130 },
     ...{ right: 24_002, rightStride: 13, rightPlane: 0 },
     ...{ planes: 3, rows: 5, columns: 12, depth: 8, accumulate: relu ? 0 : 1 },
-    ...wholeRows,
+    ...whole(12),
   };
   const panels: Arguments = { ...planes, outStride: 200, outPlane: 1005, columns: 188, rightStride: 67 };
   return [
     ...single,
     { title: '3 planes, one right matrix', arguments: planes, plain },
     ...(form === 'NN'
-      ? [{ title: '3 planes, a right matrix in panels', arguments: { ...panels, rightPanel: 550 }, plain }]
+      ? [16, 64].map((panelColumns) => ({
+          title: `3 planes, a right matrix in panels of ${panelColumns} columns`,
+          arguments: { ...panels, rightStride: panelColumns + 3, rightPanel: 550, panelColumns },
+          plain,
+        }))
       : []),
   ];
 }

@@ -1,6 +1,5 @@
 /** Winograd's transforms against their definition. */
 
-import { panelColumns } from '../gemm.ts';
 import type { Purpose, WinogradKernelName } from '../winograd.ts';
 import { type Scheme, schemes, type Tile } from '../winograd-schemes.ts';
 import { type Arguments, combinations, inWords, type KernelCheck } from './check.ts';
@@ -182,8 +181,8 @@ const filterChecks = (
   }));
 
 /** The offset of a column in a matrix of panels. */
-const panelOffset = (a: Arguments, column: number): number =>
-  Math.floor(column / panelColumns) * a.panelStride! + (column % panelColumns);
+const panelOffset = ({ panelColumns = 1, panelStride = 0 }: Arguments, column: number): number =>
+  Math.floor(column / panelColumns) * panelStride + (column % panelColumns);
 
 const tapsAt = (m: Float64Array, a: Arguments, first: number, turned = false): Matrix =>
   table(3, 3, (y, x) => m[first + (turned ? 8 - (3 * y + x) : 3 * y + x) * a.channels!]!);
@@ -204,14 +203,17 @@ function checksOf<T extends Tile>(scheme: Scheme<T>): ChecksOf<T> {
         const place = a.out! + c * a.rowStride! + panelOffset(a, a.first! + filter);
         storePlanes(m, place, a.planeStride!, both(G, tapsAt(m, a, first)));
       },
-      { panelStride: [70], first: [0, 62] },
+      { panelColumns: [64], panelStride: [70], first: [0, 62] },
     ),
     WeightsBackward: filterChecks(
       (m, a, filter, c, first) => {
         const place = a.out! + (a.first! + filter) * a.rowStride! + panelOffset(a, c);
         storePlanes(m, place, a.planeStride!, both(G, tapsAt(m, a, first, true)));
       },
-      { panelStride: [64], first: [0, 3], rowStride: [70], channels: [4, 12, 28, 68] },
+      {
+        ...{ panelColumns: [16, 64], panelStride: [64] },
+        ...{ first: [0, 3], rowStride: [70], channels: [4, 12, 28, 68] },
+      },
     ),
     WeightGradient: filterChecks(
       (m, a, filter, c, first) => {

@@ -3,6 +3,7 @@
  * same arguments; a session chooses one when it opens.
  */
 import { type KernelName, kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
+import { panelColumnsFor } from '../../../kernels/gemm.ts';
 import type { Target, TileSize } from '../../../kernels/language.ts';
 import type { Call } from '../plan/code.ts';
 import type { EngineMemory } from './memory.ts';
@@ -42,6 +43,10 @@ export const vectorsOf = ({ widths: [widest] }: Target): KernelVectors => ({
   lanes: widest!.lanes,
   tiles: widest!.tiles,
 });
+
+/** Columns of a panel of weights, in which its matrix products read them. */
+export const panelColumnsOf = ({ lanes, tiles: [widest] }: KernelVectors): number =>
+  panelColumnsFor(lanes, widest!);
 
 /** In words: `wasm`, `wasm (revectorized)`, `native (AVX-512)`. */
 export const describeKernels = ({ kind, variant }: KernelSource): string =>

@@ -8,7 +8,7 @@
  * in the forward pass and by input in the backward pass. If nothing else needs its gradient, each part of it changes the
  * weights at once, and the whole of it is never stored.
  */
-import { panelColumns } from '../../../kernels/gemm.ts';
+import { wholeRows } from '../../../kernels/gemm.ts';
 import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
 import { unevenStride } from '../plan/map-shape.ts';
 import type { Chunk } from '../plan/maps.ts';
@@ -143,7 +143,7 @@ class Products {
       right: this.#weights(0, first),
       rightStride: rowStride,
       rightPlane: 0,
-      rightPanel: panelColumns,
+      ...wholeRows(count),
       planes: 1,
       columns: count,
       depth: storedOut,

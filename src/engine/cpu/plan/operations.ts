@@ -98,10 +98,15 @@ export interface Operations {
   readonly normalizationLength: number;
   /** Floats of a core's second-level cache, which blocks of work must fit. */
   readonly cacheFloats: number;
+  /** Columns of a panel of weights (`kernels/gemm.ts`). */
+  readonly panelColumns: number;
 }
 
 /** Used if the machine's size is unknown: 1 MiB. */
 export const usualCacheBytes: number = 1 << 20;
+
+/** Used where no kernels run: memory does not depend on it. */
+const usualPanelColumns = 16;
 
 /** A linear layer with at least this many weights is split by output, because a gradient slot would cost too much. */
 const splitFrom = 131_072;
@@ -201,6 +206,7 @@ export function planOperations(
   network: Network,
   cacheBytes: number = usualCacheBytes,
   predictsOnly = false,
+  panelColumns: number = usualPanelColumns,
 ): Operations {
   const cacheFloats = cacheBytes / 4;
   const image = mapOf(network.input);
@@ -209,7 +215,7 @@ export function planOperations(
   for (const node of graphOf(network)) {
     list.push(operationOf(node, list.at(-1)?.output ?? input, cacheFloats));
   }
-  return { network, predictsOnly, input, cacheFloats, ...placed(list, predictsOnly) };
+  return { network, predictsOnly, input, cacheFloats, panelColumns, ...placed(list, predictsOnly) };
 }
 
 /**

@@ -124,13 +124,13 @@ export class ParameterLayout {
     this.start = startBytes;
     // Address 0 stays unused.
     const region = new Region(16 + startBytes / 4);
-    const { list, input, parameterLength } = operations;
+    const { list, input, parameterLength, panelColumns } = operations;
     this.#settings = region.allocate(threads * settingsFloats);
     this.#byteValues = region.allocate(threads * input.channels * byteLevels);
     this.parameters = region.allocate(parameterLength);
     const convolutions = list.filter((operation) => operation.kind === 'convolution');
     const normalizations = list.filter((operation) => operation.kind === 'batchNorm');
-    const forward = convolutions.map((operation) => forwardWeights(operation, region));
+    const forward = convolutions.map((operation) => forwardWeights(operation, panelColumns, region));
     this.#normalizations = new Map(
       normalizations.map((operation) => [
         operation.layers[0]!,
@@ -148,7 +148,7 @@ export class ParameterLayout {
       const before = region.length;
       if (name === 'backwardWeights') {
         for (const operation of convolutions) {
-          backward.push(operation === list[0] ? undefined : backwardWeights(operation, region));
+          backward.push(operation === list[0] ? undefined : backwardWeights(operation, panelColumns, region));
         }
       } else if (name === 'gradients') {
         const { slotLength, normalizationLength } = operations;

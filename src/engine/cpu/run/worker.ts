@@ -1,7 +1,7 @@
 /** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
 import { VggError } from '../../../errors.ts';
 import type { Network } from '../../../model/layer.ts';
-import { type KernelSource, openLibrary } from '../kernels/library.ts';
+import { type KernelSource, openLibrary, panelColumnsOf } from '../kernels/library.ts';
 import { planOperations } from '../plan/operations.ts';
 import { type ArrayName, ParameterLayout } from '../plan/parameters.ts';
 import { Executor, type SharedState, type WorkerCommand } from './executor.ts';
@@ -58,7 +58,7 @@ export function serve(
           worker,
         } = message;
         const layout = new ParameterLayout(
-          planOperations(network, cacheBytes, predictsOnly),
+          planOperations(network, cacheBytes, predictsOnly, panelColumnsOf(kernels)),
           largestBatch,
           threads,
           [],

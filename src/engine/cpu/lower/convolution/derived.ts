@@ -1,6 +1,6 @@
 /** Matrices that are derived from a convolution's weights after each change. */
-import { panelColumns } from '../../../../kernels/gemm.ts';
 import type { Code } from '../../plan/code.ts';
+import { roundUp } from '../../plan/map-shape.ts';
 import type { Matrix } from '../../plan/maps.ts';
 import type { Region } from '../../plan/memory.ts';
 import type { Convolution } from '../../plan/operations.ts';
@@ -8,6 +8,7 @@ import type { Convolution } from '../../plan/operations.ts';
 /** The right matrix of products, in panels of columns (`kernels/gemm.ts`). */
 export interface PanelMatrix extends Matrix {
   readonly panelStride: number;
+  readonly panelColumns: number;
 }
 
 export interface ConvolutionWeights {
@@ -17,37 +18,56 @@ export interface ConvolutionWeights {
   readonly backward: PanelMatrix | undefined;
 }
 
-function planes({ scheme }: Convolution, rows: number, columns: number, region: Region): PanelMatrix {
-  const rowStride = Math.min(columns, panelColumns);
-  const panelStride = rows * rowStride;
+/** Columns of a matrix in panels of any size: memory does not depend on the kernels. */
+const paddedColumns = (columns: number): number => roundUp(columns, columns > 64 ? 64 : 16);
+
+/** Rows and panels of a matrix in panels of `panelColumns`, which divides 64. */
+function panels(rows: number, columns: number, panelColumns: number) {
+  const rowStride = Math.min(paddedColumns(columns), panelColumns);
+  return { rowStride, panelStride: rows * rowStride, panelColumns };
+}
+
+function planes(
+  { scheme }: Convolution,
+  rows: number,
+  columns: number,
+  panelColumns: number,
+  region: Region,
+): PanelMatrix {
   // Not a power of two, so that planes do not conflict in the cache.
-  const planeStride = Math.ceil(columns / panelColumns) * panelStride + 16;
-  return { place: region.allocate(scheme!.planes * planeStride), rowStride, panelStride, planeStride };
+  const planeStride = rows * paddedColumns(columns) + 16;
+  const place = region.allocate(scheme!.planes * planeStride);
+  return { place, ...panels(rows, columns, panelColumns), planeStride };
 }
 
 /** The transposed weights in panels, in the order in which a product reads them. */
-function transposedPanels(rows: number, columns: number, region: Region): PanelMatrix {
-  const rowStride = Math.min(columns, panelColumns);
-  const panelStride = rows * rowStride;
-  const place = region.allocate(Math.ceil(columns / panelColumns) * panelStride);
-  return { place, rowStride, panelStride, planeStride: 0 };
+function transposedPanels(rows: number, columns: number, panelColumns: number, region: Region): PanelMatrix {
+  const place = region.allocate(rows * paddedColumns(columns));
+  return { place, ...panels(rows, columns, panelColumns), planeStride: 0 };
 }
 
-export function forwardWeights(operation: Convolution, region: Region): PanelMatrix {
+export function forwardWeights(operation: Convolution, panelColumns: number, region: Region): PanelMatrix {
   const { matrix, input, full, forward } = operation;
-  if (forward === 'winograd') return planes(operation, input.stored, full.stored, region);
-  if (forward === 'pointwise') return transposedPanels(matrix.rowStride, full.stored, region);
+  if (forward === 'winograd') return planes(operation, input.stored, full.stored, panelColumns, region);
+  if (forward === 'pointwise') return transposedPanels(matrix.rowStride, full.stored, panelColumns, region);
   return {
     place: region.allocate(matrix.rowStride * full.stored),
     rowStride: full.stored,
-    panelStride: panelColumns,
+    panelStride: 0,
+    panelColumns: full.stored,
     planeStride: 0,
   };
 }
 
-export function backwardWeights(operation: Convolution, region: Region): PanelMatrix | undefined {
+export function backwardWeights(
+  operation: Convolution,
+  panelColumns: number,
+  region: Region,
+): PanelMatrix | undefined {
   const { input, full, backward } = operation;
-  return backward === 'winograd' ? planes(operation, full.stored, input.stored, region) : undefined;
+  return backward === 'winograd'
+    ? planes(operation, full.stored, input.stored, panelColumns, region)
+    : undefined;
 }
 
 /** Computes the derived matrices of filters `from` … `to` from the parameters. */
@@ -66,8 +86,8 @@ export function deriveConvolution(
     ...{ weights, filterStride: matrix.rowStride },
     ...{ first: from, filters: to - from, channels: input.stored },
   };
-  const planesOf = ({ place, rowStride, panelStride, planeStride }: PanelMatrix) => {
-    return { out: place.at, rowStride, panelStride, planeStride };
+  const planesOf = ({ place, ...strides }: PanelMatrix) => {
+    return { out: place.at, ...strides };
   };
   const transpose = (out: number, first: number, end: number): void =>
     code.call('transpose', {
@@ -80,9 +100,10 @@ export function deriveConvolution(
     });
   if (operation.forward === 'pointwise') {
     for (let first = from; first < to; ) {
+      const { panelColumns, panelStride } = forward;
       const panel = Math.floor(first / panelColumns);
       const end = Math.min(to, (panel + 1) * panelColumns);
-      transpose(forward.place.at + panel * forward.panelStride + (first % panelColumns), first, end);
+      transpose(forward.place.at + panel * panelStride + (first % panelColumns), first, end);
       first = end;
     }
   } else if (operation.forward !== 'winograd') {

@@ -4,7 +4,7 @@
  * patches are kept for it.
  */
 
-import { panelColumns } from '../../../../kernels/gemm.ts';
+import { wholeRows } from '../../../../kernels/gemm.ts';
 import type { Code } from '../../plan/code.ts';
 import type { Chunk, MapBuffer } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
@@ -128,6 +128,7 @@ export class Im2col implements ConvolutionAlgorithm {
       rightStride: derived.forward.rowStride,
       rightPlane: 0,
       rightPanel: derived.forward.panelStride,
+      panelColumns: derived.forward.panelColumns,
       planes,
       rows: size / planes,
       columns: full.stored,
@@ -185,7 +186,7 @@ export class Im2col implements ConvolutionAlgorithm {
           right: context.layout.parameters.at + matrix.offset,
           rightStride: matrix.rowStride,
           rightPlane: 0,
-          rightPanel: panelColumns,
+          ...wholeRows(matrix.rowStride),
           planes,
           rows: block.size / planes,
           columns: matrix.rowStride,

@@ -2,7 +2,7 @@
  * A 1×1 convolution of stride 1 without padding: a matrix product of the map, whose rows are its pixels, and the weights.
  * Nothing is copied. Gradients are products of the same matrices.
  */
-import { panelColumns } from '../../../../kernels/gemm.ts';
+import { wholeRows } from '../../../../kernels/gemm.ts';
 import { type Code, reluThreshold } from '../../plan/code.ts';
 import type { Chunk, MapBuffer } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
@@ -75,6 +75,7 @@ export class Pointwise implements ConvolutionAlgorithm {
       rightStride: derived.forward.rowStride,
       rightPlane: 0,
       rightPanel: derived.forward.panelStride,
+      panelColumns: derived.forward.panelColumns,
       planes,
       rows: pixels,
       columns: full.stored,
@@ -152,7 +153,7 @@ export class Pointwise implements ConvolutionAlgorithm {
       right: layout.parameters.at + matrix.offset,
       rightStride: matrix.rowStride,
       rightPlane: 0,
-      rightPanel: panelColumns,
+      ...wholeRows(input.stored),
       planes,
       rows: pixels,
       columns: input.stored,

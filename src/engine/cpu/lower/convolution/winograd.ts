@@ -59,17 +59,18 @@ export class Winograd implements ConvolutionAlgorithm {
     this.#inputTiles = tilesOf(operation.scheme!, input);
     const hasBackward = training && backward === 'winograd';
     const passes = hasBackward ? (['forward', 'backward'] as const) : (['forward'] as const);
+    // A product reads the rows of a register tile together: at a power of two they would conflict in the cache.
+    const [inputStride, outputStride] = [unevenStride(input.stored), unevenStride(full.stored)];
     const matrices = (tiles: number, allocate: (floats: number) => Place): [Product, Product] => {
-      // Whole rows are read in order, so they do not conflict in the cache; a gap between rows would only waste it.
       const planeStride = (rowStride: number): number => tiles * rowStride + 16;
-      const floats = planes * planeStride(Math.max(input.stored, full.stored));
+      const floats = planes * planeStride(Math.max(inputStride, outputStride));
       const [first, second] = [allocate(floats), allocate(floats)];
       const matrix = (place: Place, rowStride: number): Matrix => {
         return { place, rowStride, planeStride: planeStride(rowStride) };
       };
       return [
-        { from: matrix(first, input.stored), to: matrix(second, full.stored) },
-        { from: matrix(first, full.stored), to: matrix(second, input.stored) },
+        { from: matrix(first, inputStride), to: matrix(second, outputStride) },
+        { from: matrix(first, outputStride), to: matrix(second, inputStride) },
       ];
     };
     if (byTasks && !weightsStay(operation, layout.operations.cacheFloats)) {
@@ -86,7 +87,7 @@ export class Winograd implements ConvolutionAlgorithm {
       context.working(floats, ...passes),
     );
     if (hasBackward && !context.inference) {
-      const rowStride = unevenStride(input.stored);
+      const rowStride = inputStride;
       const planeStride = full.stored * rowStride + 16;
       const place = context.working(planes * planeStride, 'backward');
       this.#weightPlanes = { place, rowStride, planeStride };
@@ -364,6 +365,7 @@ function multiply(
     ...operand('left', left, first),
     ...operand('right', right, first),
     rightPanel: right.panelStride,
+    panelColumns: right.panelColumns,
     ...size,
     accumulate: 0,
   });
