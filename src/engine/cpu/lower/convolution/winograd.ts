@@ -59,8 +59,7 @@ export class Winograd implements ConvolutionAlgorithm {
     this.#inputTiles = tilesOf(operation.scheme!, input);
     const hasBackward = training && backward === 'winograd';
     const passes = hasBackward ? (['forward', 'backward'] as const) : (['forward'] as const);
-    // A product reads the rows of a register tile together: at a power of two they would conflict in the cache.
-    const [inputStride, outputStride] = [unevenStride(input.stored), unevenStride(full.stored)];
+    const [inputStride, outputStride] = [tileStride(input.stored), tileStride(full.stored)];
     const matrices = (tiles: number, allocate: (floats: number) => Place): [Product, Product] => {
       const planeStride = (rowStride: number): number => tiles * rowStride + 16;
       const floats = planes * planeStride(Math.max(inputStride, outputStride));
@@ -87,7 +86,7 @@ export class Winograd implements ConvolutionAlgorithm {
       context.working(floats, ...passes),
     );
     if (hasBackward && !context.inference) {
-      const rowStride = inputStride;
+      const rowStride = unevenStride(input.stored);
       const planeStride = full.stored * rowStride + 16;
       const place = context.working(planes * planeStride, 'backward');
       this.#weightPlanes = { place, rowStride, planeStride };
@@ -339,6 +338,12 @@ export class Winograd implements ConvolutionAlgorithm {
 /** The single rows of a piece. */
 const rowsOf = ({ image, row, rows, before }: Piece, columns: number): Piece[] =>
   Array.from({ length: rows }, (_, i) => ({ image, row: row + i, rows: 1, before: before + i * columns }));
+
+/**
+ * Floats from tile to tile. A product reads the rows of a register tile together: of many channels, a power of two, they
+ * conflict in the first-level cache; of fewer, they do not, and a gap would only waste the second-level cache.
+ */
+const tileStride = (channels: number): number => (channels % 256 === 0 ? channels + 16 : channels);
 
 /** Arguments of a product for the matrix `name`, from plane `first` on. */
 const operand = <Name extends 'out' | 'left' | 'right'>(
