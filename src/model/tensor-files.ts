@@ -72,6 +72,8 @@ export interface PlacedTensor {
   readonly begin: number;
   /** Sizes and strides, if the values are not in order. */
   readonly strided?: Strided;
+  /** Is told of all bytes before they are used. @throws DataError if a checksum is wrong. */
+  readonly check?: { follow(bytes: Uint8Array, position: number): Promise<void> };
 }
 
 /** Reads tensors of a safetensors file. */
@@ -93,7 +95,7 @@ export function tensorsAt(
 ): WeightSource {
   let buffer = new Uint8Array(0);
   const readRun = async (place: PlacedTensor, from: number, into: Float32Array): Promise<void> => {
-    const { dtype, begin } = place;
+    const { dtype, begin, check } = place;
     const size = bytesPerValue[dtype];
     for (let at = 0; at < into.length; at += partValues) {
       const values = into.subarray(at, at + partValues);
@@ -101,8 +103,10 @@ export function tensorsAt(
       const isCopy = sameInFile(dtype);
       if (!isCopy && buffer.length < length) buffer = new Uint8Array(length);
       const bytes = isCopy ? bytesOf(values) : buffer.subarray(0, length);
-      if ((await file.read(bytes, begin + (from + at) * size)) < bytes.length)
+      const position = begin + (from + at) * size;
+      if ((await file.read(bytes, position)) < bytes.length)
         throw new DataError('it was cut short while it was read');
+      await check?.follow(bytes, position);
       if (!isCopy) readValues(bytes, dtype, values);
     }
   };

@@ -91,14 +91,14 @@ interface Contents {
   readonly format: FileFormat;
   readonly shapes: ReadonlyMap<string, Shape>;
   readonly info?: ModelInfo | undefined;
-  /** Checks the tensors `names` as far as the format has checksums, and finds their places. */
+  /** Finds the places of the tensors `names`; checks a checksum that covers the whole file. */
   readonly locate: (names: Iterable<string>) => Promise<ReadonlyMap<string, PlacedTensor>>;
 }
 
 /**
  * Opens a safetensors file, a checkpoint, or a file of PyTorch's `torch.save`; its content decides which. Values are
- * read only if names and shapes fit the network; those that have a checksum are then read once to check them. Close the
- * file after use, or declare it with `await using`.
+ * read only if names and shapes fit the network. Checksums are checked before values are used, but those of zip archives
+ * as a tensor is read: a wrong one shows with its last values. Close the file after use, or declare it with `await using`.
  * @throws DataError if the file cannot be read or does not fit; so does reading its values.
  */
 export function openWeights(
@@ -191,7 +191,7 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
     return {
       format: form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)',
       shapes,
-      locate: (names) => locate(names, signal),
+      locate,
     };
   }
   if (key !== undefined)

@@ -14,17 +14,17 @@ import {
   type StorageRecord,
   torchTypes,
 } from './values.ts';
-import { beginOf, checkSum, damaged, readBytes, readEntry, readZip } from './zip.ts';
+import { beginOf, damaged, EntryCheck, readBytes, readEntry, readZip } from './zip.ts';
 
 export interface Container {
   readonly root: PickleValue;
   /** Where a storage begins in the file. @throws DataError if it is not there, or has another size. */
   readonly beginOf: (storage: StorageRecord) => Promise<number>;
-  /** Reads storages to check them; absent if the container has no checksums. @throws DataError if one is damaged. */
-  readonly check?: (storages: Iterable<StorageRecord>, signal?: AbortSignal) => Promise<void>;
+  /** The check of a storage; absent if the container has no checksums. @throws DataError if the storage is not there. */
+  readonly checkOf?: (storage: StorageRecord) => Promise<EntryCheck>;
 }
 
-const bytesOf = ({ count, type }: StorageRecord): number => count * torchTypes[type];
+export const bytesOf = ({ count, type }: StorageRecord): number => count * torchTypes[type];
 
 /** Opens an archive: `ROOT/data.pkl`, and `ROOT/data/KEY` for each storage. */
 export async function openArchive(file: PartReader): Promise<Container> {
@@ -62,12 +62,16 @@ export async function openArchive(file: PartReader): Promise<Container> {
       throw invalid(`storage ${shown} has ${entry.size} bytes, and should have ${bytesOf(storage)}`);
     return entry;
   };
+  // Tensors may share a storage.
+  const checks = new Map<string, EntryCheck>();
   return {
     root: value,
     beginOf: (storage) => beginOf(file, entryOf(storage)),
-    check: async (storages, signal) => {
-      const checked = new Map([...storages].map((storage) => [storage.key, entryOf(storage)]));
-      for (const entry of checked.values()) await checkSum(file, entry, await beginOf(file, entry), signal);
+    checkOf: async (storage) => {
+      const entry = entryOf(storage);
+      const check = checks.get(entry.name) ?? new EntryCheck(file, entry, await beginOf(file, entry));
+      checks.set(entry.name, check);
+      return check;
     },
   };
 }

@@ -5,12 +5,13 @@
 import { DataError } from '../../errors.ts';
 import type { PartReader } from '../../files/parts.ts';
 import type { Shape } from '../layer.ts';
+import { sizeOf } from '../network.ts';
 import type { Dtype } from '../safetensors.ts';
-import { type Container, openArchive, openLegacy } from './containers.ts';
+import { bytesOf, type Container, openArchive, openLegacy } from './containers.ts';
 import { stateDictIn } from './state-dict.ts';
 import { extentOf, isContiguous, overlap, type Strided } from './strided.ts';
 import { invalid, type TensorRecord, type TorchType, torchTypes } from './values.ts';
-import { startsLikeZip } from './zip.ts';
+import { type EntryCheck, startsLikeZip } from './zip.ts';
 
 export type PthForm = 'archive' | 'legacy';
 
@@ -40,13 +41,15 @@ export interface PthTensor {
   /** In bytes, from the beginning of the file. */
   readonly begin: number;
   readonly strided?: Strided;
+  /** Absent if the file has no checksums. */
+  readonly check?: EntryCheck;
 }
 
 export interface PthFile {
   /** All tensors of the state dict, in its order. */
   readonly shapes: ReadonlyMap<string, Shape>;
-  /** Finds the tensors `names` and checks their storages' checksums. @throws DataError */
-  readonly locate: (names: Iterable<string>, signal?: AbortSignal) => Promise<ReadonlyMap<string, PthTensor>>;
+  /** Finds the tensors `names`. @throws DataError */
+  readonly locate: (names: Iterable<string>) => Promise<ReadonlyMap<string, PthTensor>>;
 }
 
 /** Opens a file of `torch.save`; `key` chooses a state dict inside a checkpoint. @throws DataError */
@@ -56,11 +59,9 @@ export async function openPth(file: PartReader, form: PthForm, key?: string): Pr
   for (const [name, tensor] of tensors) checkPlace(name, tensor, container);
   return {
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
-    locate: async (names, signal) => {
-      const wanted = [...names].map((name) => [name, tensors.get(name)!] as const);
+    locate: async (names) => {
       const located = new Map<string, PthTensor>();
-      for (const [name, tensor] of wanted) located.set(name, await placeOf(name, tensor, container));
-      await container.check?.(new Set(wanted.map(([, { storage }]) => storage)), signal);
+      for (const name of names) located.set(name, await placeOf(name, tensors.get(name)!, container));
       return located;
     },
   };
@@ -70,7 +71,7 @@ export async function openPth(file: PartReader, form: PthForm, key?: string): Pr
 function checkPlace(
   name: string,
   { storage, type, offset, shape, strides }: TensorRecord,
-  { check }: Container,
+  { checkOf }: Container,
 ): void {
   const shown = JSON.stringify(name.slice(0, 200));
   const count = Math.floor((storage.viewCount * torchTypes[storage.type]) / torchTypes[type]);
@@ -80,7 +81,7 @@ function checkPlace(
   }
   const found = overlap({ shape, strides });
   // Without a checksum, a damaged stride shows only by values that coincide.
-  if (found === 'overlapping' || (found === 'repeated' && !check)) {
+  if (found === 'overlapping' || (found === 'repeated' && !checkOf)) {
     throw new DataError(
       `the values of tensor ${shown} overlap: its shape is [${shape.join(', ')}], its strides [${strides.join(', ')}]; ` +
         'the file is damaged, or save tensor.contiguous()',
@@ -110,5 +111,14 @@ async function placeOf(
     (await container.beginOf(storage)) +
     storage.viewOffset * torchTypes[storage.type] +
     offset * torchTypes[type];
-  return { dtype, begin, ...(!isContiguous({ shape, strides }) && { strided: { shape, strides } }) };
+  const check = await container.checkOf?.(storage);
+  // Values that are all of their storage, in order, are checked as they are read.
+  const isWhole = isContiguous({ shape, strides }) && sizeOf(shape) * torchTypes[type] === bytesOf(storage);
+  if (!isWhole) await check?.whole();
+  return {
+    dtype,
+    begin,
+    ...(!isContiguous({ shape, strides }) && { strided: { shape, strides } }),
+    ...(check && { check }),
+  };
 }

@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { dictOf, inMemory, opcodes, tensorOf } from '../../../test/pth-vectors.ts';
 import { DataError } from '../../errors.ts';
+import { tensorsAt } from '../tensor-files.ts';
 import { openPth } from './open.ts';
 import { readZip } from './zip.ts';
 
@@ -74,14 +75,55 @@ const good: readonly Entry[] = [
   { name: 'x/data.pkl', bytes: pickle },
   { name: 'x/data/0', bytes: values },
 ];
-const located = async (bytes: Uint8Array): Promise<unknown> =>
-  (await openPth(inMemory(bytes), 'archive')).locate(['a']);
+/** The values of tensor `a`, read in parts of some lengths. */
+async function read(bytes: Uint8Array, parts: readonly number[] = [2]): Promise<readonly number[]> {
+  const file = inMemory(bytes);
+  const { shapes, locate } = await openPth(file, 'archive');
+  const source = tensorsAt(file, await locate(['a']), shapes);
+  const found: number[] = [];
+  for (const length of parts) {
+    const part = new Float32Array(length);
+    await source.read('a', found.length, part);
+    found.push(...part);
+  }
+  return found;
+}
 
 describe('zip archives', () => {
-  test('give the place of a tensor', async () => {
-    const bytes = zipOf(good);
-    const begin = bytes.indexOf(Buffer.from(values));
-    expect(await located(bytes)).toEqual(new Map([['a', { dtype: 'F32', begin }]]));
+  test('give the values of a tensor', async () => {
+    expect(await read(zipOf(good))).toEqual([1, 2]);
+  });
+
+  describe('whose values are damaged', () => {
+    const damaged = zipOf([good[0]!, { ...good[1]!, said: { crc: 1 } }]);
+    const complaint = 'the checksum of entry "x/data/0" is wrong';
+
+    test('are refused with the last value, if it is read in order', async () => {
+      await expect(read(damaged, [1])).resolves.toEqual([1]);
+      await expect(read(damaged, [1, 1])).rejects.toThrow(complaint);
+    });
+
+    test('are refused at once otherwise', async () => {
+      const file = inMemory(damaged);
+      const { shapes, locate } = await openPth(file, 'archive');
+      const source = tensorsAt(file, await locate(['a']), shapes);
+      await expect(source.read('a', 1, new Float32Array(1))).rejects.toThrow(complaint);
+      await expect(source.read('a', 1, new Float32Array(1))).rejects.toThrow(complaint);
+    });
+
+    test('are refused before a part of a storage is read', async () => {
+      const part = Uint8Array.from([
+        ...opcodes.proto,
+        ...dictOf({ a: tensorOf({ count: 2, shape: [1], strides: [1] }) }),
+        ...opcodes.stop,
+      ]);
+      const bytes = zipOf([
+        { name: 'x/data.pkl', bytes: part },
+        { ...good[1]!, said: { crc: 1 } },
+      ]);
+      const { locate } = await openPth(inMemory(bytes), 'archive');
+      await expect(locate(['a'])).rejects.toThrow(complaint);
+    });
   });
 
   test.each<[string, Buffer, string]>([
@@ -158,7 +200,7 @@ describe('zip archives', () => {
     ['code', zipOf([...good, { name: 'x/code/a.py', bytes: values }]), 'TorchScript'],
     ['an unknown byte order', zipOf([...good, { name: 'x/byteorder', bytes: bytesOf('big') }]), 'big-endian'],
   ])('with %s are refused', async (_name, bytes, message) => {
-    const error: unknown = await located(bytes).catch((reason: unknown) => reason);
+    const error: unknown = await read(bytes).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(DataError);
     expect((error as DataError).message).toContain(message);
   });

@@ -220,17 +220,50 @@ export async function readEntry(file: PartReader, entry: ZipEntry, most: number)
   return bytes;
 }
 
-/** Checks an entry's checksum; `begin` is from `beginOf`. @throws DataError if it is wrong. */
-export async function checkSum(
-  file: PartReader,
-  { name, size, crc }: ZipEntry,
-  begin: number,
-  signal?: AbortSignal,
-): Promise<void> {
+/**
+ * Checks an entry's checksum as its bytes are read in order, so that they are read once. If they are read otherwise, the
+ * whole entry is read for it first.
+ */
+export class EntryCheck {
+  readonly #file: PartReader;
+  readonly #entry: ZipEntry;
+  readonly #begin: number;
+  /** Bytes from the beginning whose sum is known. */
+  #next = 0;
+  #sum = 0;
+  #isDone = false;
+
+  /** `begin` is from `beginOf`. */
+  constructor(file: PartReader, entry: ZipEntry, begin: number) {
+    this.#file = file;
+    this.#entry = entry;
+    this.#begin = begin;
+  }
+
+  /** Is told of bytes of the file before they are used. @throws DataError if the checksum is wrong. */
+  async follow(bytes: Uint8Array, position: number): Promise<void> {
+    if (this.#isDone) return;
+    const { name, size, crc } = this.#entry;
+    if (position !== this.#begin + this.#next) return this.whole();
+    this.#sum = crc32(bytes, this.#sum);
+    this.#next += bytes.length;
+    if (this.#next < size) return;
+    if (this.#sum !== crc) throw wrongSum(name);
+    this.#isDone = true;
+  }
+
+  /** Checks all bytes at once. @throws DataError if the checksum is wrong. */
+  async whole(): Promise<void> {
+    if (this.#isDone) return;
+    await checkSum(this.#file, this.#entry, this.#begin);
+    this.#isDone = true;
+  }
+}
+
+async function checkSum(file: PartReader, { name, size, crc }: ZipEntry, begin: number): Promise<void> {
   const part = new Uint8Array(Math.min(size, partBytes));
   let sum = 0;
   for (let at = 0; at < size; at += part.length) {
-    signal?.throwIfAborted();
     const bytes = part.subarray(0, Math.min(part.length, size - at));
     if ((await file.read(bytes, begin + at)) < bytes.length)
       throw damaged('it was cut short while it was read');
