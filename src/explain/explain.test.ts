@@ -117,6 +117,9 @@ describe('the gradient with respect to images', () => {
   test('is refused in words where it does not exist', async () => {
     const refused = (of: unknown, options?: object) => model.inputGradient(images, of as GradientOf, options);
     await expect(refused({})).rejects.toThrow('pass { classes } or { labels }');
+    await expect(refused({ classes: [1, 1], labels: [1, 1] })).rejects.toThrow(
+      'classes and labels exclude each other',
+    );
     await expect(refused({ classes: [1] })).rejects.toThrow('1 classes are not one for each of 2 images');
     await expect(refused({ labels: [1, 3] })).rejects.toThrow('class 3 is not a whole number from 0 to 2');
     await expect(refused({ features: new Map([['pool1', slopes(3)]]) })).rejects.toThrow(

@@ -128,6 +128,12 @@ async function givenGradients(
   const where = 'inputGradient';
   const last = network.layers.length - 1;
   const [classes = 0] = network.output;
+  const chosen = ['classes', 'labels', 'features'].filter((name) => isObject(of) && name in of);
+  if (chosen.length > 1) {
+    throw new UsageError(
+      `${where}: ${chosen.join(' and ')} exclude each other; the gradient is that of one function, so leave one out`,
+    );
+  }
   if (isObject(of) && 'classes' in of) {
     const gradient = new Float32Array(count * classes);
     checkLabels(where, 'classes', of.classes, count, classes);

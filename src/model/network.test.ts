@@ -57,7 +57,7 @@ describe('buildNetwork', () => {
   test('rejects equal names, an input of two sides, and sides below 1', () => {
     const twice = build(flatten(), linear({ out: 2, name: 'fc' }), linear({ out: 2, name: 'fc' }));
     expect(twice).toThrow(UsageError);
-    expect(twice).toThrow(/layers 2 and 3 both have a parameter fc.weight/);
+    expect(twice).toThrow(/layers 2 and 3 are both called fc/);
     expect(() => buildNetwork(sequential([flatten()]), [3, 32])).toThrow(
       /neither \[channels, height, width\]/,
     );

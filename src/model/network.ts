@@ -107,16 +107,13 @@ export function buildNetwork(model: Sequential, given: Shape): Network {
       tensors.map((tensor) => ({ ...tensor, name: `${name}.${tensor.name}` }));
     const parameters = full(initialized(spec, kind.parameters(spec, shape), initialization));
     const buffers = full(kind.buffers?.(spec, shape) ?? []);
-    for (const parameter of [...parameters, ...buffers]) {
-      const owner = owners.get(parameter.name);
-      if (owner !== undefined) {
-        throw new UsageError(
-          `${model.name}: layers ${owner} and ${position} both have a parameter ${parameter.name}; ` +
-            'give them different names',
-        );
-      }
-      owners.set(parameter.name, position);
+    const owner = owners.get(name);
+    if (owner !== undefined) {
+      throw new UsageError(
+        `${model.name}: layers ${owner} and ${position} are both called ${name}; give them different names`,
+      );
     }
+    owners.set(name, position);
     const multiplyAdds = kind.multiplyAdds(spec, shape);
     layers.push({ spec, name, input: shape, output, parameters, buffers, multiplyAdds });
     shape = output;
