@@ -118,12 +118,13 @@ test('the lecture‘s chain is one pass with byte/255', () => {
     output: [3, 32, 32],
     scale: Array(3).fill(Math.fround(1 / 255)),
     offset: [0, 0, 0],
-    geometry: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+    links: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+    shiftScale: [0, 0, 0],
     cutout: 0,
   });
   // Padded, mirrored, cropped at the top left: x = 0 shows the padding right of the source.
-  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true, hole: undefined });
-  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false, hole: undefined });
+  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true });
+  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false });
 });
 
 test('chains that need more than one pass do not fuse', () => {
