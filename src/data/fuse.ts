@@ -185,6 +185,32 @@ export function place(fused: Omit<FusedTransform, 'scale' | 'offset'>, random: R
   return { top, left, flip: step < 0, hole, shift };
 }
 
+/** Numbers of a placement in a list of them. */
+export const placementNumbers = 10;
+
+/** Writes placement `i` of a list. */
+export function writePlacement(
+  list: Float64Array,
+  i: number,
+  { top, left, flip, hole, shift }: Placement,
+): void {
+  const [rows, columns] = [hole?.rows ?? [0, 0], hole?.columns ?? [0, 0]];
+  list.set([top, left, flip ? 1 : 0, ...rows, ...columns, ...(shift ?? [])], i * placementNumbers);
+}
+
+/** Reads placement `i` of a list that `writePlacement` wrote for the same transform. */
+export function readPlacement(list: Float64Array, i: number, { links, cutout }: FusedTransform): Placement {
+  const numbers = list.subarray(i * placementNumbers, (i + 1) * placementNumbers);
+  const [top = 0, left = 0, flip = 0, from = 0, to = 0, first = 0, last = 0] = numbers;
+  return {
+    top,
+    left,
+    flip: flip === 1,
+    hole: cutout > 0 ? { rows: [from, to], columns: [first, last] } : undefined,
+    shift: links.some(({ kind }) => kind === 'colorShift') ? Array.from(numbers.subarray(7)) : undefined,
+  };
+}
+
 /** The value of a byte. The product is rounded to float32 here, the sum when it is stored. */
 export const fusedValue = (byte: number, scale: number, offset: number): number =>
   Math.fround(byte * scale) + offset;

@@ -2,7 +2,8 @@
  * Data sets of images that have different sizes or exceed memory: bytes in a cache file, which are read image by image,
  * also by workers. Plain data, so that it can be sent to a worker.
  */
-import type { Dataset, ImageShape } from './dataset.ts';
+import { isObject } from '../options.ts';
+import { checkDataset, type Dataset, type ImageShape } from './dataset.ts';
 
 /** Where the images of a stored data set are. Arrays have one entry per image, in the order of the labels. */
 export interface StoredImages {
@@ -21,7 +22,16 @@ export interface StoredDataset extends Omit<Dataset, 'shape' | 'pixels'> {
   readonly images: StoredImages;
 }
 
-export const isStored = (dataset: Dataset | StoredDataset): dataset is StoredDataset => 'images' in dataset;
+/** A split whose images are in memory or in a file. */
+export type AnyDataset = Dataset | StoredDataset;
+
+export const isStored = (dataset: AnyDataset): dataset is StoredDataset => 'images' in dataset;
+
+/** @throws UsageError if `dataset` is not a data set, for example both splits of one. */
+export function checkAnyDataset(where: string, dataset: unknown): asserts dataset is AnyDataset {
+  if (isObject(dataset) && isObject(dataset.images) && dataset.labels instanceof Uint16Array) return;
+  checkDataset(where, dataset);
+}
 
 /** The shape of one stored image. */
 export const storedShape = ({ sizes }: StoredImages, index: number): ImageShape => [

@@ -177,7 +177,8 @@ test('a data set is resized by a loader', async () => {
     expect(batch.shape).toEqual([2, 1, 2, 2]);
     for (const i of [0, 1]) {
       const own = imageFromBytes(pixels.subarray(16 * i, 16 * i + 16), [1, 4, 4]);
-      expect(batch.images.slice(4 * i, 4 * i + 4)).toEqual(applyTransform(transform, own, never).values);
+      const { values } = applyTransform(transform, own, never);
+      for (const [at, value] of values.entries()) expect(batch.images[4 * i + at]).toBeCloseTo(value, 7);
     }
   }
 });

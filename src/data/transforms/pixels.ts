@@ -56,7 +56,7 @@ export function checkNumber(
   name: string,
   value: unknown,
   least: number,
-  most = Infinity,
+  most: number = Infinity,
 ): void {
   if (typeof value === 'number' && Number.isFinite(value) && value >= least && value <= most) return;
   const rule = most === Infinity ? `a number ≥ ${least}` : `a number from ${least} to ${most}`;
@@ -69,7 +69,7 @@ export function checkRange(
   name: string,
   range: unknown,
   least: number,
-  most = Infinity,
+  most: number = Infinity,
 ): void {
   if (!Array.isArray(range) || range.length !== 2) {
     throw new UsageError(`${where}: ${name} is ${shown(range)}, not a list [least, most] of two numbers`);
