@@ -56,6 +56,8 @@ class HostSession implements Session {
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
   #closed = false;
+  /** Settles when the running pass has ended. */
+  #running: Promise<unknown> = Promise.resolve();
   /** Whether all tensors were written to the end. */
   #isComplete = true;
 
@@ -334,7 +336,9 @@ class HostSession implements Session {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#driver.abort(true);
     await this.#loader.close();
+    await this.#running;
     await this.#driver.close();
   }
 
@@ -427,7 +431,9 @@ class HostSession implements Session {
     this.#driver.abort(signal?.aborted === true);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      return await body();
+      const running = body();
+      this.#running = running.catch(() => undefined);
+      return await running;
     } finally {
       signal?.removeEventListener('abort', abort);
       this.#driver.abort(false);

@@ -55,7 +55,7 @@ export class LoadingPool {
   async open(pass: PoolPass): Promise<LoadedBatches> {
     const threads = await this.#started();
     const { batches, asBytes, imageSize, ...common } = pass;
-    const most = Math.max(...batches.map(({ length }) => length), 0);
+    const most = batches.reduce((largest, { length }) => Math.max(largest, length), 0);
     const slots = this.#slots(most, imageSize, asBytes, batches.length);
     const control = new Int32Array(new SharedArrayBuffer(4 * (1 + slots.length)));
     this.#pass = new PassInPool(threads, batches, { ...common, slots, control }, () => this.#broken());
