@@ -132,7 +132,9 @@ function blend(from: number, to: number, factor: number): number {
 function blendedWith(from: number, { shape, values }: Bytes, factor: number): Bytes {
   const narrow = Math.fround(factor);
   const table = Uint8Array.from({ length: 256 }, (_, to) => blend(from, to, narrow));
-  return { shape, values: values.map((byte) => table[byte]!) };
+  const out = new Uint8Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = table[values[i]!]!;
+  return { shape, values: out };
 }
 
 const adjust: Readonly<Record<Adjustment, (image: Bytes, factor: number) => Bytes>> = {
@@ -140,7 +142,7 @@ const adjust: Readonly<Record<Adjustment, (image: Bytes, factor: number) => Byte
   contrast: (image, factor) => {
     const gray = lumaPlane(image);
     let sum = 0;
-    for (const value of gray) sum += value;
+    for (let i = 0; i < gray.length; i++) sum += gray[i]!;
     return blendedWith(Math.trunc(sum / gray.length + 0.5), image, factor);
   },
   saturation: ({ shape, values }, factor) => {
@@ -162,10 +164,14 @@ function hueTurned({ shape, values }: Bytes, turn: number): Bytes {
   const plane = shape[1] * shape[2];
   const out = new Uint8Array(values.length);
   for (let i = 0; i < plane; i++) {
-    const [r, g, b] = [values[i]!, values[plane + i]!, values[2 * plane + i]!];
+    const r = values[i]!;
+    const g = values[plane + i]!;
+    const b = values[2 * plane + i]!;
     const value = Math.max(r, g, b);
     const saturation = saturationOf(value, Math.min(r, g, b));
-    let [red, green, blue] = [value, value, value];
+    let red = value;
+    let green = value;
+    let blue = value;
     if (saturation > 0) {
       const hue = (hueOf(r, g, b) + turn) & 255;
       // As in Pillow: 0–6, where 6 is red again.
@@ -173,27 +179,17 @@ function hueTurned({ shape, values }: Bytes, turn: number): Bytes {
       const rest = Math.fround((hue * 6) / 255 - sector);
       const share = Math.fround(saturation / 255);
       const low = roundAway(value * (1 - share));
-      const falling = roundAway(value * (1 - Math.fround(share * rest)));
-      const rising = roundAway(value * (1 - share * (1 - rest)));
-      switch (sector % 6) {
-        case 0:
-          [green, blue] = [rising, low];
-          break;
-        case 1:
-          [red, blue] = [falling, low];
-          break;
-        case 2:
-          [red, blue] = [low, rising];
-          break;
-        case 3:
-          [red, green] = [low, falling];
-          break;
-        case 4:
-          [red, green] = [rising, low];
-          break;
-        default:
-          [green, blue] = [low, falling];
-      }
+      // Falls in odd sectors, rises in even ones.
+      const middle =
+        sector % 2 === 1
+          ? roundAway(value * (1 - Math.fround(share * rest)))
+          : roundAway(value * (1 - share * (1 - rest)));
+      const third = (sector >> 1) % 3;
+      const isOdd = sector % 2 === 1;
+      // Sectors 0 and 1 have no blue, 2 and 3 no red, 4 and 5 no green.
+      red = third === 1 ? low : third === 2 ? (isOdd ? value : middle) : isOdd ? middle : value;
+      green = third === 2 ? low : third === 0 ? (isOdd ? value : middle) : isOdd ? middle : value;
+      blue = third === 0 ? low : third === 1 ? (isOdd ? value : middle) : isOdd ? middle : value;
     }
     out[i] = red;
     out[plane + i] = green;

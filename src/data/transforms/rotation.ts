@@ -68,7 +68,8 @@ function nearest({ shape, values }: Bytes, [a, b, c, d, e, f]: Affine, into: Byt
   const [stepX, stepY, rowStepX, rowStepY] = [fixed(a), fixed(d), fixed(b), fixed(e)];
   for (let y = 0, at = 0; y < height; y++, rowX += rowStepX, rowY += rowStepY) {
     for (let x = 0, xx = rowX, yy = rowY; x < width; x++, at++, xx += stepX, yy += stepY) {
-      const [fromX, fromY] = [xx >> 16, yy >> 16];
+      const fromX = xx >> 16;
+      const fromY = yy >> 16;
       if (fromX < 0 || fromX >= width || fromY < 0 || fromY >= height) continue;
       const from = fromY * width + fromX;
       for (let c0 = 0; c0 < channels; c0++) into.values[c0 * plane + at] = values[c0 * plane + from]!;
@@ -79,25 +80,27 @@ function nearest({ shape, values }: Bytes, [a, b, c, d, e, f]: Affine, into: Byt
 function bilinear({ shape, values }: Bytes, [a, b, c, d, e, f]: Affine, into: Bytes): void {
   const [channels, height, width] = shape;
   const plane = height * width;
-  const inside = (value: number, side: number): number => Math.min(Math.max(value, 0), side - 1);
   for (let y = 0, at = 0; y < height; y++) {
     for (let x = 0; x < width; x++, at++) {
       const fromX = a * (x + 0.5) + b * (y + 0.5) + c;
       const fromY = d * (x + 0.5) + e * (y + 0.5) + f;
       if (fromX < 0 || fromX >= width || fromY < 0 || fromY >= height) continue;
-      const [left, top] = [Math.floor(fromX - 0.5), Math.floor(fromY - 0.5)];
-      const [shareX, shareY] = [fromX - 0.5 - left, fromY - 0.5 - top];
-      const [x0, x1] = [inside(left, width), inside(left + 1, width)];
-      const upper = inside(top, height) * width;
+      const left = Math.floor(fromX - 0.5);
+      const top = Math.floor(fromY - 0.5);
+      const shareX = fromX - 0.5 - left;
+      const shareY = fromY - 0.5 - top;
+      const x0 = Math.max(left, 0);
+      const x1 = Math.min(left + 1, width - 1);
+      const upper = Math.max(top, 0) * width;
       // Pillow takes the upper row twice at the lower edge.
       const lower = top + 1 < height ? (top + 1) * width : upper;
       for (let from = 0, to = at; from < channels * plane; from += plane, to += plane) {
-        const [v0, v1] = [values[from + upper + x0]!, values[from + upper + x1]!];
-        const [w0, w1] = [values[from + lower + x0]!, values[from + lower + x1]!];
-        const above = v0 + (v1 - v0) * shareX;
-        const below = w0 + (w1 - w0) * shareX;
-        into.values[to] = above + (below - above) * shareY;
+        const above = mixed(values[from + upper + x0]!, values[from + upper + x1]!, shareX);
+        const below = mixed(values[from + lower + x0]!, values[from + lower + x1]!, shareX);
+        into.values[to] = mixed(above, below, shareY);
       }
     }
   }
 }
+
+const mixed = (a: number, b: number, share: number): number => a + (b - a) * share;

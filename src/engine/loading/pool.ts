@@ -71,7 +71,10 @@ export class LoadingPool {
 
   #started(): Promise<readonly Thread[]> {
     if (this.#closed) throw new VggError('this session is closed; open a new one');
-    this.#threads ??= startAll(this.#count);
+    this.#threads ??= startAll(this.#count).catch((error: unknown) => {
+      this.#threads = undefined;
+      throw error;
+    });
     return this.#threads;
   }
 
