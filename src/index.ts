@@ -11,6 +11,7 @@ export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
 export { trainValidationSplit } from './data/split.ts';
 export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
+export type { AnyDataset, StoredDataset, StoredImages } from './data/stored.ts';
 export {
   centerCrop,
   compose,

@@ -37,7 +37,9 @@ export function checkAnyDataset(where: string, dataset: unknown): asserts datase
   if (!isObject(dataset) || !('images' in dataset)) return checkDataset(where, dataset);
   const { images, labels } = dataset as Partial<StoredDataset>;
   if (typeof images?.file === 'string' && images.starts?.length === labels?.length) return;
-  throw new UsageError(`${where}: the images of the data set are not those of imageFolder; call imageFolder(path)`);
+  throw new UsageError(
+    `${where}: the images of the data set are not those of imageFolder; call imageFolder(path)`,
+  );
 }
 
 /** The shape of one stored image. */

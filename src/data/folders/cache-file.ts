@@ -126,7 +126,8 @@ async function indexOf(file: PartReader): Promise<CacheIndex> {
   }
   const [start, length] = [tail.readDoubleLE(0), tail.readDoubleLE(8)];
   const fits = start >= pixelStart && length >= 8 && start + length === file.size - tailBytes;
-  if (!Number.isSafeInteger(start) || !fits || length > mostIndexBytes) throw damaged('its index has no place');
+  if (!Number.isSafeInteger(start) || !fits || length > mostIndexBytes)
+    throw damaged('its index has no place');
   const bytes = await read(start, length);
   if (!digest(bytes).equals(tail.subarray(16, 48))) throw damaged('its index has another checksum');
   const jsonLength = bytes.readUInt32LE(0);
@@ -156,7 +157,8 @@ async function indexOf(file: PartReader): Promise<CacheIndex> {
       ...(reason !== undefined && { problem: reason }),
     };
   });
-  if (at !== start) throw damaged(`it has ${start - pixelStart} bytes of images instead of ${at - pixelStart}`);
+  if (at !== start)
+    throw damaged(`it has ${start - pixelStart} bytes of images instead of ${at - pixelStart}`);
   return { side, root, images };
 }
 

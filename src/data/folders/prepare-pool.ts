@@ -65,6 +65,8 @@ function startMember(program: URL, side: number): Member {
     else request?.reject(answer.isOurs ? new VggError(answer.message) : new Error(answer.message));
   });
   worker.on('error', fail);
-  worker.on('exit', (code) => fail(new VggError(`a worker that prepares images ended with code ${code}; try again`)));
+  worker.on('exit', (code) =>
+    fail(new VggError(`a worker that prepares images ended with code ${code}; try again`)),
+  );
   return { worker, waiting };
 }

@@ -75,9 +75,16 @@ type Kept = ReadonlyMap<string, { readonly image: CachedImage; readonly start: n
 export async function prepareImages(wanted: Wanted, options: PrepareOptions = {}): Promise<PreparedFile> {
   const { cache = join(cacheDirectory(), 'images'), onNotice = () => {}, signal } = options;
   const { root, paths, side } = wanted;
-  const name = createHash('sha256').update(JSON.stringify([wanted.key, root, side])).digest('hex').slice(0, 24);
+  const name = createHash('sha256')
+    .update(JSON.stringify([wanted.key, root, side]))
+    .digest('hex')
+    .slice(0, 24);
   const folder = join(cache, name);
-  const job: Job = { ...wanted, stamps: paths.map((path) => stampOf(join(root, path))), file: join(folder, 'images.bin') };
+  const job: Job = {
+    ...wanted,
+    stamps: paths.map((path) => stampOf(join(root, path))),
+    file: join(folder, 'images.bin'),
+  };
   const ready = await readyFile(job, onNotice);
   if (ready) return ready;
   makeFolder(folder);
@@ -115,7 +122,10 @@ const isSame = (a: SourceStamp, b: SourceStamp): boolean =>
   a.size === b.size && a.modified === b.modified && a.changed === b.changed;
 
 /** The index of the file; undefined if there is none or it is damaged. */
-async function readOld({ file, root, side }: Job, onNotice: (line: string) => void): Promise<CacheIndex | undefined> {
+async function readOld(
+  { file, root, side }: Job,
+  onNotice: (line: string) => void,
+): Promise<CacheIndex | undefined> {
   try {
     const index = await readIndex(file);
     return index.root === root && index.side === side ? index : undefined;
@@ -147,7 +157,10 @@ async function lockPatiently(
 }
 
 /** Writes the file: images that are kept are copied, all others prepared, in the order of the paths. */
-async function write(job: Job, { threads, onProgress = () => {}, signal }: PrepareOptions): Promise<PreparedFile> {
+async function write(
+  job: Job,
+  { threads, onProgress = () => {}, signal }: PrepareOptions,
+): Promise<PreparedFile> {
   const { file, root, side, paths, stamps } = job;
   const old = await readOld(job, () => {});
   const kept = keptOf(old, job);

@@ -52,7 +52,9 @@ export function scanFolder(folder: string): FoundImages {
   try {
     root = realpathSync(folder);
     if (!statSync(root).isDirectory()) {
-      throw new DataError(`${folder} is a file, not a folder of images; name the folder that contains the classes`);
+      throw new DataError(
+        `${folder} is a file, not a folder of images; name the folder that contains the classes`,
+      );
     }
   } catch (error) {
     throw cannotRead(folder, error);
