@@ -3,6 +3,7 @@ import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { trainValidationSplit } from '../data/split.ts';
 import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import {
   compose,
   cutout,
@@ -27,10 +28,13 @@ export interface Loaders {
 }
 
 /** @throws UsageError if a batch is larger than the training set. */
-export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOptions): Loaders {
+export function loadersOf(splits: DatasetSplits, options: LoaderOptions): Loaders {
+  const { train: all, test } = splits;
   const { batchSize, augment, shuffle, seed } = options;
   const { train, validation } =
-    options.validation > 0 ? trainValidationSplit(all, options.validation, seed) : { train: all };
+    options.validation > 0
+      ? trainValidationSplit(all, options.validation, seed)
+      : { train: all, validation: splits.validation };
   const toFloats = inputTransform(normalizationOf(all, options));
   const [, height, width] = train.shape;
   const transform = compose([
@@ -51,7 +55,7 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
  * determine the values.
  */
 export function normalizationOf(
-  train: Dataset,
+  train: AnyDataset,
   { normalize }: Pick<LoaderOptions, 'normalize'>,
 ): ChannelStatistics | undefined {
   return normalize ? channelStatistics(train) : undefined;

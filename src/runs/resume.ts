@@ -2,8 +2,9 @@
  * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
  * records.
  */
+import { stepsPerEpoch } from '../data/facts.ts';
 import { UsageError } from '../errors.ts';
-import { parseConfig, refuseUnused, stepsPerEpoch } from '../train/config.ts';
+import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';

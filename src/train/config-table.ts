@@ -5,10 +5,10 @@
  */
 import * as z from 'zod';
 import { pathSchema } from '../check.ts';
-import { datasetNames } from '../data/named.ts';
+import { type DatasetSpec, specProblem } from '../data/named.ts';
 import { deviceNames } from '../engine/backend.ts';
 import type { NetworkDescription } from '../model/models.ts';
-import { maxThreads } from '../options.ts';
+import { maxThreads, shown } from '../options.ts';
 import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
@@ -23,21 +23,34 @@ const table = {
   },
   modelOptions: { type: 'modelOptions', default: {}, meaning: 'options of the network, by name' },
   dataset: {
-    type: 'choice',
-    choices: datasetNames as typeof datasetNames,
+    type: 'dataset',
     default: 'shapes',
     meaning: 'data set',
   },
   data: {
     type: 'path',
-    meaning: 'folder or archive with the CIFAR files; no other place is searched',
-    owner: { option: 'dataset', choices: ['cifar10', 'cifar100'] },
+    meaning:
+      'folder or archive with the CIFAR files; no other place is searched. Of image files, their folder, if it is not where the data set says',
+    owner: { option: 'dataset', choices: ['cifar10', 'cifar100', 'folder:DIR', 'csv:FILE'] },
   },
   labels: {
     type: 'choice',
     choices: ['fine', 'coarse'],
     meaning: 'class labels',
     owner: { option: 'dataset', choices: ['cifar100'] },
+  },
+  size: {
+    type: 'whole',
+    least: 1,
+    most: 4096,
+    meaning: "side in pixels of the network's input (default: that of the images the network is made for)",
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
+  },
+  skipBroken: {
+    type: 'switch',
+    default: false,
+    meaning: 'leave out image files that are broken',
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
   },
   validation: {
     type: 'number',
@@ -272,6 +285,8 @@ export type OptionKind =
   /** Up to `most` whole numbers. */
   | { readonly type: 'wholes'; readonly least: number; readonly most: number }
   | { readonly type: 'modelOptions' }
+  /** The name of a data set, or a kind and a path. */
+  | { readonly type: 'dataset' }
   /** The name of a network, or its layers. */
   | { readonly type: 'model' }
   /** A number of steps, or seconds as in `30s`. */
@@ -295,9 +310,11 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
           ? readonly number[]
           : Kind extends { readonly type: 'interval' }
             ? number | string
-            : Kind extends { readonly type: 'model' }
-              ? string | NetworkDescription
-              : Readonly<Record<string, number | readonly number[] | string>>;
+            : Kind extends { readonly type: 'dataset' }
+              ? DatasetSpec
+              : Kind extends { readonly type: 'model' }
+                ? string | NetworkDescription
+                : Readonly<Record<string, number | readonly number[] | string>>;
 
 type Values<Table> = {
   readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
@@ -368,6 +385,11 @@ function schemaOf(kind: OptionKind): z.ZodType {
     }
     case 'wholes':
       return z.array(z.int().min(kind.least)).max(kind.most);
+    case 'dataset':
+      return z.custom<DatasetSpec>().superRefine((value, context) => {
+        const problem = typeof value === 'string' ? specProblem(value) : `${shown(value)} is not a name`;
+        if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+      });
     case 'model':
       return modelSchema;
     case 'modelOptions':
