@@ -9,8 +9,8 @@ import { checkNumber } from './pixels.ts';
 
 /** Principal components of RGB pixels scaled to 0–1. */
 export interface ColorComponents {
-  /** Standard deviation along each component. */
-  readonly deviations: readonly number[];
+  /** Eigenvalues of the covariance. */
+  readonly values: readonly number[];
   /** [component][channel], of length 1. */
   readonly vectors: readonly (readonly number[])[];
 }
@@ -23,7 +23,7 @@ export interface ColorShiftTransform {
 
 /** Those of ImageNet, as published with fb.resnet.torch and used by timm. */
 export const imagenetComponents: ColorComponents = {
-  deviations: [0.2175, 0.0188, 0.0045],
+  values: [0.2175, 0.0188, 0.0045],
   vectors: [
     [-0.5675, -0.5808, -0.5836],
     [0.7192, -0.0045, -0.6948],
@@ -32,7 +32,7 @@ export const imagenetComponents: ColorComponents = {
 };
 
 /**
- * Adds Σ αᵢ · deviationᵢ · vectorᵢ to all pixels, with αᵢ ~ N(0, deviation²) drawn once for each image. It comes between
+ * Adds Σ αᵢ · valueᵢ · vectorᵢ to all pixels, with αᵢ ~ N(0, deviation²) drawn once for each image. It comes between
  * `toTensor` and `normalize`, where pixels are 0–1. Draws three normal numbers.
  */
 export function colorShift(
@@ -40,12 +40,12 @@ export function colorShift(
   components: ColorComponents = imagenetComponents,
 ): ColorShiftTransform {
   checkNumber('colorShift', 'deviation', deviation, 0, 1000);
-  const { deviations, vectors } = components ?? {};
+  const { values, vectors } = components ?? {};
   const isThree = (list: unknown): boolean =>
     Array.isArray(list) && list.length === 3 && list.every((value) => Number.isFinite(value));
-  if (!isThree(deviations) || !Array.isArray(vectors) || vectors.length !== 3 || !vectors.every(isThree)) {
+  if (!isThree(values) || !Array.isArray(vectors) || vectors.length !== 3 || !vectors.every(isThree)) {
     throw new UsageError(
-      `colorShift: components are ${shown(components)}, not { deviations, vectors } of three channels; ` +
+      `colorShift: components are ${shown(components)}, not { values, vectors } of three channels; ` +
         'take them from colorComponents(dataset)',
     );
   }
@@ -54,7 +54,7 @@ export function colorShift(
 
 /** What an image's channels get, for pixels scaled to 0–1. */
 export function drawShift({ deviation, components }: ColorShiftTransform, random: Random): number[] {
-  const amounts = components.deviations.map((own) => deviation * random.normal() * own);
+  const amounts = components.values.map((own) => deviation * random.normal() * own);
   return [0, 1, 2].map((channel) =>
     amounts.reduce((sum, amount, i) => sum + amount * components.vectors[i]![channel]!, 0),
   );
