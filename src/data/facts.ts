@@ -67,9 +67,13 @@ export function datasetFacts(choice: SizedChoice): DatasetFacts {
   return { name, shape: namedShape, classes, length, hasValidation: false };
 }
 
+/** The paper's images. */
+const usualSide = 224;
+
 /** The side of a network's input for image files: as chosen, or that of the images the network is made for. */
 function inputSide({ size, model }: Pick<SizedChoice, 'size' | 'model'>): number {
   if (size !== undefined) return size;
+  if (model === undefined) return usualSide;
   const usual = typeof model === 'string' && Object.hasOwn(models, model) ? models[model]!.usual : undefined;
   return usual?.input[1] ?? namedShape[1];
 }

@@ -214,11 +214,11 @@ function imagesBelow(root: string, top: string, tally: Tally): readonly string[]
       const kind = extension === '' ? 'without extension' : `.${extension}`;
       tally.others.set(kind, (tally.others.get(kind) ?? 0) + 1);
     }
-    return sorted(names.filter(isImageName)).map((name) => `${path}/${name}`);
+    return names.filter(isImageName).map((name) => `${path}/${name}`);
   });
 }
 
-/** Folders and files, without hidden and system ones; links count as what they lead to. */
+/** Folders and files in order, without hidden and system ones; links count as what they lead to. */
 function entriesOf(root: string, path: string): Entries {
   const where = join(root, path);
   let entries: Dirent[];
@@ -237,7 +237,7 @@ function entriesOf(root: string, path: string): Entries {
     // A link that leads nowhere is listed with the broken images.
     else if (kind === 'file') files.push(name);
   }
-  return { folders, files };
+  return { folders: sorted(folders), files: sorted(files) };
 }
 
 const kindOf = (entry: Pick<Dirent, 'isDirectory' | 'isFile'>): 'folder' | 'file' | 'other' =>
@@ -261,7 +261,9 @@ function untested(where: string, classes: readonly string[], { labels }: FoundSp
 /** Says what was left out. */
 function noticesOf(folder: string, { others, ignored }: Tally): readonly string[] {
   const count = [...others.values()].reduce((sum, n) => sum + n, 0);
-  const kinds = [...others].sort((a, b) => b[1] - a[1]).map(([kind, n]) => `${n} ${kind}`);
+  const kinds = [...others]
+    .sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))
+    .map(([kind, n]) => `${n} ${kind}`);
   return [
     ...(count === 0 ? [] : [`${folder}: files that are no images are left out: ${firstTen(kinds)}.`]),
     ...(ignored.length === 0
