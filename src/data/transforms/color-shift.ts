@@ -39,7 +39,7 @@ export function colorShift(
   deviation = 0.1,
   components: ColorComponents = imagenetComponents,
 ): ColorShiftTransform {
-  checkNumber('colorShift', 'deviation', deviation, 0, 1000);
+  checkNumber('colorShift', 'deviation', deviation, 0);
   const { values, vectors } = components ?? {};
   const isThree = (list: unknown): boolean =>
     Array.isArray(list) && list.length === 3 && list.every((value) => Number.isFinite(value));
