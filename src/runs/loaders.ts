@@ -141,7 +141,7 @@ function centerOf(input: ImageShape): readonly Transform[] {
 }
 
 /** The chain of test images, without randomness. */
-function testTransform(
+export function testTransform(
   dataset: AnyDataset,
   normalization: ChannelStatistics | undefined,
   input: ImageShape,
