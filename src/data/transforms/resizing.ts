@@ -9,11 +9,13 @@ import type { Random } from '../random.ts';
 import {
   centerWindow,
   planResize,
+  type ResizePlan,
   type ResizeWindow,
   resizedSides,
   resizePixels,
   type Sides,
 } from '../resize.ts';
+import { openResizer, type Resizer } from '../resize-kernel.ts';
 import { croppedShape, type GeometricTransform } from './geometry.ts';
 import {
   type Bytes,
@@ -128,8 +130,14 @@ function cropWindow(crop: Crop | undefined, kept: Sides, sides: Sides, random: R
 function resizedPlanes({ shape, values }: Bytes, sides: Sides, wanted: ResizeWindow): Uint8Array {
   const [channels, height, width] = shape;
   const plan = planResize([height, width], sides, wanted);
-  const [plane, area] = [height * width, wanted.height * wanted.width];
+  const area = wanted.height * wanted.width;
   const out = new Uint8Array(channels * area);
+  if (channels === 3) {
+    resizer ??= openResizer();
+    resizer(plan, interleaved(plan, values), out);
+    return out;
+  }
+  const plane = height * width;
   for (let c = 0; c < channels; c++) {
     resizePixels(
       plan,
@@ -139,6 +147,24 @@ function resizedPlanes({ shape, values }: Bytes, sides: Sides, wanted: ResizeWin
     );
   }
   return out;
+}
+
+/** This thread's kernel for RGB, and memory for its input. */
+let resizer: Resizer | undefined;
+let pixels = new Uint8Array(0);
+
+/** Planes as interleaved RGB; only those rows that the plan reads. */
+function interleaved({ source: [height, width], rows }: ResizePlan, planes: Uint8Array): Uint8Array {
+  const plane = height * width;
+  if (pixels.length < 3 * plane) pixels = new Uint8Array(3 * plane);
+  const last = rows.first.length - 1;
+  const end = (rows.first[last]! + rows.count[last]!) * width;
+  for (let from = rows.first[0]! * width, to = 3 * from; from < end; from++, to += 3) {
+    pixels[to] = planes[from]!;
+    pixels[to + 1] = planes[from + plane]!;
+    pixels[to + 2] = planes[from + 2 * plane]!;
+  }
+  return pixels;
 }
 
 const mostTries = 10;
