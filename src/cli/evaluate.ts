@@ -2,11 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { Dataset, DatasetSplits } from '../data/dataset.ts';
 import { datasetFacts } from '../data/facts.ts';
 import { loadDataset } from '../data/load.ts';
 import { datasetForms, isDatasetSpec } from '../data/named.ts';
-import { inputTransform } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
 import { networkOf, parseAssignments } from '../model/models.ts';
@@ -72,7 +70,7 @@ export function evaluateCommand(): Command {
 
 /** The options that the network was trained with. */
 type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'> &
-  Partial<Pick<TrainConfig, 'size' | 'skipBroken'>>;
+  Partial<Pick<TrainConfig, 'size' | 'skipBroken' | 'crop'>>;
 
 /** Weights, what they were trained as, and what they say of themselves. */
 interface Source {
@@ -87,24 +85,20 @@ async function evaluate(command: Command, run: string | undefined, options: Eval
   const { end, ...prepare } = preparingOptions(undefined);
   const splits = await loadDataset(shape, { ...prepare, threads: options.threads });
   end();
-  const [{ testLoaderFor }, { loadWeights }, { dataLoader }, { compile }, { accuracyLine }] =
+  const [{ normalizedTestLoader, testLoaderFor }, { loadWeights }, { compile }, { accuracyLine }] =
     await Promise.all([
       import('../runs/loaders.ts'),
       import('../runs/model-files.ts'),
-      import('../data/loader.ts'),
       import('../train/model.ts'),
       import('../train/reporters.ts'),
     ]);
   const { batchSize, device, threads } = options;
   // What the weights were trained with, if they say so; otherwise it is measured again.
+  const { shape: input, classes } = datasetFacts(shape);
   const loader =
     info?.normalization === undefined
-      ? testLoaderFor(splits as DatasetSplits, { batchSize, normalize: shape.normalize })
-      : dataLoader(splits.test as Dataset, {
-          batchSize: Math.min(batchSize, splits.test.length),
-          transform: inputTransform(info.normalization ?? undefined),
-        });
-  const { shape: input, classes } = datasetFacts(shape);
+      ? testLoaderFor(splits, { batchSize, normalize: shape.normalize }, input)
+      : normalizedTestLoader(splits.test, batchSize, info.normalization ?? undefined, input);
   const network = info?.network ?? networkOf(shape.model, { classes, options: shape.modelOptions, input });
   await using model = await compile(network, {
     input,

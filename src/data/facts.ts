@@ -1,5 +1,5 @@
 /** What is known of a data set before its images are read (Node only): those of image files are scanned. */
-import { fitFor } from '../images/fit.ts';
+import { fitFor, jitterSides } from '../images/fit.ts';
 import { models, type NetworkDescription } from '../model/models.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { type ImageShape, namedShape } from './dataset.ts';
@@ -15,6 +15,8 @@ export interface SizedChoice extends DatasetChoice {
   readonly model?: string | NetworkDescription;
   /** Side of the network's input for image files. */
   readonly size?: number;
+  /** How training images are cropped. */
+  readonly crop?: string;
 }
 
 export interface DatasetFacts {
@@ -80,8 +82,11 @@ function inputSide({ size, model }: Pick<SizedChoice, 'size' | 'model'>): number
 export const inputShape = (choice: SizedChoice, dataset: AnyDataset): ImageShape =>
   isStored(dataset) ? datasetFacts(choice).shape : dataset.shape;
 
-/** The shorter side of prepared images. */
-export const preparedSide = (choice: SizedChoice): number => fitFor(datasetFacts(choice).shape).resize;
+/** The shorter side of prepared images: that of tests, or the largest that scale jitter may draw. */
+export function preparedSide(choice: SizedChoice): number {
+  const { shape } = datasetFacts(choice);
+  return choice.crop === 'jitter' ? jitterSides(shape)[1] : fitFor(shape).resize;
+}
 
 /** Batches in an epoch. @throws UsageError if validation leaves no images to train with. */
 export function stepsPerEpoch(

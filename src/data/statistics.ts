@@ -4,6 +4,8 @@
  */
 import { storedImages } from './folders/read-stored.ts';
 import { type AnyDataset, checkAnyDataset, isStored } from './stored.ts';
+import type { ColorComponents } from './transforms/color-shift.ts';
+import { checkChannels } from './transforms/pixels.ts';
 
 export interface ChannelStatistics {
   /** One value per channel, for pixels scaled to 0–1. */
@@ -62,5 +64,84 @@ function statisticsOfSums(sums: Float64Array, sizes: Uint16Array): ChannelStatis
   return {
     mean: mean.map((value) => value / 255),
     std: mean.map((value, c) => Math.sqrt(Math.max(0, totals[3 + c]! / pixels - value ** 2)) / 255),
+  };
+}
+
+/**
+ * Principal components of the RGB values of all pixels, for `colorShift`: of their covariance, the largest first.
+ * @throws UsageError unless the images have three channels.
+ */
+export function colorComponents(dataset: AnyDataset): ColorComponents {
+  checkAnyDataset('colorComponents', dataset);
+  const channels = isStored(dataset) ? 3 : dataset.shape[0];
+  checkChannels('colorComponents', channels, [3]);
+  const sums = new Float64Array(3);
+  // Products of two bytes add up exactly for up to 10¹¹ pixels.
+  const products = new Float64Array(9);
+  let pixels = 0;
+  const add = (values: Uint8Array, from: number, area: number): void => {
+    pixels += area;
+    for (let i = from; i < from + area; i++) {
+      const r = values[i]!;
+      const g = values[i + area]!;
+      const b = values[i + 2 * area]!;
+      sums[0]! += r;
+      sums[1]! += g;
+      sums[2]! += b;
+      products[0]! += r * r;
+      products[1]! += r * g;
+      products[2]! += r * b;
+      products[4]! += g * g;
+      products[5]! += g * b;
+      products[8]! += b * b;
+    }
+  };
+  if (isStored(dataset)) {
+    const all = Array.from({ length: dataset.length }, (_, i) => i);
+    for (const { shape, values } of storedImages(dataset.images, all)) add(values, 0, shape[1] * shape[2]);
+  } else {
+    const area = dataset.shape[1] * dataset.shape[2];
+    for (let image = 0; image < dataset.length; image++) add(dataset.pixels, 3 * image * area, area);
+  }
+  const covariance = (a: number, b: number): number =>
+    (products[3 * Math.min(a, b) + Math.max(a, b)]! / pixels - (sums[a]! / pixels) * (sums[b]! / pixels)) /
+    255 ** 2;
+  return symmetricComponents([0, 1, 2].map((a) => [0, 1, 2].map((b) => covariance(a, b))));
+}
+
+/** Sweeps of Jacobi's method; a 3×3 matrix needs about six. */
+const sweeps = 30;
+
+/** Eigenvalues and eigenvectors of a symmetric matrix: Jacobi's rotations. */
+function symmetricComponents(matrix: readonly number[][]): ColorComponents {
+  const a = matrix.map((row) => [...row]);
+  const size = a.length;
+  const vectors = a.map((_, i) => a.map((_, j): number => (i === j ? 1 : 0)));
+  for (let sweep = 0; sweep < sweeps; sweep++) {
+    for (let p = 0; p < size; p++) {
+      for (let q = p + 1; q < size; q++) {
+        if (a[p]![q] === 0) continue;
+        const angle = Math.atan2(2 * a[p]![q]!, a[q]![q]! - a[p]![p]!) / 2;
+        const [c, s] = [Math.cos(angle), Math.sin(angle)];
+        const turn = (row: number[]): void => {
+          [row[p], row[q]] = [c * row[p]! - s * row[q]!, s * row[p]! + c * row[q]!];
+        };
+        for (const row of a) turn(row);
+        for (let k = 0; k < size; k++) {
+          [a[p]![k], a[q]![k]] = [c * a[p]![k]! - s * a[q]![k]!, s * a[p]![k]! + c * a[q]![k]!];
+        }
+        for (const row of vectors) turn(row);
+      }
+    }
+  }
+  const order = a.map((_, i) => i).sort((i, j) => a[j]![j]! - a[i]![i]!);
+  return {
+    values: order.map((i) => Math.max(0, a[i]![i]!)),
+    vectors: order.map((i) => {
+      // The sign is free; a positive sum makes it unique.
+      const vector = vectors.map((row) => row[i]!);
+      const sign = vector.reduce((sum, value) => sum + value, 0) < 0 ? -1 : 1;
+      return vector.map((value) => sign * value);
+    }),
   };
 }

@@ -4,7 +4,7 @@ import { inputShape } from '../data/facts.ts';
 import { random } from '../data/random.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { isStored } from '../data/stored.ts';
-import { applyTransform, imageFromBytes, inputTransform } from '../data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { featureLayers, gradCam, type HeatMap, lastFeatureLayer } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';
 import { roundedToHalf } from '../model/half.ts';
@@ -12,7 +12,7 @@ import type { Network } from '../model/layer.ts';
 import { networkOf } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import { checkWeights } from '../model/safetensors.ts';
-import { normalizationOf } from '../runs/loaders.ts';
+import { normalizationOf, testTransform } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
 import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
@@ -70,7 +70,7 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
     input,
   });
   const normalization = normalizationOf(splits.train, config);
-  const transform = inputTransform(normalization);
+  const transform = testTransform(test, normalization, input);
   await using compiled = await compile(model, {
     input,
     device,

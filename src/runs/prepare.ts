@@ -148,7 +148,7 @@ export async function prepareTraining(
   });
   try {
     const splits = await loading;
-    const loaders = loadersOf(splits as DatasetSplits, config);
+    const loaders = loadersOf(splits, config, facts.shape);
     if (config.init !== undefined) {
       const { initKey: key, freshHead, deepen } = config;
       const options = { key, freshHead, deepen, seed, onNotice, signal };

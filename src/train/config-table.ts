@@ -12,6 +12,7 @@ import { maxThreads, shown } from '../options.ts';
 import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
+export const cropNames = ['resized', 'random', 'jitter'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
 /** An option without a default may be missing; one with an owner has an effect only with these choices of it. */
@@ -64,7 +65,37 @@ const table = {
     default: false,
     meaning: 'normalize each channel by its mean and standard deviation',
   },
-  augment: { type: 'switch', default: true, meaning: 'pad, flip and crop training images at random' },
+  augment: { type: 'switch', default: true, meaning: 'flip and crop training images at random' },
+  crop: {
+    type: 'choice',
+    choices: cropNames as typeof cropNames,
+    default: 'resized',
+    meaning:
+      'how --augment crops photos: a window of random size, a window of the prepared image, or one after scale jitter',
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
+  },
+  rotation: {
+    type: 'number',
+    least: 0,
+    below: 180,
+    default: 0,
+    meaning: 'largest angle in degrees by which training images are rotated; 0: none',
+  },
+  colorJitter: {
+    type: 'number',
+    least: 0,
+    below: 2,
+    default: 0,
+    meaning:
+      'largest change of brightness, contrast and saturation of training images, and a quarter of it of hue; 0: none',
+  },
+  colorShift: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning:
+      'standard deviation of a shift along the principal components of color, 0.1 in the paper; 0: none',
+  },
   cutout: {
     type: 'whole',
     least: 0,
