@@ -2,8 +2,8 @@
  * Mean and standard deviation of each channel over all pixels of a data set (the lecture's equation 5.9), for
  * `normalize`. Computed from histograms of byte values, so sums are exact and independent of the order.
  */
-import { storedImages } from './folders/read-stored.ts';
 import { type AnyDataset, checkAnyDataset, isStored } from './stored.ts';
+import { allStored } from './stored-node.ts';
 import type { ColorComponents } from './transforms/color-shift.ts';
 import { checkChannels } from './transforms/pixels.ts';
 
@@ -20,8 +20,7 @@ export function channelHistograms(dataset: AnyDataset): Uint32Array[] {
   const channels = isStored(dataset) ? 3 : dataset.shape[0];
   const histograms = Array.from({ length: channels }, () => new Uint32Array(256));
   if (isStored(dataset)) {
-    const all = Array.from({ length: dataset.length }, (_, i) => i);
-    for (const { shape, values } of storedImages(dataset.images, all)) {
+    for (const { shape, values } of allStored(dataset.images)) {
       count(values, shape[1] * shape[2], histograms);
     }
     return histograms;
@@ -97,8 +96,7 @@ export function colorComponents(dataset: AnyDataset): ColorComponents {
     }
   };
   if (isStored(dataset)) {
-    const all = Array.from({ length: dataset.length }, (_, i) => i);
-    for (const { shape, values } of storedImages(dataset.images, all)) add(values, 0, shape[1] * shape[2]);
+    for (const { shape, values } of allStored(dataset.images)) add(values, 0, shape[1] * shape[2]);
   } else {
     const area = dataset.shape[1] * dataset.shape[2];
     for (let image = 0; image < dataset.length; image++) add(dataset.pixels, 3 * image * area, area);

@@ -50,3 +50,23 @@ export function openStored({ file, starts, sizes }: StoredFile): OpenImages {
     close: () => closeSync(descriptor),
   };
 }
+
+/** Image `index` by itself. @throws as `openStored` */
+export function readStored(images: StoredFile, index: number): Bytes {
+  const open = openStored(images);
+  try {
+    return open.read(index);
+  } finally {
+    open.close();
+  }
+}
+
+/** All images, one after the other; each is valid until the next. @throws as `openStored` */
+export function* allStored(images: StoredFile): Generator<Bytes> {
+  const open = openStored(images);
+  try {
+    for (let i = 0; i < images.starts.length; i++) yield open.read(i);
+  } finally {
+    open.close();
+  }
+}

@@ -1,9 +1,9 @@
 /** Images of a training as rasters, for reports and TensorBoard: samples, filters, feature maps, heat maps. */
 
-import { readStored } from '../data/folders/read-stored.ts';
 import type { Batch } from '../data/loader.ts';
 import { centerWindow, planResize, resizedSides, resizePixels } from '../data/resize.ts';
 import { type AnyDataset, isStored, type StoredImages } from '../data/stored.ts';
+import { readStored } from '../data/stored-node.ts';
 import { heatPixels, inferno } from '../explain/colors.ts';
 import type { HeatMap } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';

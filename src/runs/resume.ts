@@ -35,7 +35,9 @@ export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, st
   }
   refuseUnused(changed, config, '--resume');
   const resumed = parseConfig({ ...config, ...changed }, '--resume');
-  const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
+  // The images may have moved, and are then only where the changes say.
+  const perEpoch = stepsPerEpoch(resumed);
+  const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: perEpoch });
   if ('epochs' in changed || 'steps' in changed) checkLength(extentOf(resumed));
   const [end, before] = [lastStep(extentOf(resumed)), lastStep(extentOf(config))];
   if (end < stepsDone && end < before) {

@@ -21,9 +21,9 @@ import { fitImage } from '../../images/fit.ts';
 import { subset, trainValidationSplit } from '../split.ts';
 import { channelHistograms, channelStatistics } from '../statistics.ts';
 import { type StoredDataset, storedShape } from '../stored.ts';
+import { readStored } from '../stored-node.ts';
 import { BrokenImagesError, type ImageFolderOptions, imageFolder, imageTable } from './image-folder.ts';
 import { storedSides } from './prepare-image.ts';
-import { readStored } from './read-stored.ts';
 
 let root: string;
 let photos: string;

@@ -17,8 +17,8 @@ export interface PreparePool {
   readonly close: () => Promise<void>;
 }
 
-/** Images of a worker at a time: while one is resized, the next is read and decoded on a thread of Node's. */
-const atOnce = 2;
+/** Images of a worker at a time: while one is resized, the next ones are read and decoded on threads of Node's. */
+const atOnce = 3;
 
 interface Member {
   readonly worker: Worker;
