@@ -4,6 +4,16 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
+export {
+  type BrokenImage,
+  BrokenImagesError,
+  type ImageFolderOptions,
+  type ImageSplits,
+  type ImageTableOptions,
+  imageFolder,
+  imageTable,
+} from './data/folders/image-folder.ts';
+export type { PrepareProgress } from './data/folders/prepare.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
   camImage,

@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { datasetFacts } from '../data/facts.ts';
 import { loadDataset } from '../data/load.ts';
-import { datasetFacts, datasetNames } from '../data/named.ts';
-import { inputTransform } from '../data/transforms.ts';
+import { datasetForms, isDatasetSpec } from '../data/named.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Chosen, ModelInfo } from '../model/info.ts';
 import { networkOf, parseAssignments } from '../model/models.ts';
@@ -21,6 +21,7 @@ import {
   readModel,
 } from './models.ts';
 import { print, printJson } from './output.ts';
+import { preparingOptions } from './preparing.ts';
 import { pathArgument, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
 interface EvaluateOptions extends DatasetOptions, ModelOptions, DeviceOptions {
@@ -68,7 +69,8 @@ export function evaluateCommand(): Command {
 }
 
 /** The options that the network was trained with. */
-type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'>;
+type Shape = Pick<TrainConfig, 'model' | 'modelOptions' | 'dataset' | 'data' | 'labels' | 'normalize'> &
+  Partial<Pick<TrainConfig, 'size' | 'skipBroken' | 'crop'>>;
 
 /** Weights, what they were trained as, and what they say of themselves. */
 interface Source {
@@ -80,25 +82,23 @@ interface Source {
 async function evaluate(command: Command, run: string | undefined, options: EvaluateOptions): Promise<void> {
   const { init, shape, info } =
     run === undefined ? await fromOptions(command, options) : await fromRun(command, run, options);
-  const splits = await loadDataset(shape);
-  const [{ testLoaderFor }, { loadWeights }, { dataLoader }, { compile }, { accuracyLine }] =
+  const { end, ...prepare } = preparingOptions(undefined);
+  const splits = await loadDataset(shape, { ...prepare, threads: options.threads });
+  end();
+  const [{ normalizedTestLoader, testLoaderFor }, { loadWeights }, { compile }, { accuracyLine }] =
     await Promise.all([
       import('../runs/loaders.ts'),
       import('../runs/model-files.ts'),
-      import('../data/loader.ts'),
       import('../train/model.ts'),
       import('../train/reporters.ts'),
     ]);
   const { batchSize, device, threads } = options;
   // What the weights were trained with, if they say so; otherwise it is measured again.
+  const { shape: input, classes } = datasetFacts(shape);
   const loader =
     info?.normalization === undefined
-      ? testLoaderFor(splits, { batchSize, normalize: shape.normalize })
-      : dataLoader(splits.test, {
-          batchSize: Math.min(batchSize, splits.test.length),
-          transform: inputTransform(info.normalization ?? undefined),
-        });
-  const { shape: input, classes } = datasetFacts(shape);
+      ? testLoaderFor(splits, { batchSize, normalize: shape.normalize }, input)
+      : normalizedTestLoader(splits.test, batchSize, info.normalization ?? undefined, input);
   const network = info?.network ?? networkOf(shape.model, { classes, options: shape.modelOptions, input });
   await using model = await compile(network, {
     input,
@@ -143,7 +143,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
     ...(options.labels && { labels: options.labels }),
     ...(options.normalize !== undefined && { normalize: options.normalize }),
   };
-  const known = datasetNames.find((name) => name === info?.dataset);
+  const known = isDatasetSpec(info?.dataset) ? info.dataset : undefined;
   if (info) {
     // A data set of a program's own has a name that no flag can repeat.
     const { dataset: _, labels: __, ...own } = info;
@@ -151,7 +151,7 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
     refuseContradictions(init, known ? info : own, chosen, flagWithValue);
     if (info.dataset !== undefined && !known && !chosen.dataset) {
       throw new UsageError(
-        `${init}: its weights were trained on ${info.dataset}, which is none of ${datasetNames.join(', ')}; ` +
+        `${init}: its weights were trained on ${info.dataset}, which is none of ${datasetForms.join(', ')}; ` +
           'name one of them with --dataset',
       );
     }
@@ -166,6 +166,8 @@ async function fromOptions(command: Command, options: EvaluateOptions): Promise<
       dataset: chosen.dataset === undefined ? (known ?? options.dataset) : options.dataset,
       ...(data !== undefined && { data }),
       ...(labels && { labels }),
+      ...(options.skipBroken && { skipBroken: true }),
+      ...(info && { size: info.input[1]! }),
       normalize: options.normalize ?? false,
     },
   };

@@ -20,6 +20,7 @@ import {
   type TensorGroup,
 } from '../driver.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
+import { isShared, shareable } from '../shared-arrays.ts';
 import {
   describeKernels,
   type KernelLibrary,
@@ -442,6 +443,8 @@ class CpuDriver implements Driver {
       const { pixels, labels, order } = source;
       return { ...source, pixels: shareable(pixels), labels: shareable(labels), order: shareable(order) };
     }
+    // The session's own arrays, which are shared.
+    if (source.kind === 'bytes') return source;
     const { values } = source;
     if (isShared(values)) return source;
     // Copied each time, because the caller may have refilled the same array; into memory that is kept, because fresh
@@ -470,24 +473,3 @@ function storeBuffer({ values, places }: Buffer, given: Float32Array): void {
     values[places[channel]!] = value;
   });
 }
-
-type Values = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array;
-
-const isShared = ({ buffer }: Values): boolean =>
-  typeof SharedArrayBuffer !== 'undefined' && buffer instanceof SharedArrayBuffer;
-
-/** The same values in shared memory, so that workers need no copies. */
-function shareable<T extends Values>(values: T): T {
-  if (isShared(values)) return values;
-  let copy = copies.get(values);
-  if (!copy) {
-    const buffer = new SharedArrayBuffer(values.byteLength);
-    copy = new (values.constructor as new (buffer: ArrayBufferLike) => T)(buffer);
-    (copy as Uint8Array).set(values as Uint8Array);
-    copies.set(values, copy);
-  }
-  return copy as T;
-}
-
-/** Shared copies of data sets and orders, which callers are expected not to change. */
-const copies = new WeakMap<object, Values>();
