@@ -57,7 +57,7 @@ function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner |
   const { owner } = trainOptions[key];
   if (!owner) return undefined;
   const chosen = config[owner.option] ?? trainOptions[owner.option].default;
-  const isChosen = owner.choices ? owner.choices.includes(chosen as string) : chosen !== undefined;
+  const isChosen = owner.choices ? owner.choices.includes(chosen as string) : (chosen ?? false) !== false;
   return isChosen ? undefined : owner;
 }
 
