@@ -12,12 +12,16 @@ import {
   randomHorizontalFlip,
   type Transform,
 } from '../data/transforms.ts';
+import { checkNormalization } from '../model/info.ts';
+import { normalizationPresets } from '../model/normalization-presets.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 
 export type LoaderOptions = Pick<
   TrainConfig,
-  'batchSize' | 'normalize' | 'augment' | 'cutout' | 'shuffle' | 'seed' | 'validation'
+  'batchSize' | 'normalize' | 'normalization' | 'augment' | 'cutout' | 'shuffle' | 'seed' | 'validation'
 >;
+
+type Normalizing = Pick<LoaderOptions, 'normalize' | 'normalization'>;
 
 export interface Loaders {
   readonly trainLoader: DataLoader;
@@ -45,22 +49,33 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
   };
 }
 
+/** The normalization that the options alone determine: null for none; undefined if it is that of the data set. */
+export function normalizationIn({
+  normalize,
+  normalization,
+}: Normalizing): ChannelStatistics | null | undefined {
+  if (!normalize) return null;
+  if (typeof normalization !== 'string') return normalization;
+  const { mean, std } = normalizationPresets[normalization];
+  return { mean, std };
+}
+
 /**
  * Mean and standard deviation that normalize a network's input; undefined without normalization. The only source for
- * training, tests and reports. Computed from all training images, held-out ones included, so that data set and config
- * determine the values.
+ * training, tests and reports. Those of a data set are computed from all training images, held-out ones included, so
+ * that data set and config determine the values.
+ * @throws UsageError if they are not for the images' channels.
  */
-export function normalizationOf(
-  train: Dataset,
-  { normalize }: Pick<LoaderOptions, 'normalize'>,
-): ChannelStatistics | undefined {
-  return normalize ? channelStatistics(train) : undefined;
+export function normalizationOf(train: Dataset, options: Normalizing): ChannelStatistics | undefined {
+  const own = normalizationIn(options);
+  if (own) checkNormalization('normalization', own, train.shape);
+  return own === undefined ? channelStatistics(train) : (own ?? undefined);
 }
 
 /** The test images, normalized as in training, without random transforms. */
 export function testLoaderFor(
   { train, test }: DatasetSplits,
-  options: Pick<LoaderOptions, 'batchSize' | 'normalize'>,
+  options: Pick<LoaderOptions, 'batchSize'> & Normalizing,
 ): DataLoader {
   return testLoaderOf(test, options.batchSize, inputTransform(normalizationOf(train, options)));
 }

@@ -380,6 +380,11 @@ export interface TrainOption {
   readonly schema: z.ZodType;
 }
 
+const patternSchema = z.string().min(1).max(longestPattern);
+
+const channelsSchema = z.array(z.number()).min(1).max(mostChannels);
+const statisticsSchema = z.strictObject({ mean: channelsSchema, std: channelsSchema });
+
 /** All options by name. */
 export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Object.fromEntries(
   Object.entries<TableEntry>(table).map(([name, entry]) => [name, optionOf(entry)]),
@@ -397,11 +402,6 @@ function optionOf(entry: TableEntry): TrainOption {
     schema: hasDefault ? schema.default(entry.default) : schema.optional(),
   };
 }
-
-const patternSchema = z.string().min(1).max(longestPattern);
-
-const channelsSchema = z.array(z.number()).min(1).max(mostChannels);
-const statisticsSchema = z.strictObject({ mean: channelsSchema, std: channelsSchema });
 
 function schemaOf(kind: OptionKind): z.ZodType {
   switch (kind.type) {

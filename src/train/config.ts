@@ -87,6 +87,8 @@ export function refuseUnused(
     const owner = given[key] === undefined ? undefined : missingOwner(key, config);
     if (!owner) return [];
     const { option, choices } = owner;
+    if (!choices && given[option] === false)
+      return [`${nameOf(key)} has no effect with ${nameOf(option)}: leave out one of them`];
     if (!choices)
       return [`${nameOf(key)} has no effect without ${nameOf(option)}: leave it out, or set both`];
     const chosen = config[option] ?? trainOptions[option].default;
