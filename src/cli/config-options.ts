@@ -29,6 +29,7 @@ import { note } from './output.ts';
 import {
   checkChoice,
   choiceOption,
+  layersOption,
   numberOption,
   pathOption,
   repeatedOption,
@@ -108,12 +109,7 @@ function optionsOf(
     case 'modelOptions':
       return modelOptionOption();
     case 'names':
-      return new Option(`${flag} <a,b,…>`, words).argParser(
-        (text: string, before: readonly string[] = []) => [
-          ...before,
-          ...text.split(',').map((part) => part.trim()),
-        ],
-      );
+      return layersOption(`${flag} <a,b,…>`, words);
     case 'factors':
       return repeatedOption('--lr-group <name=x>', `${description}; may be repeated`, 'all 1');
     case 'normalization':

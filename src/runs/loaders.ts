@@ -50,10 +50,7 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
 }
 
 /** The normalization that the options alone determine: null for none; undefined if it is that of the data set. */
-export function normalizationIn({
-  normalize,
-  normalization,
-}: Normalizing): ChannelStatistics | null | undefined {
+function normalizationIn({ normalize, normalization }: Normalizing): ChannelStatistics | null | undefined {
   if (!normalize) return null;
   if (typeof normalization !== 'string') return normalization;
   const { mean, std } = normalizationPresets[normalization];

@@ -33,7 +33,7 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
-import { type Loaders, loadersOf, normalizationIn } from './loaders.ts';
+import { type Loaders, loadersOf, normalizationOf } from './loaders.ts';
 import { loadWeights } from './model-files.ts';
 
 /** The parts of a training, ready to start. */
@@ -165,7 +165,7 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config);
-    if (config.init !== undefined) await startFrom(config.init, model, config, onNotice, signal);
+    if (config.init !== undefined) await startFrom(config.init, model, config, splits, onNotice, signal);
     await model.freeze(config.freeze ?? []);
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
@@ -180,6 +180,7 @@ async function startFrom(
   init: string,
   model: Model,
   config: TrainConfig,
+  { train }: DatasetSplits,
   onNotice: (line: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -197,13 +198,11 @@ async function startFrom(
     );
     return;
   }
-  const here = normalizationIn(config);
-  // The same data set has the same statistics.
-  if (here === undefined && info.dataset === config.dataset) return;
-  if (here !== undefined && sameNormalization(info.normalization, here)) return;
+  const here = normalizationOf(train, config) ?? null;
+  if (sameNormalization(info.normalization, here)) return;
   onNotice(
     `${init} was trained with normalization ${normalizationText(info.normalization)}; here images are normalized ` +
-      `${own ?? `with ${normalizationText(here ?? null)}`}, as the options say`,
+      `${own ?? `with ${normalizationText(here)}`}, as the options say`,
   );
 }
 
