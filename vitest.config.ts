@@ -10,6 +10,7 @@ const crossDeviceTests = [
   'test/conformance/*.test.ts',
   'test/kernels.test.ts',
   'test/optimizers.test.ts',
+  'test/freezing.test.ts',
   'test/family.test.ts',
   'test/vgg.test.ts',
 ];

@@ -13,7 +13,7 @@ export interface Bar {
 
 /** Required speed relative to PyTorch, each with its fastest number of threads. */
 export interface Bars {
-  readonly step: Readonly<Record<'simplified' | 'vgg7', number>>;
+  readonly step: Readonly<Record<'simplified' | 'vgg7' | 'vgg16-bn', number>>;
   /** For `vgg7`, by batch size. */
   readonly predict: Readonly<Record<number, number>>;
   readonly epoch: number;
@@ -22,8 +22,13 @@ export interface Bars {
 }
 
 export const leastSpeed: Readonly<Record<'native' | 'wasm', Bars>> = {
-  native: { step: { simplified: 4, vgg7: 2.5 }, predict: { 100: 3, 1: 2 }, epoch: 10, peakShare: 1.5 },
-  wasm: { step: { simplified: 2.5, vgg7: 1.1 }, predict: {}, epoch: 7 },
+  native: {
+    step: { simplified: 4, vgg7: 2.5, 'vgg16-bn': 3 },
+    predict: { 100: 3, 1: 2 },
+    epoch: 10,
+    peakShare: 1.5,
+  },
+  wasm: { step: { simplified: 2.5, vgg7: 1.1, 'vgg16-bn': 1.5 }, predict: {}, epoch: 7 },
 };
 export const leastTwoThreads = 1.8;
 export const mostMegabytes = 700;
@@ -42,7 +47,10 @@ export interface Vgg16Bars {
 }
 
 export const vgg16Bars: Readonly<
-  Record<'predict 1' | 'predict 8' | 'step 8' | 'step 32', Readonly<Record<'native' | 'wasm', Vgg16Bars>>>
+  Record<
+    'predict 1' | 'predict 8' | 'step 8' | 'step 32' | 'fineTune 8',
+    Readonly<Record<'native' | 'wasm', Vgg16Bars>>
+  >
 > = {
   'predict 1': {
     native: { megabytes: 850, torch: 2.7, onnxRuntime: 1.8 },
@@ -57,6 +65,7 @@ export const vgg16Bars: Readonly<
     wasm: { megabytes: 3000, torch: 2.3 },
   },
   'step 32': { native: { megabytes: 3900 }, wasm: { mayReject: true } },
+  'fineTune 8': { native: { torch: 3.5 }, wasm: {} },
 };
 
 /** From the start of a program to its first prediction with VGG-16, and the planning in it. */

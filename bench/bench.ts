@@ -42,13 +42,14 @@ import { benchVgg16 } from './vgg16/bench.ts';
 // Workers start sooner; the command does the same.
 enableCompileCache();
 
-const parts = ['peak', 'step', 'layers', 'predict', 'epoch', 'memory', 'start', 'vgg16'] as const;
+const parts = ['peak', 'step', 'vgg16-bn', 'layers', 'predict', 'epoch', 'memory', 'start', 'vgg16'] as const;
 type Part = (typeof parts)[number];
 
 const usage = `npm run bench -- [options]
   --only PART          one of ${parts.join(', ')}; may be repeated (default: all)
   --repetitions N      bursts per contestant in step and predict (default 20); a quarter
-                       in the steps of vgg16, which needs 16 GB of memory
+                       in the steps of vgg16-bn (at 32×32, batch 128) and of
+                       vgg16, which needs 16 GB of memory
   --epochs N           epochs per contestant (default 20: ten minutes)
   --data DIR           CIFAR-10's binary files (default $VGGNET_DATA); without them
                        the epoch is skipped, and memory is measured on shapes
@@ -88,7 +89,11 @@ const batchSize = wholeNumber('--batch-size', options['batch-size'], 1, usage);
 const wanted = (part: Part): boolean => only.includes(part);
 
 /** Consecutive steps per turn, a few tenths of a second. */
-const burstSteps: Readonly<Record<ModelName, number>> = { simplified: 50, vgg7: 3 };
+const burstSteps: Readonly<Record<ModelName, number>> = {
+  simplified: 50,
+  vgg7: 3,
+  'vgg16-bn': 1,
+};
 const threadCounts = cpus().length === 1 ? [1] : [1, 2];
 const threadsOf = (device: BenchDevice): readonly number[] => (device === 'reference' ? [1] : threadCounts);
 
@@ -138,11 +143,12 @@ async function benchBatches(
   batchSize: number,
   peers: readonly Peer[],
   peak: number | undefined,
+  rounds = repetitions,
 ) {
   // A single image takes so little time that a burst needs many.
   const burst = burstSteps[model] * (batchSize === 1 ? 20 : 1);
   const work = command === 'step' ? 'Training step' : 'Inference';
-  log(`\n${work} of ${model}, batch ${batchSize} (n = ${repetitions} bursts of ${burst}, taking turns)`);
+  log(`\n${work} of ${model}, batch ${batchSize} (n = ${rounds} bursts of ${burst}, taking turns)`);
   const operations = operationsOf(networkOf(model), command === 'step');
   const contestants: Contestant[] = [];
   const sessions: Session[] = [];
@@ -170,7 +176,7 @@ async function benchBatches(
         },
       });
     }
-    const scores = await contest(contestants, repetitions);
+    const scores = await contest(contestants, rounds);
     printScores(scores, operations, batchSize, peak);
     const ratios = printRatios(scores);
     for (const { device, best, toTorch, twoThreads } of ratios) {
@@ -317,7 +323,8 @@ async function benchStart(data: string | undefined, device: BenchDevice) {
 }
 
 async function openPeers(): Promise<Peer[]> {
-  const compares = wanted('step') || wanted('predict') || (wanted('epoch') && data !== undefined);
+  const compares =
+    wanted('step') || wanted('vgg16-bn') || wanted('predict') || (wanted('epoch') && data !== undefined);
   if (!options.torch || !compares) return [];
   const peers: Peer[] = [];
   for (const threads of threadCounts) {
@@ -347,7 +354,7 @@ const peers = await openPeers();
 const measured: Record<string, unknown> = { machine, torch: peers[0]?.version, loadBefore };
 
 let peaks: Peak[] = [];
-if (wanted('peak') || wanted('step') || wanted('predict') || wanted('vgg16')) {
+if (wanted('peak') || wanted('step') || wanted('vgg16-bn') || wanted('predict') || wanted('vgg16')) {
   peaks = await measurePeaks();
   const each = peaks.map(({ kernels, gflops }) => `${fixed(gflops, 0)} with ${kernels}`).join(', ');
   log(`multiply-add peak of one core, GFLOP/s: ${each}; percentages below refer to the largest`);
@@ -363,6 +370,10 @@ try {
     }
     if (command === 'predict') results.push(await benchBatches(command, 'vgg7', 1, peers, peak));
     measured[command] = results;
+  }
+  if (wanted('vgg16-bn')) {
+    const rounds = Math.ceil(repetitions / 4);
+    measured['vgg16-bn'] = await benchBatches('step', 'vgg16-bn', 128, peers, peak, rounds);
   }
   if (wanted('layers')) {
     const layers = [];

@@ -7,6 +7,7 @@ import type { DeviceName, Session } from '../src/engine/backend.ts';
 import { openerOf } from '../src/engine/open.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
+import { createModel } from '../src/model/models.ts';
 import { buildNetwork } from '../src/model/network.ts';
 import { simplified, vgg7 } from '../src/model/vgg.ts';
 import { loadersOf } from '../src/runs/loaders.ts';
@@ -16,7 +17,12 @@ import type { EpochTimes, ModelName } from './peer.ts';
 
 export type BenchDevice = Exclude<DeviceName, 'auto'>;
 
-const sequentials = { simplified, vgg7 };
+const sequentials = {
+  simplified,
+  vgg7,
+  'vgg16-bn': ({ classes }: { readonly classes: number }) =>
+    createModel('vgg16-bn', { classes, options: { head: 'linear', dropout: 0 }, input: [3, 32, 32] }),
+};
 
 export function networkOf(model: ModelName): Network {
   return buildNetwork(sequentials[model]({ classes: 10 }), [3, 32, 32]);

@@ -11,7 +11,7 @@ export const allocator: Readonly<Record<string, string>> = {
   MALLOC_TOP_PAD_: '500000000',
 };
 
-export type ModelName = 'simplified' | 'vgg7';
+export type ModelName = 'simplified' | 'vgg7' | 'vgg16-bn';
 
 export interface EpochTimes {
   /** From reading the files to the end of the test, excluding start-up. */

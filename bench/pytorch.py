@@ -50,12 +50,24 @@ def vgg7():
     return nn.Sequential(*layers, *head)
 
 
+def vgg16_bn():
+    """Configuration D with batch normalization and one linear layer, for 32x32 images."""
+    layers, channels = [], 3
+    for entry in [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]:
+        if entry == "M":
+            layers.append(nn.MaxPool2d(2, 2))
+        else:
+            layers += [nn.Conv2d(channels, entry, 3, padding=1), nn.BatchNorm2d(entry), nn.ReLU(inplace=True)]
+            channels = entry
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 10))
+
+
 class Training:
     """A network with its optimizer and one fixed batch; a step does all that a training loop does per batch."""
 
     def __init__(self, model, batch):
         torch.manual_seed(0)
-        self.model = {"simplified": Simplified, "vgg7": vgg7}[model]()
+        self.model = {"simplified": Simplified, "vgg7": vgg7, "vgg16-bn": vgg16_bn}[model]()
         self.criterion = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.001)
         self.images = torch.rand(batch, 3, 32, 32)

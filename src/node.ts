@@ -53,7 +53,7 @@ export {
   runFiles,
   runsRoot,
 } from './runs/folder.ts';
-export { loadWeights, saveWeights } from './runs/model-files.ts';
+export { type LoadWeightsOptions, loadWeights, saveWeights } from './runs/model-files.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
 export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
 export { type Recorder, type RecorderOptions, recordRun } from './runs/recorder.ts';

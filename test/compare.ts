@@ -24,16 +24,24 @@ export interface CompareOptions {
   readonly tolerance?: number;
   /** In place of random images and weights, where the caller knows that no decision depends on rounding. */
   readonly given?: Drawn;
+  /** Indices of frozen layers. */
+  readonly frozen?: readonly number[];
 }
 
 /** The reference's results, which all devices share: it takes longer than they do. */
 const known = new WeakMap<Sequential, Map<string, Promise<Expected>>>();
 
-function knownFor(network: Network, model: Sequential, batch: number, seed: number): Promise<Expected> {
+function knownFor(
+  network: Network,
+  model: Sequential,
+  batch: number,
+  seed: number,
+  frozen: readonly number[],
+): Promise<Expected> {
   const ofModel = known.get(model) ?? new Map<string, Promise<Expected>>();
   known.set(model, ofModel);
-  const key = `${network.input.join('×')}, batch ${batch}, seed ${seed}`;
-  const expected = ofModel.get(key) ?? expectedOf(network, batch, seed);
+  const key = `${network.input.join('×')}, batch ${batch}, seed ${seed}, frozen ${frozen}`;
+  const expected = ofModel.get(key) ?? expectedOf(network, batch, seed, undefined, frozen);
   ofModel.set(key, expected);
   return expected;
 }
@@ -45,15 +53,16 @@ export async function compareWithReference(
   input: Shape,
   options: CompareOptions,
 ): Promise<void> {
-  const { batch, seed = 1, threads = 1, tolerance = 1e-4, given } = options;
+  const { batch, seed = 1, threads = 1, tolerance = 1e-4, given, frozen = [] } = options;
   const network = buildNetwork(model, input);
   const expected = await (given
-    ? expectedOf(network, batch, seed, given)
-    : knownFor(network, model, batch, seed));
+    ? expectedOf(network, batch, seed, given, frozen)
+    : knownFor(network, model, batch, seed, frozen));
   const { images, labels, training } = expected;
   const session = await open(network, { batchSize: batch, threads });
   try {
     await session.setWeights(expected.weights);
+    await session.freeze(frozen);
     const logits = await session.predict(images, batch);
     expectAllClose(logits, expected.logits, tolerance, `${model.name}: logits`);
     const { loss, gradients } = await session.gradients(images, labels);

@@ -66,27 +66,32 @@ export interface ExpectedTraining {
   readonly evaluation: EvaluateResult;
 }
 
-/** `given`, where the caller knows that no decision depends on rounding, otherwise random images and weights. */
+/**
+ * `given`, where the caller knows that no decision depends on rounding, otherwise random images and weights. `frozen`
+ * layers are indices.
+ */
 export async function expectedOf(
   network: Network,
   batch: number,
   seed: number,
   given?: Drawn,
+  frozen: readonly number[] = [],
 ): Promise<Expected> {
   const labels = Array.from({ length: batch }, (_, n) => (n * 7 + seed) % network.output[0]!);
-  const drawn = given ?? drawDecided(network, labels, seed);
+  const drawn = given ?? drawDecided(network, labels, seed, frozen);
   const { source, images, weights } = drawn;
   const reference = await openReference(network, { batchSize: batch });
   try {
     await reference.setWeights(weights);
+    await reference.freeze(frozen);
     const logits = await reference.predict(images, batch);
     const { loss, gradients } = await reference.gradients(images, labels);
     const rounding = normalizes(network)
-      ? roundingOf(network, drawn, labels, gradients)
+      ? roundingOf(network, drawn, labels, gradients, frozen)
       : new Map<string, number>();
     const work = batch * network.layers.reduce((sum, { multiplyAdds }) => sum + multiplyAdds, 0);
     const training =
-      source && work <= mostWork ? await trainingOf(network, reference, source, images) : undefined;
+      source && work <= mostWork ? await trainingOf(network, reference, source, images, frozen) : undefined;
     return { ...drawn, labels, logits, loss, gradients, rounding, training };
   } finally {
     await reference.close();
@@ -99,12 +104,13 @@ async function trainingOf(
   reference: Session,
   source: BatchSource,
   images: Float32Array,
+  frozen: readonly number[],
 ): Promise<ExpectedTraining> {
   const optimizer: SgdOptions = { kind: 'sgd', lr: 0.02, momentum: 0.9, nesterov: false, weightDecay: 0 };
   const steps: ExpectedStep[] = [];
   let before = await reference.state();
   while (steps.length < 3) {
-    if (steps.length > 0 && decisionMargin(network, before.weights, images) <= margin) break;
+    if (steps.length > 0 && decisionMargin(network, before.weights, images, true, frozen) <= margin) break;
     const { losses } = await reference.train({ source, optimizer, from: 0, to: 1 });
     const after = await reference.state();
     steps.push({ before, losses, after });
@@ -132,6 +138,7 @@ function roundingOf(
   { images, weights }: Drawn,
   labels: readonly number[],
   gradients: Weights,
+  frozen: readonly number[],
 ): ReadonlyMap<string, number> {
   const samples = labels.map((_, n) => n);
   const rounded = ({ shape, data }: Tensor): Tensor => ({ shape, data: data.map(Math.fround) });
@@ -139,7 +146,12 @@ function roundingOf(
     layer.parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
   );
   const passes = network.layers.map(
-    (_, layer): LayerPass => ({ training: true, buffers: [], draws: { seed: 0, epoch: 0, layer }, samples }),
+    ({ spec, buffers }, layer): LayerPass => ({
+      training: !(spec.kind === 'batchNorm' && frozen.includes(layer)),
+      buffers: buffers.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
+      draws: { seed: 0, epoch: 0, layer },
+      samples,
+    }),
   );
   const values: Tensor[] = [{ shape: [labels.length, ...network.input], data: Float64Array.from(images) }];
   for (const [i, { spec }] of network.layers.entries()) {
@@ -151,8 +163,8 @@ function roundingOf(
     const result = kindOf(spec).backward(spec, values[i]!, parameters[i]!, rounded(gradient), passes[i]!);
     gradient = result.input;
     for (const [j, { name }] of own.entries()) {
-      const exact = gradients.get(name)!.data;
-      apart.set(name, largestIn(result.parameters[j]!.map((value, k) => value - exact[k]!)));
+      const exact = gradients.get(name)?.data;
+      if (exact) apart.set(name, largestIn(result.parameters[j]!.map((value, k) => value - exact[k]!)));
     }
   }
   return apart;
@@ -191,13 +203,18 @@ const mostWork = 2e6;
 const margin = 5e-6;
 
 /** The first random images and weights, from `seed` on, whose decisions have the margin. */
-function drawDecided(network: Network, labels: readonly number[], seed: number): Drawn {
+function drawDecided(
+  network: Network,
+  labels: readonly number[],
+  seed: number,
+  frozen: readonly number[],
+): Drawn {
   for (let attempt = 0; attempt < 100; attempt++) {
     const draw = seed * 1000 + attempt;
     const source = network.input.length === 3 ? randomSource(network, labels, draw) : undefined;
     const images = source ? imagesOf(source) : randomImages(network.input, labels.length, draw);
     const weights = randomWeights(network, draw);
-    if (decisionMargin(network, weights, images) > margin) return { source, images, weights };
+    if (decisionMargin(network, weights, images, true, frozen) > margin) return { source, images, weights };
   }
   throw new Error(
     `${network.name}: none of 100 draws has decisions with a margin; use a smaller batch or map`,

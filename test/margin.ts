@@ -17,6 +17,7 @@ export function decisionMargin(
   weights: Weights,
   images: Float32Array,
   training = true,
+  frozen: readonly number[] = [],
 ): number {
   let value: Tensor = {
     shape: [images.length / network.input.reduce((a, b) => a * b, 1), ...network.input],
@@ -34,7 +35,8 @@ export function decisionMargin(
     const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
     value = kindOf(spec).forward(spec, value, values, {
-      training,
+      // A frozen normalization uses its running moments.
+      training: training && !(spec.kind === 'batchNorm' && frozen.includes(layer)),
       buffers: buffers.map(({ name }) => Float64Array.from(weights.get(name)!.data)),
       draws: { seed: 0, epoch: 0, layer },
       samples: Array.from({ length: value.shape[0]! }, (_, n) => n),

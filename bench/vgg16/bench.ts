@@ -56,10 +56,25 @@ const works: readonly Work[] = [
   },
   { command: 'step', batch: 8, burst: 1, peers: ['torch'], bars: vgg16Bars['step 8'] },
   { command: 'step', batch: 32, burst: 1, peers: ['torch'], bars: vgg16Bars['step 32'] },
+  { command: 'fineTune', batch: 8, burst: 1, peers: ['torch'], bars: vgg16Bars['fineTune 8'] },
 ];
 
-const titleOf = ({ command, batch }: Work): string =>
-  command === 'predict' ? `inference, ${counted(batch, 'image')}` : `SGD step, batch ${batch}`;
+function titleOf({ command, batch }: Work): string {
+  if (command === 'predict') return `inference, ${counted(batch, 'image')}`;
+  return `SGD step${command === 'fineTune' ? ' with frozen features' : ''}, batch ${batch}`;
+}
+
+/** Operations per image (`operationsOf`). */
+function vgg16Operations(command: Work['command']): number {
+  const network = vgg16Network();
+  if (command !== 'fineTune') return operationsOf(network, command === 'step');
+  const layers = network.layers.filter(({ name }) => name.startsWith('classifier'));
+  return (
+    operationsOf(network, false) +
+    operationsOf({ ...network, layers }, true) -
+    operationsOf({ ...network, layers }, false)
+  );
+}
 
 /** The peers that a device is compared with, and the bar for each. */
 const comparisons = (device: Ours, bars: Vgg16Bars): [Side, number | undefined][] => [
@@ -112,7 +127,7 @@ async function benchWork(
       return { name: contestantName(side, threads), threads, side, burst: () => one.time(burst) };
     });
     const scores = await contest(contestants, rounds, 1);
-    if (scores.length > 0) printScores(scores, operationsOf(vgg16Network(), command === 'step'), batch, peak);
+    if (scores.length > 0) printScores(scores, vgg16Operations(command), batch, peak);
     printAgreement(running);
     const peaks = await printPeaks(running);
     return {

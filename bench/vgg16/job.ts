@@ -6,7 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 
 export interface JobOptions {
-  readonly command: 'predict' | 'step';
+  /** `fineTune` is a step with frozen features. */
+  readonly command: 'predict' | 'step' | 'fineTune';
   readonly batch: number;
   readonly threads: number;
   /** With the files of `files.ts`. */

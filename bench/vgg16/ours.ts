@@ -63,6 +63,7 @@ await serveJob(async (options: JobOptions & { readonly device: 'native' | 'wasm'
   const model = await compile(vgg16, {
     input: [3, side, side],
     purpose: command === 'predict' ? 'predict' : 'train',
+    freeze: command === 'fineTune' ? ['features'] : [],
     batchSize: batch,
     device,
     threads,

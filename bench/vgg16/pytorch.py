@@ -72,7 +72,10 @@ def work_of(options):
         return predict
     labels = torch.from_numpy(numpy.fromfile(os.path.join(folder, "labels.bin"), "<u2", batch).astype(numpy.int64))
     criterion = torch.nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    if options["command"] == "fineTune":
+        model.features.requires_grad_(False)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=1e-4, momentum=0.9)
 
     def step():
         loss = criterion(model(images), labels)

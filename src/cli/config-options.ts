@@ -4,9 +4,13 @@
  */
 import { type Command, Option } from 'commander';
 import { isDatasetSpec } from '../data/named.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
 import { UsageError } from '../errors.ts';
 import type { Chosen } from '../model/info.ts';
+import type { Shape } from '../model/layer.ts';
+import { checkFactor } from '../model/layer-patterns.ts';
 import { optionNumbers, parseAssignments } from '../model/models.ts';
+import { type PresetName, presetNames } from '../model/normalization-presets.ts';
 import { parseNumber, parseWhole } from '../numbers.ts';
 import { longestTimer } from '../options.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
@@ -22,7 +26,17 @@ import { recipes } from '../train/recipes.ts';
 import { readDataFile } from './data-file.ts';
 import { datasetOption } from './datasets.ts';
 import { modelOption, modelOptionOption, readModel } from './models.ts';
-import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
+import { note } from './output.ts';
+import {
+  checkChoice,
+  choiceOption,
+  layersOption,
+  numberOption,
+  pathOption,
+  repeatedOption,
+  switchOptions,
+  wholeNumberOption,
+} from './values.ts';
 
 /** The options under their headings in the help, in this order. */
 export const optionGroups: readonly (readonly [heading: string, options: readonly (keyof TrainConfig)[]])[] =
@@ -38,6 +52,7 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
         'skipBroken',
         'validation',
         'normalize',
+        'normalization',
         'augment',
         'crop',
         'rotation',
@@ -51,6 +66,7 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ['Length:', ['epochs', 'steps', 'earlyStopping']],
     ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
     ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
+    ['Layers:', ['freeze', 'unfreezeAfter', 'unfreezeLr', 'lrGroups']],
     ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
     ['Machine:', ['device', 'threads', 'seed']],
     ['Run folder:', ['checkpointEvery']],
@@ -109,12 +125,45 @@ function optionsOf(
       return new Option(`${flag} <text>`, words);
     case 'modelOptions':
       return modelOptionOption();
+    case 'names':
+      return layersOption(`${flag} <a,b,…>`, words);
+    case 'factors':
+      return repeatedOption('--lr-group <name=x>', `${description}; may be repeated`, 'all 1');
+    case 'normalization':
+      return new Option(`${flag} <name|means/deviations>`, `${presetNames.join(', ')}: ${words}`).argParser(
+        parseNormalization,
+      );
     case 'interval':
       return new Option(`${flag} <n|Ns>`, words).argParser(parseCheckpointEvery);
     default:
       return kind satisfies never;
   }
 }
+
+/** A preset's name, or numbers for the channels: `0.5,0.5,0.5/0.2,0.2,0.2`. What is neither is left for the check. */
+function parseNormalization(text: string): string | ChannelStatistics {
+  const [mean = [], std = [], ...rest] = text
+    .split('/')
+    .map((list) => list.split(',').map((part) => parseNumber(part.trim()) ?? Number.NaN));
+  const isStatistics = rest.length === 0 && std.length > 0 && [...mean, ...std].every(Number.isFinite);
+  return isStatistics ? { mean, std } : checkChoice('normalization', text, presetNames);
+}
+
+/** `features=0.1`, once for each name. */
+function parseFactors(assignments: readonly string[]): Readonly<Record<string, number>> {
+  const factors = assignments.map((text): [string, number] => {
+    const equals = text.lastIndexOf('=');
+    const factor = parseNumber(text.slice(equals + 1).trim());
+    if (equals < 1 || factor === undefined)
+      throw new UsageError(`--lr-group ${text} does not have the form name=factor, as in features=0.1`);
+    checkFactor('--lr-group', text.slice(0, equals).trim(), factor);
+    return [text.slice(0, equals).trim(), factor];
+  });
+  return Object.fromEntries(factors);
+}
+
+/** The name of Commander's value for an option whose flag may be repeated. */
+const repeatedFlags: Readonly<Record<string, string>> = { modelOptions: 'modelOption', lrGroups: 'lrGroup' };
 
 /** Steps, or seconds as in `30s`. */
 function parseCheckpointEvery(text: string): number | string {
@@ -142,14 +191,13 @@ function show(value: unknown): string {
 export function givenOptions(command: Command): Partial<TrainConfig> {
   const options = command.opts<Record<string, unknown>>();
   const given = Object.keys(trainOptions).filter(
-    (name) => command.getOptionValueSource(name === 'modelOptions' ? 'modelOption' : name) === 'cli',
+    (name) => command.getOptionValueSource(repeatedFlags[name] ?? name) === 'cli',
   );
-  return Object.fromEntries(
-    given.map((name) => [
-      name,
-      name === 'modelOptions' ? parseAssignments(options.modelOption as readonly string[]) : options[name],
-    ]),
-  );
+  const givenValue = (name: string): unknown => {
+    if (name === 'modelOptions') return parseAssignments(options.modelOption as readonly string[]);
+    return name === 'lrGroups' ? parseFactors(options.lrGroup as readonly string[]) : options[name];
+  };
+  return Object.fromEntries(given.map((name) => [name, givenValue(name)]));
 }
 
 /**
@@ -174,7 +222,9 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
   if (given.model !== undefined && given.model !== named.model)
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
+  if (recipe !== undefined) requireOptions(recipe, merged);
   if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
+  if (merged.normalization !== undefined) merged.normalize ??= true;
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', (name) => flagFor(name, given));
   // Flags are text; in a config, equal options must look equal.
@@ -196,14 +246,15 @@ export const readConfigFile = (path: string, patience?: number): Promise<Partial
  * @throws UsageError if a source contradicts the weights. Another data set is allowed: weights may be trained further.
  */
 async function adoptWeights(init: string, merged: Options): Promise<void> {
-  const [{ readInfo }, { refuseContradictions }] = await Promise.all([
+  const [{ readShapes }, { refuseContradictions }] = await Promise.all([
     import('../model/weight-files.ts'),
     import('../model/info.ts'),
   ]);
-  const info = await readInfo(init);
-  if (!info) return;
+  const key = merged.initKey;
+  const { info, shapes } = await readShapes(init, typeof key === 'string' ? { key } : {});
+  if (!info) return adoptImplied(init, shapes, merged);
   const { network, normalization } = info;
-  const { model, modelOptions = {}, normalize, deepen } = merged;
+  const { model, modelOptions = {}, deepen } = merged;
   // Another network may start from these weights.
   const named = deepen
     ? {}
@@ -213,19 +264,47 @@ async function adoptWeights(init: string, merged: Options): Promise<void> {
           : { model: model ?? trainOptions.model.default }),
         ...(model === undefined || model === network.name ? { modelOptions } : {}),
       };
-  const chosen = {
-    ...named,
-    ...(normalize !== undefined && { normalize }),
-  } as Chosen;
-  refuseContradictions(init, info, chosen, flagWithValue);
+  refuseContradictions(init, info, named as Chosen, flagWithValue);
   if (network.options && !deepen) {
     merged.model = network.name;
     merged.modelOptions = { ...network.options, ...modelOptions };
   }
-  if (normalization !== undefined) merged.normalize = normalization !== null;
+  if (normalization !== undefined) adoptNormalization(normalization, merged);
   if (merged.dataset !== undefined || !isDatasetSpec(info.dataset)) return;
   merged.dataset = info.dataset;
   if (info.labels) merged.labels = info.labels;
+}
+
+/** How the weights' images were normalized, unless a source says otherwise. */
+function adoptNormalization(normalization: PresetName | ChannelStatistics | null, merged: Options): boolean {
+  if (merged.normalize !== undefined || merged.normalization !== undefined) return false;
+  merged.normalize = normalization !== null;
+  if (normalization !== null) merged.normalization = normalization;
+  return true;
+}
+
+/** What the tensors of a file that says nothing of itself imply, as with the weights that torchvision publishes. */
+async function adoptImplied(
+  init: string,
+  shapes: ReadonlyMap<string, Shape>,
+  merged: Options,
+): Promise<void> {
+  const [{ classesIn, impliedModel }, { imagenetClasses }] = await Promise.all([
+    import('../model/implied.ts'),
+    import('../data/imagenet.ts'),
+  ]);
+  const implied = impliedModel(shapes);
+  if (!implied) return;
+  const { name, options = {} } = implied.network;
+  if (merged.model === undefined && !merged.deepen) {
+    merged.model = name;
+    merged.modelOptions = { ...options, ...merged.modelOptions };
+  }
+  if (classesIn(shapes) !== imagenetClasses.length || implied.input[0] !== 3) return;
+  if (adoptNormalization('torchvision', merged))
+    note(
+      `${init}: ${name}, 1000 classes; assuming torchvision's normalization (others: --normalization, --no-normalize)`,
+    );
 }
 
 /** The flag that a user gave: `--no-nesterov` where it was turned off. */
@@ -250,4 +329,11 @@ function recipeOf(name: string): TrainConfigInput {
   const recipe = Object.hasOwn(recipes, name) ? recipes[name] : undefined;
   if (recipe === undefined) throw new UsageError(unknownName('recipe', name, Object.keys(recipes)));
   return recipe.config;
+}
+
+/** @throws UsageError if an option that the recipe cannot do without is missing. */
+function requireOptions(name: string, merged: Options): void {
+  const missing = recipes[name]?.needs?.find((option) => merged[option] === undefined);
+  if (missing === undefined) return;
+  throw new UsageError(`--recipe ${name} needs ${flagOf(missing)}: ${trainOptions[missing].description}`);
 }

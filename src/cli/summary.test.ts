@@ -72,6 +72,24 @@ test('the paper’s networks are shown for ImageNet, in the columns of the lectu
   expect(stdout).toMatch(/^ +vgg16 +138,357,544 +15,470,264,320$/m);
 });
 
+test('--freeze shows the memory and the plan of training with frozen layers', async () => {
+  const plain = ['vgg11', '--size', '64', '--classes', '5', '--batch-size', '16', '--threads', '2'];
+  const args = [...plain, '--freeze', 'features'];
+  const { code, stdout } = await vgg(['summary', ...args, '--plan']);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^Frozen: 8 layers with [\d,]+ parameters; [\d,]+ are trained\.$/m);
+  expect(stdout).toMatch(/^features\.0 .* none +/m);
+  const [before, after] = await Promise.all([memoryOf(...plain), memoryOf(...args)]);
+  const bytes = (works: readonly Work[], i: number): number => (works[i] as Work & { bytes: number }).bytes;
+  expect(bytes(after, 0)).toBe(bytes(before, 0));
+  expect(bytes(after, 2)).toBeLessThan(0.8 * bytes(before, 2));
+  const wrong = await vgg(['summary', ...plain, '--freeze', 'feature']);
+  expect(wrong).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('did you mean "features"') as string,
+  });
+});
+
 test('size and classes may be chosen; small images get a small classifier', async () => {
   const { stdout } = await vgg('summary vgg11 --size 40x32 --classes 7 --threads 2 --json'.split(' '));
   const { input, layers } = JSON.parse(stdout) as { input: number[]; layers: { name: string }[] };

@@ -10,9 +10,10 @@ import { UsageError } from '../errors.ts';
 import type { TileSize } from '../kernels/language.ts';
 import { blockCells } from '../model/block-table.ts';
 import type { Network, Shape } from '../model/layer.ts';
+import { layersMatching } from '../model/layer-patterns.ts';
 import { largestSize } from '../model/layers/arguments.ts';
 import { models } from '../model/models.ts';
-import { buildNetwork } from '../model/network.ts';
+import { buildNetwork, sizeOf } from '../model/network.ts';
 import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
 import { parseWhole } from '../numbers.ts';
 import { maxThreads } from '../options.ts';
@@ -20,7 +21,7 @@ import { counted, grouped, percent } from '../words.ts';
 import { datasetOption } from './datasets.ts';
 import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
-import { choiceOption, wholeNumberOption } from './values.ts';
+import { choiceOption, layersOption, wholeNumberOption } from './values.ts';
 
 const profiledDevices = ['auto', 'native', 'wasm'] as const;
 type ProfiledDevice = (typeof profiledDevices)[number];
@@ -33,6 +34,7 @@ interface SummaryOptions {
   readonly layers?: true;
   readonly batchSize: number;
   readonly threads?: number;
+  readonly freeze?: readonly string[];
   readonly plan?: true;
   readonly profile?: true;
   readonly device: ProfiledDevice;
@@ -71,6 +73,9 @@ export function summaryCommand(): Command {
     .addOption(
       wholeNumberOption('--threads <n>', 'worker threads (default: one per core)', { most: maxThreads }),
     )
+    .addOption(
+      layersOption('--freeze <a,b,…>', "frozen layers in training, as in vgg train: 'features' or 'conv1_*'"),
+    )
     .option('--plan', 'also show the algorithm chosen for each layer')
     .option('--profile', 'also train a few steps on one thread and show the time of each layer')
     .addOption(
@@ -90,20 +95,34 @@ async function summary(model: string, options: SummaryOptions, command: Command)
     input,
   );
   const table = summarize(network);
-  const { batchSize, threads = availableParallelism() } = options;
-  const memory = await memoryUses(network, { batchSize, threads });
-  const plan = options.plan || options.profile ? await planOf(network, options) : undefined;
+  const { batchSize, threads = availableParallelism(), freeze = [] } = options;
+  const frozen = layersMatching('--freeze', network, freeze);
+  const memory = await memoryUses(network, { batchSize, threads, frozen });
+  const plan = options.plan || options.profile ? await planOf(network, options, frozen) : undefined;
   if (options.json) {
     return printJson({
       ...table,
+      ...(frozen.length > 0 && { frozen: frozen.map((layer) => network.layers[layer]!.name) }),
       memory,
       ...(plan && { plan }),
     });
   }
   if (options.layers) printTable(summaryCells(table), 3, true);
   else printTable(blockCells(network), 3, true);
+  if (frozen.length > 0) print(`\n${frozenLine(network, frozen)}`);
   printMemory(memory);
   if (plan) print(`\n${formatPlan(plan)}`);
+}
+
+/** How many parameters learn. */
+function frozenLine({ layers, parameterCount }: Network, frozen: readonly number[]): string {
+  const count = frozen
+    .flatMap((layer) => layers[layer]!.parameters)
+    .reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  return (
+    `Frozen: ${counted(frozen.length, 'layer')} with ${grouped(count)} parameters; ` +
+    `${grouped(parameterCount - count)} are trained.`
+  );
 }
 
 /** The shape of the images and the number of classes that a network is shown for. */
@@ -142,7 +161,11 @@ interface Memory {
 
 async function memoryUses(
   network: Network,
-  { batchSize, threads }: Required<Pick<SummaryOptions, 'batchSize' | 'threads'>>,
+  {
+    batchSize,
+    threads,
+    frozen,
+  }: { readonly batchSize: number; readonly threads: number; readonly frozen: readonly number[] },
 ): Promise<Memory> {
   const { addressable, memoryOf } = await import('../engine/cpu/memory-of.ts');
   const [limitBytes, wasmBytes] = [addressable('native'), addressable('wasm')].map((bytes) =>
@@ -151,8 +174,8 @@ async function memoryUses(
   const kinds: Work[] = [
     { kind: 'predict', batch: 1 },
     { kind: 'evaluate', batch: 100 },
-    { kind: 'train', batch: batchSize, optimizer: { kind: 'sgd' } },
-    { kind: 'train', batch: batchSize, optimizer: { kind: 'adam' } },
+    { kind: 'train', batch: batchSize, optimizer: { kind: 'sgd' }, frozen },
+    { kind: 'train', batch: batchSize, optimizer: { kind: 'adam' }, frozen },
   ];
   const inWasm = await memoryOf(network, threads, kinds, wasmBytes);
   const works = (await memoryOf(network, threads, kinds, limitBytes)).map((use, i) => ({
@@ -213,13 +236,17 @@ interface PlanProfile extends LayerProfile {
 /** Timed steps. */
 const profiledSteps = 10;
 
-async function planOf(network: Network, { batchSize, profile, device }: SummaryOptions): Promise<Plan> {
+async function planOf(
+  network: Network,
+  { batchSize, profile, device }: SummaryOptions,
+  frozen: readonly number[],
+): Promise<Plan> {
   const [{ describePlan }, { planOperations }, { cacheSize }] = await Promise.all([
     import('../engine/cpu/plan/describe.ts'),
     import('../engine/cpu/plan/operations.ts'),
     import('../engine/cpu/run/threads.ts'),
   ]);
-  const description = describePlan(planOperations(network, await cacheSize()), batchSize);
+  const description = describePlan(planOperations(network, await cacheSize()), batchSize, frozen);
   if (!profile) return description;
   const [providers, { describeKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels/provider.ts'),
@@ -236,6 +263,7 @@ async function planOf(network: Network, { batchSize, profile, device }: SummaryO
   const layers = await aside('engine/cpu/measure/profile', profileLayers, network, kernels, {
     batchSize,
     steps: profiledSteps,
+    frozen,
   });
   const { lanes, tiles } = kernels;
   return {

@@ -83,6 +83,14 @@ export function listOption(
   });
 }
 
+/** An option whose values are names or patterns of layers, separated by commas; it may be repeated. */
+export function layersOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser((text: string, before: readonly string[] = []) => [
+    ...before,
+    ...text.split(',').map((part) => part.trim()),
+  ]);
+}
+
 /** An option that may be repeated; its values are collected. */
 export function repeatedOption(flags: string, description: string, shownDefault: string): Option {
   return new Option(flags, description)

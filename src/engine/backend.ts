@@ -80,6 +80,8 @@ export interface TrainRequest extends StepOptions {
   readonly optimizer: OptimizerOptions;
   /** Learning rates of the steps from `from` on; `optimizer.lr` by default. */
   readonly rates?: Float64Array;
+  /** For each layer, the factor of its learning rate; by default 1. At most `mostRates` different ones. */
+  readonly rateFactors?: readonly number[];
   /**
    * First step (0-based) and end (exclusive); the last batch may be smaller. With `accumulate`, both are multiples of it
    * or the end of the pass.
@@ -128,7 +130,7 @@ export interface TrainingState {
   readonly optimizerSteps: number;
   /**
    * `firstMoment` and `secondMoment` of Adam, `momentum` of SGD, `average` of the weights; only those in use, each with a
-   * tensor for every parameter.
+   * tensor for every parameter that is not frozen.
    */
   readonly moments: Readonly<Partial<Record<MomentName, Weights>>>;
 }
@@ -177,15 +179,22 @@ export interface Session {
   weights(): Promise<Weights>;
   /** The weights as they are when they are read; the session must not be used meanwhile. */
   weightSource(): WeightSource;
+  /**
+   * Freezes these layers (indices), and no others: their parameters keep their values, and have no gradients and no
+   * moments; batch normalizations use and keep their running moments. If the frozen layers change, the optimizer and the
+   * moving average start anew.
+   */
+  freeze(layers: readonly number[]): Promise<void>;
   /** Everything that `setState` needs to resume with the same bits. */
   state(): Promise<TrainingState>;
+  /** Moments of frozen parameters are ignored. */
   setState(state: GivenState): Promise<void>;
   /** Swaps the weights with their moving average, for instance for a test; a second call swaps them back. */
   swapAverage(): Promise<void>;
   /** Trains on a part of a pass. Stops after a step whose loss is not finite. */
   train(request: TrainRequest): Promise<TrainResult>;
   evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult>;
-  /** Mean loss and gradients of one batch, without an optimizer step. `images` [N, C, H, W]. */
+  /** Mean loss and gradients of one batch, without an optimizer step; none of frozen layers. `images` [N, C, H, W]. */
   gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }>;
   /** Logits [N, classes] of `images` [N, C, H, W]. */
   predict(images: Float32Array, count: number): Promise<Float32Array>;
@@ -209,6 +218,8 @@ export interface SessionOptions {
   readonly batchSize: number;
   /** `train` checks at once that training fits; without a purpose, memory for training is allocated when it starts. */
   readonly purpose?: Purpose;
+  /** Layers (indices) that `freeze` will freeze, for the check that training fits. */
+  readonly frozen?: readonly number[];
   readonly threads?: number;
   /** Receives notes about the device, one line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;

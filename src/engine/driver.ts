@@ -99,7 +99,10 @@ export interface FeaturesBackward {
   readonly gradient: Float32Array;
 }
 
-/** Tensors that a driver keeps: `weights` are parameters and buffers; the others have a tensor for each parameter. */
+/**
+ * Tensors that a driver keeps: `weights` are parameters and buffers; the others have a tensor for each parameter that is
+ * not frozen.
+ */
 export type TensorGroup = 'weights' | MomentName;
 
 export interface Driver {
@@ -115,6 +118,8 @@ export interface Driver {
   buffer(bytes: number): ArrayBuffer | SharedArrayBuffer;
   /** Draws the initial weights, as `sourceOfInitial` does. */
   initialize(seed: number): Promise<void>;
+  /** Freezes these layers (ascending indices), and no others. Ends all moments. */
+  freeze(layers: readonly number[]): Promise<void>;
   /** Reads all tensors of a group from a source that has them with the network's shapes. */
   write(group: TensorGroup, source: WeightSource): Promise<void>;
   /** The tensors of a group, as they are when they are read. */

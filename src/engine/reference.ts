@@ -60,7 +60,9 @@ class Reference implements Driver {
   #parameters: ByLayer;
   /** Running moments of batch normalizations. */
   #buffers: ByLayer;
+  /** Empty for frozen layers, like their gradients. */
   #moments: Partial<Record<MomentName, ByLayer>> = {};
+  #frozen: ReadonlySet<number> = new Set();
   /** Sum of the accumulated batches' gradients; after `gradients`, of its batch. */
   #gradients: ByLayer;
   #aborted = false;
@@ -68,8 +70,8 @@ class Reference implements Driver {
 
   constructor(network: Network) {
     this.#network = network;
-    this.#parameters = zeros(network);
-    this.#gradients = zeros(network);
+    this.#parameters = this.#zeros();
+    this.#gradients = this.#zeros();
     this.#buffers = network.layers.map(() => []);
   }
 
@@ -82,19 +84,33 @@ class Reference implements Driver {
   }
 
   async write(group: TensorGroup, source: WeightSource): Promise<void> {
-    const parameters = await readLayers(
+    if (group !== 'weights') {
+      this.#moments[group] = await readLayers(this.#learning(), source);
+      return;
+    }
+    this.#parameters = await readLayers(
       this.#network.layers.map((layer) => layer.parameters),
       source,
     );
-    if (group !== 'weights') {
-      this.#moments[group] = parameters;
-      return;
-    }
-    this.#parameters = parameters;
     this.#buffers = await readLayers(
       this.#network.layers.map((layer) => layer.buffers),
       source,
     );
+  }
+
+  async freeze(layers: readonly number[]): Promise<void> {
+    this.#frozen = new Set(layers);
+    this.#moments = {};
+    this.#gradients = this.#zeros();
+  }
+
+  /** The parameters of each layer that learn. */
+  #learning(): readonly (readonly ParameterSpec[])[] {
+    return this.#network.layers.map(({ parameters }, layer) => (this.#frozen.has(layer) ? [] : parameters));
+  }
+
+  #zeros(): ByLayer {
+    return this.#learning().map((specs) => specs.map(({ shape }) => new Float64Array(sizeOf(shape))));
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {
@@ -102,9 +118,10 @@ class Reference implements Driver {
       group === 'weights'
         ? [...this.#parameters[layer]!, ...this.#buffers[layer]!]
         : (group === 'gradients' ? this.#gradients : this.#moments[group]!)[layer]!;
+    const learning = this.#learning();
     const named = new Map(
       this.#network.layers.flatMap(({ parameters, buffers }, layer) =>
-        (group === 'weights' ? [...parameters, ...buffers] : parameters).map((spec, i) => [
+        (group === 'weights' ? [...parameters, ...buffers] : learning[layer]!).map((spec, i) => [
           spec.name,
           { shape: spec.shape, data: () => valuesOf(layer)[i]! },
         ]),
@@ -126,13 +143,18 @@ class Reference implements Driver {
     for (const name of moments) {
       this.#moments[name] =
         name === 'average'
-          ? this.#parameters.map((tensors) => tensors.map((values) => values.slice()))
-          : zeros(this.#network);
+          ? this.#parameters.map((tensors, layer) =>
+              this.#frozen.has(layer) ? [] : tensors.map((values) => values.slice()),
+            )
+          : this.#zeros();
     }
   }
 
   async swapAverage(): Promise<void> {
-    [this.#parameters, this.#moments.average] = [this.#moments.average!, this.#parameters];
+    const [own, average] = [this.#parameters, this.#moments.average!];
+    const isFrozen = (layer: number): boolean => this.#frozen.has(layer);
+    this.#parameters = own.map((tensors, layer) => (isFrozen(layer) ? tensors : average[layer]!));
+    this.#moments.average = own.map((tensors, layer) => (isFrozen(layer) ? [] : tensors));
   }
 
   async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
@@ -196,8 +218,8 @@ class Reference implements Driver {
   }
 
   /** Adds a batch's gradients to its group's, and ends the group with an optimizer step. */
-  #applyBatch({ optimizer, options }: TrainPass, step: Step, gradients: ByLayer): void {
-    if (step.accumulated !== 'more') this.#gradients = zeros(this.#network);
+  #applyBatch({ optimizer, options, rateFactors }: TrainPass, step: Step, gradients: ByLayer): void {
+    if (step.accumulated !== 'more') this.#gradients = this.#zeros();
     const sum = this.#gradients;
     addScaled(sum, gradients, step.count * step.gradientScale);
     if (!step.updates) return;
@@ -206,7 +228,7 @@ class Reference implements Driver {
       const norm = Math.sqrt(squares.reduce((total, square) => total + square, 0));
       addScaled(sum, sum, clippingScale(norm, options.clipNorm) - 1);
     }
-    this.#apply(sum, { ...optimizer, lr: step.rate }, step.optimizerSteps);
+    this.#apply(sum, { ...optimizer, lr: step.rate }, rateFactors, step.optimizerSteps);
     if (options.averageDecay > 0) this.#moveAverage(averageShare(options.averageDecay, step.optimizerSteps));
   }
 
@@ -290,11 +312,13 @@ class Reference implements Driver {
     };
   }
 
-  /** The pass through layer `layer`: training with `draws`, evaluation without. */
+  /** The pass through layer `layer`: training with `draws`, evaluation without; frozen normalizations evaluate. */
   #pass(layer: number, draws?: Draws): LayerPass {
     const { seed, epoch, samples } = draws ?? { seed: 0, epoch: 0, samples: [] };
     const buffers = this.#buffers[layer]!;
-    return { training: draws !== undefined, buffers, draws: { seed, epoch, layer }, samples };
+    const normalizes = this.#network.layers[layer]!.spec.kind === 'batchNorm';
+    const training = draws !== undefined && !(normalizes && this.#frozen.has(layer));
+    return { training, buffers, draws: { seed, epoch, layer }, samples };
   }
 
   /** Logits. */
@@ -375,9 +399,11 @@ class Reference implements Driver {
     const result = crossEntropy(values[layers.length]!, labels, targets);
     let { gradient } = result;
     const gradients: (readonly Float64Array[])[] = layers.map(() => []);
-    for (let i = layers.length - 1; i >= 0; i--) {
+    const learning = this.#learning();
+    const first = learning.findIndex((specs) => specs.length > 0);
+    for (let i = layers.length - 1; first >= 0 && i >= first; i--) {
       const layer = await this.#backwardLayer(i, values[i]!, gradient, draws);
-      gradients[i] = layer.parameters;
+      if (learning[i]!.length > 0) gradients[i] = layer.parameters;
       gradient = layer.input;
     }
     return { ...result, values, gradients };
@@ -387,17 +413,20 @@ class Reference implements Driver {
   #updateBuffers(inputs: readonly Tensor[]): void {
     this.#buffers = this.#network.layers.map(({ spec }, i) => {
       const buffers = this.#buffers[i]!;
+      if (this.#frozen.has(i)) return buffers;
       const updated = kindOf(spec).updatedBuffers?.(spec, inputs[i]!, buffers) ?? buffers;
       return updated.map((values) => values.map(Math.fround));
     });
   }
 
-  /** Optimizer step number `step`, from 1. */
-  #apply(gradients: ByLayer, optimizer: OptimizerOptions, step: number): void {
-    const { lr, weightDecay } = optimizer;
+  /** Optimizer step number `step`, from 1. `factors` are those of the layers' rates; all 1 if empty. */
+  #apply(gradients: ByLayer, optimizer: OptimizerOptions, factors: readonly number[], step: number): void {
+    const { weightDecay } = optimizer;
+    const rateOf = (layer: number): number => optimizer.lr * (factors[layer] ?? 1);
     if (optimizer.kind === 'sgd') {
       const { momentum, nesterov } = optimizer;
-      this.#update(gradients, ['momentum'], (parameter, gradient, [moved]) => {
+      this.#update(gradients, ['momentum'], (parameter, gradient, [moved], layer) => {
+        const lr = rateOf(layer);
         const g = gradient + weightDecay * parameter;
         const m = momentum * moved! + g;
         return [parameter - lr * (nesterov ? g + momentum * m : m), m];
@@ -406,9 +435,12 @@ class Reference implements Driver {
     }
     const { kind, epsilon } = optimizer;
     const [beta1, beta2] = optimizer.betas;
-    const stepSize = lr / (1 - beta1 ** step);
+    const correction1 = 1 - beta1 ** step;
     const correction2 = Math.sqrt(1 - beta2 ** step);
-    this.#update(gradients, ['firstMoment', 'secondMoment'], (parameter, gradient, [first, second]) => {
+    const names = ['firstMoment', 'secondMoment'] as const;
+    this.#update(gradients, names, (parameter, gradient, [first, second], layer) => {
+      const lr = rateOf(layer);
+      const stepSize = lr / correction1;
       const g = kind === 'adam' ? gradient + weightDecay * parameter : gradient;
       const kept = kind === 'adamw' ? parameter * (1 - lr * weightDecay) : parameter;
       const m = beta1 * first! + (1 - beta1) * g;
@@ -421,7 +453,12 @@ class Reference implements Driver {
   #update(
     gradients: ByLayer,
     moments: readonly MomentName[],
-    rule: (parameter: number, gradient: number, moments: readonly number[]) => readonly number[],
+    rule: (
+      parameter: number,
+      gradient: number,
+      moments: readonly number[],
+      layer: number,
+    ) => readonly number[],
   ): void {
     const kept = moments.map((name) => this.#moments[name]!);
     for (const [i, tensors] of gradients.entries()) {
@@ -433,6 +470,7 @@ class Reference implements Driver {
             parameter[k]!,
             gradient[k]!,
             own.map((values) => values[k]!),
+            i,
           );
           parameter[k] = Math.fround(value!);
           for (const [m, values] of own.entries()) values[k] = Math.fround(after[m]!);
@@ -475,10 +513,6 @@ function addTotals(totals: Float64Array, { loss, correct, topFive }: CrossEntrop
   totals[0]! += loss * images;
   totals[1]! += correct;
   totals[2]! += topFive;
-}
-
-function zeros(network: Network): ByLayer {
-  return network.layers.map((layer) => layer.parameters.map(({ shape }) => new Float64Array(sizeOf(shape))));
 }
 
 /** sum += gradients · scale. */

@@ -7,7 +7,7 @@ import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Network, ParameterSpec, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
-import { parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
+import { hasState, parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
 import { readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import type {
   BatchSource,
@@ -29,7 +29,7 @@ import type {
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { computeFeatures } from './features.ts';
 import { BatchLoader } from './loading/batches.ts';
-import { updatesIn } from './step.ts';
+import { mostRates, updatesIn } from './step.ts';
 
 /** The most images of an evaluation batch. */
 export const largestEvaluation = 100;
@@ -55,6 +55,8 @@ class HostSession implements Session {
   #optimizerSteps = 0;
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
+  /** Indices of the frozen layers, ascending. */
+  #frozen: readonly number[] = [];
   #closed = false;
   /** Settles when the running pass has ended. */
   #running: Promise<unknown> = Promise.resolve();
@@ -94,6 +96,23 @@ class HostSession implements Session {
     return this.#driver.tensors('weights');
   }
 
+  async freeze(layers: readonly number[]): Promise<void> {
+    this.#assertUsable();
+    const { layers: all, name } = this.#network;
+    const frozen = [...new Set(layers)].filter((layer) => hasState(all[layer]!)).toSorted((a, b) => a - b);
+    if (frozen.join() === this.#frozen.join()) return;
+    this.#assertTrains('its layers are not trained, and cannot be frozen');
+    if (parametersOf(this.#network).length > 0 && learning(this.#network, frozen).length === 0) {
+      throw new UsageError(
+        `${name}: all of its layers with parameters would be frozen, so nothing is left to train`,
+      );
+    }
+    await this.#driver.freeze(frozen);
+    this.#frozen = frozen;
+    this.#moments = new Set();
+    this.#optimizerSteps = 0;
+  }
+
   async state(): Promise<TrainingState> {
     const moments: Partial<Record<MomentName, Weights>> = {};
     const weights = await this.weights();
@@ -107,7 +126,7 @@ class HostSession implements Session {
     const own = checkedSource(tensorsOf(this.#network), weights);
     const given = Object.entries(moments).map(([name, tensors]) => ({
       name: name as MomentName,
-      source: checkedSource(parametersOf(this.#network), tensors),
+      source: checkedSource(learning(this.#network, this.#frozen), tensors),
     }));
     this.#isComplete = false;
     await this.#driver.write('weights', own);
@@ -140,10 +159,12 @@ class HostSession implements Session {
     const { batchSize, order } = source;
     this.#checkBatch(batchSize);
     this.#checkDataset(source.dataset);
-    for (const count of batchSizes(order.length, batchSize, from, to)) checkMoments(this.#network, count);
+    for (const count of batchSizes(order.length, batchSize, from, to))
+      checkMoments(this.#network, count, this.#frozen);
     const plan = this.#planOf(source);
     const pass = this.#deviceSource(source, plan);
     const options = stepOptionsOf(request);
+    const rateFactors = this.#checkedFactors(request.rateFactors);
     await this.#useMoments(optimizer, options.averageDecay > 0);
     const epochSteps = Math.ceil(order.length / batchSize);
     const updates = (step: number): number => updatesIn(step, epochSteps, options.accumulate);
@@ -152,6 +173,7 @@ class HostSession implements Session {
       kind: 'train',
       optimizer: { ...optimizer },
       options,
+      rateFactors,
       epochImages: order.length,
       epochBatch: batchSize,
     } as const;
@@ -303,7 +325,7 @@ class HostSession implements Session {
     this.#assertTrains('it computes no gradients');
     const batchSize = labels.length;
     this.#checkBatch(batchSize);
-    checkMoments(this.#network, batchSize);
+    checkMoments(this.#network, batchSize, this.#frozen);
     this.#checkLabels(labels);
     const totals = new Float64Array(this.#driver.buffer(24));
     const source = this.#values(images, batchSize, labels);
@@ -368,6 +390,18 @@ class HostSession implements Session {
     throw new UsageError(
       `a batch of ${batch} images is larger than this session's limit of ${batchSize}; ` +
         `open it with batchSize ${batch}`,
+    );
+  }
+
+  /** Factors of the layers' learning rates; none if all are 1. @throws UsageError if there are too many. */
+  #checkedFactors(factors: readonly number[] = []): readonly number[] {
+    if (factors.every((factor) => factor === 1)) return [];
+    const { layers, name } = this.#network;
+    const different = new Set(factors).size;
+    if (factors.length === layers.length && different <= mostRates) return factors;
+    throw new UsageError(
+      `${name}: ${factors.length} factors of learning rates, ${different} of them different, do not fit its ` +
+        `${layers.length} layers, which may have ${mostRates} different ones`,
     );
   }
 
@@ -440,6 +474,10 @@ class HostSession implements Session {
     }
   }
 }
+
+/** The parameters of layers that are not frozen. */
+const learning = ({ layers }: Network, frozen: readonly number[]): readonly ParameterSpec[] =>
+  layers.flatMap(({ parameters }, layer) => (frozen.includes(layer) ? [] : parameters));
 
 const stepOptionsOf = ({
   accumulate = 1,

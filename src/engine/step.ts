@@ -14,6 +14,9 @@ export const updatesIn = (step: number, epochSteps: number, accumulate: number):
 export const wholeGroups = (steps: number, epochSteps: number, accumulate: number): number =>
   steps - ((steps % epochSteps) % accumulate);
 
+/** The most different learning rates that the layers of a network may have in a step. */
+export const mostRates = 32;
+
 /** Steps `from` … `to` of a source; a source may hold the images of one step of an epoch only. */
 export interface TrainPass {
   readonly source: ImageSource;
@@ -24,6 +27,8 @@ export interface TrainPass {
   readonly options: Required<StepOptions>;
   /** Learning rate of each step, from `from` on. */
   readonly rates: Float64Array;
+  /** For each layer, the factor of its learning rate; empty if all are 1. */
+  readonly rateFactors: readonly number[];
   /** Optimizer steps done before. */
   readonly optimizerSteps: number;
   /** Index in the epoch of the source's first step. */

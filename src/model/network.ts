@@ -153,6 +153,10 @@ export function parametersOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => layer.parameters);
 }
 
+/** Whether a layer has parameters or buffers, so that freezing it has an effect. */
+export const hasState = ({ parameters, buffers }: NetworkLayer): boolean =>
+  parameters.length + buffers.length > 0;
+
 /** All parameters and buffers, layer by layer in PyTorch's order: the tensors of a weight file. */
 export function tensorsOf(network: Network): readonly ParameterSpec[] {
   return network.layers.flatMap((layer) => [...layer.parameters, ...layer.buffers]);

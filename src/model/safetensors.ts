@@ -152,10 +152,10 @@ export function checkWeightShapes(
   return checkShapes(network, tensorsOf(network), shapes, ignoredTensors(network));
 }
 
-/** The same for tensors that exist only for parameters, such as an optimizer's moments. @throws DataError */
-export function checkParameters(network: Network, tensors: Weights): Weights {
-  const names = checkShapes(network, parametersOf(network), shapesOf(tensors), []).keys();
-  return new Map(names.map((name) => [name, tensors.get(name)!]));
+/** The same for tensors of some parameters, such as the moments of those that are not frozen. @throws DataError */
+export function checkSomeParameters(network: Network, tensors: Weights): void {
+  const some = parametersOf(network).filter(({ name }) => tensors.has(name));
+  checkShapes(network, some, shapesOf(tensors), []);
 }
 
 function checkShapes(

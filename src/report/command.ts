@@ -9,11 +9,18 @@ export { shellWord };
 export const flagOf = (key: string): string =>
   `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+/** Flags that are repeated for each entry of an option. */
+const repeatedFlags: Readonly<Record<string, string>> = {
+  modelOptions: '--model-option',
+  lrGroups: '--lr-group',
+};
+
 /** An option with its value, as it is given: `--model vgg7`, `--no-normalize`, `--model-option hidden=64`. */
 export function flagWithValue(key: string, value: string): string {
   if (value === 'true') return flagOf(key);
   if (value === 'false') return `--no-${flagOf(key).slice(2)}`;
-  return `${key === 'modelOptions' ? '--model-option' : flagOf(key)} ${value}`;
+  const repeated = repeatedFlags[key];
+  return `${repeated ?? flagOf(key)} ${value}`;
 }
 
 /** The options whose values differ from their defaults, in the order of the table. */
@@ -33,10 +40,14 @@ export function trainCommand(config: TrainConfig): string {
   for (const key of Object.keys(trainOptions) as (keyof TrainConfig)[]) {
     if (!changed.has(key)) continue;
     const value = config[key];
-    if (key === 'modelOptions') {
-      for (const [name, option] of Object.entries(config.modelOptions)) {
-        words.push('--model-option', `${name}=${[option].flat().join(',')}`);
+    const repeated = repeatedFlags[key];
+    if (repeated !== undefined) {
+      for (const [name, option] of Object.entries(value as TrainConfig['modelOptions'])) {
+        words.push(repeated, `${name}=${[option].flat().join(',')}`);
       }
+    } else if (key === 'normalization' && typeof config.normalization === 'object') {
+      const { mean, std } = config.normalization;
+      words.push(flagOf(key), `${mean.join(',')}/${std.join(',')}`);
     } else if (key === 'model') {
       // Of a network from a file only the name is known.
       words.push('--model', typeof config.model === 'string' ? config.model : `${config.model.name}.json`);

@@ -6,7 +6,7 @@ import type { DatasetSplits, ImageShape } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { trainValidationSplit } from '../data/split.ts';
 import { type ChannelStatistics, channelStatistics, colorComponents } from '../data/statistics.ts';
-import { type AnyDataset, isStored } from '../data/stored.ts';
+import { type AnyDataset, isStored, storedShape } from '../data/stored.ts';
 import {
   centerCrop,
   colorJitter,
@@ -28,12 +28,15 @@ import {
 } from '../data/transforms.ts';
 import { UsageError } from '../errors.ts';
 import { fitFor, jitterSides } from '../images/fit.ts';
+import { checkNormalization } from '../model/info.ts';
+import { normalizationPresets } from '../model/normalization-presets.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 
 export type LoaderOptions = Pick<
   TrainConfig,
   | 'batchSize'
   | 'normalize'
+  | 'normalization'
   | 'augment'
   | 'crop'
   | 'rotation'
@@ -44,6 +47,8 @@ export type LoaderOptions = Pick<
   | 'seed'
   | 'validation'
 >;
+
+type Normalizing = Pick<LoaderOptions, 'normalize' | 'normalization'>;
 
 export interface Loaders {
   readonly trainLoader: DataLoader;
@@ -150,22 +155,31 @@ export function testTransform(
   return isStored(dataset) ? compose([...centerOf(input), toFloats]) : toFloats;
 }
 
+/** The normalization that the options alone determine: null for none; undefined if it is that of the data set. */
+function normalizationIn({ normalize, normalization }: Normalizing): ChannelStatistics | null | undefined {
+  if (!normalize) return null;
+  if (typeof normalization !== 'string') return normalization;
+  const { mean, std } = normalizationPresets[normalization];
+  return { mean, std };
+}
+
 /**
  * Mean and standard deviation that normalize a network's input; undefined without normalization. The only source for
- * training, tests and reports. Computed from all training images, held-out ones included, so that data set and config
- * determine the values.
+ * training, tests and reports. Those of a data set are computed from all training images, held-out ones included, so
+ * that data set and config determine the values.
+ * @throws UsageError if they are not for the images' channels.
  */
-export function normalizationOf(
-  train: AnyDataset,
-  { normalize }: Pick<LoaderOptions, 'normalize'>,
-): ChannelStatistics | undefined {
-  return normalize ? channelStatistics(train) : undefined;
+export function normalizationOf(train: AnyDataset, options: Normalizing): ChannelStatistics | undefined {
+  const own = normalizationIn(options);
+  if (own)
+    checkNormalization('normalization', own, isStored(train) ? storedShape(train.images, 0) : train.shape);
+  return own === undefined ? channelStatistics(train) : (own ?? undefined);
 }
 
 /** The test images, normalized as in training, without random transforms; `input` as in `loadersOf`. */
 export function testLoaderFor(
   { train, test }: DatasetSplits<AnyDataset>,
-  options: Pick<LoaderOptions, 'batchSize' | 'normalize'>,
+  options: Pick<LoaderOptions, 'batchSize'> & Normalizing,
   input?: ImageShape,
 ): DataLoader {
   return normalizedTestLoader(test, options.batchSize, normalizationOf(train, options), input);

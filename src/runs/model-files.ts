@@ -1,6 +1,7 @@
 /** A model's weights in files (Node only). */
 import { UsageError } from '../errors.ts';
 import type { ModelInfo } from '../model/info.ts';
+import { redFirst } from '../model/red-first.ts';
 import {
   type OpenWeightsOptions,
   openWeights,
@@ -25,6 +26,11 @@ export async function saveWeights(model: Model, path: string, options: SaveOptio
   await model.readWeights((weights) => writeWeights(path, weights, info, { half }));
 }
 
+export interface LoadWeightsOptions extends OpenWeightsOptions {
+  /** The file's network reads blue first, as Caffe's do, and the model reads red first. */
+  readonly blueFirst?: boolean | undefined;
+}
+
 /**
  * Reads a model's weights from a safetensors file, a checkpoint, or a file of PyTorch's `torch.save`. Returns the
  * information stored in the file, if any.
@@ -33,12 +39,15 @@ export async function saveWeights(model: Model, path: string, options: SaveOptio
 export async function loadWeights(
   model: Model,
   path: string,
-  options: OpenWeightsOptions = {},
+  { blueFirst = false, ...options }: LoadWeightsOptions = {},
 ): Promise<ModelInfo | undefined> {
   checkModel('loadWeights', model);
   await using file = await openWeights(path, model.network, options);
   const { info } = file;
-  await model.adopt(cancelable(file, options.signal), info, path);
+  // Whatever says its normalization was turned before.
+  const isTurned = blueFirst && info?.normalization === undefined;
+  const source = isTurned ? { ...file, ...redFirst(file, model.network) } : file;
+  await model.adopt(cancelable(source, options.signal), info, path);
   return info;
 }
 

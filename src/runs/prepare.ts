@@ -12,8 +12,11 @@ import { leftToTrain } from '../data/split.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
-import { refuseContradictions } from '../model/info.ts';
+import { normalizationText, sameNormalization } from '../model/info.ts';
+import { checkFactor, layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
 import { networkOf } from '../model/models.ts';
+import { buildNetwork } from '../model/network.ts';
+import { normalizationPresets } from '../model/normalization-presets.ts';
 import { checkArgument } from '../options.ts';
 import { checkpointInterval, parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
@@ -29,10 +32,11 @@ import {
   plateauSchedule,
   type Schedule,
   stepSchedule,
+  withFactorAfter,
   withWarmup,
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
-import { type Loaders, loadersOf } from './loaders.ts';
+import { type Loaders, loadersOf, normalizationOf } from './loaders.ts';
 import { loadWeights } from './model-files.ts';
 
 /** The parts of a training, ready to start. */
@@ -78,7 +82,9 @@ export function scheduleOf(config: TrainConfig): Schedule {
         return schedule satisfies never;
     }
   };
-  return withWarmup(course(), warmup);
+  const { unfreezeAfter, unfreezeLr } = config;
+  const whole = withWarmup(course(), warmup);
+  return unfreezeAfter === undefined ? whole : withFactorAfter(whole, unfreezeAfter, unfreezeLr);
 }
 
 /**
@@ -96,6 +102,7 @@ function checkParts(config: TrainConfig): DatasetFacts {
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
   const facts = datasetFacts(config);
+  checkLayers(config, facts);
   const { cutout, batchSize, validation } = config;
   if (validation > 0 && facts.hasValidation) {
     throw new UsageError(
@@ -110,6 +117,27 @@ function checkParts(config: TrainConfig): DatasetFacts {
   if (cutout <= most) return facts;
   throw new UsageError(
     `cutout ${cutout} is larger than the images of ${name}, ${height} × ${width} pixels; use at most ${most}`,
+  );
+}
+
+/** Checks the patterns of layers before anything is read. @throws UsageError for one that chooses no layer. */
+function checkLayers(config: TrainConfig, { classes, shape }: ReturnType<typeof datasetFacts>): void {
+  const { freeze = [], lrGroups, unfreezeAfter } = config;
+  if (freeze.length === 0 && Object.keys(lrGroups).length === 0) return;
+  for (const [pattern, factor] of Object.entries(lrGroups)) checkFactor('lrGroups', pattern, factor);
+  const model = networkOf(config.model, { classes, options: config.modelOptions, input: shape });
+  const network = buildNetwork(model, shape);
+  const frozen = layersMatching('freeze', network, freeze);
+  const factors = rateFactorsOf('lrGroups', network, lrGroups);
+  // Layers that are unfrozen later learn at these rates.
+  if (unfreezeAfter !== undefined || frozen.length === 0) return;
+  const idle = Object.keys(lrGroups).find((pattern) =>
+    layersMatching('lrGroups', network, [pattern]).every((layer) => frozen.includes(layer)),
+  );
+  if (idle === undefined || factors.length === 0) return;
+  throw new UsageError(
+    `lrGroups: all layers of "${idle}" are frozen, so its factor has no effect; leave one of the two out, or unfreeze ` +
+      'the layers (--unfreeze-after)',
   );
 }
 
@@ -139,6 +167,8 @@ export async function prepareTraining(
   const model = await compile(network, {
     input: facts.shape,
     purpose: 'train',
+    // The check of memory is for what trains most.
+    freeze: config.unfreezeAfter === undefined ? (config.freeze ?? []) : [],
     batchSize,
     seed,
     device,
@@ -149,26 +179,45 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config, facts.shape);
-    if (config.init !== undefined) {
-      const { initKey: key, freshHead, deepen } = config;
-      const options = { key, freshHead, deepen, seed, onNotice, signal };
-      const info = await loadWeights(model, config.init, options);
-      if (info) refuseContradictions(config.init, info, { normalize: config.normalize });
-      if (info?.normalization === undefined) {
-        const own = config.normalize
-          ? "by the data set's mean and deviation"
-          : 'not at all; --normalize changes this';
-        onNotice(
-          `${config.init} does not say how its images were normalized; here they are normalized ${own}`,
-        );
-      }
-    }
+    if (config.init !== undefined) await startFrom(config.init, model, config, splits, onNotice, signal);
+    await model.freeze(config.freeze ?? []);
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
   } catch (error) {
     await model.close();
     throw error;
   }
+}
+
+/** Reads initial weights. Reports where their images were normalized otherwise than here. */
+async function startFrom(
+  init: string,
+  model: Model,
+  config: TrainConfig,
+  { train }: DatasetSplits<AnyDataset>,
+  onNotice: (line: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { initKey: key, freshHead, deepen, seed, normalize, normalization } = config;
+  const isTurned =
+    typeof normalization === 'string' && normalizationPresets[normalization].blueFirst === true;
+  const options = { key, freshHead, deepen, seed, blueFirst: isTurned, onNotice, signal };
+  const info = await loadWeights(model, init, options);
+  const own = normalization === undefined && normalize ? "by the data set's mean and deviation" : undefined;
+  if (info?.normalization === undefined) {
+    if (normalization !== undefined) return;
+    onNotice(
+      `${init} does not say how its images were normalized; here they are normalized ` +
+        `${own ?? 'not at all; --normalize or --normalization change this'}`,
+    );
+    return;
+  }
+  const here = normalizationOf(train, config) ?? null;
+  if (sameNormalization(info.normalization, here)) return;
+  onNotice(
+    `${init} was trained with normalization ${normalizationText(info.normalization)}; here images are normalized ` +
+      `${own ?? `with ${normalizationText(here)}`}, as the options say`,
+  );
 }
 
 /** The options of `fit` for a training. */
@@ -181,6 +230,9 @@ export function fitOptionsOf(training: Training): Omit<FitOptions, 'callbacks'> 
     optimizer: optimizerOf(config),
     schedule: scheduleOf(config),
     patience: config.patience,
+    lrGroups: config.lrGroups,
+    ...(config.freeze && { freeze: config.freeze }),
+    ...(config.unfreezeAfter !== undefined && { unfreezeAfter: config.unfreezeAfter }),
     epochs: config.epochs,
     ...(config.steps !== undefined && { steps: config.steps }),
     earlyStopping: config.earlyStopping,

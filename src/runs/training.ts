@@ -8,6 +8,7 @@ import { checkOptions } from '../options.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { type Callback, type FitResult, fit as fitModel } from '../train/fit.ts';
+import { guessingNotice } from '../train/guessing.ts';
 import { hasMore, type Snapshot } from '../train/loop-state.ts';
 import { readRun } from './folder.ts';
 import { checkConfig, fitOptionsOf, prepareTraining, type Training } from './prepare.ts';
@@ -80,7 +81,7 @@ export async function runTraining(
       run && resume !== undefined
         ? await restart(run, config, { notice, signal, onPrepare })
         : await begin(run, given, { notice, signal, onPrepare });
-    const result = await trainFrom(start, run, options);
+    const result = await trainFrom(start, run, options, notice);
     const testAccuracy = result.last?.testAccuracy ?? (run && finalAccuracy(await readRun(run.folder)));
     return { ...result, training: start.training, folder: run?.folder, testAccuracy };
   } catch (error) {
@@ -167,6 +168,7 @@ async function trainFrom(
   { training, from, resumed, left }: Start,
   run: Run | undefined,
   { onStart, callbacks = [], signal }: TrainingOptions,
+  notice: (line: string) => void,
 ): Promise<FitResult> {
   const { config, model, trainLoader } = training;
   // A finished run without new steps stays unchanged.
@@ -181,10 +183,12 @@ async function trainFrom(
       : undefined;
   try {
     onStart?.(training, from);
+    const fitOptions = fitOptionsOf(training);
+    const guessing = guessingNotice(model.network, fitOptions.optimizer, notice, from?.loop.totalSteps);
     const result = await fitModel({
-      ...fitOptionsOf(training),
+      ...fitOptions,
       // The run's files come first: they must not wait for other callbacks.
-      callbacks: [...(recorder ? [recorder.callback] : []), ...callbacks],
+      callbacks: [...(recorder ? [recorder.callback] : []), guessing, ...callbacks],
       ...(from && { resume: from }),
       ...(signal && { signal }),
     });

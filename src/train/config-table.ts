@@ -6,14 +6,20 @@
 import * as z from 'zod';
 import { pathSchema } from '../check.ts';
 import { type DatasetSpec, specProblem } from '../data/named.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
 import { deviceNames } from '../engine/backend.ts';
+import { longestPattern, mostPatterns } from '../model/layer-patterns.ts';
 import type { NetworkDescription } from '../model/models.ts';
+import { type PresetName, presetNames } from '../model/normalization-presets.ts';
 import { maxThreads, shown } from '../options.ts';
 import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
 export const cropNames = ['resized', 'random', 'jitter'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
+
+/** The most channels of an image. */
+const mostChannels = 16;
 
 /** An option without a default may be missing; one with an owner has an effect only with these choices of it. */
 const table = {
@@ -64,6 +70,12 @@ const table = {
     type: 'switch',
     default: false,
     meaning: 'normalize each channel by its mean and standard deviation',
+  },
+  normalization: {
+    type: 'normalization',
+    meaning:
+      "statistics that normalize images, as the weights in --init expect (default: the data set's own)",
+    owner: { option: 'normalize' },
   },
   augment: { type: 'switch', default: true, meaning: 'flip and crop training images at random' },
   crop: {
@@ -230,6 +242,28 @@ const table = {
     meaning: 'epochs in which the learning rate rises from 0; may be a fraction',
     owner: { option: 'schedule', choices: ['constant', 'step', 'multiStep', 'cosine', 'plateau'] },
   },
+  lrGroups: {
+    type: 'factors',
+    default: {},
+    meaning: "factor of the learning rate for layers, by name or pattern, as in 'features=0.1'",
+  },
+  freeze: {
+    type: 'names',
+    meaning: "layers that are not trained, by name or pattern, as in 'features' or 'conv1_*'",
+  },
+  unfreezeAfter: {
+    type: 'whole',
+    least: 1,
+    meaning: 'epochs after which all layers are trained',
+    owner: { option: 'freeze' },
+  },
+  unfreezeLr: {
+    type: 'number',
+    above: 0,
+    default: 0.1,
+    meaning: 'factor for the learning rate from then on',
+    owner: { option: 'unfreezeAfter' },
+  },
   labelSmoothing: {
     type: 'number',
     least: 0,
@@ -321,12 +355,21 @@ export type OptionKind =
   /** The name of a network, or its layers. */
   | { readonly type: 'model' }
   /** A number of steps, or seconds as in `30s`. */
-  | { readonly type: 'interval' };
+  | { readonly type: 'interval' }
+  /** Names or patterns of layers. */
+  | { readonly type: 'names' }
+  /** A factor for each name or pattern of layers. */
+  | { readonly type: 'factors' }
+  /** A preset's name, or a mean and a deviation for each channel. */
+  | { readonly type: 'normalization' };
 
-/** An option has an effect only with these choices of another option, or with any value of `init`. */
+/** An option has an effect only with these choices of another option, or where that is given or on. */
 export type Owner =
   | { readonly option: 'dataset' | 'optimizer' | 'schedule'; readonly choices: readonly string[] }
-  | { readonly option: 'init'; readonly choices?: undefined };
+  | {
+      readonly option: 'init' | 'freeze' | 'unfreezeAfter' | 'normalize';
+      readonly choices?: undefined;
+    };
 
 /** The values that an option of a kind takes. */
 type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
@@ -345,7 +388,15 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
               ? DatasetSpec
               : Kind extends { readonly type: 'model' }
                 ? string | NetworkDescription
-                : Readonly<Record<string, number | readonly number[] | string>>;
+                : OtherValue<Kind>;
+
+type OtherValue<Kind> = Kind extends { readonly type: 'names' }
+  ? readonly string[]
+  : Kind extends { readonly type: 'factors' }
+    ? Readonly<Record<string, number>>
+    : Kind extends { readonly type: 'normalization' }
+      ? PresetName | ChannelStatistics
+      : Readonly<Record<string, number | readonly number[] | string>>;
 
 type Values<Table> = {
   readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
@@ -376,6 +427,11 @@ export interface TrainOption {
   /** The schema that checks its values. */
   readonly schema: z.ZodType;
 }
+
+const patternSchema = z.string().min(1).max(longestPattern);
+
+const channelsSchema = z.array(z.number()).min(1).max(mostChannels);
+const statisticsSchema = z.strictObject({ mean: channelsSchema, std: channelsSchema });
 
 /** All options by name. */
 export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Object.fromEntries(
@@ -425,6 +481,12 @@ function schemaOf(kind: OptionKind): z.ZodType {
       return modelSchema;
     case 'modelOptions':
       return z.record(z.string(), z.union([z.number(), z.array(z.number()), z.string()]));
+    case 'names':
+      return z.array(patternSchema).min(1).max(mostPatterns);
+    case 'factors':
+      return z.record(patternSchema, z.number());
+    case 'normalization':
+      return z.union([z.enum(presetNames), statisticsSchema]);
     case 'interval':
       return z.union([z.int().min(1), z.string().regex(/^\d+(\.\d+)?s$/)]);
     default:

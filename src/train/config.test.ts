@@ -3,6 +3,7 @@ import { UsageError } from '../errors.ts';
 import { parseConfig, parseGivenConfig, refuseUnused, usedOptions } from './config.ts';
 import { optimizerNames, scheduleNames, type TrainConfigInput, trainOptions } from './config-table.ts';
 import { recipes } from './recipes.ts';
+import { plateauSchedule } from './schedules.ts';
 
 const unused: readonly (readonly [given: TrainConfigInput, message: string])[] = [
   [{ nesterov: true }, 'nesterov has no effect with optimizer adam: leave it out, or choose optimizer sgd'],
@@ -50,7 +51,8 @@ test('each option is accepted with each choice of its owner', () => {
   for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {
     for (const choice of owner?.choices ?? []) {
       const value = values[key as keyof TrainConfigInput] ?? standard;
-      expect(() => parseGivenConfig({ [owner!.option]: choice, [key]: value }, key)).not.toThrow();
+      const chosen = choice.replace(/DIR|FILE/, 'photos');
+      expect(() => parseGivenConfig({ [owner!.option]: chosen, [key]: value }, key)).not.toThrow();
     }
   }
 });
@@ -74,5 +76,16 @@ test("messages use the source's names of options", () => {
 });
 
 test('recipes have no options without effect', () => {
-  for (const [name, { config }] of Object.entries(recipes)) parseGivenConfig(config, name);
+  for (const [name, { config, needs = [] }] of Object.entries(recipes)) {
+    const needed = Object.fromEntries(needs.map((option) => [option, 'weights.pth']));
+    parseGivenConfig({ ...config, ...needed }, name);
+  }
+});
+
+test('learning rates of the paper fall three times', () => {
+  const { lr, lrGamma, minLr } = parseConfig(recipes.paper!.config);
+  const schedule = plateauSchedule(lr, lrGamma, minLr);
+  const place = { epoch: 1, step: 0, stepsPerEpoch: 1, epochs: 1, totalSteps: 1 };
+  const rates = [0, 1, 2, 3, 4, 5].map((plateaus) => schedule({ ...place, plateaus }));
+  expect(rates.map((rate) => Number(rate.toPrecision(6)))).toEqual([0.01, 1e-3, 1e-4, 1e-5, 1e-5, 1e-5]);
 });

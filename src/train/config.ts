@@ -49,7 +49,9 @@ function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner |
   const { owner } = trainOptions[key];
   if (!owner) return undefined;
   const chosen = config[owner.option] ?? trainOptions[owner.option].default;
-  const isChosen = owner.choices ? owner.choices.includes(formOf(String(chosen))) : chosen !== undefined;
+  const isChosen = owner.choices
+    ? owner.choices.includes(formOf(String(chosen)))
+    : (chosen ?? false) !== false;
   return isChosen ? undefined : owner;
 }
 
@@ -79,6 +81,8 @@ export function refuseUnused(
     const owner = given[key] === undefined ? undefined : missingOwner(key, config);
     if (!owner) return [];
     const { option, choices } = owner;
+    if (!choices && given[option] === false)
+      return [`${nameOf(key)} has no effect with ${nameOf(option)}: leave out one of them`];
     if (!choices)
       return [`${nameOf(key)} has no effect without ${nameOf(option)}: leave it out, or set both`];
     const chosen = config[option] ?? trainOptions[option].default;

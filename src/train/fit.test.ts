@@ -14,7 +14,7 @@ import { compile, type Model } from './model.ts';
 import { adam, sgd } from './optimizers.ts';
 import { bestEpoch } from './records.ts';
 import type { EpochEvent } from './reporters.ts';
-import { cosineSchedule, plateauSchedule, withWarmup } from './schedules.ts';
+import { cosineSchedule, plateauSchedule, withFactorAfter, withWarmup } from './schedules.ts';
 
 const network = sequential(
   [
@@ -102,6 +102,65 @@ test('resumed at any checkpoint, it ends with the same bits', async () => {
     expect(rest.loop).toEqual(whole.loop);
     expect(rest.epochs).toEqual(whole.epochs.slice(whole.epochs.length - rest.epochs.length));
   }
+});
+
+const phased = {
+  ...{ freeze: ['conv1'], unfreezeAfter: 2, lrGroups: { conv1: 0.5 } },
+  schedule: withFactorAfter(settings.schedule, 2, 0.1),
+} satisfies Partial<FitOptions>;
+
+test('fine-tuning in phases: frozen layers stay, then all learn at a lower rate with a fresh optimizer', async () => {
+  const snapshots: Snapshot[] = [];
+  const keep: Callback = { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) };
+  const { epochs, loop } = await run(phased, keep);
+  const plain = await run();
+  const [first, second, third, fourth] = snapshots.map(
+    ({ state }) => state.weights.get('conv1.weight')!.data,
+  );
+  expect(second).toEqual(first);
+  expect(third).not.toEqual(second);
+  expect(fourth).not.toEqual(third);
+  expect([...snapshots[1]!.state.moments.firstMoment!.keys()]).toEqual(['fc.weight', 'fc.bias']);
+  expect(snapshots[2]!.state.moments.firstMoment!.size).toBe(4);
+  expect(snapshots.map(({ loop: own }) => own.optimizerSteps)).toEqual([3, 6, 3, 6]);
+  expect(loop.optimizerSteps).toBe(6);
+  const factors = epochs.map(({ lr }, i) => lr! / plain.epochs[i]!.lr!);
+  expect(factors.map((factor) => Number(factor.toPrecision(6)))).toEqual([1, 1, 0.1, 0.1]);
+});
+
+test('fine-tuning in phases resumes at any checkpoint with the same bits', async () => {
+  const snapshots: Snapshot[] = [];
+  const keep: Callback = { checkpoint: (snapshot) => void snapshots.push(structuredClone(snapshot)) };
+  const whole = await run({ ...phased, checkpointEvery: { steps: 2 } }, keep);
+  expect(snapshots).toHaveLength(12);
+  for (const resume of snapshots) {
+    const rest = await run({ ...phased, resume });
+    expect(rest.weights).toEqual(whole.weights);
+    expect(rest.loop).toEqual(whole.loop);
+  }
+});
+
+test('fine-tuning in phases is what two trainings in a row are', async () => {
+  const options = { averageDecay: 0, schedule: () => 0.02 };
+  const whole = await run({ ...options, freeze: ['conv1'], unfreezeAfter: 2 });
+  await using model = await compileSmall();
+  const part = { ...settings, ...options, model };
+  await train({ ...part, freeze: ['conv1'], epochs: 2 });
+  await model.freeze([]);
+  for (const epoch of [3, 4]) {
+    const { accumulate, labelSmoothing, mixup, clipNorm } = settings;
+    const rates = new Float64Array(6).fill(0.02);
+    const step = { accumulate, labelSmoothing, mixup, clipNorm, rates };
+    await model.train(trainLoader, { ...step, epoch, optimizer: settings.optimizer });
+  }
+  expect(await model.weights()).toEqual(whole.weights);
+});
+
+test('freezing is refused where it has no effect or no layer', async () => {
+  await expect(run({ unfreezeAfter: 2 })).rejects.toThrow('unfreezeAfter has no effect without freeze');
+  await expect(run({ freeze: ['conv'] })).rejects.toThrow('has no layer "conv"; did you mean "conv1"?');
+  await expect(run({ freeze: ['*'] })).rejects.toThrow('nothing is left to train');
+  await expect(run({ lrGroups: { fc: 0 } })).rejects.toThrow('freeze');
 });
 
 test('2n epochs are n epochs and n more', async () => {

@@ -53,6 +53,12 @@ export interface FitOptions extends Length, StepOptions {
   readonly optimizer: OptimizerOptions;
   /** By default the optimizer's rate throughout. */
   readonly schedule?: Schedule;
+  /** Factors of the learning rate for layers, by patterns of their names: `{ features: 0.1 }`. */
+  readonly lrGroups?: Readonly<Record<string, number>>;
+  /** Layers that are frozen, by patterns of their names, as in `compile`. By default those that the model has frozen. */
+  readonly freeze?: readonly string[];
+  /** Epochs after which all layers are trained, with a fresh state of the optimizer; needs `freeze`. */
+  readonly unfreezeAfter?: number;
   /** A plateau is more than this many epochs without a lower loss; 10 by default, as in torch. */
   readonly patience?: number;
   readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
@@ -79,6 +85,9 @@ const fitKeys: KnownKeys<FitOptions> = {
   validationLoader: 'optional',
   optimizer: 'required',
   schedule: 'optional',
+  lrGroups: 'optional',
+  freeze: 'optional',
+  unfreezeAfter: 'optional',
   patience: 'optional',
   epochs: 'required',
   steps: 'optional',
@@ -97,11 +106,11 @@ const fitKeys: KnownKeys<FitOptions> = {
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   checkOptions<FitOptions>('fit', options, fitKeys);
-  const { model, resume } = options;
+  const { resume } = options;
   const training = new TrainingLoop(options, settingsOf(options));
   if (!resume) return training.run();
   requireSound(resume);
-  await model.setState(resume.state);
+  await training.restore(resume);
   // A finished training continues only if epochs or steps were raised.
   return resume.loop.finished && !hasMore(resume.loop, training.extent)
     ? training.end(endReason(resume.loop, training.extent))
@@ -126,6 +135,11 @@ function settingsOf(options: FitOptions): Settings {
   checkWhole('fit', 'steps', steps, 1);
   checkInterval(checkpointEvery);
   checkWhole('fit', 'patience', patience, 0);
+  const { freeze, unfreezeAfter } = options;
+  if (unfreezeAfter !== undefined) {
+    checkWhole('fit', 'unfreezeAfter', unfreezeAfter, 1);
+    if (!freeze) throw new UsageError('fit: unfreezeAfter has no effect without freeze; give both');
+  }
   checkWhole('fit', 'earlyStopping', earlyStopping, 0);
   checkStepOptions('fit', perStep);
   return { schedule, patience, earlyStopping, callbacks, perStep };
@@ -153,6 +167,20 @@ class TrainingLoop {
     this.#loop = resume?.loop ?? beginning;
     this.#timed = resume?.timed ?? untimed;
     this.#best = resume?.bestWeights && { weights: resume.bestWeights };
+  }
+
+  /** Sets the model to a checkpoint. */
+  async restore({ loop, state }: Snapshot): Promise<void> {
+    const { model } = this.#options;
+    // At the start of an epoch, the state is still that of the last one's frozen layers.
+    await this.#freeze(loop.step > 0 ? loop.epoch : Math.max(1, loop.epoch - 1));
+    await model.setState(state);
+  }
+
+  /** Freezes the layers that are frozen in an epoch. */
+  async #freeze(epoch: number): Promise<void> {
+    const { model, freeze, unfreezeAfter = Infinity } = this.#options;
+    if (freeze) await model.freeze(epoch > unfreezeAfter ? [] : freeze);
   }
 
   /** The training loop. */
@@ -208,9 +236,11 @@ class TrainingLoop {
 
   /** Trains the current epoch up to step `to`, the next checkpoint or an abort. */
   async #trainPart(to: number): Promise<void> {
-    const { model, trainLoader, optimizer, epochs, checkpointEvery, signal } = this.#options;
+    const { model, trainLoader, optimizer, lrGroups, epochs, checkpointEvery, signal } = this.#options;
+    const { unfreezeAfter } = this.#options;
     const { callbacks, perStep } = this.#settings;
     const { epoch, step: from } = this.#loop;
+    await this.#freeze(epoch);
     const due = new AbortController();
     const timer =
       checkpointEvery && 'seconds' in checkpointEvery
@@ -221,6 +251,7 @@ class TrainingLoop {
     try {
       const result = await model.train(trainLoader, {
         ...perStep,
+        ...(lrGroups && { lrGroups }),
         epoch,
         optimizer,
         from,
@@ -233,7 +264,10 @@ class TrainingLoop {
           for (const callback of callbacks) callback.step?.(event);
         },
       });
-      this.#loop = afterSteps(this.#loop, result, trainLoader, perStep.accumulate);
+      // Where layers are unfrozen, the optimizer starts anew.
+      const isFresh = from === 0 && epoch - 1 === unfreezeAfter;
+      const before = isFresh ? { ...this.#loop, optimizerSteps: 0 } : this.#loop;
+      this.#loop = afterSteps(before, result, trainLoader, perStep.accumulate);
       const { seconds, images } = this.#timed;
       this.#timed = { seconds: seconds + result.seconds, images: images + result.images };
     } finally {

@@ -18,7 +18,7 @@ export interface LoopState {
   readonly step: number;
   /** Batches done in the whole training. */
   readonly totalSteps: number;
-  /** Optimizer steps; fewer than batches if gradients are accumulated. */
+  /** Optimizer steps; fewer than batches if gradients are accumulated. Unfreezing layers starts them anew. */
   readonly optimizerSteps: number;
   /** Sums over the images of the epoch so far. */
   readonly running: { readonly lossSum: number; readonly correct: number; readonly images: number };

@@ -42,9 +42,10 @@ import {
   sameNormalization,
 } from '../model/info.ts';
 import type { Network, Shape, Weights } from '../model/layer.ts';
+import { layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
 import { argmax } from '../model/loss.ts';
 import { buildNetwork, type Sequential } from '../model/network.ts';
-import { checkParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
+import { checkSomeParameters, checkWeightShapes, checkWeights } from '../model/safetensors.ts';
 import { cancelable, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkOptions, checkWhole, isObject, type KnownKeys, maxThreads, shown } from '../options.ts';
 import { diverged } from './finite.ts';
@@ -71,6 +72,12 @@ export interface CompileOptions {
    * what is stored with them. Then no initial ones are drawn.
    */
   readonly weights?: Weights | (WeightSource & { readonly info?: ModelInfo });
+  /**
+   * Layers that training leaves as they are, by patterns of their names (`features`, `conv1_*`, `classifier.0`): they take
+   * no memory for gradients, and there is no backward pass below the first layer that learns. Frozen batch normalizations
+   * use their running moments; dropout stays active. `model.freeze` changes this.
+   */
+  readonly freeze?: readonly string[];
   /** Names of the classes, stored with the weights; by default those of the training data set. */
   readonly classes?: readonly string[];
   /**
@@ -86,6 +93,11 @@ export interface CompileOptions {
 
 export interface TrainOptions extends StepOptions {
   readonly optimizer: OptimizerOptions;
+  /**
+   * Factors of the learning rate for layers, by patterns of their names: `{ features: 0.1 }`. The last pattern that
+   * chooses a layer counts.
+   */
+  readonly lrGroups?: Readonly<Record<string, number>>;
   /** Counts from 1; decides the order of the images and their random transforms. */
   readonly epoch: number;
   /** Steps of the epoch that are already done; 0 by default. */
@@ -122,6 +134,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     purpose: 'optional',
     seed: 'optional',
     weights: 'optional',
+    freeze: 'optional',
     classes: 'optional',
     normalization: 'optional',
     onNotice: 'optional',
@@ -135,6 +148,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     purpose,
     seed = 0,
     weights,
+    freeze = [],
     onNotice = console.warn,
     signal,
   } = options;
@@ -146,11 +160,15 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkPurpose('compile', purpose);
   const source = weights === undefined ? undefined : cancelable(sourceOf(weights), signal);
   if (source) checkWeightShapes(network, source.shapes);
+  const frozen = layersMatching('compile: freeze', network, freeze);
+  if (purpose === 'predict' && frozen.length > 0)
+    throw new UsageError("compile: freeze has no effect with purpose 'predict'; leave out one of them");
   const known = knownData('compile', network, options);
   const open = await openerOf(device);
   const session = await open(network, {
     batchSize,
     onNotice,
+    frozen,
     ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
@@ -168,6 +186,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
         'compile: weights',
       );
     else await session.initialize(seed);
+    await session.freeze(frozen);
     signal?.throwIfAborted();
   } catch (error) {
     await session.close();
@@ -272,7 +291,8 @@ export class Model implements AsyncDisposable {
     checkLoader('train', loader);
     checkOptions<TrainOptions>('train', options, trainKeys);
     this.learnsFrom(loader);
-    const { epoch, from = 0, steps = loader.length, onStep, signal, ...request } = options;
+    const { epoch, from = 0, steps = loader.length, lrGroups, onStep, signal, ...request } = options;
+    const rateFactors = lrGroups && rateFactorsOf('train: lrGroups', this.network, lrGroups);
     if (loader.batchSize > this.batchSize) {
       throw new UsageError(
         `train: the loader's batch size ${loader.batchSize} is larger than the model's ${this.batchSize}; ` +
@@ -282,6 +302,7 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(async () => {
       const result = await this.#session.train({
         ...request,
+        ...(rateFactors && { rateFactors }),
         source: batchSource(loader, epoch),
         from,
         to: Math.min(steps, loader.length),
@@ -301,6 +322,16 @@ export class Model implements AsyncDisposable {
     });
   }
 
+  /**
+   * Freezes the layers that these patterns choose, and no others: `[]` lets all learn. If that changes which layers are
+   * frozen, the optimizer starts anew.
+   * @throws UsageError for a pattern that chooses no layer, with a suggestion, and if nothing would learn.
+   */
+  async freeze(patterns: readonly string[]): Promise<void> {
+    const frozen = layersMatching('freeze', this.network, patterns);
+    return this.#inTurn(() => this.#session.freeze(frozen));
+  }
+
   /** Mean loss and accuracy over all images of the loader. */
   async evaluate(loader: DataLoader, signal?: AbortSignal): Promise<EvaluateResult> {
     checkLoader('evaluate', loader);
@@ -316,7 +347,7 @@ export class Model implements AsyncDisposable {
     return this.#inTurn(async () => prediction(await this.#session.predict(images, count), count));
   }
 
-  /** Mean loss and gradients of one batch, `images` [N, C, H, W], without an optimizer step. */
+  /** Mean loss and gradients of one batch, `images` [N, C, H, W], without an optimizer step; none of frozen layers. */
   gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }> {
     return this.#inTurn(() => this.#session.gradients(images, labels));
   }
@@ -375,7 +406,7 @@ export class Model implements AsyncDisposable {
   /** Resumes from a state. @throws DataError if a tensor is missing, unknown or has another shape. */
   setState(state: TrainingState): Promise<void> {
     return this.#inTurn(async () => {
-      for (const moment of Object.values(state.moments)) checkParameters(this.network, moment);
+      for (const moment of Object.values(state.moments)) checkSomeParameters(this.network, moment);
       await this.#session.setState({ ...state, weights: checkWeights(this.network, state.weights) });
     });
   }
@@ -421,6 +452,7 @@ export class Model implements AsyncDisposable {
 
 const trainKeys: KnownKeys<TrainOptions> = {
   optimizer: 'required',
+  lrGroups: 'optional',
   epoch: 'required',
   from: 'optional',
   steps: 'optional',

@@ -129,6 +129,12 @@ export function withWarmup(schedule: Schedule, epochs: number): Schedule {
   };
 }
 
+/** A schedule whose rate is multiplied by `factor` after the first `epochs` epochs: for layers that are unfrozen then. */
+export function withFactorAfter(schedule: Schedule, epochs: number, factor: number): Schedule {
+  checkGamma(factor);
+  return (place) => schedule(place) * (place.epoch > epochs ? factor : 1);
+}
+
 /** Batches of the whole training before this one. */
 const positionOf = ({ epoch, step, stepsPerEpoch }: SchedulePlace): number =>
   (epoch - 1) * stepsPerEpoch + step;

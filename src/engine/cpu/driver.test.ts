@@ -92,29 +92,37 @@ describe.each([
     ['vgg7, batches of 6 and 2: split by rows', narrowVgg7, 6],
     ['vgg7-bn with dropout, batches of 20 and 10', normalizedVgg7, 20],
     ['vgg7-bn with dropout, batches of 6 and 2', normalizedVgg7, 6],
-  ] as const)('%s', { timeout: 120_000 }, async (_name, network, batchSize) => {
-    /** What a session trains with each of these seeds, one after the other. */
-    const run = async (threads: number, seeds: readonly number[], shared = true): Promise<string[]> => {
-      const session = await openCpuSession(network, { batchSize, threads, shared, kernels });
-      return use(session, async () => {
-        const files: string[] = [];
-        for (const seed of seeds) {
-          await session.setWeights(initialWeights(network, seed));
-          const { losses } = await session.train(epochOf(50, batchSize, seed, augment));
-          const file = writeSafetensors(await session.weights());
-          files.push(`${[...losses].join()} ${Buffer.from(file).toString('base64')}`);
-        }
-        return files;
-      });
-    };
-    const [first, second, again] = await run(1, [1, 2, 1]);
-    // Strings of a whole file: on failure the name is enough.
-    const same = (name: string, other: string | undefined): void => expect(other === first, name).toBe(true);
-    same('again', again);
-    expect(second === first, 'another seed').toBe(false);
-    for (const threads of threadCounts) same(`${threads} threads`, (await run(threads, [1]))[0]);
-    same('unshared memory', (await run(1, [1], false))[0]);
-  });
+    ['vgg7-bn with frozen layers', normalizedVgg7, 20, [0, 1, 3, 4]],
+    ['vgg7 with frozen layers, batches of 6 and 2', narrowVgg7, 6, [2, 5]],
+  ] as const)(
+    '%s',
+    { timeout: 120_000 },
+    async (_name, network, batchSize, frozen: readonly number[] = []) => {
+      /** What a session trains with each of these seeds, one after the other. */
+      const run = async (threads: number, seeds: readonly number[], shared = true): Promise<string[]> => {
+        const session = await openCpuSession(network, { batchSize, threads, shared, kernels });
+        return use(session, async () => {
+          const files: string[] = [];
+          await session.freeze(frozen);
+          for (const seed of seeds) {
+            await session.setWeights(initialWeights(network, seed));
+            const { losses } = await session.train(epochOf(50, batchSize, seed, augment));
+            const file = writeSafetensors(await session.weights());
+            files.push(`${[...losses].join()} ${Buffer.from(file).toString('base64')}`);
+          }
+          return files;
+        });
+      };
+      const [first, second, again] = await run(1, [1, 2, 1]);
+      // Strings of a whole file: on failure the name is enough.
+      const same = (name: string, other: string | undefined): void =>
+        expect(other === first, name).toBe(true);
+      same('again', again);
+      expect(second === first, 'another seed').toBe(false);
+      for (const threads of threadCounts) same(`${threads} threads`, (await run(threads, [1]))[0]);
+      same('unshared memory', (await run(1, [1], false))[0]);
+    },
+  );
 
   test('the narrow vgg7 has a split layer', () => {
     expect(planOperations(narrowVgg7).list.some((o) => o.kind === 'linear' && o.split)).toBe(true);

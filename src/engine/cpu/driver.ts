@@ -10,7 +10,13 @@ import type { Network } from '../../model/layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
 import { partValues, type WeightSource } from '../../model/weight-streams.ts';
 import { counted } from '../../words.ts';
-import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
+import {
+  type MomentName,
+  momentNames,
+  type OpenSession,
+  type Session,
+  type SessionOptions,
+} from '../backend.ts';
 import {
   type Command,
   type Driver,
@@ -154,12 +160,12 @@ function allocated<T>(name: string, create: () => T): T {
 function checkMemory(
   { name }: Network,
   layout: ParameterLayout,
-  { purpose, batchSize }: SessionOptions,
+  { purpose, batchSize, frozen = [] }: SessionOptions,
   limitBytes: number,
 ): void {
   const work =
     purpose === 'train'
-      ? ({ kind: 'train', batch: batchSize } as const)
+      ? ({ kind: 'train', batch: batchSize, frozen } as const)
       : ({ kind: 'predict', batch: 1 } as const);
   const { bytes } = memoryUse(layout, work);
   if (bytes <= limitBytes) return;
@@ -214,8 +220,7 @@ class CpuDriver implements Driver {
       return;
     }
     if (this.#used.has('weights')) {
-      const { parameters, operations } = this.#layout;
-      this.#floats(parameters.at, operations.parameterLength).fill(0);
+      this.#all('weights').fill(0);
     }
     this.#used.add('weights');
     await this.#send({ kind: 'initialize', seed });
@@ -232,13 +237,12 @@ class CpuDriver implements Driver {
     await this.#ensure(group === 'weights' ? [] : [momentArrays[group]]);
     const { stagingFloats, length: staging, operations } = this.#layout;
     await this.#growTo(4 * (staging + stagingFloats));
-    const memory = this.#floatsFrom(this.#startOf(group));
     // Training may have left NaN in padding.
-    if (this.#used.has(group)) memory.fill(0, 0, operations.parameterLength);
+    if (this.#used.has(group)) this.#all(group).fill(0);
     this.#used.add(group);
     const staged = this.#floats(staging, stagingFloats).fill(0);
     try {
-      await this.#writeMatrices(source, memory, staged);
+      await this.#writeMatrices(source, group, staged);
     } finally {
       // Plans expect zeros here.
       staged.fill(0);
@@ -252,9 +256,11 @@ class CpuDriver implements Driver {
     if (!operations.predictsOnly) await this.#send({ kind: 'derive' });
   }
 
-  async #writeMatrices(source: WeightSource, memory: Float32Array, staged: Float32Array): Promise<void> {
+  async #writeMatrices(source: WeightSource, group: TensorGroup, staged: Float32Array): Promise<void> {
     const part = new Float32Array(partValues);
     for (const [name, tensor] of this.#tensors) {
+      if (!this.#has(group, tensor)) continue;
+      const memory = this.#floatsFrom(this.#startOf(group, tensor));
       const size = sizeOf(source.shapes.get(name)!);
       for (const { first, count } of cut(0, size, wholeRows(tensor, partValues))) {
         const values = part.subarray(0, count);
@@ -270,18 +276,16 @@ class CpuDriver implements Driver {
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {
-    const { list } = this.#layout.operations;
-    const specs = group === 'weights' ? tensorsOf(this.#network) : parametersOf(this.#network);
+    const specs =
+      group === 'weights'
+        ? tensorsOf(this.#network)
+        : parametersOf(this.#network).filter(({ name }) => this.#has(group, this.#tensors.get(name)!));
     return {
       shapes: new Map(specs.map(({ name, shape }) => [name, shape])),
       read: async (name, from, into) => {
         const tensor = this.#tensors.get(name);
         if (tensor) {
-          const start =
-            group === 'gradients'
-              ? this.#layout.gradientOf(list.find((own) => matrixOf(own) === tensor.matrix)!)
-              : this.#startOf(group);
-          readPart(this.#floatsFrom(start), tensor, from, into);
+          readPart(this.#floatsFrom(this.#startOf(group, tensor)), tensor, from, into);
           return;
         }
         const { values, places } = this.#buffers().find((own) => own.name === name)!;
@@ -293,12 +297,27 @@ class CpuDriver implements Driver {
   async start(moments: readonly MomentName[]): Promise<void> {
     await this.#ensure(moments.map((name) => momentArrays[name]));
     for (const name of moments) this.#used.add(name);
-    const { parameters, operations } = this.#layout;
     for (const name of moments) {
-      const own = this.#floats(this.#startOf(name), operations.parameterLength);
-      if (name === 'average') own.set(this.#floats(parameters.at, operations.parameterLength));
-      else own.fill(0);
+      this.#all(name).fill(0);
+      if (name === 'average') this.#startAverage();
     }
+  }
+
+  #startAverage(): void {
+    const { parameters, operations, trained } = this.#layout;
+    for (const operation of operations.list.filter((one) => trained.learns(one))) {
+      const { offset, length } = matrixOf(operation)!;
+      this.#floats(this.#layout.arrayOf('averages', operation) + offset, length).set(
+        this.#floats(parameters.at + offset, length),
+      );
+    }
+  }
+
+  /** Plans of training get their memory anew when they are needed. */
+  async freeze(layers: readonly number[]): Promise<void> {
+    this.#layout = this.#layout.freezing(layers);
+    this.#planFloats.clear();
+    for (const name of momentNames) this.#used.delete(name);
   }
 
   async swapAverage(): Promise<void> {
@@ -310,9 +329,11 @@ class CpuDriver implements Driver {
     const { batchSize } = command;
     switch (command.kind) {
       case 'train': {
-        const { optimizer, options } = command;
+        const { optimizer, options, rateFactors } = command;
         const arrays = trainingArrays(optimizer, options);
-        const inPlace = arrays.includes('splitGradients') ? undefined : ruleOf(optimizer, options);
+        const inPlace = arrays.includes('splitGradients')
+          ? undefined
+          : ruleOf(optimizer, options, rateFactors);
         await this.#ensure(arrays);
         await this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
         break;
@@ -340,7 +361,8 @@ class CpuDriver implements Driver {
   ): Promise<number> {
     const { images } = command;
     const request = featuresRequest(command);
-    if (passesWinograd(this.#layout.operations, request)) await this.#ensure(['backwardWeights']);
+    if (passesWinograd(this.#layout.operations, request))
+      await this.#ensure(['backwardWeights', 'lowerBackwardWeights']);
     const fits = (batch: number): boolean => {
       const { shared, floats } = planMemory(this.#layout, { ...request, batch });
       return (batch <= fewImages || shared <= evaluationFloats) && 4 * floats <= this.#memory.limitBytes;
@@ -352,7 +374,8 @@ class CpuDriver implements Driver {
   }
 
   #send(command: WorkerCommand, onProgress?: (done: number) => void): Promise<number> {
-    return this.#workers.run({ command, arrays: this.#layout.arrays }, onProgress);
+    const { arrays, trained } = this.#layout;
+    return this.#workers.run({ command, arrays, frozen: trained.frozen }, onProgress);
   }
 
   /** Allocates those of the arrays that are missing. */
@@ -365,7 +388,8 @@ class CpuDriver implements Driver {
     this.#planFloats.clear();
     // Plans have used this memory.
     this.#floats(before.length, layout.length - before.length).fill(0);
-    if (!before.has('backwardWeights') && layout.has('backwardWeights')) await this.#send({ kind: 'derive' });
+    const derived = ['backwardWeights', 'lowerBackwardWeights'] as const;
+    if (derived.some((name) => !before.has(name) && layout.has(name))) await this.#send({ kind: 'derive' });
   }
 
   abort(asked: boolean): void {
@@ -376,10 +400,27 @@ class CpuDriver implements Driver {
     await this.#workers.stop();
   }
 
-  /** Address of a group's parameters. */
-  #startOf(group: TensorGroup): number {
+  /** Whether a group has a tensor: only parameters that learn have gradients and moments. */
+  #has(group: TensorGroup | 'gradients', { operation }: StoredTensor): boolean {
+    const { operations, trained } = this.#layout;
+    return group === 'weights' || trained.learns(operations.list[operation]!);
+  }
+
+  /** Address of a tensor's part of a group, as if it held all parameters. */
+  #startOf(group: TensorGroup | 'gradients', tensor: StoredTensor): number {
     if (group === 'weights') return this.#layout.parameters.at;
-    return this.#layout.array(momentArrays[group] as RangeName);
+    const operation = this.#layout.operations.list[tensor.operation]!;
+    return group === 'gradients'
+      ? this.#layout.gradientOf(operation)
+      : this.#layout.arrayOf(momentArrays[group] as RangeName, operation);
+  }
+
+  /** The floats of all of a group's parameters. */
+  #all(group: TensorGroup): Float32Array {
+    const { parameters, operations, trained } = this.#layout;
+    return group === 'weights'
+      ? this.#floats(parameters.at, operations.parameterLength)
+      : this.#floats(this.#layout.array(momentArrays[group] as RangeName), trained.length);
   }
 
   #floats(from: number, length: number): Float32Array {

@@ -48,11 +48,11 @@ function batchNorm(dimensions: 1 | 2, options: BatchNormOptions): BatchNormSpec 
 
 /**
  * Rejects training with a batch that gives a normalization only one value per channel, which has no variance. PyTorch
- * rejects it, too. @throws UsageError
+ * rejects it, too. Frozen layers (indices) use their running moments. @throws UsageError
  */
-export function checkMoments(network: Network, batch: number): void {
-  for (const { spec, name, input } of network.layers) {
-    if (spec.kind !== 'batchNorm' || batch * placesOf(input) > 1) continue;
+export function checkMoments(network: Network, batch: number, frozen: readonly number[] = []): void {
+  for (const [layer, { spec, name, input }] of network.layers.entries()) {
+    if (spec.kind !== 'batchNorm' || frozen.includes(layer) || batch * placesOf(input) > 1) continue;
     throw new UsageError(
       `${network.name}: ${wordOf(spec)} ${name} needs at least two values per channel in training, but a batch of ` +
         `${batch} has one; choose a batch size that leaves no batch with a single image`,

@@ -2,7 +2,7 @@
  * Batch normalization with the ReLU after it. Training needs the moments of the whole batch, and the backward pass two
  * sums over it, so all workers meet in both passes: each group of images gathers its part in separate memory (`gather`),
  * and one worker combines them, in order and in float64 (`combineBatchNorm`). Then each image is normalized separately.
- * Evaluation uses the running moments.
+ * Evaluation and frozen layers use the running moments.
  *
  * The output is not kept for the backward pass: it is computed again from the input, which is kept anyway.
  */
@@ -256,7 +256,7 @@ export function lowerBatchNorm(operation: BatchNorm, context: LoweringContext): 
     barrier,
     forward,
     forwardTasks: (chunk) => [
-      ...(context.training && !context.inference
+      ...(!context.inference
         ? [
             byImage(chunk, (code, image, i) => barrier.gather(code, image, i, 0)),
             [(code: Code) => barrier.combine(code, ones(chunk))],

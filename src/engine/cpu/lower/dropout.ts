@@ -56,8 +56,8 @@ export function drawFactors(
 }
 
 export function lowerDropout({ input, spec, layer }: Dropout, context: LoweringContext): Lowered {
-  const { x, y, dx, dy, training, masksInput } = context;
-  if (!training) {
+  const { x, y, dx, dy, inference, masksInput } = context;
+  if (inference) {
     return {
       forward() {},
       forwardTasks: () => [],

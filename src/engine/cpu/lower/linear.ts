@@ -178,6 +178,7 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
   const update =
     split &&
     context.training &&
+    !context.inference &&
     context.inPlace &&
     updateTasks(operation, products, context, context.inPlace);
   return {
@@ -214,15 +215,16 @@ export function lowerLinear(operation: Linear, context: LoweringContext): Lowere
 
 /** Tasks that compute a part of the gradient and apply the rule to it, once the weights are no longer needed. */
 function updateTasks(
-  { matrix, spec }: Linear,
+  operation: Linear,
   products: Products,
   { layout, worker, working }: LoweringContext,
   rule: Rule,
 ): (chunk: Chunk) => Emit[] {
+  const { matrix, spec } = operation;
   const stride = unevenStride(ruleInputs);
   const part = working(Math.max(ruleOutputs * stride, matrix.storedOut), 'backward');
   const apply = (code: Code, from: number, length: number, gradient: number): void =>
-    applyRule(code, layout, worker, rule, from, length, gradient);
+    applyRule(code, layout, worker, rule, operation, from, length, gradient);
   return (chunk) => {
     const weights = cut(0, matrix.storedOut, ruleOutputs).map(
       (outputs): Emit =>

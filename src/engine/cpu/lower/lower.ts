@@ -74,7 +74,7 @@ export function lowerOperation(i: number, plan: LoweringPlan): Lowered {
     images: timeline.byTasks ? timeline.batch : segment.levels[level]!.images,
     byTasks: timeline.byTasks,
     training: passesBack,
-    inference: timeline.inference,
+    inference: timeline.isInference(i),
     toImages,
     adjacent:
       !timeline.byTasks &&

@@ -19,9 +19,9 @@ export interface LoweringContext extends OperationBuffers {
   readonly images: number;
   /** Whether few images go operation by operation, each divided into tasks. */
   readonly byTasks: boolean;
-  /** Whether a backward pass follows. */
+  /** Whether its backward pass follows. */
   readonly training: boolean;
-  /** Whether it works as in inference: with running moments, and without gradients of parameters. */
+  /** Whether it works as in inference: with running moments, and without gradients of parameters. So do frozen layers. */
   readonly inference: boolean;
   /** Whether the backward pass of a chunk directly follows its forward pass. */
   readonly adjacent: boolean;

@@ -58,6 +58,8 @@ export interface ProfileOptions {
   readonly cacheBytes?: number;
   /** Adam by default. */
   readonly optimizer?: OptimizerOptions;
+  /** Indices of frozen layers; none by default. */
+  readonly frozen?: readonly number[];
   /** Other options of a step; none by default. */
   readonly stepOptions?: StepOptions;
 }
@@ -72,6 +74,7 @@ export async function profileTraining(
     count = false,
     cacheBytes,
     optimizer = adam({ lr: 0.001 }),
+    frozen = [],
     stepOptions,
   }: ProfileOptions,
 ): Promise<Profile> {
@@ -114,6 +117,7 @@ export async function profileTraining(
     ...(cacheBytes !== undefined && { cacheBytes }),
   });
   await session.setWeights(initialWeights(network, 0));
+  await session.freeze(frozen);
   const request = { source: noise(network, total, batchSize), optimizer, ...stepOptions };
   const milliseconds: number[] = [];
   for (step = 0; step < warmups + steps; step++) {

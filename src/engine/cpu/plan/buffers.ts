@@ -55,10 +55,6 @@ export const writesOver = (list: readonly Operation[], i: number): boolean =>
 const inputHalo = (operation: Operation | undefined): Halo =>
   operation?.kind === 'convolution' ? convolutionInputHalo(operation) : noHalo;
 
-/** Operations that work in place: in evaluation their input is not needed afterwards. */
-const isInPlace = (operation: Operation | undefined, training: boolean): boolean =>
-  !training && (operation?.kind === 'batchNorm' || operation?.kind === 'dropout');
-
 export class PlanBuffers implements Buffers {
   readonly shared: Arena = new Arena();
   readonly scratch: Arena = new Arena();
@@ -73,22 +69,32 @@ export class PlanBuffers implements Buffers {
     this.#list = list;
     this.#timeline = timeline;
     const { training, inference, byTasks } = timeline;
+    const hasBackward = (i: number): boolean => training && i >= timeline.backwardFrom;
     const canRecompute = (i: number): boolean => i + 1 < list.length && !timeline.isBarrier(i + 1);
     this.recomputed = new Set(
       list.flatMap(({ kind }, i) =>
-        training && !inference && !byTasks && kind === 'batchNorm' && canRecompute(i) ? [i] : [],
+        hasBackward(i) && !timeline.isInference(i) && !byTasks && kind === 'batchNorm' && canRecompute(i)
+          ? [i]
+          : [],
       ),
     );
     this.maps = this.#layOutMaps([input, ...list.map(({ output }) => output)], logits);
-    // In training, the images' gradient is not wanted.
-    const first = Math.max(timeline.backwardFrom, inference ? 0 : 1);
+    // In training, the gradient of the first operation's input is not wanted.
+    const first = timeline.backwardFrom + (inference ? 0 : 1);
     this.gradients = training ? this.#layOutGradients(first) : [];
+  }
+
+  /** Whether an operation works in place: its input is not needed afterwards. */
+  #isInPlace(i: number): boolean {
+    const { training, backwardFrom, isInference } = this.#timeline;
+    const kind = this.#list[i]?.kind;
+    return (kind === 'batchNorm' || kind === 'dropout') && isInference(i) && (!training || i < backwardFrom);
   }
 
   /** The last operation that uses map `i` of a chain of operations in place. */
   #readerOf(i: number): number {
     let reader = i;
-    while (isInPlace(this.#list[reader], this.#timeline.training)) reader++;
+    while (this.#isInPlace(reader)) reader++;
     return reader;
   }
 
@@ -97,7 +103,7 @@ export class PlanBuffers implements Buffers {
     const isSplitEnd = this.#timeline.isBarrier(length - 1);
     const maps: MapBuffer[] = [];
     shapes.forEach((shape, i) => {
-      if (isInPlace(this.#list[i - 1], training)) {
+      if (this.#isInPlace(i - 1)) {
         maps.push(maps[i - 1]!);
         return;
       }
@@ -108,7 +114,7 @@ export class PlanBuffers implements Buffers {
       else if (reader === length && (logits || isSplitEnd))
         maps.push(this.#batchMap(shape, halo, this.#phaseOf(i - 1), Infinity));
       else {
-        const last = training && i >= backwardFrom ? 'backward' : Math.min(reader, length - 1);
+        const last = training && reader >= backwardFrom ? 'backward' : Math.min(reader, length - 1);
         maps.push(this.#map(shape, halo, Math.max(0, i - 1), last, i === 0));
       }
     });

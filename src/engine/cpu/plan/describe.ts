@@ -7,6 +7,7 @@ import { winogradBlock } from '../lower/convolution/winograd-blocks.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
 import { slotCount } from './parameters.ts';
 import { chunkImages } from './timeline.ts';
+import { TrainedParameters } from './trained.ts';
 
 export interface PlanRow {
   /** Names of the network's layers that this operation computes. */
@@ -97,9 +98,29 @@ export interface PlanDescription {
   readonly cacheBytes: number;
 }
 
-export const describePlan = (operations: Operations, batchSize: number): PlanDescription => ({
-  rows: operations.list.map((operation, index) => rowOf(operation, index, operations)),
-  chunk: Math.min(chunkImages, batchSize),
-  slots: slotCount(batchSize, operations.slotLength),
-  cacheBytes: operations.cacheFloats * 4,
-});
+/** `frozen` layers are indices. */
+export function describePlan(
+  operations: Operations,
+  batchSize: number,
+  frozen: readonly number[] = [],
+): PlanDescription {
+  const trained = new TrainedParameters(operations, frozen);
+  return {
+    rows: operations.list.map((operation, index) => {
+      const row = rowOf(operation, index, operations);
+      const own = trained.isFrozen(operation) ? { ...row, ...asFrozen(operation, row) } : row;
+      return index < trained.from ? { ...own, backward: 'none' } : own;
+    }),
+    chunk: Math.min(chunkImages, batchSize),
+    slots: slotCount(batchSize, trained.slotLength),
+    cacheBytes: operations.cacheFloats * 4,
+  };
+}
+
+/** What a frozen operation does behind one that learns. */
+function asFrozen(operation: Operation, { backward }: PlanRow): Partial<PlanRow> {
+  if (operation.kind === 'batchNorm')
+    return { forward: `normalize${operation.relu ? ' with ReLU' : ''}`, backward: 'in place' };
+  const isSparse = operation.kind === 'convolution' && operation.backward === 'sparse';
+  return { backward: `${isSparse ? 'im2col' : backward} (inputs only)` };
+}

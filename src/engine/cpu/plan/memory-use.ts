@@ -14,6 +14,8 @@ export interface Work {
   /** For training; by default SGD, which needs least, without further options. */
   readonly optimizer?: Pick<OptimizerOptions, 'kind'>;
   readonly options?: StepOptions;
+  /** Indices of frozen layers; by default those of the layout. */
+  readonly frozen?: readonly number[];
 }
 
 /** Bytes by category. */
@@ -34,10 +36,10 @@ export interface MemoryUse {
 
 /** The memory that some work needs in addition to an image's bytes per thread. */
 export function memoryUse(layout: ParameterLayout, work: Work): MemoryUse {
-  const { kind, batch, optimizer = { kind: 'sgd' }, options = {} } = work;
+  const { kind, batch, optimizer = { kind: 'sgd' }, options = {}, frozen } = work;
   const training = kind === 'train';
   const arrays = training ? trainingArrays(optimizer, options) : [];
-  const whole = layout.with(arrays);
+  const whole = (frozen ? layout.freezing(frozen) : layout).with(arrays);
   const inPlace = whole.has('splitGradients') ? undefined : ruleOf(optimizer, options);
   const plan = planMemory(whole, training ? { batch, mode: 'train', inPlace } : { batch, mode: 'evaluate' });
   const { weights, gradients, optimizer: state } = whole.sizes;

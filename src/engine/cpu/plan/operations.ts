@@ -287,6 +287,9 @@ function placed(
   return { list: list.map(place), parameterLength: length, slotLength, normalizationLength };
 }
 
+/** Index of the first layer that an operation computes, which has its parameters. */
+export const firstLayerOf = ({ last, layers }: Operation): number => last - layers.length + 1;
+
 /** The layout of an operation's parameters, if it has any. */
 export const matrixOf = (operation: Operation): MatrixLayout | undefined =>
   'matrix' in operation ? operation.matrix : undefined;

@@ -5,6 +5,7 @@
  */
 import { byteLevels } from '../../../kernels/maps.ts';
 import type { MomentName, OptimizerOptions, StepOptions } from '../../backend.ts';
+import { mostRates } from '../../step.ts';
 import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '../lower/batch-norm.ts';
 import {
   backwardWeights,
@@ -16,12 +17,15 @@ import { roundUp } from './map-shape.ts';
 import { type Place, Region } from './memory.ts';
 import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
 import { chunkImages } from './timeline.ts';
+import { TrainedParameters } from './trained.ts';
 import { squareCount } from './update.ts';
 
 /** Arrays that only some sessions need. */
 export const arrayNames = [
   /** Matrices derived from convolutions' weights for the gradients of their inputs. */
   'backwardWeights',
+  /** The same below the first layer that learns, where only gradients with respect to images need them. */
+  'lowerBackwardWeights',
   /** Gradient slots, and gradients of batch normalizations. */
   'gradients',
   /** Whole gradients of split layers; without them each part is used up at once. */
@@ -38,7 +42,7 @@ export const arrayNames = [
 export type ArrayName = (typeof arrayNames)[number];
 
 /** Those that are one range of floats. */
-export type RangeName = Exclude<ArrayName, 'gradients' | 'backwardWeights'>;
+export type RangeName = Exclude<ArrayName, 'gradients' | 'backwardWeights' | 'lowerBackwardWeights'>;
 
 /** The array of each moment. */
 export const momentArrays: Readonly<Record<MomentName, ArrayName>> = {
@@ -67,6 +71,8 @@ export function trainingArrays(optimizer: Pick<OptimizerOptions, 'kind'>, option
         return clipNorm > 0;
       case 'splitGradients':
         return accumulate > 1 || clipNorm > 0;
+      case 'lowerBackwardWeights':
+        return false;
       default:
         return name satisfies never;
     }
@@ -82,7 +88,7 @@ export function slotCount(batch: number, slotLength: number): number {
 /** Parts into which a few images are split, each with its own slot. */
 export const taskParts = (slotLength: number): number => slotCount(chunkImages, slotLength);
 
-/** A cache line for each worker: the rule's settings, then the share of new weights in the average. */
+/** A cache line: the rule's settings, then the share of new weights in the average. */
 const settingsFloats = 16;
 export const averageSetting = 15;
 
@@ -94,6 +100,7 @@ export class ParameterLayout {
   readonly arrays: readonly ArrayName[];
   /** Bytes before it, which are not used. */
   readonly start: number;
+  readonly trained: TrainedParameters;
   readonly parameters: Place;
   /** By the name of the convolution or normalization: other plans have other operations for them. */
   readonly #derived: ReadonlyMap<string, ConvolutionWeights>;
@@ -116,8 +123,10 @@ export class ParameterLayout {
     threads: number,
     arrays: readonly ArrayName[] = [],
     startBytes = 0,
+    frozen: readonly number[] = [],
   ) {
     this.operations = operations;
+    this.trained = new TrainedParameters(operations, frozen);
     this.largestBatch = largestBatch;
     this.threads = threads;
     this.arrays = arrays;
@@ -125,7 +134,7 @@ export class ParameterLayout {
     // Address 0 stays unused.
     const region = new Region(16 + startBytes / 4);
     const { list, input, parameterLength, panelColumns } = operations;
-    this.#settings = region.allocate(threads * settingsFloats);
+    this.#settings = region.allocate(threads * mostRates * settingsFloats);
     this.#byteValues = region.allocate(threads * input.channels * byteLevels);
     this.parameters = region.allocate(parameterLength);
     const convolutions = list.filter((operation) => operation.kind === 'convolution');
@@ -140,18 +149,22 @@ export class ParameterLayout {
         },
       ]),
     );
-    this.partStride = roundUp(Math.max(0, ...normalizations.map(partFloats)), 16);
+    const { trained } = this;
+    const ownMoments = normalizations.filter((operation) => !trained.isFrozen(operation));
+    this.partStride = roundUp(Math.max(0, ...ownMoments.map(partFloats)), 16);
     const weights = region.base + region.length;
     let gradients = 0;
-    const backward: (PanelMatrix | undefined)[] = [];
+    const backward = new Map<Operation, PanelMatrix | undefined>();
     for (const name of arrays) {
       const before = region.length;
-      if (name === 'backwardWeights') {
-        for (const operation of convolutions) {
-          backward.push(operation === list[0] ? undefined : backwardWeights(operation, panelColumns, region));
-        }
+      if (name === 'backwardWeights' || name === 'lowerBackwardWeights') {
+        const isLower = name === 'lowerBackwardWeights';
+        list.forEach((operation, i) => {
+          if (operation.kind !== 'convolution' || i === 0 || i <= trained.from !== isLower) return;
+          backward.set(operation, backwardWeights(operation, panelColumns, region));
+        });
       } else if (name === 'gradients') {
-        const { slotLength, normalizationLength } = operations;
+        const { slotLength, normalizationLength } = trained;
         const slots = Math.max(slotCount(largestBatch, slotLength), taskParts(slotLength));
         this.#slots = region.allocate(slots * slotLength);
         this.#normalizationGradients = region.allocate(normalizationLength);
@@ -163,7 +176,10 @@ export class ParameterLayout {
       gradients += region.length - before;
     }
     this.#derived = new Map(
-      convolutions.map(({ layers }, i) => [layers[0]!, { forward: forward[i]!, backward: backward[i] }]),
+      convolutions.map((operation, i) => [
+        operation.layers[0]!,
+        { forward: forward[i]!, backward: backward.get(operation) },
+      ]),
     );
     this.length = region.base + region.length;
     this.sizes = { weights, gradients, optimizer: this.length - weights - gradients };
@@ -179,17 +195,17 @@ export class ParameterLayout {
   }
 
   #floatsOf(name: RangeName): number {
-    const { parameterLength, slotLength, normalizationLength } = this.operations;
+    const { length, slotLength, normalizationLength } = this.trained;
     switch (name) {
       case 'splitGradients':
-        return parameterLength - slotLength - normalizationLength;
+        return length - slotLength - normalizationLength;
       case 'squares':
-        return squareCount(this.operations);
+        return squareCount(this);
       case 'firstMoments':
       case 'secondMoments':
       case 'averages':
       case 'accumulated':
-        return parameterLength;
+        return length;
       default:
         return name satisfies never;
     }
@@ -204,17 +220,29 @@ export class ParameterLayout {
     return required(this.#arrays.get(name), name).at;
   }
 
+  /** Address of an operation's part of an array, as if it held all parameters. */
+  arrayOf(name: RangeName, operation: Operation): number {
+    return this.array(name) - this.trained.shiftOf(operation);
+  }
+
   /** The same layout with more arrays behind. */
   with(arrays: readonly ArrayName[]): ParameterLayout {
     const missing = arrays.filter((name) => !this.has(name));
-    if (missing.length === 0) return this;
-    const all = [...this.arrays, ...missing];
-    return new ParameterLayout(this.operations, this.largestBatch, this.threads, all, this.start);
+    return missing.length === 0 ? this : this.#variant([...this.arrays, ...missing], this.trained.frozen);
   }
 
-  /** Address of a worker's optimizer settings for the current step. */
-  settings(worker: number): number {
-    return this.#settings.at + worker * settingsFloats;
+  /** The same layout without any arrays, and with these layers frozen (indices). */
+  freezing(frozen: readonly number[]): ParameterLayout {
+    return this.#variant([], frozen);
+  }
+
+  #variant(arrays: readonly ArrayName[], frozen: readonly number[]): ParameterLayout {
+    return new ParameterLayout(this.operations, this.largestBatch, this.threads, arrays, this.start, frozen);
+  }
+
+  /** Address of a worker's optimizer settings for the current step, for layers with the same learning rate. */
+  settings(worker: number, rate = 0): number {
+    return this.#settings.at + (worker * mostRates + rate) * settingsFloats;
   }
 
   /** Address of a worker's table of floats for byte values, [input channels][256]. */
@@ -238,17 +266,21 @@ export class ParameterLayout {
     return required(this.#parts, 'gradients');
   }
 
-  /** Start of a slot's gradients, as if they held all parameters. */
-  slot(index: number): number {
-    return required(this.#slots, 'gradients').at + index * this.operations.slotLength;
+  /** Start of an operation's gradients in a slot, as if it held all parameters. */
+  slot(index: number, operation: Operation): number {
+    const { slotLength } = this.trained;
+    return required(this.#slots, 'gradients').at + index * slotLength - this.trained.shiftOf(operation);
   }
 
   /** Start of the summed gradient of an operation's parameters, as if it held all parameters. */
   gradientOf(operation: Operation): number {
-    const { slotLength, normalizationLength } = this.operations;
-    if (isSplit(operation)) return this.array('splitGradients') - slotLength - normalizationLength;
-    if (operation.kind !== 'batchNorm') return this.slot(0);
-    return required(this.#normalizationGradients, 'gradients').at - slotLength;
+    const { slotLength, normalizationLength } = this.trained;
+    if (isSplit(operation)) {
+      return this.arrayOf('splitGradients', operation) - slotLength - normalizationLength;
+    }
+    if (operation.kind !== 'batchNorm') return this.slot(0, operation);
+    const { at } = required(this.#normalizationGradients, 'gradients');
+    return at - slotLength - this.trained.shiftOf(operation);
   }
 }
 

@@ -4,7 +4,7 @@ import { randomImages } from '../../../../test/expected.ts';
 import { nativeOf, targetsHere } from '../../../../test/native.ts';
 import { kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Network } from '../../../model/layer.ts';
-import { buildNetwork } from '../../../model/network.ts';
+import { buildNetwork, sizeOf } from '../../../model/network.ts';
 import { vgg7 } from '../../../model/vgg.ts';
 import { openCpuSession } from '../driver.ts';
 import { openLibrary } from '../kernels/library.ts';
@@ -48,10 +48,21 @@ test('the last of many groups are small; a few groups are equal', () => {
 });
 
 /** The layout of a session that has trained with Adam and all options. */
-function layoutOf(network: Network, batch: number, cacheBytes: number = usualCacheBytes): ParameterLayout {
+function layoutOf(
+  network: Network,
+  batch: number,
+  cacheBytes: number = usualCacheBytes,
+  frozen: readonly number[] = [],
+): ParameterLayout {
   const optimizer = { kind: 'adam', lr: 0, betas: [0, 0], epsilon: 0, weightDecay: 0 } as const;
   const arrays = trainingArrays(optimizer, { accumulate: 2, clipNorm: 1, averageDecay: 0.9 });
-  return new ParameterLayout(planOperations(network, cacheBytes), batch, 1, arrays);
+  return new ParameterLayout(planOperations(network, cacheBytes), batch, 1, arrays, 0, frozen);
+}
+
+/** Every third layer of a network, from `first` on; empty if nothing would learn. */
+function everyThird({ layers }: Network, first: number): readonly number[] {
+  const frozen = layers.flatMap((_, i) => (i % 3 === first ? [i] : []));
+  return layers.some(({ parameters }, i) => parameters.length > 0 && i % 3 !== first) ? frozen : [];
 }
 
 const adamRule: Rule = { kind: 'adam', average: false };
@@ -105,7 +116,7 @@ test('every range of parameters has a sum of squares', () => {
   const layout = layoutOf(narrow, 8);
   const { update } = compilePlan(layout, { batch: 8, mode: 'train' }, 0);
   const [phase] = update({ rule: adamRule, accumulated: undefined, clip: true });
-  expect(squareCount(layout.operations)).toBe(phase!.items.length);
+  expect(squareCount(layout)).toBe(phase!.items.length);
 });
 
 test('a network that is too large for any machine is planned without listing its parts', () => {
@@ -140,8 +151,14 @@ const modes = ['train', 'evaluate'] as const;
 describe.each(randomCases)('random network of %#', ({ model, input, batch }) => {
   const network = buildNetwork(model, input);
 
-  test.each(modes)('buffers that are alive together do not overlap: %s', (mode) => {
-    const { buffers } = planMemory(layoutOf(network, batch), { batch, mode });
+  const layouts = [[], everyThird(network, batch % 3)].map((frozen) =>
+    layoutOf(network, batch, usualCacheBytes, frozen),
+  );
+
+  test.each(
+    modes.flatMap((mode) => layouts.map((layout) => ({ mode, layout, frozen: layout.trained.frozen }))),
+  )('buffers that are alive together do not overlap: $mode, frozen $frozen', ({ mode, layout }) => {
+    const { buffers } = planMemory(layout, { batch, mode });
     for (const arena of [buffers.shared, buffers.scratch]) {
       for (const [i, a] of arena.buffers.entries()) {
         for (const b of arena.buffers.slice(i + 1)) {
@@ -187,7 +204,10 @@ class ObservedBarrier extends Barrier {
 /** Networks whose memory is compared after each item. */
 const observed = randomCases.flatMap(({ model, input, batch: most }) => {
   const batch = Math.min(most, 9);
-  const layout = layoutOf(buildNetwork(model, input), batch);
+  const network = buildNetwork(model, input);
+  // Half of them with frozen layers.
+  const frozen = most % 2 === 0 ? everyThird(network, batch % 3) : [];
+  const layout = layoutOf(network, batch, usualCacheBytes, frozen);
   const plan = planMemory(layout, { batch, mode: 'train' });
   return plan.floats > 200_000 ? [] : [{ input, batch, layout, plan }];
 });
@@ -225,37 +245,63 @@ test.each(observed.slice(0, 25))(
       { kind: 'derive' },
       { kind: 'gradients', source, batchSize: batch, totals: new Float64Array(3) },
     ] as const) {
-      for (const _ of executor.run(command, layout.arrays));
+      for (const _ of executor.run({ command, arrays: layout.arrays, frozen: layout.trained.frozen }));
     }
     expect(state.losses.every(Number.isFinite)).toBe(true);
   },
 );
 
-test('predicted memory is allocated memory, to the byte', async () => {
-  const sizes: number[] = [];
-  const session = await openCpuSession(narrow, {
-    batchSize: 9,
-    shared: false,
-    kernels: plainWasmKernels,
-    library: (library, memory) => ({
-      ...library,
-      bind: (calls) => {
-        sizes.push(memory.buffer.byteLength);
-        return library.bind(calls);
-      },
-    }),
-  });
-  const images = randomImages([3, 32, 32], 9, 1);
-  await session.gradients(images, new Array<number>(9).fill(0));
-  await session.close();
-  const layout = new ParameterLayout(planOperations(narrow, await cacheSize()), 9, 1, [
-    'backwardWeights',
-    'gradients',
-    'splitGradients',
-  ]);
-  const { floats } = planMemory(layout, { batch: 9, mode: 'train' });
-  expect(sizes.at(-1)).toBe(wholePages(floats * 4));
+test('training a head needs little more memory than evaluation', () => {
+  const wide = buildNetwork(vgg7({ classes: 10, channels: [64, 128] }), [3, 64, 64]);
+  const layers = wide.layers.flatMap(({ parameters }, i) => (parameters.length > 0 ? [i] : []));
+  const operations = planOperations(wide);
+  const arrays = trainingArrays({ kind: 'sgd' }, {});
+  const [frozen, whole] = [layers.slice(0, -1), []].map(
+    (own) => new ParameterLayout(operations, 32, 2, arrays, 0, own),
+  ) as [ParameterLayout, ParameterLayout];
+  const plan = (layout: ParameterLayout, mode: 'train' | 'evaluate') =>
+    planMemory(layout, {
+      batch: 32,
+      mode,
+      inPlace: mode === 'train' ? { kind: 'sgd', average: false } : undefined,
+    });
+  const [small, large, evaluation] = [plan(frozen, 'train'), plan(whole, 'train'), plan(frozen, 'evaluate')];
+  const own = ({ shared, scratch }: typeof small): number => shared + 2 * scratch;
+  expect(own(small)).toBeLessThan(1.05 * own(evaluation));
+  expect(own(small)).toBeLessThan(0.5 * own(large));
+  // The head's gradient slots and momentum only.
+  const head = wide.layers[layers.at(-1)!]!.parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const { gradients, optimizer } = frozen.sizes;
+  expect(gradients + optimizer).toBeLessThan(50 * head);
+  expect(gradients + optimizer).toBeLessThan((whole.sizes.gradients + whole.sizes.optimizer) / 50);
 });
+
+test.each([[[]], [[0]], [[0, 2, 5, 7]]])(
+  'predicted memory is allocated memory, to the byte: frozen %j',
+  async (frozen) => {
+    const sizes: number[] = [];
+    const session = await openCpuSession(narrow, {
+      batchSize: 9,
+      shared: false,
+      kernels: plainWasmKernels,
+      library: (library, memory) => ({
+        ...library,
+        bind: (calls) => {
+          sizes.push(memory.buffer.byteLength);
+          return library.bind(calls);
+        },
+      }),
+    });
+    await session.freeze(frozen);
+    const images = randomImages([3, 32, 32], 9, 1);
+    await session.gradients(images, new Array<number>(9).fill(0));
+    await session.close();
+    const arrays = ['backwardWeights', 'gradients', 'splitGradients'] as const;
+    const layout = new ParameterLayout(planOperations(narrow, await cacheSize()), 9, 1, arrays, 0, frozen);
+    const { floats } = planMemory(layout, { batch: 9, mode: 'train' });
+    expect(sizes.at(-1)).toBe(wholePages(floats * 4));
+  },
+);
 
 describe.skipIf(targetsHere.length === 0)('native memory', () => {
   test('beyond 4 GiB the same values result', async () => {

@@ -28,6 +28,7 @@ import {
   visitBackward,
   visitForward,
 } from './timeline.ts';
+import type { TrainedParameters } from './trained.ts';
 import { type Phase, type Rule, reduceAll, type Update, updatePhases } from './update.ts';
 
 export type PlanMode = 'train' | 'evaluate' | 'features';
@@ -90,11 +91,17 @@ interface LaidOut {
 
 function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): LaidOut {
   const { batch, mode, inPlace, features } = request;
-  const { threads } = layout;
+  const { threads, trained } = layout;
   const own = features && featuresOperations(layout.operations, features);
-  const { list, input } = own?.operations ?? layout.operations;
-  const training = mode === 'train' || (features?.given.length ?? 0) > 0;
-  const timeline = timelineOf(list, batch, training, own?.backwardFrom);
+  const trains = mode === 'train';
+  const { list: all, input } = own?.operations ?? layout.operations;
+  const list = trains ? all.map((operation) => withInputGradient(operation, trained)) : all;
+  const back = (features?.given.length ?? 0) > 0 ? own?.backwardFrom : undefined;
+  const timeline = timelineOf(list, batch, {
+    inference: !trains,
+    backwardFrom: trains ? trained.from : back,
+    isFrozen: (operation) => trained.isFrozen(operation),
+  });
   const buffers = new PlanBuffers(list, input, timeline, !features);
   const barriers = new Map<number, BatchBarrier>();
   const lowered = list.map((_, i) => {
@@ -107,7 +114,7 @@ function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): 
       list,
       taps: own?.taps,
     });
-    if (operation.barrier && !timeline.inference) barriers.set(i, operation.barrier);
+    if (operation.barrier && !timeline.isInference(i)) barriers.set(i, operation.barrier);
     return operation;
   });
   const [shared, scratch] = [buffers.shared.settle(), buffers.scratch.settle()];
@@ -115,6 +122,12 @@ function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): 
   buffers.scratch.base = layout.length + shared + worker * scratch;
   const memoryFloats = layout.length + shared + threads * scratch;
   return { list, timeline, buffers, lowered, barriers, shared, scratch, memoryFloats };
+}
+
+/** A sparse convolution's input gradient comes with that of its weights, which a frozen one has not. */
+function withInputGradient(operation: Operation, trained: TrainedParameters): Operation {
+  if (operation.kind !== 'convolution' || operation.backward !== 'sparse') return operation;
+  return trained.isFrozen(operation) ? { ...operation, backward: 'im2col' } : operation;
 }
 
 /** The memory of a plan, in floats. */
@@ -145,10 +158,7 @@ export function compilePlan(layout: ParameterLayout, request: PlanRequest, worke
     update: (update) => {
       const [first, ...rest] = updatePhases(layout, usedSlots, worker, update);
       // Running moments are updated after each batch, as in PyTorch, even while gradients are accumulated.
-      return [
-        { items: [...first!.items, ...compiler.forNormalizations('running', [request.batch])] },
-        ...rest,
-      ];
+      return [{ items: [...first!.items, ...compiler.runningMoments()] }, ...rest];
     },
     reduce: timeline.training && !timeline.inference ? emit(reduceAll(layout, usedSlots)) : [],
     memoryFloats: laidOut.memoryFloats,
@@ -166,12 +176,13 @@ class PhaseCompiler {
   readonly #parts: number;
   readonly #hasLoss: boolean;
   readonly #groupSizes: readonly number[];
+  readonly #inferenceGroups: readonly number[];
   readonly #phases: Phase[] = [];
   /** Number of slots that hold a part of each operation's gradient. */
   usedSlots: readonly number[];
 
   constructor(layout: ParameterLayout, batch: number, laidOut: LaidOut, hasTaps: boolean) {
-    const { slotLength } = layout.operations;
+    const { slotLength } = layout.trained;
     const { list } = laidOut;
     this.#layout = layout;
     this.#hasLoss = !hasTaps;
@@ -182,12 +193,14 @@ class PhaseCompiler {
     const slots = slotCount(batch, slotLength);
     this.usedSlots = list.map(() => slots);
     const { inference } = laidOut.timeline;
-    this.#groupSizes = groupSizesOf(batch, inference ? evaluationGroups(batch) : slots);
+    this.#inferenceGroups = groupSizesOf(batch, evaluationGroups(batch));
+    this.#groupSizes = inference ? this.#inferenceGroups : groupSizesOf(batch, slots);
   }
 
   phases(): readonly Phase[] {
-    const { training, inference, byTasks, segments, cuts } = this.#laidOut.timeline;
-    if (inference) this.#push([this.forNormalizations('evaluation', [])]);
+    const { training, byTasks, segments, cuts } = this.#laidOut.timeline;
+    const usesRunning = (i: number): boolean => this.#laidOut.timeline.isInference(i);
+    this.#push([this.#forNormalizations('evaluation', [], usesRunning)]);
     if (byTasks) this.#pushTasks();
     else {
       segments.forEach((segment, s) => {
@@ -202,10 +215,20 @@ class PhaseCompiler {
     return this.#phases;
   }
 
-  /** A call for each normalization, which needs only the numbers of images. */
-  forNormalizations(step: 'evaluation' | 'running', images: readonly number[]): (readonly Instruction[])[] {
+  /** Calls that update the running moments. */
+  runningMoments(): (readonly Instruction[])[] {
+    const { timeline } = this.#laidOut;
+    return this.#forNormalizations('running', [timeline.batch], (i) => !timeline.isInference(i));
+  }
+
+  /** A call for each chosen normalization, which needs only the numbers of images. */
+  #forNormalizations(
+    step: 'evaluation' | 'running',
+    images: readonly number[],
+    chosen: (operation: number) => boolean,
+  ): (readonly Instruction[])[] {
     return this.#list.flatMap((operation, i) =>
-      operation.kind === 'batchNorm'
+      operation.kind === 'batchNorm' && chosen(i)
         ? [
             emit((code) =>
               code.within(i, () => code.host(batchNormCall(operation, step, this.#layout, images))),
@@ -231,7 +254,9 @@ class PhaseCompiler {
     if (this.#hasLoss) this.#push([[emit((code) => this.#loss(code, this.#all))]], { computesLoss: true });
     if (!timeline.training) return;
     const backward = this.#list.map((operation, i) =>
-      lowered[i]!.backwardTasks(this.#all, this.#parts, this.#slotOf(operation)),
+      this.#hasBackward(i)
+        ? lowered[i]!.backwardTasks(this.#all, this.#parts, this.#slotOf(operation))
+        : { tasks: [], slots: 0 },
     );
     this.usedSlots = backward.map(({ slots }) => slots);
     for (const { tasks } of backward.toReversed()) this.#pushSets(tasks);
@@ -240,7 +265,21 @@ class PhaseCompiler {
   /** Addresses of the slots of an operation's gradient. */
   #slotOf(operation: Operation): (index: number) => number {
     return (index) =>
-      onWholeBatch(operation) ? this.#layout.gradientOf(operation) : this.#layout.slot(index);
+      onWholeBatch(operation) ? this.#layout.gradientOf(operation) : this.#layout.slot(index, operation);
+  }
+
+  /** Whether an operation has a backward pass, if one follows. A plan for features copies gradients below it, too. */
+  #hasBackward(operation: number): boolean {
+    return !this.#hasLoss || operation >= this.#laidOut.timeline.backwardFrom;
+  }
+
+  /** Whether a segment only computes forward, as in inference: then no slots limit its groups. */
+  #isForwardOnly({ operations, before, behind }: Segment): boolean {
+    return before === undefined && behind === undefined && !operations.some((i) => this.#hasBackward(i));
+  }
+
+  #groupSizesOf(segment: Segment): readonly number[] {
+    return this.#isForwardOnly(segment) ? this.#inferenceGroups : this.#groupSizes;
   }
 
   /** A phase with an item for each group of images. */
@@ -252,7 +291,7 @@ class PhaseCompiler {
     computesLoss = false,
   ): void {
     let first = 0;
-    const items = this.#groupSizes.map((size, group) => {
+    const items = this.#groupSizesOf(segment).map((size, group) => {
       const start = first;
       first += size;
       return emit((code) => {
@@ -293,7 +332,7 @@ class PhaseCompiler {
       },
       (code) => {
         if (behind !== undefined) barriers.get(behind)!.combine(code, this.#groupSizes);
-        if (backwardToo && before !== undefined) {
+        if (backwardToo && before !== undefined && this.#hasBackward(before)) {
           barriers.get(before)!.combineGradients(code, this.#groupSizes);
         }
       },
@@ -307,6 +346,7 @@ class PhaseCompiler {
     const { segments, cuts } = timeline;
     for (let s = cuts.length - 1; s >= 0; s--) {
       const [segment, behind] = [segments[s]!, cuts[s]!];
+      if (!this.#hasBackward(behind)) break;
       const { before } = segment;
       if (isSplit(this.#list[behind])) {
         const { tasks } = lowered[behind]!.backwardTasks(
@@ -316,8 +356,8 @@ class PhaseCompiler {
         );
         this.#pushSets(tasks);
       }
-      const isEmpty = segment.operations.length === 0 && before === undefined;
-      if (isEmpty && segment.behind === undefined) continue;
+      const own = [...segment.operations, before, segment.behind];
+      if (!own.some((i) => i !== undefined && this.#hasBackward(i))) continue;
       this.#pushGroups(
         segment,
         (code, chunk, group, groupStart) => {
@@ -326,7 +366,8 @@ class PhaseCompiler {
         },
         (code, group) => this.#finish(code, segment, group),
         (code) => {
-          if (before !== undefined) barriers.get(before)!.combineGradients(code, this.#groupSizes);
+          if (before === undefined || !this.#hasBackward(before)) return;
+          barriers.get(before)!.combineGradients(code, this.#groupSizes);
         },
       );
     }
@@ -335,20 +376,31 @@ class PhaseCompiler {
   #backward(code: Code, segment: Segment, chunk: Chunk, group: number, groupStart: number): void {
     const { lowered, barriers } = this.#laidOut;
     const { before, behind } = segment;
-    const slot = this.#slot(group);
     const isFirst = (part: Chunk): boolean => part.first === groupStart;
-    if (behind !== undefined) lowered[behind]!.backward(code, chunk, slot, isFirst(chunk));
-    visitBackward(segment, chunk, (i, part) => lowered[i]!.backward(code, part, slot, isFirst(part)));
-    if (before !== undefined) barriers.get(before)!.gatherGradients(code, chunk, group, isFirst(chunk));
+    const pass = (i: number, part: Chunk): void => {
+      if (this.#hasBackward(i)) lowered[i]!.backward(code, part, this.#slot(group, i), isFirst(part));
+    };
+    if (behind !== undefined) pass(behind, chunk);
+    visitBackward(segment, chunk, pass);
+    if (before === undefined || !this.#hasBackward(before)) return;
+    barriers.get(before)!.gatherGradients(code, chunk, group, isFirst(chunk));
   }
 
   #finish(code: Code, { operations }: Segment, group: number): void {
-    for (const i of operations) this.#laidOut.lowered[i]!.finish?.(code, this.#slot(group));
+    for (const i of operations) {
+      if (!this.#learns(i)) continue;
+      this.#laidOut.lowered[i]!.finish?.(code, this.#slot(group, i));
+    }
   }
 
-  /** Address of a group's gradients of parameters; inference has none. */
-  #slot(group: number): number {
-    return this.#laidOut.timeline.inference ? 0 : this.#layout.slot(group);
+  #learns(operation: number): boolean {
+    const { inference } = this.#laidOut.timeline;
+    return !inference && this.#layout.trained.learns(this.#list[operation]!);
+  }
+
+  /** Address of an operation's gradients in a group's slot; none without parameters that learn. */
+  #slot(group: number, operation: number): number {
+    return this.#learns(operation) ? this.#layout.slot(group, this.#list[operation]!) : 0;
   }
 
   #loadImages(code: Code, chunk: Chunk): void {

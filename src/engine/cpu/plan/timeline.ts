@@ -50,6 +50,8 @@ export interface Timeline {
   readonly inference: boolean;
   /** The first operation that has a backward pass, if one follows. */
   readonly backwardFrom: number;
+  /** Whether an operation works as in inference: all of them, or the frozen ones. */
+  isInference(operation: number): boolean;
   /** Whether each operation is a phase of its own, divided into parallel tasks. */
   readonly byTasks: boolean;
   readonly segments: readonly Segment[];
@@ -91,26 +93,36 @@ function levelsOf(list: readonly Operation[], operations: readonly number[], kep
   return levels.length > 0 ? levels : [{ operations: [], images: most }];
 }
 
-/** `backwardFrom` is for inference: the first operation that has a backward pass, if one follows (`training`). */
+/** What a batch passes through. */
+export interface Passes {
+  /** Whether all operations work as in inference. */
+  readonly inference: boolean;
+  /** The first operation of the backward pass; undefined without one. */
+  readonly backwardFrom: number | undefined;
+  /** Whether an operation is frozen. */
+  readonly isFrozen: (operation: Operation) => boolean;
+}
+
 export function timelineOf(
   list: readonly Operation[],
   batch: number,
-  training: boolean,
-  backwardFrom?: number,
+  { inference, backwardFrom, isFrozen }: Passes,
 ): Timeline {
-  const inference = backwardFrom !== undefined || !training;
+  const training = backwardFrom !== undefined;
   const byTasks = batch < fewImages;
-  const isBarrier = (i: number): boolean =>
-    isSplit(list[i]) || (!inference && !byTasks && list[i]?.kind === 'batchNorm');
+  const isInference = (i: number): boolean => inference || isFrozen(list[i]!);
+  const gathers = (i: number): boolean => list[i]?.kind === 'batchNorm' && !isInference(i);
+  const isBarrier = (i: number): boolean => isSplit(list[i]) || (!byTasks && gathers(i));
   const normalizes = (i: number | undefined): number | undefined =>
-    i !== undefined && !inference && list[i]?.kind === 'batchNorm' ? i : undefined;
+    i !== undefined && gathers(i) ? i : undefined;
   const cuts = byTasks ? [] : list.flatMap((_, i) => (isBarrier(i) ? [i] : []));
   const segments = [...cuts, list.length].map((end, s): Segment => {
     const start = s === 0 ? 0 : cuts[s - 1]! + 1;
     const operations = Array.from({ length: end - start }, (_, i) => start + i);
     const isLast = s === cuts.length;
     // Only the last segment's backward pass directly follows its forward pass.
-    const kept = training && isLast ? operations.reduce((sum, i) => sum + floatsOf(list[i]!.output), 0) : 0;
+    const keeps = (i: number): boolean => training && isLast && i >= backwardFrom;
+    const kept = operations.reduce((sum, i) => sum + (keeps(i) ? floatsOf(list[i]!.output) : 0), 0);
     const levels = levelsOf(list, operations, kept);
     return { operations, levels, before: normalizes(cuts[s - 1]), behind: normalizes(cuts[s]) };
   });
@@ -145,6 +157,7 @@ export function timelineOf(
     training,
     inference,
     backwardFrom: backwardFrom ?? 0,
+    isInference,
     byTasks,
     segments,
     cuts,

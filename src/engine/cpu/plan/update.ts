@@ -6,19 +6,31 @@ import type { OptimizerOptions, StepOptions } from '../../backend.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
 import type { MatrixLayout } from './matrix.ts';
-import { isSplit, matrixOf, type Operation, type Operations, onWholeBatch } from './operations.ts';
+import { firstLayerOf, isSplit, matrixOf, type Operation, onWholeBatch } from './operations.ts';
 import { averageSetting, type ParameterLayout } from './parameters.ts';
+import { rateGroups } from './rates.ts';
 
 /** A rule that changes the weights, and their average if there is one. */
 export interface Rule {
   readonly kind: 'adam' | 'sgd';
   readonly average: boolean;
+  /** For each layer, which of the different learning rates it has; absent if all have the same. */
+  readonly rates?: readonly number[];
 }
 
-export const ruleOf = (
+/** `factors` are those of the layers' learning rates; empty if all are 1. */
+export function ruleOf(
   { kind }: Pick<OptimizerOptions, 'kind'>,
   { averageDecay = 0 }: StepOptions,
-): Rule => ({ kind: kind === 'sgd' ? 'sgd' : 'adam', average: averageDecay > 0 });
+  factors: readonly number[] = [],
+): Rule {
+  const { ofLayers } = rateGroups(factors);
+  return {
+    kind: kind === 'sgd' ? 'sgd' : 'adam',
+    average: averageDecay > 0,
+    ...(ofLayers.length > 0 && { rates: ofLayers }),
+  };
+}
 
 /** What follows a batch's gradients. */
 export interface Update {
@@ -88,10 +100,13 @@ function rangesOf(operation: Operation, index: number): UpdateRange[] {
 }
 
 /** Number of sums of squares. Counted, not listed: a network that is far too large would have billions. */
-export function squareCount({ list }: Operations): number {
-  return list.reduce((sum, operation) => {
+export function squareCount({
+  operations,
+  trained,
+}: Pick<ParameterLayout, 'operations' | 'trained'>): number {
+  return operations.list.reduce((sum, operation) => {
     const matrix = matrixOf(operation);
-    if (!matrix) return sum;
+    if (!matrix || trained.isFrozen(operation)) return sum;
     const { storedOut, rowStride } = matrix;
     const ranges =
       operation.kind === 'convolution'
@@ -112,31 +127,32 @@ export function reduceSlots(
 ): void {
   if (onWholeBatch(operation) || slots < 2) return;
   code.call('reduceSlots', {
-    gradient: layout.slot(0) + from,
-    slots: layout.slot(0) + from,
-    slotStride: layout.operations.slotLength,
+    gradient: layout.slot(0, operation) + from,
+    slots: layout.slot(0, operation) + from,
+    slotStride: layout.trained.slotLength,
     slotCount: slots,
     length,
   });
 }
 
-/** Applies a rule to `length` parameters from `from` on, whose gradient is at an address. */
+/** Applies a rule to `length` parameters of an operation from `from` on, whose gradient is at an address. */
 export function applyRule(
   code: Code,
   layout: ParameterLayout,
   worker: number,
-  { kind, average }: Rule,
+  { kind, average, rates }: Rule,
+  operation: Operation,
   from: number,
   length: number,
   gradient: number,
 ): void {
-  const settings = layout.settings(worker);
+  const settings = layout.settings(worker, rates?.[firstLayerOf(operation)]);
   const parameters = layout.parameters.at + from;
   const common = { parameters, gradient, length, settings };
-  const first = layout.array('firstMoments') + from;
+  const first = layout.arrayOf('firstMoments', operation) + from;
   switch (kind) {
     case 'adam': {
-      const secondMoment = layout.array('secondMoments') + from;
+      const secondMoment = layout.arrayOf('secondMoments', operation) + from;
       code.call('adam', { ...common, firstMoment: first, secondMoment });
       break;
     }
@@ -148,7 +164,7 @@ export function applyRule(
   }
   if (!average) return;
   code.call('moveAverage', {
-    average: layout.array('averages') + from,
+    average: layout.arrayOf('averages', operation) + from,
     parameters,
     length,
     settings: settings + averageSetting,
@@ -167,7 +183,7 @@ export function updatePhases(
   const inPlace = ruleInPlace(update) !== undefined;
   /** Address of a range's final gradient. */
   const gradientOf = ({ index, from }: UpdateRange): number =>
-    (accumulated ? layout.array('accumulated') : layout.gradientOf(list[index]!)) + from;
+    from + (accumulated ? layout.arrayOf('accumulated', list[index]!) : layout.gradientOf(list[index]!));
 
   const sum = (code: Code, range: UpdateRange): void => {
     const { index, from, length } = range;
@@ -187,7 +203,7 @@ export function updatePhases(
     if (!rule) return;
     const { index, from, length, outputs } = range;
     const operation = list[index]!;
-    applyRule(code, layout, worker, rule, from, length, gradientOf(range));
+    applyRule(code, layout, worker, rule, operation, from, length, gradientOf(range));
     if (operation.kind !== 'convolution' || !outputs) return;
     deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
   };
@@ -199,7 +215,7 @@ export function updatePhases(
     });
 
   const ranges = list.flatMap((operation, index) =>
-    inPlace && isSplit(operation) ? [] : rangesOf(operation, index),
+    layout.trained.isFrozen(operation) || (inPlace && isSplit(operation)) ? [] : rangesOf(operation, index),
   );
   const phase = (...parts: ((...values: Parameters<typeof squares>) => void)[]): Phase => ({
     items: ranges.map((range, item) => {
@@ -219,7 +235,8 @@ export const reduceAll =
   (code) => {
     layout.operations.list.forEach((operation, i) => {
       const matrix = matrixOf(operation);
-      if (matrix) reduceSlots(code, layout, operation, usedSlots[i]!, matrix.offset, matrix.length);
+      if (!matrix || layout.trained.isFrozen(operation)) return;
+      reduceSlots(code, layout, operation, usedSlots[i]!, matrix.offset, matrix.length);
     });
   };
 

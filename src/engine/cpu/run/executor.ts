@@ -20,9 +20,10 @@ import type { Call, HostCall, Instruction } from '../plan/code.ts';
 import { featuresRequest } from '../plan/features.ts';
 import { flattened } from '../plan/maps.ts';
 import { storePart, wholeRows } from '../plan/matrix.ts';
-import { storedTensors } from '../plan/operations.ts';
+import { matrixOf, storedTensors } from '../plan/operations.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
 import { compilePlan, type Plan, type PlanRequest } from '../plan/plan.ts';
+import { rateGroups } from '../plan/rates.ts';
 import { cut } from '../plan/timeline.ts';
 import { deriveItems, type Phase, ruleInPlace, ruleOf, squareCount, type Update } from '../plan/update.ts';
 import { Barrier } from './barrier.ts';
@@ -43,6 +44,13 @@ export type WorkerCommand =
     }
   /** Swaps the weights with their moving average. */
   | { readonly kind: 'swap' };
+
+/** A command, and the state of the session's memory: the arrays that it has allocated, and the frozen layers. */
+export interface WorkerRequest {
+  readonly command: WorkerCommand;
+  readonly arrays: readonly ArrayName[];
+  readonly frozen: readonly number[];
+}
 
 /** Memory shared by all workers of a session. */
 export interface SharedState extends ImageResults {
@@ -108,16 +116,14 @@ export class Executor {
     this.#loss = new LossComputer(network.output[0]!, shared);
   }
 
-  /**
-   * Runs a command; yields the number of steps done after each step, so that the caller can do other work. `arrays` are
-   * those that the session has allocated.
-   */
-  *run(command: WorkerCommand, arrays: readonly ArrayName[]): Generator<number, number, void> {
+  /** Runs a command; yields the number of steps done after each step, so that the caller can do other work. */
+  *run({ command, arrays, frozen }: WorkerRequest): Generator<number, number, void> {
     // The memory may have grown since the last command, and plans lie behind the arrays.
     this.#floats = new Float32Array(this.#shared.memory.buffer);
     this.#loader.use(this.#floats, new Uint8Array(this.#shared.memory.buffer));
-    if (arrays.length !== this.#layout.arrays.length) {
-      this.#layout = this.#layout.with(arrays);
+    const { trained } = this.#layout;
+    if (arrays.length !== this.#layout.arrays.length || frozen.join() !== trained.frozen.join()) {
+      this.#layout = this.#layout.freezing(frozen).with(arrays);
       this.#plans.clear();
       this.#current = undefined;
     }
@@ -180,21 +186,21 @@ export class Executor {
     return to - from;
   }
 
-  #writeStepSettings({ optimizer, options }: TrainPass, step: Step): void {
+  /** The settings of each learning rate. */
+  #writeStepSettings({ optimizer, options, rateFactors }: TrainPass, step: Step, scale = 1): void {
     if (!step.updates) return;
-    this.#writeSettings({ ...optimizer, lr: step.rate }, step.optimizerSteps);
-    if (options.averageDecay === 0) return;
-    const at = this.#layout.settings(this.#worker) + averageSetting;
-    this.#floats[at] = averageShare(options.averageDecay, step.optimizerSteps);
+    rateGroups(rateFactors).factors.forEach((factor, rate) => {
+      const at = this.#layout.settings(this.#worker, rate);
+      this.#writeSettings(at, { ...optimizer, lr: step.rate * factor }, step.optimizerSteps, scale);
+      if (options.averageDecay === 0) return;
+      this.#floats[at + averageSetting] = averageShare(options.averageDecay, step.optimizerSteps);
+    });
   }
 
-  #updateParameters({ optimizer, options }: TrainPass, step: Step, update: Update): void {
+  #updateParameters(pass: TrainPass, step: Step, update: Update): void {
     const phases = this.#update(update);
     phases.forEach(({ items }, index) => {
-      if (index > 0) {
-        const scale = this.#clippingScale(options.clipNorm);
-        this.#writeSettings({ ...optimizer, lr: step.rate }, step.optimizerSteps, scale);
-      }
+      if (index > 0) this.#writeStepSettings(pass, step, this.#clippingScale(pass.options.clipNorm));
       this.#barrier.claim(items, (item) => this.#runAll(item));
       const isLast = step.updates && index === phases.length - 1;
       this.#barrier.meet(isLast ? () => this.#barrier.stopIfAsked() : undefined);
@@ -364,13 +370,16 @@ export class Executor {
   }
 
   #swapAverage(): void {
-    const { parameters, operations } = this.#layout;
-    const [a, b] = [parameters.at, this.#layout.array('averages')];
-    for (let from = 0; from < operations.parameterLength; from += swapFloats) {
-      const to = Math.min(from + swapFloats, operations.parameterLength);
-      const kept = this.#floats.slice(a + from, a + to);
-      this.#floats.copyWithin(a + from, b + from, b + to);
-      this.#floats.set(kept, b + from);
+    const { parameters, operations, trained } = this.#layout;
+    for (const operation of operations.list) {
+      if (!trained.learns(operation)) continue;
+      const { offset, length } = matrixOf(operation)!;
+      const [a, b] = [parameters.at, this.#layout.arrayOf('averages', operation)];
+      for (const { first, count } of cut(offset, length, swapFloats)) {
+        const kept = this.#floats.slice(a + first, a + first + count);
+        this.#floats.copyWithin(a + first, b + first, b + first + count);
+        this.#floats.set(kept, b + first);
+      }
     }
   }
 
@@ -386,8 +395,7 @@ export class Executor {
   }
 
   /** Each worker has its own copy of the settings, so that none has to wait. */
-  #writeSettings(optimizer: OptimizerOptions, step: number, gradientScale = 1): void {
-    const at = this.#layout.settings(this.#worker);
+  #writeSettings(at: number, optimizer: OptimizerOptions, step: number, gradientScale: number): void {
     if (optimizer.kind === 'sgd') {
       const values = sgdValues(optimizer, gradientScale);
       sgdSettings.forEach((name, i) => {
@@ -404,7 +412,7 @@ export class Executor {
   /** The factor that limits the gradient's norm to `largest`, as torch's clip_grad_norm_; the same in every worker. */
   #clippingScale(largest: number): number {
     const squares = this.#layout.array('squares');
-    const count = squareCount(this.#layout.operations);
+    const count = squareCount(this.#layout);
     let sum = 0;
     for (let i = 0; i < count; i++) sum += this.#floats[squares + i]!;
     return clippingScale(Math.sqrt(sum), largest);
@@ -446,8 +454,8 @@ export const bytesOf = (source: ImageSource): number =>
   source.kind === 'values' ? 0 : imageBytes(sizeOf(source.fused.source));
 
 /** The update that ends a step. */
-const updateOf = ({ optimizer, options }: TrainPass, step: Step): Update => ({
-  rule: step.updates ? ruleOf(optimizer, options) : undefined,
+const updateOf = ({ optimizer, options, rateFactors }: TrainPass, step: Step): Update => ({
+  rule: step.updates ? ruleOf(optimizer, options, rateFactors) : undefined,
   accumulated: step.accumulated,
   clip: options.clipNorm > 0,
 });

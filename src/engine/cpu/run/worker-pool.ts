@@ -1,8 +1,8 @@
 /** Runs a session's commands: on worker threads, or on the calling thread if memory cannot be shared. */
 import { VggError } from '../../../errors.ts';
-import type { Executor } from './executor.ts';
+import type { Executor, WorkerRequest } from './executor.ts';
 import type { Thread, ThreadMessage } from './threads.ts';
-import type { WorkerRequest, WorkerStart } from './worker.ts';
+import type { WorkerStart } from './worker.ts';
 
 /** Milliseconds that the calling thread works before it yields to the event loop. */
 const breath = 20;
@@ -15,8 +15,8 @@ export interface WorkerPool {
 /** Runs commands on the calling thread, yielding every `breath` milliseconds. */
 export function callingThread(executor: Executor): WorkerPool {
   return {
-    async run({ command, arrays }, onProgress) {
-      const steps = executor.run(command, arrays);
+    async run(request, onProgress) {
+      const steps = executor.run(request);
       let rested = performance.now();
       for (;;) {
         const { value, done } = steps.next();

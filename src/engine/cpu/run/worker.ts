@@ -3,8 +3,8 @@ import { VggError } from '../../../errors.ts';
 import type { Network } from '../../../model/layer.ts';
 import { type KernelSource, openLibrary, panelColumnsOf } from '../kernels/library.ts';
 import { planOperations } from '../plan/operations.ts';
-import { type ArrayName, ParameterLayout } from '../plan/parameters.ts';
-import { Executor, type SharedState, type WorkerCommand } from './executor.ts';
+import { ParameterLayout } from '../plan/parameters.ts';
+import { Executor, type SharedState, type WorkerRequest } from './executor.ts';
 
 /** The first message to a worker. */
 export interface WorkerStart {
@@ -17,12 +17,6 @@ export interface WorkerStart {
   readonly shared: SharedState;
   readonly threads: number;
   readonly worker: number;
-}
-
-/** A command, and the arrays that the session has allocated. */
-export interface WorkerRequest {
-  readonly command: WorkerCommand;
-  readonly arrays: readonly ArrayName[];
 }
 
 export type WorkerMessage =
@@ -70,7 +64,7 @@ export function serve(
         post({ kind: 'ready' });
         return;
       }
-      const steps = executor!.run(message.command, message.arrays);
+      const steps = executor!.run(message);
       let reported = performance.now();
       for (;;) {
         const { value, done } = steps.next();
