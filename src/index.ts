@@ -39,6 +39,7 @@ export {
   type TrainResult,
 } from './engine/backend.ts';
 export { openerOf } from './engine/open.ts';
+export type { PredictOptions } from './engine/variant.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {

@@ -10,6 +10,7 @@
  * both directions. A batch normalization needs all images' moments, which ends a phase in both directions; the last
  * worker to arrive combines them. Few images go operation by operation, each divided into parallel tasks.
  */
+import type { Variant } from '../../variant.ts';
 import { batchNormCall } from '../lower/batch-norm.ts';
 import { lowerOperation } from '../lower/lower.ts';
 import { type BatchBarrier, clearHalo, type Lowered, type ParallelTasks } from '../lower/lowering.ts';
@@ -29,6 +30,7 @@ import {
   visitForward,
 } from './timeline.ts';
 import { type Phase, type Rule, reduceAll, type Update, updatePhases } from './update.ts';
+import { variantOperations } from './variants.ts';
 
 export type PlanMode = 'train' | 'evaluate' | 'features';
 
@@ -37,6 +39,8 @@ export interface PlanRequest {
   /** Evaluation has no backward pass, and a plan for features only if gradients are given. */
   readonly mode: PlanMode;
   readonly features?: FeaturesPlan | undefined;
+  /** The network for images of another size, in evaluation. */
+  readonly variant?: Variant | undefined;
   /** The rule that split layers apply in their backward pass (`ruleInPlace`). */
   readonly inPlace?: Rule | undefined;
 }
@@ -89,10 +93,12 @@ interface LaidOut {
 }
 
 function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): LaidOut {
-  const { batch, mode, inPlace, features } = request;
+  const { batch, mode, inPlace, features, variant } = request;
   const { threads } = layout;
   const own = features && featuresOperations(layout.operations, features);
-  const { list, input } = own?.operations ?? layout.operations;
+  const { list, input } = variant
+    ? variantOperations(layout.operations, variant)
+    : (own?.operations ?? layout.operations);
   const training = mode === 'train' || (features?.given.length ?? 0) > 0;
   const timeline = timelineOf(list, batch, training, own?.backwardFrom);
   const buffers = new PlanBuffers(list, input, timeline, !features);
@@ -363,6 +369,7 @@ class PhaseCompiler {
       imageStride,
       rowStride,
       pixelStride,
+      shape: map.shape,
     });
   }
 
