@@ -7,11 +7,10 @@ import { describe, expect, test } from 'vitest';
 import { openReference } from '../../src/engine/reference.ts';
 import { variantOf } from '../../src/engine/variant.ts';
 import { UsageError } from '../../src/errors.ts';
-import type { Network, Shape, Weights } from '../../src/model/layer.ts';
+import type { Network, Shape } from '../../src/model/layer.ts';
 import {
   adaptiveAvgPool2d,
   batchNorm1d,
-  batchNorm2d,
   conv2d,
   dropout,
   flatten,
@@ -22,6 +21,7 @@ import {
 import { buildNetwork, sequential, sizeOf, tensorsOf } from '../../src/model/network.ts';
 import { expectAllClose } from '../allclose.ts';
 import { averagedCases, randomCase } from '../cases.ts';
+import { denseNetworks, formula, formulaWeights } from '../dense-networks.ts';
 import { devices } from '../devices.ts';
 import { drawInference, randomImages } from '../expected.ts';
 import { adam } from './sessions.ts';
@@ -35,53 +35,18 @@ interface DenseCase {
   readonly logits: readonly number[];
 }
 
-/** The formula of the script: whole numbers, scaled. */
-function formula(length: number, key: number, scale: number): Float32Array {
-  return Float32Array.from(
-    { length },
-    (_, i) => (((i * 7919 + (key + 1) * 104729) % 1009) / 1009) * 2 * scale - scale,
-  );
-}
-
-function networkOf(channels: number, size: number | readonly [number, number], hidden: number): Network {
-  const layers = [
-    ...[conv2d({ out: 8, kernel: 3, padding: 1 }), batchNorm2d(), relu(), maxPool2d(2)],
-    ...[conv2d({ out: channels, kernel: 3, padding: 1 }), relu(), maxPool2d(2)],
-    ...[adaptiveAvgPool2d(size), flatten(), dropout(0.5), linear(hidden), relu()],
-    ...[linear(12), batchNorm1d(), relu(), linear(7)],
-  ];
-  return buildNetwork(sequential(layers), [3, 24, 20]);
-}
-
-const networks = {
-  split: networkOf(32, [6, 5], 140),
-  small: networkOf(9, [6, 5], 10),
-  pooled: networkOf(9, 1, 10),
-};
-
-function weightsOf(network: Network): Weights {
-  return new Map(
-    tensorsOf(network).map(({ name, shape }, key) => {
-      const fan = shape.length > 1 ? sizeOf(shape.slice(1)) : 4;
-      const data = formula(sizeOf(shape), key, 2 / Math.sqrt(fan));
-      const isVariance = name.endsWith('running_var');
-      return [name, { shape, data: isVariance ? data.map((value) => Math.abs(value) + 0.5) : data }];
-    }),
-  );
-}
-
 const golden = readFileSync(new URL('../golden/dense.json', import.meta.url), 'utf8');
 const { cases } = JSON.parse(golden) as { readonly cases: readonly DenseCase[] };
 const heights = [...new Set(cases.map(({ shape }) => shape[1]))];
 
 describe.each(devices)('$name', ({ open, threads, every }) => {
-  test.each(Object.entries(networks))(
+  test.each(Object.entries(denseNetworks))(
     '%s: sizes as in PyTorch',
     { timeout: 120_000 },
     async (name, network) => {
       const session = await open(network, { batchSize: 4, threads });
       try {
-        await session.setWeights(weightsOf(network));
+        await session.setWeights(formulaWeights(network));
         const own = cases.filter((one) => one.network === name);
         // Twice, because plans are dropped: there are more than are kept.
         for (const { shape, count, dense, logits } of every > 3 ? own : [...own, ...own]) {
@@ -132,7 +97,7 @@ describe.each(devices)('$name', ({ open, threads, every }) => {
     ];
     const classifier = [flatten(), linear(20), relu(), dropout(0.5), linear(7)];
     const network = buildNetwork(sequential([...features, ...classifier]), [3, 28, 28]);
-    const weights = weightsOf(network);
+    const weights = formulaWeights(network);
     const shape = [3, 49, 61];
     const session = await open(network, { batchSize: 2, threads });
     const tailNetwork = buildNetwork(sequential(classifier), [8, 7, 7]);
@@ -258,7 +223,13 @@ describe('sizes and networks that do not fit', () => {
       /takes images of 3 channels, not of shape \[1,8,8\]/,
     ],
     ['no whole number', fixed, [3, 8.5, 8], true, /not of shape \[3,8\.5,8\]/],
-    ['too small for a kernel', networks.pooled, [3, 3, 3], false, /does not take images of 3×3×3: .*max/],
+    [
+      'too small for a kernel',
+      denseNetworks.pooled,
+      [3, 3, 3],
+      false,
+      /does not take images of 3×3×3: .*max/,
+    ],
     [
       'a pool that does not slide',
       buildNetwork(sequential([adaptiveAvgPool2d(3), flatten(), linear(3)]), [3, 8, 8]),

@@ -100,4 +100,5 @@ def main():
         file.write(json.dumps({"cases": cases}, indent=None, separators=(",", ":")).replace('{"network"', '\n{"network"') + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
