@@ -4,6 +4,7 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
+export { type PictureFiles, picturesOfFiles } from './evaluation/stored-pictures.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
   camImage,

@@ -2,7 +2,7 @@
  * Labeled images of different sizes, read one by one: what an evaluation at several scales starts from. Reading happens
  * ahead of the device, which computes on threads of its own.
  */
-import type { Dataset } from '../data/dataset.ts';
+import { checkDataset, type Dataset } from '../data/dataset.ts';
 import { planResize, type ResizeWindow, resizePixels, type Sides } from '../data/resize.ts';
 import { DataError } from '../errors.ts';
 import { grayOf } from '../images/fit.ts';
@@ -30,7 +30,9 @@ export interface Pictures {
 }
 
 /** The images of a data set in memory. */
-export function picturesOf({ name, classes, labels, length, shape, pixels }: Dataset): Pictures {
+export function picturesOf(dataset: Dataset): Pictures {
+  checkDataset('picturesOf', dataset);
+  const { name, classes, labels, length, shape, pixels } = dataset;
   const [channels, height, width] = shape;
   const size = channels * height * width;
   return {

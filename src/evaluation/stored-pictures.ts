@@ -2,25 +2,27 @@
 import type { StoredDataset } from '../data/stored.ts';
 import { decodeNamed } from '../images/decode.ts';
 import { readImageFile } from '../images/read.ts';
+import { checkArgument } from '../options.ts';
 import type { Pictures } from './pictures.ts';
 
-/** The original images of a data set of image files, upright as their EXIF orientation says. */
-export const picturesOfFiles = ({
-  name,
-  classes,
-  labels,
-  length,
-  images: { sources },
-}: Pick<StoredDataset, 'name' | 'classes' | 'labels' | 'length'> & {
+/** What is needed of a data set of image files: labels and paths. */
+export type PictureFiles = Pick<StoredDataset, 'name' | 'classes' | 'labels' | 'length'> & {
   readonly images: Pick<StoredDataset['images'], 'sources'>;
-}): Pictures => ({
-  name,
-  classes,
-  labels,
-  length,
-  async read(index) {
-    const path = sources[index]!;
-    const { width, height, pixels } = await decodeNamed(path, await readImageFile(path), {});
-    return { width, height, pixels, channels: 3, planar: false };
-  },
-});
+};
+
+/** The original images of a data set of image files, upright as their EXIF orientation says. */
+export function picturesOfFiles(dataset: PictureFiles): Pictures {
+  checkArgument('picturesOfFiles', 'dataset', dataset, ['images', 'labels'], 'a data set of image files');
+  const { name, classes, labels, length, images } = dataset;
+  return {
+    name,
+    classes,
+    labels,
+    length,
+    async read(index) {
+      const path = images.sources[index]!;
+      const { width, height, pixels } = await decodeNamed(path, await readImageFile(path), {});
+      return { width, height, pixels, channels: 3, planar: false };
+    },
+  };
+}
