@@ -65,6 +65,13 @@ describe('a run', { timeout: 120_000 }, () => {
     expect(twice.loss).toBeCloseTo(trained.testLoss, 6);
   });
 
+  test('is tested on other images of the data set', async () => {
+    const all = await evaluated(run, '--split', 'all');
+    const train = await evaluated(run, '--split', 'train');
+    expect([train.images, all.images]).toEqual([10_000, 12_000]);
+    expect(all.correct).toBe(train.correct + (await evaluated(run)).correct);
+  });
+
   test('prints a table of its classes and draws the matrix', async () => {
     const [svg, png] = [join(folder, 'matrix.svg'), join(folder, 'matrix.png')];
     const drawn = await vgg(['evaluate', run, '--plot', svg]);
@@ -96,6 +103,7 @@ describe('a run', { timeout: 120_000 }, () => {
       "scale 16 is smaller than the network's images of 32×32",
     ],
     ['a matrix of another format', ['--plot', 'matrix.gif'], 2, 'name it ….svg or ….png'],
+    ['a split that is none', ['--split', 'validation'], 2, 'shapes has no validation images of its own'],
     ['two normalizations', ['--normalize', '--normalization', 'none'], 2, 'give one of them'],
     [
       'another normalization',

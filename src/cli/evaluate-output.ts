@@ -2,8 +2,8 @@
 import { UsageError } from '../errors.ts';
 import type { ChosenProtocol } from '../evaluation/protocol.ts';
 import type { ClassResult, ProtocolResult } from '../evaluation/scores.ts';
-import { accuracyLine } from '../train/reporters.ts';
 import { grouped, percent } from '../words.ts';
+import type { EvaluateOptions, Split } from './evaluate.ts';
 import { note, print, printJson, printTable, secondsLeft } from './output.ts';
 import { clock } from './progress.ts';
 import { checkWritable, isSameFile } from './weight-saver.ts';
@@ -52,17 +52,31 @@ export function evaluationBar(): {
   };
 }
 
-export function printResult(result: ProtocolResult, protocol: ChosenProtocol, json: boolean): void {
+/** The images of a split in a sentence. */
+export const imagesOf = (split: Split): string =>
+  ({
+    test: 'the test images',
+    validation: 'the validation images',
+    train: 'the training images',
+    all: 'all images',
+  })[split];
+
+export function printResult(
+  result: ProtocolResult,
+  protocol: ChosenProtocol,
+  { json, split }: Pick<EvaluateOptions, 'json' | 'split'>,
+): void {
   const { loss, accuracy, topFive, classes, others } = result;
   if (json) {
     printJson({ ...result, topFive: topFive ?? null, protocol });
     return;
   }
   note(`Protocol: ${protocolText(protocol)}.`);
-  print(`Loss of the model on the test images: ${loss.toFixed(4)}`);
-  print(accuracyLine(accuracy));
+  const images = imagesOf(split);
+  print(`Loss of the model on ${images}: ${loss.toFixed(4)}`);
+  print(`Accuracy of the model on ${images}: ${percent(accuracy)}`);
   if (topFive === undefined) note('With at most five classes, every answer is among the top five.');
-  else print(`Top-5 accuracy of the model on the test images: ${percent(topFive)}`);
+  else print(`Top-5 accuracy of the model on ${images}: ${percent(topFive)}`);
   printClasses(classes);
   const elsewhere = others.reduce((sum, count) => sum + count, 0);
   if (elsewhere > 0)

@@ -1,12 +1,13 @@
 /** What `vgg evaluate` tests: weights as they describe themselves and as options complete them, and their test images. */
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import type { DatasetSplits } from '../data/dataset.ts';
+import type { Dataset } from '../data/dataset.ts';
 import { loadDataset } from '../data/load.ts';
 import { type DatasetChoice, datasetNames } from '../data/named.ts';
+import type { ChannelStatistics } from '../data/statistics.ts';
 import { isStored, type StoredDataset } from '../data/stored.ts';
 import { UsageError, VggError } from '../errors.ts';
-import { type Pictures, picturesOf } from '../evaluation/pictures.ts';
+import { joinedPictures, type Pictures, picturesOf } from '../evaluation/pictures.ts';
 import { type Chosen, type ModelInfo, refuseContradictions } from '../model/info.ts';
 import { openWeights, readInfo } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
@@ -17,6 +18,7 @@ import { type OpenedModel, openModel } from '../runs/open-model.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
 import type { EvaluateOptions } from './evaluate.ts';
+import { imagesOf } from './evaluate-output.ts';
 import { note } from './output.ts';
 import { describedBy } from './weights.ts';
 
@@ -94,22 +96,36 @@ function choiceOf(
   };
 }
 
-/** The data set, and its test images. */
-export async function picturesFor([first]: readonly Source[]): Promise<{
-  readonly splits: DatasetSplits;
-  readonly pictures: Pictures;
-}> {
-  const splits = await loadDataset(first!.choice);
-  const test: DatasetSplits['test'] | StoredDataset = splits.test;
-  if (!isStored(test)) return { splits, pictures: picturesOf(test) };
+/** A data set's splits, some of which may be image files. */
+interface AnySplits {
+  readonly train: Dataset | StoredDataset;
+  readonly validation?: Dataset | StoredDataset;
+  readonly test: Dataset | StoredDataset;
+}
+
+/** The data set, and the images to test. @throws UsageError if it has no such images. */
+export async function picturesFor(
+  [first]: readonly Source[],
+  { split }: EvaluateOptions,
+): Promise<{ readonly train: Dataset | StoredDataset; readonly pictures: Pictures }> {
+  const splits: AnySplits = await loadDataset(first!.choice);
+  const { train, validation, test } = splits;
+  const chosen = split === 'all' ? [train, validation, test] : [splits[split]];
   const { picturesOfFiles } = await import('../evaluation/stored-pictures.ts');
-  return { splits, pictures: picturesOfFiles(test) };
+  const [some, ...more] = chosen.flatMap((dataset) =>
+    dataset ? [isStored(dataset) ? picturesOfFiles(dataset) : picturesOf(dataset)] : [],
+  );
+  if (!some)
+    throw new UsageError(
+      `${first!.choice.dataset} has no ${split} images of its own; choose another --split`,
+    );
+  return { train, pictures: joinedPictures([some, ...more]) };
 }
 
 /** Opens weights. What they do not say comes from options, and for data sets of small images from these. */
 export async function openSource(
   { path, info, config }: Source,
-  { train }: DatasetSplits,
+  train: Dataset | StoredDataset,
   options: EvaluateOptions,
 ): Promise<OpenedModel> {
   const { device, threads, key } = options;
@@ -120,8 +136,7 @@ export async function openSource(
   return openModel(path, {
     ...described,
     ...(info === undefined && described.input === undefined && isFixed && { input: train.shape }),
-    ...(!knowsNormalization &&
-      normalize !== undefined && { normalization: normalizationOf(train, { normalize }) ?? null }),
+    ...(!knowsNormalization && normalize !== undefined && { normalization: measuredOf(train, normalize) }),
     device,
     ...(threads !== undefined && { threads }),
     ...(key !== undefined && { key }),
@@ -130,11 +145,18 @@ export async function openSource(
   });
 }
 
+/** The normalization by the training images, or none. @throws UsageError for image files. */
+function measuredOf(train: Dataset | StoredDataset, normalize: boolean): ChannelStatistics | null {
+  if (!isStored(train)) return normalizationOf(train, { normalize }) ?? null;
+  if (!normalize) return null;
+  throw new UsageError('--normalize measures data sets in memory; give --normalization, or --mean and --std');
+}
+
 /** The error for a loss that is not finite; it names the weight that is not, if there is one. */
 export async function lossError(
   sources: readonly Source[],
   models: readonly OpenedModel[],
-  key: string | undefined,
+  { key, split }: EvaluateOptions,
   loss: number,
 ): Promise<VggError> {
   for (const [i, { path }] of sources.entries()) {
@@ -142,9 +164,9 @@ export async function lossError(
     const found = notFinite(await readAll(file));
     if (found === undefined) continue;
     return new VggError(
-      `${path}: the loss on the test images is ${loss}, because its weights are not finite (${found}); evaluate other weights`,
+      `${path}: the loss on ${imagesOf(split)} is ${loss}, because its weights are not finite (${found}); evaluate other weights`,
     );
   }
   const paths = sources.map(({ path }) => path).join(', ');
-  return new VggError(`${paths}: the loss on the test images is ${loss}; evaluate other weights`);
+  return new VggError(`${paths}: the loss on ${imagesOf(split)} is ${loss}; evaluate other weights`);
 }

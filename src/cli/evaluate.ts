@@ -10,6 +10,10 @@ import { note } from './output.ts';
 import { choiceOption, listOption, pathArgument, pathOption, switchOptions } from './values.ts';
 import { addWeightOptions, type WeightOptions } from './weights.ts';
 
+/** The images of a data set that are tested. */
+export const splitNames = ['test', 'validation', 'train', 'all'] as const;
+export type Split = (typeof splitNames)[number];
+
 export interface EvaluateOptions extends DatasetOptions, WeightOptions, DeviceOptions {
   readonly normalize?: boolean;
   readonly scales?: readonly number[];
@@ -18,6 +22,7 @@ export interface EvaluateOptions extends DatasetOptions, WeightOptions, DeviceOp
   readonly flip?: boolean;
   readonly json?: true;
   readonly plot?: string;
+  readonly split: Split;
 }
 
 const examples = `
@@ -43,7 +48,9 @@ export function evaluateCommand(): Command {
       'weight files (safetensors, checkpoints, .pth), run folders or names of runs in runs/',
     ),
   );
-  addDatasetOptions(command);
+  addDatasetOptions(command).addOption(
+    choiceOption('--split <name>', 'which images of the data set', splitNames).default('test'),
+  );
   const normalize = switchOptions(
     '--normalize',
     'normalize the images by the mean and deviation of the training images, as in training (default: as the file says, else off)',
@@ -95,10 +102,10 @@ async function evaluate(
     sources.map(({ path }) => path),
   );
   const protocol = protocolOf(options);
-  const { splits, pictures } = await picturesFor(sources);
+  const { train, pictures } = await picturesFor(sources, options);
   await using opened = new AsyncDisposableStack();
   const models: OpenedModel[] = [];
-  for (const source of sources) models.push(opened.use(await openSource(source, splits, options)));
+  for (const source of sources) models.push(opened.use(await openSource(source, train, options)));
   const [{ evaluateProtocol }, { chosenProtocol }, { fitFor }] = await Promise.all([
     import('../evaluation/evaluate.ts'),
     import('../evaluation/protocol.ts'),
@@ -119,8 +126,8 @@ async function evaluate(
     bar.end();
   }
   // Weights that overflowed have no results, as in training; a script sees it by the exit code.
-  if (!Number.isFinite(result.loss)) throw await lossError(sources, models, options.key, result.loss);
-  printResult(result, chosen, options.json === true);
+  if (!Number.isFinite(result.loss)) throw await lossError(sources, models, options, result.loss);
+  printResult(result, chosen, options);
   if (options.plot !== undefined)
     await writePlot(options.plot, result, `${first.compiled.network.name} on ${pictures.name}`);
 }

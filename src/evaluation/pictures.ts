@@ -50,6 +50,22 @@ export function picturesOf(dataset: Dataset): Pictures {
   };
 }
 
+/** The images of several sources of one data set, one after the other. */
+export function joinedPictures(sources: readonly [Pictures, ...Pictures[]]): Pictures {
+  const [first, ...rest] = sources;
+  if (rest.length === 0) return first;
+  const owners = sources.flatMap((source) =>
+    Array.from({ length: source.length }, (_, index) => ({ source, index })),
+  );
+  return {
+    name: first.name,
+    classes: first.classes,
+    labels: owners.map(({ source, index }) => source.labels[index]!),
+    length: owners.length,
+    read: (at) => owners[at]!.source.read(owners[at]!.index),
+  };
+}
+
 /**
  * An image resized to `sides`, as planes of the bytes in `window`: Pillow's bytes. Color becomes gray for one channel.
  * @throws DataError if the image has other channels.
