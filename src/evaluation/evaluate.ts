@@ -113,18 +113,22 @@ export async function evaluateProtocol(
     { together: decodedTogether, items: mostImages, bytes: groupBytes },
   );
   let done = 0;
+  const lane = new Lane();
   for await (const group of grouped(reading)) {
     const posteriors = group.map(
       ({ label }) => new Posterior(network.output[0]!, outputs[label] ?? unknownLabel(label)),
     );
     for (const [i, one] of tested.entries())
-      await predictViews(one, i, tested.length, group, posteriors, signal);
-    group.forEach(({ label }, i) => {
-      scores.add(label, posteriors[i]!);
+      await predictViews(one, i, tested.length, group, posteriors, lane, signal);
+    lane.add(() => {
+      group.forEach(({ label }, i) => {
+        scores.add(label, posteriors[i]!);
+      });
+      done += group.length;
+      onProgress?.(done, length);
     });
-    done += group.length;
-    onProgress?.(done, length);
   }
+  await lane.free();
   return scores.result((performance.now() - begun) / 1000);
 }
 
@@ -206,6 +210,23 @@ function prepare(tested: readonly Tested[], picture: Picture, label: number, whe
   return { label, views, scaled };
 }
 
+/** One prediction after another; while one is computed, the next one's images are prepared. */
+class Lane {
+  #last: Promise<void> = Promise.resolve();
+
+  /** Waits for all work so far. @throws what it threw. */
+  free(): Promise<void> {
+    return this.#last;
+  }
+
+  /** Adds work. */
+  add(work: () => void | Promise<void>): void {
+    this.#last = this.#last.then(work);
+    // `free` throws it, too.
+    this.#last.catch(() => undefined);
+  }
+}
+
 /** Images in groups, whose sizes do not depend on time: small ones at first, so that a device need not wait long. */
 async function* grouped(images: AsyncIterable<Prepared>): AsyncGenerator<readonly Prepared[], void, void> {
   let group: Prepared[] = [];
@@ -228,6 +249,7 @@ async function predictViews(
   models: number,
   group: readonly Prepared[],
   posteriors: readonly Posterior[],
+  lane: Lane,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const byShape = new Map<string, { readonly image: number; readonly view: View }[]>();
@@ -254,9 +276,12 @@ async function predictViews(
       some.forEach(({ image, view }, i) => {
         fillView(tested, group[image]!, view, values.subarray(i * size, (i + 1) * size));
       });
-      const { logits } = await model.predict(values, { shape, dense });
-      some.forEach(({ image, view }, i) => {
-        posteriors[image]!.add(logits.subarray(i * classes, (i + 1) * classes), view.weight / models);
+      await lane.free();
+      lane.add(async () => {
+        const { logits } = await model.predict(values, { shape, dense });
+        some.forEach(({ image, view }, i) => {
+          posteriors[image]!.add(logits.subarray(i * classes, (i + 1) * classes), view.weight / models);
+        });
       });
     }
   }

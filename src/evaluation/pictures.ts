@@ -84,9 +84,10 @@ export function resizedPlanes(
       `${where}: the image has ${picture.channels} channels, and the network takes ${channels}; evaluate other images`,
     );
   }
-  const plan = planResize([height, width], sides, window);
+  const keepsSize = sides[0] === height && sides[1] === width;
+  const plan = keepsSize && picture.planar ? undefined : planResize([height, width], sides, window);
   const out = new Uint8Array(channels * window.height * window.width);
-  if (!picture.planar && channels === 3) {
+  if (plan && !picture.planar && channels === 3) {
     resizePixels(plan, picture.pixels, 3, out);
     return out;
   }
@@ -95,8 +96,8 @@ export function resizedPlanes(
   const [plane, outPlane] = [height * width, window.height * window.width];
   for (let c = 0; c < channels; c++) {
     const [from, to] = [planes.subarray(c * plane, (c + 1) * plane), out.subarray(c * outPlane)];
-    if (sides[0] === height && sides[1] === width) copyWindow(from, width, window, to);
-    else resizePixels(plan, from, 1, to.subarray(0, outPlane));
+    if (plan) resizePixels(plan, from, 1, to.subarray(0, outPlane));
+    else copyWindow(from, width, window, to);
   }
   return out;
 }
