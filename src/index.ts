@@ -10,18 +10,36 @@ export { type Batch, type DataLoader, type DataLoaderOptions, dataLoader } from 
 export { type Random, random } from './data/random.ts';
 export { shapes } from './data/shapes.ts';
 export { trainValidationSplit } from './data/split.ts';
-export { type ChannelStatistics, channelHistograms, channelStatistics } from './data/statistics.ts';
 export {
+  type ChannelStatistics,
+  channelHistograms,
+  channelStatistics,
+  colorComponents,
+} from './data/statistics.ts';
+export type { AnyDataset, StoredDataset, StoredImages } from './data/stored.ts';
+export {
+  type ColorComponents,
+  type ColorJitterOptions,
   centerCrop,
+  colorJitter,
+  colorShift,
   compose,
   cutout,
+  grayscale,
   type Image,
   type ImageFunction,
+  type Interpolation,
+  imagenetComponents,
+  type Jitter,
   normalize,
   pad,
   randomCrop,
+  randomGrayscale,
   randomHorizontalFlip,
+  randomResizedCrop,
+  randomRotation,
   resize,
+  scaleJitter,
   type Transform,
   toTensor,
 } from './data/transforms.ts';

@@ -4,7 +4,21 @@
  */
 
 export { cifar10, cifar100 } from './data/cifar-files.ts';
-export { type PictureFiles, picturesOfFiles } from './evaluation/stored-pictures.ts';
+export {
+  type BrokenImage,
+  BrokenImagesError,
+  type ImageFolderOptions,
+  type ImageSplits,
+  type ImageTableOptions,
+  imageFolder,
+  imageTable,
+} from './data/folders/image-folder.ts';
+export type { PrepareProgress } from './data/folders/prepare.ts';
+export {
+  type PictureFiles,
+  type PictureFilesOptions,
+  picturesOfFiles,
+} from './evaluation/stored-pictures.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
   camImage,

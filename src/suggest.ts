@@ -45,9 +45,10 @@ const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>
     ],
   ],
   dataset: [
+    [/[/\\]|\.csv$/i, 'a folder of images is named as folder:DIR, a table of images as csv:FILE'],
     [
       /mnist|image-?net|svhn|stl-?10|coco|celeb|caltech|food-?101|flowers|pets|places|voc|^lsun|^sun397/i,
-      'to train on other images, use the library from TypeScript',
+      'to train on other images, name their folder: folder:DIR',
     ],
   ],
   optimizer: [

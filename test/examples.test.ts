@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 
-const examples = readdirSync('examples').filter((name) => name.endsWith('.ts'));
+const examples = readdirSync('examples').filter((name) => /^\d\d-.*\.ts$/.test(name));
 
 const run = async (name: string): Promise<string> => {
   const { stdout } = await promisify(execFile)(process.execPath, [`examples/${name}`, '--small']);

@@ -173,7 +173,8 @@ function randomSource({ input, output }: Network, labels: readonly number[], see
 }
 
 /** The images of a source as the network sees them, from −1 to 1. */
-function imagesOf({ dataset: { pixels, shape, length }, transform }: BatchSource): Float32Array {
+function imagesOf({ dataset, transform }: BatchSource): Float32Array {
+  const { pixels, shape, length } = dataset as Dataset;
   const size = sizeOf(shape);
   const images = new Float32Array(length * size);
   for (let n = 0; n < length; n++) {

@@ -81,6 +81,7 @@ const takers: Readonly<Record<string, () => unknown>> = {
   'Model.inputGradient': async () =>
     (await compiled).inputGradient(new Float32Array(4), { classes: [0] }, wrong),
   'Model.predict': async () => (await compiled).predict(new Float32Array(4), wrong),
+  picturesOfFiles: () => library.picturesOfFiles({ ...data, images: { sources: [] } }, wrong),
   evaluateProtocol: async () => library.evaluateProtocol([await compiled], library.picturesOf(data), wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
   openModel: () => library.openModel('a', wrong),
@@ -134,7 +135,6 @@ const others: readonly string[] = [
   'toTensor',
   'openerOf',
   'picturesOf',
-  'picturesOfFiles',
   'heatPixels',
   'inferno',
   'featureLayers',

@@ -57,7 +57,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Probabilities of a test image with half-precision weights, in Node. */
 async function expected(bytes: Uint8Array): Promise<Float32Array> {
-  const { config, splits, weights } = run;
+  const { config, weights } = run;
+  const splits = run.splits as DatasetSplits;
   const network = networkOf(config.model, { classes: splits.test.classes.length });
   await using model = await compile(network, { input: splits.test.shape, device: 'wasm' });
   await model.setWeights(roundedToHalf(weights));
@@ -173,7 +174,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       await sample.click();
       compare(
         await answers(page, /^test image .* ms\)$/),
-        await expected(imageBytes(run.splits.test, index)),
+        await expected(imageBytes(run.splits.test as Dataset, index)),
       );
       // Another class's evidence, by a click on its bar.
       await page.locator('#try-result button.bar').nth(1).click();
@@ -186,7 +187,7 @@ describe.skipIf(!hasChromium)(`in Chromium ${skipped}`, () => {
       const path = join(folder, 'own.png');
       const png = Buffer.from(encodePng(sampleRaster(run.splits.train, 17)));
       await writeFile(path, png);
-      const probabilities = await expected(imageBytes(run.splits.train, 17));
+      const probabilities = await expected(imageBytes(run.splits.train as Dataset, 17));
       await page.setInputFiles('#try-file', path);
       compare(await answers(page, /^own\.png: .* ms\)$/), probabilities);
 

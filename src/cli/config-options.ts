@@ -3,7 +3,7 @@
  * `train/config.ts`. A config is merged from defaults, a recipe, a file and flags; later sources override earlier ones.
  */
 import { type Command, Option } from 'commander';
-import { datasetNames } from '../data/named.ts';
+import { isDatasetSpec } from '../data/named.ts';
 import { UsageError } from '../errors.ts';
 import type { Chosen } from '../model/info.ts';
 import { optionNumbers, parseAssignments } from '../model/models.ts';
@@ -20,6 +20,7 @@ import {
 } from '../train/config-table.ts';
 import { recipes } from '../train/recipes.ts';
 import { readDataFile } from './data-file.ts';
+import { datasetOption } from './datasets.ts';
 import { modelOption, modelOptionOption, readModel } from './models.ts';
 import { choiceOption, numberOption, pathOption, switchOptions, wholeNumberOption } from './values.ts';
 
@@ -29,7 +30,23 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ['Network:', ['model', 'modelOptions', 'init', 'initKey', 'freshHead', 'deepen']],
     [
       'Images:',
-      ['dataset', 'data', 'labels', 'validation', 'normalize', 'augment', 'cutout', 'mixup', 'shuffle'],
+      [
+        'dataset',
+        'data',
+        'labels',
+        'size',
+        'skipBroken',
+        'validation',
+        'normalize',
+        'augment',
+        'crop',
+        'rotation',
+        'colorJitter',
+        'colorShift',
+        'cutout',
+        'mixup',
+        'shuffle',
+      ],
     ],
     ['Length:', ['epochs', 'steps', 'earlyStopping']],
     ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
@@ -77,6 +94,8 @@ function optionsOf(
       return numberOption(`${flag} <x>`, words, kind);
     case 'choice':
       return choiceOption(`${flag} <name>`, description, kind.choices, suffix);
+    case 'dataset':
+      return datasetOption(description, suffix);
     case 'wholes':
       return new Option(`${flag} <a,b,…>`, words).argParser((text: string) =>
         // What is not a number is left for the config's own check.
@@ -204,9 +223,8 @@ async function adoptWeights(init: string, merged: Options): Promise<void> {
     merged.modelOptions = { ...network.options, ...modelOptions };
   }
   if (normalization !== undefined) merged.normalize = normalization !== null;
-  const dataset = datasetNames.find((name) => name === info.dataset);
-  if (merged.dataset !== undefined || dataset === undefined) return;
-  merged.dataset = dataset;
+  if (merged.dataset !== undefined || !isDatasetSpec(info.dataset)) return;
+  merged.dataset = info.dataset;
   if (info.labels) merged.labels = info.labels;
 }
 

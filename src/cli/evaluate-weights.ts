@@ -1,11 +1,17 @@
 /** What `vgg evaluate` tests: weights as they describe themselves and as options complete them, and their test images. */
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
-import type { Dataset } from '../data/dataset.ts';
+import type { ImageShape } from '../data/dataset.ts';
+import type { FoundSplit } from '../data/folders/found.ts';
 import { loadDataset } from '../data/load.ts';
-import { type DatasetChoice, datasetNames } from '../data/named.ts';
-import type { ChannelStatistics } from '../data/statistics.ts';
-import { isStored, type StoredDataset } from '../data/stored.ts';
+import {
+  type DatasetChoice,
+  type DatasetName,
+  datasetForms,
+  imageFilesOf,
+  isDatasetSpec,
+} from '../data/named.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { joinedPictures, type Pictures, picturesOf } from '../evaluation/pictures.ts';
 import { type Chosen, type ModelInfo, refuseContradictions } from '../model/info.ts';
@@ -20,6 +26,7 @@ import { notFinite } from '../train/finite.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { imagesOf } from './evaluate-output.ts';
 import { note } from './output.ts';
+import { preparingOptions } from './preparing.ts';
 import { describedBy } from './weights.ts';
 
 /** Weights, what they say of themselves, and the config of the run that they are in. */
@@ -74,14 +81,14 @@ function choiceOf(
   chosen: Chosen,
   options: EvaluateOptions,
 ): DatasetChoice {
-  const known = datasetNames.find((name) => name === info?.dataset);
+  const known = isDatasetSpec(info?.dataset) ? info.dataset : undefined;
   if (info) {
     // A data set of a program's own has a name that no flag can repeat.
     const { dataset: _, labels: __, ...own } = info;
     refuseContradictions(path, known ? info : own, chosen, flagWithValue);
     if (info.dataset !== undefined && !known && chosen.dataset === undefined) {
       throw new UsageError(
-        `${path}: its weights were trained on ${info.dataset}, which is none of ${datasetNames.join(', ')}; ` +
+        `${path}: its weights were trained on ${info.dataset}, which is none of ${datasetForms.join(', ')}; ` +
           'name one of them with --dataset',
       );
     }
@@ -93,63 +100,101 @@ function choiceOf(
     dataset: isGiven ? options.dataset : (config?.dataset ?? known ?? options.dataset),
     ...(data !== undefined && { data }),
     ...(labels && { labels }),
+    ...((options.skipBroken || (!isGiven && config?.skipBroken)) && { skipBroken: true }),
   };
 }
 
-/** A data set's splits, some of which may be image files. */
-interface AnySplits {
-  readonly train: Dataset | StoredDataset;
-  readonly validation?: Dataset | StoredDataset;
-  readonly test: Dataset | StoredDataset;
+/** A data set as an evaluation uses it. */
+export interface TestSet {
+  readonly pictures: Pictures;
+  /** Of all its images; undefined if they are files of any size. */
+  readonly shape: ImageShape | undefined;
+  /** The training images, whose mean and deviation may normalize. Image files are prepared for it. */
+  train(): Promise<AnyDataset>;
 }
 
-/** The data set, and the images to test. @throws UsageError if it has no such images. */
-export async function picturesFor(
-  [first]: readonly Source[],
-  { split }: EvaluateOptions,
-): Promise<{ readonly train: Dataset | StoredDataset; readonly pictures: Pictures }> {
-  const splits: AnySplits = await loadDataset(first!.choice);
-  const { train, validation, test } = splits;
-  const chosen = split === 'all' ? [train, validation, test] : [splits[split]];
-  const { picturesOfFiles } = await import('../evaluation/stored-pictures.ts');
-  const [some, ...more] = chosen.flatMap((dataset) =>
-    dataset ? [isStored(dataset) ? picturesOfFiles(dataset) : picturesOf(dataset)] : [],
-  );
+/** The images to test. @throws UsageError if the data set has no such images. */
+export async function testSetOf([first]: readonly Source[], options: EvaluateOptions): Promise<TestSet> {
+  const { choice } = first!;
+  const { split } = options;
+  const isFiles = imageFilesOf(choice.dataset) !== undefined;
+  const splits = isFiles ? undefined : await loadDataset(choice as DatasetChoice & { dataset: DatasetName });
+  const all = splits
+    ? { train: picturesOf(splits.train), validation: undefined, test: picturesOf(splits.test) }
+    : await filesOf(choice);
+  const chosen = split === 'all' ? [all.train, all.validation, all.test] : [all[split]];
+  const [some, ...more] = chosen.filter((pictures) => pictures !== undefined);
   if (!some)
-    throw new UsageError(
-      `${first!.choice.dataset} has no ${split} images of its own; choose another --split`,
+    throw new UsageError(`${choice.dataset} has no ${split} images of its own; choose another --split`);
+  return {
+    pictures: joinedPictures([some, ...more]),
+    shape: splits?.train.shape,
+    async train() {
+      if (splits) return splits.train;
+      const { end, ...prepare } = preparingOptions(undefined);
+      const prepared = await loadDataset(choice, { ...prepare, threads: options.threads });
+      end();
+      return prepared.train;
+    },
+  };
+}
+
+/** The splits of a data set of image files, which are decoded as they are needed. */
+async function filesOf(
+  choice: DatasetChoice,
+): Promise<Record<'train' | 'test', Pictures> & { readonly validation: Pictures | undefined }> {
+  const [{ scanImages }, { picturesOfFiles }] = await Promise.all([
+    import('../data/facts.ts'),
+    import('../evaluation/stored-pictures.ts'),
+  ]);
+  const { root, classes, splits, notices } = scanImages(choice);
+  for (const line of notices) note(line);
+  const { skipBroken = false } = choice;
+  const part = ({ paths, labels }: FoundSplit): Pictures =>
+    picturesOfFiles(
+      {
+        name: choice.dataset,
+        classes,
+        labels: Uint16Array.from(labels),
+        length: paths.length,
+        images: { sources: paths.map((path) => `${root}/${path}`) },
+      },
+      { ...(skipBroken && { onBroken: (problem) => note(`${problem}; left out`) }) },
     );
-  return { train, pictures: joinedPictures([some, ...more]) };
+  return {
+    train: part(splits.train),
+    validation: splits.validation && part(splits.validation),
+    test: part(splits.test),
+  };
 }
 
 /** Opens weights. What they do not say comes from options, and for data sets of small images from these. */
 export async function openSource(
   { path, info, config }: Source,
-  train: Dataset | StoredDataset,
+  testSet: TestSet,
   options: EvaluateOptions,
 ): Promise<OpenedModel> {
   const { device, threads, key } = options;
+  const { shape } = testSet;
   const described = await describedBy(path, options);
-  const isFixed = !isStored(train);
   const knowsNormalization = described.normalization !== undefined || info?.normalization !== undefined;
-  const normalize = options.normalize ?? config?.normalize ?? (isFixed ? false : undefined);
+  const normalize = options.normalize ?? config?.normalize ?? (shape ? false : undefined);
+  const measured =
+    knowsNormalization || normalize === undefined
+      ? undefined
+      : normalize
+        ? normalizationOf(await testSet.train(), { normalize })
+        : null;
   return openModel(path, {
     ...described,
-    ...(info === undefined && described.input === undefined && isFixed && { input: train.shape }),
-    ...(!knowsNormalization && normalize !== undefined && { normalization: measuredOf(train, normalize) }),
+    ...(info === undefined && described.input === undefined && shape && { input: shape }),
+    ...(measured !== undefined && { normalization: measured }),
     device,
     ...(threads !== undefined && { threads }),
     ...(key !== undefined && { key }),
     purpose: 'predict',
     onNotice: note,
   });
-}
-
-/** The normalization by the training images, or none. @throws UsageError for image files. */
-function measuredOf(train: Dataset | StoredDataset, normalize: boolean): ChannelStatistics | null {
-  if (!isStored(train)) return normalizationOf(train, { normalize }) ?? null;
-  if (!normalize) return null;
-  throw new UsageError('--normalize measures data sets in memory; give --normalization, or --mean and --std');
 }
 
 /** The error for a loss that is not finite; it names the weight that is not, if there is one. */

@@ -93,7 +93,7 @@ async function evaluate(
 ): Promise<void> {
   if (places.length === 0) throw new UsageError('evaluate: name weights: a run folder or a weight file');
   const [
-    { lossError, namedSources, openSource, picturesFor },
+    { lossError, namedSources, openSource, testSetOf },
     { checkPlot, evaluationBar, printResult, writePlot },
   ] = await Promise.all([import('./evaluate-weights.ts'), import('./evaluate-output.ts')]);
   const sources = await namedSources(command, places, options);
@@ -102,10 +102,11 @@ async function evaluate(
     sources.map(({ path }) => path),
   );
   const protocol = protocolOf(options);
-  const { train, pictures } = await picturesFor(sources, options);
+  const testSet = await testSetOf(sources, options);
+  const { pictures } = testSet;
   await using opened = new AsyncDisposableStack();
   const models: OpenedModel[] = [];
-  for (const source of sources) models.push(opened.use(await openSource(source, train, options)));
+  for (const source of sources) models.push(opened.use(await openSource(source, testSet, options)));
   const [{ evaluateProtocol }, { chosenProtocol }, { fitFor }] = await Promise.all([
     import('../evaluation/evaluate.ts'),
     import('../evaluation/protocol.ts'),

@@ -4,14 +4,15 @@
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { stepsPerEpoch } from '../data/facts.ts';
 import { VggError } from '../errors.ts';
 import type { SeedCallbacks } from '../runs/series.ts';
 import type { TrainingResult } from '../runs/training.ts';
-import { stepsPerEpoch } from '../train/config.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { shellWord } from '../words.ts';
 import type { Interruption } from './interrupt.ts';
 import { continueWithoutOutput, doing, note } from './output.ts';
+import { preparing } from './preparing.ts';
 import { progressFor } from './progress.ts';
 import { weightSaver } from './weight-saver.ts';
 
@@ -37,6 +38,7 @@ const startGrace = 10_000;
 export function follow(followed: Followed, interruption: Interruption): Follower {
   const { folder, series, save } = followed;
   const progress = progressFor(followed.json);
+  const preparation = preparing();
   const saver = weightSaver({ save, run: folder, resume: series ?? folder }, interruption);
   let position = { epoch: 1, step: 0 };
   if (folder !== undefined || save !== undefined)
@@ -45,7 +47,9 @@ export function follow(followed: Followed, interruption: Interruption): Follower
   interruption.stopsItself = true;
   interruption.graceMilliseconds = startGrace;
   return {
+    onPrepare: preparation.progress,
     onStart(training, from) {
+      preparation.end();
       saver.begin(training.model);
       if (from) position = from.loop;
       progress.start({ ...training, run: folder, from: from?.loop });
@@ -76,6 +80,7 @@ export function follow(followed: Followed, interruption: Interruption): Follower
       if (followed.report && folder !== undefined) await writeReport(folder, result);
     },
     interrupted() {
+      preparation.end();
       saver.interrupted(position);
       progress.interrupt({ ...position, saved: save, run: folder });
     },

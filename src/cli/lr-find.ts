@@ -5,6 +5,7 @@ import type { RatePoint } from '../train/lr-find.ts';
 import { addConfigOptions, chosenConfig } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
 import { note, print, printJson } from './output.ts';
+import { preparing } from './preparing.ts';
 import { numberOption, pathOption, wholeNumberOption } from './values.ts';
 import { checkWritable } from './weight-saver.ts';
 
@@ -60,9 +61,11 @@ async function find(
     import('../train/step-options.ts'),
     import('../runs/prepare.ts'),
   ]);
-  const training = await prepareTraining(config, note);
-  await using model = training.model;
   interruption.stopsItself = true;
+  const { progress, end } = preparing();
+  const training = await prepareTraining(config, note, interruption.signal, progress);
+  end();
+  await using model = training.model;
   interruption.kept = 'A sweep saves nothing.';
   const found = await findLearningRate({
     ...stepOptionsOf(training.config),

@@ -8,7 +8,7 @@ import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../error
 import { packageVersion } from '../version.ts';
 import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';
-import { guardOutput, note } from './output.ts';
+import { guardOutput, note, printJson } from './output.ts';
 
 const examples = `
 Examples:
@@ -35,7 +35,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   compare: async () => (await import('./runs.ts')).compareCommand(),
   filters: async () => (await import('./filters.ts')).filtersCommand(),
   summary: async () => (await import('./summary.ts')).summaryCommand(),
-  stats: async () => (await import('./stats.ts')).statsCommand(),
+  stats: async (interruption) => (await import('./stats.ts')).statsCommand(interruption),
   weights: async (interruption) => (await import('./weights-check.ts')).weightsCommand(interruption),
   download: async (interruption) => (await import('./download.ts')).downloadCommand(interruption),
   kernels: async () => (await import('./kernels.ts')).kernelsCommand(),
@@ -69,6 +69,8 @@ export async function main(argv: readonly string[]): Promise<void> {
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof VggError) {
+    // The message lists the first broken images only.
+    if ('broken' in error && process.argv.includes('--json')) printJson({ broken: error.broken });
     note(`error: ${error.message}`);
     return error.exitCode;
   }

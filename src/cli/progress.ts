@@ -4,6 +4,7 @@
  */
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import type { FitResult } from '../train/fit.ts';
 import { lastStep } from '../train/length.ts';
@@ -23,7 +24,7 @@ import { note, print, printJson, secondsLeft, wrap } from './output.ts';
 
 export interface StartEvent {
   readonly model: Model;
-  readonly splits: DatasetSplits;
+  readonly splits: DatasetSplits<AnyDataset>;
   readonly trainLoader: DataLoader;
   readonly config: TrainConfig;
   /** The run's folder. */

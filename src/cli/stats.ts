@@ -2,7 +2,9 @@
 import { Command } from 'commander';
 import { loadDataset } from '../data/load.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
+import type { Interruption } from './interrupt.ts';
 import { note, print, printJson } from './output.ts';
+import { preparingOptions } from './preparing.ts';
 import { pathOption } from './values.ts';
 
 interface StatsOptions extends DatasetOptions {
@@ -14,10 +16,11 @@ const examples = `
 Examples:
   $ vgg stats --dataset cifar10
   $ vgg stats --dataset cifar100 --plot histograms.svg
+  $ vgg stats --dataset folder:photos
 
 Pixels are scaled to 0–1. The standard deviation is that of the population, as in the lecture.`;
 
-export function statsCommand(): Command {
+export function statsCommand(interruption: Interruption): Command {
   const command = new Command('stats').description(
     'mean and standard deviation of each color channel over all training pixels',
   );
@@ -25,13 +28,20 @@ export function statsCommand(): Command {
     .addOption(
       pathOption('--plot <file>', "draw the channels' histograms before and after normalization as SVG"),
     )
-    .option('--json', 'print one JSON object: mean, std')
+    .option(
+      '--json',
+      'print one JSON object: mean, std; of image files also images and broken, all broken files',
+    )
     .addHelpText('after', examples)
-    .action(stats);
+    .action((options: StatsOptions) => stats(options, interruption));
 }
 
-async function stats(options: StatsOptions): Promise<void> {
-  const { train } = await loadDataset(options);
+async function stats(options: StatsOptions, interruption: Interruption): Promise<void> {
+  interruption.stopsItself = true;
+  const { end, ...prepare } = preparingOptions(interruption);
+  const splits = await loadDataset(options, prepare);
+  end();
+  const { train } = splits;
   const { channelHistograms, channelStatistics } = await import('../data/statistics.ts');
   const { mean, std } = channelStatistics(train);
   if (options.plot !== undefined) {
@@ -40,7 +50,10 @@ async function stats(options: StatsOptions): Promise<void> {
     await (await import('../files/files.ts')).writeWhole(options.plot, svg);
     note(`The histograms are in ${options.plot}.`);
   }
-  if (options.json) return printJson({ mean, std });
+  if (options.json) {
+    const broken = 'broken' in splits ? splits.broken : undefined;
+    return printJson({ mean, std, ...(broken !== undefined && { images: train.length, broken }) });
+  }
   print('channel  mean          standard deviation');
   for (const [c, channelMean] of mean.entries()) {
     const name = channelNames[c] ?? `channel ${c + 1}`;

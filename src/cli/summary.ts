@@ -1,7 +1,8 @@
 /** `vgg summary`: a network layer by layer, and the memory that it needs, before any is allocated. */
 import { availableParallelism, totalmem } from 'node:os';
 import { Command, Option } from 'commander';
-import { type DatasetName, datasetFacts, datasetNames } from '../data/named.ts';
+import { datasetFacts } from '../data/facts.ts';
+import type { DatasetSpec } from '../data/named.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
 import type { NetworkMemory, Work } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
@@ -16,6 +17,7 @@ import { formatBytes, summarize, summaryCells } from '../model/summary.ts';
 import { parseWhole } from '../numbers.ts';
 import { maxThreads } from '../options.ts';
 import { counted, grouped, percent } from '../words.ts';
+import { datasetOption } from './datasets.ts';
 import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, wholeNumberOption } from './values.ts';
@@ -25,7 +27,7 @@ type ProfiledDevice = (typeof profiledDevices)[number];
 
 interface SummaryOptions {
   readonly modelOption: readonly string[];
-  readonly dataset?: DatasetName;
+  readonly dataset?: DatasetSpec;
   readonly size?: Shape;
   readonly classes?: number;
   readonly layers?: true;
@@ -52,10 +54,8 @@ export function summaryCommand(): Command {
     .argument('<model>', 'network, or a file with its layers, as in vgg train --model')
     .addOption(modelOptionOption())
     .addOption(
-      choiceOption(
-        '--dataset <name>',
+      datasetOption(
         'data set that determines input shape and classes',
-        datasetNames,
         ' (default: ImageNet for the networks of the paper, otherwise shapes)',
       ),
     )
@@ -112,7 +112,7 @@ function imagesOf(
   { dataset, size, classes }: SummaryOptions,
 ): { readonly input: Shape; readonly classes: number } {
   const usual = Object.hasOwn(models, model) ? models[model]!.usual : undefined;
-  const facts = datasetFacts({ dataset: dataset ?? 'shapes' });
+  const facts = datasetFacts({ dataset: dataset ?? 'shapes', model });
   const images =
     dataset === undefined && usual ? usual : { input: facts.shape as Shape, classes: facts.classes };
   const [channels = 3] = images.input;

@@ -32,6 +32,7 @@ Examples:
   $ vgg train --epochs 3                  the lecture's network, built-in images
   $ vgg train --recipe lecture            the lecture's program, on CIFAR-10
   $ vgg train --recipe cifar100-vgg7      the third exercise
+  $ vgg train --dataset folder:photos     one folder of images per class
   $ vgg train --resume runs/a             continue a run, with the same bits
   $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
   $ vgg train --seeds 3 --run runs/three  mean and deviation over three seeds
@@ -141,11 +142,14 @@ async function runOne(
   const { save, resume, report, json = false } = options;
   const { runTraining } = await import('../runs/training.ts');
   const follower = follow({ folder, save, report, json }, interruption);
-  const { onStart, callbacks } = follower;
+  const { onStart, onPrepare, callbacks } = follower;
   const { signal } = interruption;
   const place = folder !== undefined && (resume === undefined ? { folder } : { resume: folder });
   await followedBy(follower, async () => {
-    const result = await runTraining(config, { ...place, onStart, callbacks, onNotice: note, signal });
+    const result = await runTraining(config, {
+      ...{ ...place, onStart, onPrepare, callbacks, signal },
+      onNotice: note,
+    });
     await using _ = result.training.model;
     await follower.onEnd(result);
   });
@@ -167,8 +171,8 @@ async function runSeeds(
       ...(series !== undefined && (resume === undefined ? { folder: series } : { resume: series })),
       onSeed({ folder }) {
         follower = follow({ folder, series, save: undefined, report, json }, interruption);
-        const { onStart, callbacks, onEnd } = follower;
-        return { onStart, callbacks, onEnd };
+        const { onStart, onPrepare, callbacks, onEnd } = follower;
+        return { onStart, onPrepare, callbacks, onEnd };
       },
       onNotice: note,
       signal: interruption.signal,

@@ -29,9 +29,11 @@ export interface Dataset {
 }
 
 /** A data set with its official training and test splits. */
-export interface DatasetSplits {
-  readonly train: Dataset;
-  readonly test: Dataset;
+export interface DatasetSplits<Split = Dataset> {
+  readonly train: Split;
+  /** Only if the data set has validation images of its own. */
+  readonly validation?: Split;
+  readonly test: Split;
 }
 
 /** @throws UsageError if `dataset` is not a data set, for example both splits of one. */

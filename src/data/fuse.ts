@@ -9,24 +9,16 @@
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
 import { centerOffset } from './resize.ts';
+import { type ColorShiftTransform, drawShift } from './transforms/color-shift.ts';
 import {
-  blank,
   centerCroppedShape,
   croppedShape,
-  drawHole,
-  flatten,
-  type Hole,
+  type GeometricTransform,
   paddedShape,
-  perChannel,
-  type SimpleTransform,
-  type Transform,
-} from './transforms.ts';
-
-/** The transforms that only move pixels. */
-export type GeometricTransform = Extract<
-  Exclude<SimpleTransform, (...args: never) => unknown>,
-  { readonly kind: 'pad' | 'randomHorizontalFlip' | 'randomCrop' | 'centerCrop' }
->;
+} from './transforms/geometry.ts';
+import { checkChannels } from './transforms/pixels.ts';
+import { blank, drawHole, type Hole, perChannel } from './transforms/values.ts';
+import { flatten, type SimpleTransform, type Transform } from './transforms.ts';
 
 /**
  * A chain of known transforms as one pass over the bytes. Plain data, because it is sent to workers:
@@ -38,8 +30,10 @@ export interface FusedTransform {
   /** For each channel; float32 values. */
   readonly scale: readonly number[];
   readonly offset: readonly number[];
-  /** The geometric transforms. They draw from the sample's random stream in this order. */
-  readonly geometry: readonly GeometricTransform[];
+  /** What moves pixels or shifts colors. They draw from the sample's random stream in this order. */
+  readonly links: readonly (GeometricTransform | ColorShiftTransform)[];
+  /** For each channel: what a color shift of 1 adds to the output; 0 without one. */
+  readonly shiftScale: readonly number[];
   /** Side of the square that is blanked at the end; 0 for none. */
   readonly cutout: number;
 }
@@ -51,48 +45,67 @@ export interface Placement {
   readonly flip: boolean;
   /** The blanked rectangle. */
   readonly hole: Hole | undefined;
+  /** Added to the output of each channel. */
+  readonly shift: readonly number[] | undefined;
 }
 
 /**
- * Fuses a chain for images of `shape`. Returns undefined if it contains a custom function or `resize` or cannot be
- * fused: a `pad` after a crop must blank what the crop cut off, and a `pad` after `normalize` fills with 0, not black.
- * A `centerCrop` of a smaller image pads it.
+ * Fuses a chain for images of `shape`. Returns undefined if it contains a custom function, resizes, rotates or
+ * changes colors, or cannot be fused: a `pad` after a crop must blank what the crop cut off, and a `pad` after
+ * `normalize` or `colorShift` fills with 0, not black. A `centerCrop` of a smaller image pads it.
  * @throws UsageError if a transform does not fit the image, like `applyTransform`.
  */
-export function fuseTransform(transform: Transform, shape: ImageShape): FusedTransform | undefined {
+export const fuseTransform = (transform: Transform, shape: ImageShape): FusedTransform | undefined =>
+  fuseChain(flatten(transform), shape);
+
+/** The same for a flattened chain. */
+export function fuseChain(chain: readonly SimpleTransform[], shape: ImageShape): FusedTransform | undefined {
   const channels = shape[0];
   const scale = new Array<number>(channels).fill(1);
   const offset = new Array<number>(channels).fill(0);
-  const geometry: GeometricTransform[] = [];
+  const links: (GeometricTransform | ColorShiftTransform)[] = [];
+  let shiftScale: number[] | undefined;
   let output = shape;
   let cropped = false;
   let normalized = false;
   let scaled = false;
   let cutout = 0;
-  for (const link of flatten(transform)) {
+  for (const link of chain) {
     // Blanking comes last and works on floats.
     if (typeof link === 'function' || cutout > 0) return undefined;
     switch (link.kind) {
       case 'resize':
+      case 'scaleJitter':
+      case 'randomResizedCrop':
+      case 'randomRotation':
+      case 'colorJitter':
+      case 'grayscale':
+      case 'randomGrayscale':
         return undefined;
+      case 'colorShift':
+        if (!scaled || shiftScale) return undefined;
+        checkChannels('colorShift', channels, [3]);
+        shiftScale = new Array<number>(channels).fill(1);
+        links.push(link);
+        break;
       case 'centerCrop':
-        if ((link.size[0] > output[1] || link.size[1] > output[2]) && (cropped || normalized))
+        if ((link.size[0] > output[1] || link.size[1] > output[2]) && (cropped || normalized || shiftScale))
           return undefined;
         output = centerCroppedShape(output, link.size);
-        geometry.push(link);
+        links.push(link);
         cropped = true;
         break;
       case 'pad':
-        if (link.padding > 0 && (cropped || normalized)) return undefined;
+        if (link.padding > 0 && (cropped || normalized || shiftScale)) return undefined;
         output = paddedShape(output, link.padding);
-        geometry.push(link);
+        links.push(link);
         break;
       case 'randomHorizontalFlip':
-        geometry.push(link);
+        links.push(link);
         break;
       case 'randomCrop':
         output = croppedShape(output, link.size);
-        geometry.push(link);
+        links.push(link);
         cropped = true;
         break;
       case 'cutout':
@@ -111,6 +124,7 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
           const std = perChannel(link.std, c, channels);
           scale[c] = scale[c]! / std;
           offset[c] = (offset[c]! - perChannel(link.mean, c, channels)) / std;
+          if (shiftScale) shiftScale[c] = shiftScale[c]! / std;
         }
         normalized = true;
         break;
@@ -123,21 +137,20 @@ export function fuseTransform(transform: Transform, shape: ImageShape): FusedTra
     output,
     scale: scale.map(Math.fround),
     offset: offset.map(Math.fround),
-    geometry,
+    links,
+    shiftScale: shiftScale ?? new Array<number>(channels).fill(0),
     cutout,
   };
 }
 
 /** Draws one sample's placement, with the same draws in the same order as `applyTransform`. */
-export function place(
-  fused: Pick<FusedTransform, 'source' | 'output' | 'geometry' | 'cutout'>,
-  random: Random,
-): Placement {
+export function place(fused: Omit<FusedTransform, 'scale' | 'offset'>, random: Random): Placement {
   let [, height, width] = fused.source;
   let top = 0;
   let left = 0;
   let step = 1; // −1 if flipped: x' = left + step · x
-  for (const link of fused.geometry) {
+  let shift: number[] | undefined;
+  for (const link of fused.links) {
     switch (link.kind) {
       case 'pad':
         top -= link.padding;
@@ -161,12 +174,41 @@ export function place(
         left += step * random.integer(width - link.size[1] + 1);
         [height, width] = link.size;
         break;
+      case 'colorShift':
+        shift = drawShift(link, random).map((amount, channel) => amount * fused.shiftScale[channel]!);
+        break;
       default:
         link satisfies never;
     }
   }
   const hole = fused.cutout > 0 ? drawHole(fused.cutout, fused.output, random) : undefined;
-  return { top, left, flip: step < 0, hole };
+  return { top, left, flip: step < 0, hole, shift };
+}
+
+/** Numbers of a placement in a list of them. */
+export const placementNumbers = 10;
+
+/** Writes placement `i` of a list. */
+export function writePlacement(
+  list: Float64Array,
+  i: number,
+  { top, left, flip, hole, shift }: Placement,
+): void {
+  const [rows, columns] = [hole?.rows ?? [0, 0], hole?.columns ?? [0, 0]];
+  list.set([top, left, flip ? 1 : 0, ...rows, ...columns, ...(shift ?? [])], i * placementNumbers);
+}
+
+/** Reads placement `i` of a list that `writePlacement` wrote for the same transform. */
+export function readPlacement(list: Float64Array, i: number, { links, cutout }: FusedTransform): Placement {
+  const numbers = list.subarray(i * placementNumbers, (i + 1) * placementNumbers);
+  const [top = 0, left = 0, flip = 0, from = 0, to = 0, first = 0, last = 0] = numbers;
+  return {
+    top,
+    left,
+    flip: flip === 1,
+    hole: cutout > 0 ? { rows: [from, to], columns: [first, last] } : undefined,
+    shift: links.some(({ kind }) => kind === 'colorShift') ? Array.from(numbers.subarray(7)) : undefined,
+  };
 }
 
 /** The value of a byte. The product is rounded to float32 here, the sum when it is stored. */
@@ -185,7 +227,7 @@ export function applyFused(
   const step = placement.flip ? -1 : 1;
   for (let c = 0; c < channels; c++) {
     const scale = fused.scale[c]!;
-    const offset = fused.offset[c]!;
+    const offset = fused.offset[c]! + (placement.shift?.[c] ?? 0);
     for (let y = 0; y < height; y++) {
       const sourceY = y + placement.top;
       const insideRow = sourceY >= 0 && sourceY < sourceHeight;

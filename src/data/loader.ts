@@ -7,17 +7,12 @@
 import type { BatchSource } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
-import { checkDataset, type Dataset } from './dataset.ts';
-import { applyFused, fuseTransform, place } from './fuse.ts';
+import type { Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
-import {
-  applyTransform,
-  imageFromBytes,
-  requireTensor,
-  type Transform,
-  toTensor,
-  transformedShape,
-} from './transforms.ts';
+import { planSamples, sampleFloats } from './sampling.ts';
+import { type AnyDataset, checkAnyDataset, isStored } from './stored.ts';
+import type { OpenImages } from './stored-node.ts';
+import { requireTensor, type Transform, toTensor } from './transforms.ts';
 
 export interface DataLoaderOptions {
   readonly batchSize: number;
@@ -44,7 +39,7 @@ export interface Batch {
 
 /** Each pass (`for await`) is the next epoch, starting with epoch 1. */
 export interface DataLoader extends AsyncIterable<Batch> {
-  readonly dataset: Dataset;
+  readonly dataset: AnyDataset;
   readonly batchSize: number;
   readonly shuffle: boolean;
   readonly transform: Transform;
@@ -57,8 +52,8 @@ export interface DataLoader extends AsyncIterable<Batch> {
 }
 
 /** Creates a loader. @throws UsageError if an option is out of range or the transform does not fit the images. */
-export function dataLoader(dataset: Dataset, options: DataLoaderOptions): DataLoader {
-  checkDataset('dataLoader', dataset);
+export function dataLoader(dataset: AnyDataset, options: DataLoaderOptions): DataLoader {
+  checkAnyDataset('dataLoader', dataset);
   checkOptions<DataLoaderOptions>('dataLoader', options, {
     batchSize: 'required',
     shuffle: 'optional',
@@ -108,42 +103,40 @@ export function batchSource(loader: DataLoader, epoch: number): BatchSource {
 }
 
 async function* iterate(source: BatchSource): AsyncGenerator<Batch, void, undefined> {
-  const { dataset, order, batchSize } = source;
-  const write = sampleWriter(source);
-  const [channels, height, width] = write.shape;
+  const { dataset, order, batchSize, seed, epoch } = source;
+  const plan = planSamples(dataset, source.transform);
+  const [channels, height, width] = plan.output;
   const size = channels * height * width;
-  for (let start = 0; start < order.length; start += batchSize) {
-    const indices = order.slice(start, start + batchSize);
-    const images = new Float32Array(indices.length * size);
-    for (const [i, index] of indices.entries())
-      write.sample(index, images.subarray(i * size, (i + 1) * size));
-    const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
-    yield { images, labels, indices, shape: [indices.length, channels, height, width] };
+  const images = await openImages(dataset);
+  try {
+    for (let start = 0; start < order.length; start += batchSize) {
+      const indices = order.slice(start, start + batchSize);
+      const values = new Float32Array(indices.length * size);
+      for (const [i, index] of indices.entries()) {
+        const draws = random(seed, streams.transform, epoch, index);
+        sampleFloats(plan, images.read(index), draws, index, values.subarray(i * size, (i + 1) * size));
+      }
+      const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
+      yield { images: values, labels, indices, shape: [indices.length, channels, height, width] };
+    }
+  } finally {
+    images.close();
   }
 }
 
-/** Writes transformed images one by one, with the fused pass if the transform can be fused. */
-function sampleWriter({ dataset, transform, seed, epoch }: BatchSource) {
-  const size = dataset.shape[0] * dataset.shape[1] * dataset.shape[2];
-  const bytes = (index: number): Uint8Array => dataset.pixels.subarray(index * size, (index + 1) * size);
-  const fused = fuseTransform(transform, dataset.shape);
-  const shape = fused?.output ?? transformedShape(transform, dataset.shape);
-  const sample = (index: number, out: Float32Array): void => {
-    const source = random(seed, streams.transform, epoch, index);
-    if (fused !== undefined) {
-      applyFused(fused, bytes(index), place(fused, source), out);
-      return;
-    }
-    const image = applyTransform(transform, imageFromBytes(bytes(index), dataset.shape), source);
-    if (image.shape.some((side, axis) => side !== shape[axis])) {
-      throw new UsageError(
-        `dataLoader: the transform gave image ${index} the shape [${image.shape.join(', ')}] and others ` +
-          `[${shape.join(', ')}]; all images of a batch need the same shape`,
-      );
-    }
-    out.set(image.values);
+/** Reads the images of any data set one by one; those in a file need Node. */
+export async function openImages(dataset: AnyDataset): Promise<OpenImages> {
+  if (isStored(dataset)) return (await import('./stored-node.ts')).openStored(dataset.images);
+  return imagesOf(dataset.pixels, dataset.shape);
+}
+
+/** Reads images in memory, [N, …shape]. */
+export function imagesOf(pixels: Uint8Array, shape: Dataset['shape']): OpenImages {
+  const size = shape[0] * shape[1] * shape[2];
+  return {
+    read: (index) => ({ shape, values: pixels.subarray(index * size, (index + 1) * size) }),
+    close: () => undefined,
   };
-  return { shape, sample };
 }
 
 /** @throws UsageError if the batch size is below 1 or larger than the data set. */

@@ -26,6 +26,7 @@ export const streams = {
   dropout: 5,
   mixup: 6,
   validation: 7,
+  heldOut: 8,
   search: 16,
 } as const;
 

@@ -8,8 +8,9 @@
  */
 
 /** Bits of a weight behind the point; a sum of 255 · 2²² fits into 32 bits. */
-const precision = 22;
-const half = 1 << (precision - 1);
+export const precision = 22;
+/** Half of a unit in a sum, so that cutting off the bits behind the point rounds. */
+export const half: number = 1 << (precision - 1);
 
 /** [height, width] in pixels. */
 export type Sides = readonly [height: number, width: number];
@@ -23,7 +24,7 @@ export interface ResizeWindow {
 }
 
 /** The source pixels of some output pixels along one axis: `count[i]` from `first[i]` on, each with a weight. */
-interface Axis {
+export interface Axis {
   readonly first: Int32Array;
   readonly count: Int32Array;
   /** [output pixels][taps], in units of 2⁻²². */

@@ -1,7 +1,8 @@
 /** Splits validation images from a training set. */
 import { UsageError } from '../errors.ts';
-import { allocateBytes, checkDataset, type Dataset } from './dataset.ts';
+import { allocateBytes, type Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
+import { type AnyDataset, checkAnyDataset, isStored, storedSubset } from './stored.ts';
 
 /** The number of validation images in a share of `length` images. */
 export const validationCount = (length: number, share: number): number => Math.round(length * share);
@@ -24,12 +25,12 @@ export function leftToTrain({ name, length }: Pick<Dataset, 'name' | 'length'>, 
  * depends only on the seed; both parts keep the order of the data set.
  * @throws UsageError if one part would be empty.
  */
-export function trainValidationSplit(
-  dataset: Dataset,
+export function trainValidationSplit<Split extends AnyDataset>(
+  dataset: Split,
   share: number,
   seed = 0,
-): { readonly train: Dataset; readonly validation: Dataset } {
-  checkDataset('trainValidationSplit', dataset);
+): { readonly train: Split; readonly validation: Split } {
+  checkAnyDataset('trainValidationSplit', dataset);
   const count = dataset.length - leftToTrain(dataset, share);
   const order = permutation(dataset.length, random(seed, streams.validation));
   return {
@@ -38,13 +39,18 @@ export function trainValidationSplit(
   };
 }
 
-/** Copies the images with these indices into a new data set. */
-export function subset(dataset: Dataset, indices: Uint32Array): Dataset {
+/** A new data set of the images with these indices; those in memory are copied. */
+export function subset<Split extends AnyDataset>(dataset: Split, indices: Uint32Array): Split;
+export function subset(dataset: AnyDataset, indices: Uint32Array): AnyDataset {
+  const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
+  const { length } = indices;
+  if (isStored(dataset)) {
+    return { ...dataset, images: storedSubset(dataset.images, indices), labels, length };
+  }
   const size = dataset.shape.reduce((product, side) => product * side, 1);
   const pixels = allocateBytes(indices.length * size);
   for (const [i, index] of indices.entries()) {
     pixels.set(dataset.pixels.subarray(index * size, (index + 1) * size), i * size);
   }
-  const labels = Uint16Array.from(indices, (index) => dataset.labels[index]!);
-  return { ...dataset, pixels, labels, length: indices.length };
+  return { ...dataset, pixels, labels, length };
 }

@@ -7,16 +7,23 @@ import { type Random, random, streams } from './random.ts';
 import {
   applyTransform,
   centerCrop,
+  colorJitter,
+  colorShift,
   compose,
   cutout,
+  grayscale,
   type Image,
   imageFromBytes,
   normalize,
   pad,
   randomCrop,
+  randomGrayscale,
   randomHorizontalFlip,
+  randomResizedCrop,
+  randomRotation,
   requireTensor,
   resize,
+  scaleJitter,
   type Transform,
   toTensor,
   transformedShape,
@@ -118,12 +125,13 @@ test('the lecture‘s chain is one pass with byte/255', () => {
     output: [3, 32, 32],
     scale: Array(3).fill(Math.fround(1 / 255)),
     offset: [0, 0, 0],
-    geometry: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+    links: [pad(4), randomHorizontalFlip(), randomCrop(32)],
+    shiftScale: [0, 0, 0],
     cutout: 0,
   });
   // Padded, mirrored, cropped at the top left: x = 0 shows the padding right of the source.
-  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true, hole: undefined });
-  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false, hole: undefined });
+  expect(place(fused!, scripted(0, 0, 0))).toEqual({ top: -4, left: 35, flip: true });
+  expect(place(fused!, scripted(0.5, 8, 3))).toEqual({ top: 4, left: -1, flip: false });
 });
 
 test('chains that need more than one pass do not fuse', () => {
@@ -176,9 +184,55 @@ test('a data set is resized by a loader', async () => {
     expect(batch.shape).toEqual([2, 1, 2, 2]);
     for (const i of [0, 1]) {
       const own = imageFromBytes(pixels.subarray(16 * i, 16 * i + 16), [1, 4, 4]);
-      expect(batch.images.slice(4 * i, 4 * i + 4)).toEqual(applyTransform(transform, own, never).values);
+      const { values } = applyTransform(transform, own, never);
+      for (const [at, value] of values.entries()) expect(batch.images[4 * i + at]).toBeCloseTo(value, 6);
     }
   }
+});
+
+test('randomGrayscale keeps the channels, and draws once', () => {
+  const source = image([3, 1, 1], [255, 100, 0]);
+  expect([...applyTransform(randomGrayscale(0.5), source, scripted(0.5)).values]).toEqual([255, 100, 0]);
+  expect([...applyTransform(randomGrayscale(0.5), source, scripted(0.4)).values]).toEqual([135, 135, 135]);
+  expect(applyTransform(grayscale(), source, never).shape).toEqual([1, 1, 1]);
+});
+
+test('colorShift adds the components, each times a normal number, alone and fused', () => {
+  const components = {
+    values: [0.5, 0.25, 0.125],
+    vectors: [
+      [1, 0, 0],
+      [0, 0.6, 0.8],
+      [0, -0.8, 0.6],
+    ],
+  };
+  const chain = compose([toTensor(), colorShift(0.1, components), normalize(0.5, 0.25)]);
+  const expected = [0.1 * 2 * 0.5, 0.1 * (-1 * 0.25 * 0.6 - 4 * 0.125 * 0.8), 0.1 * (-0.25 * 0.8 + 0.3)];
+  const bytes = [0, 51, 255, 102, 0, 204];
+  const draws = [2, -1, 4];
+  const made = applyTransform(chain, image([3, 1, 2], bytes), scripted(...draws));
+  const fused = fuseTransform(chain, [3, 1, 2])!;
+  const out = new Float32Array(6);
+  applyFused(fused, Uint8Array.from(bytes), place(fused, scripted(...draws)), out);
+  for (const [i, byte] of bytes.entries()) {
+    const value = (byte / 255 + expected[Math.floor(i / 2)]! - 0.5) / 0.25;
+    expect(made.values[i]).toBeCloseTo(value, 6);
+    expect(out[i]).toBeCloseTo(value, 6);
+  }
+  // Zeros of a later pad are not shifted.
+  expect(fuseTransform(compose([toTensor(), colorShift(), pad(1)]), [3, 4, 4])).toBeUndefined();
+});
+
+test('an image that has the size already is not resized', () => {
+  const bytes = Uint8Array.from({ length: 75 }, (_, i) => 3 * i);
+  const chain = compose([resize(5), randomCrop(3)]);
+  const source = imageFromBytes(bytes, [3, 5, 5]);
+  expect(applyTransform(chain, source, scripted(1, 2))).toEqual(
+    applyTransform(randomCrop(3), source, scripted(1, 2)),
+  );
+  expect(() => applyTransform(compose([resize(4), randomCrop(5)]), source, never)).toThrow(
+    'the window of 5×5 is larger than the image of 4×4',
+  );
 });
 
 test('cutout blanks a square around a pixel, clipped to the image', () => {
@@ -269,6 +323,27 @@ test.each([
   [() => resize(1e5), 'resize: size 100000 is above the limit of 10000'],
   [() => centerCrop([3, 0.5]), 'centerCrop: size 0.5 is not'],
   [() => centerCrop([3, 4, 5] as never), 'centerCrop: size has 3 numbers'],
+  [() => randomResizedCrop(0), 'randomResizedCrop: size 0 is not'],
+  [() => randomResizedCrop(8, { scale: [0.5, 2] }), 'randomResizedCrop: scale 2 is not a number from 0 to 1'],
+  [() => randomResizedCrop(8, { ratio: [2, 1] }), 'randomResizedCrop: ratio [2, 1] does not rise; swap'],
+  [() => scaleJitter(512, 256), 'scaleJitter: least 512 is above most 256; swap them'],
+  [() => randomRotation(-1), 'randomRotation: degrees -1 is not a number from 0 to 360'],
+  [() => randomRotation(5, { interpolation: 'cubic' as never }), `interpolation "cubic" is not 'nearest'`],
+  [() => colorJitter({ hue: 0.6 }), 'colorJitter: hue 0.6 is not a number from 0 to 0.5'],
+  [() => colorJitter({ contrast: [1, -1] }), 'colorJitter: contrast -1 is not'],
+  [() => colorJitter({ colour: 1 } as never), 'colorJitter: there is no option "colour"'],
+  [() => grayscale(2 as never), 'grayscale: 2 channels are not 1 or 3'],
+  [() => randomGrayscale(2), 'randomGrayscale: probability 2'],
+  [() => colorShift(-1), 'colorShift: deviation -1 is not a number ≥ 0'],
+  [() => colorShift(1, {} as never), 'colorShift: components are an object, not { values, vectors }'],
+  [() => compose([colorShift(), toTensor()]), 'compose: colorShift comes before toTensor; put it after'],
+  [() => compose([toTensor(), normalize(0, 1), colorShift()]), 'compose: colorShift comes after normalize'],
+  [() => compose([toTensor(), colorJitter({})]), 'compose: colorJitter comes after toTensor; put it before'],
+  [
+    () => transformedShape(colorJitter({}), [2, 3, 3]),
+    'colorJitter: the images have 2 channels, and it takes 1 or 3',
+  ],
+  [() => transformedShape(colorShift(), [1, 3, 3]), 'colorShift: the images have 1 channels, and it takes 3'],
   [() => compose([toTensor(), resize(3)]), 'compose: resize comes after toTensor; put it before'],
   [() => transformedShape(centerCrop(10_000), [1, 3, 3]), 'centerCrop: images of 1×10000×10000 have'],
   [() => fuseTransform(centerCrop(10_000), [1, 3, 3]), 'centerCrop: images of 1×10000×10000 have'],

@@ -3,7 +3,7 @@
  * suite tests all devices. A session holds one network's parameters and optimizer state on one device. Calls must not
  * overlap: await one before the next.
  */
-import type { Dataset } from '../data/dataset.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import type { Transform } from '../data/transforms.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
@@ -58,7 +58,7 @@ export interface StepOptions {
 
 /** Samples in the order of a pass, cut into batches. */
 export interface BatchSource {
-  readonly dataset: Dataset;
+  readonly dataset: AnyDataset;
   /** Applied to each sample; must end in float values (`toTensor`). */
   readonly transform: Transform;
   readonly batchSize: number;
@@ -104,6 +104,8 @@ export interface TrainResult {
   readonly images: number;
   /** Seconds of training, without start-up. */
   readonly seconds: number;
+  /** Of these, the seconds in which the device waited for images; 0 if it transforms them itself. */
+  readonly waitSeconds: number;
 }
 
 export interface EvaluateResult {
@@ -116,6 +118,8 @@ export interface EvaluateResult {
   readonly correct: number;
   readonly images: number;
   readonly seconds: number;
+  /** Of these, the seconds in which the device waited for images. */
+  readonly waitSeconds: number;
 }
 
 /** Everything that a training's next step depends on, except its data and settings. */

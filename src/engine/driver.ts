@@ -23,6 +23,19 @@ export type ImageSource =
       readonly epoch: number;
     }
   | {
+      readonly kind: 'bytes';
+      /** Images of this pass only, [N, …fused.source], and labels [N]. */
+      readonly pixels: Uint8Array;
+      readonly labels: Uint16Array;
+      readonly fused: FusedTransform;
+      /** Of each image, as `writePlacement` writes it. */
+      readonly placements: Float64Array;
+      /** As in `values`. */
+      readonly samples: Uint32Array;
+      readonly seed: number;
+      readonly epoch: number;
+    }
+  | {
       readonly kind: 'values';
       /** Transformed images [N, C, H, W] and labels [N] of this pass only. */
       readonly values: Float32Array;

@@ -2,10 +2,8 @@
  * The session of every device: it checks requests, knows the optimizer's state, cuts passes into batches, and turns
  * what the driver computes into results. Only drivers (`driver.ts`) differ between devices.
  */
-import type { Dataset } from '../data/dataset.ts';
-import { type FusedTransform, fuseTransform } from '../data/fuse.ts';
-import { random, streams } from '../data/random.ts';
-import { applyTransform, imageFromBytes, transformedShape } from '../data/transforms.ts';
+import { planSamples, type SamplePlan } from '../data/sampling.ts';
+import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Network, ParameterSpec, Shape, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
@@ -30,6 +28,7 @@ import type {
 } from './backend.ts';
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { computeFeatures } from './features.ts';
+import { BatchLoader } from './loading/batches.ts';
 import { updatesIn } from './step.ts';
 import { type PredictOptions, variantFor, variantOf } from './variant.ts';
 
@@ -53,10 +52,13 @@ class HostSession implements Session {
   readonly #network: Network;
   readonly #driver: Driver;
   readonly #options: SessionOptions;
+  readonly #loader: BatchLoader;
   #optimizerSteps = 0;
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
   #closed = false;
+  /** Settles when the running pass has ended. */
+  #running: Promise<unknown> = Promise.resolve();
   /** Whether all tensors were written to the end. */
   #isComplete = true;
 
@@ -64,6 +66,7 @@ class HostSession implements Session {
     this.#network = network;
     this.#driver = driver;
     this.#options = options;
+    this.#loader = new BatchLoader(driver);
     this.description = driver.description;
     this.device = driver.device;
     this.threads = driver.threads;
@@ -139,7 +142,8 @@ class HostSession implements Session {
     this.#checkBatch(batchSize);
     this.#checkDataset(source.dataset);
     for (const count of batchSizes(order.length, batchSize, from, to)) checkMoments(this.#network, count);
-    const fused = this.#fusedOf(source);
+    const plan = this.#planOf(source);
+    const pass = this.#deviceSource(source, plan);
     const options = stepOptionsOf(request);
     await this.#useMoments(optimizer, options.averageDecay > 0);
     const epochSteps = Math.ceil(order.length / batchSize);
@@ -154,36 +158,45 @@ class HostSession implements Session {
     } as const;
     const start = performance.now();
     let done = 0;
+    let waitSeconds = 0;
     try {
       await this.#abortable(signal, async () => {
         if (signal?.aborted) return;
-        if (fused) {
+        if (pass) {
           const results = { rates, losses, correct, optimizerSteps: this.#optimizerSteps, stepOffset: 0 };
-          const input = datasetSource(source, fused);
-          const pass = { ...command, ...results, source: input, batchSize, from, to };
-          done = await this.#driver.run(pass, report);
+          done = await this.#driver.run(
+            { ...command, ...results, source: pass, batchSize, from, to },
+            report,
+          );
           report(done);
           return;
         }
+        const end = Math.min(order.length, to * batchSize);
+        const batches = await this.#loader.open(source, plan, { batchSize, first: from * batchSize, end });
         // An abort takes effect after an optimizer step, as on the device.
         const stops = (step: number): boolean =>
           (signal?.aborted === true || failure() !== undefined) && step % options.accumulate === 0;
-        for (let step = from; step < to && !stops(step); step++) {
-          const values = this.#transformed(source, step * batchSize, batchSize);
-          await this.#driver.run({
-            ...command,
-            source: values,
-            batchSize: values.labels.length,
-            from: 0,
-            to: 1,
-            rates: rates.subarray(done, done + 1),
-            optimizerSteps: this.#optimizerSteps + updates(step) - updates(from),
-            stepOffset: step,
-            losses: losses.subarray(done, done + 1),
-            correct: correct.subarray(done, done + 1),
-          });
-          report(++done);
-          if (!Number.isFinite(losses[done - 1])) break;
+        try {
+          for (let step = from; step < to && !stops(step); step++) {
+            const batch = await batches.next();
+            await this.#driver.run({
+              ...command,
+              source: batch,
+              batchSize: batch.labels.length,
+              from: 0,
+              to: 1,
+              rates: rates.subarray(done, done + 1),
+              optimizerSteps: this.#optimizerSteps + updates(step) - updates(from),
+              stepOffset: step,
+              losses: losses.subarray(done, done + 1),
+              correct: correct.subarray(done, done + 1),
+            });
+            report(++done);
+            if (!Number.isFinite(losses[done - 1])) break;
+          }
+        } finally {
+          await batches.end();
+          ({ waitSeconds } = batches);
         }
       });
     } finally {
@@ -200,6 +213,7 @@ class HostSession implements Session {
       correct: correct.slice(0, done),
       images: Math.min(total, (from + done) * batchSize) - Math.min(total, from * batchSize),
       seconds: (performance.now() - start) / 1000,
+      waitSeconds,
     };
   }
 
@@ -240,27 +254,34 @@ class HostSession implements Session {
   async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
     this.#assertUsable();
     this.#checkDataset(source.dataset);
-    const fused = this.#fusedOf(source);
+    const plan = this.#planOf(source);
+    const pass = this.#deviceSource(source, plan);
     const totals = new Float64Array(this.#driver.buffer(24));
     const logits = new Float32Array(this.#driver.buffer(0));
     const start = performance.now();
     const total = source.order.length;
-    const { evaluationBatch } = this.#driver;
-    const part = fused ? Math.max(1, total) : evaluationBatch;
+    const { evaluationBatch: batchSize } = this.#driver;
+    const common = { kind: 'evaluate', batchSize, totals, logits } as const;
     let images = 0;
+    let waitSeconds = 0;
     await this.#abortable(signal, async () => {
-      for (let first = 0; first < total && !signal?.aborted; first += part) {
-        const input = fused ? datasetSource(source, fused) : this.#transformed(source, first, part);
-        const count = Math.min(part, total - first);
-        const common = {
-          kind: 'evaluate',
-          batchSize: evaluationBatch,
-          images: count,
-          totals,
-          logits,
-        } as const;
-        const batches = await this.#driver.run({ ...common, source: input });
-        images += Math.min(count, batches * evaluationBatch);
+      if (total === 0 || signal?.aborted) return;
+      if (pass) {
+        const batches = await this.#driver.run({ ...common, source: pass, images: total });
+        images = Math.min(total, batches * batchSize);
+        return;
+      }
+      const batches = await this.#loader.open(source, plan, { batchSize, first: 0, end: total });
+      try {
+        while (images < total && !signal?.aborted) {
+          const batch = await batches.next();
+          const { length } = batch.labels;
+          await this.#driver.run({ ...common, source: batch, images: length });
+          images += length;
+        }
+      } finally {
+        await batches.end();
+        ({ waitSeconds } = batches);
       }
     });
     const [lossSum = 0, correct = 0, topFive = 0] = totals;
@@ -271,6 +292,7 @@ class HostSession implements Session {
       correct,
       images,
       seconds: (performance.now() - start) / 1000,
+      waitSeconds,
     };
   }
 
@@ -319,6 +341,9 @@ class HostSession implements Session {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#driver.abort(true);
+    await this.#loader.close();
+    await this.#running;
     await this.#driver.close();
   }
 
@@ -362,7 +387,7 @@ class HostSession implements Session {
     );
   }
 
-  #checkDataset({ name, classes }: Dataset): void {
+  #checkDataset({ name, classes }: AnyDataset): void {
     const outputs = this.#network.output[0]!;
     if (classes.length <= outputs) return;
     throw new UsageError(
@@ -371,38 +396,24 @@ class HostSession implements Session {
     );
   }
 
-  #checkShape(shape: readonly number[], source: BatchSource): void {
+  /** How the images are transformed. @throws UsageError if the network does not take their shape. */
+  #planOf({ dataset, transform }: BatchSource): SamplePlan {
+    const plan = planSamples(dataset, transform);
     const { input, name } = this.#network;
-    if (shape.join() === input.join()) return;
+    if (plan.output.join() === input.join()) return plan;
+    const given = isStored(dataset) ? 'images' : dataset.shape.join('×');
     throw new UsageError(
-      `${name} takes images of ${input.join('×')}, but the transforms turn ${source.dataset.name}'s ` +
-        `${source.dataset.shape.join('×')} into ${shape.join('×')}; change the transforms or the input`,
+      `${name} takes images of ${input.join('×')}, but the transforms turn ${dataset.name}'s ` +
+        `${given} into ${plan.output.join('×')}; change the transforms or the input`,
     );
   }
 
-  /** The transform that the device computes; undefined if this side must. @throws UsageError for a wrong shape. */
-  #fusedOf(source: BatchSource): FusedTransform | undefined {
-    const { shape } = source.dataset;
-    const fused = this.#driver.loadsImages ? fuseTransform(source.transform, shape) : undefined;
-    this.#checkShape(fused ? fused.output : transformedShape(source.transform, shape), source);
-    return fused;
-  }
-
-  /** A batch through transforms that the device does not compute. */
-  #transformed(source: BatchSource, first: number, most: number): ImageSource {
-    const { dataset, transform, order, seed, epoch } = source;
-    const [bytes, size] = [sizeOf(dataset.shape), sizeOf(this.#network.input)];
-    const samples = order.slice(first, first + most);
-    const values = new Float32Array(this.#driver.buffer(samples.length * size * 4));
-    samples.forEach((index, i) => {
-      const pixels = dataset.pixels.subarray(index * bytes, (index + 1) * bytes);
-      const image = imageFromBytes(pixels, dataset.shape);
-      const draws = random(seed, streams.transform, epoch, index);
-      values.set(applyTransform(transform, image, draws).values, i * size);
-    });
-    const labels = new Uint16Array(this.#driver.buffer(samples.length * 2));
-    labels.set(Array.from(samples, (index) => dataset.labels[index]!));
-    return { kind: 'values', values, labels, samples, seed, epoch };
+  /** A whole pass that the device reads and transforms itself; undefined if batches must be loaded for it. */
+  #deviceSource({ dataset, order, seed, epoch }: BatchSource, plan: SamplePlan): ImageSource | undefined {
+    const { first, fused } = plan;
+    if (!fused || first.length > 0 || isStored(dataset) || !this.#driver.loadsImages) return undefined;
+    const { pixels, labels } = dataset;
+    return { kind: 'dataset', pixels, labels, fused, order, seed, epoch };
   }
 
   /** A caller's images. @throws UsageError if the number of values does not fit. */
@@ -430,7 +441,9 @@ class HostSession implements Session {
     this.#driver.abort(signal?.aborted === true);
     signal?.addEventListener('abort', abort, { once: true });
     try {
-      return await body();
+      const running = body();
+      this.#running = running.catch(() => undefined);
+      return await running;
     } finally {
       signal?.removeEventListener('abort', abort);
       this.#driver.abort(false);
@@ -445,11 +458,6 @@ const stepOptionsOf = ({
   averageDecay = 0,
   mixup = 0,
 }: StepOptions): Required<StepOptions> => ({ accumulate, labelSmoothing, clipNorm, averageDecay, mixup });
-
-const datasetSource = (
-  { dataset: { pixels, labels }, order, seed, epoch }: BatchSource,
-  fused: FusedTransform,
-): ImageSource => ({ kind: 'dataset', pixels, labels, fused, order, seed, epoch });
 
 /** A source of these tensors. @throws UsageError if one is missing or has another number of values. */
 function checkedSource(tensors: readonly ParameterSpec[], given: Weights | WeightSource): WeightSource {

@@ -108,8 +108,11 @@ export async function evaluateProtocol(
   const begun = performance.now();
   const reading = ahead(
     length,
-    async (index) => prepare(tested, await pictures.read(index), labels[index]!, `${name}, image ${index}`),
-    bytesOf,
+    async (index) => {
+      const picture = await pictures.read(index);
+      return picture && prepare(tested, picture, labels[index]!, `${name}, image ${index}`);
+    },
+    (image) => (image ? bytesOf(image) : 0),
     { together: decodedTogether, items: mostImages, bytes: groupBytes },
   );
   let done = 0;
@@ -129,6 +132,8 @@ export async function evaluateProtocol(
     });
   }
   await lane.free();
+  if (done === 0)
+    throw new DataError(`${name}: no image can be read; repair them, or choose another data set`);
   return scores.result((performance.now() - begun) / 1000);
 }
 
@@ -228,11 +233,14 @@ class Lane {
 }
 
 /** Images in groups, whose sizes do not depend on time: small ones at first, so that a device need not wait long. */
-async function* grouped(images: AsyncIterable<Prepared>): AsyncGenerator<readonly Prepared[], void, void> {
+async function* grouped(
+  images: AsyncIterable<Prepared | undefined>,
+): AsyncGenerator<readonly Prepared[], void, void> {
   let group: Prepared[] = [];
   let bytes = 0;
   let most = fewestImages;
   for await (const image of images) {
+    if (!image) continue;
     group.push(image);
     bytes += bytesOf(image);
     if (group.length < most && bytes < groupBytes) continue;

@@ -25,8 +25,8 @@ export interface Pictures {
   readonly classes: readonly string[];
   readonly labels: ArrayLike<number>;
   readonly length: number;
-  /** Several images may be read at once. */
-  read(index: number): Promise<Picture>;
+  /** Several images may be read at once. One that is undefined is left out. */
+  read(index: number): Promise<Picture | undefined>;
 }
 
 /** The images of a data set in memory. */

@@ -1,8 +1,9 @@
 /** Labeled images in files, decoded one by one (Node only). */
 import type { StoredDataset } from '../data/stored.ts';
+import { DataError } from '../errors.ts';
 import { decodeNamed } from '../images/decode.ts';
 import { readImageFile } from '../images/read.ts';
-import { checkArgument } from '../options.ts';
+import { checkArgument, checkOptions } from '../options.ts';
 import type { Pictures } from './pictures.ts';
 
 /** What is needed of a data set of image files: labels and paths. */
@@ -10,9 +11,16 @@ export type PictureFiles = Pick<StoredDataset, 'name' | 'classes' | 'labels' | '
   readonly images: Pick<StoredDataset['images'], 'sources'>;
 };
 
+export interface PictureFilesOptions {
+  /** Broken files are left out, and this receives what is wrong with each; without it they are errors. */
+  readonly onBroken?: (problem: string) => void;
+}
+
 /** The original images of a data set of image files, upright as their EXIF orientation says. */
-export function picturesOfFiles(dataset: PictureFiles): Pictures {
+export function picturesOfFiles(dataset: PictureFiles, options: PictureFilesOptions = {}): Pictures {
   checkArgument('picturesOfFiles', 'dataset', dataset, ['images', 'labels'], 'a data set of image files');
+  checkOptions<PictureFilesOptions>('picturesOfFiles', options, { onBroken: 'optional' });
+  const { onBroken } = options;
   const { name, classes, labels, length, images } = dataset;
   return {
     name,
@@ -21,8 +29,14 @@ export function picturesOfFiles(dataset: PictureFiles): Pictures {
     length,
     async read(index) {
       const path = images.sources[index]!;
-      const { width, height, pixels } = await decodeNamed(path, await readImageFile(path), {});
-      return { width, height, pixels, channels: 3, planar: false };
+      try {
+        const { width, height, pixels } = await decodeNamed(path, await readImageFile(path), {});
+        return { width, height, pixels, channels: 3, planar: false };
+      } catch (error) {
+        if (!onBroken || !(error instanceof DataError)) throw error;
+        onBroken(error.message);
+        return undefined;
+      }
     },
   };
 }

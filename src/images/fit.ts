@@ -19,6 +19,12 @@ export function fitFor([, height = 1, width = 1]: Shape): Fit {
   return { resize: cropped ? Math.round((side * 256) / 224) : side, crop: [height, width] };
 }
 
+/** The shorter sides from which the paper's scale jitter draws: 256 to 512 for an input of 224. */
+export function jitterSides([, height = 1, width = 1]: Shape): readonly [least: number, most: number] {
+  const side = Math.max(height, width);
+  return [Math.round((side * 256) / 224), Math.round((side * 512) / 224)];
+}
+
 /**
  * The bytes [channels, height, width] of an image for a network: RGB, or gray for one channel. `crop` must not be
  * larger than the resized image.

@@ -1,15 +1,24 @@
 /** Images of a training as rasters, for reports and TensorBoard: samples, filters, feature maps, heat maps. */
 
-import type { Dataset } from '../data/dataset.ts';
 import type { Batch } from '../data/loader.ts';
+import { centerWindow, planResize, resizedSides, resizePixels } from '../data/resize.ts';
+import { type AnyDataset, isStored, type StoredImages } from '../data/stored.ts';
+import { readStored } from '../data/stored-node.ts';
 import { heatPixels, inferno } from '../explain/colors.ts';
 import type { HeatMap } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';
 import type { Network, Weight, Weights } from '../model/layer.ts';
 import type { Raster } from './png.ts';
 
-/** Image `index` of a data set. Unless it has one or three channels, only the first is shown. */
-export function sampleRaster(dataset: Dataset, index: number): Raster {
+/** Side of a photo in a report. */
+const thumbnail = 96;
+
+/**
+ * Image `index` of a data set. Unless it has one or three channels, only the first is shown; of a stored image, its
+ * center, reduced.
+ */
+export function sampleRaster(dataset: AnyDataset, index: number): Raster {
+  if (isStored(dataset)) return storedRaster(dataset.images, index);
   const [channels, height, width] = dataset.shape;
   const area = height * width;
   const source = dataset.pixels.subarray(index * channels * area, (index + 1) * channels * area);
@@ -19,6 +28,21 @@ export function sampleRaster(dataset: Dataset, index: number): Raster {
     for (let c = 0; c < shown; c++) bytes[i * shown + c] = source[c * area + i]!;
   }
   return { width, height, channels: shown, bytes };
+}
+
+function storedRaster(images: StoredImages, index: number): Raster {
+  const { shape, values } = readStored(images, index);
+  const [, height, width] = shape;
+  const side = Math.min(thumbnail, height, width);
+  const sides = resizedSides([height, width], side);
+  const plan = planResize([height, width], sides, centerWindow(sides, [side, side]));
+  const bytes = new Uint8Array(3 * side * side);
+  const plane = new Uint8Array(side * side);
+  for (let c = 0; c < 3; c++) {
+    resizePixels(plan, values.subarray(c * height * width, (c + 1) * height * width), 1, plane);
+    for (let i = 0; i < plane.length; i++) bytes[3 * i + c] = plane[i]!;
+  }
+  return { width: side, height: side, channels: 3, bytes };
 }
 
 /**

@@ -47,7 +47,9 @@ const opcodes = {
     'f32.mul': 0x94, 'f32.div': 0x95, 'f32.convert_i32_s': 0xb2,
     'v128.and': 0xfd_04e, 'v128.or': 0xfd_050, 'v128.bitselect': 0xfd_052,
     'i8x16.narrow_i16x8_u': 0xfd_066, 'i16x8.narrow_i32x4_u': 0xfd_086, 'i16x8.extend_low_i8x16_u': 0xfd_089,
-    'i32x4.extend_low_i16x8_u': 0xfd_0a9, 'i32x4.extend_high_i16x8_u': 0xfd_0aa, 'i32x4.sub': 0xfd_0b1,
+    'i16x8.extend_high_i8x16_u': 0xfd_08a, 'i32x4.extend_low_i16x8_u': 0xfd_0a9,
+    'i32x4.extend_high_i16x8_u': 0xfd_0aa, 'i32x4.splat': 0xfd_011, 'i32x4.shr_s': 0xfd_0ac, 'i32x4.add': 0xfd_0ae,
+    'i32x4.sub': 0xfd_0b1, 'i32x4.mul': 0xfd_0b5,
     'f32x4.splat': 0xfd_013, 'f32x4.ne': 0xfd_042, 'f32x4.gt': 0xfd_044, 'f32x4.sqrt': 0xfd_0e3,
     'f32x4.add': 0xfd_0e4, 'f32x4.sub': 0xfd_0e5, 'f32x4.mul': 0xfd_0e6, 'f32x4.div': 0xfd_0e7,
     'f32x4.pmax': 0xfd_0eb, 'f32x4.convert_i32x4_s': 0xfd_0fa,
@@ -64,7 +66,7 @@ const opcodes = {
     'v128.store': 0xfd_00b,
   },
   lane: { 'f32x4.extract_lane': 0xfd_01f },
-  memoryLane: { 'v128.store32_lane': 0xfd_05a, 'v128.store64_lane': 0xfd_05b },
+  memoryLane: { 'v128.store8_lane': 0xfd_058, 'v128.store32_lane': 0xfd_05a, 'v128.store64_lane': 0xfd_05b },
 } as const;
 
 type Opcodes = typeof opcodes;

@@ -4,6 +4,7 @@
  * further options and contradictions are detected.
  */
 import type { Dataset } from '../data/dataset.ts';
+import { imageFilesOf } from '../data/named.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { flatten as linksOf, type Transform } from '../data/transforms.ts';
 import { UsageError } from '../errors.ts';
@@ -216,7 +217,9 @@ export function contradictions(info: ModelInfo, chosen: Chosen): readonly Contra
       compare('model', `a custom network (${info.network.layers.length} layers)`, model);
     }
   }
-  compare('dataset', info.dataset, chosen.dataset);
+  // Folders of images may be other photos of the same classes.
+  const areNamed = ![info.dataset, chosen.dataset].some((name) => name && imageFilesOf(name));
+  if (areNamed) compare('dataset', info.dataset, chosen.dataset);
   if (found.every(({ option }) => option !== 'dataset')) compare('labels', info.labels, chosen.labels);
   if (info.normalization !== undefined) {
     compare('normalize', info.normalization !== null, chosen.normalize);

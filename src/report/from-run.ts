@@ -1,5 +1,6 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
 import { join } from 'node:path';
+import { inputShape } from '../data/facts.ts';
 import { loadDataset } from '../data/load.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
@@ -34,16 +35,19 @@ export async function reportRun(
     throw new DataError(`${folder}: its ${runFiles.best} is missing, so there are no weights to report on`);
   const { weights, info } = best;
   if (info) refuseContradictions(best.path, info, config, (option, value) => `the run's ${option} ${value}`);
-  const splits = atHand ?? (await loadDataset({ ...config, ...(data !== undefined && { data }) }));
+  const splits =
+    atHand ??
+    (await loadDataset({ ...config, ...(data !== undefined && { data }) }, { onNotice: onProgress }));
+  const input = inputShape(config, splits.test);
   const model = networkOf(config.model, {
     classes: splits.test.classes.length,
     options: config.modelOptions,
-    input: splits.test.shape,
+    input,
   });
   if (!brief) onProgress('timing the layers');
   const timeShares = brief
     ? undefined
-    : await measureShares(buildNetwork(model, splits.train.shape), config.batchSize, env.device);
+    : await measureShares(buildNetwork(model, input), config.batchSize, env.device);
   return {
     name,
     config,

@@ -1,8 +1,10 @@
 /** What a report measures: the network's answers to all test images, with full and half-precision weights. */
 
+import { inputShape } from '../data/facts.ts';
 import { random } from '../data/random.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
-import { applyTransform, imageFromBytes, inputTransform } from '../data/transforms.ts';
+import { isStored } from '../data/stored.ts';
+import { applyTransform, imageFromBytes } from '../data/transforms.ts';
 import { featureLayers, gradCam, type HeatMap, lastFeatureLayer } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';
 import { roundedToHalf } from '../model/half.ts';
@@ -10,7 +12,7 @@ import type { Network } from '../model/layer.ts';
 import { networkOf } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
 import { checkWeights } from '../model/safetensors.ts';
-import { normalizationOf } from '../runs/loaders.ts';
+import { normalizationOf, testTransform } from '../runs/loaders.ts';
 import { compile } from '../train/model.ts';
 import { grouped } from '../words.ts';
 import { kept, mostConfident, type Predictions, predictAll } from './predictions.ts';
@@ -61,15 +63,16 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { config, splits } = run;
   const { device = 'auto', threads, brief = false, onProgress = () => {} } = options;
   const { test } = splits;
+  const input = inputShape(config, test);
   const model = networkOf(config.model, {
     classes: test.classes.length,
     options: config.modelOptions,
-    input: test.shape,
+    input,
   });
   const normalization = normalizationOf(splits.train, config);
-  const transform = inputTransform(normalization);
+  const transform = testTransform(test, normalization, input);
   await using compiled = await compile(model, {
-    input: test.shape,
+    input,
     device,
     purpose: 'predict',
     weights: run.weights,
@@ -79,11 +82,12 @@ export async function measure(run: ReportRun, options: ReportOptions): Promise<M
   const { network } = compiled;
   const weights = checkWeights(network, run.weights);
   onProgress(
-    `testing ${run.name} on ${grouped(test.length)} images${brief ? '' : ' with full and half-precision weights'}`,
+    `testing ${run.name} on ${grouped(test.length)} images${brief || isStored(test) ? '' : ' with full and half-precision weights'}`,
   );
   const full = await predictAll(compiled, test, transform);
   const measured = { run, model, network, normalization, full };
-  if (brief) return measured;
+  // Photos and the networks for them are too large for one page.
+  if (brief || isStored(test)) return measured;
   await compiled.setWeights(roundedToHalf(weights));
   const half = await predictAll(compiled, test, transform);
 

@@ -1,6 +1,7 @@
 /** A network's predictions for all test images, with accuracy, confusions and most confident mistakes. */
 import type { Dataset } from '../data/dataset.ts';
 import { dataLoader } from '../data/loader.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import type { Transform } from '../data/transforms.ts';
 import { crossEntropy, topClasses } from '../model/loss.ts';
 import type { Model } from '../train/model.ts';
@@ -11,7 +12,7 @@ const batch = 500;
 export const kept = 5;
 
 export interface Predictions {
-  readonly dataset: Dataset;
+  readonly dataset: AnyDataset;
   /** The most probable classes of each image in descending order, [N][kept]; −1 if there are fewer classes. */
   readonly classes: Int32Array;
   /** Their probabilities. */
@@ -25,14 +26,18 @@ export interface Predictions {
 }
 
 /** Predicts every image of `dataset`. */
-export async function predictAll(model: Model, dataset: Dataset, transform: Transform): Promise<Predictions> {
+export async function predictAll(
+  model: Model,
+  dataset: AnyDataset,
+  transform: Transform,
+): Promise<Predictions> {
   const started = performance.now();
   const classes = new Int32Array(dataset.length * kept).fill(-1);
   const probabilities = new Float32Array(dataset.length * kept);
   let correct = 0;
   let topFive = 0;
   let loss = 0;
-  for await (const { images, labels, indices } of dataLoader(dataset, {
+  for await (const { images, labels, indices } of dataLoader(dataset as Dataset, {
     batchSize: Math.min(batch, dataset.length),
     transform,
   })) {
@@ -101,7 +106,7 @@ const readable = 25;
  * The groups in which classes are shown: the data set's own superclasses, none where all classes fit one matrix, and
  * otherwise tens of neighbors.
  */
-export function groupsOf({ classes, superclasses }: Dataset): Groups | undefined {
+export function groupsOf({ classes, superclasses }: AnyDataset): Groups | undefined {
   if (superclasses) return superclasses;
   if (classes.length <= readable) return undefined;
   const of = classes.map((_, label) => Math.floor(label / 10));

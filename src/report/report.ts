@@ -4,6 +4,7 @@
  * reported in full.
  */
 
+import { isStored } from '../data/stored.ts';
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
 import { packHalves } from '../model/half.ts';
@@ -18,7 +19,7 @@ import { confusionMatrix, groupsOf } from './predictions.ts';
 import { bestAccuracy, type ReportOptions, type ReportRun } from './run.ts';
 import { comparisonSections } from './sections/comparison.ts';
 import { curvesSection } from './sections/curves.ts';
-import { dataSection } from './sections/data.ts';
+import { dataSection, photosSection } from './sections/data.ts';
 import { explanationSection } from './sections/explanations.ts';
 import { networkSection } from './sections/network.ts';
 import { resultsSection } from './sections/results.ts';
@@ -32,8 +33,10 @@ import { trySection } from './sections/try.ts';
  */
 export async function buildReport(runs: readonly ReportRun[], options: ReportOptions = {}): Promise<string> {
   if (runs.length === 0) throw new UsageError('a report needs at least one run; name a run folder');
-  const script = pageScript(options.brief ? 'plain' : 'main');
   const run = runs.reduce((a, b) => ((bestAccuracy(b) ?? -1) > (bestAccuracy(a) ?? -1) ? b : a));
+  const { test } = run.splits;
+  const isBrief = options.brief || isStored(test);
+  const script = pageScript(isBrief ? 'plain' : 'main');
   const measured = await measure(run, options);
   const sections: Section[] = [
     summarySection(measured, runs.length),
@@ -44,6 +47,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
     ...(measured.insight
       ? [trySection(measured), explanationSection(measured, measured.insight), dataSection(run)]
       : []),
+    ...(isStored(test) && !options.brief ? [photosSection(run)] : []),
     setupSection(run),
   ];
   const names = runs.map(({ name }) => name).join(', ');
@@ -52,8 +56,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
     sections,
     script: await script,
   };
-  if (options.brief) return page(content);
-  const { test } = run.splits;
+  if (isBrief || isStored(test)) return page(content);
   const { tensors, bytes } = packHalves(run.weights);
   const groups = groupsOf(test);
   const data: PageData = {

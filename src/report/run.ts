@@ -1,5 +1,6 @@
 /** What a report is made from: trainings and options. */
 import type { DatasetSplits } from '../data/dataset.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import type { DeviceName } from '../engine/backend.ts';
 import type { Weights } from '../model/layer.ts';
 import type { RunEnvironment } from '../runs/records.ts';
@@ -15,7 +16,7 @@ export interface ReportRun {
   readonly steps: readonly StepRecord[];
   /** The best ones: those that are reported. */
   readonly weights: Weights;
-  readonly splits: DatasetSplits;
+  readonly splits: DatasetSplits<AnyDataset>;
   /** Where a training step's time goes, where it was measured. The rest is no layer's. */
   readonly timeShares?: readonly TimeShare[];
 }
@@ -42,7 +43,7 @@ export interface ReportRunsOptions extends ReportOptions {
   /** Folder or archive with the CIFAR files, if not where training found them. */
   readonly data?: string;
   /** The runs' data set, if already loaded. */
-  readonly splits?: DatasetSplits;
+  readonly splits?: DatasetSplits<AnyDataset>;
   /** Default: the first run's `report.html`. */
   readonly out?: string;
 }

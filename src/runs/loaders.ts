@@ -1,22 +1,48 @@
-/** From a config to loaders: the lecture's transforms; random ones only for training images. */
-import type { Dataset, DatasetSplits } from '../data/dataset.ts';
+/**
+ * From a config to loaders: the lecture's transforms for small images in memory, those of photos for images in a file;
+ * random ones only for training images.
+ */
+import type { DatasetSplits, ImageShape } from '../data/dataset.ts';
 import { type DataLoader, dataLoader } from '../data/loader.ts';
 import { trainValidationSplit } from '../data/split.ts';
-import { type ChannelStatistics, channelStatistics } from '../data/statistics.ts';
+import { type ChannelStatistics, channelStatistics, colorComponents } from '../data/statistics.ts';
+import { type AnyDataset, isStored } from '../data/stored.ts';
 import {
+  centerCrop,
+  colorJitter,
+  colorShift,
   compose,
   cutout,
+  imagenetComponents,
   inputTransform,
+  normalize as normalizing,
   pad,
   randomCrop,
   randomHorizontalFlip,
+  randomResizedCrop,
+  randomRotation,
+  resize,
+  scaleJitter,
   type Transform,
+  toTensor,
 } from '../data/transforms.ts';
+import { UsageError } from '../errors.ts';
+import { fitFor, jitterSides } from '../images/fit.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 
 export type LoaderOptions = Pick<
   TrainConfig,
-  'batchSize' | 'normalize' | 'augment' | 'cutout' | 'shuffle' | 'seed' | 'validation'
+  | 'batchSize'
+  | 'normalize'
+  | 'augment'
+  | 'crop'
+  | 'rotation'
+  | 'colorJitter'
+  | 'colorShift'
+  | 'cutout'
+  | 'shuffle'
+  | 'seed'
+  | 'validation'
 >;
 
 export interface Loaders {
@@ -26,23 +52,102 @@ export interface Loaders {
   readonly validationLoader?: DataLoader;
 }
 
-/** @throws UsageError if a batch is larger than the training set. */
-export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOptions): Loaders {
-  const { batchSize, augment, shuffle, seed } = options;
+/**
+ * Loaders of images for a network's `input`, which is needed for images in a file: those have different sizes.
+ * @throws UsageError if a batch is larger than the training set.
+ */
+export function loadersOf(
+  splits: DatasetSplits<AnyDataset>,
+  options: LoaderOptions,
+  input?: ImageShape,
+): Loaders {
+  const { train: all, test } = splits;
+  const { batchSize, shuffle, seed } = options;
   const { train, validation } =
-    options.validation > 0 ? trainValidationSplit(all, options.validation, seed) : { train: all };
-  const toFloats = inputTransform(normalizationOf(all, options));
-  const [, height, width] = train.shape;
-  const transform = compose([
-    ...(augment ? [pad(4), randomHorizontalFlip(), randomCrop([height, width])] : []),
-    toFloats,
-    ...(options.cutout > 0 ? [cutout(options.cutout)] : []),
-  ]);
+    options.validation > 0
+      ? trainValidationSplit(all, options.validation, seed)
+      : { train: all, validation: splits.validation };
+  const normalization = normalizationOf(all, options);
+  const transform = trainTransform(all, options, normalization, inputOf(all, input));
+  const tested = testTransform(all, normalization, inputOf(all, input));
   return {
     trainLoader: dataLoader(train, { batchSize, shuffle, seed, transform }),
-    testLoader: testLoaderOf(test, batchSize, toFloats),
-    ...(validation && { validationLoader: testLoaderOf(validation, batchSize, toFloats) }),
+    testLoader: testLoaderOf(test, batchSize, tested),
+    ...(validation && { validationLoader: testLoaderOf(validation, batchSize, tested) }),
   };
+}
+
+/** @throws UsageError if nothing says how large images in a file shall be. */
+function inputOf(dataset: AnyDataset, input: ImageShape | undefined): ImageShape {
+  if (!isStored(dataset)) return dataset.shape;
+  if (input) return input;
+  throw new UsageError(
+    `${dataset.name}: its images have different sizes; give the shape of the network's input`,
+  );
+}
+
+/**
+ * The chain of training images. What works on bytes comes first, in workers; the rest is computed as the device loads an
+ * image.
+ */
+function trainTransform(
+  dataset: AnyDataset,
+  options: LoaderOptions,
+  normalization: ChannelStatistics | undefined,
+  input: ImageShape,
+): Transform {
+  const { augment, rotation, colorJitter: strength, colorShift: deviation } = options;
+  const photos = isStored(dataset);
+  const side: readonly [number, number] = [input[1], input[2]];
+  const small = augment ? [pad(4), randomHorizontalFlip(), randomCrop(side)] : [];
+  return compose([
+    ...(photos ? cropsOf(options, input) : small),
+    ...(rotation > 0 ? [randomRotation(rotation)] : []),
+    ...(strength > 0
+      ? [
+          colorJitter({
+            ...{ brightness: strength, contrast: strength, saturation: strength },
+            hue: strength / 4,
+          }),
+        ]
+      : []),
+    ...(photos && augment ? [randomHorizontalFlip()] : []),
+    toTensor(),
+    ...(deviation > 0 ? [colorShift(deviation, photos ? imagenetComponents : colorComponents(dataset))] : []),
+    ...(normalization ? [normalizing(normalization.mean, normalization.std)] : []),
+    ...(options.cutout > 0 ? [cutout(options.cutout)] : []),
+  ]);
+}
+
+/** How training photos are cut to the network's input. */
+function cropsOf({ augment, crop }: LoaderOptions, input: ImageShape): readonly Transform[] {
+  const side: readonly [number, number] = [input[1], input[2]];
+  if (!augment) return centerOf(input);
+  switch (crop) {
+    case 'resized':
+      return [randomResizedCrop(side)];
+    case 'random':
+      return [resize(fitFor(input).resize), randomCrop(side)];
+    case 'jitter':
+      return [scaleJitter(...jitterSides(input)), randomCrop(side)];
+    default:
+      return crop satisfies never;
+  }
+}
+
+function centerOf(input: ImageShape): readonly Transform[] {
+  const fit = fitFor(input);
+  return [resize(fit.resize), centerCrop(fit.crop)];
+}
+
+/** The chain of test images, without randomness. */
+export function testTransform(
+  dataset: AnyDataset,
+  normalization: ChannelStatistics | undefined,
+  input: ImageShape,
+): Transform {
+  const toFloats = inputTransform(normalization);
+  return isStored(dataset) ? compose([...centerOf(input), toFloats]) : toFloats;
 }
 
 /**
@@ -51,20 +156,31 @@ export function loadersOf({ train: all, test }: DatasetSplits, options: LoaderOp
  * determine the values.
  */
 export function normalizationOf(
-  train: Dataset,
+  train: AnyDataset,
   { normalize }: Pick<LoaderOptions, 'normalize'>,
 ): ChannelStatistics | undefined {
   return normalize ? channelStatistics(train) : undefined;
 }
 
-/** The test images, normalized as in training, without random transforms. */
+/** The test images, normalized as in training, without random transforms; `input` as in `loadersOf`. */
 export function testLoaderFor(
-  { train, test }: DatasetSplits,
+  { train, test }: DatasetSplits<AnyDataset>,
   options: Pick<LoaderOptions, 'batchSize' | 'normalize'>,
+  input?: ImageShape,
 ): DataLoader {
-  return testLoaderOf(test, options.batchSize, inputTransform(normalizationOf(train, options)));
+  return normalizedTestLoader(test, options.batchSize, normalizationOf(train, options), input);
 }
 
-function testLoaderOf(test: Dataset, batchSize: number, transform: Transform): DataLoader {
+/** The test images with a given normalization. */
+export function normalizedTestLoader(
+  test: AnyDataset,
+  batchSize: number,
+  normalization: ChannelStatistics | undefined,
+  input?: ImageShape,
+): DataLoader {
+  return testLoaderOf(test, batchSize, testTransform(test, normalization, inputOf(test, input)));
+}
+
+function testLoaderOf(test: AnyDataset, batchSize: number, transform: Transform): DataLoader {
   return dataLoader(test, { batchSize: Math.min(batchSize, test.length), transform });
 }

@@ -3,16 +3,19 @@
  * config holds everything that affects the bits of the result.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
+import { type DatasetFacts, datasetFacts, stepsPerEpoch } from '../data/facts.ts';
+import type { PrepareProgress } from '../data/folders/prepare.ts';
 import { loadDataset } from '../data/load.ts';
 import { checkBatchSize } from '../data/loader.ts';
-import { datasetFacts } from '../data/named.ts';
+import { imageFilesOf } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import type { OptimizerOptions } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { networkOf } from '../model/models.ts';
 import { checkArgument } from '../options.ts';
-import { checkpointInterval, parseConfig, stepsPerEpoch } from '../train/config.ts';
+import { checkpointInterval, parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
 import { checkLength, lastStep } from '../train/length.ts';
@@ -36,7 +39,7 @@ import { loadWeights } from './model-files.ts';
 export interface Training extends Loaders {
   readonly config: TrainConfig;
   readonly model: Model;
-  readonly splits: DatasetSplits;
+  readonly splits: DatasetSplits<AnyDataset>;
 }
 
 /** @throws UsageError if an option is out of range. */
@@ -88,12 +91,17 @@ export function checkConfig(config: TrainConfig): void {
 }
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
-function checkParts(config: TrainConfig): ReturnType<typeof datasetFacts> {
+function checkParts(config: TrainConfig): DatasetFacts {
   optimizerOf(config);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
   const facts = datasetFacts(config);
-  const { cutout, batchSize } = config;
+  const { cutout, batchSize, validation } = config;
+  if (validation > 0 && facts.hasValidation) {
+    throw new UsageError(
+      `validation ${validation} has no effect with ${facts.name}, which has validation images of its own; leave it out`,
+    );
+  }
   checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
   const { name, shape } = facts;
   lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
@@ -110,13 +118,19 @@ export async function prepareTraining(
   given: TrainConfigInput,
   onNotice: (line: string) => void = console.warn,
   signal?: AbortSignal,
+  onPrepare?: (progress: PrepareProgress) => void,
 ): Promise<Training> {
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
-  const facts = checkParts(config);
+  let facts = checkParts(config);
   // The workers start while the images are read. An error in reading is thrown where the images are needed.
-  const loading = loadDataset(config);
+  const loading = loadDataset(config, { threads, onNotice, signal, onProgress: onPrepare });
   loading.catch(() => undefined);
+  if (imageFilesOf(config.dataset)) {
+    // Without broken images there may be fewer, and preparing them uses all cores.
+    await loading;
+    facts = checkParts(config);
+  }
   const network = networkOf(config.model, {
     classes: facts.classes,
     options: config.modelOptions,
@@ -134,7 +148,7 @@ export async function prepareTraining(
   });
   try {
     const splits = await loading;
-    const loaders = loadersOf(splits, config);
+    const loaders = loadersOf(splits, config, facts.shape);
     if (config.init !== undefined) {
       const { initKey: key, freshHead, deepen } = config;
       const options = { key, freshHead, deepen, seed, onNotice, signal };

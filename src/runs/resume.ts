@@ -2,8 +2,9 @@
  * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
  * records.
  */
+import { stepsPerEpoch } from '../data/facts.ts';
 import { UsageError } from '../errors.ts';
-import { parseConfig, refuseUnused, stepsPerEpoch } from '../train/config.ts';
+import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';
@@ -34,7 +35,9 @@ export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, st
   }
   refuseUnused(changed, config, '--resume');
   const resumed = parseConfig({ ...config, ...changed }, '--resume');
-  const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: stepsPerEpoch(of) });
+  // The images may have moved, and are then only where the changes say.
+  const perEpoch = stepsPerEpoch(resumed);
+  const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: perEpoch });
   if ('epochs' in changed || 'steps' in changed) checkLength(extentOf(resumed));
   const [end, before] = [lastStep(extentOf(resumed)), lastStep(extentOf(config))];
   if (end < stepsDone && end < before) {

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm, rmdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { shortName } from '../data/named.ts';
 import { DamagedRunError, UsageError } from '../errors.ts';
 import {
   type AppendFile,
@@ -97,7 +98,11 @@ export function defaultRunName({ model, dataset }: TrainConfig, date: Date): str
   const two = (value: number): string => String(value).padStart(2, '0');
   const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
   const time = `${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
-  return `${model}-${dataset}-${day}-${time}`;
+  // A path's last part, without characters that file systems or shells treat specially.
+  const name = shortName(dataset)
+    .replaceAll(/[^\p{L}\p{M}\p{N}._-]+/gu, '-')
+    .slice(0, 60);
+  return `${model}-${name}-${day}-${time}`;
 }
 
 /** Creates a new folder with the default name in `root`, plus `-2`, `-3`, … if the name is taken. Returns its path. */

@@ -37,7 +37,7 @@ export interface SeedsOptions extends Pick<TrainingOptions, 'onNotice' | 'signal
 }
 
 /** What follows the training of one seed. */
-export interface SeedCallbacks extends Pick<TrainingOptions, 'onStart' | 'callbacks'> {
+export interface SeedCallbacks extends Pick<TrainingOptions, 'onStart' | 'onPrepare' | 'callbacks'> {
   /** Called after the training, before its model is closed. */
   readonly onEnd?: (result: TrainingResult) => void | Promise<void>;
 }
@@ -159,6 +159,7 @@ async function trainSeed(
   const given = onSeed?.({ seed, folder }) ?? {};
   checkOptions<SeedCallbacks>('trainSeeds: onSeed', given, {
     onStart: 'optional',
+    onPrepare: 'optional',
     callbacks: 'optional',
     onEnd: 'optional',
   });

@@ -2,6 +2,7 @@
  * A whole training in a run folder (Node only), for `vgg train`, each seed of a series and each trial of a study. A run
  * that was interrupted resumes from its last checkpoint with the same bits.
  */
+import type { PrepareProgress } from '../data/folders/prepare.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { checkOptions } from '../options.ts';
 import { parseConfig } from '../train/config.ts';
@@ -26,6 +27,8 @@ export interface TrainingOptions {
   readonly callbacks?: readonly Callback[];
   /** Receives notes, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
+  /** Told how many image files are prepared, where a data set needs it. */
+  readonly onPrepare?: (progress: PrepareProgress) => void;
   /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -54,10 +57,11 @@ export async function runTraining(
     onStart: 'optional',
     callbacks: 'optional',
     onNotice: 'optional',
+    onPrepare: 'optional',
     signal: 'optional',
   });
   const given = parseConfig(config, 'runTraining: config');
-  const { folder, resume, onNotice = console.warn, signal } = options;
+  const { folder, resume, onNotice = console.warn, signal, onPrepare } = options;
   const waiting = { onWait: onNotice, signal };
   const run =
     resume !== undefined
@@ -74,8 +78,8 @@ export async function runTraining(
   try {
     start =
       run && resume !== undefined
-        ? await restart(run, config, notice, signal)
-        : await begin(run, given, notice, signal);
+        ? await restart(run, config, { notice, signal, onPrepare })
+        : await begin(run, given, { notice, signal, onPrepare });
     const result = await trainFrom(start, run, options);
     const testAccuracy = result.last?.testAccuracy ?? (run && finalAccuracy(await readRun(run.folder)));
     return { ...result, training: start.training, folder: run?.folder, testAccuracy };
@@ -99,15 +103,21 @@ interface Start {
   readonly left: boolean;
 }
 
+/** Who is told what, and what stops. */
+interface Told {
+  readonly notice: (line: string) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly onPrepare: TrainingOptions['onPrepare'];
+}
+
 /** Prepares a new training. @throws UsageError if options contradict each other. */
 async function begin(
   run: Run | undefined,
   config: TrainConfig,
-  notice: (line: string) => void,
-  signal: AbortSignal | undefined,
+  { notice, signal, onPrepare }: Told,
 ): Promise<Start> {
   checkConfig(config);
-  const training = await prepareTraining(config, notice, signal);
+  const training = await prepareTraining(config, notice, signal, onPrepare);
   return orClose(training, async () => {
     signal?.throwIfAborted();
     if (run) await recordEnvironment(run, training, undefined, notice);
@@ -119,8 +129,7 @@ async function begin(
 async function restart(
   run: Run,
   changes: TrainConfigInput,
-  notice: (line: string) => void,
-  signal: AbortSignal | undefined,
+  { notice, signal, onPrepare }: Told,
 ): Promise<Start> {
   const config = resumedConfig(run.config, changes, (await statusBefore(run))?.step);
   const from = await readSnapshot(run, notice, { signal });
@@ -129,7 +138,8 @@ async function restart(
   // A checkpoint's weights replace the initial ones.
   const { init: _, initKey: __, ...others } = config;
   const withoutInit = { ...others, freshHead: false, deepen: false };
-  const training = { ...(await prepareTraining(from ? withoutInit : config, notice, signal)), config };
+  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare);
+  const training = { ...prepared, config };
   return orClose(training, async () => {
     signal?.throwIfAborted();
     const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });

@@ -5,13 +5,14 @@
  */
 import * as z from 'zod';
 import { pathSchema } from '../check.ts';
-import { datasetNames } from '../data/named.ts';
+import { type DatasetSpec, specProblem } from '../data/named.ts';
 import { deviceNames } from '../engine/backend.ts';
 import type { NetworkDescription } from '../model/models.ts';
-import { maxThreads } from '../options.ts';
+import { maxThreads, shown } from '../options.ts';
 import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
+export const cropNames = ['resized', 'random', 'jitter'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
 /** An option without a default may be missing; one with an owner has an effect only with these choices of it. */
@@ -23,21 +24,34 @@ const table = {
   },
   modelOptions: { type: 'modelOptions', default: {}, meaning: 'options of the network, by name' },
   dataset: {
-    type: 'choice',
-    choices: datasetNames as typeof datasetNames,
+    type: 'dataset',
     default: 'shapes',
     meaning: 'data set',
   },
   data: {
     type: 'path',
-    meaning: 'folder or archive with the CIFAR files; no other place is searched',
-    owner: { option: 'dataset', choices: ['cifar10', 'cifar100'] },
+    meaning:
+      'folder or archive with the CIFAR files; no other place is searched. Of image files, their folder, if it is not where the data set says',
+    owner: { option: 'dataset', choices: ['cifar10', 'cifar100', 'folder:DIR', 'csv:FILE'] },
   },
   labels: {
     type: 'choice',
     choices: ['fine', 'coarse'],
     meaning: 'class labels',
     owner: { option: 'dataset', choices: ['cifar100'] },
+  },
+  size: {
+    type: 'whole',
+    least: 1,
+    most: 4096,
+    meaning: "side in pixels of the network's input (default: that of the images the network is made for)",
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
+  },
+  skipBroken: {
+    type: 'switch',
+    default: false,
+    meaning: 'leave out image files that are broken',
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
   },
   validation: {
     type: 'number',
@@ -51,7 +65,37 @@ const table = {
     default: false,
     meaning: 'normalize each channel by its mean and standard deviation',
   },
-  augment: { type: 'switch', default: true, meaning: 'pad, flip and crop training images at random' },
+  augment: { type: 'switch', default: true, meaning: 'flip and crop training images at random' },
+  crop: {
+    type: 'choice',
+    choices: cropNames as typeof cropNames,
+    default: 'resized',
+    meaning:
+      'how --augment crops photos: a window of random size, a window of the prepared image, or one after scale jitter',
+    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
+  },
+  rotation: {
+    type: 'number',
+    least: 0,
+    below: 180,
+    default: 0,
+    meaning: 'largest angle in degrees by which training images are rotated; 0: none',
+  },
+  colorJitter: {
+    type: 'number',
+    least: 0,
+    below: 2,
+    default: 0,
+    meaning:
+      'largest change of brightness, contrast and saturation of training images, and a quarter of it of hue; 0: none',
+  },
+  colorShift: {
+    type: 'number',
+    least: 0,
+    default: 0,
+    meaning:
+      'standard deviation of a shift along the principal components of color, 0.1 in the paper; 0: none',
+  },
   cutout: {
     type: 'whole',
     least: 0,
@@ -272,6 +316,8 @@ export type OptionKind =
   /** Up to `most` whole numbers. */
   | { readonly type: 'wholes'; readonly least: number; readonly most: number }
   | { readonly type: 'modelOptions' }
+  /** The name of a data set, or a kind and a path. */
+  | { readonly type: 'dataset' }
   /** The name of a network, or its layers. */
   | { readonly type: 'model' }
   /** A number of steps, or seconds as in `30s`. */
@@ -295,9 +341,11 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
           ? readonly number[]
           : Kind extends { readonly type: 'interval' }
             ? number | string
-            : Kind extends { readonly type: 'model' }
-              ? string | NetworkDescription
-              : Readonly<Record<string, number | readonly number[] | string>>;
+            : Kind extends { readonly type: 'dataset' }
+              ? DatasetSpec
+              : Kind extends { readonly type: 'model' }
+                ? string | NetworkDescription
+                : Readonly<Record<string, number | readonly number[] | string>>;
 
 type Values<Table> = {
   readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
@@ -368,6 +416,11 @@ function schemaOf(kind: OptionKind): z.ZodType {
     }
     case 'wholes':
       return z.array(z.int().min(kind.least)).max(kind.most);
+    case 'dataset':
+      return z.custom<DatasetSpec>().superRefine((value, context) => {
+        const problem = typeof value === 'string' ? specProblem(value) : `${shown(value)} is not a name`;
+        if (problem !== undefined) context.addIssue({ code: 'custom', message: problem });
+      });
     case 'model':
       return modelSchema;
     case 'modelOptions':

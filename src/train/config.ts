@@ -4,8 +4,7 @@
  */
 import * as z from 'zod';
 import { check } from '../check.ts';
-import { datasetFacts } from '../data/named.ts';
-import { leftToTrain } from '../data/split.ts';
+import { formOf } from '../data/named.ts';
 import { UsageError } from '../errors.ts';
 import { type Owner, type TrainConfig, type TrainConfigInput, trainOptions } from './config-table.ts';
 import type { FitOptions } from './fit.ts';
@@ -16,13 +15,6 @@ export function checkpointInterval({
 }: Pick<TrainConfig, 'checkpointEvery'>): FitOptions['checkpointEvery'] {
   if (every === undefined) return undefined;
   return typeof every === 'number' ? { steps: every } : { seconds: Number(every.slice(0, -1)) };
-}
-
-/** Batches in an epoch; known before any images are read. @throws UsageError if validation leaves no images to train with. */
-export function stepsPerEpoch(
-  config: Pick<TrainConfig, 'dataset' | 'labels' | 'validation' | 'batchSize'>,
-): number {
-  return Math.ceil(leftToTrain(datasetFacts(config), config.validation) / config.batchSize);
 }
 
 const schema = z.strictObject(
@@ -57,7 +49,7 @@ function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner |
   const { owner } = trainOptions[key];
   if (!owner) return undefined;
   const chosen = config[owner.option] ?? trainOptions[owner.option].default;
-  const isChosen = owner.choices ? owner.choices.includes(chosen as string) : chosen !== undefined;
+  const isChosen = owner.choices ? owner.choices.includes(formOf(String(chosen))) : chosen !== undefined;
   return isChosen ? undefined : owner;
 }
 

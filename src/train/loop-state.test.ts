@@ -64,7 +64,7 @@ test('steps are counted, and their losses are weighted by images', () => {
 });
 
 const tested = (loss: number, accuracy: number): EvaluateResult => ({
-  ...{ loss, accuracy, topFive: 1, correct: 0, images: 10, seconds: 0.5 },
+  ...{ loss, accuracy, topFive: 1, correct: 0, images: 10, seconds: 0.5, waitSeconds: 0 },
 });
 
 test('the event of an epoch', () => {

@@ -11,13 +11,13 @@
  */
 import * as z from 'zod';
 import { check, pathName } from '../check.ts';
-import { datasetFacts } from '../data/named.ts';
+import { datasetFacts, stepsPerEpoch } from '../data/facts.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { createModel, models, networkOf, type OptionValue } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { checkArgument, isObject } from '../options.ts';
 import { nearest, unknownName } from '../suggest.ts';
-import { parseConfig, stepsPerEpoch, usedOptions } from '../train/config.ts';
+import { parseConfig, usedOptions } from '../train/config.ts';
 import { type TrainConfigInput, trainOptions } from '../train/config-table.ts';
 import { checkLength } from '../train/length.ts';
 import {

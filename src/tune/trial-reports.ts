@@ -3,6 +3,7 @@
  * seconds. At the end, the study gets its own report, and the best trial a full one that includes the network.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import { VggError } from '../errors.ts';
 import { reportRuns } from '../report/lazy.ts';
 import type { StudyFolder } from './folder.ts';
@@ -15,7 +16,7 @@ import type { Study } from './study.ts';
 export interface TrialReportOptions {
   readonly threads?: number | undefined;
   /** The trial's images, if they are loaded. */
-  readonly splits?: DatasetSplits | undefined;
+  readonly splits?: DatasetSplits<AnyDataset> | undefined;
   readonly onNotice: (line: string) => void;
 }
 

@@ -10,6 +10,7 @@ import { copyFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { loadDataset } from '../data/load.ts';
+import type { AnyDataset } from '../data/stored.ts';
 import { DataError, MachineError, VggError } from '../errors.ts';
 import { cannotWrite, checkReplaceable, isThere, readTailSync } from '../files/files.ts';
 import { makeFolder } from '../files/make-folder.ts';
@@ -164,7 +165,7 @@ async function trainTrial(
   const stop = new AbortController();
   const run = folder.runOf(number);
   // Made before the result is told, so that each finished trial has a report, whenever its worker dies.
-  let splits: DatasetSplits | undefined;
+  let splits: DatasetSplits<AnyDataset> | undefined;
   const report = (): Promise<void> => reportTrial(folder, trial.frozen, { threads, splits, onNotice });
   try {
     const config: TrainConfig = {

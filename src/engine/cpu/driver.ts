@@ -14,6 +14,7 @@ import { counted } from '../../words.ts';
 import type { MomentName, OpenSession, Session, SessionOptions } from '../backend.ts';
 import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
+import { isShared, shareable } from '../shared-arrays.ts';
 import { describeKernels, type KernelLibrary, type KernelSource, openLibrary } from './kernels/library.ts';
 import {
   createMemory,
@@ -438,6 +439,8 @@ class CpuDriver implements Driver {
       const { pixels, labels, order } = source;
       return { ...source, pixels: shareable(pixels), labels: shareable(labels), order: shareable(order) };
     }
+    // The session's own arrays, which are shared.
+    if (source.kind === 'bytes') return source;
     const { values } = source;
     if (isShared(values)) return source;
     // Copied each time, because the caller may have refilled the same array; into memory that is kept, because fresh
@@ -466,24 +469,3 @@ function storeBuffer({ values, places }: Buffer, given: Float32Array): void {
     values[places[channel]!] = value;
   });
 }
-
-type Values = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float32Array;
-
-const isShared = ({ buffer }: Values): boolean =>
-  typeof SharedArrayBuffer !== 'undefined' && buffer instanceof SharedArrayBuffer;
-
-/** The same values in shared memory, so that workers need no copies. */
-function shareable<T extends Values>(values: T): T {
-  if (isShared(values)) return values;
-  let copy = copies.get(values);
-  if (!copy) {
-    const buffer = new SharedArrayBuffer(values.byteLength);
-    copy = new (values.constructor as new (buffer: ArrayBufferLike) => T)(buffer);
-    (copy as Uint8Array).set(values as Uint8Array);
-    copies.set(values, copy);
-  }
-  return copy as T;
-}
-
-/** Shared copies of data sets and orders, which callers are expected not to change. */
-const copies = new WeakMap<object, Values>();

@@ -1,5 +1,6 @@
 /** Try the network: choose, drop or pick an image; the page's script classifies it. */
 
+import { inputShape } from '../../data/facts.ts';
 import { pngUri } from '../../images/png.ts';
 import { sampleRaster } from '../../images/rasters.ts';
 import type { Section } from '../document.ts';
@@ -10,7 +11,7 @@ const samples = 10;
 
 export function trySection({ run, full }: Measured): Section {
   const { test } = run.splits;
-  const [, height, width] = test.shape;
+  const [, height, width] = inputShape(run.config, test);
   const chosen = ofDifferentClasses(
     full,
     Array.from({ length: test.length }, (_, i) => i),

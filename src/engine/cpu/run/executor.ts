@@ -445,7 +445,7 @@ export class Executor {
 
 /** Bytes that a worker needs to read a source's images. */
 export const bytesOf = (source: ImageSource): number =>
-  source.kind === 'dataset' ? imageBytes(sizeOf(source.fused.source)) : 0;
+  source.kind === 'values' ? 0 : imageBytes(sizeOf(source.fused.source));
 
 /** The update that ends a step. */
 const updateOf = ({ optimizer, options }: TrainPass, step: Step): Update => ({

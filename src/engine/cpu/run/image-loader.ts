@@ -1,8 +1,8 @@
 /**
- * Reads images into maps: from a data set's bytes, through the fused transform, or from values; alone, or mixed with
+ * Reads images into maps: from bytes of a data set or of a batch, through the fused transform, or from values; alone, or mixed with
  * another image of the batch. A few images at a time, on one worker.
  */
-import { type FusedTransform, fusedValue, place } from '../../../data/fuse.ts';
+import { type FusedTransform, fusedValue, type Placement, place, readPlacement } from '../../../data/fuse.ts';
 import { random, streams } from '../../../data/random.ts';
 import { byteLevels } from '../../../kernels/maps.ts';
 import type { ImageSource } from '../../driver.ts';
@@ -49,21 +49,22 @@ export class ImageLoader {
 
   load(call: LoadImagesCall, batch: Batch): void {
     const { source, ownShare } = batch;
-    if (source.kind === 'dataset' && source.fused !== this.#fused) this.#writeTable(source.fused);
+    if (source.kind !== 'values' && source.fused !== this.#fused) this.#writeTable(source.fused);
     for (let i = 0; i < call.count; i++) {
       if (ownShare === 1) this.#load(call, batch, i, call.first + i);
       else this.#loadMixed(call, batch, i);
     }
   }
 
-  /** Computes the float for each byte value in each channel. */
-  #writeTable(fused: FusedTransform): void {
+  /** Computes the float for each byte value in each channel, shifted as one image is. */
+  #writeTable(fused: FusedTransform, shift?: Placement['shift']): void {
     this.#fused = fused;
     const { scale, offset } = fused;
     let at = this.#table;
     for (let channel = 0; channel < scale.length; channel++) {
+      const added = offset[channel]! + (shift?.[channel] ?? 0);
       for (let byte = 0; byte < byteLevels; byte++) {
-        this.#floats[at++] = fusedValue(byte, scale[channel]!, offset[channel]!);
+        this.#floats[at++] = fusedValue(byte, scale[channel]!, added);
       }
     }
   }
@@ -72,7 +73,7 @@ export class ImageLoader {
   #load(call: LoadImagesCall, batch: Batch, i: number, image: number): void {
     const { source } = batch;
     const index = batch.first + image;
-    if (source.kind === 'dataset') this.#loadBytes(call, source, batch.bytesAt, i, index);
+    if (source.kind !== 'values') this.#loadBytes(call, source, batch.bytesAt, i, index);
     else this.#loadValues(call, source, i, index);
   }
 
@@ -102,16 +103,20 @@ export class ImageLoader {
   /** Writes image `at` of a pass into the map of image `i`. */
   #loadBytes(
     call: LoadImagesCall,
-    source: Extract<ImageSource, { kind: 'dataset' }>,
+    source: Exclude<ImageSource, { kind: 'values' }>,
     bytes: number,
     i: number,
     at: number,
   ): void {
-    const { fused, order, pixels, seed, epoch } = source;
+    const { fused, pixels, seed, epoch } = source;
     const [channels, height, width] = fused.source;
     const [, rows, columns] = fused.output;
-    const index = order[at]!;
-    const { top, left, flip, hole } = place(fused, random(seed, streams.transform, epoch, index));
+    const index = source.kind === 'dataset' ? source.order[at]! : at;
+    const { top, left, flip, hole, shift } =
+      source.kind === 'dataset'
+        ? place(fused, random(seed, streams.transform, epoch, index))
+        : readPlacement(source.placements, at, fused);
+    if (shift) this.#writeTable(fused, shift);
     const size = channels * height * width;
     this.#bytes.set(pixels.subarray(index * size, (index + 1) * size), 4 * bytes);
     const clamp = (value: number, most: number): number => Math.min(Math.max(value, 0), most);

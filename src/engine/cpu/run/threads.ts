@@ -4,14 +4,18 @@
  */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
 import { moduleFile } from '../../../package-files.ts';
+import type { LoaderMessage } from '../../loading/worker.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
 import { usualCacheBytes } from '../plan/operations.ts';
 import type { WorkerMessage } from './worker.ts';
 
+/** What workers send: those that compute, and those that load images. */
+export type ThreadMessage = WorkerMessage | LoaderMessage;
+
 export interface Thread {
   post(message: unknown): void;
   /** Sends the worker's messages to `listener`; a failure of the worker itself, even an earlier one, is `failed`. */
-  listen(listener: (message: WorkerMessage) => void): void;
+  listen(listener: (message: ThreadMessage) => void): void;
   /** Whether the worker keeps the process alive; true at first. */
   hold(busy: boolean): void;
   stop(): Promise<void>;
@@ -20,7 +24,7 @@ export interface Thread {
 interface WebWorker {
   postMessage(message: unknown): void;
   terminate(): void;
-  onmessage: (event: { data: WorkerMessage }) => void;
+  onmessage: (event: { data: ThreadMessage }) => void;
   onerror: (event: { message: string }) => void;
 }
 
@@ -51,7 +55,7 @@ export async function wishHugePages({ buffer }: EngineMemory): Promise<void> {
 /** The program of a worker: a module of this package, or its text in a bundled program. */
 export type WorkerProgram = { readonly file: URL } | { readonly text: string };
 
-type Tell = (message: WorkerMessage) => void;
+type Tell = (message: ThreadMessage) => void;
 type Started = Omit<Thread, 'listen'>;
 
 /** Seconds after which a silent worker has failed to start; it then runs another program. */
@@ -88,7 +92,7 @@ async function workerProgram(): Promise<WorkerProgram> {
  */
 export async function startThread(program?: WorkerProgram): Promise<Thread> {
   let listener: Tell | undefined;
-  let failure: WorkerMessage | undefined;
+  let failure: ThreadMessage | undefined;
   const { promise: started, resolve, reject } = Promise.withResolvers<void>();
   // If the constructor throws, nothing awaits it.
   started.catch(() => undefined);

@@ -1,19 +1,28 @@
-/** Entry of a worker, in Node and in browsers. */
-import { inNode } from './threads.ts';
-import { serve, type WorkerMessage } from './worker.ts';
+/** Entry of a worker, in Node and in browsers: it computes, or it loads images, by the messages that it gets. */
+import { type LoaderRequest, serveLoading } from '../../loading/worker.ts';
+import { inNode, type ThreadMessage } from './threads.ts';
+import { serve, type WorkerRequest, type WorkerStart } from './worker.ts';
 
-type Answer = ReturnType<typeof serve>;
-type Message = Parameters<Answer>[0];
+type Message = WorkerStart | WorkerRequest | LoaderRequest;
+
+function serveBoth(post: (message: ThreadMessage) => void): (message: Message) => void {
+  const compute = serve(post);
+  const load = serveLoading(post);
+  return (message) => {
+    if ('kind' in message) load(message);
+    else void compute(message);
+  };
+}
 
 if (inNode()) {
   const port = process.getBuiltinModule('node:worker_threads').parentPort;
-  const answer = serve((message: WorkerMessage) => port?.postMessage(message));
+  const answer = serveBoth((message) => port?.postMessage(message));
   port?.on('message', answer);
 } else {
   const scope = globalThis as unknown as {
     postMessage(message: unknown): void;
     onmessage: (event: { readonly data: Message }) => void;
   };
-  const answer = serve((message: WorkerMessage) => scope.postMessage(message));
-  scope.onmessage = (event) => void answer(event.data);
+  const answer = serveBoth((message) => scope.postMessage(message));
+  scope.onmessage = (event) => answer(event.data);
 }

@@ -1,8 +1,8 @@
 /** Runs a session's commands: on worker threads, or on the calling thread if memory cannot be shared. */
 import { VggError } from '../../../errors.ts';
 import type { Executor } from './executor.ts';
-import type { Thread } from './threads.ts';
-import type { WorkerMessage, WorkerRequest, WorkerStart } from './worker.ts';
+import type { Thread, ThreadMessage } from './threads.ts';
+import type { WorkerRequest, WorkerStart } from './worker.ts';
 
 /** Milliseconds that the calling thread works before it yields to the event loop. */
 const breath = 20;
@@ -51,7 +51,7 @@ export async function workerPool(
         workers.map(
           (worker, i) =>
             new Promise<number>((resolve, reject) => {
-              worker.listen((message: WorkerMessage) => {
+              worker.listen((message: ThreadMessage) => {
                 switch (message.kind) {
                   case 'ready':
                     resolve(0);

@@ -1,0 +1,166 @@
+/** Data sets of image files (Node only): found, prepared in a file of the cache, and put together. */
+import { DataError } from '../../errors.ts';
+import { checkOptions, checkWhole, type KnownKeys } from '../../options.ts';
+import { checkPath } from '../../paths.ts';
+import { counted } from '../../words.ts';
+import type { DatasetSplits } from '../dataset.ts';
+import type { StoredDataset } from '../stored.ts';
+import { type CachedImage, imageStarts } from './cache-file.ts';
+import { checkClasses, type FoundImages, type FoundSplit, firstTen } from './found.ts';
+import { type PreparedFile, type PrepareOptions, prepareImages } from './prepare.ts';
+import { scanCsv } from './scan-csv.ts';
+import { scanFolder } from './scan-folder.ts';
+
+export interface ImageFolderOptions extends PrepareOptions {
+  /** Shorter side of the prepared images in pixels; 256 by default, for networks of 224. */
+  readonly side?: number;
+  /** Leaves out broken images instead of refusing the data set. */
+  readonly skipBroken?: boolean;
+}
+
+export interface ImageTableOptions extends ImageFolderOptions {
+  /** The folder of the images, if it is not next to the table. */
+  readonly images?: string;
+}
+
+/** An image file that cannot be used. */
+export interface BrokenImage {
+  readonly file: string;
+  /** What is wrong, with the file's name. */
+  readonly problem: string;
+}
+
+/** A data set of image files. */
+export interface ImageSplits extends DatasetSplits<StoredDataset> {
+  /** Images that were left out. */
+  readonly broken: readonly BrokenImage[];
+}
+
+/** Images of a data set are broken. */
+export class BrokenImagesError extends DataError {
+  override name = 'BrokenImagesError';
+  /** All of them; the message lists ten. */
+  readonly broken: readonly BrokenImage[];
+
+  constructor(message: string, broken: readonly BrokenImage[]) {
+    super(message);
+    this.broken = broken;
+  }
+}
+
+const folderKeys: KnownKeys<ImageFolderOptions> = {
+  side: 'optional',
+  skipBroken: 'optional',
+  cache: 'optional',
+  threads: 'optional',
+  onProgress: 'optional',
+  onNotice: 'optional',
+  signal: 'optional',
+};
+
+/**
+ * The data set of a folder: one folder per class, or `train/` and `val/` or `test/` with such folders. Without test
+ * images, a fifth of each class is held out. The images are prepared once and kept in the cache.
+ * @throws DataError if the folder is no data set; BrokenImagesError if images are broken.
+ */
+export async function imageFolder(path: string, options: ImageFolderOptions = {}): Promise<ImageSplits> {
+  checkPath('imageFolder', path);
+  checkOptions('imageFolder', options, folderKeys);
+  return splitsOf(`folder:${path}`, path, scanFolder(path), options);
+}
+
+/**
+ * The data set of a CSV file with a column of files and one of labels, such as Kaggle's CIFAR-10.
+ * @throws as `imageFolder`
+ */
+export async function imageTable(file: string, options: ImageTableOptions = {}): Promise<ImageSplits> {
+  checkPath('imageTable', file);
+  checkOptions<ImageTableOptions>('imageTable', options, { ...folderKeys, images: 'optional' });
+  const { images, ...others } = options;
+  return splitsOf(`csv:${file}`, file, scanCsv(file, images), others);
+}
+
+/** Prepares the images that a scan found. `where` names the data set in messages. */
+export async function splitsOf(
+  name: string,
+  where: string,
+  found: FoundImages,
+  { side = 256, skipBroken = false, ...options }: ImageFolderOptions,
+): Promise<ImageSplits> {
+  checkWhole(where, 'side', side, 1, mostSide);
+  const { root, classes, splits } = found;
+  for (const line of found.notices) options.onNotice?.(line);
+  const paths = Object.values(splits).flatMap((split: FoundSplit) => split.paths);
+  const prepared = await prepareImages({ key: name, root, paths, side }, options);
+  const broken = prepared.images.flatMap(({ path, problem }) =>
+    problem === undefined ? [] : [{ file: `${root}/${path}`, problem }],
+  );
+  if (broken.length > 0 && !skipBroken) throw refusal(where, broken, paths.length);
+  if (broken.length > 0) {
+    options.onNotice?.(
+      `${where}: ${counted(broken.length, 'broken image')} of ${paths.length} ${broken.length === 1 ? 'is' : 'are'} left out.`,
+    );
+  }
+  let from = 0;
+  const part = (split: FoundSplit): StoredDataset => {
+    const dataset = storedOf(name, found, prepared, split, from);
+    from += split.paths.length;
+    return dataset;
+  };
+  const made = {
+    train: part(splits.train),
+    ...(splits.validation && { validation: part(splits.validation) }),
+    test: part(splits.test),
+    broken,
+  };
+  checkClasses(where, classes, { paths: made.train.images.sources, labels: made.train.labels });
+  for (const split of ['validation', 'test'] as const) {
+    if (made[split]?.length === 0)
+      throw new DataError(`${where}: all ${split} images are broken; repair them, or add others`);
+  }
+  return made;
+}
+
+/** Largest shorter side of prepared images. */
+const mostSide = 4096;
+
+/** One split; `from` is the place of its first image in the file. Broken images are left out. */
+function storedOf(
+  name: string,
+  { root, classes }: FoundImages,
+  { file, images }: PreparedFile,
+  { paths, labels }: FoundSplit,
+  from: number,
+): StoredDataset {
+  const starts = imageStarts(images);
+  const used = paths.map((_, i) => i).filter((i) => images[from + i]!.problem === undefined);
+  const column = (value: (image: CachedImage, at: number) => number | readonly number[]): number[] =>
+    used.flatMap((i) => value(images[from + i]!, from + i));
+  return {
+    name,
+    classes,
+    labels: Uint16Array.from(used, (i) => labels[i]!),
+    length: used.length,
+    images: {
+      file,
+      starts: Float64Array.from(column((_, at) => starts[at]!)),
+      sizes: Uint16Array.from(column(({ height, width }) => [height, width])),
+      sources: used.map((i) => `${root}/${paths[i]!}`),
+      checksums: Uint32Array.from(column(({ checksum }) => checksum)),
+      sums: Float64Array.from(column(({ sums }) => sums)),
+    },
+  };
+}
+
+function refusal(where: string, broken: readonly BrokenImage[], total: number): BrokenImagesError {
+  const isOne = broken.length === 1;
+  return new BrokenImagesError(
+    `${where}: ${counted(broken.length, 'image')} of ${total} ${isOne ? 'is' : 'are'} broken:\n` +
+      `  ${firstTen(
+        broken.map(({ problem }) => problem),
+        '\n  ',
+      )}\n` +
+      `repair or remove ${isOne ? 'it' : 'them'}, or leave ${isOne ? 'it' : 'them'} out with --skip-broken (skipBroken: true)`,
+    broken,
+  );
+}
