@@ -1,9 +1,10 @@
 /** `vgg evaluate`: results per class, protocols, several networks, and the confusion matrix. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProtocolResult } from '../src/evaluation/scores.ts';
+import { encodePng } from '../src/images/png.ts';
 import { loadSharp } from '../src/images/sharp.ts';
 import { quickVgg, vgg } from './run-vgg.ts';
 
@@ -121,4 +122,60 @@ describe('a run', { timeout: 120_000 }, () => {
     expect(stderr).toContain(message);
     expect(code).toBe(exitCode);
   });
+});
+
+test('image files: those of the run, and other folders with some of its classes', {
+  timeout: 120_000,
+}, async () => {
+  const photos = join(folder, 'my photos');
+  const colors = { 'rouge été': [200, 40, 30], green: [40, 180, 60], blue: [30, 60, 200] };
+  for (const [name, color] of Object.entries(colors)) {
+    mkdirSync(join(photos, name), { recursive: true });
+    for (let i = 0; i < 10; i++) {
+      const [width, height] = [40 + ((i * 7) % 30), 36 + ((i * 11) % 25)];
+      const bytes = Uint8Array.from(
+        { length: width * height * 3 },
+        (_, k) => color[k % 3]! + ((k * 7919 + i * 31) % 41),
+      );
+      writeFileSync(join(photos, name, `${i}.png`), encodePng({ width, height, channels: 3, bytes }));
+    }
+  }
+  const own = join(folder, 'photos-run');
+  const options = ['--size', '32', '--epochs', '1', '--batch-size', '8', '--no-report', '--normalize'];
+  const { stdout, stderr } = await vgg([
+    ...['train', '--dataset', `folder:${photos}`, '--run', own, '--json', '--device', 'wasm'],
+    ...options,
+  ]);
+  const end = JSON.parse(stdout.trim().split('\n').at(-1)!) as typeof trained;
+  expect(end.testLoss, stderr).toBeGreaterThan(0);
+  const result = await evaluated(own);
+  expect(result.loss).toBeCloseTo(end.testLoss, 5);
+  expect(result.topFive).toBeNull();
+  expect([result.images, (await evaluated(own, '--split', 'all', '--dense')).images]).toEqual([6, 30]);
+
+  const other = join(folder, 'other');
+  for (const name of ['green', 'blue']) cpSync(join(photos, name), join(other, name), { recursive: true });
+  const some = await evaluated(own, '--dataset', `folder:${other}`, '--split', 'all');
+  expect(some.classes.map(({ name, images }) => [name, images])).toEqual([
+    ['blue', 10],
+    ['green', 10],
+  ]);
+  writeFileSync(
+    join(other, 'blue', 'broken.png'),
+    readFileSync(join(other, 'blue', '1.png')).subarray(0, 300),
+  );
+  const all = ['evaluate', own, '--dataset', `folder:${other}`, '--split', 'all'];
+  const broken = await quickVgg(all);
+  expect(broken.stderr).toMatch(/error: .*broken\.png: the PNG image is damaged/);
+  expect(broken.code).toBe(1);
+  const left = await vgg([...all, '--skip-broken', '--json']);
+  expect(left.stderr).toMatch(/broken\.png: the PNG image is damaged: .*; left out\n/);
+  expect(JSON.parse(left.stdout)).toMatchObject({ images: 20 });
+  cpSync(join(other, 'green'), join(other, 'yellow'), { recursive: true });
+  cpSync(join(other, 'green'), join(other, 'violet'), { recursive: true });
+  const unknown = await quickVgg(all);
+  expect(unknown.stderr).toMatch(
+    /its network has 3 classes \(blue, green, rouge été\), and folder:.* has 4 \(blue, green, violet, …\); the network knows no class "violet"/,
+  );
+  expect(unknown.code).toBe(1);
 });

@@ -23,7 +23,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { type OpenedModel, openModel } from '../runs/open-model.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
-import type { EvaluateOptions } from './evaluate.ts';
+import type { EvaluateOptions, Split } from './evaluate.ts';
 import { imagesOf } from './evaluate-output.ts';
 import { note } from './output.ts';
 import { preparingOptions } from './preparing.ts';
@@ -121,7 +121,7 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   const splits = isFiles ? undefined : await loadDataset(choice as DatasetChoice & { dataset: DatasetName });
   const all = splits
     ? { train: picturesOf(splits.train), validation: undefined, test: picturesOf(splits.test) }
-    : await filesOf(choice);
+    : await filesOf(choice, split);
   const chosen = split === 'all' ? [all.train, all.validation, all.test] : [all[split]];
   const [some, ...more] = chosen.filter((pictures) => pictures !== undefined);
   if (!some)
@@ -142,13 +142,15 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
 /** The splits of a data set of image files, which are decoded as they are needed. */
 async function filesOf(
   choice: DatasetChoice,
+  split: Split,
 ): Promise<Record<'train' | 'test', Pictures> & { readonly validation: Pictures | undefined }> {
   const [{ scanImages }, { picturesOfFiles }] = await Promise.all([
     import('../data/facts.ts'),
     import('../evaluation/stored-pictures.ts'),
   ]);
   const { root, classes, splits, notices } = scanImages(choice);
-  for (const line of notices) note(line);
+  // They say which images are held out.
+  if (split !== 'all') for (const line of notices) note(line);
   const { skipBroken = false } = choice;
   const part = ({ paths, labels }: FoundSplit): Pictures =>
     picturesOfFiles(
