@@ -57,7 +57,16 @@ export {
   type TrainResult,
 } from './engine/backend.ts';
 export { openerOf } from './engine/open.ts';
+export type { PredictOptions } from './engine/variant.ts';
 export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
+export {
+  type EvaluateProtocolOptions,
+  evaluateProtocol,
+  type ProtocolModel,
+} from './evaluation/evaluate.ts';
+export { type Picture, type Pictures, picturesOf } from './evaluation/pictures.ts';
+export type { CropCount, Protocol } from './evaluation/protocol.ts';
+export type { ClassResult, ProtocolResult } from './evaluation/scores.ts';
 export { heatPixels, inferno } from './explain/colors.ts';
 export {
   type ExplainableModel,

@@ -14,6 +14,11 @@ export {
   imageTable,
 } from './data/folders/image-folder.ts';
 export type { PrepareProgress } from './data/folders/prepare.ts';
+export {
+  type PictureFiles,
+  type PictureFilesOptions,
+  picturesOfFiles,
+} from './evaluation/stored-pictures.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
   camImage,

@@ -26,7 +26,7 @@ const cases: readonly (readonly [args: string, code: number, message: string])[]
   ['train --labels fine', 2, '--labels has no effect with dataset shapes: leave it out, or choose --dataset'],
   ['train --dataset cifar10 --labels coarse', 2, '--labels has no effect with dataset cifar10'],
   ['train --data /tmp', 2, '--data has no effect with dataset shapes'],
-  ['evaluate --init a --data /tmp', 1, 'a cannot be read: no such file'],
+  ['evaluate a --data /tmp', 2, 'a is neither a weight file nor a run folder'],
   [
     'train --nesterov',
     2,
@@ -130,9 +130,11 @@ const cases: readonly (readonly [args: string, code: number, message: string])[]
     'cannot create the folder /dev/null/run: part of its path is a file, not a folder',
   ],
   ['train --init /nowhere.safetensors', 1, '/nowhere.safetensors'],
-  ['evaluate', 2, 'name a run folder, or weights with --init FILE'],
-  ['evaluate /nowhere', 1, '/nowhere is not a run folder'],
-  ['evaluate runs/a --model vgg7', 2, 'runs/a has its own model; leave out --model,'],
+  ['evaluate', 2, 'evaluate: name weights: a run folder or a weight file'],
+  ['evaluate /nowhere', 2, '/nowhere is neither a weight file nor a run folder'],
+  ['evaluate a --crops 5', 2, 'there is no crops "5"'],
+  ['evaluate a --scales 256,x', 2, '--scales 256,x is not a list of whole numbers, separated by commas'],
+  ['evaluate --init a', 2, 'there is no option --init'],
   ['report /nowhere', 1, '/nowhere is not a run folder'],
   ['report', 2, "missing required argument 'run'"],
   ['compare runs/a', 2, 'name two runs or more'],
@@ -173,7 +175,7 @@ test('a kernel larger than its input', async () => {
 test('a weight file that is none, and one of another network', async () => {
   const none = join(folder, 'none.safetensors');
   await writeFile(none, 'this is no weight file');
-  const notWeights = await quickVgg(['evaluate', '--init', none]);
+  const notWeights = await quickVgg(['evaluate', none]);
   expect(notWeights.stderr).toMatch(/^error: .*none\.safetensors: not a safetensors file/);
   expect(notWeights.code).toBe(1);
 
@@ -182,7 +184,7 @@ test('a weight file that is none, and one of another network', async () => {
   // As PyTorch would write it, for a file of ours says its network.
   const { tensors } = readSafetensors(await readFile(other));
   await writeFile(other, writeSafetensors(tensors));
-  const vgg7 = await quickVgg(['evaluate', '--model', 'vgg7', '--init', other]);
+  const vgg7 = await quickVgg(['evaluate', other, '--model', 'vgg7']);
   expect(vgg7.stderr).toMatch(/^error: .*other\.safetensors: weights do not fit vgg7 .*features\.0\.weight/);
   expect(vgg7.code).toBe(1);
 });

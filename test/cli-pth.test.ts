@@ -73,16 +73,16 @@ describe('.pth files', () => {
     expect([resumed.code, resumed.stderr.includes('starts anew')]).toEqual([0, false]);
   });
 
-  test('with several state dicts need --init-key', async () => {
-    const { stderr, code } = await quickVgg(['evaluate', '--init', two]);
+  test('with several state dicts need a key', async () => {
+    const { stderr, code } = await quickVgg(['evaluate', two, '--model', 'simplified']);
     expect(stderr).toMatch(
-      /two\.pth: it holds several state dicts; choose one: --key "model" or --key "net" \(npx vgg train and evaluate: --init-key/,
+      /two\.pth: it holds several state dicts; choose one: --key "model" or --key "net" \(npx vgg train: --init-key/,
     );
     expect(code).toBe(1);
-    const wrong = await quickVgg(['evaluate', '--init', two, '--init-key', 'nett']);
+    const wrong = await quickVgg(['evaluate', two, '--model', 'simplified', '--key', 'nett']);
     expect(wrong.stderr).toMatch(/two\.pth: there is no key "nett"; did you mean "net"/);
     expect(wrong.code).toBe(2);
-    const evaluated = await vgg(['evaluate', '--init', two, '--init-key', 'net', '--json']);
+    const evaluated = await vgg(['evaluate', two, '--model', 'simplified', '--key', 'net', '--json']);
     expect(JSON.parse(evaluated.stdout)).toMatchObject({ images: 2000 });
     const trained = await vgg([
       'train',
@@ -99,7 +99,7 @@ describe('.pth files', () => {
   });
 
   test.each([
-    [['evaluate', '--init', vector('evil.pth')], 1, 'evil.pth: it is malicious'],
+    [['evaluate', vector('evil.pth')], 1, 'evil.pth: it is malicious'],
     [['train', '--fresh-head'], 2, '--fresh-head has no effect without --init: leave it out, or set both'],
     [['train', '--init-key', 'net'], 2, '--init-key has no effect without --init'],
   ] as const)('%s is refused', async (args, exitCode, message) => {

@@ -121,7 +121,7 @@ describe('vgg train', () => {
     const args = [...model, ...options, '--json', '--save', file];
     const trained = jsonLines(await vgg(['train', ...args])).at(-1)!;
     expect(trained.saved).toBe(file);
-    const evaluated = jsonLines(await vgg(['evaluate', '--init', file, '--json']))[0]!;
+    const evaluated = jsonLines(await vgg(['evaluate', file, '--json']))[0]!;
     expect(evaluated.accuracy).toBe(trained.testAccuracy);
     expect(evaluated.loss).toBeCloseTo(trained.testLoss as number, 6);
     expect(evaluated.images).toBe(2000);
@@ -143,7 +143,12 @@ describe('vgg train', () => {
       ['evaluate', '--dataset=cifar10', 'dataset shapes, which contradicts --dataset cifar10;'],
       ['train', '--model-option=hidden=64', 'hidden=32, which contradicts --model-option hidden=64;'],
     ] as const) {
-      const { code, stderr } = await quickVgg([command, '--init', file, flag]);
+      const { code, stderr } = await quickVgg([
+        command,
+        ...(command === 'train' ? ['--init'] : []),
+        file,
+        flag,
+      ]);
       expect(stderr).toContain(`trained with`);
       expect(stderr).toContain(problem);
       expect(code).toBe(2);
@@ -152,7 +157,7 @@ describe('vgg train', () => {
     const { tensors, metadata } = readSafetensors(readFileSync(file));
     tensors.values().next().value!.data[0] = NaN;
     await writeFile(file, writeSafetensors(tensors, metadata));
-    const overflowed = await vgg(['evaluate', '--init', file, '--json']);
+    const overflowed = await vgg(['evaluate', file, '--json']);
     expect(overflowed.stderr).toContain(
       'the loss on the test images is NaN, because its weights are not finite',
     );
@@ -213,6 +218,6 @@ describe('interrupting', () => {
       /The weights after epoch \d+(, step \d+)? are in .*interrupted\.safetensors\./,
     );
     expect(jsonLines(run).at(-1)).toMatchObject({ event: 'end', reason: 'interrupted', saved: file });
-    expect((await vgg(['evaluate', '--init', file])).code).toBe(0);
+    expect((await vgg(['evaluate', file])).code).toBe(0);
   });
 });

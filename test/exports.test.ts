@@ -80,6 +80,9 @@ const takers: Readonly<Record<string, () => unknown>> = {
     library.perceptualDistance(await compiled, new Float32Array(4), new Float32Array(4), wrong),
   'Model.inputGradient': async () =>
     (await compiled).inputGradient(new Float32Array(4), { classes: [0] }, wrong),
+  'Model.predict': async () => (await compiled).predict(new Float32Array(4), wrong),
+  picturesOfFiles: () => library.picturesOfFiles({ ...data, images: { sources: [] } }, wrong),
+  evaluateProtocol: async () => library.evaluateProtocol([await compiled], library.picturesOf(data), wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
   openModel: () => library.openModel('a', wrong),
   writeOnnx: async () =>
@@ -131,6 +134,7 @@ const others: readonly string[] = [
   'resize',
   'toTensor',
   'openerOf',
+  'picturesOf',
   'heatPixels',
   'inferno',
   'featureLayers',

@@ -11,7 +11,7 @@ const interruption = {
   graceMilliseconds: 0,
 };
 
-const isPath = (text: string): boolean => /[<[](?:file|dir|path|run|source)\W/.test(text);
+const isPath = (text: string): boolean => /[<[](?:file|dir|path|run|weights|source)\W/.test(text);
 
 /** Each path of a command and those below it, by its name. */
 function pathsOf(command: Command): readonly (readonly [string, Option | Argument])[] {
@@ -31,7 +31,7 @@ test('are found', () => {
   const names = paths.map(([name]) => name);
   for (const name of ['train --run', 'train --resume', 'train --save', 'train --init', 'train --data'])
     expect(names).toContain(name);
-  for (const name of ['train --config', 'evaluate <run>', 'compare <run>', 'runs <dir>', 'status <dir>'])
+  for (const name of ['train --config', 'evaluate <weights>', 'compare <run>', 'runs <dir>', 'status <dir>'])
     expect(names).toContain(name);
   for (const name of [
     'tune --study',

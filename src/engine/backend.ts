@@ -7,6 +7,7 @@ import type { AnyDataset } from '../data/stored.ts';
 import type { Transform } from '../data/transforms.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
+import type { PredictOptions } from './variant.ts';
 
 /** Names of the devices a user can ask for. */
 export const deviceNames = ['auto', 'native', 'wasm', 'reference'] as const;
@@ -196,8 +197,11 @@ export interface Session {
   evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult>;
   /** Mean loss and gradients of one batch, without an optimizer step; none of frozen layers. `images` [N, C, H, W]. */
   gradients(images: Float32Array, labels: ArrayLike<number>): Promise<{ loss: number; gradients: Weights }>;
-  /** Logits [N, classes] of `images` [N, C, H, W]. */
-  predict(images: Float32Array, count: number): Promise<Float32Array>;
+  /**
+   * Logits [N, classes] of `images` [N, C, H, W], also of another size, or dense.
+   * @throws UsageError if the network does not take such images.
+   */
+  predict(images: Float32Array, count: number, options?: PredictOptions): Promise<Float32Array>;
   /** Computes no more layers than needed. Weights do not change. */
   features(request: FeaturesRequest): Promise<FeaturesResult>;
   /** Stops workers and frees memory; the session cannot be used afterwards. */

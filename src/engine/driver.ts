@@ -8,6 +8,7 @@ import type { Network } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import type { DeviceName, MomentName, SessionOptions } from './backend.ts';
 import type { TrainPass } from './step.ts';
+import type { Variant } from './variant.ts';
 
 /** Where a pass's images come from. */
 export type ImageSource =
@@ -62,6 +63,8 @@ export type Command =
       readonly totals: Float64Array;
       /** Receives logits [images][classes]; may be empty. */
       readonly logits: Float32Array;
+      /** The network for images of another size; a driver may then take fewer images at a time. Absent: as it is. */
+      readonly variant?: Variant | undefined;
     }
   | FeaturesCommand
   /** Gradients of one batch, which `tensors('gradients')` then returns. */

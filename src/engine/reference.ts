@@ -6,7 +6,15 @@
 import { VggError } from '../errors.ts';
 import { averageShare, clippingScale } from '../kernels/optimizer.ts';
 import { sourceOfInitial } from '../model/initialize.ts';
-import type { LayerGradients, LayerPass, Network, ParameterSpec, Tensor } from '../model/layer.ts';
+import type {
+  LayerGradients,
+  LayerPass,
+  Network,
+  NetworkLayer,
+  ParameterSpec,
+  Shape,
+  Tensor,
+} from '../model/layer.ts';
 import { kindOf } from '../model/layers/index.ts';
 import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss.ts';
 import { sizeOf } from '../model/network.ts';
@@ -22,6 +30,7 @@ import type {
 } from './driver.ts';
 import { largestEvaluation, sessionsOf } from './session.ts';
 import { type Step, stepOf, type TrainPass } from './step.ts';
+import { variantOf } from './variant.ts';
 
 /** Parameters, or anything with their sizes, layer by layer. */
 type ByLayer = readonly (readonly Float64Array[])[];
@@ -233,14 +242,15 @@ class Reference implements Driver {
   }
 
   async #evaluate(
-    { source, batchSize, images, totals, logits }: Extract<Command, { kind: 'evaluate' }>,
+    { source, batchSize, images, totals, logits, variant }: Extract<Command, { kind: 'evaluate' }>,
     onProgress?: (done: number) => void,
   ): Promise<number> {
+    const network = variant ? variantOf(this.#network, variant) : this.#network;
     let batches = 0;
     for (let first = 0; first < images; first += batchSize) {
       const count = Math.min(batchSize, images - first);
-      const { input, labels } = this.#batch(source, first, count);
-      const output = await this.#forward(input);
+      const { input, labels } = this.#batch(source, first, count, network.input);
+      const output = await this.#forward(network, input);
       addTotals(totals, crossEntropy(output, labels), count);
       if (logits.length > 0) logits.set(output.data, first * this.#network.output[0]!);
       batches++;
@@ -301,12 +311,13 @@ class Reference implements Driver {
     source: ImageSource,
     first: number,
     count: number,
+    shape: Shape = this.#network.input,
   ): { readonly input: Tensor; readonly labels: number[]; readonly samples: Uint32Array } {
     const { values, labels, samples } = source as Values;
-    const size = sizeOf(this.#network.input);
+    const size = sizeOf(shape);
     const data = Float64Array.from(values.subarray(first * size, (first + count) * size));
     return {
-      input: { shape: [count, ...this.#network.input], data },
+      input: { shape: [count, ...shape], data },
       labels: Array.from(labels.subarray(first, first + count)),
       samples: samples.subarray(first, first + count),
     };
@@ -315,34 +326,48 @@ class Reference implements Driver {
   /** The pass through layer `layer`: training with `draws`, evaluation without; frozen normalizations evaluate. */
   #pass(layer: number, draws?: Draws): LayerPass {
     const { seed, epoch, samples } = draws ?? { seed: 0, epoch: 0, samples: [] };
-    const buffers = this.#buffers[layer]!;
-    const normalizes = this.#network.layers[layer]!.spec.kind === 'batchNorm';
+    const buffers = this.#buffers[layer] ?? [];
+    const normalizes = this.#network.layers[layer]?.spec.kind === 'batchNorm';
     const training = draws !== undefined && !(normalizes && this.#frozen.has(layer));
     return { training, buffers, draws: { seed, epoch, layer }, samples };
   }
 
-  /** Logits. */
-  async #forward(input: Tensor): Promise<Tensor> {
+  /** Logits of the network or of a variant, whose layers have the same tensors. */
+  async #forward({ layers }: Network, input: Tensor): Promise<Tensor> {
+    const tensorOf = ({ parameters, buffers }: NetworkLayer): string | undefined =>
+      [...parameters, ...buffers][0]?.name;
+    const owners = new Map(this.#network.layers.map((layer, i) => [tensorOf(layer), i]));
     let value = input;
-    for (const i of this.#network.layers.keys()) value = await this.#forwardLayer(i, value);
+    for (const layer of layers) {
+      const tensor = tensorOf(layer);
+      const owner = tensor === undefined ? -1 : owners.get(tensor)!;
+      value = await this.#forwardLayer(owner, value, undefined, layer);
+    }
     return value;
   }
 
-  async #forwardLayer(i: number, input: Tensor, draws?: Draws): Promise<Tensor> {
-    const { spec } = this.#network.layers[i]!;
+  /** Layer `i`, or one with its tensors; −1 for one without tensors. */
+  async #forwardLayer(
+    i: number,
+    input: Tensor,
+    draws?: Draws,
+    layer: NetworkLayer = this.#network.layers[i]!,
+  ): Promise<Tensor> {
+    const { spec } = layer;
     const parts: Tensor[] = [];
-    for (const [part, own] of this.#turns(i, input, draws)) {
-      parts.push(kindOf(spec).forward(spec, part(input), this.#parameters[i]!, this.#pass(i, own)));
+    for (const [part, own] of this.#turns(layer, input, draws)) {
+      parts.push(kindOf(spec).forward(spec, part(input), this.#parameters[i] ?? [], this.#pass(i, own)));
       await this.#breathe();
     }
     return joined(parts);
   }
 
   async #backwardLayer(i: number, input: Tensor, gradient: Tensor, draws?: Draws): Promise<LayerGradients> {
-    const { spec } = this.#network.layers[i]!;
+    const layer = this.#network.layers[i]!;
+    const { spec } = layer;
     const parts: Tensor[] = [];
     let parameters: readonly Float64Array[] | undefined;
-    for (const [part, own] of this.#turns(i, input, draws)) {
+    for (const [part, own] of this.#turns(layer, input, draws)) {
       const pass = this.#pass(i, own);
       const result = kindOf(spec).backward(spec, part(input), this.#parameters[i]!, part(gradient), pass);
       parts.push(result.input);
@@ -358,11 +383,10 @@ class Reference implements Driver {
    * that is fast, or if they depend on each other.
    */
   *#turns<D extends Draws | undefined>(
-    layer: number,
+    { spec, multiplyAdds }: NetworkLayer,
     { shape: [count = 0] }: Tensor,
     draws: D,
   ): Generator<readonly [part: (whole: Tensor) => Tensor, draws: D]> {
-    const { spec, multiplyAdds } = this.#network.layers[layer]!;
     const fits = Math.max(1, Math.floor(mostMultiplyAdds / multiplyAdds));
     if (spec.kind === 'batchNorm' || count <= fits) return yield [(whole) => whole, draws];
     for (let first = 0; first < count; first += fits) {

@@ -5,7 +5,7 @@
 import { planSamples, type SamplePlan } from '../data/sampling.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
-import type { Network, ParameterSpec, Weights } from '../model/layer.ts';
+import type { Network, ParameterSpec, Shape, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
 import { hasState, parametersOf, sizeOf, tensorsOf } from '../model/network.ts';
 import { readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
@@ -30,6 +30,7 @@ import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { computeFeatures } from './features.ts';
 import { BatchLoader } from './loading/batches.ts';
 import { mostRates, updatesIn } from './step.ts';
+import { type PredictOptions, variantFor, variantOf } from './variant.ts';
 
 /** The most images of an evaluation batch. */
 export const largestEvaluation = 100;
@@ -334,10 +335,13 @@ class HostSession implements Session {
     return { loss: totals[0]! / batchSize, gradients };
   }
 
-  async predict(images: Float32Array, count: number): Promise<Float32Array> {
+  async predict(images: Float32Array, count: number, options: PredictOptions = {}): Promise<Float32Array> {
     this.#assertUsable();
+    const variant = variantFor(this.#network, options);
+    // Checks that the network takes such images, too.
+    const { input } = variant ? variantOf(this.#network, variant) : this.#network;
     const logits = new Float32Array(this.#driver.buffer(count * this.#network.output[0]! * 4));
-    const source = this.#values(images, count);
+    const source = this.#values(images, count, undefined, input);
     const totals = new Float64Array(this.#driver.buffer(24));
     await this.#driver.run({
       kind: 'evaluate',
@@ -346,6 +350,7 @@ class HostSession implements Session {
       images: count,
       totals,
       logits,
+      variant,
     });
     return logits.slice();
   }
@@ -446,8 +451,13 @@ class HostSession implements Session {
   }
 
   /** A caller's images. @throws UsageError if the number of values does not fit. */
-  #values(images: Float32Array, count: number, given?: ArrayLike<number>): ImageSource {
-    const { name, input } = this.#network;
+  #values(
+    images: Float32Array,
+    count: number,
+    given?: ArrayLike<number>,
+    input: Shape = this.#network.input,
+  ): ImageSource {
+    const { name } = this.#network;
     const size = sizeOf(input);
     if (images.length !== count * size) {
       throw new UsageError(

@@ -38,7 +38,7 @@ export function fitImage({ width, height, pixels }: DecodedImage, fit: Fit, chan
 }
 
 /** ITU-R 601 luma, rounded as Pillow's `convert('L')` does. */
-function grayOf(pixels: Uint8Array): Uint8Array {
+export function grayOf(pixels: Uint8Array): Uint8Array {
   const gray = new Uint8Array(pixels.length / 3);
   for (let i = 0, from = 0; i < gray.length; i++, from += 3) {
     const [red, green, blue] = [pixels[from]!, pixels[from + 1]!, pixels[from + 2]!];

@@ -91,7 +91,7 @@ describe('a run', () => {
     await expect(createRun(join(root, 'file'), config)).rejects.toThrow(VggError);
     await expect(openRun(root)).rejects.toThrow(`${root} is not a run folder: it has no config.json`);
     await expect(readRun(join(root, 'file'))).rejects.toThrow(
-      /file is a file, not a run folder; .* with --init$/,
+      /file is a file, not a run folder; .* with vgg evaluate$/,
     );
   });
 

@@ -218,7 +218,7 @@ export async function readConfig(folder: string): Promise<TrainConfig> {
     const { cause } = error as { readonly cause?: NodeJS.ErrnoException };
     if (cause?.code === 'ENOTDIR' && statSync(folder, { throwIfNoEntry: false })?.isFile()) {
       throw new DamagedRunError(
-        `${folder} is a file, not a run folder; evaluate tests a file of weights with --init`,
+        `${folder} is a file, not a run folder; name a run, or test a file of weights with vgg evaluate`,
       );
     }
     throw error instanceof UsageError ? new DamagedRunError(error.message, { cause: error }) : error;

@@ -20,6 +20,7 @@ import {
   type TrainResult,
 } from '../engine/backend.ts';
 import { openerOf } from '../engine/open.ts';
+import { type PredictOptions, variantFor, variantOf } from '../engine/variant.ts';
 import { UsageError } from '../errors.ts';
 import {
   type Features,
@@ -339,12 +340,17 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Classifies any number of images: `images` is [N, C, H, W] or one [C, H, W], transformed as in training.
-   * @throws UsageError if the length is not that of whole images.
+   * Classifies any number of images: `images` is [N, C, H, W] or one [C, H, W], transformed as in training. Other sizes
+   * than the network's are possible with an adaptive pool or dense, which applies the classifier at every position of the
+   * last feature map and averages the scores. Plans of the last sizes are kept.
+   * @throws UsageError if the length is not that of whole images, or the network does not take them.
    */
-  async predict(images: Float32Array): Promise<Prediction> {
-    const count = imageCountOf('predict', this.network, images);
-    return this.#inTurn(async () => prediction(await this.#session.predict(images, count), count));
+  async predict(images: Float32Array, options: PredictOptions = {}): Promise<Prediction> {
+    checkOptions<PredictOptions>('predict', options, { shape: 'optional', dense: 'optional' });
+    const variant = variantFor(this.network, options);
+    const { input } = variant ? variantOf(this.network, variant) : this.network;
+    const count = imageCountOf('predict', { ...this.network, input }, images);
+    return this.#inTurn(async () => prediction(await this.#session.predict(images, count, options), count));
   }
 
   /** Mean loss and gradients of one batch, `images` [N, C, H, W], without an optimizer step; none of frozen layers. */

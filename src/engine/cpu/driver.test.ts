@@ -24,7 +24,7 @@ import {
 import { VggError } from '../../errors.ts';
 import { initialWeights } from '../../model/initialize.ts';
 import type { Network } from '../../model/layer.ts';
-import { conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
+import { adaptiveAvgPool2d, conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
 import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
@@ -307,6 +307,24 @@ describe('memory', () => {
       /^vgg7: training with batches of 100 on 2 threads needs 12\.\d GiB, above WebAssembly's limit of 4 GiB; use fewer channels or hidden units, or smaller images$/,
     );
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(2 ** 24);
+  });
+
+  test('an image too large for the kernels is refused, and the session continues', async () => {
+    const network = buildNetwork(
+      sequential([conv2d({ out: 512, kernel: 3, padding: 1 }), adaptiveAvgPool2d(1), flatten(), linear(3)]),
+      [1, 8, 8],
+    );
+    const session = await openWasm(network, { batchSize: 1, threads: 2, purpose: 'predict' });
+    await use(session, async () => {
+      await session.setWeights(initialWeights(network, 1));
+      const small = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i));
+      const before = await session.predict(small, 1);
+      const shape = [1, 1500, 1500];
+      await expect(session.predict(new Float32Array(1500 * 1500), 1, { shape })).rejects.toThrow(
+        /^sequential: predicting 1 image on 2 threads needs 4\.\d GiB, above WebAssembly's limit of 4 GiB; use fewer channels or hidden units, or smaller images$/,
+      );
+      expect(await session.predict(small, 1)).toEqual(before);
+    });
   });
 
   test('that the machine does not have is an error of the machine, not of the network', async () => {

@@ -9,6 +9,7 @@ import { fillInitial, initialTensors, sourceOfInitial } from '../../model/initia
 import type { Network } from '../../model/layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from '../../model/network.ts';
 import { partValues, type WeightSource } from '../../model/weight-streams.ts';
+import { Recent } from '../../recent.ts';
 import { counted } from '../../words.ts';
 import {
   type MomentName,
@@ -17,14 +18,7 @@ import {
   type Session,
   type SessionOptions,
 } from '../backend.ts';
-import {
-  type Command,
-  type Driver,
-  type FeaturesCommand,
-  type ImageSource,
-  imageCount,
-  type TensorGroup,
-} from '../driver.ts';
+import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
 import { isShared, shareable } from '../shared-arrays.ts';
 import {
@@ -53,11 +47,11 @@ import {
   type RangeName,
   trainingArrays,
 } from './plan/parameters.ts';
-import { type PlanRequest, planMemory } from './plan/plan.ts';
+import { type PlanMemory, type PlanRequest, planMemory } from './plan/plan.ts';
 import { cut, fewImages } from './plan/timeline.ts';
 import { ruleOf } from './plan/update.ts';
 import { controlWords, setAbort } from './run/barrier.ts';
-import { bytesOf, Executor, type SharedState, type WorkerCommand } from './run/executor.ts';
+import { bytesOf, Executor, mostPlans, type SharedState, type WorkerCommand } from './run/executor.ts';
 import { cacheSize, processorCount, startThread, wishHugePages } from './run/threads.ts';
 import { callingThread, type WorkerPool, workerPool } from './run/worker-pool.ts';
 
@@ -172,6 +166,8 @@ function checkMemory(
   throw new VggError(tooLarge(name, layout, work, bytes, limitBytes));
 }
 
+type PlanFloats = Pick<PlanMemory, 'floats' | 'shared'>;
+
 class CpuDriver implements Driver {
   readonly description: string;
   readonly device: Session['device'];
@@ -185,8 +181,8 @@ class CpuDriver implements Driver {
   readonly #memory: GrowableMemory;
   readonly #state: SharedState;
   readonly #workers: WorkerPool;
-  /** Memory of each plan. */
-  readonly #planFloats = new Map<string, number>();
+  /** Memory of the plans used last. */
+  readonly #plans = new Recent<PlanFloats>(mostPlans);
   /** Groups of tensors whose memory is not fresh. */
   readonly #used = new Set<TensorGroup>();
   /** Shared memory for a caller's images. */
@@ -316,7 +312,7 @@ class CpuDriver implements Driver {
   /** Plans of training get their memory anew when they are needed. */
   async freeze(layers: readonly number[]): Promise<void> {
     this.#layout = this.#layout.freezing(layers);
-    this.#planFloats.clear();
+    this.#plans.clear();
     for (const name of momentNames) this.#used.delete(name);
   }
 
@@ -338,11 +334,18 @@ class CpuDriver implements Driver {
         await this.#reserve({ mode: 'train', inPlace }, imageCount(source), batchSize, source);
         break;
       }
-      case 'evaluate':
+      case 'evaluate': {
+        const { variant } = command;
+        if (variant) return this.#inference({ mode: 'evaluate', variant }, command, source, onProgress);
         await this.#reserve({ mode: 'evaluate' }, command.images, batchSize, source);
         break;
-      case 'features':
-        return this.#features(command, source, onProgress);
+      }
+      case 'features': {
+        const request = featuresRequest(command);
+        if (passesWinograd(this.#layout.operations, request))
+          await this.#ensure(['backwardWeights', 'lowerBackwardWeights']);
+        return this.#inference(request, command, source, onProgress);
+      }
       case 'gradients':
         await this.#ensure(['backwardWeights', 'gradients', 'splitGradients']);
         await this.#reserve({ mode: 'train' }, batchSize, batchSize, source);
@@ -354,17 +357,15 @@ class CpuDriver implements Driver {
   }
 
   /** Takes fewer images at a time if their maps would be large. */
-  async #features(
-    command: FeaturesCommand,
+  async #inference(
+    request: Omit<PlanRequest, 'batch'>,
+    command: Extract<Command, { kind: 'evaluate' | 'features' }>,
     source: ImageSource,
     onProgress?: (done: number) => void,
   ): Promise<number> {
     const { images } = command;
-    const request = featuresRequest(command);
-    if (passesWinograd(this.#layout.operations, request))
-      await this.#ensure(['backwardWeights', 'lowerBackwardWeights']);
     const fits = (batch: number): boolean => {
-      const { shared, floats } = planMemory(this.#layout, { ...request, batch });
+      const { shared, floats } = this.#memoryOf({ ...request, batch });
       return (batch <= fewImages || shared <= evaluationFloats) && 4 * floats <= this.#memory.limitBytes;
     };
     let batchSize = Math.min(images, command.batchSize);
@@ -385,7 +386,7 @@ class CpuDriver implements Driver {
     if (layout === before) return;
     await this.#growTo(layout.length * 4, { kind: 'train', batch: 1 }, layout);
     this.#layout = layout;
-    this.#planFloats.clear();
+    this.#plans.clear();
     // Plans have used this memory.
     this.#floats(before.length, layout.length - before.length).fill(0);
     const derived = ['backwardWeights', 'lowerBackwardWeights'] as const;
@@ -454,17 +455,21 @@ class CpuDriver implements Driver {
     const workerBytes = this.threads * bytesOf(source);
     for (const batch of new Set([Math.min(batchSize, images), images % batchSize])) {
       if (batch === 0) continue;
-      const key = JSON.stringify([batch, request]);
-      let floats = this.#planFloats.get(key);
-      if (floats === undefined) {
-        floats = planMemory(this.#layout, { ...request, batch }).floats;
-        this.#planFloats.set(key, floats);
-      }
+      const { floats } = this.#memoryOf({ ...request, batch });
       await this.#growTo(floats * 4 + workerBytes, {
         kind: request.mode === 'train' ? 'train' : 'predict',
         batch,
+        variant: request.variant,
       });
     }
+  }
+
+  /** Floats of a plan's memory. */
+  #memoryOf(request: PlanRequest): PlanFloats {
+    return this.#plans.get(JSON.stringify(request), () => {
+      const { floats, shared } = planMemory(this.#layout, request);
+      return { floats, shared };
+    });
   }
 
   /** @throws VggError if the kernels cannot address this much, or the machine does not provide it. */

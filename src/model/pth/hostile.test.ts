@@ -77,7 +77,7 @@ describe('state dicts inside checkpoints', () => {
 
   test('are chosen by key', async () => {
     await expect(tensorsOf(both)).rejects.toThrow(
-      /several state dicts; choose one: --key "model" or --key "net" \(vgg train and evaluate: --init-key/,
+      /several state dicts; choose one: --key "model" or --key "net" \(vgg train: --init-key/,
     );
     expect([...(await tensorsOf(both, 'net')).keys()]).toEqual(['b']);
     await expect(tensorsOf(both, 'nett')).rejects.toThrow(UsageError);

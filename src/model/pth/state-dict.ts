@@ -50,7 +50,7 @@ const choices = (keys: readonly string[]): string =>
     .slice(0, 6)
     .map((name) => `--key ${JSON.stringify(name.slice(0, 100))}`)
     .join(' or ')
-    .concat(` (vgg train and evaluate: --init-key; in the library: { key })`);
+    .concat(` (vgg train: --init-key; in the library: { key })`);
 
 /** The first entries: a message needs no more, and a hostile file may hold one dictionary under many keys. */
 const first = (dict: PickleDict): IteratorObject<readonly [PickleValue, PickleValue]> =>

@@ -9,6 +9,7 @@ import { lowerAdaptivePool } from './adaptive-pool.ts';
 import { lowerAveragePool } from './average-pool.ts';
 import { lowerBatchNorm } from './batch-norm.ts';
 import { lowerConvolution } from './convolution/convolution.ts';
+import { lowerDenseLinear } from './dense-linear.ts';
 import { lowerDropout } from './dropout.ts';
 import { lowerLinear } from './linear.ts';
 import { lowerLocalResponseNorm } from './local-response-norm.ts';
@@ -33,6 +34,7 @@ const lowerings: {
   localResponseNorm: lowerLocalResponseNorm,
   relu: lowerRelu,
   dropout: lowerDropout,
+  denseLinear: lowerDenseLinear,
 };
 
 /** Whether an operation ends in a ReLU whose gradient must be applied to the gradient of its output. */

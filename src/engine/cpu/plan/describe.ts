@@ -84,6 +84,8 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
       return { layers, kind, forward: 'windows', backward: 'shares', blocks: 'by image' };
     case 'localResponseNorm':
       return { layers, kind, forward: 'sums of squares', backward: 'sums of products', blocks: 'by image' };
+    case 'denseLinear':
+      return { layers, kind, forward: 'dot products at each position', backward: '', blocks: 'by outputs' };
     case 'relu':
       return { layers, kind, forward: 'maximum', backward: 'mask', blocks: 'by image' };
   }

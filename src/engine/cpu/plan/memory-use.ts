@@ -3,6 +3,7 @@
 import { counted } from '../../../words.ts';
 import type { OptimizerOptions, StepOptions } from '../../backend.ts';
 import { largestEvaluation } from '../../session.ts';
+import type { Variant } from '../../variant.ts';
 import { type ParameterLayout, trainingArrays } from './parameters.ts';
 import { planMemory } from './plan.ts';
 import { ruleOf } from './update.ts';
@@ -16,6 +17,8 @@ export interface Work {
   readonly options?: StepOptions;
   /** Indices of frozen layers; by default those of the layout. */
   readonly frozen?: readonly number[];
+  /** For prediction: the network for images of another size. */
+  readonly variant?: Variant | undefined;
 }
 
 /** Bytes by category. */
@@ -36,12 +39,15 @@ export interface MemoryUse {
 
 /** The memory that some work needs in addition to an image's bytes per thread. */
 export function memoryUse(layout: ParameterLayout, work: Work): MemoryUse {
-  const { kind, batch, optimizer = { kind: 'sgd' }, options = {}, frozen } = work;
+  const { kind, batch, optimizer = { kind: 'sgd' }, options = {}, frozen, variant } = work;
   const training = kind === 'train';
   const arrays = training ? trainingArrays(optimizer, options) : [];
   const whole = (frozen ? layout.freezing(frozen) : layout).with(arrays);
   const inPlace = whole.has('splitGradients') ? undefined : ruleOf(optimizer, options);
-  const plan = planMemory(whole, training ? { batch, mode: 'train', inPlace } : { batch, mode: 'evaluate' });
+  const plan = planMemory(
+    whole,
+    training ? { batch, mode: 'train', inPlace } : { batch, mode: 'evaluate', variant },
+  );
   const { weights, gradients, optimizer: state } = whole.sizes;
   return {
     weights: 4 * weights,

@@ -74,6 +74,14 @@ export interface BatchNorm extends Mapped<BatchNormNode> {
 
 export type Dropout = Mapped<DropoutNode>;
 
+/** A linear layer that is a convolution, in a dense variant (`variants.ts`): applied at every position of a map. */
+export interface DenseLinear extends Omit<Mapped<ConvolutionNode>, 'kind' | 'full' | 'pool'> {
+  readonly kind: 'denseLinear';
+  /** As the linear layer. */
+  readonly split: boolean;
+  readonly matrix: MatrixLayout;
+}
+
 export type Operation =
   | Convolution
   | Linear
@@ -83,7 +91,8 @@ export type Operation =
   | LocalResponseNorm
   | Relu
   | BatchNorm
-  | Dropout;
+  | Dropout
+  | DenseLinear;
 
 export interface Operations {
   readonly network: Network;
@@ -154,7 +163,7 @@ function chooseAlgorithms(
 }
 
 /** A node's operation, with its matrix at offset 0. `input` is its input map. */
-function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Operation {
+export function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Operation {
   const layers = node.layers.map(({ name }) => name);
   const [layer] = node.layers as readonly [NetworkLayer];
   const output = mapOf(node.output);
@@ -238,7 +247,11 @@ export function inferenceOperations(whole: Operations, wanted: readonly number[]
 }
 
 /** An operation of inference with the matrix of the original, which has the same parameters. */
-function withParameters(operation: Operation, original: Operation | undefined, isFirst: boolean): Operation {
+export function withParameters(
+  operation: Operation,
+  original: Operation | undefined,
+  isFirst: boolean,
+): Operation {
   if (operation.kind === 'convolution' && original?.kind === 'convolution') {
     const { matrix, forward, scheme } = original;
     const backward = !isFirst && original.backward === 'winograd' ? 'winograd' : 'im2col';
@@ -294,9 +307,9 @@ export const firstLayerOf = ({ last, layers }: Operation): number => last - laye
 export const matrixOf = (operation: Operation): MatrixLayout | undefined =>
   'matrix' in operation ? operation.matrix : undefined;
 
-/** Whether an operation is a linear layer that processes the whole batch at once. */
+/** Whether an operation is a linear layer, also a dense one, that processes the whole batch at once. */
 export const isSplit = (operation: Operation | undefined): boolean =>
-  operation?.kind === 'linear' && operation.split;
+  (operation?.kind === 'linear' || operation?.kind === 'denseLinear') && operation.split;
 
 /** Whether an operation's gradients are computed for the whole batch at once, without slots. */
 export const onWholeBatch = (operation: Operation | undefined): boolean =>
@@ -306,7 +319,9 @@ export const onWholeBatch = (operation: Operation | undefined): boolean =>
  * Whether an operation reads each image as one vector, so that its input and the input's gradient have no halo.
  */
 export const readsVector = (operation: Operation | undefined): boolean =>
-  operation?.kind === 'linear' || (operation?.kind === 'batchNorm' && operation.view !== operation.input);
+  operation?.kind === 'linear' ||
+  operation?.kind === 'denseLinear' ||
+  (operation?.kind === 'batchNorm' && operation.view !== operation.input);
 
 /** The parameters of a network's operations, by name. */
 export function storedTensors({ list }: Operations): ReadonlyMap<string, StoredTensor> {

@@ -4,7 +4,8 @@ import { randomImages } from '../../../../test/expected.ts';
 import { nativeOf, targetsHere } from '../../../../test/native.ts';
 import { kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
 import type { Network } from '../../../model/layer.ts';
-import { buildNetwork, sizeOf } from '../../../model/network.ts';
+import { adaptiveAvgPool2d, conv2d, flatten, linear, maxPool2d, relu } from '../../../model/layers/index.ts';
+import { buildNetwork, sequential, sizeOf } from '../../../model/network.ts';
 import { vgg7 } from '../../../model/vgg.ts';
 import { openCpuSession } from '../driver.ts';
 import { openLibrary } from '../kernels/library.ts';
@@ -13,7 +14,7 @@ import { plainWasmKernels } from '../kernels/provider.ts';
 import { webAssembly } from '../kernels/webassembly.ts';
 import { trainings } from '../measure/examine.ts';
 import { Barrier, controlWords } from '../run/barrier.ts';
-import { Executor } from '../run/executor.ts';
+import { Executor, mostPlans } from '../run/executor.ts';
 import { cacheSize } from '../run/threads.ts';
 import type { Call } from './code.ts';
 import { meet } from './memory.ts';
@@ -302,6 +303,48 @@ test.each([[[]], [[0]], [[0, 2, 5, 7]]])(
     expect(sizes.at(-1)).toBe(wholePages(floats * 4));
   },
 );
+test('so is that for images of another size, after more plans than are kept', async () => {
+  const network = buildNetwork(
+    sequential([
+      conv2d({ out: 9, kernel: 3, padding: 1 }),
+      relu(),
+      maxPool2d(2),
+      adaptiveAvgPool2d(8),
+      flatten(),
+      linear(5),
+    ]),
+    [3, 16, 16],
+  );
+  const sizes: number[] = [];
+  const session = await openCpuSession(network, {
+    batchSize: 1,
+    shared: false,
+    kernels: plainWasmKernels,
+    library: (library, memory) => ({
+      ...library,
+      bind: (calls) => {
+        sizes.push(memory.buffer.byteLength);
+        return library.bind(calls);
+      },
+    }),
+  });
+  const shapes = Array.from({ length: mostPlans + 3 }, (_, i) => [3, 160 + 8 * i, 301]);
+  const layout = new ParameterLayout(planOperations(network, await cacheSize()), 1, 1);
+  const variant = (shape: readonly number[], dense: boolean) => ({ input: shape, dense });
+  const binds: number[] = [];
+  for (const shape of [...shapes, shapes[0]!, shapes.at(-1)!]) {
+    const before = sizes.length;
+    await session.predict(randomImages(shape, 1, 1), 1, { shape, dense: true });
+    binds.push(sizes.length - before);
+    if (binds.length > shapes.length) continue;
+    const { floats } = planMemory(layout, { batch: 1, mode: 'evaluate', variant: variant(shape, true) });
+    expect(sizes.at(-1)).toBe(wholePages(floats * 4));
+  }
+  // The plan of the first shape was dropped, the last one was kept.
+  expect(binds.at(-2)).toBeGreaterThan(0);
+  expect(binds.at(-1)).toBe(0);
+  await session.close();
+});
 
 describe.skipIf(targetsHere.length === 0)('native memory', () => {
   test('beyond 4 GiB the same values result', async () => {

@@ -10,6 +10,7 @@
  * both directions. A batch normalization needs all images' moments, which ends a phase in both directions; the last
  * worker to arrive combines them. Few images go operation by operation, each divided into parallel tasks.
  */
+import type { Variant } from '../../variant.ts';
 import { batchNormCall } from '../lower/batch-norm.ts';
 import { lowerOperation } from '../lower/lower.ts';
 import { type BatchBarrier, clearHalo, type Lowered, type ParallelTasks } from '../lower/lowering.ts';
@@ -30,6 +31,7 @@ import {
 } from './timeline.ts';
 import type { TrainedParameters } from './trained.ts';
 import { type Phase, type Rule, reduceAll, type Update, updatePhases } from './update.ts';
+import { variantOperations } from './variants.ts';
 
 export type PlanMode = 'train' | 'evaluate' | 'features';
 
@@ -38,6 +40,8 @@ export interface PlanRequest {
   /** Evaluation has no backward pass, and a plan for features only if gradients are given. */
   readonly mode: PlanMode;
   readonly features?: FeaturesPlan | undefined;
+  /** The network for images of another size, in evaluation. */
+  readonly variant?: Variant | undefined;
   /** The rule that split layers apply in their backward pass (`ruleInPlace`). */
   readonly inPlace?: Rule | undefined;
 }
@@ -90,11 +94,13 @@ interface LaidOut {
 }
 
 function layOut(layout: ParameterLayout, request: PlanRequest, worker: number): LaidOut {
-  const { batch, mode, inPlace, features } = request;
+  const { batch, mode, inPlace, features, variant } = request;
   const { threads, trained } = layout;
   const own = features && featuresOperations(layout.operations, features);
   const trains = mode === 'train';
-  const { list: all, input } = own?.operations ?? layout.operations;
+  const { list: all, input } = variant
+    ? variantOperations(layout.operations, variant)
+    : (own?.operations ?? layout.operations);
   const list = trains ? all.map((operation) => withInputGradient(operation, trained)) : all;
   const back = (features?.given.length ?? 0) > 0 ? own?.backwardFrom : undefined;
   const timeline = timelineOf(list, batch, {
@@ -415,6 +421,7 @@ class PhaseCompiler {
       imageStride,
       rowStride,
       pixelStride,
+      shape: map.shape,
     });
   }
 

@@ -9,6 +9,7 @@ import {
 } from '../../../kernels/optimizer.ts';
 import { fillInitial, initialTensors } from '../../../model/initialize.ts';
 import { sizeOf } from '../../../model/network.ts';
+import { Recent } from '../../../recent.ts';
 import type { OptimizerOptions } from '../../backend.ts';
 import type { Command, FeaturesCommand, ImageSource } from '../../driver.ts';
 import { type Step, stepOf, type TrainPass } from '../../step.ts';
@@ -80,6 +81,9 @@ const plainLoss: LossOptions = { gradientScale: 0, labelSmoothing: 0 };
 /** Initial values that are drawn at a time. */
 const drawnValues = 2 ** 16;
 
+/** Plans that are kept: of batches, sets of features and sizes of images. */
+export const mostPlans = 8;
+
 /** Floats that are swapped at a time. */
 const swapFloats = 2 ** 20;
 
@@ -91,7 +95,7 @@ export class Executor {
   readonly #barrier: Barrier;
   readonly #loader: ImageLoader;
   readonly #loss: LossComputer;
-  readonly #plans = new Map<string, BoundPlan>();
+  readonly #plans = new Recent<BoundPlan>(mostPlans);
   #current: BoundPlan | undefined;
   #floats: Float32Array = new Float32Array(0);
   #batch!: Batch;
@@ -106,13 +110,13 @@ export class Executor {
     worker: number,
     barrier: Barrier = new Barrier(shared.control, layout.threads),
   ) {
-    const { network, input } = layout.operations;
+    const { network } = layout.operations;
     this.#layout = layout;
     this.#shared = shared;
     this.#kernels = kernels;
     this.#worker = worker;
     this.#barrier = barrier;
-    this.#loader = new ImageLoader(input, kernels, layout.byteValues(worker));
+    this.#loader = new ImageLoader(kernels, layout.byteValues(worker));
     this.#loss = new LossComputer(network.output[0]!, shared);
   }
 
@@ -220,12 +224,12 @@ export class Executor {
   }
 
   *#evaluate(command: Extract<Command, { kind: 'evaluate' }>): Generator<number, number, void> {
-    const { source, batchSize, images, totals, logits } = command;
+    const { source, batchSize, images, totals, logits, variant } = command;
     let batches = 0;
     this.#lossOptions = plainLoss;
     for (let first = 0; first < images; first += batchSize) {
       const count = Math.min(batchSize, images - first);
-      this.#begin({ mode: 'evaluate' }, { source, first, count, ownShare: 1 });
+      this.#begin({ mode: 'evaluate', variant }, { source, first, count, ownShare: 1 });
       const { plan, phases } = this.#current!;
       for (const phase of phases) {
         this.#runPhase(
@@ -268,17 +272,15 @@ export class Executor {
   #begin(request: Omit<PlanRequest, 'batch'>, batch: Omit<Batch, 'bytesAt'>): void {
     const { count } = batch;
     const key = JSON.stringify([count, request]);
-    let bound = this.#plans.get(key);
-    if (!bound) {
+    const bound = this.#plans.get(key, () => {
       const plan = compilePlan(this.#layout, { ...request, batch: count }, this.#worker);
-      bound = {
+      return {
         plan,
         phases: plan.phases.map((phase) => this.#bindPhase(phase)),
         updates: new Map(),
         reduce: this.#bind(plan.reduce),
       };
-      this.#plans.set(key, bound);
-    }
+    });
     if (this.#current !== bound) {
       this.#current = bound;
       if (this.#worker === 0) this.#floats.fill(0, bound.plan.workspace, bound.plan.memoryFloats);

@@ -8,7 +8,6 @@ import { byteLevels } from '../../../kernels/maps.ts';
 import type { ImageSource } from '../../driver.ts';
 import type { KernelLibrary } from '../kernels/library.ts';
 import type { LoadImagesCall } from '../plan/code.ts';
-import type { MapShape } from '../plan/map-shape.ts';
 
 /** Bytes that a worker needs for an image of `size` bytes. */
 export const imageBytes = (size: number): number => Math.ceil(size / 64) * 64;
@@ -25,7 +24,6 @@ export interface Batch {
 }
 
 export class ImageLoader {
-  readonly #input: MapShape;
   readonly #kernels: KernelLibrary;
   /** Address (in floats) of the table of floats for byte values, [input channels][256]. */
   readonly #table: number;
@@ -38,8 +36,7 @@ export class ImageLoader {
   /** An image in the layout of the map; between its values are zeros. */
   #values: Float32Array = new Float32Array(0);
 
-  constructor(input: MapShape, kernels: KernelLibrary, table: number) {
-    this.#input = input;
+  constructor(kernels: KernelLibrary, table: number) {
     this.#kernels = kernels;
     this.#table = table;
   }
@@ -84,7 +81,7 @@ export class ImageLoader {
   #loadMixed(call: LoadImagesCall, batch: Batch, i: number): void {
     const image = call.first + i;
     this.#load(call, batch, i, batch.count - 1 - image);
-    const { height, width, stored } = this.#input;
+    const { height, width, stored } = call.shape;
     const row = width * stored;
     if (this.#partner.length < height * row) this.#partner = new Float32Array(height * row);
     const at = call.map + i * call.imageStride;
@@ -159,7 +156,7 @@ export class ImageLoader {
     i: number,
     at: number,
   ): void {
-    const { channels, height, width } = this.#input;
+    const { channels, height, width } = call.shape;
     const from = at * channels * height * width;
     const to = call.map + i * call.imageStride;
     // Copied at once, with the zeros between rows: V8 is slow with single values of memory that can grow.
