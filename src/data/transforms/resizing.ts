@@ -3,7 +3,7 @@
  * crop follows, only the rows and columns that it keeps are computed.
  */
 import { UsageError } from '../../errors.ts';
-import { checkWhole } from '../../options.ts';
+import { checkOptions, checkWhole } from '../../options.ts';
 import type { ImageShape } from '../dataset.ts';
 import type { Random } from '../random.ts';
 import {
@@ -41,6 +41,11 @@ export interface ResizedCrop {
   readonly ratio: readonly [least: number, most: number];
 }
 
+export interface ResizedCropOptions {
+  readonly scale?: readonly [least: number, most: number];
+  readonly ratio?: readonly [least: number, most: number];
+}
+
 /** A crop that takes a part of a resized image. */
 export type Crop = Extract<GeometricTransform, { readonly kind: 'centerCrop' | 'randomCrop' }>;
 
@@ -72,10 +77,8 @@ export function scaleJitter(least = 256, most = 512): ResizingTransform {
  * defaults. `scale` is the window's share of the area, `ratio` its width divided by its height. It draws area and ratio up
  * to ten times, until the window fits, then its top and left; if none fits, it takes the center without a draw.
  */
-export function randomResizedCrop(
-  size: Size,
-  options: { readonly scale?: readonly [number, number]; readonly ratio?: readonly [number, number] } = {},
-): ResizedCrop {
+export function randomResizedCrop(size: Size, options: ResizedCropOptions = {}): ResizedCrop {
+  checkOptions<ResizedCropOptions>('randomResizedCrop', options, { scale: 'optional', ratio: 'optional' });
   const { scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
   checkRange('randomResizedCrop', 'scale', scale, 0, 1);
   checkRange('randomResizedCrop', 'ratio', ratio, 1 / 1000, 1000);
