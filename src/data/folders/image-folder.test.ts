@@ -191,6 +191,18 @@ test('a damaged cache is made again', async () => {
   }
 });
 
+test('damaged bytes are noticed when an image is read', async () => {
+  const { train } = await imageFolder(photos, options());
+  const bytes = readFileSync(cacheFile());
+  const at = train.images.starts[3]! + 100;
+  writeFileSync(
+    cacheFile(),
+    bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)),
+  );
+  readStored(train.images, 2);
+  expect(() => readStored(train.images, 3)).toThrow('is damaged at image 3; delete it, and the images are');
+});
+
 test('damaged bytes of an image are not copied into the next cache', async () => {
   await imageFolder(photos, options());
   const bytes = readFileSync(cacheFile());
