@@ -33,6 +33,8 @@ export {
   type Jitter,
   normalize,
   pad,
+  type ResizedCropOptions,
+  type RotationOptions,
   randomCrop,
   randomGrayscale,
   randomHorizontalFlip,

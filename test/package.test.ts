@@ -35,11 +35,14 @@ export const seeds = (): Promise<SeedsResult> => trainSeeds({ epochs: 1 }, { see
 /** Plain JavaScript, with everything in a bundle: what a page does. */
 const inBrowser = `
 import * as vggnet from 'vggnet';
-const { adam, compile, conv2d, dataLoader, flatten, linear, relu, sequential, shapes } = vggnet;
+const { adam, compile, compose, conv2d, dataLoader, flatten, linear, randomResizedCrop, relu, sequential, shapes, toTensor } = vggnet;
 const { train } = shapes();
+const cropped = dataLoader(train, { batchSize: 100, transform: compose([randomResizedCrop(32), toTensor()]) });
 const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
 const model = await compile(network, { input: train.shape, threads: 2 });
 const { losses } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
+const { steps } = await model.train(cropped, { epoch: 2, optimizer: adam(), steps: 3 });
+if (steps !== 3) throw new Error('loading ahead failed');
 globalThis.result = { device: model.description, losses: [...losses], exports: Object.keys(vggnet).length };
 await model.close();
 `;
@@ -68,13 +71,17 @@ conv2d({ out: 'many', kernel: 3 });
 `;
 
 const toBundle = `
-import { adam, compile, conv2d, dataLoader, flatten, linear, relu, sequential, shapes } from 'vggnet';
+import { adam, compile, compose, conv2d, dataLoader, flatten, linear, randomResizedCrop, relu, sequential, shapes, toTensor } from 'vggnet';
 import { reportRuns } from 'vggnet/node';
 async function main([device, ...runs]) {
   const { train } = shapes();
   const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
   const model = await compile(network, { input: train.shape, threads: 2, device, onNotice: () => {} });
-  const { steps } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
+  // Workers of their own load these images.
+  const transform = compose([randomResizedCrop(32), toTensor()]);
+  const loader = dataLoader(train, { batchSize: 100, transform });
+  const { steps, waitSeconds } = await model.train(loader, { epoch: 1, optimizer: adam(), steps: 3 });
+  if (!(waitSeconds > 0)) throw new Error('no worker loaded images');
   console.log(steps, model.device);
   if (runs.length > 0) console.log(await reportRuns(runs, { out: 'bundled.html', device }));
 }

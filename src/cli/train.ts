@@ -41,6 +41,7 @@ Examples:
 A run folder holds the config, metrics, checkpoints and a report. Ctrl-C writes a checkpoint, and --resume continues from it.
 
 As in the lecture, training images are padded by 4 pixels, flipped at random and cropped at random, unless you give --no-augment.
+Photos are flipped, and cropped as --crop says.
 
 Numbers are decimal, with an optional exponent: 100, 0.5, 1e-3. Numbers that need not be whole may be fractions: 1/3.`;
 

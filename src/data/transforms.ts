@@ -38,8 +38,8 @@ export {
 export { type ColorComponents, colorShift, imagenetComponents } from './transforms/color-shift.ts';
 export { centerCrop, pad, randomCrop, randomHorizontalFlip } from './transforms/geometry.ts';
 export type { Image, ImageFunction } from './transforms/pixels.ts';
-export { randomResizedCrop, resize, scaleJitter } from './transforms/resizing.ts';
-export { type Interpolation, randomRotation } from './transforms/rotation.ts';
+export { type ResizedCropOptions, randomResizedCrop, resize, scaleJitter } from './transforms/resizing.ts';
+export { type Interpolation, type RotationOptions, randomRotation } from './transforms/rotation.ts';
 export { cutout, normalize, toTensor } from './transforms/values.ts';
 
 /** A transform that is data. */

@@ -3,17 +3,19 @@
  * crop follows, only the rows and columns that it keeps are computed.
  */
 import { UsageError } from '../../errors.ts';
-import { checkWhole } from '../../options.ts';
+import { checkOptions, checkWhole } from '../../options.ts';
 import type { ImageShape } from '../dataset.ts';
 import type { Random } from '../random.ts';
 import {
   centerWindow,
   planResize,
+  type ResizePlan,
   type ResizeWindow,
   resizedSides,
   resizePixels,
   type Sides,
 } from '../resize.ts';
+import { openResizer, type Resizer } from '../resize-kernel.ts';
 import { croppedShape, type GeometricTransform } from './geometry.ts';
 import {
   type Bytes,
@@ -37,6 +39,11 @@ export interface ResizedCrop {
   readonly size: Sides;
   readonly scale: readonly [least: number, most: number];
   readonly ratio: readonly [least: number, most: number];
+}
+
+export interface ResizedCropOptions {
+  readonly scale?: readonly [least: number, most: number];
+  readonly ratio?: readonly [least: number, most: number];
 }
 
 /** A crop that takes a part of a resized image. */
@@ -70,10 +77,8 @@ export function scaleJitter(least = 256, most = 512): ResizingTransform {
  * defaults. `scale` is the window's share of the area, `ratio` its width divided by its height. It draws area and ratio up
  * to ten times, until the window fits, then its top and left; if none fits, it takes the center without a draw.
  */
-export function randomResizedCrop(
-  size: Size,
-  options: { readonly scale?: readonly [number, number]; readonly ratio?: readonly [number, number] } = {},
-): ResizedCrop {
+export function randomResizedCrop(size: Size, options: ResizedCropOptions = {}): ResizedCrop {
+  checkOptions<ResizedCropOptions>('randomResizedCrop', options, { scale: 'optional', ratio: 'optional' });
   const { scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
   checkRange('randomResizedCrop', 'scale', scale, 0, 1);
   checkRange('randomResizedCrop', 'ratio', ratio, 1 / 1000, 1000);
@@ -128,8 +133,14 @@ function cropWindow(crop: Crop | undefined, kept: Sides, sides: Sides, random: R
 function resizedPlanes({ shape, values }: Bytes, sides: Sides, wanted: ResizeWindow): Uint8Array {
   const [channels, height, width] = shape;
   const plan = planResize([height, width], sides, wanted);
-  const [plane, area] = [height * width, wanted.height * wanted.width];
+  const area = wanted.height * wanted.width;
   const out = new Uint8Array(channels * area);
+  if (channels === 3) {
+    resizer ??= openResizer();
+    resizer(plan, interleaved(plan, values), out);
+    return out;
+  }
+  const plane = height * width;
   for (let c = 0; c < channels; c++) {
     resizePixels(
       plan,
@@ -139,6 +150,24 @@ function resizedPlanes({ shape, values }: Bytes, sides: Sides, wanted: ResizeWin
     );
   }
   return out;
+}
+
+/** This thread's kernel for RGB, and memory for its input. */
+let resizer: Resizer | undefined;
+let pixels = new Uint8Array(0);
+
+/** Planes as interleaved RGB; only those rows that the plan reads. */
+function interleaved({ source: [height, width], rows }: ResizePlan, planes: Uint8Array): Uint8Array {
+  const plane = height * width;
+  if (pixels.length < 3 * plane) pixels = new Uint8Array(3 * plane);
+  const last = rows.first.length - 1;
+  const end = (rows.first[last]! + rows.count[last]!) * width;
+  for (let from = rows.first[0]! * width, to = 3 * from; from < end; from++, to += 3) {
+    pixels[to] = planes[from]!;
+    pixels[to + 1] = planes[from + plane]!;
+    pixels[to + 2] = planes[from + 2 * plane]!;
+  }
+  return pixels;
 }
 
 const mostTries = 10;

@@ -1,10 +1,14 @@
 /** Rotation as Pillow's `Image.rotate`, in every byte: fixed-point nearest neighbors, or bilinear interpolation. */
 import { UsageError } from '../../errors.ts';
-import { shown } from '../../options.ts';
+import { checkOptions, shown } from '../../options.ts';
 import type { Random } from '../random.ts';
 import { type Bytes, between, checkNumber, checkRange } from './pixels.ts';
 
 export type Interpolation = 'nearest' | 'bilinear';
+
+export interface RotationOptions {
+  readonly interpolation?: Interpolation;
+}
 
 export interface RotationTransform {
   readonly kind: 'randomRotation';
@@ -18,8 +22,9 @@ export interface RotationTransform {
  */
 export function randomRotation(
   degrees: number | readonly [least: number, most: number],
-  options: { readonly interpolation?: Interpolation } = {},
+  options: RotationOptions = {},
 ): RotationTransform {
+  checkOptions<RotationOptions>('randomRotation', options, { interpolation: 'optional' });
   const { interpolation = 'nearest' } = options;
   if (typeof degrees === 'number') checkNumber('randomRotation', 'degrees', degrees, 0, 360);
   else checkRange('randomRotation', 'degrees', degrees, -360, 360);
