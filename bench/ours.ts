@@ -21,7 +21,7 @@ const sequentials = {
   simplified,
   vgg7,
   'vgg16-bn': ({ classes }: { readonly classes: number }) =>
-    createModel('vgg16-bn', { classes, options: { head: 'linear', dropout: 0 }, input: [3, 32, 32] }),
+    createModel('vgg16-bn', { classes, options: { head: 'linear' }, input: [3, 32, 32] }),
 };
 
 export function networkOf(model: ModelName): Network {

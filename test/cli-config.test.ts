@@ -150,7 +150,17 @@ describe('help', () => {
   test('options stand under headings, and boolean ones show both forms', async () => {
     const { stdout } = await quickVgg(['train', '--help']);
     const headings = stdout.match(/^[A-Z][a-z ]+:$/gm);
-    const groups = ['Network', 'Images', 'Length', 'Steps', 'Optimizer', 'Schedule', 'Machine', 'Run folder'];
+    const groups = [
+      'Network',
+      'Images',
+      'Length',
+      'Steps',
+      'Optimizer',
+      'Layers',
+      'Schedule',
+      'Machine',
+      'Run folder',
+    ];
     const own = ['Output', 'Configuration', 'Examples'];
     expect(headings).toEqual([...groups, ...own].map((name) => `${name}:`));
     for (const name of ['normalize', 'augment', 'shuffle', 'nesterov'])

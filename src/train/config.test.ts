@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest';
 import { UsageError } from '../errors.ts';
+import { layersMatching } from '../model/layer-patterns.ts';
+import { networkOf } from '../model/models.ts';
+import { buildNetwork } from '../model/network.ts';
 import { parseConfig, parseGivenConfig, refuseUnused, usedOptions } from './config.ts';
 import { optimizerNames, scheduleNames, type TrainConfigInput, trainOptions } from './config-table.ts';
 import { recipes } from './recipes.ts';
@@ -79,7 +82,15 @@ test("messages use the source's names of options", () => {
 test('recipes have no options without effect', () => {
   for (const [name, { config, needs = [] }] of Object.entries(recipes)) {
     const needed = Object.fromEntries(needs.map((option) => [option, 'weights.pth']));
-    parseGivenConfig({ ...config, ...needed }, name);
+    const { model, modelOptions, freeze } = parseGivenConfig({ ...config, ...needed }, name);
+    // Of a recipe without a model, --init says it.
+    const own = networkOf(config.model === undefined ? 'vgg16' : model, {
+      classes: 10,
+      options: modelOptions,
+      input: [3, 32, 32],
+    });
+    const network = buildNetwork(own, [3, 32, 32]);
+    if (freeze) expect(layersMatching(name, network, freeze).length).toBeGreaterThan(0);
   }
 });
 

@@ -49,8 +49,9 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     description: "the paper's training (sections 3.1 and 3.2), in batches of 8 × 32 images",
     config: {
       model: 'vgg16',
-      // Deep networks start from Glorot's weights, where the paper first took those of configuration A (section 3.1).
-      modelOptions: { dropout: 0.5, initialization: 'glorot' },
+      // Dropout of ½ is the networks' own. Deep ones start from Glorot's weights instead of those of configuration A
+      // (section 3.1).
+      modelOptions: { initialization: 'glorot' },
       batchSize: 32,
       accumulate: 8,
       optimizer: 'sgd',
@@ -89,7 +90,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     description: 'vgg16-bn of half the width on CIFAR-10, for at least 92 % in about an hour on two cores',
     config: {
       model: 'vgg16-bn',
-      modelOptions: { head: 'linear', width: 0.5, dropout: 0 },
+      modelOptions: { head: 'linear', width: 0.5 },
       dataset: 'cifar10',
       normalize: true,
       batchSize: 128,
