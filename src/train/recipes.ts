@@ -64,6 +64,8 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       // Three plateaus: 0.01 / 10³.
       minLr: 1e-5,
       normalize: true,
+      crop: 'jitter',
+      colorShift: 0.1,
       epochs: 74,
     },
   },
