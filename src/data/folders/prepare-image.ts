@@ -1,7 +1,7 @@
 /** Prepares one image for a cache file (Node only): decoded, resized to a shorter side, and measured. */
 import { crc32 } from 'node:zlib';
 import { decodeNamed } from '../../images/decode.ts';
-import { readImageFile } from '../../images/read.ts';
+import { readImageFileSync } from '../../images/read.ts';
 import { centerWindow, planResize, type ResizePlan, resizedSides, type Sides } from '../resize.ts';
 import { openResizer, type Resizer } from '../resize-kernel.ts';
 
@@ -52,7 +52,7 @@ export function openPreparer(side: number): (path: string) => Promise<Prepared> 
   };
   return async (path) => {
     try {
-      const image = await decodeNamed(path, await readImageFile(path), {});
+      const image = await decodeNamed(path, readImageFileSync(path), {});
       const plan = planOf([image.height, image.width]);
       const { height, width } = plan.window;
       const pixels = new Uint8Array(3 * height * width);
