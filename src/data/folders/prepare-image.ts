@@ -57,32 +57,11 @@ export function openPreparer(side: number): (path: string) => Promise<Prepared> 
       const { height, width } = plan.window;
       const pixels = new Uint8Array(3 * height * width);
       resizer ??= openResizer();
-      resizer(plan, image.pixels, pixels);
-      return { height, width, pixels, checksum: crc32(pixels), sums: sumsOf(pixels, height * width) };
+      const sums = resizer(plan, image.pixels, pixels);
+      return { height, width, pixels, checksum: crc32(pixels), sums };
     } catch (error) {
       if (isProblem(error)) return { problem: error.message };
       throw error;
     }
   };
-}
-
-/** Sums of the bytes of each channel, then of their squares. */
-export function sumsOf(pixels: Uint8Array, area: number): readonly number[] {
-  const sums = [0, 0, 0, 0, 0, 0];
-  for (let c = 0; c < 3; c++) {
-    const end = (c + 1) * area;
-    for (let at = c * area; at < end; ) {
-      // Sums of so few bytes are small integers, which are added fast.
-      const pause = Math.min(end, at + 4096);
-      let [sum, squares] = [0, 0];
-      for (; at < pause; at++) {
-        const byte = pixels[at]!;
-        sum = (sum + byte) | 0;
-        squares = (squares + byte * byte) | 0;
-      }
-      sums[c]! += sum;
-      sums[3 + c]! += squares;
-    }
-  }
-  return sums;
 }
