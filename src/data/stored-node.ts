@@ -4,7 +4,7 @@ import type { StoredImages } from './stored.ts';
 import type { Bytes } from './transforms/pixels.ts';
 
 /** What is needed to read images: plain data, so that it can be sent to a worker. */
-export type StoredFile = Pick<StoredImages, 'file' | 'starts' | 'sizes'>;
+export type StoredFile = Pick<StoredImages, 'file' | 'starts' | 'sizes' | 'checksums'>;
 
 export interface OpenImages {
   /** Image `index`, [3, H, W]. Its values are valid until the next call. */
@@ -15,8 +15,9 @@ export interface OpenImages {
 const wayOut = 'prepare the data set again';
 
 /** @throws DataError if the file is missing; `read` does if it ends too early. */
-export function openStored({ file, starts, sizes }: StoredFile): OpenImages {
+export function openStored({ file, starts, sizes, checksums }: StoredFile): OpenImages {
   const { closeSync, fstatSync, openSync, readSync } = process.getBuiltinModule('node:fs');
+  const { crc32 } = process.getBuiltinModule('node:zlib');
   const guarded = <T>(action: () => T): T => {
     try {
       return action();
@@ -45,7 +46,13 @@ export function openStored({ file, starts, sizes }: StoredFile): OpenImages {
         if (count === 0) throw new DataError(`${file} was truncated while it was read; ${wayOut}`);
         done += count;
       }
-      return { shape: [3, height!, width!], values: buffer.subarray(0, bytes) };
+      const values = buffer.subarray(0, bytes);
+      if (checksums && crc32(values) !== checksums[index]) {
+        throw new DataError(
+          `${file} is damaged at image ${index}; delete it, and the images are prepared again`,
+        );
+      }
+      return { shape: [3, height!, width!], values };
     },
     close: () => closeSync(descriptor),
   };

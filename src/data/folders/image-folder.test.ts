@@ -2,6 +2,7 @@
 import {
   appendFileSync,
   copyFileSync,
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -14,8 +15,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeShapesFolder } from '../../../examples/make-shapes-folder.ts';
+import { canMountSmallDisk, mountSmallDisk } from '../../../test/small-disk.ts';
 import { decodeImage } from '../../images/decode.ts';
 import { fitImage } from '../../images/fit.ts';
 import { subset, trainValidationSplit } from '../split.ts';
@@ -39,10 +41,13 @@ const options = (): ImageFolderOptions => ({
   },
 });
 
-beforeEach(async () => {
+const drawn = mkdtempSync(join(tmpdir(), 'vgg-drawn-'));
+beforeAll(async () => void (await makeShapesFolder(drawn, 3)));
+afterAll(() => rmSync(drawn, { recursive: true, force: true }));
+beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'vgg-folder-'));
   photos = join(root, 'photos');
-  await makeShapesFolder(photos, 3);
+  cpSync(drawn, photos, { recursive: true });
   notices.length = 0;
   decoded = 0;
 });
@@ -191,6 +196,18 @@ test('a damaged cache is made again', async () => {
   }
 });
 
+test('damaged bytes are noticed when an image is read', async () => {
+  const { train } = await imageFolder(photos, options());
+  const bytes = readFileSync(cacheFile());
+  const at = train.images.starts[3]! + 100;
+  writeFileSync(
+    cacheFile(),
+    bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)),
+  );
+  readStored(train.images, 2);
+  expect(() => readStored(train.images, 3)).toThrow('is damaged at image 3; delete it, and the images are');
+});
+
 test('damaged bytes of an image are not copied into the next cache', async () => {
   await imageFolder(photos, options());
   const bytes = readFileSync(cacheFile());
@@ -272,6 +289,21 @@ test('a table with a missing image', async () => {
   ]);
   expect(train.length + tested.length).toBe(6);
   await expectBytes(train, 40);
+});
+
+test.skipIf(!canMountSmallDisk)('a full disk: the message says how much room is needed', async () => {
+  const cache = join(root, 'small');
+  mkdirSync(cache);
+  const unmount = mountSmallDisk(cache, '1m');
+  try {
+    await expect(imageFolder(photos, { ...options(), cache, side: 300 })).rejects.toThrow(
+      /no space left on the disk; 12 images need about 0.0043 GB: free some space, or use another disk/,
+    );
+    // Nothing is left but the folder.
+    expect(readdirSync(join(cache, readdirSync(cache)[0]!))).toEqual([]);
+  } finally {
+    unmount();
+  }
 });
 
 test('a cache that cannot be written, and wrong options', async () => {

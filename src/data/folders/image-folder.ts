@@ -1,6 +1,6 @@
 /** Data sets of image files (Node only): found, prepared in a file of the cache, and put together. */
 import { DataError } from '../../errors.ts';
-import { checkOptions, checkWhole, type KnownKeys } from '../../options.ts';
+import { checkOptions, checkWhole, type KnownKeys, maxThreads } from '../../options.ts';
 import { checkPath } from '../../paths.ts';
 import { counted } from '../../words.ts';
 import type { DatasetSplits } from '../dataset.ts';
@@ -88,6 +88,8 @@ export async function splitsOf(
   { side = 256, skipBroken = false, ...options }: ImageFolderOptions,
 ): Promise<ImageSplits> {
   checkWhole(where, 'side', side, 1, mostSide);
+  if (options.threads !== undefined) checkWhole(where, 'threads', options.threads, 1, maxThreads);
+  if (options.cache !== undefined) checkPath(`${where}: cache`, options.cache);
   const { root, classes, splits } = found;
   for (const line of found.notices) options.onNotice?.(line);
   const paths = Object.values(splits).flatMap((split: FoundSplit) => split.paths);

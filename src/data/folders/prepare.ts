@@ -95,9 +95,23 @@ export async function prepareImages(wanted: Wanted, options: PrepareOptions = {}
     if (made) return made;
     await removeLeftovers(folder);
     return await write(job, options);
+  } catch (error) {
+    throw withRoom(error, job);
   } finally {
     await lock.release();
   }
+}
+
+/** Adds to the error of a full disk how much room is needed, and how to use another one. */
+function withRoom(error: unknown, { paths, side }: Job): unknown {
+  const { code } = ((error as Error).cause ?? {}) as { readonly code?: string };
+  if (!(error instanceof VggError) || (code !== 'ENOSPC' && code !== 'EDQUOT')) return error;
+  // Photos are 4:3 on average.
+  const gigabytes = (paths.length * side * side * 4) / 1e9;
+  return new VggError(
+    `${error.message}; ${paths.length} images need about ${gigabytes.toPrecision(2)} GB: free some space, or use another disk (XDG_CACHE_HOME)`,
+    { cause: error.cause },
+  );
 }
 
 /** Identifies a file's content. A file that is missing has a stamp of its own. */

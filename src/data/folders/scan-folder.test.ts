@@ -139,6 +139,11 @@ test('links to files and folders are followed, cycles are harmless', () => {
   );
 });
 
+test('folders that are too deep', () => {
+  make(`a/${'x/'.repeat(70)}1.jpg`, 'b/1.jpg');
+  expect(message()).toContain('is more than 64 folders deep; move its images up');
+});
+
 test('one image in a class trains', () => {
   make('a/1.jpg', ...many('b', 5));
   const { splits, notices } = scanFolder(root);

@@ -34,7 +34,8 @@ const deepest = 64;
 
 /** What a scan has seen besides the images. */
 interface Tally {
-  images: number;
+  /** Files and folders, counted against links that multiply them. */
+  entries: number;
   /** Other files, by extension. */
   readonly others: Map<string, number>;
   readonly ignored: string[];
@@ -59,7 +60,7 @@ export function scanFolder(folder: string): FoundImages {
   } catch (error) {
     throw cannotRead(folder, error);
   }
-  const tally: Tally = { images: 0, others: new Map(), ignored: [] };
+  const tally: Tally = { entries: 0, others: new Map(), ignored: [] };
   const top = entriesOf(root, '');
   const splits = splitsIn(folder, top.folders);
   // A class may be called "train", too; then it contains images.
@@ -193,13 +194,16 @@ function imagesBelow(root: string, top: string, tally: Tally): readonly string[]
     const { dev, ino } = statSync(join(root, path));
     const id = `${dev}:${ino}`;
     // A link to a folder above it: everything in it has its place already.
-    if (above.includes(id) || above.length >= deepest) return;
+    if (above.includes(id)) return;
+    if (above.length >= deepest) {
+      throw new DataError(`${root}/${path} is more than ${deepest} folders deep; move its images up`);
+    }
     const entries = entriesOf(root, path);
     folders.push({ path, files: entries.files });
-    tally.images += entries.files.length;
-    if (tally.images > mostImages) {
+    tally.entries += entries.files.length + 1;
+    if (tally.entries > mostImages) {
       throw new DataError(
-        `${root} has more than ${mostImages} files; leave out folders, or remove links that repeat them`,
+        `${root} has more than ${mostImages} files and folders; leave out folders, or remove links that repeat them`,
       );
     }
     for (const name of entries.folders) visit(`${path}/${name}`, [...above, id]);

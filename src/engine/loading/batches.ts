@@ -136,6 +136,10 @@ export class BatchLoader {
 
 function placeOf({ dataset }: BatchSource): ImagePlace {
   if (!isStored(dataset)) return { kind: 'memory', pixels: shareable(dataset.pixels), shape: dataset.shape };
-  const { file, starts, sizes } = dataset.images;
-  return { kind: 'file', images: { file, starts: shareable(starts), sizes: shareable(sizes) } };
+  const { file, starts, sizes, checksums } = dataset.images;
+  const images = {
+    ...{ file, starts: shareable(starts), sizes: shareable(sizes) },
+    ...(checksums && { checksums: shareable(checksums) }),
+  };
+  return { kind: 'file', images };
 }
