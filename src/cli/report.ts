@@ -32,7 +32,10 @@ export function reportCommand(): Command {
     )
     .addOption(pathOption('--out <file>', "file to write (default: report.html in the first run's folder)"))
     .addOption(
-      pathOption('--data <path>', 'folder or archive with the CIFAR files, or folder of the images, if they have moved since'),
+      pathOption(
+        '--data <path>',
+        'folder or archive with the CIFAR files, or folder of the images, if they have moved since',
+      ),
     )
     .addOption(
       choiceOption('--device <name>', 'device that evaluates the network', deviceNames).default('auto'),
