@@ -130,12 +130,17 @@ const contestants: Readonly<Record<string, DataLoader>> = {
   ),
 };
 const times = new Map(Object.keys(contestants).map((name) => [name, [] as number[]]));
+/** Of all threads together, per image; unlike times, it hardly depends on other work on the machine. */
+const processor = new Map(Object.keys(contestants).map((name) => [name, [] as number[]]));
 const waits = new Map(Object.keys(contestants).map((name) => [name, [] as number[]]));
 for (let round = -1; round < rounds; round++) {
   for (const [name, loader] of Object.entries(contestants)) {
+    const before = process.cpuUsage();
     const { seconds, waitSeconds } = await model.train(loader, { epoch: round + 2, optimizer });
     // The first round starts workers and compiles kernels.
     if (round < 0) continue;
+    const { user, system } = process.cpuUsage(before);
+    processor.get(name)!.push((user + system) / 1000 / count);
     times.get(name)!.push(seconds / count);
     waits.get(name)!.push(waitSeconds / seconds);
   }
@@ -151,6 +156,6 @@ for (const [name, own] of times) {
   log(
     `  ${name.padEnd(32)}${fixed(1000 * median(own), 2).padStart(8)} ms/image   ` +
       `${fixed(median(ratios), 3)}× (${fixed(quartile(ratios, 0.25), 3)}–${fixed(quartile(ratios, 0.75), 3)})   ` +
-      `waited ${fixed(100 * median(waits.get(name)!), 1)} %`,
+      `processor ${fixed(median(processor.get(name)!), 2)} ms   waited ${fixed(100 * median(waits.get(name)!), 1)} %`,
   );
 }

@@ -16,8 +16,11 @@ function check(source: Sides, output: Sides, window?: ResizeWindow, value?: numb
   const length = 3 * plan.window.height * plan.window.width;
   const [expected, found] = [new Uint8Array(length), new Uint8Array(length)];
   resizePixels(plan, pixels, 3, expected);
-  resizer(plan, pixels, found);
+  const sums = resizer(plan, pixels, found);
   expect(found).toEqual(expected);
+  const plane = (c: number): Uint8Array => expected.subarray((c * length) / 3, ((c + 1) * length) / 3);
+  const sum = (power: number, c: number): number => plane(c).reduce((all, byte) => all + byte ** power, 0);
+  expect(sums).toEqual([0, 1, 2, 3, 4, 5].map((i) => sum(i < 3 ? 1 : 2, i % 3)));
 }
 
 test.for<[string, Sides, Sides]>([
@@ -30,6 +33,8 @@ test.for<[string, Sides, Sides]>([
   ['far smaller', [2000, 3], [5, 2]],
   ['more rows than a band', [3000, 700], [97, 33]],
 ])('%s', ([, source, output]) => check(source, output));
+
+test('sums of many bright pixels', () => check([8, 8], [600, 640], undefined, 255));
 
 test('sums of rounded weights above 255 do not wrap', () => check([375, 500], [256, 341], undefined, 255));
 

@@ -9,8 +9,11 @@ import { webAssembly } from '../engine/cpu/kernels/webassembly.ts';
 import { Code, encodeModule, type Mnemonic, type WasmFunction } from '../kernels/wasm-assembler.ts';
 import { type Axis, half, precision, type ResizePlan } from './resize.ts';
 
-/** Resizes RGB images, interleaved, to planes [3, height, width], as `resizePixels` does. */
-export type Resizer = (plan: ResizePlan, source: Uint8Array, out: Uint8Array) => void;
+/**
+ * Resizes RGB images, interleaved, to planes [3, height, width], as `resizePixels` does. Returns the sums of the bytes of
+ * each plane, then of their squares.
+ */
+export type Resizer = (plan: ResizePlan, source: Uint8Array, out: Uint8Array) => readonly number[];
 
 type Step = readonly [name: Mnemonic, first?: number, second?: number] | Mnemonic;
 
@@ -178,6 +181,32 @@ const rowsKernel = (): WasmFunction =>
       }),
   );
 
+/** Sums of bytes and of their squares over `chunks` of sixteen: to four lanes each. */
+const sumsKernel = (): WasmFunction =>
+  functionOf(
+    'sumBytes',
+    'the sums of bytes and of their squares',
+    ['bytes', 'chunks', 'out'],
+    [],
+    ['chunk', 'half', 'ones', 'sums', 'squares'],
+    (code) => {
+      code.run(['i32.const', 0x1_0001], 'i32x4.splat').set('ones');
+      code.repeat('chunks', () => {
+        code.get('bytes').run('v128.load').set('chunk');
+        for (const extend of ['i16x8.extend_low_i8x16_u', 'i16x8.extend_high_i8x16_u'] as const) {
+          code.get('chunk').run(extend).set('half');
+          code.get('half', 'ones').run('i32x4.dot_i16x8_s').get('sums').run('i32x4.add').set('sums');
+          code.get('half', 'half').run('i32x4.dot_i16x8_s').get('squares').run('i32x4.add').set('squares');
+        }
+        code.increase('bytes', 16);
+      });
+      code.get('out', 'sums').run('v128.store').get('out', 'squares').run(['v128.store', 16]);
+    },
+  );
+
+/** So many chunks have sums of squares below 2³¹ in a lane, to which each adds at most 4 · 255². */
+const mostChunks = 8192;
+
 const pageBytes = 65_536;
 /** Bytes of the source that are resized at a time, if a row is not longer. */
 const bandBytes = 1 << 22;
@@ -188,10 +217,12 @@ type Kernel = (...parameters: readonly number[]) => void;
 
 /** Compiles the kernels and gives them a memory, which grows with the largest image. */
 export function openResizer(): Resizer {
-  const bytes = encodeModule([columnsKernel(), rowsKernel()], [], false);
+  const bytes = encodeModule([columnsKernel(), rowsKernel(), sumsKernel()], [], false);
   const memory = new webAssembly.Memory({ initial: 1, maximum: 65_536, shared: false });
   const { exports } = new webAssembly.Instance(new webAssembly.Module(bytes), { env: { memory } });
-  const { resizeColumns, resizeRows } = exports as { resizeColumns: Kernel; resizeRows: Kernel };
+  const { resizeColumns, resizeRows, sumBytes } = exports as Record<string, Kernel> as {
+    readonly [Name in 'resizeColumns' | 'resizeRows' | 'sumBytes']: Kernel;
+  };
   /** Memory is given out from its start, 16 bytes apart. */
   let end = 0;
   const place = (size: number): number => {
@@ -210,6 +241,19 @@ export function openResizer(): Resizer {
     });
     return [...at, 4 * taps] as const;
   };
+  /** Adds the sums of `length` bytes to those of a channel. `lanes` is the place of eight numbers. */
+  const addSums = (sums: number[], channel: number, bytes: number, length: number, lanes: number): void => {
+    const whole = Math.floor(length / 16);
+    for (let chunk = 0; chunk < whole; chunk += mostChunks) {
+      sumBytes(bytes + 16 * chunk, Math.min(mostChunks, whole - chunk), lanes);
+      for (const [i, sum] of new Int32Array(memory.buffer, lanes, 8).entries())
+        sums[channel + (i < 4 ? 0 : 3)]! += sum;
+    }
+    for (const byte of new Uint8Array(memory.buffer, bytes + 16 * whole, length - 16 * whole)) {
+      sums[channel]! += byte;
+      sums[channel + 3]! += byte * byte;
+    }
+  };
   return (plan, source, out) => {
     const { window, rows, columns } = plan;
     const { height, width } = window;
@@ -224,6 +268,7 @@ export function openResizer(): Resizer {
     const planeBytes = used * width;
     const planes = place(3 * planeBytes);
     const to = place(3 * height * width);
+    const lanes = place(32);
     for (let y = 0; y < used; y += band) {
       const count = Math.min(band, used - y);
       const start = (top + y) * sourceStride;
@@ -234,6 +279,9 @@ export function openResizer(): Resizer {
       const plane = to + c * height * width;
       resizeRows(planes + c * planeBytes, width, Math.ceil(width / 16), height, ...rowsAt, plane);
     }
+    const sums = [0, 0, 0, 0, 0, 0];
+    for (let c = 0; c < 3; c++) addSums(sums, c, to + c * height * width, height * width, lanes);
     out.set(new Uint8Array(memory.buffer, to, 3 * height * width));
+    return sums;
   };
 }

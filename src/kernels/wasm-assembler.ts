@@ -49,7 +49,7 @@ const opcodes = {
     'i8x16.narrow_i16x8_u': 0xfd_066, 'i16x8.narrow_i32x4_u': 0xfd_086, 'i16x8.extend_low_i8x16_u': 0xfd_089,
     'i16x8.extend_high_i8x16_u': 0xfd_08a, 'i32x4.extend_low_i16x8_u': 0xfd_0a9,
     'i32x4.extend_high_i16x8_u': 0xfd_0aa, 'i32x4.splat': 0xfd_011, 'i32x4.shr_s': 0xfd_0ac, 'i32x4.add': 0xfd_0ae,
-    'i32x4.sub': 0xfd_0b1, 'i32x4.mul': 0xfd_0b5,
+    'i32x4.sub': 0xfd_0b1, 'i32x4.mul': 0xfd_0b5, 'i32x4.dot_i16x8_s': 0xfd_0ba,
     'f32x4.splat': 0xfd_013, 'f32x4.ne': 0xfd_042, 'f32x4.gt': 0xfd_044, 'f32x4.sqrt': 0xfd_0e3,
     'f32x4.add': 0xfd_0e4, 'f32x4.sub': 0xfd_0e5, 'f32x4.mul': 0xfd_0e6, 'f32x4.div': 0xfd_0e7,
     'f32x4.pmax': 0xfd_0eb, 'f32x4.convert_i32x4_s': 0xfd_0fa,

@@ -102,7 +102,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       weightDecay: 5e-4,
       schedule: 'oneCycle',
       labelSmoothing: 0.1,
-      epochs: 20,
+      epochs: 18,
     },
   },
 };

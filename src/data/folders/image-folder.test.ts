@@ -2,6 +2,7 @@
 import {
   appendFileSync,
   copyFileSync,
+  cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -14,7 +15,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeShapesFolder } from '../../../examples/make-shapes-folder.ts';
 import { canMountSmallDisk, mountSmallDisk } from '../../../test/small-disk.ts';
 import { decodeImage } from '../../images/decode.ts';
@@ -40,10 +41,13 @@ const options = (): ImageFolderOptions => ({
   },
 });
 
-beforeEach(async () => {
+const drawn = mkdtempSync(join(tmpdir(), 'vgg-drawn-'));
+beforeAll(async () => void (await makeShapesFolder(drawn, 3)));
+afterAll(() => rmSync(drawn, { recursive: true, force: true }));
+beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'vgg-folder-'));
   photos = join(root, 'photos');
-  await makeShapesFolder(photos, 3);
+  cpSync(drawn, photos, { recursive: true });
   notices.length = 0;
   decoded = 0;
 });

@@ -1,7 +1,7 @@
 /** Prepares one image for a cache file (Node only): decoded, resized to a shorter side, and measured. */
 import { crc32 } from 'node:zlib';
 import { decodeNamed } from '../../images/decode.ts';
-import { readImageFile } from '../../images/read.ts';
+import { readImageFileSync } from '../../images/read.ts';
 import { centerWindow, planResize, type ResizePlan, resizedSides, type Sides } from '../resize.ts';
 import { openResizer, type Resizer } from '../resize-kernel.ts';
 
@@ -52,37 +52,16 @@ export function openPreparer(side: number): (path: string) => Promise<Prepared> 
   };
   return async (path) => {
     try {
-      const image = await decodeNamed(path, await readImageFile(path), {});
+      const image = await decodeNamed(path, readImageFileSync(path), {});
       const plan = planOf([image.height, image.width]);
       const { height, width } = plan.window;
       const pixels = new Uint8Array(3 * height * width);
       resizer ??= openResizer();
-      resizer(plan, image.pixels, pixels);
-      return { height, width, pixels, checksum: crc32(pixels), sums: sumsOf(pixels, height * width) };
+      const sums = resizer(plan, image.pixels, pixels);
+      return { height, width, pixels, checksum: crc32(pixels), sums };
     } catch (error) {
       if (isProblem(error)) return { problem: error.message };
       throw error;
     }
   };
-}
-
-/** Sums of the bytes of each channel, then of their squares. */
-export function sumsOf(pixels: Uint8Array, area: number): readonly number[] {
-  const sums = [0, 0, 0, 0, 0, 0];
-  for (let c = 0; c < 3; c++) {
-    const end = (c + 1) * area;
-    for (let at = c * area; at < end; ) {
-      // Sums of so few bytes are small integers, which are added fast.
-      const pause = Math.min(end, at + 4096);
-      let [sum, squares] = [0, 0];
-      for (; at < pause; at++) {
-        const byte = pixels[at]!;
-        sum = (sum + byte) | 0;
-        squares = (squares + byte * byte) | 0;
-      }
-      sums[c]! += sum;
-      sums[3 + c]! += squares;
-    }
-  }
-  return sums;
 }
