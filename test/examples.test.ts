@@ -11,9 +11,9 @@ const run = async (name: string): Promise<string> => {
   return stdout;
 };
 
-test('the lecture, its four exercises and prediction have an example each', () => {
+test('the lecture, its four exercises, prediction and fine-tuning have an example each', () => {
   expect(examples.map((name) => name.slice(0, 2))).toEqual(
-    expect.arrayContaining(['01', '02', '03', '04', '05', '06']),
+    expect.arrayContaining(['01', '02', '03', '04', '05', '06', '07']),
   );
 });
 
