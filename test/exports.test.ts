@@ -71,6 +71,8 @@ const takers: Readonly<Record<string, () => unknown>> = {
   examineWeights: () => library.examineWeights('a', wrong),
   cifar10: () => library.cifar10(wrong),
   cifar100: () => library.cifar100(wrong),
+  imageFolder: () => library.imageFolder('a', wrong),
+  imageTable: () => library.imageTable('a.csv', wrong),
   fromArrays: () => fromArrays(data.pixels, data.labels, data.shape, wrong),
   decodeImage: () => library.decodeImage(new Uint8Array(0), wrong),
   dataLoader: () => library.dataLoader(data, wrong),
