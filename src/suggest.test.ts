@@ -35,8 +35,8 @@ test.for<[string, string, readonly string[], string]>([
   ...['cuda', 'cuda:0', 'gpu', 'mps', 'webgpu', 'cpu'].map(
     (name): [string, string, readonly string[], string] => ['device', name, devices, 'runs on the CPU'],
   ),
-  ['dataset', 'mnist', ['shapes', 'cifar10'], 'from TypeScript'],
-  ['dataset', 'imagenet', ['shapes', 'cifar10'], 'from TypeScript'],
+  ['dataset', 'mnist', ['shapes', 'cifar10'], 'folder:DIR'],
+  ['dataset', 'imagenet', ['shapes', 'cifar10'], 'folder:DIR'],
   ['optimizer', 'rmsprop', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
   ['optimizer', 'nadam', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
   ['schedule', 'exponential', ['constant', 'step'], 'step with lrStep 1'],

@@ -81,7 +81,8 @@ test("messages use the source's names of options", () => {
 
 test('recipes have no options without effect', () => {
   for (const [name, { config, needs = [] }] of Object.entries(recipes)) {
-    const needed = Object.fromEntries(needs.map((option) => [option, 'weights.pth']));
+    const values: TrainConfigInput = { init: 'weights.pth', dataset: 'folder:photos' };
+    const needed = Object.fromEntries(needs.map((option) => [option, values[option]]));
     const { model, modelOptions, freeze } = parseGivenConfig({ ...config, ...needed }, name);
     // Of a recipe without a model, --init says it.
     const own = networkOf(config.model === undefined ? 'vgg16' : model, {

@@ -47,6 +47,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
   },
   paper: {
     description: "the paper's training (sections 3.1 and 3.2), in batches of 8 × 32 images",
+    needs: ['dataset'],
     config: {
       model: 'vgg16',
       // Dropout of ½ is the networks' own. Deep ones start from Glorot's weights instead of those of configuration A
