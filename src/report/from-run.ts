@@ -6,7 +6,7 @@ import { DataError, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
 import { networkOf } from '../model/models.ts';
-import { buildNetwork } from '../model/network.ts';
+import { buildNetwork, sizeOf } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
 import { lastGoodWeights } from '../runs/checkpoint.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
@@ -16,6 +16,9 @@ import type { ReportRun, ReportRunsOptions, TimeShare } from './run.ts';
 
 /** Steps that are timed for each layer's share. */
 const timedSteps = 10;
+
+/** Values of an image from which on fewer images and steps are timed. */
+const largeImage = 3 * 64 * 64;
 
 /** Reads a run for a report. @throws DataError if the run has no tested weights yet or is damaged. */
 export async function reportRun(
@@ -93,8 +96,10 @@ async function measureShares(
   const kernels = await (device === 'wasm' ? wasmKernels : anyKernels)(false, () => {});
   return (
     await aside('engine/cpu/measure/profile', profileLayers, network, kernels, {
-      batchSize,
+      // A step on large images takes seconds, whose shares hardly depend on the batch.
+      batchSize: sizeOf(network.input) > largeImage ? Math.min(batchSize, 8) : batchSize,
       steps: timedSteps,
+      seconds: 10,
     })
   ).rows;
 }

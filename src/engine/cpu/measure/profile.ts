@@ -52,6 +52,8 @@ export interface ProfileOptions {
   readonly batchSize: number;
   /** `outside` needs ten, because V8 compiles the code outside kernels only as it runs. */
   readonly steps: number;
+  /** After so many seconds no further step begins; the figures are then of fewer steps, at least one. */
+  readonly seconds?: number;
   /** Whether to count operations, which takes as long as ten to a hundred steps. */
   readonly count?: boolean;
   /** Second-level cache that blocks must fit; this machine's by default. */
@@ -71,6 +73,7 @@ export async function profileTraining(
   {
     batchSize,
     steps,
+    seconds = Number.POSITIVE_INFINITY,
     count = false,
     cacheBytes,
     optimizer = adam({ lr: 0.001 }),
@@ -82,7 +85,8 @@ export async function profileTraining(
   const recorded = new Map(kernelNames.map((name) => [name, recordKernel(name, wasmTarget)]));
   let step = -1;
   const calls: Omit<ProfiledCall, 'milliseconds'>[] = [];
-  const times: number[][] = Array.from({ length: steps }, () => []);
+  /** Of each step but the first, which also derives matrices. */
+  const times: number[][] = [];
   const clocked = (library: KernelLibrary, memory: EngineMemory): KernelLibrary => {
     const timed = (
       kernel: KernelName,
@@ -93,9 +97,10 @@ export async function profileTraining(
       const start = performance.now();
       run();
       const milliseconds = performance.now() - start;
-      if (step < warmups) return;
-      times[step - warmups]!.push(milliseconds);
-      if (step > warmups) return;
+      if (step < 1) return;
+      times[step - 1] ??= [];
+      times[step - 1]!.push(milliseconds);
+      if (step > 1) return;
       const flops = count ? flopsOf(recorded.get(kernel)!, values, memory) : 0;
       calls.push({ kernel, values, operation, flops });
     };
@@ -119,16 +124,18 @@ export async function profileTraining(
   await session.setWeights(initialWeights(network, 0));
   await session.freeze(frozen);
   const request = { source: noise(network, total, batchSize), optimizer, ...stepOptions };
-  const milliseconds: number[] = [];
-  for (step = 0; step < warmups + steps; step++) {
-    const { seconds } = await session.train({ ...request, from: step, to: step + 1 });
-    if (step >= warmups) milliseconds.push(seconds * 1000);
+  const totals: number[] = [];
+  const end = performance.now() + 1000 * seconds;
+  for (step = 0; step < warmups + steps && (step <= 2 || performance.now() < end); step++) {
+    const result = await session.train({ ...request, from: step, to: step + 1 });
+    if (step >= 1) totals.push(result.seconds * 1000);
   }
   await session.close();
-  // Counting happens in the first step, which therefore takes too long.
-  const rests = times.map((own, i) => milliseconds[i]! - own.reduce((sum, time) => sum + time, 0)).slice(1);
+  const from = Math.min(warmups - 1, times.length - 1);
+  const [own, milliseconds] = [times.slice(from), totals.slice(from)];
+  const rests = own.map((calls, i) => milliseconds[i]! - calls.reduce((sum, time) => sum + time, 0));
   const outside = median(rests);
-  const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(times.map((own) => own[i]!)) }));
+  const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(own.map((step) => step[i]!)) }));
   const inKernels = profiled.reduce((sum, call) => sum + call.milliseconds, 0);
   const operations = planOperations(network, cacheBytes ?? (await cacheSize()));
   return { operations, calls: profiled, milliseconds: inKernels + outside, outside };
