@@ -49,7 +49,8 @@ export function openStored({ file, starts, sizes, checksums }: StoredFile): Open
       const values = buffer.subarray(0, bytes);
       if (checksums && crc32(values) !== checksums[index]) {
         throw new DataError(
-          `${file} is damaged at image ${index}; delete it, and the images are prepared again`,
+          `${file} is damaged at image ${index}, or the images were prepared anew while it was in use; start again, ` +
+            'and if that does not help, delete the file',
         );
       }
       return { shape: [3, height!, width!], values };

@@ -200,6 +200,7 @@ class HostSession implements Session {
           (signal?.aborted === true || failure() !== undefined) && step % options.accumulate === 0;
         try {
           for (let step = from; step < to && !stops(step); step++) {
+            this.#assertOpen();
             const batch = await batches.next();
             await this.#driver.run({
               ...command,
@@ -296,6 +297,7 @@ class HostSession implements Session {
       const batches = await this.#loader.open(source, plan, { batchSize, first: 0, end: total });
       try {
         while (images < total && !signal?.aborted) {
+          this.#assertOpen();
           const batch = await batches.next();
           const { length } = batch.labels;
           await this.#driver.run({ ...common, source: batch, images: length });

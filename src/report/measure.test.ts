@@ -5,7 +5,7 @@ import { initialWeights } from '../model/initialize.ts';
 import type { Weights } from '../model/layer.ts';
 import { createModel } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
-import { loadersOf, testLoaderFor } from '../runs/loaders.ts';
+import { loadersOf } from '../runs/loaders.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
 import { compile } from '../train/model.ts';
@@ -38,7 +38,7 @@ async function threeTests(
   await using model = await compile(network, { input: splits.test.shape, device: 'wasm', threads: 1 });
   await model.setWeights(run.weights);
   const loaders = [
-    testLoaderFor(splits, run.config),
+    loadersOf(splits, run.config).testLoader,
     loadersOf(splits, { ...run.config, batchSize: 10 }).testLoader,
   ];
   const results = [];

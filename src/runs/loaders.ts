@@ -176,25 +176,6 @@ export function normalizationOf(train: AnyDataset, options: Normalizing): Channe
   return own === undefined ? channelStatistics(train) : (own ?? undefined);
 }
 
-/** The test images, normalized as in training, without random transforms; `input` as in `loadersOf`. */
-export function testLoaderFor(
-  { train, test }: DatasetSplits<AnyDataset>,
-  options: Pick<LoaderOptions, 'batchSize'> & Normalizing,
-  input?: ImageShape,
-): DataLoader {
-  return normalizedTestLoader(test, options.batchSize, normalizationOf(train, options), input);
-}
-
-/** The test images with a given normalization. */
-export function normalizedTestLoader(
-  test: AnyDataset,
-  batchSize: number,
-  normalization: ChannelStatistics | undefined,
-  input?: ImageShape,
-): DataLoader {
-  return testLoaderOf(test, batchSize, testTransform(test, normalization, inputOf(test, input)));
-}
-
 function testLoaderOf(test: AnyDataset, batchSize: number, transform: Transform): DataLoader {
   return dataLoader(test, { batchSize: Math.min(batchSize, test.length), transform });
 }

@@ -21,6 +21,8 @@ export interface RunEnvironment {
   readonly threads: number;
   /** The kernels used, in order, each with the number of steps done before. */
   readonly kernels?: readonly { readonly after: number; readonly name: string }[];
+  /** Identifies the training images, if they are files. */
+  readonly images?: string;
   /** Commit of the user's project, if it has one; `dirty` if files differ from it. */
   readonly git?: { readonly commit: string; readonly dirty: boolean };
   /** The command line, and the folder it was run in. */

@@ -2,7 +2,9 @@
  * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
  * records.
  */
+import { createHash } from 'node:crypto';
 import { stepsPerEpoch } from '../data/facts.ts';
+import { type AnyDataset, isStored } from '../data/stored.ts';
 import { UsageError } from '../errors.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
@@ -65,12 +67,16 @@ export async function recordEnvironment(
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
   const name = kernelsIn(description);
+  const images = imagesDigest(trainLoader.dataset);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
-    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }] });
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
     return;
   }
-  const differs = differences(env, now);
+  const otherKernels = differences(env, now);
+  const otherImages =
+    env.images && images && env.images !== images ? `images ${env.images} before, ${images} now` : undefined;
+  const differs = [otherKernels, otherImages].filter((what) => what !== undefined).join('; ');
   const { epoch, step, totalSteps } = from;
   await run.log(`resuming ${placeOf(from)}, on ${description}`);
   // Older versions did not store kernels, and each resume replaced the description.
@@ -86,9 +92,15 @@ export async function recordEnvironment(
     ...(differs && { differs }),
     ...(rates && { rates }),
   };
-  if (differs) {
+  if (otherKernels) {
     notice(
-      `The run started with other kernels or versions, so its results may differ in the last bits: ${differs}.`,
+      `The run started with other kernels or versions, so its results may differ in the last bits: ${otherKernels}.`,
+    );
+  }
+  if (otherImages) {
+    notice(
+      `The training images of ${config.dataset} have changed since the run started, so its results are not those of ` +
+        'a run on either; restore the images, or start a new run with --init RUN/last.safetensors.',
     );
   }
   // The next resume compares with the latest environment.
@@ -97,6 +109,7 @@ export async function recordEnvironment(
     ...env,
     ...{ vggnet, node, v8, processor, hostname, device, description, threads },
     ...(kernels && { kernels }),
+    ...(images && { images }),
     resumed: [...(env.resumed ?? []), entry],
   });
 }
@@ -128,6 +141,15 @@ function bentCourse(
       `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
   );
   return rates;
+}
+
+/** Identifies images in files: classes, labels and prepared bytes, in order. Undefined for images in memory. */
+function imagesDigest(dataset: AnyDataset): string | undefined {
+  if (!isStored(dataset)) return undefined;
+  const { classes, labels, images } = dataset;
+  const hash = createHash('sha256').update(JSON.stringify(classes)).update(labels).update(images.sizes);
+  if (images.checksums) hash.update(images.checksums);
+  return hash.digest('hex').slice(0, 16);
 }
 
 /** Why bits may differ, in words; undefined if nothing that could change them differs. */

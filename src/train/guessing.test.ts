@@ -34,7 +34,20 @@ test('a loss that stays at that of guessing is noticed once, with what helps', (
   );
   expect(line).toContain('--model vgg16-bn');
   expect(line).toContain('--lr, now 0.01');
-  expect(line).toContain('--model-option initialization=torchvision');
+  expect(line).toContain('--model-option initialization=glorot');
+});
+
+test('what is suggested exists: models with a normalized sibling, and initializations that they take', () => {
+  const [plain = ''] = notices(flat, { name: 'vgg16-c' });
+  expect(plain).toContain('batch normalization;');
+  expect(plain).not.toContain('--model vgg');
+  const network = buildNetwork(createModel('simplified', { classes: 10 }), [3, 32, 32]);
+  const lines: string[] = [];
+  const { step } = guessingNotice(network, rule, (line) => lines.push(line));
+  for (let i = 1; i <= 200; i++)
+    step?.({ epoch: 1, step: i, epochs: 9, steps: 200, loss: flat(i), lr: 0.01 });
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).not.toContain('--model');
 });
 
 test.each([

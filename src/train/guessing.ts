@@ -4,6 +4,7 @@
  */
 import type { OptimizerOptions } from '../engine/backend.ts';
 import type { Network } from '../model/layer.ts';
+import { models } from '../model/models.ts';
 import type { Callback } from './fit.ts';
 
 /** The step after which the loss is judged, and how many of the last losses. */
@@ -48,12 +49,17 @@ function guessingLine(
 ): string {
   const isNormalized = layers.some(({ spec }) => spec.kind === 'batchNorm');
   const rate = Number(lr.toPrecision(2));
+  // A network of the user's own has neither a sibling nor options.
+  const sibling = Object.hasOwn(models, `${name}-bn`) ? ` (--model ${name}-bn)` : '';
+  const initializes = Object.hasOwn(models, name) && Object.hasOwn(models[name]!.options, 'initialization');
   const ways = [
-    ...(isNormalized ? [] : [`batch normalization (--model ${name.replace(/-bn$/, '')}-bn)`]),
+    ...(isNormalized ? [] : [`batch normalization${sibling}`]),
     kind === 'sgd'
       ? `another learning rate (--lr, now ${rate}; vgg lr-find measures one) or --optimizer adam`
       : `a lower learning rate (--lr, now ${rate})`,
-    ...(isNormalized ? [] : ['other initial weights (--model-option initialization=torchvision)']),
+    ...(isNormalized || !initializes
+      ? []
+      : ['other initial weights (--model-option initialization=glorot or initialization=torchvision)']),
   ];
   return (
     `After ${judgedStep} steps the loss is ${loss.toFixed(3)}, that of guessing among ${output[0]} classes: ${name} is not ` +

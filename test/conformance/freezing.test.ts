@@ -169,6 +169,25 @@ describe.each(devices)('$name', (device) => {
     expect(trained.after).toEqual(fresh);
   });
 
+  test('freezing back and forth leaves nothing of the memory of another training', async () => {
+    const averaged = { ...request, optimizer: sgd, averageDecay: 0.9 };
+    // As many arrays as the training before, but others; the layers frozen last are those of then.
+    const trained = await withSession(async (session) => {
+      await session.train({ ...request, optimizer: adamw });
+      const { weights: between } = await session.state();
+      await session.freeze([conv1]);
+      await session.freeze([]);
+      await session.train(averaged);
+      return { between, after: await session.state() };
+    });
+    const fresh = await withSession(async (session) => {
+      await session.setWeights(trained.between);
+      await session.train(averaged);
+      return session.state();
+    });
+    expect(trained.after).toEqual(fresh);
+  });
+
   test('the average of a network with frozen layers swaps with the weights and back', () =>
     withFrozen([conv1], async (session) => {
       await session.train({ ...request, averageDecay: 0.9 });

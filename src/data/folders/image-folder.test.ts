@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeShapesFolder } from '../../../examples/make-shapes-folder.ts';
 import { canMountSmallDisk, mountSmallDisk } from '../../../test/small-disk.ts';
@@ -106,6 +106,13 @@ test('the second time nothing is decoded; the bytes do not depend on the threads
   rmSync(join(root, 'cache'), { recursive: true });
   await imageFolder(photos, { ...options(), threads: 1 });
   expect(readFileSync(cacheFile())).toEqual(bytes);
+});
+
+test('another way to write the path takes the same file', async () => {
+  await imageFolder(photos, options());
+  await imageFolder(`${photos}/./`, options());
+  await imageFolder(relative(process.cwd(), photos), options());
+  expect(readdirSync(join(root, 'cache'))).toHaveLength(1);
 });
 
 test('only changed and new images are decoded again; deleted ones leave', async () => {
@@ -205,7 +212,9 @@ test('damaged bytes are noticed when an image is read', async () => {
     bytes.map((byte, i) => (i === at ? byte ^ 1 : byte)),
   );
   readStored(train.images, 2);
-  expect(() => readStored(train.images, 3)).toThrow('is damaged at image 3; delete it, and the images are');
+  expect(() => readStored(train.images, 3)).toThrow(
+    'is damaged at image 3, or the images were prepared anew',
+  );
 });
 
 test('damaged bytes of an image are not copied into the next cache', async () => {

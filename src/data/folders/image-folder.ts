@@ -1,4 +1,5 @@
 /** Data sets of image files (Node only): found, prepared in a file of the cache, and put together. */
+import { realpathSync } from 'node:fs';
 import { DataError } from '../../errors.ts';
 import { checkOptions, checkWhole, type KnownKeys, maxThreads } from '../../options.ts';
 import { checkPath } from '../../paths.ts';
@@ -93,7 +94,8 @@ export async function splitsOf(
   const { root, classes, splits } = found;
   for (const line of found.notices) options.onNotice?.(line);
   const paths = Object.values(splits).flatMap((split: FoundSplit) => split.paths);
-  const prepared = await prepareImages({ key: name, root, paths, side }, options);
+  // However its path is written, a data set has one file.
+  const prepared = await prepareImages({ key: realpathSync(where), root, paths, side }, options);
   const broken = prepared.images.flatMap(({ path, problem }) =>
     problem === undefined ? [] : [{ file: `${root}/${path}`, problem }],
   );

@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { VggError } from '../../errors.ts';
+import { reason, VggError } from '../../errors.ts';
 import { loadSharp } from '../../images/sharp.ts';
 import { moduleFile } from '../../package-files.ts';
 import { openPreparer, type Prepared } from './prepare-image.ts';
@@ -22,6 +22,8 @@ const atOnce = 3;
 
 interface Member {
   readonly worker: Worker;
+  /** Why it ended. */
+  failure?: Error;
   readonly waiting: Map<number, { resolve: (prepared: Prepared) => void; reject: (error: Error) => void }>;
 }
 
@@ -38,6 +40,9 @@ export function openPool(side: number, threads: number = availableParallelism())
   return {
     capacity: atOnce * threads,
     prepare: (path) => {
+      const ended = members.find(({ failure }) => failure);
+      // It would never answer.
+      if (ended) return Promise.reject(ended.failure!);
       const { worker, waiting } = members.reduce((a, b) => (b.waiting.size < a.waiting.size ? b : a));
       const { promise, resolve, reject } = Promise.withResolvers<Prepared>();
       const request: PrepareRequest = { id: next++, path };
@@ -54,7 +59,9 @@ export function openPool(side: number, threads: number = availableParallelism())
 function startMember(program: URL, side: number): Member {
   const worker = new Worker(program, { workerData: { side }, execArgv: [] });
   const waiting: Member['waiting'] = new Map();
+  const member: Member = { worker, waiting };
   const fail = (error: Error): void => {
+    member.failure ??= error;
     for (const { reject } of waiting.values()) reject(error);
     waiting.clear();
   };
@@ -64,9 +71,13 @@ function startMember(program: URL, side: number): Member {
     if ('prepared' in answer) request?.resolve(answer.prepared);
     else request?.reject(answer.isOurs ? new VggError(answer.message) : new Error(answer.message));
   });
-  worker.on('error', fail);
+  worker.on('error', (error) =>
+    fail(
+      new VggError(`a worker that prepares images failed: ${reason(error)}; try again with fewer threads`),
+    ),
+  );
   worker.on('exit', (code) =>
     fail(new VggError(`a worker that prepares images ended with code ${code}; try again`)),
   );
-  return { worker, waiting };
+  return member;
 }

@@ -82,6 +82,13 @@ test('train/ alone: test images are held out', () => {
   expect([splits.train.paths.length, splits.test.paths.length]).toEqual([8, 2]);
 });
 
+test('images beside the classes of any split are named, since they are left out', () => {
+  make('train/a/1.jpg', 'train/b/1.jpg', 'train/loose.jpg', 'test/a/1.jpg', 'test/b/1.jpg', 'test/stray.jpg');
+  expect(scanFolder(root).notices.at(-1)).toBe(
+    `${root}: left out, because they are in no class: train/loose.jpg, test/stray.jpg.`,
+  );
+});
+
 test('a class may be called train', () => {
   make(...many('train', 5), ...many('plane', 5), ...many('test', 5));
   expect(scanFolder(root).classes).toEqual(['plane', 'test', 'train']);

@@ -66,7 +66,7 @@ export function scanFolder(folder: string): FoundImages {
   // A class may be called "train", too; then it contains images.
   if (splits.train === undefined || entriesOf(root, splits.train).folders.length === 0)
     return ofClasses(folder, root, top, tally);
-  const classNames = classesOf(folder, root, splits.train, tally);
+  const classNames = classesOf(folder, root, splits.train);
   const classes = sorted([...classNames.keys()]);
   const split = (name: string): FoundSplit => splitOf(folder, root, name, classes, tally);
   const train = split(splits.train);
@@ -110,7 +110,7 @@ function ofClasses(folder: string, root: string, top: Entries, tally: Tally): Fo
         : `${folder} contains no images; it needs one folder per class, or train/ and test/`,
     );
   }
-  const names = classesOf(folder, root, '', tally);
+  const names = classesOf(folder, root, '');
   const classes = sorted([...names.keys()]);
   const splits = splitsIn(folder, top.folders);
   if (Object.values(splits).length === top.folders.length) {
@@ -149,10 +149,15 @@ function splitsIn(folder: string, names: readonly string[]): Partial<Record<Spli
   return found;
 }
 
-/** The classes of a split: names in NFC, and their folders. */
-function classesOf(folder: string, root: string, split: string, tally: Tally): ReadonlyMap<string, string> {
+/** The classes of a split: names in NFC, and their folders. Images that are in none of them go to `ignored`. */
+function classesOf(
+  folder: string,
+  root: string,
+  split: string,
+  ignored: string[] = [],
+): ReadonlyMap<string, string> {
   const { folders, files } = entriesOf(root, split);
-  if (split !== '') tally.ignored.push(...files.filter(isImageName).map((name) => `${split}/${name}`));
+  if (split !== '') ignored.push(...files.filter(isImageName).map((name) => `${split}/${name}`));
   checkClassNames(split === '' ? folder : `${folder}/${split}`, folders, 'folders');
   return new Map(folders.map((name) => [name.normalize('NFC'), name]));
 }
@@ -165,7 +170,7 @@ function splitOf(
   classes: readonly string[],
   tally: Tally,
 ): FoundSplit {
-  const own = classesOf(folder, root, split, { ...tally, ignored: [] });
+  const own = classesOf(folder, root, split, tally.ignored);
   const unknown = [...own.keys()].filter((name) => !classes.includes(name));
   if (unknown.length > 0) {
     const close = classes.find((name) => name.toLowerCase() === unknown[0]!.toLowerCase());

@@ -216,6 +216,33 @@ test('closing a session while it loads ends the pass with an error', async () =>
   ).rejects.toThrow(VggError);
 });
 
+test('closing a session at any moment of the start of its first pass ends that pass', async () => {
+  for (const turns of [0, 1, 5, 20]) {
+    const session = await opened();
+    const training = session.train(requestOf(stored, transform));
+    training.catch(() => undefined);
+    for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setTimeout(resolve, 5));
+    await session.close();
+    await training.catch((error: unknown) => expect(error).toBeInstanceOf(VggError));
+  }
+});
+
+test('closing a session that loads on the calling thread ends the pass with an error', async () => {
+  const session = await opened({ shared: false });
+  const request = requestOf(stored, chains['a custom function']!);
+  let steps = 0;
+  const training = session.train({
+    ...request,
+    source: { ...request.source, order: new Uint32Array(1_000_000) },
+    to: 250_000,
+    onSteps: () => {
+      if (++steps === 3) void session.close();
+    },
+  });
+  await expect(training).rejects.toThrow(VggError);
+  expect(steps).toBe(3);
+});
+
 test('a program exits although its model loaded images and is open', async () => {
   const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
   const program = `

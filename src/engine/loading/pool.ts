@@ -54,6 +54,8 @@ export class LoadingPool {
   /** Begins a pass. The last one must have ended. */
   async open(pass: PoolPass): Promise<LoadedBatches> {
     const threads = await this.#started();
+    // It may have been closed meanwhile; its threads would never answer.
+    this.#assertOpen();
     const { batches, asBytes, imageSize, ...common } = pass;
     const most = batches.reduce((largest, { length }) => Math.max(largest, length), 0);
     const slots = this.#slots(most, imageSize, asBytes, batches.length);
@@ -69,8 +71,12 @@ export class LoadingPool {
     await Promise.all((threads ?? []).map((thread) => thread.stop()));
   }
 
-  #started(): Promise<readonly Thread[]> {
+  #assertOpen(): void {
     if (this.#closed) throw new VggError('this session is closed; open a new one');
+  }
+
+  #started(): Promise<readonly Thread[]> {
+    this.#assertOpen();
     this.#threads ??= startAll(this.#count).catch((error: unknown) => {
       this.#threads = undefined;
       throw error;
@@ -205,6 +211,8 @@ class PassInPool implements LoadedBatches {
   }
 
   #hear(message: ThreadMessage): void {
+    // One failure ends the pass; another one must not stop the threads that have been started since.
+    if (this.#dead) return;
     if (message.kind === 'loaded') this.#missing[message.slot]!--;
     else if (message.kind === 'refused') this.#failure ??= errorOf(message);
     else if (message.kind === 'failed') {

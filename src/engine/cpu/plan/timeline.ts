@@ -66,7 +66,6 @@ export interface Timeline {
   levelOf(operation: number): { readonly segment: Segment; readonly level: number };
 }
 
-export const forwardTime = (operation: number): number => operation;
 export const backwardTime = ({ length }: Pick<Timeline, 'length'>, operation: number): number =>
   2 * length - operation;
 

@@ -125,8 +125,9 @@ export class Executor {
     // The memory may have grown since the last command, and plans lie behind the arrays.
     this.#floats = new Float32Array(this.#shared.memory.buffer);
     this.#loader.use(this.#floats, new Uint8Array(this.#shared.memory.buffer));
-    const { trained } = this.#layout;
-    if (arrays.length !== this.#layout.arrays.length || frozen.join() !== trained.frozen.join()) {
+    const before = this.#layout;
+    // Not only their number: after freezing and unfreezing, as many others may lie there.
+    if (arrays.join() !== before.arrays.join() || frozen.join() !== before.trained.frozen.join()) {
       this.#layout = this.#layout.freezing(frozen).with(arrays);
       this.#plans.clear();
       this.#current = undefined;
