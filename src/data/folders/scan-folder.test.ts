@@ -199,7 +199,7 @@ test.for<readonly [string, readonly string[], string]>([
   [
     'one image in each class',
     ['a/1.jpg', 'b/1.jpg'],
-    'DIR has no test images, and none can be held out, because each class has one image; add images, or a folder test/',
+    'DIR has no test images, and none can be held out, because each class has one image; add images',
   ],
   [
     'names that differ in case',

@@ -166,7 +166,8 @@ function splitOf(
   tally: Tally,
 ): FoundSplit {
   const own = classesOf(folder, root, split, { ...tally, ignored: [] });
-  const unknown = [...own.keys()].filter((name) => !classes.includes(name));
+  const known = new Set(classes);
+  const unknown = [...own.keys()].filter((name) => !known.has(name));
   if (unknown.length > 0) {
     const close = classes.find((name) => name.toLowerCase() === unknown[0]!.toLowerCase());
     throw new DataError(
