@@ -91,6 +91,14 @@ test('trains, evaluates, reports and resumes, also where the folder has moved', 
       { env },
     );
     expect(jsonLines(resumed).at(-1)).toMatchObject({ event: 'end', reason: 'finished' });
+    expect(resumed.stderr).not.toContain('are not those that the run started with');
+    copyFileSync(join(moved, 'circle/circle-001.jpg'), join(moved, 'circle/added.jpg'));
+    const changed = await vgg(['train', '--resume', run, '--epochs', '4', '--data', moved, '--no-report'], {
+      env,
+    });
+    expect(changed).toMatchObject({ code: 0 });
+    expect(changed.stderr).toContain('are not those that the run started with');
+    rmSync(join(moved, 'circle/added.jpg'));
   } finally {
     renameSync(moved, photos);
   }

@@ -259,6 +259,7 @@ const environmentSchema = z.object({
   description: z.string(),
   threads: count,
   kernels: z.array(z.object({ after: count, name: z.string() })).optional(),
+  images: z.string().optional(),
   git: z.object({ commit: z.string(), dirty: z.boolean() }).optional(),
   command: z.array(z.string()),
   folder: z.string(),

@@ -2,7 +2,10 @@
  * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
  * records.
  */
+import { createHash } from 'node:crypto';
+import type { DatasetSplits } from '../data/dataset.ts';
 import { stepsPerEpoch } from '../data/facts.ts';
+import { type AnyDataset, isStored } from '../data/stored.ts';
 import { UsageError } from '../errors.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
@@ -56,7 +59,7 @@ export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, st
  */
 export async function recordEnvironment(
   run: Run,
-  { config, model, trainLoader }: Pick<Training, 'config' | 'model' | 'trainLoader'>,
+  { config, model, trainLoader, splits }: Pick<Training, 'config' | 'model' | 'trainLoader' | 'splits'>,
   from: LoopState | undefined,
   notice: (line: string) => void,
 ): Promise<void> {
@@ -65,12 +68,19 @@ export async function recordEnvironment(
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
   const name = kernelsIn(description);
+  const images = identityOf(splits);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
-    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }] });
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
     return;
   }
   const differs = differences(env, now);
+  const isOther = env.images !== undefined && images !== env.images;
+  if (isOther) {
+    const line = `The images of ${config.dataset} are not those that the run started with: the results differ from those of a run without an interruption, and tests may include images that were trained on. Restore the folder, or start a new run with --init.`;
+    await run.log(line);
+    notice(line);
+  }
   const { epoch, step, totalSteps } = from;
   await run.log(`resuming ${placeOf(from)}, on ${description}`);
   // Older versions did not store kernels, and each resume replaced the description.
@@ -83,7 +93,9 @@ export async function recordEnvironment(
     epoch,
     step,
     description,
-    ...(differs && { differs }),
+    ...((differs || isOther) && {
+      differs: [...(isOther ? ['other images'] : []), ...(differs ? [differs] : [])].join('; '),
+    }),
     ...(rates && { rates }),
   };
   if (differs) {
@@ -97,8 +109,23 @@ export async function recordEnvironment(
     ...env,
     ...{ vggnet, node, v8, processor, hostname, device, description, threads },
     ...(kernels && { kernels }),
+    ...(images && { images }),
     resumed: [...(env.resumed ?? []), entry],
   });
+}
+
+/** Identifies the images of a data set of files, and their order; undefined for one that cannot change. */
+function identityOf(splits: DatasetSplits<AnyDataset>): string | undefined {
+  const hash = createHash('sha256');
+  for (const split of [splits.train, splits.validation, splits.test]) {
+    if (split === undefined) continue;
+    if (!isStored(split)) return undefined;
+    hash
+      .update(`${split.length},`)
+      .update(split.labels)
+      .update(split.images.checksums ?? '');
+  }
+  return hash.digest('hex');
 }
 
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
