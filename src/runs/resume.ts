@@ -6,12 +6,12 @@ import { createHash } from 'node:crypto';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { stepsPerEpoch } from '../data/facts.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
-import { UsageError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';
-import { counted } from '../words.ts';
+import { counted, shellWord } from '../words.ts';
 import { captureEnvironment } from './environment.ts';
 import { readRun } from './folder.ts';
 import { scheduleOf, type Training } from './prepare.ts';
@@ -56,6 +56,7 @@ export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, st
 /**
  * Writes `env.json` and a line of the log, at the start of a run and each time it resumes. `training` is the one that
  * follows, and `from` its position if there is a checkpoint.
+ * @throws DataError if a run would continue on other images: places in an epoch would mean others.
  */
 export async function recordEnvironment(
   run: Run,
@@ -63,24 +64,23 @@ export async function recordEnvironment(
   from: LoopState | undefined,
   notice: (line: string) => void,
 ): Promise<void> {
-  const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   const { device, description, threads } = model;
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
   const name = kernelsIn(description);
   const images = identityOf(splits);
+  if (env?.images !== undefined && images !== env.images && from) {
+    throw new DataError(
+      `${run.folder}: the images of ${config.dataset} are not those that the run started with, so it cannot continue; restore them, or start a new run with --init ${shellWord(`${run.folder}/last.safetensors`)}`,
+    );
+  }
+  const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
     await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
     return;
   }
   const differs = differences(env, now);
-  const isOther = env.images !== undefined && images !== env.images;
-  if (isOther) {
-    const line = `The images of ${config.dataset} are not those that the run started with: the results differ from those of a run without an interruption, and tests may include images that were trained on. Restore the folder, or start a new run with --init.`;
-    await run.log(line);
-    notice(line);
-  }
   const { epoch, step, totalSteps } = from;
   await run.log(`resuming ${placeOf(from)}, on ${description}`);
   // Older versions did not store kernels, and each resume replaced the description.
@@ -93,9 +93,7 @@ export async function recordEnvironment(
     epoch,
     step,
     description,
-    ...((differs || isOther) && {
-      differs: [...(isOther ? ['other images'] : []), ...(differs ? [differs] : [])].join('; '),
-    }),
+    ...(differs && { differs }),
     ...(rates && { rates }),
   };
   if (differs) {
