@@ -14,19 +14,72 @@ export interface OpenImages {
 
 const wayOut = 'prepare the data set again';
 
+/**
+ * Opens files once and keeps them: a cache file that is deleted or replaced, because its folder changed, stays readable
+ * for a training in progress.
+ */
+export class KeptFiles {
+  readonly #descriptors = new Map<string, number>();
+
+  /** @throws as `openStored` */
+  open(images: StoredFile): OpenImages {
+    // Without checksums, an image of the file before could be taken for one of this file.
+    if (!images.checksums) return openStored(images);
+    const { file } = images;
+    const readNew = (): OpenImages => {
+      const descriptor = opened(file);
+      const before = this.#descriptors.get(file);
+      if (before !== undefined) closeFile(before);
+      this.#descriptors.set(file, descriptor);
+      return readerOf(images, descriptor, () => undefined);
+    };
+    const known = this.#descriptors.get(file);
+    let mayBeOld = known !== undefined;
+    let reader = known === undefined ? readNew() : readerOf(images, known, () => undefined);
+    return {
+      read(index) {
+        try {
+          return reader.read(index);
+        } catch (error) {
+          if (!mayBeOld) throw error;
+          // The data set was prepared again, and is that of the new file.
+          mayBeOld = false;
+          reader = readNew();
+          return reader.read(index);
+        }
+      },
+      close: () => undefined,
+    };
+  }
+}
+
+const closeFile = (descriptor: number): void => process.getBuiltinModule('node:fs').closeSync(descriptor);
+
+function guarded<T>(file: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw new DataError(`cannot read the images in ${file}: ${reason(error)}; ${wayOut}`, { cause: error });
+  }
+}
+
+const opened = (file: string): number =>
+  guarded(file, () => process.getBuiltinModule('node:fs').openSync(file, 'r'));
+
 /** @throws DataError if the file is missing; `read` does if it ends too early. */
-export function openStored({ file, starts, sizes, checksums }: StoredFile): OpenImages {
-  const { closeSync, fstatSync, openSync, readSync } = process.getBuiltinModule('node:fs');
+export function openStored(images: StoredFile): OpenImages {
+  const descriptor = opened(images.file);
+  return readerOf(images, descriptor, () => closeFile(descriptor));
+}
+
+function readerOf(
+  { file, starts, sizes, checksums }: StoredFile,
+  descriptor: number,
+  close: () => void,
+): OpenImages {
+  const { fstatSync, readSync } = process.getBuiltinModule('node:fs');
   const { crc32 } = process.getBuiltinModule('node:zlib');
-  const guarded = <T>(action: () => T): T => {
-    try {
-      return action();
-    } catch (error) {
-      throw new DataError(`cannot read the images in ${file}: ${reason(error)}; ${wayOut}`, { cause: error });
-    }
-  };
-  const descriptor = guarded(() => openSync(file, 'r'));
-  const length = guarded(() => fstatSync(descriptor).size);
+  const length = guarded(file, () => fstatSync(descriptor).size);
   let buffer = new Uint8Array(0);
   return {
     read(index) {
@@ -42,7 +95,7 @@ export function openStored({ file, starts, sizes, checksums }: StoredFile): Open
       }
       if (buffer.length < bytes) buffer = new Uint8Array(bytes);
       for (let done = 0; done < bytes; ) {
-        const count = guarded(() => readSync(descriptor, buffer, done, bytes - done, start! + done));
+        const count = guarded(file, () => readSync(descriptor, buffer, done, bytes - done, start! + done));
         if (count === 0) throw new DataError(`${file} was truncated while it was read; ${wayOut}`);
         done += count;
       }
@@ -55,7 +108,7 @@ export function openStored({ file, starts, sizes, checksums }: StoredFile): Open
       }
       return { shape: [3, height!, width!], values };
     },
-    close: () => closeSync(descriptor),
+    close,
   };
 }
 

@@ -156,6 +156,6 @@ function rgbOfCmyk(cmyk: Uint8Array): Uint8Array {
 /** The first line of a message of libvips, which repeats itself, without what it calls the input. */
 function sharpReason(error: unknown): string {
   const [line = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
-  const cause = line.replace(/^Input buffer (has corrupt header: |contains )?/, '');
+  const cause = line.replace(/^Input buffer (has corrupt header: ?|contains )?/, '');
   return cause.replace(/^(Vips\w+|\w+load(_buffer)?): /, '').trim() || 'it cannot be decoded';
 }

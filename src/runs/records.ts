@@ -21,7 +21,7 @@ export interface RunEnvironment {
   readonly threads: number;
   /** The kernels used, in order, each with the number of steps done before. */
   readonly kernels?: readonly { readonly after: number; readonly name: string }[];
-  /** Identifies the training images, if they are files. */
+  /** Identifies the image files of the data set, in which order and with which labels; absent for built-in data sets. */
   readonly images?: string;
   /** Commit of the user's project, if it has one; `dirty` if files differ from it. */
   readonly git?: { readonly commit: string; readonly dirty: boolean };

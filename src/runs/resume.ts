@@ -3,14 +3,15 @@
  * records.
  */
 import { createHash } from 'node:crypto';
+import type { DatasetSplits } from '../data/dataset.ts';
 import { stepsPerEpoch } from '../data/facts.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
-import { UsageError } from '../errors.ts';
+import { DataError, UsageError } from '../errors.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';
-import { counted } from '../words.ts';
+import { counted, shellWord } from '../words.ts';
 import { captureEnvironment } from './environment.ts';
 import { readRun } from './folder.ts';
 import { scheduleOf, type Training } from './prepare.ts';
@@ -55,28 +56,31 @@ export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, st
 /**
  * Writes `env.json` and a line of the log, at the start of a run and each time it resumes. `training` is the one that
  * follows, and `from` its position if there is a checkpoint.
+ * @throws DataError if a run would continue on other images: places in an epoch would mean others.
  */
 export async function recordEnvironment(
   run: Run,
-  { config, model, trainLoader }: Pick<Training, 'config' | 'model' | 'trainLoader'>,
+  { config, model, trainLoader, splits }: Pick<Training, 'config' | 'model' | 'trainLoader' | 'splits'>,
   from: LoopState | undefined,
   notice: (line: string) => void,
 ): Promise<void> {
-  const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   const { device, description, threads } = model;
   const now = await captureEnvironment({ device, description, threads });
   const { env } = await readRun(run.folder);
   const name = kernelsIn(description);
-  const images = imagesDigest(trainLoader.dataset);
+  const images = identityOf(splits);
+  if (env?.images !== undefined && images !== env.images && from) {
+    throw new DataError(
+      `${run.folder}: the images of ${config.dataset} are not those that the run started with, so it cannot continue; restore them, or start a new run with --init ${shellWord(`${run.folder}/last.safetensors`)}`,
+    );
+  }
+  const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
     await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
     return;
   }
-  const otherKernels = differences(env, now);
-  const otherImages =
-    env.images && images && env.images !== images ? `images ${env.images} before, ${images} now` : undefined;
-  const differs = [otherKernels, otherImages].filter((what) => what !== undefined).join('; ');
+  const differs = differences(env, now);
   const { epoch, step, totalSteps } = from;
   await run.log(`resuming ${placeOf(from)}, on ${description}`);
   // Older versions did not store kernels, and each resume replaced the description.
@@ -92,15 +96,9 @@ export async function recordEnvironment(
     ...(differs && { differs }),
     ...(rates && { rates }),
   };
-  if (otherKernels) {
+  if (differs) {
     notice(
-      `The run started with other kernels or versions, so its results may differ in the last bits: ${otherKernels}.`,
-    );
-  }
-  if (otherImages) {
-    notice(
-      `The training images of ${config.dataset} have changed since the run started, so its results are not those of ` +
-        'a run on either; restore the images, or start a new run with --init RUN/last.safetensors.',
+      `The run started with other kernels or versions, so its results may differ in the last bits: ${differs}.`,
     );
   }
   // The next resume compares with the latest environment.
@@ -112,6 +110,20 @@ export async function recordEnvironment(
     ...(images && { images }),
     resumed: [...(env.resumed ?? []), entry],
   });
+}
+
+/** Identifies the images of a data set of files, and their order; undefined for one that cannot change. */
+function identityOf(splits: DatasetSplits<AnyDataset>): string | undefined {
+  const hash = createHash('sha256');
+  for (const split of [splits.train, splits.validation, splits.test]) {
+    if (split === undefined) continue;
+    if (!isStored(split)) return undefined;
+    hash
+      .update(`${split.length},`)
+      .update(split.labels)
+      .update(split.images.checksums ?? '');
+  }
+  return hash.digest('hex');
 }
 
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
@@ -141,15 +153,6 @@ function bentCourse(
       `was ${rates.before.toPrecision(3)} in the last step and is ${rates.now.toPrecision(3)} in the next one.`,
   );
   return rates;
-}
-
-/** Identifies images in files: classes, labels and prepared bytes, in order. Undefined for images in memory. */
-function imagesDigest(dataset: AnyDataset): string | undefined {
-  if (!isStored(dataset)) return undefined;
-  const { classes, labels, images } = dataset;
-  const hash = createHash('sha256').update(JSON.stringify(classes)).update(labels).update(images.sizes);
-  if (images.checksums) hash.update(images.checksums);
-  return hash.digest('hex').slice(0, 16);
 }
 
 /** Why bits may differ, in words; undefined if nothing that could change them differs. */

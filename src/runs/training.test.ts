@@ -2,8 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { makeShapesFolder } from '../../examples/make-shapes-folder.ts';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
@@ -76,27 +75,6 @@ test('a resumed run logs at the same steps as before', async () => {
   await resume(12);
   const { steps } = await readMetrics(join(run, 'metrics.csv'));
   expect(steps.map(({ step }) => step)).toEqual([2, 4, 6, 8, 10, 12]);
-});
-
-test('a resumed run says that image files have changed', { timeout: 120_000 }, async () => {
-  vi.stubEnv('XDG_CACHE_HOME', join(root, 'cache'));
-  onTestFinished(() => void vi.unstubAllEnvs());
-  const photos = join(root, 'photos');
-  await makeShapesFolder(photos, 3);
-  await begin({ dataset: `folder:${photos}`, batchSize: 2, steps: 1 });
-  expect((await resume(2)).filter((line) => line.includes('have changed'))).toEqual([]);
-  await makeShapesFolder(photos, 4);
-  const notices = await resume(3);
-  expect(notices).toContainEqual(
-    expect.stringMatching(/^The training images of folder:.*photos have changed since the run started, so/),
-  );
-  const { resumed } = JSON.parse(await readFile(join(run, 'env.json'), 'utf8')) as {
-    resumed: { differs?: string }[];
-  };
-  expect(resumed.map(({ differs }) => differs)).toEqual([
-    undefined,
-    expect.stringMatching(/^images [0-9a-f]{16} before, [0-9a-f]{16} now$/),
-  ]);
 });
 
 test('a resumed run writes checkpoints as often as before', async () => {

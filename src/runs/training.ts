@@ -146,8 +146,8 @@ async function restart(
     const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });
     // A run that does not continue keeps its options, and a machine that trains nothing is not recorded.
     if (left) {
-      await run.writeConfig(config);
       await recordEnvironment(run, training, from?.loop, notice);
+      await run.writeConfig(config);
     }
     return { training, from, resumed: true, left };
   });

@@ -119,7 +119,7 @@ export function holdOut(
   const [train, test] = [part(0), part(1)];
   if (test.paths.length === 0) {
     throw new DataError(
-      `${where} has no test images, and none can be held out, because each class has one image; add images, or a folder test/`,
+      `${where} has no test images, and none can be held out, because each class has one image; add images`,
     );
   }
   const single = classes.filter((_, label) => members[label]!.length === 1);

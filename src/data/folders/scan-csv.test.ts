@@ -98,6 +98,17 @@ test.for<readonly [string, Readonly<Record<string, string>>, string | RegExp]>([
     { 'a.csv': 'id,label\n1,cat\n2,dog\n', 'x/1.png': '', 'y/1.png': '' },
     'images are in x/ and y/; name the folder',
   ],
+  // It would take in all lines that follow.
+  [
+    'a quote without an end',
+    { 'a.csv': 'id,label\n1,cat\n2,"dog\n3,cat\n', '1.png': '' },
+    'line 3: a quote has no end',
+  ],
+  [
+    'a label with a comma but no quotes',
+    { 'a.csv': 'id,label\n1,New York, NY\n2,Boston,\n', '1.png': '' },
+    'line 2: 3 values for 2 columns; put a value that contains the separator into quotes',
+  ],
   ['labels that differ in case', { 'a.csv': 'id,label\n1,Cat\n2,cat\n', '1.png': '' }, 'differ only in case'],
 ])('refuses %s', ([, files, message]) => {
   make(files);
@@ -109,8 +120,8 @@ test('bytes that are no UTF-8', () => {
   expect(() => scanCsv(join(root, 'a.csv'))).toThrow('is not UTF-8 text; save it as CSV in UTF-8');
 });
 
-test('records: quotes, doubled quotes, line breaks in quotes, an open quote', () => {
-  expect(parse('a,b\n"x ""y""\nz",2\r\n\n3,"4')).toEqual([
+test('records: quotes, doubled quotes, line breaks in quotes', () => {
+  expect(parse('t.csv', 'a,b\n"x ""y""\nz",2\r\n\n3,"4"')).toEqual([
     { line: 1, cells: ['a', 'b'] },
     { line: 2, cells: ['x "y"\nz', '2'] },
     { line: 5, cells: ['3', '4'] },

@@ -60,7 +60,7 @@ export function scanCsv(file: string, folder?: string): FoundImages {
 }
 
 function readRows(file: string): readonly Row[] {
-  const [header, ...records] = parse(readText(file));
+  const [header, ...records] = parse(file, readText(file));
   const names = header?.cells.map((cell) => cell.trim().toLowerCase()) ?? [];
   const column = (known: readonly string[]): number => names.findIndex((name) => known.includes(name));
   const [fileAt, labelAt] = [column(fileColumns), column(labelColumns)];
@@ -70,6 +70,11 @@ function readRows(file: string): readonly Row[] {
     );
   }
   const rows = records.map(({ line, cells }): Row => {
+    if (cells.slice(names.length).some((cell) => cell.trim() !== '')) {
+      throw new DataError(
+        `${file}, line ${line}: ${cells.length} values for ${names.length} columns; put a value that contains the separator into quotes`,
+      );
+    }
     const [name, label] = [cells[fileAt]?.trim() ?? '', cells[labelAt]?.trim().normalize('NFC') ?? ''];
     if (name === '' || label === '') {
       throw new DataError(
@@ -105,8 +110,14 @@ function readText(path: string): string {
   }
 }
 
-/** Records of RFC 4180, with the line on which each starts; separated by commas, semicolons or tabs. Empty lines are left out. */
-export function parse(text: string): readonly { readonly line: number; readonly cells: readonly string[] }[] {
+/**
+ * Records of RFC 4180, with the line on which each starts; separated by commas, semicolons or tabs. Empty lines are left
+ * out. @throws DataError for a quote without an end, which would take in all that follows.
+ */
+export function parse(
+  file: string,
+  text: string,
+): readonly { readonly line: number; readonly cells: readonly string[] }[] {
   const [head = ''] = /^[^\r\n]*/.exec(text) ?? [];
   const separator = [',', ';', '\t'].find((known) => head.includes(known)) ?? ',';
   const records: { line: number; cells: string[] }[] = [];
@@ -117,13 +128,16 @@ export function parse(text: string): readonly { readonly line: number; readonly 
     for (;;) {
       let cell = '';
       if (text[at] === '"') {
+        const started = line;
         for (at++; at < text.length; at++) {
           if (text[at] === '\n') line++;
           if (text[at] !== '"') cell += text[at];
           else if (text[at + 1] === '"') cell += text[++at];
           else break;
         }
-        at++;
+        if (at++ >= text.length) {
+          throw new DataError(`${file}, line ${started}: a quote has no end; close it, or delete it`);
+        }
       }
       const start = at;
       while (at < text.length && text[at] !== separator && text[at] !== '\n' && text[at] !== '\r') at++;

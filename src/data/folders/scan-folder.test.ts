@@ -135,6 +135,24 @@ test('spaces, Unicode in both forms, and characters beyond the basic plane', () 
   expect([...splits.test.labels]).toEqual([0]);
 });
 
+test('a link from a class to the data set or its split gives it no images of other classes', () => {
+  make(
+    ...many('data/train/a', 2),
+    ...many('data/train/b', 2),
+    ...many('data/test/a', 1),
+    ...many('plain/a', 2),
+  );
+  make(...many('plain/b', 2));
+  for (const path of ['data/train/a/split', 'data/train/a/in/top', 'plain/a/top']) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    symlinkSync(join(root, path.startsWith('plain') ? 'plain' : 'data/train'), join(root, path));
+  }
+  symlinkSync(join(root, 'data'), join(root, 'data/train/b/data'));
+  const { splits } = scanFolder(join(root, 'data'));
+  expect(splits.train.paths).toEqual(['train/a/0.jpg', 'train/a/1.jpg', 'train/b/0.jpg', 'train/b/1.jpg']);
+  expect(all(scanFolder(join(root, 'plain')))).toEqual(['a/0.jpg', 'a/1.jpg', 'b/0.jpg', 'b/1.jpg']);
+});
+
 test('links to files and folders are followed, cycles are harmless', () => {
   make('real/1.jpg', 'real/2.jpg', 'data/a/1.jpg', 'data/a/2.jpg');
   symlinkSync(join(root, 'real'), join(root, 'data/b'));
@@ -188,7 +206,7 @@ test.for<readonly [string, readonly string[], string]>([
   [
     'one image in each class',
     ['a/1.jpg', 'b/1.jpg'],
-    'DIR has no test images, and none can be held out, because each class has one image; add images, or a folder test/',
+    'DIR has no test images, and none can be held out, because each class has one image; add images',
   ],
   [
     'names that differ in case',

@@ -4,7 +4,7 @@
  * left out.
  */
 import { type Dirent, readdirSync, realpathSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DataError } from '../../errors.ts';
 import { cannotRead } from '../../files/files.ts';
 import {
@@ -171,7 +171,8 @@ function splitOf(
   tally: Tally,
 ): FoundSplit {
   const own = classesOf(folder, root, split, tally.ignored);
-  const unknown = [...own.keys()].filter((name) => !classes.includes(name));
+  const known = new Set(classes);
+  const unknown = [...own.keys()].filter((name) => !known.has(name));
   if (unknown.length > 0) {
     const close = classes.find((name) => name.toLowerCase() === unknown[0]!.toLowerCase());
     throw new DataError(
@@ -192,12 +193,17 @@ function splitOf(
   return { paths, labels: Uint16Array.from(labels) };
 }
 
+/** Identifies a folder, whatever links lead to it. */
+function folderId(path: string): string {
+  const { dev, ino } = statSync(path);
+  return `${dev}:${ino}`;
+}
+
 /** All images of a class, also in folders in it: in the order of `os.walk`, folder by folder. */
 function imagesBelow(root: string, top: string, tally: Tally): readonly string[] {
   const folders: { readonly path: string; readonly files: readonly string[] }[] = [];
   const visit = (path: string, above: readonly string[]): void => {
-    const { dev, ino } = statSync(join(root, path));
-    const id = `${dev}:${ino}`;
+    const id = folderId(join(root, path));
     // A link to a folder above it: everything in it has its place already.
     if (above.includes(id)) return;
     if (above.length >= deepest) {
@@ -213,7 +219,8 @@ function imagesBelow(root: string, top: string, tally: Tally): readonly string[]
     }
     for (const name of entries.folders) visit(`${path}/${name}`, [...above, id]);
   };
-  visit(top, []);
+  // The data set's folder and that of a split are above, too: a link to one would give the class all other classes.
+  visit(top, [...new Set([root, dirname(join(root, top))])].map(folderId));
   const byPath = new Map(folders.map(({ path, files }) => [path, files]));
   return sorted([...byPath.keys()]).flatMap((path) => {
     const names = byPath.get(path)!;

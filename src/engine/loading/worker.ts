@@ -8,7 +8,7 @@ import type { ImageShape } from '../../data/dataset.ts';
 import { imagesOf } from '../../data/loader.ts';
 import { random, streams } from '../../data/random.ts';
 import { type KnownPlan, sampleBytes, sampleFloats } from '../../data/sampling.ts';
-import type { OpenImages, StoredFile } from '../../data/stored-node.ts';
+import type { KeptFiles, OpenImages, StoredFile } from '../../data/stored-node.ts';
 
 /** Where images are; arrays are in shared memory. */
 export type ImagePlace =
@@ -49,6 +49,12 @@ export type LoaderMessage =
 export function serveLoading(post: (message: LoaderMessage) => void): (request: LoaderRequest) => void {
   let pass: LoadingPass | undefined;
   let images: OpenImages | undefined;
+  let kept: KeptFiles | undefined;
+  const open = async (from: ImagePlace): Promise<OpenImages> => {
+    if (from.kind === 'memory') return imagesOf(from.pixels, from.shape);
+    kept ??= new (await import('../../data/stored-node.ts')).KeptFiles();
+    return kept.open(from.images);
+  };
   const handle = async (request: LoaderRequest): Promise<void> => {
     switch (request.kind) {
       case 'open':
@@ -80,11 +86,6 @@ export function serveLoading(post: (message: LoaderMessage) => void): (request: 
         if (request.kind === 'load') post({ kind: 'loaded', slot: request.slot });
       });
   };
-}
-
-async function open(from: ImagePlace): Promise<OpenImages> {
-  if (from.kind === 'memory') return imagesOf(from.pixels, from.shape);
-  return (await import('../../data/stored-node.ts')).openStored(from.images);
 }
 
 function loadClaimed(
