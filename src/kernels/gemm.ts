@@ -34,15 +34,19 @@ function parts(k: Recorder, count: Value, largest: number, body: (at: Value, siz
   }
 }
 
-type TileBody = (tile: TileSize, row: Value, column: Value) => void;
+type TileBody<T> = (tile: TileSize, row: Value, column: Value, ofColumn: T) => void;
 
-/** Covers rows × columns with register tiles of each width's sizes, rows × vectors; calls `body` for each. */
-function cover(
+/**
+ * Covers rows × columns with register tiles of each width's sizes, rows × vectors; calls `body` for each, with what
+ * `atColumn` computes once for the tiles of a column.
+ */
+function cover<T>(
   k: Recorder,
   rows: Value,
   columns: Value,
   sizesOf: (width: Width) => readonly TileSize[],
-  body: TileBody,
+  atColumn: (column: Value) => T,
+  body: TileBody<T>,
 ): void {
   k.forWidths(columns, (vectors, from, width) => {
     const { lanes } = width;
@@ -50,20 +54,39 @@ function cover(
     const sizes = lanes === k.widths[0]!.lanes ? sizesOf(width) : sizesOf(width).slice(-1);
     parts(k, vectors, sizes[0]![1], (vector, vectorCount) => {
       const [tileRows] = sizes.find(([, count]) => count === vectorCount)!;
-      parts(k, rows, tileRows, (row, rowCount) =>
-        body([rowCount, vectorCount], row, from.add(vector.mul(lanes))),
-      );
+      const column = from.add(vector.mul(lanes));
+      const ofColumn = atColumn(column);
+      parts(k, rows, tileRows, (row, rowCount) => body([rowCount, vectorCount], row, column, ofColumn));
     });
   });
 }
 
 /** Tiles of a product whose left matrix is not transposed. */
-export const vectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
-  cover(k, rows, columns, ({ tiles }) => tiles, body);
+export const vectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody<undefined>): void =>
+  cover(
+    k,
+    rows,
+    columns,
+    ({ tiles }) => tiles,
+    () => undefined,
+    body,
+  );
 
 /** Tiles of a product whose left matrix is transposed. */
-export const transposedVectorTiles = (k: Recorder, rows: Value, columns: Value, body: TileBody): void =>
-  cover(k, rows, columns, ({ tiles, transposedTiles = tiles }) => transposedTiles, body);
+export const transposedVectorTiles = (
+  k: Recorder,
+  rows: Value,
+  columns: Value,
+  body: TileBody<undefined>,
+): void =>
+  cover(
+    k,
+    rows,
+    columns,
+    ({ tiles, transposedTiles = tiles }) => transposedTiles,
+    () => undefined,
+    body,
+  );
 
 /** Covers rows × columns with tiles of dot products; a tile's long rows stay in the first-level cache for all columns. */
 function dotTiles(
@@ -201,29 +224,38 @@ export const wholeRows = (
 const normal = (name: string, summary: string, relu: boolean): KernelDefinition =>
   kernel(name, summary, { ...operands, rightPanel: 'offset', panelColumns: 'i32' }, (k, p) => {
     forPlanes(k, p, (planeLeft, planeRight, planeOut) => {
-      vectorTiles(k, p.rows, p.columns, (tile, row, column) => {
-        const first = planeLeft.plus(p.leftStride.scale(row));
-        const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
-        const right = k.variable(placeInPanels(planeRight, column, p.panelColumns, p.rightPanel));
-        const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
-        const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
-        const unroll = 4;
-        const iterations = p.depth.div(unroll);
-        const ahead = k.prefetches ? nextRight(k, tile, right, row.div(tile[0]), iterations, p) : undefined;
-        k.loop(iterations, () => {
-          ahead?.fetch();
-          for (const depth of range(unroll)) {
-            const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
-            for (const i of range(tile[0])) {
-              const scalar = k.loadSplat(left[i]!, depth);
-              for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+      const atColumn = (column: Value): Value =>
+        placeInPanels(planeRight, column, p.panelColumns, p.rightPanel);
+      cover(
+        k,
+        p.rows,
+        p.columns,
+        ({ tiles }) => tiles,
+        atColumn,
+        (tile, row, column, place) => {
+          const first = planeLeft.plus(p.leftStride.scale(row));
+          const left = range(tile[0]).map((i) => k.variable(first.plus(p.leftStride.scale(i))));
+          const right = k.variable(place);
+          const out = planeOut.plus(p.outStride.scale(row)).plus(column.toOffset());
+          const { sums, store } = sumTile(k, tile, out, p.outStride, p.accumulate);
+          const unroll = 4;
+          const iterations = p.depth.div(unroll);
+          const ahead = k.prefetches ? nextRight(k, tile, right, row.div(tile[0]), iterations, p) : undefined;
+          k.loop(iterations, () => {
+            ahead?.fetch();
+            for (const depth of range(unroll)) {
+              const rightRow = range(tile[1]).map((j) => k.loadKept(right, j * k.lanes));
+              for (const i of range(tile[0])) {
+                const scalar = k.loadSplat(left[i]!, depth);
+                for (const j of range(tile[1])) sums[i]![j]!.multiplyAdd(scalar, rightRow[j]!);
+              }
+              right.advance(p.rightStride);
             }
-            right.advance(p.rightStride);
-          }
-          for (const pointer of left) pointer.advance(unroll);
-        });
-        store(relu ? (sum) => sum.max(k.vector(0)) : undefined);
-      });
+            for (const pointer of left) pointer.advance(unroll);
+          });
+          store(relu ? (sum) => sum.max(k.vector(0)) : undefined);
+        },
+      );
     });
   });
 
