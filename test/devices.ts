@@ -5,6 +5,7 @@ import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { openReference } from '../src/engine/reference.ts';
 import type { Network } from '../src/model/layer.ts';
 import { nativeOf, targetsHere } from './native.ts';
+import { openSoftwareGpu, softwareGpu } from './webgpu.ts';
 
 export interface Device {
   readonly name: string;
@@ -16,6 +17,8 @@ export interface Device {
   readonly curveSteps: { readonly simplified: number; readonly vgg7: number };
   /** The largest golden case that is affordable, in multiply-adds of one forward pass over the batch. */
   readonly multiplyAdds: number;
+  /** Whether the losses of training steps are float32; 1e-12 apart otherwise. */
+  readonly singleLosses?: boolean;
 }
 
 export const devices: readonly Device[] = [
@@ -76,4 +79,18 @@ export const devices: readonly Device[] = [
     curveSteps: { simplified: 10, vgg7: 0 },
     multiplyAdds: 5e8,
   })),
+  // Compiles each kernel for a second, so it takes few cases.
+  ...(softwareGpu
+    ? [
+        {
+          name: 'webgpu, SwiftShader',
+          open: openSoftwareGpu,
+          threads: 1,
+          every: 6,
+          curveSteps: { simplified: 10, vgg7: 0 },
+          multiplyAdds: 5e7,
+          singleLosses: true,
+        },
+      ]
+    : []),
 ];

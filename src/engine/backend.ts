@@ -10,7 +10,7 @@ import type { WeightSource } from '../model/weight-streams.ts';
 import type { PredictOptions } from './variant.ts';
 
 /** Names of the devices a user can ask for. */
-export const deviceNames = ['auto', 'native', 'wasm', 'reference'] as const;
+export const deviceNames = ['auto', 'native', 'wasm', 'webgpu', 'reference'] as const;
 export type DeviceName = (typeof deviceNames)[number];
 
 /**

@@ -12,6 +12,8 @@ export async function openerOf(device: DeviceName): Promise<OpenSession> {
       return (await import('./cpu/driver.ts')).openNative;
     case 'wasm':
       return (await import('./cpu/driver.ts')).openWasm;
+    case 'webgpu':
+      return (await import('./webgpu/driver.ts')).openWebgpu;
     case 'reference':
       return (await import('./reference.ts')).openReference;
     default:

@@ -37,7 +37,7 @@ import {
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
 import { featuresRequest, passesWinograd } from './plan/features.ts';
-import { readPart, type StoredTensor, storePart, wholeRows } from './plan/matrix.ts';
+import { readPart, type StoredTensor, storePart, wholeRows } from '../matrix.ts';
 import { evaluationBatchOf, evaluationFloats, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
 import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
 import {

@@ -10,7 +10,7 @@
  */
 import { wholeRows } from '../../../kernels/gemm.ts';
 import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
-import { unevenStride } from '../plan/map-shape.ts';
+import { unevenStride } from '../../map-shape.ts';
 import type { Chunk } from '../plan/maps.ts';
 import type { Linear } from '../plan/operations.ts';
 import { cut } from '../plan/timeline.ts';

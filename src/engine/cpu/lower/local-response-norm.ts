@@ -2,7 +2,7 @@
 import { exponentArguments } from '../../../kernels/local-response.ts';
 import { windowSides } from '../../../model/layers/local-response-norm.ts';
 import type { Code } from '../plan/code.ts';
-import { roundUp } from '../plan/map-shape.ts';
+import { roundUp } from '../../map-shape.ts';
 import type { Chunk } from '../plan/maps.ts';
 import type { Place } from '../plan/memory.ts';
 import type { LocalResponseNorm } from '../plan/operations.ts';

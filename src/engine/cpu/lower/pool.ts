@@ -2,7 +2,7 @@
 import { bytePositions } from '../../../kernels/pooling.ts';
 import type { MaxPool2dSpec, PoolSpec } from '../../../model/layer.ts';
 import { type Code, reluThreshold } from '../plan/code.ts';
-import type { MapShape } from '../plan/map-shape.ts';
+import type { MapShape } from '../../map-shape.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
 import { isPoolOfTiles, type Pool } from '../plan/operations.ts';
 import { imageTasks, type Lowered, type LoweringContext } from './lowering.ts';

@@ -3,7 +3,7 @@ import { type KernelName, kernelParameters } from '../../../kernels/catalogue.ts
 import type { BatchNormCall } from '../lower/batch-norm.ts';
 import type { DropoutCall } from '../lower/dropout.ts';
 import type { TapCall } from '../lower/taps.ts';
-import type { MapShape } from './map-shape.ts';
+import type { MapShape } from '../../map-shape.ts';
 
 /** One instruction: a kernel and its arguments as the kernel takes them. */
 export interface Call {

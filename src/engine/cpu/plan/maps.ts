@@ -1,6 +1,6 @@
 /** The maps of several images: where each image and pixel is, and the halo of zeros around a map. */
 
-import { flattenedPlaces, type MapShape, roundUp, unevenStride } from './map-shape.ts';
+import { flattenedPlaces, type MapShape, roundUp, unevenStride } from '../../map-shape.ts';
 import type { Arena, Lifetime, Place } from './memory.ts';
 
 /** The rows and columns of zeros around a map: the padding of the convolution that reads it. */

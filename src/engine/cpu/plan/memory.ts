@@ -2,7 +2,7 @@
  * Regions of memory. Addresses count floats. A region's places get their offsets when all of it is laid out, so code is
  * emitted after that. Buffers that are never alive together share memory (`Arena`).
  */
-import { roundUp } from './map-shape.ts';
+import { roundUp } from '../../map-shape.ts';
 
 /** Floats of a cache line, to which every place is aligned. */
 const lineFloats = 16;

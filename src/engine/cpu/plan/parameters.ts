@@ -13,7 +13,7 @@ import {
   forwardWeights,
   type PanelMatrix,
 } from '../lower/convolution/derived.ts';
-import { roundUp } from './map-shape.ts';
+import { roundUp } from '../../map-shape.ts';
 import { type Place, Region } from './memory.ts';
 import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
 import { chunkImages } from './timeline.ts';

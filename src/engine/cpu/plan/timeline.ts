@@ -8,7 +8,7 @@
  * and a chunk of a level is cut into smaller ones for the level below.
  */
 
-import type { MapShape } from './map-shape.ts';
+import type { MapShape } from '../../map-shape.ts';
 import type { Chunk } from './maps.ts';
 import { isSplit, type Operation } from './operations.ts';
 

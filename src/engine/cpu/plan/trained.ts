@@ -3,7 +3,7 @@
  * none there, so these arrays are laid out like the parameters (`operations.ts`) with the frozen ones left out. Which
  * layers are frozen may change between two steps; the parameters themselves never move.
  */
-import { roundUp } from './map-shape.ts';
+import { roundUp } from '../../map-shape.ts';
 import {
   firstLayerOf,
   isSplit,

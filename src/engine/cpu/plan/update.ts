@@ -5,7 +5,7 @@
 import type { OptimizerOptions, StepOptions } from '../../backend.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
-import type { MatrixLayout } from './matrix.ts';
+import type { MatrixLayout } from '../../matrix.ts';
 import { firstLayerOf, isSplit, matrixOf, type Operation, onWholeBatch } from './operations.ts';
 import { averageSetting, type ParameterLayout } from './parameters.ts';
 import { rateGroups } from './rates.ts';

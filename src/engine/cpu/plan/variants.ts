@@ -4,7 +4,7 @@
  */
 import { graphOf } from '../../graph.ts';
 import { type Variant, variantOf } from '../../variant.ts';
-import { mapOf } from './map-shape.ts';
+import { mapOf } from '../../map-shape.ts';
 import {
   type DenseLinear,
   matrixOf,

@@ -20,7 +20,7 @@ import { type DropoutCall, drawFactors } from '../lower/dropout.ts';
 import type { Call, HostCall, Instruction } from '../plan/code.ts';
 import { featuresRequest } from '../plan/features.ts';
 import { flattened } from '../plan/maps.ts';
-import { storePart, wholeRows } from '../plan/matrix.ts';
+import { storePart, wholeRows } from '../../matrix.ts';
 import { matrixOf, storedTensors } from '../plan/operations.ts';
 import { type ArrayName, averageSetting, type ParameterLayout } from '../plan/parameters.ts';
 import { compilePlan, type Plan, type PlanRequest } from '../plan/plan.ts';

@@ -15,7 +15,7 @@
 import { granule } from '../../../../kernels/language.ts';
 import { type Scheme, schemes, tilesOf } from '../../../../kernels/winograd-schemes.ts';
 import type { Conv2dSpec } from '../../../../model/layer.ts';
-import type { MapShape } from '../../plan/map-shape.ts';
+import type { MapShape } from '../../../map-shape.ts';
 
 /** Rows per image that reading a matrix costs, if all matrices fit the second-level cache and if not. */
 const overhead = {

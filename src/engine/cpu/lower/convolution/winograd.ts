@@ -5,7 +5,7 @@
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
 import { type Code, reluThreshold } from '../../plan/code.ts';
-import { unevenStride } from '../../plan/map-shape.ts';
+import { unevenStride } from '../../../map-shape.ts';
 import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
 import { cut } from '../../plan/timeline.ts';

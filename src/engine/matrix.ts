@@ -2,7 +2,7 @@
  * Matrices of parameters in memory, and copies of parts of tensors, in PyTorch's order [out][channels][taps], between
  * them and the caller.
  */
-import type { NetworkLayer } from '../../../model/layer.ts';
+import type { NetworkLayer } from '../model/layer.ts';
 import { flattenedPlaces, type MapShape, roundUp, unevenStride } from './map-shape.ts';
 
 /**

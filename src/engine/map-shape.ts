@@ -1,6 +1,6 @@
 /** Sizes of maps in memory, and strides. All count floats. */
-import { granule } from '../../../kernels/language.ts';
-import type { Shape } from '../../../model/layer.ts';
+import { granule } from '../kernels/language.ts';
+import type { Shape } from '../model/layer.ts';
 
 /** Size of a map; `stored` channels are in memory, of which the first `channels` are used. */
 export interface MapShape {

@@ -1,0 +1,310 @@
+/**
+ * The kernels of convolutions and linear layers, as tiled products (`product.ts`). A linear layer is a convolution whose
+ * kernel is its input map. Maps are [N][height][width][channels], with channels padded to a multiple of four.
+ *
+ * Weights are rows [out][taps][input channels], each followed by a vec4 with its bias: one layout for all three passes.
+ * A 2×2 max-pool behind a convolution is part of it: four rows of the product are one window, so the full map is never
+ * stored. Its gradient is made from the pooled one and the winners, a byte each: 0 to 3, or 4 where ReLU gave 0.
+ */
+import type { TileChoice } from './tiles.ts';
+import { type ProductCode, productKernel } from './product.ts';
+import { decisions, eachCell, inputBinding, type Kernel, writeGradient } from './wgsl.ts';
+
+export interface ConvolutionShape {
+  /** Of the input map; `channels` are stored ones. */
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  /** Of the convolution's output, before a pool. */
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly outChannels: number;
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  readonly padding: readonly [number, number];
+  readonly bias: boolean;
+  readonly relu: boolean;
+  /** Whether a 2×2 max-pool of stride 2 follows. */
+  readonly pooled: boolean;
+}
+
+/** Output channels whose weights are in one buffer. */
+export interface Rows {
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
+/** Values of a row of weights without its bias. */
+export const rowValues = ({ kernel, channels }: Pick<ConvolutionShape, 'kernel' | 'channels'>): number =>
+  kernel[0] * kernel[1] * channels;
+
+/** Places of an image's output, those of a pool. */
+export const outputPlaces = ({ outHeight, outWidth, pooled }: ConvolutionShape): number =>
+  pooled ? (outHeight >> 1) * (outWidth >> 1) : outHeight * outWidth;
+
+/** Rows of the product of an image: its places, of which a pool has four for each. */
+export const productRows = (shape: ConvolutionShape): number => outputPlaces(shape) * (shape.pooled ? 4 : 1);
+
+const numbersOf = (c: ConvolutionShape, part: Rows) => ({
+  height: c.height,
+  width: c.width,
+  channels: c.channels,
+  outHeight: c.outHeight,
+  outWidth: c.outWidth,
+  outChannels: c.outChannels,
+  poolHeight: c.outHeight >> 1,
+  poolWidth: c.outWidth >> 1,
+  kernelHeight: c.kernel[0],
+  kernelWidth: c.kernel[1],
+  strideY: c.stride[0],
+  strideX: c.stride[1],
+  paddingY: c.padding[0],
+  paddingX: c.padding[1],
+  values: rowValues(c),
+  rowStride: rowValues(c) + 4,
+  firstOut: part.firstRow,
+  outs: part.rows,
+  bias: c.bias ? 1 : 0,
+});
+
+/** The output's place of a row of the product. */
+const placeOf = (pooled: boolean): string =>
+  pooled
+    ? `
+struct Place { n: u32, y: u32, x: u32 }
+fn placeOf(row: u32) -> Place {
+  let window = row / 4u; let i = row % 4u;
+  return Place(window / (s.poolHeight * s.poolWidth), window / s.poolWidth % s.poolHeight * 2u + i / 2u,
+               window % s.poolWidth * 2u + i % 2u);
+}`
+    : `
+struct Place { n: u32, y: u32, x: u32 }
+fn placeOf(row: u32) -> Place {
+  return Place(row / (s.outHeight * s.outWidth), row / s.outWidth % s.outHeight, row % s.outWidth);
+}`;
+
+/** A vec4 of the input's channels that an output reads. Behind those of the weights is that of the bias. */
+const inputAt = `
+fn inputAt(p: Place, k: u32) -> vec4f {
+  if (p.n >= d.count || k > s.values) { return vec4f(); }
+  if (k == s.values) { return vec4f(f32(s.bias), 0.0, 0.0, 0.0); }
+  let tap = k / s.channels;
+  let y = i32(p.y * s.strideY + tap / s.kernelWidth) - i32(s.paddingY);
+  let x = i32(p.x * s.strideX + tap % s.kernelWidth) - i32(s.paddingX);
+  if (y < 0 || y >= i32(s.height) || x < 0 || x >= i32(s.width)) { return vec4f(); }
+  return input[(((p.n * s.height + u32(y)) * s.width + u32(x)) * s.channels + k % s.channels) / 4u];
+}`;
+
+/** The gradient with respect to the convolution's own output. */
+const gradientAt = (pooled: boolean): string =>
+  pooled
+    ? `
+fn gradientAt(n: u32, y: u32, x: u32, channel: u32) -> vec4f {
+  if (y >= s.poolHeight * 2u || x >= s.poolWidth * 2u) { return vec4f(); }
+  let at = (((n * s.poolHeight + y / 2u) * s.poolWidth + x / 2u) * s.outChannels + channel) / 4u;
+  let won = (vec4u(winners[at]) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u);
+  return select(vec4f(), gradient[at], won == vec4u(y % 2u * 2u + x % 2u));
+}`
+    : `
+fn gradientAt(n: u32, y: u32, x: u32, channel: u32) -> vec4f {
+  return gradient[(((n * s.outHeight + y) * s.outWidth + x) * s.outChannels + channel) / 4u];
+}`;
+
+const eachRow = (statement: (i: number) => string): string => [0, 1, 2, 3].map(statement).join(' ');
+
+const biasAt = (column: string): string =>
+  `vec4f(${[0, 1, 2, 3].map((i) => `weights[((${column} + ${i}u) * s.rowStride + s.values) / 4u].x`).join(', ')})`;
+
+/** The partial sums of a slice. */
+const storePartial = eachRow(
+  (i) =>
+    `if (row + ${i}u < rows) { partial[(slice * rows + row + ${i}u) * (columns / 4u) + column / 4u] = v${i}; }`,
+);
+
+/**
+ * Output [N][places][channels] from input and weights; `winners` are kept for the gradient. With slices, the sums are
+ * partial, and `joinForward` finishes them.
+ */
+export function forwardKernel(c: ConvolutionShape, part: Rows, choice: TileChoice, keepsWinners: boolean): Kernel {
+  const relu = (value: string): string => (c.relu ? `relu(${value})` : value);
+  const isWhole = choice.slices === 1;
+  const wins = c.pooled && keepsWinners;
+  const output = isWhole ? 'output: array<vec4f>, read_write' : 'partial: array<vec4f>, read_write';
+  const pool = `
+    var best = v0; var winner = vec4u();
+    ${[1, 2, 3]
+      .map(
+        (i) =>
+          `{ let b = beats(v${i}, best); winner = select(winner, vec4u(${i}u), b); best = select(best, v${i}, b); }`,
+      )
+      .join(' ')}
+    let value = best + bias; let at = (row / 4u * s.outChannels + s.firstOut + column) / 4u;
+    output[at] = ${relu('value')};
+    ${wins ? `winners[at] = dot(${c.relu ? 'select(vec4u(4u), winner, positive(value))' : 'winner'}, vec4u(1u, 256u, 65536u, 16777216u));` : ''}`;
+  const store = !isWhole
+    ? storePartial
+    : `let bias = ${biasAt('column')};
+    ${
+      c.pooled
+        ? pool
+        : eachRow(
+            (i) =>
+              `if (row + ${i}u < rows) { output[((row + ${i}u) * s.outChannels + s.firstOut + column) / 4u] = ${relu(`v${i} + bias`)}; }`,
+          )
+    }`;
+  const code: ProductCode = {
+    name: 'forward',
+    bindings: [
+      'input: array<vec4f>',
+      'weights: array<vec4f>',
+      output,
+      ...(wins ? ['winners: array<u32>, read_write'] : []),
+    ],
+    shape: { ...numbersOf(c, part), rowsOfImage: productRows(c) },
+    rows: 'd.count * s.rowsOfImage',
+    columns: 's.outs',
+    inner: 's.values',
+    head: `${decisions}${placeOf(c.pooled)}${inputAt}`,
+    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = inputAt(placeOf(row + i), k); } return v;`,
+    aAlongK: true,
+    loadB: `var v = mat4x4f();
+      if (column < s.outs && k < s.values) {
+        for (var i = 0u; i < 4u; i++) { v[i] = weights[((column + i) * s.rowStride + k) / 4u]; }
+      }
+      return v;`,
+    bAlongK: true,
+    store,
+  };
+  return productKernel(code, choice.tile, choice.slices);
+}
+
+/** The sum of a forward pass's slices, with bias and ReLU. */
+export const joinForward = (c: ConvolutionShape, part: Rows, slices: number): Kernel => ({
+  name: 'join forward',
+  bindings: ['partial: array<vec4f>', 'weights: array<vec4f>', 'output: array<vec4f>, read_write'],
+  shape: { ...numbersOf(c, part), rowsOfImage: productRows(c), slices },
+  code: `${decisions}${eachCell('s.rowsOfImage * (s.outs / 4u)')}
+  let column = cell % (s.outs / 4u) * 4u; let row = cell / (s.outs / 4u);
+  let all = d.count * s.rowsOfImage * (s.outs / 4u);
+  var sum = partial[cell];
+  for (var i = 1u; i < s.slices; i++) { sum += partial[i * all + cell]; }
+  let value = sum + ${biasAt('column')};
+  output[(row * s.outChannels + s.firstOut + column) / 4u] = ${c.relu ? 'relu(value)' : 'value'};
+}`,
+});
+
+/** How an input's gradient is written: added to what an earlier part wrote, and masked by a ReLU before. */
+export interface GradientWrite {
+  readonly adds: boolean;
+  readonly masked: boolean;
+}
+
+const written = ({ adds }: GradientWrite, at: string, value: string): string =>
+  `inputGradient[${at}] = ${adds ? `inputGradient[${at}] + ` : ''}passed(${at}, ${value});`;
+
+/** The input's gradient: a row is a place of the input, k is (tap, output channel). */
+export function inputGradientKernel(
+  c: ConvolutionShape,
+  part: Rows,
+  choice: TileChoice,
+  write: GradientWrite,
+): Kernel {
+  const isWhole = choice.slices === 1;
+  const code: ProductCode = {
+    name: 'input gradient',
+    bindings: [
+      'gradient: array<vec4f>',
+      'weights: array<vec4f>',
+      isWhole ? 'inputGradient: array<vec4f>, read_write' : 'partial: array<vec4f>, read_write',
+      ...(c.pooled ? ['winners: array<u32>'] : []),
+      ...inputBinding(isWhole && write.masked),
+    ],
+    shape: numbersOf(c, part),
+    rows: 'd.count * s.height * s.width',
+    columns: 's.channels',
+    inner: 's.kernelHeight * s.kernelWidth * s.outs',
+    head: `${decisions}${isWhole ? writeGradient(write.masked) : ''}${gradientAt(c.pooled)}
+fn outputAt(row: u32, k: u32) -> vec4f {
+  let tap = k / s.outs; let n = row / (s.height * s.width);
+  let top = i32(row / s.width % s.height + s.paddingY) - i32(tap / s.kernelWidth);
+  let left = i32(row % s.width + s.paddingX) - i32(tap % s.kernelWidth);
+  if (tap >= s.kernelHeight * s.kernelWidth || n >= d.count || top < 0 || left < 0) { return vec4f(); }
+  let y = u32(top) / s.strideY; let x = u32(left) / s.strideX;
+  if (y * s.strideY != u32(top) || x * s.strideX != u32(left) || y >= s.outHeight || x >= s.outWidth) { return vec4f(); }
+  return gradientAt(n, y, x, s.firstOut + k % s.outs);
+}`,
+    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = outputAt(row + i, k); } return v;`,
+    aAlongK: true,
+    loadB: `let tap = k / s.outs; let out = k % s.outs; var v = mat4x4f();
+      if (column < s.channels && tap < s.kernelHeight * s.kernelWidth) {
+        for (var i = 0u; i < 4u; i++) { v[i] = weights[((out + i) * s.rowStride + tap * s.channels + column) / 4u]; }
+      }
+      return v;`,
+    bAlongK: false,
+    store: isWhole
+      ? eachRow(
+          (i) =>
+            `if (row + ${i}u < rows) { let at = ((row + ${i}u) * s.channels + column) / 4u; ${written(write, 'at', `v${i}`)} }`,
+        )
+      : storePartial,
+  };
+  return productKernel(code, choice.tile, choice.slices);
+}
+
+export const joinInputGradient = (
+  c: ConvolutionShape,
+  part: Rows,
+  slices: number,
+  write: GradientWrite,
+): Kernel => ({
+  name: 'join input gradient',
+  bindings: [
+    'partial: array<vec4f>',
+    'inputGradient: array<vec4f>, read_write',
+    ...inputBinding(write.masked),
+  ],
+  shape: { ...numbersOf(c, part), slices },
+  code: `${decisions}${writeGradient(write.masked)}${eachCell('s.height * s.width * (s.channels / 4u)')}
+  let all = d.count * s.height * s.width * (s.channels / 4u);
+  var sum = partial[cell];
+  for (var i = 1u; i < s.slices; i++) { sum += partial[i * all + cell]; }
+  ${written(write, 'cell', 'sum')}
+}`,
+});
+
+/** The weights' gradient, in slices of the output's places: rows are output channels, columns those of the weights. */
+export function weightGradientKernel(
+  c: ConvolutionShape,
+  part: Rows,
+  choice: TileChoice,
+  firstSlice: number,
+): Kernel {
+  const code: ProductCode = {
+    name: 'weight gradient',
+    bindings: [
+      'gradient: array<vec4f>',
+      'input: array<vec4f>',
+      'slots: array<vec4f>, read_write',
+      ...(c.pooled ? ['winners: array<u32>'] : []),
+    ],
+    shape: { ...numbersOf(c, part), rowsOfImage: productRows(c), firstSlice },
+    rows: 's.outs',
+    columns: 's.rowStride',
+    inner: 'd.count * s.rowsOfImage',
+    head: `${placeOf(c.pooled)}${gradientAt(c.pooled)}${inputAt}
+fn gradientOf(row: u32, pixel: u32) -> vec4f {
+  let p = placeOf(pixel);
+  if (row >= s.outs || p.n >= d.count) { return vec4f(); }
+  return gradientAt(p.n, p.y, p.x, s.firstOut + row);
+}`,
+    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = gradientOf(row, k + i); } return v;`,
+    aAlongK: false,
+    loadB: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = inputAt(placeOf(k + i), column); } return v;`,
+    bAlongK: false,
+    store: eachRow(
+      (i) =>
+        `if (row + ${i}u < rows) { slots[((s.firstSlice + slice) * s.outs + row + ${i}u) * (s.rowStride / 4u) + column / 4u] = v${i}; }`,
+    ),
+  };
+  return productKernel(code, choice.tile, choice.slices);
+}

@@ -1,0 +1,274 @@
+/**
+ * The GPU: one device per process, shared by all sessions, with the pipelines that were compiled for it. It is opened
+ * with the first session and kept, because compiling kernels takes longer than anything else.
+ */
+import { VggError } from '../../errors.ts';
+import type { Dispatch } from './dispatch.ts';
+import { type Memory, Scratch } from './memory.ts';
+import { type TileTable, tileTables } from './tiles.ts';
+import { type Kernel, moduleText, parsed, shapeWords } from './wgsl.ts';
+
+// As WebGPU numbers them; Node has no global objects with these names.
+export const bufferUsage = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 } as const;
+const computeStage = 4;
+const mapRead = 1;
+
+/** A dispatch that can be encoded. */
+export interface BoundDispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly groups: Dispatch['groups'];
+  readonly operations: number;
+}
+
+interface Compiled {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** Limits that a device requests as large as the adapter has them. */
+const wantedLimits = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxStorageBuffersPerShaderStage',
+] as const;
+
+export interface GpuOptions {
+  /** Index of the adapter among those of `vgg doctor`; the system's choice by default. */
+  readonly adapter?: number | undefined;
+  /** The most bytes of a buffer, to test devices with low limits. */
+  readonly mostBytes?: number | undefined;
+  /** Overrides the table of tiles. */
+  readonly tiles?: TileTable | undefined;
+}
+
+export class Gpu implements Memory {
+  readonly device: GPUDevice;
+  /** In words, as in `NVIDIA H200`. */
+  readonly adapter: string;
+  /** Whether the processor computes in place of a GPU. */
+  readonly isSoftware: boolean;
+  readonly tiles: TileTable;
+  /** The most bytes of a buffer. */
+  readonly mostBytes: number;
+  readonly #compiled = new Map<string, Promise<Compiled>>();
+  readonly #uniforms = new Map<string, GPUBuffer>();
+  /** Why the device cannot be used any more. */
+  #failure: VggError | undefined;
+
+  constructor(device: GPUDevice, info: GPUAdapterInfo, { mostBytes, tiles }: GpuOptions = {}) {
+    this.device = device;
+    this.adapter = describe(info);
+    this.isSoftware = info.isFallbackAdapter ?? false;
+    this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
+    const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+    this.mostBytes = Math.min(mostBytes ?? Number.POSITIVE_INFINITY, maxBufferSize, maxStorageBufferBindingSize);
+    device.lost.then(({ reason, message }) => {
+      this.#failure ??= new VggError(
+        reason === 'destroyed'
+          ? 'the GPU device was closed'
+          : `the GPU was lost (${firstLine(message) || reason}); a run continues from its last checkpoint with --resume`,
+      );
+    });
+    device.addEventListener('uncapturederror', (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      this.#failure ??= new VggError(`the GPU reports an error: ${firstLine(error.message)}`);
+    });
+  }
+
+  get isLost(): boolean {
+    return this.#failure !== undefined;
+  }
+
+  /** @throws VggError if the device was lost, or reported an error. */
+  assertWorks(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /** A buffer for kernels to use; its bytes are 0. */
+  buffer(bytes: number, label: string): GPUBuffer {
+    const { storage, copySource, copyTarget } = bufferUsage;
+    return this.device.createBuffer({
+      label,
+      size: Math.max(16, Math.ceil(bytes / 16) * 16),
+      usage: storage | copySource | copyTarget,
+    });
+  }
+
+  /** Runs `allocate`, which makes buffers. @throws VggError if the device has not enough memory for them. */
+  async allocating<T>(name: string, allocate: () => T | Promise<T>): Promise<T> {
+    this.device.pushErrorScope('out-of-memory');
+    this.device.pushErrorScope('validation');
+    let made: T;
+    let invalid: GPUError | null;
+    let full: GPUError | null;
+    try {
+      made = await allocate();
+    } finally {
+      invalid = await this.device.popErrorScope();
+      full = await this.device.popErrorScope();
+    }
+    const error = full ?? invalid;
+    if (error) {
+      throw new VggError(
+        `${name}: ${this.adapter} cannot provide the memory that it needs (${firstLine(error.message)}); ` +
+          'use a smaller batch or smaller images',
+      );
+    }
+    return made;
+  }
+
+  /** Makes a dispatch ready to encode. */
+  async bind(dispatch: Dispatch): Promise<BoundDispatch> {
+    const { kernel, buffers, groups, operations, piece } = dispatch;
+    const { pipeline, layout } = await this.compile(kernel);
+    const entries: GPUBindGroupEntry[] = [
+      this.#uniform(Uint32Array.of(piece.count, piece.first)),
+      ...buffers.map((own) => (own instanceof Scratch ? own.buffer : own)),
+      ...(this.isSoftware ? [this.#uniform(shapeWords(kernel.shape))] : []),
+    ].map((buffer, binding) => ({ binding, resource: { buffer } }));
+    const group = this.device.createBindGroup({ layout, entries });
+    return { pipeline, group, groups, operations };
+  }
+
+  /** The pipeline of a kernel, compiled once. */
+  compile(kernel: Kernel): Promise<Compiled> {
+    const code = moduleText(kernel, !this.isSoftware);
+    let compiled = this.#compiled.get(code);
+    if (!compiled) {
+      compiled = this.#compile(kernel, code);
+      this.#compiled.set(code, compiled);
+    }
+    return compiled;
+  }
+
+  get pipelines(): number {
+    return this.#compiled.size;
+  }
+
+  async #compile({ name, bindings }: Kernel, code: string): Promise<Compiled> {
+    const types: GPUBufferBindingType[] = [
+      'uniform',
+      ...bindings.map((binding) => (parsed(binding).access === 'read' ? 'read-only-storage' : 'storage')),
+      ...(this.isSoftware ? (['uniform'] as const) : []),
+    ];
+    const { device } = this;
+    const layout = device.createBindGroupLayout({
+      entries: types.map((type, binding) => ({ binding, visibility: computeStage, buffer: { type } })),
+    });
+    const module = device.createShaderModule({ label: name, code });
+    try {
+      const pipeline = await device.createComputePipelineAsync({
+        label: name,
+        layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint: 'main' },
+      });
+      return { pipeline, layout };
+    } catch (error) {
+      this.assertWorks();
+      const { messages } = await module.getCompilationInfo();
+      const [first] = messages;
+      const place = first ? `line ${first.lineNum}: ${first.message}` : String((error as Error).message);
+      throw new VggError(`${this.adapter} does not compile the kernel '${name}': ${place}`, { cause: error });
+    }
+  }
+
+  /** A uniform with these words. */
+  #uniform(words: Uint32Array<ArrayBuffer>): GPUBuffer {
+    const key = words.join();
+    let buffer = this.#uniforms.get(key);
+    if (!buffer) {
+      const { uniform, copyTarget } = bufferUsage;
+      buffer = this.device.createBuffer({
+        size: Math.ceil(words.byteLength / 16) * 16,
+        usage: uniform | copyTarget,
+      });
+      this.device.queue.writeBuffer(buffer, 0, words);
+      this.#uniforms.set(key, buffer);
+    }
+    return buffer;
+  }
+
+  /** Copies ranges of buffers to the host, one behind the other. What was submitted before is done then. */
+  async read(ranges: readonly Range[], encoder: GPUCommandEncoder = this.device.createCommandEncoder()): Promise<ArrayBuffer> {
+    const bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
+    const target = this.device.createBuffer({
+      size: Math.max(4, bytes),
+      usage: bufferUsage.mapRead | bufferUsage.copyTarget,
+    });
+    let at = 0;
+    for (const { buffer, offset, bytes: length } of ranges) {
+      encoder.copyBufferToBuffer(buffer, offset, target, at, length);
+      at += length;
+    }
+    this.device.queue.submit([encoder.finish()]);
+    try {
+      await target.mapAsync(mapRead);
+    } catch (error) {
+      // The reason arrives a moment later.
+      await Promise.race([this.device.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+      this.assertWorks();
+      throw new VggError(`the GPU did not return its results: ${firstLine((error as Error).message)}`);
+    }
+    const copy = target.getMappedRange().slice(0);
+    target.destroy();
+    this.assertWorks();
+    return copy;
+  }
+}
+
+/** Bytes of a buffer; multiples of four. */
+export interface Range {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
+
+function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'a GPU of unknown name';
+}
+
+let opening: { readonly key: string; readonly gpu: Promise<Gpu> } | undefined;
+
+/** The process's device; a lost one is opened anew. @throws VggError if there is none. */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const key = JSON.stringify(options);
+  const known = opening?.key === key ? await opening.gpu.catch(() => undefined) : undefined;
+  if (known && !known.isLost) return known;
+  const gpu = openDevice(options);
+  opening = { key, gpu };
+  return gpu;
+}
+
+/** The entry to WebGPU: the browser's, or that of npm's package. */
+async function entry(options: GpuOptions): Promise<GPU> {
+  const own = globalThis.navigator as { readonly gpu?: GPU } | undefined;
+  if (own?.gpu) return own.gpu;
+  if (typeof process !== 'object' || !process.versions?.node) {
+    throw new VggError("this browser has no WebGPU; use a current one, or the device 'wasm'");
+  }
+  // A bundle for browsers has no such module, but may run in Node.
+  const node = (await import('./device-node.ts')) as Partial<typeof import('./device-node.ts')>;
+  if (!node.openEntry) throw new VggError('this bundle was made for browsers, and this is Node');
+  return node.openEntry(options.adapter);
+}
+
+async function openDevice(options: GpuOptions): Promise<Gpu> {
+  const gpu = await entry(options);
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) {
+    throw new VggError(
+      'WebGPU finds no GPU: install the driver of the GPU (on Linux with Vulkan), or use another device; ' +
+        "'npx vgg doctor' shows what was found",
+    );
+  }
+  const requiredLimits: Record<string, number> = {};
+  for (const name of wantedLimits) requiredLimits[name] = adapter.limits[name];
+  const device = await adapter.requestDevice({ requiredLimits });
+  return new Gpu(device, adapter.info, options);
+}

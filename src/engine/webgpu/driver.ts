@@ -1,0 +1,594 @@
+/**
+ * The WebGPU driver. A training pass stays on the device: images, order, random draws, parameters, losses and the number
+ * of the step. The host encodes the dispatches of many steps, submits them in parts of about 50 milliseconds, two in
+ * flight, and reads back losses. Where parts end changes no bit.
+ */
+import { sourceOfInitial } from '../../model/initialize.ts';
+import type { Network } from '../../model/layer.ts';
+import { imageLoss, rankOf } from '../../model/loss.ts';
+import type { WeightSource } from '../../model/weight-streams.ts';
+import { adamSettings, adamValues, averageShare, sgdSettings, sgdValues } from '../../kernels/optimizer.ts';
+import type { MomentName, OpenSession, OptimizerOptions, SessionOptions } from '../backend.ts';
+import {
+  type Command,
+  type Driver,
+  type FeaturesCommand,
+  type ImageSource,
+  imageCount,
+  type TensorGroup,
+} from '../driver.ts';
+import { flattenedPlaces, type MapShape } from '../map-shape.ts';
+import { largestEvaluation, momentsOf, sessionsOf } from '../session.ts';
+import { type Step, stepOf, type TrainPass } from '../step.ts';
+import { type Variant, variantOf } from '../variant.ts';
+import { type BoundDispatch, type Gpu, type GpuOptions, openGpu } from './device.ts';
+import { all, cells, type Dispatch, folded, type Piece } from './dispatch.ts';
+import { Feed } from './feed.ts';
+import { ownShareAt } from './images.ts';
+import { gradientScaleAt, imageLosses, stepLoss } from './loss.ts';
+import { type Generation, type Maps, Scratch } from './memory.ts';
+import type { Operation, Shared } from './operations.ts';
+import { averageShareAt, clippingFactor, squares, squaresOf, sumGradient, update } from './optimizer.ts';
+import { Parameters } from './parameters.ts';
+import { Submitter } from './submitter.ts';
+import { runWords, stepNumbers } from './wgsl.ts';
+import { imageBytes, type Mode, Workspace } from './workspace.ts';
+
+export interface WebgpuOptions extends SessionOptions, GpuOptions {}
+
+/** Opens a session on a GPU. @throws VggError if there is none, or the network does not fit it. */
+export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(network, options);
+
+export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
+  sessionsOf(async () => {
+    const { adapter, mostBytes, tiles } = options;
+    const gpu = await openGpu({ adapter, mostBytes, tiles });
+    const parameters = await gpu.allocating(network.name, () => new Parameters(gpu, network));
+    return new WebgpuDriver(network, gpu, parameters, options);
+  })(network, options);
+
+/** Bytes of maps that an evaluation takes at a time. */
+const evaluationBytes = 2 ** 28;
+
+/** A list of dispatches that is bound anew when a buffer was replaced. */
+interface Plan {
+  readonly list: readonly Dispatch[];
+  bound: readonly BoundDispatch[];
+  generation: number;
+}
+
+/** What the kernels of a step depend on, beside its number of images. */
+interface StepKind {
+  readonly optimizer: OptimizerOptions['kind'];
+  readonly labelSmoothing: number;
+  readonly clipNorm: number;
+  readonly averages: boolean;
+  readonly mixes: boolean;
+  readonly accumulated: Step['accumulated'];
+  readonly updates: boolean;
+  /** For each layer, the row of its rate; and the number of rows of a step. */
+  readonly rateOf: readonly number[];
+  readonly rates: number;
+  /** Only gradients are wanted. */
+  readonly onlyGradients: boolean;
+}
+
+class WebgpuDriver implements Driver {
+  readonly description: string;
+  readonly device = 'webgpu';
+  readonly threads = 1;
+  readonly loadsImages = true;
+  readonly evaluationBatch: number;
+  readonly #network: Network;
+  readonly #gpu: Gpu;
+  readonly #parameters: Parameters;
+  readonly #feed: Feed;
+  readonly #shared: Shared;
+  readonly #generation: Generation = { count: 0 };
+  readonly #table: Scratch;
+  readonly #ring: Scratch;
+  readonly #results: Scratch;
+  readonly #sums: Scratch;
+  readonly #given: Scratch;
+  readonly #clipping: GPUBuffer;
+  readonly #submitter: Submitter;
+  /** By network, mode and capacity; the one used last at the end. */
+  readonly #workspaces = new Map<string, { workspace: Workspace; plans: Map<string, Plan> }>();
+  readonly #batchSize: number;
+  #aborted = false;
+
+  constructor(network: Network, gpu: Gpu, parameters: Parameters, { batchSize }: SessionOptions) {
+    this.#network = network;
+    this.#gpu = gpu;
+    this.#parameters = parameters;
+    this.#batchSize = batchSize;
+    this.description = `webgpu (${gpu.adapter})`;
+    this.evaluationBatch = evaluationBatchOf(network, { kind: 'evaluate' });
+    const scratch = (label: string): Scratch => new Scratch(gpu, this.#generation, label);
+    this.#table = scratch('numbers of steps');
+    this.#ring = scratch('losses');
+    this.#results = scratch('losses of images');
+    this.#sums = scratch('sums of squares');
+    this.#given = scratch('given gradients');
+    this.#clipping = gpu.buffer(16, 'clipping');
+    this.#feed = new Feed(gpu, this.#generation);
+    this.#shared = {
+      ...{ memory: gpu, parameters, run: gpu.buffer(4 * runWords, 'run'), samples: this.#feed.samples },
+      ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
+    };
+    this.#submitter = new Submitter(gpu);
+  }
+
+  buffer(bytes: number): ArrayBuffer {
+    return new ArrayBuffer(bytes);
+  }
+
+  async initialize(seed: number): Promise<void> {
+    await this.write('weights', sourceOfInitial(this.#network, seed));
+  }
+
+  async freeze(layers: readonly number[]): Promise<void> {
+    this.#parameters.freeze(layers);
+    this.#drop();
+  }
+
+  async write(group: TensorGroup, source: WeightSource): Promise<void> {
+    await this.#allocating(async () => this.#parameters.write(group, source));
+  }
+
+  tensors(group: TensorGroup | 'gradients'): WeightSource {
+    return this.#parameters.tensors(group);
+  }
+
+  async start(moments: readonly MomentName[]): Promise<void> {
+    await this.#allocating(() => {
+      for (const name of moments) this.#parameters.start(name);
+    });
+  }
+
+  async swapAverage(): Promise<void> {
+    this.#parameters.swapAverage();
+  }
+
+  abort(asked: boolean): void {
+    this.#aborted = asked;
+  }
+
+  async close(): Promise<void> {
+    this.#drop();
+    this.#parameters.destroy();
+    this.#feed.destroy();
+    const { run, slots, partial, stretches } = this.#shared;
+    for (const own of [slots, partial, stretches, this.#table, this.#ring, this.#results, this.#sums, this.#given])
+      own.destroy();
+    run.destroy();
+    this.#clipping.destroy();
+  }
+
+  async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
+    this.#gpu.assertWorks();
+    switch (command.kind) {
+      case 'train':
+        return this.#train(command, onProgress);
+      case 'evaluate':
+        return this.#evaluate(command, onProgress);
+      case 'features':
+        return this.#features(command, onProgress);
+      case 'gradients':
+        return this.#gradients(command);
+      default:
+        return command satisfies never;
+    }
+  }
+
+  #allocating<T>(allocate: () => T | Promise<T>): Promise<T> {
+    return this.#gpu.allocating(this.#network.name, allocate);
+  }
+
+  /** Frees all maps. */
+  #drop(): void {
+    for (const { workspace } of this.#workspaces.values()) workspace.destroy();
+    this.#workspaces.clear();
+  }
+
+  async #workspace(mode: Mode, count: number, variant?: Variant) {
+    const capacity = mode.kind === 'train' ? this.#batchSize : count;
+    const key = JSON.stringify([mode, variant, capacity]);
+    let own = this.#workspaces.get(key);
+    if (!own) {
+      const network = variant ? variantOf(this.#network, variant) : this.#network;
+      for (const [oldest, { workspace }] of this.#workspaces) {
+        if (this.#workspaces.size < mostWorkspaces) break;
+        workspace.destroy();
+        this.#workspaces.delete(oldest);
+      }
+      own = await this.#allocating(() => ({
+        workspace: new Workspace(this.#shared, network, mode, capacity),
+        plans: new Map<string, Plan>(),
+      }));
+    }
+    this.#workspaces.delete(key);
+    this.#workspaces.set(key, own);
+    return own;
+  }
+
+  /** A plan of a workspace, ready to encode. */
+  async #bound(plans: Map<string, Plan>, key: string, make: () => readonly Dispatch[]): Promise<readonly BoundDispatch[]> {
+    let plan = plans.get(key);
+    if (!plan) {
+      const list = await this.#allocating(make);
+      plan = { list, bound: [], generation: -1 };
+      plans.set(key, plan);
+    }
+    while (plan.generation !== this.#generation.count) {
+      plan.generation = this.#generation.count;
+      plan.bound = await Promise.all(plan.list.map((dispatch) => this.#gpu.bind(dispatch)));
+    }
+    return plan.bound;
+  }
+
+  #writeRun(step: number, base: number, { seed, epoch }: ImageSource, batch: number, total: number): void {
+    const key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+    const words = Uint32Array.of(step, 0, base, epoch, ...key, batch, total);
+    this.#gpu.device.queue.writeBuffer(this.#shared.run, 0, words);
+  }
+
+  async #train(pass: TrainPass, onProgress?: (done: number) => void): Promise<number> {
+    const { source, batchSize, from, to, losses, correct, optimizer, options } = pass;
+    const total = imageCount(source);
+    this.#feed.open(source);
+    this.#writeRun(from, from, source, batchSize, total);
+    const factors = [...new Set([1, ...pass.rateFactors])];
+    const rateOf = pass.rateFactors.map((factor) => factors.indexOf(factor));
+    this.#writeTable(pass, factors);
+    this.#ring.require(8 * (to - from));
+    await this.#allocating(() => {
+      for (const name of momentsOf(optimizer)) this.#parameters.ensure(name);
+      if (options.averageDecay > 0) this.#parameters.ensure('average');
+    });
+    const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
+    const submitter = this.#submitter;
+    let sent = from;
+    let known = from;
+    let stopped = 0;
+    const receive = (words: Uint32Array, end: number): void => {
+      const ring = new Float32Array(words.buffer);
+      stopped = words[1]!;
+      const done = stopped > 0 ? stopped : end;
+      for (let step = known; step < done; step++) {
+        const at = runWords + 2 * (step - known);
+        losses[step - from] = ring[at]!;
+        correct[step - from] = words[at + 1]!;
+      }
+      known = Math.max(known, done);
+      onProgress?.(known - from);
+    };
+    const flights: Promise<void>[] = [];
+    /** Submits what was encoded, and reads the losses of steps up to `sent`. */
+    const fly = (): void => {
+      const [begin, end] = [flown, sent];
+      flown = sent;
+      const ranges = [
+        { buffer: this.#shared.run, offset: 0, bytes: 4 * runWords },
+        { buffer: this.#ring.buffer, offset: 8 * (begin - from), bytes: 8 * (end - begin) },
+      ];
+      flights.push(submitter.read(ranges).then((bytes) => receive(new Uint32Array(bytes), end)));
+    };
+    let flown = from;
+    for (let index = from; index < to && stopped === 0; index++) {
+      const step = stepOf(pass, index);
+      if (this.#feed.writesSteps) {
+        submitter.submit();
+        this.#feed.writeStep(step.first, step.count);
+      }
+      const kind: StepKind = {
+        ...{ optimizer: optimizer.kind, labelSmoothing: options.labelSmoothing, clipNorm: options.clipNorm },
+        ...{ averages: options.averageDecay > 0, mixes: options.mixup > 0, onlyGradients: false },
+        ...{ accumulated: step.accumulated, updates: step.updates, rateOf, rates: factors.length },
+      };
+      const key = JSON.stringify([step.count, kind, this.#feed.key]);
+      submitter.add(await this.#bound(plans, key, () => this.#step(workspace, step.count, kind)));
+      sent = index + 1;
+      if (!submitter.isFull && !(step.updates && this.#aborted) && sent < to) continue;
+      if (flights.length === mostInFlight) await flights.shift();
+      fly();
+      if (step.updates && this.#aborted) break;
+      // An abort arrives between two tasks.
+      if (sent < to) await new Promise((resolve) => setTimeout(resolve, 0));
+      if (step.updates && this.#aborted) break;
+    }
+    if (flown < sent) fly();
+    const results = await Promise.allSettled(flights);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    return known - from;
+  }
+
+  /** Numbers of each step, computed as on the CPU. */
+  #writeTable(pass: TrainPass, factors: readonly number[]): void {
+    const { from, to, optimizer, options } = pass;
+    const table = new Float32Array((to - from) * factors.length * stepNumbers);
+    for (let index = from; index < to; index++) {
+      const step = stepOf(pass, index);
+      for (const [i, factor] of factors.entries()) {
+        const row = table.subarray(((index - from) * factors.length + i) * stepNumbers);
+        const lr = step.rate * factor;
+        if (optimizer.kind === 'sgd') {
+          const values = sgdValues({ ...optimizer, lr });
+          sgdSettings.forEach((name, at) => {
+            row[at] = values[name];
+          });
+        } else {
+          const values = adamValues({ ...optimizer, lr }, step.optimizerSteps);
+          adamSettings.forEach((name, at) => {
+            row[at] = values[name];
+          });
+        }
+        row[averageShareAt] = options.averageDecay > 0 ? averageShare(options.averageDecay, step.optimizerSteps) : 0;
+        row[gradientScaleAt] = step.gradientScale;
+        row[ownShareAt] = step.ownShare;
+      }
+    }
+    this.#table.require(table.byteLength);
+    this.#gpu.device.queue.writeBuffer(this.#table.buffer, 0, table);
+  }
+
+  /** The dispatches of a step of `count` images. */
+  #step(workspace: Workspace, count: number, kind: StepKind): Dispatch[] {
+    const { run } = this.#shared;
+    const parameters = this.#parameters;
+    const pieces = workspace.pieces(count);
+    const { clipNorm, averages, rateOf, rates, mixes, accumulated, onlyGradients } = kind;
+    const sums = clipNorm > 0 || accumulated !== undefined || onlyGradients;
+    if (sums) parameters.ensure('gradients');
+    const updateOf = (part: PartOf, layer: number, slots: Dispatch['buffers'][number], slices: number): Dispatch => {
+      const names = [...momentsOf({ kind: kind.optimizer } as OptimizerOptions), ...(averages ? (['average'] as const) : [])];
+      const vectors = part.floats / 4;
+      const shape = { kind: kind.optimizer, averages, clips: clipNorm > 0, vectors, slices, rates };
+      return cells(
+        update({ ...shape, rate: rateOf[layer] ?? 0 }),
+        [
+          ...[run, this.#table, slots, part.arrays.get('weights')!],
+          ...names.map((name) => part.arrays.get(name)!),
+          ...(clipNorm > 0 ? [this.#clipping] : []),
+        ],
+        all,
+        vectors,
+        40 * vectors,
+      );
+    };
+    const learns = ({ matrix }: Operation): boolean => matrix !== undefined && !parameters.isFrozen(matrix.layer);
+    const list = [
+      ...this.#feed.load({ run, table: this.#table, rates, mixes }, pieces, workspace.input, workspace.inputShape),
+      ...workspace.forward(pieces),
+      ...this.#loss(workspace, pieces, kind),
+      ...workspace.backward(pieces, learns, (part, { layer }, slices) =>
+        sums
+          ? [
+              cells(
+                sumGradient({ vectors: part.floats / 4, slices }, accumulated === 'more'),
+                [this.#shared.slots, part.arrays.get('gradients')!],
+                all,
+                part.floats / 4,
+              ),
+            ]
+          : [updateOf(part, layer, this.#shared.slots, slices)],
+      ),
+    ];
+    if (onlyGradients) return list;
+    for (const operation of workspace.operations) list.push(...(operation.after?.() ?? []));
+    if (!sums || !kind.updates) return list;
+    const parts = parameters.learning.flatMap(({ layer, parts: own }) => own.map((part) => ({ layer, part })));
+    if (clipNorm > 0) list.push(...this.#clip(parts, clipNorm));
+    for (const { layer, part } of parts) list.push(updateOf(part, layer, part.arrays.get('gradients')!, 1));
+    return list;
+  }
+
+  #clip(parts: readonly { readonly part: PartOf }[], clipNorm: number): Dispatch[] {
+    let count = 0;
+    const list = parts.map(({ part }): Dispatch => {
+      const vectors = part.floats / 4;
+      const groups = Math.ceil(vectors / squaresOf);
+      const dispatch = {
+        ...{ kernel: squares(vectors, count), piece: all, groups: folded(groups), operations: 8 * vectors },
+        buffers: [part.arrays.get('gradients')!, this.#sums],
+      };
+      count += groups;
+      return dispatch;
+    });
+    this.#sums.require(4 * count);
+    const buffers = [this.#sums, this.#clipping];
+    const kernel = clippingFactor(count, clipNorm);
+    return [...list, { kernel, buffers, piece: all, groups: [1, 1, 1], operations: count }];
+  }
+
+  #loss(workspace: Workspace, pieces: readonly Piece[], { labelSmoothing, mixes, rates }: StepKind): Dispatch[] {
+    const { run } = this.#shared;
+    const { height, width, stored } = workspace.outputShape;
+    const kernel = imageLosses({
+      ...{ classes: this.#network.output[0]!, places: height * width, stored, labelSmoothing, mixes, rates },
+      masked: workspace.operations.at(-1)?.endsInRelu ?? false,
+    });
+    this.#results.require(8 * this.#batchSize);
+    const { output } = workspace;
+    return [
+      ...pieces.map((piece): Dispatch => {
+        const gradient = workspace.gradients![0][piece.index]!;
+        const buffers = [
+          ...[output[piece.index]!, this.#feed.labels, run, this.#table, this.#results, gradient],
+        ];
+        const operations = 10 * piece.count * stored * height * width;
+        return { kernel, buffers, piece, groups: folded(piece.count), operations };
+      }),
+      { kernel: stepLoss, buffers: [this.#results, run, this.#ring], piece: all, groups: [1, 1, 1], operations: 1e3 },
+    ];
+  }
+
+  async #gradients({ source, batchSize, totals }: Extract<Command, { kind: 'gradients' }>): Promise<number> {
+    this.#feed.open(source);
+    this.#writeRun(0, 0, source, batchSize, batchSize);
+    const row = new Float32Array(stepNumbers);
+    row[gradientScaleAt] = 1 / batchSize;
+    row[ownShareAt] = 1;
+    this.#table.require(row.byteLength);
+    this.#gpu.device.queue.writeBuffer(this.#table.buffer, 0, row);
+    this.#ring.require(8);
+    this.#submitter.submit();
+    this.#feed.writeStep(0, batchSize);
+    const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
+    const kind: StepKind = {
+      ...{ optimizer: 'sgd', labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
+      ...{ updates: false, rateOf: [], rates: 1, onlyGradients: true },
+    };
+    const key = JSON.stringify([batchSize, kind, this.#feed.key]);
+    this.#submitter.add(await this.#bound(plans, key, () => this.#step(workspace, batchSize, kind)));
+    await this.#readLogits(workspace, batchSize).then((read) => this.#addLosses(read, source, 0, totals));
+    return 1;
+  }
+
+  /** Submits, and reads the logits [count][classes] of a batch. */
+  async #readLogits(workspace: Workspace, count: number): Promise<Float32Array> {
+    return this.#readMaps(workspace.output, workspace.outputShape, workspace.pieces(count));
+  }
+
+  /** Reads maps in PyTorch's order [N][C][H][W]. */
+  async #readMaps(maps: Maps, shape: MapShape, pieces: readonly Piece[]): Promise<Float32Array> {
+    const size = shape.height * shape.width * shape.stored;
+    const ranges = pieces.map(({ index, count }) => ({ buffer: maps[index]!, offset: 0, bytes: 4 * size * count }));
+    const stored = new Float32Array(await this.#submitter.read(ranges));
+    const places = flattenedPlaces(shape);
+    const values = new Float32Array((stored.length / size) * places.length);
+    let at = 0;
+    for (let first = 0; first < stored.length; first += size)
+      for (const place of places) values[at++] = stored[first + place]!;
+    return values;
+  }
+
+  /** Losses and ranks in float64, as on all devices. */
+  #addLosses(logits: Float32Array, { labels, ...source }: ImageSource, first: number, totals: Float64Array): void {
+    const classes = this.#network.output[0]!;
+    const [own, targets, gradient] = [0, 1, 2].map(() => new Float64Array(classes)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
+    for (let i = 0; i * classes < logits.length; i++) {
+      const label = labels[source.kind === 'dataset' ? source.order[first + i]! : first + i]!;
+      own.set(logits.subarray(i * classes, (i + 1) * classes));
+      targets.fill(0)[label] = 1;
+      totals[0]! += imageLoss(own, targets, gradient, Math.exp);
+      const rank = rankOf(own, label);
+      if (rank === 0) totals[1]!++;
+      if (rank < 5) totals[2]!++;
+    }
+  }
+
+  /** Runs batches of at most `batchSize` images, two in flight. `encode` sends one and returns its results. */
+  async #batches(
+    source: ImageSource,
+    images: number,
+    batchSize: number,
+    encode: (first: number, count: number) => Promise<{ readonly read: Promise<void> }>,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    this.#feed.open(source);
+    let batches = 0;
+    const flights: Promise<void>[] = [];
+    for (let first = 0; first < images && !this.#aborted; first += batchSize) {
+      const count = Math.min(batchSize, images - first);
+      this.#submitter.submit();
+      this.#writeRun(first / batchSize, 0, source, batchSize, images);
+      if (this.#feed.writesSteps) this.#feed.writeStep(first, count);
+      const { read } = await encode(first, count);
+      flights.push(read);
+      if (flights.length === mostInFlight) await flights.shift();
+      batches++;
+      onProgress?.(batches);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    await Promise.all(flights);
+    return batches;
+  }
+
+  async #evaluate(
+    { source, batchSize, images, totals, logits, variant }: Extract<Command, { kind: 'evaluate' }>,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    const network = variant ? variantOf(this.#network, variant) : this.#network;
+    const mode: Mode = { kind: 'evaluate' };
+    const size = Math.min(batchSize, evaluationBatchOf(network, mode), images);
+    const batches = await this.#batches(
+      source,
+      images,
+      size,
+      async (first, count) => {
+        const { workspace, plans } = await this.#workspace(mode, size, variant);
+        const bound = await this.#bound(plans, `${count} ${this.#feed.key}`, () => this.#forward(workspace, count));
+        this.#submitter.add(bound);
+        const read = this.#readLogits(workspace, count).then((values) => {
+          this.#addLosses(values, source, first, totals);
+          if (logits.length > 0) logits.set(values, first * this.#network.output[0]!);
+        });
+        return { read };
+      },
+      onProgress,
+    );
+    // In the caller's batches.
+    return Math.ceil(Math.min(images, batches * size) / batchSize);
+  }
+
+  #forward(workspace: Workspace, count: number): Dispatch[] {
+    const pieces = workspace.pieces(count);
+    const load = { run: this.#shared.run, table: this.#table, rates: 1, mixes: false };
+    return [...this.#feed.load(load, pieces, workspace.input, workspace.inputShape), ...workspace.forward(pieces)];
+  }
+
+  async #features(
+    { source, batchSize, images, layers, values, backward }: FeaturesCommand,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    const wanted = [...new Set([...layers, ...(backward ? [...backward.layers, backward.to] : [])])]
+      .filter((layer) => layer >= 0)
+      .toSorted((a, b) => a - b);
+    const mode: Mode = { kind: 'features', wanted, backward: backward !== undefined };
+    const size = Math.min(batchSize, evaluationBatchOf(this.#network, mode), images);
+    return this.#batches(
+      source,
+      images,
+      size,
+      async (first, count) => {
+        const { workspace, plans } = await this.#workspace(mode, size);
+        const pieces = workspace.pieces(count);
+        this.#submitter.add(
+          await this.#bound(plans, `${count} ${this.#feed.key}`, () => this.#forward(workspace, count)),
+        );
+        for (const [i, layer] of layers.entries()) {
+          const { maps, shape } = workspace.after(layer);
+          const read = await this.#readMaps(maps, shape, pieces);
+          values[i]!.set(read, first * (read.length / count));
+        }
+        if (backward) {
+          const { list, result, shape } = workspace.backwardTo(pieces, backward.layers, backward.to, (layer, maps, own) => {
+            const given = backward.given[backward.layers.indexOf(layer)]!;
+            const each = given.length / images;
+            return this.#feed.loadGiven(given.subarray(first * each, (first + count) * each), pieces, maps, own, this.#given);
+          });
+          this.#submitter.add(await Promise.all(list.map((dispatch) => this.#gpu.bind(dispatch))));
+          const read = await this.#readMaps(result, shape, pieces);
+          backward.gradient.set(read, first * (read.length / count));
+        }
+        return { read: Promise.resolve() };
+      },
+      onProgress,
+    );
+  }
+}
+
+type PartOf = Parameters['learning'][number]['parts'][number];
+
+/** Workspaces that are kept: to train, to evaluate, and one more. */
+const mostWorkspaces = 3;
+const mostInFlight = 2;
+
+/** Images of an evaluation whose maps take a bounded memory. */
+const evaluationBatchOf = (network: Network, mode: Mode): number =>
+  Math.max(1, Math.min(largestEvaluation, Math.floor(evaluationBytes / imageBytes(network, mode))));
