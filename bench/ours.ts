@@ -15,7 +15,7 @@ import { compile } from '../src/train/model.ts';
 import { adam } from '../src/train/optimizers.ts';
 import type { EpochTimes, ModelName } from './peer.ts';
 
-export type BenchDevice = Exclude<DeviceName, 'auto'>;
+export type BenchDevice = Exclude<DeviceName, 'auto' | 'webgpu'>;
 
 const sequentials = {
   simplified,

@@ -19,7 +19,7 @@ const hasPackage = ((): boolean => {
 export const softwareGpu: boolean = hasPackage && existsSync(driver);
 
 /** The environment in which a program finds this adapter and no other. */
-export const softwareEnvironment = { VK_ICD_FILENAMES: driver } as const;
+export const softwareEnvironment: Readonly<Record<string, string>> = { VK_ICD_FILENAMES: driver };
 
 if (softwareGpu) Object.assign(process.env, softwareEnvironment);
 

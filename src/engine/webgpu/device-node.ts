@@ -4,6 +4,8 @@
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { pathToFileURL } from 'node:url';
 import { VggError } from '../../errors.ts';
 import { loadKoffi } from '../../koffi-node.ts';
 import { codeUrl } from '../../package-files.ts';
@@ -23,6 +25,8 @@ const loaders = ['/usr/lib/chromium/libvulkan.so.1', '/usr/lib64/libvulkan.so.1'
 /** @throws VggError if the package or Vulkan's loader is missing. */
 export async function openEntry(adapter: number | undefined): Promise<GPU> {
   if (kept.vggnetDawn) return kept.vggnetDawn;
+  // Drivers complain on the terminal where this is missing, although nothing here uses it.
+  process.env.XDG_RUNTIME_DIR ??= tmpdir();
   loadVulkan();
   const { create } = await loadDawn();
   kept.vggnetDawn = create(adapter === undefined ? [] : [`adapter=${adapter}`]);
@@ -37,7 +41,7 @@ async function loadDawn(): Promise<Dawn> {
     throw new VggError("device 'webgpu' needs the npm package webgpu: npm install webgpu@0.6.2");
   }
   try {
-    return (await import(`file://${file}`)) as Dawn;
+    return (await import(/* @vite-ignore */ pathToFileURL(file).href)) as Dawn;
   } catch (error) {
     throw new VggError(
       `the npm package webgpu does not run on this machine: ${String((error as Error).message).split('\n')[0]}`,

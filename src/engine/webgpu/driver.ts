@@ -34,7 +34,10 @@ import { Submitter } from './submitter.ts';
 import { runWords, stepNumbers } from './wgsl.ts';
 import { imageBytes, type Mode, Workspace } from './workspace.ts';
 
-export interface WebgpuOptions extends SessionOptions, GpuOptions {}
+export interface WebgpuOptions extends SessionOptions, GpuOptions {
+  /** Floating-point operations of a submit, to test that they change no bit; by time if absent. */
+  readonly submitOperations?: number;
+}
 
 /** Opens a session on a GPU. @throws VggError if there is none, or the network does not fit it. */
 export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(network, options);
@@ -97,7 +100,7 @@ class WebgpuDriver implements Driver {
   readonly #batchSize: number;
   #aborted = false;
 
-  constructor(network: Network, gpu: Gpu, parameters: Parameters, { batchSize }: SessionOptions) {
+  constructor(network: Network, gpu: Gpu, parameters: Parameters, { batchSize, submitOperations }: WebgpuOptions) {
     this.#network = network;
     this.#gpu = gpu;
     this.#parameters = parameters;
@@ -116,7 +119,7 @@ class WebgpuDriver implements Driver {
       ...{ memory: gpu, parameters, run: gpu.buffer(4 * runWords, 'run'), samples: this.#feed.samples },
       ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
     };
-    this.#submitter = new Submitter(gpu);
+    this.#submitter = new Submitter(gpu, submitOperations);
   }
 
   buffer(bytes: number): ArrayBuffer {

@@ -16,11 +16,14 @@ export class Submitter {
   #encoded = 0;
   #sent = 0;
   #most: number;
+  readonly #isFixed: boolean;
   #lastRead = 0;
 
-  constructor(gpu: Gpu) {
+  /** With `fixed`, the operations of a part do not depend on time. */
+  constructor(gpu: Gpu, fixed?: number) {
     this.#gpu = gpu;
-    this.#most = gpu.isSoftware ? firstOperations.software : firstOperations.gpu;
+    this.#isFixed = fixed !== undefined;
+    this.#most = fixed ?? (gpu.isSoftware ? firstOperations.software : firstOperations.gpu);
   }
 
   /** Whether what was sent since the last read takes long enough. */
@@ -66,7 +69,7 @@ export class Submitter {
     // While another part runs, this one starts when that has ended.
     const seconds = (end - Math.max(start, this.#lastRead)) / 1000;
     this.#lastRead = end;
-    if (operations > 1e8 && seconds > 0) {
+    if (!this.#isFixed && operations > 1e8 && seconds > 0) {
       const most = (operations / seconds) * wantedSeconds;
       // Half of the way, since timings are noisy.
       this.#most = Math.max(1e8, (this.#most + most) / 2);

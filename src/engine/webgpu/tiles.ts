@@ -25,7 +25,7 @@ export const tileTables: Readonly<Record<'gpu' | 'software', TileTable>> = {
     sliceLength: 256,
   },
   /** Software adapters, which take seconds to compile each kernel. */
-  software: { name: 'software', tiles: [tile(32, 32, 16, 4, 4)], groups: 4, sliceLength: 512 },
+  software: { name: 'software', tiles: [tile(64, 16, 16, 4, 4)], groups: 4, sliceLength: 512 },
 };
 
 export interface TileChoice {
