@@ -13,6 +13,7 @@ const crossDeviceTests = [
   'test/freezing.test.ts',
   'test/family.test.ts',
   'test/vgg.test.ts',
+  'test/webgpu.test.ts',
 ];
 
 /** Compiles the native kernels once, before tests that use them start. */

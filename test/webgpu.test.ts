@@ -4,25 +4,17 @@
  */
 import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
+import { openCpuSession } from '../src/engine/cpu/driver.ts';
+import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { openGpu } from '../src/engine/webgpu/device.ts';
 import { openWebgpuSession, type WebgpuOptions } from '../src/engine/webgpu/driver.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
-import {
-  batchNorm2d,
-  conv2d,
-  dropout,
-  flatten,
-  linear,
-  maxPool2d,
-  relu,
-} from '../src/model/layers/index.ts';
+import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
 import { adam } from './conformance/sessions.ts';
 import { images, network, request, weights } from './conformance/small.ts';
-import { openCpuSession } from '../src/engine/cpu/driver.ts';
-import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { softwareEnvironment, softwareGpu } from './webgpu.ts';
 
 const narrow = conv2d({ out: 6, kernel: 3, padding: 1 });
@@ -91,7 +83,10 @@ describe.skipIf(!softwareGpu)('webgpu', () => {
 
   test('limits too low for one row of weights, or for one map, say so', async () => {
     await expect(open(network, { mostBytes: 256 })).rejects.toThrow('buffers of at most 256 bytes');
-    const wide = buildNetwork(sequential([conv2d({ out: 64, kernel: 1 }), flatten(), linear(2)]), [1, 16, 16]);
+    const wide = buildNetwork(
+      sequential([conv2d({ out: 64, kernel: 1 }), flatten(), linear(2)]),
+      [1, 16, 16],
+    );
     const session = await open(wide, { mostBytes: 32_768 }).catch((error: Error) => error);
     if (session instanceof Error) expect(session.message).toContain('buffers of at most 32768 bytes');
     else {
@@ -179,7 +174,9 @@ describe.skipIf(!softwareGpu)('webgpu', () => {
   test('memory that the device has not is an error that says so, and the device goes on', async () => {
     // 1 GiB is what SwiftShader refuses, within its limits.
     const huge = buildNetwork(sequential([flatten(), linear(65_536)]), [1, 64, 64]);
-    await expect(open(huge)).rejects.toThrow(/cannot provide the memory that it needs .*use a smaller batch/s);
+    await expect(open(huge)).rejects.toThrow(
+      /cannot provide the memory that it needs .*use a smaller batch/s,
+    );
     expect((await trained(network, {})).losses.length).toBe(4);
   });
 
@@ -199,19 +196,32 @@ describe.skipIf(!softwareGpu)('webgpu', () => {
 });
 
 /** A program in a process of its own. */
-function run(text: string, flags: readonly string[] = [], environment: Record<string, string> = softwareEnvironment) {
+function run(
+  text: string,
+  flags: readonly string[] = [],
+  environment: Record<string, string> = softwareEnvironment,
+) {
   const program = `
     import { openWebgpuSession } from '${new URL('../src/engine/webgpu/driver.ts', import.meta.url)}';
     import { openGpu } from '${new URL('../src/engine/webgpu/device.ts', import.meta.url)}';
     import { network, request, weights } from '${new URL('./conformance/small.ts', import.meta.url)}';
     ${text}`;
-  const result = spawnSync(process.execPath, [...flags, '--input-type=module-typescript', '--eval', program], {
-    encoding: 'utf8',
-    env: { ...process.env, ...environment },
-    timeout: 240_000,
-    cwd: new URL('..', import.meta.url),
-  });
-  return { status: result.status, signal: result.signal, out: result.stdout.trim(), error: result.stderr.trim() };
+  const result = spawnSync(
+    process.execPath,
+    [...flags, '--input-type=module-typescript', '--eval', program],
+    {
+      encoding: 'utf8',
+      env: { ...process.env, ...environment },
+      timeout: 240_000,
+      cwd: new URL('..', import.meta.url),
+    },
+  );
+  return {
+    status: result.status,
+    signal: result.signal,
+    out: result.stdout.trim(),
+    error: result.stderr.trim(),
+  };
 }
 
 const train = `
@@ -221,7 +231,12 @@ const train = `
 
 describe.skipIf(!softwareGpu)('processes with webgpu', () => {
   test('end by themselves, without closing the session', () => {
-    expect(run(`${train} console.log(losses.length);`)).toEqual({ status: 0, signal: null, out: '4', error: '' });
+    expect(run(`${train} console.log(losses.length);`)).toEqual({
+      status: 0,
+      signal: null,
+      out: '4',
+      error: '',
+    });
   });
 
   test('survive garbage collection, in the middle of work and at the end', () => {
@@ -263,6 +278,8 @@ describe.skipIf(!softwareGpu)('processes with webgpu', () => {
 
   test('without an adapter or a loader, the message says what is missing', () => {
     const open = `await openWebgpuSession(network, { batchSize: 7 }).catch((error) => console.log(error.message));`;
-    expect(run(open, [], { VK_ICD_FILENAMES: '/nowhere.json' }).out).toMatch(/^WebGPU finds no GPU: install the driver/);
+    expect(run(open, [], { VK_ICD_FILENAMES: '/nowhere.json' }).out).toMatch(
+      /^WebGPU finds no GPU: install the driver/,
+    );
   });
 });

@@ -42,7 +42,7 @@ export const sessionsOf =
     new HostSession(network, await open(network, options), options);
 
 /** The moments that an optimizer keeps. */
-export const momentsOf = ({ kind }: OptimizerOptions): readonly MomentName[] =>
+export const momentsOf = (kind: OptimizerOptions['kind']): readonly MomentName[] =>
   kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
 
 class HostSession implements Session {
@@ -144,7 +144,7 @@ class HostSession implements Session {
 
   /** Starts the moments that a training needs and has not; drops those of another optimizer. */
   async #useMoments(optimizer: OptimizerOptions, average: boolean): Promise<void> {
-    const own = momentsOf(optimizer);
+    const own = momentsOf(optimizer.kind);
     const used = this.#moments;
     const kept = own.every((name) => used.has(name));
     const fresh = [...(kept ? [] : own), ...(average && !used.has('average') ? (['average'] as const) : [])];

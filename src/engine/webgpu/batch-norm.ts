@@ -120,7 +120,12 @@ const weightsBinding = ({ affine }: BatchNormSpec): readonly string[] =>
 
 export const normalize = (view: MapShape, spec: BatchNormSpec, relu: boolean): Kernel => ({
   name: 'normalize',
-  bindings: ['input: array<vec4f>', 'norm: array<vec4f>', 'output: array<vec4f>, read_write', ...weightsBinding(spec)],
+  bindings: [
+    'input: array<vec4f>',
+    'norm: array<vec4f>',
+    'output: array<vec4f>, read_write',
+    ...weightsBinding(spec),
+  ],
   shape: numbersOf(view),
   code: `${decisions}${eachCell('s.places * s.vectors')}
   let channel = cell % s.vectors;

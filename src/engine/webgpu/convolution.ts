@@ -6,8 +6,9 @@
  * A 2×2 max-pool behind a convolution is part of it: four rows of the product are one window, so the full map is never
  * stored. Its gradient is made from the pooled one and the winners, a byte each: 0 to 3, or 4 where ReLU gave 0.
  */
-import type { TileChoice } from './tiles.ts';
+
 import { type ProductCode, productKernel } from './product.ts';
+import type { TileChoice } from './tiles.ts';
 import { decisions, eachCell, inputBinding, type Kernel, writeGradient } from './wgsl.ts';
 
 export interface ConvolutionShape {
@@ -125,7 +126,12 @@ const storePartial = eachRow(
  * Output [N][places][channels] from input and weights; `winners` are kept for the gradient. With slices, the sums are
  * partial, and `joinForward` finishes them.
  */
-export function forwardKernel(c: ConvolutionShape, part: Rows, choice: TileChoice, keepsWinners: boolean): Kernel {
+export function forwardKernel(
+  c: ConvolutionShape,
+  part: Rows,
+  choice: TileChoice,
+  keepsWinners: boolean,
+): Kernel {
   const relu = (value: string): string => (c.relu ? `relu(${value})` : value);
   const isWhole = choice.slices === 1;
   const wins = c.pooled && keepsWinners;

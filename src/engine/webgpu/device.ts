@@ -65,7 +65,11 @@ export class Gpu implements Memory {
     this.isSoftware = info.isFallbackAdapter ?? false;
     this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-    this.mostBytes = Math.min(mostBytes ?? Number.POSITIVE_INFINITY, maxBufferSize, maxStorageBufferBindingSize);
+    this.mostBytes = Math.min(
+      mostBytes ?? Number.POSITIVE_INFINITY,
+      maxBufferSize,
+      maxStorageBufferBindingSize,
+    );
     device.lost.then(({ reason, message }) => {
       this.#failure ??= new VggError(
         reason === 'destroyed'
@@ -193,7 +197,10 @@ export class Gpu implements Memory {
   }
 
   /** Copies ranges of buffers to the host, one behind the other. What was submitted before is done then. */
-  async read(ranges: readonly Range[], encoder: GPUCommandEncoder = this.device.createCommandEncoder()): Promise<ArrayBuffer> {
+  async read(
+    ranges: readonly Range[],
+    encoder: GPUCommandEncoder = this.device.createCommandEncoder(),
+  ): Promise<ArrayBuffer> {
     const bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
     const target = this.device.createBuffer({
       size: Math.max(4, bytes),

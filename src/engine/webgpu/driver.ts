@@ -7,8 +7,7 @@ import { sourceOfInitial } from '../../model/initialize.ts';
 import type { Network } from '../../model/layer.ts';
 import { imageLoss, rankOf } from '../../model/loss.ts';
 import type { WeightSource } from '../../model/weight-streams.ts';
-import { adamSettings, adamValues, averageShare, sgdSettings, sgdValues } from '../../kernels/optimizer.ts';
-import type { MomentName, OpenSession, OptimizerOptions, SessionOptions } from '../backend.ts';
+import type { MomentName, OpenSession, SessionOptions } from '../backend.ts';
 import {
   type Command,
   type Driver,
@@ -19,19 +18,18 @@ import {
 } from '../driver.ts';
 import { flattenedPlaces, type MapShape } from '../map-shape.ts';
 import { largestEvaluation, momentsOf, sessionsOf } from '../session.ts';
-import { type Step, stepOf, type TrainPass } from '../step.ts';
+import { stepOf, type TrainPass } from '../step.ts';
 import { type Variant, variantOf } from '../variant.ts';
 import { type BoundDispatch, type Gpu, type GpuOptions, openGpu } from './device.ts';
-import { all, cells, type Dispatch, folded, type Piece } from './dispatch.ts';
+import type { Dispatch, Piece } from './dispatch.ts';
 import { Feed } from './feed.ts';
-import { ownShareAt } from './images.ts';
-import { gradientScaleAt, imageLosses, stepLoss } from './loss.ts';
 import { type Generation, type Maps, Scratch } from './memory.ts';
-import type { Operation, Shared } from './operations.ts';
-import { averageShareAt, clippingFactor, squares, squaresOf, sumGradient, update } from './optimizer.ts';
+import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
 import { Submitter } from './submitter.ts';
-import { runWords, stepNumbers } from './wgsl.ts';
+import { gradientRow, type StepKind, type TrainingBuffers, tableOf, trainingStep } from './training-step.ts';
+import { startMoment, swapAverage, tensorsOn, writeTensors } from './transfer.ts';
+import { runWords } from './wgsl.ts';
 import { imageBytes, type Mode, Workspace } from './workspace.ts';
 
 export interface WebgpuOptions extends SessionOptions, GpuOptions {
@@ -60,22 +58,6 @@ interface Plan {
   generation: number;
 }
 
-/** What the kernels of a step depend on, beside its number of images. */
-interface StepKind {
-  readonly optimizer: OptimizerOptions['kind'];
-  readonly labelSmoothing: number;
-  readonly clipNorm: number;
-  readonly averages: boolean;
-  readonly mixes: boolean;
-  readonly accumulated: Step['accumulated'];
-  readonly updates: boolean;
-  /** For each layer, the row of its rate; and the number of rows of a step. */
-  readonly rateOf: readonly number[];
-  readonly rates: number;
-  /** Only gradients are wanted. */
-  readonly onlyGradients: boolean;
-}
-
 class WebgpuDriver implements Driver {
   readonly description: string;
   readonly device = 'webgpu';
@@ -88,19 +70,21 @@ class WebgpuDriver implements Driver {
   readonly #feed: Feed;
   readonly #shared: Shared;
   readonly #generation: Generation = { count: 0 };
-  readonly #table: Scratch;
-  readonly #ring: Scratch;
-  readonly #results: Scratch;
-  readonly #sums: Scratch;
-  readonly #given: Scratch;
-  readonly #clipping: GPUBuffer;
+  readonly #training: TrainingBuffers;
+  /** For each layer that a caller gives gradients of. */
+  readonly #given: Scratch[] = [];
   readonly #submitter: Submitter;
   /** By network, mode and capacity; the one used last at the end. */
   readonly #workspaces = new Map<string, { workspace: Workspace; plans: Map<string, Plan> }>();
   readonly #batchSize: number;
   #aborted = false;
 
-  constructor(network: Network, gpu: Gpu, parameters: Parameters, { batchSize, submitOperations }: WebgpuOptions) {
+  constructor(
+    network: Network,
+    gpu: Gpu,
+    parameters: Parameters,
+    { batchSize, submitOperations }: WebgpuOptions,
+  ) {
     this.#network = network;
     this.#gpu = gpu;
     this.#parameters = parameters;
@@ -108,13 +92,15 @@ class WebgpuDriver implements Driver {
     this.description = `webgpu (${gpu.adapter})`;
     this.evaluationBatch = evaluationBatchOf(network, { kind: 'evaluate' });
     const scratch = (label: string): Scratch => new Scratch(gpu, this.#generation, label);
-    this.#table = scratch('numbers of steps');
-    this.#ring = scratch('losses');
-    this.#results = scratch('losses of images');
-    this.#sums = scratch('sums of squares');
-    this.#given = scratch('given gradients');
-    this.#clipping = gpu.buffer(16, 'clipping');
     this.#feed = new Feed(gpu, this.#generation);
+    this.#training = {
+      ...{ labels: this.#feed.labels, table: scratch('numbers of steps'), ring: scratch('losses') },
+      ...{
+        results: scratch('losses of images'),
+        sums: scratch('sums of squares'),
+        clipping: scratch('clipping'),
+      },
+    };
     this.#shared = {
       ...{ memory: gpu, parameters, run: gpu.buffer(4 * runWords, 'run'), samples: this.#feed.samples },
       ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
@@ -136,21 +122,21 @@ class WebgpuDriver implements Driver {
   }
 
   async write(group: TensorGroup, source: WeightSource): Promise<void> {
-    await this.#allocating(async () => this.#parameters.write(group, source));
+    await this.#allocating(async () => writeTensors(this.#gpu, this.#parameters, group, source));
   }
 
   tensors(group: TensorGroup | 'gradients'): WeightSource {
-    return this.#parameters.tensors(group);
+    return tensorsOn(this.#gpu, this.#network, this.#parameters, group);
   }
 
   async start(moments: readonly MomentName[]): Promise<void> {
     await this.#allocating(() => {
-      for (const name of moments) this.#parameters.start(name);
+      for (const name of moments) startMoment(this.#gpu, this.#parameters, name);
     });
   }
 
   async swapAverage(): Promise<void> {
-    this.#parameters.swapAverage();
+    swapAverage(this.#gpu, this.#parameters);
   }
 
   abort(asked: boolean): void {
@@ -162,10 +148,15 @@ class WebgpuDriver implements Driver {
     this.#parameters.destroy();
     this.#feed.destroy();
     const { run, slots, partial, stretches } = this.#shared;
-    for (const own of [slots, partial, stretches, this.#table, this.#ring, this.#results, this.#sums, this.#given])
+    for (const own of [
+      slots,
+      partial,
+      stretches,
+      ...this.#given,
+      ...(Object.values(this.#training) as Scratch[]),
+    ])
       own.destroy();
     run.destroy();
-    this.#clipping.destroy();
   }
 
   async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
@@ -216,7 +207,11 @@ class WebgpuDriver implements Driver {
   }
 
   /** A plan of a workspace, ready to encode. */
-  async #bound(plans: Map<string, Plan>, key: string, make: () => readonly Dispatch[]): Promise<readonly BoundDispatch[]> {
+  async #bound(
+    plans: Map<string, Plan>,
+    key: string,
+    make: () => readonly Dispatch[],
+  ): Promise<readonly BoundDispatch[]> {
     let plan = plans.get(key);
     if (!plan) {
       const list = await this.#allocating(make);
@@ -243,10 +238,10 @@ class WebgpuDriver implements Driver {
     this.#writeRun(from, from, source, batchSize, total);
     const factors = [...new Set([1, ...pass.rateFactors])];
     const rateOf = pass.rateFactors.map((factor) => factors.indexOf(factor));
-    this.#writeTable(pass, factors);
-    this.#ring.require(8 * (to - from));
+    this.#writeTable(tableOf(pass, factors));
+    this.#training.ring.require(8 * (to - from));
     await this.#allocating(() => {
-      for (const name of momentsOf(optimizer)) this.#parameters.ensure(name);
+      for (const name of momentsOf(optimizer.kind)) this.#parameters.ensure(name);
       if (options.averageDecay > 0) this.#parameters.ensure('average');
     });
     const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
@@ -273,7 +268,7 @@ class WebgpuDriver implements Driver {
       flown = sent;
       const ranges = [
         { buffer: this.#shared.run, offset: 0, bytes: 4 * runWords },
-        { buffer: this.#ring.buffer, offset: 8 * (begin - from), bytes: 8 * (end - begin) },
+        { buffer: this.#training.ring.buffer, offset: 8 * (begin - from), bytes: 8 * (end - begin) },
       ];
       flights.push(submitter.read(ranges).then((bytes) => receive(new Uint32Array(bytes), end)));
     };
@@ -306,140 +301,46 @@ class WebgpuDriver implements Driver {
     return known - from;
   }
 
-  /** Numbers of each step, computed as on the CPU. */
-  #writeTable(pass: TrainPass, factors: readonly number[]): void {
-    const { from, to, optimizer, options } = pass;
-    const table = new Float32Array((to - from) * factors.length * stepNumbers);
-    for (let index = from; index < to; index++) {
-      const step = stepOf(pass, index);
-      for (const [i, factor] of factors.entries()) {
-        const row = table.subarray(((index - from) * factors.length + i) * stepNumbers);
-        const lr = step.rate * factor;
-        if (optimizer.kind === 'sgd') {
-          const values = sgdValues({ ...optimizer, lr });
-          sgdSettings.forEach((name, at) => {
-            row[at] = values[name];
-          });
-        } else {
-          const values = adamValues({ ...optimizer, lr }, step.optimizerSteps);
-          adamSettings.forEach((name, at) => {
-            row[at] = values[name];
-          });
-        }
-        row[averageShareAt] = options.averageDecay > 0 ? averageShare(options.averageDecay, step.optimizerSteps) : 0;
-        row[gradientScaleAt] = step.gradientScale;
-        row[ownShareAt] = step.ownShare;
-      }
-    }
-    this.#table.require(table.byteLength);
-    this.#gpu.device.queue.writeBuffer(this.#table.buffer, 0, table);
+  #writeTable(table: Float32Array<ArrayBuffer>): void {
+    this.#training.table.require(table.byteLength);
+    this.#gpu.device.queue.writeBuffer(this.#training.table.buffer, 0, table);
   }
 
   /** The dispatches of a step of `count` images. */
   #step(workspace: Workspace, count: number, kind: StepKind): Dispatch[] {
-    const { run } = this.#shared;
-    const parameters = this.#parameters;
-    const pieces = workspace.pieces(count);
-    const { clipNorm, averages, rateOf, rates, mixes, accumulated, onlyGradients } = kind;
-    const sums = clipNorm > 0 || accumulated !== undefined || onlyGradients;
-    if (sums) parameters.ensure('gradients');
-    const updateOf = (part: PartOf, layer: number, slots: Dispatch['buffers'][number], slices: number): Dispatch => {
-      const names = [...momentsOf({ kind: kind.optimizer } as OptimizerOptions), ...(averages ? (['average'] as const) : [])];
-      const vectors = part.floats / 4;
-      const shape = { kind: kind.optimizer, averages, clips: clipNorm > 0, vectors, slices, rates };
-      return cells(
-        update({ ...shape, rate: rateOf[layer] ?? 0 }),
-        [
-          ...[run, this.#table, slots, part.arrays.get('weights')!],
-          ...names.map((name) => part.arrays.get(name)!),
-          ...(clipNorm > 0 ? [this.#clipping] : []),
-        ],
-        all,
-        vectors,
-        40 * vectors,
-      );
-    };
-    const learns = ({ matrix }: Operation): boolean => matrix !== undefined && !parameters.isFrozen(matrix.layer);
-    const list = [
-      ...this.#feed.load({ run, table: this.#table, rates, mixes }, pieces, workspace.input, workspace.inputShape),
-      ...workspace.forward(pieces),
-      ...this.#loss(workspace, pieces, kind),
-      ...workspace.backward(pieces, learns, (part, { layer }, slices) =>
-        sums
-          ? [
-              cells(
-                sumGradient({ vectors: part.floats / 4, slices }, accumulated === 'more'),
-                [this.#shared.slots, part.arrays.get('gradients')!],
-                all,
-                part.floats / 4,
-              ),
-            ]
-          : [updateOf(part, layer, this.#shared.slots, slices)],
-      ),
-    ];
-    if (onlyGradients) return list;
-    for (const operation of workspace.operations) list.push(...(operation.after?.() ?? []));
-    if (!sums || !kind.updates) return list;
-    const parts = parameters.learning.flatMap(({ layer, parts: own }) => own.map((part) => ({ layer, part })));
-    if (clipNorm > 0) list.push(...this.#clip(parts, clipNorm));
-    for (const { layer, part } of parts) list.push(updateOf(part, layer, part.arrays.get('gradients')!, 1));
-    return list;
-  }
-
-  #clip(parts: readonly { readonly part: PartOf }[], clipNorm: number): Dispatch[] {
-    let count = 0;
-    const list = parts.map(({ part }): Dispatch => {
-      const vectors = part.floats / 4;
-      const groups = Math.ceil(vectors / squaresOf);
-      const dispatch = {
-        ...{ kernel: squares(vectors, count), piece: all, groups: folded(groups), operations: 8 * vectors },
-        buffers: [part.arrays.get('gradients')!, this.#sums],
-      };
-      count += groups;
-      return dispatch;
-    });
-    this.#sums.require(4 * count);
-    const buffers = [this.#sums, this.#clipping];
-    const kernel = clippingFactor(count, clipNorm);
-    return [...list, { kernel, buffers, piece: all, groups: [1, 1, 1], operations: count }];
-  }
-
-  #loss(workspace: Workspace, pieces: readonly Piece[], { labelSmoothing, mixes, rates }: StepKind): Dispatch[] {
-    const { run } = this.#shared;
-    const { height, width, stored } = workspace.outputShape;
-    const kernel = imageLosses({
-      ...{ classes: this.#network.output[0]!, places: height * width, stored, labelSmoothing, mixes, rates },
-      masked: workspace.operations.at(-1)?.endsInRelu ?? false,
-    });
-    this.#results.require(8 * this.#batchSize);
-    const { output } = workspace;
+    const { mixes, rates } = kind;
     return [
-      ...pieces.map((piece): Dispatch => {
-        const gradient = workspace.gradients![0][piece.index]!;
-        const buffers = [
-          ...[output[piece.index]!, this.#feed.labels, run, this.#table, this.#results, gradient],
-        ];
-        const operations = 10 * piece.count * stored * height * width;
-        return { kernel, buffers, piece, groups: folded(piece.count), operations };
-      }),
-      { kernel: stepLoss, buffers: [this.#results, run, this.#ring], piece: all, groups: [1, 1, 1], operations: 1e3 },
+      ...this.#load(workspace, count, { mixes, rates }),
+      ...trainingStep(this.#shared, this.#training, workspace, count, kind),
     ];
+  }
+
+  #load(
+    workspace: Workspace,
+    count: number,
+    { mixes, rates }: Pick<StepKind, 'mixes' | 'rates'>,
+  ): Dispatch[] {
+    const numbers = { run: this.#shared.run, table: this.#training.table, mixes, rates };
+    return this.#feed.load(numbers, workspace.pieces(count), workspace.input, workspace.inputShape);
   }
 
   async #gradients({ source, batchSize, totals }: Extract<Command, { kind: 'gradients' }>): Promise<number> {
     this.#feed.open(source);
     this.#writeRun(0, 0, source, batchSize, batchSize);
-    const row = new Float32Array(stepNumbers);
-    row[gradientScaleAt] = 1 / batchSize;
-    row[ownShareAt] = 1;
-    this.#table.require(row.byteLength);
-    this.#gpu.device.queue.writeBuffer(this.#table.buffer, 0, row);
-    this.#ring.require(8);
+    this.#writeTable(gradientRow(batchSize));
+    this.#training.ring.require(8);
     this.#submitter.submit();
     this.#feed.writeStep(0, batchSize);
     const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
     const kind: StepKind = {
-      ...{ optimizer: 'sgd', labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
+      ...{
+        optimizer: 'sgd',
+        labelSmoothing: 0,
+        clipNorm: 0,
+        averages: false,
+        mixes: false,
+        accumulated: undefined,
+      },
       ...{ updates: false, rateOf: [], rates: 1, onlyGradients: true },
     };
     const key = JSON.stringify([batchSize, kind, this.#feed.key]);
@@ -456,7 +357,11 @@ class WebgpuDriver implements Driver {
   /** Reads maps in PyTorch's order [N][C][H][W]. */
   async #readMaps(maps: Maps, shape: MapShape, pieces: readonly Piece[]): Promise<Float32Array> {
     const size = shape.height * shape.width * shape.stored;
-    const ranges = pieces.map(({ index, count }) => ({ buffer: maps[index]!, offset: 0, bytes: 4 * size * count }));
+    const ranges = pieces.map(({ index, count }) => ({
+      buffer: maps[index]!,
+      offset: 0,
+      bytes: 4 * size * count,
+    }));
     const stored = new Float32Array(await this.#submitter.read(ranges));
     const places = flattenedPlaces(shape);
     const values = new Float32Array((stored.length / size) * places.length);
@@ -467,7 +372,12 @@ class WebgpuDriver implements Driver {
   }
 
   /** Losses and ranks in float64, as on all devices. */
-  #addLosses(logits: Float32Array, { labels, ...source }: ImageSource, first: number, totals: Float64Array): void {
+  #addLosses(
+    logits: Float32Array,
+    { labels, ...source }: ImageSource,
+    first: number,
+    totals: Float64Array,
+  ): void {
     const classes = this.#network.output[0]!;
     const [own, targets, gradient] = [0, 1, 2].map(() => new Float64Array(classes)) as [
       Float64Array,
@@ -525,7 +435,9 @@ class WebgpuDriver implements Driver {
       size,
       async (first, count) => {
         const { workspace, plans } = await this.#workspace(mode, size, variant);
-        const bound = await this.#bound(plans, `${count} ${this.#feed.key}`, () => this.#forward(workspace, count));
+        const bound = await this.#bound(plans, `${count} ${this.#feed.key}`, () =>
+          this.#forward(workspace, count),
+        );
         this.#submitter.add(bound);
         const read = this.#readLogits(workspace, count).then((values) => {
           this.#addLosses(values, source, first, totals);
@@ -540,9 +452,10 @@ class WebgpuDriver implements Driver {
   }
 
   #forward(workspace: Workspace, count: number): Dispatch[] {
-    const pieces = workspace.pieces(count);
-    const load = { run: this.#shared.run, table: this.#table, rates: 1, mixes: false };
-    return [...this.#feed.load(load, pieces, workspace.input, workspace.inputShape), ...workspace.forward(pieces)];
+    return [
+      ...this.#load(workspace, count, { mixes: false, rates: 1 }),
+      ...workspace.forward(workspace.pieces(count)),
+    ];
   }
 
   async #features(
@@ -570,11 +483,19 @@ class WebgpuDriver implements Driver {
           values[i]!.set(read, first * (read.length / count));
         }
         if (backward) {
-          const { list, result, shape } = workspace.backwardTo(pieces, backward.layers, backward.to, (layer, maps, own) => {
-            const given = backward.given[backward.layers.indexOf(layer)]!;
-            const each = given.length / images;
-            return this.#feed.loadGiven(given.subarray(first * each, (first + count) * each), pieces, maps, own, this.#given);
-          });
+          const { list, result, shape } = workspace.backwardTo(
+            pieces,
+            backward.layers,
+            backward.to,
+            (layer, maps, own) => {
+              const at = backward.layers.indexOf(layer);
+              const given = backward.given[at]!;
+              const each = given.length / images;
+              this.#given[at] ??= new Scratch(this.#gpu, this.#generation, 'given gradients');
+              const values = given.subarray(first * each, (first + count) * each);
+              return this.#feed.loadGiven(values, pieces, maps, own, this.#given[at]);
+            },
+          );
           this.#submitter.add(await Promise.all(list.map((dispatch) => this.#gpu.bind(dispatch))));
           const read = await this.#readMaps(result, shape, pieces);
           backward.gradient.set(read, first * (read.length / count));
@@ -585,8 +506,6 @@ class WebgpuDriver implements Driver {
     );
   }
 }
-
-type PartOf = Parameters['learning'][number]['parts'][number];
 
 /** Workspaces that are kept: to train, to evaluate, and one more. */
 const mostWorkspaces = 3;

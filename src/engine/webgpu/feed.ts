@@ -5,6 +5,7 @@
 import { place, readPlacement } from '../../data/fuse.ts';
 import { random, streams } from '../../data/random.ts';
 import { type ImageSource, imageCount } from '../driver.ts';
+import type { MapShape } from '../map-shape.ts';
 import type { Gpu } from './device.ts';
 import { cells, type Dispatch, type Piece } from './dispatch.ts';
 import {
@@ -16,9 +17,8 @@ import {
   placementWords,
   storePlacement,
 } from './images.ts';
-import { type Generation, Scratch } from './memory.ts';
-import type { MapShape } from '../map-shape.ts';
 import type { Maps } from './memory.ts';
+import { type Generation, Scratch } from './memory.ts';
 import { floatsOf } from './operations.ts';
 import { stepNumbers } from './wgsl.ts';
 
@@ -133,14 +133,13 @@ export class Feed {
     this.#placements.require(4 * placementWords * count);
     const isWhole = source.kind === 'dataset' && this.#isWhole(source.pixels);
     const pixels = isWhole ? this.#dataset(source.pixels) : this.#pixels;
-    const kernel = loadBytes(
-      { source: fused.source, ...shape, byIndex: isWhole, mixes },
-      tableStride,
-    );
+    const kernel = loadBytes({ source: fused.source, ...shape, byIndex: isWhole, mixes }, tableStride);
     const draws = source.kind === 'dataset' && drawsPlacements(fused);
     return [
       ...(draws
-        ? pieces.map((piece) => cells(placeKernel(fused), [run, this.samples, this.#placements], piece, 1, 100))
+        ? pieces.map((piece) =>
+            cells(placeKernel(fused), [run, this.samples, this.#placements], piece, 1, 100),
+          )
         : []),
       ...pieces.map((piece) =>
         cells(
@@ -157,7 +156,13 @@ export class Feed {
   }
 
   /** Loads a caller's values, of a map that is not the images. */
-  loadGiven(values: Float32Array, pieces: readonly Piece[], maps: Maps, shape: MapShape, own: Scratch): Dispatch[] {
+  loadGiven(
+    values: Float32Array,
+    pieces: readonly Piece[],
+    maps: Maps,
+    shape: MapShape,
+    own: Scratch,
+  ): Dispatch[] {
     this.#write(own, values);
     const kernel = loadValues(shape, false, 0);
     return pieces.map((piece) => cells(kernel, [own, maps[piece.index]!], piece, floatsOf(shape) / 4));
@@ -188,7 +193,11 @@ export class Feed {
     return this.#indices.get(pixels)!;
   }
 
-  #write(scratch: Scratch, values: Uint32Array | Int32Array | Float32Array | Uint8Array, count = values.length): void {
+  #write(
+    scratch: Scratch,
+    values: Uint32Array | Int32Array | Float32Array | Uint8Array,
+    count = values.length,
+  ): void {
     const bytes = Math.ceil((count * values.BYTES_PER_ELEMENT) / 4) * 4;
     scratch.require(bytes);
     writePadded(this.#gpu, scratch.buffer, values);
@@ -222,4 +231,3 @@ export function writePadded(
 
 /** Bytes that are written at a time: 16 MiB. */
 const mostWritten = 2 ** 24;
-

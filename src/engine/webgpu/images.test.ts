@@ -43,7 +43,13 @@ const chains: readonly (readonly [string, Transform, channels: number])[] = [
   ['nothing but scaling', compose([centerCrop([9, 8]), toTensor()]), 1],
   [
     'pad, flip, crop and normalize',
-    compose([pad(3), randomHorizontalFlip(), randomCrop([9, 8]), toTensor(), normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25])]),
+    compose([
+      pad(3),
+      randomHorizontalFlip(),
+      randomCrop([9, 8]),
+      toTensor(),
+      normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.25]),
+    ]),
     3,
   ],
   [
@@ -59,14 +65,21 @@ const chains: readonly (readonly [string, Transform, channels: number])[] = [
     ]),
     2,
   ],
-  ['a crop that is larger than the image', compose([centerCrop([15, 13]), centerCrop([9, 8]), toTensor()]), 3],
+  [
+    'a crop that is larger than the image',
+    compose([centerCrop([15, 13]), centerCrop([9, 8]), toTensor()]),
+    3,
+  ],
 ];
 
 describe.skipIf(!softwareGpu)('images on the GPU', () => {
   test('the adapter opens', () => expect(openSoftwareGpu).toBeTypeOf('function'));
 
   /** The maps of step 2 of a data set, in pieces of 4 images. */
-  async function loaded(transform: Transform, channels: number): Promise<[actual: Float32Array, expected: Float32Array]> {
+  async function loaded(
+    transform: Transform,
+    channels: number,
+  ): Promise<[actual: Float32Array, expected: Float32Array]> {
     const gpu = await openGpu();
     const shape = [channels, 12, 11] as const;
     const size = channels * 12 * 11;
@@ -77,7 +90,11 @@ describe.skipIf(!softwareGpu)('images on the GPU', () => {
     const labels = new Uint16Array(count);
     const source: ImageSource = { kind: 'dataset', pixels, labels, fused, order, seed, epoch };
     const [step, own] = [2, 10];
-    const pieces: Piece[] = [0, 4, 8].map((first, index) => ({ index, first, count: Math.min(4, own - first) }));
+    const pieces: Piece[] = [0, 4, 8].map((first, index) => ({
+      index,
+      first,
+      count: Math.min(4, own - first),
+    }));
     const map = mapOf(fused.output);
     const floats = map.height * map.width * map.stored;
     const maps = pieces.map(() => gpu.buffer(16 * floats, 'map'));
@@ -87,7 +104,11 @@ describe.skipIf(!softwareGpu)('images on the GPU', () => {
     const list = feed.load({ run: runOf(gpu, step), table, rates: 1, mixes: false }, pieces, maps, map);
     const submitter = new Submitter(gpu);
     submitter.add(await Promise.all(list.map((dispatch) => gpu.bind(dispatch))));
-    const ranges = pieces.map((piece) => ({ buffer: maps[piece.index]!, offset: 0, bytes: 4 * floats * piece.count }));
+    const ranges = pieces.map((piece) => ({
+      buffer: maps[piece.index]!,
+      offset: 0,
+      bytes: 4 * floats * piece.count,
+    }));
     const actual = new Float32Array(await submitter.read(ranges));
     const expected = new Float32Array(own * floats);
     const image = new Float32Array(channels * map.height * map.width);
@@ -128,10 +149,12 @@ describe.skipIf(!softwareGpu)('images on the GPU', () => {
     const [given, result] = [gpu.buffer(4 * floats * own, 'given'), gpu.buffer(4 * floats * own, 'result')];
     gpu.device.queue.writeBuffer(given, 0, new Float32Array(floats * own).fill(1));
     const piece = { index: 0, first: 2, count: own };
-    const kernel = dropoutKernel(map, probability, layer, false);
+    const kernel = dropoutKernel(map, probability, layer, { masked: false, isBackward: false });
     const submitter = new Submitter(gpu);
     submitter.add([await gpu.bind(cells(kernel, [runOf(gpu, step), samples, given, result], piece, floats))]);
-    const actual = new Float32Array(await submitter.read([{ buffer: result, offset: 0, bytes: 4 * floats * own }]));
+    const actual = new Float32Array(
+      await submitter.read([{ buffer: result, offset: 0, bytes: 4 * floats * own }]),
+    );
     const kept = new Uint8Array(5 * 21);
     for (let i = 0; i < own; i++) {
       drawKept(kept, probability, { seed, epoch, layer }, order[step * batch + 2 + i]!);

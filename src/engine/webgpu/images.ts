@@ -21,7 +21,11 @@ export function levelsOf({ scale, offset }: FusedTransform): Float32Array<ArrayB
 }
 
 /** Writes a placement that the host drew. */
-export function storePlacement(words: Int32Array, at: number, { top, left, flip, hole, shift }: Placement): void {
+export function storePlacement(
+  words: Int32Array,
+  at: number,
+  { top, left, flip, hole, shift }: Placement,
+): void {
   const [rows, columns] = [hole?.rows ?? [0, 0], hole?.columns ?? [0, 0]];
   words.set([top, left, flip ? -1 : 1, ...rows, ...columns], at);
   if (shift) new Float32Array(words.buffer, words.byteOffset).set(shift, at + 8);
@@ -44,7 +48,9 @@ export function placeKernel(fused: FusedTransform): Kernel {
   const word = (): string => {
     const block = used >> 2;
     if (used % 4 === 0)
-      lines.push(`let w${block} = philox(vec4u(${block}u, ${streams.transform}u, run.epoch, sample), run.key);`);
+      lines.push(
+        `let w${block} = philox(vec4u(${block}u, ${streams.transform}u, run.epoch, sample), run.key);`,
+      );
     return `w${block}.${'xyzw'[used++ & 3]}`;
   };
   // ⌊word / 2³² · bound⌋
@@ -191,7 +197,11 @@ export const loadValues = (
   tableStride: number,
 ): Kernel => ({
   name: 'load values',
-  bindings: ['values: array<f32>', 'map: array<vec4f>, read_write', ...(mixes ? ['run: Run', 'table: array<f32>'] : [])],
+  bindings: [
+    'values: array<f32>',
+    'map: array<vec4f>, read_write',
+    ...(mixes ? ['run: Run', 'table: array<f32>'] : []),
+  ],
   shape: { channels, height, width, stored4: stored / 4, tableStride },
   code: `${mixes ? runStruct : ''}
 fn valueOf(image: u32, y: u32, x: u32, channel: u32) -> vec4f {

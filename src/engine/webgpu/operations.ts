@@ -6,8 +6,8 @@ import type { MaxPool2dSpec, Network } from '../../model/layer.ts';
 import type { BatchNormNode, ConvolutionNode, GraphNode, LinearNode } from '../graph.ts';
 import { type MapShape, mapOf } from '../map-shape.ts';
 import {
-  groupsAcross,
   gradientSums,
+  groupsAcross,
   joinMoments,
   joinSums,
   moments,
@@ -40,7 +40,6 @@ import {
   localResponseGradient,
   reluKernel,
 } from './pointwise.ts';
-import { type AverageSpec, averagePool, averagePoolGradient, maxPool, maxPoolGradient } from './pooling.ts';
 import { chooseTile, type TileChoice } from './tiles.ts';
 import type { Kernel } from './wgsl.ts';
 
@@ -101,7 +100,9 @@ export interface Place {
 
 /** Whether a pool is part of the convolution before it. */
 export const isFused = (pool: MaxPool2dSpec | undefined): boolean =>
-  pool !== undefined && [...pool.kernel, ...pool.stride].every((side) => side === 2) && pool.padding.every((p) => p === 0);
+  pool !== undefined &&
+  [...pool.kernel, ...pool.stride].every((side) => side === 2) &&
+  pool.padding.every((p) => p === 0);
 
 /** A node whose pool is an operation of its own, if it is not fused. */
 export interface Step {
@@ -121,7 +122,14 @@ export function stepsOf(nodes: readonly GraphNode[]): readonly Step[] {
     return [
       { node: { ...node, pool: undefined, output: node.full, last, layers }, input, output: full },
       {
-        node: { kind: 'pool', spec: node.pool, last: node.last, layers: node.layers.slice(-1), input: node.full, output: node.output },
+        node: {
+          kind: 'pool',
+          spec: node.pool,
+          last: node.last,
+          layers: node.layers.slice(-1),
+          input: node.full,
+          output: node.output,
+        },
         input: full,
         output,
       },
@@ -132,144 +140,114 @@ export function stepsOf(nodes: readonly GraphNode[]): readonly Step[] {
 /** The operation of a step. */
 export function operationOf(shared: Shared, step: Step, place: Place): Operation {
   const { node } = step;
-  const common = {
+  return {
     names: node.layers.map(({ name }) => name),
     last: node.last,
     matrix: undefined,
-    input: place.input,
-    output: place.output,
-    inputShape: step.input,
-    outputShape: step.output,
-    endsInRelu: false,
+    ...{ input: place.input, output: place.output, inputShape: step.input, outputShape: step.output },
+    endsInRelu: node.kind === 'relu',
+    ...passesOf(shared, step, place),
   };
+}
+
+type Passes = Pick<Operation, 'forward' | 'backward'> & Partial<Operation>;
+
+function passesOf(shared: Shared, step: Step, place: Place): Passes {
+  const { node, input, output } = step;
+  const { run, samples } = shared;
+  const floats = floatsOf(input);
   switch (node.kind) {
     case 'convolution':
     case 'linear':
-      return { ...common, ...convolution(shared, node, step, place) };
-    case 'pool':
-      return { ...common, ...pool(node.spec, step, place) };
-    case 'averagePool':
-    case 'adaptivePool':
-      return { ...common, ...average(node.spec, step, place) };
+      return convolution(shared, node, step, place);
     case 'batchNorm':
-      return { ...common, ...batchNorm(shared, node, step, place) };
+      return batchNorm(shared, node, step, place);
+    case 'pool': {
+      const { spec } = node;
+      const winners = place.keeps ? [place.maps(floatsOf(output), `winners of ${node.layers[0]!.name}`)] : [];
+      return simple(place, [floatsOf(output) / 4, floats / 4], {
+        forward: [maxPool(spec, input, output, place.keeps), [place.input, place.output, ...winners]],
+        backward: (masked, from, to) => [
+          maxPoolGradient(spec, input, output, masked),
+          [from, ...winners, to],
+        ],
+      });
+    }
+    case 'averagePool':
+    case 'adaptivePool': {
+      const { spec } = node;
+      return simple(place, [floatsOf(output) / 4, floats / 4], {
+        forward: [averagePool(spec, input, output), [place.input, place.output]],
+        backward: (masked, from, to) => [averagePoolGradient(spec, input, output, masked), [from, to]],
+      });
+    }
     case 'relu':
-      return { ...common, endsInRelu: true, ...relu(step, place) };
+      return simple(place, [floats / 4, floats / 4], {
+        forward: [reluKernel(input), [place.input, place.output]],
+        // The gradient has passed this ReLU already.
+        backward: (masked, from, to) => [copyGradient(input, masked), [from, to]],
+      });
     case 'dropout': {
-      const { samples, run } = shared;
       const { spec, layer } = node;
-      const floats = (step.input.height * step.input.width * step.input.stored) | 0;
-      const dropped = (from: Maps, to: Maps, masked: boolean, pieces: readonly Piece[]): Dispatch[] =>
-        pieces.map((piece) => {
-          const own = masked ? [place.input[piece.index]!] : [];
-          const buffers = [run, samples, from[piece.index]!, to[piece.index]!, ...own];
-          return cells(dropoutKernel(step.input, spec.probability, layer, masked), buffers, piece, floats);
-        });
-      return {
-        ...common,
-        forward: (pieces) => dropped(place.input, place.output, false, pieces),
-        backward: (pieces, { gradient, inputGradient, masked }) =>
-          inputGradient ? dropped(gradient, inputGradient, masked, pieces) : [],
-      };
+      const kernel = (masked: boolean, isBackward: boolean): Kernel =>
+        dropoutKernel(input, spec.probability, layer, { masked, isBackward });
+      return simple(place, [floats, floats], {
+        forward: [kernel(false, false), [run, samples, place.input, place.output]],
+        backward: (masked, from, to) => [kernel(masked, true), [run, samples, from, to]],
+      });
     }
     case 'localResponseNorm': {
       const { spec } = node;
-      const floats = step.input.height * step.input.width * step.input.stored;
-      const bases = place.keeps ? place.maps(floats, `bases of ${common.names[0]}`) : [];
-      return {
-        ...common,
-        forward: (pieces) =>
-          pieces.map((piece) => {
-            const own = [place.input, place.output, ...(place.keeps ? [bases] : [])];
-            const buffers = own.map((maps) => maps[piece.index]!);
-            return cells(localResponse(step.input, spec, place.keeps), buffers, piece, floats);
-          }),
-        backward: (pieces, { gradient, inputGradient, masked }) =>
-          inputGradient
-            ? pieces.map((piece) => {
-                const buffers = [gradient, place.input, bases, inputGradient].map((maps) => maps[piece.index]!);
-                return cells(localResponseGradient(step.input, spec, masked), buffers, piece, floats);
-              })
-            : [],
-      };
+      const bases = place.keeps ? [place.maps(floats, `bases of ${node.layers[0]!.name}`)] : [];
+      return simple(place, [floats, floats], {
+        forward: [localResponse(input, spec, place.keeps), [place.input, place.output, ...bases]],
+        backward: (masked, from, to) => [
+          localResponseGradient(input, spec, masked),
+          [from, ...bases, to, ...(masked ? [] : [place.input])],
+        ],
+      });
     }
     default:
       return node satisfies never;
   }
 }
 
-type Passes = Pick<Operation, 'forward' | 'backward'> & Partial<Operation>;
-
-/** Dispatches of a kernel on vec4s of maps, for each piece. */
+/** Dispatches of a kernel of so many cells for each image; of maps, each piece has its own. */
 function eachPiece(
   kernel: Kernel,
-  maps: readonly Maps[],
+  buffers: readonly (Bindable | Maps)[],
   pieces: readonly Piece[],
-  vectors: number,
+  perImage: number,
 ): Dispatch[] {
+  const isMaps = (own: Bindable | Maps): own is Maps => Array.isArray(own);
   return pieces.map((piece) =>
     cells(
       kernel,
-      maps.map((own) => own[piece.index]!),
+      buffers.map((own) => (isMaps(own) ? own[piece.index]! : own)),
       piece,
-      vectors,
+      perImage,
     ),
   );
 }
 
-const vectorsOf = ({ height, width, stored }: MapShape): number => (height * width * stored) / 4;
+type Bound = readonly [kernel: Kernel, buffers: readonly (Bindable | Maps)[]];
 
-function relu({ input }: Step, place: Place): Passes {
+/** Passes of one kernel each, of so many cells. A masked gradient's kernel has the input as its last buffer. */
+function simple(
+  place: Place,
+  [outputs, inputs]: readonly [number, number],
+  {
+    forward,
+    backward,
+  }: { forward: Bound; backward: (masked: boolean, gradient: Maps, inputGradient: Maps) => Bound },
+): Passes {
   return {
-    forward: (pieces) => eachPiece(reluKernel(input), [place.input, place.output], pieces, vectorsOf(input)),
-    // The gradient has passed this ReLU already.
-    backward: (pieces, { gradient, inputGradient, masked }) =>
-      inputGradient
-        ? eachPiece(
-            copyGradient(input, masked),
-            [gradient, inputGradient, ...(masked ? [place.input] : [])],
-            pieces,
-            vectorsOf(input),
-          )
-        : [],
-  };
-}
-
-function pool(spec: MaxPool2dSpec, { input, output }: Step, place: Place): Passes {
-  const winners = place.keeps ? place.maps(4 * vectorsOf(output), 'winners') : [];
-  return {
-    forward: (pieces) =>
-      eachPiece(
-        maxPool(spec, input, output, place.keeps),
-        [place.input, place.output, ...(place.keeps ? [winners] : [])],
-        pieces,
-        vectorsOf(output),
-      ),
-    backward: (pieces, { gradient, inputGradient, masked }) =>
-      inputGradient
-        ? eachPiece(
-            maxPoolGradient(spec, input, output, masked),
-            [gradient, winners, inputGradient, ...(masked ? [place.input] : [])],
-            pieces,
-            vectorsOf(input),
-          )
-        : [],
-  };
-}
-
-function average(spec: AverageSpec, { input, output }: Step, place: Place): Passes {
-  return {
-    forward: (pieces) =>
-      eachPiece(averagePool(spec, input, output), [place.input, place.output], pieces, vectorsOf(output)),
-    backward: (pieces, { gradient, inputGradient, masked }) =>
-      inputGradient
-        ? eachPiece(
-            averagePoolGradient(spec, input, output, masked),
-            [gradient, inputGradient, ...(masked ? [place.input] : [])],
-            pieces,
-            vectorsOf(input),
-          )
-        : [],
+    forward: (pieces) => eachPiece(...forward, pieces, outputs),
+    backward(pieces, { gradient, inputGradient, masked }) {
+      if (!inputGradient) return [];
+      const [kernel, buffers] = backward(masked, gradient, inputGradient);
+      return eachPiece(kernel, [...buffers, ...(masked ? [place.input] : [])], pieces, inputs);
+    },
   };
 }
 
@@ -284,15 +262,26 @@ function convolution(shared: Shared, node: ConvolutionNode | LinearNode, step: S
   const full = node.kind === 'convolution' ? mapOf(node.full) : step.output;
   const { spec } = node;
   const shape: ConvolutionShape = {
-    ...{ height: input.height, width: input.width, channels: input.stored, bias: spec.bias, relu: node.relu, pooled },
+    ...{
+      height: input.height,
+      width: input.width,
+      channels: input.stored,
+      bias: spec.bias,
+      relu: node.relu,
+      pooled,
+    },
     ...{ outHeight: full.height, outWidth: full.width, outChannels: full.stored },
     ...(spec.kind === 'conv2d'
       ? { kernel: spec.kernel, stride: spec.stride, padding: spec.padding }
       : { kernel: [input.height, input.width], stride: [1, 1], padding: [0, 0] }),
   };
   const winners =
-    pooled && place.keeps ? place.maps(outputPlaces(shape) * (full.stored / 4), `winners of ${node.layers[0]!.name}`) : [];
-  const own = pooled ? (piece: Piece): Bindable[] => (place.keeps ? [winners[piece.index]!] : []) : (): Bindable[] => [];
+    pooled && place.keeps
+      ? place.maps(outputPlaces(shape) * (full.stored / 4), `winners of ${node.layers[0]!.name}`)
+      : [];
+  const own = pooled
+    ? (piece: Piece): Bindable[] => (place.keeps ? [winners[piece.index]!] : [])
+    : (): Bindable[] => [];
   const mostFloats = Math.min(mostPartial, memory.mostBytes / 4);
   const tilesOf = (m: number, n: number, { tile, slices }: TileChoice): Dispatch['groups'] =>
     folded(Math.ceil(m / tile.bm) * Math.ceil(n / tile.bn), slices);
@@ -313,7 +302,12 @@ function convolution(shared: Shared, node: ConvolutionNode | LinearNode, step: S
     partial.require(4 * whole.slices * m * n);
     return [
       { kernel, buffers: [from, weights, partial], piece, groups, operations },
-      cells(joinForward(shape, part, whole.slices), [partial, weights, to], piece, (productRows(shape) * n) / 4),
+      cells(
+        joinForward(shape, part, whole.slices),
+        [partial, weights, to],
+        piece,
+        (productRows(shape) * n) / 4,
+      ),
     ];
   };
 
@@ -340,14 +334,29 @@ function convolution(shared: Shared, node: ConvolutionNode | LinearNode, step: S
     partial.require(4 * choice.slices * m * n);
     return [
       { kernel, buffers: [...read, partial, ...own(piece)], piece, groups, operations },
-      cells(joinInputGradient(shape, part, choice.slices, write), [partial, to, ...mask], piece, (places * n) / 4),
+      cells(
+        joinInputGradient(shape, part, choice.slices, write),
+        [partial, to, ...mask],
+        piece,
+        (places * n) / 4,
+      ),
     ];
   };
 
-  const weightPart = (pieces: readonly Piece[], part: Part, { gradient, finish }: Backward): readonly Dispatch[] => {
+  const weightPart = (
+    pieces: readonly Piece[],
+    part: Part,
+    { gradient, finish }: Backward,
+  ): readonly Dispatch[] => {
     const most = Math.max(part.floats, Math.min(mostPartial, memory.mostBytes / 4));
     const choices = pieces.map(({ count }) =>
-      chooseTile(memory.tiles, part.rows, rowValues(shape) + 4, count * productRows(shape), most / pieces.length),
+      chooseTile(
+        memory.tiles,
+        part.rows,
+        rowValues(shape) + 4,
+        count * productRows(shape),
+        most / pieces.length,
+      ),
     );
     const slices = choices.reduce((sum, choice) => sum + choice.slices, 0);
     slots.require(4 * slices * part.floats);
@@ -406,7 +415,12 @@ function batchNorm(shared: Shared, node: BatchNormNode, step: Step, place: Place
       }),
     };
   };
-  const collect = (kernel: Dispatch['kernel'], buffers: readonly Bindable[], piece: Piece, rows: number): Dispatch => ({
+  const collect = (
+    kernel: Dispatch['kernel'],
+    buffers: readonly Bindable[],
+    piece: Piece,
+    rows: number,
+  ): Dispatch => ({
     ...{ kernel, buffers, piece, groups: [groupsAcross(view), rows, 1] },
     operations: 4 * piece.count * places * stored,
   });
@@ -418,7 +432,12 @@ function batchNorm(shared: Shared, node: BatchNormNode, step: Step, place: Place
       const made = ofBatch
         ? [
             ...own.map(({ piece, stretches, first }) =>
-              collect(moments(view, stretches, first), [place.input[piece.index]!, scratch], piece, stretches),
+              collect(
+                moments(view, stretches, first),
+                [place.input[piece.index]!, scratch],
+                piece,
+                stretches,
+              ),
             ),
             cells(joinMoments(view, spec, total), [scratch, norm], all, vectors),
           ]
@@ -462,7 +481,8 @@ function batchNorm(shared: Shared, node: BatchNormNode, step: Step, place: Place
       if (learns && matrix) list.push(...finish(matrix.parts[0]!, matrix, 1));
       return list;
     },
-    after: () => (ofBatch ? [cells(updateRunning(view, spec), [run, norm, running.buffer], all, vectors)] : []),
+    after: () =>
+      ofBatch ? [cells(updateRunning(view, spec), [run, norm, running.buffer], all, vectors)] : [],
   };
 }
 

@@ -40,7 +40,12 @@ export const addKernel = (map: MapShape): Kernel => ({
  * Values of a map times 0 or 1 / (1 − p), with the draws of `drawKept`; of gradients, too, so that no mask is stored. The
  * cells are single values, since values of a vec4 may have draws of different blocks.
  */
-export function dropoutKernel(map: MapShape, probability: number, layer: number, masked: boolean): Kernel {
+export function dropoutKernel(
+  map: MapShape,
+  probability: number,
+  layer: number,
+  { masked, isBackward }: { readonly masked: boolean; readonly isBackward: boolean },
+): Kernel {
   const limit = probability * 256;
   const whole = Math.floor(limit);
   const rest = Math.ceil((limit - whole) * 2 ** 32);
@@ -56,14 +61,15 @@ export function dropoutKernel(map: MapShape, probability: number, layer: number,
     shape: {
       ...{ places: map.height * map.width, channels: map.channels, stored: map.stored, whole, rest },
       stream: streams.dropout + 65_536 * layer,
+      // The loss has counted the step already.
+      counted: isBackward ? 1 : 0,
       scale: { float: 1 / (1 - probability) },
     },
     code: `${runStruct}${philox}${eachCell('s.places * s.stored')}
   let image = cell / (s.places * s.stored); let channel = cell % s.stored;
   if (channel >= s.channels) { result[cell] = 0.0; return; }
   let place = channel * s.places + cell / s.stored % s.places;
-  let position = run.step * run.batch + d.first + image;
-  let sample = samples[position];
+  let sample = samples[(run.step - s.counted) * run.batch + d.first + image];
   let block = philox(vec4u(place / 16u, s.stream, run.epoch, sample), run.key);
   let byte = (block[place % 16u / 4u] >> (place % 4u * 8u)) & 255u;
   var stays = byte >= s.whole;
@@ -127,13 +133,17 @@ export const localResponse = (map: MapShape, spec: LocalResponseNormSpec, keepsB
 });
 
 /** A value's gradient: its own part, and what it adds to the windows that hold it. */
-export const localResponseGradient = (map: MapShape, spec: LocalResponseNormSpec, masked: boolean): Kernel => ({
+export const localResponseGradient = (
+  map: MapShape,
+  spec: LocalResponseNormSpec,
+  masked: boolean,
+): Kernel => ({
   name: 'local response norm gradient',
   bindings: [
     'gradient: array<f32>',
-    'input: array<f32>',
     'bases: array<f32>',
     'inputGradient: array<f32>, read_write',
+    'input: array<f32>',
   ],
   shape: responseNumbers(map, spec),
   code: `${eachCell('s.places * s.stored')}

@@ -37,7 +37,12 @@ const windowsOfPlace = `
   let x1 = min((x + s.paddingX) / s.strideX + 1u, s.outWidth);`;
 
 /** The maximum of each window; `winners` are places in it. The first of equal values wins, and a NaN. */
-export const maxPool = (spec: MaxPool2dSpec, input: MapShape, output: MapShape, keepsWinners: boolean): Kernel => ({
+export const maxPool = (
+  spec: MaxPool2dSpec,
+  input: MapShape,
+  output: MapShape,
+  keepsWinners: boolean,
+): Kernel => ({
   name: 'max-pool',
   bindings: [
     'input: array<vec4f>',

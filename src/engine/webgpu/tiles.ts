@@ -20,7 +20,12 @@ export const tileTables: Readonly<Record<'gpu' | 'software', TileTable>> = {
   /** Discrete and Apple's GPUs. */
   gpu: {
     name: 'gpu',
-    tiles: [tile(128, 128, 16, 8, 8), tile(128, 64, 16, 8, 4), tile(64, 64, 16, 4, 4), tile(32, 32, 16, 4, 4)],
+    tiles: [
+      tile(128, 128, 16, 8, 8),
+      tile(128, 64, 16, 8, 4),
+      tile(64, 64, 16, 4, 4),
+      tile(32, 32, 16, 4, 4),
+    ],
     groups: 256,
     sliceLength: 256,
   },
@@ -37,7 +42,13 @@ export interface TileChoice {
 const mostSlices = 64;
 
 /** The tile of a product of m rows, n columns and sums of k values, whose slices take at most `mostFloats` floats. */
-export function chooseTile(table: TileTable, m: number, n: number, k: number, mostFloats: number): TileChoice {
+export function chooseTile(
+  table: TileTable,
+  m: number,
+  n: number,
+  k: number,
+  mostFloats: number,
+): TileChoice {
   const groupsOf = ({ bm, bn }: Tile): number => Math.ceil(m / bm) * Math.ceil(n / bn);
   const own = table.tiles.find((one) => groupsOf(one) >= table.groups) ?? table.tiles.at(-1)!;
   const wanted = Math.floor(table.groups / groupsOf(own));

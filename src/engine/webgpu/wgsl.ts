@@ -89,8 +89,7 @@ export const writeGradient = (masked: boolean): string =>
     ? 'fn passed(at: u32, value: vec4f) -> vec4f { return select(vec4f(), value, positive(input[at])); }'
     : 'fn passed(at: u32, value: vec4f) -> vec4f { return value; }';
 
-export const inputBinding = (masked: boolean): readonly string[] =>
-  masked ? ['input: array<vec4f>'] : [];
+export const inputBinding = (masked: boolean): readonly string[] => (masked ? ['input: array<vec4f>'] : []);
 
 function structOf(shape: Kernel['shape']): string {
   const fields = Object.entries(shape).map(

@@ -6,9 +6,17 @@ import { VggError } from '../../errors.ts';
 import type { Network } from '../../model/layer.ts';
 import { graphOf } from '../graph.ts';
 import { type MapShape, mapOf } from '../map-shape.ts';
-import { type Dispatch, type Piece, cells } from './dispatch.ts';
+import { cells, type Dispatch, type Piece } from './dispatch.ts';
 import { type Maps, type Memory, piecesOf } from './memory.ts';
-import { type Backward, floatsOf, type Operation, operationOf, type Shared, type Step, stepsOf } from './operations.ts';
+import {
+  type Backward,
+  floatsOf,
+  type Operation,
+  operationOf,
+  type Shared,
+  type Step,
+  stepsOf,
+} from './operations.ts';
 import { addKernel, copyGradient } from './pointwise.ts';
 
 export type Mode =
@@ -106,7 +114,11 @@ export class Workspace {
   }
 
   /** From the gradient of the logits, in the first of `gradients`, to those of all parameters that learn. */
-  backward(pieces: readonly Piece[], learns: (operation: Operation) => boolean, finish: Backward['finish']): Dispatch[] {
+  backward(
+    pieces: readonly Piece[],
+    learns: (operation: Operation) => boolean,
+    finish: Backward['finish'],
+  ): Dispatch[] {
     const { operations } = this;
     const first = operations.findIndex(learns);
     if (first < 0) return [];
@@ -116,7 +128,9 @@ export class Workspace {
       const operation = operations[i]!;
       const inputGradient = i > first ? other : undefined;
       const masked = operations[i - 1]?.endsInRelu ?? false;
-      list.push(...operation.backward(pieces, { gradient, inputGradient, masked, learns: learns(operation), finish }));
+      list.push(
+        ...operation.backward(pieces, { gradient, inputGradient, masked, learns: learns(operation), finish }),
+      );
       [gradient, other] = [other, gradient];
     }
     return list;
@@ -135,21 +149,32 @@ export class Workspace {
     const list: Dispatch[] = [];
     let [gradient, other] = this.gradients!;
     let isEmpty = true;
-    const add = (layer: number, shape: MapShape): void => {
-      if (!layers.includes(layer)) return;
+    const add = (operation: Operation | undefined): void => {
+      const shape = operation?.outputShape ?? this.inputShape;
+      for (const layer of layers) if (this.#endOf(layer) === operation) addOne(layer, shape);
+    };
+    const addOne = (layer: number, shape: MapShape): void => {
       list.push(...load(layer, isEmpty ? gradient : other, shape));
       if (!isEmpty) {
         for (const piece of pieces)
-          list.push(cells(addKernel(shape), [other[piece.index]!, gradient[piece.index]!], piece, floatsOf(shape) / 4));
+          list.push(
+            cells(
+              addKernel(shape),
+              [other[piece.index]!, gradient[piece.index]!],
+              piece,
+              floatsOf(shape) / 4,
+            ),
+          );
       }
       isEmpty = false;
     };
     const from = Math.max(...layers);
+    const end = this.#endOf(to);
     for (const operation of this.operations.toReversed()) {
       if (operation.last > from) continue;
-      if (operation.last <= to) break;
+      if (operation === end) break;
       const { outputShape } = operation;
-      add(operation.last, outputShape);
+      add(operation);
       if (operation.endsInRelu) {
         for (const piece of pieces) {
           const buffers = [gradient, other, operation.output].map((maps) => maps[piece.index]!);
@@ -161,21 +186,21 @@ export class Workspace {
       list.push(...operation.backward(pieces, pass));
       [gradient, other] = [other, gradient];
     }
-    const shape = this.shapeAfter(to);
-    add(to, shape);
-    return { list, result: gradient, shape };
+    add(end);
+    return { list, result: gradient, shape: this.after(to).shape };
   }
 
-  /** The map after a layer (−1: the images) that an operation ends with. */
+  /** The operation whose output are the values after a layer, which may only pass them on; undefined: the images. */
+  #endOf(layer: number): Operation | undefined {
+    return this.operations.findLast(({ last }) => last <= layer);
+  }
+
+  /** The map after a layer; −1: the images. */
   after(layer: number): { readonly maps: Maps; readonly shape: MapShape } {
-    const operation = this.operations.find(({ last }) => last === layer);
+    const operation = this.#endOf(layer);
     return operation
       ? { maps: operation.output, shape: operation.outputShape }
       : { maps: this.input, shape: this.inputShape };
-  }
-
-  shapeAfter(layer: number): MapShape {
-    return this.after(layer).shape;
   }
 
   destroy(): void {
