@@ -39,6 +39,8 @@ const wantedLimits = [
 export interface GpuOptions {
   /** Index of the adapter among those of `vgg doctor`; the system's choice by default. */
   readonly adapter?: number | undefined;
+  /** Whether kernels have the numbers of their shapes as constants; by default except on software adapters. */
+  readonly constants?: boolean | undefined;
 }
 
 export class Gpu implements Memory {
@@ -47,6 +49,7 @@ export class Gpu implements Memory {
   readonly adapter: string;
   /** Whether the processor computes in place of a GPU. */
   readonly isSoftware: boolean;
+  readonly #constants: boolean;
   readonly tiles: TileTable;
   /** The most bytes of a buffer. */
   readonly mostBytes: number;
@@ -55,10 +58,11 @@ export class Gpu implements Memory {
   /** Why the device cannot be used any more. */
   #failure: VggError | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo) {
+  constructor(device: GPUDevice, info: GPUAdapterInfo, constants?: boolean) {
     this.device = device;
     this.adapter = describe(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
+    this.#constants = constants ?? !this.isSoftware;
     this.tiles = this.isSoftware ? tileTables.software : tileTables.gpu;
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
@@ -124,7 +128,7 @@ export class Gpu implements Memory {
     const entries: GPUBindGroupEntry[] = [
       this.#uniform(Uint32Array.of(piece.count, piece.first)),
       ...buffers.map((own) => (own instanceof Scratch ? own.buffer : own)),
-      ...(this.isSoftware ? [this.#uniform(shapeWords(kernel.shape))] : []),
+      ...(this.#constants ? [] : [this.#uniform(shapeWords(kernel.shape))]),
     ].map((buffer, binding) => ({ binding, resource: { buffer } }));
     const group = this.device.createBindGroup({ layout, entries });
     return { pipeline, group, groups, operations };
@@ -132,7 +136,7 @@ export class Gpu implements Memory {
 
   /** The pipeline of a kernel, compiled once. */
   compile(kernel: Kernel): Promise<Compiled> {
-    const code = moduleText(kernel, !this.isSoftware);
+    const code = moduleText(kernel, this.#constants);
     let compiled = this.#compiled.get(code);
     if (!compiled) {
       compiled = this.#compile(kernel, code);
@@ -149,7 +153,7 @@ export class Gpu implements Memory {
     const types: GPUBufferBindingType[] = [
       'uniform',
       ...bindings.map((binding) => (parsed(binding).access === 'read' ? 'read-only-storage' : 'storage')),
-      ...(this.isSoftware ? (['uniform'] as const) : []),
+      ...(this.#constants ? [] : (['uniform'] as const)),
     ];
     const { device } = this;
     const layout = device.createBindGroupLayout({
@@ -232,15 +236,16 @@ function describe({ vendor, architecture, device, description }: GPUAdapterInfo)
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'a GPU of unknown name';
 }
 
-/** By adapter. */
-const opened = new Map<number | undefined, Promise<Gpu>>();
+/** By options. */
+const opened = new Map<string, Promise<Gpu>>();
 
 /** The process's device; a lost one is opened anew. @throws VggError if there is none. */
-export async function openGpu({ adapter }: GpuOptions = {}): Promise<Gpu> {
-  const known = await opened.get(adapter)?.catch(() => undefined);
+export async function openGpu({ adapter, constants }: GpuOptions = {}): Promise<Gpu> {
+  const key = `${adapter} ${constants}`;
+  const known = await opened.get(key)?.catch(() => undefined);
   if (known && !known.isLost) return known;
-  const gpu = openDevice({ adapter });
-  opened.set(adapter, gpu);
+  const gpu = openDevice({ adapter, constants });
+  opened.set(key, gpu);
   return gpu;
 }
 
@@ -269,5 +274,5 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
   const requiredLimits: Record<string, number> = {};
   for (const name of wantedLimits) requiredLimits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({ requiredLimits });
-  return new Gpu(device, adapter.info);
+  return new Gpu(device, adapter.info, options.constants);
 }

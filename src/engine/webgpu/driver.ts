@@ -47,8 +47,8 @@ export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(n
 
 export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
   sessionsOf(async () => {
-    const { adapter, mostBytes = Number.POSITIVE_INFINITY, tiles } = options;
-    const gpu = await openGpu({ adapter });
+    const { adapter, constants, mostBytes = Number.POSITIVE_INFINITY, tiles } = options;
+    const gpu = await openGpu({ adapter, constants });
     const memory: Memory = {
       ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles: tiles ?? gpu.tiles },
       buffer: (bytes, label) => gpu.buffer(bytes, label),
