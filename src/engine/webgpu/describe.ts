@@ -72,9 +72,7 @@ export function describeStep(
   for (const { label, size } of made) byLabel.set(label, (byLabel.get(label) ?? 0) + size);
   return {
     batch,
-    buffers: [...byLabel]
-      .map(([label, bytes]) => ({ label, bytes }))
-      .toSorted((a, b) => b.bytes - a.bytes),
+    buffers: [...byLabel].map(([label, bytes]) => ({ label, bytes })).toSorted((a, b) => b.bytes - a.bytes),
     bytes: made.reduce((sum, { size }) => sum + size, 0),
     largestBuffer: Math.max(...made.map(({ size }) => size)),
     dispatches: list.length + loads,
