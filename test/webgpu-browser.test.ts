@@ -31,11 +31,7 @@ async function bundleInto(folder: string): Promise<void> {
       {
         name: 'for-browsers',
         resolveId: (source) =>
-          source === 'vitest'
-            ? fileOf('browser-expect.ts')
-            : /^node:|-node\.ts$/.test(source)
-              ? nothing
-              : null,
+          source === 'vitest' ? fileOf('plain-expect.ts') : /^node:|-node\.ts$/.test(source) ? nothing : null,
         load: (id) => (id === nothing ? 'export {};' : null),
       },
     ],

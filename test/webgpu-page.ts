@@ -1,6 +1,6 @@
 /**
  * What the tests of WebGPU run in a browser: in a page, `tests` holds the functions; a worker posts the trainings at once.
- * `webgpu-browser.test.ts` bundles it, with `browser-expect.ts` in place of vitest.
+ * `webgpu-browser.test.ts` bundles it, with `plain-expect.ts` in place of vitest.
  */
 import { openWebgpu } from '../src/engine/webgpu/driver.ts';
 import { conformanceCases } from './cases.ts';

@@ -1,4 +1,4 @@
-/** The part of vitest's `expect` that comparisons with the reference need, for pages. */
+/** The part of vitest's `expect` that comparisons with the reference need, for pages and the GPU benchmark. */
 type Check = (expected: unknown) => void;
 
 const shown = (value: unknown): string => JSON.stringify(value) ?? String(value);

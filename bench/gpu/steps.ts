@@ -1,0 +1,210 @@
+/** Training steps of the four networks, ours and PyTorch's in turns on the same GPU. */
+import { fileURLToPath } from 'node:url';
+import { describeStep } from '../../src/engine/webgpu/describe.ts';
+import { VggError } from '../../src/errors.ts';
+import { type Summary, summarize } from '../contest.ts';
+import { openProcess } from '../process.ts';
+import { unchecked } from './device.ts';
+import { type BenchNetwork, networkOf, networksOf } from './networks.ts';
+import type { Part, PartOptions, Reporter } from './part.ts';
+import type { StepsRequest } from './steps-worker.ts';
+import { openTorch, type Torch } from './torch.ts';
+
+const columns = {
+  ours: 'ours',
+  unchecked: 'ours, unchecked',
+  f32: 'PyTorch f32',
+  tf32: 'PyTorch TF32',
+  compiled: 'PyTorch compiled, TF32',
+} as const;
+type Side = keyof typeof columns;
+const rate = 'ours, TFLOP/s';
+const over = (side: Side): string => `ours over ${columns[side]}`;
+
+/** Burst of a contestant: about so many seconds. */
+const burstSeconds = 0.15;
+
+interface Contestant {
+  readonly side: Side;
+  /** Seconds per step. */
+  burst(steps: number): Promise<number>;
+}
+
+interface Ours {
+  open(network: BenchNetwork, batch: number): Promise<void>;
+  steps(steps: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+async function openOurs({ adapter }: PartOptions, flags: readonly string[]): Promise<Ours> {
+  const script = fileURLToPath(new URL('steps-worker.ts', import.meta.url));
+  const child = await openProcess(process.execPath, [script, String(adapter ?? '-'), ...flags]);
+  const ask = async <T>(request: StepsRequest): Promise<T> => {
+    const reply = (await child.ask(request)) as T & { readonly error?: string };
+    if (reply.error !== undefined) throw new VggError(reply.error);
+    return reply;
+  };
+  return {
+    open: (network, batch) => ask({ command: 'open', network, batch }),
+    steps: async (steps) => (await ask<{ readonly seconds: number }>({ command: 'steps', steps })).seconds,
+    close: async () => {
+      await ask({ command: 'close' });
+      await child.close();
+    },
+  };
+}
+
+export const stepsPart: Part = {
+  title: 'Training steps (ms)',
+  seconds: 190,
+  rows: (quick) => networksOf(quick).map(({ name }) => name),
+  columns: () => ['batch', ...Object.values(columns), rate, over('f32'), over('tf32'), over('compiled')],
+  async run(options, report) {
+    const deadline = performance.now() + 1000 * options.seconds;
+    const ours = { ours: await openOurs(options, []), unchecked: await openOurs(options, [unchecked]) };
+    const torch = await openTorch(options.torch);
+    if (typeof torch === 'string') report.note(torch);
+    else
+      report.note(
+        `${torch.name}; its images are on the GPU already, ours are loaded from bytes in each step`,
+      );
+    const all = networksOf(options.quick);
+    for (const [i, network] of all.entries()) {
+      const seconds = (deadline - performance.now()) / 1000 / (all.length - i);
+      try {
+        await compare(network, seconds, ours, typeof torch === 'string' ? undefined : torch, options, report);
+      } catch (error) {
+        report.note(`${network.name}: ${(error as Error).message}`);
+      }
+    }
+  },
+};
+
+/** Opens a network on our side, with the largest batch that fits. */
+async function openLargest(
+  network: BenchNetwork,
+  { ours, unchecked: without }: Readonly<Record<'ours' | 'unchecked', Ours>>,
+  { note }: Reporter,
+): Promise<number> {
+  for (let { batch } = network; ; batch = Math.ceil(batch / 2)) {
+    try {
+      await ours.open(network, batch);
+      await without.open(network, batch);
+      return batch;
+    } catch (error) {
+      note(`${network.name}, batch ${batch}: ${(error as Error).message}`);
+      if (batch === 1) throw error;
+    }
+  }
+}
+
+async function compare(
+  network: BenchNetwork,
+  seconds: number,
+  ours: Readonly<Record<'ours' | 'unchecked', Ours>>,
+  torch: Torch | undefined,
+  options: PartOptions,
+  report: Reporter,
+): Promise<void> {
+  const end = performance.now() + 1000 * seconds;
+  const batch = await openLargest(network, ours, report);
+  report.cells(network.name, { batch });
+  const contestants: Contestant[] = (['ours', 'unchecked'] as const).map((side) => ({
+    side,
+    burst: (steps) => ours[side].steps(steps),
+  }));
+  const openOn = async (own: Torch, side: 'f32' | 'tf32' | 'compiled'): Promise<void> => {
+    await own.ask({ command: 'open', network, batch, variant: side });
+    const burst = async (steps: number): Promise<number> =>
+      (await own.ask<{ readonly seconds: number }>({ command: 'steps', variant: side, steps })).seconds;
+    contestants.push({ side, burst });
+  };
+  let compiling: Torch | undefined;
+  if (torch) {
+    for (const side of ['f32', 'tf32'] as const)
+      await openOn(torch, side).catch((error: Error) =>
+        report.note(`${network.name}, ${side}: ${error.message}`),
+      );
+    // It compiles for up to a minute, in a process of its own, so that it can be ended.
+    const own = await openTorch(options.torch);
+    if (typeof own !== 'string') {
+      const most = (end - performance.now()) / 1000 - 10;
+      const problem = await within(most, openOn(own, 'compiled'));
+      if (problem === undefined) compiling = own;
+      else {
+        report.note(`${network.name}, compiled: ${problem}`);
+        own.kill();
+      }
+    }
+  }
+  const known = await rounds(contestants, options.quick ? 1 : 5, end, options.quick);
+  show(network, batch, known, report);
+  await torch?.ask({ command: 'close' });
+  compiling?.kill();
+}
+
+/** Undefined when done, or why not. */
+async function within(seconds: number, work: Promise<void>): Promise<string | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(
+      () => resolve(`not ready after ${Math.round(seconds)} s`),
+      1000 * Math.max(0, seconds),
+    );
+  });
+  const done = work.then(
+    () => undefined,
+    (error: Error) => error.message,
+  );
+  const result = await Promise.race([late, done]);
+  clearTimeout(timer);
+  return result;
+}
+
+/** Seconds per step of each contestant in each round; they take turns. */
+async function rounds(
+  contestants: readonly Contestant[],
+  count: number,
+  end: number,
+  quick: boolean,
+): Promise<ReadonlyMap<Side, readonly number[]>> {
+  const seconds = new Map(contestants.map(({ side }) => [side, [] as number[]]));
+  const steps = new Map<Side, number>();
+  for (const { side, burst } of contestants) {
+    // After a first one, since caches and clocks are cold.
+    await burst(1);
+    const one = quick ? burstSeconds : await burst(3);
+    steps.set(side, Math.max(1, Math.min(1000, Math.round(burstSeconds / one))));
+  }
+  for (let round = 0; round < count && (round === 0 || performance.now() < end); round++) {
+    for (let turn = 0; turn < contestants.length; turn++) {
+      const { side, burst } = contestants[(turn + round) % contestants.length]!;
+      seconds.get(side)!.push(await burst(steps.get(side)!));
+    }
+  }
+  return seconds;
+}
+
+function show(
+  network: BenchNetwork,
+  batch: number,
+  known: ReadonlyMap<Side, readonly number[]>,
+  { cells, note }: Reporter,
+): void {
+  const { name } = network;
+  const summaries = new Map([...known].map(([side, seconds]): [Side, Summary] => [side, summarize(seconds)]));
+  for (const [side, { median }] of summaries) cells(name, { [columns[side]]: 1000 * median });
+  const own = known.get('ours')!;
+  const { operations } = describeStep(networkOf(network), batch, 'adam');
+  cells(name, { [rate]: operations / summarize(own).median / 1e12 });
+  for (const side of ['f32', 'tf32', 'compiled'] as const) {
+    const theirs = known.get(side);
+    // Within each round, when the machine was in the same state.
+    if (theirs) cells(name, { [over(side)]: summarize(theirs.map((value, i) => value / own[i]!)).median });
+  }
+  const ms = (value: number): string => (1000 * value).toPrecision(3);
+  const spreads = [...summaries].map(
+    ([side, { lower, upper }]) => `${columns[side]} ${ms(lower)}–${ms(upper)}`,
+  );
+  note(`${name}, quartiles of ${own.length} rounds: ${spreads.join('; ')}`);
+}
