@@ -39,10 +39,8 @@ const wantedLimits = [
 export interface GpuOptions {
   /** Index of the adapter among those of `vgg doctor`; the system's choice by default. */
   readonly adapter?: number | undefined;
-  /** The most bytes of a buffer, to test devices with low limits. */
-  readonly mostBytes?: number | undefined;
-  /** Overrides the table of tiles. */
-  readonly tiles?: TileTable | undefined;
+  /** Whether kernels have the numbers of their shapes as constants; by default except on software adapters. */
+  readonly constants?: boolean | undefined;
 }
 
 export class Gpu implements Memory {
@@ -51,6 +49,7 @@ export class Gpu implements Memory {
   readonly adapter: string;
   /** Whether the processor computes in place of a GPU. */
   readonly isSoftware: boolean;
+  readonly #constants: boolean;
   readonly tiles: TileTable;
   /** The most bytes of a buffer. */
   readonly mostBytes: number;
@@ -59,17 +58,14 @@ export class Gpu implements Memory {
   /** Why the device cannot be used any more. */
   #failure: VggError | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo, { mostBytes, tiles }: GpuOptions = {}) {
+  constructor(device: GPUDevice, info: GPUAdapterInfo, constants?: boolean) {
     this.device = device;
     this.adapter = describe(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
-    this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
+    this.#constants = constants ?? !this.isSoftware;
+    this.tiles = this.isSoftware ? tileTables.software : tileTables.gpu;
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-    this.mostBytes = Math.min(
-      mostBytes ?? Number.POSITIVE_INFINITY,
-      maxBufferSize,
-      maxStorageBufferBindingSize,
-    );
+    this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     device.lost.then(({ reason, message }) => {
       this.#failure ??= new VggError(
         reason === 'destroyed'
@@ -132,7 +128,7 @@ export class Gpu implements Memory {
     const entries: GPUBindGroupEntry[] = [
       this.#uniform(Uint32Array.of(piece.count, piece.first)),
       ...buffers.map((own) => (own instanceof Scratch ? own.buffer : own)),
-      ...(this.isSoftware ? [this.#uniform(shapeWords(kernel.shape))] : []),
+      ...(this.#constants ? [] : [this.#uniform(shapeWords(kernel.shape))]),
     ].map((buffer, binding) => ({ binding, resource: { buffer } }));
     const group = this.device.createBindGroup({ layout, entries });
     return { pipeline, group, groups, operations };
@@ -140,7 +136,7 @@ export class Gpu implements Memory {
 
   /** The pipeline of a kernel, compiled once. */
   compile(kernel: Kernel): Promise<Compiled> {
-    const code = moduleText(kernel, !this.isSoftware);
+    const code = moduleText(kernel, this.#constants);
     let compiled = this.#compiled.get(code);
     if (!compiled) {
       compiled = this.#compile(kernel, code);
@@ -157,7 +153,7 @@ export class Gpu implements Memory {
     const types: GPUBufferBindingType[] = [
       'uniform',
       ...bindings.map((binding) => (parsed(binding).access === 'read' ? 'read-only-storage' : 'storage')),
-      ...(this.isSoftware ? (['uniform'] as const) : []),
+      ...(this.#constants ? [] : (['uniform'] as const)),
     ];
     const { device } = this;
     const layout = device.createBindGroupLayout({
@@ -244,15 +240,16 @@ function describe({ vendor, architecture, device, description }: GPUAdapterInfo)
 export const largestLimits = ({ limits }: GPUAdapter): Record<string, number> =>
   Object.fromEntries(wantedLimits.map((name) => [name, limits[name]]));
 
-let opening: { readonly key: string; readonly gpu: Promise<Gpu> } | undefined;
+/** By options. */
+const opened = new Map<string, Promise<Gpu>>();
 
 /** The process's device; a lost one is opened anew. @throws VggError if there is none. */
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const key = JSON.stringify(options);
-  const known = opening?.key === key ? await opening.gpu.catch(() => undefined) : undefined;
+export async function openGpu({ adapter, constants }: GpuOptions = {}): Promise<Gpu> {
+  const key = `${adapter} ${constants}`;
+  const known = await opened.get(key)?.catch(() => undefined);
   if (known && !known.isLost) return known;
-  const gpu = openDevice(options);
-  opening = { key, gpu };
+  const gpu = openDevice({ adapter, constants });
+  opened.set(key, gpu);
   return gpu;
 }
 
@@ -279,5 +276,5 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
     );
   }
   const device = await adapter.requestDevice({ requiredLimits: largestLimits(adapter) });
-  return new Gpu(device, adapter.info, options);
+  return new Gpu(device, adapter.info, options.constants);
 }
