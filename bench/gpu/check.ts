@@ -102,7 +102,7 @@ async function compare(
 ): Promise<void> {
   const { compareWithReference } = await import('../../test/compare.ts');
   const open: OpenSession = (network, options) =>
-    openWebgpuSession(network, { ...options, adapter, tiles: table });
+    openWebgpuSession(network, { ...options, adapter, ...(table && { tiles: table }) });
   let [done, wrong] = [0, 0];
   for (const { model, input, batch } of cases) {
     if (performance.now() > end) break;
