@@ -11,6 +11,7 @@ import { fail, readOptions, wholeNumber } from '../options.ts';
 import { pack } from './pack.ts';
 import type { Cell, Message, Part, PartOptions } from './part.ts';
 import { parts } from './parts.ts';
+import type { PartResult, Results } from './results.ts';
 
 const usage = `npm run bench:gpu -- [options]
   --parts A,B,…        only these parts: ${Object.keys(parts).join(', ')}
@@ -20,16 +21,6 @@ const usage = `npm run bench:gpu -- [options]
   --torch DEVICE       PyTorch's device: cuda (default), or cpu to test the benchmark; $PYTHON names its interpreter
   --quick              tiny sizes, to test the benchmark on a software adapter
   --pack FILE          only make an archive (.tar.xz) that runs on a machine without npm and network`;
-
-export interface PartResult {
-  readonly title: string;
-  readonly seconds: number;
-  /** What ended it early, if anything. */
-  readonly failure?: string;
-  readonly notes: readonly string[];
-  /** By row, then column; only what was measured. */
-  readonly cells: Readonly<Record<string, Readonly<Record<string, Cell>>>>;
-}
 
 const { values } = readOptions(usage, {
   options: {
@@ -52,6 +43,7 @@ async function measure(): Promise<void> {
   if (torch !== 'cuda' && torch !== 'cpu') fail(`--torch ${torch} is not cuda or cpu`, usage);
   const adapter =
     values.adapter === undefined ? undefined : wholeNumber('--adapter', values.adapter, 0, usage);
+  const started = new Date().toISOString();
   const start = performance.now();
   const end = start + 1000 * wholeNumber('--seconds', values.seconds, 1, usage);
   const results: Record<string, PartResult> = {};
@@ -61,12 +53,8 @@ async function measure(): Promise<void> {
     process.stderr.write(`${part.title} …\n`);
     results[name] = await runPart(name, part, { quick, adapter, torch, seconds });
     // After each part, so that a machine that is taken away loses none.
-    const seen = {
-      version: 1,
-      quick,
-      started: new Date(Date.now() - (performance.now() - start)).toISOString(),
-    };
-    writeFileSync(values.json, `${JSON.stringify({ ...seen, parts: results }, undefined, 1)}\n`);
+    const all: Results = { version: 1, quick, started, parts: results };
+    writeFileSync(values.json, `${JSON.stringify(all, undefined, 1)}\n`);
   }
   for (const [name, result] of Object.entries(results)) print(parts[name]!, result, quick);
   const seconds = Math.round((performance.now() - start) / 1000);
