@@ -17,7 +17,6 @@ import { openTorch } from './torch.ts';
 
 const rows = ['first epoch, with start-up (s)', 'second epoch (s)', 'test (s)', 'test accuracy (%)'] as const;
 const [ours, theirs] = ['ours', 'PyTorch TF32, images on the GPU'];
-const batchSize = 100;
 
 /** As many images as CIFAR-10 has: those of `shapes`, several times with other noise. */
 function generated(base: Dataset, count: number): Dataset {
@@ -38,9 +37,10 @@ export const epochPart: Part = {
   rows: () => rows,
   columns: () => [ours, theirs],
   async run({ quick, adapter, torch: device }, report) {
+    const batchSize = quick ? 20 : 100;
     const base = shapes();
-    const train = generated(base.train, quick ? 600 : 50_000);
-    const test = generated(base.test, quick ? 200 : 10_000);
+    const train = generated(base.train, quick ? 40 : 50_000);
+    const test = generated(base.test, quick ? 20 : 10_000);
     if (quick) report.note(`only ${train.length} and ${test.length} images, for a test of the benchmark`);
     const network = buildNetwork(simplified({ classes: 10 }), train.shape);
     const session = await openWebgpuSession(network, { batchSize, adapter });
@@ -56,7 +56,7 @@ export const epochPart: Part = {
     const { seconds, accuracy } = await model.evaluate(dataLoader(test, { batchSize }));
     report.cells(rows[2], { [ours]: seconds });
     report.cells(rows[3], { [ours]: 100 * accuracy });
-    await onTorch(device, train, test, report);
+    await onTorch(device, train, test, batchSize, report);
   },
 };
 
@@ -64,6 +64,7 @@ async function onTorch(
   device: string,
   train: Dataset,
   test: Dataset,
+  batch: number,
   { cells, note }: Reporter,
 ): Promise<void> {
   const torch = await openTorch(device);
@@ -86,7 +87,7 @@ async function onTorch(
       readonly test: number;
       readonly accuracy: number;
     }>({
-      ...{ command: 'epochs', ...files, train: train.length, test: test.length, epochs: 2, batch: batchSize },
+      ...{ command: 'epochs', ...files, train: train.length, test: test.length, epochs: 2, batch },
       network: networksOf(false)[0],
     });
     for (const [i, value] of [...epochs, testSeconds, 100 * accuracy].entries())

@@ -9,7 +9,8 @@ import type { Tile } from '../../src/engine/webgpu/product.ts';
 import { type TileTable, tileTables } from '../../src/engine/webgpu/tiles.ts';
 import { Workspace } from '../../src/engine/webgpu/workspace.ts';
 import { reason } from '../../src/errors.ts';
-import { conv2d, maxPool2d, relu } from '../../src/model/layers/index.ts';
+import type { LayerSpec } from '../../src/model/layer.ts';
+import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
 import { median, openTimed, type TimedGpu, unchecked } from './device.ts';
 import type { Part, PartOptions } from './part.ts';
@@ -78,7 +79,13 @@ class Products {
       },
     };
     const scratch = (label: string): Scratch => new Scratch(memory, { count: 0 }, label);
-    const layers = [conv2d({ out: to, kernel: 3, padding: 1 }), relu(), ...(pooled ? [maxPool2d(2)] : [])];
+    const layers: LayerSpec[] = [
+      conv2d({ out: to, kernel: 3, padding: 1 }),
+      relu(),
+      ...(pooled ? [maxPool2d(2)] : []),
+    ];
+    // A network ends in scores; only its first operation is measured.
+    layers.push(flatten(), linear(1));
     const network = buildNetwork(sequential(layers), [from, side, side]);
     const shared: Shared = {
       ...{ memory, parameters: new Parameters(memory, network), run: memory.buffer(32, 'run') },

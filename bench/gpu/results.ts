@@ -1,5 +1,6 @@
-/** What the benchmark writes as JSON. */
-import type { Cell } from './part.ts';
+/** What the benchmark writes as JSON, and how it prints it. */
+import { formatTable } from '../../src/words.ts';
+import type { Cell, Part } from './part.ts';
 
 export interface PartResult {
   readonly title: string;
@@ -17,4 +18,27 @@ export interface Results {
   /** ISO 8601. */
   readonly started: string;
   readonly parts: Readonly<Record<string, PartResult>>;
+}
+
+const absent = 'not measured';
+
+function shown(cell: Cell | undefined): string {
+  if (cell === undefined) return absent;
+  if (typeof cell === 'string') return cell;
+  return Number.isInteger(cell) ? String(cell) : cell.toPrecision(3);
+}
+
+/** A part's table, with a row and a column for everything that was to be measured. */
+export function printResult(
+  part: Part,
+  { failure, notes, cells, seconds }: PartResult,
+  quick: boolean,
+): void {
+  const columns = part.columns(quick);
+  console.log(`\n${part.title}\n`);
+  const rows = part.rows(quick).map((row) => [row, ...columns.map((column) => shown(cells[row]?.[column]))]);
+  console.log(formatTable([['', ...columns], ...rows], columns.length === 1 ? 2 : 1));
+  for (const line of notes) console.log(`  ${line}`);
+  if (failure !== undefined) console.log(`  ${failure}`);
+  console.log(`  ${seconds.toFixed(1)} s`);
 }
