@@ -63,10 +63,11 @@ describe.skipIf(!softwareGpu)('bench:gpu', () => {
   });
 
   test('a part that cannot run loses no other', async () => {
-    const options = ['--quick', '--parts', 'dispatch,adapter'];
+    const options = ['--quick', '--parts', 'dispatch,steps,adapter'];
     const { code, stdout, parts } = await bench(options, { VK_ICD_FILENAMES: '/nowhere.json' });
     expect(code).toBe(1);
-    expect(parts.dispatch!.notes).toEqual(['failed: WebGPU finds no GPU']);
+    expect(parts.dispatch!.failure).toBe('WebGPU finds no GPU');
+    expect(parts.steps!.failure).toBe('no network was measured');
     expect(parts.adapter!.cells.versions!.value).toMatch(/^Node \d/);
     expect(stdout).toMatch(/100 a pass +not measured/);
   });

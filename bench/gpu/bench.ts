@@ -88,6 +88,7 @@ async function runPart(name: string, { title }: Part, options: PartOptions): Pro
     detached: true,
   });
   let [errors, isLate] = ['', false];
+  let known: string | undefined;
   child.stderr.on('data', (text: Buffer) => {
     errors = (errors + text.toString()).slice(-4000);
   });
@@ -109,9 +110,10 @@ async function runPart(name: string, { title }: Part, options: PartOptions): Pro
   for await (const line of createInterface({ input: child.stdout })) {
     const message = JSON.parse(line) as Message;
     if ('note' in message) notes.push(message.note);
+    else if ('failure' in message) known = message.failure;
     else cells[message.row] = { ...cells[message.row], ...message.cells };
   }
-  const failure = await ended;
+  const failure = known ?? (await ended);
   clearTimeout(timer);
   kill(child.pid);
   return result(failure);

@@ -5,6 +5,7 @@ import { dataLoader } from '../../src/data/loader.ts';
 import { toTensor } from '../../src/data/transforms.ts';
 import type { OpenSession } from '../../src/engine/backend.ts';
 import { openWasm } from '../../src/engine/cpu/driver.ts';
+import { openGpu } from '../../src/engine/webgpu/device.ts';
 import { openWebgpuSession } from '../../src/engine/webgpu/driver.ts';
 import { type TileTable, tileTables } from '../../src/engine/webgpu/tiles.ts';
 import { reason } from '../../src/errors.ts';
@@ -44,6 +45,8 @@ export const checkPart: Part = {
   columns: () => ['cases', 'wrong', 'difference', 'allowed'],
   async run(options, report) {
     const end = performance.now() + 1000 * options.seconds;
+    // Without a GPU, nothing is wrong.
+    await openGpu({ adapter: options.adapter });
     // Comparisons use vitest, which is for development.
     const plain = new URL('../../test/plain-expect.ts', import.meta.url).href;
     registerHooks({

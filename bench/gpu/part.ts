@@ -33,4 +33,5 @@ export interface Part {
 /** What a part's process prints, a line each. */
 export type Message =
   | { readonly row: string; readonly cells: Readonly<Record<string, Cell>> }
-  | { readonly note: string };
+  | { readonly note: string }
+  | { readonly failure: string };

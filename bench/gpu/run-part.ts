@@ -13,6 +13,6 @@ try {
   // Sessions and child processes may still be open.
   process.stdout.write('', () => process.exit(0));
 } catch (error) {
-  send({ note: `failed: ${reason(error)}` });
+  send({ failure: reason(error) });
   process.stdout.write('', () => process.exit(1));
 }

@@ -69,14 +69,17 @@ export const stepsPart: Part = {
         `${torch.name}; its images are on the GPU already, ours are loaded from bytes in each step`,
       );
     const all = networksOf(options.quick);
+    let failures = 0;
     for (const [i, network] of all.entries()) {
       const seconds = (deadline - performance.now()) / 1000 / (all.length - i);
       try {
         await compare(network, seconds, ours, typeof torch === 'string' ? undefined : torch, options, report);
       } catch (error) {
         report.note(`${network.name}: ${(error as Error).message}`);
+        failures++;
       }
     }
+    if (failures === all.length) throw new VggError('no network was measured');
   },
 };
 
@@ -92,8 +95,9 @@ async function openLargest(
       await without.open(network, batch);
       return batch;
     } catch (error) {
-      note(`${network.name}, batch ${batch}: ${(error as Error).message}`);
-      if (batch === 1) throw error;
+      const { message } = error as Error;
+      if (batch === 1 || !/memory|buffers of at most/.test(message)) throw error;
+      note(`${network.name}, batch ${batch}: ${message}`);
     }
   }
 }
