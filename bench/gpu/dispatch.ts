@@ -14,6 +14,7 @@ export const dispatchPart: Part = {
   seconds: 30,
   rows: () => [...sizes.map(rowOf), copied, written, readBack],
   columns: () => ['device', 'wall', 'host', 'GB/s'],
+  applies: (row, column) => row.endsWith('a pass') !== (column === 'GB/s'),
   async run(options, report) {
     const timed = await openTimed(options.adapter);
     if (!timed.hasTimestamps) report.note('the adapter has no timestamps: no times on the device');

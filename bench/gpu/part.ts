@@ -27,6 +27,8 @@ export interface Part {
   readonly seconds: number;
   rows(quick: boolean): readonly string[];
   columns(quick: boolean): readonly string[];
+  /** Whether a row has a cell in a column; all have by default. */
+  applies?(row: string, column: string): boolean;
   run(options: PartOptions, report: Reporter): Promise<void>;
 }
 

@@ -36,7 +36,14 @@ export function printResult(
 ): void {
   const columns = part.columns(quick);
   console.log(`\n${part.title}\n`);
-  const rows = part.rows(quick).map((row) => [row, ...columns.map((column) => shown(cells[row]?.[column]))]);
+  const rows = part
+    .rows(quick)
+    .map((row) => [
+      row,
+      ...columns.map((column) =>
+        part.applies && !part.applies(row, column) ? '' : shown(cells[row]?.[column]),
+      ),
+    ]);
   console.log(formatTable([['', ...columns], ...rows], columns.length === 1 ? 2 : 1));
   for (const line of notes) console.log(`  ${line}`);
   if (failure !== undefined) console.log(`  ${failure}`);
