@@ -30,7 +30,7 @@ function nvidia(): string {
 
 export const adapterPart: Part = {
   title: 'Adapter',
-  seconds: 25,
+  seconds: 20,
   rows: () => rows,
   columns: () => ['value'],
   async run({ adapter: index }, { cells }) {

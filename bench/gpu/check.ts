@@ -40,7 +40,7 @@ const tables = (quick: boolean): readonly (readonly [row: string, table: TileTab
 
 export const checkPart: Part = {
   title: 'Correctness (relative to the largest value)',
-  seconds: 70,
+  seconds: 60,
   rows: (quick) => [...tables(quick).map(([row]) => row), repeated, steps, logits, suite],
   columns: () => ['cases', 'wrong', 'difference', 'allowed'],
   applies(row, column) {

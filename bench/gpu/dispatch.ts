@@ -11,7 +11,7 @@ const [copied, written, readBack] = ['copy on the device', 'upload', 'read back'
 export const dispatchPart: Part = {
   title:
     'Cost of a dispatch (µs each: on the device, by the wall clock, and of the host alone), and of bytes (GB/s)',
-  seconds: 30,
+  seconds: 25,
   rows: () => [...sizes.map(rowOf), copied, written, readBack],
   columns: () => ['device', 'wall', 'host', 'GB/s'],
   applies: (row, column) => row.endsWith('a pass') !== (column === 'GB/s'),

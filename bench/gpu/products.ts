@@ -62,46 +62,52 @@ const tableColumn = "table's choice";
 const passes = ['forward', 'input gradient', 'weight gradient'] as const;
 const rowOf = ({ name }: Shape, pass: (typeof passes)[number]): string => `${name}: ${pass}`;
 
-/** The dispatches of the passes of one convolution with these tiles. */
+type Lists = Readonly<Record<(typeof passes)[number], readonly Dispatch[]>>;
+
+/** The dispatches of the passes of one convolution. */
+function listsOf({ from, to, side, pooled }: Shape, batch: number, memory: Memory): Lists {
+  const scratch = (label: string): Scratch => new Scratch(memory, { count: 0 }, label);
+  const layers: LayerSpec[] = [
+    conv2d({ out: to, kernel: 3, padding: 1 }),
+    relu(),
+    ...(pooled ? [maxPool2d(2)] : []),
+  ];
+  // A network ends in scores; only its first operation is measured.
+  layers.push(flatten(), linear(1));
+  const network = buildNetwork(sequential(layers), [from, side, side]);
+  const shared: Shared = {
+    ...{ memory, parameters: new Parameters(memory, network), run: memory.buffer(32, 'run') },
+    ...{ samples: scratch('order'), slots: scratch('slots'), partial: scratch('partial sums') },
+    stretches: scratch('stretches'),
+  };
+  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
+  const [operation] = workspace.operations as [Workspace['operations'][number]];
+  const [gradient, inputGradient] = workspace.gradients!;
+  const pieces = workspace.pieces(batch);
+  const pass = { gradient, masked: true, finish: () => [] };
+  return {
+    forward: operation.forward(pieces),
+    'input gradient': operation.backward(pieces, { ...pass, inputGradient, learns: false }),
+    'weight gradient': operation.backward(pieces, { ...pass, inputGradient: undefined, learns: true }),
+  };
+}
+
+/** The passes of one convolution with these tiles, on buffers of their own. */
 class Products {
   readonly #gpu: Gpu;
   readonly #buffers: GPUBuffer[] = [];
-  readonly lists: Readonly<Record<(typeof passes)[number], readonly Dispatch[]>>;
+  readonly lists: Lists;
 
-  constructor(gpu: Gpu, { from, to, side, pooled }: Shape, batch: number, tiles: TileTable) {
+  constructor(gpu: Gpu, shape: Shape, batch: number, tiles: TileTable) {
     this.#gpu = gpu;
-    const memory: Memory = {
+    this.lists = listsOf(shape, batch, {
       ...{ mostBytes: gpu.mostBytes, tiles },
       buffer: (bytes, label) => {
         const buffer = gpu.buffer(bytes, label);
         this.#buffers.push(buffer);
         return buffer;
       },
-    };
-    const scratch = (label: string): Scratch => new Scratch(memory, { count: 0 }, label);
-    const layers: LayerSpec[] = [
-      conv2d({ out: to, kernel: 3, padding: 1 }),
-      relu(),
-      ...(pooled ? [maxPool2d(2)] : []),
-    ];
-    // A network ends in scores; only its first operation is measured.
-    layers.push(flatten(), linear(1));
-    const network = buildNetwork(sequential(layers), [from, side, side]);
-    const shared: Shared = {
-      ...{ memory, parameters: new Parameters(memory, network), run: memory.buffer(32, 'run') },
-      ...{ samples: scratch('order'), slots: scratch('slots'), partial: scratch('partial sums') },
-      stretches: scratch('stretches'),
-    };
-    const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
-    const [operation] = workspace.operations as [Workspace['operations'][number]];
-    const [gradient, inputGradient] = workspace.gradients!;
-    const pieces = workspace.pieces(batch);
-    const pass = { gradient, masked: true, finish: () => [] };
-    this.lists = {
-      forward: operation.forward(pieces),
-      'input gradient': operation.backward(pieces, { ...pass, inputGradient, learns: false }),
-      'weight gradient': operation.backward(pieces, { ...pass, inputGradient: undefined, learns: true }),
-    };
+    });
   }
 
   /** Values of the usual size, since a GPU computes zeros with less power. */
@@ -124,6 +130,19 @@ class Products {
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
   }
+}
+
+/** Compiles all kernels of a column side by side. Errors come again where the kernels are used. */
+async function compileAll(gpu: Gpu, all: readonly Shape[], batch: number, tiles: TileTable): Promise<void> {
+  const memory: Memory = {
+    ...{ mostBytes: gpu.mostBytes, tiles },
+    // Only its size is looked at.
+    buffer: (size, label) => ({ size, label, destroy: () => undefined }) as unknown as GPUBuffer,
+  };
+  const kernels = all.flatMap((own) =>
+    Object.values(listsOf(own, batch, memory)).flatMap((list) => list.map(({ kernel }) => kernel)),
+  );
+  await Promise.allSettled(kernels.map((kernel) => gpu.compile(kernel)));
 }
 
 /** TFLOP/s of each pass, counted as a direct convolution. */
@@ -157,7 +176,7 @@ async function measure(
 
 const part = (title: string, flags: readonly string[]): Part => ({
   title,
-  seconds: 60,
+  seconds: 50,
   rows: (quick) => (quick ? quickShapes : shapes).flatMap((own) => passes.map((pass) => rowOf(own, pass))),
   columns: (quick) => [tableColumn, ...tilesOf(quick).map(tileName)],
   async run(options, { cells, note }) {
@@ -174,6 +193,7 @@ const part = (title: string, flags: readonly string[]): Part => ({
       ]),
     ];
     for (const [column, tiles] of choices) {
+      await compileAll(timed.gpu, options.quick ? quickShapes : shapes, batch, tiles);
       for (const own of options.quick ? quickShapes : shapes) {
         try {
           await measure(timed, own, tiles, options, (pass, value) =>

@@ -54,26 +54,41 @@ async function openOurs({ adapter }: PartOptions, flags: readonly string[]): Pro
   };
 }
 
+type OurSides = Readonly<Record<'ours' | 'unchecked', Ours>>;
+
+/** PyTorch's processes. One compiles for up to a minute, and is ended if it takes longer than there is time. */
+interface Peers {
+  readonly eager: Torch | undefined;
+  compiling: Torch | undefined;
+}
+
+const found = (torch: Torch | string): Torch | undefined => (typeof torch === 'string' ? undefined : torch);
+
 export const stepsPart: Part = {
   title: 'Training steps (ms)',
-  seconds: 190,
+  seconds: 220,
   rows: (quick) => networksOf(quick).map(({ name }) => name),
   columns: () => ['batch', ...Object.values(columns), rate, over('f32'), over('tf32'), over('compiled')],
   async run(options, report) {
     const deadline = performance.now() + 1000 * options.seconds;
-    const ours = { ours: await openOurs(options, []), unchecked: await openOurs(options, [unchecked]) };
-    const torch = await openTorch(options.torch);
-    if (typeof torch === 'string') report.note(torch);
-    else
-      report.note(
-        `${torch.name}; its images are on the GPU already, ours are loaded from bytes in each step`,
-      );
+    const [ours, without, eager, compiling] = await Promise.all([
+      openOurs(options, []),
+      openOurs(options, [unchecked]),
+      openTorch(options.torch),
+      openTorch(options.torch),
+    ]);
+    const peers: Peers = { eager: found(eager), compiling: found(compiling) };
+    report.note(
+      typeof eager === 'string'
+        ? eager
+        : `${eager.name}; its images are on the GPU already, ours are loaded from bytes in each step`,
+    );
     const all = networksOf(options.quick);
     let failures = 0;
     for (const [i, network] of all.entries()) {
       const seconds = (deadline - performance.now()) / 1000 / (all.length - i);
       try {
-        await compare(network, seconds, ours, typeof torch === 'string' ? undefined : torch, options, report);
+        await compare(network, seconds, { ours, unchecked: without }, peers, options, report);
       } catch (error) {
         report.note(`${network.name}: ${(error as Error).message}`);
         failures++;
@@ -84,29 +99,22 @@ export const stepsPart: Part = {
 };
 
 /** Opens a network on our side, with the largest batch that fits. */
-async function openLargest(
-  network: BenchNetwork,
-  { ours, unchecked: without }: Readonly<Record<'ours' | 'unchecked', Ours>>,
-  { note }: Reporter,
-): Promise<number> {
+async function openLargest(network: BenchNetwork, ours: OurSides, { note }: Reporter): Promise<number> {
   for (let { batch } = network; ; batch = Math.ceil(batch / 2)) {
-    try {
-      await ours.open(network, batch);
-      await without.open(network, batch);
-      return batch;
-    } catch (error) {
-      const { message } = error as Error;
-      if (batch === 1 || !/memory|buffers of at most/.test(message)) throw error;
-      note(`${network.name}, batch ${batch}: ${message}`);
-    }
+    const opened = await Promise.allSettled(Object.values(ours).map((own) => own.open(network, batch)));
+    const failed = opened.find((result) => result.status === 'rejected');
+    if (!failed) return batch;
+    const { message } = failed.reason as Error;
+    if (batch === 1 || !/memory|buffers of at most/.test(message)) throw failed.reason;
+    note(`${network.name}, batch ${batch}: ${message}`);
   }
 }
 
 async function compare(
   network: BenchNetwork,
   seconds: number,
-  ours: Readonly<Record<'ours' | 'unchecked', Ours>>,
-  torch: Torch | undefined,
+  ours: OurSides,
+  peers: Peers,
   options: PartOptions,
   report: Reporter,
 ): Promise<void> {
@@ -123,28 +131,28 @@ async function compare(
       (await own.ask<{ readonly seconds: number }>({ command: 'steps', variant: side, steps })).seconds;
     contestants.push({ side, burst });
   };
-  let compiling: Torch | undefined;
-  if (torch) {
-    for (const side of ['f32', 'tf32'] as const)
-      await openOn(torch, side).catch((error: Error) =>
-        report.note(`${network.name}, ${side}: ${error.message}`),
-      );
-    // It compiles for up to a minute, in a process of its own, so that it can be ended.
-    const own = await openTorch(options.torch);
-    if (typeof own !== 'string') {
-      const most = (end - performance.now()) / 1000 - 10;
-      const problem = await within(most, openOn(own, 'compiled'));
-      if (problem === undefined) compiling = own;
-      else {
-        report.note(`${network.name}, compiled: ${problem}`);
-        own.kill();
-      }
+  if (peers.eager) {
+    for (const side of ['f32', 'tf32'] as const) {
+      const problem = await within(seconds, openOn(peers.eager, side));
+      if (problem !== undefined) report.note(`${network.name}, ${columns[side]}: ${problem}`);
+    }
+    peers.compiling ??= found(await openTorch(options.torch));
+  }
+  if (peers.compiling) {
+    const most = (end - performance.now()) / 1000 - 8;
+    const problem = await within(most, openOn(peers.compiling, 'compiled'));
+    if (problem !== undefined) {
+      report.note(`${network.name}, ${columns.compiled}: ${problem}`);
+      peers.compiling.kill();
+      peers.compiling = undefined;
     }
   }
-  const known = await rounds(contestants, options.quick ? 1 : 5, end, options.quick);
+  const known = await rounds(contestants, end, options.quick, (side, problem) =>
+    report.note(`${network.name}, ${columns[side]}: ${problem}`),
+  );
   show(network, batch, known, report);
-  await torch?.ask({ command: 'close' });
-  compiling?.kill();
+  await peers.eager?.ask({ command: 'close' });
+  await peers.compiling?.ask({ command: 'close' });
 }
 
 /** Undefined when done, or why not. */
@@ -165,25 +173,38 @@ async function within(seconds: number, work: Promise<void>): Promise<string | un
   return result;
 }
 
-/** Seconds per step of each contestant in each round; they take turns. */
+/** Seconds per step of each contestant in each round; they take turns. One that fails is left out. */
 async function rounds(
   contestants: readonly Contestant[],
-  count: number,
   end: number,
   quick: boolean,
+  onFailure: (side: Side, problem: string) => void,
 ): Promise<ReadonlyMap<Side, readonly number[]>> {
-  const seconds = new Map(contestants.map(({ side }) => [side, [] as number[]]));
+  const seconds = new Map<Side, number[]>();
   const steps = new Map<Side, number>();
-  for (const { side, burst } of contestants) {
+  const burst = async ({ side, burst: run }: Contestant, count: number): Promise<number | undefined> => {
+    try {
+      return await run(count);
+    } catch (error) {
+      onFailure(side, (error as Error).message);
+      seconds.delete(side);
+      return undefined;
+    }
+  };
+  for (const one of contestants) {
+    seconds.set(one.side, []);
     // After a first one, since caches and clocks are cold.
-    await burst(1);
-    const one = quick ? burstSeconds : await burst(3);
-    steps.set(side, Math.max(1, Math.min(1000, Math.round(burstSeconds / one))));
+    await burst(one, 1);
+    const each = quick ? burstSeconds : seconds.has(one.side) && (await burst(one, 3));
+    if (each) steps.set(one.side, Math.max(1, Math.min(1000, Math.round(burstSeconds / each))));
   }
+  const count = quick ? 1 : 5;
   for (let round = 0; round < count && (round === 0 || performance.now() < end); round++) {
     for (let turn = 0; turn < contestants.length; turn++) {
-      const { side, burst } = contestants[(turn + round) % contestants.length]!;
-      seconds.get(side)!.push(await burst(steps.get(side)!));
+      const one = contestants[(turn + round) % contestants.length]!;
+      if (!seconds.has(one.side)) continue;
+      const each = await burst(one, steps.get(one.side)!);
+      if (each !== undefined) seconds.get(one.side)!.push(each);
     }
   }
   return seconds;
@@ -198,7 +219,8 @@ function show(
   const { name } = network;
   const summaries = new Map([...known].map(([side, seconds]): [Side, Summary] => [side, summarize(seconds)]));
   for (const [side, { median }] of summaries) cells(name, { [columns[side]]: 1000 * median });
-  const own = known.get('ours')!;
+  const own = known.get('ours');
+  if (!own) return;
   const { operations } = describeStep(networkOf(network), batch, 'adam');
   cells(name, { [rate]: operations / summarize(own).median / 1e12 });
   for (const side of ['f32', 'tf32', 'compiled'] as const) {

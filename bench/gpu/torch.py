@@ -13,6 +13,8 @@ import torch
 import torch.nn as nn
 
 device = sys.argv[1]
+# The fastest algorithm of each convolution, found in the first steps.
+torch.backends.cudnn.benchmark = True
 
 
 def sync():
