@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { VggError } from '../../src/errors.ts';
 import { fail, readOptions, wholeNumber } from '../options.ts';
 import { pack } from './pack.ts';
 import type { Cell, Message, Part, PartOptions } from './part.ts';
@@ -19,8 +20,9 @@ const usage = `npm run bench:gpu -- [options]
   --seconds N          end after so many seconds (default 475, or 1900 with --quick)
   --torch DEVICE       PyTorch's device: cuda (default), or cpu to test the benchmark; $PYTHON names its interpreter
   --quick              tiny sizes, to test the benchmark on a software adapter
-  --pack FILE          only make an archive (.tar.xz) that runs on a machine without npm and network`;
+  --pack FILE          only make an archive (.tar.xz, or .tar) that runs on a machine without npm and network`;
 
+const signals = ['SIGINT', 'SIGTERM'] as const;
 const { values } = readOptions(usage, {
   options: {
     parts: { type: 'string' },
@@ -32,8 +34,14 @@ const { values } = readOptions(usage, {
     pack: { type: 'string' },
   },
 });
-if (values.pack === undefined) await measure();
-else await pack(values.pack);
+try {
+  if (values.pack === undefined) await measure();
+  else await pack(values.pack);
+} catch (error) {
+  if (!(error instanceof VggError)) throw error;
+  console.error(`error: ${error.message}`);
+  process.exitCode = error.exitCode;
+}
 
 async function measure(): Promise<void> {
   const { quick, torch } = values;
@@ -92,6 +100,12 @@ async function runPart(name: string, { title }: Part, options: PartOptions): Pro
   child.stderr.on('data', (text: Buffer) => {
     errors = (errors + text.toString()).slice(-4000);
   });
+  // Ctrl-C does not reach it, which has a group of its own.
+  const onSignal = (signal: NodeJS.Signals): void => {
+    kill(child.pid);
+    process.kill(process.pid, signal);
+  };
+  for (const signal of signals) process.once(signal, onSignal);
   const timer = setTimeout(() => {
     isLate = true;
     kill(child.pid);
@@ -115,6 +129,7 @@ async function runPart(name: string, { title }: Part, options: PartOptions): Pro
   }
   const failure = known ?? (await ended);
   clearTimeout(timer);
+  for (const signal of signals) process.off(signal, onSignal);
   kill(child.pid);
   return result(failure);
 }

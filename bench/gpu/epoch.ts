@@ -13,7 +13,7 @@ import { Model } from '../../src/train/model.ts';
 import { adam } from '../../src/train/optimizers.ts';
 import { networksOf } from './networks.ts';
 import type { Part, Reporter } from './part.ts';
-import { openTorch } from './torch.ts';
+import { openTorch } from './pytorch.ts';
 
 const rows = ['first epoch, with start-up (s)', 'second epoch (s)', 'test (s)', 'test accuracy (%)'] as const;
 const [ours, theirs] = ['ours', 'PyTorch TF32, images on the GPU'];

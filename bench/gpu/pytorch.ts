@@ -16,13 +16,13 @@ export interface Torch {
 
 /** PyTorch, or why it is not there. */
 export async function openTorch(device: string): Promise<Torch | string> {
-  const script = fileURLToPath(new URL('torch.py', import.meta.url));
+  const script = fileURLToPath(new URL('pytorch.py', import.meta.url));
   let child: LineProcess;
   try {
     child = await openProcess(python, [script, device]);
   } catch (error) {
     const { message } = error as Error;
-    return /No module named|ENOENT/.test(message) ? `${python} has no PyTorch` : `PyTorch: ${message}`;
+    return /No module named '?torch'?|ENOENT/.test(message) ? `${python} has no PyTorch` : `PyTorch: ${message}`;
   }
   const hello = child.hello as
     | { readonly torch: string; readonly device: string }
