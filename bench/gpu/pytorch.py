@@ -161,7 +161,6 @@ def main():
         try:
             reply(answer(json.loads(line)))
         except Exception as error:
-            trainings.clear()
             reply({"error": str(error).strip().split("\n")[0] or type(error).__name__})
 
 

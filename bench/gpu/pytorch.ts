@@ -22,7 +22,9 @@ export async function openTorch(device: string): Promise<Torch | string> {
     child = await openProcess(python, [script, device]);
   } catch (error) {
     const { message } = error as Error;
-    return /No module named '?torch'?|ENOENT/.test(message) ? `${python} has no PyTorch` : `PyTorch: ${message}`;
+    return /No module named '?torch'?|ENOENT/.test(message)
+      ? `${python} has no PyTorch`
+      : `PyTorch: ${message}`;
   }
   const hello = child.hello as
     | { readonly torch: string; readonly device: string }

@@ -7,8 +7,8 @@ import { openProcess } from '../process.ts';
 import { unchecked } from './device.ts';
 import { type BenchNetwork, networkOf, networksOf } from './networks.ts';
 import type { Part, PartOptions, Reporter } from './part.ts';
-import type { StepsRequest } from './steps-worker.ts';
 import { openTorch, type Torch } from './pytorch.ts';
+import type { StepsRequest } from './steps-worker.ts';
 
 const columns = {
   ours: 'ours',
