@@ -292,7 +292,8 @@ describe('a page bundles the core without settings, and trains', () => {
     page.on('pageerror', (error) => errors.push(error.stack ?? error.message));
     await page.goto(server.url + query);
     const result = page.waitForFunction(() => (globalThis as { result?: unknown }).result);
-    return result.then((handle) => handle.jsonValue()).catch(() => errors);
+    // With await, since the browser is closed behind it.
+    return await result.then((handle) => handle.jsonValue()).catch(() => errors);
   }
 
   test.for(Object.keys(bundlers))('%s', async (name, { skip }) => {
