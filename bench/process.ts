@@ -8,6 +8,8 @@ export interface LineProcess {
   readonly hello: unknown;
   ask(request: object): Promise<unknown>;
   close(): Promise<void>;
+  /** Ends it at once, in the middle of a request. */
+  kill(): void;
 }
 
 /** Resolves with the first line. @throws Error with the last line of its messages if it ends before that. */
@@ -46,6 +48,7 @@ export async function openProcess(
       child.stdin.end();
       await ended;
     },
+    kill: () => void child.kill('SIGKILL'),
   };
 }
 

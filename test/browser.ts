@@ -1,6 +1,10 @@
 /** Chromium for tests of pages: Debian's own, driven by playwright-core. Tests are skipped, visibly, where it is missing. */
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 
@@ -8,9 +12,39 @@ const chromium = process.env.VGGNET_TEST_CHROMIUM ?? '/usr/bin/chromium';
 export const hasChromium: boolean = existsSync(chromium);
 export const skipped = '(skipped without /usr/bin/chromium)';
 
-export async function openBrowser(): Promise<Browser> {
+/** With these, headless Chromium has WebGPU on its own software adapter. */
+export const webgpuFlags: readonly string[] = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+
+export async function openBrowser(flags: readonly string[] = []): Promise<Browser> {
   const playwright = await import('playwright-core');
-  return playwright.chromium.launch({ executablePath: chromium, args: ['--no-sandbox'] });
+  return playwright.chromium.launch({ executablePath: chromium, args: ['--no-sandbox', ...flags] });
+}
+
+/** With these, a page is cross-origin isolated: its workers share memory. */
+export const isolating: Readonly<Record<string, string>> = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
+/** Serves the scripts of a folder on a free port, and at `/` a page that runs `page.js`. */
+export async function servePage(
+  folder: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<{ readonly url: string } & Disposable> {
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://localhost');
+    const isPage = pathname === '/';
+    response.setHeader('Content-Type', isPage ? 'text/html' : 'text/javascript');
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    const page =
+      '<!doctype html><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
+    response.end(isPage ? page : await readFile(join(folder, basename(pathname))));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    [Symbol.dispose]: () => void server.close(),
+  };
 }
 
 /** What a page must not do: errors, and requests to anything but itself. */

@@ -923,3 +923,10 @@ export function randomCase(number: number): Case {
   if (shapeOf(layers)[0]! > mostClasses) layers.push(linear(1 + source.integer(12)));
   return { model: sequential(layers, { name: `random ${number}` }), input, batch };
 }
+
+/** What every device is compared on. */
+export const conformanceCases: readonly Case[] = [
+  ...[...listedCases, ...normalizedCases, ...averagedCases, ...adaptiveCases, ...pointwiseCases],
+  ...[...lastLayerCases, ...flattenedCases],
+  ...Array.from({ length: 150 }, (_, i) => randomCase(i + 1)),
+];

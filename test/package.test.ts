@@ -3,15 +3,13 @@
  * included, imports with types, and programs and pages that can be bundled.
  */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { hasChromium, openBrowser, skipped } from './browser.ts';
+import { expectAllClose } from './allclose.ts';
+import { hasChromium, isolating, openBrowser, servePage, skipped, webgpuFlags } from './browser.ts';
 import { noNative } from './native.ts';
 
 const program = `
@@ -39,7 +37,8 @@ const { adam, compile, compose, conv2d, dataLoader, flatten, linear, randomResiz
 const { train } = shapes();
 const cropped = dataLoader(train, { batchSize: 100, transform: compose([randomResizedCrop(32), toTensor()]) });
 const network = sequential([conv2d({ out: 4, kernel: 3 }), relu(), flatten(), linear(10)]);
-const model = await compile(network, { input: train.shape, threads: 2 });
+const device = location.search === '?webgpu' ? 'webgpu' : 'auto';
+const model = await compile(network, { input: train.shape, threads: 2, device });
 const { losses } = await model.train(dataLoader(train, { batchSize: 100 }), { epoch: 1, optimizer: adam(), steps: 3 });
 const { steps } = await model.train(cropped, { epoch: 2, optimizer: adam(), steps: 3 });
 if (steps !== 3) throw new Error('loading ahead failed');
@@ -252,6 +251,12 @@ describe('a program that was bundled trains and reports, with nothing installed 
   });
 });
 
+interface PageOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly query?: string;
+  readonly flags?: readonly string[];
+}
+
 describe('a page bundles the core without settings, and trains', () => {
   const bundlers: Readonly<Record<string, (input: string, folder: string) => Promise<readonly string[]>>> = {
     /** Writes `page.js` and returns all warnings. */
@@ -276,31 +281,19 @@ describe('a page bundles the core without settings, and trains', () => {
   };
 
   /** Opens a page with the bundle, and returns its result. */
-  async function resultOf(folder: string, isolated: boolean): Promise<unknown> {
-    const headers = {
-      'Cross-Origin-Opener-Policy': 'same-origin',
-      'Cross-Origin-Embedder-Policy': 'require-corp',
-    };
-    const server = createServer(async ({ url = '/' }, response) => {
-      const isPage = url === '/';
-      response.setHeader('Content-Type', isPage ? 'text/html' : 'text/javascript');
-      for (const [name, value] of Object.entries(isolated ? headers : {})) response.setHeader(name, value);
-      const page =
-        '<!doctype html><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
-      response.end(isPage ? page : await readFile(join(folder, basename(url))));
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    await using browser = await openBrowser();
-    try {
-      const page = await browser.newPage();
-      const errors: string[] = [];
-      page.on('pageerror', (error) => errors.push(error.stack ?? error.message));
-      await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-      const result = page.waitForFunction(() => (globalThis as { result?: unknown }).result);
-      return await result.then((handle) => handle.jsonValue()).catch(() => errors);
-    } finally {
-      server.close();
-    }
+  async function resultOf(
+    folder: string,
+    { headers = {}, query = '', flags = [] }: PageOptions = {},
+  ): Promise<unknown> {
+    using server = await servePage(folder, headers);
+    await using browser = await openBrowser(flags);
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', (error) => errors.push(error.stack ?? error.message));
+    await page.goto(server.url + query);
+    const result = page.waitForFunction(() => (globalThis as { result?: unknown }).result);
+    // With await, since the browser is closed behind it.
+    return await result.then((handle) => handle.jsonValue()).catch(() => errors);
   }
 
   test.for(Object.keys(bundlers))('%s', async (name, { skip }) => {
@@ -312,11 +305,14 @@ describe('a page bundles the core without settings, and trains', () => {
       expect(/(?:from|import\(?)\s*["']node:/.exec(code)?.[0], file).toBeUndefined();
     }
     if (!hasChromium) skip(skipped);
-    const alone = (await resultOf(folder, false)) as { losses: number[] };
+    const alone = (await resultOf(folder)) as { losses: number[] };
     expect(alone).toMatchObject({ device: 'wasm, 1 thread', exports: expect.any(Number) });
     expect(alone.losses).toHaveLength(3);
     // Worker threads share memory, and compute the same bits.
-    expect(await resultOf(folder, true)).toEqual({ ...alone, device: 'wasm, 2 threads' });
+    expect(await resultOf(folder, { headers: isolating })).toEqual({ ...alone, device: 'wasm, 2 threads' });
+    const onGpu = (await resultOf(folder, { query: '?webgpu', flags: webgpuFlags })) as { losses: number[] };
+    expect(onGpu).toMatchObject({ device: expect.stringMatching(/^webgpu \(.*swiftshader/i) });
+    expectAllClose(onGpu.losses, alone.losses, 1e-4, 'losses');
   });
 });
 

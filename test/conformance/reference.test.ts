@@ -6,16 +6,7 @@ import type { LayerSpec, Weight } from '../../src/model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
 import { expectAllClose } from '../allclose.ts';
-import {
-  adaptiveCases,
-  averagedCases,
-  flattenedCases,
-  lastLayerCases,
-  listedCases,
-  normalizedCases,
-  pointwiseCases,
-  randomCase,
-} from '../cases.ts';
+import { conformanceCases } from '../cases.ts';
 import { compareWithReference } from '../compare.ts';
 import { devices } from '../devices.ts';
 import { randomImages } from '../expected.ts';
@@ -24,12 +15,6 @@ const largestOf = (values: Float32Array): number => values.reduce((a, b) => Math
 
 // The reference compared with itself would show nothing; it is tested against finite differences and PyTorch.
 const others = devices.filter(({ open }) => open !== openReference);
-
-const allCases = [
-  ...[...listedCases, ...normalizedCases, ...averagedCases, ...adaptiveCases, ...pointwiseCases],
-  ...[...lastLayerCases, ...flattenedCases],
-  ...Array.from({ length: 150 }, (_, i) => randomCase(i + 1)),
-];
 
 /** A pool on each path. */
 const smallMaps = sequential([
@@ -50,7 +35,7 @@ describe.each(others)('$name', ({ open, threads, every }) => {
 
   // Odd numbers that divide no period of the lists, so that what is taken of them has everything in it.
   const share = every === 1 ? 1 : 2 * every + 1;
-  const cases = allCases.filter((_, i) => i % share === 0);
+  const cases = conformanceCases.filter((_, i) => i % share === 0);
   test.each(cases)('$model.name', ({ model, input, batch }) =>
     compareWithReference(open, model, input, { batch, threads }),
   );

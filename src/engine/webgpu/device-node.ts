@@ -22,14 +22,17 @@ const kept = globalThis as { vggnetDawn?: GPU };
 /** Places of Vulkan's loader beside the system's own. */
 const loaders = ['/usr/lib/chromium/libvulkan.so.1', '/usr/lib64/libvulkan.so.1'];
 
-/** @throws VggError if the package or Vulkan's loader is missing. */
-export async function openEntry(adapter: number | undefined): Promise<GPU> {
+/**
+ * `flags` are Dawn's own, for measurements, as in `enable-dawn-features=disable_robustness`; those of the first call
+ * count. @throws VggError if the package or Vulkan's loader is missing.
+ */
+export async function openEntry(adapter: number | undefined, flags: readonly string[] = []): Promise<GPU> {
   if (kept.vggnetDawn) return kept.vggnetDawn;
   // Drivers complain on the terminal where this is missing, although nothing here uses it.
   process.env.XDG_RUNTIME_DIR ??= tmpdir();
   loadVulkan();
   const { create } = await loadDawn();
-  kept.vggnetDawn = create(adapter === undefined ? [] : [`adapter=${adapter}`]);
+  kept.vggnetDawn = create([...flags, ...(adapter === undefined ? [] : [`adapter=${adapter}`])]);
   return kept.vggnetDawn;
 }
 

@@ -240,6 +240,10 @@ function describe({ vendor, architecture, device, description }: GPUAdapterInfo)
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'a GPU of unknown name';
 }
 
+/** The limits that a device requests. */
+export const largestLimits = ({ limits }: GPUAdapter): Record<string, number> =>
+  Object.fromEntries(wantedLimits.map((name) => [name, limits[name]]));
+
 /** By options. */
 const opened = new Map<string, Promise<Gpu>>();
 
@@ -275,8 +279,6 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
         "'npx vgg doctor' shows what was found",
     );
   }
-  const requiredLimits: Record<string, number> = {};
-  for (const name of wantedLimits) requiredLimits[name] = adapter.limits[name];
-  const device = await adapter.requestDevice({ requiredLimits });
+  const device = await adapter.requestDevice({ requiredLimits: largestLimits(adapter) });
   return new Gpu(device, adapter.info, options.constants);
 }

@@ -28,13 +28,18 @@ export function shapeOf(
 ): ConvolutionShape {
   const { spec, relu } = node;
   const full = node.kind === 'convolution' ? mapOf(node.full) : output;
+  const { height, width, stored } =
+    node.kind === 'convolution'
+      ? input
+      : // One place with all values: with a kernel as large as the map, its gradient would be computed for each place.
+        { height: 1, width: 1, stored: input.height * input.width * input.stored };
   return {
-    ...{ height: input.height, width: input.width, channels: input.stored, bias: spec.bias, relu },
+    ...{ height, width, channels: stored, bias: spec.bias, relu },
     ...{ outHeight: full.height, outWidth: full.width, outChannels: full.stored },
     pooled: node.kind === 'convolution' && isFused(node.pool),
     ...(spec.kind === 'conv2d'
       ? { kernel: spec.kernel, stride: spec.stride, padding: spec.padding }
-      : { kernel: [input.height, input.width], stride: [1, 1], padding: [0, 0] }),
+      : { kernel: [1, 1], stride: [1, 1], padding: [0, 0] }),
   };
 }
 

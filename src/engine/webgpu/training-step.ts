@@ -127,7 +127,7 @@ export function trainingStep(
 }
 
 /** The optimizer's step of a part, whose gradient is the sum of slices. */
-function updateOf(
+export function updateOf(
   { run }: Shared,
   { table, clipping }: TrainingBuffers,
   { optimizer, averages, clipNorm, rateOf, rates }: StepKind,
