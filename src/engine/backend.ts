@@ -9,9 +9,17 @@ import type { Network, Weights } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import type { PredictOptions } from './variant.ts';
 
-/** Names of the devices a user can ask for. */
-export const deviceNames = ['auto', 'native', 'wasm', 'webgpu', 'reference'] as const;
-export type DeviceName = (typeof deviceNames)[number];
+/** The devices a user can ask for, and what computes there: kernels on the processor, plain loops, or a GPU. */
+export const devices = {
+  auto: 'fastest',
+  native: 'kernels',
+  wasm: 'kernels',
+  webgpu: 'gpu',
+  reference: 'loops',
+} as const;
+export type DeviceName = keyof typeof devices;
+/** Their names. */
+export const deviceNames: readonly DeviceName[] = Object.keys(devices) as DeviceName[];
 
 /**
  * An optimizer's settings; its state (moments, step count) belongs to the session. PyTorch's rules and defaults.

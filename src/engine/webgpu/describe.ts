@@ -6,14 +6,18 @@ import type { Dispatch } from './dispatch.ts';
 import { type Generation, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
-import { tileTables } from './tiles.ts';
+import { type TileTable, tileTables } from './tiles.ts';
 import { trainingStep } from './training-step.ts';
+import { parsed } from './wgsl.ts';
 import { Workspace } from './workspace.ts';
 
 export interface StepDescription {
   readonly batch: number;
+  readonly optimizer: OptimizerOptions['kind'];
   /** The buffers by what they hold, the largest first. */
   readonly buffers: readonly { readonly label: string; readonly bytes: number }[];
+  /** The same in few groups. */
+  readonly groups: readonly BufferGroup[];
   readonly bytes: number;
   /** The largest one, which a device's limits must allow; larger ones are cut. */
   readonly largestBuffer: number;
@@ -27,20 +31,65 @@ export interface StepDescription {
   readonly intensity: number;
 }
 
+export interface BufferGroup {
+  readonly name: string;
+  readonly count: number;
+  readonly bytes: number;
+  /** The largest of its buffers. */
+  readonly largest: { readonly label: string; readonly bytes: number };
+}
+
+/** Groups of buffers by how their labels begin. */
+const groupNames: readonly (readonly [name: string, labels: RegExp])[] = [
+  ['weights', /^(weights|running moments) of /],
+  ['gradients of weights', /^(gradients of |slots$|squares$|clipping$)/],
+  ['optimizer', /^(firstMoment|secondMoment|momentum|average) of /],
+  ['images', /^images$/],
+  ['maps', /^output of /],
+  ['gradients of maps', /^(other )?gradient$/],
+  ['winners of pools', /^winners of /],
+  ['normalizations', /^(norm of |bases of |stretches$)/],
+  ['partial sums', /^partial sums$/],
+];
+
+/** Buffers of labels, which several may share, in groups, the largest first. */
+function groupsOf(made: readonly { readonly label: string; readonly bytes: number }[]): BufferGroup[] {
+  const groups = new Map<string, { label: string; bytes: number }[]>();
+  for (const own of made) {
+    const [name = 'others'] = groupNames.find(([, labels]) => labels.test(own.label)) ?? [];
+    groups.set(name, [...(groups.get(name) ?? []), own]);
+  }
+  return [...groups]
+    .map(([name, own]) => ({
+      ...{ name, count: own.length, bytes: own.reduce((sum, { bytes }) => sum + bytes, 0) },
+      largest: own.reduce((a, b) => (b.bytes > a.bytes ? b : a)),
+    }))
+    .toSorted((a, b) => b.bytes - a.bytes);
+}
+
 /** Dispatches that load images: draws, and bytes to values. */
 const loads = 2;
 
-/** A training step of a batch on a GPU whose buffers have at most `mostBytes`. */
+export interface DescribeOptions {
+  readonly optimizer: OptimizerOptions['kind'];
+  /** Indices of layers. */
+  readonly frozen?: readonly number[];
+  /** The most bytes of a buffer; 4 GiB by default. */
+  readonly mostBytes?: number;
+  /** Those of real GPUs by default. */
+  readonly tiles?: TileTable;
+}
+
+/** A training step of a batch on a GPU. @throws VggError if an image or a layer does not fit a buffer. */
 export function describeStep(
   network: Network,
   batch: number,
-  optimizer: OptimizerOptions['kind'],
-  mostBytes: number = 2 ** 32,
+  { optimizer, frozen = [], mostBytes = 2 ** 32, tiles = tileTables.gpu }: DescribeOptions,
 ): StepDescription {
   const made: GPUBuffer[] = [];
   const memory: Memory = {
     mostBytes,
-    tiles: tileTables.gpu,
+    tiles,
     buffer: (bytes, label) => {
       const size = Math.max(16, Math.ceil(bytes / 16) * 16);
       const destroy = (): unknown => made.splice(made.indexOf(buffer), 1);
@@ -52,6 +101,7 @@ export function describeStep(
   const generation: Generation = { count: 0 };
   const scratch = (label: string): Scratch => new Scratch(memory, generation, label);
   const parameters = new Parameters(memory, network);
+  parameters.freeze(frozen);
   for (const name of momentsOf(optimizer)) parameters.ensure(name);
   const shared: Shared = {
     ...{ memory, parameters, run: memory.buffer(32, 'run'), samples: scratch('order') },
@@ -70,11 +120,10 @@ export function describeStep(
   const traffic = list.reduce((sum, dispatch) => sum + trafficOf(dispatch), 0);
   const byLabel = new Map<string, number>();
   for (const { label, size } of made) byLabel.set(label, (byLabel.get(label) ?? 0) + size);
+  const labeled = made.map(({ label, size: bytes }) => ({ label, bytes }));
   return {
-    batch,
-    buffers: [...byLabel]
-      .map(([label, bytes]) => ({ label, bytes }))
-      .toSorted((a, b) => b.bytes - a.bytes),
+    ...{ batch, optimizer, groups: groupsOf(labeled) },
+    buffers: [...byLabel].map(([label, bytes]) => ({ label, bytes })).toSorted((a, b) => b.bytes - a.bytes),
     bytes: made.reduce((sum, { size }) => sum + size, 0),
     largestBuffer: Math.max(...made.map(({ size }) => size)),
     dispatches: list.length + loads,
@@ -82,5 +131,25 @@ export function describeStep(
   };
 }
 
-const trafficOf = ({ buffers }: Dispatch): number =>
-  buffers.reduce((sum, own) => sum + (own instanceof Scratch ? own.buffer : own).size, 0);
+const trafficOf = (dispatch: Dispatch): number =>
+  dispatch.buffers.reduce((sum, own, i) => {
+    const { size } = own instanceof Scratch ? own.buffer : own;
+    return sum + Math.min(size, usedBytes(dispatch, i));
+  }, 0);
+
+/** Bytes that a dispatch uses of a buffer that dispatches of other layers share; no limit for one of its own. */
+function usedBytes({ kernel, piece }: Dispatch, binding: number): number {
+  const { name } = parsed(kernel.bindings[binding]!);
+  if (name !== 'slots' && name !== 'partial') return Number.POSITIVE_INFINITY;
+  const numbers = Object.entries(kernel.shape).filter(([, value]) => typeof value === 'number');
+  const of = Object.fromEntries(numbers) as Readonly<Record<string, number>>;
+  const { slices = 1, vectors, stretches, outs = 0, rowStride = 0, channels = 0 } = of;
+  // Normalizations: three vec4s of each stretch, and two sums.
+  if (vectors !== undefined)
+    return 16 * vectors * (name === 'partial' ? 3 * (stretches ?? 1) : Math.max(2, slices));
+  if (name === 'slots') return 4 * slices * outs * rowStride;
+  const perImage = kernel.name.includes('forward')
+    ? of.rowsOfImage! * outs
+    : of.height! * of.width! * channels;
+  return 4 * slices * piece.count * perImage;
+}
