@@ -161,6 +161,8 @@ class WebgpuDriver implements Driver {
 
   async run(command: Command, onProgress?: (done: number) => void): Promise<number> {
     this.#gpu.assertWorks();
+    // What an error left.
+    this.#submitter.discard();
     switch (command.kind) {
       case 'train':
         return this.#train(command, onProgress);
@@ -232,73 +234,84 @@ class WebgpuDriver implements Driver {
   }
 
   async #train(pass: TrainPass, onProgress?: (done: number) => void): Promise<number> {
-    const { source, batchSize, from, to, losses, correct, optimizer, options } = pass;
-    const total = imageCount(source);
+    const { source, from, to, optimizer, options } = pass;
     this.#feed.open(source);
-    this.#writeRun(from, from, source, batchSize, total);
-    const factors = [...new Set([1, ...pass.rateFactors])];
-    const rateOf = pass.rateFactors.map((factor) => factors.indexOf(factor));
-    this.#writeTable(tableOf(pass, factors));
-    this.#training.ring.require(8 * (to - from));
     await this.#allocating(() => {
       for (const name of momentsOf(optimizer.kind)) this.#parameters.ensure(name);
       if (options.averageDecay > 0) this.#parameters.ensure('average');
     });
-    const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
-    const submitter = this.#submitter;
-    let sent = from;
     let known = from;
-    let stopped = 0;
-    const receive = (words: Uint32Array, end: number): void => {
-      const ring = new Float32Array(words.buffer);
-      stopped = words[1]!;
-      const done = stopped > 0 ? stopped : end;
-      for (let step = known; step < done; step++) {
-        const at = runWords + 2 * (step - known);
-        losses[step - from] = ring[at]!;
-        correct[step - from] = words[at + 1]!;
-      }
-      known = Math.max(known, done);
-      onProgress?.(known - from);
+    // In parts, since the numbers of their steps are in one buffer.
+    for (let begin = from; begin < to && known === begin; begin += mostSteps)
+      known = await this.#trainPart(pass, begin, Math.min(to, begin + mostSteps), onProgress);
+    return known - from;
+  }
+
+  /** Trains steps `begin` … `end`; returns the first that was not done. */
+  async #trainPart(
+    pass: TrainPass,
+    begin: number,
+    end: number,
+    onProgress?: (done: number) => void,
+  ): Promise<number> {
+    const { source, batchSize, from, losses, correct, optimizer, options } = pass;
+    this.#writeRun(begin, begin, source, batchSize, imageCount(source));
+    const factors = [...new Set([1, ...pass.rateFactors])];
+    this.#writeTable(tableOf(pass, begin, end, factors));
+    this.#training.ring.require(8 * (end - begin));
+    const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
+    const common = {
+      ...{ optimizer: optimizer.kind, labelSmoothing: options.labelSmoothing, clipNorm: options.clipNorm },
+      ...{ averages: options.averageDecay > 0, mixes: options.mixup > 0, onlyGradients: false },
+      ...{ rateOf: pass.rateFactors.map((factor) => factors.indexOf(factor)), rates: factors.length },
     };
+    const passKey = JSON.stringify([common, this.#feed.key]);
     const flights: Promise<void>[] = [];
+    let [sent, flown, known, isStopped] = [begin, begin, begin, false];
     /** Submits what was encoded, and reads the losses of steps up to `sent`. */
     const fly = (): void => {
-      const [begin, end] = [flown, sent];
+      const [first, last] = [flown, sent];
       flown = sent;
       const ranges = [
         { buffer: this.#shared.run, offset: 0, bytes: 4 * runWords },
-        { buffer: this.#training.ring.buffer, offset: 8 * (begin - from), bytes: 8 * (end - begin) },
+        { buffer: this.#training.ring.buffer, offset: 8 * (first - begin), bytes: 8 * (last - first) },
       ];
-      flights.push(submitter.read(ranges).then((bytes) => receive(new Uint32Array(bytes), end)));
+      const received = this.#submitter.read(ranges).then((bytes) => {
+        const [words, floats] = [new Uint32Array(bytes), new Float32Array(bytes)];
+        isStopped = words[1]! > 0;
+        const done = isStopped ? words[1]! : last;
+        for (let step = first; step < done; step++) {
+          const at = runWords + 2 * (step - first);
+          losses[step - from] = floats[at]!;
+          correct[step - from] = words[at + 1]!;
+        }
+        known = Math.max(known, done);
+        onProgress?.(known - from);
+      });
+      flights.push(watched(received));
     };
-    let flown = from;
-    for (let index = from; index < to && stopped === 0; index++) {
-      const step = stepOf(pass, index);
+    let isAborted = false;
+    while (sent < end && !isStopped && !isAborted) {
+      const step = stepOf(pass, sent);
+      const { accumulated, updates, first, count } = step;
       if (this.#feed.writesSteps) {
-        submitter.submit();
-        this.#feed.writeStep(step.first, step.count);
+        this.#submitter.submit();
+        this.#feed.writeStep(first, count);
       }
-      const kind: StepKind = {
-        ...{ optimizer: optimizer.kind, labelSmoothing: options.labelSmoothing, clipNorm: options.clipNorm },
-        ...{ averages: options.averageDecay > 0, mixes: options.mixup > 0, onlyGradients: false },
-        ...{ accumulated: step.accumulated, updates: step.updates, rateOf, rates: factors.length },
-      };
-      const key = JSON.stringify([step.count, kind, this.#feed.key]);
-      submitter.add(await this.#bound(plans, key, () => this.#step(workspace, step.count, kind)));
-      sent = index + 1;
-      if (!submitter.isFull && !(step.updates && this.#aborted) && sent < to) continue;
-      if (flights.length === mostInFlight) await flights.shift();
-      fly();
-      if (step.updates && this.#aborted) break;
-      // An abort arrives between two tasks.
-      if (sent < to) await new Promise((resolve) => setTimeout(resolve, 0));
-      if (step.updates && this.#aborted) break;
+      const make = (): Dispatch[] => this.#step(workspace, count, { ...common, accumulated, updates });
+      this.#submitter.add(await this.#bound(plans, `${count} ${accumulated} ${updates} ${passKey}`, make));
+      sent++;
+      if (this.#submitter.isFull) {
+        if (flights.length === mostInFlight) await flights.shift();
+        fly();
+        // An abort arrives between two tasks.
+        await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+      isAborted = updates && this.#aborted;
     }
     if (flown < sent) fly();
-    const results = await Promise.allSettled(flights);
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    return known - from;
+    await Promise.all(flights);
+    return known;
   }
 
   #writeTable(table: Float32Array<ArrayBuffer>): void {
@@ -412,7 +425,7 @@ class WebgpuDriver implements Driver {
       this.#writeRun(first / batchSize, 0, source, batchSize, images);
       if (this.#feed.writesSteps) this.#feed.writeStep(first, count);
       const { read } = await encode(first, count);
-      flights.push(read);
+      flights.push(watched(read));
       if (flights.length === mostInFlight) await flights.shift();
       batches++;
       onProgress?.(batches);
@@ -507,9 +520,17 @@ class WebgpuDriver implements Driver {
   }
 }
 
+/** A promise whose failure is handled later. */
+function watched<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
 /** Workspaces that are kept: to train, to evaluate, and one more. */
 const mostWorkspaces = 3;
 const mostInFlight = 2;
+/** Steps whose numbers are on the device at a time. */
+const mostSteps = 4096;
 
 /** Images of an evaluation whose maps take a bounded memory. */
 const evaluationBatchOf = (network: Network, mode: Mode): number =>

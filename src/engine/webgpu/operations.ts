@@ -2,37 +2,13 @@
  * The operations of a network as dispatches. Each has its maps and gives the dispatches of its passes for the pieces of a
  * batch; gradients are written already masked by the ReLU before, where the caller says so.
  */
-import type { MaxPool2dSpec, Network } from '../../model/layer.ts';
-import type { BatchNormNode, ConvolutionNode, GraphNode, LinearNode } from '../graph.ts';
+import type { MaxPool2dSpec } from '../../model/layer.ts';
+import type { GraphNode } from '../graph.ts';
 import { type MapShape, mapOf } from '../map-shape.ts';
-import {
-  gradientSums,
-  groupsAcross,
-  joinMoments,
-  joinSums,
-  moments,
-  normalize,
-  normalizeGradient,
-  normVectors,
-  partialVectors,
-  runningNorm,
-  stretchesOf,
-  updateRunning,
-} from './batch-norm.ts';
-import {
-  type ConvolutionShape,
-  forwardKernel,
-  inputGradientKernel,
-  joinForward,
-  joinInputGradient,
-  outputPlaces,
-  productRows,
-  rowValues,
-  weightGradientKernel,
-} from './convolution.ts';
-import { all, type Bindable, cells, type Dispatch, folded, type Piece } from './dispatch.ts';
+import { type Bindable, cells, type Dispatch, type Piece } from './dispatch.ts';
 import type { Maps, Memory, Scratch } from './memory.ts';
-import { channelsOf, type Matrix, type Parameters, type Part } from './parameters.ts';
+import { batchNorm } from './normalization.ts';
+import type { Matrix, Parameters, Part } from './parameters.ts';
 import {
   copyGradient,
   dropoutKernel,
@@ -40,7 +16,8 @@ import {
   localResponseGradient,
   reluKernel,
 } from './pointwise.ts';
-import { chooseTile, type TileChoice } from './tiles.ts';
+import { averagePool, averagePoolGradient, maxPool, maxPoolGradient } from './pooling.ts';
+import { products, shapeOf } from './products.ts';
 import type { Kernel } from './wgsl.ts';
 
 /** What all operations of a session share. */
@@ -150,7 +127,7 @@ export function operationOf(shared: Shared, step: Step, place: Place): Operation
   };
 }
 
-type Passes = Pick<Operation, 'forward' | 'backward'> & Partial<Operation>;
+export type Passes = Pick<Operation, 'forward' | 'backward'> & Partial<Operation>;
 
 function passesOf(shared: Shared, step: Step, place: Place): Passes {
   const { node, input, output } = step;
@@ -159,9 +136,9 @@ function passesOf(shared: Shared, step: Step, place: Place): Passes {
   switch (node.kind) {
     case 'convolution':
     case 'linear':
-      return convolution(shared, node, step, place);
+      return products(shared, node, shapeOf(node, input, output), place);
     case 'batchNorm':
-      return batchNorm(shared, node, step, place);
+      return batchNorm(shared, node, input, place);
     case 'pool': {
       const { spec } = node;
       const winners = place.keeps ? [place.maps(floatsOf(output), `winners of ${node.layers[0]!.name}`)] : [];
@@ -251,246 +228,5 @@ function simple(
   };
 }
 
-/** The most floats of partial sums. */
-const mostPartial = 2 ** 24;
-
-function convolution(shared: Shared, node: ConvolutionNode | LinearNode, step: Step, place: Place): Passes {
-  const { memory, parameters, partial, slots } = shared;
-  const { input } = step;
-  const matrix = parameters.matrices.get(node.layers[0]!.parameters[0]!.name)!;
-  const pooled = node.kind === 'convolution' && isFused(node.pool);
-  const full = node.kind === 'convolution' ? mapOf(node.full) : step.output;
-  const { spec } = node;
-  const shape: ConvolutionShape = {
-    ...{
-      height: input.height,
-      width: input.width,
-      channels: input.stored,
-      bias: spec.bias,
-      relu: node.relu,
-      pooled,
-    },
-    ...{ outHeight: full.height, outWidth: full.width, outChannels: full.stored },
-    ...(spec.kind === 'conv2d'
-      ? { kernel: spec.kernel, stride: spec.stride, padding: spec.padding }
-      : { kernel: [input.height, input.width], stride: [1, 1], padding: [0, 0] }),
-  };
-  const winners =
-    pooled && place.keeps
-      ? place.maps(outputPlaces(shape) * (full.stored / 4), `winners of ${node.layers[0]!.name}`)
-      : [];
-  const own = pooled
-    ? (piece: Piece): Bindable[] => (place.keeps ? [winners[piece.index]!] : [])
-    : (): Bindable[] => [];
-  const mostFloats = Math.min(mostPartial, memory.mostBytes / 4);
-  const tilesOf = (m: number, n: number, { tile, slices }: TileChoice): Dispatch['groups'] =>
-    folded(Math.ceil(m / tile.bm) * Math.ceil(n / tile.bn), slices);
-
-  const forwardPart = (piece: Piece, part: Part): Dispatch[] => {
-    const [m, n, k] = [piece.count * productRows(shape), part.rows, rowValues(shape)];
-    const operations = 2 * m * n * k;
-    const weights = part.arrays.get('weights')!;
-    // A pooled product is not cut: its windows are pooled in registers.
-    const whole = chooseTile(memory.tiles, m, n, k, pooled ? 0 : mostFloats);
-    const kernel = forwardKernel(shape, part, whole, place.keeps);
-    const groups = tilesOf(m, n, whole);
-    const [from, to] = [place.input[piece.index]!, place.output[piece.index]!];
-    if (whole.slices === 1) {
-      const buffers = [from, weights, to, ...own(piece)];
-      return [{ kernel, buffers, piece, groups, operations }];
-    }
-    partial.require(4 * whole.slices * m * n);
-    return [
-      { kernel, buffers: [from, weights, partial], piece, groups, operations },
-      cells(
-        joinForward(shape, part, whole.slices),
-        [partial, weights, to],
-        piece,
-        (productRows(shape) * n) / 4,
-      ),
-    ];
-  };
-
-  const inputPart = (
-    piece: Piece,
-    part: Part,
-    i: number,
-    { gradient, inputGradient, masked }: Backward,
-  ): Dispatch[] => {
-    const places = input.height * input.width;
-    const [m, n, k] = [piece.count * places, input.stored, shape.kernel[0] * shape.kernel[1] * part.rows];
-    const operations = 2 * m * n * k;
-    const choice = chooseTile(memory.tiles, m, n, k, mostFloats);
-    const write = { adds: i > 0, masked };
-    const kernel = inputGradientKernel(shape, part, choice, write);
-    const groups = tilesOf(m, n, choice);
-    const to = inputGradient![piece.index]!;
-    const mask = masked ? [place.input[piece.index]!] : [];
-    const read = [gradient[piece.index]!, part.arrays.get('weights')!];
-    if (choice.slices === 1) {
-      const buffers = [...read, to, ...own(piece), ...mask];
-      return [{ kernel, buffers, piece, groups, operations }];
-    }
-    partial.require(4 * choice.slices * m * n);
-    return [
-      { kernel, buffers: [...read, partial, ...own(piece)], piece, groups, operations },
-      cells(
-        joinInputGradient(shape, part, choice.slices, write),
-        [partial, to, ...mask],
-        piece,
-        (places * n) / 4,
-      ),
-    ];
-  };
-
-  const weightPart = (
-    pieces: readonly Piece[],
-    part: Part,
-    { gradient, finish }: Backward,
-  ): readonly Dispatch[] => {
-    const most = Math.max(part.floats, Math.min(mostPartial, memory.mostBytes / 4));
-    const choices = pieces.map(({ count }) =>
-      chooseTile(
-        memory.tiles,
-        part.rows,
-        rowValues(shape) + 4,
-        count * productRows(shape),
-        most / pieces.length,
-      ),
-    );
-    const slices = choices.reduce((sum, choice) => sum + choice.slices, 0);
-    slots.require(4 * slices * part.floats);
-    let firstSlice = 0;
-    const made = pieces.map((piece, i): Dispatch => {
-      const choice = choices[i]!;
-      const kernel = weightGradientKernel(shape, part, choice, firstSlice);
-      firstSlice += choice.slices;
-      return {
-        ...{ kernel, piece, groups: tilesOf(part.rows, rowValues(shape) + 4, choice) },
-        buffers: [gradient[piece.index]!, place.input[piece.index]!, slots, ...own(piece)],
-        operations: 2 * part.floats * piece.count * productRows(shape),
-      };
-    });
-    return [...made, ...finish(part, matrix, slices)];
-  };
-
-  return {
-    matrix,
-    endsInRelu: node.relu && !pooled,
-    forward: (pieces) => matrix.parts.flatMap((part) => pieces.flatMap((piece) => forwardPart(piece, part))),
-    backward: (pieces, pass) => [
-      ...(pass.inputGradient
-        ? matrix.parts.flatMap((part, i) => pieces.flatMap((piece) => inputPart(piece, part, i, pass)))
-        : []),
-      ...(pass.learns ? matrix.parts.flatMap((part) => weightPart(pieces, part, pass)) : []),
-    ],
-  };
-}
-
-function batchNorm(shared: Shared, node: BatchNormNode, step: Step, place: Place): Passes {
-  const { memory, parameters, run, stretches: scratch, slots } = shared;
-  const { spec } = node;
-  const layer = node.layers[0]!;
-  const { stored } = channelsOf(node);
-  // Behind a flatten each value of the map is a channel.
-  const view: MapShape = node.flattened ? { height: 1, width: 1, channels: stored, stored } : step.input;
-  const running = parameters.running.get(layer.buffers[0]!.name)!;
-  const matrix = spec.affine ? parameters.matrices.get(layer.parameters[0]!.name)! : undefined;
-  const isFrozen = parameters.isFrozen(layerIndex(node));
-  const ofBatch = place.trains && !isFrozen;
-  const norm = memory.buffer(4 * normVectors * stored, `norm of ${layer.name}`);
-  const weights = (): Bindable[] => (matrix ? [matrix.parts[0]!.arrays.get('weights')!] : []);
-  const [places, vectors] = [view.height * view.width, stored / 4];
-  const cut = (pieces: readonly Piece[]) => {
-    const counts = pieces.map(({ count }) => stretchesOf(count * places));
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    scratch.require(16 * partialVectors * vectors * total);
-    let first = 0;
-    return {
-      total,
-      pieces: pieces.map((piece, i) => {
-        const own = { piece, stretches: counts[i]!, first };
-        first += counts[i]!;
-        return own;
-      }),
-    };
-  };
-  const collect = (
-    kernel: Dispatch['kernel'],
-    buffers: readonly Bindable[],
-    piece: Piece,
-    rows: number,
-  ): Dispatch => ({
-    ...{ kernel, buffers, piece, groups: [groupsAcross(view), rows, 1] },
-    operations: 4 * piece.count * places * stored,
-  });
-  return {
-    matrix,
-    endsInRelu: node.relu,
-    forward(pieces) {
-      const { total, pieces: own } = cut(pieces);
-      const made = ofBatch
-        ? [
-            ...own.map(({ piece, stretches, first }) =>
-              collect(
-                moments(view, stretches, first),
-                [place.input[piece.index]!, scratch],
-                piece,
-                stretches,
-              ),
-            ),
-            cells(joinMoments(view, spec, total), [scratch, norm], all, vectors),
-          ]
-        : [cells(runningNorm(view, spec), [running.buffer, norm], all, vectors)];
-      return [
-        ...made,
-        ...pieces.map((piece) =>
-          cells(
-            normalize(view, spec, node.relu),
-            [place.input[piece.index]!, norm, place.output[piece.index]!, ...weights()],
-            piece,
-            places * vectors,
-          ),
-        ),
-      ];
-    },
-    backward(pieces, { gradient, inputGradient, masked, learns, finish }) {
-      const { total, pieces: own } = cut(pieces);
-      const list: Dispatch[] = [];
-      if (ofBatch || learns) {
-        slots.require(32 * vectors);
-        for (const { piece, stretches, first } of own) {
-          const buffers = [gradient[piece.index]!, place.input[piece.index]!, norm, scratch];
-          list.push(collect(gradientSums(view, stretches, first), buffers, piece, stretches));
-        }
-        list.push(cells(joinSums(view, total), [scratch, slots], all, vectors));
-      }
-      if (inputGradient) {
-        // One kernel reads the input for both.
-        const kernel = normalizeGradient(view, spec, { ofBatch, masked });
-        for (const piece of pieces) {
-          const input = place.input[piece.index]!;
-          const buffers = [
-            ...[gradient[piece.index]!, norm, inputGradient[piece.index]!],
-            ...(ofBatch ? [run, slots, input] : masked ? [input] : []),
-            ...weights(),
-          ];
-          list.push(cells(kernel, buffers, piece, places * vectors));
-        }
-      }
-      if (learns && matrix) list.push(...finish(matrix.parts[0]!, matrix, 1));
-      return list;
-    },
-    after: () =>
-      ofBatch ? [cells(updateRunning(view, spec), [run, norm, running.buffer], all, vectors)] : [],
-  };
-}
-
-/** Index of the first layer of a node. */
-const layerIndex = ({ last, layers }: GraphNode): number => last - layers.length + 1;
-
 /** The floats of a map of an image. */
 export const floatsOf = ({ height, width, stored }: MapShape): number => height * width * stored;
-
-/** The map of a network's images. */
-export const imageMap = ({ input }: Network): MapShape => mapOf(input);

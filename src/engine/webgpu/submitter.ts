@@ -44,6 +44,15 @@ export class Submitter {
     }
   }
 
+  /** Drops what was encoded and not submitted. */
+  discard(): void {
+    this.#pass?.end();
+    this.#encoder?.finish();
+    this.#encoder = undefined;
+    this.#pass = undefined;
+    this.#encoded = 0;
+  }
+
   submit(): void {
     if (!this.#encoder) return;
     this.#pass?.end();

@@ -41,9 +41,14 @@ export interface TrainingBuffers {
   readonly clipping: Scratch;
 }
 
-/** A step's rows of the table: one for each factor of the learning rate. */
-export function tableOf(pass: TrainPass, factors: readonly number[]): Float32Array<ArrayBuffer> {
-  const { from, to, optimizer, options } = pass;
+/** The table of steps `from` … `to`: a row for each step and each factor of the learning rate. */
+export function tableOf(
+  pass: TrainPass,
+  from: number,
+  to: number,
+  factors: readonly number[],
+): Float32Array<ArrayBuffer> {
+  const { optimizer, options } = pass;
   const table = new Float32Array((to - from) * factors.length * stepNumbers);
   for (let index = from; index < to; index++) {
     const step = stepOf(pass, index);
