@@ -58,7 +58,7 @@ function printSteps(steps: readonly StepDescription[]): void {
       `${formatBytes(traffic)} if each dispatch reads and writes each of its buffers once: ${intensity.toFixed(1)} FLOP per byte.`,
   );
   print(
-    `The largest buffer has ${formatBytes(adam.largestBuffer)}; on GPUs whose buffers are smaller (vgg doctor shows the limit), it is cut. ` +
+    `The largest buffer has ${formatBytes(adam.largestBuffer)}; on GPUs whose buffers are smaller (vgg doctor shows the limit), it is cut by images or rows. ` +
       "The bytes of the data set's images are on the GPU, too, if they fit one buffer; otherwise those of a step.",
   );
 }

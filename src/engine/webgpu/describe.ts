@@ -137,19 +137,45 @@ const trafficOf = (dispatch: Dispatch): number =>
     return sum + Math.min(size, usedBytes(dispatch, i));
   }, 0);
 
-/** Bytes that a dispatch uses of a buffer that dispatches of other layers share; no limit for one of its own. */
+/** Bytes that a dispatch uses of a buffer that layers share; no limit for buffers of its own. */
 function usedBytes({ kernel, piece }: Dispatch, binding: number): number {
   const { name } = parsed(kernel.bindings[binding]!);
-  if (name !== 'slots' && name !== 'partial') return Number.POSITIVE_INFINITY;
   const numbers = Object.entries(kernel.shape).filter(([, value]) => typeof value === 'number');
   const of = Object.fromEntries(numbers) as Readonly<Record<string, number>>;
-  const { slices = 1, vectors, stretches, outs = 0, rowStride = 0, channels = 0 } = of;
-  // Normalizations: three vec4s of each stretch, and two sums.
-  if (vectors !== undefined)
-    return 16 * vectors * (name === 'partial' ? 3 * (stretches ?? 1) : Math.max(2, slices));
-  if (name === 'slots') return 4 * slices * outs * rowStride;
-  const perImage = kernel.name.includes('forward')
-    ? of.rowsOfImage! * outs
-    : of.height! * of.width! * channels;
-  return 4 * slices * piece.count * perImage;
+  const { slices = 1, vectors = 0, stretches = 1, outs = 0, rowStride = 0 } = of;
+  switch (name) {
+    case 'slots':
+      // Of a normalization, two sums.
+      return vectors > 0 ? 16 * vectors * Math.max(2, slices) : 4 * slices * outs * rowStride;
+    case 'partial': {
+      if (vectors > 0) return 48 * vectors * stretches;
+      const perImage = kernel.name.includes('forward') ? of.rowsOfImage! * outs : inputFloats(of);
+      return 4 * slices * piece.count * perImage;
+    }
+    case 'inputGradient':
+    case 'result':
+      return 4 * piece.count * inputFloats(of);
+    case 'gradient':
+    case 'given':
+      return 4 * piece.count * outputFloats(of, kernel.bindings.includes('winners: array<u32>'));
+    default:
+      return Number.POSITIVE_INFINITY;
+  }
 }
+
+type Numbers = Readonly<Record<string, number>>;
+
+/** Floats of an image in the maps of a kernel: of products and pools, or of those that keep a map's shape. */
+const inputFloats = ({ height, width, channels, stored4, ...of }: Numbers): number =>
+  height === undefined ? sameFloats(of) : height * width! * (stored4 === undefined ? channels! : 4 * stored4);
+
+const outputFloats = (
+  { outHeight, outWidth, outChannels, stored4, ...of }: Numbers,
+  pooled: boolean,
+): number => {
+  if (outHeight === undefined) return sameFloats(of);
+  const places = pooled ? of.poolHeight! * of.poolWidth! : outHeight * outWidth!;
+  return places * (stored4 === undefined ? outChannels! : 4 * stored4);
+};
+
+const sameFloats = ({ places = 1, stored, vectors = 0 }: Numbers): number => places * (stored ?? 4 * vectors);

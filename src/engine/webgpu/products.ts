@@ -21,7 +21,11 @@ import type { Kernel } from './wgsl.ts';
 /** The most floats of partial sums, and of a gradient's slices. */
 const mostFloats = 2 ** 24;
 
-export function shapeOf(node: ConvolutionNode | LinearNode, input: MapShape, output: MapShape): ConvolutionShape {
+export function shapeOf(
+  node: ConvolutionNode | LinearNode,
+  input: MapShape,
+  output: MapShape,
+): ConvolutionShape {
   const { spec, relu } = node;
   const full = node.kind === 'convolution' ? mapOf(node.full) : output;
   return {
