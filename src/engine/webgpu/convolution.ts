@@ -1,6 +1,7 @@
 /**
- * The kernels of convolutions and linear layers, as tiled products (`product.ts`). A linear layer is a convolution whose
- * kernel is its input map. Maps are [N][height][width][channels], with channels padded to a multiple of four.
+ * The kernels of convolutions and linear layers, as tiled products (`product.ts`). A linear layer is a 1×1
+ * convolution whose input is one place: all values of its map are channels. Maps are [N][height][width][channels], with
+ * channels padded to a multiple of four.
  *
  * Weights are rows [out][taps][input channels], each followed by a vec4 with its bias: one layout for all three passes.
  * A 2×2 max-pool behind a convolution is part of it: four rows of the product are one window, so the full map is never

@@ -28,13 +28,18 @@ export function shapeOf(
 ): ConvolutionShape {
   const { spec, relu } = node;
   const full = node.kind === 'convolution' ? mapOf(node.full) : output;
+  // A linear layer sees its map as one place with many channels; so its input gradient has as few products as it needs.
+  const map =
+    spec.kind === 'conv2d'
+      ? { height: input.height, width: input.width, channels: input.stored }
+      : { height: 1, width: 1, channels: input.height * input.width * input.stored };
   return {
-    ...{ height: input.height, width: input.width, channels: input.stored, bias: spec.bias, relu },
+    ...{ ...map, bias: spec.bias, relu },
     ...{ outHeight: full.height, outWidth: full.width, outChannels: full.stored },
     pooled: node.kind === 'convolution' && isFused(node.pool),
     ...(spec.kind === 'conv2d'
       ? { kernel: spec.kernel, stride: spec.stride, padding: spec.padding }
-      : { kernel: [input.height, input.width], stride: [1, 1], padding: [0, 0] }),
+      : { kernel: [1, 1], stride: [1, 1], padding: [0, 0] }),
   };
 }
 
