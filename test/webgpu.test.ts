@@ -4,17 +4,22 @@
  */
 import { spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
+import { fromArrays } from '../src/data/dataset.ts';
+import { compose, pad, randomCrop, randomHorizontalFlip, toTensor } from '../src/data/transforms.ts';
 import { openCpuSession } from '../src/engine/cpu/driver.ts';
-import { plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
+import { anyKernels, plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { openGpu } from '../src/engine/webgpu/device.ts';
 import { openWebgpuSession, type WebgpuOptions } from '../src/engine/webgpu/driver.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
+import { layersMatching } from '../src/model/layer-patterns.ts';
 import { batchNorm2d, conv2d, dropout, flatten, linear, maxPool2d, relu } from '../src/model/layers/index.ts';
+import { createModel } from '../src/model/models.ts';
 import { buildNetwork, sequential } from '../src/model/network.ts';
 import { expectAllClose } from './allclose.ts';
 import { adam } from './conformance/sessions.ts';
 import { images, network, request, weights } from './conformance/small.ts';
+import { randomImages } from './expected.ts';
 import { softwareEnvironment, softwareGpu } from './webgpu.ts';
 
 const narrow = conv2d({ out: 6, kernel: 3, padding: 1 });
@@ -192,6 +197,80 @@ describe.skipIf(!softwareGpu)('webgpu', () => {
     }
     expect(gpu.pipelines).toBe(pipelines);
     expect(process.memoryUsage.rss() - before).toBeLessThan(100 * 2 ** 20);
+  });
+});
+
+/** Losses of `steps` steps of batch `batchSize` on each of two devices, from the same weights. */
+async function bothLosses(
+  name: string,
+  options: Record<string, number | readonly number[]>,
+  { steps, batchSize, frozen = [] }: { steps: number; batchSize: number; frozen?: readonly string[] },
+): Promise<readonly (readonly [actual: number, expected: number])[]> {
+  const input = [3, 32, 32] as const;
+  const own = buildNetwork(createModel(name, { classes: 10, input, options }), input);
+  const data = fromArrays(
+    Uint8Array.from(randomImages(input, 60, 3), (value) => (value + 1) * 128),
+    Array.from({ length: 60 }, (_, i) => i % 10),
+    input,
+  );
+  const transform = compose([pad(4), randomHorizontalFlip(), randomCrop(32), toTensor()]);
+  const order = Uint32Array.from({ length: steps * batchSize }, (_, i) => (i * 7) % 60);
+  const source = { dataset: data, transform, batchSize, order, seed: 1, epoch: 0 };
+  const sessions = [
+    await openWebgpuSession(own, { batchSize }),
+    await openCpuSession(own, { batchSize, kernels: anyKernels }),
+  ];
+  try {
+    const losses: Float64Array[] = [];
+    for (const session of sessions) {
+      await session.initialize(3);
+      await session.freeze(layersMatching('--freeze', own, frozen));
+      losses.push((await session.train({ source, optimizer: adam(0.001), from: 0, to: steps })).losses);
+    }
+    return Array.from(losses[0]!, (loss, i) => [loss, losses[1]![i]!] as const);
+  } finally {
+    for (const session of sessions) await session.close();
+  }
+}
+
+describe.skipIf(!softwareGpu)('webgpu follows native', () => {
+  test('simplified: within 1e-3 over 20 steps', async () => {
+    for (const [actual, expected] of await bothLosses('simplified', {}, { steps: 20, batchSize: 50 }))
+      expect(Math.abs(actual - expected)).toBeLessThan(1e-3);
+  });
+
+  test('simplified: within 2e-2 over 200 steps', async () => {
+    for (const [actual, expected] of await bothLosses('simplified', {}, { steps: 200, batchSize: 10 }))
+      expect(Math.abs(actual - expected)).toBeLessThan(2e-2);
+  });
+
+  test.each([
+    ['vgg7-bn', { channels: [8, 12], hidden: 16 }, []],
+    ['vgg16-bn', { width: 0.0625, hidden: 16 }, []],
+    ['vgg16-bn', { width: 0.0625, hidden: 16 }, ['conv1_*', 'conv2_*']],
+  ] as const)('%s %o, frozen %o: 20 steps of batch 8', async (name, options, frozen) => {
+    const both = await bothLosses(name, { ...options }, { steps: 20, batchSize: 8, frozen });
+    for (const [actual, expected] of both) expect(Math.abs(actual - expected)).toBeLessThan(2e-2 * expected);
+  });
+
+  test('VGG-16 at 224×224 predicts', async () => {
+    const input = [3, 224, 224] as const;
+    const own = buildNetwork(createModel('vgg16', { classes: 1000, input }), input);
+    const image = randomImages(input, 1, 4);
+    const logits: Float32Array[] = [];
+    for (const open of [
+      () => openWebgpuSession(own, { batchSize: 1, purpose: 'predict' }),
+      () => openCpuSession(own, { batchSize: 1, purpose: 'predict', kernels: anyKernels }),
+    ]) {
+      const session = await open();
+      try {
+        await session.initialize(1);
+        logits.push(await session.predict(image, 1));
+      } finally {
+        await session.close();
+      }
+    }
+    expectAllClose(logits[0]!, logits[1]!, 1e-4, 'logits');
   });
 });
 

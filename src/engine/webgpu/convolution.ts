@@ -67,6 +67,7 @@ const numbersOf = (c: ConvolutionShape, part: Rows) => ({
   firstOut: part.firstRow,
   outs: part.rows,
   bias: c.bias ? 1 : 0,
+  relu: c.relu ? 1 : 0,
 });
 
 /** The output's place of a row of the product. */
@@ -112,6 +113,9 @@ fn gradientAt(n: u32, y: u32, x: u32, channel: u32) -> vec4f {
   return gradient[(((n * s.outHeight + y) * s.outWidth + x) * s.outChannels + channel) / 4u];
 }`;
 
+/** The output with its ReLU, if it has one: a number, so that software adapters compile one kernel for both. */
+const activated = 'fn activated(v: vec4f) -> vec4f { return select(v, relu(v), s.relu == 1u); }';
+
 const eachRow = (statement: (i: number) => string): string => [0, 1, 2, 3].map(statement).join(' ');
 
 const biasAt = (column: string): string =>
@@ -133,7 +137,6 @@ export function forwardKernel(
   choice: TileChoice,
   keepsWinners: boolean,
 ): Kernel {
-  const relu = (value: string): string => (c.relu ? `relu(${value})` : value);
   const isWhole = choice.slices === 1;
   const wins = c.pooled && keepsWinners;
   const output = isWhole ? 'output: array<vec4f>, read_write' : 'partial: array<vec4f>, read_write';
@@ -146,8 +149,8 @@ export function forwardKernel(
       )
       .join(' ')}
     let value = best + bias; let at = (row / 4u * s.outChannels + s.firstOut + column) / 4u;
-    output[at] = ${relu('value')};
-    ${wins ? `winners[at] = dot(${c.relu ? 'select(vec4u(4u), winner, positive(value))' : 'winner'}, vec4u(1u, 256u, 65536u, 16777216u));` : ''}`;
+    output[at] = activated(value);
+    ${wins ? `winner = select(vec4u(4u), winner, positive(value) | vec4<bool>(s.relu == 0u)); winners[at] = dot(winner, vec4u(1u, 256u, 65536u, 16777216u));` : ''}`;
   const store = !isWhole
     ? storePartial
     : `let bias = ${biasAt('column')};
@@ -156,7 +159,7 @@ export function forwardKernel(
         ? pool
         : eachRow(
             (i) =>
-              `if (row + ${i}u < rows) { output[((row + ${i}u) * s.outChannels + s.firstOut + column) / 4u] = ${relu(`v${i} + bias`)}; }`,
+              `if (row + ${i}u < rows) { output[((row + ${i}u) * s.outChannels + s.firstOut + column) / 4u] = activated(v${i} + bias); }`,
           )
     }`;
   const code: ProductCode = {
@@ -171,7 +174,7 @@ export function forwardKernel(
     rows: 'd.count * s.rowsOfImage',
     columns: 's.outs',
     inner: 's.values',
-    head: `${decisions}${placeOf(c.pooled)}${inputAt}`,
+    head: `${decisions}${activated}${placeOf(c.pooled)}${inputAt}`,
     loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = inputAt(placeOf(row + i), k); } return v;`,
     aAlongK: true,
     loadB: `var v = mat4x4f();
@@ -190,13 +193,13 @@ export const joinForward = (c: ConvolutionShape, part: Rows, slices: number): Ke
   name: 'join forward',
   bindings: ['partial: array<vec4f>', 'weights: array<vec4f>', 'output: array<vec4f>, read_write'],
   shape: { ...numbersOf(c, part), rowsOfImage: productRows(c), slices },
-  code: `${decisions}${eachCell('s.rowsOfImage * (s.outs / 4u)')}
+  code: `${decisions}${activated}${eachCell('s.rowsOfImage * (s.outs / 4u)')}
   let column = cell % (s.outs / 4u) * 4u; let row = cell / (s.outs / 4u);
   let all = d.count * s.rowsOfImage * (s.outs / 4u);
   var sum = partial[cell];
   for (var i = 1u; i < s.slices; i++) { sum += partial[i * all + cell]; }
   let value = sum + ${biasAt('column')};
-  output[(row * s.outChannels + s.firstOut + column) / 4u] = ${c.relu ? 'relu(value)' : 'value'};
+  output[(row * s.outChannels + s.firstOut + column) / 4u] = activated(value);
 }`,
 });
 

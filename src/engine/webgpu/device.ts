@@ -39,10 +39,6 @@ const wantedLimits = [
 export interface GpuOptions {
   /** Index of the adapter among those of `vgg doctor`; the system's choice by default. */
   readonly adapter?: number | undefined;
-  /** The most bytes of a buffer, to test devices with low limits. */
-  readonly mostBytes?: number | undefined;
-  /** Overrides the table of tiles. */
-  readonly tiles?: TileTable | undefined;
 }
 
 export class Gpu implements Memory {
@@ -59,17 +55,13 @@ export class Gpu implements Memory {
   /** Why the device cannot be used any more. */
   #failure: VggError | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo, { mostBytes, tiles }: GpuOptions = {}) {
+  constructor(device: GPUDevice, info: GPUAdapterInfo) {
     this.device = device;
     this.adapter = describe(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
-    this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
+    this.tiles = this.isSoftware ? tileTables.software : tileTables.gpu;
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-    this.mostBytes = Math.min(
-      mostBytes ?? Number.POSITIVE_INFINITY,
-      maxBufferSize,
-      maxStorageBufferBindingSize,
-    );
+    this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     device.lost.then(({ reason, message }) => {
       this.#failure ??= new VggError(
         reason === 'destroyed'
@@ -240,15 +232,15 @@ function describe({ vendor, architecture, device, description }: GPUAdapterInfo)
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'a GPU of unknown name';
 }
 
-let opening: { readonly key: string; readonly gpu: Promise<Gpu> } | undefined;
+/** By adapter. */
+const opened = new Map<number | undefined, Promise<Gpu>>();
 
 /** The process's device; a lost one is opened anew. @throws VggError if there is none. */
-export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const key = JSON.stringify(options);
-  const known = opening?.key === key ? await opening.gpu.catch(() => undefined) : undefined;
+export async function openGpu({ adapter }: GpuOptions = {}): Promise<Gpu> {
+  const known = await opened.get(adapter)?.catch(() => undefined);
   if (known && !known.isLost) return known;
-  const gpu = openDevice(options);
-  opening = { key, gpu };
+  const gpu = openDevice({ adapter });
+  opened.set(adapter, gpu);
   return gpu;
 }
 
@@ -277,5 +269,5 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
   const requiredLimits: Record<string, number> = {};
   for (const name of wantedLimits) requiredLimits[name] = adapter.limits[name];
   const device = await adapter.requestDevice({ requiredLimits });
-  return new Gpu(device, adapter.info, options);
+  return new Gpu(device, adapter.info);
 }

@@ -23,16 +23,21 @@ import { type Variant, variantOf } from '../variant.ts';
 import { type BoundDispatch, type Gpu, type GpuOptions, openGpu } from './device.ts';
 import type { Dispatch, Piece } from './dispatch.ts';
 import { Feed } from './feed.ts';
-import { type Generation, type Maps, Scratch } from './memory.ts';
+import { type Generation, type Maps, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
 import { Submitter } from './submitter.ts';
+import type { TileTable } from './tiles.ts';
 import { gradientRow, type StepKind, type TrainingBuffers, tableOf, trainingStep } from './training-step.ts';
 import { startMoment, swapAverage, tensorsOn, writeTensors } from './transfer.ts';
 import { runWords } from './wgsl.ts';
 import { imageBytes, type Mode, Workspace } from './workspace.ts';
 
 export interface WebgpuOptions extends SessionOptions, GpuOptions {
+  /** The most bytes of a buffer, to test devices with low limits. */
+  readonly mostBytes?: number;
+  /** In place of the adapter's table of tiles. */
+  readonly tiles?: TileTable;
   /** Floating-point operations of a submit, to test that they change no bit; by time if absent. */
   readonly submitOperations?: number;
 }
@@ -42,10 +47,14 @@ export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(n
 
 export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
   sessionsOf(async () => {
-    const { adapter, mostBytes, tiles } = options;
-    const gpu = await openGpu({ adapter, mostBytes, tiles });
-    const parameters = await gpu.allocating(network.name, () => new Parameters(gpu, network));
-    return new WebgpuDriver(network, gpu, parameters, options);
+    const { adapter, mostBytes = Number.POSITIVE_INFINITY, tiles } = options;
+    const gpu = await openGpu({ adapter });
+    const memory: Memory = {
+      ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles: tiles ?? gpu.tiles },
+      buffer: (bytes, label) => gpu.buffer(bytes, label),
+    };
+    const parameters = await gpu.allocating(network.name, () => new Parameters(memory, network));
+    return new WebgpuDriver(network, gpu, memory, parameters, options);
   })(network, options);
 
 /** Bytes of maps that an evaluation takes at a time. */
@@ -82,6 +91,7 @@ class WebgpuDriver implements Driver {
   constructor(
     network: Network,
     gpu: Gpu,
+    memory: Memory,
     parameters: Parameters,
     { batchSize, submitOperations }: WebgpuOptions,
   ) {
@@ -92,7 +102,7 @@ class WebgpuDriver implements Driver {
     this.description = `webgpu (${gpu.adapter})`;
     this.evaluationBatch = evaluationBatchOf(network, { kind: 'evaluate' });
     const scratch = (label: string): Scratch => new Scratch(gpu, this.#generation, label);
-    this.#feed = new Feed(gpu, this.#generation);
+    this.#feed = new Feed(gpu, memory.mostBytes, this.#generation);
     this.#training = {
       ...{ labels: this.#feed.labels, table: scratch('numbers of steps'), ring: scratch('losses') },
       ...{
@@ -102,7 +112,7 @@ class WebgpuDriver implements Driver {
       },
     };
     this.#shared = {
-      ...{ memory: gpu, parameters, run: gpu.buffer(4 * runWords, 'run'), samples: this.#feed.samples },
+      ...{ memory, parameters, run: gpu.buffer(4 * runWords, 'run'), samples: this.#feed.samples },
       ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
     };
     this.#submitter = new Submitter(gpu, submitOperations);

@@ -29,6 +29,7 @@ export class Feed {
   readonly samples: Scratch;
   readonly labels: Scratch;
   readonly #gpu: Gpu;
+  readonly #mostBytes: number;
   readonly #placements: Scratch;
   readonly #levels: Scratch;
   readonly #pixels: Scratch;
@@ -37,8 +38,10 @@ export class Feed {
   readonly #datasets = new Map<Uint8Array, GPUBuffer>();
   #source!: ImageSource;
 
-  constructor(gpu: Gpu, generation: Generation) {
+  /** A data set of more than `mostBytes` is not kept. */
+  constructor(gpu: Gpu, mostBytes: number, generation: Generation) {
     this.#gpu = gpu;
+    this.#mostBytes = mostBytes;
     const scratch = (label: string): Scratch => new Scratch(gpu, generation, label);
     this.samples = scratch('order');
     this.labels = scratch('labels');
@@ -70,7 +73,7 @@ export class Feed {
   }
 
   #isWhole(pixels: Uint8Array): boolean {
-    return pixels.byteLength <= this.#gpu.mostBytes;
+    return pixels.byteLength <= this.#mostBytes;
   }
 
   /** Writes what the device does not have of images `first` … `first + count`. */

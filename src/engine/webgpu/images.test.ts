@@ -86,7 +86,7 @@ describe.skipIf(!softwareGpu)('images on the GPU', () => {
     const pixels = Uint8Array.from({ length: count * size }, (_, i) => (i * 7919) >> 3);
     const fused = fuseTransform(transform, shape)!;
     const generation = { count: 0 };
-    const feed = new Feed(gpu, generation);
+    const feed = new Feed(gpu, gpu.mostBytes, generation);
     const labels = new Uint16Array(count);
     const source: ImageSource = { kind: 'dataset', pixels, labels, fused, order, seed, epoch };
     const [step, own] = [2, 10];
