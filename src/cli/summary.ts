@@ -3,7 +3,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { Command, Option } from 'commander';
 import { datasetFacts } from '../data/facts.ts';
 import type { DatasetSpec } from '../data/named.ts';
-import { type DeviceName, deviceNames, devices } from '../engine/backend.ts';
+import { type DeviceName, gpuDevices } from '../engine/backend.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
 import type { NetworkMemory, Work } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
@@ -24,10 +24,9 @@ import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, layersOption, wholeNumberOption } from './values.ts';
 
-/** Devices with kernels to time, and those of which memory and dispatches are shown. */
+/** Devices with kernels to time. */
 const profiledDevices = ['auto', 'native', 'wasm'] as const;
 type ProfiledDevice = (typeof profiledDevices)[number];
-const describedDevices = deviceNames.filter((name) => devices[name] === 'gpu');
 
 interface SummaryOptions {
   readonly modelOption: readonly string[];
@@ -50,9 +49,9 @@ Examples:
   $ vgg summary vgg16-bn --size 32 --classes 10 --layers
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
-  $ vgg summary vgg16 --device ${describedDevices[0]} --batch-size 64
+  $ vgg summary vgg16 --device ${gpuDevices[0]} --batch-size 64
 
-The figures of a layer are for one image. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory. With --device ${describedDevices.join(' or ')} it shows the buffers of a training step on a GPU, and what the step computes and moves; no GPU is needed for that.`;
+The figures of a layer are for one image. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory. With --device ${gpuDevices.join(' or ')} it shows the buffers of a training step on a GPU, and what the step computes and moves; no GPU is needed for that.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
@@ -85,8 +84,8 @@ export function summaryCommand(): Command {
     .addOption(
       choiceOption(
         '--device <name>',
-        `device that --profile times, or ${describedDevices.join(', ')}: show its memory and dispatches`,
-        [...profiledDevices, ...describedDevices],
+        `device that --profile times, or ${gpuDevices.join(', ')}: show its memory and dispatches`,
+        [...profiledDevices, ...gpuDevices],
       ).default('auto'),
     )
     .option('--json', 'print one JSON object with layers and totals')
@@ -95,7 +94,7 @@ export function summaryCommand(): Command {
 }
 
 async function summary(model: string, options: SummaryOptions, command: Command): Promise<void> {
-  const isDescribed = describedDevices.includes(options.device);
+  const isDescribed = gpuDevices.includes(options.device);
   refuseIdle(options, command, isDescribed);
   const { input, classes } = imagesOf(model, options);
   const network = buildNetwork(
