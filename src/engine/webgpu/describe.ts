@@ -7,7 +7,7 @@ import { type Generation, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
 import { type TileTable, tileTables } from './tiles.ts';
-import { trainingStep } from './training-step.ts';
+import { type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
 import { parsed } from './wgsl.ts';
 import { Workspace } from './workspace.ts';
 
@@ -88,8 +88,7 @@ export function describeStep(
 ): StepDescription {
   const made: GPUBuffer[] = [];
   const memory: Memory = {
-    mostBytes,
-    tiles,
+    ...{ mostBytes, tiles },
     buffer: (bytes, label) => {
       const size = Math.max(16, Math.ceil(bytes / 16) * 16);
       const destroy = (): unknown => made.splice(made.indexOf(buffer), 1);
@@ -98,24 +97,7 @@ export function describeStep(
       return buffer;
     },
   };
-  const generation: Generation = { count: 0 };
-  const scratch = (label: string): Scratch => new Scratch(memory, generation, label);
-  const parameters = new Parameters(memory, network);
-  parameters.freeze(frozen);
-  for (const name of momentsOf(optimizer)) parameters.ensure(name);
-  const shared: Shared = {
-    ...{ memory, parameters, run: memory.buffer(32, 'run'), samples: scratch('order') },
-    ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
-  };
-  const training = {
-    ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
-    ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
-  };
-  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
-  const list = trainingStep(shared, training, workspace, batch, {
-    ...{ optimizer, labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
-    ...{ updates: true, rateOf: [], rates: 1, onlyGradients: false },
-  });
+  const { list } = planStep(memory, network, batch, { optimizer }, frozen);
   const operations = list.reduce((sum, dispatch) => sum + dispatch.operations, 0);
   const traffic = list.reduce((sum, dispatch) => sum + trafficOf(dispatch), 0);
   const byLabel = new Map<string, number>();
@@ -131,7 +113,47 @@ export function describeStep(
   };
 }
 
-const trafficOf = (dispatch: Dispatch): number =>
+/** A training step laid out in memory. */
+export interface StepPlan {
+  readonly list: readonly Dispatch[];
+  readonly shared: Shared;
+  readonly training: TrainingBuffers;
+  readonly workspace: Workspace;
+}
+
+/** Lays out a step with an optimizer's rule and, if not plain, other settings. */
+export function planStep(
+  memory: Memory,
+  network: Network,
+  batch: number,
+  settings: Pick<StepKind, 'optimizer'> & Partial<StepKind>,
+  frozen: readonly number[] = [],
+): StepPlan {
+  const generation: Generation = { count: 0 };
+  const scratch = (label: string): Scratch => new Scratch(memory, generation, label);
+  const parameters = new Parameters(memory, network);
+  parameters.freeze(frozen);
+  for (const name of momentsOf(settings.optimizer)) parameters.ensure(name);
+  if (settings.averages) parameters.ensure('average');
+  const shared: Shared = {
+    ...{ memory, parameters, run: memory.buffer(32, 'run'), samples: scratch('order') },
+    ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
+  };
+  const training: TrainingBuffers = {
+    ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
+    ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
+  };
+  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
+  const list = trainingStep(shared, training, workspace, batch, {
+    ...{ labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
+    ...{ updates: true, rateOf: [], rates: 1, onlyGradients: false },
+    ...settings,
+  });
+  return { list, shared, training, workspace };
+}
+
+/** Bytes that a dispatch reads or writes, once. */
+export const trafficOf = (dispatch: Dispatch): number =>
   dispatch.buffers.reduce((sum, own, i) => {
     const { size } = own instanceof Scratch ? own.buffer : own;
     return sum + Math.min(size, usedBytes(dispatch, i));

@@ -45,17 +45,35 @@ export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(n
 
 export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
   sessionsOf(async () => {
-    const { adapter, mostBytes = Number.POSITIVE_INFINITY, tiles, onNotice } = options;
+    const { adapter, tiles, onNotice } = options;
     const gpu = await openGpu({ adapter });
     if (gpu.isSoftware) noticeSoftware(gpu, onNotice);
     const isOwn = tiles && (tiles.adapter ?? gpu.adapter) === gpu.adapter;
-    const memory: Memory = {
-      ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles: isOwn ? tiles : gpu.tiles },
-      buffer: (bytes, label) => gpu.buffer(bytes, label),
-    };
-    const parameters = await gpu.allocating(network.name, () => new Parameters(memory, network));
-    return new WebgpuDriver(network, gpu, memory, parameters, options);
+    return openDriver(gpu, isOwn ? tiles : gpu.tiles, network, options);
   })(network, options);
+
+/** A session on an open device, with these tiles. */
+export const openSessionOn = (
+  gpu: Gpu,
+  tiles: TileTable,
+  network: Network,
+  options: WebgpuOptions,
+): ReturnType<OpenSession> => sessionsOf(() => openDriver(gpu, tiles, network, options))(network, options);
+
+async function openDriver(
+  gpu: Gpu,
+  tiles: TileTable,
+  network: Network,
+  options: WebgpuOptions,
+): Promise<Driver> {
+  const { mostBytes = Number.POSITIVE_INFINITY } = options;
+  const memory: Memory = {
+    ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles },
+    buffer: (bytes, label) => gpu.buffer(bytes, label),
+  };
+  const parameters = await gpu.allocating(network.name, () => new Parameters(memory, network));
+  return new WebgpuDriver(network, gpu, memory, parameters, options);
+}
 
 let isNoticed = false;
 
