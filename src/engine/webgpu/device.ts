@@ -59,6 +59,9 @@ export class Gpu implements Memory {
   readonly device: GPUDevice;
   /** In words, as in `NVIDIA H200`. */
   readonly adapter: string;
+  /** As the adapter names itself, and what it can. */
+  readonly info: GPUAdapterInfo;
+  readonly features: readonly string[];
   /** Whether the processor computes in place of a GPU. */
   readonly isSoftware: boolean;
   /** Its table of tiles: the one that `vgg doctor --tune` stored, or that of its class. */
@@ -72,8 +75,14 @@ export class Gpu implements Memory {
   /** Why the device cannot be used any more. */
   #failure: VggError | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo, tiles?: TileTable) {
+  constructor(
+    device: GPUDevice,
+    { info, features }: Pick<GPUAdapter, 'info' | 'features'>,
+    tiles?: TileTable,
+  ) {
     this.device = device;
+    this.info = info;
+    this.features = [...features].toSorted();
     this.adapter = describeAdapter(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
     this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
@@ -305,7 +314,7 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
   for (const limit of wantedLimits) requiredLimits[limit] = adapter.limits[limit];
   const requiredFeatures = timestamps.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
-  return new Gpu(device, adapter.info, tilesOf(name));
+  return new Gpu(device, adapter, tilesOf(name));
 }
 
 /** To time kernels. */

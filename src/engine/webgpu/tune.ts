@@ -78,6 +78,7 @@ export async function tuneTiles(
   ];
   for (const [words, change] of changes) {
     const table: TileTable = { ...best.table, ...change, name: 'measured' };
+    if (JSON.stringify({ ...table, name: '' }) === JSON.stringify({ ...best.table, name: '' })) continue;
     onTry(words);
     const times = await measure(table);
     tried++;
