@@ -102,7 +102,12 @@ const cases: readonly Case[] = [
     network: build(
       [
         ...[conv2d({ out: 6, kernel: 3 }), relu(), batchNorm2d(), relu()],
-        ...[conv2d({ out: 5, kernel: 3 }), batchNorm2d({ affine: false }), localResponseNorm(3), relu()],
+        ...[
+          conv2d({ out: 5, kernel: 3, bias: false }),
+          batchNorm2d({ affine: false }),
+          localResponseNorm(3),
+          relu(),
+        ],
         ...[localResponseNorm(5), dropout(0.3), flatten(), batchNorm1d(), linear(4)],
       ],
       [3, 20, 19],
@@ -141,7 +146,8 @@ export interface CheckResult {
 /** Right up to rounding; Adam's first steps divide by gradients, which may be small. */
 const tolerance = 2e-5;
 const adamTolerance = 1e-3;
-const steps = 4;
+/** Steps of a training: with more, rounding grows through dropout and normalization. */
+const steps = 2;
 
 /** Runs the checks, all or those of wanted titles. `onCheck` is told each title before it runs. */
 export async function checkGpu(
