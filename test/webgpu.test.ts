@@ -10,6 +10,7 @@ import { openCpuSession } from '../src/engine/cpu/driver.ts';
 import { anyKernels, plainWasmKernels } from '../src/engine/cpu/kernels/provider.ts';
 import { openGpu } from '../src/engine/webgpu/device.ts';
 import { openWebgpuSession, type WebgpuOptions } from '../src/engine/webgpu/driver.ts';
+import { tileTables } from '../src/engine/webgpu/tiles.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { Network } from '../src/model/layer.ts';
 import { layersMatching } from '../src/model/layer-patterns.ts';
@@ -83,6 +84,25 @@ describe.skipIf(!softwareGpu)('webgpu', () => {
         expectAllClose(after.get(name)!.data, data, 1e-3, name, Math.max(0.02, ...data.map(Math.abs)));
     } finally {
       for (const session of [low, usual, wasm]) await session.close();
+    }
+  });
+
+  // As on real GPUs: no machine of the tests has one.
+  test.each([network, normalized])('%#: with the tiles and constants of real GPUs', async (own) => {
+    const expected = await trained(own, {});
+    const { tiles, ...table } = tileTables.gpu;
+    for (const tile of tiles) {
+      const options = { constants: true, tiles: { ...table, tiles: [tile], groups: 1 } };
+      const actual = await trained(own, options);
+      expectAllClose(actual.losses, expected.losses, 1e-4, 'losses');
+      for (const [name, { data }] of expected.weights)
+        expectAllClose(
+          actual.weights.get(name)!.data,
+          data,
+          1e-3,
+          name,
+          Math.max(0.02, ...data.map(Math.abs)),
+        );
     }
   });
 

@@ -39,6 +39,8 @@ const wantedLimits = [
 export interface GpuOptions {
   /** Number in the list of `vgg doctor`, or a part of the name; by default $VGGNET_ADAPTER or the system's choice. */
   readonly adapter?: string | undefined;
+  /** Whether kernels have the numbers of their shapes as constants; by default except on software adapters. */
+  readonly constants?: boolean | undefined;
 }
 
 /** The least that kernels need, WebGPU's own defaults, and the words for them. */
@@ -64,6 +66,7 @@ export class Gpu implements Memory {
   readonly features: readonly string[];
   /** Whether the processor computes in place of a GPU. */
   readonly isSoftware: boolean;
+  readonly #constants: boolean;
   /** Its table of tiles: the one that `vgg doctor --tune` stored, or that of its class. */
   readonly tiles: TileTable;
   /** The most bytes of a buffer. */
@@ -78,13 +81,17 @@ export class Gpu implements Memory {
   constructor(
     device: GPUDevice,
     { info, features }: Pick<GPUAdapter, 'info' | 'features'>,
-    tiles?: TileTable,
+    {
+      tiles,
+      constants,
+    }: { readonly tiles?: TileTable | undefined; readonly constants?: boolean | undefined } = {},
   ) {
     this.device = device;
     this.info = info;
     this.features = [...features].toSorted();
     this.adapter = describeAdapter(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
+    this.#constants = constants ?? !this.isSoftware;
     this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
@@ -151,7 +158,7 @@ export class Gpu implements Memory {
     const entries: GPUBindGroupEntry[] = [
       this.#uniform(Uint32Array.of(piece.count, piece.first)),
       ...buffers.map((own) => (own instanceof Scratch ? own.buffer : own)),
-      ...(this.isSoftware ? [this.#uniform(shapeWords(kernel.shape))] : []),
+      ...(this.#constants ? [] : [this.#uniform(shapeWords(kernel.shape))]),
     ].map((buffer, binding) => ({ binding, resource: { buffer } }));
     const group = this.device.createBindGroup({ layout, entries });
     return { pipeline, group, groups, operations };
@@ -159,7 +166,7 @@ export class Gpu implements Memory {
 
   /** The pipeline of a kernel, compiled once. */
   compile(kernel: Kernel): Promise<Compiled> {
-    const code = moduleText(kernel, !this.isSoftware);
+    const code = moduleText(kernel, this.#constants);
     let compiled = this.#compiled.get(code);
     if (!compiled) {
       compiled = this.#compile(kernel, code);
@@ -176,7 +183,7 @@ export class Gpu implements Memory {
     const types: GPUBufferBindingType[] = [
       'uniform',
       ...bindings.map((binding) => (parsed(binding).access === 'read' ? 'read-only-storage' : 'storage')),
-      ...(this.isSoftware ? (['uniform'] as const) : []),
+      ...(this.#constants ? [] : (['uniform'] as const)),
     ];
     const { device } = this;
     const layout = device.createBindGroupLayout({
@@ -261,15 +268,16 @@ export function describeAdapter({ vendor, architecture, device, description }: G
   return [name, description].filter(Boolean).join(', ') || 'a GPU of unknown name';
 }
 
-/** By adapter. */
-const opened = new Map<string | undefined, Promise<Gpu>>();
+/** By options. */
+const opened = new Map<string, Promise<Gpu>>();
 
 /** The process's device; a lost one is opened anew. @throws VggError if there is none. */
-export async function openGpu({ adapter }: GpuOptions = {}): Promise<Gpu> {
-  const known = await opened.get(adapter)?.catch(() => undefined);
+export async function openGpu({ adapter, constants }: GpuOptions = {}): Promise<Gpu> {
+  const key = `${adapter} ${constants}`;
+  const known = await opened.get(key)?.catch(() => undefined);
   if (known && !known.isLost) return known;
-  const gpu = openDevice({ adapter });
-  opened.set(adapter, gpu);
+  const gpu = openDevice({ adapter, constants });
+  opened.set(key, gpu);
   return gpu;
 }
 
@@ -314,7 +322,7 @@ async function openDevice(options: GpuOptions): Promise<Gpu> {
   for (const limit of wantedLimits) requiredLimits[limit] = adapter.limits[limit];
   const requiredFeatures = timestamps.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
-  return new Gpu(device, adapter, tilesOf(name));
+  return new Gpu(device, adapter, { tiles: tilesOf(name), constants: options.constants });
 }
 
 /** To time kernels. */

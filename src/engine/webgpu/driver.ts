@@ -45,8 +45,8 @@ export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(n
 
 export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
   sessionsOf(async () => {
-    const { adapter, tiles, onNotice } = options;
-    const gpu = await openGpu({ adapter });
+    const { adapter, constants, tiles, onNotice } = options;
+    const gpu = await openGpu({ adapter, constants });
     if (gpu.isSoftware) noticeSoftware(gpu, onNotice);
     const isOwn = tiles && (tiles.adapter ?? gpu.adapter) === gpu.adapter;
     return openDriver(gpu, isOwn ? tiles : gpu.tiles, network, options);

@@ -75,7 +75,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = select(0u, image * s.places * s.stored, isThere);
   let length = s.places * s.stored;
   let own = logits[first + label % s.places * s.stored + label / s.places];
-  var largest = bitcast<f32>(lowest | (s.classes & 0u)); var flag = 0u;
+  // Not a constant: WGSL has none that are infinite.
+  var largest = bitcast<f32>(lowest | (d.count & 0u)); var flag = 0u;
   for (var i = id; i < length; i += 64u) {
     let c = classOf(i);
     if (i % s.stored * s.places >= s.classes) { continue; }
@@ -123,7 +124,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export const stepLoss: Kernel = {
   name: 'loss of a step',
   bindings: ['results: array<vec2u>', 'run: Run, read_write', 'ring: array<vec2u>, read_write'],
-  shape: { images: 1 },
+  shape: { groups: 1 },
   code: `${runStruct}
 var<workgroup> losses: array<f32, 256>;
 // Right answers; NaN and ∞ among the losses.
@@ -131,7 +132,7 @@ var<workgroup> counts: array<vec3u, 256>;
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) id: u32) {
   let step = run.step; let count = min(run.batch, run.total - step * run.batch);
-  var loss = 0.0; var counted = vec3u(0u, 0u, s.images & 0u);
+  var loss = 0.0; var counted = vec3u();
   for (var i = id; i < count; i += 256u) {
     let result = results[i]; let magnitude = result.x & 0x7fffffffu;
     counted += vec3u(result.y, select(0u, 1u, magnitude > 0x7f800000u), select(0u, 1u, magnitude == 0x7f800000u));
