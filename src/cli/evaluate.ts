@@ -5,7 +5,7 @@ import type { CropCount, Protocol } from '../evaluation/protocol.ts';
 import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
-import { addDeviceOptions, type DeviceOptions } from './models.ts';
+import { addDeviceOptions, chooseAdapter, type DeviceOptions } from './models.ts';
 import { note } from './output.ts';
 import { choiceOption, listOption, pathArgument, pathOption, switchOptions } from './values.ts';
 import { addWeightOptions, type WeightOptions } from './weights.ts';
@@ -92,6 +92,7 @@ async function evaluate(
   options: EvaluateOptions,
 ): Promise<void> {
   if (places.length === 0) throw new UsageError('evaluate: name weights: a run folder or a weight file');
+  chooseAdapter(options.adapter, options.device);
   const [
     { lossError, namedSources, openSource, testSetOf },
     { checkPlot, evaluationBar, printResult, writePlot },

@@ -5,7 +5,7 @@ import { DataError, UsageError } from '../errors.ts';
 import type { ClassScore } from '../runs/classify.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { counted, percent } from '../words.ts';
-import { addDeviceOptions, type DeviceOptions } from './models.ts';
+import { addDeviceOptions, chooseAdapter, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
 import {
   checkMaps,
@@ -72,7 +72,8 @@ export function predictCommand(): Command {
 }
 
 async function predict(given: readonly string[], options: PredictOptions): Promise<void> {
-  const { weights, device, threads } = options;
+  const { weights, device, adapter, threads } = options;
+  chooseAdapter(adapter, device);
   const outputs = outputImagesOf(options);
   // Whatever follows the two values of --features is an image.
   const images = [...given, ...(options.features ?? []).slice(2)];

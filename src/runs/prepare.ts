@@ -10,7 +10,7 @@ import { checkBatchSize } from '../data/loader.ts';
 import { imageFilesOf } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { AnyDataset } from '../data/stored.ts';
-import type { OptimizerOptions } from '../engine/backend.ts';
+import type { OptimizerOptions, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { normalizationText, sameNormalization } from '../model/info.ts';
 import { checkFactor, layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
@@ -147,6 +147,7 @@ export async function prepareTraining(
   onNotice: (line: string) => void = console.warn,
   signal?: AbortSignal,
   onPrepare?: (progress: PrepareProgress) => void,
+  tiles?: Session['tiles'],
 ): Promise<Training> {
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
@@ -172,6 +173,7 @@ export async function prepareTraining(
     batchSize,
     seed,
     device,
+    tiles,
     onNotice,
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),

@@ -77,7 +77,8 @@ export async function recordEnvironment(
   const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
-    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
+    const own = { ...(images && { images }), ...(model.tiles && { tiles: model.tiles }) };
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...own });
     return;
   }
   const differs = differences(env, now);
@@ -108,6 +109,7 @@ export async function recordEnvironment(
     ...{ vggnet, node, v8, processor, hostname, device, description, threads },
     ...(kernels && { kernels }),
     ...(images && { images }),
+    ...(model.tiles && { tiles: model.tiles }),
     resumed: [...(env.resumed ?? []), entry],
   });
 }

@@ -139,7 +139,8 @@ async function restart(
   // A checkpoint's weights replace the initial ones.
   const { init: _, initKey: __, ...others } = config;
   const withoutInit = { ...others, freshHead: false, deepen: false };
-  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare);
+  const tiles = (await readRun(run.folder)).env?.tiles;
+  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare, tiles);
   const training = { ...prepared, config };
   return orClose(training, async () => {
     signal?.throwIfAborted();
