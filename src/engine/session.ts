@@ -473,6 +473,8 @@ class HostSession implements Session {
   }
 
   async #abortable<T>(signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T> {
+    // It may have been closed since the call began.
+    this.#assertOpen();
     const abort = (): void => this.#driver.abort(true);
     this.#driver.abort(signal?.aborted === true);
     signal?.addEventListener('abort', abort, { once: true });

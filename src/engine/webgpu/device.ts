@@ -56,6 +56,8 @@ export class Gpu implements Memory {
   readonly #compiled = new Map<string, Promise<Compiled>>();
   readonly #uniforms = new Map<string, GPUBuffer>();
   /** Why the device cannot be used any more. */
+  #loss: VggError | undefined;
+  /** An error that nobody was told of. */
   #failure: VggError | undefined;
 
   constructor(device: GPUDevice, info: GPUAdapterInfo, constants?: boolean) {
@@ -67,7 +69,7 @@ export class Gpu implements Memory {
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     device.lost.then(({ reason, message }) => {
-      this.#failure ??= new VggError(
+      this.#loss = new VggError(
         reason === 'destroyed'
           ? 'the GPU device was closed'
           : `the GPU was lost (${firstLine(message) || reason}); a run continues from its last checkpoint with --resume`,
@@ -80,12 +82,14 @@ export class Gpu implements Memory {
   }
 
   get isLost(): boolean {
-    return this.#failure !== undefined;
+    return this.#loss !== undefined;
   }
 
   /** @throws VggError if the device was lost, or reported an error. */
   assertWorks(): void {
-    if (this.#failure) throw this.#failure;
+    const error = this.#loss ?? this.#failure;
+    this.#failure = undefined;
+    if (error) throw error;
   }
 
   /** A buffer for kernels to use; its bytes are 0. */
