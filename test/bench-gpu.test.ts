@@ -80,11 +80,24 @@ describe.skipIf(!softwareGpu)('bench:gpu', () => {
   });
 });
 
+test.skipIf(!softwareGpu || process.arch !== 'x64')('an archive has all that it needs', async () => {
+  const run = promisify(execFile);
+  const archive = join(folder, 'bench.tar');
+  await run(process.execPath, [script, '--pack', archive]);
+  await run('tar', ['-C', folder, '-xf', archive]);
+  const program = join(folder, 'vggnet-bench/run');
+  const env = { ...process.env, ...softwareEnvironment };
+  const { stdout } = await run(program, ['--quick', '--parts', 'adapter,dispatch'], { env });
+  expect(stdout).toMatch(/^adapter +SwiftShader/m);
+  expect(stdout).toMatch(/^100 a pass +\d/m);
+});
+
 test('wrong options say so', async () => {
-  for (const options of [
+  const wrong = [
     ['--parts', 'speed'],
     ['--torch', 'tpu'],
     ['--seconds', '0'],
-  ])
-    expect((await bench(options)).code).toBe(2);
+    ['--pack', 'a.zip'],
+  ];
+  for (const options of wrong) expect((await bench(options)).code, options.join(' ')).toBe(2);
 });

@@ -88,7 +88,7 @@ async function runPart(name: string, { title }: Part, options: PartOptions): Pro
     ...{ title, seconds: (performance.now() - start) / 1000, notes, cells },
     ...(failure !== undefined && { failure }),
   });
-  if (options.seconds < 1) return result('no time was left');
+  if (options.seconds < 0.5) return result('no time was left');
   const script = fileURLToPath(new URL('run-part.ts', import.meta.url));
   const child = spawn(process.execPath, [script, name, JSON.stringify(options)], {
     stdio: ['ignore', 'pipe', 'pipe'],
