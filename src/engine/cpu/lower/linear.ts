@@ -21,7 +21,7 @@ import type { Lowered, LoweringContext } from './lowering.ts';
 const outputBlock = 32;
 const inputBlock = 256;
 /**
- * Outputs whose weights the input's gradient reads at a time: few rows, so that the processor sees that it reads along
+ * Outputs whose weights the input's gradient of a split layer reads at a time: few rows, so that the processor sees that it reads along
  * each of them, although the product reads across.
  */
 const outputsAtATime = 32;
@@ -135,10 +135,11 @@ class Products {
 
   inputGradient(code: Code, chunk: Chunk, { first, count }: Range): void {
     const { x, dx, dy, masksInput } = this.#context;
-    const { rowStride, storedOut } = this.#operation.matrix;
+    const { matrix, split } = this.#operation;
+    const { rowStride, storedOut } = matrix;
     if (!dx) return;
     const out = { out: dx.at(chunk, 0) + first, rows: chunk.count };
-    for (const outputs of cut(0, storedOut, outputsAtATime)) {
+    for (const outputs of cut(0, storedOut, split ? outputsAtATime : storedOut)) {
       code.call('gemmNN', {
         ...out,
         outStride: dx.imageStride,
