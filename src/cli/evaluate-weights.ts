@@ -13,7 +13,7 @@ import {
 } from '../data/named.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import { UsageError, VggError } from '../errors.ts';
-import { joinedPictures, type Pictures, picturesOf } from '../evaluation/pictures.ts';
+import { joinedImages, type LabeledImages, labeledImages } from '../evaluation/labeled-images.ts';
 import { type Chosen, type ModelInfo, refuseContradictions } from '../model/info.ts';
 import { openWeights, readInfo } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
@@ -106,7 +106,7 @@ function choiceOf(
 
 /** A data set as an evaluation uses it. */
 export interface TestSet {
-  readonly pictures: Pictures;
+  readonly images: LabeledImages;
   /** Of all its images; undefined if they are files of any size. */
   readonly shape: ImageShape | undefined;
   /** The training images, whose mean and deviation may normalize. Image files are prepared for it. */
@@ -120,14 +120,14 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   const isFiles = imageFilesOf(choice.dataset) !== undefined;
   const splits = isFiles ? undefined : await loadDataset(choice as DatasetChoice & { dataset: DatasetName });
   const all = splits
-    ? { train: picturesOf(splits.train), validation: undefined, test: picturesOf(splits.test) }
+    ? { train: labeledImages(splits.train), validation: undefined, test: labeledImages(splits.test) }
     : await filesOf(choice, split);
   const chosen = split === 'all' ? [all.train, all.validation, all.test] : [all[split]];
-  const [some, ...more] = chosen.filter((pictures) => pictures !== undefined);
+  const [some, ...more] = chosen.filter((images) => images !== undefined);
   if (!some)
     throw new UsageError(`${choice.dataset} has no ${split} images of its own; choose another --split`);
   return {
-    pictures: joinedPictures([some, ...more]),
+    images: joinedImages([some, ...more]),
     shape: splits?.train.shape,
     async train() {
       if (splits) return splits.train;
@@ -143,17 +143,17 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
 async function filesOf(
   choice: DatasetChoice,
   split: Split,
-): Promise<Record<'train' | 'test', Pictures> & { readonly validation: Pictures | undefined }> {
-  const [{ scanImages }, { picturesOfFiles }] = await Promise.all([
+): Promise<Record<'train' | 'test', LabeledImages> & { readonly validation: LabeledImages | undefined }> {
+  const [{ scanImages }, { labeledImageFiles }] = await Promise.all([
     import('../data/facts.ts'),
-    import('../evaluation/stored-pictures.ts'),
+    import('../evaluation/labeled-image-files.ts'),
   ]);
   const { root, classes, splits, notices } = scanImages(choice);
   // They say which images are held out.
   if (split !== 'all') for (const line of notices) note(line);
   const { skipBroken = false } = choice;
-  const part = ({ paths, labels }: FoundSplit): Pictures =>
-    picturesOfFiles(
+  const part = ({ paths, labels }: FoundSplit): LabeledImages =>
+    labeledImageFiles(
       {
         name: choice.dataset,
         classes,
