@@ -38,6 +38,31 @@ test('vgg weights check names format, network and checksum', async () => {
   });
 });
 
+test('vgg weights check finds values that are not finite, also in tensors of no known network', async () => {
+  const own = initialWeights(buildNetwork(network, input), 1);
+  own.get('classifier.0.bias')!.data[3] = Number.NaN;
+  const known = join(folder, 'nan.safetensors');
+  await writeWeights(known, own);
+  const unknown = join(folder, 'unknown.safetensors');
+  const tensor = (...data: readonly number[]) => ({ shape: [data.length], data: Float32Array.from(data) });
+  await writeWeights(
+    unknown,
+    new Map([
+      ['a.b', tensor(1, 2)],
+      ['c', tensor(1, Infinity)],
+    ]),
+  );
+  for (const [file, network, name] of [
+    [known, 'vgg11', 'classifier.0.bias'],
+    [unknown, undefined, 'c'],
+  ] as const) {
+    const { code, stdout } = await quickVgg(['weights', 'check', file, '--json']);
+    expect(code).toBe(1);
+    const found = JSON.parse(stdout) as Record<string, unknown>;
+    expect([found.network, found.notFinite]).toEqual([network, name]);
+  }
+});
+
 describe('explanations', () => {
   const size = (file: string): readonly number[] => {
     const png = readFileSync(file);

@@ -23,6 +23,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { type OpenedModel, openModel } from '../runs/open-model.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
+import { counted } from '../words.ts';
 import type { EvaluateOptions, Split } from './evaluate.ts';
 import { imagesOf } from './evaluate-output.ts';
 import { note } from './output.ts';
@@ -64,13 +65,20 @@ export async function namedSources(
   }
   const [first, ...rest] = sources as [Source, ...Source[]];
   for (const { path, choice } of rest) {
-    if (choice.dataset === first.choice.dataset && choice.labels === first.choice.labels) continue;
+    const [one, other] = [imagesIn(first.choice), imagesIn(choice)];
+    if (one === other) continue;
     throw new UsageError(
-      `${first.path} was trained on ${first.choice.dataset}, and ${path} on ${choice.dataset}; ` +
+      `${first.path} was trained on ${one}, and ${path} on ${other}; ` +
         'name the data set to test both on: --dataset',
     );
   }
   return sources;
+}
+
+/** The images of a data set in words. Those of CIFAR are the same wherever their files are. */
+function imagesIn({ dataset, labels, data }: DatasetChoice): string {
+  const place = data === undefined || !imageFilesOf(dataset) ? '' : ` in ${data}`;
+  return `${dataset}${labels === undefined ? '' : `, ${labels} labels`}${place}`;
 }
 
 /** The data set that weights are tested on. */
@@ -111,6 +119,8 @@ export interface TestSet {
   readonly shape: ImageShape | undefined;
   /** The training images, whose mean and deviation may normalize. Image files are prepared for it. */
   train(): Promise<AnyDataset>;
+  /** Says at the end how many more broken images were left out than were named. */
+  readonly noteBroken: () => void;
 }
 
 /** The images to test. @throws UsageError if the data set has no such images. */
@@ -119,9 +129,10 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   const { split } = options;
   const isFiles = imageFilesOf(choice.dataset) !== undefined;
   const splits = isFiles ? undefined : await loadDataset(choice as DatasetChoice & { dataset: DatasetName });
+  const broken = brokenNotes();
   const all = splits
     ? { train: labeledImages(splits.train), validation: undefined, test: labeledImages(splits.test) }
-    : await filesOf(choice, split);
+    : await filesOf(choice, split, broken.add);
   const chosen = split === 'all' ? [all.train, all.validation, all.test] : [all[split]];
   const [some, ...more] = chosen.filter((images) => images !== undefined);
   if (!some)
@@ -129,6 +140,7 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   return {
     images: joinedImages([some, ...more]),
     shape: splits?.train.shape,
+    noteBroken: broken.end,
     async train() {
       if (splits) return splits.train;
       const { end, ...prepare } = preparingOptions(undefined);
@@ -139,10 +151,27 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   };
 }
 
+/** Broken images that are named; of more, the number says enough. */
+const mostBroken = 10;
+
+function brokenNotes(): { readonly add: (problem: string) => void; readonly end: () => void } {
+  let count = 0;
+  return {
+    add(problem) {
+      if (++count <= mostBroken) note(`${problem}; left out`);
+    },
+    end() {
+      if (count > mostBroken)
+        note(`${counted(count, 'broken image')} are left out; the first ten are listed above.`);
+    },
+  };
+}
+
 /** The splits of a data set of image files, which are decoded as they are needed. */
 async function filesOf(
   choice: DatasetChoice,
   split: Split,
+  onBroken: (problem: string) => void,
 ): Promise<Record<'train' | 'test', LabeledImages> & { readonly validation: LabeledImages | undefined }> {
   const [{ scanImages }, { labeledImageFiles }] = await Promise.all([
     import('../data/facts.ts'),
@@ -161,7 +190,7 @@ async function filesOf(
         length: paths.length,
         images: { sources: paths.map((path) => `${root}/${path}`) },
       },
-      { ...(skipBroken && { onBroken: (problem) => note(`${problem}; left out`) }) },
+      { ...(skipBroken && { onBroken }) },
     );
   return {
     train: part(splits.train),

@@ -126,6 +126,7 @@ async function evaluate(
   } finally {
     bar.end();
   }
+  testSet.noteBroken();
   // Weights that overflowed have no results, as in training; a script sees it by the exit code.
   if (!Number.isFinite(result.loss)) throw await lossError(sources, models, options, result.loss);
   printResult(result, chosen, options);

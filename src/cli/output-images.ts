@@ -6,6 +6,7 @@ import { layerIndex } from '../model/layer-names.ts';
 import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { unknownName } from '../suggest.ts';
+import { oneLine } from '../words.ts';
 import { note } from './output.ts';
 import { checkWritable, isSameFile } from './weight-saver.ts';
 
@@ -122,11 +123,11 @@ export async function writeOutputImages(
   if (cam !== undefined) {
     const [heat] = await explain.gradCam(model.compiled, prepared, classes);
     const image = images.inputRaster(prepared, model.input, model.normalization);
-    await write(cam, images.camImage(image, heat!), `Grad-CAM for ${model.classes[heat!.label]}`);
+    await write(cam, images.camImage(image, heat!), `Grad-CAM for ${oneLine(model.classes[heat!.label]!)}`);
   }
   if (saliency !== undefined) {
     const [heat] = await explain.saliency(model.compiled, prepared, classes);
-    await write(saliency, images.heatImage(heat!), `saliency for ${model.classes[heat!.label]}`);
+    await write(saliency, images.heatImage(heat!), `saliency for ${oneLine(model.classes[heat!.label]!)}`);
   }
   if (features) {
     const { layer, file } = features;

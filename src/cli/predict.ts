@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { DataError, UsageError } from '../errors.ts';
 import type { ClassScore } from '../runs/classify.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
-import { counted, percent } from '../words.ts';
+import { counted, oneLine, percent } from '../words.ts';
 import { addDeviceOptions, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
 import {
@@ -173,7 +173,7 @@ export function barsOf(file: string, scores: readonly ClassScore[], width: numbe
   const barRoom = Math.max(1, Math.min(widestBar, room - nameRoom - 2));
   const lines = scores.map(({ class: name, probability }) => {
     // Names come from files.
-    const shown = shorten(name.replaceAll(/\s+/g, ' '), nameRoom).padEnd(nameRoom);
+    const shown = shorten(oneLine(name), nameRoom).padEnd(nameRoom);
     return `  ${shown}  ${barOf(probability, barRoom)}${percent(probability).padStart(percentRoom)}`;
   });
   return [file, ...lines].join('\n');

@@ -340,6 +340,14 @@ test('a table with a missing image', async () => {
   await expectBytes(train, 40);
 });
 
+test('a cache that cannot be written: the message says how to use another one', async () => {
+  const file = join(root, 'file');
+  writeFileSync(file, '');
+  await expect(imageFolder(photos, { ...options(), cache: join(file, 'cache') })).rejects.toThrow(
+    /cannot create the folder .*; it is the cache for prepared images: .* use another folder \(XDG_CACHE_HOME\)/,
+  );
+});
+
 test.skipIf(!canMountSmallDisk)('a full disk: the message says how much room is needed', async () => {
   const cache = join(root, 'small');
   mkdirSync(cache);
