@@ -124,6 +124,11 @@ test.for<readonly [string, Readonly<Record<string, string>>, string | RegExp]>([
     { 'a.csv': 'id,label\n1,New York, NY\n2,Boston,\n', '1.png': '' },
     'line 2: 3 values for 2 columns; put a value that contains the separator into quotes',
   ],
+  [
+    'a label with a line break',
+    { 'a.csv': 'id,label\n1,"cat\nsmall"\n2,dog\n', '1.png': '', '2.png': '' },
+    'a.csv: one of the labels, "cat\\nsmall", has a line break or another control character; use other names',
+  ],
   ['labels that differ in case', { 'a.csv': 'id,label\n1,Cat\n2,cat\n', '1.png': '' }, 'differ only in case'],
 ])('refuses %s', ([, files, message]) => {
   make(files);
