@@ -24,6 +24,7 @@ interface PredictOptions extends WeightOptions, DeviceOptions {
   readonly ignoreOrientation?: true;
   readonly json?: true;
   readonly cam?: string;
+  readonly camLayer?: string;
   readonly class?: string;
   readonly saliency?: string;
   readonly features?: readonly string[];
@@ -62,6 +63,10 @@ export function predictCommand(): Command {
   return addDeviceOptions(command)
     .optionsGroup('Explanations of one image:')
     .addOption(pathOption('--cam <file>', 'Grad-CAM as PNG: where the image supports the best class'))
+    .option(
+      '--cam-layer <layer>',
+      'layer of --cam, such as relu4_3 (default: the last convolution, with its ReLU)',
+    )
     .addOption(pathOption('--saliency <file>', 'saliency as PNG: which pixels change the class most'))
     .option('--class <name>', 'class that --cam and --saliency explain, by name or number')
     .option('--features <layer file...>', 'maps after a layer, such as relu3_3, as PNG')
@@ -88,12 +93,13 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
     device,
     ...(threads !== undefined && { threads }),
     ...(options.key !== undefined && { key: options.key }),
-    // The gradient of an image needs more than predictions and Grad-CAM.
-    ...(outputs.saliency === undefined && { purpose: 'predict' as const }),
+    // The gradient of an image or a layer needs more than predictions and Grad-CAM at the last convolution.
+    ...(outputs.saliency === undefined && outputs.camLayer === undefined && { purpose: 'predict' as const }),
     onNotice: note,
   });
   const explained = outputs.class === undefined ? undefined : classIn(model.classes, outputs.class);
-  if (outputs.features) checkMaps(model, outputs.features.layer);
+  if (outputs.features) checkMaps(model, '--features', outputs.features.layer);
+  if (outputs.camLayer !== undefined) checkMaps(model, '--cam-layer', outputs.camLayer);
   const progress = progressOf(images.length);
   let failed = 0;
   for (const [i, image] of images.entries()) {
