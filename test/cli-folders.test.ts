@@ -85,6 +85,10 @@ test('trains, evaluates, reports and resumes, also where the folder has moved', 
     .map(({ testAccuracy }) => testAccuracy as number);
   const evaluated = await vgg(['evaluate', run, '--json'], { env });
   expect(jsonLines(evaluated)[0]).toMatchObject({ images: 4, accuracy: Math.max(...last) });
+  // The same images, however they are named.
+  const same = ['train', '--resume', 'run', '--dataset', 'folder:./my photos', '--print-config'];
+  const unchanged = await vgg(same, { env, cwd: root });
+  expect(JSON.parse(unchanged.stdout)).toMatchObject({ dataset: `folder:${photos}` });
   const moved = join(root, 'moved');
   renameSync(photos, moved);
   try {
