@@ -36,6 +36,7 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
+import { counted } from '../words.ts';
 import { type Loaders, loadersOf, normalizationOf } from './loaders.ts';
 import { loadWeights } from './model-files.ts';
 
@@ -160,6 +161,7 @@ export async function prepareTraining(
     await loading;
     facts = checkParts(config);
   }
+  noteLateUnfreezing(config, onNotice);
   const network = networkOf(config.model, {
     classes: facts.classes,
     options: config.modelOptions,
@@ -189,6 +191,19 @@ export async function prepareTraining(
     await model.close();
     throw error;
   }
+}
+
+/** Says it if the training ends before its layers are unfrozen. */
+function noteLateUnfreezing(config: TrainConfig, onNotice: (line: string) => void): void {
+  const { unfreezeAfter } = config;
+  if (unfreezeAfter === undefined) return;
+  const perEpoch = stepsPerEpoch(config);
+  const steps = lastStep({ ...config, stepsPerEpoch: perEpoch });
+  if (steps > unfreezeAfter * perEpoch) return;
+  onNotice(
+    `unfreezeAfter ${unfreezeAfter} has no effect in a training of ${counted(steps, 'step')}, ${perEpoch} in each epoch: ` +
+      'its frozen layers stay frozen. Train longer (--epochs, --steps), or unfreeze earlier (--unfreeze-after).',
+  );
 }
 
 /** Reads initial weights. Reports where their images were normalized otherwise than here. */
