@@ -9,7 +9,7 @@
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, checkWhole, type KnownKeys, shown } from '../options.ts';
 import { formatOf, type ImageFormat, imageFormats } from './formats.ts';
-import { jpegHeader } from './jpeg-header.ts';
+import { jpegHeader } from './jpeg/header.ts';
 import { type ImageHeader, loadSharp, type Sharp } from './sharp.ts';
 
 export interface DecodeOptions {

@@ -1,8 +1,8 @@
 /** Sizes and channels against sharp's, and files that are left to it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { jpegHeader } from './jpeg-header.ts';
-import { type ImageHeader, loadSharp } from './sharp.ts';
+import { type ImageHeader, loadSharp } from '../sharp.ts';
+import { jpegHeader } from './header.ts';
 
 const folder = 'test/golden/images';
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(`${folder}/${name}`));
