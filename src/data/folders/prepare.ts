@@ -25,7 +25,7 @@ import {
   writeIndex,
   writeStart,
 } from './cache-file.ts';
-import type { Prepared } from './prepare-image.ts';
+import { mostStoredBytes, type Prepared } from './prepare-image.ts';
 import { openPool, type PreparePool } from './prepare-pool.ts';
 
 export interface PrepareProgress {
@@ -170,6 +170,9 @@ async function lockPatiently(
   }
 }
 
+/** Bytes of prepared images that may wait for those before them. */
+const waitingBytes = 1e8;
+
 /** Writes the file: images that are kept are copied, all others prepared, in the order of the paths. */
 async function write(
   job: Job,
@@ -180,6 +183,7 @@ async function write(
   const kept = keptOf(old, job);
   const before = kept.size > 0 ? await openParts(file) : undefined;
   let pool: PreparePool | undefined;
+  const mostWaiting = Math.max(1, Math.floor(waitingBytes / mostStoredBytes(side)));
   const images: CachedImage[] = [];
   let decoded = 0;
   const prepareOne = async (i: number): Promise<Prepared> => {
@@ -198,7 +202,8 @@ async function write(
       const queue: Promise<Prepared>[] = [];
       for (let i = 0; images.length < paths.length && !(signal?.aborted === true && queue.length === 0); ) {
         // Twice as many as are worked on, so that one slow image does not stop the others.
-        while (i < paths.length && queue.length < 2 * (pool?.capacity ?? 4) && !signal?.aborted) {
+        const most = Math.min(2 * (pool?.capacity ?? 4), mostWaiting);
+        while (i < paths.length && queue.length < most && !signal?.aborted) {
           const prepared = prepareOne(i++);
           // Where one fails, nobody waits for those behind it.
           prepared.catch(() => undefined);

@@ -16,8 +16,9 @@ test.for(files)('%s', async (name) => {
     ignoreIcc: true,
   }).metadata()) as ImageHeader & { readonly orientation?: number };
   const known = { format, width, height, channels, depth, space };
-  expect(header).toEqual(space === 'cmyk' ? undefined : { ...known, isPlain: expect.any(Boolean) });
-  if (orientation !== undefined && orientation > 1) expect(header?.isPlain).toBe(false);
+  const isUpright = orientation === undefined || orientation === 1;
+  const more = { isUpright, isPlain: isUpright && channels === 3 };
+  expect(header).toEqual(space === 'cmyk' ? undefined : { ...known, ...more });
 });
 
 test('what is damaged or uncommon is left to the decoder', () => {
