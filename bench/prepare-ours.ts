@@ -1,11 +1,16 @@
 /** Our side of `bench/prepare.ts`: one request per line, one answer per line. A process prepares once. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { imageFolder } from '../src/data/folders/image-folder.ts';
-import { decodeImage } from '../src/images/decode.ts';
-import { readImageFile } from '../src/images/read.ts';
+import { fileURLToPath } from 'node:url';
+
+// As `vgg` does, and as Python does without being asked.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/vgg', import.meta.url)));
+const { imageFolder } = await import('../src/data/folders/image-folder.ts');
+const { decodeImage } = await import('../src/images/decode.ts');
+const { readImageFile } = await import('../src/images/read.ts');
 
 interface Request {
   readonly command: 'prepare' | 'decode';

@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import { mostPixels, openImage } from '../../images/decode.ts';
 import { readBaseline } from '../../images/jpeg/baseline.ts';
 import { type JpegDecoder, openJpegDecoder } from '../../images/jpeg/decoder.ts';
-import { readImageFileSync } from '../../images/read.ts';
+import { readImageFileSync } from '../../images/read-sync.ts';
 import { centerWindow, planResize, type ResizePlan, resizedSides, type Sides } from '../resize.ts';
 import { openResizer, type Resizer } from '../resize-kernel.ts';
 import type { MemoryBudget } from './memory-budget.ts';
