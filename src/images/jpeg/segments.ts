@@ -15,6 +15,8 @@ const isBare = (marker: number): boolean => (marker >= 0xd0 && marker <= 0xd9) |
 
 /** Up to the start of the scan, or to where no marker follows. */
 export function* segmentsOf(bytes: Uint8Array): Generator<Segment> {
+  // The start of an image.
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return;
   for (let at = 2; at + 3 < bytes.length; ) {
     if (bytes[at] !== 0xff) return;
     const marker = bytes[at + 1]!;
