@@ -3,9 +3,8 @@
  * An image whose file is unchanged is taken from the file before; changed and new ones are prepared. One process at a
  * time writes; others wait and then read.
  */
-import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { InUseError, VggError } from '../../errors.ts';
@@ -13,7 +12,6 @@ import { isMissing, openParts, removeLeftovers, writeParts } from '../../files/f
 import { type FolderLock, lockFolder } from '../../files/lock.ts';
 import { makeFolder } from '../../files/make-folder.ts';
 import type { PartReader } from '../../files/parts.ts';
-import { cacheDirectory } from '../cache.ts';
 import {
   type CachedImage,
   type CacheIndex,
@@ -25,6 +23,7 @@ import {
   writeIndex,
   writeStart,
 } from './cache-file.ts';
+import { noteUse, preparedDirectory, preparedFile, removeUnused } from './cached.ts';
 import { mostStoredBytes, type Prepared } from './prepare-image.ts';
 import { openPool, type PreparePool } from './prepare-pool.ts';
 
@@ -73,20 +72,17 @@ type Kept = ReadonlyMap<string, { readonly image: CachedImage; readonly start: n
 
 /** @throws VggError if the cache cannot be written or sharp is missing. Broken images are only recorded. */
 export async function prepareImages(wanted: Wanted, options: PrepareOptions = {}): Promise<PreparedFile> {
-  const { cache = join(cacheDirectory(), 'images'), onNotice = () => {}, signal } = options;
+  const { cache = preparedDirectory(), onNotice = () => {}, signal } = options;
   const { root, paths, side } = wanted;
-  const name = createHash('sha256')
-    .update(JSON.stringify([wanted.key, root, side]))
-    .digest('hex')
-    .slice(0, 24);
-  const folder = join(cache, name);
-  const job: Job = {
-    ...wanted,
-    stamps: paths.map((path) => stampOf(join(root, path))),
-    file: join(folder, 'images.bin'),
-  };
+  const file = preparedFile(cache, wanted.key, root, side);
+  const folder = dirname(file);
+  const job: Job = { ...wanted, stamps: paths.map((path) => stampOf(join(root, path))), file };
   const ready = await readyFile(job, onNotice);
-  if (ready) return ready;
+  if (ready) {
+    noteUse(file);
+    return ready;
+  }
+  await removeUnused(cache);
   makeFolder(folder);
   const lock = await lockPatiently(folder, onNotice, signal);
   try {
