@@ -44,7 +44,8 @@ export function openBudget(shared: SharedBudget): MemoryBudget {
   };
   return {
     take: (bytes) => (tryTake(units(bytes), 0) ? undefined : wait(units(bytes))),
-    takeMore: (held, bytes) => tryTake(units(bytes), units(held)),
+    // So many that giving all of it back at once is exact.
+    takeMore: (held, bytes) => tryTake(units(held + bytes) - units(held), units(held)),
     give: (bytes) => {
       Atomics.sub(shared, takenAt, units(bytes));
       Atomics.notify(shared, takenAt);
