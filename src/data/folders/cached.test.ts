@@ -24,9 +24,11 @@ beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'vgg-cached-'));
   photos = join(root, 'photos');
   await makeShapesFolder(photos, 3);
-  const names = readdirSync(join(photos, 'cross')).map((name) => `${name},a`);
-  const others = readdirSync(join(photos, 'circle')).map((name) => `../circle/${name},b`);
-  writeFileSync(join(photos, 'list.csv'), `file,label\n${[...names, ...others].join('\n')}\n`);
+  const rows = ['cross', 'circle'].flatMap((name) =>
+    readdirSync(join(photos, name)).map((file) => `${name}/${file},${name}`),
+  );
+  mkdirSync(join(root, 'tables'));
+  writeFileSync(join(root, 'tables/list.csv'), `file,label\n${rows.join('\n')}\n`);
   symlinkSync(photos, join(root, 'link'));
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -40,7 +42,7 @@ test('lists data sets by size, and finds those of a folder or table', async () =
   expect(await listCached(join(root, 'nowhere'))).toEqual([]);
   await prepare(20);
   await prepare(30);
-  await imageTable(join(photos, 'list.csv'), { cache, side: 20, threads: 1, images: join(photos, 'cross') });
+  await imageTable(join(root, 'tables/list.csv'), { cache, side: 20, threads: 1, images: photos });
   // Others' files, and a preparation that has not ended.
   writeFileSync(join(cache, 'file'), '');
   mkdirSync(join(cache, 'a'.repeat(24)));
@@ -51,9 +53,10 @@ test('lists data sets by size, and finds those of a folder or table', async () =
     [20, 6, 0],
   ]);
   expect(sets[0]!.bytes).toBeGreaterThan(sets[1]!.bytes);
-  expect(cachedOf(sets, photos)).toEqual(sets.slice(0, 2));
-  expect(cachedOf(sets, join(root, 'link'))).toEqual(sets.slice(0, 2));
-  expect(cachedOf(sets, join(photos, 'list.csv'))).toEqual(sets.slice(2));
+  // The table's images are in this folder, too.
+  expect(cachedOf(sets, photos)).toEqual(sets);
+  expect(cachedOf(sets, join(root, 'link'))).toEqual(sets);
+  expect(cachedOf(sets, join(root, 'tables/list.csv'))).toEqual(sets.slice(2));
   expect(cachedOf(sets, join(root, 'other'))).toEqual([]);
   for (const set of sets) expect(await removeCached(set)).toBe(true);
   expect(readdirSync(cache).sort()).toEqual(['a'.repeat(24), 'file']);

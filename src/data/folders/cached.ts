@@ -4,7 +4,7 @@ import { readdirSync, realpathSync, rmdirSync, statSync, utimesSync } from 'node
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { InUseError, VggError } from '../../errors.ts';
-import { cannotRead, cannotWrite, leadsNowhere, removeLeftovers } from '../../files/files.ts';
+import { cannotRead, cannotWrite, isMissing, leadsNowhere, removeLeftovers } from '../../files/files.ts';
 import { lockFolder } from '../../files/lock.ts';
 import { cacheDirectory } from '../cache.ts';
 import { readIndex } from './cache-file.ts';
@@ -113,7 +113,7 @@ export async function removeCached({ folder }: Pick<CachedSet, 'folder'>): Promi
   } catch (error) {
     if (error instanceof InUseError) return false;
     // Another process removed it, or has begun to prepare.
-    if (['ENOENT', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code!)) return true;
+    if (isMissing(error) || (error as NodeJS.ErrnoException).code === 'ENOTEMPTY') return true;
     throw cannotWrite(folder, error);
   }
 }
