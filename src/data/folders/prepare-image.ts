@@ -105,6 +105,8 @@ export function openPreparer(side: number, budget: MemoryBudget): (path: string)
       const { resizer } = opened();
       resizer.begin(plan);
       resizer.add(pixels, 0, height);
+      // Gives the memory back now, not with some later collection of garbage.
+      if (pixels.buffer instanceof ArrayBuffer) pixels.buffer.transfer(0);
       return finish(resizer, plan);
     } catch (error) {
       if (isProblem(error)) return { problem: error.message };
