@@ -132,8 +132,13 @@ function readQuantization(bytes: Uint8Array, { start, end }: Segment, { quantiza
   return at === end;
 }
 
-/** Samplings of luma (blocks across and down an MCU) whose chroma has one block. */
+/** Samplings (blocks across and down an MCU) of luma whose chroma has one block. */
 const lumaSamplings = [0x11, 0x21, 0x22];
+/** Of gray, where they mean nothing: up to four blocks each. */
+const graySamplings = [1, 2, 3, 4].flatMap((across) => [1, 2, 3, 4].map((down) => (across << 4) | down));
+
+const samplingsOf = (count: number, i: number): readonly number[] =>
+  count === 1 ? graySamplings : i === 0 ? lumaSamplings : [0x11];
 
 function scanOf(bytes: Uint8Array, { start, end }: Segment, tables: Tables): BaselineJpeg | undefined {
   const { frame, quantization, huffman, restartInterval } = tables;
@@ -148,7 +153,7 @@ function scanOf(bytes: Uint8Array, { start, end }: Segment, tables: Tables): Bas
     const codes = bytes[start + 2 + 2 * i]!;
     const [dc, ac] = [huffman.get(codes >> 4), huffman.get(16 | (codes & 15))];
     const steps = quantization.get(table);
-    const isKnown = count === 1 || (i === 0 ? lumaSamplings.includes(sampling) : sampling === 0x11);
+    const isKnown = samplingsOf(count, i).includes(sampling);
     if (bytes[start + 1 + 2 * i] !== id || !isKnown || !dc || !ac || !steps) return undefined;
     // The only component of a scan has a block per MCU.
     const [horizontal, vertical] = count === 1 ? [1, 1] : [sampling >> 4, sampling & 15];

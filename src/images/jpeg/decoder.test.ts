@@ -104,6 +104,16 @@ test('a damaged file has the same bytes as from sharp, or is left to it', async 
   expect(decoded).toBeGreaterThan(1000);
 });
 
+test('samplings of gray mean nothing, but must be valid', async () => {
+  const gray = read('gray.jpg');
+  const at = gray.findIndex((byte, i) => byte === 0xff && gray[i + 1] === 0xc0) + 11;
+  expect(gray[at]).toBe(0x11);
+  for (const sampling of [0x22, 0x41, 0x14, 0x13, 0x01, 0x10, 0x51, 0x15]) {
+    const changed = gray.map((byte, i) => (i === at ? sampling : byte));
+    expect(decodeOwn(changed)).toEqual((await decodeImage(changed).catch(() => undefined))?.pixels);
+  }
+});
+
 test('cut files are left to sharp', () => {
   for (const name of readdirSync(folder).filter((one) => one.endsWith('.jpg'))) {
     const whole = read(name);
