@@ -1,11 +1,16 @@
 /** Our side of `bench/prepare.ts`: one request per line, one answer per line. A process prepares once. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { imageFolder } from '../src/data/folders/image-folder.ts';
-import { decodeImage } from '../src/images/decode.ts';
-import { readImageFile } from '../src/images/read.ts';
+import { fileURLToPath } from 'node:url';
+
+// As `vgg` does, and as Python does without being asked.
+enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/vgg', import.meta.url)));
+const { imageFolder } = await import('../src/data/folders/image-folder.ts');
+const { readBaseline } = await import('../src/images/jpeg/baseline.ts');
+const { openJpegDecoder } = await import('../src/images/jpeg/decoder.ts');
+const { readImageFileSync } = await import('../src/images/read-sync.ts');
 
 interface Request {
   readonly command: 'prepare' | 'decode';
@@ -13,16 +18,16 @@ interface Request {
   readonly cache: string;
 }
 
-/** Decodes all files, as many at once as preparing does, without keeping them. */
-async function decodeAll(folder: string): Promise<void> {
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((name) => name.endsWith('.jpg'))
-    .map((name) => join(folder, name));
-  const next = files.values();
-  const lane = async (): Promise<void> => {
-    for (const file of next) await decodeImage(await readImageFile(file));
-  };
-  await Promise.all(Array.from({ length: 2 * availableParallelism() }, lane));
+/** Decodes all files on this thread, as preparing does, without keeping them. */
+function decodeAll(folder: string): void {
+  const decoder = openJpegDecoder();
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (!name.endsWith('.jpg')) continue;
+    const bytes = readImageFileSync(join(folder, name));
+    const jpeg = readBaseline(bytes);
+    if (jpeg === undefined || !decoder.decode(jpeg, bytes, () => undefined))
+      throw new Error(`${name} is left to sharp`);
+  }
 }
 
 /** Peak memory in bytes, as Linux counts it. */
@@ -38,7 +43,7 @@ console.log('{}');
 for await (const line of createInterface({ input: process.stdin })) {
   const { command, folder, cache } = JSON.parse(line) as Request;
   const [start, before] = [performance.now(), process.cpuUsage()];
-  if (command === 'decode') await decodeAll(folder);
+  if (command === 'decode') decodeAll(folder);
   else await imageFolder(folder, { cache });
   const seconds = (performance.now() - start) / 1000;
   const { user, system } = process.cpuUsage(before);

@@ -136,6 +136,7 @@ describe('help', () => {
     'summary',
     'stats',
     'download',
+    'cache',
     'kernels',
     'doctor',
   ];

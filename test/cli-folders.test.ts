@@ -41,6 +41,29 @@ test('stats prepares the images once and prints their statistics', async () => {
   expect(second.stdout).toContain((std as number[])[0]!.toFixed(10));
 });
 
+test('cache lists prepared images and removes them', async () => {
+  const own = { XDG_CACHE_HOME: join(root, 'own'), VGGNET_CC: '' };
+  const run = (...args: readonly string[]): Promise<Run> => quickVgg(args, { env: own });
+  const nothing = await run('cache');
+  expect([nothing.stdout, nothing.code]).toEqual(['', 0]);
+  expect(nothing.stderr).toBe(`There are no prepared images in ${join(root, 'own', 'vggnet', 'images')}.\n`);
+  await run('stats', '--dataset', `folder:${photos}`);
+  const [facts] = jsonLines(await run('cache', '--json'));
+  expect(facts).toMatchObject({ root: photos, side: 256, images: 20, broken: 0 });
+  const { stdout } = await run('cache');
+  expect(stdout).toMatch(/^folder of the images +side +images +size +last used\n─+\n/);
+  expect(stdout).toContain(`${photos}   256      20 `);
+  const other = await run('cache', '--clear', `folder:${root}`);
+  expect([other.code, other.stdout]).toEqual([1, '']);
+  expect(other.stderr).toContain('has no images of this data set; npx vgg cache lists those it has');
+  expect((await run('cache', '--clear', '')).code).toBe(2);
+  const cleared = await run('cache', '--clear', `folder:${photos}`);
+  expect(cleared.stdout).toMatch(/^Removed the images of 1 data set: \d+ MB\.\n$/);
+  await run('stats', '--dataset', `folder:${photos}`);
+  expect(jsonLines(await run('cache', '--clear', '--json'))).toMatchObject([{ root: photos }]);
+  expect((await run('cache', '--json')).stdout).toBe('');
+});
+
 test('summary takes classes from the folder and the input from the model', async () => {
   const { stdout } = await quick('summary', 'vgg16', '--dataset', `folder:${photos}`, '--json');
   const { input, layers } = JSON.parse(stdout) as { input: number[]; layers: { output: number[] }[] };

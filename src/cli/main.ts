@@ -38,6 +38,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   stats: async (interruption) => (await import('./stats.ts')).statsCommand(interruption),
   weights: async (interruption) => (await import('./weights-check.ts')).weightsCommand(interruption),
   download: async (interruption) => (await import('./download.ts')).downloadCommand(interruption),
+  cache: async () => (await import('./cache.ts')).cacheCommand(),
   kernels: async () => (await import('./kernels.ts')).kernelsCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),
 };

@@ -3,7 +3,7 @@
  * blocks at a time, word i of each in vector i.
  */
 import { webAssembly } from '../engine/cpu/kernels/webassembly.ts';
-import { encodeModule, type WasmFunction } from '../kernels/wasm-assembler.ts';
+import { encodeModule, lanes, type WasmFunction } from '../kernels/wasm-assembler.ts';
 import { functionOf, type Step } from '../kernels/wasm-builder.ts';
 import { groupValues, multiplier0, multiplier1, rounds, type StreamKey, weyl0, weyl1 } from './random.ts';
 
@@ -18,6 +18,12 @@ const words = ['c0', 'c1', 'c2', 'c3'] as const;
 
 /** Pushes a number in all lanes. */
 const splat = (value: number): Step[] => [['i32.const', value | 0], 'i32x4.splat'];
+
+/** Four of the eight words of two vectors on the stack, an octal digit each: 0o0415 are 0 and 1 of each by turns. */
+function fromLanes(digits: number): Step {
+  const chosen = [9, 6, 3, 0].map((shift) => (digits >> shift) & 7);
+  return ['i8x16.shuffle', ...lanes(chosen.flatMap((word) => [0, 1, 2, 3].map((i) => 4 * word + i)))];
+}
 
 const uniformKernel = (): WasmFunction =>
   functionOf(
@@ -63,8 +69,8 @@ const uniformKernel = (): WasmFunction =>
             code.get(word, factor).run('i64x2.extmul_low_i32x4_u').set('t0');
             code.get(word, factor).run('i64x2.extmul_high_i32x4_u').set('t1');
             // The lower and the upper halves of four products.
-            code.get('t0', 't1').run(['i8x16.shuffle', 0o0246]).set(`low${i}`);
-            code.get('t0', 't1').run(['i8x16.shuffle', 0o1357]).set(`high${i}`);
+            code.get('t0', 't1').run(fromLanes(0o0246)).set(`low${i}`);
+            code.get('t0', 't1').run(fromLanes(0o1357)).set(`high${i}`);
           }
           code.get('high1', 'c1').run('v128.xor').get('k0').run('v128.xor').set('c0');
           code.get('high0', 'c3').run('v128.xor').get('k1').run('v128.xor').set('c2');
@@ -77,7 +83,7 @@ const uniformKernel = (): WasmFunction =>
             [word, 't0'],
             ['high0', 't1'],
           ] as const) {
-            if (name === 't1') code.get(word, word).run(['i8x16.shuffle', 0o2323]).set('high0');
+            if (name === 't1') code.get(word, word).run(fromLanes(0o2323)).set('high0');
             code.get(half).run('f64x2.convert_low_i32x4_u').get('factor').run('f64x2.mul');
             code
               .get('one')
@@ -86,14 +92,14 @@ const uniformKernel = (): WasmFunction =>
               .run('f64x2.mul', 'f32x4.demote_f64x2_zero')
               .set(name);
           }
-          code.get('t0', 't1').run(['i8x16.shuffle', 0o0145]).set(word);
+          code.get('t0', 't1').run(fromLanes(0o0145)).set(word);
         }
         // Four blocks of four words, from four words of four blocks.
-        code.get('c0', 'c1').run(['i8x16.shuffle', 0o0415]).set('low0');
-        code.get('c0', 'c1').run(['i8x16.shuffle', 0o2637]).set('high0');
-        code.get('c2', 'c3').run(['i8x16.shuffle', 0o0415]).set('low1');
-        code.get('c2', 'c3').run(['i8x16.shuffle', 0o2637]).set('high1');
-        for (const [i, [left, right, lanes]] of (
+        code.get('c0', 'c1').run(fromLanes(0o0415)).set('low0');
+        code.get('c0', 'c1').run(fromLanes(0o2637)).set('high0');
+        code.get('c2', 'c3').run(fromLanes(0o0415)).set('low1');
+        code.get('c2', 'c3').run(fromLanes(0o2637)).set('high1');
+        for (const [i, [left, right, digits]] of (
           [
             ['low0', 'low1', 0o0145],
             ['low0', 'low1', 0o2367],
@@ -101,7 +107,7 @@ const uniformKernel = (): WasmFunction =>
             ['high0', 'high1', 0o2367],
           ] as const
         ).entries()) {
-          code.get('out', left, right).run(['i8x16.shuffle', lanes], ['v128.store', 16 * i]);
+          code.get('out', left, right).run(fromLanes(digits), ['v128.store', 16 * i]);
         }
         code.increase('out', 64);
         code

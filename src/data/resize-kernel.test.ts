@@ -16,7 +16,7 @@ function check(source: Sides, output: Sides, window?: ResizeWindow, value?: numb
   const length = 3 * plan.window.height * plan.window.width;
   const [expected, found] = [new Uint8Array(length), new Uint8Array(length)];
   resizePixels(plan, pixels, 3, expected);
-  const sums = resizer(plan, pixels, found);
+  const sums = resizer.resize(plan, pixels, found);
   expect(found).toEqual(expected);
   const plane = (c: number): Uint8Array => expected.subarray((c * length) / 3, ((c + 1) * length) / 3);
   const sum = (power: number, c: number): number => plane(c).reduce((all, byte) => all + byte ** power, 0);

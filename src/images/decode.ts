@@ -9,7 +9,7 @@
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, checkWhole, type KnownKeys, shown } from '../options.ts';
 import { formatOf, type ImageFormat, imageFormats } from './formats.ts';
-import { jpegHeader } from './jpeg-header.ts';
+import { jpegHeader } from './jpeg/header.ts';
 import { type ImageHeader, loadSharp, type Sharp } from './sharp.ts';
 
 export interface DecodeOptions {
@@ -33,7 +33,8 @@ export interface DecodedImage {
   readonly pixels: Uint8Array;
 }
 
-const mostPixels = 50_000_000;
+/** Pixels of an image by default. */
+export const mostPixels = 50_000_000;
 
 /**
  * Decodes the content of a JPEG, PNG, WebP, AVIF, GIF or TIFF file.
@@ -48,8 +49,25 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
 export async function decodeNamed(
   name: string,
   bytes: Uint8Array,
-  { orientation = 'apply', maxPixels = mostPixels }: DecodeOptions,
+  options: DecodeOptions,
 ): Promise<DecodedImage> {
+  return (await openImage(name, bytes, options)).decode(bytes);
+}
+
+/** An image whose header has been checked. */
+export interface OpenedImage {
+  readonly width: number;
+  readonly height: number;
+  /** Decodes the bytes, which are those that the header was read from. */
+  readonly decode: (bytes: Uint8Array) => Promise<DecodedImage>;
+}
+
+/** Reads an image's header only. @throws as `decodeImage` */
+export async function openImage(
+  name: string,
+  bytes: Uint8Array,
+  { orientation = 'apply', maxPixels = mostPixels }: DecodeOptions,
+): Promise<OpenedImage> {
   // By its tag, because an array may come from another realm.
   if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
     throw new UsageError(`${name}: the bytes are ${shown(bytes)}; pass a file's content as a Uint8Array`);
@@ -65,11 +83,15 @@ export async function decodeNamed(
   const known = format === 'JPEG' ? jpegHeader(bytes) : undefined;
   const header: ImageHeader =
     known ?? (await headerOf(sharp, bytes).catch((error: unknown) => Promise.reject(damaged(error))));
-  checkHeader(name, format, header, maxPixels);
+  const { width, height } = checkHeader(name, format, header, maxPixels);
   const steps = { isCmyk: header.space === 'cmyk', isPlain: known?.isPlain === true };
-  return decode(sharp, bytes, steps, { orientation, maxPixels }).catch((error: unknown) =>
-    Promise.reject(damaged(error)),
-  );
+  return {
+    ...{ width, height },
+    decode: (same) =>
+      decode(sharp, same, steps, { orientation, maxPixels }).catch((error: unknown) =>
+        Promise.reject(damaged(error)),
+      ),
+  };
 }
 
 /** The format of a file that starts with `head`, `headBytes` long or the whole file. @throws DataError if it is none. */
@@ -88,7 +110,12 @@ function headerOf(sharp: Sharp, bytes: Uint8Array): Promise<ImageHeader> {
 /** Pixels; as in JPEG. Decoders take long for images of a few pixels in width and millions in height. */
 const longestSide = 65_535;
 
-function checkHeader(name: string, format: ImageFormat, header: ImageHeader, maxPixels: number): void {
+function checkHeader(
+  name: string,
+  format: ImageFormat,
+  header: ImageHeader,
+  maxPixels: number,
+): { readonly width: number; readonly height: number } {
   const { width = 0, height = 0, depth } = header;
   // libvips chooses its decoder by content, too; both must agree.
   const decoder = header.format === 'heif' && header.compression === 'av1' ? 'avif' : header.format;
@@ -114,6 +141,7 @@ function checkHeader(name: string, format: ImageFormat, header: ImageHeader, max
       `${name}: the pixels are stored as ${depth}, not in 8 or 16 bits per channel; convert the image`,
     );
   }
+  return { width, height };
 }
 
 async function decode(

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { DataError } from '../errors.ts';
-import { readImageFile, readImageFileSync, readImageStream } from './read.ts';
+import { readImageFile, readImageStream } from './read.ts';
+import { readImageFileSync } from './read-sync.ts';
 
 const path = 'test/golden/images/alpha.png';
 

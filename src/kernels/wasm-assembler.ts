@@ -3,7 +3,17 @@
  * the instructions.
  */
 
-export type WasmType = 'i32' | 'f32' | 'v128';
+export type WasmType = 'i32' | 'i64' | 'f32' | 'v128';
+
+/** Lanes 0 to 15 of the first vector, 16 to 31 of the second, as the immediates of a shuffle. */
+export const lanes = (list: readonly number[]): readonly [low: number, high: number] => {
+  const packed = (from: number): number =>
+    list.slice(from, from + 8).reduceRight((sum, lane) => 32 * sum + lane, 0);
+  return [packed(0), packed(8)];
+};
+
+const lanesOf = (low: number, high: number): number[] =>
+  [low, high].flatMap((part) => Array.from({ length: 8 }, (_, i) => Math.floor(part / 32 ** i) % 32));
 
 /** How an instruction's immediates are written: as bytes, and as words of text. */
 interface Encoding {
@@ -14,9 +24,6 @@ interface Encoding {
 /** A number in the text format. */
 const number = (value: number): string =>
   Object.is(value, -0) ? '-0' : String(value).replace('Infinity', 'inf').replace('NaN', 'nan');
-
-/** The octal digits of four lanes: 0o0415 are lanes 0 and 1 of each of two vectors, by turns. */
-const lanesOf = (digits: number): number[] => [9, 6, 3, 0].map((shift) => (digits >> shift) & 7);
 
 const offsetWords = (offset: number): string[] => (offset === 0 ? [] : [`offset=${offset}`]);
 
@@ -32,13 +39,12 @@ const encodings = {
     words: (value) => ['f32x4', ...[0, 1, 2, 3].map(() => number(value))],
   },
   memory: { write: (bytes, offset) => bytes.append([0]).unsigned(offset), words: offsetWords },
-  // Four of the eight 32-bit lanes of two vectors, an octal digit each.
-  lanes: {
-    write: (bytes, digits) =>
-      bytes.append(lanesOf(digits).flatMap((lane) => [0, 1, 2, 3].map((i) => 4 * lane + i))),
-    words: (digits) => lanesOf(digits).flatMap((lane) => [0, 1, 2, 3].map((i) => number(4 * lane + i))),
-  },
   lane: { write: (bytes, lane) => bytes.push(lane), words: (lane) => [number(lane)] },
+  // Sixteen lanes of five bits, eight in each number (`lanes`).
+  shuffle: {
+    write: (bytes, low, high) => lanesOf(low, high).forEach((lane) => void bytes.push(lane)),
+    words: (low, high) => lanesOf(low, high).map(String),
+  },
   memoryLane: {
     write: (bytes, offset, lane) => bytes.append([0]).unsigned(offset).push(lane),
     words: (offset, lane) => [...offsetWords(offset), number(lane)],
@@ -50,10 +56,16 @@ const encodings = {
 const opcodes = {
   plain: {
     else: 0x05, end: 0x0b, select: 0x1b,
-    'i32.ne': 0x47, 'i32.gt_s': 0x4a, 'i32.add': 0x6a, 'i32.sub': 0x6b, 'i32.mul': 0x6c, 'i32.div_s': 0x6d,
-    'i32.or': 0x72, 'i32.shl': 0x74,
+    'i32.eqz': 0x45, 'i32.ne': 0x47, 'i32.lt_s': 0x48, 'i32.gt_s': 0x4a, 'i32.add': 0x6a, 'i32.sub': 0x6b,
+    'i32.mul': 0x6c, 'i32.div_s': 0x6d, 'i32.and': 0x71, 'i32.or': 0x72, 'i32.xor': 0x73, 'i32.shl': 0x74,
+    'i32.shr_s': 0x75, 'i32.shr_u': 0x76, 'i32.wrap_i64': 0xa7,
+    'i64.sub': 0x7d, 'i64.or': 0x84, 'i64.shl': 0x86, 'i64.shr_s': 0x87, 'i64.shr_u': 0x88, 'i64.extend_i32_u': 0xad,
     'f32.ne': 0x5c, 'f32.lt': 0x5d, 'f32.gt': 0x5e, 'f32.sqrt': 0x91, 'f32.add': 0x92, 'f32.sub': 0x93,
     'f32.mul': 0x94, 'f32.div': 0x95, 'f32.convert_i32_s': 0xb2,
+    'i8x16.add': 0xfd_06e, 'i8x16.narrow_i16x8_s': 0xfd_065, 'i16x8.splat': 0xfd_010, 'i16x8.shl': 0xfd_08b,
+    'i16x8.shr_s': 0xfd_08c, 'i16x8.add': 0xfd_08e, 'i16x8.sub': 0xfd_091, 'i16x8.mul': 0xfd_095,
+    'i16x8.q15mulr_sat_s': 0xfd_082, 'i16x8.narrow_i32x4_s': 0xfd_085, 'i32x4.extend_low_i16x8_s': 0xfd_0a7,
+    'i32x4.extend_high_i16x8_s': 0xfd_0a8, 'i32x4.shl': 0xfd_0ab, 'v128.any_true': 0xfd_053,
     'v128.and': 0xfd_04e, 'v128.or': 0xfd_050, 'v128.xor': 0xfd_051, 'v128.bitselect': 0xfd_052,
     'i8x16.narrow_i16x8_u': 0xfd_066, 'i16x8.narrow_i32x4_u': 0xfd_086, 'i16x8.extend_low_i8x16_u': 0xfd_089,
     'i16x8.extend_high_i8x16_u': 0xfd_08a, 'i32x4.extend_low_i16x8_u': 0xfd_0a9,
@@ -69,16 +81,18 @@ const opcodes = {
   },
   block: { loop: 0x03, if: 0x04 },
   index: { br_if: 0x0d, 'local.get': 0x20, 'local.set': 0x21, 'local.tee': 0x22, 'global.get': 0x23 },
-  i32: { 'i32.const': 0x41 },
+  i32: { 'i32.const': 0x41, 'i64.const': 0x42 },
   f32: { 'f32.const': 0x43 },
   v128: { 'v128.const': 0xfd_00c },
   memory: {
-    'i32.load': 0x28, 'f32.load': 0x2a, 'i32.load8_u': 0x2d, 'i32.store': 0x36, 'f32.store': 0x38,
-    'v128.load': 0xfd_000, 'v128.load8x8_u': 0xfd_002, 'v128.load32_splat': 0xfd_009, 'v128.load32_zero': 0xfd_05c, 'v128.load64_splat': 0xfd_00a,
+    'i32.load': 0x28, 'i64.load': 0x29, 'f32.load': 0x2a, 'i32.load8_u': 0x2d, 'i32.store': 0x36,
+    'i64.store': 0x37, 'f32.store': 0x38, 'i32.store16': 0x3b, 'v128.load64_zero': 0xfd_05d,
+    'v128.load': 0xfd_000, 'v128.load8x8_u': 0xfd_002, 'v128.load32_splat': 0xfd_009, 'v128.load32_zero': 0xfd_05c,
+    'v128.load64_splat': 0xfd_00a,
     'v128.store': 0xfd_00b,
   },
-  lane: { 'f32x4.extract_lane': 0xfd_01f },
-  lanes: { 'i8x16.shuffle': 0xfd_00d },
+  lane: { 'i64x2.extract_lane': 0xfd_01d, 'f32x4.extract_lane': 0xfd_01f },
+  shuffle: { 'i8x16.shuffle': 0xfd_00d },
   memoryLane: { 'v128.store8_lane': 0xfd_058, 'v128.store32_lane': 0xfd_05a, 'v128.store64_lane': 0xfd_05b },
 } as const;
 
@@ -190,7 +204,7 @@ class Bytes {
   }
 }
 
-const typeCode = { i32: 0x7f, f32: 0x7d, v128: 0x7b } as const;
+const typeCode = { i32: 0x7f, i64: 0x7e, f32: 0x7d, v128: 0x7b } as const;
 
 /** Pages of 64 KiB in 4 GiB. */
 const maximumPages = 65_536;

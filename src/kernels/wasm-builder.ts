@@ -1,9 +1,12 @@
-/** Writes WebAssembly functions by hand, for the few that work with whole numbers and so are no kernels of the language. */
-import { Code, type Mnemonic, type WasmFunction } from './wasm-assembler.ts';
+/**
+ * Builds WebAssembly functions by hand, for kernels on whole numbers that the kernel language has no words for: the
+ * resize and the decoding of JPEG. Parameters and locals are known by name; everything else is the stack machine's.
+ */
+import { type WasmMemory, webAssembly } from '../engine/cpu/kernels/webassembly.ts';
+import { Code, encodeModule, lanes, type Mnemonic, type WasmFunction } from './wasm-assembler.ts';
 
 export type Step = readonly [name: Mnemonic, first?: number, second?: number] | Mnemonic;
 
-/** Builds a function's code: parameters and locals are known by name. */
 export class Builder {
   readonly #code = new Code();
   readonly #names: readonly string[];
@@ -18,13 +21,19 @@ export class Builder {
 
   /** Pushes the values of locals. */
   get(...names: readonly string[]): this {
-    for (const name of names) this.#code.add('local.get', this.#names.indexOf(name));
+    for (const name of names) this.#code.add('local.get', this.#place(name));
     return this;
   }
 
   set(name: string): this {
-    this.#code.add('local.set', this.#names.indexOf(name));
+    this.#code.add('local.set', this.#place(name));
     return this;
+  }
+
+  #place(name: string): number {
+    const place = this.#names.indexOf(name);
+    if (place === -1) throw new Error(`there is no local ${name}`);
+    return place;
   }
 
   run(...steps: readonly Step[]): this {
@@ -49,24 +58,87 @@ export class Builder {
     body();
     return this.increase(counter, -1).get(counter).run(['br_if', 0], 'end');
   }
+
+  /** Runs `body` if the number on the stack is not 0, `otherwise` if it is. */
+  when(body: () => void, otherwise?: () => void): this {
+    this.run('if');
+    body();
+    if (otherwise) {
+      this.run('else');
+      otherwise();
+    }
+    return this.run('end');
+  }
+
+  /** Takes two vectors from the stack: units of `bytes` of their low or high halves by turns. */
+  interleave(bytes: 1 | 2 | 4 | 8, half: 'low' | 'high'): this {
+    const from = half === 'low' ? 0 : 8;
+    const list = Array.from({ length: 16 }, (_, i) => {
+      const unit = Math.floor(i / bytes);
+      return from + (unit >> 1) * bytes + (i % bytes) + (unit % 2) * 16;
+    });
+    return this.run(['i8x16.shuffle', ...lanes(list)]);
+  }
 }
 
-/** A function whose parameters and counters are i32 and whose other locals are vectors. */
-export const functionOf = (
+/** A function whose parameters are i32. Vectors and integers of 64 bits are 0 until they are set. */
+export function functionOf(
   name: string,
   summary: string,
   parameters: readonly string[],
   counters: readonly string[],
   vectors: readonly string[],
   build: (code: Builder) => void,
-): WasmFunction => {
-  const code = new Builder([...parameters, ...counters, ...vectors]);
+  longs: readonly string[] = [],
+): WasmFunction {
+  const code = new Builder([...parameters, ...counters, ...vectors, ...longs]);
   build(code);
   return {
     name,
     summary,
     parameters: parameters.map((parameter) => ({ name: parameter, type: 'i32' })),
-    locals: [...counters.map(() => 'i32' as const), ...vectors.map(() => 'v128' as const)],
+    locals: [
+      ...counters.map(() => 'i32' as const),
+      ...vectors.map(() => 'v128' as const),
+      ...longs.map(() => 'i64' as const),
+    ],
     code: [code.code],
   };
-};
+}
+
+export type Kernel = (...parameters: readonly number[]) => void;
+
+const pageBytes = 65_536;
+/** A vector may be read or written beyond the end. */
+const slack = 16;
+
+/** Functions and the memory they work on, which is given out from its start, 16 bytes apart, and grows. */
+export interface Kernels<Name extends string> {
+  readonly call: Readonly<Record<Name, Kernel>>;
+  readonly memory: WasmMemory;
+  /** The start of so many bytes. Views of the memory from before may be detached. */
+  readonly place: (size: number) => number;
+  /** Everything from `end` on is free again. */
+  readonly free: (end: number) => void;
+}
+
+export function openKernels<Name extends string>(functions: readonly WasmFunction[]): Kernels<Name> {
+  const bytes = encodeModule(functions, [], false);
+  const memory = new webAssembly.Memory({ initial: 1, maximum: 65_536, shared: false });
+  const { exports } = new webAssembly.Instance(new webAssembly.Module(bytes), { env: { memory } });
+  let end = 0;
+  return {
+    call: exports as Record<Name, Kernel>,
+    memory,
+    place: (size) => {
+      const at = end;
+      end = Math.ceil((at + size + slack) / 16) * 16;
+      const missing = end - memory.buffer.byteLength;
+      if (missing > 0) memory.grow(Math.ceil(missing / pageBytes));
+      return at;
+    },
+    free: (from) => {
+      end = from;
+    },
+  };
+}

@@ -80,7 +80,7 @@ const stores = { v128: 'v128.store', f32: 'f32.store', i32: 'i32.store' } as con
 /** Quads of a vector or mask; 1 for scalars. */
 const quadsOf = ({ lanes }: Value): number => Math.max(1, lanes / 4);
 
-const wasmType = (type: Type): WasmType =>
+const wasmType = (type: Type): Exclude<WasmType, 'i64'> =>
   type === 'f32' ? 'f32' : type === 'vector' || type === 'mask' ? 'v128' : 'i32';
 
 /** The module's globals: numbers to splat into vectors, which V8 would otherwise compute again at each use. */

@@ -1,9 +1,13 @@
 /** Prepares one image for a cache file (Node only): decoded, resized to a shorter side, and measured. */
+import { statSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
-import { decodeNamed } from '../../images/decode.ts';
-import { readImageFileSync } from '../../images/read.ts';
+import { mostPixels, openImage } from '../../images/decode.ts';
+import { readBaseline } from '../../images/jpeg/baseline.ts';
+import { type JpegDecoder, openJpegDecoder } from '../../images/jpeg/decoder.ts';
+import { readImageFileSync } from '../../images/read-sync.ts';
 import { centerWindow, planResize, type ResizePlan, resizedSides, type Sides } from '../resize.ts';
 import { openResizer, type Resizer } from '../resize-kernel.ts';
+import type { MemoryBudget } from './memory-budget.ts';
 
 /** An image as it is stored, or why its file is broken. */
 export type Prepared =
@@ -26,6 +30,9 @@ export function storedSides(sides: Sides, side: number): Sides {
   return [Math.min(height, longest * side), Math.min(width, longest * side)];
 }
 
+/** The most bytes of a stored image. */
+export const mostStoredBytes = (side: number): number => 3 * longest * side * side;
+
 /** What is wrong with one file; other errors of the system, such as too many open files, are not the file's. */
 const fileErrors = ['ENOENT', 'EACCES', 'EPERM', 'ELOOP', 'ENOTDIR', 'EISDIR', 'ENXIO', 'NOT_REGULAR'];
 
@@ -35,33 +42,98 @@ function isProblem(error: unknown): error is Error {
   return typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code) || fileErrors.includes(code);
 }
 
-/** Prepares images one after the other or several at once; keeps the kernel and the last sizes' weights. */
-export function openPreparer(side: number): (path: string) => Promise<Prepared> {
-  let resizer: Resizer | undefined;
+/**
+ * Bytes for a pixel that sharp decodes: at most four values, as they are stored and as they are returned, and for
+ * progressive JPEG coefficients of 16 bits.
+ */
+const sharpPixelBytes = 12;
+/** Our decoder has the codes of a file twice. */
+const copies = 2;
+/** Memory of WebAssembly never shrinks; after larger images it is given back. */
+const mostKeptBytes = 2 ** 25;
+
+const sizeOf = (path: string): number => {
+  try {
+    return statSync(path).size;
+  } catch {
+    // Reading it says why.
+    return 0;
+  }
+};
+
+/**
+ * Prepares images one after the other or several at once, as far as `budget` allows; keeps the kernels and the last
+ * sizes' weights. Common JPEG files are decoded and resized a few rows at a time, all others by sharp.
+ */
+export function openPreparer(side: number, budget: MemoryBudget): (path: string) => Promise<Prepared> {
+  let kernels: { readonly resizer: Resizer; readonly decoder: JpegDecoder } | undefined;
+  const opened = (): { readonly resizer: Resizer; readonly decoder: JpegDecoder } => {
+    kernels ??= { resizer: openResizer(), decoder: openJpegDecoder() };
+    return kernels;
+  };
+  const planOf = rememberPlans(side);
+  const prepareJpeg = (bytes: Uint8Array): Prepared | undefined => {
+    const jpeg = readBaseline(bytes);
+    if (jpeg === undefined || jpeg.width * jpeg.height > mostPixels) return undefined;
+    const { resizer, decoder } = opened();
+    const plan = planOf([jpeg.height, jpeg.width]);
+    resizer.begin(plan);
+    const isWhole = decoder.decode(jpeg, bytes, resizer.add);
+    if (decoder.bytes() > mostKeptBytes) kernels = undefined;
+    return isWhole ? finish(resizer, plan) : undefined;
+  };
+  return async (path) => {
+    let held = copies * sizeOf(path);
+    await budget.take(held);
+    try {
+      let bytes = readImageFileSync(path);
+      const own = prepareJpeg(bytes);
+      if (own) return own;
+      const image = await openImage(path, bytes, {});
+      const more = sharpPixelBytes * image.width * image.height;
+      if (budget.takeMore(held, more)) held += more;
+      else {
+        // Nobody waits while holding memory.
+        bytes = new Uint8Array(0);
+        budget.give(held);
+        held = copies * sizeOf(path) + more;
+        await budget.take(held);
+        bytes = readImageFileSync(path);
+      }
+      const { width, height, pixels } = await image.decode(bytes);
+      const plan = planOf([height, width]);
+      const { resizer } = opened();
+      resizer.begin(plan);
+      resizer.add(pixels, 0, height);
+      // Gives the memory back now, not with some later collection of garbage.
+      if (pixels.buffer instanceof ArrayBuffer) pixels.buffer.transfer(0);
+      return finish(resizer, plan);
+    } catch (error) {
+      if (isProblem(error)) return { problem: error.message };
+      throw error;
+    } finally {
+      budget.give(held);
+    }
+  };
+}
+
+/** Plans the resize of photos; keeps the last ones, since photos of one camera have one size. */
+function rememberPlans(side: number): (source: Sides) => ResizePlan {
   const plans = new Map<string, ResizePlan>();
-  const planOf = (source: Sides): ResizePlan => {
+  return (source) => {
     const key = source.join('×');
     const known = plans.get(key);
     if (known) return known;
-    // Photos of one camera have one size.
     if (plans.size >= 8) plans.delete(plans.keys().next().value!);
     const whole = resizedSides(source, side);
     const plan = planResize(source, whole, centerWindow(whole, storedSides(source, side)));
     plans.set(key, plan);
     return plan;
   };
-  return async (path) => {
-    try {
-      const image = await decodeNamed(path, readImageFileSync(path), {});
-      const plan = planOf([image.height, image.width]);
-      const { height, width } = plan.window;
-      const pixels = new Uint8Array(3 * height * width);
-      resizer ??= openResizer();
-      const sums = resizer(plan, image.pixels, pixels);
-      return { height, width, pixels, checksum: crc32(pixels), sums };
-    } catch (error) {
-      if (isProblem(error)) return { problem: error.message };
-      throw error;
-    }
-  };
+}
+
+function finish(resizer: Resizer, { window: { height, width } }: ResizePlan): Prepared {
+  const pixels = new Uint8Array(3 * height * width);
+  const sums = resizer.end(pixels);
+  return { height, width, pixels, checksum: crc32(pixels), sums };
 }

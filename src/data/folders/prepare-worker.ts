@@ -1,6 +1,13 @@
 /** The program of a worker that prepares images (Node only): answers each path with the prepared image. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { openBudget, type SharedBudget } from './memory-budget.ts';
 import { openPreparer, type Prepared } from './prepare-image.ts';
+
+/** What a worker starts with. */
+export interface PrepareSettings {
+  readonly side: number;
+  readonly budget: SharedBudget;
+}
 
 export interface PrepareRequest {
   readonly id: number;
@@ -15,7 +22,8 @@ export type PrepareAnswer = {
   | { readonly message: string; readonly isOurs: boolean }
 );
 
-const prepare = openPreparer((workerData as { readonly side: number }).side);
+const { side, budget } = workerData as PrepareSettings;
+const prepare = openPreparer(side, openBudget(budget));
 const port = parentPort!;
 
 port.on('message', ({ id, path }: PrepareRequest) => {

@@ -3,9 +3,8 @@
  * An image whose file is unchanged is taken from the file before; changed and new ones are prepared. One process at a
  * time writes; others wait and then read.
  */
-import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import { InUseError, VggError } from '../../errors.ts';
@@ -13,7 +12,6 @@ import { isMissing, openParts, removeLeftovers, writeParts } from '../../files/f
 import { type FolderLock, lockFolder } from '../../files/lock.ts';
 import { makeFolder } from '../../files/make-folder.ts';
 import type { PartReader } from '../../files/parts.ts';
-import { cacheDirectory } from '../cache.ts';
 import {
   type CachedImage,
   type CacheIndex,
@@ -25,7 +23,8 @@ import {
   writeIndex,
   writeStart,
 } from './cache-file.ts';
-import type { Prepared } from './prepare-image.ts';
+import { noteUse, preparedDirectory, preparedFile, removeUnused } from './cached.ts';
+import { mostStoredBytes, type Prepared } from './prepare-image.ts';
 import { openPool, type PreparePool } from './prepare-pool.ts';
 
 export interface PrepareProgress {
@@ -73,22 +72,19 @@ type Kept = ReadonlyMap<string, { readonly image: CachedImage; readonly start: n
 
 /** @throws VggError if the cache cannot be written or sharp is missing. Broken images are only recorded. */
 export async function prepareImages(wanted: Wanted, options: PrepareOptions = {}): Promise<PreparedFile> {
-  const { cache = join(cacheDirectory(), 'images'), onNotice = () => {}, signal } = options;
+  const { cache = preparedDirectory(), onNotice = () => {}, signal } = options;
   const { root, paths, side } = wanted;
-  const name = createHash('sha256')
-    .update(JSON.stringify([wanted.key, root, side]))
-    .digest('hex')
-    .slice(0, 24);
-  const folder = join(cache, name);
-  const job: Job = {
-    ...wanted,
-    stamps: paths.map((path) => stampOf(join(root, path))),
-    file: join(folder, 'images.bin'),
-  };
+  const file = preparedFile(cache, wanted.key, root, side);
+  const folder = dirname(file);
+  const job: Job = { ...wanted, stamps: paths.map((path) => stampOf(join(root, path))), file };
   const ready = await readyFile(job, onNotice);
-  if (ready) return ready;
+  if (ready) {
+    noteUse(file);
+    return ready;
+  }
   let lock: FolderLock | undefined;
   try {
+    await removeUnused(cache);
     makeFolder(folder);
     lock = await lockPatiently(folder, onNotice, signal);
     // Another process may have been faster.
@@ -176,6 +172,9 @@ async function lockPatiently(
   }
 }
 
+/** Bytes of prepared images that may wait for those before them. */
+const waitingBytes = 1e8;
+
 /** Writes the file: images that are kept are copied, all others prepared, in the order of the paths. */
 async function write(
   job: Job,
@@ -186,6 +185,7 @@ async function write(
   const kept = keptOf(old, job);
   const before = kept.size > 0 ? await openParts(file) : undefined;
   let pool: PreparePool | undefined;
+  const mostWaiting = Math.max(1, Math.floor(waitingBytes / mostStoredBytes(side)));
   const images: CachedImage[] = [];
   let decoded = 0;
   const prepareOne = async (i: number): Promise<Prepared> => {
@@ -204,7 +204,8 @@ async function write(
       const queue: Promise<Prepared>[] = [];
       for (let i = 0; images.length < paths.length && !(signal?.aborted === true && queue.length === 0); ) {
         // Twice as many as are worked on, so that one slow image does not stop the others.
-        while (i < paths.length && queue.length < 2 * (pool?.capacity ?? 4) && !signal?.aborted) {
+        const most = Math.min(2 * (pool?.capacity ?? 4), mostWaiting);
+        while (i < paths.length && queue.length < most && !signal?.aborted) {
           const prepared = prepareOne(i++);
           // Where one fails, nobody waits for those behind it.
           prepared.catch(() => undefined);

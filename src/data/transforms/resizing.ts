@@ -137,7 +137,7 @@ function resizedPlanes({ shape, values }: Bytes, sides: Sides, wanted: ResizeWin
   const out = new Uint8Array(channels * area);
   if (channels === 3) {
     resizer ??= openResizer();
-    resizer(plan, interleaved(plan, values), out);
+    resizer.resize(plan, interleaved(plan, values), out);
     return out;
   }
   const plane = height * width;
