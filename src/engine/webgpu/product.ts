@@ -15,6 +15,8 @@ export interface Tile {
   readonly bm: number;
   readonly bn: number;
   readonly bk: number;
+  /** Whether invocations fetch their own blocks. Then `bm` × `bn` is what all of a workgroup's have together. */
+  readonly isDirect?: boolean;
   /** Of an invocation; multiples of 4. */
   readonly tm: number;
   readonly tn: number;
@@ -59,8 +61,72 @@ function fetch(name: 'a' | 'b', side: number, bk: number, threads: number, along
     }`;
 }
 
+/** What an invocation's block is multiplied from: vec4s along n for each k, and the factors of its rows. */
+const multiplyBlock = (i: number, j: number, left: string, right: string): string =>
+  range(4)
+    .flatMap((r) =>
+      range(4).map(
+        (k) => `c${4 * i + r}_${j} = fma(vec4f(${left}[${r}][${k}]), ${right}[${k}], c${4 * i + r}_${j});`,
+      ),
+    )
+    .join(' ');
+
+/**
+ * The same without workgroup memory: an invocation fetches its own blocks. Processors have caches of their own, and
+ * software adapters compile barriers slowly and run them slowly.
+ */
+function directKernel(product: ProductCode, { tm, tn }: Tile, slices: number): Kernel {
+  const [down, across] = [range(tm / 4), range(tn / 4)];
+  const sums = range(tm).flatMap((i) => across.map((j) => `var c${i}_${j} = vec4f();`));
+  const turned = (alongK: boolean, fetched: string): string => (alongK ? fetched : `transpose(${fetched})`);
+  const lefts = down.map((i) => `let a${i} = ${turned(product.aAlongK, `loadA(firstRow + ${4 * i}u, k)`)};`);
+  const rights = across.map(
+    (j) => `let b${j} = ${turned(!product.bAlongK, `loadB(k, firstColumn + ${4 * j}u)`)};`,
+  );
+  return {
+    name: `${product.name} ${tm}×${tn}`,
+    bindings: product.bindings,
+    shape: { ...product.shape, slices },
+    code: `
+${product.head}
+fn loadA(row: u32, k: u32) -> mat4x4f { ${product.loadA} }
+fn loadB(k: u32, column: u32) -> mat4x4f { ${product.loadB} }
+@compute @workgroup_size(${directThreads})
+fn main(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let rows = ${product.rows}; let columns = ${product.columns}; let inner = ${product.inner};
+  let blocksAcross = (columns + ${tn - 1}u) / ${tn}u;
+  let own = (group.y * groups.x + group.x) * ${directThreads}u + local; let slice = group.z;
+  let firstRow = own / blocksAcross * ${tm}u; let firstColumn = own % blocksAcross * ${tn}u;
+  if (firstRow >= rows) { return; }
+  let inSlice = ((inner + s.slices - 1u) / s.slices + 3u) / 4u * 4u;
+  let start = slice * inSlice; let end = min(start + inSlice, inner);
+  ${sums.join(' ')}
+  for (var k = start; k < end; k += 4u) {
+    ${lefts.join(' ')} ${rights.join(' ')}
+    ${down.flatMap((i) => across.map((j) => multiplyBlock(i, j, `a${i}`, `b${j}`))).join('\n    ')}
+  }
+  ${down
+    .flatMap((i) =>
+      across.map((j) => {
+        const v = range(4).map((r) => `let v${r} = c${4 * i + r}_${j};`);
+        return `{ let row = firstRow + ${4 * i}u; let column = firstColumn + ${4 * j}u; ${v.join(' ')}
+    if (row < rows && column < columns) { ${product.store} } }`;
+      }),
+    )
+    .join('\n  ')}
+}`,
+  };
+}
+
+/** Invocations of a workgroup of a direct product. */
+const directThreads = 64;
+
 /** The kernel of a product. `slices` cut k; slice s of a dispatch is its `z`. */
 export function productKernel(product: ProductCode, tile: Tile, slices: number): Kernel {
+  if (tile.isDirect) return directKernel(product, tile, slices);
   const { bm, bn, bk, tm, tn } = tile;
   const [across, down] = [bn / tn, bm / tm];
   const threads = across * down;

@@ -9,7 +9,7 @@ export const tilesSchema: z.ZodType<TileTable> = z
     name: z.string().regex(/^[\w .×-]{1,60}$/),
     adapter: z.string().max(500).optional(),
     tiles: z
-      .array(z.object({ bm: side, bn: side, bk: side, tm: side, tn: side }))
+      .array(z.object({ bm: side, bn: side, bk: side, tm: side, tn: side, isDirect: z.boolean().optional() }))
       .min(1)
       .max(16),
     groups: whole.max(65_535),

@@ -32,7 +32,12 @@ export const tileTables: Readonly<Record<'gpu' | 'software', TileTable>> = {
     sliceLength: 256,
   },
   /** Software adapters, which take seconds to compile each kernel. */
-  software: { name: 'software', tiles: [tile(64, 16, 16, 4, 4)], groups: 4, sliceLength: 512 },
+  software: {
+    name: 'software',
+    tiles: [{ ...tile(64, 16, 16, 4, 4), isDirect: true }],
+    groups: 4,
+    sliceLength: 512,
+  },
 };
 
 /** What is wrong with a table, in words: kernels need tiles of this form, and devices allow no more. */
