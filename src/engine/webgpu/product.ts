@@ -16,7 +16,7 @@ export interface Tile {
   readonly bn: number;
   readonly bk: number;
   /** Whether invocations fetch their own blocks. Then `bm` × `bn` is what all of a workgroup's have together. */
-  readonly isDirect?: boolean;
+  readonly isDirect?: boolean | undefined;
   /** Of an invocation; multiples of 4. */
   readonly tm: number;
   readonly tn: number;
