@@ -1,8 +1,10 @@
 /** The command line on a GPU: SwiftShader stands for one. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openGpu } from '../src/engine/webgpu/device.ts';
 import { type Run, vgg } from './run-vgg.ts';
 import { softwareEnvironment, softwareGpu } from './webgpu.ts';
 
@@ -107,20 +109,14 @@ describe.skipIf(!softwareGpu)('vgg with --device webgpu', () => {
     expect(kernels[2]).toEqual({ ...kernels[0], after: 4 });
     const words = kernels.map(({ name }) => name).join(', then ');
     expect(readFileSync(join(run, 'report.html'), 'utf8')).toContain(words);
-    const evaluated = await gpu(['evaluate', run, '--device', 'webgpu', '--json']);
-    expect(JSON.parse(evaluated.stdout)).toMatchObject({ images: 2000 });
   });
 
   test('auto takes no software adapter, whatever was stored', async () => {
     const cache = join(folder, 'cache');
-    const doctored = await gpu(['train', ...training().slice(1), '--json']);
-    expect(doctored.code).toBe(0);
-    const { description } = JSON.parse(doctored.stdout.split('\n')[0]!) as { description?: string };
+    const { adapter } = await openGpu();
     const program = `
       import { storeGpu } from '${new URL('../src/engine/webgpu/stored-node.ts', import.meta.url)}';
       await storeGpu(process.argv[1], { speed: { gpu: 9, native: 1, description: 'native', network: 'vgg7' } });`;
-    const { spawnSync } = await import('node:child_process');
-    const adapter = (description ?? '').slice(8, -1);
     const stored = spawnSync(process.execPath, ['--input-type=module', '--eval', program, adapter], {
       env: { ...process.env, XDG_CACHE_HOME: cache },
       encoding: 'utf8',
@@ -147,7 +143,6 @@ describe.skipIf(!softwareGpu)('vgg with --device webgpu', () => {
   });
 
   test('--adapter chooses by name or number', async () => {
-    expect(await gpu([...training(), '--adapter', 'Subzero'])).toMatchObject({ code: 0 });
     expect(await gpu(training(), { VGGNET_ADAPTER: '0' })).toMatchObject({ code: 0 });
     const none = await gpu([...training(), '--adapter', 'NVIDIA']);
     expect(none.code).toBe(2);
