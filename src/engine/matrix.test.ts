@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { conv2d, flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../model/network.ts';
-import { readPart, storePart, wholeRows } from './matrix.ts';
 import { planOperations, storedTensors } from './cpu/plan/operations.ts';
+import { readPart, storePart, wholeRows } from './matrix.ts';
 
 const network = buildNetwork(
   sequential([

@@ -19,6 +19,7 @@ import {
   type SessionOptions,
 } from '../backend.ts';
 import { type Command, type Driver, type ImageSource, imageCount, type TensorGroup } from '../driver.ts';
+import { readPart, type StoredTensor, storePart, wholeRows } from '../matrix.ts';
 import { largestEvaluation, sessionsOf } from '../session.ts';
 import { isShared, shareable } from '../shared-arrays.ts';
 import {
@@ -37,7 +38,6 @@ import {
 } from './kernels/memory.ts';
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
 import { featuresRequest, passesWinograd } from './plan/features.ts';
-import { readPart, type StoredTensor, storePart, wholeRows } from '../matrix.ts';
 import { evaluationBatchOf, evaluationFloats, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
 import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
 import {

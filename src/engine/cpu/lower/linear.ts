@@ -9,8 +9,8 @@
  * weights at once, and the whole of it is never stored.
  */
 import { wholeRows } from '../../../kernels/gemm.ts';
-import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
 import { unevenStride } from '../../map-shape.ts';
+import { type Code, type Emit, reluThreshold } from '../plan/code.ts';
 import type { Chunk } from '../plan/maps.ts';
 import type { Linear } from '../plan/operations.ts';
 import { cut } from '../plan/timeline.ts';

@@ -1,8 +1,8 @@
 /** Local response normalization. The backward pass computes the sums of squares again from the input. */
 import { exponentArguments } from '../../../kernels/local-response.ts';
 import { windowSides } from '../../../model/layers/local-response-norm.ts';
-import type { Code } from '../plan/code.ts';
 import { roundUp } from '../../map-shape.ts';
+import type { Code } from '../plan/code.ts';
 import type { Chunk } from '../plan/maps.ts';
 import type { Place } from '../plan/memory.ts';
 import type { LocalResponseNorm } from '../plan/operations.ts';

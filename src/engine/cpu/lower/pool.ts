@@ -1,8 +1,8 @@
 /** Max-pools that are not fused into a convolution, and the pooling code shared with convolutions. */
 import { bytePositions } from '../../../kernels/pooling.ts';
 import type { MaxPool2dSpec, PoolSpec } from '../../../model/layer.ts';
-import { type Code, reluThreshold } from '../plan/code.ts';
 import type { MapShape } from '../../map-shape.ts';
+import { type Code, reluThreshold } from '../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../plan/maps.ts';
 import { isPoolOfTiles, type Pool } from '../plan/operations.ts';
 import { imageTasks, type Lowered, type LoweringContext } from './lowering.ts';

@@ -5,8 +5,8 @@
  * phases.
  */
 import { granule } from '../../../kernels/language.ts';
-import { convolutionGradientHalo, convolutionInputHalo } from '../lower/convolution/geometry.ts';
 import type { MapShape } from '../../map-shape.ts';
+import { convolutionGradientHalo, convolutionInputHalo } from '../lower/convolution/geometry.ts';
 import { type Halo, type Holds, hasHalo, MapBuffer, noHalo } from './maps.ts';
 import { Arena, always, type Lifetime, type Place } from './memory.ts';
 import { type Operation, readsVector } from './operations.ts';

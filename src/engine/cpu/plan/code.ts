@@ -1,9 +1,9 @@
 /** Flat lists of instructions: kernel calls, and what the host computes between them. Addresses count floats. */
 import { type KernelName, kernelParameters } from '../../../kernels/catalogue.ts';
+import type { MapShape } from '../../map-shape.ts';
 import type { BatchNormCall } from '../lower/batch-norm.ts';
 import type { DropoutCall } from '../lower/dropout.ts';
 import type { TapCall } from '../lower/taps.ts';
-import type { MapShape } from '../../map-shape.ts';
 
 /** One instruction: a kernel and its arguments as the kernel takes them. */
 export interface Call {

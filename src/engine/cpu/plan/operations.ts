@@ -23,9 +23,9 @@ import {
   type PoolNode,
   type ReluNode,
 } from '../../graph.ts';
-import { cheapestScheme } from '../lower/convolution/cost.ts';
 import { flattenedPlaces, type MapShape, mapOf, roundUp } from '../../map-shape.ts';
 import { type MatrixLayout, rowsLayout, type StoredTensor, vectorsLayout } from '../../matrix.ts';
+import { cheapestScheme } from '../lower/convolution/cost.ts';
 
 /** An operation of the network with its maps in memory. */
 type Mapped<Node extends GraphNode> = Omit<Node, 'layers' | 'input' | 'output'> & {

@@ -5,6 +5,7 @@
  */
 import { byteLevels } from '../../../kernels/maps.ts';
 import type { MomentName, OptimizerOptions, StepOptions } from '../../backend.ts';
+import { roundUp } from '../../map-shape.ts';
 import { mostRates } from '../../step.ts';
 import { type BatchNormMemory, partFloats, runningFloats, vectorFloats } from '../lower/batch-norm.ts';
 import {
@@ -13,7 +14,6 @@ import {
   forwardWeights,
   type PanelMatrix,
 } from '../lower/convolution/derived.ts';
-import { roundUp } from '../../map-shape.ts';
 import { type Place, Region } from './memory.ts';
 import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
 import { chunkImages } from './timeline.ts';

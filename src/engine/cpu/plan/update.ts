@@ -3,9 +3,9 @@
  * gradient's norm is needed, all workers meet between the gradient and the optimizer.
  */
 import type { OptimizerOptions, StepOptions } from '../../backend.ts';
+import type { MatrixLayout } from '../../matrix.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
-import type { MatrixLayout } from '../../matrix.ts';
 import { firstLayerOf, isSplit, matrixOf, type Operation, onWholeBatch } from './operations.ts';
 import { averageSetting, type ParameterLayout } from './parameters.ts';
 import { rateGroups } from './rates.ts';

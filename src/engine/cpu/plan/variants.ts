@@ -3,8 +3,8 @@
  * derived from weights keep the algorithm that they were derived for.
  */
 import { graphOf } from '../../graph.ts';
-import { type Variant, variantOf } from '../../variant.ts';
 import { mapOf } from '../../map-shape.ts';
+import { type Variant, variantOf } from '../../variant.ts';
 import {
   type DenseLinear,
   matrixOf,

@@ -1,6 +1,7 @@
 /** Matrices that are derived from a convolution's weights after each change. */
-import type { Code } from '../../plan/code.ts';
+
 import { roundUp } from '../../../map-shape.ts';
+import type { Code } from '../../plan/code.ts';
 import type { Matrix } from '../../plan/maps.ts';
 import type { Region } from '../../plan/memory.ts';
 import type { Convolution } from '../../plan/operations.ts';

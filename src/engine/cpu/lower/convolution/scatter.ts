@@ -1,7 +1,7 @@
 /** Gradients of an input that are scattered patch by patch, for `im2col` and `sparse`. */
 import { granule } from '../../../../kernels/language.ts';
-import { type Code, reluThreshold } from '../../plan/code.ts';
 import { roundUp } from '../../../map-shape.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
 import { type Chunk, type MapBuffer, noHalo } from '../../plan/maps.ts';
 import type { Convolution } from '../../plan/operations.ts';
 import type { LoweringContext } from '../lowering.ts';

@@ -4,8 +4,8 @@
  * gradients use the same scheme.
  */
 import { type Tiles, tilesOf } from '../../../../kernels/winograd-schemes.ts';
-import { type Code, reluThreshold } from '../../plan/code.ts';
 import { unevenStride } from '../../../map-shape.ts';
+import { type Code, reluThreshold } from '../../plan/code.ts';
 import type { Chunk, MapBuffer, Matrix } from '../../plan/maps.ts';
 import type { Place } from '../../plan/memory.ts';
 import { cut } from '../../plan/timeline.ts';
