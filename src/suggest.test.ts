@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { closeName, nearest, unknownName } from './suggest.ts';
 
 const models = ['simplified', 'vgg7', 'vgg7-bn'];
-const devices = ['auto', 'native', 'wasm', 'reference'];
+const devices = ['auto', 'native', 'wasm', 'webgpu', 'reference'];
 const options = ['model', 'dataset', 'batchSize', 'epochs', 'lr', 'lrStep', 'weightDecay', 'device'];
 
 test.for<[string, readonly string[], string | undefined]>([
@@ -32,9 +32,13 @@ test.for<[string, readonly string[], string | undefined]>([
 
 test.for<[string, string, readonly string[], string]>([
   ['model', 'resnet18', models, 'not networks with branches'],
-  ...['cuda', 'cuda:0', 'gpu', 'mps', 'webgpu', 'cpu'].map(
-    (name): [string, string, readonly string[], string] => ['device', name, devices, 'runs on the CPU'],
-  ),
+  ...['cuda', 'cuda:0', 'gpu', 'mps'].map((name): [string, string, readonly string[], string] => [
+    'device',
+    name,
+    devices,
+    'webgpu computes on GPUs',
+  ]),
+  ['device', 'cpu', devices, 'native and wasm compute on the processor'],
   ['dataset', 'mnist', ['shapes', 'cifar10'], 'folder:DIR'],
   ['dataset', 'imagenet', ['shapes', 'cifar10'], 'folder:DIR'],
   ['optimizer', 'rmsprop', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],

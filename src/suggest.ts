@@ -39,9 +39,10 @@ const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>
     ],
   ],
   device: [
+    [/^(cpu|x86|simd|avx\d*)(:\d+)?$/i, 'native and wasm compute on the processor'],
     [
-      /^(cpu|x86|simd|avx\d*|gpu|cuda|mps|webgpu|webgl|xpu|tpu|npu|rocm|hip|metal|vulkan|opencl|directml|dml|coreml)(:\d+)?$/i,
-      'vggnet runs on the CPU, with native or WebAssembly kernels',
+      /^(gpu|cuda|mps|webgl|xpu|tpu|npu|rocm|hip|metal|vulkan|opencl|directml|dml|coreml)(:\d+)?$/i,
+      'webgpu computes on GPUs of all vendors',
     ],
   ],
   dataset: [

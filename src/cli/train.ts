@@ -50,7 +50,7 @@ Numbers are decimal, with an optional exponent: 100, 0.5, 1e-3. Numbers that nee
 export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
   addConfigOptions(command)
-    .addOption(adapterOption())
+    .addOption(adapterOption().helpGroup('Machine:'))
     .option('--print-config', 'print the complete config as JSON and exit')
     .optionsGroup('Run folder:')
     .addOption(pathOption('--run <dir>', 'run folder (default: a new one in $VGGNET_RUNS or runs/)'))

@@ -1,7 +1,9 @@
 /** From run folders to a report (Node only): reads the run, its images, and measures the time of each layer. */
+
 import { join } from 'node:path';
 import { inputShape } from '../data/facts.ts';
 import { loadDataset } from '../data/load.ts';
+import { type DeviceName, devices } from '../engine/backend.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import type { Network } from '../model/layer.ts';
@@ -81,13 +83,14 @@ export async function reportRuns(
   return path;
 }
 
-/** Each layer's share of a training step on one thread; none for the slow `reference` device. */
+/** Each layer's share of a training step on one thread; none where no kernels of the processor computed. */
 async function measureShares(
   network: Network,
   batchSize: number,
   device: string,
 ): Promise<readonly TimeShare[] | undefined> {
-  if (device === 'reference') return undefined;
+  const computes = Object.hasOwn(devices, device) ? devices[device as DeviceName] : undefined;
+  if (computes !== 'kernels') return undefined;
   const [{ anyKernels, wasmKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels/provider.ts'),
     import('../engine/cpu/measure/profile.ts'),

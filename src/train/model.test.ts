@@ -166,7 +166,7 @@ test('a closed model can be closed again and rejects everything else', async () 
 test('an unknown device is rejected', async () => {
   const device = 'gpu' as 'wasm';
   await expect(compile(network, { input: [1, 6, 6], device })).rejects.toThrow(
-    'there is no device "gpu"; vggnet runs on the CPU, with native or WebAssembly kernels. Available: auto',
+    'there is no device "gpu"; webgpu computes on GPUs of all vendors. Available: auto',
   );
 });
 

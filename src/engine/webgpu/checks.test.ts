@@ -2,8 +2,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { softwareGpu } from '../../../test/webgpu.ts';
+import { formatGpu } from '../../cli/doctor-gpu.ts';
 import { checkGpu } from './checks.ts';
 import { openGpu } from './device.ts';
+import { examineGpu } from './examine-node.ts';
 
 /** The names of all kernels, as their sources say; a product's name ends with its tile. */
 function kernelNames(): Set<string> {
@@ -19,16 +21,35 @@ function kernelNames(): Set<string> {
 }
 
 describe.skipIf(!softwareGpu)('the checks of kernels', () => {
-  test('all kernels are right, and each is used', async () => {
-    const gpu = await openGpu();
-    const results = await checkGpu(gpu);
-    for (const { title, error, most } of results) expect(error, title).toBeLessThanOrEqual(most);
-    const used = new Set(
-      results.flatMap(({ kernels }) => kernels.map((name) => name.replace(/ \d+×\d+$/, ''))),
-    );
+  test('all kernels are right, each is used, and those of training are timed', async () => {
+    const report = await examineGpu(false, () => {});
+    expect(report.wrong).toEqual([]);
+    expect(report.adapter).toMatchObject({ software: true, tiles: 'software' });
+    expect(report.adapters).toEqual([expect.stringContaining('SwiftShader')]);
+    // Software adapters are never chosen, so there is nothing to compare.
+    expect(report.speed).toBeUndefined();
+    const kernels = report.kernels!;
+    const names = new Set(Object.keys(kernels).map((name) => name.replace(/ \d+×\d+$/, '')));
     const known = kernelNames();
     expect(known.size).toBeGreaterThan(30);
-    expect([...known].filter((name) => !used.has(name))).toEqual([]);
+    expect([...known].filter((name) => !names.has(name))).toEqual([]);
+    for (const [name, { checks, error }] of Object.entries(kernels)) {
+      expect(checks, name).toBeGreaterThan(0);
+      expect(error, name).toBeLessThanOrEqual(1e-3);
+    }
+    const untimed = Object.keys(kernels).filter((name) => kernels[name]!.milliseconds === undefined);
+    // The timed steps have Adam and SGD on bytes, one batch each, and maps that need no slices there.
+    expect(untimed.toSorted()).toEqual([
+      ...['adamw', 'add', 'add gradient', 'join input gradient', 'load values', 'running norm'],
+    ]);
+    for (const { milliseconds, gflops, gigabytesPerSecond } of Object.values(kernels)) {
+      if (milliseconds === undefined) continue;
+      expect(gflops).toBeGreaterThan(0);
+      expect(gigabytesPerSecond).toBeGreaterThan(0);
+    }
+    const text = formatGpu(report, 100);
+    expect(text).toMatch(/^forward 64×16 +\d+ +\de-7 +[\d.]+ +[\d.]+ +[\d.]+$/m);
+    expect(text).toMatch(/^webgpu \(.*SwiftShader.*\): all \d+ kernels right, \d+ pipelines compiled$/m);
   });
 
   test('a wrong kernel is found', async () => {

@@ -108,7 +108,7 @@ function imagesOf({ input }: Network, batch: number): ImageSource {
 }
 
 /** Steps that are timed, after one that is not; the median counts. */
-const repeats = 5;
+const repeatsOn = ({ isSoftware }: Gpu): number => (isSoftware ? 1 : 5);
 const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
@@ -122,7 +122,7 @@ async function timestamps(gpu: Gpu, bound: readonly BoundDispatch[]): Promise<nu
   const buffer = device.createBuffer({ size: bytes, usage: queryResolve | bufferUsage.copySource });
   try {
     const all: number[][] = [];
-    for (let repeat = 0; repeat <= repeats; repeat++) {
+    for (let repeat = 0; repeat <= repeatsOn(gpu); repeat++) {
       const encoder = device.createCommandEncoder();
       for (const [i, own] of bound.entries()) {
         const timestampWrites = {
@@ -169,7 +169,7 @@ async function manyTimes(gpu: Gpu, bound: readonly BoundDispatch[]): Promise<num
   };
   const several = async (own: BoundDispatch | undefined, times: number): Promise<number> => {
     const all: number[] = [];
-    for (let repeat = 0; repeat < repeats; repeat++) all.push(await submit(own, times));
+    for (let repeat = 0; repeat < repeatsOn(gpu); repeat++) all.push(await submit(own, times));
     return median(all);
   };
   const empty = await several(undefined, 0);

@@ -16,6 +16,7 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     ['vggnet', environment.vggnet],
     ['Device', computedBy(environment, epochs.at(-1)?.step ?? 0)],
     ['Threads', environment.threads],
+    ...(environment.tiles ? [['Table of tiles', environment.tiles.name]] : []),
     ['Processor', environment.processor],
     ['Cores', environment.cores],
     ['Memory', formatBytes(environment.memoryBytes)],
