@@ -102,11 +102,11 @@ function ruleOf(schema: unknown): string {
 }
 
 /** `text of the form /^\d+$/`. */
-function textRuleOf({ def: { checks = [] } }: z.ZodString): string {
+function textRuleOf({ def: { checks = [] }, minLength }: z.ZodString): string {
   const patterns = checks.flatMap(({ _zod: { def } }) =>
     'pattern' in def && def.pattern instanceof RegExp ? [String(def.pattern)] : [],
   );
-  return ['text', ...patterns].join(' of the form ');
+  return [(minLength ?? 0) > 0 ? 'text with a character or more' : 'text', ...patterns].join(' of the form ');
 }
 
 /** ` above 0 and below 1`; `least` is the word before an inclusive lower bound. */

@@ -66,7 +66,7 @@ export {
   evaluateProtocol,
   type ProtocolModel,
 } from './evaluation/evaluate.ts';
-export { type Picture, type Pictures, picturesOf } from './evaluation/pictures.ts';
+export { type LabeledImages, labeledImages, type RawImage } from './evaluation/labeled-images.ts';
 export type { CropCount, Protocol } from './evaluation/protocol.ts';
 export type { ClassResult, ProtocolResult } from './evaluation/scores.ts';
 export { heatPixels, inferno } from './explain/colors.ts';

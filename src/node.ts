@@ -15,10 +15,10 @@ export {
 } from './data/folders/image-folder.ts';
 export type { PrepareProgress } from './data/folders/prepare.ts';
 export {
-  type PictureFiles,
-  type PictureFilesOptions,
-  picturesOfFiles,
-} from './evaluation/stored-pictures.ts';
+  type ImageFiles,
+  type ImageFilesOptions,
+  labeledImageFiles,
+} from './evaluation/labeled-image-files.ts';
 export { type DecodedImage, type DecodeOptions, decodeImage } from './images/decode.ts';
 export {
   camImage,

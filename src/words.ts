@@ -27,6 +27,9 @@ export function formatTable(cells: readonly (readonly string[])[], texts: number
   );
 }
 
+/** A name from a file as part of a line. */
+export const oneLine = (name: string): string => name.replaceAll(/\s+/g, ' ');
+
 /** Quotes a word for a POSIX shell if needed. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

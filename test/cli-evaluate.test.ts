@@ -141,7 +141,8 @@ test('image files: those of the run, and other folders with some of its classes'
     }
   }
   const own = join(folder, 'photos-run');
-  const options = ['--size', '32', '--epochs', '1', '--batch-size', '8', '--no-report', '--normalize'];
+  // Tests see images at their own size, also where training sees larger ones.
+  const options = ['--size', '32', '--crop', 'jitter', '--epochs', '1', '--batch-size', '8', '--no-report'];
   const { stdout, stderr } = await vgg([
     ...['train', '--dataset', `folder:${photos}`, '--run', own, '--json', '--device', 'wasm'],
     ...options,
@@ -171,6 +172,22 @@ test('image files: those of the run, and other folders with some of its classes'
   const left = await vgg([...all, '--skip-broken', '--json']);
   expect(left.stderr).toMatch(/broken\.png: the PNG image is damaged: .*; left out\n/);
   expect(JSON.parse(left.stdout)).toMatchObject({ images: 20 });
+  const damaged = readFileSync(join(other, 'blue', 'broken.png'));
+  for (let i = 0; i < 11; i++) writeFileSync(join(other, 'green', `broken-${i}.png`), damaged);
+  const many = await vgg([...all, '--skip-broken', '--json']);
+  expect(many.stderr.match(/; left out\n/g)).toHaveLength(10);
+  expect(many.stderr).toContain('12 broken images are left out; the first ten are listed above.\n');
+  for (let i = 0; i < 11; i++) rmSync(join(other, 'green', `broken-${i}.png`));
+  // The same name of a data set, but other images.
+  const copy = join(folder, 'copied-run');
+  cpSync(own, copy, { recursive: true });
+  const config = JSON.parse(readFileSync(join(own, 'config.json'), 'utf8')) as object;
+  writeFileSync(join(copy, 'config.json'), JSON.stringify({ ...config, data: other }));
+  const both = await quickVgg(['evaluate', own, copy]);
+  expect(both.stderr).toContain(`was trained on folder:${photos}, and ${copy}`);
+  expect(both.stderr).toContain(
+    `on folder:${photos} in ${other}; name the data set to test both on: --dataset`,
+  );
   cpSync(join(other, 'green'), join(other, 'yellow'), { recursive: true });
   cpSync(join(other, 'green'), join(other, 'violet'), { recursive: true });
   const unknown = await quickVgg(all);

@@ -93,6 +93,8 @@ test('frozen layers stay, the run says its normalization, and weights trained fu
     normalize: true,
     normalization: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
   });
+  // Of a run, its best weights.
+  expect(await configOf('--init', run)).toMatchObject({ init: join(run, 'best.safetensors') });
   const resumed = await vgg(['train', '--resume', run, '--steps', '5', '--no-report']);
   expect(resumed.code).toBe(0);
   const own = await vgg([

@@ -61,21 +61,34 @@ test('trains, evaluates, reports and resumes, also where the folder has moved', 
     '--log-every',
     '1',
   ];
-  const trained = await vgg(['train', '--dataset', `folder:${photos}`, ...options, '--run', run, '--json'], {
+  const trained = await vgg(['train', '--dataset', 'folder:my photos', ...options, '--run', run, '--json'], {
     env,
+    cwd: root,
   });
   expect(trained).toMatchObject({ code: 0 });
+  expect(trained.stderr).toContain(`my photos ${held}`);
+  expect(trained.stderr).not.toContain(photos);
+  // The run finds the images from any folder.
+  expect(JSON.parse(readFileSync(join(run, 'config.json'), 'utf8'))).toMatchObject({
+    dataset: `folder:${photos}`,
+  });
   const events = jsonLines(trained);
   expect(events[0]).toMatchObject({ dataset: `folder:${photos}`, trainImages: 16, testImages: 4 });
   expect(events.filter(({ event }) => event === 'step')).toHaveLength(8);
   const report = readFileSync(join(run, 'report.html'), 'utf8');
   expect(report).toContain('This report does not contain the network and its explanations');
-  expect(report).toContain('The network sees 32×32 pixels of each.');
+  expect(report).toContain(
+    'my photos: 16 training images and 4 test images in 4 classes. The network sees 32×32',
+  );
   const last = events
     .filter(({ event }) => event === 'epoch')
     .map(({ testAccuracy }) => testAccuracy as number);
   const evaluated = await vgg(['evaluate', run, '--json'], { env });
   expect(jsonLines(evaluated)[0]).toMatchObject({ images: 4, accuracy: Math.max(...last) });
+  // The same images, however they are named.
+  const same = ['train', '--resume', 'run', '--dataset', 'folder:./my photos', '--print-config'];
+  const unchanged = await vgg(same, { env, cwd: root });
+  expect(JSON.parse(unchanged.stdout)).toMatchObject({ dataset: `folder:${photos}` });
   const moved = join(root, 'moved');
   renameSync(photos, moved);
   try {

@@ -38,6 +38,31 @@ test('vgg weights check names format, network and checksum', async () => {
   });
 });
 
+test('vgg weights check finds values that are not finite, also in tensors of no known network', async () => {
+  const own = initialWeights(buildNetwork(network, input), 1);
+  own.get('classifier.0.bias')!.data[3] = Number.NaN;
+  const known = join(folder, 'nan.safetensors');
+  await writeWeights(known, own);
+  const unknown = join(folder, 'unknown.safetensors');
+  const tensor = (...data: readonly number[]) => ({ shape: [data.length], data: Float32Array.from(data) });
+  await writeWeights(
+    unknown,
+    new Map([
+      ['a.b', tensor(1, 2)],
+      ['c', tensor(1, Infinity)],
+    ]),
+  );
+  for (const [file, network, name] of [
+    [known, 'vgg11', 'classifier.0.bias'],
+    [unknown, undefined, 'c'],
+  ] as const) {
+    const { code, stdout } = await quickVgg(['weights', 'check', file, '--json']);
+    expect(code).toBe(1);
+    const found = JSON.parse(stdout) as Record<string, unknown>;
+    expect([found.network, found.notFinite]).toEqual([network, name]);
+  }
+});
+
 describe('explanations', () => {
   const size = (file: string): readonly number[] => {
     const png = readFileSync(file);
@@ -62,11 +87,32 @@ describe('explanations', () => {
     expect(size(maps!)).toEqual([6 * 65, 6 * 65]);
   });
 
+  test('Grad-CAM of a chosen layer, as in the library', async () => {
+    const [deep, early] = ['deep.png', 'early.png'].map((name) => join(folder, name)) as [string, string];
+    const args = ['predict', '--weights', weights, '--class', 'dog', photo];
+    expect((await vgg([...args, '--cam', deep])).code).toBe(0);
+    const run = await vgg([...args, '--cam', early, '--cam-layer', 'relu3_2']);
+    expect(run.stderr).toContain(`${early}: Grad-CAM for dog\n`);
+    const { openModel, camImage, encodePng, inputRaster } = await import('../src/node.ts');
+    const { gradCam } = await import('../src/index.ts');
+    const { readInput } = await import('../src/runs/classify.ts');
+    await using model = await openModel(weights);
+    const images = model.prepare(await readInput(model, photo, {}, photo));
+    const [heat] = await gradCam(model.compiled, images, { classes: [1], layer: 'relu3_2' });
+    expect([heat!.height, heat!.width]).toEqual([16, 16]);
+    const expected = encodePng(camImage(inputRaster(images, model.input, model.normalization), heat!));
+    expect(readFileSync(early).equals(expected)).toBe(true);
+    expect(readFileSync(deep).equals(expected)).toBe(false);
+  });
+
   test.each([
     ['--cam a.jpg IMAGE', '--cam a.jpg: images are written as PNG'],
     ['--cam /nowhere/a.png IMAGE', '--cam /nowhere/a.png: the folder /nowhere does not exist', 1],
     ['--cam a.png IMAGE IMAGE', '--cam draws one image, not 2; name one'],
     ['--class dog IMAGE', '--class has an effect only with --cam or --saliency'],
+    ['--cam-layer relu3_2 IMAGE', '--cam-layer has an effect only with --cam'],
+    ['--cam CAM --cam-layer relu9_1 IMAGE', 'has no layer "relu9_1"'],
+    ['--cam CAM --cam-layer fc6 IMAGE', '--cam-layer fc6: its 8 values are not maps'],
     ['--cam CAM --class dgo IMAGE', 'did you mean "dog"'],
     ['--cam CAM --class 3 IMAGE', 'there is no class "3"'],
     ['IMAGE --features pool1', '--features pool1 needs a file'],

@@ -86,8 +86,9 @@ const takers: Readonly<Record<string, () => unknown>> = {
   'Model.inputGradient': async () =>
     (await compiled).inputGradient(new Float32Array(4), { classes: [0] }, wrong),
   'Model.predict': async () => (await compiled).predict(new Float32Array(4), wrong),
-  picturesOfFiles: () => library.picturesOfFiles({ ...data, images: { sources: [] } }, wrong),
-  evaluateProtocol: async () => library.evaluateProtocol([await compiled], library.picturesOf(data), wrong),
+  labeledImageFiles: () => library.labeledImageFiles({ ...data, images: { sources: [] } }, wrong),
+  evaluateProtocol: async () =>
+    library.evaluateProtocol([await compiled], library.labeledImages(data), wrong),
   'Model.train': async () => (await compiled).train(loader, wrong),
   openModel: () => library.openModel('a', wrong),
   writeOnnx: async () =>
@@ -144,7 +145,7 @@ const others: readonly string[] = [
   'resize',
   'toTensor',
   'openerOf',
-  'picturesOf',
+  'labeledImages',
   'heatPixels',
   'inferno',
   'featureLayers',

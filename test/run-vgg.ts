@@ -22,16 +22,18 @@ export interface Run {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
   /** Sends this signal, once, as soon as either output holds `after`. A second one would end the command at once. */
   readonly interrupt?: { readonly signal: NodeJS.Signals; readonly after: string };
 }
 
 /** `vgg` with these arguments; resolves when it has ended. */
-export function vgg(args: readonly string[], { env = {}, interrupt }: RunOptions = {}): Promise<Run> {
+export function vgg(args: readonly string[], { env = {}, cwd, interrupt }: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [bin, ...args], {
     // The width of the terminal that runs the tests is no concern of theirs.
     env: { ...process.env, COLUMNS: '', VGGNET_RUNS: runs, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    cwd,
   });
   return new Promise((resolve, reject) => {
     let stdout = '';

@@ -15,7 +15,7 @@ import { type PartResult, printResult, type Results } from './results.ts';
 
 const usage = `npm run bench:gpu -- [options]
   --parts A,B,…        only these parts: ${Object.keys(parts).join(', ')}
-  --adapter N          index of the adapter (default: the system's choice)
+  --adapter N          index of the adapter, or a part of its name (default: the system's choice)
   --json FILE          write all results (default: bench-gpu.json)
   --seconds N          end after so many seconds (default 475, or 1900 with --quick)
   --torch DEVICE       PyTorch's device: cuda (default), or cpu to test the benchmark; $PYTHON names its interpreter
@@ -48,8 +48,7 @@ async function measure(): Promise<void> {
   const names = values.parts?.split(',') ?? Object.keys(parts);
   for (const name of names) if (!parts[name]) fail(`--parts: there is no part '${name}'`, usage);
   if (torch !== 'cuda' && torch !== 'cpu') fail(`--torch ${torch} is not cuda or cpu`, usage);
-  const adapter =
-    values.adapter === undefined ? undefined : wholeNumber('--adapter', values.adapter, 0, usage);
+  const { adapter } = values;
   const started = new Date().toISOString();
   const start = performance.now();
   const end = start + 1000 * wholeNumber('--seconds', values.seconds ?? (quick ? '1900' : '475'), 1, usage);

@@ -21,10 +21,10 @@ export interface TimedGpu {
 }
 
 export async function openTimed(
-  adapterIndex: number | undefined,
+  chosen: string | undefined,
   flags: readonly string[] = [],
 ): Promise<TimedGpu> {
-  const entry = await openEntry(adapterIndex, [...flags, exactTimestamps]);
+  const entry = await openEntry(chosen, [...flags, exactTimestamps]);
   const adapter = await entry.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) throw new VggError('WebGPU finds no GPU');
   const hasTimestamps = adapter.features.has('timestamp-query');
@@ -32,7 +32,7 @@ export async function openTimed(
     requiredFeatures: hasTimestamps ? ['timestamp-query'] : [],
     requiredLimits: largestLimits(adapter),
   });
-  const gpu = new Gpu(device, adapter.info);
+  const gpu = new Gpu(device, adapter);
   return {
     ...{ gpu, adapter, hasTimestamps },
     seconds: (dispatches, times) =>

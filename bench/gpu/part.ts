@@ -6,8 +6,8 @@ export type Cell = number | string;
 export interface PartOptions {
   /** Tiny sizes, to test the benchmark on a software adapter. */
   readonly quick: boolean;
-  /** Index of the adapter; the system's choice by default. */
-  readonly adapter: number | undefined;
+  /** Index of the adapter, or a part of its name; the system's choice by default. */
+  readonly adapter: string | undefined;
   /** PyTorch's device: `cuda`, or `cpu` to test the benchmark. */
   readonly torch: string;
   /** Seconds that this part has. */

@@ -19,7 +19,7 @@ export type StepsRequest =
   | { readonly command: 'close' };
 
 const [, , index = '-', ...flags] = process.argv;
-const adapter = index === '-' ? undefined : Number(index);
+const adapter = index === '-' ? undefined : index;
 
 /** Random images for two batches. */
 function imagesFor(network: BenchNetwork, batch: number): Dataset {

@@ -221,7 +221,7 @@ function show(
   for (const [side, { median }] of summaries) cells(name, { [columns[side]]: 1000 * median });
   const own = known.get('ours');
   if (!own) return;
-  const { operations } = describeStep(networkOf(network), batch, 'adam');
+  const { operations } = describeStep(networkOf(network), batch, { optimizer: 'adam' });
   cells(name, { [rate]: operations / summarize(own).median / 1e12 });
   for (const side of ['f32', 'tf32', 'compiled'] as const) {
     const theirs = known.get(side);

@@ -223,7 +223,12 @@ export async function chosenConfig(command: Command): Promise<TrainConfig> {
     merged.modelOptions = given.modelOptions ?? {};
   else if (given.modelOptions) merged.modelOptions = { ...named.modelOptions, ...given.modelOptions };
   if (recipe !== undefined) requireOptions(recipe, merged);
-  if (typeof merged.init === 'string') await adoptWeights(merged.init, merged);
+  if (typeof merged.init === 'string') {
+    const { runPlace, weightsIn } = await import('../runs/folder.ts');
+    // Of a run, its best weights.
+    merged.init = await weightsIn(runPlace(merged.init));
+    await adoptWeights(merged.init, merged);
+  }
   if (merged.normalization !== undefined) merged.normalize ??= true;
   const config = parseConfig(merged, 'options');
   refuseUnused(given, config, '', (name) => flagFor(name, given));

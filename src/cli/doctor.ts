@@ -4,6 +4,7 @@ import { availableParallelism, cpus, freemem, release, totalmem } from 'node:os'
 import { basename, join } from 'node:path';
 import { Command } from 'commander';
 import { dataDirectory } from '../data/cache.ts';
+import { gpuDevices } from '../engine/backend.ts';
 import type { KernelSource } from '../engine/cpu/kernels/library.ts';
 import type { KernelsReport } from '../engine/cpu/measure/examine.ts';
 import { VggError } from '../errors.ts';
@@ -11,20 +12,28 @@ import { kernelNames } from '../kernels/catalogue.ts';
 import { formatBytes } from '../model/summary.ts';
 import { packageVersion } from '../version.ts';
 import { counted } from '../words.ts';
+import { formatGpu } from './doctor-gpu.ts';
+import { adapterOption, chooseAdapter } from './models.ts';
 import { hanging, note, print, printJson, tableText, widthOf } from './output.ts';
 
 const help = `
-Compares each device's kernels with plain float64 loops and times them on one core. Include the output in bug reports. The exit code is 1 if a kernel is wrong.
+Compares each device's kernels with plain float64 loops and times them, those of the processor on one core. If the npm package webgpu and an adapter are there, it examines the adapter, too, and stores whether a GPU trains faster than the processor, for --device auto. Include the output in bug reports. The exit code is 1 if a kernel is wrong.
 
 Environment:
   VGGNET_CC           C compiler of the native kernels (default: the first of $CC, cc, gcc and clang that runs); empty: no native kernels
   VGGNET_REVECTORIZE  0: WebAssembly without 256-bit vectors
+  VGGNET_ADAPTER      GPU that computes, as --adapter
   VGGNET_DATA         folder of the data sets (default: the cache directory)
   VGGNET_RUNS         folder of the runs (default: runs)`;
 
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description('check this machine: compiler, caches, devices and kernels')
+    .addOption(adapterOption())
+    .option(
+      '--tune',
+      'also measure which tiles of matrix products are fastest on the GPU, and store them (minutes)',
+    )
     .option('--json', 'print one JSON object')
     .addHelpText('after', help)
     .action(doctor);
@@ -68,7 +77,14 @@ interface Machine {
 /** Processor features that decide which vectors are used. */
 const telling = ['sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512vl', 'asimd', 'sve'];
 
-async function doctor({ json }: { readonly json?: true }): Promise<void> {
+interface DoctorOptions {
+  readonly adapter?: string;
+  readonly tune?: boolean;
+  readonly json?: true;
+}
+
+async function doctor({ adapter, tune = false, json }: DoctorOptions): Promise<void> {
+  chooseAdapter(adapter, gpuDevices[0]!);
   const native = await findNative();
   const machine = await examineMachine(native);
   if (!json) print(formatMachine(machine));
@@ -84,14 +100,22 @@ async function doctor({ json }: { readonly json?: true }): Promise<void> {
     const right = Object.values(report.kernels).every(({ complaint }) => complaint === undefined);
     devices.push({ device: describeKernels(source), right, ...report });
   }
-  // `auto` takes the first one.
-  const auto = devices[0]!.device;
-  if (json) printJson({ ...machine, devices, auto });
+  if (!json) print(`${formatDevices(devices)}\n`);
+  const { examineGpu } = await import('../engine/webgpu/examine-node.ts');
+  const gpu = await examineGpu(tune, (what) => {
+    if (!json && process.stderr.isTTY) note(`examining the GPU: ${what} …`);
+  });
+  const { fasterGpu } = await import('../engine/webgpu/stored-node.ts');
+  const faster = fasterGpu();
+  // Otherwise `auto` takes the first one.
+  const auto = faster ? `webgpu (${faster.adapter})` : devices[0]!.device;
+  if (json) printJson({ ...machine, devices, gpu, auto });
   else
     print(
-      `${formatDevices(devices)}\n\n--device auto uses ${auto}. The reference device, plain float64 loops, runs everywhere.`,
+      `${formatGpu(gpu, widthOf(process.stdout))}\n\n--device auto uses ${auto}. The reference device, plain float64 loops, runs everywhere.`,
     );
-  if (native.wrong || devices.some(({ right }) => !right)) process.exitCode = 1;
+  const isWrong = devices.some(({ right }) => !right) || (gpu.wrong ?? []).length > 0;
+  if (native.wrong || isWrong) process.exitCode = 1;
 }
 
 interface NativeSource {

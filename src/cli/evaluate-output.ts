@@ -2,7 +2,7 @@
 import { UsageError } from '../errors.ts';
 import type { ChosenProtocol } from '../evaluation/protocol.ts';
 import type { ClassResult, ProtocolResult } from '../evaluation/scores.ts';
-import { grouped, percent } from '../words.ts';
+import { grouped, oneLine, percent } from '../words.ts';
 import type { EvaluateOptions, Split } from './evaluate.ts';
 import { note, print, printJson, printTable, secondsLeft } from './output.ts';
 import { clock } from './progress.ts';
@@ -14,7 +14,7 @@ const barWidth = 24;
 const redrawMilliseconds = 80;
 
 /** The protocol in words: `dense, scales 256 and 384, mirrored`. */
-export function protocolText({ scales, dense, crops, flip }: ChosenProtocol): string {
+function protocolText({ scales, dense, crops, flip }: ChosenProtocol): string {
   const parts = [
     ...(dense ? ['dense'] : []),
     ...(crops === 1 ? ['center crop'] : []),
@@ -92,10 +92,10 @@ function printClasses(classes: readonly ClassResult[]): void {
     [
       ['class', 'images', 'top-1', 'most often taken for'],
       ...shown.map(({ name, images, accuracy, confusedWith }) => [
-        name.replaceAll(/\s+/g, ' '),
+        oneLine(name),
         grouped(images),
         percent(images === 0 ? undefined : accuracy),
-        confusedWith ? `${confusedWith.name} (${grouped(confusedWith.images)})` : '–',
+        confusedWith ? `${oneLine(confusedWith.name)} (${grouped(confusedWith.images)})` : '–',
       ]),
     ],
     1,

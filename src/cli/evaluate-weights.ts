@@ -13,7 +13,7 @@ import {
 } from '../data/named.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import { UsageError, VggError } from '../errors.ts';
-import { joinedPictures, type Pictures, picturesOf } from '../evaluation/pictures.ts';
+import { joinedImages, type LabeledImages, labeledImages } from '../evaluation/labeled-images.ts';
 import { type Chosen, type ModelInfo, refuseContradictions } from '../model/info.ts';
 import { openWeights, readInfo } from '../model/weight-files.ts';
 import { readAll } from '../model/weight-streams.ts';
@@ -23,6 +23,7 @@ import { normalizationOf } from '../runs/loaders.ts';
 import { type OpenedModel, openModel } from '../runs/open-model.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { notFinite } from '../train/finite.ts';
+import { counted } from '../words.ts';
 import type { EvaluateOptions, Split } from './evaluate.ts';
 import { imagesOf } from './evaluate-output.ts';
 import { note } from './output.ts';
@@ -64,13 +65,20 @@ export async function namedSources(
   }
   const [first, ...rest] = sources as [Source, ...Source[]];
   for (const { path, choice } of rest) {
-    if (choice.dataset === first.choice.dataset && choice.labels === first.choice.labels) continue;
+    const [one, other] = [imagesIn(first.choice), imagesIn(choice)];
+    if (one === other) continue;
     throw new UsageError(
-      `${first.path} was trained on ${first.choice.dataset}, and ${path} on ${choice.dataset}; ` +
+      `${first.path} was trained on ${one}, and ${path} on ${other}; ` +
         'name the data set to test both on: --dataset',
     );
   }
   return sources;
+}
+
+/** The images of a data set in words. Those of CIFAR are the same wherever their files are. */
+function imagesIn({ dataset, labels, data }: DatasetChoice): string {
+  const place = data === undefined || !imageFilesOf(dataset) ? '' : ` in ${data}`;
+  return `${dataset}${labels === undefined ? '' : `, ${labels} labels`}${place}`;
 }
 
 /** The data set that weights are tested on. */
@@ -106,11 +114,13 @@ function choiceOf(
 
 /** A data set as an evaluation uses it. */
 export interface TestSet {
-  readonly pictures: Pictures;
+  readonly images: LabeledImages;
   /** Of all its images; undefined if they are files of any size. */
   readonly shape: ImageShape | undefined;
   /** The training images, whose mean and deviation may normalize. Image files are prepared for it. */
   train(): Promise<AnyDataset>;
+  /** Says at the end how many more broken images were left out than were named. */
+  readonly noteBroken: () => void;
 }
 
 /** The images to test. @throws UsageError if the data set has no such images. */
@@ -119,16 +129,18 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   const { split } = options;
   const isFiles = imageFilesOf(choice.dataset) !== undefined;
   const splits = isFiles ? undefined : await loadDataset(choice as DatasetChoice & { dataset: DatasetName });
+  const broken = brokenNotes();
   const all = splits
-    ? { train: picturesOf(splits.train), validation: undefined, test: picturesOf(splits.test) }
-    : await filesOf(choice, split);
+    ? { train: labeledImages(splits.train), validation: undefined, test: labeledImages(splits.test) }
+    : await filesOf(choice, split, broken.add);
   const chosen = split === 'all' ? [all.train, all.validation, all.test] : [all[split]];
-  const [some, ...more] = chosen.filter((pictures) => pictures !== undefined);
+  const [some, ...more] = chosen.filter((images) => images !== undefined);
   if (!some)
     throw new UsageError(`${choice.dataset} has no ${split} images of its own; choose another --split`);
   return {
-    pictures: joinedPictures([some, ...more]),
+    images: joinedImages([some, ...more]),
     shape: splits?.train.shape,
+    noteBroken: broken.end,
     async train() {
       if (splits) return splits.train;
       const { end, ...prepare } = preparingOptions(undefined);
@@ -139,21 +151,38 @@ export async function testSetOf([first]: readonly Source[], options: EvaluateOpt
   };
 }
 
+/** Broken images that are named; of more, the number says enough. */
+const mostBroken = 10;
+
+function brokenNotes(): { readonly add: (problem: string) => void; readonly end: () => void } {
+  let count = 0;
+  return {
+    add(problem) {
+      if (++count <= mostBroken) note(`${problem}; left out`);
+    },
+    end() {
+      if (count > mostBroken)
+        note(`${counted(count, 'broken image')} are left out; the first ten are listed above.`);
+    },
+  };
+}
+
 /** The splits of a data set of image files, which are decoded as they are needed. */
 async function filesOf(
   choice: DatasetChoice,
   split: Split,
-): Promise<Record<'train' | 'test', Pictures> & { readonly validation: Pictures | undefined }> {
-  const [{ scanImages }, { picturesOfFiles }] = await Promise.all([
+  onBroken: (problem: string) => void,
+): Promise<Record<'train' | 'test', LabeledImages> & { readonly validation: LabeledImages | undefined }> {
+  const [{ scanImages }, { labeledImageFiles }] = await Promise.all([
     import('../data/facts.ts'),
-    import('../evaluation/stored-pictures.ts'),
+    import('../evaluation/labeled-image-files.ts'),
   ]);
   const { root, classes, splits, notices } = scanImages(choice);
   // They say which images are held out.
   if (split !== 'all') for (const line of notices) note(line);
   const { skipBroken = false } = choice;
-  const part = ({ paths, labels }: FoundSplit): Pictures =>
-    picturesOfFiles(
+  const part = ({ paths, labels }: FoundSplit): LabeledImages =>
+    labeledImageFiles(
       {
         name: choice.dataset,
         classes,
@@ -161,7 +190,7 @@ async function filesOf(
         length: paths.length,
         images: { sources: paths.map((path) => `${root}/${path}`) },
       },
-      { ...(skipBroken && { onBroken: (problem) => note(`${problem}; left out`) }) },
+      { ...(skipBroken && { onBroken }) },
     );
   return {
     train: part(splits.train),

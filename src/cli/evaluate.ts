@@ -5,7 +5,7 @@ import type { CropCount, Protocol } from '../evaluation/protocol.ts';
 import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { addDatasetOptions, type DatasetOptions } from './datasets.ts';
-import { addDeviceOptions, type DeviceOptions } from './models.ts';
+import { addDeviceOptions, chooseAdapter, type DeviceOptions } from './models.ts';
 import { note } from './output.ts';
 import { choiceOption, listOption, pathArgument, pathOption, switchOptions } from './values.ts';
 import { addWeightOptions, type WeightOptions } from './weights.ts';
@@ -92,6 +92,7 @@ async function evaluate(
   options: EvaluateOptions,
 ): Promise<void> {
   if (places.length === 0) throw new UsageError('evaluate: name weights: a run folder or a weight file');
+  chooseAdapter(options.adapter, options.device);
   const [
     { lossError, namedSources, openSource, testSetOf },
     { checkPlot, evaluationBar, printResult, writePlot },
@@ -103,7 +104,7 @@ async function evaluate(
   );
   const protocol = protocolOf(options);
   const testSet = await testSetOf(sources, options);
-  const { pictures } = testSet;
+  const { images } = testSet;
   await using opened = new AsyncDisposableStack();
   const models: OpenedModel[] = [];
   for (const source of sources) models.push(opened.use(await openSource(source, testSet, options)));
@@ -114,23 +115,24 @@ async function evaluate(
   ]);
   const [first] = models as [OpenedModel, ...OpenedModel[]];
   const chosen = chosenProtocol('evaluate', protocol, first.input, fitFor(first.input).resize);
-  noteMatching(sources[0]!.path, first.info.classes, pictures.classes);
+  noteMatching(sources[0]!.path, first.info.classes, images.classes);
   const bar = evaluationBar();
   let result: Awaited<ReturnType<typeof evaluateProtocol>>;
   try {
     result = await evaluateProtocol(
       models.map(({ compiled }) => compiled),
-      pictures,
+      images,
       { ...protocol, onProgress: bar.draw },
     );
   } finally {
     bar.end();
   }
+  testSet.noteBroken();
   // Weights that overflowed have no results, as in training; a script sees it by the exit code.
   if (!Number.isFinite(result.loss)) throw await lossError(sources, models, options, result.loss);
   printResult(result, chosen, options);
   if (options.plot !== undefined)
-    await writePlot(options.plot, result, `${first.compiled.network.name} on ${pictures.name}`);
+    await writePlot(options.plot, result, `${first.compiled.network.name} on ${images.name}`);
 }
 
 const protocolOf = ({ scales, dense, crops, flip }: EvaluateOptions): Protocol => ({

@@ -1,7 +1,8 @@
 /** The options that choose a network and the device it runs on, shared by several commands. */
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type DeviceName, deviceNames } from '../engine/backend.ts';
+import { type DeviceName, deviceNames, devices } from '../engine/backend.ts';
+import { UsageError } from '../errors.ts';
 import type { Shape } from '../model/layer.ts';
 import { models, type NetworkDescription, networkOf, parseAssignments } from '../model/models.ts';
 import type { Sequential } from '../model/network.ts';
@@ -63,13 +64,35 @@ export function modelOptionOption(): ReturnType<typeof repeatedOption> {
 
 export interface DeviceOptions {
   readonly device: DeviceName;
+  readonly adapter?: string;
   readonly threads?: number;
 }
 
-/** Adds `--device` and `--threads`. */
+/** `--adapter`: which GPU computes. */
+export const adapterOption = (): Option =>
+  new Option(
+    '--adapter <n|name>',
+    "GPU that computes, by its number in vgg doctor or a part of its name (default: $VGGNET_ADAPTER or the system's choice)",
+  );
+
+/** From now on GPUs are those of `--adapter`, in processes that this one starts, too. @throws UsageError without effect */
+export function chooseAdapter(adapter: string | undefined, device: DeviceName): void {
+  if (adapter === undefined) return;
+  const computes = devices[device];
+  if (computes !== 'gpu' && computes !== 'fastest') {
+    throw new UsageError(
+      `--adapter chooses a GPU and has no effect with --device ${device}, which computes on the processor; leave out one of them`,
+    );
+  }
+  if (adapter.trim() === '') throw new UsageError('--adapter is empty; name a GPU or leave it out');
+  process.env.VGGNET_ADAPTER = adapter;
+}
+
+/** Adds `--device`, `--adapter` and `--threads`. */
 export function addDeviceOptions(command: Command): Command {
   return command
     .addOption(choiceOption('--device <name>', 'device that computes', deviceNames).default('auto'))
+    .addOption(adapterOption())
     .addOption(
       wholeNumberOption(
         '--threads <n>',

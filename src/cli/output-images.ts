@@ -6,12 +6,15 @@ import { layerIndex } from '../model/layer-names.ts';
 import { parseWhole } from '../numbers.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
 import { unknownName } from '../suggest.ts';
+import { oneLine } from '../words.ts';
 import { note } from './output.ts';
 import { checkWritable, isSameFile } from './weight-saver.ts';
 
 /** Files to write, and what they show. */
 export interface OutputImages {
   readonly cam?: string;
+  /** The layer of Grad-CAM; by default the ReLU of the last convolution. */
+  readonly camLayer?: string;
   readonly saliency?: string;
   readonly class?: string;
   readonly features?: { readonly layer: string; readonly file: string };
@@ -20,22 +23,27 @@ export interface OutputImages {
 /** The images that options ask for. @throws UsageError if one is incomplete or has no effect. */
 export function outputImagesOf({
   cam,
+  camLayer,
   saliency,
   class: explained,
   features,
 }: {
   readonly cam?: string;
+  readonly camLayer?: string;
   readonly saliency?: string;
   readonly class?: string;
   readonly features?: readonly string[];
 }): OutputImages {
   if (explained !== undefined && cam === undefined && saliency === undefined)
     throw new UsageError('--class has an effect only with --cam or --saliency; add one, or leave it out');
+  if (camLayer !== undefined && cam === undefined)
+    throw new UsageError('--cam-layer has an effect only with --cam; add it, or leave it out');
   const [layer, file] = features ?? [];
   if (layer !== undefined && file === undefined)
     throw new UsageError(`--features ${layer} needs a file: --features ${layer} maps.png`);
   return {
     ...(cam !== undefined && { cam }),
+    ...(camLayer !== undefined && { camLayer }),
     ...(saliency !== undefined && { saliency }),
     ...(explained !== undefined && { class: explained }),
     ...(layer !== undefined && file !== undefined && { features: { layer, file } }),
@@ -91,11 +99,11 @@ export function classIn(classes: readonly string[], text: string): number {
 }
 
 /** @throws UsageError unless a layer has maps. */
-export function checkMaps({ compiled: { network } }: OpenedModel, layer: string): void {
-  const { output } = network.layers[layerIndex('--features', network, layer)]!;
+export function checkMaps({ compiled: { network } }: OpenedModel, option: string, layer: string): void {
+  const { output } = network.layers[layerIndex(option, network, layer)]!;
   if (output.length === 3) return;
   throw new UsageError(
-    `--features ${layer}: its ${output[0]} values are not maps; choose a layer before flatten`,
+    `${option} ${layer}: its ${output[0]} values are not maps; choose a layer before flatten`,
   );
 }
 
@@ -103,7 +111,7 @@ export function checkMaps({ compiled: { network } }: OpenedModel, layer: string)
 export async function writeOutputImages(
   model: OpenedModel,
   input: Uint8Array,
-  { cam, saliency, features }: OutputImages,
+  { cam, camLayer, saliency, features }: OutputImages,
   label: number | undefined,
 ): Promise<void> {
   if (cam === undefined && saliency === undefined && !features) return;
@@ -120,13 +128,14 @@ export async function writeOutputImages(
     note(`${file}: ${what}`);
   };
   if (cam !== undefined) {
-    const [heat] = await explain.gradCam(model.compiled, prepared, classes);
+    const layer = camLayer === undefined ? {} : { layer: camLayer };
+    const [heat] = await explain.gradCam(model.compiled, prepared, { ...classes, ...layer });
     const image = images.inputRaster(prepared, model.input, model.normalization);
-    await write(cam, images.camImage(image, heat!), `Grad-CAM for ${model.classes[heat!.label]}`);
+    await write(cam, images.camImage(image, heat!), `Grad-CAM for ${oneLine(model.classes[heat!.label]!)}`);
   }
   if (saliency !== undefined) {
     const [heat] = await explain.saliency(model.compiled, prepared, classes);
-    await write(saliency, images.heatImage(heat!), `saliency for ${model.classes[heat!.label]}`);
+    await write(saliency, images.heatImage(heat!), `saliency for ${oneLine(model.classes[heat!.label]!)}`);
   }
   if (features) {
     const { layer, file } = features;

@@ -4,8 +4,8 @@ import { Command } from 'commander';
 import { DataError, UsageError } from '../errors.ts';
 import type { ClassScore } from '../runs/classify.ts';
 import type { OpenedModel } from '../runs/open-model.ts';
-import { counted, percent } from '../words.ts';
-import { addDeviceOptions, type DeviceOptions } from './models.ts';
+import { counted, oneLine, percent } from '../words.ts';
+import { addDeviceOptions, chooseAdapter, type DeviceOptions } from './models.ts';
 import { doing, harmless, note, printJson, printVerbatim, secondsLeft, shorten, widthOf } from './output.ts';
 import {
   checkMaps,
@@ -24,6 +24,7 @@ interface PredictOptions extends WeightOptions, DeviceOptions {
   readonly ignoreOrientation?: true;
   readonly json?: true;
   readonly cam?: string;
+  readonly camLayer?: string;
   readonly class?: string;
   readonly saliency?: string;
   readonly features?: readonly string[];
@@ -62,6 +63,10 @@ export function predictCommand(): Command {
   return addDeviceOptions(command)
     .optionsGroup('Explanations of one image:')
     .addOption(pathOption('--cam <file>', 'Grad-CAM as PNG: where the image supports the best class'))
+    .option(
+      '--cam-layer <layer>',
+      'layer of --cam, such as relu4_3 (default: the last convolution, with its ReLU)',
+    )
     .addOption(pathOption('--saliency <file>', 'saliency as PNG: which pixels change the class most'))
     .option('--class <name>', 'class that --cam and --saliency explain, by name or number')
     .option('--features <layer file...>', 'maps after a layer, such as relu3_3, as PNG')
@@ -72,7 +77,8 @@ export function predictCommand(): Command {
 }
 
 async function predict(given: readonly string[], options: PredictOptions): Promise<void> {
-  const { weights, device, threads } = options;
+  const { weights, device, adapter, threads } = options;
+  chooseAdapter(adapter, device);
   const outputs = outputImagesOf(options);
   // Whatever follows the two values of --features is an image.
   const images = [...given, ...(options.features ?? []).slice(2)];
@@ -88,12 +94,13 @@ async function predict(given: readonly string[], options: PredictOptions): Promi
     device,
     ...(threads !== undefined && { threads }),
     ...(options.key !== undefined && { key: options.key }),
-    // The gradient of an image needs more than predictions and Grad-CAM.
-    ...(outputs.saliency === undefined && { purpose: 'predict' as const }),
+    // The gradient of an image or a layer needs more than predictions and Grad-CAM at the last convolution.
+    ...(outputs.saliency === undefined && outputs.camLayer === undefined && { purpose: 'predict' as const }),
     onNotice: note,
   });
   const explained = outputs.class === undefined ? undefined : classIn(model.classes, outputs.class);
-  if (outputs.features) checkMaps(model, outputs.features.layer);
+  if (outputs.features) checkMaps(model, '--features', outputs.features.layer);
+  if (outputs.camLayer !== undefined) checkMaps(model, '--cam-layer', outputs.camLayer);
   const progress = progressOf(images.length);
   let failed = 0;
   for (const [i, image] of images.entries()) {
@@ -173,7 +180,7 @@ export function barsOf(file: string, scores: readonly ClassScore[], width: numbe
   const barRoom = Math.max(1, Math.min(widestBar, room - nameRoom - 2));
   const lines = scores.map(({ class: name, probability }) => {
     // Names come from files.
-    const shown = shorten(name.replaceAll(/\s+/g, ' '), nameRoom).padEnd(nameRoom);
+    const shown = shorten(oneLine(name), nameRoom).padEnd(nameRoom);
     return `  ${shown}  ${barOf(probability, barRoom)}${percent(probability).padStart(percentRoom)}`;
   });
   return [file, ...lines].join('\n');

@@ -101,3 +101,62 @@ test('size and classes may be chosen; small images get a small classifier', asyn
     stderr: expect.stringContaining('--size 0x4 is neither') as string,
   });
 });
+
+interface GpuStep {
+  readonly optimizer: string;
+  readonly bytes: number;
+  readonly largestBuffer: number;
+  readonly dispatches: number;
+  readonly operations: number;
+  readonly traffic: number;
+  readonly intensity: number;
+  readonly buffers: readonly { readonly label: string; readonly bytes: number }[];
+  readonly groups: readonly { readonly name: string; readonly bytes: number; readonly count: number }[];
+}
+
+test('--device webgpu shows the buffers of a step on a GPU, without one', async () => {
+  const args = 'summary vgg16 --device webgpu --batch-size 64'.split(' ');
+  const { code, stdout } = await vgg(args);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/^maps +output of features\.1 +18 +784\.0 MiB +2\.1 GiB +2\.1 GiB$/m);
+  expect(stdout).toMatch(
+    /^optimizer +firstMoment of classifier\.0\.weight +32 +392\.1 MiB +527\.9 MiB +1\.0 GiB$/m,
+  );
+  expect(stdout).toMatch(
+    /^A step with Adam has \d+ dispatches and computes [\d.]+ GFLOP\. It moves [\d.]+ GiB/m,
+  );
+  const { gpu } = JSON.parse((await vgg([...args, '--json'])).stdout) as { gpu: GpuStep[] };
+  const [sgd, adam] = gpu as [GpuStep, GpuStep];
+  expect([sgd.optimizer, adam.optimizer]).toEqual(['sgd', 'adam']);
+  for (const { buffers, groups, bytes } of gpu) {
+    const sum = (list: readonly { readonly bytes: number }[]): number =>
+      list.reduce((all, own) => all + own.bytes, 0);
+    expect(sum(buffers)).toBe(bytes);
+    expect(sum(groups)).toBe(bytes);
+    expect(groups.at(-1)!.name).toBe('others');
+    expect(buffers.map((own) => own.bytes)).toEqual(
+      buffers.map((own) => own.bytes).toSorted((a, b) => b - a),
+    );
+  }
+  // Forward, input gradients and weight gradients, without the first input gradient; images have a fourth channel.
+  const forward = 2 * 64 * 15_470_264_320;
+  expect(adam.operations).toBeGreaterThan(2.95 * forward);
+  expect(adam.operations).toBeLessThan(3.05 * forward);
+  // Each output map of 784 MiB is written once, and read and written by neighbors; buffers of all layers count as used.
+  expect(adam.traffic).toBeGreaterThan(2 * adam.bytes);
+  expect(adam.traffic).toBeLessThan(5 * adam.bytes);
+  expect(adam.intensity).toBeCloseTo(adam.operations / adam.traffic, 6);
+});
+
+test('--device webgpu with frozen layers needs less, and nothing of the CPU', async () => {
+  const plain = 'summary vgg11 --size 32 --classes 5 --device webgpu'.split(' ');
+  const bytesOf = async (...more: readonly string[]): Promise<number> =>
+    (JSON.parse((await vgg([...plain, '--json', ...more])).stdout) as { gpu: GpuStep[] }).gpu[1]!.bytes;
+  expect(await bytesOf('--freeze', 'features')).toBeLessThan(0.7 * (await bytesOf()));
+  for (const flag of [['--plan'], ['--profile'], ['--threads', '2']]) {
+    expect(await vgg([...plain, ...flag])).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining(`${flag[0]} is about the CPU's kernels`) as string,
+    });
+  }
+});

@@ -3,6 +3,7 @@ import { availableParallelism, totalmem } from 'node:os';
 import { Command, Option } from 'commander';
 import { datasetFacts } from '../data/facts.ts';
 import type { DatasetSpec } from '../data/named.ts';
+import { type DeviceName, gpuDevices } from '../engine/backend.ts';
 import type { LayerProfile } from '../engine/cpu/measure/profile.ts';
 import type { NetworkMemory, Work } from '../engine/cpu/memory-of.ts';
 import type { PlanDescription } from '../engine/cpu/plan/describe.ts';
@@ -23,6 +24,7 @@ import { chosenModel, modelOptionOption } from './models.ts';
 import { note, print, printJson, printTable, tableText, widthOf } from './output.ts';
 import { choiceOption, layersOption, wholeNumberOption } from './values.ts';
 
+/** Devices with kernels to time. */
 const profiledDevices = ['auto', 'native', 'wasm'] as const;
 type ProfiledDevice = (typeof profiledDevices)[number];
 
@@ -37,7 +39,7 @@ interface SummaryOptions {
   readonly freeze?: readonly string[];
   readonly plan?: true;
   readonly profile?: true;
-  readonly device: ProfiledDevice;
+  readonly device: DeviceName;
   readonly json?: true;
 }
 
@@ -47,8 +49,9 @@ Examples:
   $ vgg summary vgg16-bn --size 32 --classes 10 --layers
   $ vgg summary vgg7 --dataset cifar100 --model-option channels=32,64
   $ vgg summary simplified --plan --profile
+  $ vgg summary vgg16 --device ${gpuDevices[0]} --batch-size 64
 
-The figures of a layer are for one image. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory.`;
+The figures of a layer are for one image. The second table shows what the kernels allocate: weights (also in the form that the kernels read), gradients, optimizer state, and maps with the threads' working memory. With --device ${gpuDevices.join(' or ')} it shows the buffers of a training step on a GPU, and what the step computes and moves; no GPU is needed for that.`;
 
 export function summaryCommand(): Command {
   return new Command('summary')
@@ -79,7 +82,11 @@ export function summaryCommand(): Command {
     .option('--plan', 'also show the algorithm chosen for each layer')
     .option('--profile', 'also train a few steps on one thread and show the time of each layer')
     .addOption(
-      choiceOption('--device <name>', 'device that --profile times', profiledDevices).default('auto'),
+      choiceOption(
+        '--device <name>',
+        `device that --profile times, or ${gpuDevices.join(', ')}: show its memory and dispatches`,
+        [...profiledDevices, ...gpuDevices],
+      ).default('auto'),
     )
     .option('--json', 'print one JSON object with layers and totals')
     .addHelpText('after', examples)
@@ -87,8 +94,8 @@ export function summaryCommand(): Command {
 }
 
 async function summary(model: string, options: SummaryOptions, command: Command): Promise<void> {
-  if (!options.profile && command.getOptionValueSource('device') === 'cli')
-    throw new UsageError('--device has no effect without --profile; add --profile, or leave it out');
+  const isDescribed = gpuDevices.includes(options.device);
+  refuseIdle(options, command, isDescribed);
   const { input, classes } = imagesOf(model, options);
   const network = buildNetwork(
     await chosenModel({ model, modelOption: options.modelOption }, classes, input),
@@ -97,6 +104,7 @@ async function summary(model: string, options: SummaryOptions, command: Command)
   const table = summarize(network);
   const { batchSize, threads = availableParallelism(), freeze = [] } = options;
   const frozen = layersMatching('--freeze', network, freeze);
+  if (isDescribed) return (await import('./summary-gpu.ts')).summarizeGpu(network, { ...options, frozen });
   const memory = await memoryUses(network, { batchSize, threads, frozen });
   const plan = options.plan || options.profile ? await planOf(network, options, frozen) : undefined;
   if (options.json) {
@@ -107,11 +115,35 @@ async function summary(model: string, options: SummaryOptions, command: Command)
       ...(plan && { plan }),
     });
   }
-  if (options.layers) printTable(summaryCells(table), 3, true);
-  else printTable(blockCells(network), 3, true);
-  if (frozen.length > 0) print(`\n${frozenLine(network, frozen)}`);
+  printLayers(network, frozen, options);
   printMemory(memory);
   if (plan) print(`\n${formatPlan(plan)}`);
+}
+
+/** @throws UsageError for options without effect. */
+function refuseIdle({ device, profile }: SummaryOptions, command: Command, isDescribed: boolean): void {
+  const isGiven = (name: string): boolean => command.getOptionValueSource(name) === 'cli';
+  if (!isDescribed && !profile && isGiven('device'))
+    throw new UsageError('--device has no effect without --profile; add --profile, or leave it out');
+  if (!isDescribed) return;
+  const idle = (['profile', 'plan', 'threads'] as const).find(isGiven);
+  if (idle !== undefined) {
+    const timed = idle === 'profile' ? '; vgg doctor times the kernels of a GPU' : '';
+    throw new UsageError(
+      `--${idle} is about the CPU's kernels and has no effect with --device ${device}; leave out one of them${timed}`,
+    );
+  }
+}
+
+/** The layers or their blocks. */
+export function printLayers(
+  network: Network,
+  frozen: readonly number[],
+  { layers }: { readonly layers?: true },
+): void {
+  if (layers) printTable(summaryCells(summarize(network)), 3, true);
+  else printTable(blockCells(network), 3, true);
+  if (frozen.length > 0) print(`\n${frozenLine(network, frozen)}`);
 }
 
 /** How many parameters learn. */
@@ -258,7 +290,7 @@ async function planOf(
     auto: providers.anyKernels,
     native: providers.nativeKernels,
     wasm: providers.wasmKernels,
-  }[device];
+  }[device as ProfiledDevice];
   const kernels = await provider(false, note);
   const layers = await aside('engine/cpu/measure/profile', profileLayers, network, kernels, {
     batchSize,

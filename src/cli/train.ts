@@ -11,6 +11,7 @@ import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { addConfigOptions, chosenConfig, givenOptions } from './config-options.ts';
 import { type Follower, follow } from './follow.ts';
 import { Interrupted, type Interruption } from './interrupt.ts';
+import { adapterOption, chooseAdapter } from './models.ts';
 import { meanText, note, print, printJson, printVerbatim } from './output.ts';
 import { pathOption, wholeNumberOption } from './values.ts';
 import { checkWritable } from './weight-saver.ts';
@@ -22,6 +23,7 @@ interface TrainCommandOptions {
   readonly checkpointEvery?: number | string;
   readonly report: boolean;
   readonly seeds?: number;
+  readonly adapter?: string;
   readonly save?: string;
   readonly printConfig?: true;
   readonly json?: true;
@@ -48,6 +50,7 @@ Numbers are decimal, with an optional exponent: 100, 0.5, 1e-3. Numbers that nee
 export function trainCommand(interruption: Interruption): Command {
   const command = new Command('train').description('train a network and test it after each epoch');
   addConfigOptions(command)
+    .addOption(adapterOption())
     .option('--print-config', 'print the complete config as JSON and exit')
     .optionsGroup('Run folder:')
     .addOption(pathOption('--run <dir>', 'run folder (default: a new one in $VGGNET_RUNS or runs/)'))
@@ -87,6 +90,7 @@ async function train(
   refuseWithoutRun(options);
   if (resume !== undefined) return resumeTraining(command, options, resume, interruption);
   const config = await chosenConfig(command);
+  chooseAdapter(options.adapter, config.device);
   if (options.printConfig) {
     // The printed config must be one that trains.
     (await import('../runs/prepare.ts')).checkConfig(config);
@@ -123,6 +127,7 @@ async function resumeTraining(
       );
   }
   const changes = givenOptions(command);
+  if (!series) chooseAdapter(options.adapter, changes.device ?? (await readRun(folder)).config.device);
   if (options.printConfig) {
     if (series) return printConfig((await resumedSeries(folder, changes)).config);
     const { config, status } = await readRun(folder);

@@ -9,6 +9,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type DeviceName, devices, gpuDevices } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import {
   cannotRun,
@@ -46,6 +47,9 @@ export interface LaunchOptions {
   readonly jobs: number;
   readonly threads?: number;
   readonly slurm?: string;
+  /** Where trials compute, if it is not searched. */
+  readonly device?: DeviceName;
+  readonly adapter?: string;
   readonly dryRun?: true;
   readonly json?: true;
 }
@@ -265,7 +269,7 @@ const sbatchQuoted = (path: string): string => `"${path.replaceAll('%', '%%').re
  */
 export function slurmScript(
   { folder }: Pick<StudyFolder, 'folder'>,
-  { jobs, slurm = '', threads }: LaunchOptions,
+  { jobs, slurm = '', threads, adapter }: LaunchOptions,
 ): string {
   const wrong = /[\\\p{Cc}]/u.exec(folder)?.[0];
   if (wrong !== undefined) {
@@ -298,6 +302,7 @@ export function slurmScript(
     `task="\${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}\${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"`,
     "trap 'near_limit=1; kill -TERM $worker' USR1",
     "trap 'kill -TERM $worker' TERM",
+    ...(adapter === undefined ? [] : [`export VGGNET_ADAPTER=${shellWord(adapter)}`]),
     `${workerCommand(folder, threads).map(shellWord).join(' ')} &`,
     'worker=$!',
     '# A signal ends a wait before the worker has ended.',
@@ -326,10 +331,12 @@ export async function launchOnSlurm(
   options: LaunchOptions,
   prepare: (folder: StudyFolder) => Promise<void>,
 ): Promise<void> {
-  const { jobs, slurm = '', dryRun, json } = options;
+  const { jobs, slurm = '', device = 'auto', dryRun, json } = options;
   const { folder } = plan;
-  if (/--gres\S*gpu|--gpus/.test(slurm)) {
-    note(`--slurm asks for a GPU, but trials compute on the CPU and leave it idle.`);
+  if (/--gres\S*gpu|--gpus/.test(slurm) && devices[device] !== 'gpu') {
+    note(
+      `--slurm asks for a GPU, but trials compute on the CPU and leave it idle; --device ${gpuDevices.join(' or ')} uses it.`,
+    );
   }
   const script = slurmScript(plan, options);
   if (dryRun) return printVerbatim(script.trimEnd());

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
+import { type DeviceName, deviceNames, gpuDevices } from '../engine/backend.ts';
 import { UsageError, VggError } from '../errors.ts';
 import { isThere } from '../files/files.ts';
 import { maxThreads } from '../options.ts';
@@ -16,6 +17,7 @@ import type { TuneSpace } from '../tune/space.ts';
 import { counted, percent, shellWord } from '../words.ts';
 import { readConfigFile } from './config-options.ts';
 import type { Interruption } from './interrupt.ts';
+import { adapterOption, chooseAdapter } from './models.ts';
 import { continueWithoutOutput, note, print, printJson, printTable } from './output.ts';
 import { launchHere, launchOnSlurm, stopStudy, watchStudy } from './tune-launch.ts';
 import { choiceOption, pathArgument, pathOption, wholeNumberOption } from './values.ts';
@@ -39,6 +41,8 @@ interface TuneOptions {
   readonly retryFailed?: true;
   readonly jobs: number;
   readonly threads?: number;
+  readonly device?: DeviceName;
+  readonly adapter?: string;
   readonly launcher: (typeof launchers)[number];
   readonly slurm?: string;
   readonly dryRun?: true;
@@ -54,7 +58,8 @@ Examples:
   $ vgg tune status studies/exercise-4                 show the best trials and how to repeat them
   $ vgg tune watch studies/exercise-4                  follow it, wherever its workers run; stop ends them
   $ vgg tune report studies/exercise-4                 write one HTML file: result, history, what mattered
-  $ vgg tune --config space.json --trials 64 --jobs 8 --launcher slurm --slurm "--partition=gpu --time=2:00:00"
+  $ vgg tune --config space.json --trials 64 --jobs 8 --launcher slurm --slurm "--partition=cpu --time=2:00:00"
+  $ vgg tune --config space.json --jobs 8 --launcher slurm --slurm "--gres=gpu:1" --device ${gpuDevices[0]}
 
 A space is a config file with candidates instead of some values: {"lr": {"float": [1e-4, 1e-2], "log": true}}.
 docs/tuning.md lists the forms. "exercise" is the lecture's fourth exercise. Each trial has a run folder in STUDY/runs,
@@ -76,6 +81,8 @@ export function tuneCommand(interruption: Interruption): Command {
     .addOption(
       wholeNumberOption('--steps <n>', 'stop each trial after N steps, instead of the value in the space'),
     )
+    .addOption(choiceOption('--device <name>', "device of the trials, in place of the space's", deviceNames))
+    .addOption(adapterOption())
     .addOption(choiceOption('--sampler <name>', 'how configurations are chosen', samplerNames).default('tpe'))
     .addOption(
       choiceOption(
@@ -262,11 +269,14 @@ async function tune(command: Command, options: TuneOptions, interruption: Interr
     };
   })();
   const plan = await planStudy(options.study, given);
-  await check(parseSpace(given.space, options.config ?? options.study), options);
+  const space = parseSpace(given.space, options.config ?? options.study);
+  const device = space.fixed.device ?? 'auto';
+  chooseAdapter(options.adapter, device);
+  await check(space, options);
   const retry = async (folder: StudyFolder): Promise<void> => {
     if (options.retryFailed) await retryFailed(folder, options.json === true);
   };
-  if (options.launcher === 'slurm') return launchOnSlurm(plan, options, retry);
+  if (options.launcher === 'slurm') return launchOnSlurm(plan, { ...options, device }, retry);
   const folder = await plan.write();
   await retry(folder);
   await launchHere(folder, options, interruption);
@@ -304,7 +314,7 @@ async function spaceOf(
   { pruner: known = 'none', ...space }: Readonly<Record<string, unknown>>,
   options: TuneOptions,
 ): Promise<Pick<StudySettings, 'space' | 'pruner'>> {
-  const { config, data, epochs, steps, minResource, reductionFactor } = options;
+  const { config, data, device, epochs, steps, minResource, reductionFactor } = options;
   const { parsePruner } = await import('../tune/folder.ts');
   // A study's pruner may have options that its name alone does not say.
   const isKnown = options.pruner === undefined || options.pruner === (known as { name?: unknown }).name;
@@ -324,6 +334,7 @@ async function spaceOf(
       ...space,
       // Workers may run in another folder.
       ...(data !== undefined && { data: resolve(data) }),
+      ...(device !== undefined && { device }),
       ...(epochs !== undefined && { epochs }),
       ...(steps !== undefined && { steps }),
     },

@@ -5,7 +5,7 @@
 import { Argument, Option } from 'commander';
 import { UsageError } from '../errors.ts';
 import { type Bounds, numberProblem, parseNumber, parseWhole } from '../numbers.ts';
-import { checkPath } from '../paths.ts';
+import { checkPath, isBlank } from '../paths.ts';
 import { unknownName } from '../suggest.ts';
 
 /** An option whose value is a whole number from `least` to `most`. */
@@ -77,6 +77,8 @@ export function listOption(
 ): Option {
   const option = new Option(flags, description);
   return option.argParser((text: string): readonly number[] => {
+    if (isBlank(text))
+      throw new UsageError(`${option.long} is empty; give ${rule}, separated by commas, or leave it out`);
     const values = text.split(',').map((item) => parse(item.trim()));
     if (values.every((value) => value !== undefined && Number.isFinite(value))) return values as number[];
     throw new UsageError(`${option.long} ${text} is not a list of ${rule}, separated by commas`);
@@ -85,10 +87,13 @@ export function listOption(
 
 /** An option whose values are names or patterns of layers, separated by commas; it may be repeated. */
 export function layersOption(flags: string, description: string): Option {
-  return new Option(flags, description).argParser((text: string, before: readonly string[] = []) => [
-    ...before,
-    ...text.split(',').map((part) => part.trim()),
-  ]);
+  const option = new Option(flags, description);
+  return option.argParser((text: string, before: readonly string[] = []): readonly string[] => {
+    const names = text.split(',').map((part) => part.trim());
+    if (names.every((name) => name !== '')) return [...before, ...names];
+    const problem = isBlank(text) ? 'is empty' : `${text} has an empty name`;
+    throw new UsageError(`${option.long} ${problem}; name layers, separated by commas, or leave it out`);
+  });
 }
 
 /** An option that may be repeated; its values are collected. */

@@ -15,7 +15,7 @@ Examples:
   $ vgg weights check vgg16-397923af.pth
   $ vgg weights check runs/a/best.safetensors --json
 
-Names the format, the network that its tensors belong to, and torchvision's file if it is one: the first eight digits of its SHA-256 decide, as in torchvision's names, not the name of the file. In a known network, weights that are not finite numbers are reported, and the exit code is then 1.`;
+Names the format, the network that its tensors belong to, and torchvision's file if it is one: the first eight digits of its SHA-256 decide, as in torchvision's names, not the name of the file. Weights that are not finite numbers are reported, and the exit code is then 1.`;
 
 export function weightsCommand(interruption: Interruption): Command {
   return new Command('weights').description('examine weight files').addCommand(

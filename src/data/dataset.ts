@@ -34,6 +34,8 @@ export interface DatasetSplits<Split = Dataset> {
   /** Only if the data set has validation images of its own. */
   readonly validation?: Split;
   readonly test: Split;
+  /** The training images as tests see them, for held-out ones; only if they are prepared otherwise for training. */
+  readonly trainAsTested?: Split;
 }
 
 /** @throws UsageError if `dataset` is not a data set, for example both splits of one. */

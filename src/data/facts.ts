@@ -7,6 +7,7 @@ import type { FoundImages } from './folders/found.ts';
 import { scanCsv } from './folders/scan-csv.ts';
 import { scanFolder } from './folders/scan-folder.ts';
 import { type DatasetChoice, type DatasetSpec, imageFilesOf } from './named.ts';
+import { shownPath } from './places.ts';
 import { leftToTrain } from './split.ts';
 import { type AnyDataset, isStored } from './stored.ts';
 
@@ -17,6 +18,8 @@ export interface SizedChoice extends DatasetChoice {
   readonly size?: number;
   /** How training images are cropped. */
   readonly crop?: string;
+  /** The share of the training images that is held out for validation. */
+  readonly validation?: number;
 }
 
 export interface DatasetFacts {
@@ -40,7 +43,8 @@ const keyOf = ({ dataset, data }: DatasetChoice): string => JSON.stringify([data
 /** Finds the images of a data set. @throws DataError if it is none. */
 export function scanImages(choice: DatasetChoice): FoundImages {
   const { kind, path } = imageFilesOf(choice.dataset)!;
-  const found = kind === 'folder' ? scanFolder(choice.data ?? path) : scanCsv(path, choice.data);
+  const data = choice.data === undefined ? undefined : shownPath(choice.data);
+  const found = kind === 'folder' ? scanFolder(data ?? shownPath(path)) : scanCsv(shownPath(path), data);
   const { train, validation } = found.splits;
   remember(choice, {
     classes: found.classes.length,
@@ -82,10 +86,11 @@ function inputSide({ size, model }: Pick<SizedChoice, 'size' | 'model'>): number
 export const inputShape = (choice: SizedChoice, dataset: AnyDataset): ImageShape =>
   isStored(dataset) ? datasetFacts(choice).shape : dataset.shape;
 
-/** The shorter side of prepared images: that of tests, or the largest that scale jitter may draw. */
-export function preparedSide(choice: SizedChoice): number {
+/** The shorter sides of prepared images: scale jitter trains on the largest that it may draw. */
+export function preparedSides(choice: SizedChoice): { readonly train: number; readonly test: number } {
   const { shape } = datasetFacts(choice);
-  return choice.crop === 'jitter' ? jitterSides(shape)[1] : fitFor(shape).resize;
+  const test = fitFor(shape).resize;
+  return { train: choice.crop === 'jitter' ? jitterSides(shape)[1] : test, test };
 }
 
 /** Batches in an epoch. @throws UsageError if validation leaves no images to train with. */

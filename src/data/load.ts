@@ -1,10 +1,11 @@
 /** Loads a data set by its name (Node only: CIFAR and image files are read from disk). */
 import { UsageError } from '../errors.ts';
 import type { DatasetSplits } from './dataset.ts';
-import { preparedSide, remember, type SizedChoice, scanImages } from './facts.ts';
+import { preparedSides, remember, type SizedChoice, scanImages } from './facts.ts';
 import type { ImageSplits } from './folders/image-folder.ts';
 import type { PrepareOptions } from './folders/prepare.ts';
 import { checkSpec, type DatasetName, formOf, imageFilesOf, imageForms } from './named.ts';
+import { shownPath } from './places.ts';
 import type { AnyDataset } from './stored.ts';
 
 export async function loadDataset(
@@ -29,7 +30,7 @@ export async function loadDataset(
     throw new UsageError(
       `--skip-broken works only with ${imageForms.join(' and ')}, not ${dataset}; leave it out`,
     );
-  const from = data === undefined ? {} : { data };
+  const from = data === undefined ? {} : { data: shownPath(data) };
   switch (dataset) {
     case 'shapes':
       if (data !== undefined)
@@ -52,12 +53,10 @@ export async function loadImages(choice: SizedChoice, options: PrepareOptions = 
   const { kind, path } = imageFilesOf(dataset)!;
   const found = scanImages(choice);
   const { splitsOf } = await import('./folders/image-folder.ts');
-  const where = kind === 'folder' ? (data ?? path) : path;
-  const splits = await splitsOf(dataset, where, found, {
-    ...options,
-    side: preparedSide(choice),
-    skipBroken,
-  });
+  const where = shownPath(kind === 'folder' ? (data ?? path) : path);
+  const { train: side, test: testSide } = preparedSides(choice);
+  const holdsOut = (choice.validation ?? 0) > 0;
+  const splits = await splitsOf(dataset, where, found, { ...options, side, testSide, holdsOut, skipBroken });
   remember(choice, {
     classes: found.classes.length,
     length: splits.train.length,

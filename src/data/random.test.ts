@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { fillNormal, fillUniform, permutation, philox, random } from './random.ts';
+import { fillNormal, fillUniform, loadUniformKernel, permutation, philox, random } from './random.ts';
+import { openUniformKernel } from './random-kernel.ts';
 
 test('philox gives the known answers of its authors (Random123, kat_vectors)', () => {
   const out = new Uint32Array(4);
@@ -53,6 +54,28 @@ test.each([
   const source = random(key.seed, key.stream, key.index);
   const drawn = Float32Array.from({ length: from + length }, () => (2 * source.uniform() - 1) * 0.3);
   expect(drawn.subarray(from)).toEqual(expected);
+});
+
+test('fillUniform draws the same bits with its kernel', async () => {
+  expect(openUniformKernel()).toBeDefined();
+  const parts = [
+    [0, 16],
+    [0, 100_003],
+    [3, 40],
+    [8, 64],
+    [16, 8],
+    [2 ** 34 - 21, 90],
+  ] as const;
+  const draw = ([from, length]: readonly [number, number], bound: number): Float32Array => {
+    const into = new Float32Array(length);
+    fillUniform({ seed: 2 ** 41 + 2 ** 31 + 5, stream: 1, index: 2 ** 31 + 7 }, bound, from, into);
+    return into;
+  };
+  const drawAll = (): Float32Array[] =>
+    [0.3, 1 / Math.sqrt(25_088), 1e-30].flatMap((bound) => parts.map((part) => draw(part, bound)));
+  const expected = drawAll();
+  await loadUniformKernel();
+  expect(drawAll()).toEqual(expected);
 });
 
 test.each([

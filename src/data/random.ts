@@ -4,6 +4,11 @@
  * order of work, or resumes.
  */
 
+import type { UniformKernel } from './random-kernel.ts';
+
+/** Values that a `UniformKernel` draws together. */
+export const groupValues = 16;
+
 /** A stream of random numbers. Each draw advances it by one 32-bit word (`normal` by two). */
 export interface Random {
   /** Uniform in [0, 1), a multiple of 2⁻³². */
@@ -43,12 +48,12 @@ const mulHigh = (a: number, b: number): number => {
   return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (middle2 >>> 16)) | 0;
 };
 
-const rounds = 10;
-const multiplier0 = 0xd2511f53;
-const multiplier1 = 0xcd9e8d57;
+export const rounds = 10;
+export const multiplier0 = 0xd2511f53;
+export const multiplier1 = 0xcd9e8d57;
 /** What a round adds to the key. */
-const weyl0 = 0x9e3779b9;
-const weyl1 = 0xbb67ae85;
+export const weyl0 = 0x9e3779b9;
+export const weyl1 = 0xbb67ae85;
 
 /** Writes one Philox block to `out`: four 32-bit words from a counter of four words and a key of two. */
 export function philox(counter: Uint32Array, key0: number, key1: number, out: Uint32Array): void {
@@ -120,6 +125,14 @@ const pair = 8;
 /** Values of a call of `fillPairs`: few, because an engine changes to faster code between calls. */
 const run = 2 ** 13;
 
+/** Draws many uniform values several times as fast as `fillPairs`, with the same bits, once it was loaded. */
+let uniformKernel: UniformKernel | undefined;
+
+/** Loads what makes `fillUniform` fast; worth it for millions of values. */
+export async function loadUniformKernel(): Promise<void> {
+  uniformKernel ??= (await import('./random-kernel.ts')).openUniformKernel();
+}
+
 /**
  * Writes the draws `from … from + into.length` of a stream, uniform in ±`bound`: what `(2 * uniform() - 1) * bound` gives
  * for each. Any part of a stream can be drawn alone.
@@ -128,12 +141,18 @@ export function fillUniform(key: StreamKey, bound: number, from: number, into: F
   const end = from + into.length;
   const edge = new Float32Array(pair);
   for (let at = from; at < end; ) {
+    const grouped = uniformKernel && at % groupValues === 0 ? end - at - ((end - at) % groupValues) : 0;
     const skipped = at % pair;
     const count = Math.min(end - at, run);
     const whole = skipped === 0 ? count - (count % pair) : 0;
-    if (whole > 0) {
-      fillPairs(key, bound, at, into.subarray(at - from, at - from + whole));
-      at += whole;
+    if (grouped > 0) {
+      uniformKernel!(key, bound, at, into.subarray(at - from, at - from + grouped));
+      at += grouped;
+    } else if (whole > 0) {
+      // Up to where the kernel begins, if there is one.
+      const values = uniformKernel ? pair : whole;
+      fillPairs(key, bound, at, into.subarray(at - from, at - from + values));
+      at += values;
     } else {
       // The pair begins before the part, or ends behind it.
       fillPairs(key, bound, at - skipped, edge);

@@ -20,7 +20,7 @@ interface Case {
 
 const cases = JSON.parse(readFileSync('test/golden/resize.json', 'utf8')) as readonly Case[];
 
-/** The bytes of make_resize.py's `noise`. */
+/** The bytes of images_by_formula.py's `noise`. */
 function noise(width: number, height: number, seed: number): Uint8Array {
   return Uint8Array.from({ length: width * height * 3 }, (_, i) => {
     const hash = Math.imul(i + seed * 7919, 2654435761);

@@ -8,10 +8,21 @@ import type { Transform } from '../data/transforms.ts';
 import type { Network, Weights } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
 import type { PredictOptions } from './variant.ts';
+import type { TileTable } from './webgpu/tiles.ts';
 
-/** Names of the devices a user can ask for. */
-export const deviceNames = ['auto', 'native', 'wasm', 'webgpu', 'reference'] as const;
-export type DeviceName = (typeof deviceNames)[number];
+/** The devices a user can ask for, and what computes there: kernels on the processor, plain loops, or a GPU. */
+export const devices = {
+  auto: 'fastest',
+  native: 'kernels',
+  wasm: 'kernels',
+  webgpu: 'gpu',
+  reference: 'loops',
+} as const;
+export type DeviceName = keyof typeof devices;
+/** Their names. */
+export const deviceNames: readonly DeviceName[] = Object.keys(devices) as DeviceName[];
+/** Those that compute on a GPU. */
+export const gpuDevices: readonly DeviceName[] = deviceNames.filter((name) => devices[name] === 'gpu');
 
 /**
  * An optimizer's settings; its state (moments, step count) belongs to the session. PyTorch's rules and defaults.
@@ -173,6 +184,8 @@ export interface Session {
   readonly description: string;
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
+  /** The tiles of matrix products, where they differ between adapters: they decide in which order sums are computed. */
+  readonly tiles?: TileTable | undefined;
   /** Draws initial weights with a seed. Also resets the optimizer. */
   initialize(seed: number): Promise<void>;
   /** Also resets the optimizer. */
@@ -225,6 +238,8 @@ export interface SessionOptions {
   /** Layers (indices) that `freeze` will freeze, for the check that training fits. */
   readonly frozen?: readonly number[];
   readonly threads?: number;
+  /** `tiles` of an earlier session, for the same bits on the same adapter. */
+  readonly tiles?: TileTable | undefined;
   /** Receives notes about the device, one line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;
   /** Cancels opening the session: compiling kernels takes seconds. */

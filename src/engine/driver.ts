@@ -6,7 +6,7 @@
 import type { FusedTransform } from '../data/fuse.ts';
 import type { Network } from '../model/layer.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
-import type { DeviceName, MomentName, SessionOptions } from './backend.ts';
+import type { DeviceName, MomentName, Session, SessionOptions } from './backend.ts';
 import type { TrainPass } from './step.ts';
 import type { Variant } from './variant.ts';
 
@@ -113,6 +113,7 @@ export interface Driver {
   readonly description: string;
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
+  readonly tiles?: Session['tiles'];
   /** Images of an evaluation batch. */
   readonly evaluationBatch: number;
   /** Whether it transforms images itself; if not, sources are always `values`. */

@@ -1,13 +1,19 @@
 /** Selects the engine of a device. */
 import { UsageError } from '../errors.ts';
 import { unknownName } from '../suggest.ts';
+import { inNode } from './cpu/run/threads.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
+
+/** A GPU that was measured to be faster; otherwise the processor, with its fastest kernels. */
+const openAuto: OpenSession = async (network, options) =>
+  (inNode() && (await (await import('./webgpu/auto.ts')).openFaster(network, options))) ||
+  (await import('./cpu/driver.ts')).openCpu(network, options);
 
 /** @throws UsageError for an unknown device. */
 export async function openerOf(device: DeviceName): Promise<OpenSession> {
   switch (device) {
     case 'auto':
-      return (await import('./cpu/driver.ts')).openCpu;
+      return openAuto;
     case 'native':
       return (await import('./cpu/driver.ts')).openNative;
     case 'wasm':

@@ -49,6 +49,7 @@ class HostSession implements Session {
   readonly description: string;
   readonly device: Session['device'];
   readonly threads: number;
+  readonly tiles: Session['tiles'];
   readonly #network: Network;
   readonly #driver: Driver;
   readonly #options: SessionOptions;
@@ -72,6 +73,7 @@ class HostSession implements Session {
     this.description = driver.description;
     this.device = driver.device;
     this.threads = driver.threads;
+    this.tiles = driver.tiles;
   }
 
   async initialize(seed: number): Promise<void> {

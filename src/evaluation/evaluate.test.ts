@@ -14,7 +14,7 @@ import { buildNetwork, sequential } from '../model/network.ts';
 import { compile, Model } from '../train/model.ts';
 import { outputsFor } from './classes.ts';
 import { evaluateProtocol } from './evaluate.ts';
-import { ahead, type Picture, type Pictures, picturesOf } from './pictures.ts';
+import { ahead, type LabeledImages, labeledImages, type RawImage } from './labeled-images.ts';
 import { chosenProtocol, cropPlaces, gridOffsets, type Protocol, viewsOf } from './protocol.ts';
 import { Posterior, Scores } from './scores.ts';
 
@@ -47,7 +47,7 @@ async function modelOf(name: NetworkName): Promise<Model> {
 }
 
 /** The formula of the script. */
-function pictureOf(index: number): Picture {
+function imageOf(index: number): RawImage {
   const [height, width] = golden.images[index]!;
   const pixels = Uint8Array.from(
     { length: height * width * 3 },
@@ -57,26 +57,26 @@ function pictureOf(index: number): Picture {
 }
 
 /** Each image once for each label, so that losses are those of all classes. */
-const picturesFor = (index: number, planar = false): Pictures => ({
+const imagesFor = (index: number, planar = false): LabeledImages => ({
   name: 'golden',
   classes,
   labels: classes.map((_, label) => label),
   length: classes.length,
   read: async () => {
-    const picture = pictureOf(index);
-    const { height, width, pixels } = picture;
-    if (!planar) return picture;
+    const image = imageOf(index);
+    const { height, width, pixels } = image;
+    if (!planar) return image;
     const planes = pixels.map((_, i) => {
       const [c, at] = [Math.floor(i / (height * width)), i % (height * width)];
       return pixels[3 * at + c]!;
     });
-    return { ...picture, pixels: planes, planar };
+    return { ...image, pixels: planes, planar };
   },
 });
 
 /** The probabilities of all classes, from the losses of images with each label. */
 async function posteriorOf(models: readonly Model[], index: number, protocol: Protocol): Promise<number[]> {
-  const all = picturesFor(index, index === 1);
+  const all = imagesFor(index, index === 1);
   const found: number[] = [];
   for (const label of classes.keys()) {
     const { loss, images } = await evaluateProtocol(models, { ...all, length: 1, labels: [label] }, protocol);
@@ -113,15 +113,15 @@ describe('evaluateProtocol', () => {
   test('counts hits and confusions, whatever the groups of images are', async () => {
     const model = await modelOf('small');
     const count = 70;
-    const pictures: Pictures = {
+    const images: LabeledImages = {
       name: 'many',
       classes,
       labels: Uint16Array.from({ length: count }, (_, i) => (i * 3) % 7),
       length: count,
-      read: async (i) => pictureOf(i % 3),
+      read: async (i) => imageOf(i % 3),
     };
     const done: number[] = [];
-    const result = await evaluateProtocol([model], pictures, {
+    const result = await evaluateProtocol([model], images, {
       scales: [25],
       onProgress: (now, total) => {
         done.push(now);
@@ -163,7 +163,7 @@ describe('evaluateProtocol', () => {
       normalization: null,
     });
     // The shorter side, 5, is enlarged to 6, and 6 columns of 7 are seen.
-    const result = await evaluateProtocol([model], picturesOf(dataset));
+    const result = await evaluateProtocol([model], labeledImages(dataset));
     expect(result.images).toBe(12);
     expect(result.topFive).toBeUndefined();
 
@@ -172,11 +172,11 @@ describe('evaluateProtocol', () => {
       device: 'reference',
       normalization: null,
     });
-    expect((await evaluateProtocol([gray], picturesFor(0))).images).toBe(7);
-    expect((await evaluateProtocol([gray], picturesFor(0, true))).loss).toBe(
-      (await evaluateProtocol([gray], picturesFor(0))).loss,
+    expect((await evaluateProtocol([gray], imagesFor(0))).images).toBe(7);
+    expect((await evaluateProtocol([gray], imagesFor(0, true))).loss).toBe(
+      (await evaluateProtocol([gray], imagesFor(0))).loss,
     );
-    await expect(evaluateProtocol([model], { ...picturesFor(0), classes: ['0', '1', '2'] })).rejects.toThrow(
+    await expect(evaluateProtocol([model], { ...imagesFor(0), classes: ['0', '1', '2'] })).rejects.toThrow(
       /golden, image 0: the image has 3 channels, and the network takes 2/,
     );
   });
@@ -185,27 +185,27 @@ describe('evaluateProtocol', () => {
     const model = await modelOf('pooled');
     const controller = new AbortController();
     const reads: number[] = [];
-    const pictures: Pictures = {
-      ...picturesFor(0),
+    const images: LabeledImages = {
+      ...imagesFor(0),
       length: 1000,
       labels: new Array<number>(1000).fill(0),
       read: async (i) => {
         reads.push(i);
         if (i === 30) throw new DataError('image 30 is damaged');
-        return pictureOf(0);
+        return imageOf(0);
       },
     };
-    await expect(evaluateProtocol([model], pictures)).rejects.toThrow('image 30 is damaged');
+    await expect(evaluateProtocol([model], images)).rejects.toThrow('image 30 is damaged');
     const before = reads.length;
     expect(before).toBeLessThan(60);
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(reads.length).toBe(before);
-    const stopped = evaluateProtocol([model], picturesFor(0), {
+    const stopped = evaluateProtocol([model], imagesFor(0), {
       signal: controller.signal,
       onProgress: () => controller.abort(new Error('enough')),
     });
     await stopped;
-    await expect(evaluateProtocol([model], picturesFor(0), { signal: controller.signal })).rejects.toThrow(
+    await expect(evaluateProtocol([model], imagesFor(0), { signal: controller.signal })).rejects.toThrow(
       'enough',
     );
   });
@@ -223,7 +223,7 @@ describe('evaluateProtocol', () => {
     ['a word', { dense: 'yes' }, /dense "yes" is not true or false/],
     ['a misspelled option', { scale: [30] }, /did you mean "scales"/],
   ])('refuses %s', async (_name, protocol, message) => {
-    const call = evaluateProtocol([await modelOf('small')], picturesFor(0), protocol as Protocol);
+    const call = evaluateProtocol([await modelOf('small')], imagesFor(0), protocol as Protocol);
     await expect(call).rejects.toThrow(UsageError);
     await expect(call).rejects.toThrow(message);
   });
@@ -232,20 +232,18 @@ describe('evaluateProtocol', () => {
     const small = await modelOf('small');
     const network = buildNetwork(sequential([flatten(), linear(7)]), [3, 24, 20]);
     const bare = new Model(network, await openReference(network, { batchSize: 1 }), 1, { classes });
-    await expect(evaluateProtocol([bare], picturesFor(0))).rejects.toThrow(
+    await expect(evaluateProtocol([bare], imagesFor(0))).rejects.toThrow(
       /does not say how its images are normalized/,
     );
     const turned = new Model(network, await openReference(network, { batchSize: 1 }), 1, {
       classes: classes.toReversed(),
       normalization,
     });
-    await expect(evaluateProtocol([small, turned], picturesFor(0))).rejects.toThrow(/have different classes/);
-    await expect(evaluateProtocol([], picturesFor(0))).rejects.toThrow(/is not a list of models/);
-    await expect(evaluateProtocol([small], { ...picturesFor(0), length: 0 })).rejects.toThrow(
-      /has no images/,
-    );
+    await expect(evaluateProtocol([small, turned], imagesFor(0))).rejects.toThrow(/have different classes/);
+    await expect(evaluateProtocol([], imagesFor(0))).rejects.toThrow(/is not a list of models/);
+    await expect(evaluateProtocol([small], { ...imagesFor(0), length: 0 })).rejects.toThrow(/has no images/);
     await expect(
-      evaluateProtocol([small], { ...picturesFor(0), classes: ['a', 'b'], labels: [0, 1, 2], length: 3 }),
+      evaluateProtocol([small], { ...imagesFor(0), classes: ['a', 'b'], labels: [0, 1, 2], length: 3 }),
     ).rejects.toThrow(/there is no class with label 2/);
   });
 });

@@ -13,7 +13,7 @@ import { sizeOf } from '../model/network.ts';
 import { checkArgument, checkOptions, shown } from '../options.ts';
 import type { Model } from '../train/model.ts';
 import { outputsFor } from './classes.ts';
-import { ahead, type Picture, type Pictures, resizedPlanes } from './pictures.ts';
+import { ahead, type LabeledImages, type RawImage, scaledPlanes } from './labeled-images.ts';
 import {
   type ChosenProtocol,
   chosenProtocol,
@@ -80,7 +80,7 @@ interface Prepared {
  */
 export async function evaluateProtocol(
   models: readonly ProtocolModel[],
-  pictures: Pictures,
+  images: LabeledImages,
   options: EvaluateProtocolOptions = {},
 ): Promise<ProtocolResult> {
   const where = 'evaluateProtocol';
@@ -88,10 +88,10 @@ export async function evaluateProtocol(
     throw new UsageError(`${where}: ${shown(models)} is not a list of models`);
   checkArgument(
     where,
-    'pictures',
-    pictures,
+    'images',
+    images,
     ['labels', 'read'],
-    'a source of images; make one with picturesOf',
+    'a source of images; make one with labeledImages',
   );
   checkOptions<EvaluateProtocolOptions>(where, options, {
     ...protocolKeys,
@@ -99,18 +99,18 @@ export async function evaluateProtocol(
     signal: 'optional',
   });
   const { onProgress, signal, ...protocol } = options;
-  const { length, labels, name } = pictures;
+  const { length, labels, name } = images;
   if (length === 0) throw new DataError(`${name} has no images to evaluate; choose another data set`);
-  const tested = models.map((model) => testedOf(where, model, pictures, protocol));
+  const tested = models.map((model) => testedOf(where, model, images, protocol));
   checkSameClasses(tested);
   const [{ network, outputs }] = tested as [Tested, ...Tested[]];
-  const scores = new Scores(pictures.classes, outputs, network.output[0]!);
+  const scores = new Scores(images.classes, outputs, network.output[0]!);
   const begun = performance.now();
   const reading = ahead(
     length,
     async (index) => {
-      const picture = await pictures.read(index);
-      return picture && prepare(tested, picture, labels[index]!, `${name}, image ${index}`);
+      const image = await images.read(index);
+      return image && prepare(tested, image, labels[index]!, `${name}, image ${index}`);
     },
     (image) => (image ? bytesOf(image) : 0),
     { together: decodedTogether, items: mostImages, bytes: groupBytes },
@@ -144,7 +144,7 @@ function unknownLabel(label: number): never {
 function testedOf(
   where: string,
   model: ProtocolModel,
-  { name, classes }: Pictures,
+  { name, classes }: LabeledImages,
   protocol: Protocol,
 ): Tested {
   checkArgument(where, 'model', model, ['network', 'predict', 'info'], 'a model; make one with compile');
@@ -195,8 +195,8 @@ const keyOf = ({ network, protocol }: Tested, scale: number): string =>
 const isCenterOnly = ({ dense, crops }: ChosenProtocol): boolean => !dense && crops === 1;
 
 /** Resizes an image to all scales of all models. */
-function prepare(tested: readonly Tested[], picture: Picture, label: number, where: string): Prepared {
-  const { height, width } = picture;
+function prepare(tested: readonly Tested[], image: RawImage, label: number, where: string): Prepared {
+  const { height, width } = image;
   const sidesAt = (scale: number) => resizedSides([height, width], scale);
   const views = tested.map(({ protocol, network }) => viewsOf(protocol, network.input, sidesAt));
   const scaled = new Map<string, Scaled>();
@@ -209,7 +209,7 @@ function prepare(tested: readonly Tested[], picture: Picture, label: number, whe
       const window = isCenterOnly(one.protocol) ? views[i]!.find((view) => view.scale === scale)! : whole;
       const { top, left, height: rows, width: columns } = window;
       const part = { top, left, height: rows, width: columns };
-      scaled.set(key, { ...part, bytes: resizedPlanes(where, picture, one.network.input[0]!, sides, part) });
+      scaled.set(key, { ...part, bytes: scaledPlanes(where, image, one.network.input[0]!, sides, part) });
     }
   }
   return { label, views, scaled };

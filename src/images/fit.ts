@@ -1,5 +1,6 @@
 /** Fits decoded images to a network's input: resize and center crop as in torchvision, from RGB bytes to planes. */
 import { centerWindow, planResize, resizedSides, resizePixels, type Sides } from '../data/resize.ts';
+import { luma } from '../data/transforms/pixels.ts';
 import type { Shape } from '../model/layer.ts';
 import type { DecodedImage } from './decode.ts';
 
@@ -37,12 +38,11 @@ export function fitImage({ width, height, pixels }: DecodedImage, fit: Fit, chan
   return out;
 }
 
-/** ITU-R 601 luma, rounded as Pillow's `convert('L')` does. */
+/** The luma of interleaved RGB. */
 export function grayOf(pixels: Uint8Array): Uint8Array {
   const gray = new Uint8Array(pixels.length / 3);
   for (let i = 0, from = 0; i < gray.length; i++, from += 3) {
-    const [red, green, blue] = [pixels[from]!, pixels[from + 1]!, pixels[from + 2]!];
-    gray[i] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+    gray[i] = luma(pixels[from]!, pixels[from + 1]!, pixels[from + 2]!);
   }
   return gray;
 }

@@ -15,6 +15,9 @@ interface Encoding {
 const number = (value: number): string =>
   Object.is(value, -0) ? '-0' : String(value).replace('Infinity', 'inf').replace('NaN', 'nan');
 
+/** The octal digits of four lanes: 0o0415 are lanes 0 and 1 of each of two vectors, by turns. */
+const lanesOf = (digits: number): number[] => [9, 6, 3, 0].map((shift) => (digits >> shift) & 7);
+
 const offsetWords = (offset: number): string[] => (offset === 0 ? [] : [`offset=${offset}`]);
 
 const encodings = {
@@ -29,6 +32,12 @@ const encodings = {
     words: (value) => ['f32x4', ...[0, 1, 2, 3].map(() => number(value))],
   },
   memory: { write: (bytes, offset) => bytes.append([0]).unsigned(offset), words: offsetWords },
+  // Four of the eight 32-bit lanes of two vectors, an octal digit each.
+  lanes: {
+    write: (bytes, digits) =>
+      bytes.append(lanesOf(digits).flatMap((lane) => [0, 1, 2, 3].map((i) => 4 * lane + i))),
+    words: (digits) => lanesOf(digits).flatMap((lane) => [0, 1, 2, 3].map((i) => number(4 * lane + i))),
+  },
   lane: { write: (bytes, lane) => bytes.push(lane), words: (lane) => [number(lane)] },
   memoryLane: {
     write: (bytes, offset, lane) => bytes.append([0]).unsigned(offset).push(lane),
@@ -45,13 +54,16 @@ const opcodes = {
     'i32.or': 0x72, 'i32.shl': 0x74,
     'f32.ne': 0x5c, 'f32.lt': 0x5d, 'f32.gt': 0x5e, 'f32.sqrt': 0x91, 'f32.add': 0x92, 'f32.sub': 0x93,
     'f32.mul': 0x94, 'f32.div': 0x95, 'f32.convert_i32_s': 0xb2,
-    'v128.and': 0xfd_04e, 'v128.or': 0xfd_050, 'v128.bitselect': 0xfd_052,
+    'v128.and': 0xfd_04e, 'v128.or': 0xfd_050, 'v128.xor': 0xfd_051, 'v128.bitselect': 0xfd_052,
     'i8x16.narrow_i16x8_u': 0xfd_066, 'i16x8.narrow_i32x4_u': 0xfd_086, 'i16x8.extend_low_i8x16_u': 0xfd_089,
     'i16x8.extend_high_i8x16_u': 0xfd_08a, 'i32x4.extend_low_i16x8_u': 0xfd_0a9,
     'i32x4.extend_high_i16x8_u': 0xfd_0aa, 'i32x4.splat': 0xfd_011, 'i32x4.shr_s': 0xfd_0ac, 'i32x4.add': 0xfd_0ae,
     'i32x4.sub': 0xfd_0b1, 'i32x4.mul': 0xfd_0b5, 'i32x4.dot_i16x8_s': 0xfd_0ba,
     'f32x4.splat': 0xfd_013, 'f32x4.ne': 0xfd_042, 'f32x4.gt': 0xfd_044, 'f32x4.sqrt': 0xfd_0e3,
     'f32x4.add': 0xfd_0e4, 'f32x4.sub': 0xfd_0e5, 'f32x4.mul': 0xfd_0e6, 'f32x4.div': 0xfd_0e7,
+    'i64x2.extmul_low_i32x4_u': 0xfd_0de, 'i64x2.extmul_high_i32x4_u': 0xfd_0df,
+    'f64x2.add': 0xfd_0f0, 'f64x2.mul': 0xfd_0f2, 'f64x2.convert_low_i32x4_u': 0xfd_0ff,
+    'f32x4.demote_f64x2_zero': 0xfd_05e,
     'f32x4.pmax': 0xfd_0eb, 'f32x4.convert_i32x4_s': 0xfd_0fa,
     'f32x4.relaxed_madd': 0xfd_105, 'f32x4.relaxed_nmadd': 0xfd_106,
   },
@@ -62,10 +74,11 @@ const opcodes = {
   v128: { 'v128.const': 0xfd_00c },
   memory: {
     'i32.load': 0x28, 'f32.load': 0x2a, 'i32.load8_u': 0x2d, 'i32.store': 0x36, 'f32.store': 0x38,
-    'v128.load': 0xfd_000, 'v128.load8x8_u': 0xfd_002, 'v128.load32_splat': 0xfd_009, 'v128.load32_zero': 0xfd_05c,
+    'v128.load': 0xfd_000, 'v128.load8x8_u': 0xfd_002, 'v128.load32_splat': 0xfd_009, 'v128.load32_zero': 0xfd_05c, 'v128.load64_splat': 0xfd_00a,
     'v128.store': 0xfd_00b,
   },
   lane: { 'f32x4.extract_lane': 0xfd_01f },
+  lanes: { 'i8x16.shuffle': 0xfd_00d },
   memoryLane: { 'v128.store8_lane': 0xfd_058, 'v128.store32_lane': 0xfd_05a, 'v128.store64_lane': 0xfd_05b },
 } as const;
 

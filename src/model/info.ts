@@ -155,7 +155,7 @@ export function checkLoaded(where: string, stored: ModelInfo, model: ModelInfo, 
   }
   const difference = networkDifference(stored.network, model.network);
   if (difference !== undefined) reject(`its weights are for another network: in the file, ${difference}`);
-  if (stored.classes && given.classes && stored.classes.join('\n') !== given.classes.join('\n')) {
+  if (stored.classes && given.classes && JSON.stringify(stored.classes) !== JSON.stringify(given.classes)) {
     reject(`its classes are ${few(stored.classes)}, but the model's are ${few(given.classes)}`);
   }
   if (stored.normalization === undefined || given.normalization === undefined) return;

@@ -2,7 +2,7 @@
  * Draws initial weights as the parameters say (`initializations.ts`). Each parameter has its own random stream, so a value
  * depends only on the seed, the parameter's position and its own: any thread can draw any part.
  */
-import { fillNormal, fillUniform, type StreamKey, streams } from '../data/random.ts';
+import { fillNormal, fillUniform, loadUniformKernel, type StreamKey, streams } from '../data/random.ts';
 import type { Initial, Network, Shape, Weights } from './layer.ts';
 import { parametersOf, sizeOf, tensorsOf } from './network.ts';
 import type { WeightSource } from './weight-streams.ts';
@@ -39,12 +39,18 @@ export function fillInitial(
   else fillNormal(key, initial.normal, from, into);
 }
 
+/** Values of a tensor from which on it is worth loading the kernel that draws them. */
+export const worthKernel: number = 2 ** 17;
+
 /** Initial parameters and buffers of `network`, drawn as they are read. */
 export function sourceOfInitial(network: Network, seed: number): WeightSource {
   const tensors = initialTensors(network);
   return {
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
-    read: async (name, from, into) => fillInitial(tensors.get(name)!, seed, from, into),
+    async read(name, from, into) {
+      if (into.length >= worthKernel) await loadUniformKernel();
+      fillInitial(tensors.get(name)!, seed, from, into);
+    },
   };
 }
 

@@ -90,6 +90,8 @@ export type FileFormat = 'safetensors' | 'checkpoint' | 'torch.save (zip)' | 'to
 interface Contents {
   readonly format: FileFormat;
   readonly shapes: ReadonlyMap<string, Shape>;
+  /** The tensors whose values can be read. */
+  readonly readable: readonly string[];
   readonly info?: ModelInfo | undefined;
   /** Finds the places of the tensors `names`; checks a checksum that covers the whole file. */
   readonly locate: (names: Iterable<string>) => Promise<ReadonlyMap<string, PlacedTensor>>;
@@ -141,6 +143,20 @@ export function openWeights(
   });
 }
 
+/**
+ * Opens a weight file for all of its values, under the names that they have there, whatever network they are of.
+ * @throws DataError as `openWeights`
+ */
+export const openAllWeights = (
+  path: string,
+  options: Pick<OpenWeightsOptions, 'key' | 'signal'> = {},
+): Promise<WeightSource & OpenFile> =>
+  openTensors(path, async (file) => {
+    const { shapes, readable, locate } = await contentsOf(file, options);
+    const own = new Map(readable.map((name) => [name, shapes.get(name)!]));
+    return tensorsAt(file, await locate(readable), own);
+  });
+
 function describeFresh(fresh: NonNullable<FittingTensors['fresh']>, network: Network): string {
   if ('taken' in fresh) return `${fresh.taken.join(', ')} start ${network.name}; its other layers are drawn`;
   const had = fresh.classes === undefined ? '' : `; the file has ${fresh.classes}`;
@@ -187,12 +203,9 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
     throw new UsageError(`openWeights: key ${shown(key)} is not a text`);
   const form = await pthForm(file);
   if (form) {
-    const { shapes, locate } = await openPth(file, form, key);
-    return {
-      format: form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)',
-      shapes,
-      locate,
-    };
+    const { shapes, floating, locate } = await openPth(file, form, key);
+    const format = form === 'legacy' ? 'torch.save (legacy)' : 'torch.save (zip)';
+    return { format, shapes, readable: floating, locate };
   }
   if (key !== undefined)
     throw new UsageError(
@@ -204,6 +217,7 @@ async function contentsOf(file: PartReader, { key, signal }: OpenWeightsOptions)
   return {
     format: header.isCheckpoint ? 'checkpoint' : 'safetensors',
     shapes: new Map(entries.map(({ name, shape }) => [name, shape])),
+    readable: entries.map(({ name }) => name),
     info: infoIn(header.metadata),
     locate: async () => {
       if (header.isCheckpoint) await checkChecksum(file, signal);

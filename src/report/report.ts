@@ -4,6 +4,7 @@
  * reported in full.
  */
 
+import { shortName } from '../data/named.ts';
 import { isStored } from '../data/stored.ts';
 import { UsageError } from '../errors.ts';
 import { writeWhole } from '../files/files.ts';
@@ -52,7 +53,7 @@ export async function buildReport(runs: readonly ReportRun[], options: ReportOpt
   ];
   const names = runs.map(({ name }) => name).join(', ');
   const content = {
-    title: `${names}: ${modelName(run.config.model)} on ${run.config.dataset}`,
+    title: `${names}: ${modelName(run.config.model)} on ${shortName(run.config.dataset)}`,
     sections,
     script: await script,
   };

@@ -5,7 +5,7 @@ import { normalizationText } from '../model/info.ts';
 import type { Network, Shape } from '../model/layer.ts';
 import { buildNetwork, sizeOf } from '../model/network.ts';
 import { weightsWithChecksum } from '../model/torchvision-weights.ts';
-import { type FileFormat, openWeights, readShapes } from '../model/weight-files.ts';
+import { type FileFormat, openAllWeights, openWeights, readShapes } from '../model/weight-files.ts';
 import { partValues } from '../model/weight-streams.ts';
 import { checkOptions } from '../options.ts';
 import { checkPath } from '../paths.ts';
@@ -45,7 +45,7 @@ export async function examineWeights(path: string, options: ExamineOptions = {})
   const network = known && buildNetwork(known.network, known.input);
   const sha256 = await checksumOf(path, 'sha256', signal);
   const published = weightsWithChecksum(sha256);
-  const notFinite = network && (await firstNotFinite(path, network, options));
+  const notFinite = await firstNotFinite(path, network, options);
   return {
     format,
     tensors: shapes.size,
@@ -58,13 +58,14 @@ export async function examineWeights(path: string, options: ExamineOptions = {})
   };
 }
 
-/** The name of the first tensor with a value that is not finite, if any. */
+/** The name of the first tensor with a value that is not finite, if any; in a known network of those that it has. */
 async function firstNotFinite(
   path: string,
-  network: Network,
+  network: Network | undefined,
   { key, signal }: ExamineOptions,
 ): Promise<string | undefined> {
-  await using file = await openWeights(path, network, { key, signal });
+  const options = { key, signal };
+  await using file = await (network ? openWeights(path, network, options) : openAllWeights(path, options));
   const part = new Float32Array(partValues);
   for (const [name, shape] of file.shapes) {
     const size = sizeOf(shape);

@@ -2,10 +2,12 @@
  * Run folders (Node only): everything about one training, in plain files. `config.json` is written first, so a folder
  * that has one is a run. One process writes (`run.ts`); others may read at any time.
  */
+
 import { type Dirent, existsSync, realpathSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as z from 'zod';
+import { tilesSchema } from '../engine/webgpu/tiles-schema.ts';
 import { DamagedRunError, UsageError, VggError } from '../errors.ts';
 import { cannotRead, isMissing, isThere, readChecked, readJson } from '../files/files.ts';
 import { lockHolder } from '../files/lock.ts';
@@ -260,6 +262,7 @@ const environmentSchema = z.object({
   threads: count,
   kernels: z.array(z.object({ after: count, name: z.string() })).optional(),
   images: z.string().optional(),
+  tiles: tilesSchema.optional(),
   git: z.object({ commit: z.string(), dirty: z.boolean() }).optional(),
   command: z.array(z.string()),
   folder: z.string(),

@@ -60,6 +60,21 @@ test('photos are cropped as the options say, and tested on the center', () => {
   expect(() => loadersOf(splits, base)).toThrow('give the shape of the network');
 });
 
+test('held-out photos are those that are prepared for tests', () => {
+  const small = writeStored(join(folder, 'small'), { count: 20, least: 20, most: 25 });
+  const { trainLoader, validationLoader } = loadersOf(
+    { ...splits, trainAsTested: small },
+    { ...base, validation: 0.2 },
+    input,
+  );
+  const { dataset } = validationLoader!;
+  const images = (dataset as unknown as typeof photos).images;
+  expect(images.file).toBe(small.images.file);
+  const trained = (trainLoader.dataset as unknown as typeof photos).images;
+  expect(trained.file).toBe(photos.images.file);
+  expect([...trained.sources, ...images.sources].toSorted()).toEqual(photos.images.sources.toSorted());
+});
+
 test('changes of bytes come before the part that the device computes', () => {
   const { mean, std } = normalizationOf(photos, { normalize: true })!;
   const options = { rotation: 15, colorJitter: 0.4, colorShift: 0.1, cutout: 8, normalize: true };

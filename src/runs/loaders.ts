@@ -68,9 +68,13 @@ export function loadersOf(
 ): Loaders {
   const { train: all, test } = splits;
   const { batchSize, shuffle, seed } = options;
+  const heldOut = (from: AnyDataset) => trainValidationSplit(from, options.validation, seed);
   const { train, validation } =
     options.validation > 0
-      ? trainValidationSplit(all, options.validation, seed)
+      ? {
+          ...heldOut(all),
+          ...(splits.trainAsTested && { validation: heldOut(splits.trainAsTested).validation }),
+        }
       : { train: all, validation: splits.validation };
   const normalization = normalizationOf(all, options);
   const transform = trainTransform(all, options, normalization, inputOf(all, input));

@@ -10,7 +10,7 @@ import { checkBatchSize } from '../data/loader.ts';
 import { imageFilesOf } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { AnyDataset } from '../data/stored.ts';
-import type { OptimizerOptions } from '../engine/backend.ts';
+import type { OptimizerOptions, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
 import { normalizationText, sameNormalization } from '../model/info.ts';
 import { checkFactor, layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
@@ -36,6 +36,7 @@ import {
   withWarmup,
 } from '../train/schedules.ts';
 import { stepOptionsOf } from '../train/step-options.ts';
+import { counted } from '../words.ts';
 import { type Loaders, loadersOf, normalizationOf } from './loaders.ts';
 import { loadWeights } from './model-files.ts';
 
@@ -147,6 +148,7 @@ export async function prepareTraining(
   onNotice: (line: string) => void = console.warn,
   signal?: AbortSignal,
   onPrepare?: (progress: PrepareProgress) => void,
+  tiles?: Session['tiles'],
 ): Promise<Training> {
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
@@ -159,6 +161,7 @@ export async function prepareTraining(
     await loading;
     facts = checkParts(config);
   }
+  noteLateUnfreezing(config, onNotice);
   const network = networkOf(config.model, {
     classes: facts.classes,
     options: config.modelOptions,
@@ -172,6 +175,7 @@ export async function prepareTraining(
     batchSize,
     seed,
     device,
+    tiles,
     onNotice,
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
@@ -187,6 +191,19 @@ export async function prepareTraining(
     await model.close();
     throw error;
   }
+}
+
+/** Says it if the training ends before its layers are unfrozen. */
+function noteLateUnfreezing(config: TrainConfig, onNotice: (line: string) => void): void {
+  const { unfreezeAfter } = config;
+  if (unfreezeAfter === undefined) return;
+  const perEpoch = stepsPerEpoch(config);
+  const steps = lastStep({ ...config, stepsPerEpoch: perEpoch });
+  if (steps > unfreezeAfter * perEpoch) return;
+  onNotice(
+    `unfreezeAfter ${unfreezeAfter} has no effect in a training of ${counted(steps, 'step')}, ${perEpoch} in each epoch: ` +
+      'its frozen layers stay frozen. Train longer (--epochs, --steps), or unfreeze earlier (--unfreeze-after).',
+  );
 }
 
 /** Reads initial weights. Reports where their images were normalized otherwise than here. */

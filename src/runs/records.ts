@@ -2,6 +2,7 @@
  * Types of a run folder's files: `config.json` is a `TrainConfig`, `env.json` a `RunEnvironment`, a row of
  * `metrics.csv` a `StepRecord` or an `EpochRecord` (`train/records.ts`).
  */
+import type { Session } from '../engine/backend.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import { bestEpoch, type EpochRecord } from '../train/records.ts';
 
@@ -21,6 +22,8 @@ export interface RunEnvironment {
   readonly threads: number;
   /** The kernels used, in order, each with the number of steps done before. */
   readonly kernels?: readonly { readonly after: number; readonly name: string }[];
+  /** Of the device that has such a table, as `Session.tiles`: the run keeps it while it is on this adapter. */
+  readonly tiles?: Session['tiles'];
   /** Identifies the image files of the data set, in which order and with which labels; absent for built-in data sets. */
   readonly images?: string;
   /** Commit of the user's project, if it has one; `dirty` if files differ from it. */

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { DatasetSplits } from '../data/dataset.ts';
 import { stepsPerEpoch } from '../data/facts.ts';
+import { withAbsolutePaths } from '../data/places.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
@@ -22,10 +23,12 @@ import type { Run } from './run.ts';
 const changeable = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointEvery', 'logEvery'] as const;
 
 /**
- * The config of a run that resumes after `stepsDone` steps with `changes`; equal options are no change.
+ * The config of a run that resumes after `stepsDone` steps with the `given` changes; equal options are no change.
  * @throws UsageError for a change that is not allowed, and for an end before `stepsDone`.
  */
-export function resumedConfig(config: TrainConfig, changes: TrainConfigInput, stepsDone = 0): TrainConfig {
+export function resumedConfig(stored: TrainConfig, given: TrainConfigInput, stepsDone = 0): TrainConfig {
+  // Runs of older versions have paths as they were typed.
+  const [config, changes] = [withAbsolutePaths(stored), withAbsolutePaths(given)];
   const differs = ([key, value]: [string, unknown]): boolean =>
     JSON.stringify(value) !== JSON.stringify(config[key as keyof TrainConfig]);
   const changed = Object.fromEntries(Object.entries(changes).filter(differs)) as TrainConfigInput;
@@ -77,7 +80,8 @@ export async function recordEnvironment(
   const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
-    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...(images && { images }) });
+    const own = { ...(images && { images }), ...(model.tiles && { tiles: model.tiles }) };
+    await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...own });
     return;
   }
   const differs = differences(env, now);
@@ -108,6 +112,7 @@ export async function recordEnvironment(
     ...{ vggnet, node, v8, processor, hostname, device, description, threads },
     ...(kernels && { kernels }),
     ...(images && { images }),
+    ...(model.tiles && { tiles: model.tiles }),
     resumed: [...(env.resumed ?? []), entry],
   });
 }

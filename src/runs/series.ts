@@ -3,6 +3,7 @@
  * An interrupted series resumes where it ended: finished seeds are kept, the interrupted one continues with the same
  * bits, and the missing ones are trained.
  */
+import { withAbsolutePaths } from '../data/places.ts';
 import { UsageError } from '../errors.ts';
 import { checkOptions, checkWhole, mostSeeds } from '../options.ts';
 import { checkPath } from '../paths.ts';
@@ -73,7 +74,7 @@ export async function trainSeeds(config: TrainConfigInput, options: SeedsOptions
   const { seeds, folder, resume } = options;
   for (const path of [folder, resume]) if (path !== undefined) checkPath('trainSeeds: the folder', path);
   if (seeds !== undefined) checkWhole('trainSeeds', 'seeds', seeds, 1, mostSeeds);
-  const given = parseConfig(config, 'trainSeeds: config');
+  const given = withAbsolutePaths(parseConfig(config, 'trainSeeds: config'));
   if (resume !== undefined) {
     const series = await resumedSeries(resume, config, seeds);
     await writeSeries(resume, series);

@@ -38,6 +38,13 @@ async function resume(steps: number, changes: TrainingOptions = {}): Promise<rea
   return notices;
 }
 
+test('says that the training ends before its layers are unfrozen', async () => {
+  const notices: string[] = [];
+  const options = { freeze: ['conv1'], unfreezeAfter: 2, epochs: 2, steps: 1 };
+  await begin(options, { onNotice: (line) => void notices.push(line) });
+  expect(notices.join()).toContain('unfreezeAfter 2 has no effect in a training of 1 step, 20 in each epoch');
+});
+
 test.each([
   [{ warmup: 3, epochs: 2 }, 'warmup 3 is longer than the training of 2 epochs (200 steps)'],
   [{ warmup: 1, steps: 20 }, 'warmup 1 is longer than the training of about 0.2 epochs (20 steps)'],

@@ -3,6 +3,7 @@
  * that was interrupted resumes from its last checkpoint with the same bits.
  */
 import type { PrepareProgress } from '../data/folders/prepare.ts';
+import { withAbsolutePaths } from '../data/places.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { checkOptions } from '../options.ts';
 import { parseConfig } from '../train/config.ts';
@@ -61,7 +62,7 @@ export async function runTraining(
     onPrepare: 'optional',
     signal: 'optional',
   });
-  const given = parseConfig(config, 'runTraining: config');
+  const given = withAbsolutePaths(parseConfig(config, 'runTraining: config'));
   const { folder, resume, onNotice = console.warn, signal, onPrepare } = options;
   const waiting = { onWait: onNotice, signal };
   const run =
@@ -139,7 +140,8 @@ async function restart(
   // A checkpoint's weights replace the initial ones.
   const { init: _, initKey: __, ...others } = config;
   const withoutInit = { ...others, freshHead: false, deepen: false };
-  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare);
+  const tiles = (await readRun(run.folder)).env?.tiles;
+  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare, tiles);
   const training = { ...prepared, config };
   return orClose(training, async () => {
     signal?.throwIfAborted();

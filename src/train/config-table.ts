@@ -84,7 +84,7 @@ const table = {
     default: 'resized',
     meaning:
       'how --augment crops photos: a window of random size, a window of the prepared image, or one after scale jitter',
-    owner: { option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] },
+    owner: [{ option: 'dataset', choices: ['folder:DIR', 'csv:FILE'] }, { option: 'augment' }],
   },
   rotation: {
     type: 'number',
@@ -338,7 +338,8 @@ table satisfies Readonly<Record<string, TableEntry>>;
 type TableEntry = OptionKind & {
   readonly meaning: string;
   readonly default?: unknown;
-  readonly owner?: Owner;
+  /** If there are several, all must be chosen. */
+  readonly owner?: Owner | readonly Owner[];
 };
 
 /** Types and ranges of values. `least` and `most` are inclusive, `above` and `below` exclusive. */
@@ -367,7 +368,7 @@ export type OptionKind =
 export type Owner =
   | { readonly option: 'dataset' | 'optimizer' | 'schedule'; readonly choices: readonly string[] }
   | {
-      readonly option: 'init' | 'freeze' | 'unfreezeAfter' | 'normalize';
+      readonly option: 'init' | 'freeze' | 'unfreezeAfter' | 'normalize' | 'augment';
       readonly choices?: undefined;
     };
 
@@ -421,8 +422,8 @@ export interface TrainOption {
   readonly description: string;
   /** Absent if the option may be missing. */
   readonly default?: unknown;
-  /** Absent if the option always has an effect. */
-  readonly owner?: Owner;
+  /** Empty if the option always has an effect. */
+  readonly owners: readonly Owner[];
   readonly kind: OptionKind;
   /** The schema that checks its values. */
   readonly schema: z.ZodType;
@@ -439,13 +440,15 @@ export const trainOptions: Readonly<Record<keyof TrainConfig, TrainOption>> = Ob
 ) as Record<keyof TrainConfig, TrainOption>;
 
 function optionOf(entry: TableEntry): TrainOption {
-  const { meaning, owner } = entry;
+  const { meaning, owner = [] } = entry;
+  const owners = [owner].flat() as readonly Owner[];
+  const choices = owners.flatMap((own) => own.choices ?? []);
   const hasDefault = entry.default !== undefined;
   const schema = schemaOf(entry);
   return {
-    description: owner?.choices ? `${meaning} (${owner.choices.join(', ')})` : meaning,
+    description: choices.length > 0 ? `${meaning} (${choices.join(', ')})` : meaning,
     ...(hasDefault && { default: entry.default }),
-    ...(owner && { owner }),
+    owners,
     kind: entry,
     schema: hasDefault ? schema.default(entry.default) : schema.optional(),
   };

@@ -51,12 +51,14 @@ test.for<[object, string]>([
 
 test('each option is accepted with each choice of its owner', () => {
   const values: TrainConfigInput = { data: '/tmp', labels: 'coarse' };
-  for (const [key, { owner, default: standard }] of Object.entries(trainOptions)) {
-    for (const choice of owner?.choices ?? []) {
-      const value = values[key as keyof TrainConfigInput] ?? standard;
-      expect(() =>
-        parseGivenConfig({ [owner!.option]: choice.replace(/:.*/, ':photos'), [key]: value }, key),
-      ).not.toThrow();
+  for (const [key, { owners, default: standard }] of Object.entries(trainOptions)) {
+    for (const { option, choices = [] } of owners) {
+      for (const choice of choices) {
+        const value = values[key as keyof TrainConfigInput] ?? standard;
+        expect(() =>
+          parseGivenConfig({ [option]: choice.replace(/:.*/, ':photos'), [key]: value }, key),
+        ).not.toThrow();
+      }
     }
   }
 });
@@ -71,6 +73,16 @@ test('options without effect are neither stored nor returned; the rest is comple
       expect(parseGivenConfig(written, 'written')).toEqual(config);
     }
   }
+});
+
+test('a crop of training photos needs augmentation', () => {
+  const photos = { dataset: 'folder:photos', crop: 'jitter' } as const;
+  expect(parseGivenConfig(photos).crop).toBe('jitter');
+  expect(() => parseGivenConfig({ ...photos, augment: false })).toThrow(
+    /crop has no effect with augment: leave out one of them$/,
+  );
+  // A recipe's crop is dropped where another source turns augmentation off.
+  expect(usedOptions({ crop: 'jitter' }, { ...photos, augment: false })).toEqual({});
 });
 
 test("messages use the source's names of options", () => {

@@ -44,15 +44,12 @@ export function parseConfig(input: unknown, where = 'config'): TrainConfig {
   return Object.fromEntries(given) as unknown as TrainConfig;
 }
 
-/** The owner of an option if it is not chosen, so that the option has no effect. */
+/** An owner of an option that is not chosen, so that the option has no effect. */
 function missingOwner(key: keyof TrainConfig, config: TrainConfigInput): Owner | undefined {
-  const { owner } = trainOptions[key];
-  if (!owner) return undefined;
-  const chosen = config[owner.option] ?? trainOptions[owner.option].default;
-  const isChosen = owner.choices
-    ? owner.choices.includes(formOf(String(chosen)))
-    : (chosen ?? false) !== false;
-  return isChosen ? undefined : owner;
+  return trainOptions[key].owners.find(({ option, choices }) => {
+    const chosen = config[option] ?? trainOptions[option].default;
+    return choices ? !choices.includes(formOf(String(chosen))) : (chosen ?? false) === false;
+  });
 }
 
 /**

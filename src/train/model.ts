@@ -86,6 +86,8 @@ export interface CompileOptions {
    * is read from the training loader's transform.
    */
   readonly normalization?: ChannelStatistics | null;
+  /** `tiles` of an earlier model, for the same bits on the same adapter. */
+  readonly tiles?: Session['tiles'];
   /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
   /** Cancels; compiling kernels and reading weights take seconds. */
@@ -138,6 +140,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     freeze: 'optional',
     classes: 'optional',
     normalization: 'optional',
+    tiles: 'optional',
     onNotice: 'optional',
     signal: 'optional',
   });
@@ -150,6 +153,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     seed = 0,
     weights,
     freeze = [],
+    tiles,
     onNotice = console.warn,
     signal,
   } = options;
@@ -172,6 +176,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     frozen,
     ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
+    ...(tiles && { tiles }),
     ...(signal && { signal }),
   });
   if (signal?.aborted) {
@@ -253,6 +258,11 @@ export class Model implements AsyncDisposable {
   /** The device in words: for instance `native (AVX-512), 2 threads`. */
   get description(): string {
     return this.#session.description;
+  }
+
+  /** The tiles of matrix products, on devices where adapters differ in them: they decide in which order sums are computed. */
+  get tiles(): Session['tiles'] {
+    return this.#session.tiles;
   }
 
   /** What is needed to use the weights; stored with them in files. */

@@ -90,7 +90,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     },
   },
   'cifar10-vgg16-bn': {
-    description: 'vgg16-bn of half the width on CIFAR-10, for at least 92 % in about an hour on two cores',
+    description: 'vgg16-bn of half the width on CIFAR-10',
     config: {
       model: 'vgg16-bn',
       modelOptions: { head: 'linear', width: 0.5 },

@@ -1,31 +1,11 @@
 """
 Golden values for src/data/resize.test.ts: Pillow's bilinear resize and torchvision's Resize and CenterCrop, as SHA-256
-of the bytes. The images are made by a formula that the test repeats (`noise`), so that only hashes are stored.
+of the bytes. The images are made by a formula that the test repeats (`images_by_formula.py`), so that only hashes are stored.
 
     python3 test/golden/make_resize.py        (Pillow 9.4, torchvision 0.14)
 """
-import hashlib
-import json
-import os
-
-import numpy as np
-from PIL import Image
+from images_by_formula import digest, noise, save
 from torchvision import transforms as T
-
-folder = os.path.dirname(os.path.abspath(__file__))
-
-
-def noise(width, height, seed):
-    """Interleaved RGB bytes from a hash of their position: any wrong weight shows."""
-    i = np.arange(width * height * 3, dtype=np.uint64) + np.uint64(seed) * np.uint64(7919)
-    h = (i * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
-    h = ((h ^ (h >> np.uint64(15))) * np.uint64(2246822519)) & np.uint64(0xFFFFFFFF)
-    return Image.fromarray((h >> np.uint64(24)).astype(np.uint8).reshape(height, width, 3))
-
-
-def digest(image):
-    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest()[:16]
-
 
 cases = []
 # (width, height) of the image, and the exact size to resize to (height, width).
@@ -54,6 +34,4 @@ for n, (size, short, crop) in enumerate(shorter):
     cases.append(dict(width=size[0], height=size[1], seed=100 + n, resize=short,
                       crop=[crop, crop] if isinstance(crop, int) else list(crop),
                       size=list(T.Resize(short)(image).size[::-1]), hash=digest(out)))  # fmt: skip
-with open(os.path.join(folder, 'resize.json'), 'w') as file:
-    file.write('[\n' + ',\n'.join('  ' + json.dumps(case) for case in cases) + '\n]\n')
-print(len(cases), 'cases')
+save('resize.json', cases)

@@ -1,35 +1,16 @@
 """
 Golden values for src/data/transforms/golden.test.ts: torchvision's transforms of Pillow images with given parameters, as
-SHA-256 of the bytes. The images are made by a formula that the test repeats (`noise` in make_resize.py).
+SHA-256 of the bytes. The images are made by a formula that the test repeats (`images_by_formula.py`).
 
     python3 test/golden/make_transforms.py        (Pillow 9.4, torchvision 0.14)
 """
-import hashlib
-import json
-import os
 import random
 from unittest import mock
 
-import numpy as np
 import torch
-from PIL import Image
+from images_by_formula import digest, noise, save
 from torchvision import transforms as T
 from torchvision.transforms import functional as F
-
-folder = os.path.dirname(os.path.abspath(__file__))
-
-
-def noise(width, height, seed):
-    """Interleaved RGB bytes from a hash of their position: any wrong weight shows."""
-    i = np.arange(width * height * 3, dtype=np.uint64) + np.uint64(seed) * np.uint64(7919)
-    h = (i * np.uint64(2654435761)) & np.uint64(0xFFFFFFFF)
-    h = ((h ^ (h >> np.uint64(15))) * np.uint64(2246822519)) & np.uint64(0xFFFFFFFF)
-    return Image.fromarray((h >> np.uint64(24)).astype(np.uint8).reshape(height, width, 3))
-
-
-def digest(image):
-    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest()[:16]
-
 
 dice = random.Random(17)
 
@@ -111,6 +92,4 @@ for n, (size, side, crop) in enumerate([((500, 375), 256, 224), ((375, 500), 511
     large = F.resize(image, side)
     top, left = dice.randrange(large.height - crop + 1), dice.randrange(large.width - crop + 1)
     add('scaleJitter', image, 300 + n, F.crop(large, top, left, crop, crop), side=side, crop=crop, top=top, left=left)
-with open(os.path.join(folder, 'transforms.json'), 'w') as file:
-    file.write('[\n' + ',\n'.join('  ' + json.dumps(case) for case in cases) + '\n]\n')
-print(len(cases), 'cases')
+save('transforms.json', cases)

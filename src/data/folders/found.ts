@@ -35,7 +35,7 @@ export const mostClasses = 65_536;
 /** Far above ImageNet's 1.3 million; a bound for folders that link to each other. */
 export const mostImages = 4_000_000;
 /** The share of each class that is held out where there are no test images. */
-export const heldOutShare = 0.2;
+const heldOutShare = 0.2;
 
 /** Extensions of the formats that are decoded. */
 export const imageExtensions: readonly string[] = [
@@ -72,11 +72,21 @@ export function firstTen(items: readonly string[], separator = ', '): string {
   return items.slice(0, 10).join(separator) + (rest > 0 ? `${separator.trimEnd()} and ${rest} more` : '');
 }
 
+/** Line breaks, tabs and other characters that are not shown, by which names would break lists and tables. */
+const control = /[\p{Cc}\u2028\u2029]/u;
+
 /**
- * Refuses class names that some systems or people cannot tell apart.
- * @throws DataError that names both.
+ * Refuses class names that some systems or people cannot tell apart, or that are more than a line.
+ * @throws DataError that names them.
  */
 export function checkClassNames(where: string, names: readonly string[], what: string): void {
+  const broken = names.find((name) => control.test(name));
+  if (broken !== undefined) {
+    throw new DataError(
+      `${where}: one of the ${what}, ${JSON.stringify(broken)}, has a line break or another control character; ` +
+        'use other names',
+    );
+  }
   const known = new Map<string, string>();
   for (const name of names) {
     const key = name.normalize('NFC').toLowerCase();

@@ -24,8 +24,15 @@ import { subset, trainValidationSplit } from '../split.ts';
 import { channelHistograms, channelStatistics } from '../statistics.ts';
 import { type StoredDataset, storedShape } from '../stored.ts';
 import { readStored } from '../stored-node.ts';
-import { BrokenImagesError, type ImageFolderOptions, imageFolder, imageTable } from './image-folder.ts';
+import {
+  BrokenImagesError,
+  type ImageFolderOptions,
+  imageFolder,
+  imageTable,
+  splitsOf,
+} from './image-folder.ts';
 import { storedSides } from './prepare-image.ts';
+import { scanFolder } from './scan-folder.ts';
 
 let root: string;
 let photos: string;
@@ -95,6 +102,39 @@ test("a folder's images are Pillow's bytes, with labels, sources and statistics"
       0,
     ),
   );
+});
+
+test('scale jitter trains on larger images; tests see the originals at their own size', async () => {
+  const broken = join(photos, 'circle/empty.jpg');
+  writeFileSync(broken, '');
+  const totals: number[] = [];
+  const jitter = async (holdsOut: boolean) =>
+    splitsOf('folder:photos', photos, scanFolder(photos), {
+      ...{ ...options(), side: 80, testSide: 40, holdsOut, skipBroken: true },
+      onProgress: ({ done, total, decoded: count }) => {
+        decoded = count;
+        if (done === total) totals.push(total);
+      },
+    });
+  const { train, test: tested, trainAsTested } = await jitter(false);
+  expect([train.length, tested.length, trainAsTested]).toEqual([8, 4, undefined]);
+  await expectBytes(train, 80);
+  await expectBytes(tested, 40);
+  expect(notices.at(-1)).toBe('ROOT/photos: 1 broken image of 13 is left out.');
+  // 13 files at one size each.
+  expect([decoded, totals.at(-1)]).toEqual([13, 13]);
+  // Held-out images are training images as tests see them; the file of all images is that of other trainings.
+  const held = await jitter(true);
+  expect(held.trainAsTested).toMatchObject({ labels: train.labels, classes: train.classes });
+  expect(held.trainAsTested!.images.sources).toEqual(train.images.sources);
+  await expectBytes(held.trainAsTested!, 40);
+  expect(held.train).toEqual(train);
+  decoded = 0;
+  await imageFolder(photos, { ...options(), skipBroken: true });
+  expect(decoded).toBe(0);
+  expect(await jitter(true)).toEqual(held);
+  expect(await jitter(false)).toMatchObject({ train, test: tested });
+  expect(decoded).toBe(0);
 });
 
 test('the second time nothing is decoded; the bytes do not depend on the threads', async () => {
@@ -298,6 +338,14 @@ test('a table with a missing image', async () => {
   ]);
   expect(train.length + tested.length).toBe(6);
   await expectBytes(train, 40);
+});
+
+test('a cache that cannot be written: the message says how to use another one', async () => {
+  const file = join(root, 'file');
+  writeFileSync(file, '');
+  await expect(imageFolder(photos, { ...options(), cache: join(file, 'cache') })).rejects.toThrow(
+    /cannot create the folder .*; it is the cache for prepared images: .* use another folder \(XDG_CACHE_HOME\)/,
+  );
 });
 
 test.skipIf(!canMountSmallDisk)('a full disk: the message says how much room is needed', async () => {

@@ -81,40 +81,63 @@ export async function imageTable(file: string, options: ImageTableOptions = {}):
   return splitsOf(`csv:${file}`, file, scanCsv(file, images), others);
 }
 
+export interface SplitOptions extends ImageFolderOptions {
+  /** Shorter side of the images of tests; `side` by default. */
+  readonly testSide?: number;
+  /** Whether validation images are held out from the training images. */
+  readonly holdsOut?: boolean;
+}
+
 /** Prepares the images that a scan found. `where` names the data set in messages. */
 export async function splitsOf(
   name: string,
   where: string,
   found: FoundImages,
-  { side = 256, skipBroken = false, ...options }: ImageFolderOptions,
+  { side = 256, testSide = side, holdsOut = false, skipBroken = false, ...options }: SplitOptions,
 ): Promise<ImageSplits> {
   checkWhole(where, 'side', side, 1, mostSide);
   if (options.threads !== undefined) checkWhole(where, 'threads', options.threads, 1, maxThreads);
   if (options.cache !== undefined) checkPath(`${where}: cache`, options.cache);
   const { root, classes, splits } = found;
   for (const line of found.notices) options.onNotice?.(line);
-  const paths = Object.values(splits).flatMap((split: FoundSplit) => split.paths);
-  // However its path is written, a data set has one file.
-  const prepared = await prepareImages({ key: realpathSync(where), root, paths, side }, options);
-  const broken = prepared.images.flatMap(({ path, problem }) =>
-    problem === undefined ? [] : [{ file: `${root}/${path}`, problem }],
+  const { train, validation, test } = splits;
+  const tested = [...(validation ? [validation] : []), test];
+  const all = [train, ...tested];
+  // Images that are prepared for tests alone have a file of their own: the one of all images is for other trainings.
+  const files: readonly FilePlan[] =
+    testSide === side
+      ? [{ side, splits: all }]
+      : [
+          { side, splits: [train], only: 'train' },
+          holdsOut ? { side: testSide, splits: all } : { side: testSide, splits: tested, only: 'test' },
+        ];
+  const prepared = await prepareFiles(where, root, files, options);
+  const problems = new Map(
+    prepared.flatMap(({ images }) =>
+      images.flatMap(({ path, problem }) => (problem === undefined ? [] : [[path, problem]])),
+    ) as readonly [string, string][],
   );
-  if (broken.length > 0 && !skipBroken) throw refusal(where, broken, paths.length);
+  const broken = [...problems].map(([path, problem]) => ({ file: `${root}/${path}`, problem }));
+  const total = all.reduce((sum, { paths }) => sum + paths.length, 0);
+  if (broken.length > 0 && !skipBroken) throw refusal(where, broken, total);
   if (broken.length > 0) {
     options.onNotice?.(
-      `${where}: ${counted(broken.length, 'broken image')} of ${paths.length} ${broken.length === 1 ? 'is' : 'are'} left out.`,
+      `${where}: ${counted(broken.length, 'broken image')} of ${total} ${broken.length === 1 ? 'is' : 'are'} left out.`,
     );
   }
-  let from = 0;
-  const part = (split: FoundSplit): StoredDataset => {
-    const dataset = storedOf(name, found, prepared, split, from);
-    from += split.paths.length;
-    return dataset;
+  /** A split from the first or the last file that has it. */
+  const part = (split: FoundSplit, forTests: boolean): StoredDataset => {
+    const has = (plan: FilePlan): boolean => plan.splits.includes(split);
+    const at = forTests ? files.findLastIndex(has) : files.findIndex(has);
+    const before = files[at]!.splits.slice(0, files[at]!.splits.indexOf(split));
+    const from = before.reduce((sum, { paths }) => sum + paths.length, 0);
+    return storedOf(name, found, prepared[at]!, split, { from, problems });
   };
   const made = {
-    train: part(splits.train),
-    ...(splits.validation && { validation: part(splits.validation) }),
-    test: part(splits.test),
+    train: part(train, false),
+    ...(validation && { validation: part(validation, true) }),
+    test: part(test, true),
+    ...(files.length > 1 && holdsOut && { trainAsTested: part(train, true) }),
     broken,
   };
   checkClasses(where, classes, { paths: made.train.images.sources, labels: made.train.labels });
@@ -128,16 +151,56 @@ export async function splitsOf(
 /** Largest shorter side of prepared images. */
 const mostSide = 4096;
 
-/** One split; `from` is the place of its first image in the file. Broken images are left out. */
+/** A file of prepared images. */
+interface FilePlan {
+  readonly side: number;
+  readonly splits: readonly FoundSplit[];
+  /** What it is for, unless it has all images of the data set. */
+  readonly only?: 'train' | 'test';
+}
+
+/** Prepares the images of files, one file after the other; progress is that of all of them. */
+async function prepareFiles(
+  where: string,
+  root: string,
+  files: readonly FilePlan[],
+  { onProgress, ...options }: PrepareOptions,
+): Promise<readonly PreparedFile[]> {
+  const lists = files.map(({ splits }) => splits.flatMap(({ paths }) => paths));
+  const total = lists.reduce((sum, { length }) => sum + length, 0);
+  // However its path is written, a data set has one file.
+  const own = realpathSync(where);
+  const prepared: PreparedFile[] = [];
+  let [before, decodedBefore, last] = [0, 0, 0];
+  let told = 0;
+  for (const [i, { side, only }] of files.entries()) {
+    const key = only === undefined ? own : `${own}\n${only}`;
+    const progress: PrepareOptions['onProgress'] = ({ done, decoded }) => {
+      last = decoded;
+      told = before + done;
+      onProgress?.({ done: told, total, decoded: decodedBefore + decoded });
+    };
+    prepared.push(
+      await prepareImages({ key, root, paths: lists[i]!, side }, { ...options, onProgress: progress }),
+    );
+    before += lists[i]!.length;
+    [decodedBefore, last] = [decodedBefore + last, 0];
+  }
+  // The last file may have been ready.
+  if (told > 0 && told < total) onProgress?.({ done: total, total, decoded: decodedBefore });
+  return prepared;
+}
+
+/** One split; `from` is the place of its first image in the file. Images with problems are left out. */
 function storedOf(
   name: string,
   { root, classes }: FoundImages,
   { file, images }: PreparedFile,
   { paths, labels }: FoundSplit,
-  from: number,
+  { from, problems }: { readonly from: number; readonly problems: ReadonlyMap<string, string> },
 ): StoredDataset {
   const starts = imageStarts(images);
-  const used = paths.map((_, i) => i).filter((i) => images[from + i]!.problem === undefined);
+  const used = paths.map((_, i) => i).filter((i) => !problems.has(paths[i]!));
   const column = (value: (image: CachedImage, at: number) => number | readonly number[]): number[] =>
     used.flatMap((i) => value(images[from + i]!, from + i));
   return {

@@ -87,31 +87,37 @@ export async function prepareImages(wanted: Wanted, options: PrepareOptions = {}
   };
   const ready = await readyFile(job, onNotice);
   if (ready) return ready;
-  makeFolder(folder);
-  const lock = await lockPatiently(folder, onNotice, signal);
+  let lock: FolderLock | undefined;
   try {
+    makeFolder(folder);
+    lock = await lockPatiently(folder, onNotice, signal);
     // Another process may have been faster.
     const made = await readyFile(job, () => {});
     if (made) return made;
     await removeLeftovers(folder);
     return await write(job, options);
   } catch (error) {
-    throw withRoom(error, job);
+    throw withWayOut(error, job);
   } finally {
-    await lock.release();
+    await lock?.release();
   }
 }
 
-/** Adds to the error of a full disk how much room is needed, and how to use another one. */
-function withRoom(error: unknown, { paths, side }: Job): unknown {
-  const { code } = ((error as Error).cause ?? {}) as { readonly code?: string };
-  if (!(error instanceof VggError) || (code !== 'ENOSPC' && code !== 'EDQUOT')) return error;
+/** What a system reports of a folder in which nothing can be written. */
+const closedFolder = ['EACCES', 'EPERM', 'EROFS', 'ENOTDIR'];
+
+/** Adds to an error of the cache how to use another one; to that of a full disk also how much room is needed. */
+function withWayOut(error: unknown, { paths, side }: Job): unknown {
+  const { code = '' } = ((error as Error).cause ?? {}) as { readonly code?: string };
+  if (!(error instanceof VggError)) return error;
   // Photos are 4:3 on average.
   const gigabytes = (paths.length * side * side * 4) / 1e9;
-  return new VggError(
-    `${error.message}; ${paths.length} images need about ${gigabytes.toPrecision(2)} GB: free some space, or use another disk (XDG_CACHE_HOME)`,
-    { cause: error.cause },
-  );
+  const wayOut = ['ENOSPC', 'EDQUOT'].includes(code)
+    ? `${paths.length} images need about ${gigabytes.toPrecision(2)} GB: free some space, or use another disk (XDG_CACHE_HOME)`
+    : closedFolder.includes(code)
+      ? 'it is the cache for prepared images: make it writable, or use another folder (XDG_CACHE_HOME)'
+      : undefined;
+  return wayOut === undefined ? error : new VggError(`${error.message}; ${wayOut}`, { cause: error.cause });
 }
 
 /** Identifies a file's content. A file that is missing has a stamp of its own. */

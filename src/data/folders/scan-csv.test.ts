@@ -86,7 +86,22 @@ test.for<readonly [string, Readonly<Record<string, string>>, string | RegExp]>([
   [
     'a path from the root',
     { 'a.csv': 'id,label\n1,cat\n/x.png,dog\n', '1.png': '' },
-    'line 3: "/x.png" is not in',
+    'line 3: "/x.png" is an absolute path; give paths relative to the folder of the images',
+  ],
+  [
+    'absolute paths only',
+    { 'a.csv': 'id,label\n/photos/1.png,cat\n/photos/2.png,dog\n' },
+    'line 2: "/photos/1.png" is an absolute path',
+  ],
+  [
+    'paths with a drive',
+    { 'a.csv': 'id,label\nC:\\photos\\1.png,cat\n' },
+    String.raw`line 2: "C:\\photos\\1.png" is an absolute path`,
+  ],
+  [
+    'a number written in two ways',
+    { 'a.csv': 'id,label\n1,01\n2,1\n3,2\n', '1.png': '', '2.png': '', '3.png': '' },
+    'the labels "01" and "1" are the same number; write it in one way, or use names',
   ],
   [
     'images nowhere',
@@ -108,6 +123,11 @@ test.for<readonly [string, Readonly<Record<string, string>>, string | RegExp]>([
     'a label with a comma but no quotes',
     { 'a.csv': 'id,label\n1,New York, NY\n2,Boston,\n', '1.png': '' },
     'line 2: 3 values for 2 columns; put a value that contains the separator into quotes',
+  ],
+  [
+    'a label with a line break',
+    { 'a.csv': 'id,label\n1,"cat\nsmall"\n2,dog\n', '1.png': '', '2.png': '' },
+    'a.csv: one of the labels, "cat\\nsmall", has a line break or another control character; use other names',
   ],
   ['labels that differ in case', { 'a.csv': 'id,label\n1,Cat\n2,cat\n', '1.png': '' }, 'differ only in case'],
 ])('refuses %s', ([, files, message]) => {

@@ -27,6 +27,7 @@ const labelColumns = ['label', 'labels', 'class', 'class_name', 'category', 'tar
 
 interface Row {
   readonly line: number;
+  /** Relative to the folder of the images, with `/`. */
   readonly file: string;
   readonly label: string;
 }
@@ -37,10 +38,7 @@ export function scanCsv(file: string, folder?: string): FoundImages {
   const root = folder === undefined ? folderBeside(file, rows) : folderAt(folder);
   const labels = [...new Set(rows.map(({ label }) => label))];
   checkClassNames(file, labels, 'labels');
-  // Numbers in their own order: 2 before 10.
-  const classes = labels.every((label) => /^\d{1,9}$/.test(label))
-    ? labels.sort((a, b) => Number(a) - Number(b))
-    : sorted(labels);
+  const classes = labels.every((label) => /^\d{1,9}$/.test(label)) ? inOrder(file, labels) : sorted(labels);
   const label = new Map(classes.map((name, i) => [name, i]));
   const find = finder(root);
   const lines = new Map<string, number>();
@@ -57,6 +55,17 @@ export function scanCsv(file: string, folder?: string): FoundImages {
   checkClasses(file, classes, all);
   const { notices, ...splits } = holdOut(file, all, classes);
   return { root, classes, splits, notices };
+}
+
+/** Labels that are numbers, in their own order: 2 before 10. @throws DataError if a number is written in two ways. */
+function inOrder(file: string, labels: readonly string[]): readonly string[] {
+  const classes = labels.toSorted((a, b) => Number(a) - Number(b));
+  const twice = classes.findIndex((name, i) => i > 0 && Number(name) === Number(classes[i - 1]));
+  if (twice < 0) return classes;
+  throw new DataError(
+    `${file}: the labels "${classes[twice - 1]}" and "${classes[twice]}" are the same number; write it in one way, or ` +
+      'use names',
+  );
 }
 
 function readRows(file: string): readonly Row[] {
@@ -81,12 +90,23 @@ function readRows(file: string): readonly Row[] {
         `${file}, line ${line}: the ${name === '' ? 'file' : 'label'} is missing; complete or delete the line`,
       );
     }
-    return { line, file: name, label };
+    return { line, file: insidePath(file, line, name), label };
   });
   if (rows.length === 0) throw new DataError(`${file} lists no images; add a line for each image`);
   if (rows.length > mostImages)
     throw new DataError(`${file} lists ${rows.length} images, above the limit of ${mostImages}`);
   return rows;
+}
+
+/** A path below the folder of the images, with `/`. @throws DataError if it leads out of it. */
+function insidePath(table: string, line: number, given: string): string {
+  const path = posix.normalize(given.replaceAll('\\', '/'));
+  const isAbsolute = path.startsWith('/') || /^[a-z]:\//i.test(path);
+  if (!isAbsolute && !path.startsWith('../') && path !== '..' && !path.includes('\0')) return path;
+  const problem = isAbsolute ? 'is an absolute path' : 'is not in the folder of the images';
+  throw new DataError(
+    `${table}, line ${line}: ${JSON.stringify(given)} ${problem}; give paths relative to the folder of the images`,
+  );
 }
 
 function readText(path: string): string {
@@ -223,21 +243,15 @@ function finder(root: string): (row: Row, table: string) => string {
     return names;
   };
   return ({ file, line }, table) => {
-    const path = posix.normalize(file.replaceAll('\\', '/'));
-    if (path.startsWith('/') || path.startsWith('../') || path === '..' || path.includes('\0')) {
-      throw new DataError(
-        `${table}, line ${line}: ${JSON.stringify(file)} is not in the folder of the images; give paths relative to that folder`,
-      );
-    }
-    const folder = posix.dirname(path);
-    const names = listing(folder).get(posix.basename(path).normalize('NFC')) ?? [];
-    const exact = names.find((name) => name === posix.basename(path));
+    const folder = posix.dirname(file);
+    const names = listing(folder).get(posix.basename(file).normalize('NFC')) ?? [];
+    const exact = names.find((name) => name === posix.basename(file));
     if (exact === undefined && names.length > 1) {
       throw new DataError(
         `${table}, line ${line}: ${JSON.stringify(file)} may be ${names.join(' or ')}; add the extension`,
       );
     }
     const name = exact ?? names[0];
-    return name === undefined ? path : posix.join(folder, name);
+    return name === undefined ? file : posix.join(folder, name);
   };
 }

@@ -6,7 +6,15 @@ import { UsageError } from '../../errors.ts';
 import { checkOptions, shown } from '../../options.ts';
 import type { ImageShape } from '../dataset.ts';
 import { permutation, type Random } from '../random.ts';
-import { type Bytes, between, checkChannels, checkNumber, checkProbability, checkRange } from './pixels.ts';
+import {
+  type Bytes,
+  between,
+  checkChannels,
+  checkNumber,
+  checkProbability,
+  checkRange,
+  luma,
+} from './pixels.ts';
 
 /** A factor's range; a single number v stands for [max(0, 1 − v), 1 + v], for the hue for [−v, v]. */
 export type Jitter = number | readonly [least: number, most: number];
@@ -100,10 +108,6 @@ export function applyColor(link: ColorTransform, image: Bytes, random: Random): 
       return link satisfies never;
   }
 }
-
-/** The luma of a pixel, rounded as Pillow's `convert('L')` does. */
-const luma = (red: number, green: number, blue: number): number =>
-  (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
 
 function lumaPlane({ shape, values }: Bytes): Uint8Array {
   const plane = shape[1] * shape[2];

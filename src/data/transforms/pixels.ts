@@ -113,6 +113,10 @@ export function checkChannels(where: string, channels: number, allowed: readonly
   );
 }
 
+/** The luma of ITU-R 601 of a pixel, rounded as Pillow's `convert('L')` does. */
+export const luma = (red: number, green: number, blue: number): number =>
+  (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+
 /** Bytes of an image. Values that a function made are rounded, and limited to 0–255. */
 export function bytesOf({ shape, values }: Pixels): Bytes {
   return {

@@ -34,7 +34,7 @@ export type ResizingTransform =
   | { readonly kind: 'scaleJitter'; readonly least: number; readonly most: number }
   | ResizedCrop;
 
-export interface ResizedCrop {
+interface ResizedCrop {
   readonly kind: 'randomResizedCrop';
   readonly size: Sides;
   readonly scale: readonly [least: number, most: number];

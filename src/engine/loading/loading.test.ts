@@ -197,6 +197,20 @@ test('a file that is missing or too short is an error, and the session stays usa
   );
 });
 
+test('an image that cannot be read ends the pass at its batch, not when it is found', async () => {
+  const short = writeStored(join(folder, 'cut'), { count: 23 });
+  // Batches of four are loaded ahead; image 13 is in the fourth.
+  truncateSync(short.images.file, short.images.starts[13]! + 1);
+  const loader = dataLoader(short, { batchSize: 4, transform });
+  const steps: number[] = [];
+  const training = (await opened()).train({
+    ...{ source: batchSource(loader, 1), optimizer: sgd({ lr: 0.01 }), from: 0, to: loader.length },
+    onSteps: (reports) => void steps.push(...reports.map(({ step }) => step)),
+  });
+  await expect(training).rejects.toThrow(/but image 1[3-5] ends at byte/);
+  expect(steps).toEqual([1, 2, 3]);
+});
+
 test('closing a session while it loads ends the pass with an error', async () => {
   const session = await opened();
   // A pass that would take minutes.

@@ -9,12 +9,12 @@ import { startThread, type Thread, type ThreadMessage } from '../cpu/run/threads
 import type { LoaderMessage, LoaderRequest, LoadingPass, Slot } from './worker.ts';
 
 /** A part of memory with a loaded batch. It is refilled when the next one is asked for. */
-export interface LoadedBatch {
+interface LoadedBatch {
   readonly slot: Slot;
   readonly indices: Uint32Array;
 }
 
-export interface LoadedBatches {
+interface LoadedBatches {
   /** The next batch. @throws DataError if an image cannot be read. */
   next(): Promise<LoadedBatch>;
   /** Stops loading; waits for what workers have begun. */
@@ -131,8 +131,9 @@ class PassInPool implements LoadedBatches {
   readonly #batches: readonly Uint32Array[];
   readonly #pass: LoadingPass;
   readonly #broken: () => void;
-  /** Answers that each slot's batch still lacks. */
+  /** Answers that each slot's batch still lacks, and why one of its images cannot be loaded. */
   readonly #missing: number[];
+  readonly #failed: (Error | undefined)[];
   #sent = 0;
   #taken = 0;
   #failure: Error | undefined;
@@ -153,6 +154,7 @@ class PassInPool implements LoadedBatches {
     this.#pass = pass;
     this.#broken = broken;
     this.#missing = pass.slots.map(() => 0);
+    this.#failed = pass.slots.map(() => undefined);
     for (const thread of threads) {
       thread.hold(true);
       thread.listen((message) => this.#hear(message));
@@ -168,7 +170,9 @@ class PassInPool implements LoadedBatches {
     if (at > 0 && this.#sent < this.#batches.length) this.#send();
     const slot = at % slots.length;
     await this.#until(() => this.#missing[slot] === 0 || this.#failure !== undefined);
-    if (this.#failure) throw this.#failure;
+    // The batches before this one have been used, so that an error comes at the same step whenever it is found.
+    const failure = this.#failure ?? this.#failed[slot];
+    if (failure) throw failure;
     return { slot: slots[slot]!, indices: this.#batches[at]! };
   }
 
@@ -203,6 +207,7 @@ class PassInPool implements LoadedBatches {
     const indices = this.#batches[this.#sent++]!;
     Atomics.store(this.#pass.control, slot + 1, 0);
     this.#missing[slot] = this.#threads.length;
+    this.#failed[slot] = undefined;
     this.#post({ kind: 'load', slot, indices });
   }
 
@@ -214,8 +219,10 @@ class PassInPool implements LoadedBatches {
     // One failure ends the pass; another one must not stop the threads that have been started since.
     if (this.#dead) return;
     if (message.kind === 'loaded') this.#missing[message.slot]!--;
-    else if (message.kind === 'refused') this.#failure ??= errorOf(message);
-    else if (message.kind === 'failed') {
+    else if (message.kind === 'refused') {
+      if (message.slot === undefined) this.#failure ??= errorOf(message);
+      else this.#failed[message.slot] ??= errorOf(message);
+    } else if (message.kind === 'failed') {
       this.kill(new VggError(`a worker that loads images failed: ${message.message}`));
       this.#broken();
     }

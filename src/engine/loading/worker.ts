@@ -40,10 +40,10 @@ export type LoaderRequest =
   | { readonly kind: 'load'; readonly slot: number; readonly indices: Uint32Array }
   | { readonly kind: 'end' };
 
-/** A batch is loaded, as far as it is up to this worker; or a request failed with an error of this name. */
+/** A batch is loaded, as far as it is up to this worker; or a request failed with an error of this name: one batch or all. */
 export type LoaderMessage =
   | { readonly kind: 'loaded'; readonly slot: number }
-  | { readonly kind: 'refused'; readonly name: string; readonly message: string };
+  | { readonly kind: 'refused'; readonly name: string; readonly message: string; readonly slot?: number };
 
 /** Returns the handler of a loading worker's messages, which runs them in order. */
 export function serveLoading(post: (message: LoaderMessage) => void): (request: LoaderRequest) => void {
@@ -79,7 +79,7 @@ export function serveLoading(post: (message: LoaderMessage) => void): (request: 
       .then(() => handle(request))
       .catch((error: unknown) => {
         const { name, message } = error as Error;
-        post({ kind: 'refused', name, message });
+        post({ kind: 'refused', name, message, ...(request.kind === 'load' && { slot: request.slot }) });
       })
       .then(() => {
         // Also after an error: whoever ends the pass waits for the answer.

@@ -1,20 +1,23 @@
 /** What a training step needs on a GPU, from its plan alone: no device is opened. */
 import type { Network } from '../../model/layer.ts';
 import type { OptimizerOptions } from '../backend.ts';
-import type { MapShape } from '../map-shape.ts';
 import { momentsOf } from '../session.ts';
 import type { Dispatch } from './dispatch.ts';
-import { type Generation, type Maps, type Memory, Scratch } from './memory.ts';
-import { floatsOf, type Shared } from './operations.ts';
+import { type Generation, type Memory, Scratch } from './memory.ts';
+import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
-import { tileTables } from './tiles.ts';
-import { type StepKind, trainingStep, updateOf } from './training-step.ts';
+import { type TileTable, tileTables } from './tiles.ts';
+import { type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
+import { parsed } from './wgsl.ts';
 import { Workspace } from './workspace.ts';
 
 export interface StepDescription {
   readonly batch: number;
+  readonly optimizer: OptimizerOptions['kind'];
   /** The buffers by what they hold, the largest first. */
   readonly buffers: readonly { readonly label: string; readonly bytes: number }[];
+  /** The same in few groups. */
+  readonly groups: readonly BufferGroup[];
   readonly bytes: number;
   /** The largest one, which a device's limits must allow; larger ones are cut. */
   readonly largestBuffer: number;
@@ -22,34 +25,70 @@ export interface StepDescription {
   readonly dispatches: number;
   /** Floating-point operations. */
   readonly operations: number;
-  /** Bytes that the dispatches of the layers read or write, each buffer once: as if caches held what tiles share. */
+  /** Bytes of all buffers that each dispatch reads or writes, once. */
   readonly traffic: number;
   /** Operations per byte. */
   readonly intensity: number;
 }
 
+export interface BufferGroup {
+  readonly name: string;
+  readonly count: number;
+  readonly bytes: number;
+  /** The largest of its buffers. */
+  readonly largest: { readonly label: string; readonly bytes: number };
+}
+
+/** Groups of buffers by how their labels begin. */
+const groupNames: readonly (readonly [name: string, labels: RegExp])[] = [
+  ['weights', /^(weights|running moments) of /],
+  ['gradients of weights', /^(gradients of |slots$|squares$|clipping$)/],
+  ['optimizer', /^(firstMoment|secondMoment|momentum|average) of /],
+  ['images', /^images$/],
+  ['maps', /^output of /],
+  ['gradients of maps', /^(other )?gradient$/],
+  ['winners of pools', /^winners of /],
+  ['normalizations', /^(norm of |bases of |stretches$)/],
+  ['partial sums', /^partial sums$/],
+];
+
+/** Buffers of labels, which several may share, in groups, the largest first. */
+function groupsOf(made: readonly { readonly label: string; readonly bytes: number }[]): BufferGroup[] {
+  const groups = new Map<string, { label: string; bytes: number }[]>();
+  for (const own of made) {
+    const [name = 'others'] = groupNames.find(([, labels]) => labels.test(own.label)) ?? [];
+    groups.set(name, [...(groups.get(name) ?? []), own]);
+  }
+  return [...groups]
+    .map(([name, own]) => ({
+      ...{ name, count: own.length, bytes: own.reduce((sum, { bytes }) => sum + bytes, 0) },
+      largest: own.reduce((a, b) => (b.bytes > a.bytes ? b : a)),
+    }))
+    .toSorted((a, b) => b.bytes - a.bytes);
+}
+
 /** Dispatches that load images: draws, and bytes to values. */
 const loads = 2;
 
-/** A scratch buffer that has the size that was asked for last. */
-class Exact extends Scratch {
-  override require(bytes: number): void {
-    this.destroy();
-    super.require(bytes);
-  }
+export interface DescribeOptions {
+  readonly optimizer: OptimizerOptions['kind'];
+  /** Indices of layers. */
+  readonly frozen?: readonly number[];
+  /** The most bytes of a buffer; 4 GiB by default. */
+  readonly mostBytes?: number;
+  /** Those of real GPUs by default. */
+  readonly tiles?: TileTable;
 }
 
-/** Everything that a training step needs, on buffers that have only a size. */
-function layOut(
+/** A training step of a batch on a GPU. @throws VggError if an image or a layer does not fit a buffer. */
+export function describeStep(
   network: Network,
-  optimizer: OptimizerOptions['kind'],
-  mostBytes: number,
-  Kind: typeof Scratch,
-) {
+  batch: number,
+  { optimizer, frozen = [], mostBytes = 2 ** 32, tiles = tileTables.gpu }: DescribeOptions,
+): StepDescription {
   const made: GPUBuffer[] = [];
   const memory: Memory = {
-    mostBytes,
-    tiles: tileTables.gpu,
+    ...{ mostBytes, tiles },
     buffer: (bytes, label) => {
       const size = Math.max(16, Math.ceil(bytes / 16) * 16);
       const destroy = (): unknown => made.splice(made.indexOf(buffer), 1);
@@ -58,37 +97,14 @@ function layOut(
       return buffer;
     },
   };
-  const generation: Generation = { count: 0 };
-  const scratch = (label: string): Scratch => new Kind(memory, generation, label);
-  const parameters = new Parameters(memory, network);
-  for (const name of momentsOf(optimizer)) parameters.ensure(name);
-  const shared: Shared = {
-    ...{ memory, parameters, run: memory.buffer(32, 'run'), samples: scratch('order') },
-    ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
-  };
-  const training = {
-    ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
-    ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
-  };
-  return { made, memory, shared, training };
-}
-
-/** A training step of a batch on a GPU whose buffers have at most `mostBytes`. */
-export function describeStep(
-  network: Network,
-  batch: number,
-  optimizer: OptimizerOptions['kind'],
-  mostBytes: number = 2 ** 32,
-): StepDescription {
-  const { made, shared, training } = layOut(network, optimizer, mostBytes, Scratch);
-  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
-  const list = trainingStep(shared, training, workspace, batch, kindOf(optimizer));
+  const { list } = planStep(memory, network, batch, { optimizer }, frozen);
   const operations = list.reduce((sum, dispatch) => sum + dispatch.operations, 0);
-  const traffic = trafficOf(network, batch, optimizer, mostBytes);
+  const traffic = list.reduce((sum, dispatch) => sum + trafficOf(dispatch), 0);
   const byLabel = new Map<string, number>();
   for (const { label, size } of made) byLabel.set(label, (byLabel.get(label) ?? 0) + size);
+  const labeled = made.map(({ label, size: bytes }) => ({ label, bytes }));
   return {
-    batch,
+    ...{ batch, optimizer, groups: groupsOf(labeled) },
     buffers: [...byLabel].map(([label, bytes]) => ({ label, bytes })).toSorted((a, b) => b.bytes - a.bytes),
     bytes: made.reduce((sum, { size }) => sum + size, 0),
     largestBuffer: Math.max(...made.map(({ size }) => size)),
@@ -97,44 +113,91 @@ export function describeStep(
   };
 }
 
-const kindOf = (optimizer: OptimizerOptions['kind']): StepKind => ({
-  ...{ optimizer, labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
-  ...{ updates: true, rateOf: [], rates: 1, onlyGradients: false },
-});
+/** A training step laid out in memory. */
+export interface StepPlan {
+  readonly list: readonly Dispatch[];
+  readonly shared: Shared;
+  readonly training: TrainingBuffers;
+  readonly workspace: Workspace;
+}
 
-/**
- * Bytes of the buffers of each dispatch of the layers. Buffers that operations share, for gradients of maps and for
- * partial sums, count with what each needs.
- */
-function trafficOf(
+/** Lays out a step with an optimizer's rule and, if not plain, other settings. */
+export function planStep(
+  memory: Memory,
   network: Network,
   batch: number,
-  optimizer: OptimizerOptions['kind'],
-  mostBytes: number,
-): number {
-  const { memory, shared, training } = layOut(network, optimizer, mostBytes, Exact);
-  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
-  const pieces = workspace.pieces(batch);
-  const maps = (shape: MapShape): Maps =>
-    pieces.map(({ count }) => memory.buffer(4 * floatsOf(shape) * count, 'gradient'));
-  const { operations } = workspace;
-  let bytes = 0;
-  const add = (list: readonly Dispatch[]): void => {
-    for (const { buffers } of list)
-      for (const own of buffers) bytes += (own instanceof Scratch ? own.buffer : own).size;
+  settings: Pick<StepKind, 'optimizer'> & Partial<StepKind>,
+  frozen: readonly number[] = [],
+): StepPlan {
+  const generation: Generation = { count: 0 };
+  const scratch = (label: string): Scratch => new Scratch(memory, generation, label);
+  const parameters = new Parameters(memory, network);
+  parameters.freeze(frozen);
+  for (const name of momentsOf(settings.optimizer)) parameters.ensure(name);
+  if (settings.averages) parameters.ensure('average');
+  const shared: Shared = {
+    ...{ memory, parameters, run: memory.buffer(32, 'run'), samples: scratch('order') },
+    ...{ slots: scratch('slots'), partial: scratch('partial sums'), stretches: scratch('stretches') },
   };
-  for (const [i, operation] of operations.entries()) {
-    add(operation.forward(pieces));
-    const list = operation.backward(pieces, {
-      gradient: maps(operation.outputShape),
-      inputGradient: i > 0 ? maps(operation.inputShape) : undefined,
-      masked: operations[i - 1]?.endsInRelu ?? false,
-      learns: operation.matrix !== undefined,
-      finish: (part, { layer }, slices) => [
-        updateOf(shared, training, kindOf(optimizer), part, layer, shared.slots, slices),
-      ],
-    });
-    add(list);
-  }
-  return bytes;
+  const training: TrainingBuffers = {
+    ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
+    ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
+  };
+  const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
+  const list = trainingStep(shared, training, workspace, batch, {
+    ...{ labelSmoothing: 0, clipNorm: 0, averages: false, mixes: false, accumulated: undefined },
+    ...{ updates: true, rateOf: [], rates: 1, onlyGradients: false },
+    ...settings,
+  });
+  return { list, shared, training, workspace };
 }
+
+/** Bytes that a dispatch reads or writes, once. */
+export const trafficOf = (dispatch: Dispatch): number =>
+  dispatch.buffers.reduce((sum, own, i) => {
+    const { size } = own instanceof Scratch ? own.buffer : own;
+    return sum + Math.min(size, usedBytes(dispatch, i));
+  }, 0);
+
+/** Bytes that a dispatch uses of a buffer that layers share; no limit for buffers of its own. */
+function usedBytes({ kernel, piece }: Dispatch, binding: number): number {
+  const { name } = parsed(kernel.bindings[binding]!);
+  const numbers = Object.entries(kernel.shape).filter(([, value]) => typeof value === 'number');
+  const of = Object.fromEntries(numbers) as Readonly<Record<string, number>>;
+  const { slices = 1, vectors = 0, stretches = 1, outs = 0, rowStride = 0 } = of;
+  switch (name) {
+    case 'slots':
+      // Of a normalization, two sums.
+      return vectors > 0 ? 16 * vectors * Math.max(2, slices) : 4 * slices * outs * rowStride;
+    case 'partial': {
+      if (vectors > 0) return 48 * vectors * stretches;
+      const perImage = kernel.name.includes('forward') ? of.rowsOfImage! * outs : inputFloats(of);
+      return 4 * slices * piece.count * perImage;
+    }
+    case 'inputGradient':
+    case 'result':
+      return 4 * piece.count * inputFloats(of);
+    case 'gradient':
+    case 'given':
+      return 4 * piece.count * outputFloats(of, kernel.bindings.includes('winners: array<u32>'));
+    default:
+      return Number.POSITIVE_INFINITY;
+  }
+}
+
+type Numbers = Readonly<Record<string, number>>;
+
+/** Floats of an image in the maps of a kernel: of products and pools, or of those that keep a map's shape. */
+const inputFloats = ({ height, width, channels, stored4, ...of }: Numbers): number =>
+  height === undefined ? sameFloats(of) : height * width! * (stored4 === undefined ? channels! : 4 * stored4);
+
+const outputFloats = (
+  { outHeight, outWidth, outChannels, stored4, ...of }: Numbers,
+  pooled: boolean,
+): number => {
+  if (outHeight === undefined) return sameFloats(of);
+  const places = pooled ? of.poolHeight! * of.poolWidth! : outHeight * outWidth!;
+  return places * (stored4 === undefined ? outChannels! : 4 * stored4);
+};
+
+const sameFloats = ({ places = 1, stored, vectors = 0 }: Numbers): number => places * (stored ?? 4 * vectors);

@@ -37,22 +37,42 @@ const wantedLimits = [
 ] as const;
 
 export interface GpuOptions {
-  /** Index of the adapter among those of `vgg doctor`; the system's choice by default. */
-  readonly adapter?: number | undefined;
+  /** Number in the list of `vgg doctor`, or a part of the name; by default $VGGNET_ADAPTER or the system's choice. */
+  readonly adapter?: string | undefined;
   /** Whether kernels have the numbers of their shapes as constants; by default except on software adapters. */
   readonly constants?: boolean | undefined;
+}
+
+/** The least that kernels need, WebGPU's own defaults, and the words for them. */
+const neededLimits = [
+  ['maxStorageBuffersPerShaderStage', 8, 'buffers a kernel'],
+  ['maxComputeInvocationsPerWorkgroup', 256, 'invocations a workgroup'],
+  ['maxComputeWorkgroupSizeX', 256, 'invocations in a row of a workgroup'],
+  ['maxComputeWorkgroupStorageSize', 16_384, 'bytes of workgroup memory'],
+] as const;
+
+/** What is too low of an adapter's limits, in words. */
+export function lowLimit(limits: Readonly<Record<string, unknown>>): string | undefined {
+  const low = neededLimits.find(([name, least]) => !((limits[name] as number) >= least));
+  return low && `${limits[low[0]]} ${low[2]}, and at least ${low[1]} are needed`;
 }
 
 export class Gpu implements Memory {
   readonly device: GPUDevice;
   /** In words, as in `NVIDIA H200`. */
   readonly adapter: string;
+  /** As the adapter names itself, and what it can. */
+  readonly info: GPUAdapterInfo;
+  readonly features: readonly string[];
   /** Whether the processor computes in place of a GPU. */
   readonly isSoftware: boolean;
   readonly #constants: boolean;
+  /** Its table of tiles: the one that `vgg doctor --tune` stored, or that of its class. */
   readonly tiles: TileTable;
   /** The most bytes of a buffer. */
   readonly mostBytes: number;
+  /** Observes the kernels that are used. */
+  onKernel: ((kernel: Kernel) => void) | undefined;
   readonly #compiled = new Map<string, Promise<Compiled>>();
   readonly #uniforms = new Map<string, GPUBuffer>();
   /** Why the device cannot be used any more. */
@@ -60,12 +80,21 @@ export class Gpu implements Memory {
   /** An error that nobody was told of. */
   #failure: VggError | undefined;
 
-  constructor(device: GPUDevice, info: GPUAdapterInfo, constants?: boolean) {
+  constructor(
+    device: GPUDevice,
+    { info, features }: Pick<GPUAdapter, 'info' | 'features'>,
+    {
+      tiles,
+      constants,
+    }: { readonly tiles?: TileTable | undefined; readonly constants?: boolean | undefined } = {},
+  ) {
     this.device = device;
-    this.adapter = describe(info);
+    this.info = info;
+    this.features = [...features].toSorted();
+    this.adapter = describeAdapter(info);
     this.isSoftware = info.isFallbackAdapter ?? false;
     this.#constants = constants ?? !this.isSoftware;
-    this.tiles = this.isSoftware ? tileTables.software : tileTables.gpu;
+    this.tiles = tiles ?? (this.isSoftware ? tileTables.software : tileTables.gpu);
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     device.lost.then(({ reason, message }) => {
@@ -128,6 +157,7 @@ export class Gpu implements Memory {
   /** Makes a dispatch ready to encode. */
   async bind(dispatch: Dispatch): Promise<BoundDispatch> {
     const { kernel, buffers, groups, operations, piece } = dispatch;
+    this.onKernel?.(kernel);
     const { pipeline, layout } = await this.compile(kernel);
     const entries: GPUBindGroupEntry[] = [
       this.#uniform(Uint32Array.of(piece.count, piece.first)),
@@ -236,8 +266,10 @@ export interface Range {
 
 const firstLine = (text: string): string => text.trim().split('\n')[0] ?? '';
 
-function describe({ vendor, architecture, device, description }: GPUAdapterInfo): string {
-  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'a GPU of unknown name';
+/** Name and driver: bits are the same for one adapter and driver. Browsers say the vendor and the architecture. */
+export function describeAdapter({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  const name = device.replace(/-+$/, '') || [vendor, architecture].filter(Boolean).join(' ');
+  return [name, description].filter(Boolean).join(', ') || 'a GPU of unknown name';
 }
 
 /** The limits that a device requests. */
@@ -257,28 +289,47 @@ export async function openGpu({ adapter, constants }: GpuOptions = {}): Promise<
   return gpu;
 }
 
-/** The entry to WebGPU: the browser's, or that of npm's package. */
-async function entry(options: GpuOptions): Promise<GPU> {
+/** The entry to WebGPU: the browser's, or that of npm's package. What `vgg doctor` stored is known in Node alone. */
+interface Entry {
+  readonly gpu: GPU;
+  readonly tilesOf?: (adapter: string) => TileTable | undefined;
+}
+
+async function entry(options: GpuOptions): Promise<Entry> {
   const own = globalThis.navigator as { readonly gpu?: GPU } | undefined;
-  if (own?.gpu) return own.gpu;
+  if (own?.gpu) return { gpu: own.gpu };
   if (typeof process !== 'object' || !process.versions?.node) {
     throw new VggError("this browser has no WebGPU; use a current one, or the device 'wasm'");
   }
-  // A bundle for browsers has no such module, but may run in Node.
+  // A bundle for browsers has no such modules, but may run in Node.
   const node = (await import('./device-node.ts')) as Partial<typeof import('./device-node.ts')>;
   if (!node.openEntry) throw new VggError('this bundle was made for browsers, and this is Node');
-  return node.openEntry(options.adapter);
+  const { storedFor } = await import('./stored-node.ts');
+  return { gpu: await node.openEntry(options.adapter), tilesOf: (adapter) => storedFor(adapter)?.tiles };
+}
+
+/** The adapter that a session would use. @throws VggError if there is none. */
+export async function requestAdapter(
+  options: GpuOptions,
+): Promise<{ readonly adapter: GPUAdapter; readonly tilesOf: NonNullable<Entry['tilesOf']> }> {
+  const { gpu, tilesOf = () => undefined } = await entry(options);
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (adapter) return { adapter, tilesOf };
+  throw new VggError(
+    'WebGPU finds no GPU: install the driver of the GPU (on Linux with Vulkan), or use another device; ' +
+      "'npx vgg doctor' shows what was found",
+  );
 }
 
 async function openDevice(options: GpuOptions): Promise<Gpu> {
-  const gpu = await entry(options);
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) {
-    throw new VggError(
-      'WebGPU finds no GPU: install the driver of the GPU (on Linux with Vulkan), or use another device; ' +
-        "'npx vgg doctor' shows what was found",
-    );
-  }
-  const device = await adapter.requestDevice({ requiredLimits: largestLimits(adapter) });
-  return new Gpu(device, adapter.info, options.constants);
+  const { adapter, tilesOf } = await requestAdapter(options);
+  const name = describeAdapter(adapter.info);
+  const low = lowLimit(adapter.limits as unknown as Readonly<Record<string, unknown>>);
+  if (low !== undefined) throw new VggError(`${name} allows ${low}; use another adapter or another device`);
+  const requiredFeatures = timestamps.filter((feature) => adapter.features.has(feature));
+  const device = await adapter.requestDevice({ requiredLimits: largestLimits(adapter), requiredFeatures });
+  return new Gpu(device, adapter, { tiles: tilesOf(name), constants: options.constants });
 }
+
+/** To time kernels. */
+const timestamps = ['timestamp-query'] as const;

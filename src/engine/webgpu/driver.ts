@@ -36,8 +36,6 @@ import { imageBytes, type Mode, Workspace } from './workspace.ts';
 export interface WebgpuOptions extends SessionOptions, GpuOptions {
   /** The most bytes of a buffer, to test devices with low limits. */
   readonly mostBytes?: number;
-  /** In place of the adapter's table of tiles. */
-  readonly tiles?: TileTable;
   /** Floating-point operations of a submit, to test that they change no bit; by time if absent. */
   readonly submitOperations?: number;
 }
@@ -47,15 +45,46 @@ export const openWebgpu: OpenSession = (network, options) => openWebgpuSession(n
 
 export const openWebgpuSession = (network: Network, options: WebgpuOptions): ReturnType<OpenSession> =>
   sessionsOf(async () => {
-    const { adapter, constants, mostBytes = Number.POSITIVE_INFINITY, tiles } = options;
+    const { adapter, constants, tiles, onNotice } = options;
     const gpu = await openGpu({ adapter, constants });
-    const memory: Memory = {
-      ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles: tiles ?? gpu.tiles },
-      buffer: (bytes, label) => gpu.buffer(bytes, label),
-    };
-    const parameters = await gpu.allocating(network.name, () => new Parameters(memory, network));
-    return new WebgpuDriver(network, gpu, memory, parameters, options);
+    if (gpu.isSoftware) noticeSoftware(gpu, onNotice);
+    const isOwn = tiles && (tiles.adapter ?? gpu.adapter) === gpu.adapter;
+    return openDriver(gpu, isOwn ? tiles : gpu.tiles, network, options);
   })(network, options);
+
+/** A session on an open device, with these tiles. */
+export const openSessionOn = (
+  gpu: Gpu,
+  tiles: TileTable,
+  network: Network,
+  options: WebgpuOptions,
+): ReturnType<OpenSession> => sessionsOf(() => openDriver(gpu, tiles, network, options))(network, options);
+
+async function openDriver(
+  gpu: Gpu,
+  tiles: TileTable,
+  network: Network,
+  options: WebgpuOptions,
+): Promise<Driver> {
+  const { mostBytes = Number.POSITIVE_INFINITY } = options;
+  const memory: Memory = {
+    ...{ mostBytes: Math.min(mostBytes, gpu.mostBytes), tiles },
+    buffer: (bytes, label) => gpu.buffer(bytes, label),
+  };
+  const parameters = await gpu.allocating(network.name, () => new Parameters(memory, network));
+  return new WebgpuDriver(network, gpu, memory, parameters, options);
+}
+
+let isNoticed = false;
+
+/** Says once what a software adapter means. */
+function noticeSoftware({ adapter }: Gpu, onNotice: SessionOptions['onNotice']): void {
+  if (isNoticed || !onNotice) return;
+  isNoticed = true;
+  onNotice(
+    `webgpu uses a software adapter (${adapter}), which is far slower than the processor's own kernels: --device native or wasm`,
+  );
+}
 
 /** Bytes of maps that an evaluation takes at a time. */
 const evaluationBytes = 2 ** 28;
@@ -71,6 +100,7 @@ class WebgpuDriver implements Driver {
   readonly description: string;
   readonly device = 'webgpu';
   readonly threads = 1;
+  readonly tiles: TileTable;
   readonly loadsImages = true;
   readonly evaluationBatch: number;
   readonly #network: Network;
@@ -100,6 +130,7 @@ class WebgpuDriver implements Driver {
     this.#parameters = parameters;
     this.#batchSize = batchSize;
     this.description = `webgpu (${gpu.adapter})`;
+    this.tiles = { ...memory.tiles, adapter: gpu.adapter };
     this.evaluationBatch = evaluationBatchOf(network, { kind: 'evaluate' });
     const scratch = (label: string): Scratch => new Scratch(gpu, this.#generation, label);
     this.#feed = new Feed(gpu, memory.mostBytes, this.#generation);

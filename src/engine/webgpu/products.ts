@@ -28,13 +28,13 @@ export function shapeOf(
 ): ConvolutionShape {
   const { spec, relu } = node;
   const full = node.kind === 'convolution' ? mapOf(node.full) : output;
-  const { height, width, stored } =
-    node.kind === 'convolution'
-      ? input
-      : // One place with all values: with a kernel as large as the map, its gradient would be computed for each place.
-        { height: 1, width: 1, stored: input.height * input.width * input.stored };
+  // A linear layer sees its map as one place with many channels; so its input gradient has as few products as it needs.
+  const map =
+    spec.kind === 'conv2d'
+      ? { height: input.height, width: input.width, channels: input.stored }
+      : { height: 1, width: 1, channels: input.height * input.width * input.stored };
   return {
-    ...{ height, width, channels: stored, bias: spec.bias, relu },
+    ...{ ...map, bias: spec.bias, relu },
     ...{ outHeight: full.height, outWidth: full.width, outChannels: full.stored },
     pooled: node.kind === 'convolution' && isFused(node.pool),
     ...(spec.kind === 'conv2d'

@@ -6,6 +6,8 @@ import type { Tile } from './product.ts';
 
 export interface TileTable {
   readonly name: string;
+  /** The adapter for which a run chose it; on another one the run takes that one's own table. */
+  readonly adapter?: string | undefined;
   /** The largest first. */
   readonly tiles: readonly Tile[];
   /** Workgroups that keep the adapter busy: a product that has fewer takes smaller tiles, then slices. */
@@ -32,6 +34,24 @@ export const tileTables: Readonly<Record<'gpu' | 'software', TileTable>> = {
   /** Software adapters, which take seconds to compile each kernel. */
   software: { name: 'software', tiles: [tile(64, 16, 16, 4, 4)], groups: 4, sliceLength: 512 },
 };
+
+/** What is wrong with a table, in words: kernels need tiles of this form, and devices allow no more. */
+export function tilesProblem({ tiles }: Pick<TileTable, 'tiles'>): string | undefined {
+  const wrong = tiles.find(({ bm, bn, bk, tm, tn }) => {
+    const threads = (bm / tm) * (bn / tn);
+    const isWhole = [bm / tm, bn / tn, tm / 4, tn / 4, bk / 4].every(Number.isInteger);
+    return !isWhole || threads > mostThreads || 4 * (bm + bn) * bk > mostStorage;
+  });
+  return (
+    wrong &&
+    `the tile ${wrong.bm}×${wrong.bn}×${wrong.bk} of ${wrong.tm}×${wrong.tn} is not one of multiples of 4 with at most ` +
+      `${mostThreads} invocations and ${mostStorage} bytes`
+  );
+}
+
+/** Invocations and bytes of a workgroup, WebGPU's default limits. */
+const mostThreads = 256;
+const mostStorage = 16_384;
 
 export interface TileChoice {
   readonly tile: Tile;

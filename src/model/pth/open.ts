@@ -48,6 +48,8 @@ export interface PthTensor {
 export interface PthFile {
   /** All tensors of the state dict, in its order. */
   readonly shapes: ReadonlyMap<string, Shape>;
+  /** The tensors whose values can be weights: not the counters of batch normalizations. */
+  readonly floating: readonly string[];
   /** Finds the tensors `names`. @throws DataError */
   readonly locate: (names: Iterable<string>) => Promise<ReadonlyMap<string, PthTensor>>;
 }
@@ -59,6 +61,7 @@ export async function openPth(file: PartReader, form: PthForm, key?: string): Pr
   for (const [name, tensor] of tensors) checkPlace(name, tensor, container);
   return {
     shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+    floating: [...tensors].flatMap(([name, { type }]) => (dtypes[type] === undefined ? [] : [name])),
     locate: async (names) => {
       const located = new Map<string, PthTensor>();
       for (const name of names) located.set(name, await placeOf(name, tensors.get(name)!, container));

@@ -1,5 +1,6 @@
 /** The images: how many, and their channels before and after normalization. */
 import { inputShape } from '../../data/facts.ts';
+import { shortName } from '../../data/named.ts';
 import { validationCount } from '../../data/split.ts';
 import { channelHistograms, channelStatistics } from '../../data/statistics.ts';
 import { type Section, scroller } from '../document.ts';
@@ -21,7 +22,7 @@ export function dataSection(run: ReportRun): Section {
   return {
     id: 'data',
     title: 'Data',
-    body: html`<p>${config.dataset}: ${grouped(train.length)} training images${apart > 0 && `, of which ${grouped(apart)} are held out for validation,`} and ${grouped(test.length)} test images of
+    body: html`<p>${shortName(config.dataset)}: ${grouped(train.length)} training images${apart > 0 && `, of which ${grouped(apart)} are held out for validation,`} and ${grouped(test.length)} test images of
 ${channels}×${height}×${width} in ${test.classes.length} classes. ${
       config.normalize
         ? 'Each channel is normalized with the mean and deviation of all training images: x′ = (x − μ) / σ.'
@@ -48,7 +49,7 @@ export function photosSection({ config, splits }: ReportRun): Section {
   return {
     id: 'data',
     title: 'Data',
-    body: html`<p>${config.dataset}: ${grouped(left)} training images${apart > 0 && `, ${grouped(apart)} validation images`} and ${grouped(test.length)} test images in ${test.classes.length} classes. The network sees ${width}×${height} pixels of each.</p>
+    body: html`<p>${shortName(config.dataset)}: ${grouped(left)} training images${apart > 0 && `, ${grouped(apart)} validation images`} and ${grouped(test.length)} test images in ${test.classes.length} classes. The network sees ${width}×${height} pixels of each.</p>
 <p>This report does not contain the network and its explanations, because photos and the networks for them are too large for a page. To classify photos, use <code>vgg predict</code>; with <code>--cam</code> it shows where the evidence is.</p>`,
   };
 }

@@ -1,4 +1,5 @@
 /** The head of a report: what was trained and how accurate it is, in one sentence and a few figures. */
+import { shortName } from '../../data/named.ts';
 import { modelName } from '../../model/models.ts';
 import { computedBy } from '../../runs/records.ts';
 import { counted } from '../../words.ts';
@@ -23,11 +24,11 @@ export function summarySection({ run, network, full, insight }: Measured, runs: 
   ];
   return {
     id: 'summary',
-    title: `${modelName(config.model)} on ${config.dataset}`,
+    title: `${modelName(config.model)} on ${shortName(config.dataset)}`,
     body: html`<p class="lead">${runs > 1 && `The best of ${runs} runs, ${run.name}: `}${modelName(config.model)}, a network with
 ${grouped(network.parameterCount)} parameters, trained for ${counted(count, 'epoch')} in ${duration(seconds)}
 on ${computedBy(environment, epochs.at(-1)?.step ?? 0)}. It classifies ${percent(full.correct / n)} of ${grouped(n)} test images of
-${config.dataset} correctly${five && html` (top-5 accuracy ${percent(full.topFive / n)})`}.</p>
+${shortName(config.dataset)} correctly${five && html` (top-5 accuracy ${percent(full.topFive / n)})`}.</p>
 <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
 <p class="note">Measured for this report with the weights of the best epoch, ${
       config.validation > 0

@@ -20,6 +20,11 @@ import type { Lowered, LoweringContext } from './lowering.ts';
 /** Outputs of a task of a split forward pass, inputs of a task of a split backward pass. */
 const outputBlock = 32;
 const inputBlock = 256;
+/**
+ * Outputs whose weights the input's gradient of a split layer reads at a time: few rows, so that the processor sees that it reads along
+ * each of them, although the product reads across.
+ */
+const outputsAtATime = 32;
 /** Floats of depth per product, so that a batch of these rows stays in the second-level cache. */
 const depthBlock = 1024;
 /** Outputs and inputs of a part of the gradient that changes the weights at once: it stays in that cache. */
@@ -130,25 +135,28 @@ class Products {
 
   inputGradient(code: Code, chunk: Chunk, { first, count }: Range): void {
     const { x, dx, dy, masksInput } = this.#context;
-    const { rowStride, storedOut } = this.#operation.matrix;
+    const { matrix, split } = this.#operation;
+    const { rowStride, storedOut } = matrix;
     if (!dx) return;
     const out = { out: dx.at(chunk, 0) + first, rows: chunk.count };
-    code.call('gemmNN', {
-      ...out,
-      outStride: dx.imageStride,
-      outPlane: 0,
-      left: dy!.at(chunk, 0),
-      leftStride: dy!.imageStride,
-      leftPlane: 0,
-      right: this.#weights(0, first),
-      rightStride: rowStride,
-      rightPlane: 0,
-      ...wholeRows(count),
-      planes: 1,
-      columns: count,
-      depth: storedOut,
-      accumulate: 0,
-    });
+    for (const outputs of cut(0, storedOut, split ? outputsAtATime : storedOut)) {
+      code.call('gemmNN', {
+        ...out,
+        outStride: dx.imageStride,
+        outPlane: 0,
+        left: dy!.at(chunk, 0) + outputs.first,
+        leftStride: dy!.imageStride,
+        leftPlane: 0,
+        right: this.#weights(outputs.first, first),
+        rightStride: rowStride,
+        rightPlane: 0,
+        ...wholeRows(count),
+        planes: 1,
+        columns: count,
+        depth: outputs.count,
+        accumulate: Number(outputs.first > 0),
+      });
+    }
     if (!masksInput) return;
     code.call('reluBackward', {
       ...out,

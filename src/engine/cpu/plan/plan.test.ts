@@ -7,6 +7,7 @@ import type { Network } from '../../../model/layer.ts';
 import { adaptiveAvgPool2d, conv2d, flatten, linear, maxPool2d, relu } from '../../../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../../../model/network.ts';
 import { vgg7 } from '../../../model/vgg.ts';
+import type { Session } from '../../backend.ts';
 import { openCpuSession } from '../driver.ts';
 import { openLibrary } from '../kernels/library.ts';
 import { wholePages } from '../kernels/memory.ts';
@@ -277,22 +278,29 @@ test('training a head needs little more memory than evaluation', () => {
   expect(gradients + optimizer).toBeLessThan((whole.sizes.gradients + whole.sizes.optimizer) / 50);
 });
 
+/** A session, and the bytes of its memory each time that a plan is bound. */
+async function measuredSession(
+  network: Network,
+  batchSize: number,
+): Promise<{ readonly session: Session; readonly sizes: readonly number[] }> {
+  const sizes: number[] = [];
+  const session = await openCpuSession(network, {
+    ...{ batchSize, shared: false, kernels: plainWasmKernels },
+    library: (library, memory) => ({
+      ...library,
+      bind: (calls) => {
+        sizes.push(memory.buffer.byteLength);
+        return library.bind(calls);
+      },
+    }),
+  });
+  return { session, sizes };
+}
+
 test.each([[[]], [[0]], [[0, 2, 5, 7]]])(
   'predicted memory is allocated memory, to the byte: frozen %j',
   async (frozen) => {
-    const sizes: number[] = [];
-    const session = await openCpuSession(narrow, {
-      batchSize: 9,
-      shared: false,
-      kernels: plainWasmKernels,
-      library: (library, memory) => ({
-        ...library,
-        bind: (calls) => {
-          sizes.push(memory.buffer.byteLength);
-          return library.bind(calls);
-        },
-      }),
-    });
+    const { session, sizes } = await measuredSession(narrow, 9);
     await session.freeze(frozen);
     const images = randomImages([3, 32, 32], 9, 1);
     await session.gradients(images, new Array<number>(9).fill(0));
@@ -303,6 +311,7 @@ test.each([[[]], [[0]], [[0, 2, 5, 7]]])(
     expect(sizes.at(-1)).toBe(wholePages(floats * 4));
   },
 );
+
 test('so is that for images of another size, after more plans than are kept', async () => {
   const network = buildNetwork(
     sequential([
@@ -315,19 +324,7 @@ test('so is that for images of another size, after more plans than are kept', as
     ]),
     [3, 16, 16],
   );
-  const sizes: number[] = [];
-  const session = await openCpuSession(network, {
-    batchSize: 1,
-    shared: false,
-    kernels: plainWasmKernels,
-    library: (library, memory) => ({
-      ...library,
-      bind: (calls) => {
-        sizes.push(memory.buffer.byteLength);
-        return library.bind(calls);
-      },
-    }),
-  });
+  const { session, sizes } = await measuredSession(network, 1);
   const shapes = Array.from({ length: mostPlans + 3 }, (_, i) => [3, 160 + 8 * i, 301]);
   const layout = new ParameterLayout(planOperations(network, await cacheSize()), 1, 1);
   const variant = (shape: readonly number[], dense: boolean) => ({ input: shape, dense });

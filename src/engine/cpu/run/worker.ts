@@ -1,5 +1,8 @@
 /** A worker of a session: builds its own view of the plans and runs commands. Works in Node and in browsers. */
+
+import { loadUniformKernel } from '../../../data/random.ts';
 import { VggError } from '../../../errors.ts';
+import { worthKernel } from '../../../model/initialize.ts';
 import type { Network } from '../../../model/layer.ts';
 import { type KernelSource, openLibrary, panelColumnsOf } from '../kernels/library.ts';
 import { planOperations } from '../plan/operations.ts';
@@ -37,6 +40,7 @@ export function serve(
   post({ kind: 'started' });
   let executor: Executor | undefined;
   let reports = false;
+  let isLarge = false;
   return async (message) => {
     try {
       if ('network' in message) {
@@ -61,9 +65,11 @@ export function serve(
         const library = await openLibrary(kernels, shared.memory);
         executor = new Executor(layout, library, shared, worker);
         reports = worker === 0;
+        isLarge = network.parameterCount >= worthKernel;
         post({ kind: 'ready' });
         return;
       }
+      if (message.command.kind === 'initialize' && isLarge) await loadUniformKernel();
       const steps = executor!.run(message);
       let reported = performance.now();
       for (;;) {

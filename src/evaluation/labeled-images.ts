@@ -8,7 +8,7 @@ import { DataError } from '../errors.ts';
 import { grayOf } from '../images/fit.ts';
 
 /** An image as bytes. */
-export interface Picture {
+export interface RawImage {
   readonly height: number;
   readonly width: number;
   readonly channels: number;
@@ -18,7 +18,7 @@ export interface Picture {
 }
 
 /** Labeled images in their original sizes. */
-export interface Pictures {
+export interface LabeledImages {
   /** The data set's name. */
   readonly name: string;
   /** A label is an index into this list. */
@@ -26,12 +26,12 @@ export interface Pictures {
   readonly labels: ArrayLike<number>;
   readonly length: number;
   /** Several images may be read at once. One that is undefined is left out. */
-  read(index: number): Promise<Picture | undefined>;
+  read(index: number): Promise<RawImage | undefined>;
 }
 
 /** The images of a data set in memory. */
-export function picturesOf(dataset: Dataset): Pictures {
-  checkDataset('picturesOf', dataset);
+export function labeledImages(dataset: Dataset): LabeledImages {
+  checkDataset('labeledImages', dataset);
   const { name, classes, labels, length, shape, pixels } = dataset;
   const [channels, height, width] = shape;
   const size = channels * height * width;
@@ -51,7 +51,7 @@ export function picturesOf(dataset: Dataset): Pictures {
 }
 
 /** The images of several sources of one data set, one after the other. */
-export function joinedPictures(sources: readonly [Pictures, ...Pictures[]]): Pictures {
+export function joinedImages(sources: readonly [LabeledImages, ...LabeledImages[]]): LabeledImages {
   const [first, ...rest] = sources;
   if (rest.length === 0) return first;
   const owners = sources.flatMap((source) =>
@@ -70,29 +70,29 @@ export function joinedPictures(sources: readonly [Pictures, ...Pictures[]]): Pic
  * An image resized to `sides`, as planes of the bytes in `window`: Pillow's bytes. Color becomes gray for one channel.
  * @throws DataError if the image has other channels.
  */
-export function resizedPlanes(
+export function scaledPlanes(
   where: string,
-  picture: Picture,
+  image: RawImage,
   channels: number,
   sides: Sides,
   window: ResizeWindow,
 ): Uint8Array {
-  const { height, width } = picture;
-  const isColor = picture.channels === 3;
-  if (channels !== picture.channels && !(isColor && channels === 1)) {
+  const { height, width } = image;
+  const isColor = image.channels === 3;
+  if (channels !== image.channels && !(isColor && channels === 1)) {
     throw new DataError(
-      `${where}: the image has ${picture.channels} channels, and the network takes ${channels}; evaluate other images`,
+      `${where}: the image has ${image.channels} channels, and the network takes ${channels}; evaluate other images`,
     );
   }
   const keepsSize = sides[0] === height && sides[1] === width;
-  const plan = keepsSize && picture.planar ? undefined : planResize([height, width], sides, window);
+  const plan = keepsSize && image.planar ? undefined : planResize([height, width], sides, window);
   const out = new Uint8Array(channels * window.height * window.width);
-  if (plan && !picture.planar && channels === 3) {
-    resizePixels(plan, picture.pixels, 3, out);
+  if (plan && !image.planar && channels === 3) {
+    resizePixels(plan, image.pixels, 3, out);
     return out;
   }
   // Gray is that of the original, as torchvision's transforms before a resize.
-  const planes = channels === picture.channels ? picture.pixels : grayOf(interleaved(picture));
+  const planes = channels === image.channels ? image.pixels : grayOf(interleaved(image));
   const [plane, outPlane] = [height * width, window.height * window.width];
   for (let c = 0; c < channels; c++) {
     const [from, to] = [planes.subarray(c * plane, (c + 1) * plane), out.subarray(c * outPlane)];
@@ -111,7 +111,7 @@ function copyWindow(plane: Uint8Array, width: number, window: ResizeWindow, out:
 }
 
 /** RGB values side by side. */
-function interleaved({ pixels, planar }: Picture): Uint8Array {
+function interleaved({ pixels, planar }: RawImage): Uint8Array {
   if (!planar) return pixels;
   const plane = pixels.length / 3;
   const out = new Uint8Array(pixels.length);

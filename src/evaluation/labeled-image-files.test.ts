@@ -10,8 +10,8 @@ import { infoOf } from '../model/info.ts';
 import { adaptiveAvgPool2d, flatten, linear } from '../model/layers/index.ts';
 import { buildNetwork, sequential } from '../model/network.ts';
 import { evaluateProtocol, type ProtocolModel } from './evaluate.ts';
+import { labeledImageFiles } from './labeled-image-files.ts';
 import { confusionRaster, confusionSvg } from './matrix-image.ts';
-import { picturesOfFiles } from './stored-pictures.ts';
 
 const names = ['420.jpg', '422-odd.jpg', '444.jpg', '60x44/alpha.png', 'orientation-6.jpg'];
 const filesOf = (sources: readonly string[]) => ({
@@ -50,7 +50,7 @@ function recorder(channels: 1 | 3): { readonly model: ProtocolModel; readonly se
 test.each([3, 1] as const)('%i channels', { timeout: 60_000 }, async (channels) => {
   const paths = names.map((name) => `test/golden/images/${name}`);
   const { model, seen } = recorder(channels);
-  const { images, loss } = await evaluateProtocol([model], picturesOfFiles(filesOf(paths)));
+  const { images, loss } = await evaluateProtocol([model], labeledImageFiles(filesOf(paths)));
   expect(images).toBe(names.length);
   expect(loss).toBeCloseTo(Math.LN2, 12);
   for (const [i, path] of paths.entries()) {
@@ -61,10 +61,10 @@ test.each([3, 1] as const)('%i channels', { timeout: 60_000 }, async (channels) 
 });
 
 test('a damaged file is named', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'vggnet-pictures-'));
+  const folder = mkdtempSync(join(tmpdir(), 'vggnet-images-'));
   const path = join(folder, 'cut.jpg');
   writeFileSync(path, readFileSync('test/golden/images/420.jpg').subarray(0, 9000));
-  const failing = evaluateProtocol([recorder(3).model], picturesOfFiles(filesOf([path])));
+  const failing = evaluateProtocol([recorder(3).model], labeledImageFiles(filesOf([path])));
   await expect(failing).rejects.toThrow(DataError);
   await expect(failing).rejects.toThrow(`${path}: the JPEG image is damaged`);
   rmSync(folder, { recursive: true });

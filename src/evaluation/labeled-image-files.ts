@@ -4,22 +4,22 @@ import { DataError } from '../errors.ts';
 import { decodeNamed } from '../images/decode.ts';
 import { readImageFile } from '../images/read.ts';
 import { checkArgument, checkOptions } from '../options.ts';
-import type { Pictures } from './pictures.ts';
+import type { LabeledImages } from './labeled-images.ts';
 
 /** What is needed of a data set of image files: labels and paths. */
-export type PictureFiles = Pick<StoredDataset, 'name' | 'classes' | 'labels' | 'length'> & {
+export type ImageFiles = Pick<StoredDataset, 'name' | 'classes' | 'labels' | 'length'> & {
   readonly images: Pick<StoredDataset['images'], 'sources'>;
 };
 
-export interface PictureFilesOptions {
+export interface ImageFilesOptions {
   /** Broken files are left out, and this receives what is wrong with each; without it they are errors. */
   readonly onBroken?: (problem: string) => void;
 }
 
 /** The original images of a data set of image files, upright as their EXIF orientation says. */
-export function picturesOfFiles(dataset: PictureFiles, options: PictureFilesOptions = {}): Pictures {
-  checkArgument('picturesOfFiles', 'dataset', dataset, ['images', 'labels'], 'a data set of image files');
-  checkOptions<PictureFilesOptions>('picturesOfFiles', options, { onBroken: 'optional' });
+export function labeledImageFiles(dataset: ImageFiles, options: ImageFilesOptions = {}): LabeledImages {
+  checkArgument('labeledImageFiles', 'dataset', dataset, ['images', 'labels'], 'a data set of image files');
+  checkOptions<ImageFilesOptions>('labeledImageFiles', options, { onBroken: 'optional' });
   const { onBroken } = options;
   const { name, classes, labels, length, images } = dataset;
   return {
