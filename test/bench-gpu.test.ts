@@ -88,7 +88,7 @@ test.skipIf(!softwareGpu || process.arch !== 'x64')('an archive has all that it 
   const program = join(folder, 'vggnet-bench/run');
   const env = { ...process.env, ...softwareEnvironment };
   const { stdout } = await run(program, ['--quick', '--parts', 'adapter,dispatch'], { env });
-  expect(stdout).toMatch(/^adapter +SwiftShader/m);
+  expect(stdout).toMatch(/^adapter .*SwiftShader/m);
   expect(stdout).toMatch(/^100 a pass +\d/m);
 });
 
