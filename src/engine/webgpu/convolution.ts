@@ -173,14 +173,14 @@ export function forwardKernel(
     rows: 'd.count * s.rowsOfImage',
     columns: 's.outs',
     inner: 's.values',
-    head: `${decisions}${activated}${placeOf(c.pooled)}${inputAt}`,
-    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = inputAt(placeOf(row + i), k); } return v;`,
+    head: `${decisions}${activated}${placeOf(c.pooled)}${inputAt}
+fn weightAt(out: u32, k: u32) -> vec4f {
+  if (out >= s.outs || k >= s.values) { return vec4f(); }
+  return weights[(out * s.rowStride + k) / 4u];
+}`,
+    loadA: (i) => `inputAt(placeOf(row + ${i}), k)`,
     aAlongK: true,
-    loadB: `var v = mat4x4f();
-      if (column < s.outs && k < s.values) {
-        for (var i = 0u; i < 4u; i++) { v[i] = weights[((column + i) * s.rowStride + k) / 4u]; }
-      }
-      return v;`,
+    loadB: (i) => `weightAt(column + ${i}, k)`,
     bAlongK: true,
     store,
   };
@@ -241,14 +241,15 @@ fn outputAt(row: u32, k: u32) -> vec4f {
   let y = u32(top) / s.strideY; let x = u32(left) / s.strideX;
   if (y * s.strideY != u32(top) || x * s.strideX != u32(left) || y >= s.outHeight || x >= s.outWidth) { return vec4f(); }
   return gradientAt(n, y, x, s.firstOut + k % s.outs);
+}
+fn weightAt(k: u32, column: u32) -> vec4f {
+  let tap = k / s.outs;
+  if (column >= s.channels || tap >= s.kernelHeight * s.kernelWidth) { return vec4f(); }
+  return weights[(k % s.outs * s.rowStride + tap * s.channels + column) / 4u];
 }`,
-    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = outputAt(row + i, k); } return v;`,
+    loadA: (i) => `outputAt(row + ${i}, k)`,
     aAlongK: true,
-    loadB: `let tap = k / s.outs; let out = k % s.outs; var v = mat4x4f();
-      if (column < s.channels && tap < s.kernelHeight * s.kernelWidth) {
-        for (var i = 0u; i < 4u; i++) { v[i] = weights[((out + i) * s.rowStride + tap * s.channels + column) / 4u]; }
-      }
-      return v;`,
+    loadB: (i) => `weightAt(k + ${i}, column)`,
     bAlongK: false,
     store: isWhole
       ? eachRow(
@@ -306,9 +307,9 @@ fn gradientOf(row: u32, pixel: u32) -> vec4f {
   if (row >= s.outs || p.n >= d.count) { return vec4f(); }
   return gradientAt(p.n, p.y, p.x, s.firstOut + row);
 }`,
-    loadA: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = gradientOf(row, k + i); } return v;`,
+    loadA: (i) => `gradientOf(row, k + ${i})`,
     aAlongK: false,
-    loadB: `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = inputAt(placeOf(k + i), column); } return v;`,
+    loadB: (i) => `inputAt(placeOf(k + ${i}), column)`,
     bAlongK: false,
     store: eachRow(
       (i) =>

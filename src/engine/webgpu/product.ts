@@ -34,11 +34,11 @@ export interface ProductCode {
   readonly inner: string;
   /** Functions that the others use. */
   readonly head: string;
-  /** Body of fn(row: u32, k: u32) → mat4x4f: rows k … k+3, each along m; or, if `aAlongK`, m … m+3, each along k. */
-  readonly loadA: string;
+  /** Row i of a block from `row` and `k` on: row k + i, along m; or, if `aAlongK`, row + i, along k. */
+  readonly loadA: (i: string) => string;
   readonly aAlongK: boolean;
-  /** Body of fn(k: u32, column: u32) → mat4x4f: rows k … k+3, each along n; or, if `bAlongK`, n … n+3, each along k. */
-  readonly loadB: string;
+  /** Row i of a block from `k` and `column` on: row k + i, along n; or, if `bAlongK`, column + i, along k. */
+  readonly loadB: (i: string) => string;
   readonly bAlongK: boolean;
   /** Statements on `row`, `column`, `slice` and the rows v0 … v3 of a finished block. */
   readonly store: string;
@@ -60,6 +60,16 @@ function fetch(name: 'a' | 'b', side: number, bk: number, threads: number, along
       ${stores.join(' ')}
     }`;
 }
+
+/** The rows of a block, written out. */
+const eachRow = (load: (i: string) => string): string =>
+  range(4)
+    .map((i) => load(`${i}u`))
+    .join(', ');
+
+/** The same in a loop, which compiles several times as fast. */
+const inLoop = (load: (i: string) => string): string =>
+  `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = ${load('i')}; } return v;`;
 
 /** What an invocation's block is multiplied from: vec4s along n for each k, and the factors of its rows. */
 const multiplyBlock = (i: number, j: number, left: string, right: string): string =>
@@ -89,8 +99,8 @@ function directKernel(product: ProductCode, { tm, tn }: Tile, slices: number): K
     shape: { ...product.shape, slices },
     code: `
 ${product.head}
-fn loadA(row: u32, k: u32) -> mat4x4f { ${product.loadA} }
-fn loadB(k: u32, column: u32) -> mat4x4f { ${product.loadB} }
+fn loadA(row: u32, k: u32) -> mat4x4f { return mat4x4f(${eachRow(product.loadA)}); }
+fn loadB(k: u32, column: u32) -> mat4x4f { return mat4x4f(${eachRow(product.loadB)}); }
 @compute @workgroup_size(${directThreads})
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -151,8 +161,8 @@ export function productKernel(product: ProductCode, tile: Tile, slices: number):
 ${product.head}
 var<workgroup> aTile: array<vec4f, ${(bm / 4) * bk}>;
 var<workgroup> bTile: array<vec4f, ${(bn / 4) * bk}>;
-fn loadA(row: u32, k: u32) -> mat4x4f { ${product.loadA} }
-fn loadB(k: u32, column: u32) -> mat4x4f { ${product.loadB} }
+fn loadA(row: u32, k: u32) -> mat4x4f { ${inLoop(product.loadA)} }
+fn loadB(k: u32, column: u32) -> mat4x4f { ${inLoop(product.loadB)} }
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
