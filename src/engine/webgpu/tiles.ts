@@ -34,7 +34,7 @@ export const tileTables: Readonly<Record<'gpu' | 'software', TileTable>> = {
   /** Software adapters, which take seconds to compile each kernel. */
   software: {
     name: 'software',
-    tiles: [{ ...tile(64, 32, 16, 4, 8), isDirect: true }],
+    tiles: [{ ...tile(64, 16, 16, 4, 4), isDirect: true }],
     groups: 4,
     sliceLength: 512,
   },
