@@ -85,16 +85,21 @@ fn placeOf(row: u32) -> Place {
   return Place(row / (s.outHeight * s.outWidth), row / s.outWidth % s.outHeight, row % s.outWidth);
 }`;
 
-/** A vec4 of the input's channels that an output reads. Behind those of the weights is that of the bias. */
+/** A vec4 of the input's channels that an output reads, from the output's place and that of a weight in its row. Behind those of the weights is that of the bias. */
 const inputAt = `
-fn inputAt(p: Place, k: u32) -> vec4f {
-  if (p.n >= d.count || k > s.values) { return vec4f(); }
-  if (k == s.values) { return vec4f(f32(s.bias), 0.0, 0.0, 0.0); }
+struct Tap { k: u32, y: u32, x: u32, channel: u32 }
+fn tapOf(k: u32) -> Tap {
   let tap = k / s.channels;
-  let y = i32(p.y * s.strideY + tap / s.kernelWidth) - i32(s.paddingY);
-  let x = i32(p.x * s.strideX + tap % s.kernelWidth) - i32(s.paddingX);
-  if (y < 0 || y >= i32(s.height) || x < 0 || x >= i32(s.width)) { return vec4f(); }
-  return input[(((p.n * s.height + u32(y)) * s.width + u32(x)) * s.channels + k % s.channels) / 4u];
+  return Tap(k, tap / s.kernelWidth, tap % s.kernelWidth, k - tap * s.channels);
+}
+fn inputAt(p: Place, tap: Tap) -> vec4f {
+  // Numbers below 0 are huge as u32.
+  let y = p.y * s.strideY + tap.y - s.paddingY;
+  let x = p.x * s.strideX + tap.x - s.paddingX;
+  let isInside = p.n < d.count && tap.k < s.values && y < s.height && x < s.width;
+  let at = (((p.n * s.height + y) * s.width + x) * s.channels + tap.channel) / 4u;
+  let bias = select(0.0, f32(s.bias), p.n < d.count && tap.k == s.values);
+  return select(vec4f(bias, 0.0, 0.0, 0.0), input[select(0u, at, isInside)], isInside);
 }`;
 
 /** The gradient with respect to the convolution's own output. */
@@ -175,13 +180,16 @@ export function forwardKernel(
     inner: 's.values',
     head: `${decisions}${activated}${placeOf(c.pooled)}${inputAt}
 fn weightAt(out: u32, k: u32) -> vec4f {
-  if (out >= s.outs || k >= s.values) { return vec4f(); }
-  return weights[(out * s.rowStride + k) / 4u];
+  let isInside = out < s.outs && k < s.values;
+  return select(vec4f(), weights[select(0u, (out * s.rowStride + k) / 4u, isInside)], isInside);
 }`,
-    loadA: (i) => `inputAt(placeOf(row + ${i}), k)`,
-    aAlongK: true,
-    loadB: (i) => `weightAt(column + ${i}, k)`,
-    bAlongK: true,
+    a: {
+      alongK: true,
+      line: (row) => `placeOf(${row})`,
+      position: (k) => `tapOf(${k})`,
+      load: (place, tap) => `inputAt(${place}, ${tap})`,
+    },
+    b: { alongK: true, load: (column, k) => `weightAt(${column}, ${k})` },
     store,
   };
   return productKernel(code, choice.tile, choice.slices);
@@ -233,24 +241,40 @@ export function inputGradientKernel(
     columns: 's.channels',
     inner: 's.kernelHeight * s.kernelWidth * s.outs',
     head: `${decisions}${isWhole ? writeGradient(write.masked) : ''}${gradientAt(c.pooled)}
-fn outputAt(row: u32, k: u32) -> vec4f {
-  let tap = k / s.outs; let n = row / (s.height * s.width);
-  let top = i32(row / s.width % s.height + s.paddingY) - i32(tap / s.kernelWidth);
-  let left = i32(row % s.width + s.paddingX) - i32(tap % s.kernelWidth);
-  if (tap >= s.kernelHeight * s.kernelWidth || n >= d.count || top < 0 || left < 0) { return vec4f(); }
-  let y = u32(top) / s.strideY; let x = u32(left) / s.strideX;
-  if (y * s.strideY != u32(top) || x * s.strideX != u32(left) || y >= s.outHeight || x >= s.outWidth) { return vec4f(); }
-  return gradientAt(n, y, x, s.firstOut + k % s.outs);
-}
-fn weightAt(k: u32, column: u32) -> vec4f {
+struct Place { n: u32, y: u32, x: u32 }
+fn placeOf(row: u32) -> Place { return Place(row / (s.height * s.width), row / s.width % s.height, row % s.width); }
+struct Tap { tap: u32, y: u32, x: u32, out: u32 }
+fn tapOf(k: u32) -> Tap {
   let tap = k / s.outs;
-  if (column >= s.channels || tap >= s.kernelHeight * s.kernelWidth) { return vec4f(); }
-  return weights[(k % s.outs * s.rowStride + tap * s.channels + column) / 4u];
+  return Tap(tap, tap / s.kernelWidth, tap % s.kernelWidth, k - tap * s.outs);
+}
+fn outputAt(p: Place, t: Tap) -> vec4f {
+  let top = i32(p.y + s.paddingY) - i32(t.y);
+  let left = i32(p.x + s.paddingX) - i32(t.x);
+  if (t.y >= s.kernelHeight || p.n >= d.count || top < 0 || left < 0) { return vec4f(); }
+  var y = u32(top); var x = u32(left);
+  if (s.strideY > 1u || s.strideX > 1u) {
+    y /= s.strideY; x /= s.strideX;
+    if (y * s.strideY != u32(top) || x * s.strideX != u32(left)) { return vec4f(); }
+  }
+  if (y >= s.outHeight || x >= s.outWidth) { return vec4f(); }
+  return gradientAt(p.n, y, x, s.firstOut + t.out);
+}
+fn weightAt(t: Tap, column: u32) -> vec4f {
+  if (column >= s.channels || t.y >= s.kernelHeight) { return vec4f(); }
+  return weights[(t.out * s.rowStride + t.tap * s.channels + column) / 4u];
 }`,
-    loadA: (i) => `outputAt(row + ${i}, k)`,
-    aAlongK: true,
-    loadB: (i) => `weightAt(k + ${i}, column)`,
-    bAlongK: false,
+    a: {
+      alongK: true,
+      line: (row) => `placeOf(${row})`,
+      position: (k) => `tapOf(${k})`,
+      load: (place, tap) => `outputAt(${place}, ${tap})`,
+    },
+    b: {
+      alongK: false,
+      line: (k) => `tapOf(${k})`,
+      load: (tap, column) => `weightAt(${tap}, ${column})`,
+    },
     store: isWhole
       ? eachRow(
           (i) =>
@@ -302,15 +326,21 @@ export function weightGradientKernel(
     columns: 's.rowStride',
     inner: 'd.count * s.rowsOfImage',
     head: `${placeOf(c.pooled)}${gradientAt(c.pooled)}${inputAt}
-fn gradientOf(row: u32, pixel: u32) -> vec4f {
-  let p = placeOf(pixel);
+fn gradientOf(p: Place, row: u32) -> vec4f {
   if (row >= s.outs || p.n >= d.count) { return vec4f(); }
   return gradientAt(p.n, p.y, p.x, s.firstOut + row);
 }`,
-    loadA: (i) => `gradientOf(row, k + ${i})`,
-    aAlongK: false,
-    loadB: (i) => `inputAt(placeOf(k + ${i}), column)`,
-    bAlongK: false,
+    a: {
+      alongK: false,
+      line: (pixel) => `placeOf(${pixel})`,
+      load: (place, row) => `gradientOf(${place}, ${row})`,
+    },
+    b: {
+      alongK: false,
+      line: (pixel) => `placeOf(${pixel})`,
+      position: (column) => `tapOf(${column})`,
+      load: (place, tap) => `inputAt(${place}, ${tap})`,
+    },
     store: eachRow(
       (i) =>
         `if (row + ${i}u < rows) { slots[((s.firstSlice + slice) * s.outs + row + ${i}u) * (s.rowStride / 4u) + column / 4u] = v${i}; }`,

@@ -22,6 +22,21 @@ export interface Tile {
   readonly tn: number;
 }
 
+/**
+ * How a vec4 of a or b is fetched. Each has a line – the row of a or column of b if it lies along k, otherwise k – and a
+ * position along the line. What follows from either alone is computed once for all vec4s that share it: a place on a map
+ * takes divisions.
+ */
+export interface Operand {
+  /** Whether vec4s lie along k, rather than along m or n. */
+  readonly alongK: boolean;
+  /** Expressions: what `load` needs of a line and of a position; by default their numbers. */
+  readonly line?: (index: string) => string;
+  readonly position?: (index: string) => string;
+  /** Expression: the vec4; 0 beyond the matrix. */
+  readonly load: (line: string, position: string) => string;
+}
+
 export interface ProductCode {
   readonly name: string;
   readonly bindings: readonly string[];
@@ -34,12 +49,8 @@ export interface ProductCode {
   readonly inner: string;
   /** Functions that the others use. */
   readonly head: string;
-  /** Row i of a block from `row` and `k` on: row k + i, along m; or, if `aAlongK`, row + i, along k. */
-  readonly loadA: (i: string) => string;
-  readonly aAlongK: boolean;
-  /** Row i of a block from `k` and `column` on: row k + i, along n; or, if `bAlongK`, column + i, along k. */
-  readonly loadB: (i: string) => string;
-  readonly bAlongK: boolean;
+  readonly a: Operand;
+  readonly b: Operand;
   /** Statements on `row`, `column`, `slice` and the rows v0 … v3 of a finished block. */
   readonly store: string;
 }
@@ -47,9 +58,10 @@ export interface ProductCode {
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /** Fetches a tile of a or b to workgroup memory. */
-function fetch(name: 'a' | 'b', side: number, bk: number, threads: number, alongK: boolean): string {
+function fetch(operand: 'a' | 'b', side: number, bk: number, threads: number, { alongK }: Operand): string {
   const across = (alongK ? bk : side) / 4;
-  const load = name === 'a' ? 'loadA(firstRow + mn, k0 + kk)' : 'loadB(k0 + kk, firstColumn + mn)';
+  const first = name === 'a' ? 'firstRow + mn' : 'firstColumn + mn';
+  const load = `${name}Block(${alongK ? `${first}, k0 + kk` : `k0 + kk, ${first}`})`;
   const stores = range(4).map((j) => `${name}Tile[(kk + ${j}u) * ${side / 4}u + mn / 4u] = block[${j}];`);
   return `
     for (var i = local; i < ${(side / 4) * (bk / 4)}u; i += ${threads}u) {
@@ -61,24 +73,56 @@ function fetch(name: 'a' | 'b', side: number, bk: number, threads: number, along
     }`;
 }
 
-/** The rows of a block, written out. */
-const eachRow = (load: (i: string) => string): string =>
-  range(4)
-    .map((i) => load(`${i}u`))
-    .join(', ');
+const itself = (index: string): string => index;
 
-/** The same in a loop, which compiles several times as fast. */
-const inLoop = (load: (i: string) => string): string =>
-  `var v: mat4x4f; for (var i = 0u; i < 4u; i++) { v[i] = ${load('i')}; } return v;`;
+/** A block of four lines, in a loop, which compiles several times as fast as four statements. */
+const blockFunction = (name: string, { line = itself, position = itself, load }: Operand): string => `
+fn ${name}Block(first: u32, at: u32) -> mat4x4f {
+  let position = ${position('at')};
+  var v: mat4x4f; for (var i = 0u; i < 4u; i++) { let line = ${line('first + i')}; v[i] = ${load('line', 'position')}; }
+  return v;
+}`;
 
-/** What an invocation's block is multiplied from: vec4s along n for each k, and the factors of its rows. */
+/**
+ * The blocks of a or b that start at the rows or columns `starts`: statements in front of the loop over k, and in it.
+ * Blocks of a have k along their columns, as `turned` says, those of b along their rows.
+ */
+function directBlocks(
+  operand: 'a' | 'b',
+  { alongK, line = itself, position = itself, load }: Operand,
+  starts: readonly string[],
+): { readonly before: string; readonly inside: string } {
+  const lines = (label: string, first: string): string[] =>
+    range(4).map((i) => `let ${label}${i} = ${line(`(${first} + ${i}u)`)};`);
+  const blocks = starts.map((start, block) => {
+    const [label, other] = alongK
+      ? [`${name}Line${block}_`, `${name}At`]
+      : [`${name}Line`, `${name}At${block}`];
+    const fetched = `mat4x4f(${range(4)
+      .map((i) => load(`${label}${i}`, other))
+      .join(', ')})`;
+    return {
+      before: alongK ? lines(label, start).join(' ') : `let ${other} = ${position(`(${start})`)};`,
+      inside: `let ${name}${block} = ${alongK === (name === 'a') ? fetched : `transpose(${fetched})`};`,
+    };
+  });
+  const shared = alongK ? `let ${name}At = ${position('k')};` : lines(`${name}Line`, 'k').join(' ');
+  return {
+    before: blocks.map(({ before }) => before).join('\n  '),
+    inside: [shared, ...blocks.map(({ inside }) => inside)].join('\n    '),
+  };
+}
+
+/**
+ * Adds a block of four k to an invocation's sums: `left` holds factors of rows, `right` vec4s along n. One statement for
+ * each sum, since software adapters keep variables in memory.
+ */
 const multiplyBlock = (i: number, j: number, left: string, right: string): string =>
   range(4)
-    .flatMap((r) =>
-      range(4).map(
-        (k) => `c${4 * i + r}_${j} = fma(vec4f(${left}[${r}][${k}]), ${right}[${k}], c${4 * i + r}_${j});`,
-      ),
-    )
+    .map((r) => {
+      const sum = `c${4 * i + r}_${j}`;
+      return `${sum} = ${range(4).reduce((before, k) => `fma(vec4f(${left}[${r}][${k}]), ${right}[${k}], ${before})`, sum)};`;
+    })
     .join(' ');
 
 /**
@@ -88,10 +132,15 @@ const multiplyBlock = (i: number, j: number, left: string, right: string): strin
 function directKernel(product: ProductCode, { tm, tn }: Tile, slices: number): Kernel {
   const [down, across] = [range(tm / 4), range(tn / 4)];
   const sums = range(tm).flatMap((i) => across.map((j) => `var c${i}_${j} = vec4f();`));
-  const turned = (alongK: boolean, fetched: string): string => (alongK ? fetched : `transpose(${fetched})`);
-  const lefts = down.map((i) => `let a${i} = ${turned(product.aAlongK, `loadA(firstRow + ${4 * i}u, k)`)};`);
-  const rights = across.map(
-    (j) => `let b${j} = ${turned(!product.bAlongK, `loadB(k, firstColumn + ${4 * j}u)`)};`,
+  const a = directBlocks(
+    'a',
+    product.a,
+    down.map((i) => `firstRow + ${4 * i}u`),
+  );
+  const b = directBlocks(
+    'b',
+    product.b,
+    across.map((j) => `firstColumn + ${4 * j}u`),
   );
   return {
     name: `${product.name} ${tm}×${tn}`,
@@ -99,8 +148,6 @@ function directKernel(product: ProductCode, { tm, tn }: Tile, slices: number): K
     shape: { ...product.shape, slices },
     code: `
 ${product.head}
-fn loadA(row: u32, k: u32) -> mat4x4f { return mat4x4f(${eachRow(product.loadA)}); }
-fn loadB(k: u32, column: u32) -> mat4x4f { return mat4x4f(${eachRow(product.loadB)}); }
 @compute @workgroup_size(${directThreads})
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -114,8 +161,11 @@ fn main(
   let inSlice = ((inner + s.slices - 1u) / s.slices + 3u) / 4u * 4u;
   let start = slice * inSlice; let end = min(start + inSlice, inner);
   ${sums.join(' ')}
+  ${a.before}
+  ${b.before}
   for (var k = start; k < end; k += 4u) {
-    ${lefts.join(' ')} ${rights.join(' ')}
+    ${a.inside}
+    ${b.inside}
     ${down.flatMap((i) => across.map((j) => multiplyBlock(i, j, `a${i}`, `b${j}`))).join('\n    ')}
   }
   ${down
@@ -161,8 +211,8 @@ export function productKernel(product: ProductCode, tile: Tile, slices: number):
 ${product.head}
 var<workgroup> aTile: array<vec4f, ${(bm / 4) * bk}>;
 var<workgroup> bTile: array<vec4f, ${(bn / 4) * bk}>;
-fn loadA(row: u32, k: u32) -> mat4x4f { ${inLoop(product.loadA)} }
-fn loadB(k: u32, column: u32) -> mat4x4f { ${inLoop(product.loadB)} }
+${blockFunction('a', product.a)}
+${blockFunction('b', product.b)}
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -178,8 +228,8 @@ fn main(
   let start = slice * inSlice; let end = min(start + inSlice, inner);
   ${sums.map((sum) => `var ${sum} = vec4f();`).join(' ')}
   for (var k0 = start; k0 < end; k0 += ${bk}u) {
-    ${fetch('a', bm, bk, threads, product.aAlongK)}
-    ${fetch('b', bn, bk, threads, product.bAlongK)}
+    ${fetch('a', bm, bk, threads, product.a)}
+    ${fetch('b', bn, bk, threads, product.b)}
     workgroupBarrier();
     for (var kk = 0u; kk < ${bk}u; kk++) {
       ${range(tm / 4)
