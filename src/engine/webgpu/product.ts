@@ -60,9 +60,9 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, i) 
 /** Fetches a tile of a or b to workgroup memory. */
 function fetch(operand: 'a' | 'b', side: number, bk: number, threads: number, { alongK }: Operand): string {
   const across = (alongK ? bk : side) / 4;
-  const first = name === 'a' ? 'firstRow + mn' : 'firstColumn + mn';
-  const load = `${name}Block(${alongK ? `${first}, k0 + kk` : `k0 + kk, ${first}`})`;
-  const stores = range(4).map((j) => `${name}Tile[(kk + ${j}u) * ${side / 4}u + mn / 4u] = block[${j}];`);
+  const first = operand === 'a' ? 'firstRow + mn' : 'firstColumn + mn';
+  const load = `${operand}Block(${alongK ? `${first}, k0 + kk` : `k0 + kk, ${first}`})`;
+  const stores = range(4).map((j) => `${operand}Tile[(kk + ${j}u) * ${side / 4}u + mn / 4u] = block[${j}];`);
   return `
     for (var i = local; i < ${(side / 4) * (bk / 4)}u; i += ${threads}u) {
       let outer = i / ${across}u * 4u; let inner = i % ${across}u * 4u;
@@ -76,8 +76,8 @@ function fetch(operand: 'a' | 'b', side: number, bk: number, threads: number, { 
 const itself = (index: string): string => index;
 
 /** A block of four lines, in a loop, which compiles several times as fast as four statements. */
-const blockFunction = (name: string, { line = itself, position = itself, load }: Operand): string => `
-fn ${name}Block(first: u32, at: u32) -> mat4x4f {
+const blockFunction = (operand: 'a' | 'b', { line = itself, position = itself, load }: Operand): string => `
+fn ${operand}Block(first: u32, at: u32) -> mat4x4f {
   let position = ${position('at')};
   var v: mat4x4f; for (var i = 0u; i < 4u; i++) { let line = ${line('first + i')}; v[i] = ${load('line', 'position')}; }
   return v;
@@ -96,17 +96,17 @@ function directBlocks(
     range(4).map((i) => `let ${label}${i} = ${line(`(${first} + ${i}u)`)};`);
   const blocks = starts.map((start, block) => {
     const [label, other] = alongK
-      ? [`${name}Line${block}_`, `${name}At`]
-      : [`${name}Line`, `${name}At${block}`];
+      ? [`${operand}Line${block}_`, `${operand}At`]
+      : [`${operand}Line`, `${operand}At${block}`];
     const fetched = `mat4x4f(${range(4)
       .map((i) => load(`${label}${i}`, other))
       .join(', ')})`;
     return {
       before: alongK ? lines(label, start).join(' ') : `let ${other} = ${position(`(${start})`)};`,
-      inside: `let ${name}${block} = ${alongK === (name === 'a') ? fetched : `transpose(${fetched})`};`,
+      inside: `let ${operand}${block} = ${alongK === (operand === 'a') ? fetched : `transpose(${fetched})`};`,
     };
   });
-  const shared = alongK ? `let ${name}At = ${position('k')};` : lines(`${name}Line`, 'k').join(' ');
+  const shared = alongK ? `let ${operand}At = ${position('k')};` : lines(`${operand}Line`, 'k').join(' ');
   return {
     before: blocks.map(({ before }) => before).join('\n  '),
     inside: [shared, ...blocks.map(({ inside }) => inside)].join('\n    '),
