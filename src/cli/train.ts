@@ -3,7 +3,7 @@
  * config a training in a run folder or a series of them (`runs/training.ts`, `runs/series.ts`).
  */
 import { Command } from 'commander';
-import { UsageError } from '../errors.ts';
+import { TrainingStopped, UsageError } from '../errors.ts';
 import { mostSeeds } from '../options.ts';
 import type { SeedsResult } from '../runs/series.ts';
 import { usedOptions } from '../train/config.ts';
@@ -154,6 +154,7 @@ async function runOne(
   await followedBy(follower, async () => {
     const result = await runTraining(config, {
       ...{ ...place, onStart, onPrepare, callbacks, signal },
+      ...(place && { live: 'steer' }),
       onNotice: note,
     });
     await using _ = result.training.model;
@@ -178,7 +179,7 @@ async function runSeeds(
       onSeed({ folder }) {
         follower = follow({ folder, series, save: undefined, report, json }, interruption);
         const { onStart, onPrepare, callbacks, onEnd } = follower;
-        return { onStart, onPrepare, callbacks, onEnd };
+        return { onStart, onPrepare, callbacks, onEnd, ...(folder !== undefined && { live: 'steer' }) };
       },
       onNotice: note,
       signal: interruption.signal,
@@ -194,7 +195,9 @@ async function followedBy<T>(
 ): Promise<T> {
   try {
     return await training();
-  } catch (error) {
+  } catch (caught) {
+    // Stopped from a page, it ends as with Ctrl-C.
+    const error = caught instanceof TrainingStopped ? new Interrupted('SIGINT') : caught;
     if (error instanceof Interrupted) follower.interrupted();
     throw error;
   }

@@ -39,7 +39,7 @@ export interface SeedsOptions extends Pick<TrainingOptions, 'onNotice' | 'signal
 
 /** What follows the training of one seed. */
 export interface SeedCallbacks
-  extends Pick<TrainingOptions, 'onStart' | 'onPrepare' | 'callbacks' | 'control'> {
+  extends Pick<TrainingOptions, 'onStart' | 'onPrepare' | 'callbacks' | 'control' | 'live'> {
   /** Called after the training, before its model is closed. */
   readonly onEnd?: (result: TrainingResult) => void | Promise<void>;
 }
@@ -164,6 +164,7 @@ async function trainSeed(
     onPrepare: 'optional',
     callbacks: 'optional',
     control: 'optional',
+    live: 'optional',
     onEnd: 'optional',
   });
   const { onEnd, ...callbacks } = given;

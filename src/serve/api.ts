@@ -12,10 +12,13 @@
  *
  * An error is a status of 400 or more with { error: string }.
  */
-import type { Change, LiveSettings } from '../train/changes.ts';
+import type { Change } from '../train/changes.ts';
 import type { TrainingCommand } from '../train/commands.ts';
 import type { TrainConfig } from '../train/config-table.ts';
+import type { LiveState, StepPoint } from '../train/live-state.ts';
 import type { EpochRecord } from '../train/records.ts';
+
+export type { LiveState, StepPoint } from '../train/live-state.ts';
 
 /** A run in the list. */
 export interface RunSummary {
@@ -47,9 +50,6 @@ export interface RunSummary {
   readonly started?: string;
 }
 
-/** A training step: steps of the whole training so far, loss, learning rate. A loss that is not finite is null. */
-export type StepPoint = readonly [step: number, loss: number | null, lr: number];
-
 export interface RunDetail {
   readonly summary: RunSummary;
   /** Absent for a damaged run. */
@@ -61,29 +61,6 @@ export interface RunDetail {
   readonly steps: readonly StepPoint[];
   readonly epochs: readonly EpochRecord[];
   /** Settings that were changed while it trained. */
-  readonly changes: readonly Change[];
-}
-
-/** A running training at this moment. */
-export interface LiveState {
-  /** Whether it is asked to pause, and whether it has come to rest. */
-  readonly paused: boolean;
-  readonly resting: boolean;
-  /** Whether it is about to stop. */
-  readonly stopping: boolean;
-  /** The epoch, and batches done in it. */
-  readonly epoch: number;
-  readonly step: number;
-  readonly epochs: number;
-  readonly stepsPerEpoch: number;
-  /** Batches done in the whole training, and of all. */
-  readonly done: number;
-  readonly totalSteps: number;
-  /** Of the last seconds; 0 while it rests or tests. */
-  readonly stepsPerSecond: number;
-  readonly imagesPerSecond: number;
-  /** The settings of the next step. `lr` is the base rate, to which the schedule applies. */
-  readonly settings: LiveSettings;
   readonly changes: readonly Change[];
 }
 
