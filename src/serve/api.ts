@@ -9,6 +9,7 @@
  *     GET  api/runs/ID              RunDetail
  *     GET  api/events?run=ID&run=…  server-sent events: one StudioEvent per message
  *     POST api/runs/ID/commands     TrainingCommand → CommandAnswer
+ *     POST api/token                { code } → { token }, once; needs no token
  *
  * An error is a status of 400 or more with { error: string }.
  */
@@ -103,14 +104,34 @@ export class ApiError extends Error {
   }
 }
 
-/** The link to the page: the token is in the fragment, as a parameter of the view `watch`. */
-export const linkTo = (origin: string, token: string): string => `${origin}/#/watch?token=${token}`;
+/**
+ * What a link to the page carries in its fragment: the token, or a code that is exchanged for it once. A browser is
+ * opened with a code, because other users of a machine see the arguments of programs.
+ */
+export type Key = { readonly token: string } | { readonly code: string };
 
-/** The token in a link's fragment: `#/watch?token=…`. */
-export function tokenIn(fragment: string): string | undefined {
+/** `http://127.0.0.1:4173/#/watch?token=…` */
+export const linkTo = (origin: string, key: Key): string =>
+  `${origin}/#/watch?${new URLSearchParams({ ...key })}`;
+
+/** The key in a link's fragment. */
+export function keyIn(fragment: string): Key | undefined {
   const [, query = ''] = /\?(.*)$/s.exec(fragment) ?? [];
-  const token = new URLSearchParams(query).get('token');
-  return token !== null && /^[\w-]{20,100}$/.test(token) ? token : undefined;
+  const parameters = new URLSearchParams(query);
+  const [token, code] = [parameters.get('token'), parameters.get('code')];
+  const isKey = (text: string | null): text is string => text !== null && /^[\w-]{20,100}$/.test(text);
+  return isKey(token) ? { token } : isKey(code) ? { code } : undefined;
+}
+
+/** The token for a key. Keep it in `sessionStorage`, so that a reload finds it, and take the key out of the address. */
+export async function tokenFor(key: Key, origin?: string): Promise<string> {
+  if ('token' in key) return key.token;
+  const response = await request(origin, 'token', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ code: key.code }),
+  });
+  return ((await response.json()) as { readonly token: string }).token;
 }
 
 export interface StudioClientOptions {
@@ -122,11 +143,11 @@ export interface StudioClientOptions {
 /** The page's access to `vgg studio`. All calls throw `ApiError`. */
 export class StudioClient {
   readonly #token: string;
-  readonly #base: string;
+  readonly #origin: string | undefined;
 
   constructor({ token, origin }: StudioClientOptions) {
     this.#token = token;
-    this.#base = origin === undefined ? 'api' : `${origin}/api`;
+    this.#origin = origin;
   }
 
   async runs(): Promise<readonly RunSummary[]> {
@@ -172,22 +193,27 @@ export class StudioClient {
     return (await (await this.#fetch(path, init)).json()) as T;
   }
 
-  async #fetch(path: string, init: RequestInit): Promise<Response> {
-    let response: Response;
-    try {
-      response = await fetch(`${this.#base}/${path}`, {
-        ...init,
-        headers: { ...init.headers, Authorization: `Bearer ${this.#token}` },
-        cache: 'no-store',
-      });
-    } catch (error) {
-      if (init.signal?.aborted) throw error;
-      throw new ApiError('vgg studio does not answer; it may have ended', 0);
-    }
-    if (response.ok) return response;
-    const answer = (await response.json().catch(() => ({}))) as { readonly error?: string };
-    throw new ApiError(answer.error ?? `the server answered with status ${response.status}`, response.status);
+  #fetch(path: string, init: RequestInit): Promise<Response> {
+    return request(this.#origin, path, {
+      ...init,
+      headers: { ...init.headers, Authorization: `Bearer ${this.#token}` },
+    });
   }
+}
+
+/** @throws ApiError for an answer that is an error, and without an answer. */
+async function request(origin: string | undefined, path: string, init: RequestInit): Promise<Response> {
+  const url = `${origin === undefined ? '' : `${origin}/`}api/${path}`;
+  let response: Response;
+  try {
+    response = await fetch(url, { ...init, cache: 'no-store' });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError('vgg studio does not answer; it may have ended', 0);
+  }
+  if (response.ok) return response;
+  const answer = (await response.json().catch(() => ({}))) as { readonly error?: string };
+  throw new ApiError(answer.error ?? `the server answered with status ${response.status}`, response.status);
 }
 
 /** The data of server-sent events; comments are left out. Our server sends each message's data on one line. */
