@@ -110,14 +110,22 @@ export class ApiError extends Error {
  */
 export type Key = { readonly token: string } | { readonly code: string };
 
-/** `http://127.0.0.1:4173/#/watch?token=…` */
-export const linkTo = (origin: string, key: Key): string =>
-  `${origin}/#/watch?${new URLSearchParams({ ...key })}`;
+/** `http://127.0.0.1:4173/#/watch?token=…&run=…`; the run is the one to show first. */
+export const linkTo = (origin: string, key: Key, run?: string): string =>
+  `${origin}/#/watch?${new URLSearchParams({ ...key, ...(run !== undefined && { run }) })}`;
+
+const parametersIn = (fragment: string): URLSearchParams =>
+  new URLSearchParams(/\?(.*)$/s.exec(fragment)?.[1] ?? '');
+
+/** The ID of the run that a link's fragment names. */
+export function runIn(fragment: string): string | undefined {
+  const run = parametersIn(fragment).get('run');
+  return run !== null && /^[0-9a-f]{16}$/.test(run) ? run : undefined;
+}
 
 /** The key in a link's fragment. */
 export function keyIn(fragment: string): Key | undefined {
-  const [, query = ''] = /\?(.*)$/s.exec(fragment) ?? [];
-  const parameters = new URLSearchParams(query);
+  const parameters = parametersIn(fragment);
   const [token, code] = [parameters.get('token'), parameters.get('code')];
   const isKey = (text: string | null): text is string => text !== null && /^[\w-]{20,100}$/.test(text);
   return isKey(token) ? { token } : isKey(code) ? { code } : undefined;

@@ -87,7 +87,11 @@ export class Catalog {
 
   async #scan(): Promise<{ readonly changed: readonly RunSummary[]; readonly gone: readonly string[] }> {
     const before = this.#known;
-    const found = (await Promise.all(this.#places.map(runsIn))).flat().slice(0, mostRuns);
+    const all = (await Promise.all(this.#places.map(runsIn))).flat();
+    // A run may be in several of the places; the first one counts.
+    const first = new Map<string, FoundRun>();
+    for (const run of all) if (!first.has(run.id)) first.set(run.id, run);
+    const found = [...first.values()].slice(0, mostRuns);
     const known = new Map<string, Known>();
     const changed: RunSummary[] = [];
     for (const run of found) {
@@ -166,7 +170,8 @@ function lengthsOf(
 async function runsIn({ kind, folder }: Place): Promise<readonly FoundRun[]> {
   switch (kind) {
     case 'run':
-      return [found(folder)];
+      // A training may be about to create it.
+      return isRun(folder) ? [found(folder)] : [];
     case 'series':
       return (await foldersIn(folder)).map((run) => withGroup(run, 'series', basename(folder)));
     case 'study':
@@ -190,10 +195,11 @@ async function runsIn({ kind, folder }: Place): Promise<readonly FoundRun[]> {
   }
 }
 
-const found = (folder: string): FoundRun => ({
-  id: createHash('sha256').update(folder).digest('hex').slice(0, 16),
-  folder,
-});
+/** The ID of the run in a folder, an absolute path. */
+export const runId = (folder: string): string =>
+  createHash('sha256').update(folder).digest('hex').slice(0, 16);
+
+const found = (folder: string): FoundRun => ({ id: runId(folder), folder });
 
 const withGroup = (run: FoundRun, kind: 'series' | 'study', name: string): FoundRun => ({
   ...run,

@@ -41,6 +41,8 @@ export interface StudioOptions {
   readonly files: PageFiles;
   /** 0, the default: any that is free. */
   readonly port?: number;
+  /** The run that the links show first, by its ID. */
+  readonly run?: string;
   readonly onNotice: (line: string) => void;
 }
 
@@ -102,11 +104,11 @@ class Studio implements StudioServer {
   }
 
   get link(): string {
-    return linkTo(this.origin, { token: this.#access.token });
+    return linkTo(this.origin, { token: this.#access.token }, this.#options.run);
   }
 
   newLink(): string {
-    return linkTo(this.origin, { code: this.#access.newCode() });
+    return linkTo(this.origin, { code: this.#access.newCode() }, this.#options.run);
   }
 
   async open(): Promise<void> {
