@@ -60,7 +60,7 @@ export {
 } from './engine/backend.ts';
 export { openerOf } from './engine/open.ts';
 export type { PredictOptions } from './engine/variant.ts';
-export { DataError, ShapeError, UsageError, VggError } from './errors.ts';
+export { DataError, ShapeError, TrainingStopped, UsageError, VggError } from './errors.ts';
 export {
   type EvaluateProtocolOptions,
   evaluateProtocol,
