@@ -70,7 +70,8 @@ test('a training is watched and steered through files of its folder, which end w
   await appendCommand(run, { id: 'c', command: 'change', settings: { lr: 0.02 } });
   await appendCommand(run, { id: 'd', command: 'change', settings: { lr: -1 } });
   await appendCommand(run, { id: 'e', command: 'explode' });
-  const stepped = await until((live) => live.resting && live.done > done);
+  // Its speed is 0 when it has rested for a while.
+  const stepped = await until((live) => live.resting && live.done > done && live.stepsPerSecond === 0);
   expect(stepped.done).toBe(done + 2);
   expect(stepped.answers).toEqual([
     { id: 'a' },

@@ -71,6 +71,7 @@ class Live {
   /** Until when somebody watches, in `performance.now()` milliseconds. */
   #watchedUntil = 0;
   #dirty = false;
+  #wasMoving = false;
   #place: Pick<StepEvent, 'epoch' | 'step'>;
   #changes: readonly Change[];
   #resting = false;
@@ -85,7 +86,8 @@ class Live {
     this.#options = options;
     this.#control = join(run.folder, liveFiles.control);
     this.#live = join(run.folder, liveFiles.live);
-    this.#place = options.from ?? { epoch: 1, step: 0 };
+    const { epoch, step } = options.from ?? { epoch: 1, step: 0 };
+    this.#place = { epoch, step };
     this.#changes = options.from?.changes ?? [];
     const note = (loop: LoopState): void => {
       this.#changes = loop.changes ?? [];
@@ -156,9 +158,17 @@ class Live {
     }
     if (size > this.#read) await this.#readCommands(Math.min(size, mostControl));
     const isMoving = this.#pace.some(([, other]) => other !== done);
-    if (now > this.#watchedUntil || !(this.#dirty || isMoving)) return;
+    // Its speed falls to 0 after the last step.
+    this.#dirty ||= isMoving || this.#wasMoving;
+    this.#wasMoving = isMoving;
+    if (now > this.#watchedUntil || !this.#dirty) return;
     this.#dirty = false;
-    await this.#write();
+    try {
+      await this.#write();
+    } catch (error) {
+      this.#dirty = true;
+      throw error;
+    }
   }
 
   async #readCommands(end: number): Promise<void> {
