@@ -120,7 +120,9 @@ describe.skipIf(!hasPage)('with the page', () => {
 
     const { status } = await readRun(run);
     const steps = String(Math.ceil((status!.step + 1) / 100) * 100);
-    expect((await vgg(['train', '--resume', run, '--steps', steps, '--no-report'])).code).toBe(0);
+    const resumed = await start(['train', '--resume', run, '--steps', steps, '--no-report', '--open', '--json']);
+    expect(runIn(new URL(resumed.link).hash)).toBe(id);
+    expect(await resumed.ended).toBe(0);
     expect((await readConfig(run)).changes).toEqual(changes);
     const again = join(root, 'again');
     const config = ['--config', join(run, 'config.json')];

@@ -177,7 +177,8 @@ export class StudioClient {
   }
 
   /**
-   * The list of runs as it changes, and the steps of the runs `ids`. Ends with the event `bye`, with `signal`, or with an
+   * The list of runs as it changes, and the steps of the runs `ids`. Read details of runs after the first event, so that
+   * no step is missed in between; steps may come twice, as rows and live. Ends with the event `bye`, with `signal`, or with an
    * ApiError of status 0 if the connection is lost.
    */
   async *events(ids: readonly string[], signal?: AbortSignal): AsyncGenerator<StudioEvent, void> {

@@ -6,7 +6,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runFiles } from '../runs/folder.ts';
-import { acceptedBy, type LiveRecord, readLive, touchControl } from '../runs/live-files.ts';
+import { type Accepts, acceptedBy, type LiveRecord, readLive, touchControl } from '../runs/live-files.ts';
 import { type MetricsRow, rowsIn } from '../runs/table.ts';
 import type { EpochRecord } from '../train/records.ts';
 import type { StudioEvent } from './api.ts';
@@ -15,6 +15,8 @@ import { pointOf, thinned } from './catalog.ts';
 const tickMilliseconds = 200;
 /** A training believes for 15 s that somebody watches. */
 const touchMilliseconds = 5000;
+/** A run that does not train is looked at more rarely. */
+const idleMilliseconds = 1000;
 /** Bytes of new rows that are read at once. */
 const mostRows = 1 << 20;
 
@@ -32,7 +34,9 @@ export class Follower {
   readonly #listeners = new Set<Listener>();
   #timer: NodeJS.Timeout | undefined;
   #ticking = false;
-  #touched = -Infinity;
+  /** When it was last looked up what the training accepts. */
+  #asked = -Infinity;
+  #accepts: Accepts | undefined;
   #live: LiveRecord | undefined;
   #text = '';
   /** The place in `metrics.csv`: the file, and the bytes of whole lines that were read. */
@@ -43,9 +47,13 @@ export class Follower {
     this.#folder = folder;
   }
 
-  /** Sends events until the returned function is called. Details that are read afterwards miss no row. */
-  async listen(send: Listener['send']): Promise<() => void> {
+  /** Details that are read afterwards, and the rows that `listen` sends, miss no row. */
+  async begin(): Promise<void> {
     if (this.#listeners.size === 0) await this.#readRows().catch(() => undefined);
+  }
+
+  /** Sends events until the returned function is called. */
+  listen(send: Listener['send']): () => void {
     const listener: Listener = { send, session: undefined, last: 0 };
     this.#listeners.add(listener);
     if (this.#live) this.#sendLive(listener, this.#live);
@@ -58,6 +66,7 @@ export class Follower {
       this.#table = undefined;
       this.#live = undefined;
       this.#text = '';
+      this.#asked = -Infinity;
     };
   }
 
@@ -66,10 +75,12 @@ export class Follower {
     this.#ticking = true;
     try {
       const now = performance.now();
-      if (now - this.#touched > touchMilliseconds && (await acceptedBy(this.#folder)) !== undefined) {
-        this.#touched = now;
-        await touchControl(this.#folder);
-      }
+      const isLive = this.#accepts !== undefined;
+      if (now - this.#asked > (isLive ? touchMilliseconds : idleMilliseconds)) {
+        this.#asked = now;
+        this.#accepts = await acceptedBy(this.#folder);
+        if (this.#accepts !== undefined) await touchControl(this.#folder);
+      } else if (!isLive) return;
       await this.#readRows();
       await this.#readLive();
     } catch {

@@ -243,17 +243,19 @@ class Studio implements StudioServer {
       for (const end of ends.splice(0)) end();
     });
     await catalog.scan();
-    stream.open();
-    stream.send({ type: 'runs', runs: catalog.runs, gone: [] });
+    const followers: Follower[] = [];
     for (const id of new Set(ids)) {
       const folder = catalog.folderOf(id);
       if (folder === undefined) continue;
       const follower = this.#followers.get(id) ?? new Follower(id, folder);
       this.#followers.set(id, follower);
-      const end = await follower.listen((event) => stream.send(event));
-      if (response.destroyed) end();
-      else ends.push(end);
+      await follower.begin();
+      followers.push(follower);
     }
+    if (response.destroyed) return;
+    stream.open();
+    stream.send({ type: 'runs', runs: catalog.runs, gone: [] });
+    for (const follower of followers) ends.push(follower.listen((event) => stream.send(event)));
   }
 
   /** Tells the pages what changed in the list. */
