@@ -85,7 +85,7 @@ const hasPage = existsSync(fileURLToPath(new URL('../src/studio/index.html', imp
 describe.skipIf(!hasPage)('with the page', () => {
   const options = [
     ...['--device', 'wasm', '--threads', '1', '--batch-size', '100', '--optimizer', 'sgd', '--lr', '0.01'],
-    ...['--schedule', 'constant', '--no-report'],
+    ...['--schedule', 'constant', '--epochs', '60', '--no-report'],
   ];
 
   test('a training is opened, steered, interrupted, resumed and repeated with the same bits', {
@@ -120,7 +120,16 @@ describe.skipIf(!hasPage)('with the page', () => {
 
     const { status } = await readRun(run);
     const steps = String(Math.ceil((status!.step + 1) / 100) * 100);
-    const resumed = await start(['train', '--resume', run, '--steps', steps, '--no-report', '--open', '--json']);
+    const resumed = await start([
+      'train',
+      '--resume',
+      run,
+      '--steps',
+      steps,
+      '--no-report',
+      '--open',
+      '--json',
+    ]);
     expect(runIn(new URL(resumed.link).hash)).toBe(id);
     expect(await resumed.ended).toBe(0);
     expect((await readConfig(run)).changes).toEqual(changes);

@@ -690,6 +690,10 @@ describe('a training', () => {
   beforeEach(() => {
     stop = new AbortController();
   });
+  afterEach(async () => {
+    stop.abort(new Error('the test ends'));
+    await training.catch(() => undefined);
+  });
 
   test('is seen live by two pages, and steered', async () => {
     await begin('steer');

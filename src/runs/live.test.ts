@@ -12,11 +12,19 @@ import { runTraining, type TrainingOptions, type TrainingResult } from './traini
 
 let root: string;
 let run: string;
+let stop: AbortController;
+let running: Promise<unknown>;
 beforeEach(async () => {
+  stop = new AbortController();
+  running = Promise.resolve();
   root = await mkdtemp(join(tmpdir(), 'vggnet-live-'));
   run = join(root, 'run');
 });
-afterEach(() => rm(root, { recursive: true, force: true }));
+afterEach(async () => {
+  stop.abort(new Error('the test ends'));
+  await running.catch(() => undefined);
+  await rm(root, { recursive: true, force: true });
+});
 
 const config = parseConfig(
   { batchSize: 100, epochs: 1000, device: 'wasm', threads: 1, logEvery: 1, optimizer: 'sgd', lr: 0.01 },
@@ -26,7 +34,9 @@ const config = parseConfig(
 /** A training that waits to be steered. Its outcome is awaited later. */
 async function started(options: TrainingOptions): Promise<{ readonly ended: Promise<TrainingResult> }> {
   const ready = Promise.withResolvers<void>();
-  const ended = runTraining(config, { folder: run, ...options, onStart: () => ready.resolve() });
+  const { signal } = stop;
+  const ended = runTraining(config, { folder: run, ...options, signal, onStart: () => ready.resolve() });
+  running = ended;
   ended.catch(ready.reject);
   await ready.promise;
   return { ended };
@@ -34,7 +44,9 @@ async function started(options: TrainingOptions): Promise<{ readonly ended: Prom
 
 /** What the training writes, once it holds. */
 async function until(holds: (live: LiveRecord) => boolean): Promise<LiveRecord> {
-  for (;;) {
+  for (let i = 0; ; i++) {
+    // As somebody who watches does.
+    if (i % 50 === 0) await touchControl(run);
     const live = await readLive(run);
     if (live && holds(live)) return live;
     await sleep(20);
@@ -94,8 +106,7 @@ test('a training is watched and steered through files of its folder, which end w
 });
 
 test('a training that is only watched refuses commands; torn and foreign lines are ignored', async () => {
-  const stop = new AbortController();
-  const { ended } = await started({ live: 'watch', signal: stop.signal });
+  const { ended } = await started({ live: 'watch' });
   expect(await acceptedBy(run)).toBe('watch');
   await writeFile(join(run, 'control.jsonl'), '\u0000{"id":1}\n[]\n"x"\n{"command":"pau', { flag: 'a' });
   await writeFile(join(run, 'control.jsonl'), 'se"}\n', { flag: 'a' });
@@ -108,8 +119,7 @@ test('a training that is only watched refuses commands; torn and foreign lines a
 });
 
 test('rows of metrics reach the file before the epoch ends', async () => {
-  const stop = new AbortController();
-  const { ended } = await started({ signal: stop.signal });
+  const { ended } = await started({});
   while ((await readFile(join(run, 'metrics.csv'), 'utf8')).split('\n').length < 4) await sleep(20);
   expect((await readRun(run)).epochs).toEqual([]);
   stop.abort(new Error('enough'));
