@@ -39,6 +39,11 @@ export class InUseError extends MachineError {
   override name = 'InUseError';
 }
 
+/** A training that was stopped by a command, for instance from the page of `vgg studio`. */
+export class TrainingStopped extends VggError {
+  override name = 'TrainingStopped';
+}
+
 /** The process reached its limit of open files. The message names no file because the opened file is not at fault. */
 export const tooManyOpenFiles = 'too many open files; raise the limit (ulimit -n 1024)';
 

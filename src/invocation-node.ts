@@ -60,7 +60,7 @@ export function program(): string {
 }
 
 const commands =
-  /(?<![\w/.-]|npx |exec |bunx )vgg (?=(train|evaluate|predict|lr-find|tune|export|report|runs|compare|filters|summary|stats|weights|download|cache|kernels|doctor|COMMAND|--help)\b|\[|-)/g;
+  /(?<![\w/.-]|npx |exec |bunx )vgg (?=(train|evaluate|predict|lr-find|tune|export|report|studio|runs|compare|filters|summary|stats|weights|download|cache|kernels|doctor|COMMAND|--help)\b|\[|-)/g;
 
 /** Rewrites the commands in `text` for this process: `vgg train --resume runs/a` → `npx vgg train --resume runs/a`. */
 export const localCommands = (text: string, own: string = program()): string =>

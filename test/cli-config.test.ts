@@ -130,6 +130,7 @@ describe('help', () => {
     'tune status',
     'export',
     'report',
+    'studio',
     'runs',
     'compare',
     'filters',

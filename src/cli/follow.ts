@@ -26,7 +26,7 @@ export interface Followed {
   readonly json: boolean;
 }
 
-export interface Follower extends Required<SeedCallbacks> {
+export interface Follower extends Required<Omit<SeedCallbacks, 'control' | 'live'>> {
   /** The training was interrupted. */
   readonly interrupted: () => void;
 }
@@ -61,6 +61,8 @@ export function follow(followed: Followed, interruption: Interruption): Follower
           progress.step(event);
         },
         epoch: (event) => progress.epoch(event),
+        change: (change) => progress.change(change),
+        pause: (paused, { totalSteps }) => progress.pause({ paused, step: totalSteps }),
       },
       saver.callback,
     ],

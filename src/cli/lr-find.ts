@@ -29,7 +29,7 @@ The options are those of vgg train, except epochs, learning rate, schedule and w
 /** Options that a sweep sets itself or that would end it. */
 const without = [
   ...(['epochs', 'steps', 'lr', 'schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr'] as const),
-  ...(['warmup', 'averageDecay', 'earlyStopping', 'checkpointEvery', 'logEvery'] as const),
+  ...(['warmup', 'changes', 'averageDecay', 'earlyStopping', 'checkpointEvery', 'logEvery'] as const),
 ];
 
 export function lrFindCommand(interruption: Interruption): Command {

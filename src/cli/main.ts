@@ -16,6 +16,7 @@ Examples:
   $ vgg download cifar10                  download CIFAR-10 once
   $ vgg train --recipe lecture            the lecture's program: 80 epochs on CIFAR-10
   $ vgg train --resume runs/…             continue an interrupted run
+  $ vgg train --open                      watch and steer it in a page
   $ vgg predict cat.jpg --weights runs/a  classify images
   $ vgg summary vgg7                      layers, parameters and memory
   $ vgg doctor                            check this machine and its kernels
@@ -31,6 +32,7 @@ export const commands: Readonly<Record<string, (interruption: Interruption) => P
   tune: async (interruption) => (await import('./tune.ts')).tuneCommand(interruption),
   export: async (interruption) => (await import('./export.ts')).exportCommand(interruption),
   report: async () => (await import('./report.ts')).reportCommand(),
+  studio: async (interruption) => (await import('./studio.ts')).studioCommand(interruption),
   runs: async () => (await import('./runs.ts')).runsCommand(),
   compare: async () => (await import('./runs.ts')).compareCommand(),
   filters: async () => (await import('./filters.ts')).filtersCommand(),

@@ -92,3 +92,17 @@ test('a finished epoch takes the place of the bar', () => {
     '\r\x1b[2KEpoch [1/3] Train loss: 1.0000, Test loss: 1.0000, Test accuracy: 50.00 %, 2.0 s\n',
   );
 });
+
+test('a pause is told, and is no time of training', () => {
+  const { progress, take, advance } = onTerminal(120);
+  advance(2000);
+  progress.step({ epoch: 1, epochs: 10, step: 50, steps: 100, loss: 1, lr: 0.1 });
+  expect(take()).toContain('2,500 images/s  0:38 left');
+  progress.pause({ paused: true, step: 50 });
+  expect(take()).toBe('\r\x1b[2K');
+  advance(60_000);
+  progress.pause({ paused: false, step: 50 });
+  advance(2000);
+  progress.step({ epoch: 1, epochs: 10, step: 100, steps: 100, loss: 1, lr: 0.1 });
+  expect(take()).toContain('2,500 images/s  0:36 left');
+});

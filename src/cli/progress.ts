@@ -5,6 +5,7 @@
 import type { DatasetSplits } from '../data/dataset.ts';
 import type { DataLoader } from '../data/loader.ts';
 import type { AnyDataset } from '../data/stored.ts';
+import { type Change, settingsText } from '../train/changes.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import type { FitResult } from '../train/fit.ts';
 import { lastStep } from '../train/length.ts';
@@ -44,6 +45,10 @@ export interface EndEvent {
 /** A reporter of a whole run. */
 export interface Progress extends Reporter {
   start(event: StartEvent): void;
+  /** Settings changed. */
+  change(change: Change): void;
+  /** A pause took effect, or ended, after so many steps of the whole training. */
+  pause(event: { readonly paused: boolean; readonly step: number }): void;
   end(event: EndEvent): void;
   /** Tidies up the screen when a run is interrupted. */
   interrupt(event: {
@@ -85,6 +90,8 @@ function jsonStream(): Progress {
     epoch({ epochs: _, ...event }) {
       printJson({ event: 'epoch', ...event });
     },
+    change: (change) => printJson({ event: 'change', ...change }),
+    pause: (event) => printJson({ event: 'pause', ...event }),
     end({ last, reason, best: chosen, saved = null, run = null }) {
       const { validationLoss, validationAccuracy, testLoss, testAccuracy, testTopFive } = last;
       const best = chosen && { ...chosen, metric: choosingMetric(last).metric };
@@ -108,6 +115,8 @@ function lines(): Progress {
     },
     step: (event) => reporter.step(event),
     epoch: (event) => reporter.epoch(event),
+    change: (change) => note(changeLine(change)),
+    pause: (event) => note(pauseLine(event)),
     end: printEnd,
     interrupt: () => undefined,
   };
@@ -134,6 +143,7 @@ export function bar(terminal: Terminal, now: () => number = () => performance.no
   let before = 0;
   let beforeInEpoch = 0;
   let drawn = -Infinity;
+  let paused = 0;
   const clear = (): unknown => terminal.write(clearLine);
   return {
     start(event) {
@@ -162,6 +172,20 @@ export function bar(terminal: Terminal, now: () => number = () => performance.no
       terminal.write(`${wrap(epochLine(event), terminal.columns ?? 80)}\n`);
       epochBegun = now();
       beforeInEpoch = 0;
+    },
+    change(change) {
+      clear();
+      note(changeLine(change));
+    },
+    pause(event) {
+      clear();
+      note(pauseLine(event));
+      if (event.paused) paused = now();
+      else {
+        // Speed and time left are those of training.
+        begun += now() - paused;
+        epochBegun += now() - paused;
+      }
     },
     end: printEnd,
     interrupt: clear,
@@ -205,6 +229,11 @@ function startLine({ model, splits, trainLoader, config, run, from }: StartEvent
   if (run === undefined) return line;
   return `${line}\nRun: ${run}${from ? `, resumed ${placeOf(from)}` : ''}`;
 }
+
+const changeLine = (change: Change): string => `After step ${grouped(change.step)}: ${settingsText(change)}`;
+
+const pauseLine = ({ paused, step }: { readonly paused: boolean; readonly step: number }): string =>
+  `${paused ? 'Paused' : 'Continued'} after step ${grouped(step)}`;
 
 function printEnd({ last, reason, best, saved, run }: EndEvent): void {
   if (saved !== undefined) note(`The weights are in ${saved}.`);

@@ -3,7 +3,7 @@
  * config a training in a run folder or a series of them (`runs/training.ts`, `runs/series.ts`).
  */
 import { Command } from 'commander';
-import { UsageError } from '../errors.ts';
+import { TrainingStopped, UsageError } from '../errors.ts';
 import { mostSeeds } from '../options.ts';
 import type { SeedsResult } from '../runs/series.ts';
 import { usedOptions } from '../train/config.ts';
@@ -25,6 +25,7 @@ interface TrainCommandOptions {
   readonly seeds?: number;
   readonly adapter?: string;
   readonly save?: string;
+  readonly open?: true;
   readonly printConfig?: true;
   readonly json?: true;
 }
@@ -36,6 +37,8 @@ Examples:
   $ vgg train --recipe cifar100-vgg7      the third exercise
   $ vgg train --dataset folder:photos     one folder of images per class
   $ vgg train --resume runs/a             continue a run, with the same bits
+  $ vgg train --open                      watch it in a browser: pause it, change the learning rate
+  $ vgg train --config runs/a/config.json repeat a run with the changes made while it trained
   $ vgg train --model vgg7 --model-option channels=64,128 --optimizer sgd --lr 0.05 --schedule cosine --warmup 1
   $ vgg train --seeds 3 --run runs/three  mean and deviation over three seeds
   $ vgg train --log-every 1 --json        one JSON object per step
@@ -73,6 +76,7 @@ export function trainCommand(interruption: Interruption): Command {
       ),
     )
     .optionsGroup('Output:')
+    .option('--open', 'open a page that shows the training live, pauses it and changes its learning rate')
     .option('--json', 'print one JSON object per line');
   return command
     .addHelpText('after', examples)
@@ -151,14 +155,28 @@ async function runOne(
   const { onStart, onPrepare, callbacks } = follower;
   const { signal } = interruption;
   const place = folder !== undefined && (resume === undefined ? { folder } : { resume: folder });
-  await followedBy(follower, async () => {
-    const result = await runTraining(config, {
-      ...{ ...place, onStart, onPrepare, callbacks, signal },
-      onNotice: note,
-    });
-    await using _ = result.training.model;
-    await follower.onEnd(result);
-  });
+  await shown({ kind: 'run', folder }, options, () =>
+    followedBy(follower, async () => {
+      const result = await runTraining(config, {
+        ...{ ...place, onStart, onPrepare, callbacks, signal },
+        ...(place && { live: 'steer' }),
+        onNotice: note,
+      });
+      await using _ = result.training.model;
+      await follower.onEnd(result);
+    }),
+  );
+}
+
+/** Trains, with --open beside a page that shows it. */
+async function shown<T>(
+  { kind, folder }: { readonly kind: 'run' | 'series'; readonly folder: string | undefined },
+  { open, json }: Pick<TrainCommandOptions, 'open' | 'json'>,
+  training: () => Promise<T>,
+): Promise<T> {
+  if (!open || folder === undefined) return training();
+  const { shownInStudio } = await import('./studio.ts');
+  return shownInStudio({ kind, folder }, { json: json === true }, training);
 }
 
 /** Starts or resumes a series. */
@@ -171,18 +189,20 @@ async function runSeeds(
   const { seeds, resume, report, json = false } = options;
   const { trainSeeds } = await import('../runs/series.ts');
   let follower: Follower | undefined;
-  const result = await followedBy({ interrupted: () => follower?.interrupted() }, () =>
-    trainSeeds(config, {
-      ...(seeds !== undefined && { seeds }),
-      ...(series !== undefined && (resume === undefined ? { folder: series } : { resume: series })),
-      onSeed({ folder }) {
-        follower = follow({ folder, series, save: undefined, report, json }, interruption);
-        const { onStart, onPrepare, callbacks, onEnd } = follower;
-        return { onStart, onPrepare, callbacks, onEnd };
-      },
-      onNotice: note,
-      signal: interruption.signal,
-    }),
+  const result = await shown({ kind: 'series', folder: series }, options, () =>
+    followedBy({ interrupted: () => follower?.interrupted() }, () =>
+      trainSeeds(config, {
+        ...(seeds !== undefined && { seeds }),
+        ...(series !== undefined && (resume === undefined ? { folder: series } : { resume: series })),
+        onSeed({ folder }) {
+          follower = follow({ folder, series, save: undefined, report, json }, interruption);
+          const { onStart, onPrepare, callbacks, onEnd } = follower;
+          return { onStart, onPrepare, callbacks, onEnd, ...(folder !== undefined && { live: 'steer' }) };
+        },
+        onNotice: note,
+        signal: interruption.signal,
+      }),
+    ),
   );
   reportSeeds(result, json);
 }
@@ -194,13 +214,15 @@ async function followedBy<T>(
 ): Promise<T> {
   try {
     return await training();
-  } catch (error) {
+  } catch (caught) {
+    // Stopped from a page, it ends as with Ctrl-C.
+    const error = caught instanceof TrainingStopped ? new Interrupted('SIGINT') : caught;
     if (error instanceof Interrupted) follower.interrupted();
     throw error;
   }
 }
 
-function refuseWithoutRun({ run, save, resume, checkpointEvery }: TrainCommandOptions): void {
+function refuseWithoutRun({ run, save, resume, open, checkpointEvery }: TrainCommandOptions): void {
   if (process.argv.includes('--no-run') && process.argv.some((word) => /^--run(=|$)/.test(word)))
     throw new UsageError('--no-run saves nothing, and --run names where to save; leave out one of them');
   if (run !== false) return;
@@ -208,6 +230,9 @@ function refuseWithoutRun({ run, save, resume, checkpointEvery }: TrainCommandOp
     throw new UsageError(
       '--checkpoint-every has no effect with --no-run; leave out one of them, or name a file with --save',
     );
+  }
+  if (open) {
+    throw new UsageError('--open shows a run, and --no-run keeps none; leave out one of them');
   }
   if (resume !== undefined) {
     throw new UsageError('--resume continues a run, and --no-run would not save it; leave out one of them');

@@ -15,6 +15,11 @@ async function bundleInto(dist: string): Promise<void> {
     join(dist, 'report/page-script.js'),
     `const scripts = ${texts};\nexport const pageScript = async (name) => scripts[name];\n`,
   );
+  // `vite build` puts the studio there.
+  await writeFile(
+    join(dist, 'serve/studio-build.js'),
+    `import { fileURLToPath } from 'node:url';\nexport const builtStudio = async () => fileURLToPath(new URL('../studio', import.meta.url));\n`,
+  );
   // A worker from text has no place that a URL could name; it is told all that it loads.
   const worker = await bundled('../engine/cpu/run/worker-entry.ts', {
     transform: { define: { 'import.meta.url': '""' } },

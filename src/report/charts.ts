@@ -4,7 +4,7 @@
  * legend.
  */
 import { escapeHtml, html, type Markup, percent, raw } from './markup.ts';
-import { line, parseHTML, plot, ruleY } from './plot.ts';
+import { line, parseHTML, plot, ruleX, ruleY } from './plot.ts';
 
 export interface Series {
   readonly name: string;
@@ -23,6 +23,8 @@ export interface Chart {
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
+  /** Places on the x axis that are marked by a vertical line, and what happened there. */
+  readonly marks?: readonly { readonly x: number; readonly words: string }[];
   /** Whether the y axis starts at 0. */
   readonly fromZero?: boolean;
   readonly percent?: boolean;
@@ -84,7 +86,9 @@ function chartSvg(chart: Chart, series: readonly Series[]): Markup {
   const epochs = series.flatMap(({ points }) => points.map(({ x }) => x));
   const [first, last] = [Math.min(...epochs), Math.max(...epochs)];
   const most = Math.max(...series.flatMap(({ points }) => points.map(({ y }) => y)));
-  return drawingSvg(chart.id, description(series, chart), {
+  const marks = (chart.marks ?? []).filter(({ x }) => x >= first && x <= last);
+  const words = marks.map((mark) => ` Marked at ${Number(mark.x.toPrecision(4))}: ${mark.words}.`);
+  return drawingSvg(chart.id, description(series, chart) + words.join(''), {
     x: {
       label: chart.x,
       labelArrow: 'none',
@@ -104,6 +108,9 @@ function chartSvg(chart: Chart, series: readonly Series[]): Markup {
     },
     marks: [
       ...(chart.fromZero ? [ruleY([0])] : []),
+      ...(marks.length > 0
+        ? [ruleX(marks, { x: 'x', stroke: 'currentColor', strokeOpacity: 0.55, strokeDasharray: '1 3' })]
+        : []),
       ...series.map(({ points, color, dash }) =>
         line(points, {
           x: 'x',

@@ -28,6 +28,8 @@ import {
 import { type EventWriter, openEvents } from './tensorboard.ts';
 
 const filterColumns = 8;
+/** Between two writes of rows. */
+const flushMilliseconds = 1000;
 
 export interface RecorderOptions {
   /** Writes a row for every n-th step of an epoch. */
@@ -92,6 +94,9 @@ class RunRecorder {
   /** Seconds of the run before this process. */
   readonly #secondsBefore: number;
   #rows: MetricsRow[] = [];
+  /** When rows were last written between checkpoints, in `performance.now()` milliseconds. */
+  #written = performance.now();
+  #writing: Promise<void> = Promise.resolve();
   /** Of the rows that a resume from the next checkpoint keeps; the row of a partial epoch is written again. */
   #digest: RowsDigest;
   #parts: readonly PartTime[];
@@ -153,6 +158,11 @@ class RunRecorder {
     if (step % this.#options.stepInterval !== 0) return;
     this.#rows.push({ kind: 'step', ...this.#position, lr, trainLoss: loss });
     this.#events.scalars(this.#position.step, { 'step/loss': loss, 'step/lr': lr });
+    const now = performance.now();
+    if (now - this.#written < flushMilliseconds) return;
+    this.#written = now;
+    // Who follows the file sees the rows soon. What fails here is tried again, and reported, at the next checkpoint.
+    this.#writeRows().catch(() => undefined);
   }
 
   async #epoch(record: EpochRecord): Promise<void> {
@@ -186,13 +196,28 @@ class RunRecorder {
   }
 
   async #flush(): Promise<void> {
+    await this.#writeRows();
+    await this.#events.flush();
+  }
+
+  /** Writes the rows that wait, after those that are being written. */
+  #writeRows(): Promise<void> {
+    this.#writing = this.#writing.catch(() => undefined).then(() => this.#appendRows());
+    return this.#writing;
+  }
+
+  async #appendRows(): Promise<void> {
     const waiting = this.#rows;
     this.#rows = [];
-    await this.#table.append(waiting);
+    try {
+      await this.#table.append(waiting);
+    } catch (error) {
+      this.#rows = [...waiting, ...this.#rows];
+      throw error;
+    }
     const { length } = this.#options.trainLoader;
     const kept = waiting.filter(({ kind, step }) => kind === 'step' || step % length === 0);
     this.#digest = digestOf(kept, this.#digest);
-    await this.#events.flush();
   }
 
   #writeStatus(state: RunState, reason?: string): Promise<void> {

@@ -133,6 +133,13 @@ export async function readMetrics(path: string): Promise<Metrics> {
   return { steps, epochs };
 }
 
+/** The rows in whole lines of a table, for instance those that were appended; what is no row is left out. */
+export const rowsIn = (text: string): readonly MetricsRow[] =>
+  text.split('\n').flatMap((line) => {
+    const row = parseRow(line);
+    return typeof row === 'string' ? [] : [row];
+  });
+
 async function create(path: string): Promise<void> {
   try {
     await writeFile(path, header, { flag: 'wx' });

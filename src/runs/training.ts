@@ -4,15 +4,21 @@
  */
 import type { PrepareProgress } from '../data/folders/prepare.ts';
 import { withAbsolutePaths } from '../data/places.ts';
+import { TrainingStopped, UsageError } from '../errors.ts';
 import { refuseContradictions } from '../model/info.ts';
 import { checkOptions } from '../options.ts';
+import { mergedChanges, settingsText } from '../train/changes.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
+import { TrainingControl } from '../train/control.ts';
 import { type Callback, type FitResult, fit as fitModel } from '../train/fit.ts';
 import { guessingNotice } from '../train/guessing.ts';
+import { lastStep } from '../train/length.ts';
 import { hasMore, type Snapshot } from '../train/loop-state.ts';
 import { readRun } from './folder.ts';
-import { checkConfig, fitOptionsOf, prepareTraining, type Training } from './prepare.ts';
+import { type LiveOptions, type LiveTraining, openLive } from './live.ts';
+import type { Accepts } from './live-files.ts';
+import { checkConfig, fitOptionsOf, optimizerOf, prepareTraining, type Training } from './prepare.ts';
 import { recordRun } from './recorder.ts';
 import { finalAccuracy, stoppedEarly } from './records.ts';
 import { recordEnvironment, resumedConfig } from './resume.ts';
@@ -31,6 +37,13 @@ export interface TrainingOptions {
   readonly onNotice?: (line: string) => void;
   /** Told how many image files are prepared, where a data set needs it. */
   readonly onPrepare?: (progress: PrepareProgress) => void;
+  /** Pauses, steps and changes the training while it runs. The run's config records the changes. */
+  readonly control?: TrainingControl;
+  /**
+   * Lets `vgg studio` show the training while it runs, also from another process, and steer it. `stop` ends it as
+   * `signal` does, with a `TrainingStopped`. Needs a run folder.
+   */
+  readonly live?: Accepts;
   /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -60,10 +73,14 @@ export async function runTraining(
     callbacks: 'optional',
     onNotice: 'optional',
     onPrepare: 'optional',
+    control: 'optional',
+    live: 'optional',
     signal: 'optional',
   });
   const given = withAbsolutePaths(parseConfig(config, 'runTraining: config'));
   const { folder, resume, onNotice = console.warn, signal, onPrepare } = options;
+  if (options.live && folder === undefined && resume === undefined)
+    throw new UsageError('runTraining: live needs a run folder; name one, or leave out live');
   const waiting = { onWait: onNotice, signal };
   const run =
     resume !== undefined
@@ -167,11 +184,13 @@ async function orClose<T>({ model }: Training, body: () => Promise<T>): Promise<
 
 /** Trains to the end and records it in the run. */
 async function trainFrom(
-  { training, from, resumed, left }: Start,
+  start: Start,
   run: Run | undefined,
-  { onStart, callbacks = [], signal }: TrainingOptions,
+  options: TrainingOptions,
   notice: (line: string) => void,
 ): Promise<FitResult> {
+  const { training, from, resumed, left } = start;
+  const { onStart, callbacks = [], live: accepts } = options;
   const { config, model, trainLoader } = training;
   // A finished run without new steps stays unchanged.
   const rests = run && !left && (await statusBefore(run))?.state === 'finished';
@@ -183,24 +202,86 @@ async function trainFrom(
           ...(from && { from }),
         })
       : undefined;
+  const stop = new AbortController();
+  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+  const control = options.control ?? (accepts && new TrainingControl());
+  let live: LiveTraining | undefined;
   try {
-    onStart?.(training, from);
     const fitOptions = fitOptionsOf(training);
+    if (accepts && control && run && left)
+      live = await listen(run, start, { accepts, control, stop, notice });
+    onStart?.(training, from);
     const guessing = guessingNotice(model.network, fitOptions.optimizer, notice, from?.loop.totalSteps);
     const result = await fitModel({
       ...fitOptions,
       // The run's files come first: they must not wait for other callbacks.
-      callbacks: [...(recorder ? [recorder.callback] : []), guessing, ...callbacks],
+      callbacks: [
+        ...(run && recorder ? [recorder.callback, changes(run, config)] : []),
+        ...(live ? [live.callback] : []),
+        guessing,
+        ...callbacks,
+      ],
+      ...(control && { control }),
       ...(from && { resume: from }),
-      ...(signal && { signal }),
+      signal,
     });
     await recorder?.close('finished', result.reason === 'earlyStopped' ? stoppedEarly : undefined);
     return result;
   } catch (error) {
-    const interrupted = signal?.aborted === true && error === signal.reason;
+    const interrupted = signal.aborted && error === signal.reason;
     const reason = error instanceof Error ? error.message : String(error);
     // If the disk is the problem, closing may fail too, and must not hide the first error.
     await recorder?.close(interrupted ? 'interrupted' : 'failed', reason).catch(() => undefined);
     throw error;
+  } finally {
+    await live?.close();
   }
+}
+
+/** Listens for commands. A training that cannot is no worse for it. */
+async function listen(
+  run: Run,
+  { training: { config, trainLoader }, from }: Start,
+  told: Pick<LiveOptions, 'accepts' | 'control'> & {
+    readonly stop: AbortController;
+    readonly notice: (line: string) => void;
+  },
+): Promise<LiveTraining | undefined> {
+  const { batchSize, epochs } = config;
+  const optimizer = optimizerOf(config);
+  const { accepts, control, stop, notice } = told;
+  const { length: stepsPerEpoch } = trainLoader;
+  try {
+    return await openLive(run, {
+      accepts,
+      control,
+      stop: () => stop.abort(new TrainingStopped('the training was stopped by a command')),
+      ...{ batchSize, epochs, stepsPerEpoch, totalSteps: lastStep({ ...config, stepsPerEpoch }) },
+      settings: {
+        lr: optimizer.lr,
+        ...('momentum' in optimizer && { momentum: optimizer.momentum }),
+        weightDecay: optimizer.weightDecay,
+      },
+      from: from?.loop,
+    });
+  } catch (error) {
+    notice(`This training cannot be watched: ${error instanceof Error ? error.message : error}`);
+    return undefined;
+  }
+}
+
+/** Records changed settings in the run's config before the next step, so that the config always repeats the run. */
+function changes(run: Run, config: TrainConfig): Callback {
+  let written = JSON.stringify(config.changes);
+  return {
+    async change(change, { totalSteps, changes: made = [] }) {
+      await run.log(`step ${change.step}: ${settingsText(change)}`);
+      const planned = (config.changes ?? []).filter(({ step }) => step > totalSteps);
+      const all = mergedChanges(made, planned);
+      if (JSON.stringify(all) === written) return;
+      await run.writeConfig({ ...config, changes: all });
+      written = JSON.stringify(all);
+    },
+    pause: (paused, { totalSteps }) => run.log(`${paused ? 'paused' : 'continued'} after step ${totalSteps}`),
+  };
 }

@@ -179,6 +179,7 @@ async function trainTrial(
     }
     const { last, training } = await runTraining(resumes ? { threads: config.threads } : config, {
       ...(resumes ? { resume: run } : { folder: run }),
+      live: 'watch',
       onNotice,
       onStart: (started) => {
         splits = started.splits;

@@ -1,4 +1,5 @@
 /** The course of training: curves over epochs, and their numbers as a table. */
+import { type Change, settingsText } from '../../train/changes.ts';
 import type { EpochRecord } from '../../train/records.ts';
 import { type Chart, lineChart, type Series } from '../charts.ts';
 import { type Section, scroller } from '../document.ts';
@@ -24,7 +25,11 @@ export function seriesOf(
   return { name, points, color, dash };
 }
 
-export function curvesSection({ epochs, steps }: ReportRun): Section {
+export function curvesSection({ config, epochs, steps }: ReportRun): Section {
+  const { changes = [] } = config;
+  const perEpoch = (epochs[0]?.step ?? 0) / (epochs[0]?.epoch ?? 1);
+  const marksBy = (unit: number): Chart['marks'] & {} =>
+    changes.map((change) => ({ x: change.step / unit, words: settingsText(change) }));
   const line = (key: keyof EpochRecord, name: string, place: number): Series =>
     seriesOf(epochs, key, name, place, place);
   const charts: readonly Chart[] = [
@@ -79,15 +84,23 @@ export function curvesSection({ epochs, steps }: ReportRun): Section {
       series: [line('imagesPerSecond', 'training', 0)],
     },
   ];
+  const marked = charts.map((chart) => ({ ...chart, marks: marksBy(chart.x === 'step' ? 1 : perEpoch) }));
   return {
     id: 'curves',
     title: 'Training',
-    body: html`<div class="charts">${charts.map(lineChart)}</div>
+    body: html`<div class="charts">${marked.map(lineChart)}</div>
+${changes.length > 0 && changesNote(changes)}
 <p class="note">Training figures are measured on randomly transformed images while the weights change. Test figures are
 measured with the weights at the end of the epoch.</p>
 <details><summary>Numbers for each epoch</summary>${scroller('Numbers of each epoch', epochTable(epochs))}</details>`,
   };
 }
+
+/** What was changed while the run trained. */
+const changesNote = (changes: readonly Change[]) =>
+  html`<p class="note">Dotted lines mark where settings were changed: ${changes
+    .map((change) => `after step ${grouped(change.step)}, ${settingsText(change)}`)
+    .join('; ')}.</p>`;
 
 function epochTable(epochs: readonly EpochRecord[]) {
   const validated = epochs.some(({ validationLoss }) => validationLoss !== undefined);

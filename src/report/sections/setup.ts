@@ -54,7 +54,10 @@ export function showValue(value: unknown): string {
       .map(([name, one]) => `${name}=${[one].flat().join(',')}`)
       .join(' ');
   }
-  return [value].flat().join(', ');
+  return [value]
+    .flat()
+    .map((one) => (typeof one === 'object' && one !== null ? showValue(one) : one))
+    .join(', ');
 }
 
 function optionTable(config: TrainConfig) {
