@@ -1,10 +1,10 @@
 /** What a training step needs on a GPU, from its plan alone: no device is opened. */
 import type { Network } from '../../model/layer.ts';
-import type { OptimizerOptions } from '../backend.ts';
 import { momentsOf } from '../session.ts';
 import type { Dispatch } from './dispatch.ts';
 import { type Generation, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
+import type { GpuOptimizer } from './optimizer.ts';
 import { Parameters } from './parameters.ts';
 import { type TileTable, tileTables } from './tiles.ts';
 import { type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
@@ -13,7 +13,7 @@ import { Workspace } from './workspace.ts';
 
 export interface StepDescription {
   readonly batch: number;
-  readonly optimizer: OptimizerOptions['kind'];
+  readonly optimizer: GpuOptimizer['kind'];
   /** The buffers by what they hold, the largest first. */
   readonly buffers: readonly { readonly label: string; readonly bytes: number }[];
   /** The same in few groups. */
@@ -71,7 +71,7 @@ function groupsOf(made: readonly { readonly label: string; readonly bytes: numbe
 const loads = 2;
 
 export interface DescribeOptions {
-  readonly optimizer: OptimizerOptions['kind'];
+  readonly optimizer: GpuOptimizer['kind'];
   /** Indices of layers. */
   readonly frozen?: readonly number[];
   /** The most bytes of a buffer; 4 GiB by default. */

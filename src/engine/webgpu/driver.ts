@@ -25,6 +25,7 @@ import type { Dispatch, Piece } from './dispatch.ts';
 import { Feed } from './feed.ts';
 import { type Generation, type Maps, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
+import { assertOnGpu } from './optimizer.ts';
 import { Parameters } from './parameters.ts';
 import { Submitter } from './submitter.ts';
 import type { TileTable } from './tiles.ts';
@@ -297,8 +298,9 @@ class WebgpuDriver implements Driver {
   ): Promise<number> {
     const { source, batchSize, from, losses, correct, optimizer, options } = pass;
     this.#writeRun(begin, begin, source, batchSize, imageCount(source));
+    assertOnGpu(optimizer);
     const factors = [...new Set([1, ...pass.rateFactors])];
-    this.#writeTable(tableOf(pass, begin, end, factors));
+    this.#writeTable(tableOf({ ...pass, optimizer }, begin, end, factors));
     this.#training.ring.require(8 * (end - begin));
     const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
     const common = {

@@ -4,8 +4,17 @@
  * finite nothing changes.
  */
 import { adamSettings, sgdSettings } from '../../kernels/optimizer.ts';
-import type { OptimizerOptions } from '../backend.ts';
+import type { MuonOptions, OptimizerOptions } from '../backend.ts';
+import { checkOptimizerDevice } from '../muon.ts';
 import { cellsInGroup, eachCell, type Kernel, runStruct, stepNumbers } from './wgsl.ts';
+
+/** The optimizers that a GPU has. */
+export type GpuOptimizer = Exclude<OptimizerOptions, MuonOptions>;
+
+/** @throws UsageError for another one. */
+export function assertOnGpu(optimizer: OptimizerOptions): asserts optimizer is GpuOptimizer {
+  checkOptimizerDevice(optimizer.kind, 'webgpu');
+}
 
 /** Place of the moving average's share in a row of the table of steps. */
 export const averageShareAt: number = stepNumbers - 3;
@@ -22,7 +31,7 @@ const sumOfSlices = `
   for (var i = 1u; i < s.slices; i++) { sum += slots[i * s.vectors + cell]; }`;
 
 export interface UpdateShape extends Range {
-  readonly kind: OptimizerOptions['kind'];
+  readonly kind: GpuOptimizer['kind'];
   readonly averages: boolean;
   readonly clips: boolean;
   /** Rows of the table for each step, and the one of this part's rate. */
@@ -38,7 +47,7 @@ export function update({ kind, averages, clips, vectors, slices, rates, rate }: 
   const rule =
     kind === 'sgd'
       ? `let g = sum * ${scale} + p * penalty; let m = first[cell] * momentum + g; first[cell] = m;
-  let after = p - (g * gradientShare + m * momentumShare) * lr;`
+  let after = p * keep - (g * gradientShare + m * momentumShare) * lr;`
       : `let g = sum * ${scale} + p * penalty;
   let m = first[cell] * beta1 + g * oneMinusBeta1; first[cell] = m;
   let v = second[cell] * beta2 + g * g * oneMinusBeta2; second[cell] = v;

@@ -1,6 +1,5 @@
 /** A training step as a list of dispatches, and its numbers. */
 import { adamSettings, adamValues, averageShare, sgdSettings, sgdValues } from '../../kernels/optimizer.ts';
-import type { OptimizerOptions } from '../backend.ts';
 import { momentsOf } from '../session.ts';
 import { type Step, stepOf, type TrainPass } from '../step.ts';
 import { all, type Bindable, cells, type Dispatch, folded, type Piece } from './dispatch.ts';
@@ -8,14 +7,22 @@ import { ownShareAt } from './images.ts';
 import { gradientScaleAt, imageLosses, stepLoss } from './loss.ts';
 import type { Scratch } from './memory.ts';
 import type { Operation, Shared } from './operations.ts';
-import { averageShareAt, clippingFactor, squares, squaresOf, sumGradient, update } from './optimizer.ts';
+import {
+  averageShareAt,
+  clippingFactor,
+  type GpuOptimizer,
+  squares,
+  squaresOf,
+  sumGradient,
+  update,
+} from './optimizer.ts';
 import type { Part } from './parameters.ts';
 import { stepNumbers } from './wgsl.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What the dispatches of a step depend on, beside its number of images. */
 export interface StepKind {
-  readonly optimizer: OptimizerOptions['kind'];
+  readonly optimizer: GpuOptimizer['kind'];
   readonly labelSmoothing: number;
   readonly clipNorm: number;
   readonly averages: boolean;
@@ -43,7 +50,7 @@ export interface TrainingBuffers {
 
 /** The table of steps `from` … `to`: a row for each step and each factor of the learning rate. */
 export function tableOf(
-  pass: TrainPass,
+  pass: TrainPass & { readonly optimizer: GpuOptimizer },
   from: number,
   to: number,
   factors: readonly number[],
@@ -65,7 +72,7 @@ export function tableOf(
 }
 
 /** The optimizer's numbers, in float64, as on the CPU. */
-function settingsOf(optimizer: OptimizerOptions, { rate, optimizerSteps }: Step, factor: number): number[] {
+function settingsOf(optimizer: GpuOptimizer, { rate, optimizerSteps }: Step, factor: number): number[] {
   const lr = rate * factor;
   if (optimizer.kind === 'sgd') {
     const values = sgdValues({ ...optimizer, lr });
