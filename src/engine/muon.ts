@@ -10,7 +10,7 @@
  */
 import { UsageError } from '../errors.ts';
 import type { Network } from '../model/layer.ts';
-import { type DeviceName, deviceNames, devices, type OptimizerOptions } from './backend.ts';
+import type { OptimizerOptions } from './backend.ts';
 
 export const newtonSchulzSteps = 5;
 /** a, b and c: they raise small singular values fastest, and take those from 0.003 on to between 0.7 and 1.2. */
@@ -35,15 +35,6 @@ export function checkMuonNetwork(network: Network, { kind }: Pick<OptimizerOptio
   throw new UsageError(
     `${network.name}: muon orthogonalizes the weights of all convolutions and linear layers but the last, and there is ` +
       'no other; use sgd, or a deeper network',
-  );
-}
-
-/** @throws UsageError if a device does not have the optimizer. */
-export function checkOptimizerDevice(kind: OptimizerOptions['kind'], device: DeviceName): void {
-  if (kind !== 'muon' || devices[device] !== 'gpu') return;
-  const others = deviceNames.filter((name) => devices[name] === 'kernels' || devices[name] === 'loops');
-  throw new UsageError(
-    `${device} does not have the optimizer muon; use another optimizer, or one of the devices ${others.join(', ')}`,
   );
 }
 

@@ -29,7 +29,7 @@ import type {
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { computeFeatures } from './features.ts';
 import { BatchLoader } from './loading/batches.ts';
-import { checkMuonNetwork, checkOptimizerDevice } from './muon.ts';
+import { checkMuonNetwork } from './muon.ts';
 import { mostRates, updatesIn } from './step.ts';
 import { type PredictOptions, variantFor, variantOf } from './variant.ts';
 
@@ -161,7 +161,6 @@ class HostSession implements Session {
     this.#assertTrains('it cannot be trained');
     const { source, optimizer, from, to, signal } = request;
     const { batchSize, order } = source;
-    checkOptimizerDevice(optimizer.kind, this.device);
     checkMuonNetwork(this.#network, optimizer);
     this.#checkBatch(batchSize);
     this.#checkDataset(source.dataset);

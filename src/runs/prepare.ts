@@ -11,7 +11,6 @@ import { imageFilesOf } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import type { OptimizerOptions, Session } from '../engine/backend.ts';
-import { checkOptimizerDevice } from '../engine/muon.ts';
 import { UsageError } from '../errors.ts';
 import { normalizationText, sameNormalization } from '../model/info.ts';
 import { checkFactor, layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
@@ -102,7 +101,7 @@ export function checkConfig(config: TrainConfig): void {
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
 function checkParts(config: TrainConfig): DatasetFacts {
-  checkOptimizerDevice(optimizerOf(config).kind, config.device);
+  optimizerOf(config);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
   const facts = datasetFacts(config);

@@ -62,8 +62,6 @@ describe.each(devices)('$name', (device) => {
   const { open, threads } = device;
   // The reference compared with itself would show nothing; it is tested against finite differences and PyTorch.
   const isReference = open === openReference;
-  const isGpu = device.name.startsWith('webgpu');
-  const own = isGpu ? ways.filter(([, { optimizer }]) => optimizer?.kind !== 'muon') : ways;
   const withSession = sharedSession(device, network, 7, weights);
 
   test.skipIf(isReference)('trains as the reference does, with augmentation and a smaller last batch', () =>
@@ -80,15 +78,7 @@ describe.each(devices)('$name', (device) => {
     }),
   );
 
-  test.runIf(isGpu)('does not have Muon yet, and says which devices do', () =>
-    withSession(async (session) => {
-      await expect(session.train({ ...request, optimizer: muon })).rejects.toThrow(
-        'webgpu does not have the optimizer muon; use another optimizer, or one of the devices native, wasm, reference',
-      );
-    }),
-  );
-
-  test.skipIf(isReference).each(own)('%s', (_, way) =>
+  test.skipIf(isReference).each(ways)('%s', (_, way) =>
     withSession(async (session) => {
       const reference = await openReference(network, { batchSize: 7 });
       await reference.setWeights(weights);
@@ -111,7 +101,7 @@ describe.each(devices)('$name', (device) => {
     }),
   );
 
-  test.each(own)('%s: a saved state resumes with the same bits', (_, way) =>
+  test.each(ways)('%s: a saved state resumes with the same bits', (_, way) =>
     withSession(async (session) => {
       // Inside an epoch, where a group of accumulated batches ends.
       const from = way.accumulate ?? 1;

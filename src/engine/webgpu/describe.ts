@@ -1,19 +1,19 @@
 /** What a training step needs on a GPU, from its plan alone: no device is opened. */
 import type { Network } from '../../model/layer.ts';
+import type { OptimizerOptions } from '../backend.ts';
 import { momentsOf } from '../session.ts';
 import type { Dispatch } from './dispatch.ts';
 import { type Generation, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
-import type { GpuOptimizer } from './optimizer.ts';
 import { Parameters } from './parameters.ts';
 import { type TileTable, tileTables } from './tiles.ts';
-import { type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
+import { orthogonalizationOf, type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
 import { parsed } from './wgsl.ts';
 import { Workspace } from './workspace.ts';
 
 export interface StepDescription {
   readonly batch: number;
-  readonly optimizer: GpuOptimizer['kind'];
+  readonly optimizer: OptimizerOptions['kind'];
   /** The buffers by what they hold, the largest first. */
   readonly buffers: readonly { readonly label: string; readonly bytes: number }[];
   /** The same in few groups. */
@@ -43,7 +43,7 @@ export interface BufferGroup {
 const groupNames: readonly (readonly [name: string, labels: RegExp])[] = [
   ['weights', /^(weights|running moments) of /],
   ['gradients of weights', /^(gradients of |slots$|squares$|clipping$)/],
-  ['optimizer', /^(firstMoment|secondMoment|momentum|average) of /],
+  ['optimizer', /^((firstMoment|secondMoment|momentum|average) of |orthogonalization$)/],
   ['images', /^images$/],
   ['maps', /^output of /],
   ['gradients of maps', /^(other )?gradient$/],
@@ -71,7 +71,7 @@ function groupsOf(made: readonly { readonly label: string; readonly bytes: numbe
 const loads = 2;
 
 export interface DescribeOptions {
-  readonly optimizer: GpuOptimizer['kind'];
+  readonly optimizer: OptimizerOptions['kind'];
   /** Indices of layers. */
   readonly frozen?: readonly number[];
   /** The most bytes of a buffer; 4 GiB by default. */
@@ -142,6 +142,7 @@ export function planStep(
   const training: TrainingBuffers = {
     ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
     ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
+    orthogonalization: orthogonalizationOf(scratch),
   };
   const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
   const list = trainingStep(shared, training, workspace, batch, {

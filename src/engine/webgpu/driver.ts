@@ -25,11 +25,17 @@ import type { Dispatch, Piece } from './dispatch.ts';
 import { Feed } from './feed.ts';
 import { type Generation, type Maps, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
-import { assertOnGpu } from './optimizer.ts';
 import { Parameters } from './parameters.ts';
 import { Submitter } from './submitter.ts';
 import type { TileTable } from './tiles.ts';
-import { gradientRow, type StepKind, type TrainingBuffers, tableOf, trainingStep } from './training-step.ts';
+import {
+  gradientRow,
+  orthogonalizationOf,
+  type StepKind,
+  type TrainingBuffers,
+  tableOf,
+  trainingStep,
+} from './training-step.ts';
 import { startMoment, swapAverage, tensorsOn, writeTensors } from './transfer.ts';
 import { runWords } from './wgsl.ts';
 import { imageBytes, type Mode, Workspace } from './workspace.ts';
@@ -141,6 +147,7 @@ class WebgpuDriver implements Driver {
         results: scratch('losses of images'),
         sums: scratch('sums of squares'),
         clipping: scratch('clipping'),
+        orthogonalization: orthogonalizationOf(scratch),
       },
     };
     this.#shared = {
@@ -190,14 +197,8 @@ class WebgpuDriver implements Driver {
     this.#parameters.destroy();
     this.#feed.destroy();
     const { run, slots, partial, stretches } = this.#shared;
-    for (const own of [
-      slots,
-      partial,
-      stretches,
-      ...this.#given,
-      ...(Object.values(this.#training) as Scratch[]),
-    ])
-      own.destroy();
+    const training = Object.values(this.#training).flat() as Scratch[];
+    for (const own of [slots, partial, stretches, ...this.#given, ...training]) own.destroy();
     run.destroy();
   }
 
@@ -298,9 +299,8 @@ class WebgpuDriver implements Driver {
   ): Promise<number> {
     const { source, batchSize, from, losses, correct, optimizer, options } = pass;
     this.#writeRun(begin, begin, source, batchSize, imageCount(source));
-    assertOnGpu(optimizer);
     const factors = [...new Set([1, ...pass.rateFactors])];
-    this.#writeTable(tableOf({ ...pass, optimizer }, begin, end, factors));
+    this.#writeTable(tableOf(pass, begin, end, factors));
     this.#training.ring.require(8 * (end - begin));
     const { workspace, plans } = await this.#workspace({ kind: 'train' }, batchSize);
     const common = {

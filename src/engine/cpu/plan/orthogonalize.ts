@@ -1,7 +1,7 @@
 /**
  * Muon's phases between the directions and the derived matrices: Newton–Schulz on the matrices of all orthogonalized
  * layers at once (`kernels/muon.ts` has the formulas), cut into blocks of rows whatever the number of threads. Each
- * symmetric product is computed up to its diagonal and mirrored.
+ * symmetric product but P is computed up to its diagonal and mirrored.
  */
 import { wholeRows } from '../../../kernels/gemm.ts';
 import { granule } from '../../../kernels/language.ts';
@@ -174,26 +174,30 @@ class Orthogonalization {
     this.#mirror(code, factor, rows);
   }
 
-  /** P = QP, after the last step with the scale of the change of weights; and QA, which the next A needs. */
+  /**
+   * P = QP, after the last step with the scale of the change of weights; and QA, which the next A needs. P is whole and has
+   * its latest factor on the side that is far from X: where X is small P is large, and its rounding would reach all of X.
+   */
   products(code: Code, step: number, rows: Range): void {
-    const { stride } = this.#side;
+    const { isWide, side, stride } = this.#side;
     const factor = this.#factorAt(step);
     if (step > 0) {
       const product = this.#productAt(step);
-      this.#multiply(code, product, factor, this.#productAt(step - 1), rows);
+      const before = this.#productAt(step - 1);
+      const [left, right] = isWide ? [factor, before] : [before, factor];
+      this.#multiply(code, product, left, right, rows, side);
       if (step === newtonSchulzSteps - 1) {
         const { out, channels, taps } = this.#matrix;
         code.call('scaleRows', {
           out: product + rows.first * stride,
           outRow: stride,
           rows: rows.count,
-          columns: rows.first + rows.count,
+          columns: side,
           factor: -directionScale(out, channels * taps),
           first: this.#rate,
           second: this.#inverse,
         });
       }
-      this.#mirror(code, product, rows);
     }
     if (step === newtonSchulzSteps - 1) return;
     this.#multiply(code, this.#between, factor, this.#gram, rows);
@@ -229,8 +233,15 @@ class Orthogonalization {
     });
   }
 
-  /** Rows of a product of two symmetric matrices, up to the diagonal. */
-  #multiply(code: Code, out: number, left: number, right: number, { first, count }: Range): void {
+  /** Rows of a product of two symmetric matrices; by default up to the diagonal. */
+  #multiply(
+    code: Code,
+    out: number,
+    left: number,
+    right: number,
+    { first, count }: Range,
+    columns = first + count,
+  ): void {
     const { side, stride } = this.#side;
     code.call('gemmNN', {
       out: out + first * stride,
@@ -240,9 +251,9 @@ class Orthogonalization {
       right,
       rightStride: stride,
       ...{ outPlane: 0, leftPlane: 0, rightPlane: 0, planes: 1 },
-      ...wholeRows(first + count),
+      ...wholeRows(columns),
       rows: count,
-      columns: first + count,
+      columns,
       depth: side,
       accumulate: 0,
     });
