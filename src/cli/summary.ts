@@ -304,7 +304,7 @@ async function planOf(
   };
 }
 
-function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
+function formatPlan({ rows, chunk, joined, slots, cacheBytes, profile }: Plan): string {
   const cells = [
     ['layers', 'forward', 'backward', 'blocks', ...(profile ? ['ms', 'share', 'GFLOP/s'] : [])],
     ...rows.map((row, i) => {
@@ -339,7 +339,7 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
   ];
   const lines = [
     tableText(cells, 4, widthOf(process.stdout)),
-    `The network processes ${counted(chunk, 'image')} at a time, sums gradients in ${counted(slots, 'slot')} and sizes blocks for a ` +
+    `The network processes ${counted(chunk, 'image')} at a time${joined > chunk ? ` (up to ${joined} of small maps)` : ''}, sums gradients in ${counted(slots, 'slot')} and sizes blocks for a ` +
       `cache of ${formatBytes(cacheBytes)}.`,
   ];
   if (profile) {
