@@ -273,12 +273,13 @@ async function planOf(
   { batchSize, profile, device }: SummaryOptions,
   frozen: readonly number[],
 ): Promise<Plan> {
-  const [{ describePlan }, { planOperations }, { cacheSize }] = await Promise.all([
+  const [{ describePlan }, { plannedFor }, { cacheSize }] = await Promise.all([
     import('../engine/cpu/plan/describe.ts'),
-    import('../engine/cpu/plan/operations.ts'),
+    import('../engine/cpu/plan/planned.ts'),
     import('../engine/cpu/run/threads.ts'),
   ]);
-  const description = describePlan(planOperations(network, await cacheSize()), batchSize, frozen);
+  const operations = plannedFor(network, { batch: batchSize, cacheBytes: await cacheSize() });
+  const description = describePlan(operations, batchSize, frozen);
   if (!profile) return description;
   const [providers, { describeKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels/provider.ts'),
