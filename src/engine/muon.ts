@@ -40,38 +40,35 @@ export function checkMuonNetwork(network: Network, { kind }: Pick<OptimizerOptio
 
 /** The orthogonalized direction, in float64. `direction` is [rows][columns]. */
 export function orthogonalized(direction: Float64Array, rows: number, columns: number): Float64Array {
-  const wide = rows <= columns;
-  const side = Math.min(rows, columns);
+  if (rows > columns) {
+    return transposed(orthogonalized(transposed(direction, rows, columns), columns, rows), columns, rows);
+  }
   const [a, b, c] = newtonSchulzFactors;
   const norm = Math.sqrt(direction.reduce((sum, value) => sum + value * value, 0)) + newtonSchulzEpsilon;
   let x: Float64Array = direction.map((value) => value / norm);
   for (let step = 0; step < newtonSchulzSteps; step++) {
-    // XXᵀ of a wide matrix, XᵀX of a tall one.
-    const gram = product(side, side, Math.max(rows, columns), (i, j, k) =>
-      wide ? x[i * columns + k]! * x[j * columns + k]! : x[k * columns + i]! * x[k * columns + j]!,
-    );
-    const square = product(side, side, side, (i, j, k) => gram[i * side + k]! * gram[k * side + j]!);
-    const factor = gram.map((value, i) => b * value + c * square[i]! + (i % (side + 1) === 0 ? a : 0));
-    const before = x;
-    x = product(rows, columns, side, (i, j, k) =>
-      wide
-        ? factor[i * side + k]! * before[k * columns + j]!
-        : before[i * columns + k]! * factor[k * side + j]!,
-    );
+    const gram = timesTransposed(x, x, columns);
+    const square = timesTransposed(gram, gram, rows);
+    const factor = gram.map((value, i) => b * value + c * square[i]! + (i % (rows + 1) === 0 ? a : 0));
+    x = timesTransposed(factor, transposed(x, rows, columns), rows);
   }
   return x;
 }
 
-function product(
-  rows: number,
-  columns: number,
-  depth: number,
-  term: (row: number, column: number, k: number) => number,
-): Float64Array {
-  return Float64Array.from({ length: rows * columns }, (_, at) => {
-    const [row, column] = [Math.floor(at / columns), at % columns];
-    let sum = 0;
-    for (let k = 0; k < depth; k++) sum += term(row, column, k);
-    return sum;
-  });
+function transposed(matrix: Float64Array, rows: number, columns: number): Float64Array {
+  return matrix.map((_, at) => matrix[(at % rows) * columns + Math.floor(at / rows)]!);
+}
+
+/** left[][depth] · right[][depth]ᵀ */
+function timesTransposed(left: Float64Array, right: Float64Array, depth: number): Float64Array {
+  const [rows, columns] = [left.length / depth, right.length / depth];
+  const out = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      let sum = 0;
+      for (let k = 0; k < depth; k++) sum += left[i * depth + k]! * right[j * depth + k]!;
+      out[i * columns + j] = sum;
+    }
+  }
+  return out;
 }

@@ -99,8 +99,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
       // Large enough that chunks of small maps have 32 images.
       batchSize: 512,
       optimizer: 'muon',
-      lr: 0.05,
-      otherLr: 2,
+      lr: 0.1,
       momentum: 0.9,
       weightDecay: 0.02,
       schedule: 'oneCycle',

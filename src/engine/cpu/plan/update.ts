@@ -217,6 +217,13 @@ function writeDirection(
   });
 }
 
+/** The matrices that are derived from a range of weights. */
+function derive(code: Code, layout: ParameterLayout, { index, outputs }: UpdateRange): void {
+  const operation = layout.operations.list[index]!;
+  if (operation.kind !== 'convolution' || !outputs) return;
+  deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
+}
+
 /** The phases of an update. `usedSlots` are the slots that hold a part of each operation's gradient. */
 export function updatePhases(
   layout: ParameterLayout,
@@ -257,18 +264,13 @@ export function updatePhases(
       return;
     }
     applyRule(code, layout, worker, rule, operation, from, length, gradientOf(range));
-    derive(code, range);
-  };
-  const derive = (code: Code, { index, outputs }: UpdateRange): void => {
-    const operation = list[index]!;
-    if (operation.kind !== 'convolution' || !outputs) return;
-    deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
+    derive(code, layout, range);
   };
   /** What follows the change of orthogonalized weights. */
   const follow = (code: Code, range: UpdateRange): void => {
     const { index, from, length } = range;
     moveAverage(code, layout, worker, rule!, list[index]!, from, length);
-    derive(code, range);
+    derive(code, layout, range);
   };
   const squares = (code: Code, range: UpdateRange, item: number): void =>
     code.call('sumSquares', {
