@@ -50,6 +50,7 @@ export {
   type DeviceName,
   deviceNames,
   type EvaluateResult,
+  type MuonOptions,
   type OptimizerOptions,
   type Purpose,
   type SgdOptions,
@@ -135,7 +136,15 @@ export {
 export type { LoopState, Snapshot, Timed } from './train/loop-state.ts';
 export { type FindOptions, type FoundRates, findLearningRate, type RatePoint } from './train/lr-find.ts';
 export { type CompileOptions, compile, Model, type Prediction, type TrainOptions } from './train/model.ts';
-export { type AdamSettings, adam, adamw, type SgdSettings, sgd } from './train/optimizers.ts';
+export {
+  type AdamSettings,
+  adam,
+  adamw,
+  type MuonSettings,
+  muon,
+  type SgdSettings,
+  sgd,
+} from './train/optimizers.ts';
 export { type Recipe, recipes } from './train/recipes.ts';
 export type { EpochRecord, StepRecord } from './train/records.ts';
 export {

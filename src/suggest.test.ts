@@ -41,7 +41,7 @@ test.for<[string, string, readonly string[], string]>([
   ['device', 'cpu', devices, 'native and wasm compute on the processor'],
   ['dataset', 'mnist', ['shapes', 'cifar10'], 'folder:DIR'],
   ['dataset', 'imagenet', ['shapes', 'cifar10'], 'folder:DIR'],
-  ['optimizer', 'rmsprop', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
+  ['optimizer', 'rmsprop', ['adam', 'adamw', 'muon', 'sgd'], 'adam and adamw also adapt'],
   ['optimizer', 'nadam', ['adam', 'adamw', 'sgd'], 'adam and adamw also adapt'],
   ['schedule', 'exponential', ['constant', 'step'], 'step with lrStep 1'],
 ])('the %s %s is unknown, and the message names alternatives', ([what, name, known, words]) => {

@@ -55,7 +55,7 @@ const insteadOf: Readonly<Record<string, readonly (readonly [RegExp, string])[]>
   optimizer: [
     [/^(momentum|nesterov|sgdm|nag)$/i, 'momentum and nesterov are options of sgd'],
     [
-      /^(rms-?prop|ada(grad|delta|max|factor|bound|belief)|[nr]-?adam|amsgrad|lion|lamb|lars|rprop|asgd|l-?bfgs|muon|sophia|shampoo)$/i,
+      /^(rms-?prop|ada(grad|delta|max|factor|bound|belief)|[nr]-?adam|amsgrad|lion|lamb|lars|rprop|asgd|l-?bfgs|sophia|shampoo)$/i,
       'adam and adamw also adapt the learning rate of each weight',
     ],
   ],

@@ -17,6 +17,7 @@ const none = undefined as never;
 const {
   adam,
   adamw,
+  muon,
   sgd,
   adaptiveAvgPool2d,
   avgPool2d,
@@ -45,6 +46,7 @@ const study = tune.createStudy({ journal: join(folder, 'journal.log'), name: 'a'
 const takers: Readonly<Record<string, () => unknown>> = {
   adam: () => adam(wrong),
   adamw: () => adamw(wrong),
+  muon: () => muon(wrong),
   sgd: () => sgd(wrong),
   adaptiveAvgPool2d: () => adaptiveAvgPool2d(wrong),
   avgPool2d: () => avgPool2d(wrong),

@@ -66,7 +66,10 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ],
     ['Length:', ['epochs', 'steps', 'earlyStopping']],
     ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
-    ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
+    [
+      'Optimizer:',
+      ['optimizer', 'lr', 'otherLr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay'],
+    ],
     ['Layers:', ['freeze', 'unfreezeAfter', 'unfreezeLr', 'lrGroups']],
     ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup', 'changes']],
     ['Machine:', ['device', 'threads', 'seed']],

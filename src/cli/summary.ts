@@ -273,12 +273,13 @@ async function planOf(
   { batchSize, profile, device }: SummaryOptions,
   frozen: readonly number[],
 ): Promise<Plan> {
-  const [{ describePlan }, { planOperations }, { cacheSize }] = await Promise.all([
+  const [{ describePlan }, { plannedFor }, { cacheSize }] = await Promise.all([
     import('../engine/cpu/plan/describe.ts'),
-    import('../engine/cpu/plan/operations.ts'),
+    import('../engine/cpu/plan/planned.ts'),
     import('../engine/cpu/run/threads.ts'),
   ]);
-  const description = describePlan(planOperations(network, await cacheSize()), batchSize, frozen);
+  const operations = plannedFor(network, { batch: batchSize, cacheBytes: await cacheSize() });
+  const description = describePlan(operations, batchSize, frozen);
   if (!profile) return description;
   const [providers, { describeKernels }, { profileLayers }, { aside }] = await Promise.all([
     import('../engine/cpu/kernels/provider.ts'),
@@ -304,7 +305,7 @@ async function planOf(
   };
 }
 
-function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
+function formatPlan({ rows, chunk, joined, slots, cacheBytes, profile }: Plan): string {
   const cells = [
     ['layers', 'forward', 'backward', 'blocks', ...(profile ? ['ms', 'share', 'GFLOP/s'] : [])],
     ...rows.map((row, i) => {
@@ -339,7 +340,7 @@ function formatPlan({ rows, chunk, slots, cacheBytes, profile }: Plan): string {
   ];
   const lines = [
     tableText(cells, 4, widthOf(process.stdout)),
-    `The network processes ${counted(chunk, 'image')} at a time, sums gradients in ${counted(slots, 'slot')} and sizes blocks for a ` +
+    `The network processes ${counted(chunk, 'image')} at a time${joined > chunk ? ` (up to ${joined} of small maps)` : ''}, sums gradients in ${counted(slots, 'slot')} and sizes blocks for a ` +
       `cache of ${formatBytes(cacheBytes)}.`,
   ];
   if (profile) {

@@ -26,9 +26,9 @@ export const gpuDevices: readonly DeviceName[] = deviceNames.filter((name) => de
 
 /**
  * An optimizer's settings; its state (moments, step count) belongs to the session. PyTorch's rules and defaults.
- * `adamw` subtracts weight decay from the weights (Loshchilov & Hutter 2019); the others add it to the gradient.
+ * `adamw` and `muon` subtract weight decay from the weights (Loshchilov & Hutter 2019); the others add it to the gradient.
  */
-export type OptimizerOptions = AdamOptions | SgdOptions;
+export type OptimizerOptions = AdamOptions | SgdOptions | MuonOptions;
 
 /** Adam (Kingma & Ba, ICLR 2015). */
 export interface AdamOptions {
@@ -47,6 +47,21 @@ export interface SgdOptions {
   lr: number;
   readonly momentum: number;
   readonly nesterov: boolean;
+  readonly weightDecay: number;
+}
+
+/**
+ * Muon (Jordan et al. 2024) for the weights of convolutions and hidden linear layers: Nesterov momentum whose matrices are
+ * orthogonalized. Other parameters (biases, normalizations, the last layer) learn by SGD with the same momentum.
+ */
+export interface MuonOptions {
+  readonly kind: 'muon';
+  /** Learning rate; may be changed between calls. */
+  lr: number;
+  /** Factor of the learning rate for the other parameters. */
+  readonly otherLr: number;
+  readonly momentum: number;
+  /** Of all parameters: subtracts `lr · weightDecay` of each. */
   readonly weightDecay: number;
 }
 
@@ -141,7 +156,7 @@ export interface TrainingState {
   /** Optimizer steps done. */
   readonly optimizerSteps: number;
   /**
-   * `firstMoment` and `secondMoment` of Adam, `momentum` of SGD, `average` of the weights; only those in use, each with a
+   * `firstMoment` and `secondMoment` of Adam, `momentum` of SGD and Muon, `average` of the weights; only those in use, each with a
    * tensor for every parameter that is not frozen.
    */
   readonly moments: Readonly<Partial<Record<MomentName, Weights>>>;

@@ -19,7 +19,7 @@ import { kindOf } from '../model/layers/index.ts';
 import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss.ts';
 import { sizeOf } from '../model/network.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
-import type { MomentName, OpenSession, OptimizerOptions } from './backend.ts';
+import type { MomentName, MuonOptions, OpenSession, OptimizerOptions } from './backend.ts';
 import type {
   Command,
   Driver,
@@ -28,6 +28,7 @@ import type {
   ImageSource,
   TensorGroup,
 } from './driver.ts';
+import { directionScale, orthogonalized, orthogonalizedLayers } from './muon.ts';
 import { largestEvaluation, sessionsOf } from './session.ts';
 import { type Step, stepOf, type TrainPass } from './step.ts';
 import { variantOf } from './variant.ts';
@@ -457,6 +458,10 @@ class Reference implements Driver {
       });
       return;
     }
+    if (optimizer.kind === 'muon') {
+      this.#applyMuon(gradients, optimizer, rateOf);
+      return;
+    }
     const { kind, epsilon } = optimizer;
     const [beta1, beta2] = optimizer.betas;
     const correction1 = 1 - beta1 ** step;
@@ -471,6 +476,32 @@ class Reference implements Driver {
       const v = beta2 * second! + (1 - beta2) * g * g;
       return [kept - (stepSize * m) / (Math.sqrt(v) / correction2 + epsilon), m, v];
     });
+  }
+
+  #applyMuon(
+    gradients: ByLayer,
+    { momentum, otherLr, weightDecay }: MuonOptions,
+    rateOf: (layer: number) => number,
+  ): void {
+    this.#update(gradients, ['momentum'], (parameter, gradient, [moved]) => [
+      parameter,
+      momentum * moved! + gradient,
+    ]);
+    const layers = orthogonalizedLayers(this.#network);
+    for (const [i, tensors] of gradients.entries()) {
+      const lr = rateOf(i);
+      for (const [j, gradient] of tensors.entries()) {
+        const [out = 1, ...rest] = this.#network.layers[i]!.parameters[j]!.shape;
+        const moved = this.#moments.momentum![i]![j]!;
+        const direction = gradient.map((g, k) => g + momentum * moved[k]!);
+        const isMatrix = layers.has(i) && rest.length > 0;
+        const change = isMatrix ? orthogonalized(direction, out, sizeOf(rest)) : direction;
+        const rate = isMatrix ? lr * directionScale(out, sizeOf(rest)) : lr * otherLr;
+        const parameter = this.#parameters[i]![j]!;
+        for (const [k, value] of parameter.entries())
+          parameter[k] = Math.fround(value * (1 - lr * weightDecay) - rate * change[k]!);
+      }
+    }
   }
 
   /** Updates each parameter and its moments by `rule`. */

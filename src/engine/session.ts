@@ -29,6 +29,7 @@ import type {
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
 import { computeFeatures } from './features.ts';
 import { BatchLoader } from './loading/batches.ts';
+import { checkMuonNetwork } from './muon.ts';
 import { mostRates, updatesIn } from './step.ts';
 import { type PredictOptions, variantFor, variantOf } from './variant.ts';
 
@@ -43,7 +44,7 @@ export const sessionsOf =
 
 /** The moments that an optimizer keeps. */
 export const momentsOf = (kind: OptimizerOptions['kind']): readonly MomentName[] =>
-  kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
+  kind === 'adam' || kind === 'adamw' ? ['firstMoment', 'secondMoment'] : ['momentum'];
 
 class HostSession implements Session {
   readonly description: string;
@@ -160,6 +161,7 @@ class HostSession implements Session {
     this.#assertTrains('it cannot be trained');
     const { source, optimizer, from, to, signal } = request;
     const { batchSize, order } = source;
+    checkMuonNetwork(this.#network, optimizer);
     this.#checkBatch(batchSize);
     this.#checkDataset(source.dataset);
     for (const count of batchSizes(order.length, batchSize, from, to))

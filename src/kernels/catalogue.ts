@@ -17,6 +17,7 @@ import {
   sumPixels,
   transpose,
 } from './maps.ts';
+import { muonBias, muonDirection, newtonSchulz, normalizeGram, scaleRows } from './muon.ts';
 import { channelMoments, normalize, normalizeBackward, normalizeSums } from './normalization.ts';
 import { adam, moveAverage, reduceSlots, sgd, sumSquares } from './optimizer.ts';
 import {
@@ -87,6 +88,11 @@ export const kernelNames = [
   'sumSquares',
   'adam',
   'sgd',
+  'muonDirection',
+  'muonBias',
+  'normalizeGram',
+  'newtonSchulz',
+  'scaleRows',
   'moveAverage',
   'transpose',
   'winograd4Weights',
@@ -138,6 +144,11 @@ const definitions: Readonly<Record<KernelName, KernelDefinition>> = {
   sumSquares,
   adam,
   sgd,
+  muonDirection,
+  muonBias,
+  normalizeGram,
+  newtonSchulz,
+  scaleRows,
   moveAverage,
   transpose,
   ...winogradKernels,

@@ -177,6 +177,7 @@ export const sgdSettings = [
   'momentumShare', // of the momentum in it: μ with Nesterov momentum, else 1
   'gradientScale', // of clipping
   'penalty', // weight decay
+  'keep', // 1; for Muon's other parameters 1 − lr · weight decay
 ] as const;
 
 interface SgdRule {
@@ -198,12 +199,13 @@ export function sgdValues(
     momentumShare: nesterov ? momentum : 1,
     gradientScale,
     penalty: weightDecay,
+    keep: 1,
   };
 }
 
 export const sgd: KernelDefinition = kernel(
   'sgd',
-  'g = scale·g + penalty·p; m = μm + g; p −= lr · (gradientShare·g + momentumShare·m)',
+  'g = scale·g + penalty·p; m = μm + g; p = keep·p − lr · (gradientShare·g + momentumShare·m)',
   {
     parameters: 'pointer',
     momentum: 'pointer',
@@ -221,6 +223,7 @@ export const sgd: KernelDefinition = kernel(
       const momentumShare = setting('momentumShare');
       const gradientScale = setting('gradientScale');
       const penalty = setting('penalty');
+      const keep = setting('keep');
       k.loop(vectors, (vector) => {
         const at = from.add(vector.mul(k.lanes)).toOffset();
         const place = p.parameters.plus(at);
@@ -229,7 +232,7 @@ export const sgd: KernelDefinition = kernel(
         const moved = k.load(p.momentum.plus(at)).mul(momentum).add(gradient);
         k.store(p.momentum.plus(at), moved);
         const direction = gradient.mul(gradientShare).add(moved.mul(momentumShare));
-        k.store(place, parameter.sub(direction.mul(lr)));
+        k.store(place, parameter.mul(keep).sub(direction.mul(lr)));
       });
     });
   },

@@ -24,7 +24,7 @@ import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { compile, type Model } from '../train/model.ts';
-import { adam, adamw, sgd } from '../train/optimizers.ts';
+import { adam, adamw, muon, sgd } from '../train/optimizers.ts';
 import {
   constantSchedule,
   cosineSchedule,
@@ -50,12 +50,14 @@ export interface Training extends Loaders {
 
 /** @throws UsageError if an option is out of range. */
 export function optimizerOf(config: TrainConfig): OptimizerOptions {
-  const { optimizer, lr, beta1, beta2, epsilon, momentum, nesterov, weightDecay } = config;
+  const { optimizer, lr, beta1, beta2, epsilon, momentum, nesterov, otherLr, weightDecay } = config;
   switch (optimizer) {
     case 'adam':
       return adam({ lr, betas: [beta1, beta2], epsilon, weightDecay });
     case 'adamw':
       return adamw({ lr, betas: [beta1, beta2], epsilon, weightDecay });
+    case 'muon':
+      return muon({ lr, otherLr, momentum, weightDecay });
     case 'sgd':
       return sgd({ lr, momentum, nesterov, weightDecay });
     default:

@@ -114,7 +114,7 @@ export function withSettings(
       `${where}: ${decayed.kind} has no momentum to change; leave it out, or train with sgd`,
     );
   }
-  if (decayed.nesterov && momentum === 0) {
+  if (decayed.kind === 'sgd' && decayed.nesterov && momentum === 0) {
     throw new UsageError(`${where}: momentum 0 is not possible with Nesterov momentum; use a value above 0`);
   }
   return { ...decayed, momentum };

@@ -15,7 +15,7 @@ import { maxThreads, shown } from '../options.ts';
 import { type Change, changesProblem } from './changes.ts';
 import { modelSchema } from './network-description.ts';
 
-export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
+export const optimizerNames = ['adam', 'adamw', 'muon', 'sgd'] as const;
 export const cropNames = ['resized', 'random', 'jitter'] as const;
 export const scheduleNames = ['constant', 'step', 'multiStep', 'cosine', 'oneCycle', 'plateau'] as const;
 
@@ -179,7 +179,14 @@ const table = {
     below: 1,
     default: 0.9,
     meaning: 'momentum',
-    owner: { option: 'optimizer', choices: ['sgd'] },
+    owner: { option: 'optimizer', choices: ['muon', 'sgd'] },
+  },
+  otherLr: {
+    type: 'number',
+    above: 0,
+    default: 1,
+    meaning: 'factor of the learning rate for biases, normalizations and the last layer',
+    owner: { option: 'optimizer', choices: ['muon'] },
   },
   nesterov: {
     type: 'switch',
@@ -191,7 +198,7 @@ const table = {
     type: 'number',
     least: 0,
     default: 0,
-    meaning: 'L2 penalty; with adamw, decoupled from the gradient',
+    meaning: 'L2 penalty; with adamw and muon, decoupled from the gradient',
   },
   schedule: {
     type: 'choice',

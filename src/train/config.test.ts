@@ -17,6 +17,8 @@ const unused: readonly (readonly [given: TrainConfigInput, message: string])[] =
   ],
   [{ optimizer: 'sgd', beta2: 0.9 }, 'beta2 has no effect with optimizer sgd'],
   [{ optimizer: 'sgd', epsilon: 0.1 }, 'epsilon has no effect with optimizer sgd'],
+  [{ optimizer: 'muon', nesterov: true }, 'nesterov has no effect with optimizer muon'],
+  [{ optimizer: 'sgd', otherLr: 2 }, 'otherLr has no effect with optimizer sgd'],
   [{ milestones: [3], schedule: 'cosine' }, 'milestones has no effect with schedule cosine'],
   [{ lrStep: 3, schedule: 'oneCycle' }, 'lrStep has no effect with schedule oneCycle'],
   [{ lrGamma: 0.1, schedule: 'oneCycle' }, 'lrGamma has no effect with schedule oneCycle'],
@@ -68,7 +70,8 @@ test('options without effect are neither stored nor returned; the rest is comple
     for (const schedule of scheduleNames) {
       const config = parseGivenConfig({ optimizer, schedule }, 'test');
       const written = usedOptions(config);
-      expect('momentum' in written).toBe(optimizer === 'sgd');
+      expect('momentum' in written).toBe(optimizer === 'sgd' || optimizer === 'muon');
+      expect('otherLr' in written).toBe(optimizer === 'muon');
       expect('patience' in written).toBe(schedule === 'plateau');
       expect(parseGivenConfig(written, 'written')).toEqual(config);
     }

@@ -140,7 +140,7 @@ test.each<[string, unknown, string | RegExp]>([
   [
     'a choice that the option refuses',
     { optimizer: { choices: ['adam', 'adamm'] } },
-    'optimizer.choices[1]: "adamm" is not one of adam, adamw, sgd; did you mean "adam"?',
+    'optimizer.choices[1]: "adamm" is not one of adam, adamw, muon, sgd; did you mean "adam"?',
   ],
   [
     'a bound that the option refuses',

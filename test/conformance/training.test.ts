@@ -1,7 +1,7 @@
 /** Optimizers and training options on every device: they train as the reference does, and resume with the same bits. */
 import { describe, expect, test } from 'vitest';
 import { compose, cutout } from '../../src/data/transforms.ts';
-import type { SgdOptions, TrainRequest } from '../../src/engine/backend.ts';
+import type { MuonOptions, SgdOptions, TrainRequest } from '../../src/engine/backend.ts';
 import { openReference } from '../../src/engine/reference.ts';
 import type { Weights } from '../../src/model/layer.ts';
 import { expectAllClose } from '../allclose.ts';
@@ -10,12 +10,25 @@ import { adam, sharedSession } from './sessions.ts';
 import { augment, network, request, source, weights } from './small.ts';
 
 const sgd: SgdOptions = { kind: 'sgd', lr: 0.05, momentum: 0.9, nesterov: false, weightDecay: 0 };
+const muon: MuonOptions = { kind: 'muon', lr: 0.02, otherLr: 0.5, momentum: 0.95, weightDecay: 0 };
 const ways: [string, Partial<TrainRequest>][] = [
   // A larger epsilon, since Adam divides small gradients by their own size, rounding included.
   ['with weight decay', { optimizer: { ...adam(0.01), epsilon: 1e-2, weightDecay: 0.1 } }],
   ['with AdamW', { optimizer: { ...adam(0.01), epsilon: 1e-2, kind: 'adamw', weightDecay: 0.5 } }],
   ['with SGD and weight decay', { optimizer: { ...sgd, weightDecay: 0.1 } }],
   ["with Nesterov's momentum", { optimizer: { ...sgd, nesterov: true } }],
+  ['with Muon', { optimizer: muon }],
+  [
+    'with Muon and all of it',
+    {
+      optimizer: { ...muon, weightDecay: 0.5, momentum: 0.8 },
+      rates: Float64Array.of(0.01, 0.02, 0.01, 0.005),
+      rateFactors: [1, 1, 1, 0.5, 1, 1, 2],
+      clipNorm: 0.2,
+      accumulate: 2,
+      averageDecay: 0.5,
+    },
+  ],
   ['with a rate for each step', { optimizer: sgd, rates: Float64Array.of(0.001, 0.01, 0.02, 0.005) }],
   ['with label smoothing', { optimizer: sgd, labelSmoothing: 0.2 }],
   ['with mixup', { optimizer: sgd, mixup: 0.4 }],

@@ -24,12 +24,21 @@ import {
 import { VggError } from '../../errors.ts';
 import { initialWeights } from '../../model/initialize.ts';
 import type { Network } from '../../model/layer.ts';
-import { adaptiveAvgPool2d, conv2d, flatten, linear, maxPool2d, relu } from '../../model/layers/index.ts';
+import {
+  adaptiveAvgPool2d,
+  avgPool2d,
+  batchNorm2d,
+  conv2d,
+  flatten,
+  linear,
+  maxPool2d,
+  relu,
+} from '../../model/layers/index.ts';
 import { createModel, type OptionValue } from '../../model/models.ts';
 import { buildNetwork, sequential } from '../../model/network.ts';
 import { writeSafetensors } from '../../model/safetensors.ts';
 import { machineFault } from '../../tune/faults.ts';
-import type { OpenSession, Session, TrainRequest } from '../backend.ts';
+import type { OpenSession, Session, SessionOptions, TrainRequest } from '../backend.ts';
 import { openReference } from '../reference.ts';
 import { openCpuSession, openWasm } from './driver.ts';
 import { plainWasmKernels, wasmKernels } from './kernels/provider.ts';
@@ -184,6 +193,38 @@ describe('Winograd convolutions whose weights do not stay in the cache', () => {
       expectAllClose(data, gradients[1]!.get(name)!.data, 2e-3, name);
     }
   });
+});
+
+/** Small maps, of which a chunk has up to 32 images; groups of 300 images have nine or ten. */
+test.each([wasmKernels, plainWasmKernels])('chunks of many images of small maps', async (kernels) => {
+  const block = (out: number) => [conv2d({ out, kernel: 3, padding: 1 }), batchNorm2d(), relu()];
+  const model = sequential([
+    ...[...block(5), maxPool2d(2), ...block(6), ...block(6), maxPool2d(2)],
+    ...[...block(5), avgPool2d(2), flatten(), linear(3)],
+  ]);
+  const network = buildNetwork(model, [3, 8, 8]);
+  const images = randomImages(network.input, 300, 1);
+  const labels = Array.from({ length: 300 }, (_, i) => i % 3);
+  const results = [];
+  for (const open of [
+    (options: SessionOptions) => openCpuSession(network, { ...options, shared: false, kernels }),
+    (options: SessionOptions) => openReference(network, options),
+  ]) {
+    const session = await open({ batchSize: 300 });
+    await session.setWeights(initialWeights(network, 3));
+    results.push(await session.gradients(images, labels));
+    await session.close();
+  }
+  const [own, expected] = results;
+  expect(own!.loss).toBeCloseTo(expected!.loss, 5);
+  const largest = Math.max(
+    ...[...expected!.gradients.values()].flatMap(({ data }) => [...data].map(Math.abs)),
+  );
+  for (const [name, { data }] of own!.gradients) {
+    // Gradients of biases before a normalization are 0 but for rounding.
+    if (/\.bias$/.test(name) && Math.max(...data.map(Math.abs)) < 1e-5 * largest) continue;
+    expectAllClose(data, expected!.gradients.get(name)!.data, 1e-4, name);
+  }
 });
 
 describe('images', () => {

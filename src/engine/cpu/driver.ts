@@ -39,7 +39,7 @@ import {
 import { anyKernels, type KernelProvider, nativeKernels, wasmKernels } from './kernels/provider.ts';
 import { featuresRequest, passesWinograd } from './plan/features.ts';
 import { evaluationBatchOf, evaluationFloats, memoryUse, tooLarge, type Work } from './plan/memory-use.ts';
-import { matrixOf, planOperations, storedTensors } from './plan/operations.ts';
+import { matrixOf, storedTensors } from './plan/operations.ts';
 import {
   type ArrayName,
   momentArrays,
@@ -48,6 +48,7 @@ import {
   trainingArrays,
 } from './plan/parameters.ts';
 import { type PlanMemory, type PlanRequest, planMemory } from './plan/plan.ts';
+import { plannedFor } from './plan/planned.ts';
 import { cut, fewImages } from './plan/timeline.ts';
 import { ruleOf } from './plan/update.ts';
 import { controlWords, setAbort } from './run/barrier.ts';
@@ -91,7 +92,8 @@ async function openDriver(network: Network, options: CpuOptions): Promise<Driver
   const predictsOnly = options.purpose === 'predict';
   const { reservedBytes = 0 } = options;
   const layoutFor = (kernels?: KernelSource): ParameterLayout => {
-    const operations = planOperations(network, cacheBytes, predictsOnly, kernels && panelColumnsOf(kernels));
+    const panelColumns = kernels && panelColumnsOf(kernels);
+    const operations = plannedFor(network, { batch: batchSize, cacheBytes, predictsOnly, panelColumns });
     return new ParameterLayout(operations, batchSize, threads, [], reservedBytes);
   };
   checkMemory(network, layoutFor(), options, nativeBytes);

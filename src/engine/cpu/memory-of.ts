@@ -2,8 +2,8 @@
 import type { Network } from '../../model/layer.ts';
 import { limitOf } from './kernels/memory.ts';
 import { largestBatchWithin, type MemoryUse, memoryUse, type Work } from './plan/memory-use.ts';
-import { planOperations } from './plan/operations.ts';
 import { ParameterLayout } from './plan/parameters.ts';
+import { plannedFor } from './plan/planned.ts';
 import { cacheSize } from './run/threads.ts';
 
 export type { MemoryUse, Work } from './plan/memory-use.ts';
@@ -29,8 +29,9 @@ export async function memoryOf(
   works: readonly Work[],
   limitBytes: number,
 ): Promise<readonly NetworkMemory[]> {
-  const operations = planOperations(network, await cacheSize());
-  const layoutFor = (batch: number): ParameterLayout => new ParameterLayout(operations, batch, threads);
+  const cacheBytes = await cacheSize();
+  const layoutFor = (batch: number): ParameterLayout =>
+    new ParameterLayout(plannedFor(network, { batch, cacheBytes }), batch, threads);
   return works.map((work) => {
     const trains = work.kind === 'train';
     const use = memoryUse(layoutFor(trains ? work.batch : 1), work);

@@ -29,7 +29,7 @@ import {
   relu,
 } from '../../model/layers/index.ts';
 import { buildNetwork, sequential, sizeOf } from '../../model/network.ts';
-import { adam, adamw, sgd } from '../../train/optimizers.ts';
+import { adam, adamw, muon, sgd } from '../../train/optimizers.ts';
 import type { OptimizerOptions, Session, StepOptions } from '../backend.ts';
 import { openReference } from '../reference.ts';
 import type { Gpu } from './device.ts';
@@ -117,6 +117,19 @@ const cases: readonly Case[] = [
     options: { mixup: 0.3 },
   },
   {
+    title: 'muon, wide and tall weights',
+    network: build(
+      [
+        ...[conv2d({ out: 9, kernel: 3, padding: 1 }), relu(), conv2d({ out: 6, kernel: 3 }), maxPool2d(2)],
+        ...[relu(), flatten(), linear(150), relu(), linear(5)],
+      ],
+      [3, 9, 9],
+    ),
+    batch: 5,
+    optimizer: muon({ lr: 0.01, otherLr: 0.5 }),
+    options: { clipNorm: 0.5, averageDecay: 0.9 },
+  },
+  {
     title: 'frozen normalizations',
     network: build(
       [
@@ -143,9 +156,9 @@ export interface CheckResult {
   readonly kernels: readonly string[];
 }
 
-/** Right up to rounding; Adam's first steps divide by gradients, which may be small. */
+/** Right up to rounding; Adam's first steps and Muon divide by gradients or parts of them, which may be small. */
 const tolerance = 2e-5;
-const adamTolerance = 1e-3;
+const dividedTolerance = 1e-3;
 /** Steps of a training: with more, rounding grows through dropout and normalization. */
 const steps = 2;
 
@@ -204,8 +217,10 @@ async function checkCase(gpu: Gpu, one: Case, tiles: TileTable): Promise<CheckRe
       await session.freeze(frozen);
     }
     await compareValues(one, compare);
-    const isAdam = one.optimizer.kind !== 'sgd';
-    await compare('training', isAdam ? adamTolerance : tolerance * 10, (session) => trained(session, one));
+    const divides = one.optimizer.kind !== 'sgd';
+    await compare('training', divides ? dividedTolerance : tolerance * 10, (session) =>
+      trained(session, one),
+    );
   } finally {
     gpu.onKernel = undefined;
     for (const session of sessions) await session.close();

@@ -7,7 +7,7 @@ import { type Generation, type Memory, Scratch } from './memory.ts';
 import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
 import { type TileTable, tileTables } from './tiles.ts';
-import { type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
+import { orthogonalizationOf, type StepKind, type TrainingBuffers, trainingStep } from './training-step.ts';
 import { parsed } from './wgsl.ts';
 import { Workspace } from './workspace.ts';
 
@@ -43,7 +43,7 @@ export interface BufferGroup {
 const groupNames: readonly (readonly [name: string, labels: RegExp])[] = [
   ['weights', /^(weights|running moments) of /],
   ['gradients of weights', /^(gradients of |slots$|squares$|clipping$)/],
-  ['optimizer', /^(firstMoment|secondMoment|momentum|average) of /],
+  ['optimizer', /^((firstMoment|secondMoment|momentum|average) of |orthogonalization$)/],
   ['images', /^images$/],
   ['maps', /^output of /],
   ['gradients of maps', /^(other )?gradient$/],
@@ -142,6 +142,7 @@ export function planStep(
   const training: TrainingBuffers = {
     ...{ labels: scratch('labels'), table: scratch('numbers of steps'), ring: scratch('losses') },
     ...{ results: scratch('losses of images'), sums: scratch('squares'), clipping: scratch('clipping') },
+    orthogonalization: orthogonalizationOf(scratch),
   };
   const workspace = new Workspace(shared, network, { kind: 'train' }, batch);
   const list = trainingStep(shared, training, workspace, batch, {

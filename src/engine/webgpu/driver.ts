@@ -28,7 +28,14 @@ import type { Shared } from './operations.ts';
 import { Parameters } from './parameters.ts';
 import { Submitter } from './submitter.ts';
 import type { TileTable } from './tiles.ts';
-import { gradientRow, type StepKind, type TrainingBuffers, tableOf, trainingStep } from './training-step.ts';
+import {
+  gradientRow,
+  orthogonalizationOf,
+  type StepKind,
+  type TrainingBuffers,
+  tableOf,
+  trainingStep,
+} from './training-step.ts';
 import { startMoment, swapAverage, tensorsOn, writeTensors } from './transfer.ts';
 import { runWords } from './wgsl.ts';
 import { imageBytes, type Mode, Workspace } from './workspace.ts';
@@ -140,6 +147,7 @@ class WebgpuDriver implements Driver {
         results: scratch('losses of images'),
         sums: scratch('sums of squares'),
         clipping: scratch('clipping'),
+        orthogonalization: orthogonalizationOf(scratch),
       },
     };
     this.#shared = {
@@ -189,14 +197,8 @@ class WebgpuDriver implements Driver {
     this.#parameters.destroy();
     this.#feed.destroy();
     const { run, slots, partial, stretches } = this.#shared;
-    for (const own of [
-      slots,
-      partial,
-      stretches,
-      ...this.#given,
-      ...(Object.values(this.#training) as Scratch[]),
-    ])
-      own.destroy();
+    const training = Object.values(this.#training).flat() as Scratch[];
+    for (const own of [slots, partial, stretches, ...this.#given, ...training]) own.destroy();
     run.destroy();
   }
 

@@ -30,28 +30,28 @@ export interface UpdateShape extends Range {
   readonly rate: number;
 }
 
-/** A step of the optimizer, and of the moving average behind it. */
+/** A step of the optimizer, and of the moving average behind it; with Muon, that of SGD for its other parameters. */
 export function update({ kind, averages, clips, vectors, slices, rates, rate }: UpdateShape): Kernel {
-  const settings: readonly string[] = kind === 'sgd' ? sgdSettings : adamSettings;
+  const isAdam = kind === 'adam' || kind === 'adamw';
+  const settings: readonly string[] = isAdam ? adamSettings : sgdSettings;
   const lines = settings.map((name, i) => `let ${name} = table[row + ${i}u];`).join(' ');
   const scale = clips ? 'clipping[0]' : '1.0';
-  const rule =
-    kind === 'sgd'
-      ? `let g = sum * ${scale} + p * penalty; let m = first[cell] * momentum + g; first[cell] = m;
-  let after = p - (g * gradientShare + m * momentumShare) * lr;`
-      : `let g = sum * ${scale} + p * penalty;
+  const rule = isAdam
+    ? `let g = sum * ${scale} + p * penalty;
   let m = first[cell] * beta1 + g * oneMinusBeta1; first[cell] = m;
   let v = second[cell] * beta2 + g * g * oneMinusBeta2; second[cell] = v;
-  let after = p * keep - m / (sqrt(v) / rootCorrection2 + epsilon) * stepSize;`;
+  let after = p * keep - m / (sqrt(v) / rootCorrection2 + epsilon) * stepSize;`
+    : `let g = sum * ${scale} + p * penalty; let m = first[cell] * momentum + g; first[cell] = m;
+  let after = p * keep - (g * gradientShare + m * momentumShare) * lr;`;
   return {
-    name: kind,
+    name: isAdam ? kind : 'sgd',
     bindings: [
       'run: Run',
       'table: array<f32>',
       'slots: array<vec4f>',
       'parameters: array<vec4f>, read_write',
       'first: array<vec4f>, read_write',
-      ...(kind === 'sgd' ? [] : ['second: array<vec4f>, read_write']),
+      ...(isAdam ? ['second: array<vec4f>, read_write'] : []),
       ...(averages ? ['average: array<vec4f>, read_write'] : []),
       ...(clips ? ['clipping: array<f32>'] : []),
     ],

@@ -9,6 +9,7 @@ import type { MomentName } from '../backend.ts';
 import { graphOf } from '../graph.ts';
 import { flattenedPlaces, mapOf, roundUp } from '../map-shape.ts';
 import { type MatrixLayout, vectorsLayout } from '../matrix.ts';
+import { orthogonalizedLayers } from '../muon.ts';
 import type { Memory } from './memory.ts';
 
 /** Arrays with the layout of the parameters. */
@@ -49,10 +50,13 @@ export class Parameters {
   /** By the name of the mean. */
   readonly running: ReadonlyMap<string, Running>;
   readonly #places = new Map<string, TensorPlace>();
+  /** The layers whose weights Muon orthogonalizes. */
+  readonly orthogonalized: ReadonlySet<number>;
   #frozen: ReadonlySet<number> = new Set();
 
   constructor(memory: Memory, network: Network) {
     this.#memory = memory;
+    this.orthogonalized = orthogonalizedLayers(network);
     const matrices = new Map<string, Matrix>();
     const running = new Map<string, Running>();
     for (const node of graphOf(network)) {

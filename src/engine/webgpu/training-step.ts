@@ -1,4 +1,5 @@
 /** A training step as a list of dispatches, and its numbers. */
+import { muonSettings, muonValues } from '../../kernels/muon.ts';
 import { adamSettings, adamValues, averageShare, sgdSettings, sgdValues } from '../../kernels/optimizer.ts';
 import type { OptimizerOptions } from '../backend.ts';
 import { momentsOf } from '../session.ts';
@@ -7,6 +8,7 @@ import { all, type Bindable, cells, type Dispatch, folded, type Piece } from './
 import { ownShareAt } from './images.ts';
 import { gradientScaleAt, imageLosses, stepLoss } from './loss.ts';
 import type { Scratch } from './memory.ts';
+import { muonStep } from './muon.ts';
 import type { Operation, Shared } from './operations.ts';
 import { averageShareAt, clippingFactor, squares, squaresOf, sumGradient, update } from './optimizer.ts';
 import type { Part } from './parameters.ts';
@@ -39,7 +41,17 @@ export interface TrainingBuffers {
   /** Sums of squares of gradients, and the factor that clips them. */
   readonly sums: Scratch;
   readonly clipping: Scratch;
+  /** Muon's matrices on the shorter side of weights, and their norm. */
+  readonly orthogonalization: readonly [Scratch, Scratch, Scratch, Scratch, Scratch, Scratch];
 }
+
+/** Muon's buffers. */
+export const orthogonalizationOf = (
+  scratch: (label: string) => Scratch,
+): TrainingBuffers['orthogonalization'] => {
+  const own = (): Scratch => scratch('orthogonalization');
+  return [own(), own(), own(), own(), own(), own()];
+};
 
 /** The table of steps `from` … `to`: a row for each step and each factor of the learning rate. */
 export function tableOf(
@@ -67,12 +79,20 @@ export function tableOf(
 /** The optimizer's numbers, in float64, as on the CPU. */
 function settingsOf(optimizer: OptimizerOptions, { rate, optimizerSteps }: Step, factor: number): number[] {
   const lr = rate * factor;
-  if (optimizer.kind === 'sgd') {
-    const values = sgdValues({ ...optimizer, lr });
-    return sgdSettings.map((name) => values[name]);
+  switch (optimizer.kind) {
+    case 'sgd': {
+      const values = sgdValues({ ...optimizer, lr });
+      return sgdSettings.map((name) => values[name]);
+    }
+    case 'muon': {
+      const values = muonValues({ ...optimizer, lr });
+      return muonSettings.map((name) => values[name]);
+    }
+    default: {
+      const values = adamValues({ ...optimizer, lr }, optimizerSteps);
+      return adamSettings.map((name) => values[name]);
+    }
   }
-  const values = adamValues({ ...optimizer, lr }, optimizerSteps);
-  return adamSettings.map((name) => values[name]);
 }
 
 /** The row of a table for gradients alone. */
@@ -95,7 +115,8 @@ export function trainingStep(
   const pieces = workspace.pieces(count);
   const { clipNorm, accumulated, onlyGradients } = kind;
   // Gradients are kept where the whole of them is needed; else each changes its parameters at once.
-  const keepsGradients = clipNorm > 0 || accumulated !== undefined || onlyGradients;
+  const { optimizer } = kind;
+  const keepsGradients = clipNorm > 0 || accumulated !== undefined || onlyGradients || optimizer === 'muon';
   if (keepsGradients) parameters.ensure('gradients');
   const learns = ({ matrix }: Operation): boolean =>
     matrix !== undefined && !parameters.isFrozen(matrix.layer);
@@ -121,8 +142,14 @@ export function trainingStep(
         clipNorm,
       ),
     );
-  for (const { layer, part } of parts)
+  const isOrthogonalized = (layer: number): boolean =>
+    optimizer === 'muon' && parameters.orthogonalized.has(layer);
+  for (const { layer, part } of parts) {
+    if (isOrthogonalized(layer)) continue;
     list.push(updateOf(shared, buffers, kind, part, layer, part.arrays.get('gradients')!, 1));
+  }
+  for (const matrix of parameters.learning)
+    if (isOrthogonalized(matrix.layer)) list.push(...muonStep(shared, buffers, kind, matrix));
   return list;
 }
 

@@ -5,6 +5,7 @@ import * as direct from './direct.ts';
 import * as gemm from './gemm.ts';
 import * as localResponse from './local-response.ts';
 import * as maps from './maps.ts';
+import * as muon from './muon.ts';
 import * as normalization from './normalization.ts';
 import * as optimizer from './optimizer.ts';
 import * as pooling from './pooling.ts';
@@ -16,6 +17,7 @@ const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
   ...gemm,
   ...localResponse,
   ...maps,
+  ...muon,
   ...normalization,
   ...optimizer,
   ...pooling,

@@ -17,7 +17,7 @@ import {
 } from '../../../model/layers/index.ts';
 import { buildNetwork, type Sequential, sequential } from '../../../model/network.ts';
 import { simplified, vgg7 } from '../../../model/vgg.ts';
-import { sgd } from '../../../train/optimizers.ts';
+import { muon, sgd } from '../../../train/optimizers.ts';
 import { type KernelSource, openLibrary } from '../kernels/library.ts';
 import { checkMemory } from '../kernels/self-test.ts';
 import { usualCacheBytes } from '../plan/operations.ts';
@@ -51,7 +51,7 @@ interface Training extends Pick<ProfileOptions, 'optimizer' | 'stepOptions'> {
 /**
  * Trainings that together use every kernel, with blocks for a common cache size: the lecture's network, a deep one, one
  * with odd windows, one with small maps and enough image channels for sparse gradients, one with too many channels for
- * those, and one with a large window.
+ * those, one with a large window, and one for Muon.
  */
 export const trainings: readonly Training[] = [
   { network: simplified({ classes: 10 }), input: [3, 32, 32], batchSize: 16 },
@@ -92,6 +92,21 @@ export const trainings: readonly Training[] = [
     batchSize: 8,
     optimizer: sgd({ lr: 0.01, momentum: 0.9 }),
     stepOptions: { clipNorm: 1, averageDecay: 0.99 },
+  },
+  {
+    // A matrix that is not cut into whole blocks, with biases between its rows.
+    network: sequential([
+      conv2d({ out: 104, kernel: 3, padding: 1 }),
+      relu(),
+      maxPool2d(4),
+      conv2d({ out: 100, kernel: 2 }),
+      relu(),
+      flatten(),
+      linear(10),
+    ]),
+    input: [3, 32, 32],
+    batchSize: 8,
+    optimizer: muon(),
   },
   {
     network: sequential([

@@ -16,7 +16,8 @@ import type { BatchSource, OptimizerOptions, StepOptions } from '../../backend.t
 import { openCpuSession } from '../driver.ts';
 import type { KernelLibrary, KernelSource } from '../kernels/library.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
-import { type Operations, planOperations } from '../plan/operations.ts';
+import type { Operations } from '../plan/operations.ts';
+import { plannedFor } from '../plan/planned.ts';
 import { cacheSize } from '../run/threads.ts';
 
 export interface ProfiledCall {
@@ -137,7 +138,10 @@ export async function profileTraining(
   const outside = median(rests);
   const profiled = calls.map((call, i) => ({ ...call, milliseconds: median(own.map((step) => step[i]!)) }));
   const inKernels = profiled.reduce((sum, call) => sum + call.milliseconds, 0);
-  const operations = planOperations(network, cacheBytes ?? (await cacheSize()));
+  const operations = plannedFor(network, {
+    batch: batchSize,
+    cacheBytes: cacheBytes ?? (await cacheSize()),
+  });
   return { operations, calls: profiled, milliseconds: inKernels + outside, outside };
 }
 

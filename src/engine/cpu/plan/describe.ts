@@ -6,7 +6,7 @@ import { pointwiseRows } from '../lower/convolution/pointwise.ts';
 import { winogradBlock } from '../lower/convolution/winograd-blocks.ts';
 import type { Convolution, Operation, Operations } from './operations.ts';
 import { slotCount } from './parameters.ts';
-import { chunkImages } from './timeline.ts';
+import { chunkImages, timelineOf } from './timeline.ts';
 import { TrainedParameters } from './trained.ts';
 
 export interface PlanRow {
@@ -93,8 +93,10 @@ function rowOf(operation: Operation, index: number, operations: Operations): Pla
 
 export interface PlanDescription {
   readonly rows: readonly PlanRow[];
-  /** Images that go through the network together, and groups of images with separate gradient sums. */
+  /** Images that go through the network together, and the most of them where maps are small. */
   readonly chunk: number;
+  readonly joined: number;
+  /** Groups of images with separate gradient sums. */
   readonly slots: number;
   /** Size of the second-level cache that blocks fit. */
   readonly cacheBytes: number;
@@ -107,14 +109,23 @@ export function describePlan(
   frozen: readonly number[] = [],
 ): PlanDescription {
   const trained = new TrainedParameters(operations, frozen);
+  const slots = slotCount(batchSize, trained.slotLength);
+  const chunk = Math.min(chunkImages, batchSize);
+  const { segments } = timelineOf(operations.list, batchSize, {
+    inference: false,
+    backwardFrom: trained.from,
+    isFrozen: (operation) => trained.isFrozen(operation),
+  });
+  const joined = Math.max(...segments.flatMap(({ levels }) => levels.map(({ images }) => images)));
   return {
     rows: operations.list.map((operation, index) => {
       const row = rowOf(operation, index, operations);
       const own = trained.isFrozen(operation) ? { ...row, ...asFrozen(operation, row) } : row;
       return index < trained.from ? { ...own, backward: 'none' } : own;
     }),
-    chunk: Math.min(chunkImages, batchSize),
-    slots: slotCount(batchSize, trained.slotLength),
+    chunk,
+    joined: Math.max(chunk, Math.min(Math.ceil(batchSize / slots), joined)),
+    slots,
     cacheBytes: operations.cacheFloats * 4,
   };
 }

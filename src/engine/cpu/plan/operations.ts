@@ -145,8 +145,9 @@ function chooseAlgorithms(
   input: MapShape,
   full: MapShape,
   cacheFloats: number,
+  images: number | undefined,
 ): Pick<Convolution, 'forward' | 'backward' | 'scheme'> {
-  const scheme = cheapestScheme(spec, input, full, cacheFloats);
+  const scheme = cheapestScheme(spec, input, full, cacheFloats, images);
   const dense = scheme
     ? 'winograd'
     : canBeDirect(spec, input)
@@ -162,8 +163,13 @@ function chooseAlgorithms(
   return { forward: dense, backward: sparse ? 'sparse' : dense, scheme };
 }
 
-/** A node's operation, with its matrix at offset 0. `input` is its input map. */
-export function operationOf(node: GraphNode, input: MapShape, cacheFloats: number): Operation {
+/** A node's operation, with its matrix at offset 0. `input` is its input map; its chunks have so many images. */
+export function operationOf(
+  node: GraphNode,
+  input: MapShape,
+  cacheFloats: number,
+  images?: number,
+): Operation {
   const layers = node.layers.map(({ name }) => name);
   const [layer] = node.layers as readonly [NetworkLayer];
   const output = mapOf(node.output);
@@ -171,7 +177,7 @@ export function operationOf(node: GraphNode, input: MapShape, cacheFloats: numbe
     case 'convolution': {
       const { spec, pool } = node;
       const full = mapOf(node.full);
-      const algorithms = chooseAlgorithms(spec, pool, input, full, cacheFloats);
+      const algorithms = chooseAlgorithms(spec, pool, input, full, cacheFloats, images);
       const bias = ['winograd', 'pointwise'].includes(algorithms.forward) ? 'vector' : 'column';
       const matrix = rowsLayout(layer, input, full.stored, spec.kernel[0] * spec.kernel[1], bias);
       return { ...node, layers, input, output, full, ...algorithms, matrix };
@@ -209,20 +215,22 @@ export function operationOf(node: GraphNode, input: MapShape, cacheFloats: numbe
 
 /**
  * The operations of a network with their algorithms and layouts. With `predictsOnly` the weights of convolutions are not
- * kept, since the forward pass reads only what is derived from them.
+ * kept, since the forward pass reads only what is derived from them. `imagesOf` is the number of images in an operation's
+ * chunks, if it is not the usual one (`plannedFor`).
  */
 export function planOperations(
   network: Network,
   cacheBytes: number = usualCacheBytes,
   predictsOnly = false,
   panelColumns: number = usualPanelColumns,
+  imagesOf: (index: number) => number | undefined = () => undefined,
 ): Operations {
   const cacheFloats = cacheBytes / 4;
   const image = mapOf(network.input);
   const input = network.layers[0]?.spec.kind === 'conv2d' ? { ...image, stored: image.channels } : image;
   const list: Operation[] = [];
   for (const node of graphOf(network)) {
-    list.push(operationOf(node, list.at(-1)?.output ?? input, cacheFloats));
+    list.push(operationOf(node, list.at(-1)?.output ?? input, cacheFloats, imagesOf(list.length)));
   }
   return { network, predictsOnly, input, cacheFloats, panelColumns, ...placed(list, predictsOnly) };
 }

@@ -16,6 +16,7 @@ import {
 } from '../lower/convolution/derived.ts';
 import { type Place, Region } from './memory.ts';
 import { isSplit, matrixOf, type Operation, type Operations } from './operations.ts';
+import { orthogonalizationFloats, orthogonalizedOperations } from './orthogonalize.ts';
 import { chunkImages } from './timeline.ts';
 import { TrainedParameters } from './trained.ts';
 import { squareCount } from './update.ts';
@@ -38,6 +39,8 @@ export const arrayNames = [
   'accumulated',
   /** The sum of squares of each update item's gradients. */
   'squares',
+  /** Matrices with which Muon orthogonalizes. */
+  'orthogonalization',
 ] as const;
 export type ArrayName = (typeof arrayNames)[number];
 
@@ -62,15 +65,17 @@ export function trainingArrays(optimizer: Pick<OptimizerOptions, 'kind'>, option
       case 'firstMoments':
         return true;
       case 'secondMoments':
-        return optimizer.kind !== 'sgd';
+        return optimizer.kind === 'adam' || optimizer.kind === 'adamw';
       case 'averages':
         return averageDecay > 0;
       case 'accumulated':
         return accumulate > 1;
       case 'squares':
         return clipNorm > 0;
+      case 'orthogonalization':
+        return optimizer.kind === 'muon';
       case 'splitGradients':
-        return accumulate > 1 || clipNorm > 0;
+        return accumulate > 1 || clipNorm > 0 || optimizer.kind === 'muon';
       case 'lowerBackwardWeights':
         return false;
       default:
@@ -201,6 +206,11 @@ export class ParameterLayout {
         return length - slotLength - normalizationLength;
       case 'squares':
         return squareCount(this);
+      case 'orthogonalization':
+        return this.#orthogonalizations.reduce(
+          (sum, operation) => sum + orthogonalizationFloats(operation),
+          0,
+        );
       case 'firstMoments':
       case 'secondMoments':
       case 'averages':
@@ -223,6 +233,16 @@ export class ParameterLayout {
   /** Address of an operation's part of an array, as if it held all parameters. */
   arrayOf(name: RangeName, operation: Operation): number {
     return this.array(name) - this.trained.shiftOf(operation);
+  }
+
+  /** Address of the matrices that orthogonalize an operation's direction. */
+  orthogonalizationOf(operation: Operation): number {
+    const before = this.#orthogonalizations.slice(0, this.#orthogonalizations.indexOf(operation));
+    return before.reduce((at, own) => at + orthogonalizationFloats(own), this.array('orthogonalization'));
+  }
+
+  get #orthogonalizations(): readonly Operation[] {
+    return orthogonalizedOperations(this.operations, this.trained).map(({ operation }) => operation);
   }
 
   /** The same layout with more arrays behind. */

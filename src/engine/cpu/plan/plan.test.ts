@@ -23,7 +23,7 @@ import { planOperations, usualCacheBytes } from './operations.ts';
 import { ParameterLayout, trainingArrays } from './parameters.ts';
 import { compilePlan, groupSizesOf, planMemory } from './plan.ts';
 import { chunkImages } from './timeline.ts';
-import { type Rule, squareCount } from './update.ts';
+import { type Rule, ruleOf, squareCount } from './update.ts';
 
 test.each([
   [100, 32],
@@ -132,12 +132,12 @@ test("the doctor's trainings use every kernel", () => {
   const called = new Set<string>(['loadImage', 'peak']);
   for (const { network, input, batchSize, optimizer, stepOptions } of trainings) {
     const built = buildNetwork(network, input);
-    const layout = layoutOf(built, batchSize);
+    const arrays = trainingArrays(optimizer ?? { kind: 'adam' }, {});
+    const layout = layoutOf(built, batchSize).with(arrays);
     const { phases, update } = compilePlan(layout, { batch: batchSize, mode: 'train' }, 0);
     const clip = stepOptions?.clipNorm !== undefined;
-    const average = stepOptions?.averageDecay !== undefined;
-    const kind = optimizer?.kind === 'sgd' ? 'sgd' : 'adam';
-    const updates = update({ rule: { kind, average }, accumulated: undefined, clip });
+    const rule = ruleOf(optimizer ?? { kind: 'adam' }, stepOptions ?? {});
+    const updates = update({ rule, accumulated: undefined, clip });
     for (const call of [...phases, ...updates].flatMap(({ items }) => items.flat())) {
       if ('kernel' in call) called.add(call.kernel);
     }

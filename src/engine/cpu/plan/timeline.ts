@@ -12,8 +12,12 @@ import type { MapShape } from '../../map-shape.ts';
 import type { Chunk } from './maps.ts';
 import { isSplit, type Operation } from './operations.ts';
 
-/** Images that go through the network together, about one slot's: small maps share a block of tiles. */
+/** Images that usually go through the network together, about one slot's: small maps share a block of tiles. */
 export const chunkImages = 8;
+/** Most images in a chunk of small maps, whose weights take far longer to read: each is read for more of them. */
+const joinedImages = 32;
+/** Most floats of a segment's maps in such a chunk: 1 MiB. */
+const joinedFloats = 2 ** 18;
 /** Fewer images than this are split by rows and outputs instead of by image. */
 export const fewImages = 8;
 /** Floats that an operation's larger map has in a chunk of more than one image: 8 MiB. */
@@ -76,7 +80,16 @@ const imagesWithin = (limit: number, floats: number): number =>
   floats * chunkImages <= limit ? chunkImages : Math.max(1, 2 ** Math.floor(Math.log2(limit / floats)));
 
 /** Levels of a segment's operations, whose chunks keep `kept` floats of each image. */
-function levelsOf(list: readonly Operation[], operations: readonly number[], kept: number): Level[] {
+function levelsOf(
+  list: readonly Operation[],
+  operations: readonly number[],
+  batch: number,
+  kept: number,
+): Level[] {
+  const all = operations.reduce((sum, i) => sum + floatsOf(list[i]!.input) + floatsOf(list[i]!.output), 0);
+  // Most slots have no more than a quarter of the batch.
+  const joined = 2 ** Math.floor(Math.log2(Math.min(joinedImages, joinedFloats / all, batch / 4)));
+  if (operations.length > 0 && joined > chunkImages) return [{ operations, images: joined }];
   const most = imagesWithin(keptFloats, kept);
   const images = operations.map((i) => {
     const { input, output } = list[i]!;
@@ -122,7 +135,7 @@ export function timelineOf(
     // Only the last segment's backward pass directly follows its forward pass.
     const keeps = (i: number): boolean => training && isLast && i >= backwardFrom;
     const kept = operations.reduce((sum, i) => sum + (keeps(i) ? floatsOf(list[i]!.output) : 0), 0);
-    const levels = levelsOf(list, operations, kept);
+    const levels = levelsOf(list, operations, batch, kept);
     return { operations, levels, before: normalizes(cuts[s - 1]), behind: normalizes(cuts[s]) };
   });
 

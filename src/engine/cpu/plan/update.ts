@@ -7,12 +7,13 @@ import type { MatrixLayout } from '../../matrix.ts';
 import { deriveConvolution } from '../lower/convolution/derived.ts';
 import { Code, type Emit, emit, type Instruction } from './code.ts';
 import { firstLayerOf, isSplit, matrixOf, type Operation, onWholeBatch } from './operations.ts';
+import { orthogonalizedOperations, orthogonalizePhases } from './orthogonalize.ts';
 import { averageSetting, type ParameterLayout } from './parameters.ts';
 import { rateGroups } from './rates.ts';
 
 /** A rule that changes the weights, and their average if there is one. */
 export interface Rule {
-  readonly kind: 'adam' | 'sgd';
+  readonly kind: 'adam' | 'sgd' | 'muon';
   readonly average: boolean;
   /** For each layer, which of the different learning rates it has; absent if all have the same. */
   readonly rates?: readonly number[];
@@ -26,7 +27,7 @@ export function ruleOf(
 ): Rule {
   const { ofLayers } = rateGroups(factors);
   return {
-    kind: kind === 'sgd' ? 'sgd' : 'adam',
+    kind: kind === 'adamw' ? 'adam' : kind,
     average: averageDecay > 0,
     ...(ofLayers.length > 0 && { rates: ofLayers }),
   };
@@ -44,10 +45,10 @@ export interface Update {
 
 /**
  * The rule that split layers apply to each part of their gradient as soon as it is known; undefined if all of the
- * gradient is needed first.
+ * gradient is needed first. Muon needs whole matrices.
  */
 export const ruleInPlace = ({ rule, accumulated, clip }: Update): Rule | undefined =>
-  accumulated === undefined && !clip ? rule : undefined;
+  accumulated === undefined && !clip && rule?.kind !== 'muon' ? rule : undefined;
 
 /** The work between two barriers of the workers. */
 export interface Phase {
@@ -68,6 +69,7 @@ interface UpdateRange {
   /** Floats from the start of the parameters. */
   readonly from: number;
   readonly length: number;
+  readonly isBias?: true;
   /** The outputs, if they are a convolution's: matrices are derived from them. */
   readonly outputs?: readonly [from: number, to: number];
 }
@@ -95,7 +97,7 @@ function rangesOf(operation: Operation, index: number): UpdateRange[] {
       ranges.push({ index, from: offset + at, length: Math.min(updateFloats, floats - at) });
     }
   }
-  if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: storedOut });
+  if (matrix.biasStep === 1) ranges.push({ index, from: matrix.bias, length: storedOut, isBias: true });
   return ranges;
 }
 
@@ -140,13 +142,14 @@ export function applyRule(
   code: Code,
   layout: ParameterLayout,
   worker: number,
-  { kind, average, rates }: Rule,
+  rule: Rule,
   operation: Operation,
   from: number,
   length: number,
   gradient: number,
 ): void {
-  const settings = layout.settings(worker, rates?.[firstLayerOf(operation)]);
+  const { kind } = rule;
+  const settings = settingsOf(layout, worker, rule, operation);
   const parameters = layout.parameters.at + from;
   const common = { parameters, gradient, length, settings };
   const first = layout.arrayOf('firstMoments', operation) + from;
@@ -157,18 +160,68 @@ export function applyRule(
       break;
     }
     case 'sgd':
+    case 'muon':
       code.call('sgd', { ...common, momentum: first });
       break;
     default:
       kind satisfies never;
   }
-  if (!average) return;
+  moveAverage(code, layout, worker, rule, operation, from, length);
+}
+
+const settingsOf = (layout: ParameterLayout, worker: number, { rates }: Rule, operation: Operation): number =>
+  layout.settings(worker, rates?.[firstLayerOf(operation)]);
+
+/** Moves the average of `length` parameters from `from` on, if there is one. */
+function moveAverage(
+  code: Code,
+  layout: ParameterLayout,
+  worker: number,
+  rule: Rule,
+  operation: Operation,
+  from: number,
+  length: number,
+): void {
+  if (!rule.average) return;
   code.call('moveAverage', {
     average: layout.arrayOf('averages', operation) + from,
-    parameters,
+    parameters: layout.parameters.at + from,
     length,
-    settings: settings + averageSetting,
+    settings: settingsOf(layout, worker, rule, operation) + averageSetting,
   });
+}
+
+/** Turns gradients of weights that Muon orthogonalizes into directions, with which it also changes biases between them. */
+function writeDirection(
+  code: Code,
+  layout: ParameterLayout,
+  worker: number,
+  rule: Rule,
+  operation: Operation,
+  { from, length, outputs }: UpdateRange,
+  gradient: number,
+): void {
+  const settings = settingsOf(layout, worker, rule, operation);
+  const parameters = layout.parameters.at + from;
+  const momentum = layout.arrayOf('firstMoments', operation) + from;
+  code.call('muonDirection', { parameters, momentum, gradient, length, settings });
+  const { bias, biasStep, offset } = matrixOf(operation)!;
+  if (biasStep === 1 || !outputs) return;
+  const [at, to] = outputs;
+  code.call('muonBias', {
+    parameters: parameters + bias - offset,
+    direction: gradient + bias - offset,
+    stride: biasStep,
+    rows: to - at,
+    settings,
+  });
+}
+
+/** The matrices that are derived from a range of weights. */
+function derive(code: Code, layout: ParameterLayout, { index, outputs }: UpdateRange): void {
+  const operation = layout.operations.list[index]!;
+  if (operation.kind !== 'convolution' || !outputs) return;
+  deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
 }
 
 /** The phases of an update. `usedSlots` are the slots that hold a part of each operation's gradient. */
@@ -181,8 +234,11 @@ export function updatePhases(
   const { rule, accumulated, clip } = update;
   const { list } = layout.operations;
   const inPlace = ruleInPlace(update) !== undefined;
+  const matrices = rule?.kind === 'muon' ? orthogonalizedOperations(layout.operations, layout.trained) : [];
+  const isOrthogonalized = ({ index, isBias }: UpdateRange): boolean =>
+    !isBias && matrices.some((matrix) => matrix.index === index);
   /** Address of a range's final gradient. */
-  const gradientOf = ({ index, from }: UpdateRange): number =>
+  const gradientOf = ({ index, from }: Pick<UpdateRange, 'index' | 'from'>): number =>
     from + (accumulated ? layout.arrayOf('accumulated', list[index]!) : layout.gradientOf(list[index]!));
 
   const sum = (code: Code, range: UpdateRange): void => {
@@ -201,11 +257,20 @@ export function updatePhases(
   };
   const apply = (code: Code, range: UpdateRange): void => {
     if (!rule) return;
-    const { index, from, length, outputs } = range;
+    const { index, from, length } = range;
     const operation = list[index]!;
+    if (isOrthogonalized(range)) {
+      writeDirection(code, layout, worker, rule, operation, range, gradientOf(range));
+      return;
+    }
     applyRule(code, layout, worker, rule, operation, from, length, gradientOf(range));
-    if (operation.kind !== 'convolution' || !outputs) return;
-    deriveConvolution(code, operation, layout.derivedOf(operation)!, layout.parameters.at, ...outputs);
+    derive(code, layout, range);
+  };
+  /** What follows the change of orthogonalized weights. */
+  const follow = (code: Code, range: UpdateRange): void => {
+    const { index, from, length } = range;
+    moveAverage(code, layout, worker, rule!, list[index]!, from, length);
+    derive(code, layout, range);
   };
   const squares = (code: Code, range: UpdateRange, item: number): void =>
     code.call('sumSquares', {
@@ -217,8 +282,11 @@ export function updatePhases(
   const ranges = list.flatMap((operation, index) =>
     layout.trained.isFrozen(operation) || (inPlace && isSplit(operation)) ? [] : rangesOf(operation, index),
   );
-  const phase = (...parts: ((...values: Parameters<typeof squares>) => void)[]): Phase => ({
-    items: ranges.map((range, item) => {
+  const phaseOf = (
+    own: readonly UpdateRange[],
+    ...parts: ((...values: Parameters<typeof squares>) => void)[]
+  ): Phase => ({
+    items: own.map((range, item) => {
       const code = new Code();
       code.within(range.index, () => {
         for (const part of parts) part(code, range, item);
@@ -226,7 +294,19 @@ export function updatePhases(
       return code.instructions;
     }),
   });
-  return rule && clip ? [phase(sum, squares), phase(apply)] : [phase(sum, apply)];
+  const phases =
+    rule && clip ? [phaseOf(ranges, sum, squares), phaseOf(ranges, apply)] : [phaseOf(ranges, sum, apply)];
+  if (rule?.kind !== 'muon') return phases;
+  const directions = matrices.map(({ operation, index }) => ({
+    index,
+    gradient: gradientOf({ index, from: 0 }),
+    settings: settingsOf(layout, worker, rule, operation),
+  }));
+  return [
+    ...phases,
+    ...orthogonalizePhases(layout, directions),
+    phaseOf(ranges.filter(isOrthogonalized), follow),
+  ];
 }
 
 /** Sums all slots into the first. */

@@ -1,4 +1,5 @@
 /** Runs plans on one thread: alone, or as one of several workers that share a memory (`barrier.ts`). */
+import { muonSettings, muonValues } from '../../../kernels/muon.ts';
 import {
   adamSettings,
   adamValues,
@@ -205,7 +206,8 @@ export class Executor {
   #updateParameters(pass: TrainPass, step: Step, update: Update): void {
     const phases = this.#update(update);
     phases.forEach(({ items }, index) => {
-      if (index > 0) this.#writeStepSettings(pass, step, this.#clippingScale(pass.options.clipNorm));
+      if (index === 1 && update.clip)
+        this.#writeStepSettings(pass, step, this.#clippingScale(pass.options.clipNorm));
       this.#barrier.claim(items, (item) => this.#runAll(item));
       const isLast = step.updates && index === phases.length - 1;
       this.#barrier.meet(isLast ? () => this.#barrier.stopIfAsked() : undefined);
@@ -399,17 +401,27 @@ export class Executor {
 
   /** Each worker has its own copy of the settings, so that none has to wait. */
   #writeSettings(at: number, optimizer: OptimizerOptions, step: number, gradientScale: number): void {
-    if (optimizer.kind === 'sgd') {
-      const values = sgdValues(optimizer, gradientScale);
-      sgdSettings.forEach((name, i) => {
+    const write = <Name extends string>(
+      names: readonly Name[],
+      values: Readonly<Record<Name, number>>,
+    ): void =>
+      names.forEach((name, i) => {
         this.#floats[at + i] = values[name];
       });
-      return;
+    switch (optimizer.kind) {
+      case 'sgd':
+        write(sgdSettings, sgdValues(optimizer, gradientScale));
+        break;
+      case 'muon':
+        write(muonSettings, muonValues(optimizer, gradientScale));
+        break;
+      case 'adam':
+      case 'adamw':
+        write(adamSettings, adamValues(optimizer, step, gradientScale));
+        break;
+      default:
+        optimizer satisfies never;
     }
-    const values = adamValues(optimizer, step, gradientScale);
-    adamSettings.forEach((name, i) => {
-      this.#floats[at + i] = values[name];
-    });
   }
 
   /** The factor that limits the gradient's norm to `largest`, as torch's clip_grad_norm_; the same in every worker. */

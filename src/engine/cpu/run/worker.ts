@@ -5,8 +5,8 @@ import { VggError } from '../../../errors.ts';
 import { worthKernel } from '../../../model/initialize.ts';
 import type { Network } from '../../../model/layer.ts';
 import { type KernelSource, openLibrary, panelColumnsOf } from '../kernels/library.ts';
-import { planOperations } from '../plan/operations.ts';
 import { ParameterLayout } from '../plan/parameters.ts';
+import { plannedFor } from '../plan/planned.ts';
 import { Executor, type SharedState, type WorkerRequest } from './executor.ts';
 
 /** The first message to a worker. */
@@ -56,7 +56,10 @@ export function serve(
           worker,
         } = message;
         const layout = new ParameterLayout(
-          planOperations(network, cacheBytes, predictsOnly, panelColumnsOf(kernels)),
+          plannedFor(network, {
+            ...{ batch: largestBatch, cacheBytes, predictsOnly },
+            panelColumns: panelColumnsOf(kernels),
+          }),
           largestBatch,
           threads,
           [],

@@ -14,15 +14,29 @@ test.each([
   [128, 3, undefined],
   [128, 8, 2],
   [128, 16, 4],
-  [256, 2, undefined],
+  [256, 1, 2],
+  [256, 2, 2],
   [256, 4, 2],
-  [512, 1, undefined],
+  [512, 1, 2],
+  [512, 2, 2],
   [512, 4, 2],
   [512, 16, 4],
 ])('%i channels on a map of side %i: the tile', (channels, side, tile) => {
   const map = { height: side, width: side, channels, stored: channels };
   const spec = conv2d({ out: channels, kernel: 3, padding: 1 });
   expect(cheapestScheme(spec, map, map, cacheFloats)?.tile).toBe(tile);
+});
+
+test.each([
+  [128, 4, 32, 4],
+  [128, 8, 16, 4],
+  [256, 2, 32, 2],
+  [256, 4, 16, 2],
+  [256, 4, 32, 4],
+])('%i channels on a map of side %i in chunks of %i images: the tile', (channels, side, images, tile) => {
+  const map = { height: side, width: side, channels, stored: channels };
+  const spec = conv2d({ out: channels, kernel: 3, padding: 1 });
+  expect(cheapestScheme(spec, map, map, cacheFloats, images)?.tile).toBe(tile);
 });
 
 test('Winograd is for 3×3, stride 1 and whole vectors of channels', () => {

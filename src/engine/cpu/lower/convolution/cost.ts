@@ -6,7 +6,9 @@
  * read, and are never cached, because a step uses much other memory in between. Winograd reads a plane's matrix once per
  * block, which may span several images; im2col reads it for each image from the second-level cache, or from memory if
  * the matrices do not fit. Reading counts as `overhead` rows per image, including the transforms of weights and of their
- * gradients.
+ * gradients: rows for chunks of eight images. In larger chunks of large batches, Winograd's matrices that do not fit cost
+ * far less, as if with the square of the images: not only are they read for more rows, but transforms of weights are also
+ * shared by more chunks.
  *
  * Overheads are fitted to training steps of 32 to 512 channels on maps of 1×1 to 16×16, with AVX-512 and with
  * WebAssembly in pairs (docs/performance.md). The former's is about a third more, the latter's a third less than here,
@@ -17,18 +19,25 @@ import { type Scheme, schemes, tilesOf } from '../../../../kernels/winograd-sche
 import type { Conv2dSpec } from '../../../../model/layer.ts';
 import type { MapShape } from '../../../map-shape.ts';
 
+/** Images of a chunk to which the overheads are fitted. */
+const usualImages = 8;
+
 /** Rows per image that reading a matrix costs, if all matrices fit the second-level cache and if not. */
 const overhead = {
   winograd: { inside: 7, beyond: 12 },
-  im2col: { inside: 7, beyond: 17 },
+  im2col: { inside: 7, beyond: 40 },
 } as const;
 
-/** The Winograd scheme if one is cheapest for a convolution from `input` to `full`, otherwise undefined. */
+/**
+ * The Winograd scheme if one is cheapest for a convolution from `input` to `full` in chunks of so many images, otherwise
+ * undefined.
+ */
 export function cheapestScheme(
   spec: Conv2dSpec,
   input: MapShape,
   full: MapShape,
   cacheFloats: number,
+  images: number = usualImages,
 ): Scheme | undefined {
   const possible =
     input.stored % granule === 0 &&
@@ -38,7 +47,8 @@ export function cheapestScheme(
   if (!possible) return undefined;
   const cost = (algorithm: 'winograd' | 'im2col', planes: number, rows: number): number => {
     const { inside, beyond } = overhead[algorithm];
-    return planes * (rows + (planes * input.stored * full.stored <= cacheFloats ? inside : beyond));
+    const read = algorithm === 'winograd' ? beyond * (usualImages / images) ** 2 : beyond;
+    return planes * (rows + (planes * input.stored * full.stored <= cacheFloats ? inside : read));
   };
   const choices = [
     { scheme: undefined, cost: cost('im2col', 9, full.height * full.width) },
