@@ -29,6 +29,16 @@ export class MachineError extends VggError {
   override name = 'MachineError';
 }
 
+/** A training whose numbers are no longer finite. */
+export class DivergedError extends VggError {
+  override name = 'DivergedError';
+}
+
+/** The GPU went away: a training continues on a new device from its last checkpoint. */
+export class DeviceLostError extends VggError {
+  override name = 'DeviceLostError';
+}
+
 /** A run folder that is damaged, or that others changed during training. */
 export class DamagedRunError extends DataError {
   override name = 'DamagedRunError';

@@ -1,0 +1,3 @@
+import type { Text } from '../en.ts';
+
+export const share: Text['share'] = { title: '' };
