@@ -3,23 +3,28 @@
  * files work from any folder of any host. The worker's own threads start from text, since a bundle has no file of theirs.
  */
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'rolldown';
 import { defineConfig, type Plugin, type UserConfig } from 'vite';
 
 const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** What runs in Node alone: never reached in a page, and not to be bundled. */
-const nodeOnly = /(^node:)|(-node\.ts$)/;
+/** The sources of modules for Node, which `browser` in package.json leaves out of bundles. */
+const { browser } = JSON.parse(readFileSync(pathOf('package.json'), 'utf8')) as { readonly browser: object };
+const nodeOnly = Object.keys(browser).map((file) =>
+  pathOf(file.replace('./dist', './src').replace(/js$/, 'ts')),
+);
 
-/** Leaves out modules for Node, as `browser` in package.json does for the published package. */
 function withoutNode(): Plugin {
   const empty = '\0node-only';
   return {
     name: 'without-node',
     enforce: 'pre',
-    resolveId: (source) => (nodeOnly.test(source) ? empty : null),
+    resolveId: (source, importer) =>
+      importer && nodeOnly.includes(resolve(dirname(importer), source)) ? empty : null,
     load: (id) => (id === empty ? 'export {};' : null),
   };
 }
@@ -56,7 +61,8 @@ function serviceWorker(): Plugin {
         .filter(({ fileName }) => !fileName.endsWith('.map'))
         .sort((a, b) => (a.fileName < b.fileName ? -1 : 1));
       const hash = createHash('sha256');
-      for (const file of files) hash.update(file.fileName).update(file.type === 'chunk' ? file.code : file.source);
+      for (const file of files)
+        hash.update(file.fileName).update(file.type === 'chunk' ? file.code : file.source);
       const source = await readFile(pathOf('src/studio/service-worker.js'), 'utf8');
       hash.update(source);
       const names = JSON.stringify(files.map(({ fileName }) => fileName));

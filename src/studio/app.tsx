@@ -2,6 +2,7 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import type { ComponentType, JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
+import { Icon } from './parts/icons.tsx';
 import { update } from './state/offline.ts';
 import { linkTo, route, type ViewName, viewNames } from './state/route.ts';
 import { linkProblem } from './state/session.ts';
@@ -35,8 +36,7 @@ export function App(): JSX.Element {
       </main>
       <footer>
         <p class="privacy">
-          <span aria-hidden="true">🔒 </span>
-          {shell.privacy}
+          <Icon name="lock" /> {shell.privacy}
         </p>
       </footer>
     </>
@@ -80,7 +80,9 @@ function Header(): JSX.Element {
           <select
             id="language"
             value={language.value}
-            onChange={({ currentTarget }) => chooseLanguage(currentTarget.value as (typeof languages)[number])}
+            onChange={({ currentTarget }) =>
+              chooseLanguage(currentTarget.value as (typeof languages)[number])
+            }
           >
             {languages.map((name) => (
               <option key={name} value={name} lang={name}>

@@ -55,7 +55,11 @@ self.addEventListener('fetch', (event) => {
       const response = (await (await caches.open(cacheName)).match(file)) ?? (await fetch(request));
       const headers = new Headers(response.headers);
       for (const [name, value] of Object.entries(isolating)) headers.set(name, value);
-      return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+      return new Response(response.body, {
+        status: response.status,
+        statusText: response.statusText,
+        headers,
+      });
     })(),
   );
 });

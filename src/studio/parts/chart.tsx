@@ -116,7 +116,10 @@ export function Chart(props: ChartProps): JSX.Element {
 
 function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVGElement | HTMLElement {
   const { curves, marks = [], xEnd, xLabel, title } = props;
-  const most = Math.max(0, ...curves.flatMap(({ points }) => points.map(({ y }) => y).filter(Number.isFinite)));
+  const most = Math.max(
+    0,
+    ...curves.flatMap(({ points }) => points.map(({ y }) => y).filter(Number.isFinite)),
+  );
   const element = plot.plot({
     width,
     height,
@@ -125,7 +128,12 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
     marginTop: 16,
     marginBottom: 36,
     className: 'plot',
-    x: { label: xLabel, labelArrow: 'none', domain: [0, xEnd], ticks: Math.min(8, Math.max(2, Math.floor(width / 90))) },
+    x: {
+      label: xLabel,
+      labelArrow: 'none',
+      domain: [0, xEnd],
+      ticks: Math.min(8, Math.max(2, Math.floor(width / 90))),
+    },
     y: {
       label: null,
       grid: true,
@@ -137,7 +145,13 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
       plot.ruleY([0]),
       ...marks.flatMap(({ x, label }) => [
         plot.ruleX([x], { stroke: 'var(--soft)', strokeDasharray: '3 3' }),
-        plot.text([label], { x, frameAnchor: 'top', dy: -10, textAnchor: x > xEnd * 0.8 ? 'end' : 'start', fill: 'var(--soft)' }),
+        plot.text([label], {
+          x,
+          frameAnchor: 'top',
+          dy: -10,
+          textAnchor: x > xEnd * 0.8 ? 'end' : 'start',
+          fill: 'var(--soft)',
+        }),
       ]),
       ...curves.map((curve) => markOf(plot, curve)),
       ...curves
@@ -154,7 +168,7 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
   return element;
 }
 
-function markOf(plot: typeof PlotModule, { points, color, dash, band }: Curve): PlotModule.Mark {
+function markOf(plot: typeof PlotModule, { points, color, dash, band }: Curve): PlotModule.RenderableMark {
   if (band) {
     return plot.areaY(banded(points), {
       x: 'x',
@@ -195,7 +209,7 @@ function banded(points: readonly Point[]): readonly { x: number; low: number; hi
 }
 
 /** Averages that forget: each value counts half after about `memory` points. */
-export function smooth(points: readonly Point[], memory = 10): readonly Point[] {
+export function smooth(points: readonly Point[], memory = 5): readonly Point[] {
   const keep = 0.5 ** (1 / memory);
   let sum = 0;
   let weight = 0;

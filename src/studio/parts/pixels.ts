@@ -4,9 +4,7 @@ import { inferno } from '../../explain/colors.ts';
 export type Pixels = Uint8ClampedArray<ArrayBuffer>;
 
 /** Colors of 256 values from 0 to 1, which repeat often. */
-const heatTable: Uint8Array = Uint8Array.from(
-  Array.from({ length: 256 }, (_, i) => inferno(i / 255)).flat(),
-);
+const heatTable: Uint8Array = Uint8Array.from(Array.from({ length: 256 }, (_, i) => inferno(i / 255)).flat());
 
 /** Planar bytes [C, H, W] at `offset`. Unless there are three channels, only the first is shown, in gray. */
 export function imagePixels(bytes: Uint8Array, shape: readonly number[], offset = 0): Pixels {

@@ -18,6 +18,8 @@ export function useServiceWorker(): void {
   });
   container.register('./sw.js').then(
     (registration) => {
+      // Automated browsers may block it without an error.
+      if (!(registration as ServiceWorkerRegistration | undefined)) return;
       const offer = (worker: ServiceWorker | null): void => {
         if (worker && container.controller) update.value = () => worker.postMessage('activate');
       };

@@ -14,8 +14,7 @@ export type Theme = (typeof themes)[number];
 const known = <T extends string>(values: readonly T[], value: string | null): T | undefined =>
   values.find((one) => one === value);
 
-const ofBrowser = (): Language =>
-  navigator.languages.some((name) => name.startsWith('ko')) ? 'ko' : 'en';
+const ofBrowser = (): Language => (navigator.languages.some((name) => name.startsWith('ko')) ? 'ko' : 'en');
 
 export const language: Signal<Language> = signal(known(languages, stored('language')) ?? ofBrowser());
 export const theme: Signal<Theme> = signal(known(themes, stored('theme')) ?? 'auto');

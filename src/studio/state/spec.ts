@@ -62,7 +62,9 @@ const carried = {
   averageDecay: 'number',
   seed: 'number',
   device: 'word',
-} as const satisfies Partial<Record<keyof TrainConfigInput, 'word' | 'number' | 'switch' | 'json' | 'word or json'>>;
+} as const satisfies Partial<
+  Record<keyof TrainConfigInput, 'word' | 'number' | 'switch' | 'json' | 'word or json'>
+>;
 type Carried = keyof typeof carried;
 
 /** The most characters of a link's fragment: a network of a hundred layers fits. */
@@ -107,7 +109,8 @@ function valueOf(key: Carried, text: string): unknown {
       return wordOf(key, text);
     case 'number': {
       const number = Number(text);
-      if (text.trim() === '' || !Number.isFinite(number)) throw new LinkProblem(`${key}=${text.slice(0, 40)} is not a number`);
+      if (text.trim() === '' || !Number.isFinite(number))
+        throw new LinkProblem(`${key}=${text.slice(0, 40)} is not a number`);
       return number;
     }
     case 'switch':

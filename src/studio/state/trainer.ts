@@ -183,7 +183,10 @@ export class Trainer {
         const { view } = event;
         this.view.value = view;
         if (view.probe)
-          this.probes.value = thinned([...this.probes.value, { step: view.step, accuracy: view.probe.accuracy }]);
+          this.probes.value = thinned([
+            ...this.probes.value,
+            { step: view.step, accuracy: view.probe.accuracy },
+          ]);
         return;
       }
       case 'notice':

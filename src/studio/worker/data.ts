@@ -18,7 +18,10 @@ export async function loadSplits(name: string): Promise<DatasetSplits> {
 }
 
 /** The training images with labels in another order: nothing in an image says its label any more. */
-export function withShuffledLabels<Splits extends DatasetSplits<AnyDataset>>(splits: Splits, seed: number): Splits {
+export function withShuffledLabels<Splits extends DatasetSplits<AnyDataset>>(
+  splits: Splits,
+  seed: number,
+): Splits {
   const { train } = splits;
   const order = permutation(train.length, random(seed, streams.shuffle, 0));
   const labels = Uint16Array.from(order, (index) => train.labels[index]!);

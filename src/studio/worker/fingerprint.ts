@@ -3,8 +3,9 @@
  * fingerprints mean equal bits. The browser's own SHA-256 exists only in secure contexts, so a plain one stands in on a
  * school's server without HTTPS.
  */
-import { partValues, type WeightSource } from '../../model/weight-streams.ts';
+
 import { sizeOf } from '../../model/network.ts';
+import { partValues, type WeightSource } from '../../model/weight-streams.ts';
 
 /** The first eight bytes as sixteen hexadecimal digits: enough to tell runs apart. */
 export async function fingerprintOf(weights: WeightSource): Promise<string> {
@@ -31,7 +32,14 @@ const constants: Uint32Array = (() => {
 /** SHA-256 (FIPS 180-4), fed by parts. */
 export class Sha256 {
   readonly #state = Uint32Array.of(
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+    0x6a09e667,
+    0xbb67ae85,
+    0x3c6ef372,
+    0xa54ff53a,
+    0x510e527f,
+    0x9b05688c,
+    0x1f83d9ab,
+    0x5be0cd19,
   );
   readonly #words = new Uint32Array(64);
   readonly #rest = new Uint8Array(64);
@@ -78,7 +86,14 @@ export class Sha256 {
       words[i] = words[i - 16]! + s0 + words[i - 7]! + s1;
     }
     let [a, b, c, d, e, f, g, h] = this.#state as unknown as [
-      number, number, number, number, number, number, number, number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
     ];
     for (let i = 0; i < 64; i++) {
       const s1 = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);

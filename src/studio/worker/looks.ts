@@ -122,7 +122,9 @@ export class Looks {
       case 'images':
         return this.#images(question.split, question.indices);
       case 'classify':
-        return { probabilities: (await this.#model.predict(this.#test.input(question.pixels))).probabilities };
+        return {
+          probabilities: (await this.#model.predict(this.#test.input(question.pixels))).probabilities,
+        };
       case 'fingerprint':
         return { step, hash: await this.#model.readWeights(fingerprintOf) };
       case 'weights':
@@ -244,7 +246,9 @@ export class Looks {
     const { info } = this.#model;
     const weights: ReadonlyMap<string, Weight> = await this.#model.weights();
     const bytes =
-      format === 'onnx' ? await writeOnnx({ ...info, weights }) : writeSafetensors(weights, { [infoKey]: formatInfo(info) });
+      format === 'onnx'
+        ? await writeOnnx({ ...info, weights })
+        : writeSafetensors(weights, { [infoKey]: formatInfo(info) });
     return { bytes, name: `${this.#model.network.name}.${format}` };
   }
 }

@@ -28,7 +28,11 @@ export async function prepare(
   const splits = shuffledLabels ? withShuffledLabels(loaded, config.seed) : loaded;
   const loaders = loadersOf(splits, config);
   const { shape, classes } = splits.train;
-  const network = networkOf(config.model, { classes: classes.length, options: config.modelOptions, input: shape });
+  const network = networkOf(config.model, {
+    classes: classes.length,
+    options: config.modelOptions,
+    input: shape,
+  });
   const model = await compile(network, {
     input: shape,
     purpose: 'train',

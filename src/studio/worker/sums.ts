@@ -40,14 +40,21 @@ export async function sumBehind(model: Model, image: Float32Array, asked: Asked)
   const { layers, input } = model.network;
   const { layer: shown, channel, place } = asked;
   const maker = makerOf(layers, shown);
-  const { spec, name, input: from, output } = layers[maker]! as NetworkLayer & {
+  const {
+    spec,
+    name,
+    input: from,
+    output,
+  } = layers[maker]! as NetworkLayer & {
     readonly spec: Conv2dSpec | PoolSpec;
   };
   const [channels = 0, height = 0, width = 0] = output;
   const [y, x] = place;
   const inside = channel >= 0 && channel < channels && y >= 0 && y < height && x >= 0 && x < width;
   if (![channel, y, x].every(Number.isInteger) || !inside)
-    throw new UsageError(`the map has ${channels}×${height}×${width} values, but none at ${channel}, ${y}, ${x}`);
+    throw new UsageError(
+      `the map has ${channels}×${height}×${width} values, but none at ${channel}, ${y}, ${x}`,
+    );
   const wanted = [...new Set([...(maker > 0 ? [maker - 1] : []), maker, shown])];
   const features = await model.features(image, wanted);
   const before = maker > 0 ? features.get(maker - 1)!.data : image;
@@ -81,7 +88,12 @@ export async function sumBehind(model: Model, image: Float32Array, asked: Asked)
   const terms = Array.from({ length: inputs }, (_, c) => {
     const window = windowIn(c);
     const own = weights.slice(c * area, (c + 1) * area);
-    return { channel: c, inputs: window, weights: own, sum: window.reduce((sum, value, i) => sum + value * own[i]!, 0) };
+    return {
+      channel: c,
+      inputs: window,
+      weights: own,
+      sum: window.reduce((sum, value, i) => sum + value * own[i]!, 0),
+    };
   });
   return { ...common, kind: 'conv2d', bias: bias[0]!, terms };
 }

@@ -12,7 +12,17 @@ import type { RunSpec } from '../state/spec.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { Looks } from './looks.ts';
 import { type Parts, prepare } from './prepare.ts';
-import type { Answers, Command, Event, LayerFacts, Phase, Question, RunFacts, StepPoint, Watch } from './protocol.ts';
+import type {
+  Answers,
+  Command,
+  Event,
+  LayerFacts,
+  Phase,
+  Question,
+  RunFacts,
+  StepPoint,
+  Watch,
+} from './protocol.ts';
 
 export type Post = (event: Event, transfer?: readonly ArrayBuffer[]) => void;
 
@@ -256,7 +266,10 @@ class Opened {
   }
 }
 
-function factsOf({ config, model, splits, trainLoader, testLoader, optimizer }: Parts, probe: readonly number[]): RunFacts {
+function factsOf(
+  { config, model, splits, trainLoader, testLoader, optimizer }: Parts,
+  probe: readonly number[],
+): RunFacts {
   const { network } = model;
   const named = new Map([...layerNames(network)].map(([name, index]) => [index, name]));
   const layers: readonly LayerFacts[] = network.layers.map((layer, index) => ({
@@ -276,7 +289,7 @@ function factsOf({ config, model, splits, trainLoader, testLoader, optimizer }: 
     stepsPerEpoch: trainLoader.length,
     epochs: config.epochs,
     batchSize: config.batchSize,
-    device: model.description,
+    device: model.description.replace(/^wasm\b/, 'WebAssembly').replace(/^webgpu\b/, 'WebGPU'),
     reason: '',
     parameters: network.parameterCount,
     layers,

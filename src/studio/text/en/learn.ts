@@ -3,7 +3,8 @@ export const learn = {
   title: 'Watch a network learn to see',
   lead: (dataset: string, classes: number) =>
     `Press Start. A convolutional network learns to tell ${classes} kinds of images apart (${dataset}), here, on your own processor. Nothing is installed, nothing is uploaded.`,
-  leadPreparing: 'Press Start. A convolutional network learns to tell images apart, here, on your own processor. Nothing is installed, nothing is uploaded.',
+  leadPreparing:
+    'Press Start. A convolutional network learns to tell images apart, here, on your own processor. Nothing is installed, nothing is uploaded.',
   progress: 'Progress of the training',
   ofEpochs: (epoch: number, epochs: number) => `Epoch ${epoch} of ${epochs}`,
   left: (time: string) => `about ${time} left`,
@@ -11,7 +12,8 @@ export const learn = {
   lossChart: 'Loss: how wrong it is',
   lossHelp: 'Mean cross-entropy of each batch, and of the test images after each epoch. Lower is better.',
   accuracyChart: 'Accuracy: how often it is right',
-  accuracyHelp: 'On images it has never trained on: a sample of them while it trains, all of them after each epoch.',
+  accuracyHelp:
+    'On images it has never trained on: a sample of them while it trains, all of them after each epoch.',
   sampled: 'test sample',
   smoothed: 'training, smoothed',
   eachStep: 'each batch',
@@ -30,12 +32,14 @@ export const learn = {
   probeImage: (truth: string, answer: string, percent: string) => `${truth}: answer ${answer}, ${percent}`,
   probeWaiting: (truth: string) => `${truth}: not asked yet`,
   filters: 'What it looks for',
-  filtersHelp: (layer: string, count: number) => `The ${count} filters of the first layer, ${layer}, magnified. They start as noise; edges and color contrasts form.`,
+  filtersHelp: (layer: string, count: number) =>
+    `The ${count} filters of the first layer, ${layer}, magnified. They start as noise; edges and color contrasts form.`,
   device: 'Computed by',
   devices: { auto: 'Automatic', webgpu: 'WebGPU', wasm: 'WebAssembly' },
   deviceChange: 'A change starts the training anew.',
   diverged: 'The numbers exploded.',
-  divergedWhy: (message: string) => `${message} Each step overshot, so the next gradient was larger still, until it was no number any more. Start anew with a lower learning rate.`,
+  divergedWhy: (message: string) =>
+    `${message} Each step overshot, so the next gradient was larger still, until it was no number any more. Start anew with a lower learning rate.`,
   failed: (message: string) => `The training ended: ${message}`,
   ended: (accuracy: string) => `Finished: it recognizes ${accuracy} of images it has never seen.`,
   next: 'What next?',

@@ -47,6 +47,8 @@ export const shell = {
   test: 'test',
   images: (count: string) => `${count} images`,
   seconds: (seconds: number) =>
-    seconds < 60 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`,
+    seconds < 60
+      ? `${Math.max(1, Math.round(seconds))} s`
+      : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`,
   classNames: {} as Readonly<Record<string, string>>,
 };

@@ -12,7 +12,8 @@ export const learn: Text['learn'] = {
   left: (time) => `약 ${time} 남음`,
   speed: (count) => `초당 이미지 ${count}장`,
   lossChart: '손실: 얼마나 틀렸는가',
-  lossHelp: '배치마다의 평균 교차 엔트로피와, 에포크가 끝날 때마다 테스트 이미지에서 잰 값입니다. 낮을수록 좋습니다.',
+  lossHelp:
+    '배치마다의 평균 교차 엔트로피와, 에포크가 끝날 때마다 테스트 이미지에서 잰 값입니다. 낮을수록 좋습니다.',
   accuracyChart: '정확도: 얼마나 자주 맞히는가',
   accuracyHelp: '학습에 쓰지 않은 이미지에서 잰 값입니다. 학습 중에는 일부를, 에포크가 끝나면 전부를 씁니다.',
   sampled: '테스트 일부',
@@ -33,12 +34,14 @@ export const learn: Text['learn'] = {
   probeImage: (truth, answer, percent) => `${truth}: 대답 ${answer}, ${percent}`,
   probeWaiting: (truth) => `${truth}: 아직 묻지 않음`,
   filters: '무엇을 찾는가',
-  filtersHelp: (layer, count) => `첫 번째 층 ${layer}의 필터 ${count}개를 확대한 모습입니다. 잡음에서 시작해 윤곽과 색 대비가 나타납니다.`,
+  filtersHelp: (layer, count) =>
+    `첫 번째 층 ${layer}의 필터 ${count}개를 확대한 모습입니다. 잡음에서 시작해 윤곽과 색 대비가 나타납니다.`,
   device: '계산 장치',
   devices: { auto: '자동', webgpu: 'WebGPU', wasm: 'WebAssembly' },
   deviceChange: '바꾸면 학습을 처음부터 다시 시작합니다.',
   diverged: '값이 폭발했습니다.',
-  divergedWhy: (message) => `${message} 단계마다 너무 멀리 가서 다음 기울기가 더 커졌고, 결국 숫자가 아닌 값이 되었습니다. 학습률을 낮추고 처음부터 다시 시작하세요.`,
+  divergedWhy: (message) =>
+    `${message} 단계마다 너무 멀리 가서 다음 기울기가 더 커졌고, 결국 숫자가 아닌 값이 되었습니다. 학습률을 낮추고 처음부터 다시 시작하세요.`,
   failed: (message) => `학습이 끝났습니다: ${message}`,
   ended: (accuracy) => `완료: 처음 보는 이미지의 ${accuracy}를 알아봅니다.`,
   next: '다음은?',

@@ -47,7 +47,9 @@ export const shell: Text['shell'] = {
   test: '테스트',
   images: (count) => `이미지 ${count}장`,
   seconds: (seconds) =>
-    seconds < 60 ? `${Math.max(1, Math.round(seconds))}초` : `${Math.floor(seconds / 60)}분 ${Math.round(seconds % 60)}초`,
+    seconds < 60
+      ? `${Math.max(1, Math.round(seconds))}초`
+      : `${Math.floor(seconds / 60)}분 ${Math.round(seconds % 60)}초`,
   classNames: {
     disc: '원판',
     ring: '고리',

@@ -26,7 +26,8 @@ export function Controls({ trainer }: { readonly trainer: Trainer }): JSX.Elemen
             disabled={phase === 'preparing'}
             onClick={() => (running ? trainer.pause() : trainer.train())}
           >
-            <Icon name={running ? 'pause' : 'play'} /> {running ? shell.pause : started ? shell.resume : shell.start}
+            <Icon name={running ? 'pause' : 'play'} />{' '}
+            {running ? shell.pause : started ? shell.resume : shell.start}
           </button>
         )}
         <button
@@ -56,7 +57,9 @@ function Progress({ trainer }: { readonly trainer: Trainer }): JSX.Element {
   const last = trainer.last.value;
   const total = facts ? facts.epochs * facts.stepsPerEpoch : 1;
   const step = last?.step ?? 0;
-  const epoch = facts ? Math.min(facts.epochs, Math.floor(Math.max(0, step - 1) / facts.stepsPerEpoch) + 1) : 1;
+  const epoch = facts
+    ? Math.min(facts.epochs, Math.floor(Math.max(0, step - 1) / facts.stepsPerEpoch) + 1)
+    : 1;
   const accuracy = trainer.epochs.value.at(-1)?.testAccuracy ?? trainer.probes.value.at(-1)?.accuracy;
   const left = secondsLeft(trainer);
   return (

@@ -28,11 +28,11 @@ export function Learn(): JSX.Element {
       <div class="columns">
         <div class="wide stack">
           <Curves trainer={session} />
+          <Settings trainer={session} />
         </div>
         <div class="narrow stack">
           <ProbeSheet trainer={session} />
           <FilterSheet trainer={session} />
-          <Settings trainer={session} />
           <Device />
         </div>
       </div>
@@ -82,4 +82,3 @@ function Announcer(): JSX.Element {
     </p>
   );
 }
-

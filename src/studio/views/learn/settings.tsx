@@ -27,32 +27,34 @@ export function Settings({ trainer }: { readonly trainer: Trainer }): JSX.Elemen
     <section class="card">
       <h2>{learn.settings}</h2>
       <p class="note">{learn.settingsHelp}</p>
-      <Slider
-        label={learn.lr}
-        help={learn.lrHelp}
-        value={lr}
-        stops={rates}
-        disabled={disabled}
-        onChange={(value) => trainer.change({ lr: value })}
-      />
-      {momentum !== undefined && (
+      <div class="sliders">
         <Slider
-          label={learn.momentum}
-          help={learn.momentumHelp}
-          value={momentum}
-          stops={momenta}
+          label={learn.lr}
+          help={learn.lrHelp}
+          value={lr}
+          stops={rates}
           disabled={disabled}
-          onChange={(value) => trainer.change({ momentum: value })}
+          onChange={(value) => trainer.change({ lr: value })}
         />
-      )}
-      <Slider
-        label={learn.weightDecay}
-        help={learn.weightDecayHelp}
-        value={weightDecay}
-        stops={decays}
-        disabled={disabled}
-        onChange={(value) => trainer.change({ weightDecay: value })}
-      />
+        {momentum !== undefined && (
+          <Slider
+            label={learn.momentum}
+            help={learn.momentumHelp}
+            value={momentum}
+            stops={momenta}
+            disabled={disabled}
+            onChange={(value) => trainer.change({ momentum: value })}
+          />
+        )}
+        <Slider
+          label={learn.weightDecay}
+          help={learn.weightDecayHelp}
+          value={weightDecay}
+          stops={decays}
+          disabled={disabled}
+          onChange={(value) => trainer.change({ weightDecay: value })}
+        />
+      </div>
     </section>
   );
 }

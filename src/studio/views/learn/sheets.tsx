@@ -14,9 +14,9 @@ const shownImages = 30;
 
 export function ProbeSheet({ trainer }: { readonly trainer: Trainer }): JSX.Element {
   const { learn } = text.value;
-  const images = useSignal<{ readonly facts: RunFacts; readonly pixels: Uint8Array; readonly labels: readonly number[] } | undefined>(
-    undefined,
-  );
+  const images = useSignal<
+    { readonly facts: RunFacts; readonly pixels: Uint8Array; readonly labels: readonly number[] } | undefined
+  >(undefined);
   const facts = trainer.facts.value;
   useEffect(() => {
     if (!facts) return;
@@ -31,13 +31,15 @@ export function ProbeSheet({ trainer }: { readonly trainer: Trainer }): JSX.Elem
   const probe = trainer.view.value?.probe;
   const shown = images.value;
   const right = probe
-    ? Array.from(probe.labels.subarray(0, shownImages)).filter((label, i) => probe.predicted[i] === label).length
+    ? Array.from(probe.labels.subarray(0, shownImages)).filter((label, i) => probe.predicted[i] === label)
+        .length
     : 0;
   return (
     <section class="card">
       <h2>{learn.probe}</h2>
       <p class="note">
-        {learn.probeHelp} {probe && <b>{learn.probeState(right, Math.min(shownImages, probe.labels.length))}</b>}
+        {learn.probeHelp}{' '}
+        {probe && <b>{learn.probeState(right, Math.min(shownImages, probe.labels.length))}</b>}
       </p>
       <ul class="probe">
         {shown?.labels.map((label, i) => {
@@ -47,7 +49,11 @@ export function ProbeSheet({ trainer }: { readonly trainer: Trainer }): JSX.Elem
           const words =
             answer === undefined
               ? learn.probeWaiting(truth)
-              : learn.probeImage(truth, className(shown.facts.classes[answer]!), percent(probe!.confidence[i]!, 0));
+              : learn.probeImage(
+                  truth,
+                  className(shown.facts.classes[answer]!),
+                  percent(probe!.confidence[i]!, 0),
+                );
           return (
             // The places of the images never change.
             // biome-ignore lint/suspicious/noArrayIndexKey: see above
