@@ -26,9 +26,9 @@ export function App(): JSX.Element {
   const { shell } = text.value;
   return (
     <>
-      <a class="skip" href="#content" onClick={skip}>
+      <button type="button" class="skip" onClick={skip}>
         {shell.skip}
-      </a>
+      </button>
       <Header />
       <main id="content" tabIndex={-1}>
         <Notices />
@@ -43,9 +43,8 @@ export function App(): JSX.Element {
   );
 }
 
-/** The fragment is the view's, so the link must not change it. */
-function skip(event: MouseEvent): void {
-  event.preventDefault();
+/** A link's fragment would be taken for a view's, so this is a button. */
+function skip(): void {
   document.getElementById('content')?.focus();
 }
 

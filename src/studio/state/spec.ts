@@ -95,14 +95,14 @@ export function specFromQuery(text: string): RunSpec | undefined {
   for (const [key, value] of query) {
     if (Object.hasOwn(config, key)) throw new LinkProblem(`it has ${key} twice`);
     if (key === 'shuffledLabels') shuffledLabels = switchOf(key, value);
-    else if (Object.hasOwn(carried, key)) config[key] = valueOf(key as Carried, value);
+    else if (Object.hasOwn(carried, key)) config[key] = parsedValue(key as Carried, value);
     else throw new LinkProblem(`it has an unknown option ${key.slice(0, 40)}`);
   }
   if (Object.keys(config).length === 0 && !shuffledLabels) return undefined;
   return { config: { ...usualConfig, ...config }, ...(shuffledLabels && { shuffledLabels }) };
 }
 
-function valueOf(key: Carried, text: string): unknown {
+function parsedValue(key: Carried, text: string): unknown {
   const type = carried[key];
   switch (type) {
     case 'word':

@@ -167,6 +167,7 @@ class Opened {
   async ended(): Promise<void> {
     const { config, model, trainLoader, testLoader, optimizer, validationLoader } = this.#parts;
     try {
+      // biome-ignore lint/suspicious/noFocusedTests: this trains
       await fit({
         model,
         trainLoader,

@@ -73,7 +73,7 @@ export function Device(): JSX.Element {
         <b id="device">{facts?.device ?? '…'}</b>
         {facts?.reason && <span class="note"> {facts.reason}</span>}
       </p>
-      <div class="segments" role="group" aria-label={learn.device}>
+      <fieldset class="segments" aria-label={learn.device}>
         {devices.map((device) => (
           <button
             key={device}
@@ -84,7 +84,7 @@ export function Device(): JSX.Element {
             {learn.devices[device]}
           </button>
         ))}
-      </div>
+      </fieldset>
       <p class="note">{learn.deviceChange}</p>
     </section>
   );

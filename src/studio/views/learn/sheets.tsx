@@ -56,7 +56,6 @@ export function ProbeSheet({ trainer }: { readonly trainer: Trainer }): JSX.Elem
                 );
           return (
             // The places of the images never change.
-            // biome-ignore lint/suspicious/noArrayIndexKey: see above
             <li key={i} class={state} title={words}>
               <ProbeImage pixels={shown.pixels} facts={shown.facts} index={i} label={words} />
               <span class="answer" aria-hidden="true">
@@ -94,7 +93,6 @@ export function FilterSheet({ trainer }: { readonly trainer: Trainer }): JSX.Ele
         {filters &&
           Array.from({ length: Math.min(out, 64) }, (_, i) => (
             <Raster
-              // biome-ignore lint/suspicious/noArrayIndexKey: a filter's place is its name
               key={i}
               pixels={filterPixels(filters.values, filters.shape, i)}
               width={width}
