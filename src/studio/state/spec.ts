@@ -9,6 +9,8 @@ export interface RunSpec {
   readonly config: TrainConfigInput;
   /** Training images keep their labels, but in another order: an experiment. */
   readonly shuffledLabels?: boolean;
+  /** Only so many training images are used, from the first on: an experiment. */
+  readonly trainImages?: number;
 }
 
 /** The studio's own start: a small network that learns `shapes` in well under a minute. */
@@ -74,7 +76,7 @@ export const longestLink = 16_000;
 export class LinkProblem extends Error {}
 
 /** The options of a link that opens this training. */
-export function specToQuery({ config, shuffledLabels }: RunSpec): string {
+export function specToQuery({ config, shuffledLabels, trainImages }: RunSpec): string {
   const query = new URLSearchParams();
   for (const key of Object.keys(carried) as Carried[]) {
     const value = config[key];
@@ -82,6 +84,7 @@ export function specToQuery({ config, shuffledLabels }: RunSpec): string {
     query.set(key, typeof value === 'object' ? JSON.stringify(value) : String(value));
   }
   if (shuffledLabels) query.set('shuffledLabels', 'true');
+  if (trainImages !== undefined) query.set('trainImages', String(trainImages));
   return query.toString();
 }
 
@@ -91,15 +94,16 @@ export function specFromQuery(text: string): RunSpec | undefined {
     throw new LinkProblem(`it has ${text.length} characters, more than ${longestLink}`);
   const query = new URLSearchParams(text);
   const config: Record<string, unknown> = {};
-  let shuffledLabels = false;
+  const extra: { shuffledLabels?: boolean; trainImages?: number } = {};
   for (const [key, value] of query) {
-    if (Object.hasOwn(config, key)) throw new LinkProblem(`it has ${key} twice`);
-    if (key === 'shuffledLabels') shuffledLabels = switchOf(key, value);
+    if (Object.hasOwn(config, key) || Object.hasOwn(extra, key)) throw new LinkProblem(`it has ${key} twice`);
+    if (key === 'shuffledLabels') extra.shuffledLabels = switchOf(key, value);
+    else if (key === 'trainImages') extra.trainImages = numberOf(key, value);
     else if (Object.hasOwn(carried, key)) config[key] = parsedValue(key as Carried, value);
     else throw new LinkProblem(`it has an unknown option ${key.slice(0, 40)}`);
   }
-  if (Object.keys(config).length === 0 && !shuffledLabels) return undefined;
-  return { config: { ...usualConfig, ...config }, ...(shuffledLabels && { shuffledLabels }) };
+  if (query.size === 0) return undefined;
+  return { config: { ...usualConfig, ...config }, ...extra };
 }
 
 function parsedValue(key: Carried, text: string): unknown {
@@ -107,12 +111,8 @@ function parsedValue(key: Carried, text: string): unknown {
   switch (type) {
     case 'word':
       return wordOf(key, text);
-    case 'number': {
-      const number = Number(text);
-      if (text.trim() === '' || !Number.isFinite(number))
-        throw new LinkProblem(`${key}=${text.slice(0, 40)} is not a number`);
-      return number;
-    }
+    case 'number':
+      return numberOf(key, text);
     case 'switch':
       return switchOf(key, text);
     case 'json':
@@ -122,6 +122,12 @@ function parsedValue(key: Carried, text: string): unknown {
     default:
       return type satisfies never;
   }
+}
+
+function numberOf(key: string, text: string): number {
+  const number = Number(text);
+  if (text.trim() !== '' && Number.isFinite(number)) return number;
+  throw new LinkProblem(`${key}=${text.slice(0, 40)} is not a number`);
 }
 
 function wordOf(key: string, text: string): string {

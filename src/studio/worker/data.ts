@@ -28,6 +28,15 @@ export function withShuffledLabels<Splits extends DatasetSplits<AnyDataset>>(
   return { ...splits, train: { ...train, labels } };
 }
 
+/** The first training images only. @throws UsageError if there are not so many. */
+export function withFewImages<Splits extends DatasetSplits>(splits: Splits, count: number): Splits {
+  const { train } = splits;
+  if (!(Number.isInteger(count) && count >= 1 && count <= train.length))
+    throw new UsageError(`trainImages ${count} is not a whole number from 1 to ${train.length}`);
+  const pixels = train.pixels.subarray(0, (train.pixels.length / train.length) * count);
+  return { ...splits, train: { ...train, pixels, labels: train.labels.subarray(0, count), length: count } };
+}
+
 /** @throws UsageError for images that are in a file. */
 export function inMemory(dataset: AnyDataset): Dataset {
   if (!isStored(dataset)) return dataset;

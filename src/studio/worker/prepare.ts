@@ -8,7 +8,7 @@ import type { TrainConfig } from '../../train/config-table.ts';
 import { compile, type Model } from '../../train/model.ts';
 import { adam, adamw, sgd } from '../../train/optimizers.ts';
 import type { RunSpec } from '../state/spec.ts';
-import { loadSplits, withShuffledLabels } from './data.ts';
+import { loadSplits, withFewImages, withShuffledLabels } from './data.ts';
 
 export interface Parts extends Loaders {
   readonly config: TrainConfig;
@@ -18,13 +18,14 @@ export interface Parts extends Loaders {
 }
 
 export async function prepare(
-  { config: given, shuffledLabels = false }: RunSpec,
+  { config: given, shuffledLabels = false, trainImages }: RunSpec,
   threads: number | undefined,
   onNotice: (line: string) => void,
   signal: AbortSignal,
 ): Promise<Parts> {
   const config = parseConfig(given, 'the training');
-  const loaded = await loadSplits(config.dataset);
+  const all = await loadSplits(config.dataset);
+  const loaded = trainImages === undefined ? all : withFewImages(all, trainImages);
   const splits = shuffledLabels ? withShuffledLabels(loaded, config.seed) : loaded;
   const loaders = loadersOf(splits, config);
   const { shape, classes } = splits.train;

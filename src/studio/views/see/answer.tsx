@@ -119,5 +119,9 @@ function HeatLayer({ heat }: { readonly heat: Heat }): JSX.Element {
     const pixels = new ImageData(heatPixels(heat), heat.width, heat.height);
     canvas.current?.getContext('2d')?.putImageData(pixels, 0, 0);
   }, [heat]);
-  return <canvas ref={canvas} class="heat" width={heat.width} height={heat.height} role="presentation" />;
+  return (
+    <div class="heat" aria-hidden="true">
+      <canvas ref={canvas} width={heat.width} height={heat.height} />
+    </div>
+  );
 }
