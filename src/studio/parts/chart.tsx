@@ -21,6 +21,8 @@ export interface Curve {
   readonly dash?: string;
   /** Points are marked as dots. */
   readonly dots?: boolean;
+  /** Not in the legend: another curve's name stands for it. */
+  readonly unnamed?: boolean;
   /** Drawn as a band from the lowest to the highest value around each x. */
   readonly band?: boolean;
 }
@@ -79,7 +81,7 @@ export function Chart(props: ChartProps): JSX.Element {
     const timer = setTimeout(draw, wait);
     return () => clearTimeout(timer);
   });
-  const named = curves.filter(({ band }) => !band);
+  const named = curves.filter(({ band, unnamed }) => !band && !unnamed);
   const empty = curves.every(({ points }) => points.length === 0);
   return (
     <figure class="chart">

@@ -124,6 +124,7 @@ function DuelCurves({ duel, names }: Pick<DuelViewProps, 'duel' | 'names'>): JSX
     color: i + 1,
     dash: '0 9999',
     dots: true,
+    unnamed: true,
   }));
   return (
     <div class="pair">
