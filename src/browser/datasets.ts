@@ -1,6 +1,6 @@
 /** Data sets from files that a user chose. */
 import type { DatasetSplits } from '../data/dataset.ts';
-import type { SizedChoice } from '../data/facts.ts';
+import type { SizedChoice } from '../data/dataset-facts.ts';
 import type { DatasetSpec } from '../data/named.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import type { ChosenFiles } from './chosen-files.ts';

@@ -93,7 +93,7 @@ async function train(
   chooseAdapter(options.adapter, config.device);
   if (options.printConfig) {
     // The printed config must be one that trains.
-    (await import('../runs/prepare.ts')).checkConfig(config);
+    (await import('../runs/place-node.ts')).checkConfig(config);
     return printConfig(config);
   }
   if (seeds !== undefined) refuseSave(save);
@@ -112,7 +112,7 @@ async function resumeTraining(
 ): Promise<void> {
   const [{ isSeries, readRun, runPlace }, { resumedConfig }, { resumedSeries }] = await Promise.all([
     import('../runs/folder.ts'),
-    import('../runs/resume.ts'),
+    import('../runs/place-node.ts'),
     import('../runs/series.ts'),
   ]);
   const folder = runPlace(resume);

@@ -4,7 +4,8 @@
  */
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { DataError } from '../errors.ts';
-import { cannotRead, openRegularSync } from '../files/regular.ts';
+import { cannotRead } from '../files/problems.ts';
+import { openRegularSync } from '../files/regular.ts';
 import { requireImage } from './decode.ts';
 import { headBytes } from './formats.ts';
 

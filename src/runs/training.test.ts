@@ -7,10 +7,9 @@ import { DataError, UsageError, VggError } from '../errors.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
 import type { Snapshot } from '../train/loop-state.ts';
-import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
-import { checkConfig } from './prepare.ts';
-import { resumedConfig } from './resume.ts';
-import { readMetrics } from './table.ts';
+import { readCheckpoint, writeCheckpoint } from './checkpoint-files.ts';
+import { checkConfig, resumedConfig } from './place-node.ts';
+import { readMetrics } from './table-files.ts';
 import { runTraining, type TrainingOptions } from './training.ts';
 
 let root: string;

@@ -3,7 +3,7 @@
  * entry is a range of the file, and an archive cannot unpack to more than its size. Every size is checked before it is
  * used. Source: PKWARE's APPNOTE.TXT, 4.3 to 4.5.
  */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../../crc32.ts';
 import { DataError } from '../../errors.ts';
 import type { PartReader } from '../../files/parts.ts';
 
