@@ -122,8 +122,10 @@ export { type OnnxModel, type OnnxOptions, writeOnnx } from './model/onnx/onnx.t
 export { readSafetensors, writeSafetensors } from './model/safetensors.ts';
 export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
 export type { WeightSource } from './model/weight-streams.ts';
+export type { Change, LiveSettings } from './train/changes.ts';
 export { parseGivenConfig as parseConfig } from './train/config.ts';
 export { type TrainConfig, type TrainConfigInput, trainOptions } from './train/config-table.ts';
+export { TrainingControl } from './train/control.ts';
 export {
   type Callback,
   type FitOptions,

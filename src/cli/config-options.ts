@@ -15,6 +15,7 @@ import { parseNumber, parseWhole } from '../numbers.ts';
 import { longestTimer } from '../options.ts';
 import { flagOf, flagWithValue } from '../report/command.ts';
 import { unknownName } from '../suggest.ts';
+import { type Change, checkedSettings, mergedChanges } from '../train/changes.ts';
 import { parseConfig, refuseUnused, usedOptions } from '../train/config.ts';
 import {
   type TrainConfig,
@@ -67,7 +68,7 @@ export const optionGroups: readonly (readonly [heading: string, options: readonl
     ['Steps:', ['batchSize', 'accumulate', 'labelSmoothing', 'clipNorm', 'averageDecay']],
     ['Optimizer:', ['optimizer', 'lr', 'beta1', 'beta2', 'epsilon', 'momentum', 'nesterov', 'weightDecay']],
     ['Layers:', ['freeze', 'unfreezeAfter', 'unfreezeLr', 'lrGroups']],
-    ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup']],
+    ['Schedule:', ['schedule', 'lrStep', 'lrGamma', 'milestones', 'patience', 'minLr', 'warmup', 'changes']],
     ['Machine:', ['device', 'threads', 'seed']],
     ['Run folder:', ['checkpointEvery']],
     ['Output:', ['logEvery']],
@@ -129,6 +130,8 @@ function optionsOf(
       return layersOption(`${flag} <a,b,…>`, words);
     case 'factors':
       return repeatedOption('--lr-group <name=x>', `${description}; may be repeated`, 'all 1');
+    case 'changes':
+      return repeatedOption('--change <step:name=x,…>', `${description}; may be repeated`, 'none');
     case 'normalization':
       return new Option(`${flag} <name|means/deviations>`, `${presetNames.join(', ')}: ${words}`).argParser(
         parseNormalization,
@@ -162,8 +165,32 @@ function parseFactors(assignments: readonly string[]): Readonly<Record<string, n
   return Object.fromEntries(factors);
 }
 
+/** `500:lr=0.01,momentum=0.8`, once for each step. */
+function parseChanges(texts: readonly string[]): readonly Change[] {
+  const changes = texts.map((text): Change => {
+    const [at = '', ...rest] = text.split(':');
+    const step = parseWhole(at.trim());
+    const settings = rest
+      .join(':')
+      .split(',')
+      .map((part) => part.split('='));
+    if (step === undefined || settings.some((parts) => parts.length !== 2))
+      throw new UsageError(`--change ${text} does not have the form step:name=value, as in 500:lr=0.01`);
+    const values = settings.map(([name = '', value = '']) => [
+      name.trim(),
+      parseNumber(value.trim()) ?? value,
+    ]);
+    return { step, ...checkedSettings(`--change ${text}`, Object.fromEntries(values)) };
+  });
+  return mergedChanges(changes);
+}
+
 /** The name of Commander's value for an option whose flag may be repeated. */
-const repeatedFlags: Readonly<Record<string, string>> = { modelOptions: 'modelOption', lrGroups: 'lrGroup' };
+const repeatedFlags: Readonly<Record<string, string>> = {
+  modelOptions: 'modelOption',
+  lrGroups: 'lrGroup',
+  changes: 'change',
+};
 
 /** Steps, or seconds as in `30s`. */
 function parseCheckpointEvery(text: string): number | string {
@@ -195,6 +222,7 @@ export function givenOptions(command: Command): Partial<TrainConfig> {
   );
   const givenValue = (name: string): unknown => {
     if (name === 'modelOptions') return parseAssignments(options.modelOption as readonly string[]);
+    if (name === 'changes') return parseChanges(options.change as readonly string[]);
     return name === 'lrGroups' ? parseFactors(options.lrGroup as readonly string[]) : options[name];
   };
   return Object.fromEntries(given.map((name) => [name, givenValue(name)]));

@@ -26,7 +26,7 @@ export interface Followed {
   readonly json: boolean;
 }
 
-export interface Follower extends Required<SeedCallbacks> {
+export interface Follower extends Required<Omit<SeedCallbacks, 'control'>> {
   /** The training was interrupted. */
   readonly interrupted: () => void;
 }

@@ -14,6 +14,13 @@ export const updatesIn = (step: number, epochSteps: number, accumulate: number):
 export const wholeGroups = (steps: number, epochSteps: number, accumulate: number): number =>
   steps - ((steps % epochSteps) % accumulate);
 
+/** The smallest number of batches from `steps` on that ends with an optimizer step. */
+export function groupEnd(steps: number, epochSteps: number, accumulate: number): number {
+  if (steps === Infinity) return Infinity;
+  const inEpoch = steps % epochSteps;
+  return steps - inEpoch + Math.min(epochSteps, Math.ceil(inEpoch / accumulate) * accumulate);
+}
+
 /** The most different learning rates that the layers of a network may have in a step. */
 export const mostRates = 32;
 

@@ -1,4 +1,5 @@
 /** The command line that repeats a run: `vgg train` with the options that differ from their defaults. */
+import { changeWord } from '../train/changes.ts';
 import { usedOptions } from '../train/config.ts';
 import { type TrainConfig, trainOptions } from '../train/config-table.ts';
 import { shellWord } from '../words.ts';
@@ -13,6 +14,7 @@ export const flagOf = (key: string): string =>
 const repeatedFlags: Readonly<Record<string, string>> = {
   modelOptions: '--model-option',
   lrGroups: '--lr-group',
+  changes: '--change',
 };
 
 /** An option with its value, as it is given: `--model vgg7`, `--no-normalize`, `--model-option hidden=64`. */
@@ -41,7 +43,9 @@ export function trainCommand(config: TrainConfig): string {
     if (!changed.has(key)) continue;
     const value = config[key];
     const repeated = repeatedFlags[key];
-    if (repeated !== undefined) {
+    if (key === 'changes') {
+      for (const change of config.changes ?? []) words.push('--change', changeWord(change));
+    } else if (repeated !== undefined) {
       for (const [name, option] of Object.entries(value as TrainConfig['modelOptions'])) {
         words.push(repeated, `${name}=${[option].flat().join(',')}`);
       }

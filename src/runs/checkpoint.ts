@@ -30,6 +30,7 @@ import {
 } from '../model/tensor-files.ts';
 import { joined, readAll, sourceOf, type WeightSource } from '../model/weight-streams.ts';
 import { checkArgument } from '../options.ts';
+import { type Change, changesProblem } from '../train/changes.ts';
 import type { LoopState } from '../train/loop-state.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -55,6 +56,10 @@ const loopSchema = z.object({
   running: z.object({ lossSum: z.number(), correct: count, images: count }),
   best: z.object({ epoch: count, value: z.number() }).nullable(),
   counters: z.record(z.string(), z.number()),
+  /** Absent in checkpoints of older versions, and without changes. */
+  changes: z
+    .custom<readonly Change[]>((value) => changesProblem(value) === undefined, 'is not a list of changes')
+    .optional(),
   finished: z.boolean(),
 });
 const stateSchema = z.object({

@@ -4,7 +4,9 @@
  */
 import type { PrepareProgress } from '../data/folders/prepare.ts';
 import { refuseContradictions } from '../model/info.ts';
+import { mergedChanges, settingsText } from '../train/changes.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
+import type { TrainingControl } from '../train/control.ts';
 import { type Callback, type FitResult, fit as fitModel } from '../train/fit.ts';
 import { guessingNotice } from '../train/guessing.ts';
 import { hasMore, type Snapshot } from '../train/loop-state.ts';
@@ -24,6 +26,8 @@ export interface RunCallbacks {
   readonly onNotice?: (line: string) => void;
   /** Told how many image files are prepared, where a data set needs it. */
   readonly onPrepare?: (progress: PrepareProgress) => void;
+  /** Pauses, steps and changes the training while it runs. The run's config records the changes. */
+  readonly control?: TrainingControl;
   /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -157,7 +161,7 @@ async function orClose<T>({ model }: Training, body: () => Promise<T>): Promise<
 async function trainFrom(
   { training, from, resumed, left }: Start,
   run: Run | undefined,
-  { onStart, callbacks = [], signal }: RunCallbacks,
+  { onStart, callbacks = [], control, signal }: RunCallbacks,
   notice: (line: string) => void,
 ): Promise<FitResult> {
   const { config, model, trainLoader } = training;
@@ -178,7 +182,12 @@ async function trainFrom(
     const result = await fitModel({
       ...fitOptions,
       // The run's files come first: they must not wait for other callbacks.
-      callbacks: [...(recorder ? [recorder.callback] : []), guessing, ...callbacks],
+      callbacks: [
+        ...(run && recorder ? [recorder.callback, changes(run, config)] : []),
+        guessing,
+        ...callbacks,
+      ],
+      ...(control && { control }),
       ...(from && { resume: from }),
       ...(signal && { signal }),
     });
@@ -191,4 +200,20 @@ async function trainFrom(
     await recorder?.close(interrupted ? 'interrupted' : 'failed', reason).catch(() => undefined);
     throw error;
   }
+}
+
+/** Records changed settings in the run's config before the next step, so that the config always repeats the run. */
+function changes(run: Run, config: TrainConfig): Callback {
+  let written = JSON.stringify(config.changes);
+  return {
+    async change(change, { totalSteps, changes: made = [] }) {
+      await run.log(`step ${change.step}: ${settingsText(change)}`);
+      const planned = (config.changes ?? []).filter(({ step }) => step > totalSteps);
+      const all = mergedChanges(made, planned);
+      if (JSON.stringify(all) === written) return;
+      await run.writeConfig({ ...config, changes: all });
+      written = JSON.stringify(all);
+    },
+    pause: (paused, { totalSteps }) => run.log(`${paused ? 'paused' : 'continued'} after step ${totalSteps}`),
+  };
 }

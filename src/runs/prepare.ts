@@ -17,6 +17,7 @@ import { networkOf } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
 import { normalizationPresets } from '../model/normalization-presets.ts';
 import { checkArgument } from '../options.ts';
+import { withSettings } from '../train/changes.ts';
 import { checkpointInterval, parseConfig } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkInterval, type FitOptions } from '../train/fit.ts';
@@ -121,7 +122,9 @@ export function checkConfigAt(place: Place, config: TrainConfig): void {
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
 function checkParts(place: Place, config: TrainConfig): DatasetFacts {
-  optimizerOf(config);
+  const optimizer = optimizerOf(config);
+  for (const change of config.changes ?? [])
+    withSettings(`changes: change at step ${change.step}`, optimizer, change);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
   const facts = place.facts(config);
@@ -290,6 +293,7 @@ export function fitOptionsOf(training: Training): Omit<FitOptions, 'callbacks'> 
     ...(config.steps !== undefined && { steps: config.steps }),
     earlyStopping: config.earlyStopping,
     ...(every && { checkpointEvery: every }),
+    ...(config.changes && { changes: config.changes }),
     ...stepOptionsOf(config),
   };
 }

@@ -7,6 +7,7 @@ import { stepsIn } from '../data/dataset-facts.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError } from '../errors.ts';
 import { joinBytes } from '../protobuf.ts';
+import { changedRate, settingsAt } from '../train/changes.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
@@ -162,15 +163,16 @@ function bentCourse(
   before: TrainConfig,
   now: TrainConfig,
   stepsPerEpoch: number,
-  { totalSteps, counters: { plateaus = 0 } }: LoopState,
+  { totalSteps, counters: { plateaus = 0 }, changes = [] }: LoopState,
   notice: (line: string) => void,
 ): Rates | undefined {
   const lengthOf = (config: TrainConfig): number => lastStep({ ...config, stepsPerEpoch });
   const rateAt = (config: TrainConfig, total: number): number => {
     const [epoch, step] = [Math.floor(total / stepsPerEpoch) + 1, total % stepsPerEpoch];
-    return scheduleOf(config)({
+    const rate = scheduleOf(config)({
       ...{ epoch, step, stepsPerEpoch, epochs: config.epochs, totalSteps: lengthOf(config), plateaus },
     });
+    return changedRate(rate, config.lr, settingsAt(changes, total));
   };
   const rates = { before: rateAt(before, Math.max(0, totalSteps - 1)), now: rateAt(now, totalSteps) };
   if (rateAt(before, totalSteps) === rates.now) return undefined;

@@ -38,7 +38,8 @@ export interface SeedsOptions extends Pick<TrainingOptions, 'onNotice' | 'signal
 }
 
 /** What follows the training of one seed. */
-export interface SeedCallbacks extends Pick<TrainingOptions, 'onStart' | 'onPrepare' | 'callbacks'> {
+export interface SeedCallbacks
+  extends Pick<TrainingOptions, 'onStart' | 'onPrepare' | 'callbacks' | 'control'> {
   /** Called after the training, before its model is closed. */
   readonly onEnd?: (result: TrainingResult) => void | Promise<void>;
 }
@@ -162,6 +163,7 @@ async function trainSeed(
     onStart: 'optional',
     onPrepare: 'optional',
     callbacks: 'optional',
+    control: 'optional',
     onEnd: 'optional',
   });
   const { onEnd, ...callbacks } = given;

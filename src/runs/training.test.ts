@@ -3,11 +3,15 @@ import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { digests } from '../../test/digests.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
+import { TrainingControl } from '../train/control.ts';
+import type { Callback } from '../train/fit.ts';
 import type { Snapshot } from '../train/loop-state.ts';
 import { readCheckpoint, writeCheckpoint } from './checkpoint-files.ts';
+import { readConfig } from './folder.ts';
 import { checkConfig, resumedConfig } from './place-node.ts';
 import { readMetrics } from './table-files.ts';
 import { runTraining, type TrainingOptions } from './training.ts';
@@ -74,6 +78,51 @@ test('warm-up and early stopping may be as long as the training, also in a resum
   const config = parseConfig({ warmup: 3, epochs: 4 }, 'test');
   expect(() => resumedConfig(config, { epochs: 2 })).toThrow('warmup 3 is longer than the training of 2');
   expect(resumedConfig(parseConfig({ warmup: 3, epochs: 2 }, 'test'), { threads: 1 }).warmup).toBe(3);
+});
+
+test('changes that are made live are recorded; the config repeats the run, and a resumed run repeats them', async () => {
+  const control = new TrainingControl();
+  const sgd = { optimizer: 'sgd', steps: 10, checkpointEvery: 4 } as const;
+  let killed = false;
+  const change: Callback = {
+    step({ epoch, step }) {
+      if (epoch === 1 && step === 3) control.change({ lr: 0.01, momentum: 0.5 });
+    },
+    change() {
+      if (killed) return;
+      killed = true;
+      throw new Error('killed');
+    },
+  };
+  control.step(6);
+  // Like a process that is killed before the first step with the new settings.
+  await expect(begin(sgd, { control, callbacks: [change] })).rejects.toThrow('killed');
+  const { changes } = await readConfig(run);
+  expect(changes).toEqual([{ step: expect.any(Number), lr: 0.01, momentum: 0.5 }]);
+  expect(await readFile(join(run, 'log.txt'), 'utf8')).toContain(
+    `step ${changes![0]!.step}: lr 0.01, momentum 0.5`,
+  );
+  await resume(10);
+  expect(await readConfig(run)).toMatchObject({ changes });
+  const first = await digests(run);
+  expect((await readCheckpoint(join(run, 'last.safetensors'))).loop.changes).toEqual(changes);
+
+  const config = JSON.parse(await readFile(join(run, 'config.json'), 'utf8'));
+  run = join(root, 'again');
+  await begin(config);
+  expect(await digests(run)).toEqual(first);
+  run = join(root, 'plain');
+  await begin(sgd);
+  expect(await digests(run)).not.toEqual(first);
+});
+
+test('changes that do not fit the optimizer are refused before anything is read', async () => {
+  await expect(begin({ changes: [{ step: 3, momentum: 0.5 }] })).rejects.toThrow(
+    'changes: change at step 3: adam has no momentum to change; leave it out, or train with sgd',
+  );
+  expect(() => parseConfig({ changes: [{ step: 3, lr: 0 }] }, 'test')).toThrow(
+    'test: changes: change at step 3: lr 0 is not a finite number above 0',
+  );
 });
 
 test('a resumed run logs at the same steps as before', async () => {

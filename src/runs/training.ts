@@ -38,6 +38,7 @@ export async function runTraining(
     callbacks: 'optional',
     onNotice: 'optional',
     onPrepare: 'optional',
+    control: 'optional',
     signal: 'optional',
   });
   const given = withAbsolutePaths(parseConfig(config, 'runTraining: config'));

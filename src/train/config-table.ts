@@ -12,6 +12,7 @@ import { longestPattern, mostPatterns } from '../model/layer-patterns.ts';
 import type { NetworkDescription } from '../model/models.ts';
 import { type PresetName, presetNames } from '../model/normalization-presets.ts';
 import { maxThreads, shown } from '../options.ts';
+import { type Change, changesProblem } from './changes.ts';
 import { modelSchema } from './network-description.ts';
 
 export const optimizerNames = ['adam', 'adamw', 'sgd'] as const;
@@ -242,6 +243,11 @@ const table = {
     meaning: 'epochs in which the learning rate rises from 0; may be a fraction',
     owner: { option: 'schedule', choices: ['constant', 'step', 'multiStep', 'cosine', 'plateau'] },
   },
+  changes: {
+    type: 'changes',
+    meaning:
+      "change settings from a step on, as in '500:lr=0.01,momentum=0.8'; settings: lr, momentum, weightDecay. A run records here what was changed while it trained",
+  },
   lrGroups: {
     type: 'factors',
     default: {},
@@ -359,6 +365,8 @@ export type OptionKind =
   | { readonly type: 'interval' }
   /** Names or patterns of layers. */
   | { readonly type: 'names' }
+  /** Changes of settings while training. */
+  | { readonly type: 'changes' }
   /** A factor for each name or pattern of layers. */
   | { readonly type: 'factors' }
   /** A preset's name, or a mean and a deviation for each channel. */
@@ -393,11 +401,13 @@ type Value<Kind> = Kind extends { readonly choices: readonly (infer Choice)[] }
 
 type OtherValue<Kind> = Kind extends { readonly type: 'names' }
   ? readonly string[]
-  : Kind extends { readonly type: 'factors' }
-    ? Readonly<Record<string, number>>
-    : Kind extends { readonly type: 'normalization' }
-      ? PresetName | ChannelStatistics
-      : Readonly<Record<string, number | readonly number[] | string>>;
+  : Kind extends { readonly type: 'changes' }
+    ? readonly Change[]
+    : Kind extends { readonly type: 'factors' }
+      ? Readonly<Record<string, number>>
+      : Kind extends { readonly type: 'normalization' }
+        ? PresetName | ChannelStatistics
+        : Readonly<Record<string, number | readonly number[] | string>>;
 
 type Values<Table> = {
   readonly [Key in keyof Table as Table[Key] extends { readonly default: unknown } ? Key : never]: Value<
@@ -486,6 +496,11 @@ function schemaOf(kind: OptionKind): z.ZodType {
       return z.record(z.string(), z.union([z.number(), z.array(z.number()), z.string()]));
     case 'names':
       return z.array(patternSchema).min(1).max(mostPatterns);
+    case 'changes':
+      return z.custom<readonly Change[]>().superRefine((value, context) => {
+        const message = changesProblem(value);
+        if (message !== undefined) context.addIssue({ code: 'custom', message });
+      });
     case 'factors':
       return z.record(patternSchema, z.number());
     case 'normalization':

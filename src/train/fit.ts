@@ -6,13 +6,21 @@
  * `TrainingLoop.run` is the loop; the rules by which its state changes are pure functions (`loop-state.ts`). Output (lines,
  * files, images) is left to callbacks, which are awaited in order.
  */
-import type { DataLoader } from '../data/loader.ts';
-import type { OptimizerOptions, StepOptions, TrainingState } from '../engine/backend.ts';
-import { UsageError, VggError } from '../errors.ts';
+import type { TrainingState } from '../engine/backend.ts';
+import { groupEnd } from '../engine/step.ts';
 import type { Weights } from '../model/layer.ts';
-import { checkOptions, checkWhole, type KnownKeys, longestTimer } from '../options.ts';
-import { notFinite, requireFinite, requireFiniteLoss } from './finite.ts';
-import { type Extent, type Length, lastStep } from './length.ts';
+import {
+  type Change,
+  changedRate,
+  type LiveSettings,
+  mergedChanges,
+  settingsAt,
+  withSettings,
+} from './changes.ts';
+import { type Steering, steer } from './control.ts';
+import { requireFinite, requireFiniteLoss } from './finite.ts';
+import { type FitOptions, requireSound, type Settings, settingsOf } from './fit-options.ts';
+import { type Extent, lastStep } from './length.ts';
 import {
   afterEpoch,
   afterSteps,
@@ -26,48 +34,10 @@ import {
   testFigures,
   untimed,
 } from './loop-state.ts';
-import type { Model } from './model.ts';
 import { choosingMetric } from './records.ts';
-import type { EpochEvent, Reporter } from './reporters.ts';
-import { constantSchedule, type Schedule } from './schedules.ts';
-import { checkStepOptions, stepKeys, stepOptionsOf } from './step-options.ts';
+import type { EpochEvent } from './reporters.ts';
 
-export interface Callback {
-  readonly step?: Reporter['step'];
-  readonly epoch?: (event: EpochEvent) => void | Promise<void>;
-  /** Called where the training can be resumed: after each epoch, at each `checkpointEvery`, and on interruption. */
-  readonly checkpoint?: (snapshot: Snapshot) => void | Promise<void>;
-  /** Called after the test of the best epoch so far, with the weights that were tested. */
-  readonly best?: (snapshot: Snapshot, event: EpochEvent) => void | Promise<void>;
-}
-
-export interface FitOptions extends Length, StepOptions {
-  readonly model: Model;
-  readonly trainLoader: DataLoader;
-  readonly testLoader: DataLoader;
-  /**
-   * Images that select the best epoch and detect plateaus. Without them the test images are used, and the best test
-   * accuracy is then slightly optimistic.
-   */
-  readonly validationLoader?: DataLoader;
-  readonly optimizer: OptimizerOptions;
-  /** By default the optimizer's rate throughout. */
-  readonly schedule?: Schedule;
-  /** Factors of the learning rate for layers, by patterns of their names: `{ features: 0.1 }`. */
-  readonly lrGroups?: Readonly<Record<string, number>>;
-  /** Layers that are frozen, by patterns of their names, as in `compile`. By default those that the model has frozen. */
-  readonly freeze?: readonly string[];
-  /** Epochs after which all layers are trained, with a fresh state of the optimizer; needs `freeze`. */
-  readonly unfreezeAfter?: number;
-  /** A plateau is more than this many epochs without a lower loss; 10 by default, as in torch. */
-  readonly patience?: number;
-  readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
-  readonly callbacks?: readonly Callback[];
-  /** Contents of a checkpoint. Early stopping needs `bestWeights` from the best checkpoint. */
-  readonly resume?: Snapshot & { readonly bestWeights?: Weights };
-  /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
-  readonly signal?: AbortSignal;
-}
+export { type Callback, checkInterval, type FitOptions } from './fit-options.ts';
 
 export interface FitResult {
   /** Why the training ended. */
@@ -78,36 +48,15 @@ export interface FitResult {
   readonly loop: LoopState;
 }
 
-const fitKeys: KnownKeys<FitOptions> = {
-  model: 'required',
-  trainLoader: 'required',
-  testLoader: 'required',
-  validationLoader: 'optional',
-  optimizer: 'required',
-  schedule: 'optional',
-  lrGroups: 'optional',
-  freeze: 'optional',
-  unfreezeAfter: 'optional',
-  patience: 'optional',
-  epochs: 'required',
-  steps: 'optional',
-  earlyStopping: 'optional',
-  checkpointEvery: 'optional',
-  callbacks: 'optional',
-  resume: 'optional',
-  signal: 'optional',
-  ...stepKeys,
-};
-
 /**
  * Trains to the end. The model then has the weights that were tested: the moving average if there is one, the best
  * weights after early stopping.
  * @throws VggError if a loss, a test result or a weight is not finite; the signal's reason if it was aborted.
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
-  checkOptions<FitOptions>('fit', options, fitKeys);
+  const settings = settingsOf(options);
   const { resume } = options;
-  const training = new TrainingLoop(options, settingsOf(options));
+  const training = new TrainingLoop(options, settings);
   if (!resume) return training.run();
   requireSound(resume);
   await training.restore(resume);
@@ -117,34 +66,6 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     : training.run();
 }
 
-/** Options with their defaults. */
-interface Settings {
-  readonly schedule: Schedule;
-  readonly patience: number;
-  readonly earlyStopping: number;
-  readonly callbacks: readonly Callback[];
-  readonly perStep: Required<StepOptions>;
-}
-
-/** @throws UsageError if an option is out of range. */
-function settingsOf(options: FitOptions): Settings {
-  const { optimizer, epochs, steps = 1, checkpointEvery, callbacks = [] } = options;
-  const { schedule = constantSchedule(optimizer.lr), patience = 10, earlyStopping = 0 } = options;
-  const perStep = stepOptionsOf(options);
-  checkWhole('fit', 'epochs', epochs, 1);
-  checkWhole('fit', 'steps', steps, 1);
-  checkInterval(checkpointEvery);
-  checkWhole('fit', 'patience', patience, 0);
-  const { freeze, unfreezeAfter } = options;
-  if (unfreezeAfter !== undefined) {
-    checkWhole('fit', 'unfreezeAfter', unfreezeAfter, 1);
-    if (!freeze) throw new UsageError('fit: unfreezeAfter has no effect without freeze; give both');
-  }
-  checkWhole('fit', 'earlyStopping', earlyStopping, 0);
-  checkStepOptions('fit', perStep);
-  return { schedule, patience, earlyStopping, callbacks, perStep };
-}
-
 /** A training in progress. */
 class TrainingLoop {
   readonly extent: Extent;
@@ -152,7 +73,12 @@ class TrainingLoop {
   readonly #settings: Settings;
   /** Batches of the whole training. */
   readonly #totalSteps: number;
+  #steering: Steering | undefined;
+  /** Those of the loop's state, and planned ones. */
+  #changes: readonly Change[];
   #loop: LoopState;
+  /** When the last checkpoint was written, or the training began, in `performance.now()` milliseconds. */
+  #saved = performance.now();
   #timed: Snapshot['timed'] & {};
   #last: EpochEvent | undefined;
   /** Kept for early stopping; the event is unknown if the epoch was before a resume. */
@@ -167,6 +93,7 @@ class TrainingLoop {
     this.#loop = resume?.loop ?? beginning;
     this.#timed = resume?.timed ?? untimed;
     this.#best = resume?.bestWeights && { weights: resume.bestWeights };
+    this.#changes = settings.changes;
   }
 
   /** Sets the model to a checkpoint. */
@@ -183,8 +110,20 @@ class TrainingLoop {
     if (freeze) await model.freeze(epoch > unfreezeAfter ? [] : freeze);
   }
 
-  /** The training loop. */
+  /** Trains to the end. */
   async run(): Promise<FitResult> {
+    const { control, optimizer } = this.#options;
+    const check = (changed: LiveSettings): unknown => withSettings('TrainingControl', optimizer, changed);
+    this.#steering = control && steer(control, check, this.#loop.changes ?? []);
+    try {
+      return await this.#run();
+    } finally {
+      this.#steering?.detach();
+    }
+  }
+
+  /** The training loop. */
+  async #run(): Promise<FitResult> {
     const { callbacks, patience } = this.#settings;
     this.#loop = { ...this.#loop, finished: false };
     while (this.#loop.totalSteps < this.#totalSteps || this.#loop.step > 0) {
@@ -227,38 +166,69 @@ class TrainingLoop {
     const { stepsPerEpoch } = this.extent;
     const to = Math.min(stepsPerEpoch, this.#totalSteps - (this.#loop.epoch - 1) * stepsPerEpoch);
     while (this.#loop.step < to) {
-      await this.#stopIfAborted();
-      await this.#trainPart(to);
-      if (this.#loop.step < to && !this.#options.signal?.aborted) await this.#checkpoint();
+      await this.#attend();
+      const isDue = await this.#trainPart(to);
+      if (isDue && this.#loop.step < to && !this.#options.signal?.aborted) await this.#checkpoint();
     }
+    // A pause comes before the test.
+    await this.#attend();
+  }
+
+  /** Between two parts: stops, pauses and changes settings as asked. */
+  async #attend(): Promise<void> {
+    await this.#stopIfAborted();
+    for (const change of this.#changes.filter(({ step }) => step <= this.#loop.totalSteps)) {
+      if (!this.#loop.changes?.some(({ step }) => step === change.step)) await this.#change(change);
+    }
+    if (!this.#steering) return;
+    const { callbacks } = this.#settings;
+    const hooks = {
+      change: (settings: LiveSettings) => this.#change({ step: this.#loop.totalSteps, ...settings }),
+      rest: async (resting: boolean) => {
+        for (const callback of callbacks) await callback.pause?.(resting, this.#loop);
+      },
+    };
+    await this.#steering.attend(hooks, this.#options.signal);
     await this.#stopIfAborted();
   }
 
-  /** Trains the current epoch up to step `to`, the next checkpoint or an abort. */
-  async #trainPart(to: number): Promise<void> {
-    const { model, trainLoader, optimizer, lrGroups, epochs, checkpointEvery, signal } = this.#options;
-    const { unfreezeAfter } = this.#options;
+  /** Settings change from here on. */
+  async #change(change: Change): Promise<Change> {
+    this.#changes = mergedChanges(this.#changes, [change]);
+    this.#loop = { ...this.#loop, changes: mergedChanges(this.#loop.changes ?? [], [change]) };
+    for (const callback of this.#settings.callbacks) await callback.change?.(change, this.#loop);
+    return change;
+  }
+
+  /**
+   * Trains the current epoch up to step `to`, or until a checkpoint, a change, a pause or an abort. Returns whether a
+   * checkpoint is due.
+   */
+  async #trainPart(to: number): Promise<boolean> {
+    const { model, trainLoader, optimizer, lrGroups, epochs, unfreezeAfter } = this.#options;
     const { callbacks, perStep } = this.#settings;
     const { epoch, step: from } = this.#loop;
     await this.#freeze(epoch);
     const due = new AbortController();
-    const timer =
-      checkpointEvery && 'seconds' in checkpointEvery
-        ? setTimeout(() => due.abort(), checkpointEvery.seconds * 1000)
-        : undefined;
-    const end = Math.min(to, this.#nextCheckpoint());
-    const rates = Float64Array.from({ length: end - from }, (_, i) => this.#rateOf(from + i));
+    const timer = this.#checkpointTimer(due);
+    const checkpointAt = this.#nextCheckpoint();
+    const end = Math.min(to, checkpointAt, this.#nextChange(), this.#nextPause());
+    const signals = [due.signal, this.#options.signal ?? [], this.#steering?.signal ?? []].flat();
+    // They do not change within a part.
+    const settings = this.#settingsAt(from);
+    const rates = Float64Array.from({ length: end - from }, (_, i) => this.#rateOf(from + i, settings));
     try {
       const result = await model.train(trainLoader, {
         ...perStep,
         ...(lrGroups && { lrGroups }),
         epoch,
-        optimizer,
+        optimizer: withSettings('fit', optimizer, settings),
         from,
         steps: end,
         rates,
-        signal: signal ? AbortSignal.any([signal, due.signal]) : due.signal,
+        signal: AbortSignal.any(signals),
         onStep: ({ step, loss }) => {
+          this.#steering?.reported();
           const lr = rates[step - from - 1]!;
           const event = { epoch, epochs, step, steps: trainLoader.length, loss, lr };
           for (const callback of callbacks) callback.step?.(event);
@@ -270,9 +240,37 @@ class TrainingLoop {
       this.#loop = afterSteps(before, result, trainLoader, perStep.accumulate);
       const { seconds, images } = this.#timed;
       this.#timed = { seconds: seconds + result.seconds, images: images + result.images };
+      this.#steering?.trained(result.steps);
+      return due.signal.aborted || this.#loop.step >= checkpointAt;
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** A timer that aborts `due` when a checkpoint is due; undefined if that does not depend on time. */
+  #checkpointTimer(due: AbortController): ReturnType<typeof setTimeout> | undefined {
+    const { checkpointEvery: every } = this.#options;
+    if (!every || !('seconds' in every)) return undefined;
+    const left = this.#saved + every.seconds * 1000 - performance.now();
+    return setTimeout(() => due.abort(), Math.max(0, left));
+  }
+
+  /** The step of the epoch at which settings change next. */
+  #nextChange(): number {
+    const { step, totalSteps } = this.#loop;
+    const next = this.#changes.find((change) => change.step > totalSteps);
+    return next ? step + next.step - totalSteps : Infinity;
+  }
+
+  /** The step of the epoch after which the training pauses. */
+  #nextPause(): number {
+    const { step } = this.#loop;
+    const { stepsPerEpoch } = this.extent;
+    return groupEnd(
+      step + (this.#steering?.left ?? Infinity),
+      stepsPerEpoch,
+      this.#settings.perStep.accumulate,
+    );
   }
 
   /** The step of the epoch at which a checkpoint is due: at the end of a group of accumulated batches. */
@@ -331,6 +329,7 @@ class TrainingLoop {
 
   async #checkpoint(known?: TrainingState): Promise<void> {
     const { callbacks } = this.#settings;
+    this.#saved = performance.now();
     if (!callbacks.some((callback) => callback.checkpoint)) return;
     const state = known ?? (await this.#finiteState());
     const snapshot = { loop: this.#loop, state, timed: this.#timed };
@@ -352,42 +351,22 @@ class TrainingLoop {
   }
 
   /** The learning rate of a step of the current epoch. */
-  #rateOf(step: number): number {
+  #rateOf(step: number, settings: LiveSettings = this.#settingsAt(step)): number {
     const { epoch, counters } = this.#loop;
     const { stepsPerEpoch, epochs } = this.extent;
     const { plateaus = 0 } = counters;
-    return this.#settings.schedule({
+    const rate = this.#settings.schedule({
       ...{ epoch, step, stepsPerEpoch, epochs, totalSteps: this.#totalSteps, plateaus },
     });
+    return changedRate(rate, this.#options.optimizer.lr, settings);
+  }
+
+  /** The settings of a step of the current epoch. */
+  #settingsAt(step: number): LiveSettings {
+    return settingsAt(this.#changes, (this.#loop.epoch - 1) * this.extent.stepsPerEpoch + step);
   }
 
   #lastRate(): number {
     return this.#rateOf(Math.max(0, this.#loop.step - 1));
   }
-}
-
-/** @throws VggError if a checkpoint's weights are not finite; older versions could write these. */
-function requireSound({ state, bestWeights }: NonNullable<FitOptions['resume']>): void {
-  for (const weights of [state.weights, state.moments.average, bestWeights]) {
-    const found = weights && notFinite(weights);
-    if (!found) continue;
-    throw new VggError(
-      `the checkpoint's training diverged (${found}) and cannot continue: start a new run with a lower ` +
-        'learning rate (--lr) or with limited gradients (for instance --clip-norm 1)',
-    );
-  }
-}
-
-/** @throws UsageError if the interval of checkpoints is out of range. */
-export function checkInterval(every: FitOptions['checkpointEvery']): void {
-  if (every === undefined) return;
-  if ('steps' in every) {
-    checkWhole('fit', 'checkpointEvery: steps', every.steps, 1);
-    return;
-  }
-  const { seconds } = every;
-  if (seconds > 0 && seconds <= longestTimer) return;
-  throw new UsageError(
-    `fit: checkpointEvery: seconds ${seconds} is not a number above 0 and up to ${longestTimer}`,
-  );
 }

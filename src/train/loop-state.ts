@@ -5,6 +5,7 @@
 import type { DataLoader } from '../data/loader.ts';
 import type { EvaluateResult, TrainingState, TrainResult } from '../engine/backend.ts';
 import { updatesIn } from '../engine/step.ts';
+import type { Change } from './changes.ts';
 import { type Extent, lastStep } from './length.ts';
 import { choosingMetric, isBetter } from './records.ts';
 import type { EpochEvent } from './reporters.ts';
@@ -26,6 +27,8 @@ export interface LoopState {
   readonly best: { readonly epoch: number; readonly value: number } | null;
   /** `sinceBest`: epochs since the best one. `plateaus`, `lowestLoss`, `waited`: see `PlateauState`. */
   readonly counters: Readonly<Record<string, number>>;
+  /** Changes of settings that took effect, by ascending steps. */
+  readonly changes?: readonly Change[] | undefined;
   /** The training is complete. */
   readonly finished: boolean;
 }
