@@ -4,6 +4,7 @@
  */
 import { DataError } from '../../errors.ts';
 import type { PartReader } from '../../files/parts.ts';
+import { type EntryCheck, startsLikeZip } from '../../files/zip.ts';
 import type { Shape } from '../layer.ts';
 import { sizeOf } from '../network.ts';
 import type { Dtype } from '../safetensors.ts';
@@ -11,7 +12,6 @@ import { bytesOf, type Container, openArchive, openLegacy } from './containers.t
 import { stateDictIn } from './state-dict.ts';
 import { extentOf, isContiguous, overlap, type Strided } from './strided.ts';
 import { invalid, type TensorRecord, type TorchType, torchTypes } from './values.ts';
-import { type EntryCheck, startsLikeZip } from './zip.ts';
 
 export type PthForm = 'archive' | 'legacy';
 
