@@ -50,6 +50,7 @@ class HostSession implements Session {
   readonly device: Session['device'];
   readonly threads: number;
   readonly tiles: Session['tiles'];
+  readonly cacheBytes: Session['cacheBytes'];
   readonly #network: Network;
   readonly #driver: Driver;
   readonly #options: SessionOptions;
@@ -74,6 +75,7 @@ class HostSession implements Session {
     this.device = driver.device;
     this.threads = driver.threads;
     this.tiles = driver.tiles;
+    this.cacheBytes = driver.cacheBytes;
   }
 
   async initialize(seed: number): Promise<void> {

@@ -3,6 +3,7 @@
  * browsers leaves out the modules for Node (`browser` in package.json).
  */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
+import { inNode } from '../../../in-node.ts';
 import { moduleFile } from '../../../package-files.ts';
 import type { LoaderMessage } from '../../loading/worker.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
@@ -27,9 +28,6 @@ interface WebWorker {
   onmessage: (event: { data: ThreadMessage }) => void;
   onerror: (event: { message: string }) => void;
 }
-
-/** Whether this is Node rather than a browser. */
-export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
 
 /** Bytes of a core's second-level cache, or a common size if unknown. */
 export async function cacheSize(): Promise<number> {

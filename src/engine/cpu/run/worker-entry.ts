@@ -1,7 +1,8 @@
 /** Entry of a worker, in Node and in browsers: it computes, or it loads images, by the messages that it gets. */
+import { inNode } from '../../../in-node.ts';
 import { type LoaderRequest, serveLoading } from '../../loading/worker.ts';
 import type { WorkerRequest } from './executor.ts';
-import { inNode, type ThreadMessage } from './threads.ts';
+import type { ThreadMessage } from './threads.ts';
 import { serve, type WorkerStart } from './worker.ts';
 
 type Message = WorkerStart | WorkerRequest | LoaderRequest;
