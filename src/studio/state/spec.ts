@@ -63,9 +63,10 @@ const carried = {
   clipNorm: 'number',
   averageDecay: 'number',
   seed: 'number',
+  changes: 'list',
   device: 'word',
 } as const satisfies Partial<
-  Record<keyof TrainConfigInput, 'word' | 'number' | 'switch' | 'json' | 'word or json'>
+  Record<keyof TrainConfigInput, 'word' | 'number' | 'switch' | 'json' | 'word or json' | 'list'>
 >;
 type Carried = keyof typeof carried;
 
@@ -117,6 +118,8 @@ function parsedValue(key: Carried, text: string): unknown {
       return switchOf(key, text);
     case 'json':
       return objectOf(key, text);
+    case 'list':
+      return listOf(key, text);
     case 'word or json':
       return text.startsWith('{') ? objectOf(key, text) : wordOf(key, text);
     default:
@@ -138,6 +141,16 @@ function wordOf(key: string, text: string): string {
 function switchOf(key: string, text: string): boolean {
   if (text === 'true' || text === 'false') return text === 'true';
   throw new LinkProblem(`${key}=${text.slice(0, 40)} is neither true nor false`);
+}
+
+function listOf(key: string, text: string): readonly unknown[] {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (Array.isArray(value)) return value;
+  } catch {
+    // The message below says it.
+  }
+  throw new LinkProblem(`${key} is not a list in JSON`);
 }
 
 function objectOf(key: string, text: string): object {

@@ -3,13 +3,12 @@
  * methods; it never sees messages.
  */
 import { batch, type ReadonlySignal, type Signal, signal } from '@preact/signals';
+import type { Change, LiveSettings } from '../../train/changes.ts';
 import type { EpochEvent } from '../../train/reporters.ts';
 import type {
   Answers,
-  Change,
   Command,
   Event,
-  LiveSettings,
   LiveView,
   Phase,
   Question,

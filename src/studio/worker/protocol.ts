@@ -4,20 +4,9 @@
  * plain data; arrays that a message carries are transferred where nobody else needs them.
  */
 import type { ImageShape } from '../../data/dataset.ts';
+import type { Change, LiveSettings } from '../../train/changes.ts';
 import type { EpochEvent } from '../../train/reporters.ts';
 import type { RunSpec } from '../state/spec.ts';
-
-/** Settings that change while training. */
-export interface LiveSettings {
-  readonly lr?: number;
-  readonly momentum?: number;
-  readonly weightDecay?: number;
-}
-
-/** Settings that took effect after `step` batches of the training. */
-export interface Change extends LiveSettings {
-  readonly step: number;
-}
 
 /**
  * `preparing`: reads images and compiles; `ready`: before the first step; `ended`: all epochs are done; `failed`: an error

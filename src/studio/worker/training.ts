@@ -175,6 +175,7 @@ class Opened {
         ...(validationLoader && { validationLoader }),
         optimizer,
         epochs: config.epochs,
+        ...(config.changes && { changes: config.changes }),
         control: this.control,
         signal: this.#signal,
         callbacks: [

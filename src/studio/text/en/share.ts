@@ -1,1 +1,40 @@
-export const share = { title: '' };
+/** The view that hands a training on. */
+export const share = {
+  title: 'Share and continue',
+  lead: 'Give others your training as a link, take it to another computer as a file, or use the trained network elsewhere.',
+  link: 'A link to this training',
+  linkHelp:
+    'It carries all settings and the seed behind the #, which browsers never send to a server. Whoever opens it and presses Start gets the same weights, bit by bit, with the same kind of processor or GPU.',
+  linkOwn: 'The link names the data set, but does not contain it: others need the same files.',
+  linkChanges: (count: number) => `It repeats ${count} changes of settings at the same steps.`,
+  copy: 'Copy the link',
+  copied: 'Copied',
+  copyFailed: 'Please copy it from the field.',
+  run: 'The whole run as a zip',
+  runHelp:
+    'A run folder with settings, metrics and checkpoints. It continues where it stopped, here or with the command line:',
+  runNone: 'It can be exported after the first checkpoint, which the first epoch writes.',
+  runShuffled: 'Experiments with changed data cannot be exported: the command line has other data.',
+  exportRun: 'Export the run',
+  importRun: 'Import a run',
+  importHelp: 'Choose the zip of a run, from here or from vgg export RUN --to zip.',
+  imported: (name: string) => `Imported as ${name}. Press Continue to train on.`,
+  weights: 'The trained network',
+  weightsHelp: 'Weights with PyTorch’s names (safetensors), or the whole network for other programs (ONNX).',
+  safetensors: 'Weights (safetensors)',
+  onnx: 'Network (ONNX)',
+  runs: 'Runs in this browser',
+  runsHelp: 'They are kept in this browser’s private files until you remove them.',
+  noRuns: 'There are none yet.',
+  noStore: (reason: string) => `This browser keeps no runs: ${reason}`,
+  open: 'Open',
+  remove: 'Remove',
+  removeSure: (name: string) => `Remove ${name}? Its checkpoints are lost.`,
+  state: { running: 'training', finished: 'finished', interrupted: 'can be continued', failed: 'failed' },
+  runFacts: (model: string, dataset: string, epochs: number, total: number) =>
+    `${model} on ${dataset}, ${epochs} of ${total} epochs`,
+  usage: (used: string, quota: string) => `${used} of ${quota} are used.`,
+  damaged: 'damaged',
+  failed: (reason: string) => `That did not work: ${reason}`,
+  fingerprint: (step: string, hash: string) => `Weights after step ${step}: ${hash}`,
+};

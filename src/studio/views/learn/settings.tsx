@@ -1,10 +1,10 @@
 /** Settings that change while training, and the device that computes. */
 import type { JSX } from 'preact';
+import type { LiveSettings } from '../../../train/changes.ts';
 import { logarithmicStops, Slider } from '../../parts/slider.tsx';
 import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
 import type { Trainer } from '../../state/trainer.ts';
-import type { LiveSettings } from '../../worker/protocol.ts';
 
 const rates = logarithmicStops(1e-5, 10);
 const momenta = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99];
