@@ -110,7 +110,7 @@ function Fingerprint(): JSX.Element | null {
 function WeightsCard({ onProblem }: { readonly onProblem: (error: unknown) => void }): JSX.Element {
   const { share } = text.value;
   const save = (format: 'safetensors' | 'onnx'): void => {
-    session.ask({ kind: 'weights', format }).then(({ bytes, name }) => download(name, bytes), onProblem);
+    session.ask({ kind: 'weights', format }).then(({ blob, name }) => download(name, blob), onProblem);
   };
   const ready = session.facts.value !== undefined;
   return (
