@@ -1,5 +1,4 @@
 /** Looks at a network between two steps: what live views show, and answers to the page's questions. */
-import { modelBlob, onnxBlob } from '../../browser/weights.ts';
 import type { ImageShape } from '../../data/dataset.ts';
 import { type DataLoader, openImages } from '../../data/loader.ts';
 import { random } from '../../data/random.ts';
@@ -273,6 +272,7 @@ export class Looks {
   }
 
   async #weights(format: 'safetensors' | 'onnx'): Promise<Answers['weights']> {
+    const { modelBlob, onnxBlob } = await import('../../browser/weights.ts');
     const blob = await (format === 'onnx' ? onnxBlob : modelBlob)(this.#model);
     return { blob, name: `${this.#model.network.name}.${format}` };
   }

@@ -239,6 +239,20 @@ export type StoreQuestion =
   /** A picture as a network's input takes it: planar bytes. */
   | { readonly kind: 'decode'; readonly picture: Blob | ImageBitmap | ImageData; readonly shape: ImageShape };
 
+const kinds: ReadonlySet<string> = new Set<StoreQuestion['kind']>([
+  'runs',
+  'exportRun',
+  'importRun',
+  'removeRun',
+  'datasets',
+  'addDataset',
+  'removeDataset',
+  'decode',
+]);
+
+export const isStoreQuestion = (question: { readonly kind: string }): question is StoreQuestion =>
+  kinds.has(question.kind);
+
 export interface Answers {
   readonly maps: ImageMaps;
   readonly sum: ValueSum;

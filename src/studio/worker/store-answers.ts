@@ -10,20 +10,6 @@ import type { DamagedRun, RunRecord } from '../../runs/run-folder.ts';
 import type { Answers, KeptRun, StoreQuestion } from './protocol.ts';
 import { theStore } from './work.ts';
 
-const kinds: ReadonlySet<string> = new Set<StoreQuestion['kind']>([
-  'runs',
-  'exportRun',
-  'importRun',
-  'removeRun',
-  'datasets',
-  'addDataset',
-  'removeDataset',
-  'decode',
-]);
-
-export const isStoreQuestion = (question: { readonly kind: string }): question is StoreQuestion =>
-  kinds.has(question.kind);
-
 /** @throws VggError if the browser has no private files, or as the store does. */
 export async function answerFromStore(question: StoreQuestion): Promise<Answers[StoreQuestion['kind']]> {
   if (question.kind === 'decode') {

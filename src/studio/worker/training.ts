@@ -6,8 +6,7 @@ import { DeviceLostError, DivergedError, VggError } from '../../errors.ts';
 import type { Training } from '../../runs/prepare.ts';
 import { TrainingControl } from '../../train/control.ts';
 import { Opened, type Post } from './opened.ts';
-import type { Command, Opening, Question, Watch } from './protocol.ts';
-import { answerFromStore, isStoreQuestion } from './store-answers.ts';
+import { type Command, isStoreQuestion, type Opening, type Question, type Watch } from './protocol.ts';
 import { theStore, work } from './work.ts';
 
 /** Times that a training continues on a new GPU without a step in between. */
@@ -134,7 +133,7 @@ export class StudioTraining {
   async #answer(id: number, question: Question): Promise<void> {
     try {
       const answer = isStoreQuestion(question)
-        ? await answerFromStore(question)
+        ? await (await import('./store-answers.ts')).answerFromStore(question)
         : await this.#opened().answer(question);
       this.#post({ kind: 'answer', id, answer });
     } catch (error) {
