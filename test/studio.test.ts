@@ -23,6 +23,9 @@ import {
 
 const views = ['learn', 'see', 'build', 'try', 'compare', 'break', 'lecture', 'share'] as const;
 
+/** A loaded machine is slow, but not wrong. */
+const patience = { timeout: 120_000 };
+
 /** Kilobytes of the first load, after gzip: what is fetched until the network can train. */
 const firstLoad = 250;
 
@@ -46,6 +49,7 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
   });
   beforeEach(async () => {
     context = await browser.newContext({ locale: 'en-US', serviceWorkers: 'block' });
+    context.setDefaultTimeout(patience.timeout);
     page = await context.newPage();
     complaints = complaintsAbout(page, server.url);
   });
@@ -100,7 +104,7 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await page.waitForTimeout(500);
     expect(await stepsOf(page)).toBe(paused);
     await page.locator('#run').click();
-    await page.locator('.phase.ended').waitFor({ timeout: 120_000 });
+    await page.locator('.phase.ended').waitFor();
     const accuracy = Number.parseFloat((await page.locator('#accuracy').textContent())!);
     expect(accuracy).toBeGreaterThan(90);
   });
@@ -140,13 +144,13 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     expect(value).toBe(Math.max(0, sum));
     const at = await page.locator('.sum .note').first().textContent();
     await page.getByRole('button', { name: 'Right', exact: true }).click();
-    await expect.poll(() => page.locator('.sum .note').first().textContent()).not.toBe(at);
+    await expect.poll(() => page.locator('.sum .note').first().textContent(), patience).not.toBe(at);
     // A cell of the matrix opens its images.
     const cell = page.locator('.matrix td button:not(:empty)').first();
     await cell.waitFor();
     const count = Number(await cell.textContent());
     await cell.click();
-    await expect.poll(() => page.locator('.cell-images canvas').count()).toBe(Math.min(40, count));
+    await expect.poll(() => page.locator('.cell-images canvas').count(), patience).toBe(Math.min(40, count));
   });
 
   test('compares two trainings: nothing different, the same bits; another seed, others', async () => {
@@ -154,14 +158,14 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await page.locator('.choice select').first().selectOption('nothing');
     await ready(page);
     await page.locator('#run').click();
-    await page.locator('.bits.same').waitFor({ timeout: 120_000 });
+    await page.locator('.bits.same').waitFor();
     const [a, b] = await page.locator('.bits code').allTextContents();
     expect(a).toMatch(/^[0-9a-f]{16}$/);
     expect(b).toBe(a);
     await page.locator('.choice select').first().selectOption('seed');
     await ready(page);
     await page.locator('#run').click();
-    await page.locator('.bits code').nth(1).waitFor({ timeout: 120_000 });
+    await page.locator('.bits code').nth(1).waitFor();
     const [first, second] = await page.locator('.bits code').allTextContents();
     expect(first).toBe(a);
     expect(second).not.toBe(first);
@@ -172,15 +176,13 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await page.getByRole('button', { name: 'Too high a learning rate' }).click();
     await ready(page);
     await page.locator('#run').click();
-    await page.locator('.side.b .banner').waitFor({ timeout: 60_000 });
+    await page.locator('.side.b .banner').waitFor();
     expect(await page.locator('.side.b .banner').textContent()).toContain('NaN');
     await page.getByRole('button', { name: 'Dead ReLUs' }).click();
     await ready(page);
     await page.locator('#run').click();
     await page.waitForFunction(
       "[...document.querySelectorAll('.side.b meter')].some(({ value }) => value > 4)",
-      undefined,
-      { timeout: 60_000 },
     );
   });
 
@@ -195,6 +197,7 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     expect(expected).toMatch(/Weights after step 4: [0-9a-f]{16}/);
     const link = await page.locator('#link').inputValue();
     const other = await browser.newContext({ serviceWorkers: 'block' });
+    other.setDefaultTimeout(patience.timeout);
     try {
       const tab = await other.newPage();
       const wrong = complaintsAbout(tab, server.url);
@@ -232,13 +235,13 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await page.goto(server.url);
     await ready(page);
     await page.locator('#run').click();
-    await expect.poll(() => stepsOf(page), { timeout: 60_000 }).toBeGreaterThan(110);
+    await expect.poll(() => stepsOf(page), patience).toBeGreaterThan(110);
     await page.reload();
     // It trains on by itself, with the curves of before.
-    await page.locator('.phase.training').waitFor({ timeout: 60_000 });
+    await page.locator('.phase.training').waitFor();
     expect(await stepsOf(page)).toBeGreaterThanOrEqual(100);
     await page.locator('.plot').first().waitFor();
-    await page.locator('.phase.ended').waitFor({ timeout: 120_000 });
+    await page.locator('.phase.ended').waitFor();
     expect(await stepsOf(page)).toBe(800);
   });
 
@@ -246,7 +249,7 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await page.goto(`${server.url}#/learn?epochs=1&dataset=shapes`);
     await ready(page);
     await page.locator('#run').click();
-    await page.locator('.phase.ended').waitFor({ timeout: 60_000 });
+    await page.locator('.phase.ended').waitFor();
     const expected = await fingerprint(page);
     const zip = await saved(() => page.locator('#export-run').click());
     expect(zip.name).toBe('simplified-shapes-1.zip');
@@ -257,12 +260,13 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     expect(onnx.name).toBe('simplified.onnx');
 
     const other = await browser.newContext({ serviceWorkers: 'block' });
+    other.setDefaultTimeout(patience.timeout);
     try {
       const tab = await other.newPage();
       await tab.goto(`${server.url}#/share`);
       await tab.locator('#import-run').setInputFiles(zip.path);
       await tab.getByText('Imported as simplified-shapes-1').waitFor();
-      await expect.poll(() => tab.locator('#fingerprint').textContent()).toBe(expected);
+      await expect.poll(() => tab.locator('#fingerprint').textContent(), patience).toBe(expected);
       // Something else is refused, with a reason.
       const wrong = join(tmpdir(), 'vggnet-not-a-run.zip');
       await writeFile(wrong, 'no zip');
@@ -339,10 +343,11 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
   test('on a host without headers, the service worker isolates the page and works offline', async () => {
     const plain = await serveStudio(studio.folder, { isolated: false });
     const own = await browser.newContext({ locale: 'en-US' });
+    own.setDefaultTimeout(patience.timeout);
     try {
       const tab = await own.newPage();
       await tab.goto(plain.url);
-      await tab.waitForFunction('crossOriginIsolated', undefined, { timeout: 30_000 });
+      await tab.waitForFunction('crossOriginIsolated');
       await ready(tab);
       await plain.close();
       await tab.reload();
