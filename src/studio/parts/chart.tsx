@@ -38,7 +38,7 @@ export interface ChartProps {
   readonly xLabel: string;
   readonly curves: readonly Curve[];
   readonly marks?: readonly Mark[];
-  /** The end of the x axis, at least. */
+  /** The end of the x axis. */
   readonly xEnd: number;
   readonly percent?: boolean;
 }
@@ -225,6 +225,13 @@ export function smooth(points: readonly Point[], memory = 5): readonly Point[] {
     weight = keep * weight + 1;
     return { x, y: sum / weight };
   });
+}
+
+/** The end of the x axis: some way ahead of what was reached, so that a long training is seen from its beginning. */
+export function axisEnd(reached: number, epochs: number): number {
+  let end = 1;
+  for (let i = 0; end < 1.1 * reached; i++) end = [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3);
+  return Math.min(end, Math.max(1, epochs));
 }
 
 /** A text alternative: where each curve begins and ends. */
