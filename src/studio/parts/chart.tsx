@@ -6,6 +6,7 @@ import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { text } from '../state/settings.ts';
+import { short } from './words.ts';
 import type * as PlotModule from './plot.ts';
 
 export interface Point {
@@ -141,13 +142,7 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
       domain: [0, xEnd],
       ticks: Math.min(8, Math.max(2, Math.floor(width / 90))),
     },
-    y: {
-      label: null,
-      grid: true,
-      ticks: 5,
-      domain: props.percent ? [0, 100] : [0, most || 1],
-      ...(props.percent ? { percent: true, tickFormat: (value: number) => `${value} %` } : { nice: true }),
-    },
+    y: { label: null, grid: true, ...yAxis(most, props.percent ?? false) },
     marks: [
       plot.ruleY([0]),
       ...marks.flatMap(({ x, label }) => [
@@ -170,9 +165,23 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
   }) as SVGElement;
   // The policy of the page forbids styles inside it; the style sheet has them.
   for (const style of element.querySelectorAll('style')) style.remove();
+  // It is one image with one description.
+  for (const part of element.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
   element.setAttribute('role', 'img');
   element.setAttribute('aria-label', `${title}. ${described(curves, props.percent)}`);
   return element;
+}
+
+/** Above this, values are of different orders of magnitude: a training that explodes. */
+const explosive = 50;
+
+function yAxis(most: number, percent: boolean): PlotModule.ScaleOptions {
+  if (percent) return { percent, domain: [0, 100], ticks: 5, tickFormat: (value: number) => `${value} %` };
+  if (most <= explosive) return { domain: [0, most || 1], ticks: 5, nice: true };
+  const powers = Math.ceil(Math.log10(most));
+  const every = Math.ceil(powers / 5);
+  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) => (i === 0 ? 0 : 10 ** (i * every)));
+  return { type: 'symlog', constant: 1, domain: [0, most], ticks, tickFormat: short };
 }
 
 function markOf(plot: typeof PlotModule, { points, color, dash, band }: Curve): PlotModule.RenderableMark {
