@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fromArrays } from '../src/data/dataset.ts';
 import { dataLoader } from '../src/data/loader.ts';
 import { createModel } from '../src/model/models.ts';
-import { writeCheckpoint } from '../src/runs/checkpoint.ts';
+import { writeCheckpoint } from '../src/runs/checkpoint-files.ts';
 import { toCheckpoint } from '../src/runs/snapshots.ts';
 import type { LoopState } from '../src/train/loop-state.ts';
 import { compile } from '../src/train/model.ts';

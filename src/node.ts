@@ -44,7 +44,8 @@ export {
 } from './model/weight-files.ts';
 export { buildReport, reportRuns, writeReport } from './report/lazy.ts';
 export type { ReportOptions, ReportRun, ReportRunsOptions } from './report/run.ts';
-export { type Checkpoint, readCheckpoint, writeCheckpoint } from './runs/checkpoint.ts';
+export type { Checkpoint } from './runs/checkpoint.ts';
+export { readCheckpoint, writeCheckpoint } from './runs/checkpoint-files.ts';
 export type { ClassifyOptions, ClassScore, ImageFile } from './runs/classify.ts';
 export { captureEnvironment, type EnvironmentOptions } from './runs/environment.ts';
 export { type ExaminedWeights, type ExamineOptions, examineWeights } from './runs/examine-weights.ts';
@@ -60,7 +61,8 @@ export {
 } from './runs/folder.ts';
 export { type LoadWeightsOptions, loadWeights, saveWeights } from './runs/model-files.ts';
 export { OpenedModel, type OpenModelOptions, openModel } from './runs/open-model.ts';
-export { fitOptionsOf, prepareTraining, type Training } from './runs/prepare.ts';
+export { prepareTraining } from './runs/place-node.ts';
+export { fitOptionsOf, type Training } from './runs/prepare.ts';
 export { type Recorder, type RecorderOptions, recordRun } from './runs/recorder.ts';
 export type { RunEnvironment, RunState } from './runs/records.ts';
 export { createRun, newRunFolder, openRun, type Run } from './runs/run.ts';
@@ -72,5 +74,6 @@ export {
   trainSeeds,
 } from './runs/series.ts';
 export { fromCheckpoint, readSnapshot, toCheckpoint } from './runs/snapshots.ts';
-export { type Metrics, readMetrics } from './runs/table.ts';
+export type { Metrics } from './runs/table.ts';
+export { readMetrics } from './runs/table-files.ts';
 export { runTraining, type TrainingOptions, type TrainingResult } from './runs/training.ts';

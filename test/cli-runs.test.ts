@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createRun } from '../src/runs/run.ts';
-import { openMetrics } from '../src/runs/table.ts';
+import { openMetrics } from '../src/runs/table-files.ts';
 import { parseConfig } from '../src/train/config.ts';
 import type { TrainConfigInput } from '../src/train/config-table.ts';
 import type { EpochRecord } from '../src/train/records.ts';

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { TrainingStopped } from '../src/errors.ts';
 import { createRun } from '../src/runs/run.ts';
-import { openMetrics } from '../src/runs/table.ts';
+import { openMetrics } from '../src/runs/table-files.ts';
 import { runTraining, type TrainingResult } from '../src/runs/training.ts';
 import { ApiError, keyIn, StudioClient, type StudioEvent, tokenFor } from '../src/serve/api.ts';
 import { Catalog, placeNamed, thinned } from '../src/serve/catalog.ts';

@@ -56,10 +56,11 @@ async function find(
   // A sweep has its own number of steps.
   const { steps: _, ...config } = await chosenConfig(command);
   if (options.plot !== undefined) await checkWritable(options.plot, '--plot');
-  const [{ findLearningRate }, { stepOptionsOf }, { optimizerOf, prepareTraining }] = await Promise.all([
+  const [{ findLearningRate }, { stepOptionsOf }, { optimizerOf }, { prepareTraining }] = await Promise.all([
     import('../train/lr-find.ts'),
     import('../train/step-options.ts'),
     import('../runs/prepare.ts'),
+    import('../runs/place-node.ts'),
   ]);
   interruption.stopsItself = true;
   const { progress, end } = preparing();

@@ -21,6 +21,7 @@ Examples:
   $ vgg report runs/a runs/b --out both.html    compare runs, the best one in full
   $ vgg report runs/three                       compare the seeds of a series
   $ vgg report runs/a --brief                   a small report in seconds
+  $ vgg report a.zip                            a run from a browser: write a.html
 
 The file opens from disk and loads nothing. It contains the trained network and classifies images that you drop on the page. vgg train writes the report at its end; this command writes it again, also while a run is still training.`;
 
@@ -28,7 +29,10 @@ export function reportCommand(): Command {
   return new Command('report')
     .description('write an HTML report about one run, or comparing several')
     .addArgument(
-      pathArgument('<run...>', 'run folders, names of runs in runs/, or the folder of a --seeds series'),
+      pathArgument(
+        '<run...>',
+        'run folders, zip archives of runs, names of runs in runs/, or the folder of a --seeds series',
+      ),
     )
     .addOption(pathOption('--out <file>', "file to write (default: report.html in the first run's folder)"))
     .addOption(
@@ -49,11 +53,11 @@ export function reportCommand(): Command {
 async function report(folders: readonly string[], options: ReportCommandOptions): Promise<void> {
   const { json, ...rest } = options;
   if (options.out !== undefined) await checkWritable(options.out, '--out');
-  const [{ reportRuns }, { isSeries, listRuns, runFiles, runPlace }] = await Promise.all([
-    import('../report/from-run.ts'),
-    import('../runs/folder.ts'),
-  ]);
-  const places = folders.map(runPlace);
+  const [{ reportRuns }, { isSeries, listRuns, runFiles, runPlace }, { isZip, unpacked }] = await Promise.all(
+    [import('../report/from-run.ts'), import('../runs/folder.ts'), import('../runs/run-zip-files.ts')],
+  );
+  await using zips = await unpacked(folders);
+  const places = zips.folders.map(runPlace);
   const [first] = places;
   const series = places.length === 1 && isSeries(first!) ? first : undefined;
   // Seeds that have not started have nothing to report; damaged ones are reported as such.
@@ -61,6 +65,7 @@ async function report(folders: readonly string[], options: ReportCommandOptions)
   const told = seeds.filter((run) => 'problem' in run || run.epochs.length > 0);
   const path = await reportRuns(told.length > 0 ? told.map(({ folder }) => folder) : places, {
     ...(series !== undefined && { out: join(series, runFiles.report) }),
+    ...(isZip(folders[0]!) && { out: folders[0]!.replace(/\.zip$/i, '.html') }),
     ...rest,
     onProgress: note,
   });

@@ -101,20 +101,24 @@ export async function shownInStudio<T>(
   { json }: { readonly json: boolean },
   body: () => Promise<T>,
 ): Promise<T> {
-  const [{ runsRoot }, { runId }] = await Promise.all([
+  const [{ isRun, runsRoot }, { runId }, { openBrowser }] = await Promise.all([
     import('../runs/folder.ts'),
     import('../serve/catalog.ts'),
+    import('../serve/open-browser.ts'),
   ]);
   const folder = resolve(place.folder);
   const places: readonly Place[] = [
     { ...place, folder },
     { kind: 'folder', folder: resolve(runsRoot()) },
   ];
-  const server = await serve(places, {
-    open: true,
-    json,
-    ...(place.kind === 'run' && { run: runId(folder) }),
-  });
+  const isSingle = place.kind === 'run';
+  const server = await serve(places, { open: false, json, ...(isSingle && { run: runId(folder) }) });
+  // The page asks for the run at once, so it must be there.
+  const opening = setInterval(() => {
+    if (isSingle && !isRun(folder)) return;
+    clearInterval(opening);
+    openBrowser(server.newLink(), note);
+  }, 50);
   let why = 'the training has ended';
   try {
     return await body();
@@ -122,6 +126,7 @@ export async function shownInStudio<T>(
     why = `the training has ended: ${error instanceof Error ? error.message : error}`;
     throw error;
   } finally {
+    clearInterval(opening);
     await server.close(why);
   }
 }

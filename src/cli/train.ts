@@ -61,7 +61,7 @@ export function trainCommand(interruption: Interruption): Command {
     .addOption(
       pathOption(
         '--resume <dir>',
-        'continue the run or the series of seeds in this folder; a name alone is also looked up in runs/',
+        'continue the run or the series of seeds in this folder, or the run in a zip archive, which is unpacked to runs/; a name alone is also looked up in runs/',
       ),
     )
     .option('--no-report', 'do not write report.html at the end')
@@ -97,7 +97,7 @@ async function train(
   chooseAdapter(options.adapter, config.device);
   if (options.printConfig) {
     // The printed config must be one that trains.
-    (await import('../runs/prepare.ts')).checkConfig(config);
+    (await import('../runs/place-node.ts')).checkConfig(config);
     return printConfig(config);
   }
   if (seeds !== undefined) refuseSave(save);
@@ -114,13 +114,20 @@ async function resumeTraining(
   resume: string,
   interruption: Interruption,
 ): Promise<void> {
-  const [{ isSeries, readRun, runPlace }, { resumedConfig }, { resumedSeries }] = await Promise.all([
+  const [
+    { isSeries, readRun, runPlace, runsRoot },
+    { resumedConfig },
+    { resumedSeries },
+    { configInZip, isZip, unpackZip },
+  ] = await Promise.all([
     import('../runs/folder.ts'),
-    import('../runs/resume.ts'),
+    import('../runs/place-node.ts'),
     import('../runs/series.ts'),
+    import('../runs/run-zip-files.ts'),
   ]);
-  const folder = runPlace(resume);
-  const series = isSeries(folder);
+  const zip = isZip(resume) ? resume : undefined;
+  const folder = zip ?? runPlace(resume);
+  const series = zip === undefined && isSeries(folder);
   const { recipe, config: file } = command.opts<{ recipe?: string; config?: string }>();
   // A series may get more seeds.
   const seeds = series ? undefined : options.seeds;
@@ -131,11 +138,20 @@ async function resumeTraining(
       );
   }
   const changes = givenOptions(command);
-  if (!series) chooseAdapter(options.adapter, changes.device ?? (await readRun(folder)).config.device);
+  const stored = series
+    ? undefined
+    : zip === undefined
+      ? await readRun(folder)
+      : { config: await configInZip(zip), status: undefined };
+  if (stored) chooseAdapter(options.adapter, changes.device ?? stored.config.device);
   if (options.printConfig) {
-    if (series) return printConfig((await resumedSeries(folder, changes)).config);
-    const { config, status } = await readRun(folder);
-    return printConfig(resumedConfig(config, changes, status?.step));
+    if (!stored) return printConfig((await resumedSeries(folder, changes)).config);
+    return printConfig(resumedConfig(stored.config, changes, stored.status?.step));
+  }
+  if (zip !== undefined) {
+    const unpacked = await unpackZip(zip, runsRoot());
+    note(`${zip} was unpacked to ${unpacked}, where the run continues.`);
+    return runOne(changes, unpacked, { ...options, resume: unpacked }, interruption);
   }
   if (!series) return runOne(changes, folder, options, interruption);
   refuseSave(options.save);

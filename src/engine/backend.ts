@@ -201,6 +201,8 @@ export interface Session {
   readonly threads: number;
   /** The tiles of matrix products, where they differ between adapters: they decide in which order sums are computed. */
   readonly tiles?: TileTable | undefined;
+  /** Bytes of cache that blocks of the processor's kernels fit: they decide in which order sums are computed. */
+  readonly cacheBytes?: number | undefined;
   /** Draws initial weights with a seed. Also resets the optimizer. */
   initialize(seed: number): Promise<void>;
   /** Also resets the optimizer. */
@@ -255,6 +257,8 @@ export interface SessionOptions {
   readonly threads?: number;
   /** `tiles` of an earlier session, for the same bits on the same adapter. */
   readonly tiles?: TileTable | undefined;
+  /** `cacheBytes` of an earlier session, for the same bits on another machine; this machine's by default. */
+  readonly cacheBytes?: number | undefined;
   /** Receives notes about the device, one line each: that kernels are being compiled, or why not. */
   readonly onNotice?: (line: string) => void;
   /** Cancels opening the session: compiling kernels takes seconds. */

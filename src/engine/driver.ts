@@ -114,6 +114,7 @@ export interface Driver {
   readonly device: Exclude<DeviceName, 'auto'>;
   readonly threads: number;
   readonly tiles?: Session['tiles'];
+  readonly cacheBytes?: Session['cacheBytes'];
   /** Images of an evaluation batch. */
   readonly evaluationBatch: number;
   /** Whether it transforms images itself; if not, sources are always `values`. */

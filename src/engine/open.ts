@@ -1,8 +1,8 @@
 /** Selects the engine of a device. */
 import { UsageError } from '../errors.ts';
+import { inNode } from '../platform.ts';
 import { unknownName } from '../suggest.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
-import { inNode } from './cpu/run/threads.ts';
 
 /** A GPU that was measured to be faster; otherwise the processor, with its fastest kernels. */
 const openAuto: OpenSession = async (network, options) =>

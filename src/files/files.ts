@@ -8,13 +8,14 @@ import { closeSync, constants, fstatSync, lstatSync, readSync, type Stats, statS
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as z from 'zod';
-import { check } from '../check.ts';
-import { DataError, reason, VggError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
+import { type AppendFile, checkedJson, jsonBytes, jsonIn, mostJson, readParts } from './folder.ts';
 import type { OpenParts, PartWriter } from './parts.ts';
-import { cannotRead, explained, openRegular, openRegularSync, requireRegular } from './regular.ts';
+import { cannotRead, cannotWrite, isMissing } from './problems.ts';
+import { explained, openRegular, openRegularSync, requireRegular } from './regular.ts';
 
-export { cannotRead, openRegular, openRegularSync };
+export { type AppendFile, cannotRead, cannotWrite, isMissing, openRegular, openRegularSync };
 
 const temporaryName = /\.[0-9a-f]{16}\.tmp$/;
 
@@ -120,18 +121,6 @@ export async function removeLeftovers(folder: string): Promise<readonly string[]
   }
 }
 
-/** A file that grows only by complete writes. */
-export interface AppendFile {
-  /**
-   * Appends all of `content`.
-   * @throws VggError if it cannot be written; the file then keeps its previous length.
-   */
-  readonly append: (content: string | Uint8Array) => Promise<void>;
-  /** Syncs appended data to the disk. */
-  readonly sync: () => Promise<void>;
-  readonly close: () => Promise<void>;
-}
-
 /** Opens a file for appending and creates it if missing. Appends run one after another. */
 export async function openAppend(path: string): Promise<AppendFile> {
   let file: FileHandle;
@@ -205,55 +194,23 @@ export async function openParts(path: string): Promise<OpenParts> {
 export async function readWhole(path: string, most: number): Promise<Uint8Array<ArrayBuffer>> {
   const file = await openParts(path);
   try {
-    if (file.size > most) throw new DataError(`${path} has ${file.size} bytes, above the limit of ${most}`);
-    const bytes = new Uint8Array(file.size);
-    return bytes.subarray(0, await file.read(bytes, 0));
-  } catch (error) {
-    throw cannotRead(path, error);
+    return await readParts(file, most);
   } finally {
     await file.close();
   }
 }
 
-/** The most bytes of a JSON file, for reading and writing. */
-const mostJson = 1 << 20;
-
 /** Reads a JSON file of a run, in UTF-8. @throws DataError that names the file. */
-export async function readJson(path: string): Promise<unknown> {
-  const bytes = await readWhole(path, mostJson);
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw new DataError(`${path} is damaged: it is not UTF-8`, { cause: error });
-  }
-  const { value, problem } = parseJson(text);
-  if (problem !== undefined) throw new DataError(`${path} is damaged: it ${problem}`);
-  return value;
-}
+export const readJson = async (path: string): Promise<unknown> =>
+  jsonIn(path, await readWhole(path, mostJson));
 
 /** Reads a JSON file and checks it. @throws DataError that names the file, the key, its value, the rule and the way out. */
-export async function readChecked<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  const checked = check(schema, await readJson(path));
-  if (!checked.problems) return checked.value;
-  throw new DataError(`${path} is damaged: ${checked.problems.join('; ')}; correct it, or restore a backup`);
-}
+export const readChecked = async <T>(path: string, schema: z.ZodType<T>): Promise<T> =>
+  checkedJson(path, await readJson(path), schema);
 
 /** Writes indented JSON with a final newline. @throws VggError if `readJson` would reject it. */
-export async function writeJson(path: string, value: unknown): Promise<void> {
-  const bytes = Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
-  if (bytes.length > mostJson)
-    throw new VggError(
-      `${path} cannot be written: its ${bytes.length} bytes are above the limit of ${mostJson}`,
-    );
-  await writeWhole(path, bytes);
-}
-
-/** Whether an error means that the file does not exist. */
-export function isMissing(error: unknown): boolean {
-  const cause = error instanceof VggError ? error.cause : error;
-  return (cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
-}
+export const writeJson = async (path: string, value: unknown): Promise<void> =>
+  writeWhole(path, jsonBytes(path, value));
 
 /** Whether there is such a file or folder. @throws DataError if the system does not tell, which is not a "no". */
 export function isThere(path: string): boolean {
@@ -269,12 +226,6 @@ export function isThere(path: string): boolean {
 /** Whether an error says that nothing is at a path: also below a file, and where links lead in a circle. */
 export const leadsNowhere = (error: unknown): boolean =>
   ['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code!);
-
-/** Wraps a system error. A `VggError` already names its file and is returned unchanged. */
-export const cannotWrite = (path: string, error: unknown): VggError =>
-  error instanceof VggError
-    ? error
-    : new VggError(`${path} cannot be written: ${reason(error)}`, { cause: error });
 
 /** The error for a program that `spawn` or `execFile` could not start. */
 export const cannotRun = (program: string, error: unknown): VggError =>

@@ -3,7 +3,8 @@ import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type Checkpoint, readCheckpoint, writeCheckpoint } from '../runs/checkpoint.ts';
+import type { Checkpoint } from '../runs/checkpoint.ts';
+import { readCheckpoint, writeCheckpoint } from '../runs/checkpoint-files.ts';
 import { lockFolder } from './lock.ts';
 
 const link = vi.hoisted(() =>

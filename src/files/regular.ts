@@ -10,7 +10,6 @@ import {
   statSync,
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { DataError, reason } from '../errors.ts';
 
 /** Something other than a regular file was found; its message completes `PATH cannot be read: …`. */
 class NotRegular extends Error {
@@ -82,9 +81,3 @@ export function openRegularSync(path: string, flags: number = constants.O_RDONLY
     throw error;
   }
 }
-
-/** Wraps a system error. */
-export const cannotRead = (path: string, error: unknown): DataError =>
-  error instanceof DataError
-    ? error
-    : new DataError(`${path} cannot be read: ${reason(error)}`, { cause: error });

@@ -8,7 +8,7 @@
  */
 import { DataError, UsageError } from '../errors.ts';
 import { checkOptions, checkWhole, type KnownKeys, shown } from '../options.ts';
-import { formatOf, type ImageFormat, imageFormats } from './formats.ts';
+import { type ImageFormat, imageFormats, requireImage } from './formats.ts';
 import { jpegHeader } from './jpeg/header.ts';
 import { type ImageHeader, loadSharp, type Sharp } from './sharp.ts';
 
@@ -92,14 +92,6 @@ export async function openImage(
         Promise.reject(damaged(error)),
       ),
   };
-}
-
-/** The format of a file that starts with `head`, `headBytes` long or the whole file. @throws DataError if it is none. */
-export function requireImage(name: string, head: Uint8Array): ImageFormat {
-  const found = formatOf(head);
-  if ('format' in found) return found.format;
-  const what = found.other === 'empty' ? 'the file is empty' : `the file is ${found.other}`;
-  throw new DataError(`${name}: ${what}; convert the image to ${imageFormats}`);
 }
 
 /** Reads sizes only, so that a message can name them. */

@@ -1,4 +1,5 @@
 /** Recognizes image files by their first bytes. Only listed formats are decoded, whatever a file is called. */
+import { DataError } from '../errors.ts';
 
 export type ImageFormat = 'JPEG' | 'PNG' | 'GIF' | 'WebP' | 'TIFF' | 'AVIF';
 
@@ -40,9 +41,7 @@ const avifBrands = ['avif', 'avis'];
 export const headBytes = 512;
 
 export function formatOf(bytes: Uint8Array): FoundFormat {
-  const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, headBytes)).toString(
-    'latin1',
-  );
+  const head = String.fromCharCode(...bytes.subarray(0, headBytes));
   const matches = (patterns: readonly Pattern[]): boolean =>
     patterns.every(([text, at = 0]) => head.startsWith(text, at));
   const format = formats.find(([, ...patterns]) => matches(patterns))?.[0];
@@ -60,4 +59,12 @@ export function formatOf(bytes: Uint8Array): FoundFormat {
   if (/^(\xef\xbb\xbf)?\s*<(svg|\?xml|!doctype svg)/.test(text)) return { other: 'an SVG drawing' };
   if (/^<(!doctype )?html/.test(text)) return { other: 'a web page' };
   return { other: bytes.length === 0 ? 'empty' : 'no image in a known format' };
+}
+
+/** The format of a file that starts with `head`, `headBytes` long or the whole file. @throws DataError if it is none. */
+export function requireImage(name: string, head: Uint8Array): ImageFormat {
+  const found = formatOf(head);
+  if ('format' in found) return found.format;
+  const what = found.other === 'empty' ? 'the file is empty' : `the file is ${found.other}`;
+  throw new DataError(`${name}: ${what}; convert the image to ${imageFormats}`);
 }

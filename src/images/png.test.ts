@@ -1,6 +1,6 @@
 import { inflateSync } from 'node:zlib';
 import { expect, test } from 'vitest';
-import { encodePng } from './png.ts';
+import { encodePng, stored } from './png.ts';
 
 test('an image is its rows behind a filter byte each, in three chunks', () => {
   const rgb = Uint8Array.from({ length: 2 * 3 * 3 }, (_, i) => 10 * i);
@@ -28,4 +28,11 @@ test('refuses bytes that are not an image of that size', () => {
   expect(() => encodePng({ width: 2, height: 3, channels: 3, bytes: new Uint8Array(12) })).toThrow(
     '12 bytes are not an image of 2×3 with 3 channels',
   );
+});
+
+test('without compression, zlib reads the same bytes', () => {
+  for (const length of [0, 1, 65_535, 65_536, 200_000]) {
+    const bytes = Uint8Array.from({ length }, (_, i) => (i * i) % 251);
+    expect(inflateSync(stored(bytes)).equals(bytes)).toBe(true);
+  }
 });

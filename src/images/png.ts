@@ -1,7 +1,9 @@
-/** Small images as PNG data URIs (Node only: zlib). The format: W3C Portable Network Graphics, third edition. */
-import { crc32, deflateSync } from 'node:zlib';
+/** Small images as PNG files and data URIs. The format: W3C Portable Network Graphics, third edition. */
+import { crc32 } from '../crc32.ts';
 import { UsageError } from '../errors.ts';
 import { checkArgument } from '../options.ts';
+import { inNode } from '../platform.ts';
+import { joinBytes } from '../protobuf.ts';
 
 const colorTypes = { 1: 0, 3: 2, 4: 6 } as const;
 
@@ -31,13 +33,10 @@ export function encodePng(raster: Raster): Uint8Array<ArrayBuffer> {
       `${bytes.length} bytes are not an image of ${width}×${height} with ${channels} channels`,
     );
   }
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, colorTypes[channels], 0, 0, 0], 8);
+  const header = joinBytes([word(width), word(height), Uint8Array.of(8, colorTypes[channels], 0, 0, 0)]);
   // Each row begins with its filter; `up` (2) stores differences to the row above, which suits images.
   const row = width * channels;
-  const filtered = Buffer.alloc(height * (row + 1));
+  const filtered = new Uint8Array(height * (row + 1));
   for (let y = 0; y < height; y++) {
     const to = y * (row + 1);
     filtered[to] = 2;
@@ -45,22 +44,49 @@ export function encodePng(raster: Raster): Uint8Array<ArrayBuffer> {
       filtered[to + 1 + x] = bytes[y * row + x]! - (y > 0 ? bytes[(y - 1) * row + x]! : 0);
     }
   }
-  return Buffer.concat([
-    Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+  return joinBytes([
+    Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
     chunk('IHDR', header),
-    chunk('IDAT', deflateSync(filtered, { level: 9 })),
-    chunk('IEND', Buffer.alloc(0)),
+    chunk('IDAT', deflated(filtered)),
+    chunk('IEND', new Uint8Array(0)),
   ]);
 }
 
-/** A raster as the value of an `img` element's `src`. */
+/** A raster as the value of an `img` element's `src` (Node only). */
 export const pngUri = (raster: Raster): string =>
   `data:image/png;base64,${Buffer.from(encodePng(raster)).toString('base64')}`;
 
-function chunk(type: string, content: Buffer): Buffer {
-  const body = Buffer.concat([Buffer.from(type, 'latin1'), content]);
-  const ends = Buffer.alloc(8);
-  ends.writeUInt32BE(content.length, 0);
-  ends.writeUInt32BE(crc32(body), 4);
-  return Buffer.concat([ends.subarray(0, 4), body, ends.subarray(4)]);
+/** 32 bits, the highest first. */
+const word = (value: number): Uint8Array =>
+  Uint8Array.of(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
+
+function chunk(type: string, content: Uint8Array): Uint8Array {
+  const body = joinBytes([new TextEncoder().encode(type), content]);
+  return joinBytes([word(content.length), body, word(crc32(body))]);
+}
+
+const deflated = (bytes: Uint8Array): Uint8Array =>
+  inNode() ? process.getBuiltinModule('node:zlib').deflateSync(bytes, { level: 9 }) : stored(bytes);
+
+const mostStored = 65_535;
+
+/** The form of zlib (RFC 1950) without compression, for browsers, which compress only asynchronously. */
+export function stored(bytes: Uint8Array): Uint8Array {
+  const blocks: Uint8Array[] = [Uint8Array.of(0x78, 0x01)];
+  for (let at = 0; at === 0 || at < bytes.length; at += mostStored) {
+    const block = bytes.subarray(at, at + mostStored);
+    const { length } = block;
+    const isLast = at + mostStored >= bytes.length ? 1 : 0;
+    blocks.push(
+      Uint8Array.of(isLast, length & 255, length >>> 8, ~length & 255, (~length >>> 8) & 255),
+      block,
+    );
+  }
+  // Adler-32.
+  let [a, b] = [1, 0];
+  for (const byte of bytes) {
+    a = (a + byte) % 65_521;
+    b = (b + a) % 65_521;
+  }
+  return joinBytes([...blocks, word(b * 65_536 + a)]);
 }

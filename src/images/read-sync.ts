@@ -4,9 +4,9 @@
  */
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { DataError } from '../errors.ts';
-import { cannotRead, openRegularSync } from '../files/regular.ts';
-import { requireImage } from './decode.ts';
-import { headBytes } from './formats.ts';
+import { cannotRead } from '../files/problems.ts';
+import { openRegularSync } from '../files/regular.ts';
+import { headBytes, requireImage } from './formats.ts';
 
 /** Bytes of an image file; photos of 50 million pixels have less, unless they are stored without compression. */
 export const mostFileBytes: number = 2 ** 26;

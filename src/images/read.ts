@@ -1,8 +1,7 @@
 /** Reads image files from disk or a stream (Node only): their start first, so that other files are not read as a whole. */
 import { DataError } from '../errors.ts';
 import { openParts, readWhole } from '../files/files.ts';
-import { requireImage } from './decode.ts';
-import { headBytes } from './formats.ts';
+import { headBytes, requireImage } from './formats.ts';
 import { mostFileBytes } from './read-sync.ts';
 
 /** @throws DataError if the file cannot be read or is no image. */

@@ -1,17 +1,17 @@
 /**
- * Tensors in files on disk (Node only), read and written by parts: memory does not depend on the file's size. Written
+ * Tensors in files, read and written by parts: memory does not depend on the file's size. Written
  * are safetensors files. A training's checkpoint is such a file, too. Its metadata begins with a format and a checksum, and names the tensors
  * that are not weights.
  *
  * The checksum covers every byte except its own digits. It is at a fixed place at the front of the header, so that it
  * is checked before anything is used. CRC-32 detects accidental damage, at 4 GB/s on one core.
  */
-import { crc32 } from 'node:zlib';
 import * as z from 'zod';
 import { check } from '../check.ts';
+import { crc32 } from '../crc32.ts';
 import { DataError, VggError } from '../errors.ts';
-import { cannotRead, openParts } from '../files/files.ts';
-import type { PartReader, PartWriter } from '../files/parts.ts';
+import type { OpenParts, PartReader, PartWriter } from '../files/parts.ts';
+import { cannotRead } from '../files/problems.ts';
 import { parseJson } from '../json.ts';
 import { halfBytes } from './half.ts';
 import type { Shape } from './layer.ts';
@@ -33,8 +33,11 @@ const digits = 8;
 const noDigits = '0'.repeat(digits);
 const algorithm = 'crc32:';
 /** Every checkpoint has this after the 8 bytes of the header's length; the checksum's digits follow. */
-const front = Buffer.from(`{"__metadata__":{"format":"${format}","checksum":"${algorithm}`);
+const front = new TextEncoder().encode(`{"__metadata__":{"format":"${format}","checksum":"${algorithm}`);
 const checksumAt = 8 + front.length;
+
+const isFront = (bytes: Uint8Array): boolean =>
+  bytes.length === front.length && front.every((byte, i) => byte === bytes[i]);
 
 /** The first metadata of a checkpoint; `appendTensors` fills in the checksum. */
 export const checkpointMetadata: Readonly<Record<string, string>> = {
@@ -44,8 +47,8 @@ export const checkpointMetadata: Readonly<Record<string, string>> = {
 
 /** Whether a file starts like a checkpoint. */
 export async function isCheckpoint(file: PartReader): Promise<boolean> {
-  const start = Buffer.alloc(front.length);
-  return (await file.read(start, 8)) === start.length && start.equals(front);
+  const start = new Uint8Array(front.length);
+  return (await file.read(start, 8)) === start.length && isFront(start);
 }
 
 /** Reads everything before the values. @throws DataError that names the problem. */
@@ -56,7 +59,7 @@ export async function readBeginning(
   const found = await file.read(length, 0);
   const start = new Uint8Array(headerBytes(length.subarray(0, found), file.size));
   const count = await file.read(start, 0);
-  const isCheckpoint = front.equals(start.subarray(8, checksumAt));
+  const isCheckpoint = isFront(start.subarray(8, checksumAt));
   try {
     return { ...readHeader(start.subarray(0, count), file.size), isCheckpoint };
   } catch (error) {
@@ -139,7 +142,7 @@ export async function appendTensors(
   source: WeightSource,
   half = false,
 ): Promise<void> {
-  const hasChecksum = front.equals(header.subarray(8, checksumAt));
+  const hasChecksum = isFront(header.subarray(8, checksumAt));
   let sum = 0;
   const append = async (bytes: Uint8Array): Promise<void> => {
     if (hasChecksum) sum = crc32(bytes, sum);
@@ -149,22 +152,23 @@ export async function appendTensors(
   await copyAll(source, {
     write: (name, values) => append(half ? halfBytes(name, values) : bytesOf(values)),
   });
-  if (hasChecksum) await file.overwrite(Buffer.from(digitsOf(sum)), checksumAt);
+  if (hasChecksum) await file.overwrite(new TextEncoder().encode(digitsOf(sum)), checksumAt);
 }
 
 const digitsOf = (sum: number): string => sum.toString(16).padStart(digits, '0');
 
 /** Checks a checkpoint's checksum. @throws DataError if it is wrong. */
 export async function checkChecksum(file: PartReader, signal?: AbortSignal): Promise<void> {
-  const part = Buffer.alloc(Math.min(4 * partValues, file.size));
+  const part = new Uint8Array(Math.min(4 * partValues, file.size));
   let found = '';
   let sum = 0;
   for (let at = 0; at < file.size; at += part.length) {
     signal?.throwIfAborted();
     const bytes = part.subarray(0, await file.read(part, at));
     if (at === 0) {
-      found = bytes.toString('latin1', checksumAt, checksumAt + digits);
-      bytes.write(noDigits, checksumAt, 'latin1');
+      const own = bytes.subarray(checksumAt, checksumAt + digits);
+      found = String.fromCharCode(...own);
+      own.fill('0'.charCodeAt(0));
     }
     // By parts, because crc32 takes the length modulo 4 GiB.
     sum = crc32(bytes, sum);
@@ -208,12 +212,12 @@ export interface OpenFile extends AsyncDisposable {
 
 /** Opens a file for what `body` finds in it, which may read it until it is closed. Errors about the file name it. */
 export async function openTensors<T>(
-  path: string,
+  opening: Promise<OpenParts>,
   body: (file: PartReader) => Promise<T>,
 ): Promise<T & OpenFile> {
-  const file = await openParts(path);
+  const file = await opening;
   try {
-    const found = await naming(path, () => body(file));
+    const found = await naming(file.path, () => body(file));
     return { ...found, close: file.close, [Symbol.asyncDispose]: file.close };
   } catch (error) {
     await file.close();
@@ -227,7 +231,7 @@ async function naming<T>(path: string, read: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof DataError) throw new DataError(`${path}: ${error.message}`, { cause: error });
     if (error instanceof VggError) throw error;
-    const ofSystem = typeof (error as NodeJS.ErrnoException).code === 'string';
+    const ofSystem = typeof (error as { readonly code?: unknown }).code === 'string';
     throw ofSystem ? cannotRead(path, error) : error;
   }
 }

@@ -10,9 +10,9 @@ import type { Network } from '../model/layer.ts';
 import { networkOf } from '../model/models.ts';
 import { buildNetwork, sizeOf } from '../model/network.ts';
 import { checkPath } from '../paths.ts';
-import { lastGoodWeights } from '../runs/checkpoint.ts';
+import { lastGoodWeights } from '../runs/checkpoint-files.ts';
 import { readRun, requireDifferent, runFiles } from '../runs/folder.ts';
-import { readMetrics } from '../runs/table.ts';
+import { readMetrics } from '../runs/table-files.ts';
 import { writeReport } from './report.ts';
 import type { ReportRun, ReportRunsOptions, TimeShare } from './run.ts';
 

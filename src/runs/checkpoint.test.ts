@@ -16,16 +16,14 @@ import { readSafetensors, writeSafetensors } from '../model/safetensors.ts';
 import { appendTensors } from '../model/tensor-files.ts';
 import { readAll } from '../model/weight-streams.ts';
 import type { LoopState } from '../train/loop-state.ts';
+import { type Checkpoint, checkpointIn, encoded } from './checkpoint.ts';
 import {
-  type Checkpoint,
-  checkpointIn,
-  encoded,
   lastGoodCheckpoint,
   lastGoodWeights,
   openCheckpoint,
   readCheckpoint,
   writeCheckpoint,
-} from './checkpoint.ts';
+} from './checkpoint-files.ts';
 
 const network = buildNetwork(sequential([flatten(), linear({ out: 2, name: 'fc' })]), [1, 1, 3]);
 const weights = initialWeights(network, 1);
@@ -263,7 +261,7 @@ describe('keeping', () => {
   test('a killed writer leaves a whole one', async () => {
     const url = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
     const program = `
-      import { readCheckpoint, writeCheckpoint } from ${url('checkpoint.ts')};
+      import { readCheckpoint, writeCheckpoint } from ${url('checkpoint-files.ts')};
       const start = await readCheckpoint(process.argv[1]);
       const weights = new Map([...start.weights, ['big', { shape: [500000], data: new Float32Array(500000) }]]);
       setTimeout(() => process.kill(process.pid, 'SIGKILL'), Number(process.argv[2]));

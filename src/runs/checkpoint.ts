@@ -1,17 +1,16 @@
 /**
- * Checkpoints (Node only): everything a training needs to resume, in one safetensors file. First the weights under
+ * Checkpoints: everything a training needs to resume, in one safetensors file. First the weights under
  * their own names, so that any reader of weights can read them; then the training's own tensors; in the metadata a
  * checksum and the state of the loop. Equal states give equal bytes: a checkpoint holds no time, path or process.
  *
  * A checkpoint replaces the previous one, which is kept as `NAME.previous.safetensors`. One of the two is always whole,
- * even if the newer one was damaged before it was replaced.
+ * even if the newer one was damaged before it was replaced. `checkpoint-files.ts` takes paths.
  */
-import { copyFile, link, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as z from 'zod';
 import { DamagedRunError, DataError } from '../errors.ts';
-import { checkReplaceable, isMissing, temporaryBeside, writeParts, writing } from '../files/files.ts';
-import type { PartReader } from '../files/parts.ts';
+import type { Folder } from '../files/folder.ts';
+import type { OpenParts, PartReader } from '../files/parts.ts';
+import { isMissing } from '../files/problems.ts';
 import type { ModelInfo } from '../model/info.ts';
 import { formatInfo, infoIn, infoKey } from '../model/info-text.ts';
 import type { Shape, Weights } from '../model/layer.ts';
@@ -71,40 +70,38 @@ const stateSchema = z.object({
 });
 
 /**
- * Writes `path` and keeps the previous file as `….previous.safetensors`. The tensors must not change until it is done.
+ * Writes the file `name` and keeps the previous one as `….previous.safetensors`. The tensors must not change until it is
+ * done.
  * @throws VggError if it cannot be written; the previous checkpoint is then unchanged.
  */
-export async function writeCheckpoint(
-  path: string,
+export async function writeCheckpointIn(
+  folder: Folder,
+  name: string,
   checkpoint: Checkpoint<Weights | WeightSource>,
 ): Promise<void> {
   const what = 'a checkpoint; make one with toCheckpoint';
   checkArgument('writeCheckpoint', 'checkpoint', checkpoint, ['weights', 'training', 'loop'], what);
   const { header, source } = encoded(checkpoint);
-  const old = temporaryBeside(path);
-  try {
-    await writing(path, () => checkReplaceable(path));
-    const kept = await writing(path, () => keep(path, old));
-    await writeParts(path, (file) => appendTensors(file, header, source));
-    // Only now: until here, the previous one may have been the only good one.
-    if (kept) await writing(path, () => rename(old, previousOf(path)));
-  } catch (error) {
-    await rm(old, { force: true }).catch(() => undefined);
-    throw error;
-  }
+  await folder.replace(name, previousOf(name), (file) => appendTensors(file, header, source));
 }
 
 /** A checkpoint whose tensors stay in its open file. */
 export type OpenCheckpoint = Checkpoint<WeightSource> & OpenFile;
 
 /** Opens a checkpoint; reads it once to check it. @throws DataError that names the file and the problem. */
-export function openCheckpoint(path: string, { signal }: ReadOptions = {}): Promise<OpenCheckpoint> {
-  return openTensors(path, (file) => checkpointIn(file, signal));
+export function openCheckpointIn(
+  opening: Promise<OpenParts>,
+  { signal }: ReadOptions = {},
+): Promise<OpenCheckpoint> {
+  return openTensors(opening, (file) => checkpointIn(file, signal));
 }
 
 /** Reads a checkpoint to memory. @throws DataError that names the file and the problem. */
-export async function readCheckpoint(path: string, options: ReadOptions = {}): Promise<Checkpoint> {
-  await using file = await openCheckpoint(path, options);
+export async function readCheckpointIn(
+  opening: Promise<OpenParts>,
+  options: ReadOptions = {},
+): Promise<Checkpoint> {
+  await using file = await openCheckpointIn(opening, options);
   // Awaited here, because the file is closed at the end.
   return await inMemory(file, options);
 }
@@ -163,8 +160,8 @@ export async function checkpointIn(
  * damaged one.
  * @throws DataError if all are damaged.
  */
-export function lastGoodCheckpoint(
-  folder: string,
+export function lastGoodCheckpointIn(
+  folder: Folder,
   name: string,
   onNotice: (line: string) => void,
   options: ReadOptions = {},
@@ -179,9 +176,9 @@ export interface CheckpointWeights {
   readonly info?: ModelInfo;
 }
 
-/** Reads only the weights of the checkpoint that `lastGoodCheckpoint` finds. */
-export function lastGoodWeights(
-  folder: string,
+/** Reads only the weights of the checkpoint that `lastGoodCheckpointIn` finds. */
+export function lastGoodWeightsIn(
+  folder: Folder,
   name: string,
   onNotice: (line: string) => void,
   options: ReadOptions = {},
@@ -194,19 +191,20 @@ export function lastGoodWeights(
 }
 
 async function lastGood<T>(
-  folder: string,
+  folder: Folder,
   name: string,
   onNotice: (line: string) => void,
   options: ReadOptions,
   read: (file: OpenCheckpoint, path: string) => Promise<T>,
 ): Promise<T | undefined> {
-  const path = join(folder, `${name}.safetensors`);
+  const newest = `${name}.safetensors`;
   const problems: string[] = [];
-  for (const candidate of [path, previousOf(path)]) {
+  for (const candidate of [newest, previousOf(newest)]) {
+    const path = folder.pathOf(candidate);
     try {
-      await using file = await openCheckpoint(candidate, options);
-      const found = await read(file, candidate);
-      for (const problem of problems) onNotice(`${problem}; resuming from ${candidate}`);
+      await using file = await openCheckpointIn(folder.open(candidate), options);
+      const found = await read(file, path);
+      for (const problem of problems) onNotice(`${problem}; resuming from ${path}`);
       return found;
     } catch (error) {
       if (isMissing(error)) continue;
@@ -215,7 +213,7 @@ async function lastGood<T>(
     }
   }
   if (problems.length > 0)
-    throw new DamagedRunError(`every checkpoint in ${folder} is damaged: ${problems.join('; ')}`);
+    throw new DamagedRunError(`every checkpoint in ${folder.path} is damaged: ${problems.join('; ')}`);
   return undefined;
 }
 
@@ -239,18 +237,7 @@ export function encoded({ weights, training, loop, info, extra }: Checkpoint<Wei
   return { header: headerOf(source.shapes, metadata), source };
 }
 
-const previousOf = (path: string): string => path.replace(/(?:\.safetensors)?$/, '.previous.safetensors');
-
-/** Links the file `path` to `to`, or copies it on a file system without links. False if `path` does not exist. */
-async function keep(path: string, to: string): Promise<boolean> {
-  try {
-    await link(path, to).catch(() => copyFile(path, to));
-    return true;
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
-}
+const previousOf = (name: string): string => name.replace(/(?:\.safetensors)?$/, '.previous.safetensors');
 
 /** Sorts the keys of objects by code units, so that equal values give equal JSON. */
 function sortKeys(value: unknown): unknown {

@@ -9,8 +9,9 @@ import { parseConfig } from '../train/config.ts';
 import type { EpochRecord } from '../train/records.ts';
 import { captureEnvironment } from './environment.ts';
 import { listRuns, readRun } from './folder.ts';
-import { createRun, defaultRunName, newRunFolder, openRun } from './run.ts';
-import { openMetrics } from './table.ts';
+import { createRun, newRunFolder, openRun } from './run.ts';
+import { defaultRunName } from './run-folder.ts';
+import { openMetrics } from './table-files.ts';
 
 let root: string;
 let dir: string;

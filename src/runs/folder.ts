@@ -1,40 +1,28 @@
 /**
- * Run folders (Node only): everything about one training, in plain files. `config.json` is written first, so a folder
- * that has one is a run. One process writes (`run.ts`); others may read at any time.
+ * Run folders on disk (Node only): where they are, and what is in them (`run-folder.ts`).
  */
 
 import { type Dirent, existsSync, realpathSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import * as z from 'zod';
-import { tilesSchema } from '../engine/webgpu/tiles-schema.ts';
 import { DamagedRunError, UsageError, VggError } from '../errors.ts';
-import { cannotRead, isMissing, isThere, readChecked, readJson } from '../files/files.ts';
+import { diskFolder } from '../files/disk.ts';
+import { cannotRead, isMissing, isThere, readJson } from '../files/files.ts';
 import { lockHolder } from '../files/lock.ts';
 import { checkPath, pathInEnvironment } from '../paths.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfig } from '../train/config-table.ts';
-import type { Timed } from '../train/loop-state.ts';
-import type { EpochRecord } from '../train/records.ts';
 import { shellWord } from '../words.ts';
-import type { RunEnvironment, RunState } from './records.ts';
-import { readMetrics } from './table.ts';
+import {
+  type DamagedRun,
+  type PartTime,
+  type RunRecord,
+  type RunStatus,
+  readRecord,
+  runFiles,
+} from './run-folder.ts';
 
-/** The names of a run's files. */
-export const runFiles = {
-  config: 'config.json',
-  environment: 'env.json',
-  state: 'state.json',
-  metrics: 'metrics.csv',
-  log: 'log.txt',
-  /** The newest checkpoint, and the one before it. */
-  last: 'last.safetensors',
-  previous: 'last.previous.safetensors',
-  /** The weights of the best epoch. */
-  best: 'best.safetensors',
-  previousBest: 'best.previous.safetensors',
-  report: 'report.html',
-} as const;
+export { type DamagedRun, type PartTime, type RunRecord, type RunStatus, runFiles };
 
 /** What a folder of several seeds holds; see `series-folder.ts`. */
 export const seriesFile = 'seeds.json';
@@ -51,71 +39,14 @@ export function runName(folder: string): string {
   return isSeries(parent) ? `${basename(parent)}/${basename(folder)}` : basename(folder);
 }
 
-/** What `state.json` holds. */
-export interface RunStatus {
-  readonly state: RunState;
-  /** Why it failed or was interrupted. */
-  readonly reason?: string | undefined;
-  /** The current epoch, the steps of the whole run, and the seconds so far. */
-  readonly epoch: number;
-  readonly step: number;
-  readonly seconds: number;
-  /** Time spent in the epoch at each of the newest mid-epoch checkpoints. */
-  readonly parts?: readonly PartTime[] | undefined;
-}
-
-/** Time of the first `step` batches of an epoch. */
-export interface PartTime extends Timed {
-  readonly epoch: number;
-  readonly step: number;
-}
-
-/** The contents of a run folder. */
-export interface RunRecord {
-  readonly name: string;
-  readonly folder: string;
-  readonly config: TrainConfig;
-  /** Absent if the run ended before its device was known. */
-  readonly env?: RunEnvironment;
-  /** `interrupted` if nothing says how the run ended. */
-  readonly state: RunState;
-  readonly status?: RunStatus;
-  readonly epochs: readonly EpochRecord[];
-}
-
-/** A run folder that cannot be read. */
-export interface DamagedRun {
-  readonly name: string;
-  readonly folder: string;
-  readonly problem: string;
-}
-
 /** Reads a run, even while another process writes to it. @throws DataError that names the damaged file. */
 export async function readRun(dir: string): Promise<RunRecord> {
   const folder = resolve(checkPath('readRun: the folder', dir));
   const config = await readConfig(folder);
   // Before the state: a run that ends in between then counts as running, not as interrupted.
   const alive = (await lockHolder(folder)) !== undefined;
-  const [env, status, metrics] = await Promise.all([
-    optional(readChecked(join(folder, runFiles.environment), environmentSchema)),
-    readStatus(folder),
-    optional(readMetrics(join(folder, runFiles.metrics))),
-  ]);
-  const ended = status === undefined || status.state === 'running' ? 'interrupted' : status.state;
-  return {
-    name: runName(folder),
-    folder,
-    config,
-    ...(env && { env }),
-    state: alive ? 'running' : ended,
-    ...(status && { status }),
-    epochs: metrics?.epochs ?? [],
-  };
+  return { name: runName(folder), folder, ...(await readRecord(diskFolder(folder), config, alive)) };
 }
-
-/** Undefined if none was written yet. @throws DataError if the file is damaged. */
-export const readStatus = (folder: string): Promise<RunStatus | undefined> =>
-  optional(readChecked(join(folder, runFiles.state), statusSchema));
 
 /** The runs in `root` and in its series of seeds, sorted by name; empty if the folder does not exist. */
 export async function listRuns(root: string): Promise<readonly (RunRecord | DamagedRun)[]> {
@@ -233,60 +164,4 @@ async function seedsIn(series: string): Promise<string> {
   return runs.length === 0
     ? `no seed has started yet; start them with vgg train --resume ${shellWord(series)}`
     : `name one or more of ${runs.map(({ folder }) => shellWord(folder)).join(' ')}`;
-}
-
-const count = z.int().min(0);
-const statusSchema: z.ZodType<RunStatus> = z.object({
-  state: z.enum(['running', 'finished', 'interrupted', 'failed']),
-  reason: z.string().optional(),
-  epoch: count,
-  step: count,
-  seconds: z.number().min(0),
-  parts: z
-    .array(z.object({ epoch: count, step: count, seconds: z.number().min(0), images: count }))
-    .optional(),
-});
-
-// Zod's optional keys may hold `undefined`, which JSON cannot; the types differ only in that.
-const environmentSchema = z.object({
-  vggnet: z.string(),
-  node: z.string(),
-  v8: z.string(),
-  platform: z.string(),
-  processor: z.string(),
-  cores: count,
-  memoryBytes: z.number().min(0),
-  hostname: z.string(),
-  device: z.string(),
-  description: z.string(),
-  threads: count,
-  kernels: z.array(z.object({ after: count, name: z.string() })).optional(),
-  images: z.string().optional(),
-  tiles: tilesSchema.optional(),
-  git: z.object({ commit: z.string(), dirty: z.boolean() }).optional(),
-  command: z.array(z.string()),
-  folder: z.string(),
-  started: z.string(),
-  resumed: z
-    .array(
-      z.object({
-        at: z.string(),
-        epoch: count,
-        step: count,
-        description: z.string(),
-        differs: z.string().optional(),
-        rates: z.object({ before: z.number(), now: z.number() }).optional(),
-      }),
-    )
-    .optional(),
-}) as unknown as z.ZodType<RunEnvironment>;
-
-/** Undefined if the file is missing. */
-async function optional<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading;
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw error;
-  }
 }

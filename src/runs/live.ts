@@ -8,13 +8,13 @@ import { type FileHandle, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VggError } from '../errors.ts';
 import { openRegular, temporaryBeside } from '../files/files.ts';
-import { type Change, type LiveSettings, settingsAt } from '../train/changes.ts';
+import { type Change, settingsAt } from '../train/changes.ts';
 import { obey, parseCommand } from '../train/commands.ts';
-import type { TrainingControl } from '../train/control.ts';
 import type { Callback } from '../train/fit.ts';
 import type { StepPoint } from '../train/live-state.ts';
 import type { LoopState } from '../train/loop-state.ts';
 import type { StepEvent } from '../train/reporters.ts';
+import type { Listening, ListenOptions } from './conduct.ts';
 import { type Accepts, type LiveRecord, liveFiles, mostControl, parsed } from './live-files.ts';
 import type { Run } from './run.ts';
 
@@ -28,29 +28,12 @@ const speedMilliseconds = 3000;
 const keptPoints = 400;
 const keptAnswers = 20;
 
-export interface LiveOptions {
+export interface LiveOptions extends ListenOptions {
   readonly accepts: Accepts;
-  readonly control: TrainingControl;
-  /** Stops the training. */
-  readonly stop: () => void;
-  readonly batchSize: number;
-  readonly epochs: number;
-  readonly stepsPerEpoch: number;
-  readonly totalSteps: number;
-  /** The optimizer's settings without changes. */
-  readonly settings: LiveSettings;
-  /** Where a resumed training continues. */
-  readonly from: LoopState | undefined;
 }
 
-export interface LiveTraining {
-  readonly callback: Callback;
-  /** Removes the files. */
-  readonly close: () => Promise<void>;
-}
-
-/** Starts to listen. @throws the system's error if the file cannot be created. */
-export async function openLive(run: Run, options: LiveOptions): Promise<LiveTraining> {
+/** Starts to listen; closing removes the files. @throws the system's error if the file cannot be created. */
+export async function openLive(run: Run, options: LiveOptions): Promise<Listening> {
   const live = new Live(run, options);
   await live.open();
   return { callback: live.callback, close: () => live.close() };

@@ -1,18 +1,17 @@
 /**
- * From a config to the parts of a training (Node only): images, loaders, compiled model, optimizer and schedule. The
- * config holds everything that affects the bits of the result.
+ * From a config to the parts of a training: images, loaders, compiled model, optimizer and schedule. The config holds
+ * everything that affects the bits of the result. Where images and weights come from is up to the place of the training.
  */
 import type { DatasetSplits } from '../data/dataset.ts';
-import { type DatasetFacts, datasetFacts, stepsPerEpoch } from '../data/facts.ts';
-import type { PrepareProgress } from '../data/folders/prepare.ts';
-import { loadDataset } from '../data/load.ts';
+import { type DatasetFacts, type SizedChoice, stepsIn } from '../data/dataset-facts.ts';
+import type { PrepareOptions } from '../data/folders/prepare.ts';
 import { checkBatchSize } from '../data/loader.ts';
 import { imageFilesOf } from '../data/named.ts';
 import { leftToTrain } from '../data/split.ts';
 import type { AnyDataset } from '../data/stored.ts';
 import type { OptimizerOptions, Session } from '../engine/backend.ts';
 import { UsageError } from '../errors.ts';
-import { normalizationText, sameNormalization } from '../model/info.ts';
+import { type ModelInfo, normalizationText, sameNormalization } from '../model/info.ts';
 import { checkFactor, layersMatching, rateFactorsOf } from '../model/layer-patterns.ts';
 import { networkOf } from '../model/models.ts';
 import { buildNetwork } from '../model/network.ts';
@@ -39,7 +38,30 @@ import {
 import { stepOptionsOf } from '../train/step-options.ts';
 import { counted } from '../words.ts';
 import { type Loaders, loadersOf, normalizationOf } from './loaders.ts';
-import { loadWeights } from './model-files.ts';
+import type { LoadWeightsOptions } from './model-files.ts';
+import type { RunEnvironment } from './records.ts';
+
+/** The device of a model. */
+export type DeviceFacts = Pick<Model, 'device' | 'description' | 'threads'>;
+
+/** What a training takes from the place where it runs: a machine with Node (`place-node.ts`), or a page. */
+export interface Place {
+  /** What is known of a data set before its images are read. @throws DataError */
+  readonly facts: (choice: SizedChoice) => DatasetFacts;
+  readonly load: (choice: SizedChoice, options: PrepareOptions) => Promise<DatasetSplits<AnyDataset>>;
+  /** Reads the weights that the option `init` names. */
+  readonly loadWeights: (
+    model: Model,
+    init: string,
+    options: LoadWeightsOptions,
+  ) => Promise<ModelInfo | undefined>;
+  /** Versions, machine and device. */
+  readonly environment: (device: DeviceFacts) => Promise<RunEnvironment>;
+  /** `options` with paths that are found from anywhere. */
+  readonly withAbsolutePaths: <Options extends Pick<TrainConfigInput, 'dataset' | 'data'>>(
+    options: Options,
+  ) => Options;
+}
 
 /** The parts of a training, ready to start. */
 export interface Training extends Loaders {
@@ -95,19 +117,19 @@ export function scheduleOf(config: TrainConfig): Schedule {
  * Checks a config before anything is read.
  * @throws UsageError if options contradict each other.
  */
-export function checkConfig(config: TrainConfig): void {
-  checkParts(config);
-  checkLength({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+export function checkConfigAt(place: Place, config: TrainConfig): void {
+  const facts = checkParts(place, config);
+  checkLength({ ...config, stepsPerEpoch: stepsIn(facts, config) });
 }
 
 /** Checks all but the training's length, which does not apply to sweeps and to resumed runs of older versions. */
-function checkParts(config: TrainConfig): DatasetFacts {
+function checkParts(place: Place, config: TrainConfig): DatasetFacts {
   const optimizer = optimizerOf(config);
   for (const change of config.changes ?? [])
     withSettings(`changes: change at step ${change.step}`, optimizer, change);
   scheduleOf(config);
   checkInterval(checkpointInterval(config));
-  const facts = datasetFacts(config);
+  const facts = place.facts(config);
   checkLayers(config, facts);
   const { cutout, batchSize, validation } = config;
   if (validation > 0 && facts.hasValidation) {
@@ -117,7 +139,7 @@ function checkParts(config: TrainConfig): DatasetFacts {
   }
   checkBatchSize(batchSize, { ...facts, length: leftToTrain(facts, config.validation) });
   const { name, shape } = facts;
-  lastStep({ ...config, stepsPerEpoch: stepsPerEpoch(config) });
+  lastStep({ ...config, stepsPerEpoch: stepsIn(facts, config) });
   const [, height, width] = shape;
   const most = Math.min(height, width);
   if (cutout <= most) return facts;
@@ -127,7 +149,7 @@ function checkParts(config: TrainConfig): DatasetFacts {
 }
 
 /** Checks the patterns of layers before anything is read. @throws UsageError for one that chooses no layer. */
-function checkLayers(config: TrainConfig, { classes, shape }: ReturnType<typeof datasetFacts>): void {
+function checkLayers(config: TrainConfig, { classes, shape }: DatasetFacts): void {
   const { freeze = [], lrGroups, unfreezeAfter } = config;
   if (freeze.length === 0 && Object.keys(lrGroups).length === 0) return;
   for (const [pattern, factor] of Object.entries(lrGroups)) checkFactor('lrGroups', pattern, factor);
@@ -147,26 +169,33 @@ function checkLayers(config: TrainConfig, { classes, shape }: ReturnType<typeof 
   );
 }
 
+/** Options of `prepareTrainingAt`. */
+export interface PreparationOptions {
+  readonly onNotice: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+  readonly onPrepare?: PrepareOptions['onProgress'];
+  /** Of an earlier model of the run, for the same bits. */
+  readonly kept?: Pick<Session, 'tiles' | 'cacheBytes'> | undefined;
+}
+
 /** Reads the images and compiles the network. @throws UsageError if options contradict each other. */
-export async function prepareTraining(
+export async function prepareTrainingAt(
+  place: Place,
   given: TrainConfigInput,
-  onNotice: (line: string) => void = console.warn,
-  signal?: AbortSignal,
-  onPrepare?: (progress: PrepareProgress) => void,
-  tiles?: Session['tiles'],
+  { onNotice, signal, onPrepare, kept }: PreparationOptions,
 ): Promise<Training> {
   const config = parseConfig(given, 'prepareTraining: config');
   const { batchSize, seed, device, threads } = config;
-  let facts = checkParts(config);
+  let facts = checkParts(place, config);
   // The workers start while the images are read. An error in reading is thrown where the images are needed.
-  const loading = loadDataset(config, { threads, onNotice, signal, onProgress: onPrepare });
+  const loading = place.load(config, { threads, onNotice, signal, onProgress: onPrepare });
   loading.catch(() => undefined);
   if (imageFilesOf(config.dataset)) {
     // Without broken images there may be fewer, and preparing them uses all cores.
     await loading;
-    facts = checkParts(config);
+    facts = checkParts(place, config);
   }
-  noteLateUnfreezing(config, onNotice);
+  noteLateUnfreezing(config, facts, onNotice);
   const network = networkOf(config.model, {
     classes: facts.classes,
     options: config.modelOptions,
@@ -180,7 +209,8 @@ export async function prepareTraining(
     batchSize,
     seed,
     device,
-    tiles,
+    tiles: kept?.tiles,
+    cacheBytes: kept?.cacheBytes,
     onNotice,
     ...(threads !== undefined && { threads }),
     ...(signal && { signal }),
@@ -188,7 +218,8 @@ export async function prepareTraining(
   try {
     const splits = await loading;
     const loaders = loadersOf(splits, config, facts.shape);
-    if (config.init !== undefined) await startFrom(config.init, model, config, splits, onNotice, signal);
+    if (config.init !== undefined)
+      await startFrom(place, config.init, model, config, splits, onNotice, signal);
     await model.freeze(config.freeze ?? []);
     model.learnsFrom(loaders.trainLoader);
     return { config, model, splits, ...loaders };
@@ -199,10 +230,14 @@ export async function prepareTraining(
 }
 
 /** Says it if the training ends before its layers are unfrozen. */
-function noteLateUnfreezing(config: TrainConfig, onNotice: (line: string) => void): void {
+function noteLateUnfreezing(
+  config: TrainConfig,
+  facts: DatasetFacts,
+  onNotice: (line: string) => void,
+): void {
   const { unfreezeAfter } = config;
   if (unfreezeAfter === undefined) return;
-  const perEpoch = stepsPerEpoch(config);
+  const perEpoch = stepsIn(facts, config);
   const steps = lastStep({ ...config, stepsPerEpoch: perEpoch });
   if (steps > unfreezeAfter * perEpoch) return;
   onNotice(
@@ -213,6 +248,7 @@ function noteLateUnfreezing(config: TrainConfig, onNotice: (line: string) => voi
 
 /** Reads initial weights. Reports where their images were normalized otherwise than here. */
 async function startFrom(
+  place: Place,
   init: string,
   model: Model,
   config: TrainConfig,
@@ -224,7 +260,7 @@ async function startFrom(
   const isTurned =
     typeof normalization === 'string' && normalizationPresets[normalization].blueFirst === true;
   const options = { key, freshHead, deepen, seed, blueFirst: isTurned, onNotice, signal };
-  const info = await loadWeights(model, init, options);
+  const info = await place.loadWeights(model, init, options);
   const own = normalization === undefined && normalize ? "by the data set's mean and deviation" : undefined;
   if (info?.normalization === undefined) {
     if (normalization !== undefined) return;

@@ -1,5 +1,5 @@
 /**
- * Records a training (Node only): a `Callback` of `fit` that writes a run folder's metrics, events and checkpoints.
+ * Records a training: a `Callback` of `fit` that writes a run folder's metrics, events and checkpoints.
  * Rows reach the disk before the checkpoint that follows them, so a run that resumes from it has every row once.
  */
 import type { DataLoader } from '../data/loader.ts';
@@ -12,20 +12,19 @@ import type { Model } from '../train/model.ts';
 import type { EpochRecord } from '../train/records.ts';
 import type { StepEvent } from '../train/reporters.ts';
 import { fixed, percent } from '../words.ts';
-import { type Checkpoint, writeCheckpoint } from './checkpoint.ts';
-import type { PartTime, RunStatus } from './folder.ts';
+import { type Checkpoint, writeCheckpointIn } from './checkpoint.ts';
 import type { RunState } from './records.ts';
-import type { Run } from './run.ts';
+import { type PartTime, type Run, type RunStatus, runFiles } from './run-folder.ts';
 import { isAt, statusBefore, testedWeights, toCheckpoint } from './snapshots.ts';
 import {
   digestOf,
   type MetricsRow,
   type MetricsTable,
-  openMetrics,
+  openMetricsIn,
   type RowsDigest,
-  truncateAfter,
+  truncateAfterIn,
 } from './table.ts';
-import { type EventWriter, openEvents } from './tensorboard.ts';
+import { type EventWriter, openEventsIn } from './tensorboard.ts';
 
 const filterColumns = 8;
 /** Between two writes of rows. */
@@ -62,13 +61,13 @@ export async function recordRun(run: Run, options: RecorderOptions): Promise<Rec
   });
   const { resumed, left, from } = options;
   const before = await statusBefore(run);
-  const metrics = run.path('metrics');
   // A resumed epoch writes its row at its end; the partial epoch of a finished training keeps its row.
   const { epoch = 1, step = 0, totalSteps: done = 0 } = from?.loop ?? {};
-  if (resumed) await truncateAfter(metrics, !left && step > 0 ? epoch : epoch - 1, done);
-  const table = await openMetrics(metrics);
+  const { files } = run;
+  if (resumed) await truncateAfterIn(files, runFiles.metrics, !left && step > 0 ? epoch : epoch - 1, done);
+  const table = await openMetricsIn(files, runFiles.metrics);
   // Without a checkpoint everything is written again, including the images before the first step.
-  const events = await openEvents(run.folder, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
+  const events = await openEventsIn(files, resumed ? { startStep: from ? done + 1 : 0 } : {}).catch(
     async (error: unknown) => {
       await table.close();
       throw error;
@@ -192,7 +191,7 @@ class RunRecorder {
   /** Writes a checkpoint after checking that the folder is still this run's. */
   async #write(file: 'last' | 'best', checkpoint: Checkpoint): Promise<void> {
     await this.#run.requireOwn(['config', 'metrics']);
-    await writeCheckpoint(this.#run.path(file), checkpoint);
+    await writeCheckpointIn(this.#run.files, runFiles[file], checkpoint);
   }
 
   async #flush(): Promise<void> {

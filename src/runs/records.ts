@@ -9,8 +9,11 @@ import { bestEpoch, type EpochRecord } from '../train/records.ts';
 /** The environment of a run. */
 export interface RunEnvironment {
   readonly vggnet: string;
-  readonly node: string;
-  readonly v8: string;
+  /** In Node: its version, and that of V8. */
+  readonly node?: string;
+  readonly v8?: string;
+  /** In a page: the browser's name and version. */
+  readonly browser?: string;
   readonly platform: string;
   readonly processor: string;
   readonly cores: number;
@@ -24,6 +27,8 @@ export interface RunEnvironment {
   readonly kernels?: readonly { readonly after: number; readonly name: string }[];
   /** Of the device that has such a table, as `Session.tiles`: the run keeps it while it is on this adapter. */
   readonly tiles?: Session['tiles'];
+  /** As `Session.cacheBytes`, on the processor: the run keeps it on other machines. */
+  readonly cacheBytes?: number;
   /** Identifies the image files of the data set, in which order and with which labels; absent for built-in data sets. */
   readonly images?: string;
   /** Commit of the user's project, if it has one; `dirty` if files differ from it. */

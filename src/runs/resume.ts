@@ -1,24 +1,21 @@
 /**
- * What changes when a run resumes (Node only): its options, its learning rates, and the machine, which `env.json`
+ * What changes when a run resumes: its options, its learning rates, and the machine, which `env.json`
  * records.
  */
-import { createHash } from 'node:crypto';
 import type { DatasetSplits } from '../data/dataset.ts';
-import { stepsPerEpoch } from '../data/facts.ts';
-import { withAbsolutePaths } from '../data/places.ts';
+import { stepsIn } from '../data/dataset-facts.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
 import { DataError, UsageError } from '../errors.ts';
+import { joinBytes } from '../protobuf.ts';
 import { changedRate, settingsAt } from '../train/changes.ts';
 import { parseConfig, refuseUnused } from '../train/config.ts';
 import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
 import { checkLength, lastStep } from '../train/length.ts';
 import { type LoopState, placeOf } from '../train/loop-state.ts';
 import { counted, shellWord } from '../words.ts';
-import { captureEnvironment } from './environment.ts';
-import { readRun } from './folder.ts';
-import { scheduleOf, type Training } from './prepare.ts';
+import { type Place, scheduleOf, type Training } from './prepare.ts';
 import { kernelsIn, type RunEnvironment } from './records.ts';
-import type { Run } from './run.ts';
+import { type Run, readEnvironment } from './run-folder.ts';
 
 /** The options that a resumed run may change. */
 const changeable = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointEvery', 'logEvery'] as const;
@@ -27,9 +24,14 @@ const changeable = ['epochs', 'steps', 'device', 'threads', 'data', 'checkpointE
  * The config of a run that resumes after `stepsDone` steps with the `given` changes; equal options are no change.
  * @throws UsageError for a change that is not allowed, and for an end before `stepsDone`.
  */
-export function resumedConfig(stored: TrainConfig, given: TrainConfigInput, stepsDone = 0): TrainConfig {
+export function resumedConfigAt(
+  place: Place,
+  stored: TrainConfig,
+  given: TrainConfigInput,
+  stepsDone = 0,
+): TrainConfig {
   // Runs of older versions have paths as they were typed.
-  const [config, changes] = [withAbsolutePaths(stored), withAbsolutePaths(given)];
+  const [config, changes] = [place.withAbsolutePaths(stored), place.withAbsolutePaths(given)];
   const differs = ([key, value]: [string, unknown]): boolean =>
     JSON.stringify(value) !== JSON.stringify(config[key as keyof TrainConfig]);
   const changed = Object.fromEntries(Object.entries(changes).filter(differs)) as TrainConfigInput;
@@ -43,7 +45,7 @@ export function resumedConfig(stored: TrainConfig, given: TrainConfigInput, step
   refuseUnused(changed, config, '--resume');
   const resumed = parseConfig({ ...config, ...changed }, '--resume');
   // The images may have moved, and are then only where the changes say.
-  const perEpoch = stepsPerEpoch(resumed);
+  const perEpoch = stepsIn(place.facts(resumed), resumed);
   const extentOf = (of: TrainConfig) => ({ ...of, stepsPerEpoch: perEpoch });
   if ('epochs' in changed || 'steps' in changed) checkLength(extentOf(resumed));
   const [end, before] = [lastStep(extentOf(resumed)), lastStep(extentOf(config))];
@@ -63,25 +65,30 @@ export function resumedConfig(stored: TrainConfig, given: TrainConfigInput, step
  * @throws DataError if a run would continue on other images: places in an epoch would mean others.
  */
 export async function recordEnvironment(
+  place: Place,
   run: Run,
   { config, model, trainLoader, splits }: Pick<Training, 'config' | 'model' | 'trainLoader' | 'splits'>,
   from: LoopState | undefined,
   notice: (line: string) => void,
 ): Promise<void> {
-  const { device, description, threads } = model;
-  const now = await captureEnvironment({ device, description, threads });
-  const { env } = await readRun(run.folder);
+  const { device, description, threads, tiles, cacheBytes } = model;
+  const now = await place.environment({ device, description, threads });
+  const env = await readEnvironment(run.files);
   const name = kernelsIn(description);
-  const images = identityOf(splits);
+  const images = await identityOf(splits);
   if (env?.images !== undefined && images !== env.images && from) {
     throw new DataError(
       `${run.folder}: the images of ${config.dataset} are not those that the run started with, so it cannot continue; restore them, or start a new run with --init ${shellWord(`${run.folder}/last.safetensors`)}`,
     );
   }
+  const own = {
+    ...(images && { images }),
+    ...(tiles && { tiles }),
+    ...(cacheBytes !== undefined && { cacheBytes }),
+  };
   const rates = from && bentCourse(run.config, config, trainLoader.length, from, notice);
   if (env && !from) await run.log(`starting again on ${description}: no checkpoint was written yet`);
   if (!env || !from) {
-    const own = { ...(images && { images }), ...(model.tiles && { tiles: model.tiles }) };
     await run.writeEnvironment({ ...now, kernels: [{ after: 0, name }], ...own });
     return;
   }
@@ -107,30 +114,44 @@ export async function recordEnvironment(
     );
   }
   // The next resume compares with the latest environment.
-  const { vggnet, node, v8, processor, hostname } = now;
+  const { vggnet, processor, hostname } = now;
+  const { node: _, v8: __, browser: ___, ...rest } = env;
   await run.writeEnvironment({
-    ...env,
-    ...{ vggnet, node, v8, processor, hostname, device, description, threads },
+    ...rest,
+    ...programOf(now),
+    ...{ vggnet, processor, hostname, device, description, threads },
     ...(kernels && { kernels }),
-    ...(images && { images }),
-    ...(model.tiles && { tiles: model.tiles }),
+    ...own,
     resumed: [...(env.resumed ?? []), entry],
   });
 }
 
+/** Node and its V8, or the browser. */
+const programOf = ({
+  node,
+  v8,
+  browser,
+}: RunEnvironment): Pick<RunEnvironment, 'node' | 'v8' | 'browser'> => ({
+  ...(node !== undefined && { node }),
+  ...(v8 !== undefined && { v8 }),
+  ...(browser !== undefined && { browser }),
+});
+
 /** Identifies the images of a data set of files, and their order; undefined for one that cannot change. */
-function identityOf(splits: DatasetSplits<AnyDataset>): string | undefined {
-  const hash = createHash('sha256');
+async function identityOf(splits: DatasetSplits<AnyDataset>): Promise<string | undefined> {
+  const parts: Uint8Array[] = [];
   for (const split of [splits.train, splits.validation, splits.test]) {
     if (split === undefined) continue;
     if (!isStored(split)) return undefined;
-    hash
-      .update(`${split.length},`)
-      .update(split.labels)
-      .update(split.images.checksums ?? '');
+    parts.push(new TextEncoder().encode(`${split.length},`), bytesIn(split.labels));
+    if (split.images.checksums) parts.push(bytesIn(split.images.checksums));
   }
-  return hash.digest('hex');
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', joinBytes(parts)));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
+
+const bytesIn = ({ buffer, byteOffset, byteLength }: Uint16Array | Uint32Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 type Rates = NonNullable<NonNullable<RunEnvironment['resumed']>[number]['rates']>;
 
@@ -162,13 +183,18 @@ function bentCourse(
   return rates;
 }
 
+/** Browsers do not tell the version of their JavaScript engine. */
+const programName = ({ node, browser = `Node ${node}` }: RunEnvironment): string => browser;
+
 /** Why bits may differ, in words; undefined if nothing that could change them differs. */
 function differences(before: RunEnvironment, now: RunEnvironment): string | undefined {
   const pairs: readonly (readonly [string, string, string])[] = [
     ['kernels', kernelsIn(before.description), kernelsIn(now.description)],
     ['vggnet', before.vggnet, now.vggnet],
     // V8's logarithm computes the loss.
-    ['V8', before.v8, now.v8],
+    before.v8 !== undefined && now.v8 !== undefined
+      ? ['V8', before.v8, now.v8]
+      : ['program', programName(before), programName(now)],
   ];
   const changed = pairs.filter(([, old, fresh]) => old !== fresh);
   return changed.length === 0

@@ -11,8 +11,8 @@ import { parseConfig } from '../train/config.ts';
 import type { TrainConfigInput } from '../train/config-table.ts';
 import { percent } from '../words.ts';
 import { isRun, type RunRecord, readRun } from './folder.ts';
+import { resumedConfig } from './place-node.ts';
 import { finalAccuracy } from './records.ts';
-import { resumedConfig } from './resume.ts';
 import {
   createSeries,
   meanAndDeviation,

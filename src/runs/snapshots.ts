@@ -1,4 +1,4 @@
-/** Between a run's checkpoints and the snapshots of `fit` (Node only). */
+/** Between a run's checkpoints and the snapshots of `fit`. */
 import * as z from 'zod';
 import { type MomentName, momentNames, type TrainingState } from '../engine/backend.ts';
 import { DataError } from '../errors.ts';
@@ -7,10 +7,9 @@ import type { Weight, Weights } from '../model/layer.ts';
 import type { ReadOptions } from '../model/tensor-files.ts';
 import { checkArgument } from '../options.ts';
 import type { LoopState, Snapshot } from '../train/loop-state.ts';
-import { type Checkpoint, lastGoodCheckpoint, lastGoodWeights } from './checkpoint.ts';
-import { type PartTime, type RunStatus, readStatus } from './folder.ts';
-import type { Run } from './run.ts';
-import { hasRows } from './table.ts';
+import { type Checkpoint, lastGoodCheckpointIn, lastGoodWeightsIn } from './checkpoint.ts';
+import { type PartTime, type Run, type RunStatus, readStatus, runFiles } from './run-folder.ts';
+import { hasRowsIn } from './table.ts';
 
 /** A checkpoint to resume from. */
 export interface ResumedSnapshot extends Snapshot {
@@ -30,7 +29,7 @@ export async function readSnapshot(
   options: ReadOptions = {},
 ): Promise<ResumedSnapshot | undefined> {
   checkArgument('readSnapshot', 'run', run, ['folder', 'config'], 'a run; open one with openRun');
-  const last = await lastGoodCheckpoint(run.folder, 'last', onNotice, options);
+  const last = await lastGoodCheckpointIn(run.files, 'last', onNotice, options);
   if (!last) return undefined;
   await checkMetrics(run, last, onNotice);
   const parts = (await statusBefore(run))?.parts;
@@ -39,7 +38,7 @@ export async function readSnapshot(
   const { info } = last;
   const snapshot = { ...fromCheckpoint(last), ...(timed && { timed }), ...(info && { info }) };
   if (run.config.earlyStopping === 0) return snapshot;
-  const best = await lastGoodWeights(run.folder, 'best', onNotice, options).catch((error: unknown) => {
+  const best = await lastGoodWeightsIn(run.files, 'best', onNotice, options).catch((error: unknown) => {
     if (!(error instanceof DataError)) throw error;
     onNotice(`${error.message}; only epochs from now on count for the best weights`);
     return undefined;
@@ -55,11 +54,10 @@ async function checkMetrics(
 ): Promise<void> {
   const { data: expected } = digestSchema.safeParse(extra?.metrics);
   if (!expected) return;
-  const path = run.path('metrics');
-  if (await hasRows(path, loop.epoch - 1, loop.totalSteps, expected)) return;
+  if (await hasRowsIn(run.files, runFiles.metrics, loop.epoch - 1, loop.totalSteps, expected)) return;
   if (expected.rows === 0) return;
   onNotice(
-    `${path} is missing: its rows up to step ${loop.totalSteps} are lost; the run continues without them.`,
+    `${run.path('metrics')} is missing: its rows up to step ${loop.totalSteps} are lost; the run continues without them.`,
   );
 }
 
@@ -113,7 +111,7 @@ export const isAt = (part: PartTime, { epoch, step }: LoopState): boolean =>
 
 /** The last status of the run; undefined if the file is missing or damaged. */
 export function statusBefore(run: Run): Promise<RunStatus | undefined> {
-  return readStatus(run.folder).catch((error: unknown) => {
+  return readStatus(run.files).catch((error: unknown) => {
     if (error instanceof DataError) return undefined;
     throw error;
   });

@@ -6,7 +6,8 @@ import { canMountSmallDisk, mountSmallDisk } from '../../test/small-disk.ts';
 import { DataError } from '../errors.ts';
 import type { EpochRecord, StepRecord } from '../train/records.ts';
 import { metricsColumns } from './records.ts';
-import { type MetricsRow, openMetrics, readMetrics, truncateAfter } from './table.ts';
+import type { MetricsRow } from './table.ts';
+import { openMetrics, readMetrics, truncateAfter } from './table-files.ts';
 
 let folder: string;
 let path: string;

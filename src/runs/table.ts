@@ -1,13 +1,12 @@
 /**
- * `metrics.csv` (Node only): one row per logged step and per epoch, appended in whole lines. Numbers are read back as
+ * `metrics.csv`: one row per logged step and per epoch, appended in whole lines. Numbers are read back as
  * the same doubles. A killed process may leave a torn last line, which is cut off before the next row.
+ * `table-files.ts` takes paths.
  */
-import { writeFile } from 'node:fs/promises';
-import { setImmediate } from 'node:timers/promises';
-import { crc32 } from 'node:zlib';
+import { crc32 } from '../crc32.ts';
 import { DamagedRunError } from '../errors.ts';
-import { cannotRead, cannotWrite, isMissing, openAppend, readWhole, writeWhole } from '../files/files.ts';
-import { checkPath } from '../paths.ts';
+import { type Folder, readWholeIn, writeWholeIn } from '../files/folder.ts';
+import { cannotRead, isMissing } from '../files/problems.ts';
 import type { EpochRecord, StepRecord } from '../train/records.ts';
 import { counted } from '../words.ts';
 import { metricsColumns } from './records.ts';
@@ -51,11 +50,11 @@ const longestLine = 1000;
 const linesAtOnce = 20_000;
 
 /** Opens a table for appending; creates it if needed and cuts off a torn end. */
-export async function openMetrics(path: string): Promise<MetricsTable> {
-  const found = await read(path);
-  if (found === undefined) await create(path);
-  else if (found.goodText.length < found.length) await writeWhole(path, found.goodText);
-  const file = await openAppend(path);
+export async function openMetricsIn(folder: Folder, name: string): Promise<MetricsTable> {
+  const found = await read(folder, name);
+  if (found === undefined) await writeWholeIn(folder, name, header);
+  else if (found.goodText.length < found.length) await writeWholeIn(folder, name, found.goodText);
+  const file = await folder.append(name);
   return {
     digest: digestOf(found?.rows ?? []),
     append: (rows) =>
@@ -79,13 +78,14 @@ export function digestOf(
  * the table does not exist.
  * @throws DamagedRunError that says what is wrong with the rows.
  */
-export async function hasRows(
-  path: string,
+export async function hasRowsIn(
+  folder: Folder,
+  name: string,
   epochs: number,
   step: number,
   expected: RowsDigest,
 ): Promise<boolean> {
-  const found = await read(path);
+  const found = await read(folder, name);
   if (found === undefined) return false;
   const rows = found.rows.filter(upTo(epochs, step));
   const digest = digestOf(rows);
@@ -97,7 +97,7 @@ export async function hasRows(
     : digest.rows !== expected.rows
       ? `has ${counted(digest.rows, 'row')} up to step ${step}, but the checkpoint expects ${expected.rows}`
       : `was changed: its rows up to step ${step} do not match the checkpoint`;
-  throw new DamagedRunError(`${path} ${fault}; ${wayOut}`);
+  throw new DamagedRunError(`${folder.pathOf(name)} ${fault}; ${wayOut}`);
 }
 
 const wayOut = 'restore the file, or delete it to continue without the rows so far';
@@ -112,18 +112,23 @@ const upTo =
  * Keeps the rows of the first `step` steps and the first `epochs` whole epochs: a run that resumes from there writes
  * the other rows again. The table must not be open.
  */
-export async function truncateAfter(path: string, epochs: number, step: number): Promise<void> {
-  const found = await read(path);
+export async function truncateAfterIn(
+  folder: Folder,
+  name: string,
+  epochs: number,
+  step: number,
+): Promise<void> {
+  const found = await read(folder, name);
   if (found === undefined) return;
   const kept = found.rows.filter(upTo(epochs, step));
   const text = header + kept.map((row) => formatRow(row)).join('');
-  if (text.length < found.length) await writeWhole(path, text);
+  if (text.length < found.length) await writeWholeIn(folder, name, text);
 }
 
 /** Reads the rows of a table, without a torn end. @throws DamagedRunError that names the file, the line and the rule. */
-export async function readMetrics(path: string): Promise<Metrics> {
-  const found = await read(checkPath('readMetrics: the file', path));
-  if (found === undefined) throw cannotRead(path, { code: 'ENOENT' });
+export async function readMetricsIn(folder: Folder, name: string): Promise<Metrics> {
+  const found = await read(folder, name);
+  if (found === undefined) throw cannotRead(folder.pathOf(name), { code: 'ENOENT' });
   const steps: StepRecord[] = [];
   const epochs: EpochRecord[] = [];
   for (const { kind, ...row } of found.rows) {
@@ -140,14 +145,6 @@ export const rowsIn = (text: string): readonly MetricsRow[] =>
     return typeof row === 'string' ? [] : [row];
   });
 
-async function create(path: string): Promise<void> {
-  try {
-    await writeFile(path, header, { flag: 'wx' });
-  } catch (error) {
-    throw cannotWrite(path, error);
-  }
-}
-
 interface Found {
   readonly rows: readonly MetricsRow[];
   /** Header and rows as in the file. */
@@ -157,10 +154,11 @@ interface Found {
 }
 
 /** Undefined if the file does not exist. */
-async function read(path: string): Promise<Found | undefined> {
+async function read(folder: Folder, name: string): Promise<Found | undefined> {
+  const path = folder.pathOf(name);
   let text: string;
   try {
-    text = new TextDecoder().decode(await readWhole(path, mostBytes));
+    text = new TextDecoder().decode(await readWholeIn(folder, name, mostBytes));
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
@@ -184,7 +182,7 @@ async function read(path: string): Promise<Found | undefined> {
   let end = header.length;
   for (const [i, line] of lines.entries()) {
     // A large table takes seconds: let signals be handled in between.
-    if (i % linesAtOnce === linesAtOnce - 1) await setImmediate();
+    if (i % linesAtOnce === linesAtOnce - 1) await new Promise((resolve) => setTimeout(resolve, 0));
     const row = parseRow(line);
     if (typeof row === 'string') {
       if (i === lines.length - 1) break;

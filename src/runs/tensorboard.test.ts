@@ -1,18 +1,25 @@
 import { spawnSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { diskFolder } from '../files/disk.ts';
 import { encodePng, type Raster } from '../images/png.ts';
 import { filterRaster } from '../images/rasters.ts';
 import { parseConfig } from '../train/config.ts';
 import { runFiles } from './folder.ts';
-import { openEvents } from './tensorboard.ts';
+import { type EventOptions, type EventWriter, openEventsIn } from './tensorboard.ts';
 import { runTraining } from './training.ts';
 
 const python = '/usr/bin/python3';
 const hasProtobuf = spawnSync(python, ['-c', 'import google.protobuf']).status === 0;
+
+async function openEvents(folder: string, options?: EventOptions): Promise<EventWriter> {
+  mkdirSync(folder, { recursive: true });
+  return openEventsIn(diskFolder(folder), options);
+}
 
 let folder: string;
 beforeEach(async () => {

@@ -1,15 +1,12 @@
 /**
- * Event files for TensorBoard (Node only). A file is a chain of TFRecords (tensorflow/core/lib/io/record_writer.h),
+ * Event files for TensorBoard. A file is a chain of TFRecords (tensorflow/core/lib/io/record_writer.h),
  * each a protobuf message `Event` (tensorboard/compat/proto/event.proto, summary.proto); the few fields that are needed
  * are encoded by hand. Files only grow. A resumed run writes a new file, which first tells TensorBoard to discard the
  * steps that will be written again.
  */
-import { readdir } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { cannotWrite, openAppend } from '../files/files.ts';
-import { makeFolder } from '../files/make-folder.ts';
+import type { Folder } from '../files/folder.ts';
 import { encodePng, type Raster } from '../images/png.ts';
+import { inNode } from '../platform.ts';
 import { bytes, double, float, integer, joinBytes, text } from '../protobuf.ts';
 
 export interface EventWriter {
@@ -30,34 +27,37 @@ export interface EventOptions {
 
 let opened = 0;
 
-/** Opens a new event file in `folder`, which is created if needed. */
-export async function openEvents(folder: string, { startStep }: EventOptions = {}): Promise<EventWriter> {
-  let names: readonly string[];
-  try {
-    makeFolder(folder);
-    names = await readdir(folder);
-  } catch (error) {
-    throw cannotWrite(folder, error);
-  }
+/** Who writes, as a part of the file's name: host and process. */
+function writer(): string {
+  if (!inNode()) return 'browser.0';
+  const host = process
+    .getBuiltinModule('node:os')
+    .hostname()
+    .replace(/[^\w.-]/g, '_');
+  return `${host}.${process.pid}`;
+}
+
+/** Opens a new event file in `folder`. */
+export async function openEventsIn(folder: Folder, { startStep }: EventOptions = {}): Promise<EventWriter> {
+  const names = await folder.names();
   // TensorBoard reads a folder's files in order of their names.
   const newest = Math.max(
     0,
     ...names.map((name) => Number(/^events\.out\.tfevents\.(\d{10})\./.exec(name)?.[1] ?? 0)),
   );
   const seconds = String(Math.max(Math.floor(Date.now() / 1000), newest + 1)).padStart(10, '0');
-  const host = hostname().replace(/[^\w.-]/g, '_');
   opened += 1;
-  const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${opened}`);
-  const file = await openAppend(path);
+  const name = `events.out.tfevents.${seconds}.${writer()}.${opened}`;
+  const file = await folder.append(name);
   let waiting: Uint8Array[] = [];
   const add = (...fields: Uint8Array[]): void => {
     waiting.push(record(message(double(1, Date.now() / 1000), ...fields)));
   };
   const flush = async (): Promise<void> => {
     if (waiting.length === 0) return;
-    const bytes = Buffer.concat(waiting);
+    const joined = joinBytes(waiting);
     waiting = [];
-    await file.append(bytes);
+    await file.append(joined);
   };
   add(text(3, 'brain.Event:2'));
   if (startStep !== undefined) add(...atStep(startStep), bytes(7, integer(1, sessionStart)));
@@ -68,7 +68,7 @@ export async function openEvents(folder: string, { startStep }: EventOptions = {
     throw error;
   }
   return {
-    path,
+    path: folder.pathOf(name),
     scalars: (step, values) => {
       const entries = Object.entries(values).map(([tag, value]) => {
         return bytes(1, message(text(1, tag), float(2, value)));
@@ -104,11 +104,12 @@ const sessionStart = 1;
 
 /** Length, its checksum, the data, its checksum. */
 function record(data: Uint8Array): Uint8Array {
-  const out = Buffer.alloc(8 + 4 + data.length + 4);
-  out.writeBigUInt64LE(BigInt(data.length), 0);
-  out.writeUInt32LE(maskedCrc(out.subarray(0, 8)), 8);
+  const out = new Uint8Array(8 + 4 + data.length + 4);
+  const view = new DataView(out.buffer);
+  view.setBigUint64(0, BigInt(data.length), true);
+  view.setUint32(8, maskedCrc(out.subarray(0, 8)), true);
   out.set(data, 12);
-  out.writeUInt32LE(maskedCrc(data), 12 + data.length);
+  view.setUint32(12 + data.length, maskedCrc(data), true);
   return out;
 }
 

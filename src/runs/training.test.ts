@@ -10,11 +10,10 @@ import type { TrainConfigInput } from '../train/config-table.ts';
 import { TrainingControl } from '../train/control.ts';
 import type { Callback } from '../train/fit.ts';
 import type { Snapshot } from '../train/loop-state.ts';
-import { readCheckpoint, writeCheckpoint } from './checkpoint.ts';
+import { readCheckpoint, writeCheckpoint } from './checkpoint-files.ts';
 import { readConfig } from './folder.ts';
-import { checkConfig } from './prepare.ts';
-import { resumedConfig } from './resume.ts';
-import { readMetrics } from './table.ts';
+import { checkConfig, resumedConfig } from './place-node.ts';
+import { readMetrics } from './table-files.ts';
 import { runTraining, type TrainingOptions } from './training.ts';
 
 let root: string;

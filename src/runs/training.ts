@@ -1,59 +1,32 @@
 /**
- * A whole training in a run folder (Node only), for `vgg train`, each seed of a series and each trial of a study. A run
- * that was interrupted resumes from its last checkpoint with the same bits.
+ * A whole training in a run folder on disk (Node only), for `vgg train`, each seed of a series and each trial of a study.
  */
-import type { PrepareProgress } from '../data/folders/prepare.ts';
 import { withAbsolutePaths } from '../data/places.ts';
-import { TrainingStopped, UsageError } from '../errors.ts';
-import { refuseContradictions } from '../model/info.ts';
+import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
-import { mergedChanges, settingsText } from '../train/changes.ts';
 import { parseConfig } from '../train/config.ts';
-import type { TrainConfig, TrainConfigInput } from '../train/config-table.ts';
-import { TrainingControl } from '../train/control.ts';
-import { type Callback, type FitResult, fit as fitModel } from '../train/fit.ts';
-import { guessingNotice } from '../train/guessing.ts';
-import { lastStep } from '../train/length.ts';
-import { hasMore, type Snapshot } from '../train/loop-state.ts';
-import { readRun } from './folder.ts';
-import { type LiveOptions, type LiveTraining, openLive } from './live.ts';
+import type { TrainConfigInput } from '../train/config-table.ts';
+import { type Conducted, conduct, type Listen, type RunCallbacks } from './conduct.ts';
+import { openLive } from './live.ts';
 import type { Accepts } from './live-files.ts';
-import { checkConfig, fitOptionsOf, optimizerOf, prepareTraining, type Training } from './prepare.ts';
-import { recordRun } from './recorder.ts';
-import { finalAccuracy, stoppedEarly } from './records.ts';
-import { recordEnvironment, resumedConfig } from './resume.ts';
-import { createRun, openRun, type Run, removeFolder } from './run.ts';
-import { type ResumedSnapshot, readSnapshot, statusBefore } from './snapshots.ts';
+import { nodePlace } from './place-node.ts';
+import { createRun, openRun, removeFolder } from './run.ts';
 
-export interface TrainingOptions {
+export interface TrainingOptions extends RunCallbacks {
   /** Starts a run in this folder. Without `folder` and `resume`, nothing is written. */
   readonly folder?: string;
   /** Resumes the run in this folder. */
   readonly resume?: string;
-  /** Called when everything is ready, before the first step. */
-  readonly onStart?: (training: Training, from: Snapshot | undefined) => void;
-  readonly callbacks?: readonly Callback[];
-  /** Receives notes, one line each; `console.warn` by default. */
-  readonly onNotice?: (line: string) => void;
-  /** Told how many image files are prepared, where a data set needs it. */
-  readonly onPrepare?: (progress: PrepareProgress) => void;
-  /** Pauses, steps and changes the training while it runs. The run's config records the changes. */
-  readonly control?: TrainingControl;
   /**
    * Lets `vgg studio` show the training while it runs, also from another process, and steer it. `stop` ends it as
    * `signal` does, with a `TrainingStopped`. Needs a run folder.
    */
   readonly live?: Accepts;
-  /** Stops after the current step, writes a checkpoint and throws the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
-export interface TrainingResult extends FitResult {
-  readonly training: Training;
+export interface TrainingResult extends Conducted {
   /** The run's folder; undefined without a run. */
   readonly folder: string | undefined;
-  /** Of the final weights; undefined if nothing was left to do in a run whose metrics are missing. */
-  readonly testAccuracy: number | undefined;
 }
 
 /**
@@ -78,210 +51,21 @@ export async function runTraining(
     signal: 'optional',
   });
   const given = withAbsolutePaths(parseConfig(config, 'runTraining: config'));
-  const { folder, resume, onNotice = console.warn, signal, onPrepare } = options;
-  if (options.live && folder === undefined && resume === undefined)
+  const { folder, resume, live, onNotice = console.warn, signal } = options;
+  if (live && folder === undefined && resume === undefined)
     throw new UsageError('runTraining: live needs a run folder; name one, or leave out live');
+  const listen: Listen | undefined = live && ((run, facts) => openLive(run, { ...facts, accepts: live }));
+  const conducted = { ...options, ...(listen && { listen }) };
   const waiting = { onWait: onNotice, signal };
-  const run =
-    resume !== undefined
-      ? await openRun(resume, waiting)
-      : folder !== undefined
-        ? await createRun(folder, given, undefined, waiting)
-        : undefined;
-  const notice = (line: string): void => {
-    onNotice(line);
-    // A log that cannot be written must not stop the training.
-    if (run) run.log(line).catch(() => undefined);
-  };
-  let start: Start | undefined;
-  try {
-    start =
-      run && resume !== undefined
-        ? await restart(run, config, { notice, signal, onPrepare })
-        : await begin(run, given, { notice, signal, onPrepare });
-    const result = await trainFrom(start, run, options, notice);
-    const testAccuracy = result.last?.testAccuracy ?? (run && finalAccuracy(await readRun(run.folder)));
-    return { ...result, training: start.training, folder: run?.folder, testAccuracy };
-  } catch (error) {
-    await start?.training.model.close();
-    throw error;
-  } finally {
-    await run?.close();
+  if (resume !== undefined) {
+    const run = await openRun(resume, waiting);
+    const result = await conduct(nodePlace, { run, changes: config }, conducted, async () => undefined);
+    return { ...result, folder: run.folder };
+  }
+  const run = folder === undefined ? undefined : await createRun(folder, given, undefined, waiting);
+  const result = await conduct(nodePlace, { run, config: given }, conducted, async () => {
     // A run that never started leaves no folder.
-    if (run && !start && resume === undefined) await removeFolder(run.folder);
-  }
-}
-
-/** A training that is ready to start or to continue. */
-interface Start {
-  readonly training: Training;
-  /** The checkpoint to continue from; undefined if none was written yet. */
-  readonly from: ResumedSnapshot | undefined;
-  readonly resumed: boolean;
-  /** Whether steps are left to do. */
-  readonly left: boolean;
-}
-
-/** Who is told what, and what stops. */
-interface Told {
-  readonly notice: (line: string) => void;
-  readonly signal: AbortSignal | undefined;
-  readonly onPrepare: TrainingOptions['onPrepare'];
-}
-
-/** Prepares a new training. @throws UsageError if options contradict each other. */
-async function begin(
-  run: Run | undefined,
-  config: TrainConfig,
-  { notice, signal, onPrepare }: Told,
-): Promise<Start> {
-  checkConfig(config);
-  const training = await prepareTraining(config, notice, signal, onPrepare);
-  return orClose(training, async () => {
-    signal?.throwIfAborted();
-    if (run) await recordEnvironment(run, training, undefined, notice);
-    return { training, from: undefined, resumed: false, left: true };
+    if (run) await removeFolder(run.folder);
   });
-}
-
-/** Prepares a run to resume. @throws UsageError for changes that are not allowed, DataError if the run is damaged. */
-async function restart(
-  run: Run,
-  changes: TrainConfigInput,
-  { notice, signal, onPrepare }: Told,
-): Promise<Start> {
-  const config = resumedConfig(run.config, changes, (await statusBefore(run))?.step);
-  const from = await readSnapshot(run, notice, { signal });
-  if (from?.info)
-    refuseContradictions(run.folder, from.info, config, (option, value) => `its ${option} ${value}`);
-  // A checkpoint's weights replace the initial ones.
-  const { init: _, initKey: __, ...others } = config;
-  const withoutInit = { ...others, freshHead: false, deepen: false };
-  const tiles = (await readRun(run.folder)).env?.tiles;
-  const prepared = await prepareTraining(from ? withoutInit : config, notice, signal, onPrepare, tiles);
-  const training = { ...prepared, config };
-  return orClose(training, async () => {
-    signal?.throwIfAborted();
-    const left = !from || hasMore(from.loop, { ...config, stepsPerEpoch: training.trainLoader.length });
-    // A run that does not continue keeps its options, and a machine that trains nothing is not recorded.
-    if (left) {
-      await recordEnvironment(run, training, from?.loop, notice);
-      await run.writeConfig(config);
-    }
-    return { training, from, resumed: true, left };
-  });
-}
-
-/** Closes the model if `body` fails. */
-async function orClose<T>({ model }: Training, body: () => Promise<T>): Promise<T> {
-  try {
-    return await body();
-  } catch (error) {
-    await model.close();
-    throw error;
-  }
-}
-
-/** Trains to the end and records it in the run. */
-async function trainFrom(
-  start: Start,
-  run: Run | undefined,
-  options: TrainingOptions,
-  notice: (line: string) => void,
-): Promise<FitResult> {
-  const { training, from, resumed, left } = start;
-  const { onStart, callbacks = [], live: accepts } = options;
-  const { config, model, trainLoader } = training;
-  // A finished run without new steps stays unchanged.
-  const rests = run && !left && (await statusBefore(run))?.state === 'finished';
-  const recorder =
-    run && !rests
-      ? await recordRun(run, {
-          stepInterval: config.logEvery,
-          ...{ model, trainLoader, resumed, left },
-          ...(from && { from }),
-        })
-      : undefined;
-  const stop = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-  const control = options.control ?? (accepts && new TrainingControl());
-  let live: LiveTraining | undefined;
-  try {
-    const fitOptions = fitOptionsOf(training);
-    if (accepts && control && run && left)
-      live = await listen(run, start, { accepts, control, stop, notice });
-    onStart?.(training, from);
-    const guessing = guessingNotice(model.network, fitOptions.optimizer, notice, from?.loop.totalSteps);
-    const result = await fitModel({
-      ...fitOptions,
-      // The run's files come first: they must not wait for other callbacks.
-      callbacks: [
-        ...(run && recorder ? [recorder.callback, changes(run, config)] : []),
-        ...(live ? [live.callback] : []),
-        guessing,
-        ...callbacks,
-      ],
-      ...(control && { control }),
-      ...(from && { resume: from }),
-      signal,
-    });
-    await recorder?.close('finished', result.reason === 'earlyStopped' ? stoppedEarly : undefined);
-    return result;
-  } catch (error) {
-    const interrupted = signal.aborted && error === signal.reason;
-    const reason = error instanceof Error ? error.message : String(error);
-    // If the disk is the problem, closing may fail too, and must not hide the first error.
-    await recorder?.close(interrupted ? 'interrupted' : 'failed', reason).catch(() => undefined);
-    throw error;
-  } finally {
-    await live?.close();
-  }
-}
-
-/** Listens for commands. A training that cannot is no worse for it. */
-async function listen(
-  run: Run,
-  { training: { config, trainLoader }, from }: Start,
-  told: Pick<LiveOptions, 'accepts' | 'control'> & {
-    readonly stop: AbortController;
-    readonly notice: (line: string) => void;
-  },
-): Promise<LiveTraining | undefined> {
-  const { batchSize, epochs } = config;
-  const optimizer = optimizerOf(config);
-  const { accepts, control, stop, notice } = told;
-  const { length: stepsPerEpoch } = trainLoader;
-  try {
-    return await openLive(run, {
-      accepts,
-      control,
-      stop: () => stop.abort(new TrainingStopped('the training was stopped by a command')),
-      ...{ batchSize, epochs, stepsPerEpoch, totalSteps: lastStep({ ...config, stepsPerEpoch }) },
-      settings: {
-        lr: optimizer.lr,
-        ...('momentum' in optimizer && { momentum: optimizer.momentum }),
-        weightDecay: optimizer.weightDecay,
-      },
-      from: from?.loop,
-    });
-  } catch (error) {
-    notice(`This training cannot be watched: ${error instanceof Error ? error.message : error}`);
-    return undefined;
-  }
-}
-
-/** Records changed settings in the run's config before the next step, so that the config always repeats the run. */
-function changes(run: Run, config: TrainConfig): Callback {
-  let written = JSON.stringify(config.changes);
-  return {
-    async change(change, { totalSteps, changes: made = [] }) {
-      await run.log(`step ${change.step}: ${settingsText(change)}`);
-      const planned = (config.changes ?? []).filter(({ step }) => step > totalSteps);
-      const all = mergedChanges(made, planned);
-      if (JSON.stringify(all) === written) return;
-      await run.writeConfig({ ...config, changes: all });
-      written = JSON.stringify(all);
-    },
-    pause: (paused, { totalSteps }) => run.log(`${paused ? 'paused' : 'continued'} after step ${totalSteps}`),
-  };
+  return { ...result, folder: run?.folder };
 }

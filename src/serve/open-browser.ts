@@ -1,7 +1,7 @@
 /** Opens a link in the user's browser (Node only). */
 import { spawn } from 'node:child_process';
-import { reason } from '../errors.ts';
 import { isMissing } from '../files/files.ts';
+import { reason } from '../reason.ts';
 
 /** A program that opens a URL, and its arguments before the URL; no shell sees any of them. */
 export function openerFor(platform: NodeJS.Platform): readonly [program: string, ...before: string[]] {

@@ -4,9 +4,10 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { reason, UsageError, VggError } from '../errors.ts';
+import { UsageError, VggError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { isObject } from '../options.ts';
+import { reason } from '../reason.ts';
 import { parseCommand } from '../train/commands.ts';
 import { Access, Refusal, requireOwnSite, safetyHeaders } from './access.ts';
 import { linkTo, type StudioEvent } from './api.ts';
@@ -235,27 +236,33 @@ class Studio implements StudioServer {
       throw new Refusal(503, `${limits.streams} pages are open, which is the limit; close one`, {
         'Retry-After': '5',
       });
-    const stream = new Stream(response);
+    const stream = new Stream(response, ids);
     this.#streams.add(stream);
-    const ends: (() => void)[] = [];
     response.on('close', () => {
       this.#streams.delete(stream);
-      for (const end of ends.splice(0)) end();
+      for (const end of stream.ends.splice(0)) end();
     });
     await catalog.scan();
+    const followers = await this.#followersFor(stream);
+    if (response.destroyed) return;
+    stream.open();
+    stream.send({ type: 'runs', runs: catalog.runs, gone: [] });
+    stream.follow(followers);
+  }
+
+  /** Those of the runs that a page asked for and does not follow yet; a training may only now create its run. */
+  async #followersFor(stream: Stream): Promise<readonly Follower[]> {
     const followers: Follower[] = [];
-    for (const id of new Set(ids)) {
-      const folder = catalog.folderOf(id);
+    for (const id of stream.wanted) {
+      const folder = this.#options.catalog.folderOf(id);
       if (folder === undefined) continue;
+      stream.wanted.delete(id);
       const follower = this.#followers.get(id) ?? new Follower(id, folder);
       this.#followers.set(id, follower);
       await follower.begin();
       followers.push(follower);
     }
-    if (response.destroyed) return;
-    stream.open();
-    stream.send({ type: 'runs', runs: catalog.runs, gone: [] });
-    for (const follower of followers) ends.push(follower.listen((event) => stream.send(event)));
+    return followers;
   }
 
   /** Tells the pages what changed in the list. */
@@ -265,7 +272,11 @@ class Studio implements StudioServer {
       const { changed, gone } = await this.#options.catalog.scan();
       for (const id of gone) this.#followers.delete(id);
       if (changed.length === 0 && gone.length === 0) return;
-      for (const stream of this.#streams) stream.send({ type: 'runs', runs: changed, gone });
+      for (const stream of this.#streams) {
+        const followers = await this.#followersFor(stream);
+        stream.send({ type: 'runs', runs: changed, gone });
+        stream.follow(followers);
+      }
     } catch (error) {
       if (!(error instanceof VggError)) throw error;
       // The folder may be unreachable for a while.
@@ -275,12 +286,22 @@ class Studio implements StudioServer {
 
 /** Server-sent events to one page. */
 class Stream {
+  /** IDs of runs that are not followed yet. */
+  readonly wanted: Set<string>;
+  /** End what the stream follows. */
+  readonly ends: (() => void)[] = [];
   readonly #response: ServerResponse;
   #timer: NodeJS.Timeout | undefined;
   #isOpen = false;
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, wanted: readonly string[]) {
     this.#response = response;
+    this.wanted = new Set(wanted);
+  }
+
+  follow(followers: readonly Follower[]): void {
+    if (this.#response.destroyed) return;
+    for (const follower of followers) this.ends.push(follower.listen((event) => this.send(event)));
   }
 
   open(): void {

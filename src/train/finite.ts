@@ -2,12 +2,12 @@
  * A training whose numbers are no longer finite has diverged. It stops, and these numbers are never kept as a
  * checkpoint, as the best weights or as a result.
  */
-import { VggError } from '../errors.ts';
+import { DivergedError } from '../errors.ts';
 import type { Weights } from '../model/layer.ts';
 
 /** The error for a `problem` such as `the loss became NaN in epoch 2, step 7`. `lr`: learning rate of the last step. */
-export const diverged = (problem: string, lr: number): VggError =>
-  new VggError(
+export const diverged = (problem: string, lr: number): DivergedError =>
+  new DivergedError(
     `${problem}: lower the learning rate (--lr; now ${lr < 1e6 ? lr : lr.toExponential()}), limit the gradients (for instance --clip-norm 1), or ` +
       'check the data and the initial weights',
   );

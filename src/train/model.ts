@@ -88,6 +88,8 @@ export interface CompileOptions {
   readonly normalization?: ChannelStatistics | null;
   /** `tiles` of an earlier model, for the same bits on the same adapter. */
   readonly tiles?: Session['tiles'];
+  /** `cacheBytes` of an earlier model, for the same bits on a machine with another cache. */
+  readonly cacheBytes?: number | undefined;
   /** Receives notes about the device, one line each; `console.warn` by default. */
   readonly onNotice?: (line: string) => void;
   /** Cancels; compiling kernels and reading weights take seconds. */
@@ -141,6 +143,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     classes: 'optional',
     normalization: 'optional',
     tiles: 'optional',
+    cacheBytes: 'optional',
     onNotice: 'optional',
     signal: 'optional',
   });
@@ -154,6 +157,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     weights,
     freeze = [],
     tiles,
+    cacheBytes,
     onNotice = console.warn,
     signal,
   } = options;
@@ -162,6 +166,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
   checkWhole('compile', 'batchSize', batchSize, 1, largestBatch);
   checkWhole('compile', 'seed', seed, 0);
   checkThreads('compile', threads);
+  if (cacheBytes !== undefined) checkWhole('compile', 'cacheBytes', cacheBytes, leastCache, mostCache);
   checkPurpose('compile', purpose);
   const source = weights === undefined ? undefined : cancelable(sourceOf(weights), signal);
   if (source) checkWeightShapes(network, source.shapes);
@@ -177,6 +182,7 @@ export async function compile(model: Sequential, options: CompileOptions): Promi
     ...(purpose && { purpose }),
     ...(threads !== undefined && { threads }),
     ...(tiles && { tiles }),
+    ...(cacheBytes !== undefined && { cacheBytes }),
     ...(signal && { signal }),
   });
   if (signal?.aborted) {
@@ -206,6 +212,9 @@ export function checkPurpose(where: string, purpose: Purpose | undefined): void 
   if (purpose === undefined || (purposes as readonly string[]).includes(purpose)) return;
   throw new UsageError(`${where}: purpose ${shown(purpose)} is not one of ${purposes.join(', ')}`);
 }
+
+/** Limits of a cache's size: a few rows of a map, and more than any second-level cache. */
+const [leastCache, mostCache] = [2 ** 14, 2 ** 30];
 
 /** The most images in a batch: more than any memory holds. */
 const largestBatch = 2 ** 31 - 1;
@@ -263,6 +272,11 @@ export class Model implements AsyncDisposable {
   /** The tiles of matrix products, on devices where adapters differ in them: they decide in which order sums are computed. */
   get tiles(): Session['tiles'] {
     return this.#session.tiles;
+  }
+
+  /** Bytes of cache that blocks of the processor's kernels fit: they decide in which order sums are computed. */
+  get cacheBytes(): Session['cacheBytes'] {
+    return this.#session.cacheBytes;
   }
 
   /** What is needed to use the weights; stored with them in files. */

@@ -1,6 +1,6 @@
 /** Finds what would make every trial of a search fail, before the first one starts (Node only). */
 import { random, streams } from '../data/random.ts';
-import { prepareTraining } from '../runs/prepare.ts';
+import { prepareTraining } from '../runs/place-node.ts';
 import { parseConfig } from '../train/config.ts';
 import { type Distribution, type ParamValue, valueAt } from './distributions.ts';
 import { drawRandom } from './samplers/random.ts';

@@ -1,5 +1,5 @@
 /**
- * What the scans of image folders find: paths, classes and splits, before any image is read (Node only). Names are
+ * What the scans of image folders find: paths, classes and splits, before any image is read. Names are
  * compared in Unicode's form NFC, because macOS stores "é" as two characters.
  */
 import { DataError } from '../../errors.ts';
@@ -62,8 +62,17 @@ export const isSystemName = (name: string): boolean =>
 export function sorted(names: readonly string[]): string[] {
   // JavaScript compares UTF-16 units, which differ only for characters outside the basic plane.
   if (!names.some((name) => /[\ud800-\udfff]/.test(name))) return [...names].sort();
-  const keyed = names.map((name) => ({ name, key: Buffer.from(name) }));
-  return keyed.sort((a, b) => Buffer.compare(a.key, b.key)).map(({ name }) => name);
+  const keyed = names.map((name) => ({
+    name,
+    key: Array.from(name, (character) => character.codePointAt(0)!),
+  }));
+  return keyed.sort((a, b) => compared(a.key, b.key)).map(({ name }) => name);
+}
+
+function compared(a: readonly number[], b: readonly number[]): number {
+  const at = a.findIndex((code, i) => code !== b[i]);
+  // The end of a name comes before everything.
+  return at < 0 ? a.length - b.length : a[at]! - (b[at] ?? -1);
 }
 
 /** The first ten of a list, and how many follow. */

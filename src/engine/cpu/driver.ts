@@ -60,8 +60,6 @@ export interface CpuOptions extends SessionOptions {
   /** Whether to use shared memory and workers; by default if the platform supports it. */
   readonly shared?: boolean;
   readonly kernels: KernelProvider;
-  /** Bytes of the second-level cache that blocks must fit; this machine's by default. */
-  readonly cacheBytes?: number;
   /** Bytes to leave unused before everything else, to place it beyond 4 GiB; 0 by default. */
   readonly reservedBytes?: number;
   /** Wraps the kernels of a session on the calling thread, to observe them. */
@@ -175,6 +173,7 @@ class CpuDriver implements Driver {
   readonly device: Session['device'];
   readonly threads: number;
   readonly loadsImages = true;
+  readonly cacheBytes: number;
   readonly evaluationBatch: number;
   readonly buffer: (bytes: number) => ArrayBuffer | SharedArrayBuffer;
   readonly #network: Network;
@@ -207,6 +206,7 @@ class CpuDriver implements Driver {
     this.#workers = workers;
     this.buffer = buffer;
     this.threads = layout.threads;
+    this.cacheBytes = layout.operations.cacheFloats * 4;
     this.evaluationBatch = evaluationBatchOf(layout);
     this.device = kernels.kind;
     this.description = `${describeKernels(kernels)}, ${counted(layout.threads, 'thread')}`;

@@ -2,7 +2,7 @@
  * The GPU: one device per process, shared by all sessions, with the pipelines that were compiled for it. It is opened
  * with the first session and kept, because compiling kernels takes longer than anything else.
  */
-import { VggError } from '../../errors.ts';
+import { DeviceLostError, VggError } from '../../errors.ts';
 import type { Dispatch } from './dispatch.ts';
 import { type Memory, Scratch } from './memory.ts';
 import { type TileTable, tileTables } from './tiles.ts';
@@ -98,7 +98,7 @@ export class Gpu implements Memory {
     const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
     this.mostBytes = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     device.lost.then(({ reason, message }) => {
-      this.#loss = new VggError(
+      this.#loss = new DeviceLostError(
         reason === 'destroyed'
           ? 'the GPU device was closed'
           : `the GPU was lost (${firstLine(message) || reason}); a run continues from its last checkpoint with --resume`,

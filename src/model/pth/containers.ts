@@ -5,6 +5,7 @@
  */
 import { DataError } from '../../errors.ts';
 import type { PartReader } from '../../files/parts.ts';
+import { beginOf, damaged, EntryCheck, readBytes, readEntry, readZip } from '../../files/zip.ts';
 import { OutOfBytes, PickleContext, pickleLimits, unpickle } from './pickle.ts';
 import {
   described,
@@ -14,7 +15,6 @@ import {
   type StorageRecord,
   torchTypes,
 } from './values.ts';
-import { beginOf, damaged, EntryCheck, readBytes, readEntry, readZip } from './zip.ts';
 
 export interface Container {
   readonly root: PickleValue;
@@ -40,7 +40,7 @@ export async function openArchive(file: PartReader): Promise<Container> {
       'it is a TorchScript program, not a state dict; in PyTorch: torch.save(torch.jit.load(path).state_dict(), newPath)',
     );
   }
-  const compressed = [...entries.values()].find(({ isCompressed }) => isCompressed);
+  const compressed = [...entries.values()].find(({ method }) => method !== 0);
   if (compressed) {
     throw new DataError(
       `its entry ${JSON.stringify(compressed.name.slice(0, 200))} is compressed, which torch.save never does; ` +

@@ -1,9 +1,10 @@
 /**
- * Opens the files of `torch.save` (Node only): untrusted input, read as data and never executed. Shapes come from the
+ * Opens the files of `torch.save`: untrusted input, read as data and never executed. Shapes come from the
  * pickle at once; values are read by parts.
  */
 import { DataError } from '../../errors.ts';
 import type { PartReader } from '../../files/parts.ts';
+import { type EntryCheck, startsLikeZip } from '../../files/zip.ts';
 import type { Shape } from '../layer.ts';
 import { sizeOf } from '../network.ts';
 import type { Dtype } from '../safetensors.ts';
@@ -11,16 +12,15 @@ import { bytesOf, type Container, openArchive, openLegacy } from './containers.t
 import { stateDictIn } from './state-dict.ts';
 import { extentOf, isContiguous, overlap, type Strided } from './strided.ts';
 import { invalid, type TensorRecord, type TorchType, torchTypes } from './values.ts';
-import { type EntryCheck, startsLikeZip } from './zip.ts';
 
 export type PthForm = 'archive' | 'legacy';
 
 /** The form of a file, by its first bytes. Undefined for other files. @throws DataError for forms that are not read. */
 export async function pthForm(file: PartReader): Promise<PthForm | undefined> {
-  const start = Buffer.alloc(512);
+  const start = new Uint8Array(512);
   const bytes = start.subarray(0, await file.read(start, 0));
   if (startsLikeZip(bytes)) return 'archive';
-  const text = bytes.toString('latin1');
+  const text = String.fromCharCode(...bytes);
   if (text.startsWith('\x89HDF\r\n')) {
     throw new DataError(
       'it is an HDF5 file, as of Keras; docs/file-formats.md shows how to convert it in Python',

@@ -2,9 +2,9 @@ import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { dictOf, inMemory, opcodes, tensorOf } from '../../../test/pth-vectors.ts';
 import { DataError } from '../../errors.ts';
+import { readZip } from '../../files/zip.ts';
 import { tensorsAt } from '../tensor-files.ts';
 import { openPth } from './open.ts';
-import { readZip } from './zip.ts';
 
 interface Entry {
   readonly name: string;

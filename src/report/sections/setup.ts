@@ -21,7 +21,9 @@ export function setupSection({ config, environment, epochs }: ReportRun): Sectio
     ['Cores', environment.cores],
     ['Memory', formatBytes(environment.memoryBytes)],
     ['Platform', environment.platform],
-    ['Node', `${environment.node} (V8 ${environment.v8})`],
+    environment.browser === undefined
+      ? ['Node', `${environment.node} (V8 ${environment.v8})`]
+      : ['Browser', environment.browser],
     ['Host', environment.hostname],
     ...(git ? [['Commit', `${git.commit}${git.dirty ? ', with uncommitted changes' : ''}`]] : []),
     ['Started', environment.started],

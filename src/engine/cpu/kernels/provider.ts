@@ -2,7 +2,7 @@
 import { MachineError, VggError } from '../../../errors.ts';
 import { recordKernels, wasmTarget } from '../../../kernels/catalogue.ts';
 import { assembleModule } from '../../../kernels/wasm.ts';
-import { inNode } from '../run/threads.ts';
+import { inNode } from '../../../platform.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
 import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 

@@ -4,9 +4,10 @@
  */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
 import { moduleFile } from '../../../package-files.ts';
+import { inNode } from '../../../platform.ts';
 import type { LoaderMessage } from '../../loading/worker.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
-import { usualCacheBytes } from '../plan/operations.ts';
+import { usualCacheBytes } from '../plan/cache-bytes.ts';
 import type { WorkerMessage } from './worker.ts';
 
 /** What workers send: those that compute, and those that load images. */
@@ -27,9 +28,6 @@ interface WebWorker {
   onmessage: (event: { data: ThreadMessage }) => void;
   onerror: (event: { message: string }) => void;
 }
-
-/** Whether this is Node rather than a browser. */
-export const inNode = (): boolean => typeof process === 'object' && Boolean(process.versions?.node);
 
 /** Bytes of a core's second-level cache, or a common size if unknown. */
 export async function cacheSize(): Promise<number> {
@@ -79,7 +77,8 @@ async function workerProgram(): Promise<WorkerProgram> {
   const isMissing =
     file?.protocol === 'file:' && inNode() && !process.getBuiltinModule('node:fs').existsSync(file);
   if (file && !isMissing) return { file };
-  const { workerText } = await import('./worker-text.ts');
+  const { workerText, workerFile } = await import('./worker-text.ts');
+  if (workerFile !== undefined) return { file: workerFile };
   if (workerText !== undefined) return { text: workerText };
   throw startFailure(
     new Error(file ? `${file.pathname} is missing` : 'the bundle does not contain its program'),
@@ -165,16 +164,23 @@ async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Star
   };
 }
 
+/** Of a file of another site, which browsers do not start, a program that imports it. */
+const importing = (file: URL): string | undefined =>
+  file.origin === (globalThis as unknown as { location: { origin: string } }).location.origin
+    ? undefined
+    : `import ${JSON.stringify(file.href)};`;
+
 async function startWebWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
   const { Worker, URL, Blob } = globalThis as unknown as {
     readonly Worker: new (url: URL | string, options: { readonly type: 'module' }) => WebWorker;
     readonly URL: { createObjectURL(blob: object): string; revokeObjectURL(url: string): void };
     readonly Blob: new (parts: readonly string[], options: { readonly type: string }) => object;
   };
+  const text = 'text' in program ? program.text : importing(program.file);
   const url =
-    'text' in program
-      ? URL.createObjectURL(new Blob([program.text], { type: 'text/javascript' }))
-      : program.file;
+    text === undefined
+      ? (program as { readonly file: URL }).file
+      : URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
   const worker = new Worker(url, { type: 'module' });
   worker.onmessage = ({ data }) => {
     // The worker has loaded its program.

@@ -1,14 +1,19 @@
 /**
- * The directory of a zip archive, with zip64: only what PyTorch writes, entries that are stored, not compressed. So an
- * entry is a range of the file, and an archive cannot unpack to more than its size. Every size is checked before it is
- * used. Source: PKWARE's APPNOTE.TXT, 4.3 to 4.5.
+ * The directory of a zip archive, with zip64, and its entries that are stored, not compressed: these are ranges of the
+ * file, as PyTorch writes them. `unzip.ts` unpacks archives of files. Every size is checked before it is used. Source:
+ * PKWARE's APPNOTE.TXT, 4.3 to 4.5.
  */
-import { crc32 } from 'node:zlib';
-import { DataError } from '../../errors.ts';
-import type { PartReader } from '../../files/parts.ts';
+import { crc32 } from '../crc32.ts';
+import { DataError } from '../errors.ts';
+import type { PartReader } from './parts.ts';
 
-const maxEntries = 10_000;
-const maxDirectoryBytes = 8 * 2 ** 20;
+/** What an archive's directory may have. */
+export interface ZipLimits {
+  readonly entries: number;
+  readonly directoryBytes: number;
+}
+
+const usualLimits: ZipLimits = { entries: 10_000, directoryBytes: 8 * 2 ** 20 };
 const partBytes = 2 ** 20;
 
 const signatures = {
@@ -30,8 +35,12 @@ export interface ZipEntry {
   readonly name: string;
   /** In the file. */
   readonly size: number;
-  /** Then its bytes are not read. */
-  readonly isCompressed: boolean;
+  /** Unpacked, as the directory says. */
+  readonly unpacked: number;
+  /** 0: stored, 8: deflated. */
+  readonly method: number;
+  /** The type and permissions of a file of Unix, or 0. */
+  readonly mode: number;
   readonly crc: number;
   /** Where its local header begins. */
   readonly begin: number;
@@ -47,11 +56,15 @@ export const startsLikeZip = (start: Uint8Array): boolean =>
   start.length >= 4 && start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
 
 /** Reads the directory of an archive: its entries by name. Compressed ones are only listed. @throws DataError */
-export async function readZip(file: PartReader): Promise<ReadonlyMap<string, ZipEntry>> {
+export async function readZip(
+  file: PartReader,
+  limits: ZipLimits = usualLimits,
+): Promise<ReadonlyMap<string, ZipEntry>> {
   const { begin, size, count } = await readEnd(file);
-  if (count > maxEntries) throw new DataError(`it has ${count} entries, above the limit of ${maxEntries}`);
-  if (size > maxDirectoryBytes)
-    throw new DataError(`its directory has ${size} bytes, above the limit of ${maxDirectoryBytes}`);
+  if (count > limits.entries)
+    throw new DataError(`it has ${count} entries, above the limit of ${limits.entries}`);
+  if (size > limits.directoryBytes)
+    throw new DataError(`its directory has ${size} bytes, above the limit of ${limits.directoryBytes}`);
   const directory = await readBytes(file, begin, size);
   const found: Omit<ZipEntry, 'limit'>[] = [];
   let at = 0;
@@ -158,7 +171,7 @@ function readCentral(
   const name = nameIn(bytes.subarray(at + centralBytes, nameEnd));
   const shown = JSON.stringify(name.slice(0, 200));
   if (view.getUint16(at + 8, true) & 1)
-    throw new DataError(`its entry ${shown} is encrypted; save it with torch.save`);
+    throw new DataError(`its entry ${shown} is encrypted; save it without a password`);
   const large = zip64Fields(bytes.subarray(nameEnd, nameEnd + extraLength));
   /** A field of 4 bytes, or the next one of 8 bytes that replaces it. */
   const field = (offset: number): number => {
@@ -171,10 +184,13 @@ function readCentral(
   const size = field(24);
   const stored = field(20);
   const begin = field(42);
-  const isCompressed = view.getUint16(at + 10, true) !== 0;
-  if (stored !== size && !isCompressed)
+  const method = view.getUint16(at + 10, true);
+  if (stored !== size && method === 0)
     throw damaged(`entry ${shown} is stored, but its sizes are ${stored} and ${size}`);
-  return { entry: { name, size: stored, isCompressed, begin, crc: view.getUint32(at + 16, true) }, end };
+  const crc = view.getUint32(at + 16, true);
+  // The upper half of the external attributes, where the archive was made on Unix (3).
+  const mode = view.getUint8(at + 5) === 3 ? view.getUint16(at + 40, true) : 0;
+  return { entry: { name, size: stored, unpacked: size, method, mode, begin, crc }, end };
 }
 
 /** The numbers of a zip64 extra field. */
@@ -192,13 +208,16 @@ function zip64Fields(extra: Uint8Array): number[] {
 }
 
 /** Where an entry's bytes begin. @throws DataError if its local header contradicts the directory. */
-export async function beginOf(file: PartReader, { name, begin, size, limit }: ZipEntry): Promise<number> {
+export async function beginOf(
+  file: PartReader,
+  { name, begin, size, limit, method }: ZipEntry,
+): Promise<number> {
   const shown = JSON.stringify(name.slice(0, 200));
   const header = viewOf(await readBytes(file, begin, localBytes));
   const start = begin + localBytes + header.getUint16(26, true) + header.getUint16(28, true);
   if (
     header.getUint32(0, true) !== signatures.local ||
-    header.getUint16(8, true) !== 0 ||
+    header.getUint16(8, true) !== method ||
     start + size > limit
   )
     throw damaged(`the header of entry ${shown} contradicts the directory`);

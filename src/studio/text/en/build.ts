@@ -1,0 +1,4 @@
+/** The view that builds networks. */
+export const build = {
+  title: 'Build a network',
+};

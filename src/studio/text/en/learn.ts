@@ -1,0 +1,68 @@
+/** The view that trains. */
+export const learn = {
+  title: 'Watch a network learn to see',
+  lead: (dataset: string, classes: number) =>
+    `Press Start. A convolutional network learns to tell ${classes} kinds of images apart (${dataset}), here, on your own processor. Nothing is installed, nothing is uploaded.`,
+  leadPreparing:
+    'Press Start. A convolutional network learns to tell images apart, here, on your own processor. Nothing is installed, nothing is uploaded.',
+  progress: 'Progress of the training',
+  ofEpochs: (epoch: number, epochs: number) => `Epoch ${epoch} of ${epochs}`,
+  left: (time: string) => `about ${time} left`,
+  speed: (count: string) => `${count} images a second`,
+  lossChart: 'Loss: how wrong it is',
+  lossHelp: 'Mean cross-entropy of each batch, and of the test images after each epoch. Lower is better.',
+  accuracyChart: 'Accuracy: how often it is right',
+  accuracyHelp:
+    'On images it has never trained on: a sample of them while it trains, all of them after each epoch.',
+  sampled: 'test sample',
+  smoothed: 'training, smoothed',
+  eachStep: 'each batch',
+  change: 'change',
+  settings: 'Change it while it trains',
+  settingsHelp: 'Each change takes effect with the next batch and is marked in the charts.',
+  lr: 'Learning rate',
+  lrHelp: 'How far each step goes. Too high, and the loss jumps; too low, and nothing moves.',
+  momentum: 'Momentum',
+  momentumHelp: 'How much of the last step is kept.',
+  weightDecay: 'Weight decay',
+  weightDecayHelp: 'Pulls all weights towards zero.',
+  probe: 'What it answers now',
+  probeHelp: 'Test images, the same ones all the time. A dashed frame is a mistake.',
+  probeState: (right: number, total: number) => `${right} of ${total} right`,
+  probeImage: (truth: string, answer: string, percent: string) => `${truth}: answer ${answer}, ${percent}`,
+  probeWaiting: (truth: string) => `${truth}: not asked yet`,
+  filters: 'What it looks for',
+  filtersHelp: (layer: string, count: number) =>
+    `The ${count} filters of the first layer, ${layer}, magnified. They start as noise; edges and color contrasts form.`,
+  data: 'Images',
+  dataFacts: (train: string, test: string, classes: number) =>
+    `${train} to learn from, ${test} to test with, ${classes} classes.`,
+  dataHelp:
+    'CIFAR-10 or CIFAR-100 as downloaded (.tar.gz), or your own images: a zip or a folder with one folder for each class. You can also drop them here. They stay on this computer.',
+  addArchive: 'Add an archive …',
+  addFolder: 'Add a folder …',
+  reading: 'Reading and checking the files …',
+  longer: 'Train longer',
+  device: 'Computed by',
+  devices: { auto: 'Automatic', webgpu: 'WebGPU', wasm: 'WebAssembly' },
+  deviceReasons: {
+    auto: 'Chosen by itself: it runs everywhere and repeats every training bit by bit. WebGPU is faster on large networks; try it.',
+    asked: '',
+    unshared:
+      'One thread only, because the host of this page does not isolate it, so threads cannot share memory.',
+  },
+  deviceChange: 'A change starts the training anew.',
+  diverged: 'The numbers exploded.',
+  divergedWhy: (message: string) =>
+    `${message} Each step overshot, so the next gradient was larger still, until it was no number any more. Start anew with a lower learning rate.`,
+  failed: (message: string) => `The training ended: ${message}`,
+  ended: (accuracy: string) => `Finished: it recognizes ${accuracy} of images it has never seen.`,
+  next: 'What next?',
+  toSee: 'See inside',
+  toTry: 'Try your own image',
+  toBreak: 'Break it',
+  stepHelp: 'Trains one batch',
+  noLoss: 'The curve starts with the first step.',
+  announce: (epoch: number, accuracy: string) => `Epoch ${epoch}: test accuracy ${accuracy}`,
+  weights: (hash: string) => `Weights ${hash}`,
+};

@@ -1,0 +1,4 @@
+/** The guided tour. */
+export const lecture = {
+  title: 'The lecture',
+};

@@ -1,0 +1,72 @@
+/** The view that shows what happens inside. */
+export const see = {
+  title: 'See inside the network',
+  lead: 'An image passes through all layers. Each tile is one feature map: bright where a filter found what it looks for.',
+  image: 'The image',
+  another: 'Another image',
+  previous: 'Previous image',
+  next: 'Next image',
+  imageOf: (index: string, name: string) => `Test image ${index}: ${name}`,
+  ownImage: 'Your image',
+  answer: 'The answer',
+  right: 'right',
+  wrong: 'wrong',
+  truth: (name: string) => `It is: ${name}`,
+  heat: 'Where it looks (Grad-CAM)',
+  heatHelp: 'Bright areas speak for the chosen class. Choose another class to see its evidence.',
+  heatFor: (name: string) => `Evidence for ${name}`,
+  classScore: (name: string, percent: string) => `${name}, ${percent}`,
+  layers: 'From layer to layer',
+  live: 'The maps follow the training while it runs.',
+  conv: (kernel: string, maps: number, side: string) => `convolution ${kernel}: ${maps} maps of ${side}`,
+  pool: (kernel: string, maps: number, side: string) => `max-pool ${kernel}: ${maps} maps of ${side}`,
+  other: (kind: string, maps: number, side: string) => `${kind}: ${maps} maps of ${side}`,
+  more: (count: number) => `Show all ${count}`,
+  fewer: 'Show fewer',
+  map: (channel: number, layer: string, most: string) =>
+    `Map ${channel} of ${layer}, largest value ${most}. Press to see the sum behind a value.`,
+  pick: 'Press a pixel of a map to see the numbers behind it.',
+  sum: 'The sum behind one value',
+  sumOf: (layer: string, channel: number, y: number, x: number) =>
+    `${layer}, map ${channel}, row ${y}, column ${x}`,
+  sumConv:
+    'Each value of the window is multiplied with a weight of the filter. All products and the bias add up.',
+  sumPool: 'The largest value of the window passes.',
+  sumAverage: 'The mean of the window passes.',
+  inputOf: (channel: string) => `Input ${channel}`,
+  weights: 'Weights',
+  products: 'Products',
+  colors: ['red', 'green', 'blue'] as readonly string[],
+  mapName: (channel: number) => `map ${channel}`,
+  partSum: 'Sum',
+  others: (count: number, sum: string) => `${count} more input maps add ${sum}`,
+  bias: 'bias',
+  total: 'sum',
+  afterRelu: 'after ReLU',
+  reluWhy: (negative: boolean) =>
+    negative
+      ? 'The sum is negative, so the ReLU makes it 0.'
+      : 'The sum is positive, so the ReLU lets it pass.',
+  normalized: 'A normalization in between scales the sum.',
+  move: 'Move the window',
+  up: 'Up',
+  down: 'Down',
+  leftward: 'Left',
+  rightward: 'Right',
+  confusion: 'Which classes it confuses',
+  confusionHelp: 'Rows are the truth, columns are the answers. Press a cell to see its images.',
+  confusionNow: 'Test all images now',
+  confusionAt: (step: string, accuracy: string) =>
+    `After step ${step}: ${accuracy} of the test images are right.`,
+  cell: (truth: string, answer: string, count: number) => `${truth} answered as ${answer}: ${count}`,
+  cellImages: (truth: string, answer: string, count: number) =>
+    truth === answer
+      ? `${truth}, answered rightly: ${count} images`
+      : `${truth}, answered as ${answer}: ${count} images`,
+  cellShown: (shown: number) => `The ${shown} most confident answers:`,
+  cellEmpty: 'There are none.',
+  truthAxis: 'truth ↓, answer →',
+  confusions: 'The most frequent confusions',
+  waiting: 'The network is being prepared …',
+  dead: (dead: number, units: number) => `${dead} of ${units} maps are dark`,
+};

@@ -1,0 +1,6 @@
+/** The guided tour. */
+import type { Text } from '../en.ts';
+
+export const lecture: Text['lecture'] = {
+  title: '강의',
+};

@@ -1,0 +1,41 @@
+/** The view that hands a training on. */
+import type { Text } from '../en.ts';
+
+export const share: Text['share'] = {
+  title: '공유하고 이어서 하기',
+  lead: '학습을 링크로 건네고, 파일로 다른 컴퓨터에 옮기고, 학습한 신경망을 다른 곳에서 쓰세요.',
+  link: '이 학습의 링크',
+  linkHelp:
+    '모든 설정과 시드가 # 뒤에 들어 있으며, 브라우저는 이 부분을 서버로 보내지 않습니다. 링크를 열고 시작을 누르면 같은 종류의 프로세서나 GPU에서 비트까지 같은 가중치를 얻습니다.',
+  linkOwn: '링크에는 데이터 세트의 이름만 있고 내용은 없습니다. 다른 사람도 같은 파일이 필요합니다.',
+  linkChanges: (count) => `설정 변경 ${count}번을 같은 단계에서 되풀이합니다.`,
+  copy: '링크 복사',
+  copied: '복사했습니다',
+  copyFailed: '입력란에서 직접 복사해 주세요.',
+  run: '학습 전체를 zip으로',
+  runHelp: '설정, 지표, 체크포인트가 담긴 실행 폴더입니다. 멈춘 곳에서 여기서든 명령줄에서든 이어집니다:',
+  runNone: '첫 에포크가 끝나 첫 체크포인트가 생기면 내보낼 수 있습니다.',
+  runShuffled: '데이터를 바꾼 실험은 내보낼 수 없습니다. 명령줄의 데이터와 다르기 때문입니다.',
+  exportRun: '실행 내보내기',
+  importRun: '실행 가져오기',
+  importHelp: '여기서 내보냈거나 vgg export RUN --to zip으로 만든 실행의 zip을 고르세요.',
+  imported: (name) => `${name}(으)로 가져왔습니다. 계속을 누르면 이어서 학습합니다.`,
+  weights: '학습한 신경망',
+  weightsHelp:
+    'PyTorch와 같은 이름의 가중치(safetensors), 또는 다른 프로그램을 위한 신경망 전체(ONNX)입니다.',
+  safetensors: '가중치 (safetensors)',
+  onnx: '신경망 (ONNX)',
+  runs: '이 브라우저의 실행',
+  runsHelp: '지울 때까지 이 브라우저의 비공개 파일에 보관됩니다.',
+  noRuns: '아직 없습니다.',
+  noStore: (reason) => `이 브라우저는 실행을 보관하지 않습니다: ${reason}`,
+  open: '열기',
+  remove: '지우기',
+  removeSure: (name) => `${name}을(를) 지울까요? 체크포인트도 사라집니다.`,
+  state: { running: '학습 중', finished: '완료', interrupted: '이어서 할 수 있음', failed: '실패' },
+  runFacts: (model, dataset, epochs, total) => `${dataset}에서 ${model}, 에포크 ${epochs} / ${total}`,
+  usage: (used, quota) => `${quota} 중 ${used} 사용`,
+  damaged: '손상됨',
+  failed: (reason) => `실패했습니다: ${reason}`,
+  fingerprint: (step, hash) => `${step}단계 이후의 가중치: ${hash}`,
+};
