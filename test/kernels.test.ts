@@ -13,7 +13,7 @@ import {
   wasmPairsTarget,
   wasmTarget,
 } from '../src/kernels/catalogue.ts';
-import { kernelChecks } from '../src/kernels/checks/all.ts';
+import { checksOf } from '../src/kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../src/kernels/checks/check.ts';
 import { assembleModule } from '../src/kernels/wasm.ts';
 import { noNative, targetsHere } from './native.ts';
@@ -45,7 +45,7 @@ describe.each(sources)('%s', (_name, find) => {
   test.each(kernelNames)('%s', async (name) => {
     const { lanes, library } = await opened;
     const complaints: string[] = [];
-    for (const check of kernelChecks[name]) {
+    for (const check of checksOf(name, lanes)) {
       const run = (values: readonly number[]): void => library.call(name, values);
       const { complaint } = runCheck(check, kernelParameters[name], viewsOf(memory.buffer), lanes, run);
       if (complaint !== undefined) complaints.push(complaint);

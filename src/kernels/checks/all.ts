@@ -11,7 +11,7 @@ import * as pooling from './pooling.ts';
 import * as sparse from './sparse.ts';
 import { winogradChecks } from './winograd.ts';
 
-export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
+const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> = {
   ...direct,
   ...gemm,
   ...localResponse,
@@ -22,3 +22,7 @@ export const kernelChecks: Readonly<Record<KernelName, readonly KernelCheck[]>> 
   ...sparse,
   ...winogradChecks,
 };
+
+/** The checks of a kernel whose widest vectors have `lanes` floats. */
+export const checksOf = (name: KernelName, lanes: number): readonly KernelCheck[] =>
+  kernelChecks[name].filter(({ mostLanes = lanes }) => lanes <= mostLanes);

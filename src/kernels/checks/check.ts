@@ -20,6 +20,8 @@ export interface KernelCheck {
   /** Describes the arguments. */
   readonly title: string;
   readonly arguments: Arguments;
+  /** The widest vectors, in floats, for which the arguments are valid; by default any. */
+  readonly mostLanes?: number;
   /**
    * The expected effect on memory, and on its bytes if the kernel writes bytes. `before` is the memory before the kernel
    * runs, `lanes` its widest vector.

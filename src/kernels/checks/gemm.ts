@@ -60,6 +60,8 @@ function checks(
       ? [16, 64].map((panelColumns) => ({
           title: `3 planes, a right matrix in panels of ${panelColumns} columns`,
           arguments: { ...panels, rightStride: panelColumns + 3, rightPanel: 550, panelColumns },
+          // No tile may cross a panel: the widest tiles have two vectors of 8, or four of 16.
+          mostLanes: panelColumns === 16 ? 8 : 16,
           plain,
         }))
       : []),

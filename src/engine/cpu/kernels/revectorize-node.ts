@@ -117,6 +117,7 @@ async function selfTest(
   return testAgainstEachOther(
     [openModule(new webAssembly.Module(bytes), memories[0]), memories[0]],
     [openModule(module, memories[1]), memories[1]],
+    wasmPairsTarget.widths[0]!.lanes,
   );
 }
 

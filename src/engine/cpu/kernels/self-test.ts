@@ -1,6 +1,6 @@
 /** Tests kernels at start-up: a few of each kernel's checks, at lengths that need every vector width. */
 import { type KernelName, kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
-import { kernelChecks } from '../../../kernels/checks/all.ts';
+import { checksOf } from '../../../kernels/checks/all.ts';
 import {
   argumentsOf,
   checkFloats,
@@ -17,8 +17,8 @@ export const checkMemory = (shared: boolean): WasmMemory =>
   new webAssembly.Memory({ initial: (4 * checkFloats) / 65_536, maximum: 65_536, shared });
 
 /** The first check of a kernel, the last, and two between. */
-function someChecks(name: KernelName): readonly KernelCheck[] {
-  const checks = kernelChecks[name];
+function someChecks(name: KernelName, lanes: number): readonly KernelCheck[] {
+  const checks = checksOf(name, lanes);
   const last = checks.length - 1;
   return [...new Set([0, 1 / 3, 2 / 3, 1].map((part) => Math.round(part * last)))].map((i) => checks[i]!);
 }
@@ -31,7 +31,7 @@ export function testAgainstPlain(
 ): string | undefined {
   const views = viewsOf(memory.buffer);
   for (const name of kernelNames) {
-    for (const check of someChecks(name)) {
+    for (const check of someChecks(name, lanes)) {
       const run = (values: readonly number[]): void => library.call(name, values);
       const { complaint } = runCheck(check, kernelParameters[name], views, lanes, run);
       if (complaint !== undefined) return `${name}, ${complaint}`;
@@ -44,9 +44,10 @@ export function testAgainstPlain(
 export function testAgainstEachOther(
   first: readonly [library: KernelLibrary, memory: WasmMemory],
   second: readonly [library: KernelLibrary, memory: WasmMemory],
+  lanes: number,
 ): string | undefined {
   for (const name of kernelNames) {
-    for (const check of someChecks(name)) {
+    for (const check of someChecks(name, lanes)) {
       const values = argumentsOf(check, kernelParameters[name]);
       const [left, right] = [first, second].map(([library, memory]) => {
         const views = viewsOf(memory.buffer);

@@ -1,7 +1,7 @@
 /** Examines a set of kernels on this machine: whether each is correct, and how fast it is. */
 import type { ImageShape } from '../../../data/dataset.ts';
 import { type KernelName, kernelNames, kernelParameters } from '../../../kernels/catalogue.ts';
-import { kernelChecks } from '../../../kernels/checks/all.ts';
+import { checksOf } from '../../../kernels/checks/all.ts';
 import { runCheck, viewsOf } from '../../../kernels/checks/check.ts';
 import {
   adaptiveAvgPool2d,
@@ -126,14 +126,14 @@ export async function examineKernels(source: KernelSource): Promise<KernelsRepor
   for (const name of kernelNames) {
     let error = 0;
     let complaint: string | undefined;
-    for (const check of kernelChecks[name]) {
+    const checks = checksOf(name, source.lanes);
+    for (const check of checks) {
       const call = (values: readonly number[]): void => library.call(name, values);
       const result = runCheck(check, kernelParameters[name], viewsOf(memory.buffer), source.lanes, call);
       error = Math.max(error, result.error);
       complaint ??= result.complaint;
     }
-    const checks = kernelChecks[name].length;
-    checked.set(name, { error, checks, ...(complaint !== undefined && { complaint }) });
+    checked.set(name, { error, checks: checks.length, ...(complaint !== undefined && { complaint }) });
   }
 
   const peakGflops = await measurePeak(source);
