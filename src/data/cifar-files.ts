@@ -27,8 +27,9 @@ import {
   cifarSplits,
   recordBlocks,
 } from './cifar.ts';
+import { archiveVisitor, frontBytes, isGzip, layouts, readToEnd } from './cifar-archive.ts';
 import type { DatasetSplits } from './dataset.ts';
-import { readTar, tarLimits } from './tar.ts';
+import type { readTar } from './tar.ts';
 
 export interface CifarOptions {
   /** Folder with the files, its parent, or the archive. If given, only this is searched. */
@@ -60,8 +61,6 @@ export async function cifar100(options: Cifar100Options = {}): Promise<DatasetSp
   }
   return load(cifarFormats.cifar100, options.data, options.labels ?? 'fine');
 }
-
-const layouts: readonly CifarLayout[] = ['binary', 'python'];
 
 async function load(
   format: CifarFormat,
@@ -178,34 +177,6 @@ async function readFile(
 }
 
 /**
- * Returns the data-set file that an archive member contains, by its name and folder. Archives made inside that folder
- * have no folder in their paths.
- */
-export function memberFile(
-  format: CifarFormat,
-  path: string,
-): { readonly file: CifarFile; readonly layout: CifarLayout } | undefined {
-  const [name, folder] = path
-    .split('/')
-    .filter((part) => part !== '' && part !== '.')
-    .reverse();
-  for (const layout of layouts) {
-    if (folder !== undefined && folder !== format.folders[layout]) continue;
-    const file = format.files.find((candidate) => candidate[layout] === name);
-    if (file) return { file, layout };
-  }
-  return undefined;
-}
-
-/** The first bytes of other compressed formats. */
-const otherPackers: readonly (readonly [string, string])[] = [
-  ['425a68', 'bzip2'],
-  ['fd377a585a00', 'xz'],
-  ['28b52ffd', 'zstd'],
-  ['504b0304', 'zip'],
-];
-
-/**
  * Reads a tar archive, with or without gzip. Unpacks it to its end, so that its checksum is verified, but not beyond
  * the size limit.
  */
@@ -216,18 +187,9 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
   let file: ReturnType<FileHandle['createReadStream']> | undefined;
   let unpacked: ReturnType<typeof createGunzip> | undefined;
   try {
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(6), 0, 6, 0);
-    const front = buffer.toString('hex', 0, bytesRead);
-    const [, packer] = otherPackers.find(([magic]) => front.startsWith(magic)) ?? [];
-    if (packer !== undefined) {
-      throw new DataError(`${path} is compressed with ${packer}; unpack it, or compress it as .tar.gz`);
-    }
+    const { bytesRead, buffer } = await handle.read(new Uint8Array(frontBytes), 0, frontBytes, 0);
     const { size } = await handle.stat();
-    const isPacked = front.startsWith('1f8b') || /\.t?gz$/i.test(path);
-    if (!isPacked && size < 512)
-      throw new DataError(
-        `${path} is not a .tar or .tar.gz archive: it has ${size} bytes; download it again`,
-      );
+    const isPacked = isGzip(path, buffer.subarray(0, bytesRead), size);
     file = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
     if (isPacked) {
       const gunzip = createGunzip({ chunkSize: chunkBytes });
@@ -235,17 +197,7 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
       unpacked = file.pipe(gunzip);
     }
     const chunks = (unpacked ?? file)[Symbol.asyncIterator]();
-    await parse(
-      readTar(path, visit),
-      { [Symbol.asyncIterator]: () => ({ next: () => chunks.next() }) },
-      path,
-    );
-    let rest = 0;
-    for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
-      rest += (next.value as Uint8Array).length;
-      if (rest > tarLimits.bytes)
-        throw new DataError(`${path} has more data after its last file; this is not a CIFAR archive`);
-    }
+    await readToEnd(path, chunks, visit);
   } catch (error) {
     if (error instanceof VggError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
@@ -261,21 +213,7 @@ export async function readArchiveFile(path: string, visit: Parameters<typeof rea
 }
 
 async function readArchive(format: CifarFormat, path: string, target: CifarTarget): Promise<void> {
-  const missing = new Set(format.files);
-  await readArchiveFile(path, (member) => {
-    const found = memberFile(format, member.path);
-    if (!found) return undefined;
-    const { file, layout } = found;
-    const name = `${member.path} in ${path}`;
-    checkCifarSize(format, layout, file, member.size, name);
-    missing.delete(file);
-    return cifarParser(format, layout, file, target, name);
-  });
-  const [first] = missing;
-  if (first) {
-    throw new DataError(
-      `${path} does not contain ${first.binary} (or ${first.python}) of ${format.name}; use ${format.archives.binary} or ` +
-        `${format.archives.python} as downloaded`,
-    );
-  }
+  const { visit, end } = archiveVisitor(format, path, target);
+  await readArchiveFile(path, visit);
+  end();
 }

@@ -44,6 +44,8 @@ export interface CifarFormat {
   readonly name: CifarName;
   readonly folders: Readonly<Record<CifarLayout, string>>;
   readonly archives: Readonly<Record<CifarLayout, string>>;
+  /** MD5 of the official archives. */
+  readonly md5: Readonly<Record<CifarLayout, string>>;
   readonly files: readonly CifarFile[];
   /** Label bytes before a binary record's pixels: the (fine) class last, the superclass before it. */
   readonly labelBytes: 1 | 2;
@@ -56,6 +58,7 @@ export const cifarFormats: Readonly<Record<CifarName, CifarFormat>> = {
     name: 'cifar10',
     folders: { binary: 'cifar-10-batches-bin', python: 'cifar-10-batches-py' },
     archives: { binary: 'cifar-10-binary.tar.gz', python: 'cifar-10-python.tar.gz' },
+    md5: { binary: 'c32a1d4ab5d03f1284b67883e8d87530', python: 'c58f30108f718f92721af3b95e74349a' },
     files: [
       ...[1, 2, 3, 4, 5].map(
         (n): CifarFile => ({
@@ -76,6 +79,7 @@ export const cifarFormats: Readonly<Record<CifarName, CifarFormat>> = {
     name: 'cifar100',
     folders: { binary: 'cifar-100-binary', python: 'cifar-100-python' },
     archives: { binary: 'cifar-100-binary.tar.gz', python: 'cifar-100-python.tar.gz' },
+    md5: { binary: '03b5dce01913d631647c71ecec9e9cb8', python: 'eb9058c3a382ffc7106e4002c42a8d85' },
     files: [
       { binary: 'train.bin', python: 'train', split: 'train', first: 0, records: 50_000 },
       { binary: 'test.bin', python: 'test', split: 'test', first: 0, records: 10_000 },

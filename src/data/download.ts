@@ -13,7 +13,8 @@ import { checkPath } from '../paths.ts';
 import type { Parser } from './byte-parser.ts';
 import { dataDirectory } from './cache.ts';
 import { binaryFileBytes, type CifarFormat, type CifarName, cifarFormats } from './cifar.ts';
-import { memberFile, readArchiveFile } from './cifar-files.ts';
+import { memberFile } from './cifar-archive.ts';
+import { readArchiveFile } from './cifar-files.ts';
 
 interface Source {
   readonly url: string;
@@ -24,11 +25,11 @@ interface Source {
 export const officialSources: Readonly<Record<CifarName, Source>> = {
   cifar10: {
     url: 'https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz',
-    md5: 'c32a1d4ab5d03f1284b67883e8d87530',
+    md5: cifarFormats.cifar10.md5.binary,
   },
   cifar100: {
     url: 'https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz',
-    md5: '03b5dce01913d631647c71ecec9e9cb8',
+    md5: cifarFormats.cifar100.md5.binary,
   },
 };
 

@@ -1,10 +1,10 @@
-/** Reads the images of a stored data set from its cache file, one at a time. Needs Node. */
+/** Reads the images of a stored data set one at a time, from its cache file (which needs Node) or from memory. */
 import { DataError, reason } from '../errors.ts';
 import type { StoredImages } from './stored.ts';
 import type { Bytes } from './transforms/pixels.ts';
 
 /** What is needed to read images: plain data, so that it can be sent to a worker. */
-export type StoredFile = Pick<StoredImages, 'file' | 'starts' | 'sizes' | 'checksums'>;
+export type StoredFile = Pick<StoredImages, 'file' | 'bytes' | 'starts' | 'sizes' | 'checksums'>;
 
 export interface OpenImages {
   /** Image `index`, [3, H, W]. Its values are valid until the next call. */
@@ -24,7 +24,7 @@ export class KeptFiles {
   /** @throws as `openStored` */
   open(images: StoredFile): OpenImages {
     // Without checksums, an image of the file before could be taken for one of this file.
-    if (!images.checksums) return openStored(images);
+    if (!images.checksums || images.bytes) return openStored(images);
     const { file } = images;
     const readNew = (): OpenImages => {
       const descriptor = opened(file);
@@ -68,8 +68,32 @@ const opened = (file: string): number =>
 
 /** @throws DataError if the file is missing; `read` does if it ends too early. */
 export function openStored(images: StoredFile): OpenImages {
+  if (images.bytes) return readerInMemory(images, images.bytes);
   const descriptor = opened(images.file);
   return readerOf(images, descriptor, () => closeFile(descriptor));
+}
+
+function readerInMemory({ file, starts, sizes }: StoredFile, pixels: Uint8Array): OpenImages {
+  return {
+    read(index) {
+      const { start, height, width, bytes } = placeOf({ file, starts, sizes }, index);
+      return { shape: [3, height, width], values: pixels.subarray(start, start + bytes) };
+    },
+    close: () => undefined,
+  };
+}
+
+/** Where an image is. @throws DataError if there is none. */
+function placeOf(
+  { file, starts, sizes }: Pick<StoredFile, 'file' | 'starts' | 'sizes'>,
+  index: number,
+): { readonly start: number; readonly height: number; readonly width: number; readonly bytes: number } {
+  const [start, height = 0, width = 0] = [starts[index], sizes[2 * index], sizes[2 * index + 1]];
+  const bytes = 3 * height * width;
+  if (start === undefined || !Number.isSafeInteger(start) || start < 0 || !(bytes > 0)) {
+    throw new DataError(`${file} has no image ${index}; ${wayOut}`);
+  }
+  return { start, height, width, bytes };
 }
 
 function readerOf(
@@ -83,19 +107,15 @@ function readerOf(
   let buffer = new Uint8Array(0);
   return {
     read(index) {
-      const [start, height, width] = [starts[index], sizes[2 * index], sizes[2 * index + 1]];
-      const bytes = 3 * (height ?? 0) * (width ?? 0);
-      if (!Number.isSafeInteger(start) || start! < 0 || !(bytes > 0)) {
-        throw new DataError(`${file} has no image ${index}; ${wayOut}`);
-      }
-      if (start! + bytes > length) {
+      const { start, height, width, bytes } = placeOf({ file, starts, sizes }, index);
+      if (start + bytes > length) {
         throw new DataError(
-          `${file} has ${length} bytes, but image ${index} ends at byte ${start! + bytes}; ${wayOut}`,
+          `${file} has ${length} bytes, but image ${index} ends at byte ${start + bytes}; ${wayOut}`,
         );
       }
       if (buffer.length < bytes) buffer = new Uint8Array(bytes);
       for (let done = 0; done < bytes; ) {
-        const count = guarded(file, () => readSync(descriptor, buffer, done, bytes - done, start! + done));
+        const count = guarded(file, () => readSync(descriptor, buffer, done, bytes - done, start + done));
         if (count === 0) throw new DataError(`${file} was truncated while it was read; ${wayOut}`);
         done += count;
       }
@@ -106,7 +126,7 @@ function readerOf(
             'and if that does not help, delete the file',
         );
       }
-      return { shape: [3, height!, width!], values };
+      return { shape: [3, height, width], values };
     },
     close,
   };

@@ -1,6 +1,6 @@
 /**
- * Data sets of images that have different sizes or exceed memory: bytes in a cache file, which are read image by image,
- * also by workers. Plain data, so that it can be sent to a worker.
+ * Data sets of images that have different sizes or exceed memory: bytes in a cache file, or in a page's memory, which are
+ * read image by image, also by workers. Plain data, so that it can be sent to a worker.
  */
 import { UsageError } from '../errors.ts';
 import { isObject } from '../options.ts';
@@ -8,8 +8,10 @@ import { checkDataset, type Dataset, type ImageShape } from './dataset.ts';
 
 /** Where the images of a stored data set are. Arrays have one entry per image, in the order of the labels. */
 export interface StoredImages {
-  /** The cache file: images as RGB planes, [3, H, W], one after another. */
+  /** The cache file: images as RGB planes, [3, H, W], one after another. For `bytes`, a name for messages. */
   readonly file: string;
+  /** The same in memory, where there are no files: in a page. */
+  readonly bytes?: Uint8Array;
   /** [N] Byte at which an image starts in the file. */
   readonly starts: Float64Array;
   /** [N, 2] Height and width of each image. */
@@ -51,7 +53,7 @@ export const storedShape = ({ sizes }: StoredImages, index: number): ImageShape 
 
 /** The images with these indices, in a new order. */
 export function storedSubset(images: StoredImages, indices: Uint32Array): StoredImages {
-  const { file, starts, sizes, sources, checksums, sums } = images;
+  const { file, bytes, starts, sizes, sources, checksums, sums } = images;
   const rows = <List extends Float64Array | Uint16Array | Uint32Array>(list: List, columns: number): List => {
     const picked = new (list.constructor as new (length: number) => List)(indices.length * columns);
     for (const [i, index] of indices.entries()) {
@@ -61,6 +63,7 @@ export function storedSubset(images: StoredImages, indices: Uint32Array): Stored
   };
   return {
     file,
+    ...(bytes && { bytes }),
     starts: rows(starts, 1),
     sizes: rows(sizes, 2),
     sources: Array.from(indices, (index) => sources[index]!),

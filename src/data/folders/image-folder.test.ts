@@ -31,8 +31,8 @@ import {
   imageTable,
   splitsOf,
 } from './image-folder.ts';
-import { storedSides } from './prepare-image.ts';
 import { scanFolder } from './scan-folder.ts';
+import { storedSides } from './stored-sides.ts';
 
 let root: string;
 let photos: string;

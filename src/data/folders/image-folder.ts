@@ -6,11 +6,14 @@ import { checkPath } from '../../paths.ts';
 import { counted } from '../../words.ts';
 import type { DatasetSplits } from '../dataset.ts';
 import type { StoredDataset } from '../stored.ts';
+import { type BrokenImage, BrokenImagesError, refusal } from './broken.ts';
 import { type CachedImage, imageStarts } from './cache-file.ts';
-import { checkClasses, type FoundImages, type FoundSplit, firstTen } from './found.ts';
+import { checkClasses, type FoundImages, type FoundSplit } from './found.ts';
 import { type PreparedFile, type PrepareOptions, prepareImages } from './prepare.ts';
 import { scanCsv } from './scan-csv.ts';
 import { scanFolder } from './scan-folder.ts';
+
+export { type BrokenImage, BrokenImagesError };
 
 export interface ImageFolderOptions extends PrepareOptions {
   /** Shorter side of the prepared images in pixels; 256 by default, for networks of 224. */
@@ -24,29 +27,10 @@ export interface ImageTableOptions extends ImageFolderOptions {
   readonly images?: string;
 }
 
-/** An image file that cannot be used. */
-export interface BrokenImage {
-  readonly file: string;
-  /** What is wrong, with the file's name. */
-  readonly problem: string;
-}
-
 /** A data set of image files. */
 export interface ImageSplits extends DatasetSplits<StoredDataset> {
   /** Images that were left out. */
   readonly broken: readonly BrokenImage[];
-}
-
-/** Images of a data set are broken. */
-export class BrokenImagesError extends DataError {
-  override name = 'BrokenImagesError';
-  /** All of them; the message lists ten. */
-  readonly broken: readonly BrokenImage[];
-
-  constructor(message: string, broken: readonly BrokenImage[]) {
-    super(message);
-    this.broken = broken;
-  }
 }
 
 const folderKeys: KnownKeys<ImageFolderOptions> = {
@@ -217,17 +201,4 @@ function storedOf(
       sums: Float64Array.from(column(({ sums }) => sums)),
     },
   };
-}
-
-function refusal(where: string, broken: readonly BrokenImage[], total: number): BrokenImagesError {
-  const isOne = broken.length === 1;
-  return new BrokenImagesError(
-    `${where}: ${counted(broken.length, 'image')} of ${total} ${isOne ? 'is' : 'are'} broken:\n` +
-      `  ${firstTen(
-        broken.map(({ problem }) => problem),
-        '\n  ',
-      )}\n` +
-      `repair or remove ${isOne ? 'it' : 'them'}, or leave ${isOne ? 'it' : 'them'} out with --skip-broken (skipBroken: true)`,
-    broken,
-  );
 }

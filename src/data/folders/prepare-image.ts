@@ -5,9 +5,10 @@ import { mostPixels, openImage } from '../../images/decode.ts';
 import { readBaseline } from '../../images/jpeg/baseline.ts';
 import { type JpegDecoder, openJpegDecoder } from '../../images/jpeg/decoder.ts';
 import { readImageFileSync } from '../../images/read-sync.ts';
-import { centerWindow, planResize, type ResizePlan, resizedSides, type Sides } from '../resize.ts';
+import type { ResizePlan } from '../resize.ts';
 import { openResizer, type Resizer } from '../resize-kernel.ts';
 import type { MemoryBudget } from './memory-budget.ts';
+import { rememberPlans } from './stored-sides.ts';
 
 /** An image as it is stored, or why its file is broken. */
 export type Prepared =
@@ -20,18 +21,6 @@ export type Prepared =
       readonly sums: readonly number[];
     }
   | { readonly problem: string };
-
-/** Sides of a stored image: of a panorama or a banner only the center is kept, this many times as long as it is short. */
-const longest = 4;
-
-/** The sides of a stored image of a photo of `sides`. */
-export function storedSides(sides: Sides, side: number): Sides {
-  const [height, width] = resizedSides(sides, side);
-  return [Math.min(height, longest * side), Math.min(width, longest * side)];
-}
-
-/** The most bytes of a stored image. */
-export const mostStoredBytes = (side: number): number => 3 * longest * side * side;
 
 /** What is wrong with one file; other errors of the system, such as too many open files, are not the file's. */
 const fileErrors = ['ENOENT', 'EACCES', 'EPERM', 'ELOOP', 'ENOTDIR', 'EISDIR', 'ENXIO', 'NOT_REGULAR'];
@@ -114,21 +103,6 @@ export function openPreparer(side: number, budget: MemoryBudget): (path: string)
     } finally {
       budget.give(held);
     }
-  };
-}
-
-/** Plans the resize of photos; keeps the last ones, since photos of one camera have one size. */
-function rememberPlans(side: number): (source: Sides) => ResizePlan {
-  const plans = new Map<string, ResizePlan>();
-  return (source) => {
-    const key = source.join('×');
-    const known = plans.get(key);
-    if (known) return known;
-    if (plans.size >= 8) plans.delete(plans.keys().next().value!);
-    const whole = resizedSides(source, side);
-    const plan = planResize(source, whole, centerWindow(whole, storedSides(source, side)));
-    plans.set(key, plan);
-    return plan;
   };
 }
 

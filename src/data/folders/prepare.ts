@@ -24,8 +24,9 @@ import {
   writeStart,
 } from './cache-file.ts';
 import { noteUse, preparedDirectory, preparedFile, removeUnused } from './cached.ts';
-import { mostStoredBytes, type Prepared } from './prepare-image.ts';
+import type { Prepared } from './prepare-image.ts';
 import { openPool, type PreparePool } from './prepare-pool.ts';
+import { mostStoredBytes } from './stored-sides.ts';
 
 export interface PrepareProgress {
   /** Images that are done, of `total`, and how many of these had to be decoded. */

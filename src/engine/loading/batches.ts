@@ -136,8 +136,9 @@ export class BatchLoader {
 
 function placeOf({ dataset }: BatchSource): ImagePlace {
   if (!isStored(dataset)) return { kind: 'memory', pixels: shareable(dataset.pixels), shape: dataset.shape };
-  const { file, starts, sizes, checksums } = dataset.images;
+  const { file, bytes, starts, sizes, checksums } = dataset.images;
   const images = {
+    ...(bytes && { bytes: shareable(bytes) }),
     ...{ file, starts: shareable(starts), sizes: shareable(sizes) },
     ...(checksums && { checksums: shareable(checksums) }),
   };

@@ -187,7 +187,7 @@ class Opened {
                 model.network.parameterCount > mostHashed ? '' : await model.readWeights(fingerprintOf);
               this.#post({ kind: 'epoch', event, hash });
             },
-            change: () => this.#post({ kind: 'changed', changes: this.control.changes }),
+            change: (_, { changes }) => this.#post({ kind: 'changed', changes: changes ?? [] }),
             pause: (paused) => this.#rest(paused),
           },
         ],

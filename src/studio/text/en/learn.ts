@@ -27,7 +27,7 @@ export const learn = {
   weightDecay: 'Weight decay',
   weightDecayHelp: 'Pulls all weights towards zero.',
   probe: 'What it answers now',
-  probeHelp: 'Test images, the same ones all the time. A red frame is a mistake.',
+  probeHelp: 'Test images, the same ones all the time. A dashed frame is a mistake.',
   probeState: (right: number, total: number) => `${right} of ${total} right`,
   probeImage: (truth: string, answer: string, percent: string) => `${truth}: answer ${answer}, ${percent}`,
   probeWaiting: (truth: string) => `${truth}: not asked yet`,

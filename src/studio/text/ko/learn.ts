@@ -29,7 +29,7 @@ export const learn: Text['learn'] = {
   weightDecay: '가중치 감쇠',
   weightDecayHelp: '모든 가중치를 0 쪽으로 당깁니다.',
   probe: '지금의 대답',
-  probeHelp: '항상 같은 테스트 이미지입니다. 빨간 테두리는 틀린 대답입니다.',
+  probeHelp: '항상 같은 테스트 이미지입니다. 점선 테두리는 틀린 대답입니다.',
   probeState: (right, total) => `${total}개 중 ${right}개 정답`,
   probeImage: (truth, answer, percent) => `${truth}: 대답 ${answer}, ${percent}`,
   probeWaiting: (truth) => `${truth}: 아직 묻지 않음`,

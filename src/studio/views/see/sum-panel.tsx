@@ -13,6 +13,12 @@ const shownTerms = 3;
 
 const number = (value: number): string => value.toFixed(2).replace('-', '−');
 
+/** `0.09 − 0.09 + 0.19`. */
+const added = (parts: readonly number[]): string =>
+  parts
+    .map((part, i) => (i === 0 ? number(part) : `${part < 0 ? '−' : '+'} ${number(Math.abs(part))}`))
+    .join(' ');
+
 export function SumPanel(props: {
   readonly facts: RunFacts;
   readonly place: Place;
@@ -109,14 +115,18 @@ function Terms({ sum, facts }: { readonly sum: ValueSum; readonly facts: RunFact
       {ordered.slice(0, most).map(({ channel, inputs, weights, sum: part }) => (
         <div key={channel} class="term">
           <Grid title={see.inputOf(nameOf(channel))} values={inputs} columns={sum.kernel[1]} />
-          <span class="operator">×</span>
-          <Grid title={see.weights} values={weights!} columns={sum.kernel[1]} />
-          <span class="operator">=</span>
-          <Grid
-            title={see.products}
-            values={inputs.map((value, i) => value * weights![i]!)}
-            columns={sum.kernel[1]}
-          />
+          <span class="factor">
+            <span class="operator">×</span>
+            <Grid title={see.weights} values={weights!} columns={sum.kernel[1]} />
+          </span>
+          <span class="factor">
+            <span class="operator">=</span>
+            <Grid
+              title={see.products}
+              values={inputs.map((value, i) => value * weights![i]!)}
+              columns={sum.kernel[1]}
+            />
+          </span>
           <span class="operator">→</span>
           <span class="part">
             <span class="note">{see.partSum}</span>
@@ -131,12 +141,12 @@ function Terms({ sum, facts }: { readonly sum: ValueSum; readonly facts: RunFact
       )}
       <p class="equation">
         <span>
-          {ordered
-            .slice(0, most)
-            .map(({ sum: part }) => number(part))
-            .join(' + ')}
-          {rest.length > 0 && ` + ${number(rest.reduce((total, term) => total + term.sum, 0))}`}
-          {` + ${number(sum.bias)} (${see.bias}) = `}
+          {added([
+            ...ordered.slice(0, most).map(({ sum: part }) => part),
+            ...(rest.length > 0 ? [rest.reduce((total, term) => total + term.sum, 0)] : []),
+            sum.bias,
+          ])}
+          {` (${see.bias}) = `}
           <b>{number(sum.sum)}</b>
         </span>
         {sum.relu && (

@@ -12,7 +12,11 @@ import { type RunSpec, specToQuery } from '../../state/spec.ts';
 /** The training with the changes that were made so far, which a replay repeats. */
 function replayed(): RunSpec {
   const spec = session.spec.value;
-  const changes = session.changes.value;
+  const done = session.changes.value;
+  const reached = session.last.value?.step ?? 0;
+  // Changes of the config that the training has not reached yet stay.
+  const planned = (spec.config.changes ?? []).filter(({ step }) => step > reached);
+  const changes = [...done, ...planned];
   return changes.length === 0 ? spec : { ...spec, config: { ...spec.config, changes } };
 }
 
