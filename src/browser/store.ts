@@ -15,7 +15,7 @@ import { type Metrics, readMetricsIn } from '../runs/table.ts';
 import { parseConfig } from '../train/config.ts';
 import type { TrainConfig } from '../train/config-table.ts';
 import type { PathFile } from './chosen-files.ts';
-import { type DatasetCounts, openListed, type UserDataset } from './datasets.ts';
+import type { DatasetCounts, UserDataset } from './datasets.ts';
 import { isLocked, lockFolder, opfsFolder, privateFiles } from './opfs.ts';
 
 /** A data set in the store. */
@@ -238,6 +238,8 @@ function datasetMethods(handle: FileSystemDirectoryHandle): DatasetMethods {
         }),
       );
       const { kind, path } = nameParts(dataset as DatasetSpec);
+      // Only who has a data set needs the code that reads it.
+      const { openListed } = await import('./datasets.ts');
       return openListed(kept, kind === 'images' ? { name: path } : {}, true);
     },
     addDataset: async (given) => {

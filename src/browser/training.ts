@@ -97,7 +97,11 @@ export async function resumeRun(
 }
 
 /** A page as the place of a training: images from the store or the caller. @throws UsageError if they are missing. */
-async function placeOf(store: Store, config: TrainConfig, given: UserDataset | undefined): Promise<Place> {
+export async function placeOf(
+  store: Pick<Store, 'dataset'>,
+  config: TrainConfig,
+  given: UserDataset | undefined,
+): Promise<Place> {
   const dataset = given ?? (await store.dataset(config.dataset));
   if (config.dataset !== 'shapes') requireDataset(config, dataset);
   let counted: ImageCounts | undefined;

@@ -1,6 +1,5 @@
 /** Gives the user a file. Its bytes never leave this computer: the address is a blob of this page. */
-export function download(name: string, data: Blob | Uint8Array<ArrayBuffer>): void {
-  const blob = data instanceof Blob ? data : new Blob([data], { type: 'application/octet-stream' });
+export function download(name: string, blob: Blob): void {
   const url = URL.createObjectURL(blob);
   const link = document.createElement('a');
   link.href = url;

@@ -16,8 +16,8 @@ export class Duel {
 
   constructor({ a, b }: Pair) {
     const threads = Math.max(1, Math.floor((navigator.hardwareConcurrency ?? 2) / 2));
-    this.a = new Trainer(a, threads);
-    this.b = new Trainer(b, threads);
+    this.a = new Trainer(a, { threads });
+    this.b = new Trainer(b, { threads });
   }
 
   get both(): readonly [Trainer, Trainer] {

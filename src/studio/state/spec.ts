@@ -30,7 +30,7 @@ export const usualConfig: TrainConfigInput = {
 
 export const usualSpec: RunSpec = { config: usualConfig };
 
-/** Options that a link may carry, and the type of their values. Paths and threads belong to one machine. */
+/** Options that a link carries, and the type of their values: all but paths, threads and what only changes files. */
 const carried = {
   model: 'word or json',
   modelOptions: 'json',
@@ -39,29 +39,43 @@ const carried = {
   validation: 'number',
   normalize: 'switch',
   augment: 'switch',
+  normalization: 'word or json',
+  size: 'number',
+  crop: 'word',
+  skipBroken: 'switch',
   rotation: 'number',
   colorJitter: 'number',
+  colorShift: 'number',
   cutout: 'number',
   mixup: 'number',
   shuffle: 'switch',
   batchSize: 'number',
+  accumulate: 'number',
   epochs: 'number',
   steps: 'number',
   optimizer: 'word',
   lr: 'number',
   beta1: 'number',
   beta2: 'number',
+  epsilon: 'number',
   momentum: 'number',
   nesterov: 'switch',
   weightDecay: 'number',
   schedule: 'word',
   lrStep: 'number',
   lrGamma: 'number',
+  milestones: 'list',
+  patience: 'number',
   minLr: 'number',
   warmup: 'number',
+  lrGroups: 'json',
+  freeze: 'list',
+  unfreezeAfter: 'number',
+  unfreezeLr: 'number',
   labelSmoothing: 'number',
   clipNorm: 'number',
   averageDecay: 'number',
+  earlyStopping: 'number',
   seed: 'number',
   changes: 'list',
   device: 'word',
@@ -134,7 +148,8 @@ function numberOf(key: string, text: string): number {
 }
 
 function wordOf(key: string, text: string): string {
-  if (/^[\w-]{1,40}$/.test(text)) return text;
+  if (/^[\w-]{1,40}$/.test(text) || (key === 'dataset' && /^folder:[^\p{C}]{1,100}$/u.test(text)))
+    return text;
   throw new LinkProblem(`${key}=${text.slice(0, 40)} is not a name`);
 }
 

@@ -4,12 +4,14 @@
  */
 import { batch, type ReadonlySignal, type Signal, signal } from '@preact/signals';
 import type { Change, LiveSettings } from '../../train/changes.ts';
-import type { EpochEvent } from '../../train/reporters.ts';
+import type { TrainConfig, TrainConfigInput } from '../../train/config-table.ts';
+import type { EpochRecord } from '../../train/records.ts';
 import type {
   Answers,
   Command,
   Event,
   LiveView,
+  Opening,
   Phase,
   Question,
   RunFacts,
@@ -19,7 +21,8 @@ import type {
 import type { RunSpec } from './spec.ts';
 
 /** An epoch's figures, and the fingerprint of the weights after it. */
-export interface EpochPoint extends EpochEvent {
+export interface EpochPoint extends EpochRecord {
+  /** Empty if it is not known: of epochs before the page was opened, and of large networks. */
   readonly hash: string;
 }
 
@@ -52,28 +55,53 @@ export class Trainer {
   readonly imagesPerSecond: Signal<number> = signal(0);
   readonly view: Signal<LiveView | undefined> = signal<LiveView | undefined>(undefined);
   readonly notice: Signal<string> = signal('');
+  readonly #keep: boolean;
   readonly #threads: number | undefined;
   #worker: Worker | undefined;
   #asked = 0;
+  /** The training is a run of the store, whose config the worker knows. */
+  #isResumed = false;
   readonly #waiting = new Map<number, PromiseWithResolvers<Answers[keyof Answers]>>();
   #watch: Watch = nothing;
 
-  constructor(spec: RunSpec, threads?: number) {
+  /** `keep`: its trainings are kept as runs in the browser's store. */
+  constructor(
+    spec: RunSpec,
+    { keep = false, threads }: { readonly keep?: boolean; readonly threads?: number } = {},
+  ) {
     this.spec = signal(spec);
+    this.#keep = keep;
     this.#threads = threads;
   }
 
-  /** Starts the worker, unless it runs, and prepares the training. */
+  /** Prepares a training, by default the present one anew. */
   open(spec: RunSpec = this.spec.value): void {
+    this.spec.value = spec;
+    this.#isResumed = false;
+    const threads = this.#threads;
+    this.#prepare({ spec, keep: this.#keep, ...(threads !== undefined && { threads }) }, false);
+  }
+
+  /** Continues a run of the browser's store from its last checkpoint; `go` trains at once. */
+  resume(run: string, { go, epochs }: { readonly go: boolean; readonly epochs?: number }): void {
+    this.#isResumed = true;
+    this.#prepare({ run, ...(epochs !== undefined && { epochs }) }, go);
+  }
+
+  #prepare(opening: Opening, go: boolean): void {
     batch(() => {
-      this.spec.value = spec;
       this.phase.value = 'preparing';
       this.facts.value = undefined;
       this.#forget();
     });
-    this.#worker ??= this.#start();
-    this.#send({ kind: 'open', spec, ...(this.#threads !== undefined && { threads: this.#threads }) });
+    this.#begin();
+    this.#send({ kind: 'open', opening, go });
     this.#send({ kind: 'watch', watch: this.#watch });
+  }
+
+  /** Starts the worker, unless it runs. */
+  #begin(): void {
+    this.#worker ??= this.#start();
   }
 
   /** Forgets the curves. */
@@ -116,6 +144,7 @@ export class Trainer {
     const id = this.#asked++;
     const answer = Promise.withResolvers<Answers[keyof Answers]>();
     this.#waiting.set(id, answer);
+    this.#begin();
     this.#send({ kind: 'ask', id, question });
     return (await answer.promise) as Answers[K];
   }
@@ -166,6 +195,14 @@ export class Trainer {
         return;
       case 'opened':
         this.facts.value = event.facts;
+        if (this.#isResumed) this.spec.value = { config: withoutPlace(event.facts.config) };
+        return;
+      case 'restored':
+        this.steps.value = event.steps;
+        this.last.value =
+          event.done > 0 ? { loss: Number.NaN, lr: 0, ...event.steps.at(-1), step: event.done } : undefined;
+        this.epochs.value = event.epochs.map((epoch) => ({ ...epoch, hash: '' }));
+        this.changes.value = event.changes;
         return;
       case 'steps':
         this.steps.value = thinned([...this.steps.value, ...event.steps]);
@@ -203,6 +240,12 @@ export class Trainer {
         event satisfies never;
     }
   }
+}
+
+/** A run's config without what belongs to one machine, as a link carries it. */
+function withoutPlace(config: TrainConfig): TrainConfigInput {
+  const { threads: _, data: __, logEvery: ___, checkpointEvery: ____, ...rest } = config;
+  return rest;
 }
 
 /** Halves a curve that has become too long, so that memory stays flat. The newest points stay. */

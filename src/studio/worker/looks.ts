@@ -1,19 +1,17 @@
 /** Looks at a network between two steps: what live views show, and answers to the page's questions. */
-import type { Dataset } from '../../data/dataset.ts';
-import type { DataLoader } from '../../data/loader.ts';
+import type { ImageShape } from '../../data/dataset.ts';
+import { type DataLoader, openImages } from '../../data/loader.ts';
 import { random } from '../../data/random.ts';
 import { planSamples, type SamplePlan, sampleFloats } from '../../data/sampling.ts';
+import type { AnyDataset } from '../../data/stored.ts';
+import { applyChain } from '../../data/transforms.ts';
 import { UsageError } from '../../errors.ts';
 import { featureLayers, gradCam } from '../../explain/explain.ts';
-import { formatInfo, infoKey } from '../../model/info-text.ts';
-import type { Weight } from '../../model/layer.ts';
 import { layerNames } from '../../model/layer-names.ts';
-import { writeOnnx } from '../../model/onnx/onnx.ts';
-import { writeSafetensors } from '../../model/safetensors.ts';
+import { sizeOf } from '../../model/network.ts';
+import type { Training } from '../../runs/prepare.ts';
 import type { Model } from '../../train/model.ts';
-import { inMemory } from './data.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import type { Parts } from './prepare.ts';
 import type {
   Answers,
   Confusion,
@@ -25,6 +23,7 @@ import type {
   LiveView,
   Probe,
   Question,
+  StoreQuestion,
   Watch,
 } from './protocol.ts';
 import { sumBehind } from './sums.ts';
@@ -35,42 +34,61 @@ const chunk = 100;
 /** Training images that a ReLU must leave at 0 to be called dead. */
 const deadImages = 64;
 
+/** Values of all images of the probe, at most: 64 MiB. */
+const mostProbed = 2 ** 24;
+const probeSize = 200;
+
+type OpenImages = Awaited<ReturnType<typeof openImages>>;
+
 /** A split's images as the network sees them in tests. */
 class Images {
-  readonly dataset: Dataset;
+  readonly dataset: AnyDataset;
+  readonly #shape: ImageShape;
   readonly #plan: SamplePlan;
+  readonly #open: OpenImages;
 
-  constructor({ dataset }: DataLoader, { transform }: DataLoader) {
-    this.dataset = inMemory(dataset);
-    this.#plan = planSamples(this.dataset, transform);
+  private constructor(dataset: AnyDataset, plan: SamplePlan, shape: ImageShape, open: OpenImages) {
+    this.dataset = dataset;
+    this.#plan = plan;
+    this.#shape = shape;
+    this.#open = open;
   }
 
-  /** Planar bytes of an image. */
+  /** The images of a loader, prepared as for tests. */
+  static async open({ dataset }: DataLoader, { transform }: DataLoader): Promise<Images> {
+    const plan = planSamples(dataset, transform);
+    return new Images(dataset, plan, plan.output, await openImages(dataset));
+  }
+
+  /** Planar bytes of an image in the network's size. */
   bytes(index: number): Uint8Array {
-    const { shape, pixels, length } = this.dataset;
+    const { name, length } = this.dataset;
     if (!(Number.isInteger(index) && index >= 0 && index < length))
-      throw new UsageError(`${this.dataset.name} has ${length} images, but no image ${index}`);
-    const size = shape[0] * shape[1] * shape[2];
-    return pixels.slice(index * size, (index + 1) * size);
+      throw new UsageError(`${name} has ${length} images, but no image ${index}`);
+    return Uint8Array.from(applyChain(this.#plan.first, this.#open.read(index), random(0, 0)).values);
   }
 
-  /** The network's input for bytes. */
+  /** The network's input for bytes in its size. */
   input(bytes: Uint8Array): Float32Array {
-    const { shape } = this.dataset;
-    if (bytes.length !== shape[0] * shape[1] * shape[2])
-      throw new UsageError(`${bytes.length} bytes are not an image of ${shape.join('×')}`);
-    const [c, h, w] = this.#plan.output;
-    const values = new Float32Array(c * h * w);
-    sampleFloats(this.#plan, { shape, values: bytes }, random(0, 0), 0, values);
+    const size = sizeOf(this.#shape);
+    if (bytes.length !== size)
+      throw new UsageError(`${bytes.length} bytes are not an image of ${this.#shape.join('×')}`);
+    const values = new Float32Array(size);
+    sampleFloats(
+      { ...this.#plan, first: [] },
+      { shape: this.#shape, values: bytes },
+      random(0, 0),
+      0,
+      values,
+    );
     return values;
   }
 
   /** The network's inputs for images of the split, one after the other. */
   inputs(indices: readonly number[]): Float32Array {
-    const inputs = indices.map((index) => this.input(this.bytes(index)));
-    const size = inputs[0]?.length ?? 0;
-    const all = new Float32Array(inputs.length * size);
-    for (const [i, values] of inputs.entries()) all.set(values, i * size);
+    const size = sizeOf(this.#shape);
+    const all = new Float32Array(indices.length * size);
+    for (const [i, index] of indices.entries()) all.set(this.input(this.bytes(index)), i * size);
     return all;
   }
 }
@@ -86,17 +104,28 @@ export class Looks {
   readonly #layers: readonly number[];
   #deadInputs: Float32Array | undefined;
 
-  constructor({ model, trainLoader, testLoader }: Parts, probeSize: number) {
+  private constructor(model: Model, train: Images, test: Images) {
     this.#model = model;
-    this.#train = new Images(trainLoader, testLoader);
-    this.#test = new Images(testLoader, testLoader);
-    const { length, labels } = this.#test.dataset;
-    // Evenly spread, since a data set may be sorted by class.
-    const count = Math.min(probeSize, length);
+    this.#train = train;
+    this.#test = test;
+    const { length, labels } = test.dataset;
+    const count = Math.min(
+      probeSize,
+      length,
+      Math.max(16, Math.floor(mostProbed / sizeOf(model.network.input))),
+    );
     this.probe = spread(length, count);
-    this.#probeInputs = this.#test.inputs(this.probe);
+    this.#probeInputs = test.inputs(this.probe);
     this.#probeLabels = Uint16Array.from(this.probe, (index) => labels[index]!);
     this.#layers = featureLayers(model.network);
+  }
+
+  static async open({ model, trainLoader, testLoader }: Training): Promise<Looks> {
+    const [train, test] = await Promise.all([
+      Images.open(trainLoader, testLoader),
+      Images.open(testLoader, testLoader),
+    ]);
+    return new Looks(model, train, test);
   }
 
   async view(step: number, watch: Watch): Promise<LiveView> {
@@ -109,7 +138,7 @@ export class Looks {
     };
   }
 
-  async answer(question: Question, step: number): Promise<Answers[Question['kind']]> {
+  async answer(question: Exclude<Question, StoreQuestion>, step: number): Promise<Answers[Question['kind']]> {
     switch (question.kind) {
       case 'maps':
         return this.#maps(question.image);
@@ -243,13 +272,9 @@ export class Looks {
   }
 
   async #weights(format: 'safetensors' | 'onnx'): Promise<Answers['weights']> {
-    const { info } = this.#model;
-    const weights: ReadonlyMap<string, Weight> = await this.#model.weights();
-    const bytes =
-      format === 'onnx'
-        ? await writeOnnx({ ...info, weights })
-        : writeSafetensors(weights, { [infoKey]: formatInfo(info) });
-    return { bytes, name: `${this.#model.network.name}.${format}` };
+    const { modelBlob, onnxBlob } = await import('../../browser/weights.ts');
+    const blob = await (format === 'onnx' ? onnxBlob : modelBlob)(this.#model);
+    return { blob, name: `${this.#model.network.name}.${format}` };
   }
 }
 

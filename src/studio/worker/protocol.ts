@@ -3,9 +3,12 @@
  * questions; the worker sends events and answers. Questions are answered between two training steps. Everything here is
  * plain data; arrays that a message carries are transferred where nobody else needs them.
  */
+import type { ChosenFiles } from '../../browser/chosen-files.ts';
+import type { KeptDataset } from '../../browser/store.ts';
 import type { ImageShape } from '../../data/dataset.ts';
 import type { Change, LiveSettings } from '../../train/changes.ts';
-import type { EpochEvent } from '../../train/reporters.ts';
+import type { TrainConfig } from '../../train/config-table.ts';
+import type { EpochRecord } from '../../train/records.ts';
 import type { RunSpec } from '../state/spec.ts';
 
 /**
@@ -15,8 +18,8 @@ import type { RunSpec } from '../state/spec.ts';
 export type Phase = 'preparing' | 'ready' | 'training' | 'paused' | 'ended' | 'diverged' | 'failed';
 
 export type Command =
-  /** Prepares a training, in place of the last one. `paused`: it starts with the first `train` or `step`. */
-  | { readonly kind: 'open'; readonly spec: RunSpec; readonly threads?: number }
+  /** Prepares a training, in place of the last one. It starts with the first `train` or `step`, or at once (`go`). */
+  | { readonly kind: 'open'; readonly opening: Opening; readonly go: boolean }
   /** Starts, or continues after a pause. */
   | { readonly kind: 'train' }
   | { readonly kind: 'pause' }
@@ -26,6 +29,20 @@ export type Command =
   /** What live views show from now on. */
   | { readonly kind: 'watch'; readonly watch: Watch }
   | { readonly kind: 'ask'; readonly id: number; readonly question: Question };
+
+/** A training to prepare: a new one, or a run of the browser's store from its last checkpoint. */
+export type Opening =
+  | {
+      readonly spec: RunSpec;
+      /** Keeps it as a run in the browser's store, so that it outlives the page. */
+      readonly keep: boolean;
+      readonly threads?: number;
+    }
+  | {
+      readonly run: string;
+      /** Trains for so many epochs instead of those of its config. */
+      readonly epochs?: number;
+    };
 
 /** An image of the data set, by its place, or the user's own: planar bytes [C, H, W] in the network's size. */
 export type ImageChoice =
@@ -45,6 +62,9 @@ export interface Watch {
 
 /** What is known once a training is prepared. */
 export interface RunFacts {
+  /** Its name in the browser's store, if it is kept. */
+  readonly run?: string;
+  readonly config: TrainConfig;
   readonly dataset: string;
   readonly classes: readonly string[];
   readonly shape: ImageShape;
@@ -158,6 +178,18 @@ export interface ValueSum {
   readonly relu: boolean;
 }
 
+/** A run in the browser's store. */
+export interface KeptRun {
+  readonly name: string;
+  readonly state: 'running' | 'finished' | 'interrupted' | 'failed' | 'damaged';
+  readonly model: string;
+  readonly dataset: string;
+  /** Done, and of the whole training. */
+  readonly epochs: number;
+  readonly totalEpochs: number;
+  readonly accuracy?: number;
+}
+
 /** Predictions for all test images. */
 export interface Confusion {
   readonly step: number;
@@ -191,7 +223,35 @@ export type Question =
   | { readonly kind: 'classify'; readonly pixels: Uint8Array }
   /** SHA-256 of the weights. */
   | { readonly kind: 'fingerprint' }
-  | { readonly kind: 'weights'; readonly format: 'safetensors' | 'onnx' };
+  | { readonly kind: 'weights'; readonly format: 'safetensors' | 'onnx' }
+  | StoreQuestion;
+
+/** Questions about the browser's store; they need no training. */
+export type StoreQuestion =
+  | { readonly kind: 'runs' }
+  | { readonly kind: 'exportRun'; readonly run: string }
+  | { readonly kind: 'importRun'; readonly zip: Blob }
+  | { readonly kind: 'removeRun'; readonly run: string }
+  | { readonly kind: 'datasets' }
+  /** Keeps a data set of the user's files: archives of CIFAR, a zip, or images in a folder for each class. */
+  | { readonly kind: 'addDataset'; readonly files: ChosenFiles; readonly name?: string }
+  | { readonly kind: 'removeDataset'; readonly dataset: string }
+  /** A picture as a network's input takes it: planar bytes. */
+  | { readonly kind: 'decode'; readonly picture: Blob | ImageBitmap | ImageData; readonly shape: ImageShape };
+
+const kinds: ReadonlySet<string> = new Set<StoreQuestion['kind']>([
+  'runs',
+  'exportRun',
+  'importRun',
+  'removeRun',
+  'datasets',
+  'addDataset',
+  'removeDataset',
+  'decode',
+]);
+
+export const isStoreQuestion = (question: { readonly kind: string }): question is StoreQuestion =>
+  kinds.has(question.kind);
 
 export interface Answers {
   readonly maps: ImageMaps;
@@ -201,14 +261,31 @@ export interface Answers {
   readonly images: { readonly pixels: Uint8Array; readonly labels: readonly number[] };
   readonly classify: { readonly probabilities: Float32Array };
   readonly fingerprint: { readonly step: number; readonly hash: string };
-  readonly weights: { readonly bytes: Uint8Array<ArrayBuffer>; readonly name: string };
+  readonly weights: { readonly blob: Blob; readonly name: string };
+  readonly runs: { readonly runs: readonly KeptRun[]; readonly bytes: number; readonly quota: number };
+  readonly exportRun: { readonly zip: Blob };
+  readonly importRun: { readonly run: string };
+  readonly removeRun: { readonly removed: string };
+  readonly datasets: { readonly datasets: readonly KeptDataset[] };
+  readonly addDataset: { readonly dataset: KeptDataset; readonly notices: readonly string[] };
+  readonly removeDataset: { readonly removed: string };
+  readonly decode: { readonly pixels: Uint8Array };
 }
 
 export type Event =
   | { readonly kind: 'phase'; readonly phase: Phase; readonly message?: string }
   | { readonly kind: 'opened'; readonly facts: RunFacts }
   | { readonly kind: 'steps'; readonly steps: readonly StepPoint[]; readonly imagesPerSecond: number }
-  | { readonly kind: 'epoch'; readonly event: EpochEvent; readonly hash: string }
+  | { readonly kind: 'epoch'; readonly event: EpochRecord; readonly hash: string }
+  /** What a run did before it was continued. */
+  | {
+      readonly kind: 'restored';
+      /** Batches of the whole training. */
+      readonly done: number;
+      readonly steps: readonly StepPoint[];
+      readonly epochs: readonly EpochRecord[];
+      readonly changes: readonly Change[];
+    }
   | { readonly kind: 'changed'; readonly changes: readonly Change[] }
   | { readonly kind: 'view'; readonly view: LiveView }
   | { readonly kind: 'notice'; readonly line: string }

@@ -8,6 +8,7 @@ import { linkTo } from '../../state/route.ts';
 import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
 import { type RunSpec, specToQuery } from '../../state/spec.ts';
+import { KeptRuns, type Problem, RunCard } from './runs.tsx';
 
 /** The training with the changes that were made so far, which a replay repeats. */
 function replayed(): RunSpec {
@@ -23,6 +24,7 @@ function replayed(): RunSpec {
 export function Share(): JSX.Element {
   const { share } = text.value;
   const problem = useSignal('');
+  const changes = useSignal(0);
   useEffect(() => session.watch({}), []);
   const tell = (error: unknown): void => {
     problem.value = share.failed(error instanceof Error ? error.message : String(error));
@@ -40,7 +42,14 @@ export function Share(): JSX.Element {
       )}
       <div class="pair">
         <LinkCard />
+        <RunCard
+          onProblem={tell}
+          onChange={() => {
+            changes.value += 1;
+          }}
+        />
         <WeightsCard onProblem={tell} />
+        <KeptRuns onProblem={tell} changes={changes.value} />
       </div>
     </div>
   );
@@ -107,10 +116,10 @@ function Fingerprint(): JSX.Element | null {
   ) : null;
 }
 
-function WeightsCard({ onProblem }: { readonly onProblem: (error: unknown) => void }): JSX.Element {
+function WeightsCard({ onProblem }: Problem): JSX.Element {
   const { share } = text.value;
   const save = (format: 'safetensors' | 'onnx'): void => {
-    session.ask({ kind: 'weights', format }).then(({ bytes, name }) => download(name, bytes), onProblem);
+    session.ask({ kind: 'weights', format }).then(({ blob, name }) => download(name, blob), onProblem);
   };
   const ready = session.facts.value !== undefined;
   return (
