@@ -8,6 +8,7 @@ import { linkTo, route, type ViewName, viewNames } from './state/route.ts';
 import { linkProblem } from './state/session.ts';
 import { chooseLanguage, chooseTheme, language, languages, text, theme, themes } from './state/settings.ts';
 import { Learn } from './views/learn/learn.tsx';
+import { TourBar } from './views/lecture/tour-bar.tsx';
 
 /** Views are loaded when they are opened; the first one at once. */
 const loaders: Readonly<Record<Exclude<ViewName, 'learn'>, () => Promise<ComponentType>>> = {
@@ -34,6 +35,7 @@ export function App(): JSX.Element {
         <Notices />
         <View />
       </main>
+      {route.value.view !== 'lecture' && <TourBar />}
       <footer>
         <p class="privacy">
           <Icon name="lock" /> {shell.privacy}
@@ -142,7 +144,7 @@ function Notices(): JSX.Element {
   );
 }
 
-/** The open view, once it is loaded. Focus goes to its heading, as after a page load. */
+/** The open view, once it is loaded. Focus goes to its heading, as after a page load, or to the address's place in it. */
 function View(): JSX.Element {
   const { shell } = text.value;
   const loaded = useSignal<{ readonly view: ViewName; readonly Component: ComponentType } | undefined>({
@@ -167,13 +169,14 @@ function View(): JSX.Element {
       },
     );
   });
-  const { view } = route.value;
+  const { view, place } = route.value;
   const shown = loaded.value?.view;
   useEffect(() => {
     if (shown !== view || opened.current === view) return;
     opened.current = view;
     document.querySelector<HTMLElement>('main h1')?.focus();
     scrollTo(0, 0);
+    if (place) document.getElementById(place)?.scrollIntoView();
   }, [shown, view]);
   if (failure.value) return <p class="banner warning">{shell.notLoaded(failure.value)}</p>;
   if (loaded.value?.view !== view) return <p class="note">{shell.loading}</p>;

@@ -8,7 +8,11 @@ const steps = {
       'This is the lecture’s table, computed by the library. Two things differ from the slide: the paper’s max-pools have 2×2 windows, not 3×3, and the third block has three convolutions, not two. The 25088 of the slide is no layer; it is the flattened input of the first FC layer: 7 × 7 × 512.',
     ],
     question: 'VGG-16 has 138 million parameters. Where are most of them?',
-    choices: ['In the first convolutions, where maps are largest', 'In the last convolutions, with 512 maps', 'In the FC layers'],
+    choices: [
+      'In the first convolutions, where maps are largest',
+      'In the last convolutions, with 512 maps',
+      'In the FC layers',
+    ],
     answer:
       'The FC layers have 124 of the 138 million, 89 %; the first of them alone has 25088 × 4096 ≈ 103 million. The work is elsewhere: 99 % of the multiply-adds are in the convolutions, because each weight there is used at every place of a map.',
     links: ['Open VGG-16 in Build and compare the two bars of each block'],
@@ -21,7 +25,11 @@ const steps = {
       'Move the sliders. C is the number of maps before and after each layer.',
     ],
     question: 'How many weights do three 3×3 layers have, compared with one 7×7 layer with as many maps?',
-    choices: ['More: three layers instead of one', 'About half: 27 C² instead of 49 C²', 'The same: both see 7×7 pixels'],
+    choices: [
+      'More: three layers instead of one',
+      'About half: 27 C² instead of 49 C²',
+      'The same: both see 7×7 pixels',
+    ],
     answer:
       '3 · 3² C² = 27 C² weights instead of 7² C² = 49 C²: the large filter needs 81 % more. And there are three ReLUs instead of one, so the small filters can express more: this is what the lecture means by more nonlinearity.',
     links: ['Build with three 3×3', 'Build with one 7×7'],
@@ -77,7 +85,11 @@ const steps = {
       'The link prepares the same idea in fast motion: a high rate at first, divided by 3 every two epochs.',
     ],
     question: 'What do you expect in the loss curve when the rate falls?',
-    choices: ['It rises for a moment', 'It becomes calmer and sinks by a step', 'Nothing, the rate only changes the speed'],
+    choices: [
+      'It rises for a moment',
+      'It becomes calmer and sinks by a step',
+      'Nothing, the rate only changes the speed',
+    ],
     answer:
       'The scatter of the batches’ losses comes from the length of the steps. When the rate falls, the curve calms down and sinks. Dividing too early is the opposite mistake: then the steps are too short to get anywhere. You can also divide it by hand: in Learn, move the slider while it trains.',
     links: ['Prepare a training with lr ÷ 3 every 2 epochs', 'Compare two learning rates'],
@@ -97,12 +109,9 @@ const steps = {
       'model.eval() and torch.no_grad() switch off what only training needs. torch.max(outputs, 1) takes the class with the highest score, and the accuracy is the share of test images for which it is right: 100 · correct / total.',
       'One number hides a lot. The confusion matrix shows which classes are taken for which others.',
     ],
-    question: 'A network that guesses has 10 % accuracy on ten classes. What does its confusion matrix look like?',
-    choices: [
-      'All cells about equal, or one full column',
-      'A full diagonal',
-      'It is empty',
-    ],
+    question:
+      'A network that guesses has 10 % accuracy on ten classes. What does its confusion matrix look like?',
+    choices: ['All cells about equal, or one full column', 'A full diagonal', 'It is empty'],
     answer:
       'Guessing at random fills all cells evenly; a network that always gives the same answer fills one column. Both have 10 %. A trained network has a full diagonal, and what lies beside it tells you what it confuses. Press a cell to see the images.',
     links: ['Open the confusion matrix in See'],
@@ -160,7 +169,11 @@ const steps = {
     ],
     answer:
       'Only layers with weights count: 2 + 3 + 2 = 7. Without batch normalization, plain layers hardly learn with SGD: the signal fades from layer to layer. Remove it in Build and train again to see that.',
-    links: ['Open the seven layers in Build', 'Prepare the narrow one with batch normalization', 'Prepare it without'],
+    links: [
+      'Open the seven layers in Build',
+      'Prepare the narrow one with batch normalization',
+      'Prepare it without',
+    ],
     command: 'On CIFAR-100, on the command line:',
   },
   exercise4: {
@@ -237,7 +250,8 @@ export const lecture = {
     relus: 'ReLUs',
     formula: 'Formula',
     factor: (factor: string) => `The single layer has ${factor} × as many weights.`,
-    fieldOf: (layers: number, side: number) => `Behind ${layers} layers of 3×3, a value sees ${side}×${side} pixels.`,
+    fieldOf: (layers: number, side: number) =>
+      `Behind ${layers} layers of 3×3, a value sees ${side}×${side} pixels.`,
     image: 'The image',
     padded: 'Pad(4)',
     flipped: 'RandomHorizontalFlip()',

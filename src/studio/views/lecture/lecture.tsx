@@ -109,7 +109,7 @@ function StepView({ name }: { readonly name: StepName }): JSX.Element {
             <li key={words}>
               <a
                 class="button"
-                href={steps[name].links[i]}
+                href={steps[name].links[i]!}
                 onClick={() => {
                   followed.value = name;
                 }}

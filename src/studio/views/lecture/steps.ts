@@ -41,7 +41,7 @@ export const steps: Readonly<Record<StepName, Step>> = {
       linkTo('compare'),
     ],
   },
-  test: { right: 0, links: [linkToPlace('see', 'confusion')] },
+  test: { right: 0, links: [linkToPlace('see', 'confusion-title')] },
   exercise1: { right: 0, links: [training({ ...lecture, epochs: 9 })] },
   exercise2: {
     right: 1,

@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { type ImageShape, fromArrays } from '../../../../data/dataset.ts';
+import { fromArrays, type ImageShape } from '../../../../data/dataset.ts';
 import { type ChannelStatistics, channelHistograms, channelStatistics } from '../../../../data/statistics.ts';
 import { grouped } from '../../../parts/words.ts';
 import { session } from '../../../state/session.ts';

@@ -78,7 +78,10 @@ export function ReceptiveField(): JSX.Element {
         </table>
         <div class="weight-bars" aria-hidden="true">
           <i style={{ width: `${(100 * weights.stack) / Math.max(weights.stack, weights.single)}%` }} />
-          <i class="single" style={{ width: `${(100 * weights.single) / Math.max(weights.stack, weights.single)}%` }} />
+          <i
+            class="single"
+            style={{ width: `${(100 * weights.single) / Math.max(weights.stack, weights.single)}%` }}
+          />
         </div>
         <p>
           <b>{demo.factor((weights.single / weights.stack).toFixed(2))}</b>
@@ -93,7 +96,10 @@ function Field({ layers }: { readonly layers: number }): JSX.Element {
   const { demo } = text.value.lecture;
   const middle = (pixels - 1) / 2;
   const size = pixels * cell;
-  const places = Array.from({ length: pixels * pixels }, (_, i) => [i % pixels, Math.floor(i / pixels)] as const);
+  const places = Array.from(
+    { length: pixels * pixels },
+    (_, i) => [i % pixels, Math.floor(i / pixels)] as const,
+  );
   return (
     <svg
       class="field-drawing"

@@ -63,7 +63,9 @@ function Row({ trial, isBest }: { readonly trial: Trial; readonly isBest: boolea
       <td class="number">{parameters === undefined ? '' : grouped(parameters)}</td>
       <td class="accuracy">
         {accuracy === undefined ? (
-          <span class="note">{state === 'failed' ? words.failed(problem ?? '') : words[state === 'done' ? 'waiting' : state]}</span>
+          <span class="note">
+            {state === 'failed' ? words.failed(problem ?? '') : words[state === 'done' ? 'waiting' : state]}
+          </span>
         ) : (
           <>
             <i class="accuracy-bar" style={{ '--v': accuracy.toFixed(4) }} /> <b>{percent(accuracy)}</b>{' '}
