@@ -1,13 +1,12 @@
 /**
  * Builds the studio (`src/studio`, docs/studio.md) into static files: `npx vite build`. All URLs are relative, so the
- * files work from any folder of any host. The worker's own threads start from text, since a bundle has no file of theirs.
+ * files work from any folder of any host.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'rolldown';
 import { defineConfig, type Plugin, type UserConfig } from 'vite';
 
 const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
@@ -29,26 +28,31 @@ function withoutNode(): Plugin {
   };
 }
 
-/** The program of the engine's workers, as text. */
-function workerText(): Plugin {
+/** The file of the engine's threads, beside the worker's other chunks, with which it shares most modules. */
+const threadFile = 'engine-thread.js';
+
+/**
+ * Names the program of the engine's threads. It is imported nowhere, but `import()` makes it a chunk, whose file is then
+ * started as a worker. The condition never holds; a bundler does not know that.
+ */
+function threadProgram(): Plugin {
   const module = pathOf('src/engine/cpu/run/worker-text.ts');
+  const entry = pathOf('src/engine/cpu/run/worker-entry.ts');
   return {
-    name: 'worker-text',
-    async load(id) {
-      if (id !== module) return null;
-      const { output } = await build({
-        input: pathOf('src/engine/cpu/run/worker-entry.ts'),
-        platform: 'browser',
-        write: false,
-        logLevel: 'warn',
-        transform: { define: { 'import.meta.url': '""' } },
-        plugins: [withoutNode()],
-        output: { format: 'iife', minify: true, codeSplitting: false },
-      });
-      return `export const workerText = ${JSON.stringify(output[0].code)};`;
-    },
+    name: 'thread-program',
+    load: (id) =>
+      id === module
+        ? `export const workerText = undefined;
+           export const workerFile = new URL(['.', ${JSON.stringify(threadFile)}].join('/'), import.meta.url);
+           if (workerFile.protocol === 'never:') await import(${JSON.stringify(entry)});`
+        : null,
+    // package.json says that modules do nothing by themselves; this one starts to listen.
+    transform: (code, id) => (id === entry ? { code, moduleSideEffects: true } : null),
   };
 }
+
+const chunkFileNames = ({ name }: { readonly name: string }): string =>
+  name === 'worker-entry' ? `assets/${threadFile}` : 'assets/[name]-[hash].js';
 
 /** Writes `sw.js` last: it names all other files, and its version is a hash of their contents. */
 function serviceWorker(): Plugin {
@@ -75,7 +79,13 @@ function serviceWorker(): Plugin {
   };
 }
 
-const plugins = (): Plugin[] => [withoutNode(), workerText()];
+const plugins = (): Plugin[] => [withoutNode(), threadProgram()];
+
+/** With these, a page is isolated from other origins, and its threads share memory. */
+const headers = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
 
 const config: UserConfig = defineConfig({
   root: pathOf('src/studio'),
@@ -83,7 +93,8 @@ const config: UserConfig = defineConfig({
   publicDir: false,
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   plugins: [...plugins(), serviceWorker()],
-  worker: { format: 'es', plugins },
+  worker: { format: 'es', plugins, rolldownOptions: { output: { chunkFileNames } } },
+  preview: { headers },
   build: {
     outDir: pathOf('dist/studio'),
     emptyOutDir: true,

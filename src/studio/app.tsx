@@ -7,6 +7,7 @@ import { update } from './state/offline.ts';
 import { linkTo, route, type ViewName, viewNames } from './state/route.ts';
 import { linkProblem } from './state/session.ts';
 import { chooseLanguage, chooseTheme, language, languages, text, theme, themes } from './state/settings.ts';
+import { watched } from './state/watched.ts';
 import { Learn } from './views/learn/learn.tsx';
 import { TourBar } from './views/lecture/tour-bar.tsx';
 
@@ -19,6 +20,7 @@ const loaders: Readonly<Record<Exclude<ViewName, 'learn'>, () => Promise<Compone
   break: async () => (await import('./views/break/break.tsx')).Break,
   lecture: async () => (await import('./views/lecture/lecture.tsx')).Lecture,
   share: async () => (await import('./views/share/share.tsx')).Share,
+  watch: async () => (await import('./views/watch/watch.tsx')).Watch,
 };
 
 const languageNames = { en: 'English', ko: '한국어' } as const;
@@ -50,6 +52,10 @@ function skip(): void {
   document.getElementById('content')?.focus();
 }
 
+/** Runs of this machine can be watched where `vgg studio` serves them. */
+const isListed = (name: ViewName): boolean =>
+  name !== 'watch' || watched !== undefined || route.value.view === 'watch';
+
 function Header(): JSX.Element {
   const { shell } = text.value;
   const strip = useRef<HTMLUListElement>(null);
@@ -66,7 +72,7 @@ function Header(): JSX.Element {
       </a>
       <nav aria-label={shell.views}>
         <ul ref={strip}>
-          {viewNames.map((name) => (
+          {viewNames.filter(isListed).map((name) => (
             <li key={name}>
               <a href={linkTo(name)} aria-current={name === open ? 'page' : undefined}>
                 {shell.view[name]}

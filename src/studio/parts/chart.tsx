@@ -57,10 +57,15 @@ export function Chart(props: ChartProps): JSX.Element {
   const plot = useSignal<typeof PlotModule | undefined>(undefined);
   const width = useSignal(0);
   const drawn = useRef(0);
+  const empty = curves.every(({ points }) => points.length === 0);
+  // Plot is the largest file. It is loaded with the first point, when the training already runs.
   useEffect(() => {
+    if (empty || plot.value) return;
     void loadPlot().then((loaded) => {
       plot.value = loaded;
     });
+  }, [empty]);
+  useEffect(() => {
     const observer = new ResizeObserver(([entry]) => {
       width.value = Math.round(entry?.contentRect.width ?? 0);
     });
@@ -68,7 +73,8 @@ export function Chart(props: ChartProps): JSX.Element {
     return () => observer.disconnect();
   }, []);
   useLayoutEffect(() => {
-    if (!plot.value || width.value === 0) return undefined;
+    if (empty) place.current?.replaceChildren();
+    if (empty || !plot.value || width.value === 0) return undefined;
     const draw = (): void => {
       drawn.current = performance.now();
       place.current?.replaceChildren(drawing(plot.value!, props, width.value));
@@ -82,7 +88,6 @@ export function Chart(props: ChartProps): JSX.Element {
     return () => clearTimeout(timer);
   });
   const named = curves.filter(({ band, unnamed }) => !band && !unnamed);
-  const empty = curves.every(({ points }) => points.length === 0);
   return (
     <figure class="chart">
       <figcaption>

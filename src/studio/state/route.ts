@@ -4,7 +4,17 @@
  */
 import { type Signal, signal } from '@preact/signals';
 
-export const viewNames = ['learn', 'see', 'build', 'try', 'compare', 'break', 'lecture', 'share'] as const;
+export const viewNames = [
+  'learn',
+  'see',
+  'build',
+  'try',
+  'compare',
+  'break',
+  'lecture',
+  'share',
+  'watch',
+] as const;
 export type ViewName = (typeof viewNames)[number];
 
 export interface Route {

@@ -45,8 +45,19 @@ function lastRun(): LastRun | undefined {
   }
 }
 
-/** Continues the last run, unless the address names another training; else prepares a new one. */
+/** Prepares a training with the first view that shows it: to watch runs of this machine, none is needed. */
 export function openSession(): void {
+  const stop = effect(() => {
+    if (route.value.view === 'watch') return;
+    queueMicrotask(() => {
+      stop();
+      begin();
+    });
+  });
+}
+
+/** Continues the last run, unless the address names another training; else prepares a new one. */
+function begin(): void {
   const spec = specOfAddress();
   const last = lastRun();
   const isSame = spec === undefined || specToQuery(spec) === last?.link;

@@ -8,8 +8,9 @@ import { see } from './en/see.ts';
 import { share } from './en/share.ts';
 import { shell } from './en/shell.ts';
 import { trying } from './en/try.ts';
+import { watch } from './en/watch.ts';
 
-export const en: Text = { shell, learn, see, build, trying, compare, breaking, lecture, share };
+export const en: Text = { shell, learn, see, build, trying, compare, breaking, lecture, share, watch };
 
 /** Texts are words, or functions of what they name. */
 type Worded<T> = T extends string
@@ -28,4 +29,5 @@ export interface Text {
   readonly breaking: Worded<typeof breaking>;
   readonly lecture: Worded<typeof lecture>;
   readonly share: Worded<typeof share>;
+  readonly watch: Worded<typeof watch>;
 }

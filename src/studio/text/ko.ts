@@ -9,5 +9,6 @@ import { see } from './ko/see.ts';
 import { share } from './ko/share.ts';
 import { shell } from './ko/shell.ts';
 import { trying } from './ko/try.ts';
+import { watch } from './ko/watch.ts';
 
-export const ko: Text = { shell, learn, see, build, trying, compare, breaking, lecture, share };
+export const ko: Text = { shell, learn, see, build, trying, compare, breaking, lecture, share, watch };

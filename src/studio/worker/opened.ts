@@ -212,7 +212,12 @@ function factsOf(training: Training, probe: readonly number[], run: string | und
     epochs: config.epochs,
     batchSize: config.batchSize,
     device: model.description.replace(/^wasm\b/, 'WebAssembly').replace(/^webgpu\b/, 'WebGPU'),
-    reason: '',
+    reason:
+      model.device !== 'webgpu' && !globalThis.crossOriginIsolated
+        ? 'unshared'
+        : config.device === 'auto'
+          ? 'auto'
+          : 'asked',
     parameters: network.parameterCount,
     layers,
     probe,

@@ -75,8 +75,8 @@ export interface RunFacts {
   readonly batchSize: number;
   /** In words: `WebAssembly, 2 threads`. */
   readonly device: string;
-  /** Why this device computes; empty if it was asked for. */
-  readonly reason: string;
+  /** Why this device computes: it was asked for; `auto` chose it; or memory is not shared, so it has one thread. */
+  readonly reason: 'asked' | 'auto' | 'unshared';
   readonly parameters: number;
   readonly layers: readonly LayerFacts[];
   /** The places of the probe's images in the test set. */

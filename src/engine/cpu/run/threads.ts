@@ -77,7 +77,8 @@ async function workerProgram(): Promise<WorkerProgram> {
   const isMissing =
     file?.protocol === 'file:' && inNode() && !process.getBuiltinModule('node:fs').existsSync(file);
   if (file && !isMissing) return { file };
-  const { workerText } = await import('./worker-text.ts');
+  const { workerText, workerFile } = await import('./worker-text.ts');
+  if (workerFile !== undefined) return { file: workerFile };
   if (workerText !== undefined) return { text: workerText };
   throw startFailure(
     new Error(file ? `${file.pathname} is missing` : 'the bundle does not contain its program'),

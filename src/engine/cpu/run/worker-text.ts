@@ -3,3 +3,4 @@
  * text (`src/report/bundle.ts`); the source tree uses the file.
  */
 export const workerText: string | undefined = undefined as string | undefined;
+export const workerFile: URL | undefined = undefined as URL | undefined;

@@ -36,6 +36,12 @@ export const learn = {
     `The ${count} filters of the first layer, ${layer}, magnified. They start as noise; edges and color contrasts form.`,
   device: 'Computed by',
   devices: { auto: 'Automatic', webgpu: 'WebGPU', wasm: 'WebAssembly' },
+  deviceReasons: {
+    auto: 'Chosen by itself: it runs everywhere and repeats every training bit by bit. WebGPU is faster on large networks; try it.',
+    asked: '',
+    unshared:
+      'One thread only, because the host of this page does not isolate it, so threads cannot share memory.',
+  },
   deviceChange: 'A change starts the training anew.',
   diverged: 'The numbers exploded.',
   divergedWhy: (message: string) =>

@@ -8,6 +8,7 @@ const views = {
   break: 'Break it',
   lecture: 'The lecture',
   share: 'Share',
+  watch: 'This computer',
 };
 
 export const shell = {

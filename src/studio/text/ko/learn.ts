@@ -38,6 +38,12 @@ export const learn: Text['learn'] = {
     `첫 번째 층 ${layer}의 필터 ${count}개를 확대한 모습입니다. 잡음에서 시작해 윤곽과 색 대비가 나타납니다.`,
   device: '계산 장치',
   devices: { auto: '자동', webgpu: 'WebGPU', wasm: 'WebAssembly' },
+  deviceReasons: {
+    auto: '자동으로 선택됨: 어디서나 실행되고 모든 학습을 비트까지 똑같이 되풀이합니다. 큰 신경망에는 WebGPU가 더 빠르니 시험해 보세요.',
+    asked: '',
+    unshared:
+      '이 페이지의 호스트가 페이지를 격리하지 않아 스레드가 메모리를 공유할 수 없으므로 스레드 하나만 씁니다.',
+  },
   deviceChange: '바꾸면 학습을 처음부터 다시 시작합니다.',
   diverged: '값이 폭발했습니다.',
   divergedWhy: (message) =>

@@ -14,6 +14,7 @@ export const shell: Text['shell'] = {
     break: '망가뜨리기',
     lecture: '강의',
     share: '공유',
+    watch: '이 컴퓨터',
   },
   language: '언어',
   theme: '테마',

@@ -1,5 +1,6 @@
 /** The curves of one training: loss and accuracy over epochs, with marks where settings changed. */
 import type { JSX } from 'preact';
+import type { LiveSettings } from '../../../train/changes.ts';
 import { Chart, type Mark, type Point, smooth } from '../../parts/chart.tsx';
 import { short } from '../../parts/words.ts';
 import { text } from '../../state/settings.ts';
@@ -51,15 +52,17 @@ export function Curves({ trainer }: { readonly trainer: Trainer }): JSX.Element 
 }
 
 function marksOf(trainer: Trainer, at: (step: number) => number): readonly Mark[] {
+  return trainer.changes.value.map((change) => ({ x: at(change.step), label: changeWords(change) }));
+}
+
+/** `Learning rate 0.01, Momentum 0.5`. */
+export function changeWords({ lr, momentum, weightDecay }: LiveSettings): string {
   const { learn } = text.value;
-  return trainer.changes.value.map(({ step, lr, momentum, weightDecay }) => ({
-    x: at(step),
-    label: [
-      lr !== undefined && `${learn.lr} ${short(lr)}`,
-      momentum !== undefined && `${learn.momentum} ${short(momentum)}`,
-      weightDecay !== undefined && `${learn.weightDecay} ${short(weightDecay)}`,
-    ]
-      .filter(Boolean)
-      .join(', '),
-  }));
+  return [
+    lr !== undefined && `${learn.lr} ${short(lr)}`,
+    momentum !== undefined && `${learn.momentum} ${short(momentum)}`,
+    weightDecay !== undefined && `${learn.weightDecay} ${short(weightDecay)}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
 }

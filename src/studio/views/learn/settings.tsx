@@ -20,42 +20,58 @@ export function settingsNow(trainer: Trainer): LiveSettings {
 
 export function Settings({ trainer }: { readonly trainer: Trainer }): JSX.Element {
   const { learn } = text.value;
-  const { lr = 0, momentum, weightDecay = 0 } = settingsNow(trainer);
   const phase = trainer.phase.value;
-  const disabled = !(phase === 'ready' || phase === 'training' || phase === 'paused');
   return (
     <section class="card">
       <h2>{learn.settings}</h2>
       <p class="note">{learn.settingsHelp}</p>
-      <div class="sliders">
-        <Slider
-          label={learn.lr}
-          help={learn.lrHelp}
-          value={lr}
-          stops={rates}
-          disabled={disabled}
-          onChange={(value) => trainer.change({ lr: value })}
-        />
-        {momentum !== undefined && (
-          <Slider
-            label={learn.momentum}
-            help={learn.momentumHelp}
-            value={momentum}
-            stops={momenta}
-            disabled={disabled}
-            onChange={(value) => trainer.change({ momentum: value })}
-          />
-        )}
-        <Slider
-          label={learn.weightDecay}
-          help={learn.weightDecayHelp}
-          value={weightDecay}
-          stops={decays}
-          disabled={disabled}
-          onChange={(value) => trainer.change({ weightDecay: value })}
-        />
-      </div>
+      <SettingSliders
+        settings={settingsNow(trainer)}
+        disabled={!(phase === 'ready' || phase === 'training' || phase === 'paused')}
+        onChange={(settings) => trainer.change(settings)}
+      />
     </section>
+  );
+}
+
+/** A slider for each setting that the optimizer has. */
+export function SettingSliders(props: {
+  readonly settings: LiveSettings;
+  readonly disabled: boolean;
+  readonly onChange: (settings: LiveSettings) => void;
+}): JSX.Element {
+  const { learn } = text.value;
+  const { settings, disabled, onChange } = props;
+  const { lr = 0, momentum, weightDecay = 0 } = settings;
+  return (
+    <div class="sliders">
+      <Slider
+        label={learn.lr}
+        help={learn.lrHelp}
+        value={lr}
+        stops={rates}
+        disabled={disabled}
+        onChange={(value) => onChange({ lr: value })}
+      />
+      {momentum !== undefined && (
+        <Slider
+          label={learn.momentum}
+          help={learn.momentumHelp}
+          value={momentum}
+          stops={momenta}
+          disabled={disabled}
+          onChange={(value) => onChange({ momentum: value })}
+        />
+      )}
+      <Slider
+        label={learn.weightDecay}
+        help={learn.weightDecayHelp}
+        value={weightDecay}
+        stops={decays}
+        disabled={disabled}
+        onChange={(value) => onChange({ weightDecay: value })}
+      />
+    </div>
   );
 }
 
@@ -71,7 +87,7 @@ export function Device(): JSX.Element {
       <h2>{learn.device}</h2>
       <p>
         <b id="device">{facts?.device ?? '…'}</b>
-        {facts?.reason && <span class="note"> {facts.reason}</span>}
+        {facts && <span class="note"> {learn.deviceReasons[facts.reason]}</span>}
       </p>
       <fieldset class="segments" aria-label={learn.device}>
         {devices.map((device) => (
