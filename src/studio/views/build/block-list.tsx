@@ -2,12 +2,14 @@
 import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
+import { formatShape } from '../../../model/layers/arguments.ts';
 import { Icon } from '../../parts/icons.tsx';
 import { compact, grouped } from '../../parts/words.ts';
 import { text } from '../../state/settings.ts';
 import { BlockControls } from './block-controls.tsx';
-import { type Block, type Figures, type Impossible, mostBlocks, nextWidth, shapeText } from './blocks.ts';
+import { type Block, type Figures, type Impossible, mostBlocks, nextWidth } from './blocks.ts';
 import { kindName, settingsText } from './names.ts';
+import { Palette } from './palette.tsx';
 import {
   canUndo,
   changeBlock,
@@ -58,6 +60,7 @@ export function BlockList({ announce }: { readonly announce: Announce }): JSX.El
       <p class="note">
         {build.blocksHelp} {build.bars}
       </p>
+      <Palette announce={announce} />
       <ol class="blocks" ref={list}>
         {blocks.map((block, at) => (
           <Row
@@ -207,7 +210,7 @@ function Numbers({ figures, totals }: Pick<RowProps, 'figures' | 'totals'>): JSX
     <dl class="block-numbers">
       <div>
         <dt>{build.output}</dt>
-        <dd class="shape">{shapeText(output)}</dd>
+        <dd class="shape">{formatShape(output)}</dd>
       </div>
       <div>
         <dt>{build.parameters}</dt>

@@ -5,7 +5,6 @@
  */
 import { ShapeError, VggError } from '../../../errors.ts';
 import type { LayerSpec, Network, Shape } from '../../../model/layer.ts';
-import { formatShape } from '../../../model/layers/arguments.ts';
 import { checkedSpec, kindOf } from '../../../model/layers/index.ts';
 import type { NetworkDescription } from '../../../model/models.ts';
 import { buildNetwork, type Sequential, sequential, sizeOf } from '../../../model/network.ts';
@@ -302,6 +301,3 @@ export function nextWidth(width: number, direction: 1 | -1): number {
     ? (whole.find((step) => step > width) ?? width)
     : (whole.findLast((step) => step < width) ?? width);
 }
-
-/** `64 × 32 × 32`: channels first, as the library writes shapes. */
-export const shapeText = (shape: Shape): string => formatShape(shape).replaceAll('×', ' × ');

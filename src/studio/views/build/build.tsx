@@ -2,13 +2,12 @@
 import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { formatShape } from '../../../model/layers/arguments.ts';
 import { route } from '../../state/route.ts';
 import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
 import { BlockList } from './block-list.tsx';
-import { shapeText } from './blocks.ts';
 import { Drawing } from './drawing.tsx';
-import { Palette } from './palette.tsx';
 import { isPreset, presetGroups } from './presets.ts';
 import { chooseImages, choosePreset, draft, type ImagesName, imagesName, widenAll } from './state.ts';
 import { Totals } from './totals.tsx';
@@ -40,7 +39,6 @@ export function Build(): JSX.Element {
         </div>
         <div class="narrow stack sticky">
           <Totals />
-          <Palette announce={announce} />
         </div>
       </div>
       <p class="hidden" role="status">
@@ -56,7 +54,7 @@ function Toolbar(): JSX.Element {
   const facts = session.facts.value;
   const ofData = build.ofData(
     facts?.dataset ?? 'shapes',
-    shapeText(facts?.shape ?? [3, 32, 32]),
+    formatShape(facts?.shape ?? [3, 32, 32]),
     facts?.classes.length ?? 10,
   );
   return (
@@ -90,7 +88,7 @@ function Toolbar(): JSX.Element {
           onChange={({ currentTarget }) => chooseImages(currentTarget.value as ImagesName)}
         >
           <option value="data">{ofData}</option>
-          <option value="imagenet">{build.ofData('ImageNet', '3 × 224 × 224', 1000)}</option>
+          <option value="imagenet">{build.ofData('ImageNet', '3×224×224', 1000)}</option>
         </select>
       </label>
       <span class="toolbar-buttons">

@@ -35,13 +35,13 @@ export function Drawing(): JSX.Element {
   const placed = boxes.map((box) => {
     x += box.gap;
     const at = x;
-    const caption = Math.max(...box.caption.map((line) => line.length * character + 4));
+    const caption = Math.max(0, ...box.caption.map((line) => line.length * character + 4));
     x += Math.max(box.length + box.depth * slant, caption);
     return { box, at };
   });
   const width = Math.ceil(x + 12);
   return (
-    <section class="card drawing" aria-labelledby="drawing-title">
+    <div class="card drawing">
       <h2 id="drawing-title">{build.drawing}</h2>
       <p class="note">{build.drawingHelp}</p>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: an area that scrolls must be reachable by keyboard */}
@@ -52,7 +52,7 @@ export function Drawing(): JSX.Element {
           ))}
         </svg>
       </section>
-    </section>
+    </div>
   );
 }
 
@@ -74,7 +74,7 @@ function boxesOf(): readonly Box[] {
       ...{ id, kind, title, caption: [`${h}×${w}`, `×${c}`], gap },
       height: Math.max(5, scale * Math.sqrt(h)),
       depth: Math.max(5, scale * Math.sqrt(w)),
-      length: Math.max(3, 2 * Math.sqrt(c)),
+      length: Math.max(3, 1.7 * Math.sqrt(c)),
     };
   };
   const boxes = [make('input', build.kinds.input, input, undefined, 0)];
@@ -83,7 +83,10 @@ function boxesOf(): readonly Box[] {
     const block = blocks[at];
     if (!block || block.kind === 'dropout' || block.kind === 'other') continue;
     const gap = block.kind === 'conv' && boxes.at(-1)?.kind === 'conv' ? 5 : 12;
-    boxes.push(make(block.kind, kindName(block), output, block.id, gap));
+    const box = make(block.kind, kindName(block), output, block.id, gap);
+    // Equal maps in a row have one caption, which saves room.
+    const last = boxes.findLast(({ caption }) => caption.length > 0);
+    boxes.push(last && last.caption.join() === box.caption.join() ? { ...box, caption: [] } : box);
   }
   return boxes;
 }

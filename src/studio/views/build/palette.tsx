@@ -12,8 +12,8 @@ export function Palette({ announce }: { readonly announce: (words: string) => vo
   const { blocks } = draft.value;
   const chosen = blocks.find(({ id }) => id === selected.value);
   return (
-    <section class="card palette" aria-labelledby="add-title">
-      <h2 id="add-title">{build.add}</h2>
+    <fieldset class="palette">
+      <legend class="hidden">{build.add}</legend>
       <div class="palette-buttons">
         {kinds.map((kind) => (
           <button
@@ -32,6 +32,6 @@ export function Palette({ announce }: { readonly announce: (words: string) => vo
         ))}
       </div>
       <p class="note">{chosen ? build.addAfter(kindName(chosen)) : build.addHome}</p>
-    </section>
+    </fieldset>
   );
 }

@@ -10,7 +10,7 @@ import { compact, grouped } from '../../parts/words.ts';
 import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
 import type { Needed } from './memory.ts';
-import { images, learn, measured, specOfDraft } from './state.ts';
+import { type ImagesName, images, learn, measured, specOfDraft } from './state.ts';
 
 /** Memory is planned when no block has changed for so many milliseconds. */
 const rest = 150;
@@ -37,7 +37,7 @@ export function Totals(): JSX.Element {
         <Total
           name={build.parameters}
           value={compact(parameters)}
-          help={`${grouped(parameters)} · ${build.against(factorText(parameters / simplifiedParameters(classes)))}`}
+          help={parametersHelp(parameters, classes, name)}
           id="parameters"
         />
         <Total name={build.multiplyAdds} value={compact(multiplyAdds)} help={build.perImage} />
@@ -153,6 +153,14 @@ function epochSeconds(network: Network): number | undefined {
   const rate = session.imagesPerSecond.value;
   if (!facts || rate === 0) return undefined;
   return (facts.trainImages / rate) * (macsOf(network.layers) / macsOf(facts.layers));
+}
+
+/** All digits, and how often the lecture's network would fit in. */
+function parametersHelp(parameters: number, classes: number, images: ImagesName): string {
+  const factor = parameters / simplifiedParameters(classes);
+  const exact = parameters < 10_000 ? '' : grouped(parameters);
+  if (images === 'imagenet' || factor < 1.05) return exact;
+  return [exact, text.value.build.against(factorText(factor))].filter(Boolean).join(' · ');
 }
 
 const simplifiedParameters = (classes: number): number =>

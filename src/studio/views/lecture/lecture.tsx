@@ -29,6 +29,10 @@ const demos: Readonly<Partial<Record<StepName, ComponentType>>> = {
 export function Lecture(): JSX.Element {
   const { lecture } = text.value;
   const name = stepOf(route.value.place) ?? stepNames[0];
+  const first = useRef<StepName | undefined>(name);
+  useEffect(() => {
+    if (name !== first.current) first.current = undefined;
+  }, [name]);
   useEffect(() => {
     session.watch({});
     followed.value = undefined;
@@ -41,7 +45,7 @@ export function Lecture(): JSX.Element {
       </div>
       <div class="lecture-columns">
         <Contents open={name} />
-        <StepView key={name} name={name} />
+        <StepView key={name} name={name} isFirst={name === first.current} />
       </div>
     </div>
   );
@@ -56,7 +60,7 @@ function Contents({ open }: { readonly open: StepName }): JSX.Element {
           <li key={name}>
             <a href={linkToPlace('lecture', name)} aria-current={name === open ? 'step' : undefined}>
               <span class="number">{i + 1}</span>
-              <span>{lecture.steps[name].title}</span>
+              <span class="title">{lecture.steps[name].title}</span>
               {guesses.value[name] !== undefined && (
                 <span class="done">
                   ✓<span class="hidden"> {lecture.done}</span>
@@ -70,16 +74,22 @@ function Contents({ open }: { readonly open: StepName }): JSX.Element {
   );
 }
 
-function StepView({ name }: { readonly name: StepName }): JSX.Element {
+interface StepProps {
+  readonly name: StepName;
+  /** It was open when the view was: the view's heading has the focus. */
+  readonly isFirst: boolean;
+}
+
+function StepView({ name, isFirst }: StepProps): JSX.Element {
   const { lecture } = text.value;
   const { title, from, body, links } = lecture.steps[name];
   const place = stepNames.indexOf(name);
   const Demo = demos[name];
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
-    // The first step is read from the top of the page; others are reached from one before.
-    if (route.peek().place !== '') heading.current?.focus({ preventScroll: true });
-    heading.current?.closest('article')?.scrollIntoView({ block: 'nearest' });
+    if (isFirst) return;
+    heading.current?.focus({ preventScroll: true });
+    heading.current?.closest('article')?.scrollIntoView();
   }, []);
   return (
     <article class="stack step-view" aria-labelledby="step-title">

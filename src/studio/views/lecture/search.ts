@@ -1,9 +1,9 @@
 /** Exercise 4 in small: six networks, one epoch each, one after the other in a worker. It goes on while other views are open. */
-import { effect, type Signal, signal } from '@preact/signals';
+import { type Signal, signal } from '@preact/signals';
+import { reached } from '../../state/reached.ts';
 import { session } from '../../state/session.ts';
 import { type RunSpec, usualConfig } from '../../state/spec.ts';
 import { Trainer } from '../../state/trainer.ts';
-import type { Phase } from '../../worker/protocol.ts';
 
 export interface Trial {
   readonly channels: readonly [number, number];
@@ -45,18 +45,6 @@ const specOf = ({ channels, strides }: Trial): RunSpec => ({
 });
 
 let trainer: Trainer | undefined;
-
-/** Settles when the phase is one of these. */
-function reached(of: Trainer, phases: readonly Phase[]): Promise<Phase> {
-  return new Promise((resolve) => {
-    const stop = effect(() => {
-      const phase = of.phase.value;
-      if (!phases.includes(phase)) return;
-      resolve(phase);
-      queueMicrotask(() => stop());
-    });
-  });
-}
 
 function update(place: number, change: Partial<Trial>): void {
   trials.value = trials.value.map((trial, i) => (i === place ? { ...trial, ...change } : trial));
