@@ -1,5 +1,5 @@
 /** CRC-32 as in zlib, for Node (its own, at 4 GB/s) and for browsers (eight bytes at a time). */
-import { inNode } from './in-node.ts';
+import { inNode } from './platform.ts';
 
 /** [8][256]: the effect of a byte that is followed by so many others. */
 let tables: Uint32Array | undefined;

@@ -47,15 +47,15 @@ export async function servePage(
   };
 }
 
-/** What a page must not do: errors, and requests to anything but itself. */
-export function complaintsOf(page: Page): string[] {
+/** What a page must not do: errors, and requests to anything but what `allowed` names; by default only itself. */
+export function complaintsOf(page: Page, allowed: RegExp = /^(file|data|blob):/): string[] {
   const complaints: string[] = [];
   page.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(error.stack ?? error.message));
   page.on('request', (request) => {
-    if (!/^(file|data|blob):/.test(request.url())) complaints.push(`request for ${request.url()}`);
+    if (!allowed.test(request.url())) complaints.push(`request for ${request.url()}`);
   });
   return complaints;
 }

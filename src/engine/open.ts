@@ -1,6 +1,6 @@
 /** Selects the engine of a device. */
 import { UsageError } from '../errors.ts';
-import { inNode } from '../in-node.ts';
+import { inNode } from '../platform.ts';
 import { unknownName } from '../suggest.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
 

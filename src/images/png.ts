@@ -1,8 +1,8 @@
 /** Small images as PNG files and data URIs. The format: W3C Portable Network Graphics, third edition. */
 import { crc32 } from '../crc32.ts';
 import { UsageError } from '../errors.ts';
-import { inNode } from '../in-node.ts';
 import { checkArgument } from '../options.ts';
+import { inNode } from '../platform.ts';
 import { joinBytes } from '../protobuf.ts';
 
 const colorTypes = { 1: 0, 3: 2, 4: 6 } as const;

@@ -6,7 +6,7 @@
  */
 import type { Folder } from '../files/folder.ts';
 import { encodePng, type Raster } from '../images/png.ts';
-import { inNode } from '../in-node.ts';
+import { inNode } from '../platform.ts';
 import { bytes, double, float, integer, joinBytes, text } from '../protobuf.ts';
 
 export interface EventWriter {

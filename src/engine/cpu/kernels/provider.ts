@@ -1,8 +1,8 @@
 /** Chooses a session's kernels: native ones if there is a compiler, otherwise the fastest WebAssembly that V8 offers. */
 import { MachineError, VggError } from '../../../errors.ts';
-import { inNode } from '../../../in-node.ts';
 import { recordKernels, wasmTarget } from '../../../kernels/catalogue.ts';
 import { assembleModule } from '../../../kernels/wasm.ts';
+import { inNode } from '../../../platform.ts';
 import { type KernelSource, vectorsOf } from './library.ts';
 import { hasFusedMultiplyAdds, webAssembly } from './webassembly.ts';
 

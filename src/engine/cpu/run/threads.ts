@@ -3,8 +3,8 @@
  * browsers leaves out the modules for Node (`browser` in package.json).
  */
 import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../../../errors.ts';
-import { inNode } from '../../../in-node.ts';
 import { moduleFile } from '../../../package-files.ts';
+import { inNode } from '../../../platform.ts';
 import type { LoaderMessage } from '../../loading/worker.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
 import { usualCacheBytes } from '../plan/operations.ts';
@@ -164,16 +164,23 @@ async function startNodeWorker(program: WorkerProgram, tell: Tell): Promise<Star
   };
 }
 
+/** Of a file of another site, which browsers do not start, a program that imports it. */
+const importing = (file: URL): string | undefined =>
+  file.origin === (globalThis as unknown as { location: { origin: string } }).location.origin
+    ? undefined
+    : `import ${JSON.stringify(file.href)};`;
+
 async function startWebWorker(program: WorkerProgram, tell: Tell): Promise<Started> {
   const { Worker, URL, Blob } = globalThis as unknown as {
     readonly Worker: new (url: URL | string, options: { readonly type: 'module' }) => WebWorker;
     readonly URL: { createObjectURL(blob: object): string; revokeObjectURL(url: string): void };
     readonly Blob: new (parts: readonly string[], options: { readonly type: string }) => object;
   };
+  const text = 'text' in program ? program.text : importing(program.file);
   const url =
-    'text' in program
-      ? URL.createObjectURL(new Blob([program.text], { type: 'text/javascript' }))
-      : program.file;
+    text === undefined
+      ? (program as { readonly file: URL }).file
+      : URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
   const worker = new Worker(url, { type: 'module' });
   worker.onmessage = ({ data }) => {
     // The worker has loaded its program.

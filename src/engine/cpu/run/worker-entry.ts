@@ -1,5 +1,5 @@
 /** Entry of a worker, in Node and in browsers: it computes, or it loads images, by the messages that it gets. */
-import { inNode } from '../../../in-node.ts';
+import { inNode } from '../../../platform.ts';
 import { type LoaderRequest, serveLoading } from '../../loading/worker.ts';
 import type { WorkerRequest } from './executor.ts';
 import type { ThreadMessage } from './threads.ts';

@@ -34,6 +34,15 @@ export const learn = {
   filters: 'What it looks for',
   filtersHelp: (layer: string, count: number) =>
     `The ${count} filters of the first layer, ${layer}, magnified. They start as noise; edges and color contrasts form.`,
+  data: 'Images',
+  dataFacts: (train: string, test: string, classes: number) =>
+    `${train} to learn from, ${test} to test with, ${classes} classes.`,
+  dataHelp:
+    'CIFAR-10 or CIFAR-100 as downloaded (.tar.gz), or your own images: a zip or a folder with one folder for each class. You can also drop them here. They stay on this computer.',
+  addArchive: 'Add an archive …',
+  addFolder: 'Add a folder …',
+  reading: 'Reading and checking the files …',
+  longer: 'Train longer',
   device: 'Computed by',
   devices: { auto: 'Automatic', webgpu: 'WebGPU', wasm: 'WebAssembly' },
   deviceReasons: {

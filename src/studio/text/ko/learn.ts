@@ -36,6 +36,14 @@ export const learn: Text['learn'] = {
   filters: '무엇을 찾는가',
   filtersHelp: (layer, count) =>
     `첫 번째 층 ${layer}의 필터 ${count}개를 확대한 모습입니다. 잡음에서 시작해 윤곽과 색 대비가 나타납니다.`,
+  data: '이미지',
+  dataFacts: (train, test, classes) => `학습용 ${train}장, 테스트용 ${test}장, 클래스 ${classes}개.`,
+  dataHelp:
+    '내려받은 그대로의 CIFAR-10이나 CIFAR-100(.tar.gz), 또는 클래스마다 폴더가 하나씩 있는 zip이나 폴더를 고르세요. 여기에 끌어다 놓아도 됩니다. 파일은 이 컴퓨터를 떠나지 않습니다.',
+  addArchive: '압축 파일 추가 …',
+  addFolder: '폴더 추가 …',
+  reading: '파일을 읽고 확인하는 중 …',
+  longer: '더 학습하기',
   device: '계산 장치',
   devices: { auto: '자동', webgpu: 'WebGPU', wasm: 'WebAssembly' },
   deviceReasons: {

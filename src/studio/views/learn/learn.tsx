@@ -7,6 +7,7 @@ import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
 import { Controls } from './controls.tsx';
 import { Curves } from './curves.tsx';
+import { DataCard } from './data-card.tsx';
 import { Device, Settings } from './settings.tsx';
 import { FilterSheet, ProbeSheet } from './sheets.tsx';
 
@@ -33,6 +34,7 @@ export function Learn(): JSX.Element {
         <div class="narrow stack">
           <ProbeSheet trainer={session} />
           <FilterSheet trainer={session} />
+          <DataCard />
           <Device />
         </div>
       </div>
@@ -64,13 +66,30 @@ function Outcome(): JSX.Element | null {
         <p class="banner success" role="status">
           {last && <strong>{learn.ended(percent(last.testAccuracy))}</strong>}{' '}
           <a href={linkTo('see')}>{learn.toSee}</a> · <a href={linkTo('try')}>{learn.toTry}</a> ·{' '}
-          <a href={linkTo('break')}>{learn.toBreak}</a>
+          <a href={linkTo('break')}>{learn.toBreak}</a>{' '}
+          <Longer />
         </p>
       );
     }
     default:
       return null;
   }
+}
+
+/** As many epochs again, from the last checkpoint on. */
+function Longer(): JSX.Element | null {
+  const facts = session.facts.value;
+  const run = facts?.run;
+  if (!facts || run === undefined) return null;
+  return (
+    <button
+      type="button"
+      class="plain"
+      onClick={() => session.resume(run, { go: true, epochs: 2 * facts.epochs })}
+    >
+      {text.value.learn.longer}
+    </button>
+  );
 }
 
 /** Tells screen readers the result of each epoch, and nothing in between. */

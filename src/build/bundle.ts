@@ -1,12 +1,13 @@
 /**
- * The part of a build that bundles (`node src/report/bundle.ts dist`). Some modules read the source tree or need packages
+ * The part of a build that bundles (`node src/build/bundle.ts dist`). Some modules read the source tree or need packages
  * that only development has; the build writes their results in their place. Not published.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type OutputOptions } from 'rolldown';
-import { pageScript, scriptNames } from './page-script.ts';
+import { pageScript, scriptNames } from '../report/page-script.ts';
+import { bundleForBrowsers } from './for-browsers.ts';
 
 async function bundleInto(dist: string): Promise<void> {
   const scripts = await Promise.all(scriptNames.map(async (name) => [name, await pageScript(name)]));
@@ -21,11 +22,14 @@ async function bundleInto(dist: string): Promise<void> {
     output: { format: 'iife' },
   });
   const text = JSON.stringify(worker.code);
-  await writeFile(join(dist, 'engine/cpu/run/worker-text.js'), `export const workerText = ${text};\n`);
+  await writeFile(
+    join(dist, 'engine/cpu/run/worker-text.js'),
+    `export const workerText = ${text};\nexport const workerFile = undefined;\n`,
+  );
   // A worker starts in half the time from one file as from eighty.
   const { code: entry } = await bundled('../engine/cpu/run/worker-entry.ts', { output: { format: 'esm' } });
   await writeFile(join(dist, 'engine/cpu/run/worker-entry.js'), entry);
-  const { code, moduleIds } = await bundled('./plot.ts', {
+  const { code, moduleIds } = await bundled('../report/plot.ts', {
     // linkedom would use the package canvas where there is one; its own stand-in beside that import does.
     plugins: [
       {
@@ -72,5 +76,14 @@ async function licensesOf(modules: readonly string[]): Promise<string> {
   return texts.join('\n\n---\n\n');
 }
 
+/** The core for pages without a bundler: `vggnet.js`, and its chunks in `vggnet/`. */
+async function scriptInto(dist: string): Promise<void> {
+  const input = { vggnet: fileURLToPath(new URL('../script.ts', import.meta.url)) };
+  await bundleForBrowsers({ input, chunks: 'vggnet/', dir: dist });
+}
+
 const [, , dist] = process.argv;
-if (dist !== undefined) await bundleInto(dist);
+if (dist !== undefined) {
+  await bundleInto(dist);
+  await scriptInto(dist);
+}
