@@ -39,7 +39,7 @@ const steps = {
     from: 'Transforms',
     body: [
       'The lecture’s program changes each training image a little whenever it is read: Pad(4) makes 40×40 pixels of 32×32, RandomHorizontalFlip() mirrors half of the images, RandomCrop(32) cuts 32×32 pixels at a random place. ToTensor() then makes numbers from 0 to 1 of bytes.',
-      'So the network never sees the same pixels twice, and cannot learn them by heart.',
+      'So the network hardly ever sees the same pixels twice, and cannot learn them by heart.',
     ],
     question: 'Why are test images not cropped at random?',
     choices: [

@@ -2,7 +2,8 @@
 export const trying = {
   title: 'Try your own images',
   lead: 'Show the network a picture of yours, or teach it things that nobody has taught it before.',
-  untrained: 'This network has not learned anything yet, so it guesses. Press Start, and watch its answer change.',
+  untrained:
+    'This network has not learned anything yet, so it guesses. Press Start, and watch its answer change.',
   source: 'Show it a picture',
   sources: { file: 'Image file', sketch: 'Draw', camera: 'Camera' },
   stays: 'Your pictures stay on this computer: the page is not allowed to send anything.',

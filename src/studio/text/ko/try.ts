@@ -4,7 +4,8 @@ import type { Text } from '../en.ts';
 export const trying: Text['trying'] = {
   title: '내 이미지로 써 보기',
   lead: '신경망에 내 사진을 보여 주거나, 아무도 가르친 적 없는 것을 가르쳐 보세요.',
-  untrained: '이 신경망은 아직 아무것도 배우지 않아서 찍고 있습니다. 시작을 누르고 대답이 바뀌는 것을 지켜보세요.',
+  untrained:
+    '이 신경망은 아직 아무것도 배우지 않아서 찍고 있습니다. 시작을 누르고 대답이 바뀌는 것을 지켜보세요.',
   source: '이미지 보여 주기',
   sources: { file: '파일', sketch: '그리기', camera: '카메라' },
   stays: '이미지는 이 컴퓨터를 떠나지 않습니다. 이 페이지는 아무것도 보낼 수 없습니다.',

@@ -39,7 +39,11 @@ export function Camera(): JSX.Element {
     } catch (error) {
       const { name } = error as DOMException;
       reason.value =
-        name === 'NotAllowedError' ? trying.denied : name === 'NotFoundError' ? trying.noCamera : String(error);
+        name === 'NotAllowedError'
+          ? trying.denied
+          : name === 'NotFoundError'
+            ? trying.noCamera
+            : String(error);
     }
     isAsking.value = false;
   };

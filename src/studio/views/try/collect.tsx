@@ -2,8 +2,8 @@
 import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
-import { Icon } from '../../parts/icons.tsx';
 import { download } from '../../parts/download.ts';
+import { Icon } from '../../parts/icons.tsx';
 import { grouped } from '../../parts/words.ts';
 import { text } from '../../state/settings.ts';
 import {
@@ -132,7 +132,9 @@ export function Collect(): JSX.Element {
         <summary>{trying.elsewhere}</summary>
         <p class="note">{trying.elsewhereHelp}</p>
         <pre class="code">
-          <code>unzip my-images.zip -d my-images{'\n'}npx vgg train --dataset folder:my-images --size 32</code>
+          <code>
+            unzip my-images.zip -d my-images{'\n'}npx vgg train --dataset folder:my-images --size 32
+          </code>
         </pre>
         <p class="note">{isKept.value === false ? trying.notKept : trying.kept}</p>
       </details>

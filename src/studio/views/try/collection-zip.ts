@@ -1,6 +1,7 @@
 /** A collection as a zip: a folder for each class. Archives come from anyone: sizes first, then paths, then images. */
-import { blobParts } from '../../../browser/opfs.ts';
+
 import type { PathFile } from '../../../browser/chosen-files.ts';
+import { blobParts } from '../../../browser/opfs.ts';
 import { crc32 } from '../../../crc32.ts';
 import { isImageName, isSystemName } from '../../../data/folders/found.ts';
 import { DataError } from '../../../errors.ts';
@@ -46,5 +47,7 @@ export async function unpacked(zip: Blob): Promise<ReadonlyMap<string, readonly 
     throw inArchive(error);
   }
   if (classes.size > 0) return classes;
-  throw new DataError(`${name} has no images in folders; put the images of each class into a folder of its own`);
+  throw new DataError(
+    `${name} has no images in folders; put the images of each class into a folder of its own`,
+  );
 }

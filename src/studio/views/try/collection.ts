@@ -2,7 +2,7 @@
  * The user's own classes: names and square images, which the browser keeps as one zip in its private files. The same zip
  * is exported and imported: a folder for each class, as `vgg train --dataset folder:DIR` takes it once it is unpacked.
  */
-import { effect, type ReadonlySignal, type Signal, computed, signal } from '@preact/signals';
+import { computed, effect, type ReadonlySignal, type Signal, signal } from '@preact/signals';
 import type { PathFile } from '../../../browser/chosen-files.ts';
 import { privateFiles } from '../../../browser/opfs.ts';
 import { reached } from '../../state/reached.ts';

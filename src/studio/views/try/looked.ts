@@ -47,7 +47,8 @@ async function answerAll(): Promise<void> {
       looked.value = await answerFor(given, facts);
     } catch (error) {
       // Another training was opened meanwhile: it is asked when it is ready.
-      if (session.facts.value === facts) problem.value = error instanceof Error ? error.message : String(error);
+      if (session.facts.value === facts)
+        problem.value = error instanceof Error ? error.message : String(error);
     }
   }
   isBusy = false;

@@ -1,7 +1,7 @@
 /** Pictures as they are collected: squares of one size, cut from the middle and resized by the library's own kernel. */
 import { decodePicture } from '../../../browser/pictures.ts';
-import { fitImage } from '../../../images/fit.ts';
 import { VggError } from '../../../errors.ts';
+import { fitImage } from '../../../images/fit.ts';
 
 /** Pixels along a side: enough for networks of 64 pixels, and a thousand images take some 20 MB. */
 export const collectedSide = 128;
