@@ -86,7 +86,7 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await ready(page);
     expect(await page.locator('#device').textContent()).toContain('WebAssembly');
     await step(page, 3);
-    expect(await page.locator('.phase').textContent()).toBe('Paused');
+    await page.locator('.phase.paused').waitFor();
     // The probe answers for all its images, and the filters are drawn.
     await page.locator('.probe .right, .probe .wrong').nth(29).waitFor();
     expect(await page.locator('.filters canvas').count()).toBe(16);

@@ -9,13 +9,17 @@
  *     GET  api/runs/ID              RunDetail
  *     GET  api/events?run=ID&run=…  server-sent events: one StudioEvent per message
  *     POST api/runs/ID/commands     TrainingCommand → CommandAnswer
+ *     POST api/token                { code } → { token }, once; needs no token
  *
  * An error is a status of 400 or more with { error: string }.
  */
-import type { Change, LiveSettings } from '../train/changes.ts';
+import type { Change } from '../train/changes.ts';
 import type { TrainingCommand } from '../train/commands.ts';
 import type { TrainConfig } from '../train/config-table.ts';
+import type { LiveState, StepPoint } from '../train/live-state.ts';
 import type { EpochRecord } from '../train/records.ts';
+
+export type { LiveState, StepPoint } from '../train/live-state.ts';
 
 /** A run in the list. */
 export interface RunSummary {
@@ -47,9 +51,6 @@ export interface RunSummary {
   readonly started?: string;
 }
 
-/** A training step: steps of the whole training so far, loss, learning rate. A loss that is not finite is null. */
-export type StepPoint = readonly [step: number, loss: number | null, lr: number];
-
 export interface RunDetail {
   readonly summary: RunSummary;
   /** Absent for a damaged run. */
@@ -61,29 +62,6 @@ export interface RunDetail {
   readonly steps: readonly StepPoint[];
   readonly epochs: readonly EpochRecord[];
   /** Settings that were changed while it trained. */
-  readonly changes: readonly Change[];
-}
-
-/** A running training at this moment. */
-export interface LiveState {
-  /** Whether it is asked to pause, and whether it has come to rest. */
-  readonly paused: boolean;
-  readonly resting: boolean;
-  /** Whether it is about to stop. */
-  readonly stopping: boolean;
-  /** The epoch, and batches done in it. */
-  readonly epoch: number;
-  readonly step: number;
-  readonly epochs: number;
-  readonly stepsPerEpoch: number;
-  /** Batches done in the whole training, and of all. */
-  readonly done: number;
-  readonly totalSteps: number;
-  /** Of the last seconds; 0 while it rests or tests. */
-  readonly stepsPerSecond: number;
-  readonly imagesPerSecond: number;
-  /** The settings of the next step. `lr` is the base rate, to which the schedule applies. */
-  readonly settings: LiveSettings;
   readonly changes: readonly Change[];
 }
 
@@ -126,14 +104,42 @@ export class ApiError extends Error {
   }
 }
 
-/** The link to the page: the token is in the fragment, as a parameter of the view `watch`. */
-export const linkTo = (origin: string, token: string): string => `${origin}/#/watch?token=${token}`;
+/**
+ * What a link to the page carries in its fragment: the token, or a code that is exchanged for it once. A browser is
+ * opened with a code, because other users of a machine see the arguments of programs.
+ */
+export type Key = { readonly token: string } | { readonly code: string };
 
-/** The token in a link's fragment: `#/watch?token=…`. */
-export function tokenIn(fragment: string): string | undefined {
-  const [, query = ''] = /\?(.*)$/s.exec(fragment) ?? [];
-  const token = new URLSearchParams(query).get('token');
-  return token !== null && /^[\w-]{20,100}$/.test(token) ? token : undefined;
+/** `http://127.0.0.1:4173/#/watch?token=…&run=…`; the run is the one to show first. */
+export const linkTo = (origin: string, key: Key, run?: string): string =>
+  `${origin}/#/watch?${new URLSearchParams({ ...key, ...(run !== undefined && { run }) })}`;
+
+const parametersIn = (fragment: string): URLSearchParams =>
+  new URLSearchParams(/\?(.*)$/s.exec(fragment)?.[1] ?? '');
+
+/** The ID of the run that a link's fragment names. */
+export function runIn(fragment: string): string | undefined {
+  const run = parametersIn(fragment).get('run');
+  return run !== null && /^[0-9a-f]{16}$/.test(run) ? run : undefined;
+}
+
+/** The key in a link's fragment. */
+export function keyIn(fragment: string): Key | undefined {
+  const parameters = parametersIn(fragment);
+  const [token, code] = [parameters.get('token'), parameters.get('code')];
+  const isKey = (text: string | null): text is string => text !== null && /^[\w-]{20,100}$/.test(text);
+  return isKey(token) ? { token } : isKey(code) ? { code } : undefined;
+}
+
+/** The token for a key. Keep it in `sessionStorage`, so that a reload finds it, and take the key out of the address. */
+export async function tokenFor(key: Key, origin?: string): Promise<string> {
+  if ('token' in key) return key.token;
+  const response = await request(origin, 'token', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ code: key.code }),
+  });
+  return ((await response.json()) as { readonly token: string }).token;
 }
 
 export interface StudioClientOptions {
@@ -145,11 +151,11 @@ export interface StudioClientOptions {
 /** The page's access to `vgg studio`. All calls throw `ApiError`. */
 export class StudioClient {
   readonly #token: string;
-  readonly #base: string;
+  readonly #origin: string | undefined;
 
   constructor({ token, origin }: StudioClientOptions) {
     this.#token = token;
-    this.#base = origin === undefined ? 'api' : `${origin}/api`;
+    this.#origin = origin;
   }
 
   async runs(): Promise<readonly RunSummary[]> {
@@ -171,7 +177,8 @@ export class StudioClient {
   }
 
   /**
-   * The list of runs as it changes, and the steps of the runs `ids`. Ends with the event `bye`, with `signal`, or with an
+   * The list of runs as it changes, and the steps of the runs `ids`. Read details of runs after the first event, so that
+   * no step is missed in between; steps may come twice, as rows and live. Ends with the event `bye`, with `signal`, or with an
    * ApiError of status 0 if the connection is lost.
    */
   async *events(ids: readonly string[], signal?: AbortSignal): AsyncGenerator<StudioEvent, void> {
@@ -195,22 +202,27 @@ export class StudioClient {
     return (await (await this.#fetch(path, init)).json()) as T;
   }
 
-  async #fetch(path: string, init: RequestInit): Promise<Response> {
-    let response: Response;
-    try {
-      response = await fetch(`${this.#base}/${path}`, {
-        ...init,
-        headers: { ...init.headers, Authorization: `Bearer ${this.#token}` },
-        cache: 'no-store',
-      });
-    } catch (error) {
-      if (init.signal?.aborted) throw error;
-      throw new ApiError('vgg studio does not answer; it may have ended', 0);
-    }
-    if (response.ok) return response;
-    const answer = (await response.json().catch(() => ({}))) as { readonly error?: string };
-    throw new ApiError(answer.error ?? `the server answered with status ${response.status}`, response.status);
+  #fetch(path: string, init: RequestInit): Promise<Response> {
+    return request(this.#origin, path, {
+      ...init,
+      headers: { ...init.headers, Authorization: `Bearer ${this.#token}` },
+    });
   }
+}
+
+/** @throws ApiError for an answer that is an error, and without an answer. */
+async function request(origin: string | undefined, path: string, init: RequestInit): Promise<Response> {
+  const url = `${origin === undefined ? '' : `${origin}/`}api/${path}`;
+  let response: Response;
+  try {
+    response = await fetch(url, { ...init, cache: 'no-store' });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError('vgg studio does not answer; it may have ended', 0);
+  }
+  if (response.ok) return response;
+  const answer = (await response.json().catch(() => ({}))) as { readonly error?: string };
+  throw new ApiError(answer.error ?? `the server answered with status ${response.status}`, response.status);
 }
 
 /** The data of server-sent events; comments are left out. Our server sends each message's data on one line. */

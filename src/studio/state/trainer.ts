@@ -71,6 +71,7 @@ export class Trainer {
   ) {
     this.spec = signal(spec);
     this.#keep = keep;
+    document.addEventListener('visibilitychange', () => this.#sendWatch());
     this.#threads = threads;
   }
 
@@ -96,7 +97,7 @@ export class Trainer {
     });
     this.#begin();
     this.#send({ kind: 'open', opening, go });
-    this.#send({ kind: 'watch', watch: this.#watch });
+    this.#sendWatch();
   }
 
   /** Starts the worker, unless it runs. */
@@ -136,7 +137,12 @@ export class Trainer {
   /** What the live views show; a view calls it when it opens. */
   watch(watch: Partial<Watch>): void {
     this.#watch = { ...nothing, ...watch };
-    this.#send({ kind: 'watch', watch: this.#watch });
+    this.#sendWatch();
+  }
+
+  /** A hidden tab trains on, but shows nothing. */
+  #sendWatch(): void {
+    this.#send({ kind: 'watch', watch: document.hidden ? nothing : this.#watch });
   }
 
   /** Asks the worker; the answer comes between two steps. @throws Refusal with the reason. */

@@ -2,11 +2,14 @@
 import { batch, type Signal, signal } from '@preact/signals';
 import {
   ApiError,
+  type Key,
+  keyIn,
   type LiveState,
   type RunSummary,
+  runIn,
   StudioClient,
   type StudioEvent,
-  tokenIn,
+  tokenFor,
 } from '../../serve/api.ts';
 import type { Change } from '../../train/changes.ts';
 import type { TrainingCommand } from '../../train/commands.ts';
@@ -27,17 +30,30 @@ export interface Followed {
 
 const tokenKey = 'vgg-studio-token';
 
-/** The token of the link, kept for reloads of this tab and taken out of the address, where others might read it. */
-function takeToken(): string | undefined {
+/** What the link gave: a key, and the run to show first. Both are taken out of the address, where others might read them. */
+const given: { readonly key: Key | undefined; readonly run: string | undefined } = {
+  key: keyIn(location.hash),
+  run: runIn(location.hash),
+};
+if (given.key) history.replaceState(null, '', '#/watch');
+
+function keptToken(): string | undefined {
   try {
-    const given = tokenIn(location.hash);
-    if (given === undefined) return sessionStorage.getItem(tokenKey) ?? undefined;
-    sessionStorage.setItem(tokenKey, given);
-    history.replaceState(null, '', '#/watch');
-    return given;
+    return sessionStorage.getItem(tokenKey) ?? undefined;
   } catch {
-    return tokenIn(location.hash);
+    return undefined;
   }
+}
+
+/** The token, kept for reloads of this tab. */
+async function takeToken(key: Key): Promise<string> {
+  const token = await tokenFor(key);
+  try {
+    sessionStorage.setItem(tokenKey, token);
+  } catch {
+    // A reload needs the link again.
+  }
+  return token;
 }
 
 /** Runs that are shown at the same time; there are so many colors. */
@@ -50,13 +66,15 @@ export class Watched {
   readonly followed: Signal<readonly Followed[]> = signal<readonly Followed[]>([]);
   /** Why nothing comes any more; empty while connected. */
   readonly problem: Signal<string> = signal('');
-  readonly #client: StudioClient;
-  #ids: readonly string[] = [];
+  readonly #client: Promise<StudioClient>;
+  #ids: readonly string[];
   #listening = new AbortController();
-  #hasChosen = false;
+  #hasChosen: boolean;
 
-  constructor(token: string) {
-    this.#client = new StudioClient({ token });
+  constructor(token: Promise<string>, run: string | undefined) {
+    this.#client = token.then((known) => new StudioClient({ token: known }));
+    this.#ids = run === undefined ? [] : [run];
+    this.#hasChosen = run !== undefined;
     void this.#listen();
   }
 
@@ -71,7 +89,7 @@ export class Watched {
 
   /** Sends a command to a training. @throws ApiError */
   async send(id: string, command: TrainingCommand): Promise<void> {
-    await this.#client.send(id, command);
+    await (await this.#client).send(id, command);
   }
 
   async #listen(): Promise<void> {
@@ -79,10 +97,14 @@ export class Watched {
     this.#listening = listening;
     const { signal: ended } = listening;
     try {
-      for (const id of this.#ids) if (!this.#find(id)) await this.#fetch(id);
-      for await (const event of this.#client.events(this.#ids, ended)) {
+      const client = await this.#client;
+      let isFirst = true;
+      for await (const event of client.events(this.#ids, ended)) {
         if (ended.aborted) return;
         this.problem.value = '';
+        // Details are read after the first event, so that no step is missed in between.
+        if (isFirst) for (const id of this.#ids) if (!this.#find(id)) await this.#fetch(id);
+        isFirst = false;
         if ((await this.#receive(event)) === 'again') return;
       }
     } catch (error) {
@@ -107,7 +129,7 @@ export class Watched {
   }
 
   async #fetch(id: string): Promise<void> {
-    const { summary, stepsPerEpoch = 1, steps, epochs, changes } = await this.#client.run(id);
+    const { summary, stepsPerEpoch = 1, steps, epochs, changes } = await (await this.#client).run(id);
     const run: Followed = {
       id,
       name: summary.name,
@@ -187,7 +209,11 @@ function merged(known: readonly StepPoint[], fresh: readonly StepPoint[]): reado
   return all.length <= mostPoints ? all : all.filter((_, i) => i % 2 === 0 || i > all.length - 500);
 }
 
-const token = takeToken();
+const kept = keptToken();
 
 /** The runs of this machine; undefined if the page was not opened by `vgg studio`. */
-export const watched: Watched | undefined = token === undefined ? undefined : new Watched(token);
+export const watched: Watched | undefined = given.key
+  ? new Watched(takeToken(given.key), given.run)
+  : kept === undefined
+    ? undefined
+    : new Watched(Promise.resolve(kept), undefined);

@@ -39,7 +39,10 @@ export function Curves({ trainer }: { readonly trainer: Trainer }): JSX.Element 
           curves={[
             {
               name: learn.sampled,
-              points: trainer.probes.value.map(({ step, accuracy }) => ({ x: at(step), y: accuracy })),
+              // Before the first step there is a point, but no curve.
+              points: trainer.last.value
+                ? trainer.probes.value.map(({ step, accuracy }) => ({ x: at(step), y: accuracy }))
+                : [],
               color: 3,
             },
             { name: shell.training, points: tested('trainAccuracy'), color: 1, dash: '2 4', dots: true },

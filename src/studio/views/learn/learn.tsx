@@ -30,11 +30,11 @@ export function Learn(): JSX.Element {
         <div class="wide stack">
           <Curves trainer={session} />
           <Settings trainer={session} />
+          <DataCard />
         </div>
         <div class="narrow stack">
           <ProbeSheet trainer={session} />
           <FilterSheet trainer={session} />
-          <DataCard />
           <Device />
         </div>
       </div>
