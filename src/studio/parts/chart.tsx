@@ -61,8 +61,8 @@ export function Chart(props: ChartProps): JSX.Element {
   // Plot is the largest file. It is loaded with the first point, when the training already runs.
   useEffect(() => {
     if (empty || plot.value) return;
-    void loadPlot().then((loaded) => {
-      plot.value = loaded;
+    void loadPlot().then((marks) => {
+      plot.value = marks;
     });
   }, [empty]);
   useEffect(() => {
@@ -72,12 +72,14 @@ export function Chart(props: ChartProps): JSX.Element {
     observer.observe(place.current!);
     return () => observer.disconnect();
   }, []);
+  // Read outside of the effect, so that a chart whose points stay is drawn when they are known.
+  const [loaded, size] = [plot.value, width.value];
   useLayoutEffect(() => {
     if (empty) place.current?.replaceChildren();
-    if (empty || !plot.value || width.value === 0) return undefined;
+    if (empty || !loaded || size === 0) return undefined;
     const draw = (): void => {
       drawn.current = performance.now();
-      place.current?.replaceChildren(drawing(plot.value!, props, width.value));
+      place.current?.replaceChildren(drawing(loaded, props, size));
     };
     const wait = drawn.current + rest - performance.now();
     if (wait <= 0) {
