@@ -386,9 +386,8 @@ describe.skipIf(!hasChromium)(`the studio's workshop in Chromium${hasChromium ? 
 
     test('each link opens a state of the page, with the question and the way back', async () => {
       await goTo('lecture');
-      const steps = await page.locator('.contents a').evaluateAll<string[]>(
-        // biome-ignore lint/suspicious/noExplicitAny: elements of the page
-        (links: any[]) => links.map((link) => link.getAttribute('href') as string),
+      const steps = await page.evaluate<string[]>(
+        "[...document.querySelectorAll('.contents a')].map((link) => link.getAttribute('href'))",
       );
       expect(steps).toHaveLength(12);
       for (const address of steps) {
@@ -422,9 +421,8 @@ describe.skipIf(!hasChromium)(`the studio's workshop in Chromium${hasChromium ? 
       expect(await text(page.locator('#stack-weights'))).toBe('73,728');
       await page.locator('.contents a', { hasText: 'Pad, flip, crop' }).click();
       await page.locator('.stages canvas').nth(3).waitFor();
-      const sizes = await page.locator('.stages canvas').evaluateAll<number[]>(
-        // biome-ignore lint/suspicious/noExplicitAny: elements of the page
-        (canvases: any[]) => canvases.map(({ width }) => width as number),
+      const sizes = await page.evaluate<number[]>(
+        "[...document.querySelectorAll('.stages canvas')].map(({ width }) => width)",
       );
       expect(sizes).toEqual([32, 40, 40, 32]);
       expect(await page.locator('.epoch-images canvas').count()).toBe(12);
