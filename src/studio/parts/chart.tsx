@@ -6,8 +6,8 @@ import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { text } from '../state/settings.ts';
-import { short } from './words.ts';
 import type * as PlotModule from './plot.ts';
+import { short } from './words.ts';
 
 export interface Point {
   readonly x: number;
@@ -180,7 +180,9 @@ function yAxis(most: number, percent: boolean): PlotModule.ScaleOptions {
   if (most <= explosive) return { domain: [0, most || 1], ticks: 5, nice: true };
   const powers = Math.ceil(Math.log10(most));
   const every = Math.ceil(powers / 5);
-  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) => (i === 0 ? 0 : 10 ** (i * every)));
+  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) =>
+    i === 0 ? 0 : 10 ** (i * every),
+  );
   return { type: 'symlog', constant: 1, domain: [0, most], ticks, tickFormat: short };
 }
 

@@ -63,7 +63,8 @@ class Images {
     ]);
     const { first, fused: last } = planSamples(dataset, transform);
     if (!last) throw new UsageError(`${dataset.name}: images with transforms of its own cannot be shown`);
-    const read: ReadImage = (index) => Uint8Array.from(applyChain(first, images.read(index), random(0, 0)).values);
+    const read: ReadImage = (index) =>
+      Uint8Array.from(applyChain(first, images.read(index), random(0, 0)).values);
     return new Images(dataset, last, read);
   }
 
