@@ -226,15 +226,13 @@ function banded(points: readonly Point[]): readonly { x: number; low: number; hi
   return groups;
 }
 
-/** Averages that forget: each value counts half after about `memory` points. */
-export function smooth(points: readonly Point[], memory = 5): readonly Point[] {
-  const keep = 0.5 ** (1 / memory);
-  let sum = 0;
-  let weight = 0;
-  return points.map(({ x, y }) => {
-    sum = keep * sum + y;
-    weight = keep * weight + 1;
-    return { x, y: sum / weight };
+/** The mean of each point and its neighbors on both sides, fewer at the ends, so that the curve does not lag behind. */
+export function smooth(points: readonly Point[], radius = 6): readonly Point[] {
+  const sums = new Float64Array(points.length + 1);
+  for (const [i, { y }] of points.entries()) sums[i + 1] = sums[i]! + y;
+  return points.map(({ x }, i) => {
+    const reach = Math.min(radius, i, points.length - 1 - i);
+    return { x, y: (sums[i + reach + 1]! - sums[i - reach]!) / (2 * reach + 1) };
   });
 }
 
