@@ -5,7 +5,8 @@
  */
 import { type Dataset, fromArrays, type ImageShape } from '../src/data/dataset.ts';
 import { random } from '../src/data/random.ts';
-import { applyTransform, compose, imageFromBytes, normalize, toTensor } from '../src/data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../src/data/transforms/apply.ts';
+import { compose, normalize, toTensor } from '../src/data/transforms.ts';
 import type {
   BatchSource,
   EvaluateResult,
@@ -16,7 +17,7 @@ import type {
 import { openReference } from '../src/engine/reference.ts';
 import { initialWeights } from '../src/model/initialize.ts';
 import type { LayerPass, Network, Shape, Tensor, Weights } from '../src/model/layer.ts';
-import { kindOf } from '../src/model/layers/index.ts';
+import { passesOf } from '../src/model/layers/passes.ts';
 import { crossEntropy } from '../src/model/loss.ts';
 import { sizeOf, tensorsOf } from '../src/model/network.ts';
 import { decisionMargin } from './margin.ts';
@@ -155,12 +156,12 @@ function roundingOf(
   );
   const values: Tensor[] = [{ shape: [labels.length, ...network.input], data: Float64Array.from(images) }];
   for (const [i, { spec }] of network.layers.entries()) {
-    values.push(rounded(kindOf(spec).forward(spec, values[i]!, parameters[i]!, passes[i]!)));
+    values.push(rounded(passesOf(spec).forward(spec, values[i]!, parameters[i]!, passes[i]!)));
   }
   let { gradient } = crossEntropy(values.at(-1)!, labels);
   const apart = new Map<string, number>();
   for (const [i, { spec, parameters: own }] of [...network.layers.entries()].toReversed()) {
-    const result = kindOf(spec).backward(spec, values[i]!, parameters[i]!, rounded(gradient), passes[i]!);
+    const result = passesOf(spec).backward(spec, values[i]!, parameters[i]!, rounded(gradient), passes[i]!);
     gradient = result.input;
     for (const [j, { name }] of own.entries()) {
       const exact = gradients.get(name)?.data;

@@ -11,6 +11,7 @@
  */
 import type { MaxPool2dSpec, Network, Tensor, Weights } from '../src/model/layer.ts';
 import { kindOf } from '../src/model/layers/index.ts';
+import { passesOf } from '../src/model/layers/passes.ts';
 
 export function decisionMargin(
   network: Network,
@@ -34,7 +35,7 @@ export function decisionMargin(
     // A normalization enlarges the rounding of what it reads as it enlarges the values.
     const amplified = spec.kind === 'batchNorm' ? amplification(spec.epsilon, value) : 0;
     const values = parameters.map(({ name }) => Float64Array.from(weights.get(name)!.data));
-    value = kindOf(spec).forward(spec, value, values, {
+    value = passesOf(spec).forward(spec, value, values, {
       // A frozen normalization uses its running moments.
       training: training && !(spec.kind === 'batchNorm' && frozen.includes(layer)),
       buffers: buffers.map(({ name }) => Float64Array.from(weights.get(name)!.data)),

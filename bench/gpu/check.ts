@@ -8,7 +8,7 @@ import { openWasm } from '../../src/engine/cpu/driver.ts';
 import { openGpu } from '../../src/engine/webgpu/device.ts';
 import { openWebgpuSession } from '../../src/engine/webgpu/driver.ts';
 import { type TileTable, tileTables } from '../../src/engine/webgpu/tiles.ts';
-import { reason } from '../../src/errors.ts';
+import { reason } from '../../src/reason.ts';
 import type { Network } from '../../src/model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { sequential, sizeOf } from '../../src/model/network.ts';

@@ -1,5 +1,5 @@
 /** Runs one part in this process: `node run-part.ts NAME OPTIONS`, with options as JSON. Prints a message per line. */
-import { reason } from '../../src/errors.ts';
+import { reason } from '../../src/reason.ts';
 import type { Message, PartOptions } from './part.ts';
 import { parts } from './parts.ts';
 

@@ -36,7 +36,8 @@ export interface BrowserBundle {
   readonly chunks: string;
   /** Writes here; otherwise only the result is returned. */
   readonly dir?: string;
-  readonly minify?: boolean;
+  /** Whether to add the worker; true by default. */
+  readonly worker?: boolean;
   readonly plugins?: readonly Plugin[];
 }
 
@@ -45,11 +46,11 @@ export async function bundleForBrowsers({
   input,
   chunks,
   dir,
-  minify = true,
+  worker = true,
   plugins = [],
 }: BrowserBundle): Promise<readonly OutputChunk[]> {
   const { output } = await build({
-    input: { ...input, [`${chunks}worker`]: workerEntry },
+    input: { ...input, ...(worker && { [`${chunks}worker`]: workerEntry }) },
     platform: 'browser',
     write: dir !== undefined,
     logLevel: 'warn',
@@ -57,7 +58,7 @@ export async function bundleForBrowsers({
     output: {
       ...(dir !== undefined && { dir }),
       format: 'esm',
-      minify,
+      minify: true,
       entryFileNames: '[name].js',
       chunkFileNames: `${chunks}[name].js`,
     },

@@ -4,7 +4,8 @@
  * Only the called command is loaded, and its heavy modules when it runs, so that the first training step comes soon.
  */
 import { Command, CommanderError } from 'commander';
-import { isTooManyOpenFiles, reason, tooManyOpenFiles, VggError } from '../errors.ts';
+import { isTooManyOpenFiles, tooManyOpenFiles, VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 import { packageVersion } from '../version.ts';
 import { withCommonHelp } from './help.ts';
 import { endInterrupted, Interrupted, type Interruption, listenForInterrupts } from './interrupt.ts';

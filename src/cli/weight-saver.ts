@@ -5,7 +5,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { DataError, reason } from '../errors.ts';
+import { DataError } from '../errors.ts';
+import { reason } from '../reason.ts';
 import type { Callback } from '../train/fit.ts';
 import type { Model } from '../train/model.ts';
 import { shellWord } from '../words.ts';

@@ -6,9 +6,10 @@
  * Draws are the same as in `applyTransform`, and values differ only by rounding: at most 5 · 2⁻²⁴ · (|out| + |offset|)
  * with one `normalize`, 1 ulp without.
  */
+
+import { centerOffset } from './center.ts';
 import type { ImageShape } from './dataset.ts';
 import type { Random } from './random.ts';
-import { centerOffset } from './resize.ts';
 import { type ColorShiftTransform, drawShift } from './transforms/color-shift.ts';
 import {
   centerCroppedShape,

@@ -3,16 +3,8 @@ import { UsageError } from '../errors.ts';
 import { fromArrays } from './dataset.ts';
 import { type Batch, batchSource, type DataLoaderOptions, dataLoader } from './loader.ts';
 import { permutation, random, streams } from './random.ts';
-import {
-  applyTransform,
-  compose,
-  type Image,
-  imageFromBytes,
-  pad,
-  randomCrop,
-  randomHorizontalFlip,
-  toTensor,
-} from './transforms.ts';
+import { applyTransform, imageFromBytes } from './transforms/apply.ts';
+import { compose, type Image, pad, randomCrop, randomHorizontalFlip, toTensor } from './transforms.ts';
 
 const pixels = Uint8Array.from({ length: 10 * 12 }, (_, i) => (i * 37) % 256);
 const labels = Array.from({ length: 10 }, (_, i) => (i * 7) % 4);

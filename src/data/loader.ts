@@ -9,7 +9,6 @@ import { UsageError } from '../errors.ts';
 import { checkOptions } from '../options.ts';
 import type { Dataset } from './dataset.ts';
 import { permutation, random, streams } from './random.ts';
-import { planSamples, sampleFloats } from './sampling.ts';
 import { type AnyDataset, checkAnyDataset, isStored } from './stored.ts';
 import type { OpenImages } from './stored-node.ts';
 import { requireTensor, type Transform, toTensor } from './transforms.ts';
@@ -104,6 +103,7 @@ export function batchSource(loader: DataLoader, epoch: number): BatchSource {
 
 async function* iterate(source: BatchSource): AsyncGenerator<Batch, void, undefined> {
   const { dataset, order, batchSize, seed, epoch } = source;
+  const { planSamples, sampleFloats } = await import('./sampling.ts');
   const plan = planSamples(dataset, source.transform);
   const [channels, height, width] = plan.output;
   const size = channels * height * width;

@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { centerOffset } from './center.ts';
 import { random, streams } from './random.ts';
-import { centerOffset, centerWindow, planResize, resizedSides, resizePixels, type Sides } from './resize.ts';
-import { applyTransform, centerCrop, compose, resize } from './transforms.ts';
+import { centerWindow, planResize, resizedSides, resizePixels, type Sides } from './resize.ts';
+import { applyTransform } from './transforms/apply.ts';
+import { centerCrop, compose, resize } from './transforms.ts';
 
 interface Case {
   readonly width: number;

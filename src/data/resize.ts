@@ -7,6 +7,8 @@
  * (antialiasing). Weights are whole numbers of 2⁻²².
  */
 
+import { centerOffset } from './center.ts';
+
 /** Bits of a weight behind the point; a sum of 255 · 2²² fits into 32 bits. */
 export const precision = 22;
 /** Half of a unit in a sum, so that cutting off the bits behind the point rounds. */
@@ -45,17 +47,6 @@ export function resizedSides([height, width]: Sides, size: number | Sides): Side
   if (typeof size !== 'number') return size;
   const long = Math.trunc((size * Math.max(height, width)) / Math.min(height, width));
   return width <= height ? [long, size] : [size, long];
-}
-
-/**
- * Where torchvision's `CenterCrop` begins on a side: Python's `round((side - crop) / 2)`, which rounds a half to the
- * even number. Negative if the side is padded with zeros: the extra pixel is then at the end.
- */
-export function centerOffset(side: number, crop: number): number {
-  const spare = side - crop;
-  if (spare < 0) return -Math.floor(-spare / 2);
-  const low = Math.floor(spare / 2);
-  return spare % 2 === 0 || low % 2 === 0 ? low : low + 1;
 }
 
 /** The center of an image of `sides`, `crop` pixels large. Crops that are too large would need padding. */

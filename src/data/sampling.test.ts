@@ -10,15 +10,14 @@ import { dataLoader } from './loader.ts';
 import { random, streams } from './random.ts';
 import { isKnownPlan, planSamples, sampleBytes, sampleFloats } from './sampling.ts';
 import { openStored } from './stored-node.ts';
+import { applyTransform, imageFromBytes } from './transforms/apply.ts';
 import {
-  applyTransform,
   centerCrop,
   colorJitter,
   colorShift,
   compose,
   cutout,
   type Image,
-  imageFromBytes,
   normalize,
   pad,
   randomCrop,

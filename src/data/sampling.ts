@@ -9,19 +9,18 @@ import { applyFused, type FusedTransform, fuseChain, place, writePlacement } fro
 import type { Random } from './random.ts';
 import { resizedSides, type Sides } from './resize.ts';
 import { type AnyDataset, isStored, storedShape } from './stored.ts';
+import { applyChain, transformedShape } from './transforms/apply.ts';
 import { coloredShape } from './transforms/color.ts';
 import { centerCroppedShape, croppedShape, paddedShape } from './transforms/geometry.ts';
 import { type Bytes, checkChannels, checkedSize } from './transforms/pixels.ts';
 import { perChannel } from './transforms/values.ts';
 import {
-  applyChain,
   cropOf,
   flatten,
   isResizing,
   type KnownTransform,
   type SimpleTransform,
   type Transform,
-  transformedShape,
 } from './transforms.ts';
 
 /** A chain, split. Plain data if it has no custom functions. */

@@ -1,5 +1,6 @@
 /** Reads the images of a stored data set one at a time, from its cache file (which needs Node) or from memory. */
-import { DataError, reason } from '../errors.ts';
+import { DataError } from '../errors.ts';
+import { reason } from '../reason.ts';
 import type { StoredImages } from './stored.ts';
 import type { Bytes } from './transforms/pixels.ts';
 

@@ -4,8 +4,8 @@ import { fromArrays, type ImageShape } from './dataset.ts';
 import { applyFused, fuseTransform, place } from './fuse.ts';
 import { dataLoader } from './loader.ts';
 import { type Random, random, streams } from './random.ts';
+import { applyTransform, imageFromBytes, transformedShape } from './transforms/apply.ts';
 import {
-  applyTransform,
   centerCrop,
   colorJitter,
   colorShift,
@@ -13,7 +13,6 @@ import {
   cutout,
   grayscale,
   type Image,
-  imageFromBytes,
   normalize,
   pad,
   randomCrop,
@@ -26,7 +25,6 @@ import {
   scaleJitter,
   type Transform,
   toTensor,
-  transformedShape,
 } from './transforms.ts';
 
 const never: Random = {

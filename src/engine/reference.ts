@@ -15,7 +15,7 @@ import type {
   Shape,
   Tensor,
 } from '../model/layer.ts';
-import { kindOf } from '../model/layers/index.ts';
+import { passesOf } from '../model/layers/passes.ts';
 import { type CrossEntropy, crossEntropy, type SoftTargets } from '../model/loss.ts';
 import { sizeOf } from '../model/network.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
@@ -356,7 +356,7 @@ class Reference implements Driver {
     const { spec } = layer;
     const parts: Tensor[] = [];
     for (const [part, own] of this.#turns(layer, input, draws)) {
-      parts.push(kindOf(spec).forward(spec, part(input), this.#parameters[i] ?? [], this.#pass(i, own)));
+      parts.push(passesOf(spec).forward(spec, part(input), this.#parameters[i] ?? [], this.#pass(i, own)));
       await this.#breathe();
     }
     return joined(parts);
@@ -369,7 +369,7 @@ class Reference implements Driver {
     let parameters: readonly Float64Array[] | undefined;
     for (const [part, own] of this.#turns(layer, input, draws)) {
       const pass = this.#pass(i, own);
-      const result = kindOf(spec).backward(spec, part(input), this.#parameters[i]!, part(gradient), pass);
+      const result = passesOf(spec).backward(spec, part(input), this.#parameters[i]!, part(gradient), pass);
       parts.push(result.input);
       if (parameters) addScaled([parameters], [result.parameters], 1);
       else parameters = result.parameters;
@@ -438,7 +438,7 @@ class Reference implements Driver {
     this.#buffers = this.#network.layers.map(({ spec }, i) => {
       const buffers = this.#buffers[i]!;
       if (this.#frozen.has(i)) return buffers;
-      const updated = kindOf(spec).updatedBuffers?.(spec, inputs[i]!, buffers) ?? buffers;
+      const updated = passesOf(spec).updatedBuffers?.(spec, inputs[i]!, buffers) ?? buffers;
       return updated.map((values) => values.map(Math.fround));
     });
   }

@@ -2,8 +2,10 @@
  * The session of every device: it checks requests, knows the optimizer's state, cuts passes into batches, and turns
  * what the driver computes into results. Only drivers (`driver.ts`) differ between devices.
  */
-import { planSamples, type SamplePlan } from '../data/sampling.ts';
+import { fuseTransform } from '../data/fuse.ts';
+import type { SamplePlan } from '../data/sampling.ts';
 import { type AnyDataset, isStored } from '../data/stored.ts';
+import { isScaled } from '../data/transforms.ts';
 import { DataError, UsageError, VggError } from '../errors.ts';
 import type { Network, ParameterSpec, Shape, Weights } from '../model/layer.ts';
 import { checkMoments } from '../model/layers/batch-norm.ts';
@@ -27,8 +29,7 @@ import type {
   TrainResult,
 } from './backend.ts';
 import type { Driver, ImageSource, OpenDriver } from './driver.ts';
-import { computeFeatures } from './features.ts';
-import { BatchLoader } from './loading/batches.ts';
+import type { BatchLoader } from './loading/batches.ts';
 import { mostRates, updatesIn } from './step.ts';
 import { type PredictOptions, variantFor, variantOf } from './variant.ts';
 
@@ -54,7 +55,8 @@ class HostSession implements Session {
   readonly #network: Network;
   readonly #driver: Driver;
   readonly #options: SessionOptions;
-  readonly #loader: BatchLoader;
+  /** Loaded with the first pass that needs it. */
+  #loader: Promise<BatchLoader> | undefined;
   #optimizerSteps = 0;
   /** Which moments are in use. */
   #moments: ReadonlySet<MomentName> = new Set();
@@ -70,7 +72,6 @@ class HostSession implements Session {
     this.#network = network;
     this.#driver = driver;
     this.#options = options;
-    this.#loader = new BatchLoader(driver);
     this.description = driver.description;
     this.device = driver.device;
     this.threads = driver.threads;
@@ -166,7 +167,7 @@ class HostSession implements Session {
     this.#checkDataset(source.dataset);
     for (const count of batchSizes(order.length, batchSize, from, to))
       checkMoments(this.#network, count, this.#frozen);
-    const plan = this.#planOf(source);
+    const plan = await this.#planOf(source);
     const pass = this.#deviceSource(source, plan);
     const options = stepOptionsOf(request);
     const rateFactors = this.#checkedFactors(request.rateFactors);
@@ -198,7 +199,11 @@ class HostSession implements Session {
           return;
         }
         const end = Math.min(order.length, to * batchSize);
-        const batches = await this.#loader.open(source, plan, { batchSize, first: from * batchSize, end });
+        const batches = await (await this.#batchLoader()).open(source, plan, {
+          batchSize,
+          first: from * batchSize,
+          end,
+        });
         // An abort takes effect after an optimizer step, as on the device.
         const stops = (step: number): boolean =>
           (signal?.aborted === true || failure() !== undefined) && step % options.accumulate === 0;
@@ -281,7 +286,7 @@ class HostSession implements Session {
   async evaluate(source: BatchSource, signal?: AbortSignal): Promise<EvaluateResult> {
     this.#assertUsable();
     this.#checkDataset(source.dataset);
-    const plan = this.#planOf(source);
+    const plan = await this.#planOf(source);
     const pass = this.#deviceSource(source, plan);
     const totals = new Float64Array(this.#driver.buffer(24));
     const logits = new Float32Array(this.#driver.buffer(0));
@@ -298,7 +303,11 @@ class HostSession implements Session {
         images = Math.min(total, batches * batchSize);
         return;
       }
-      const batches = await this.#loader.open(source, plan, { batchSize, first: 0, end: total });
+      const batches = await (await this.#batchLoader()).open(source, plan, {
+        batchSize,
+        first: 0,
+        end: total,
+      });
       try {
         while (images < total && !signal?.aborted) {
           this.#assertOpen();
@@ -364,13 +373,14 @@ class HostSession implements Session {
   async features(request: FeaturesRequest): Promise<FeaturesResult> {
     this.#assertUsable();
     const source = this.#values(request.images, request.count);
+    const { computeFeatures } = await import('./features.ts');
     return computeFeatures(this.#network, this.#driver, source, request, this.#options.purpose);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
     this.#driver.abort(true);
-    await this.#loader.close();
+    await (await this.#loader)?.close();
     await this.#running;
     await this.#driver.close();
   }
@@ -437,8 +447,13 @@ class HostSession implements Session {
   }
 
   /** How the images are transformed. @throws UsageError if the network does not take their shape. */
-  #planOf({ dataset, transform }: BatchSource): SamplePlan {
-    const plan = planSamples(dataset, transform);
+  async #planOf({ dataset, transform }: BatchSource): Promise<SamplePlan> {
+    // What is usual needs no code for other chains.
+    const fused =
+      isStored(dataset) || !isScaled(transform) ? undefined : fuseTransform(transform, dataset.shape);
+    const plan = fused
+      ? { output: fused.output, first: [], fused }
+      : (await import('../data/sampling.ts')).planSamples(dataset, transform);
     const { input, name } = this.#network;
     if (plan.output.join() === input.join()) return plan;
     const given = isStored(dataset) ? 'images' : dataset.shape.join('×');
@@ -446,6 +461,11 @@ class HostSession implements Session {
       `${name} takes images of ${input.join('×')}, but the transforms turn ${dataset.name}'s ` +
         `${given} into ${plan.output.join('×')}; change the transforms or the input`,
     );
+  }
+
+  #batchLoader(): Promise<BatchLoader> {
+    this.#loader ??= import('./loading/batches.ts').then(({ BatchLoader }) => new BatchLoader(this.#driver));
+    return this.#loader;
   }
 
   /** A whole pass that the device reads and transforms itself; undefined if batches must be loaded for it. */

@@ -3,7 +3,8 @@
  * shorter side of an image is resized to Q pixels; dense, on whole images; and on many crops. Class probabilities of all
  * views of an image are averaged. Views are plain data: which part of an image resized to Q the network sees.
  */
-import { centerOffset, type Sides } from '../data/resize.ts';
+import { centerOffset } from '../data/center.ts';
+import type { Sides } from '../data/resize.ts';
 import { UsageError } from '../errors.ts';
 import { checkOptions, checkWhole, type KnownKeys, shown } from '../options.ts';
 

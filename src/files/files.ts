@@ -8,7 +8,8 @@ import { closeSync, constants, fstatSync, lstatSync, readSync, type Stats, statS
 import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type * as z from 'zod';
-import { reason, VggError } from '../errors.ts';
+import { VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 import { type AppendFile, checkedJson, jsonBytes, jsonIn, mostJson, readParts } from './folder.ts';
 import type { OpenParts, PartWriter } from './parts.ts';
 import { cannotRead, cannotWrite, isMissing } from './problems.ts';

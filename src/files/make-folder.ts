@@ -1,7 +1,8 @@
 /** Creates folders and their parents (Node only). */
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { reason, VggError } from '../errors.ts';
+import { VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 
 /**
  * Like `mkdirSync` with `recursive`, which in Node 26 never returns if the system reports an existing parent as missing,

@@ -1,5 +1,6 @@
 /** Errors of files, in Node and in browsers; `reason` puts the system's code in words. */
-import { DataError, reason, VggError } from '../errors.ts';
+import { DataError, VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 
 /** Wraps a system error. */
 export const cannotRead = (path: string, error: unknown): DataError =>

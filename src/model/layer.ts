@@ -85,6 +85,10 @@ export interface LayerKind<Spec extends { readonly kind: string }> {
   buffers?(spec: Spec, input: Shape): readonly ParameterSpec[];
   /** Multiply-adds for one image, as the literature counts them: of convolutions and linear layers, 0 for others. */
   multiplyAdds(spec: Spec, input: Shape): number;
+}
+
+/** The plain passes of a kind, in float64: what the reference device computes. */
+export interface LayerPasses<Spec extends { readonly kind: string }> {
   /** Reference forward pass: the output for `input` [N, …]. Many layers ignore `pass`. */
   forward(spec: Spec, input: Tensor, parameters: readonly Float64Array[], pass: LayerPass): Tensor;
   /**

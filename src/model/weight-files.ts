@@ -1,5 +1,6 @@
 /** Weight files on disk (Node only). Files are written completely or not at all, with metadata about their weights. */
-import { DataError, reason, UsageError, VggError } from '../errors.ts';
+import { DataError, UsageError, VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 import { openParts, writeParts } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
 import type { ModelInfo } from './info.ts';

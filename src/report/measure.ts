@@ -4,7 +4,7 @@ import { inputShape } from '../data/facts.ts';
 import { random } from '../data/random.ts';
 import type { ChannelStatistics } from '../data/statistics.ts';
 import { isStored } from '../data/stored.ts';
-import { applyTransform, imageFromBytes } from '../data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../data/transforms/apply.ts';
 import { featureLayers, gradCam, type HeatMap, lastFeatureLayer } from '../explain/explain.ts';
 import type { Features } from '../explain/features.ts';
 import { roundedToHalf } from '../model/half.ts';

@@ -1,5 +1,6 @@
 /** Distinguishes faults of the machine from results of a trial: a full disk says nothing about a configuration. */
-import { DamagedRunError, isTooManyOpenFiles, MachineError, reason, VggError } from '../errors.ts';
+import { DamagedRunError, isTooManyOpenFiles, MachineError, VggError } from '../errors.ts';
+import { reason } from '../reason.ts';
 
 /** Codes of the operating system that say that the machine, not the request, is at fault. */
 const codes = new Set(

@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest';
 import { fromArrays } from '../../src/data/dataset.ts';
 import { random, streams } from '../../src/data/random.ts';
-import { applyTransform, compose, imageFromBytes, toTensor } from '../../src/data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../../src/data/transforms/apply.ts';
+import { compose, toTensor } from '../../src/data/transforms.ts';
 import type { BatchSource, TrainRequest } from '../../src/engine/backend.ts';
 import { openReference } from '../../src/engine/reference.ts';
 import { initializationNames } from '../../src/model/initializations.ts';

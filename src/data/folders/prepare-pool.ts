@@ -5,7 +5,8 @@
 import { getCompileCacheDir } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { reason, VggError } from '../../errors.ts';
+import { VggError } from '../../errors.ts';
+import { reason } from '../../reason.ts';
 import { loadSharp } from '../../images/sharp.ts';
 import { moduleFile } from '../../package-files.ts';
 import { openBudget, sharedBudget } from './memory-budget.ts';

@@ -1,9 +1,10 @@
 /** Transforms that only move pixels: padding, flips and crops. They take bytes and floats. */
 import { UsageError } from '../../errors.ts';
 import { checkWhole } from '../../options.ts';
+import { centerOffset } from '../center.ts';
 import type { ImageShape } from '../dataset.ts';
 import type { Random } from '../random.ts';
-import { centerOffset, type Sides } from '../resize.ts';
+import type { Sides } from '../resize.ts';
 import {
   checkedSize,
   checkProbability,

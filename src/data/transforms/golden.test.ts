@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Random } from '../random.ts';
 import type { Sides } from '../resize.ts';
+import { applyTransform } from '../transforms/apply.ts';
 import {
-  applyTransform,
   colorJitter,
   compose,
   grayscale,

@@ -2,9 +2,10 @@
  * Kernels that make the first map: bytes through the fused transform, or values. All draws are the CPU's, bit by bit, and
  * a byte becomes a value by the table that `fusedValue` fills on the host, so the map equals the CPU's.
  */
+
+import { centerOffset } from '../../data/center.ts';
 import { type FusedTransform, fusedValue, type Placement } from '../../data/fuse.ts';
 import { streams } from '../../data/random.ts';
-import { centerOffset } from '../../data/resize.ts';
 import { eachCell, type Kernel, philox, runStruct, stepNumbers } from './wgsl.ts';
 
 /** Words of an image's placement: top, left, ±1, the hole's rows and columns, and a color shift (floats). */

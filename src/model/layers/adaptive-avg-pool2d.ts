@@ -3,7 +3,7 @@
  * of s along a side of n values reaches from ⌊i·n/s⌋ to ⌈(i+1)·n/s⌉, so windows may overlap, and a side shorter than s is
  * repeated. At the same size it is the identity.
  */
-import type { AdaptiveAvgPool2dSpec, LayerKind, LayerPlace, Shape } from '../layer.ts';
+import type { AdaptiveAvgPool2dSpec, LayerKind, LayerPasses, LayerPlace, Shape } from '../layer.ts';
 import { featureMap, knownArguments, named, type Sides, sides } from './arguments.ts';
 
 export interface AdaptiveAvgPool2dOptions {
@@ -79,7 +79,9 @@ export const adaptiveAvgPool2dKind: LayerKind<AdaptiveAvgPool2dSpec> = {
   outputShape,
   parameters: () => [],
   multiplyAdds: () => 0,
+};
 
+export const adaptiveAvgPool2dPasses: LayerPasses<AdaptiveAvgPool2dSpec> = {
   forward(spec, input) {
     const [batch = 0, ...map] = input.shape;
     const shape = [batch, ...outputShape(spec, map)];

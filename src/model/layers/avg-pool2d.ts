@@ -2,7 +2,7 @@
  * 2-D average pooling as PyTorch's nn.AvgPool2d: sizes round down, so rows and columns that do not fill a window are
  * ignored; padding counts as zeros, so every window is divided by the whole kernel's size (count_include_pad).
  */
-import type { AvgPool2dSpec, LayerKind } from '../layer.ts';
+import type { AvgPool2dSpec, LayerKind, LayerPasses } from '../layer.ts';
 import { kernelSize, type PoolOptions, poolArguments, poolShape, visitWindows } from './pool.ts';
 
 export type AvgPool2dOptions = PoolOptions;
@@ -22,7 +22,9 @@ export const avgPool2dKind: LayerKind<AvgPool2dSpec> = {
   outputShape: poolShape,
   parameters: () => [],
   multiplyAdds: () => 0,
+};
 
+export const avgPool2dPasses: LayerPasses<AvgPool2dSpec> = {
   forward(spec, input) {
     const [batch = 0, ...map] = input.shape;
     const shape = [batch, ...poolShape(spec, map)];

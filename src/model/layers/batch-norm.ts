@@ -6,7 +6,7 @@
  * running ones.
  */
 import { ShapeError, UsageError } from '../../errors.ts';
-import type { BatchNormSpec, LayerKind, LayerPass, Network, Shape, Tensor } from '../layer.ts';
+import type { BatchNormSpec, LayerKind, LayerPass, LayerPasses, Network, Shape, Tensor } from '../layer.ts';
 import { featureMap, formatShape, inputOf, knownArguments, named, numberBelow, truth } from './arguments.ts';
 
 export interface BatchNormOptions {
@@ -136,7 +136,9 @@ export const batchNormKind: LayerKind<BatchNormSpec> = {
 
   // One per value, because weight and deviation combine into one factor.
   multiplyAdds: () => 0,
+};
 
+export const batchNormPasses: LayerPasses<BatchNormSpec> = {
   forward(spec, input, [weight, bias], pass) {
     const { mean, inverse } = normalizer(spec, input, pass);
     const data = new Float64Array(input.data.length);

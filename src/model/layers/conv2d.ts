@@ -3,7 +3,7 @@
  * out[n][o][y][x] = bias[o] + Σ_c Σ_ky Σ_kx weight[o][c][ky][kx] · in[n][c][y·stride + ky − pad][x·stride + kx − pad].
  * Both passes visit each product of that sum once; the innermost loop runs along a row.
  */
-import type { Conv2dSpec, LayerKind, Shape } from '../layer.ts';
+import type { Conv2dSpec, LayerKind, LayerPasses, Shape } from '../layer.ts';
 import type { Sides } from './arguments.ts';
 import {
   featureMap,
@@ -110,7 +110,9 @@ export const conv2dKind: LayerKind<Conv2dSpec> = {
     const { channels, outHeight, outWidth } = geometry(spec, input);
     return spec.out * outHeight * outWidth * channels * spec.kernel[0] * spec.kernel[1];
   },
+};
 
+export const conv2dPasses: LayerPasses<Conv2dSpec> = {
   forward(spec, input, [weight, bias]) {
     const [batch = 0, ...inputShape] = input.shape;
     const { outHeight, outWidth } = geometry(spec, inputShape);

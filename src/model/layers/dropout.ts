@@ -7,7 +7,7 @@
  * compared with the fraction, so that every p is exact.
  */
 import { philox, streams } from '../../data/random.ts';
-import type { DropoutDraws, DropoutSpec, LayerKind, LayerPass, Tensor } from '../layer.ts';
+import type { DropoutDraws, DropoutSpec, LayerKind, LayerPass, LayerPasses, Tensor } from '../layer.ts';
 import { knownArguments, named, numberBelow } from './arguments.ts';
 
 export interface DropoutOptions {
@@ -99,6 +99,9 @@ export const dropoutKind: LayerKind<DropoutSpec> = {
   outputShape: (_spec, input) => input,
   parameters: () => [],
   multiplyAdds: () => 0,
+};
+
+export const dropoutPasses: LayerPasses<DropoutSpec> = {
   forward: (spec, input, _parameters, pass) => (pass.training ? dropValues(spec, input, pass) : input),
   backward: (spec, _input, _parameters, outputGradient, pass) => ({
     input: pass.training ? dropValues(spec, outputGradient, pass) : outputGradient,

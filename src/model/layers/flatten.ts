@@ -2,7 +2,7 @@
  * Flattens a feature map [C, H, W] to a vector [C·H·W], channel by channel and row by row like torch.flatten. So the
  * weights of the next linear layer have PyTorch's order on every backend, whatever the layout of its maps.
  */
-import type { FlattenSpec, LayerKind } from '../layer.ts';
+import type { FlattenSpec, LayerKind, LayerPasses } from '../layer.ts';
 import { knownArguments, named } from './arguments.ts';
 
 /** [C, H, W] → [C·H·W]. */
@@ -17,6 +17,9 @@ export const flattenKind: LayerKind<FlattenSpec> = {
   outputShape: (_spec, input) => [input.reduce((size, side) => size * side, 1)],
   parameters: () => [],
   multiplyAdds: () => 0,
+};
+
+export const flattenPasses: LayerPasses<FlattenSpec> = {
   forward(_spec, { shape, data }) {
     const [batch = 0, ...sides] = shape;
     return { shape: [batch, sides.reduce((size, side) => size * side, 1)], data };

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { random } from '../../data/random.ts';
 import { ShapeError, UsageError } from '../../errors.ts';
-import type { LayerPass, LayerSpec, Shape, Tensor } from '../layer.ts';
+import type { LayerKind, LayerPass, LayerPasses, LayerSpec, Shape, Tensor } from '../layer.ts';
 import { argmax, crossEntropy, rankOf, type SoftTargets, topClasses } from '../loss.ts';
 import { sizeOf } from '../network.ts';
 import { drawKept } from './dropout.ts';
@@ -14,12 +14,19 @@ import {
   conv2d,
   dropout,
   flatten,
-  kindOf,
   linear,
   localResponseNorm,
   maxPool2d,
   relu,
+  kindOf as shapesOf,
 } from './index.ts';
+import { passesOf } from './passes.ts';
+
+/** Shapes and passes of a layer. */
+const kindOf = (spec: LayerSpec): LayerKind<LayerSpec> & LayerPasses<LayerSpec> => ({
+  ...shapesOf(spec),
+  ...passesOf(spec),
+});
 
 function randomValues(length: number, seed: number): Float64Array {
   const source = random(seed, 1);

@@ -2,7 +2,7 @@
  * A fully connected layer, with PyTorch's weight order: out[n][o] = bias[o] + Σ_i weight[o][i] · in[n][i].
  */
 import { ShapeError } from '../../errors.ts';
-import type { LayerKind, LinearSpec } from '../layer.ts';
+import type { LayerKind, LayerPasses, LinearSpec } from '../layer.ts';
 import { formatShape, inputOf, knownArguments, named, truth, wholeNumber } from './arguments.ts';
 
 export interface LinearOptions {
@@ -49,7 +49,9 @@ export const linearKind: LayerKind<LinearSpec> = {
   },
 
   multiplyAdds: (spec, [features = 0]) => spec.out * features,
+};
 
+export const linearPasses: LayerPasses<LinearSpec> = {
   forward(spec, input, [weight, bias]) {
     const [batch = 0, features = 0] = input.shape;
     const out = new Float64Array(batch * spec.out);

@@ -6,7 +6,7 @@
  */
 import { UsageError } from '../../errors.ts';
 import { shown } from '../../options.ts';
-import type { LayerKind, LocalResponseNormSpec, Tensor } from '../layer.ts';
+import type { LayerKind, LayerPasses, LocalResponseNormSpec, Tensor } from '../layer.ts';
 import { featureMap, knownArguments, named, wholeNumber } from './arguments.ts';
 
 export interface LocalResponseNormOptions {
@@ -93,7 +93,9 @@ export const localResponseNormKind: LayerKind<LocalResponseNormSpec> = {
   outputShape: ({ kind }, input, place) => featureMap(kind, input, place),
   parameters: () => [],
   multiplyAdds: () => 0,
+};
 
+export const localResponseNormPasses: LayerPasses<LocalResponseNormSpec> = {
   forward(spec, input) {
     const base = bases(spec, input);
     return { shape: input.shape, data: input.data.map((value, i) => value / base[i]! ** spec.beta) };

@@ -3,7 +3,7 @@
  * never the maximum; among equal values, the first in the window (row by row) gets the whole gradient; NaN beats every
  * number, and the last NaN of a window wins.
  */
-import type { LayerKind, MaxPool2dSpec, Shape, Tensor } from '../layer.ts';
+import type { LayerKind, LayerPasses, MaxPool2dSpec, Shape, Tensor } from '../layer.ts';
 import { type PoolOptions, poolArguments, poolShape, visitWindows } from './pool.ts';
 
 export type MaxPool2dOptions = PoolOptions;
@@ -37,7 +37,9 @@ export const maxPool2dKind: LayerKind<MaxPool2dSpec> = {
   outputShape: poolShape,
   parameters: () => [],
   multiplyAdds: () => 0,
+};
 
+export const maxPool2dPasses: LayerPasses<MaxPool2dSpec> = {
   forward(spec, input) {
     const { shape, winner } = winners(spec, input);
     return { shape, data: winner.map((position) => input.data[position]!) };

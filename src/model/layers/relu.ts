@@ -2,7 +2,7 @@
  * Rectified linear unit (Nair & Hinton 2010): max(x, 0), for maps and vectors. The gradient passes if the input is
  * above 0; at exactly 0 it is 0. NaN stays NaN, so that a diverged run is noticed.
  */
-import type { LayerKind, ReluSpec } from '../layer.ts';
+import type { LayerKind, LayerPasses, ReluSpec } from '../layer.ts';
 import { knownArguments, named } from './arguments.ts';
 
 /** max(x, 0) for each value. */
@@ -17,7 +17,9 @@ export const reluKind: LayerKind<ReluSpec> = {
   outputShape: (_spec, input) => input,
   parameters: () => [],
   multiplyAdds: () => 0,
+};
 
+export const reluPasses: LayerPasses<ReluSpec> = {
   forward: (_spec, input) => ({
     shape: input.shape,
     data: input.data.map((value) => Math.max(value, 0)),

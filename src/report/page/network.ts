@@ -4,7 +4,8 @@
  */
 
 import { random } from '../../data/random.ts';
-import { applyTransform, imageFromBytes, inputTransform } from '../../data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../../data/transforms/apply.ts';
+import { inputTransform } from '../../data/transforms.ts';
 import type { OpenSession } from '../../engine/backend.ts';
 import { openCpuSession } from '../../engine/cpu/driver.ts';
 import { plainWasmKernels } from '../../engine/cpu/kernels/provider.ts';

@@ -7,6 +7,7 @@ import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { text } from '../state/settings.ts';
 import type * as PlotModule from './plot.ts';
+import { short } from './words.ts';
 
 export interface Point {
   readonly x: number;
@@ -38,7 +39,7 @@ export interface ChartProps {
   readonly xLabel: string;
   readonly curves: readonly Curve[];
   readonly marks?: readonly Mark[];
-  /** The end of the x axis, at least. */
+  /** The end of the x axis. */
   readonly xEnd: number;
   readonly percent?: boolean;
 }
@@ -143,13 +144,7 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
       domain: [0, xEnd],
       ticks: Math.min(8, Math.max(2, Math.floor(width / 90))),
     },
-    y: {
-      label: null,
-      grid: true,
-      ticks: 5,
-      domain: props.percent ? [0, 100] : [0, most || 1],
-      ...(props.percent ? { percent: true, tickFormat: (value: number) => `${value} %` } : { nice: true }),
-    },
+    y: { label: null, grid: true, ...yAxis(most, props.percent ?? false) },
     marks: [
       plot.ruleY([0]),
       ...marks.flatMap(({ x, label }) => [
@@ -172,9 +167,25 @@ function drawing(plot: typeof PlotModule, props: ChartProps, width: number): SVG
   }) as SVGElement;
   // The policy of the page forbids styles inside it; the style sheet has them.
   for (const style of element.querySelectorAll('style')) style.remove();
+  // It is one image with one description.
+  for (const part of element.querySelectorAll('[aria-label]')) part.removeAttribute('aria-label');
   element.setAttribute('role', 'img');
   element.setAttribute('aria-label', `${title}. ${described(curves, props.percent)}`);
   return element;
+}
+
+/** Above this, values are of different orders of magnitude: a training that explodes. */
+const explosive = 50;
+
+function yAxis(most: number, percent: boolean): PlotModule.ScaleOptions {
+  if (percent) return { percent, domain: [0, 100], ticks: 5, tickFormat: (value: number) => `${value} %` };
+  if (most <= explosive) return { domain: [0, most || 1], ticks: 5, nice: true };
+  const powers = Math.ceil(Math.log10(most));
+  const every = Math.ceil(powers / 5);
+  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) =>
+    i === 0 ? 0 : 10 ** (i * every),
+  );
+  return { type: 'symlog', constant: 1, domain: [0, most], ticks, tickFormat: short };
 }
 
 function markOf(plot: typeof PlotModule, { points, color, dash, band }: Curve): PlotModule.RenderableMark {
@@ -217,16 +228,21 @@ function banded(points: readonly Point[]): readonly { x: number; low: number; hi
   return groups;
 }
 
-/** Averages that forget: each value counts half after about `memory` points. */
-export function smooth(points: readonly Point[], memory = 5): readonly Point[] {
-  const keep = 0.5 ** (1 / memory);
-  let sum = 0;
-  let weight = 0;
-  return points.map(({ x, y }) => {
-    sum = keep * sum + y;
-    weight = keep * weight + 1;
-    return { x, y: sum / weight };
+/** The mean of each point and its neighbors on both sides, fewer at the ends, so that the curve does not lag behind. */
+export function smooth(points: readonly Point[], radius = 6): readonly Point[] {
+  const sums = new Float64Array(points.length + 1);
+  for (const [i, { y }] of points.entries()) sums[i + 1] = sums[i]! + y;
+  return points.map(({ x }, i) => {
+    const reach = Math.min(radius, i, points.length - 1 - i);
+    return { x, y: (sums[i + reach + 1]! - sums[i - reach]!) / (2 * reach + 1) };
   });
+}
+
+/** The end of the x axis: some way ahead of what was reached, so that a long training is seen from its beginning. */
+export function axisEnd(reached: number, epochs: number): number {
+  let end = 1;
+  for (let i = 0; end < 1.1 * reached; i++) end = [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3);
+  return Math.min(end, Math.max(1, epochs));
 }
 
 /** A text alternative: where each curve begins and ends. */

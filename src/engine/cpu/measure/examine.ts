@@ -20,7 +20,7 @@ import { simplified, vgg7 } from '../../../model/vgg.ts';
 import { sgd } from '../../../train/optimizers.ts';
 import { type KernelSource, openLibrary } from '../kernels/library.ts';
 import { checkMemory } from '../kernels/self-test.ts';
-import { usualCacheBytes } from '../plan/operations.ts';
+import { usualCacheBytes } from '../plan/cache-bytes.ts';
 import { measurePeak } from './peak.ts';
 import { type ProfileOptions, profileTraining } from './profile.ts';
 

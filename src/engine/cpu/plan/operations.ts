@@ -5,6 +5,7 @@
  * Every activation is a map [height][width][channels], channels last; a vector is a 1×1 map. Channels are padded with
  * zeros to a multiple of the granule, except in the image that a first convolution reads.
  */
+
 import { directUnroll } from '../../../kernels/direct.ts';
 import { granule } from '../../../kernels/language.ts';
 import { bytePositions } from '../../../kernels/pooling.ts';
@@ -26,6 +27,7 @@ import {
 import { flattenedPlaces, type MapShape, mapOf, roundUp } from '../../map-shape.ts';
 import { type MatrixLayout, rowsLayout, type StoredTensor, vectorsLayout } from '../../matrix.ts';
 import { cheapestScheme } from '../lower/convolution/cost.ts';
+import { usualCacheBytes } from './cache-bytes.ts';
 
 /** An operation of the network with its maps in memory. */
 type Mapped<Node extends GraphNode> = Omit<Node, 'layers' | 'input' | 'output'> & {
@@ -110,9 +112,6 @@ export interface Operations {
   /** Columns of a panel of weights (`kernels/gemm.ts`). */
   readonly panelColumns: number;
 }
-
-/** Used if the machine's size is unknown: 1 MiB. */
-export const usualCacheBytes: number = 1 << 20;
 
 /** Used where no kernels run: memory does not depend on it. */
 const usualPanelColumns = 16;

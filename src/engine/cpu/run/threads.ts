@@ -7,7 +7,7 @@ import { moduleFile } from '../../../package-files.ts';
 import { inNode } from '../../../platform.ts';
 import type { LoaderMessage } from '../../loading/worker.ts';
 import type { EngineMemory } from '../kernels/memory.ts';
-import { usualCacheBytes } from '../plan/operations.ts';
+import { usualCacheBytes } from '../plan/cache-bytes.ts';
 import type { WorkerMessage } from './worker.ts';
 
 /** What workers send: those that compute, and those that load images. */

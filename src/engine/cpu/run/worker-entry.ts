@@ -1,6 +1,6 @@
 /** Entry of a worker, in Node and in browsers: it computes, or it loads images, by the messages that it gets. */
 import { inNode } from '../../../platform.ts';
-import { type LoaderRequest, serveLoading } from '../../loading/worker.ts';
+import type { LoaderRequest } from '../../loading/worker.ts';
 import type { WorkerRequest } from './executor.ts';
 import type { ThreadMessage } from './threads.ts';
 import { serve, type WorkerStart } from './worker.ts';
@@ -9,10 +9,12 @@ type Message = WorkerStart | WorkerRequest | LoaderRequest;
 
 function serveBoth(post: (message: ThreadMessage) => void): (message: Message) => void {
   const compute = serve(post);
-  const load = serveLoading(post);
+  let loading: Promise<(request: LoaderRequest) => void> | undefined;
   return (message) => {
-    if ('kind' in message) load(message);
-    else void compute(message);
+    if ('kind' in message) {
+      loading ??= import('../../loading/worker.ts').then(({ serveLoading }) => serveLoading(post));
+      void loading.then((load) => load(message));
+    } else void compute(message);
   };
 }
 

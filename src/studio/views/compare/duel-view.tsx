@@ -1,7 +1,7 @@
 /** Two trainings side by side: common controls, common charts, and what each of them looks like. */
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { Chart, type Point, smooth } from '../../parts/chart.tsx';
+import { axisEnd, Chart, type Point, smooth } from '../../parts/chart.tsx';
 import { Icon } from '../../parts/icons.tsx';
 import { filterPixels } from '../../parts/pixels.ts';
 import { Raster } from '../../parts/raster.tsx';
@@ -107,7 +107,11 @@ function DuelCurves({ duel, names }: Pick<DuelViewProps, 'duel' | 'names'>): JSX
   const accuracies = duel.both.map((trainer): readonly Point[] =>
     trainer.probes.value.map(({ step, accuracy }) => ({ x: step / perEpoch(trainer), y: accuracy })),
   );
-  const xEnd = Math.max(...duel.both.map(({ facts }) => facts.value?.epochs ?? 1));
+  const xEnd = Math.max(
+    ...duel.both.map((trainer) =>
+      axisEnd((trainer.last.value?.step ?? 0) / perEpoch(trainer), trainer.facts.value?.epochs ?? 1),
+    ),
+  );
   const curves = (points: readonly (readonly Point[])[]) =>
     points.map((own, i) => ({
       name: labels[i]!,

@@ -1,7 +1,7 @@
 /** The curves of one training: loss and accuracy over epochs, with marks where settings changed. */
 import type { JSX } from 'preact';
 import type { LiveSettings } from '../../../train/changes.ts';
-import { Chart, type Mark, type Point, smooth } from '../../parts/chart.tsx';
+import { axisEnd, Chart, type Mark, type Point, smooth } from '../../parts/chart.tsx';
 import { short } from '../../parts/words.ts';
 import { text } from '../../state/settings.ts';
 import type { Trainer } from '../../state/trainer.ts';
@@ -15,7 +15,11 @@ export function Curves({ trainer }: { readonly trainer: Trainer }): JSX.Element 
   const epochs = trainer.epochs.value;
   const tested = (value: 'testLoss' | 'testAccuracy' | 'trainAccuracy'): readonly Point[] =>
     epochs.map((epoch) => ({ x: at(epoch.step), y: epoch[value] }));
-  const common = { xLabel: shell.epoch, xEnd: facts?.epochs ?? 1, marks: marksOf(trainer, at) };
+  const common = {
+    xLabel: shell.epoch,
+    xEnd: axisEnd(at(trainer.last.value?.step ?? 0), facts?.epochs ?? 1),
+    marks: marksOf(trainer, at),
+  };
   return (
     <>
       <section class="card">

@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import type { LiveState, RunSummary } from '../../../serve/api.ts';
 import type { TrainingCommand } from '../../../train/commands.ts';
-import { Chart, type Mark, type Point, smooth } from '../../parts/chart.tsx';
+import { axisEnd, Chart, type Mark, type Point, smooth } from '../../parts/chart.tsx';
 import { Icon } from '../../parts/icons.tsx';
 import { grouped, percent } from '../../parts/words.ts';
 import { text } from '../../state/settings.ts';
@@ -194,8 +194,10 @@ function Steering(props: {
 
 function FollowedCurves({ runs }: { readonly runs: readonly Followed[] }): JSX.Element {
   const { learn, shell } = text.value;
-  const xEnd = Math.max(1, ...runs.map(({ epochCount }) => epochCount));
   const at = (run: Followed, step: number): number => step / run.stepsPerEpoch;
+  const reached = (run: Followed): number =>
+    at(run, Math.max(run.live?.done ?? 0, run.steps.at(-1)?.step ?? 0, run.epochs.at(-1)?.step ?? 0));
+  const xEnd = Math.max(1, ...runs.map((run) => axisEnd(reached(run), run.epochCount)));
   const one = runs.length === 1 ? runs[0] : undefined;
   const marks: readonly Mark[] = one
     ? one.changes.map((change) => ({ x: at(one, change.step), label: changeWords(change) }))
