@@ -9,6 +9,7 @@ import { linkProblem } from './state/session.ts';
 import { chooseLanguage, chooseTheme, language, languages, text, theme, themes } from './state/settings.ts';
 import { watched } from './state/watched.ts';
 import { Learn } from './views/learn/learn.tsx';
+import { TourBar } from './views/lecture/tour-bar.tsx';
 
 /** Views are loaded when they are opened; the first one at once. */
 const loaders: Readonly<Record<Exclude<ViewName, 'learn'>, () => Promise<ComponentType>>> = {
@@ -36,6 +37,7 @@ export function App(): JSX.Element {
         <Notices />
         <View />
       </main>
+      {route.value.view !== 'lecture' && <TourBar />}
       <footer>
         <p class="privacy">
           <Icon name="lock" /> {shell.privacy}
@@ -60,7 +62,10 @@ function Header(): JSX.Element {
   const { view: open } = route.value;
   // On a narrow screen the open view's name scrolls into sight.
   useEffect(() => {
-    strip.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+    const list = strip.current;
+    const link = list?.querySelector<HTMLElement>('[aria-current]');
+    // `scrollIntoView` would let the next Tab start there.
+    if (list && link) list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
   }, [open]);
   return (
     <header class="top">
@@ -148,7 +153,7 @@ function Notices(): JSX.Element {
   );
 }
 
-/** The open view, once it is loaded. Focus goes to its heading, as after a page load. */
+/** The open view, once it is loaded. Focus goes to its heading, as after a page load, or to the address's place in it. */
 function View(): JSX.Element {
   const { shell } = text.value;
   const loaded = useSignal<{ readonly view: ViewName; readonly Component: ComponentType } | undefined>({
@@ -173,13 +178,14 @@ function View(): JSX.Element {
       },
     );
   });
-  const { view } = route.value;
+  const { view, place } = route.value;
   const shown = loaded.value?.view;
   useEffect(() => {
     if (shown !== view || opened.current === view) return;
     opened.current = view;
     document.querySelector<HTMLElement>('main h1')?.focus();
     scrollTo(0, 0);
+    if (place) document.getElementById(place)?.scrollIntoView();
   }, [shown, view]);
   if (failure.value) return <p class="banner warning">{shell.notLoaded(failure.value)}</p>;
   if (loaded.value?.view !== view) return <p class="note">{shell.loading}</p>;

@@ -9,6 +9,8 @@ const shapes = {
   lock: 'M7 10V8a5 5 0 0 1 10 0v2h1.500v10h-13V10zm2 0h6V8a3 3 0 0 0-6 0z',
   left: 'M15 5l-7 7 7 7 1.500-1.500L11 12l5.500-5.500z',
   right: 'M9 5l7 7-7 7-1.5-1.5L13 12 7.5 6.500z',
+  close: 'M6.4 5L12 10.6 17.6 5 19 6.4 13.4 12 19 17.6 17.6 19 12 13.4 6.4 19 5 17.6 10.6 12 5 6.4z',
+  grip: 'M8 5h3v3H8zM13 5h3v3h-3zM8 10.5h3v3H8zM13 10.5h3v3h-3zM8 16h3v3H8zM13 16h3v3h-3z',
 } as const;
 
 export const Icon = ({ name }: { readonly name: keyof typeof shapes }): JSX.Element => (

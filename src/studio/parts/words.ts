@@ -8,6 +8,12 @@ export const percent = (share: number, digits = 1): string =>
 /** `12,345`. */
 export const grouped = (value: number): string => Math.round(value).toLocaleString(language.value);
 
+/** `1.84M`, in Korean `184만`: three digits, but all of small numbers. */
+export const compact = (value: number): string =>
+  value < 10_000
+    ? grouped(value)
+    : value.toLocaleString(language.value, { notation: 'compact', maximumSignificantDigits: 3 });
+
 /** A number of any size, in few characters: `0.02`, `1e-5`, `12.3`. */
 export function short(value: number): string {
   if (value === 0) return '0';

@@ -1,7 +1,9 @@
 /** Break it: four experiments, each a healthy training beside one in which a single thing is wrong. */
 import { type Signal, signal } from '@preact/signals';
 import type { JSX } from 'preact';
+import { useEffect } from 'preact/hooks';
 import { Duel, type Pair } from '../../state/duel.ts';
+import { route } from '../../state/route.ts';
 import { text } from '../../state/settings.ts';
 import { type RunSpec, usualConfig } from '../../state/spec.ts';
 import { DuelView } from '../compare/duel-view.tsx';
@@ -34,8 +36,19 @@ const pairs: Readonly<Record<Experiment, Pair>> = {
 const chosen: Signal<Experiment> = signal('labels');
 const duel = new Duel(pairs.labels);
 
+function choose(experiment: Experiment): void {
+  chosen.value = experiment;
+  duel.set(pairs[experiment]);
+}
+
 export function Break(): JSX.Element {
   const { breaking } = text.value;
+  const { place } = route.value;
+  // `#/break/augmentation` opens an experiment.
+  useEffect(() => {
+    const named = experiments.find((one) => one === place);
+    if (named && named !== chosen.value) choose(named);
+  }, [place]);
   const experiment = chosen.value;
   const { name, what, healthy, broken, look, why } = breaking.experiments[experiment];
   return (
@@ -46,15 +59,7 @@ export function Break(): JSX.Element {
       </div>
       <fieldset class="segments experiments" aria-label={breaking.choose}>
         {experiments.map((one) => (
-          <button
-            key={one}
-            type="button"
-            aria-pressed={one === experiment}
-            onClick={() => {
-              chosen.value = one;
-              duel.set(pairs[one]);
-            }}
-          >
+          <button key={one} type="button" aria-pressed={one === experiment} onClick={() => choose(one)}>
             {breaking.experiments[one].name}
           </button>
         ))}
