@@ -12,10 +12,10 @@ import { hasChromium, skipped } from './browser.ts';
 import { type OpenPage, openPages, type Pages, type Side } from './browser-pages.ts';
 import { vgg as runVgg } from './run-vgg.ts';
 
-/** A network that has Winograd blocks, dropout, normalization and moments; a batch that does not divide an epoch. */
+/** A small network that has convolutions, dropout, normalization and moments; a batch that does not divide an epoch. */
 const config = {
   model: 'vgg7-bn',
-  modelOptions: { channels: [16, 32], hidden: 32 },
+  modelOptions: { channels: [8, 16], hidden: 16 },
   dataset: 'shapes',
   batchSize: 96,
   steps: 14,

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
 
@@ -26,7 +26,7 @@ export const isolating: Readonly<Record<string, string>> = {
   'Cross-Origin-Embedder-Policy': 'require-corp',
 };
 
-/** Serves the scripts of a folder on a free port, and at `/` a page that runs `page.js`. */
+/** Serves a folder on a free port: at `/` its `index.html`, or without one a page that runs `page.js`. */
 export async function servePage(
   folder: string,
   headers: Readonly<Record<string, string>> = {},
@@ -38,7 +38,9 @@ export async function servePage(
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     const page =
       '<!doctype html><link rel="icon" href="data:,"><script type="module" src="page.js"></script>';
-    response.end(isPage ? page : await readFile(join(folder, basename(pathname))));
+    // A URL's path cannot lead outside.
+    const file = join(folder, isPage ? 'index.html' : pathname);
+    response.end(isPage && !existsSync(file) ? page : await readFile(file));
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {

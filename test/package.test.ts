@@ -3,7 +3,7 @@
  * included, imports with types, and programs and pages that can be bundled.
  */
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -313,6 +313,46 @@ describe('a page bundles the core without settings, and trains', () => {
     const onGpu = (await resultOf(folder, { query: '?webgpu', flags: webgpuFlags })) as { losses: number[] };
     expect(onGpu).toMatchObject({ device: expect.stringMatching(/^webgpu \(.*swiftshader/i) });
     expectAllClose(onGpu.losses, alone.losses, 1e-4, 'losses');
+  });
+});
+
+describe('the examples for browsers train, with threads and without', () => {
+  const examples = resolve('examples/browser');
+  const built = join('node_modules', 'vggnet', 'dist');
+
+  /** What the page says at the end; it must not complain. */
+  async function statusOf(folder: string, headers: PageOptions['headers'] = {}): Promise<string> {
+    using server = await servePage(folder, headers);
+    await using browser = await openBrowser();
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on('pageerror', (error) => errors.push(error.message));
+    page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
+    await page.goto(server.url);
+    const status = page.getByRole('status');
+    await status.filter({ hasText: /^Accuracy/ }).waitFor({ timeout: 240_000 });
+    expect(errors).toEqual([]);
+    return (await status.textContent())!;
+  }
+  const withAndWithout = async (folder: string): Promise<void> => {
+    expect(await statusOf(folder)).toMatch(/^Accuracy \d+\.\d % .*on wasm, 1 thread/);
+    expect(await statusOf(folder, isolating)).toMatch(/^Accuracy \d+\.\d % .*on wasm, \d+ threads/);
+  };
+
+  test.skipIf(!hasChromium)(`a page with vggnet.js${hasChromium ? '' : ` ${skipped}`}`, async () => {
+    const folder = join(project, 'plain');
+    await cp(join(examples, 'plain'), folder, { recursive: true });
+    for (const name of ['vggnet.js', 'vggnet'])
+      await cp(join(project, built, name), join(folder, name), { recursive: true });
+    await withAndWithout(folder);
+  });
+
+  test.skipIf(!hasChromium)(`a project with Vite${hasChromium ? '' : ` ${skipped}`}`, async () => {
+    const root = join(project, 'vite');
+    await cp(join(examples, 'vite'), root, { recursive: true });
+    const { build } = await import('vite');
+    await build({ root, configFile: join(root, 'vite.config.js'), logLevel: 'error' });
+    await withAndWithout(join(root, 'dist'));
   });
 });
 

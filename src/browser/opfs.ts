@@ -72,7 +72,7 @@ export function opfsFolder(handle: FileSystemDirectoryHandle, path: string): Fol
     }
   };
   const write = (name: string, body: (file: PartWriter) => Promise<void>): Promise<void> =>
-    writing(pathOf(name), () => writeFile(handle, name, body));
+    writeFile(handle, name, pathOf(name), body);
   const copy = async (file: File, name: string): Promise<void> => {
     const stream = await (await handle.getFileHandle(name, { create: true })).createWritable();
     await file.stream().pipeTo(stream);
@@ -100,36 +100,43 @@ export function opfsFolder(handle: FileSystemDirectoryHandle, path: string): Fol
         return blobParts(pathOf(name), file);
       }),
     write,
-    replace: (name, previous, body) =>
-      writing(pathOf(name), async () => {
-        const temporary = `${name}.new`;
-        await writeFile(handle, temporary, body);
-        // Only now: until here, the previous one may have been the only good one.
+    replace: async (name, previous, body) => {
+      const temporary = `${name}.new`;
+      await write(temporary, body);
+      // Only now: until here, the previous one may have been the only good one.
+      await writing(pathOf(name), async () => {
         const old = await fileOf(name);
         if (old) await copy(old, previous);
         await rename(handle, temporary, name, copy);
-      }),
+      });
+    },
     append: (name) => writing(pathOf(name), () => openAppend(handle, name, pathOf(name))),
     remove,
   };
 }
 
+/** Errors of the browser name the file; those of `body` stay as they are. */
 async function writeFile(
   folder: FileSystemDirectoryHandle,
   name: string,
+  path: string,
   body: (file: PartWriter) => Promise<void>,
 ): Promise<void> {
-  const stream = await (await folder.getFileHandle(name, { create: true })).createWritable();
+  const stream = await writing(path, async () =>
+    (await folder.getFileHandle(name, { create: true })).createWritable(),
+  );
+  const put = (bytes: Uint8Array, position: number): Promise<void> =>
+    writing(path, () => stream.write({ type: 'write', position, data: unshared(bytes) }));
   let end = 0;
   try {
     await body({
       append: async (bytes) => {
-        await stream.write({ type: 'write', position: end, data: unshared(bytes) });
+        await put(bytes, end);
         end += bytes.length;
       },
-      overwrite: (bytes, position) => stream.write({ type: 'write', position, data: unshared(bytes) }),
+      overwrite: put,
     });
-    await stream.close();
+    await writing(path, () => stream.close());
   } catch (error) {
     await stream.abort().catch(() => undefined);
     throw error;

@@ -44,8 +44,9 @@ export async function importRun(store: Store, zip: Blob, options: ImportOptions 
 
 /** The name, or the name with the first free number. */
 export async function freeName(store: Store, name: string): Promise<string> {
+  const base = isRunName(name) ? name : 'run';
   for (let i = 1; ; i++) {
-    const own = i === 1 ? name : `${name.slice(0, 110)}-${i}`;
-    if (isRunName(own) && !(await hasRun(store, own))) return own;
+    const own = i === 1 ? base : `${base.slice(0, 110)}-${i}`;
+    if (!(await hasRun(store, own))) return own;
   }
 }

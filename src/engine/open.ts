@@ -4,10 +4,12 @@ import { inNode } from '../platform.ts';
 import { unknownName } from '../suggest.ts';
 import { type DeviceName, deviceNames, type OpenSession } from './backend.ts';
 
-/** A GPU that was measured to be faster; otherwise the processor, with its fastest kernels. */
-const openAuto: OpenSession = async (network, options) =>
-  (inNode() && (await (await import('./webgpu/auto.ts')).openFaster(network, options))) ||
-  (await import('./cpu/driver.ts')).openCpu(network, options);
+/** A GPU, in Node one that was measured to be faster; otherwise the processor, with its fastest kernels. */
+const openAuto: OpenSession = async (network, options) => {
+  const { openFaster, openInPage } = await import('./webgpu/auto.ts');
+  const session = await (inNode() ? openFaster : openInPage)(network, options);
+  return session ?? (await import('./cpu/driver.ts')).openCpu(network, options);
+};
 
 /** @throws UsageError for an unknown device. */
 export async function openerOf(device: DeviceName): Promise<OpenSession> {

@@ -121,6 +121,9 @@ const tests = {
     const second = await messageOf(() => run({ name }));
     return [await first, second];
   },
+  /** The same for files of the page's input, which are posted as they are. */
+  opened: async (files: readonly File[], options: { readonly md5?: Record<string, string> } = {}) =>
+    described(() => openDataset(files, options)),
   /** Opens a data set, or says why it is none. */
   dataset: async (files: readonly GivenFile[], options: { readonly md5?: Record<string, string> } = {}) =>
     described(() => openDataset(filesOf(files), options)),
@@ -204,7 +207,10 @@ if (scope.document) {
       );
     return last;
   };
-  scope.tests = { inPage: answer, inWorker };
+  const input = Object.assign(document.createElement('input'), { type: 'file', multiple: true });
+  document.body.append(input);
+  const chosen = (options: unknown): Promise<unknown> => inWorker('chosen', [[...input.files!], options]);
+  scope.tests = { inPage: answer, inWorker, chosen };
 } else {
   scope.onmessage = ({ data: { name, args } }) => {
     answer(name, args).then(

@@ -1,6 +1,7 @@
 /**
- * `auto` beyond the processor: a GPU on which `vgg doctor` measured, on this machine, that training is faster than with
- * native kernels. Nothing is timed here, so that runs repeat; software adapters are never chosen.
+ * `auto` beyond the processor. In Node: a GPU on which `vgg doctor` measured, on this machine, that training is faster than
+ * with native kernels. In a page: any GPU, because a page has no native kernels and often one thread. Nothing is timed
+ * here, so that runs repeat; software adapters are never chosen.
  */
 import { VggError } from '../../errors.ts';
 import type { OpenSession } from '../backend.ts';
@@ -24,6 +25,27 @@ export const openFaster = async (
         `and ${Math.round(speed.native)} with ${speed.description}`,
     );
     return session;
+  } catch (error) {
+    if (options.signal?.aborted || !(error instanceof VggError)) throw error;
+    options.onNotice?.(`auto uses the processor, because the GPU cannot be used: ${error.message}`);
+    return undefined;
+  }
+};
+
+/** A session on the page's GPU; undefined without one, and if the network does not fit it. */
+export const openInPage = async (
+  ...[network, options]: Parameters<OpenSession>
+): Promise<Awaited<ReturnType<OpenSession>> | undefined> => {
+  // Workers of some browsers have none, though the page has.
+  if (!(globalThis.navigator as { readonly gpu?: unknown } | undefined)?.gpu) return undefined;
+  const [{ openGpu }, { openWebgpu }] = await Promise.all([import('./device.ts'), import('./driver.ts')]);
+  const gpu = await openGpu().catch((error: unknown) => {
+    if (error instanceof VggError) return undefined;
+    throw error;
+  });
+  if (!gpu || gpu.isSoftware) return undefined;
+  try {
+    return await openWebgpu(network, options);
   } catch (error) {
     if (options.signal?.aborted || !(error instanceof VggError)) throw error;
     options.onNotice?.(`auto uses the processor, because the GPU cannot be used: ${error.message}`);
