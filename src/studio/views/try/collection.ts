@@ -183,8 +183,10 @@ async function load(): Promise<void> {
   } catch {
     // Nothing was kept, or it cannot be read any more.
   }
-  const all = new Set([...names, ...images.keys()]);
-  classes.value = [...all].map((name) => classOf(name, (images.get(folderName(name)) ?? []).map(made)));
+  // A folder is called like its class, unless that name is no name of a folder.
+  const folders = new Set(names.map(folderName));
+  const all = [...names, ...[...images.keys()].filter((folder) => !folders.has(folder))];
+  classes.value = all.map((name) => classOf(name, (images.get(folderName(name)) ?? []).map(made)));
 }
 
 function storedNames(): readonly string[] {
