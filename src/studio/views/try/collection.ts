@@ -131,7 +131,7 @@ const datasetName = 'my-images';
 
 /** A small network with batch normalization, which learns from few images. */
 function specFor(count: number): RunSpec {
-  const batchSize = Math.min(16, Math.max(2, Math.floor(count / 2)));
+  const batchSize = Math.min(16, Math.max(4, Math.floor(count / 4)));
   return {
     config: {
       model: 'vgg7-bn',
@@ -141,13 +141,13 @@ function specFor(count: number): RunSpec {
       crop: 'random',
       augment: true,
       optimizer: 'sgd',
-      lr: 0.02,
+      lr: 0.01,
       momentum: 0.9,
       weightDecay: 0,
       schedule: 'constant',
       batchSize,
-      // About as many steps for few images as for many.
-      epochs: Math.max(10, Math.min(60, Math.round((300 * batchSize) / count))),
+      // About as many steps for few images as for many; each epoch also tests and writes a checkpoint.
+      epochs: Math.max(8, Math.min(25, Math.round((120 * batchSize) / count))),
       seed: 0,
     },
   };
@@ -183,8 +183,10 @@ async function load(): Promise<void> {
   } catch {
     // Nothing was kept, or it cannot be read any more.
   }
-  const all = new Set([...names, ...images.keys()]);
-  classes.value = [...all].map((name) => classOf(name, (images.get(folderName(name)) ?? []).map(made)));
+  // A folder is called like its class, unless that name is no name of a folder.
+  const folders = new Set(names.map(folderName));
+  const all = [...names, ...[...images.keys()].filter((folder) => !folders.has(folder))];
+  classes.value = all.map((name) => classOf(name, (images.get(folderName(name)) ?? []).map(made)));
 }
 
 function storedNames(): readonly string[] {

@@ -4,15 +4,8 @@ import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { ImageShape } from '../../../../data/dataset.ts';
 import { random } from '../../../../data/random.ts';
-import {
-  applyTransform,
-  compose,
-  type Image,
-  imageFromBytes,
-  pad,
-  randomCrop,
-  randomHorizontalFlip,
-} from '../../../../data/transforms.ts';
+import { compose, type Image, pad, randomCrop, randomHorizontalFlip } from '../../../../data/transforms.ts';
+import { applyTransform, imageFromBytes } from '../../../../data/transforms/apply.ts';
 import { imagePixels } from '../../../parts/pixels.ts';
 import { Raster } from '../../../parts/raster.tsx';
 import { session } from '../../../state/session.ts';

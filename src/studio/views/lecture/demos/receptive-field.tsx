@@ -42,7 +42,7 @@ export function ReceptiveField(): JSX.Element {
             }}
           />
         </div>
-        <table class="comparison">
+        <table class="comparison wide">
           <thead>
             <tr>
               <th scope="col">
