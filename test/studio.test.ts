@@ -182,7 +182,9 @@ describe.skipIf(!hasChromium)(`the studio in Chromium${hasChromium ? '' : ` ${sk
     await ready(page);
     await page.locator('#run').click();
     const dead = (): Promise<number> =>
-      page.evaluate<number>("Math.max(...[...document.querySelectorAll('.side.b meter')].map((one) => one.value))");
+      page.evaluate<number>(
+        "Math.max(...[...document.querySelectorAll('.side.b meter')].map((one) => one.value))",
+      );
     await page.locator('.side.b meter').first().waitFor();
     await expect.poll(dead, patience).toBeGreaterThan(4);
   });

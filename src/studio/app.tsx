@@ -60,7 +60,10 @@ function Header(): JSX.Element {
   const { view: open } = route.value;
   // On a narrow screen the open view's name scrolls into sight.
   useEffect(() => {
-    strip.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+    const list = strip.current;
+    const link = list?.querySelector<HTMLElement>('[aria-current]');
+    // `scrollIntoView` would let the next Tab start there.
+    if (list && link) list.scrollLeft = link.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
   }, [open]);
   return (
     <header class="top">

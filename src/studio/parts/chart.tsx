@@ -6,8 +6,8 @@ import { useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { text } from '../state/settings.ts';
-import { short } from './words.ts';
 import type * as PlotModule from './plot.ts';
+import { short } from './words.ts';
 
 export interface Point {
   readonly x: number;
@@ -180,7 +180,9 @@ function yAxis(most: number, percent: boolean): PlotModule.ScaleOptions {
   if (most <= explosive) return { domain: [0, most || 1], ticks: 5, nice: true };
   const powers = Math.ceil(Math.log10(most));
   const every = Math.ceil(powers / 5);
-  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) => (i === 0 ? 0 : 10 ** (i * every)));
+  const ticks = Array.from({ length: Math.floor(powers / every) + 1 }, (_, i) =>
+    i === 0 ? 0 : 10 ** (i * every),
+  );
   return { type: 'symlog', constant: 1, domain: [0, most], ticks, tickFormat: short };
 }
 
@@ -224,15 +226,13 @@ function banded(points: readonly Point[]): readonly { x: number; low: number; hi
   return groups;
 }
 
-/** Averages that forget: each value counts half after about `memory` points. */
-export function smooth(points: readonly Point[], memory = 5): readonly Point[] {
-  const keep = 0.5 ** (1 / memory);
-  let sum = 0;
-  let weight = 0;
-  return points.map(({ x, y }) => {
-    sum = keep * sum + y;
-    weight = keep * weight + 1;
-    return { x, y: sum / weight };
+/** The mean of each point and its neighbors on both sides, fewer at the ends, so that the curve does not lag behind. */
+export function smooth(points: readonly Point[], radius = 6): readonly Point[] {
+  const sums = new Float64Array(points.length + 1);
+  for (const [i, { y }] of points.entries()) sums[i + 1] = sums[i]! + y;
+  return points.map(({ x }, i) => {
+    const reach = Math.min(radius, i, points.length - 1 - i);
+    return { x, y: (sums[i + reach + 1]! - sums[i - reach]!) / (2 * reach + 1) };
   });
 }
 

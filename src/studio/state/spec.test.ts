@@ -30,7 +30,16 @@ test('an address without options names no training', () => {
 });
 
 test('a link carries every option that decides a result', () => {
-  const onlyHere = ['data', 'init', 'initKey', 'freshHead', 'deepen', 'threads', 'checkpointEvery', 'logEvery'];
+  const onlyHere = [
+    'data',
+    'init',
+    'initKey',
+    'freshHead',
+    'deepen',
+    'threads',
+    'checkpointEvery',
+    'logEvery',
+  ];
   const config = parseConfig({});
   const values = Object.fromEntries(
     Object.keys(trainOptions)

@@ -1,10 +1,8 @@
 /** Looks at a network between two steps: what live views show, and answers to the page's questions. */
-import type { ImageShape } from '../../data/dataset.ts';
+import { applyFused, type FusedTransform, fuseTransform, place } from '../../data/fuse.ts';
 import { type DataLoader, openImages } from '../../data/loader.ts';
 import { random } from '../../data/random.ts';
-import { planSamples, type SamplePlan, sampleFloats } from '../../data/sampling.ts';
-import type { AnyDataset } from '../../data/stored.ts';
-import { applyChain } from '../../data/transforms.ts';
+import { type AnyDataset, isStored } from '../../data/stored.ts';
 import { UsageError } from '../../errors.ts';
 import { featureLayers, gradCam } from '../../explain/explain.ts';
 import { layerNames } from '../../model/layer-names.ts';
@@ -38,26 +36,36 @@ const deadImages = 64;
 const mostProbed = 2 ** 24;
 const probeSize = 200;
 
-type OpenImages = Awaited<ReturnType<typeof openImages>>;
+/** Reads an image: planar bytes in the network's size. */
+type ReadImage = (index: number) => Uint8Array;
 
 /** A split's images as the network sees them in tests. */
 class Images {
   readonly dataset: AnyDataset;
-  readonly #shape: ImageShape;
-  readonly #plan: SamplePlan;
-  readonly #open: OpenImages;
+  readonly #fused: FusedTransform;
+  readonly #read: ReadImage;
 
-  private constructor(dataset: AnyDataset, plan: SamplePlan, shape: ImageShape, open: OpenImages) {
+  private constructor(dataset: AnyDataset, fused: FusedTransform, read: ReadImage) {
     this.dataset = dataset;
-    this.#plan = plan;
-    this.#shape = shape;
-    this.#open = open;
+    this.#fused = fused;
+    this.#read = read;
   }
 
   /** The images of a loader, prepared as for tests. */
   static async open({ dataset }: DataLoader, { transform }: DataLoader): Promise<Images> {
-    const plan = planSamples(dataset, transform);
-    return new Images(dataset, plan, plan.output, await openImages(dataset));
+    const images = await openImages(dataset);
+    const fused = isStored(dataset) ? undefined : fuseTransform(transform, dataset.shape);
+    if (fused) return new Images(dataset, fused, (index) => Uint8Array.from(images.read(index).values));
+    // Photos have different sizes; what resizes them is loaded with them.
+    const [{ planSamples }, { applyChain }] = await Promise.all([
+      import('../../data/sampling.ts'),
+      import('../../data/transforms/apply.ts'),
+    ]);
+    const { first, fused: last } = planSamples(dataset, transform);
+    if (!last) throw new UsageError(`${dataset.name}: images with transforms of its own cannot be shown`);
+    const read: ReadImage = (index) =>
+      Uint8Array.from(applyChain(first, images.read(index), random(0, 0)).values);
+    return new Images(dataset, last, read);
   }
 
   /** Planar bytes of an image in the network's size. */
@@ -65,28 +73,22 @@ class Images {
     const { name, length } = this.dataset;
     if (!(Number.isInteger(index) && index >= 0 && index < length))
       throw new UsageError(`${name} has ${length} images, but no image ${index}`);
-    return Uint8Array.from(applyChain(this.#plan.first, this.#open.read(index), random(0, 0)).values);
+    return this.#read(index);
   }
 
   /** The network's input for bytes in its size. */
   input(bytes: Uint8Array): Float32Array {
-    const size = sizeOf(this.#shape);
-    if (bytes.length !== size)
-      throw new UsageError(`${bytes.length} bytes are not an image of ${this.#shape.join('×')}`);
-    const values = new Float32Array(size);
-    sampleFloats(
-      { ...this.#plan, first: [] },
-      { shape: this.#shape, values: bytes },
-      random(0, 0),
-      0,
-      values,
-    );
+    const { source, output } = this.#fused;
+    if (bytes.length !== sizeOf(source))
+      throw new UsageError(`${bytes.length} bytes are not an image of ${source.join('×')}`);
+    const values = new Float32Array(sizeOf(output));
+    applyFused(this.#fused, bytes, place(this.#fused, random(0, 0)), values);
     return values;
   }
 
   /** The network's inputs for images of the split, one after the other. */
   inputs(indices: readonly number[]): Float32Array {
-    const size = sizeOf(this.#shape);
+    const size = sizeOf(this.#fused.output);
     const all = new Float32Array(indices.length * size);
     for (const [i, index] of indices.entries()) all.set(this.input(this.bytes(index)), i * size);
     return all;

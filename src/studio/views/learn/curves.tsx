@@ -15,7 +15,11 @@ export function Curves({ trainer }: { readonly trainer: Trainer }): JSX.Element 
   const epochs = trainer.epochs.value;
   const tested = (value: 'testLoss' | 'testAccuracy' | 'trainAccuracy'): readonly Point[] =>
     epochs.map((epoch) => ({ x: at(epoch.step), y: epoch[value] }));
-  const common = { xLabel: shell.epoch, xEnd: axisEnd(at(trainer.last.value?.step ?? 0), facts?.epochs ?? 1), marks: marksOf(trainer, at) };
+  const common = {
+    xLabel: shell.epoch,
+    xEnd: axisEnd(at(trainer.last.value?.step ?? 0), facts?.epochs ?? 1),
+    marks: marksOf(trainer, at),
+  };
   return (
     <>
       <section class="card">

@@ -66,8 +66,7 @@ function Outcome(): JSX.Element | null {
         <p class="banner success" role="status">
           {last && <strong>{learn.ended(percent(last.testAccuracy))}</strong>}{' '}
           <a href={linkTo('see')}>{learn.toSee}</a> · <a href={linkTo('try')}>{learn.toTry}</a> ·{' '}
-          <a href={linkTo('break')}>{learn.toBreak}</a>{' '}
-          <Longer />
+          <a href={linkTo('break')}>{learn.toBreak}</a> <Longer />
         </p>
       );
     }
