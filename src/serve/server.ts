@@ -29,7 +29,8 @@ export const limits = {
   /** From the connection to the end of the headers. */
   headersMilliseconds: 5000,
   requestMilliseconds: 10_000,
-  idleMilliseconds: 5000,
+  /** Between two requests of a connection; longer than a training at its start keeps this thread busy. */
+  idleMilliseconds: 30_000,
   /** Without a byte that the client takes. */
   stalledMilliseconds: 30_000,
 } as const;
