@@ -213,9 +213,11 @@ export class StudioClient {
 /** @throws ApiError for an answer that is an error, and without an answer. */
 async function request(origin: string | undefined, path: string, init: RequestInit): Promise<Response> {
   const url = `${origin === undefined ? '' : `${origin}/`}api/${path}`;
+  const send = (): Promise<Response> => fetch(url, { ...init, cache: 'no-store' });
   let response: Response;
   try {
-    response = await fetch(url, { ...init, cache: 'no-store' });
+    // The server may just have closed a connection that was kept: what changes nothing is asked again.
+    response = await (init.method === undefined ? send().catch(send) : send());
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new ApiError('vgg studio does not answer; it may have ended', 0);

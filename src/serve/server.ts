@@ -26,9 +26,11 @@ export const limits = {
   bodyBytes: 4096,
   /** A page that does not read its events is disconnected. */
   unreadBytes: 4_194_304,
+  /** From the connection to the end of the headers. */
   headersMilliseconds: 5000,
   requestMilliseconds: 10_000,
-  idleMilliseconds: 5000,
+  /** Between two requests of a connection; longer than a training at its start keeps this thread busy. */
+  idleMilliseconds: 30_000,
   /** Without a byte that the client takes. */
   stalledMilliseconds: 30_000,
 } as const;
@@ -44,6 +46,8 @@ export interface StudioOptions {
   readonly port?: number;
   /** The run that the links show first, by its ID. */
   readonly run?: string;
+  /** Instead of that of `limits`; for tests. */
+  readonly headersMilliseconds?: number;
   readonly onNotice: (line: string) => void;
 }
 
@@ -79,12 +83,13 @@ class Studio implements StudioServer {
 
   constructor(options: StudioOptions) {
     this.#options = options;
-    const { headerBytes, headersMilliseconds, requestMilliseconds, idleMilliseconds } = limits;
+    const { headerBytes, requestMilliseconds, idleMilliseconds } = limits;
+    const { headersMilliseconds = limits.headersMilliseconds } = options;
     this.#server = createServer(
       {
         maxHeaderSize: headerBytes,
         headersTimeout: headersMilliseconds,
-        requestTimeout: requestMilliseconds,
+        requestTimeout: Math.max(requestMilliseconds, headersMilliseconds),
         keepAliveTimeout: idleMilliseconds,
         connectionsCheckingInterval: 500,
       },
