@@ -465,9 +465,11 @@ class HostSession implements Session {
     );
   }
 
-  #batchLoader(): Promise<BatchLoader> {
+  async #batchLoader(): Promise<BatchLoader> {
     this.#loader ??= import('./loading/batches.ts').then(({ BatchLoader }) => new BatchLoader(this.#driver));
-    return this.#loader;
+    const loader = await this.#loader;
+    this.#assertOpen();
+    return loader;
   }
 
   /** A whole pass that the device reads and transforms itself; undefined if batches must be loaded for it. */

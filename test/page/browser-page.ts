@@ -209,7 +209,7 @@ if (scope.document) {
   };
   const input = Object.assign(document.createElement('input'), { type: 'file', multiple: true });
   document.body.append(input);
-  const chosen = (options: unknown): Promise<unknown> => inWorker('chosen', [[...input.files!], options]);
+  const chosen = (options?: unknown): Promise<unknown> => inWorker('opened', [[...input.files!], options]);
   scope.tests = { inPage: answer, inWorker, chosen };
 } else {
   scope.onmessage = ({ data: { name, args } }) => {
