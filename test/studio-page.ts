@@ -21,11 +21,18 @@ const types: Readonly<Record<string, string>> = {
 /** The built files, in a folder that is removed at the end. */
 export async function builtStudio(): Promise<{ readonly folder: string } & AsyncDisposable> {
   const folder = await mkdtemp(join(tmpdir(), 'vggnet-studio-'));
-  await build({
-    configFile: fileURLToPath(new URL('../vite.config.ts', import.meta.url)),
-    logLevel: 'error',
-    build: { outDir: folder, emptyOutDir: true },
-  });
+  // Vitest has set it to `test`, which Vite would take for a build to debug.
+  const { NODE_ENV } = process.env;
+  process.env.NODE_ENV = 'production';
+  try {
+    await build({
+      configFile: fileURLToPath(new URL('../vite.config.ts', import.meta.url)),
+      logLevel: 'error',
+      build: { outDir: folder, emptyOutDir: true },
+    });
+  } finally {
+    process.env.NODE_ENV = NODE_ENV;
+  }
   return { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) };
 }
 

@@ -10,7 +10,7 @@ const triedKey = 'vgg-studio-isolated';
 export function useServiceWorker(): void {
   // Only secure contexts have one. Without, the page works, on one thread and online.
   const container = navigator.serviceWorker as ServiceWorkerContainer | undefined;
-  if (!container || !import.meta.env.PROD) return;
+  if (!container) return;
   const first = container.controller === null;
   container.addEventListener('controllerchange', () => {
     if (first) isolate();
