@@ -8,10 +8,10 @@ import { Parameters } from '../../src/engine/webgpu/parameters.ts';
 import type { Tile } from '../../src/engine/webgpu/product.ts';
 import { type TileTable, tileTables } from '../../src/engine/webgpu/tiles.ts';
 import { Workspace } from '../../src/engine/webgpu/workspace.ts';
-import { reason } from '../../src/reason.ts';
 import type { LayerSpec } from '../../src/model/layer.ts';
 import { conv2d, flatten, linear, maxPool2d, relu } from '../../src/model/layers/index.ts';
 import { buildNetwork, sequential } from '../../src/model/network.ts';
+import { reason } from '../../src/reason.ts';
 import { median, openTimed, type TimedGpu, unchecked } from './device.ts';
 import type { Part, PartOptions } from './part.ts';
 

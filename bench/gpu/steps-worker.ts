@@ -9,8 +9,8 @@ import type { Session } from '../../src/engine/backend.ts';
 import { openEntry } from '../../src/engine/webgpu/device-node.ts';
 import { openWebgpuSession } from '../../src/engine/webgpu/driver.ts';
 import { VggError } from '../../src/errors.ts';
-import { reason } from '../../src/reason.ts';
 import { sizeOf } from '../../src/model/network.ts';
+import { reason } from '../../src/reason.ts';
 import { adam } from '../../src/train/optimizers.ts';
 import { type BenchNetwork, imageShape, networkOf } from './networks.ts';
 

@@ -2,9 +2,10 @@
  * Where the command line writes: results to standard output, notes and hints to standard error. Lines of text fit the
  * terminal, and name commands as they are called here (`invocation-node.ts`).
  */
-import { reason } from '../reason.ts';
+
 import { localCommands, program } from '../invocation-node.ts';
 import { parseWhole } from '../numbers.ts';
+import { reason } from '../reason.ts';
 import type { SampleFigures } from '../runs/series-folder.ts';
 import { formatTable, percent } from '../words.ts';
 

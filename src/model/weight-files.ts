@@ -1,8 +1,8 @@
 /** Weight files on disk (Node only). Files are written completely or not at all, with metadata about their weights. */
 import { DataError, UsageError, VggError } from '../errors.ts';
-import { reason } from '../reason.ts';
 import { openParts, writeParts } from '../files/files.ts';
 import { checkPath } from '../paths.ts';
+import { reason } from '../reason.ts';
 import type { ModelInfo } from './info.ts';
 import { formatInfo, infoKey } from './info-text.ts';
 import type { Weights } from './layer.ts';
