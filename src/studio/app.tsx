@@ -7,9 +7,9 @@ import { update } from './state/offline.ts';
 import { linkTo, route, type ViewName, viewNames } from './state/route.ts';
 import { linkProblem } from './state/session.ts';
 import { chooseLanguage, chooseTheme, language, languages, text, theme, themes } from './state/settings.ts';
+import { tourBar } from './state/tour.ts';
 import { watched } from './state/watched.ts';
 import { Learn } from './views/learn/learn.tsx';
-import { TourBar } from './views/lecture/tour-bar.tsx';
 
 /** Views are loaded when they are opened; the first one at once. */
 const loaders: Readonly<Record<Exclude<ViewName, 'learn'>, () => Promise<ComponentType>>> = {
@@ -27,6 +27,7 @@ const languageNames = { en: 'English', ko: '한국어' } as const;
 
 export function App(): JSX.Element {
   const { shell } = text.value;
+  const Bar = tourBar.value;
   return (
     <>
       <button type="button" class="skip" onClick={skip}>
@@ -37,7 +38,7 @@ export function App(): JSX.Element {
         <Notices />
         <View />
       </main>
-      {route.value.view !== 'lecture' && <TourBar />}
+      {route.value.view !== 'lecture' && Bar && <Bar />}
       <footer>
         <p class="privacy">
           <Icon name="lock" /> {shell.privacy}

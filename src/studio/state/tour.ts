@@ -1,5 +1,6 @@
 /** Where the user is in the lecture's tour. Other views show its question while a step is open. */
 import { type Signal, signal } from '@preact/signals';
+import type { ComponentType } from 'preact';
 import { store, stored } from './stored.ts';
 
 /** The steps, in the lecture's order. */
@@ -23,6 +24,9 @@ export const stepOf = (name: string | null): StepName | undefined => stepNames.f
 
 /** The step whose link the user has followed; undefined outside of the tour. */
 export const followed: Signal<StepName | undefined> = signal(undefined);
+
+/** Shows the open step's question in other views. It comes with the lecture's words, when that view is first opened. */
+export const tourBar: Signal<ComponentType | undefined> = signal(undefined);
 
 const guessesKey = 'guesses';
 

@@ -4,6 +4,7 @@ import { build } from './en/build.ts';
 import { compare } from './en/compare.ts';
 import { learn } from './en/learn.ts';
 import { lecture } from './en/lecture.ts';
+import type { steps } from './en/lecture-steps.ts';
 import { see } from './en/see.ts';
 import { share } from './en/share.ts';
 import { shell } from './en/shell.ts';
@@ -31,3 +32,5 @@ export interface Text {
   readonly share: Worded<typeof share>;
   readonly watch: Worded<typeof watch>;
 }
+
+export type StepTexts = Worded<typeof steps>;

@@ -1,12 +1,12 @@
 /** Both languages say the same things: equally many paragraphs, choices and links, and a right choice that exists. */
 import { describe, expect, test } from 'vitest';
-import { lecture as english } from './en/lecture.ts';
-import { lecture as korean } from './ko/lecture.ts';
+import { steps as english } from './en/lecture-steps.ts';
+import { steps as korean } from './ko/lecture-steps.ts';
 
-const steps = Object.keys(english.steps) as (keyof typeof english.steps)[];
+const steps = Object.keys(english) as (keyof typeof english)[];
 
 describe.each(steps)('the step %s', (name) => {
-  const [en, ko] = [english.steps[name], korean.steps[name]];
+  const [en, ko] = [english[name], korean[name]];
 
   test('has the same parts in both languages', () => {
     for (const list of ['body', 'choices', 'links'] as const)

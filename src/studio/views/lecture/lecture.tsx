@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { linkToPlace, route } from '../../state/route.ts';
 import { session } from '../../state/session.ts';
 import { text } from '../../state/settings.ts';
-import { followed, guesses, type StepName, stepNames, stepOf } from '../../state/tour.ts';
+import { followed, guesses, type StepName, stepNames, stepOf, tourBar } from '../../state/tour.ts';
 import { ArchitectureTable } from './demos/architecture-table.tsx';
 import { Augmentation } from './demos/augmentation.tsx';
 import { LoopCode, SevenLayersCommand } from './demos/code.tsx';
@@ -13,7 +13,9 @@ import { ReceptiveField } from './demos/receptive-field.tsx';
 import { RateSchedule } from './demos/schedule.tsx';
 import { SmallSearch } from './demos/search.tsx';
 import { Question } from './question.tsx';
+import { stepTexts } from './step-texts.ts';
 import { steps } from './steps.ts';
+import { TourBar } from './tour-bar.tsx';
 
 const demos: Readonly<Partial<Record<StepName, ComponentType>>> = {
   table: ArchitectureTable,
@@ -35,6 +37,7 @@ export function Lecture(): JSX.Element {
   }, [name]);
   useEffect(() => {
     session.watch({});
+    tourBar.value = TourBar;
     followed.value = undefined;
   }, []);
   return (
@@ -60,7 +63,7 @@ function Contents({ open }: { readonly open: StepName }): JSX.Element {
           <li key={name}>
             <a href={linkToPlace('lecture', name)} aria-current={name === open ? 'step' : undefined}>
               <span class="number">{i + 1}</span>
-              <span class="title">{lecture.steps[name].title}</span>
+              <span class="title">{stepTexts.value[name].title}</span>
               {guesses.value[name] !== undefined && (
                 <span class="done">
                   ✓<span class="hidden"> {lecture.done}</span>
@@ -82,7 +85,7 @@ interface StepProps {
 
 function StepView({ name, isFirst }: StepProps): JSX.Element {
   const { lecture } = text.value;
-  const { title, from, body, links } = lecture.steps[name];
+  const { title, from, body, links } = stepTexts.value[name];
   const place = stepNames.indexOf(name);
   const Demo = demos[name];
   const heading = useRef<HTMLHeadingElement>(null);

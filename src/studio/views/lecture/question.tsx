@@ -2,11 +2,12 @@
 import type { JSX } from 'preact';
 import { text } from '../../state/settings.ts';
 import { guess, guesses, type StepName } from '../../state/tour.ts';
+import { stepTexts } from './step-texts.ts';
 import { steps } from './steps.ts';
 
 export function Question({ name }: { readonly name: StepName }): JSX.Element {
   const { lecture } = text.value;
-  const { question, choices, answer } = lecture.steps[name];
+  const { question, choices, answer } = stepTexts.value[name];
   const { right } = steps[name];
   const chosen = guesses.value[name];
   const known = chosen !== undefined;

@@ -4,6 +4,7 @@ import { Icon } from '../../parts/icons.tsx';
 import { linkToPlace } from '../../state/route.ts';
 import { text } from '../../state/settings.ts';
 import { followed, stepNames } from '../../state/tour.ts';
+import { stepTexts } from './step-texts.ts';
 
 export function TourBar(): JSX.Element | null {
   const { lecture } = text.value;
@@ -11,7 +12,7 @@ export function TourBar(): JSX.Element | null {
   if (!name) return null;
   return (
     <aside class="tour-bar" aria-label={lecture.tour}>
-      <p>{lecture.steps[name].question}</p>
+      <p>{stepTexts.value[name].question}</p>
       <a class="button primary" href={linkToPlace('lecture', name)}>
         {lecture.returnTo(stepNames.indexOf(name) + 1)}
       </a>

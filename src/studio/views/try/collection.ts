@@ -113,17 +113,19 @@ const files = (): readonly PathFile[] =>
 
 export const exported = (): Promise<Blob> => packed(files());
 
-/** Adds the classes and images of a zip to those that are there. @throws DataError that says what is wrong with it. */
+/**
+ * Adds the classes and images of a zip to those that are there, up to the limits; returns how many images were added.
+ * @throws DataError that says what is wrong with it.
+ */
 export async function importZip(zip: Blob): Promise<number> {
   const found = await unpacked(zip);
-  let count = 0;
+  const before = imageCount.value;
   for (const [name, pictures] of found) {
     const id = classes.value.find((one) => folderName(one.name) === name)?.id ?? addClass(name);
     if (id === undefined) continue;
     await addPictures(id, pictures);
-    count += pictures.length;
   }
-  return count;
+  return imageCount.value - before;
 }
 
 /** The name of the data set in a config, and thus of its runs. */

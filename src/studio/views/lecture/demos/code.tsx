@@ -1,6 +1,6 @@
 /** Programs and commands of the exercises, as in docs/ko.md. */
 import type { JSX } from 'preact';
-import { text } from '../../../state/settings.ts';
+import { stepTexts } from '../step-texts.ts';
 
 const lectureLoop = `for epoch in range(1, 10):
     train(epoch)
@@ -13,7 +13,7 @@ for (let epoch = 1; epoch < 10; epoch++) {
 }`;
 
 export function LoopCode(): JSX.Element {
-  const { code } = text.value.lecture.steps.exercise1;
+  const { code } = stepTexts.value.exercise1;
   return (
     <>
       <Code text={lectureLoop} />
@@ -24,7 +24,7 @@ export function LoopCode(): JSX.Element {
 }
 
 export function SevenLayersCommand(): JSX.Element {
-  const { command } = text.value.lecture.steps.exercise3;
+  const { command } = stepTexts.value.exercise3;
   return (
     <>
       <p>{command}</p>

@@ -6,7 +6,7 @@ import { fromArrays, type ImageShape } from '../../../../data/dataset.ts';
 import { type ChannelStatistics, channelHistograms, channelStatistics } from '../../../../data/statistics.ts';
 import { grouped } from '../../../parts/words.ts';
 import { session } from '../../../state/session.ts';
-import { text } from '../../../state/settings.ts';
+import { stepTexts } from '../step-texts.ts';
 
 const mostImages = 1000;
 /** Values of a byte that are one bin. */
@@ -39,7 +39,7 @@ function statisticsOf(pixels: Uint8Array, shape: ImageShape, dataset: string): F
 }
 
 export function Normalization(): JSX.Element {
-  const words = text.value.lecture.steps.exercise2;
+  const words = stepTexts.value.exercise2;
   const facts = session.facts.value;
   const found = useSignal<Found | undefined>(undefined);
   useEffect(() => {

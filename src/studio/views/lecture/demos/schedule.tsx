@@ -5,6 +5,7 @@ import { stepSchedule } from '../../../../train/schedules.ts';
 import { Chart } from '../../../parts/chart.tsx';
 import { short } from '../../../parts/words.ts';
 import { text } from '../../../state/settings.ts';
+import { stepTexts } from '../step-texts.ts';
 
 const epochs = 80;
 const start = 0.001;
@@ -12,7 +13,7 @@ const everyChoices = [10, 20, 40];
 const byChoices = [2, 3, 10];
 
 export function RateSchedule(): JSX.Element {
-  const words = text.value.lecture.steps.schedule;
+  const words = stepTexts.value.schedule;
   const { shell } = text.value;
   const every = useSignal(20);
   const by = useSignal(3);

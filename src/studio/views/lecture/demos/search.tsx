@@ -3,9 +3,10 @@ import type { JSX } from 'preact';
 import { grouped, percent } from '../../../parts/words.ts';
 import { text } from '../../../state/settings.ts';
 import { isSearching, search, stopSearch, type Trial, trials } from '../search.ts';
+import { stepTexts } from '../step-texts.ts';
 
 export function SmallSearch(): JSX.Element {
-  const words = text.value.lecture.steps.exercise4;
+  const words = stepTexts.value.exercise4;
   const all = trials.value;
   const done = all.filter(({ accuracy }) => accuracy !== undefined);
   const best = Math.max(...done.map(({ accuracy = 0 }) => accuracy));
@@ -54,7 +55,7 @@ export function SmallSearch(): JSX.Element {
 }
 
 function Row({ trial, isBest }: { readonly trial: Trial; readonly isBest: boolean }): JSX.Element {
-  const words = text.value.lecture.steps.exercise4;
+  const words = stepTexts.value.exercise4;
   const { channels, strides, state, accuracy, parameters, seconds, problem } = trial;
   return (
     <tr class={`${state} ${isBest ? 'best' : ''}`}>
