@@ -16,10 +16,9 @@ export const openFaster = async (
   if (!faster) return undefined;
   const { adapter, speed } = faster;
   try {
-    const [{ openGpu }, { openWebgpu }] = await Promise.all([import('./device.ts'), import('./driver.ts')]);
-    const gpu = await openGpu();
+    const gpu = await (await import('./device.ts')).openGpu();
     if (gpu.isSoftware || gpu.adapter !== adapter) return undefined;
-    const session = await openWebgpu(network, options);
+    const session = await (await import('./driver.ts')).openWebgpu(network, options);
     options.onNotice?.(
       `auto uses ${session.description}: vgg doctor measured ${Math.round(speed.gpu)} images/s in training ${speed.network}, ` +
         `and ${Math.round(speed.native)} with ${speed.description}`,
@@ -38,14 +37,14 @@ export const openInPage = async (
 ): Promise<Awaited<ReturnType<OpenSession>> | undefined> => {
   // Workers of some browsers have none, though the page has.
   if (!(globalThis.navigator as { readonly gpu?: unknown } | undefined)?.gpu) return undefined;
-  const [{ openGpu }, { openWebgpu }] = await Promise.all([import('./device.ts'), import('./driver.ts')]);
+  const { openGpu } = await import('./device.ts');
   const gpu = await openGpu().catch((error: unknown) => {
     if (error instanceof VggError) return undefined;
     throw error;
   });
   if (!gpu || gpu.isSoftware) return undefined;
   try {
-    return await openWebgpu(network, options);
+    return await (await import('./driver.ts')).openWebgpu(network, options);
   } catch (error) {
     if (options.signal?.aborted || !(error instanceof VggError)) throw error;
     options.onNotice?.(`auto uses the processor, because the GPU cannot be used: ${error.message}`);

@@ -1,5 +1,4 @@
 /** Answers about the browser's store: kept runs and data sets. */
-import { openDataset } from '../../browser/datasets.ts';
 import { decodePicture, pictureFor } from '../../browser/pictures.ts';
 import { exportRun, importRun } from '../../browser/run-zip.ts';
 import type { Store } from '../../browser/store.ts';
@@ -30,6 +29,8 @@ export async function answerFromStore(question: StoreQuestion): Promise<Answers[
       return { datasets: await store.datasets() };
     case 'addDataset': {
       const { files, name } = question;
+      // Not part of the first load.
+      const { openDataset } = await import('../../browser/datasets.ts');
       const dataset = await openDataset(files, name === undefined ? {} : { name });
       return { dataset: await store.addDataset(dataset), notices: dataset.notices };
     }
