@@ -381,6 +381,7 @@ describe.skipIf(!hasChromium)(`the studio's workshop in Chromium${hasChromium ? 
       expect(await page.locator('.contents .done').count()).toBe(12);
       // Guesses are remembered.
       await page.reload();
+      await page.locator('.contents .done').nth(11).waitFor();
       expect(await page.locator('.contents .done').count()).toBe(12);
     });
 
