@@ -59,6 +59,7 @@ const carried = {
   beta2: 'number',
   epsilon: 'number',
   momentum: 'number',
+  otherLr: 'number',
   nesterov: 'switch',
   weightDecay: 'number',
   schedule: 'word',
