@@ -379,7 +379,8 @@ test('it holds what is needed to run and nothing else', async () => {
   expect((await readdir(folder)).sort()).toEqual(['LICENSE', 'README.md', 'bin', 'dist', 'package.json']);
   const built = await readdir(join(folder, 'dist'), { recursive: true });
   // The studio's page is the only thing that is not a program.
-  const isPageFile = (name: string): boolean => /^studio[\\/](index\.html|assets[\\/][\w-]+\.(css|svg))$/.test(name);
+  const isPageFile = (name: string): boolean =>
+    /^studio[\\/](index\.html|assets[\\/][\w-]+\.(css|svg))$/.test(name);
   expect(
     built.filter((name) => /\.\w+$/.test(name) && !/\.(js|d\.ts)$/.test(name) && !isPageFile(name)),
   ).toEqual([]);
