@@ -5,6 +5,7 @@ import { openParts } from '../files/files.ts';
 import type { Weights } from '../model/layer.ts';
 import type { ReadOptions } from '../model/tensor-files.ts';
 import type { WeightSource } from '../model/weight-streams.ts';
+import { checkPath } from '../paths.ts';
 import {
   type Checkpoint,
   type CheckpointWeights,
@@ -23,7 +24,10 @@ import {
 export const writeCheckpoint = async (
   path: string,
   checkpoint: Checkpoint<Weights | WeightSource>,
-): Promise<void> => writeCheckpointIn(diskFolder(dirname(path)), basename(path), checkpoint);
+): Promise<void> => {
+  checkPath('writeCheckpoint', path);
+  return writeCheckpointIn(diskFolder(dirname(path)), basename(path), checkpoint);
+};
 
 /** Opens a checkpoint; reads it once to check it. @throws DataError that names the file and the problem. */
 export const openCheckpoint = (path: string, options: ReadOptions = {}): Promise<OpenCheckpoint> =>
