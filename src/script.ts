@@ -59,7 +59,7 @@ export { configurations, simplified, vgg7, vggFeatures } from './model/vgg.ts';
 export { TrainingControl } from './train/control.ts';
 export { type Callback, type FitOptions, type FitResult, fit } from './train/fit.ts';
 export { type CompileOptions, compile, Model, type Prediction } from './train/model.ts';
-export { adam, adamw, sgd } from './train/optimizers.ts';
+export { adam, adamw, muon, sgd } from './train/optimizers.ts';
 export {
   constantSchedule,
   cosineSchedule,
